@@ -1,0 +1,160 @@
+"""Executors: ways to map a function over jobs. Each yields what happened as it happens.
+
+The function runs in worker processes, one job at a time each, so that a crash, a kill or a leak
+costs one trial. The workers end when this process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any, Literal, NamedTuple
+
+Progress = Callable[[int, int], None]
+Work = Callable[[Any, Progress], Any]
+
+
+class Event(NamedTuple):
+    """What happened to job number `job`.
+
+    kind: "started"; "progress" with value (done, total); "returned" with what the function gave;
+    "died" with the exit code of the worker.
+    """
+
+    kind: Literal["started", "progress", "returned", "died"]
+    job: int
+    value: Any = None
+
+
+def inline(work: Work, jobs: Sequence[Any], workers: int, threads: int) -> Iterator[Event]:
+    """One after another in this process: for debuggers."""
+    import torch
+
+    torch.set_num_threads(threads)
+    for i, job in enumerate(jobs):
+        yield Event("started", i)
+        yield Event("returned", i, work(job, lambda done, total: None))
+
+
+def local(work: Work, jobs: Sequence[Any], workers: int, threads: int) -> Iterator[Event]:
+    """In `workers` processes of `threads` threads each on this machine."""
+    waiting = deque(range(len(jobs)))
+    with _environment(threads):
+        crew = [_Worker(work, threads) for _ in range(min(workers, len(jobs)))]
+    try:
+        while waiting or any(w.job is not None for w in crew):
+            for w in crew:
+                if w.job is None and waiting:
+                    w.give(waiting[0], jobs[waiting[0]])
+                    yield Event("started", waiting.popleft())
+            busy = {w.connection: w for w in crew if w.job is not None}
+            for ready in wait(list(busy)):
+                worker = busy[ready]  # type: ignore[index]
+                event = worker.take()
+                if event.kind == "died":
+                    crew.remove(worker)
+                    with _environment(threads):
+                        crew.append(_Worker(work, threads))
+                yield event
+    finally:
+        for w in crew:
+            w.kill()
+
+
+@dataclass
+class _Worker:
+    """One process and the pipe to it."""
+
+    work: Work
+    threads: int
+    job: int | None = None
+
+    def __post_init__(self) -> None:
+        context = mp.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        life, self._life = context.Pipe(duplex=False)
+        self._process = context.Process(
+            target=_serve, args=(self.work, theirs, life, self.threads), daemon=True
+        )
+        with _sigint_blocked():  # the child inherits it: Ctrl-C is this process's to handle
+            self._process.start()
+        theirs.close()
+        life.close()
+
+    def give(self, number: int, job: Any) -> None:
+        self.job = number
+        self.connection.send(job)
+
+    def take(self) -> Event:
+        assert self.job is not None
+        try:
+            kind, value = self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            self._process.join()
+            return Event("died", self.job, self._process.exitcode)
+        job = self.job
+        if kind == "returned":
+            self.job = None
+        return Event(kind, job, value)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self.connection.close()
+        self._life.close()
+
+
+def _serve(work: Work, jobs: Connection, life: Connection, threads: int) -> None:
+    """A worker's life: take a job, send its progress and its result, repeat."""
+    threading.Thread(target=_end_with_parent, args=(life,), daemon=True).start()
+    import torch
+
+    torch.set_num_threads(threads)
+    while True:
+        job = jobs.recv()
+        value = work(job, lambda done, total: jobs.send(("progress", (done, total))))
+        jobs.send(("returned", value))
+
+
+def _end_with_parent(life: Connection) -> None:
+    """The parent never writes to this pipe; when it ends, reading fails, and so do we."""
+    try:
+        life.recv()
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+@contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _environment(threads: int) -> Iterator[None]:
+    """Thread counts that numerical libraries read when a child process imports them."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, str(threads)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+Executor = Callable[[Work, Sequence[Any], int, int], Iterator[Event]]
+EXECUTORS: dict[str, Executor] = {"local": local, "inline": inline}

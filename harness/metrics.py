@@ -1,0 +1,303 @@
+"""Metrics: (y (N,), logits (N, K)) -> float, over a whole split at once, by name.
+
+Scores are fractions, never per cent; higher is better for every metric. They are pooled: a mean of
+per-batch values is another number, which depends on the batches. The predicted class is the largest
+logit, in a tie the lowest class. Unequal shapes, N = 0, a label outside 0..K-1 and a logit that is
+not finite are a ValueError with the value and its place. N examples, K task outputs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dnabench.types import Array, Kind
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric and what a table needs to know of it."""
+
+    name: str
+    function: Callable[[Array, Array], float]  # (y, logits) -> score, NaN where it is undefined
+    label: str  # heads a column
+    kinds: tuple[Kind, ...]  # of task
+    description: str
+    rope: float  # smallest difference worth calling one
+
+
+def mcc(y: Array, logits: Array) -> float:
+    """Matthews correlation of labels and predictions, for K >= 2 classes.
+
+    Args:
+        y: int64 (N,), classes 0..K-1.
+        logits: float (N, K).
+
+    Returns:
+        A value in [-1, 1]; 0 when labels or predictions are constant. Counts are exact integers.
+
+    Source: Gorodkin 2004, Comput. Biol. Chem. 28:367 (R_K); K = 2 is Matthews 1975.
+    """
+    c = _confusion(y, logits)
+    n, right, true, predicted = int(c.sum()), int(c.trace()), c.sum(1), c.sum(0)
+    covariance = n * right - int(true @ predicted)
+    norm = (n * n - int(true @ true)) * (n * n - int(predicted @ predicted))
+    return covariance / math.sqrt(norm) if norm else 0.0
+
+
+def f1_macro(y: Array, logits: Array) -> float:
+    """Mean over classes of F1, the harmonic mean of precision and recall.
+
+    Args:
+        y: int64 (N,), classes 0..K-1.
+        logits: float (N, K).
+
+    Returns:
+        A value in [0, 1]. A class that is neither a label nor predicted is left out of the mean.
+
+    Source: scikit-learn f1_score(average="macro"); not the F1 of averages (arXiv:1911.03347).
+    """
+    c = _confusion(y, logits)
+    size = c.sum(0) + c.sum(1)
+    return float(np.mean(2 * c.diagonal()[size > 0] / size[size > 0]))
+
+
+def f1_binary(y: Array, logits: Array) -> float:
+    """F1 of class 1, the positive one, of two.
+
+    Args:
+        y: int64 (N,), 0 or 1.
+        logits: float (N, 2).
+
+    Returns:
+        A value in [0, 1]; 0 when class 1 is neither a label nor predicted, where it is undefined.
+
+    Source: scikit-learn f1_score(pos_label=1, zero_division=0).
+    """
+    c = _confusion(y, logits)
+    if len(c) != 2:
+        raise ValueError(f"f1_binary is for 2 classes, logits have {len(c)}; f1_macro takes any")
+    size = int(c[1].sum() + c[:, 1].sum())
+    return 2 * int(c[1, 1]) / size if size else 0.0
+
+
+def accuracy(y: Array, logits: Array) -> float:
+    """Fraction of examples whose largest logit is the label.
+
+    Args:
+        y: int64 (N,), classes 0..K-1.
+        logits: float (N, K).
+
+    Returns:
+        A value in [0, 1].
+
+    Source: Definition.
+    """
+    return int(_confusion(y, logits).trace()) / len(y)
+
+
+def balanced_accuracy(y: Array, logits: Array) -> float:
+    """Mean recall over the classes in y: accuracy, were they equally frequent.
+
+    Args:
+        y: int64 (N,), classes 0..K-1.
+        logits: float (N, K).
+
+    Returns:
+        A value in [0, 1]; chance is one over the number of classes in y.
+
+    Source: scikit-learn balanced_accuracy_score(adjusted=False).
+    """
+    c = _confusion(y, logits)
+    size = c.sum(1)
+    return float(np.mean(c.diagonal()[size > 0] / size[size > 0]))
+
+
+def auroc(y: Array, logits: Array) -> float:
+    """Area under the ROC curve; for K > 2 the mean over classes, each against the rest.
+
+    Args:
+        y: int64 (N,), classes 0..K-1.
+        logits: float (N, K), ranked by logit 1 minus logit 0, or for K > 2 by softmax probability.
+
+    Returns:
+        A value in [0, 1], chance 0.5; a class that is no label or every label is left out, NaN when
+        that leaves none. Pairs are counted in integers; what is equal in float64 is a tie.
+
+    Source: Hanley and McNeil 1982, Radiology 143:29; scikit-learn roc_auc_score, "ovr" and "macro".
+    """
+    return _one_versus_rest(auroc_per_label, y, logits)
+
+
+def auprc(y: Array, logits: Array) -> float:
+    """Average precision, sum over thresholds of (rise in recall) x precision; classes as `auroc`.
+
+    Args:
+        y: int64 (N,), classes 0..K-1.
+        logits: float (N, K).
+
+    Returns:
+        A value in (0, 1], not interpolated; chance is the share of positives. NaN as in `auroc`.
+
+    Source: scikit-learn average_precision_score.
+    """
+    return _one_versus_rest(auprc_per_label, y, logits)
+
+
+def auroc_per_label(y: Array, scores: Array) -> Array:
+    """Area under the ROC curve of every label of a multilabel task.
+
+    Args:
+        y: 0/1 or bool (N, K), which labels each example has.
+        scores: float (N, K), any increasing function of the logits.
+
+    Returns:
+        float64 (K,) in [0, 1], a tie counting half; NaN for a label that no or every example has.
+
+    Source: Hanley and McNeil 1982, Radiology 143:29 (area = Mann-Whitney U).
+    """
+    return _per_label(_roc_area, y, scores)
+
+
+def auprc_per_label(y: Array, scores: Array) -> Array:
+    """Average precision of every label of a multilabel task.
+
+    Args:
+        y: 0/1 or bool (N, K), which labels each example has.
+        scores: float (N, K), any increasing function of the logits.
+
+    Returns:
+        float64 (K,) in (0, 1], a tie being one threshold; NaN where no or every example has it.
+
+    Source: scikit-learn average_precision_score. Ours: NaN, where it always gives 0 or 1.
+    """
+    return _per_label(_average_precision, y, scores)
+
+
+def score(y: Array, logits: Array, names: Sequence[str]) -> dict[str, float]:
+    """Several metrics of one split.
+
+    Args:
+        y: int64 (N,), classes 0..K-1.
+        logits: float (N, K).
+        names: keys of METRICS.
+
+    Returns:
+        name -> score, in the order of `names`; an undefined one, NaN, is left out (for JSON).
+
+    Source: Ours.
+    """
+    if unknown := [name for name in names if name not in METRICS]:
+        raise KeyError(f"no metric named {unknown[0]!r}; there are {', '.join(METRICS)}")
+    values = {name: METRICS[name].function(y, logits) for name in names}
+    return {name: value for name, value in values.items() if not math.isnan(value)}
+
+
+def metrics_for(kind: Kind) -> tuple[str, ...]:
+    """Keys of METRICS that fit a kind of task.
+
+    Args:
+        kind: of task.
+
+    Returns:
+        Names, in the order of METRICS.
+
+    Source: Ours.
+    """
+    if kind not in _BOTH:
+        raise ValueError(f"no metric is for kind {kind!r}, only for {' and '.join(_BOTH)}")
+    return tuple(m.name for m in METRICS.values() if kind in m.kinds)
+
+
+def _confusion(y: Array, logits: Array) -> Array:
+    """int64 (K, K): how many examples of class i were predicted as j."""
+    y, logits = _classes(y, logits)
+    k = logits.shape[1]
+    return np.bincount(y * k + logits.argmax(1), minlength=k * k).reshape(k, k)
+
+
+def _classes(y: Array, logits: Array) -> tuple[Array, Array]:
+    y, logits = _aligned(y, logits, y_dimensions=1)
+    k = logits.shape[1]
+    if k < 2:
+        raise ValueError(f"logits have K = {k}; every class needs one, so a binary task has K = 2")
+    if y.dtype.kind not in "iu":
+        raise ValueError(f"y is {y.dtype}; labels are integers, the indices of classes")
+    if (outside := (y < 0) | (y >= k)).any():
+        raise ValueError(
+            f"label {y[outside][0]} of example {outside.argmax()} (from 0) is outside 0..{k - 1}"
+        )
+    return y.astype(np.int64, copy=False), logits
+
+
+def _aligned(y: Array, scores: Array, y_dimensions: int) -> tuple[Array, Array]:
+    y, scores = np.asarray(y), np.asarray(scores, np.float64)
+    if scores.ndim != 2 or y.shape != scores.shape[:y_dimensions]:
+        raise ValueError(f"y is {y.shape}, scores {scores.shape}: N or K differs or is missing")
+    if not y.size:
+        raise ValueError(f"y is {y.shape}: nothing to score")
+    if not (finite := np.isfinite(scores)).all():
+        i, k = np.argwhere(~finite)[0]
+        raise ValueError(f"score {k} of example {i} (from 0) is {scores[i, k]}; it must be finite")
+    return y, scores
+
+
+def _one_versus_rest(per_label: Callable[[Array, Array], Array], y: Array, logits: Array) -> float:
+    y, logits = _classes(y, logits)
+    if logits.shape[1] == 2:
+        return float(per_label(y[:, None] == 1, logits[:, 1:] - logits[:, :1])[0])
+    weights = np.exp(logits - logits.max(1, keepdims=True))
+    # summed by size, so that the order of the other classes neither makes nor breaks a tie
+    softmax = weights / np.sort(weights, axis=1).sum(1, keepdims=True)
+    values = per_label(y[:, None] == np.arange(logits.shape[1]), softmax)
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else math.nan
+
+
+def _per_label(area: Callable[[Array, Array], float], y: Array, scores: Array) -> Array:
+    y, scores = _aligned(y, scores, y_dimensions=2)
+    if (wrong := (y != 0) & (y != 1)).any():
+        i, k = np.argwhere(wrong)[0]
+        raise ValueError(f"label {k} of example {i} (from 0) is {y[i, k]}, neither 0 nor 1")
+    values = np.full(y.shape[1], np.nan)
+    for k in np.flatnonzero(
+        (y == 1).any(0) & (y == 0).any(0)
+    ):  # all at once takes K times the memory
+        values[k] = area(*_counts_by_score(y[:, k] == 1, scores[:, k]))
+    return values
+
+
+def _counts_by_score(positive: Array, scores: Array) -> tuple[Array, Array]:
+    """Positives and negatives at each distinct score, highest first."""
+    order = np.argsort(scores)[::-1]
+    ranked = scores[order]
+    first = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
+    hits = np.add.reduceat(positive[order], first, dtype=np.int64)
+    return hits, np.diff(first, append=len(ranked)) - hits
+
+
+def _roc_area(hits: Array, misses: Array) -> float:
+    positives, negatives = int(hits.sum()), int(misses.sum())
+    below = negatives - np.cumsum(misses)
+    return int((hits * (2 * below + misses)).sum()) / (2 * positives * negatives)
+
+
+def _average_precision(hits: Array, misses: Array) -> float:
+    found, called = np.cumsum(hits), np.cumsum(hits + misses)
+    return float((hits * (found / called)).sum() / found[-1])
+
+
+_BOTH: tuple[Kind, ...] = ("binary", "multiclass")
+_ALL = [
+    Metric("mcc", mcc, "MCC", _BOTH, "Matthews correlation of labels and predictions", 0.01),
+    Metric("f1_macro", f1_macro, "F1 (macro)", _BOTH, "F1, mean over the classes", 0.005),
+    Metric("f1_binary", f1_binary, "F1", ("binary",), "F1 of class 1, the positive one", 0.005),
+    Metric("accuracy", accuracy, "Accuracy", _BOTH, "fraction predicted correctly", 0.005),
+    Metric("balanced_accuracy", balanced_accuracy, "Bal. acc.", _BOTH, "mean recall", 0.005),
+    Metric("auroc", auroc, "AUROC", _BOTH, "area under the ROC curve, class v. rest", 0.01),
+    Metric("auprc", auprc, "AUPRC", _BOTH, "average precision, class v. rest", 0.01),
+]
+METRICS: dict[str, Metric] = {m.name: m for m in _ALL}

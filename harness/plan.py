@@ -1,0 +1,225 @@
+"""From words to a grid of jobs: models x tasks x seeds, each with its options and recipe."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dnabench.protocols import protocol_named
+from dnabench.registry import MODELS, TASKS, explain_miss
+from dnabench.types import Model, Protocol, Recipe, Task, Trial
+
+
+class Job(NamedTuple):
+    """A trial and, for the user's own data, where they are."""
+
+    trial: Trial
+    path: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a call of `dnabench run` asks for, in the words of its flags."""
+
+    models: Sequence[str]
+    tasks: Sequence[str] = ()
+    suite: str = ""
+    data: str = ""
+    seeds: str = "3"
+    protocol: str = "honest/1"
+    recipe: str = ""  # a recipe's name; "" = the suite's, else the model's default
+    limit: str = "0"
+    settings: Sequence[str] = ()  # k=v or model.k=v
+    sweeps: Sequence[str] = ()  # k=v1,v2
+    overrides: Mapping[str, Any] = field(default_factory=dict)  # recipe field -> value
+
+
+def grid(request: Request) -> list[Job]:
+    """Every model on every task at every seed.
+
+    Returns:
+        Jobs ordered by task, then seed, then model.
+
+    Raises:
+        KeyError: an unknown model, task, suite, protocol or recipe; the message suggests.
+        ValueError: bad seeds, limit or settings, bad data; the message says the way out.
+    """
+    models = [MODELS[name] for name in request.models]
+    protocol = protocol_named(request.protocol)
+    tasks = tasks_of(request)
+    _check_keys(models, [*request.settings, *request.sweeps])
+    columns = [
+        (model, chosen) for model in models for chosen in _choices(request.settings, request.sweeps)
+    ]
+    jobs = []
+    for task, seed in itertools.product(tasks, parse_seeds(request.seeds)):
+        for model, chosen in columns:
+            trial = _trial(model, task, protocol, request, chosen, seed)
+            jobs.append(Job(trial, request.data if task.name.startswith("data/") else ""))
+    return list({job.trial.id: job for job in jobs}.values())
+
+
+def tasks_of(request: Request) -> list[Task]:
+    """The tasks that a request names by --tasks, --suite or --data."""
+    if request.data:
+        from dnabench.tasks.files import task_from_path
+
+        return [task_from_path(Path(request.data))]
+    tasks = [TASKS[name] for name in request.tasks]
+    if request.suite:
+        of_suite = suites().get(request.suite)
+        if of_suite is None:
+            raise KeyError(explain_miss("suite", request.suite, list(suites())))
+        tasks += [TASKS[name] for name in of_suite if not tasks or name in request.tasks]
+    if not tasks:
+        raise ValueError("nothing to run on: name --suite demo, --tasks NAME,... or --data FILE")
+    return list({task.name: task for task in tasks}.values())
+
+
+def suites() -> dict[str, tuple[str, ...]]:
+    """Every suite and its tasks: those whose names begin with the suite's."""
+    names = sorted(TASKS, key=lambda name: name.partition("/"))
+    return {s: tuple(g) for s, g in itertools.groupby(names, lambda n: n.partition("/")[0])}
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`10` -> 0..9; `0,3,7` -> these; `2222,42-50` -> 2222, 42, 43, ..., 50.
+
+    Raises:
+        ValueError: when the text is none of these, or names a seed twice.
+    """
+    try:
+        if text.strip().isdigit():
+            seeds = list(range(int(text)))
+        else:
+            seeds = []
+            for part in text.rstrip(",").split(","):
+                low, _, high = part.partition("-")
+                seeds += range(int(low), int(high or low) + 1)
+    except ValueError:
+        seeds = []
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(
+            f"--seeds {text!r}: give how many (10), which (0,3,7; one seed 5 is '5,') "
+            "or ranges (2222,42-50), none of them twice"
+        )
+    return seeds
+
+
+def parse_limit(text: str) -> float:
+    """`200` examples a split, or a share such as `0.1`; 0 = all.
+
+    Raises:
+        ValueError: when it is neither.
+    """
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = -1.0
+    if limit < 0 or (limit > 1 and limit != int(limit)) or limit == float("inf"):
+        raise ValueError(f"--limit {text!r}: give a number of examples (200) or a share (0.1)")
+    return limit
+
+
+def _choices(settings: Sequence[str], sweeps: Sequence[str]) -> list[list[str]]:
+    """All combinations of the sweeps, each behind the settings."""
+    axes = []
+    for sweep in sweeps:
+        key, _, values = sweep.partition("=")
+        axes.append([f"{key}={value}" for value in values.split(",")])
+    return [[*settings, *combination] for combination in itertools.product(*axes)]
+
+
+def _trial(
+    model: Model, task: Task, protocol: Protocol, request: Request, chosen: list[str], seed: int
+) -> Trial:
+    recipe = replace(_recipe(model, task, request.recipe), **request.overrides)
+    options = dict(model.options)
+    for setting in chosen:
+        key, value = _split_setting(setting, model)
+        if key in options:
+            options[key] = _typed(setting, value, options[key])
+        elif key in _RECIPE:
+            recipe = replace(recipe, **{key: _typed(setting, value, _RECIPE[key])})
+    _check_recipe(recipe)
+    return Trial(
+        model=model.name,
+        options=options,
+        regime="scratch",
+        task=task.name,
+        data=task.data,
+        protocol=protocol.name,
+        recipe=recipe,
+        seed=seed,
+        limit=parse_limit(request.limit),
+    )
+
+
+_RECIPE: dict[str, Any] = asdict(Recipe())
+
+
+def _recipe(model: Model, task: Task, name: str) -> Recipe:
+    if not name:
+        return model.recipe_for(task.suite)
+    if name not in model.recipes:
+        raise KeyError(explain_miss("recipe", name, list(model.recipes)) + f" of {model.name}")
+    return model.recipes[name]
+
+
+def _split_setting(setting: str, model: Model) -> tuple[str, str]:
+    """(key, value); the key is "" when the setting is another model's."""
+    key, _, value = setting.partition("=")
+    owner, dot, option = key.rpartition(".")
+    if not dot:
+        return key, value
+    return (option if owner == model.name else ""), value
+
+
+def _check_keys(models: Iterable[Model], settings: Sequence[str]) -> None:
+    """Every key must be an option of one of the models or a field of the recipe."""
+    models = list(models)
+    for setting in settings:
+        key, equals, _ = setting.partition("=")
+        owner, dot, option = key.rpartition(".")
+        mine = [m for m in models if not dot or m.name == owner]
+        known = sorted({*_RECIPE, *(o for m in mine for o in m.options)})
+        if not equals:
+            raise ValueError(f"{setting!r} is no setting; write name=value, e.g. lr=0.001")
+        if not mine:
+            raise ValueError(f"{setting!r}: no model {owner!r} in this run")
+        if (option if dot else key) not in known:
+            raise ValueError(explain_miss("option", option if dot else key, known))
+
+
+def _typed(setting: str, text: str, example: Any) -> Any:
+    """`text` as the type of `example`."""
+    try:
+        if isinstance(example, bool):
+            return {"true": True, "false": False}[text.lower()]
+        return type(example)(text)
+    except (ValueError, KeyError):
+        kind = {"bool": "true or false"}.get(type(example).__name__, type(example).__name__)
+        raise ValueError(f"{setting!r}: {text!r} is no {kind}") from None
+
+
+_CHOICES = {
+    "optimizer": ("adamw", "adam"),
+    "schedule": ("cosine", "linear", "constant"),
+    "precision": ("fp32", "bf16"),
+    "rc": ("none", "augment", "conjoin"),
+    "padding": ("mask", "left-n"),
+}
+
+
+def _check_recipe(recipe: Recipe) -> None:
+    for f in fields(recipe):
+        value = getattr(recipe, f.name)
+        if f.name in _CHOICES and value not in _CHOICES[f.name]:
+            raise ValueError(f"{f.name}={value!r}: must be one of {', '.join(_CHOICES[f.name])}")
+        if f.name in ("lr", "batch", "epochs") and value <= 0:
+            raise ValueError(f"{f.name}={value}: must be above 0")
+        if f.name in ("weight_decay", "warmup", "lr_floor", "clip", "patience") and value < 0:
+            raise ValueError(f"{f.name}={value}: must not be negative")

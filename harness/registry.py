@@ -1,0 +1,84 @@
+"""A registry is a dict that refuses duplicates and explains a miss."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from typing import Generic, TypeVar
+
+from dnabench.types import Model, Task
+
+Entry = TypeVar("Entry", Model, Task)
+
+
+class Registry(Generic[Entry]):
+    """Names to things, filled by importing a package's modules and a plugin entry-point group.
+
+    Args:
+        noun: what the things are, for messages ("model").
+        package: the package whose modules call `add` when imported, which is also the name of
+            the entry-point group through which other distributions add theirs.
+    """
+
+    def __init__(self, noun: str, package: str) -> None:
+        self.noun, self.package = noun, package
+        self.broken: dict[str, str] = {}  # plugin name -> why it did not load
+        self._entries: dict[str, Entry] = {}
+        self._aliases: dict[str, str] = {}
+        self._loaded = False
+
+    def add(self, entry: Entry) -> Entry:
+        """Add under its name and aliases; ValueError when one is taken."""
+        names = [entry.name, *getattr(entry, "aliases", ())]
+        for name in names:
+            if name in self._entries or name in self._aliases:
+                raise ValueError(f"{self.noun} {name!r} is already registered")
+        self._entries[entry.name] = entry
+        self._aliases.update(dict.fromkeys(names[1:], entry.name))
+        return entry
+
+    def __getitem__(self, name: str) -> Entry:
+        self._load()
+        name = self._aliases.get(name, name)
+        if name not in self._entries:
+            raise KeyError(explain_miss(self.noun, name, [*self._entries, *self._aliases]))
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._load()
+        return iter(sorted(self._entries))
+
+    def __contains__(self, name: str) -> bool:
+        self._load()
+        return name in self._entries or name in self._aliases
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True  # first, so that a module may look something up while it loads
+        root = importlib.import_module(self.package)
+        for module in pkgutil.iter_modules(root.__path__):
+            if module.name.startswith("_"):  # shared pieces that need torch
+                continue
+            importlib.import_module(f"{self.package}.{module.name}")
+        for plugin in entry_points(group=self.package):
+            try:
+                loaded = plugin.load()
+                if callable(loaded):
+                    loaded()
+            except Exception as e:  # somebody else's code: named by `list`, never fatal
+                self.broken[plugin.name] = f"{type(e).__name__}: {e}"
+
+
+def explain_miss(noun: str, name: str, known: list[str]) -> str:
+    """The message for a name that is not there: what is near, and what prints them all."""
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"did you mean {', '.join(near)}? " if near else ""
+    return f"no {noun} named {name!r}; {hint}`dnabench list {noun}s` prints all {len(known)}"
+
+
+MODELS: Registry[Model] = Registry("model", "dnabench.models")
+TASKS: Registry[Task] = Registry("task", "dnabench.tasks")

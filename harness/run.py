@@ -1,0 +1,307 @@
+"""From jobs to records on disk: one trial in one straight line, and the sweep over them."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from dnabench.executors import EXECUTORS, Event, Progress
+from dnabench.metrics import score
+from dnabench.plan import Job
+from dnabench.protocols import protocol_named
+from dnabench.registry import MODELS, TASKS
+from dnabench.results.provenance import here
+from dnabench.results.store import Store
+from dnabench.splits import cut, limited, streams
+from dnabench.types import Array, Learner, Record, Split, Task, Trial
+
+
+class Resources(NamedTuple):
+    """How trials are run; none of it decides a number, but for rounding.
+
+    device: "cpu", "cuda", "cuda:1". workers: processes at once. threads: of each.
+    micro_batch: examples in memory at once, 0 = the recipe's whole batch.
+    """
+
+    device: str = "cpu"
+    workers: int = 1
+    threads: int = 1
+    micro_batch: int = 0
+    executor: str = "local"
+
+
+class Outcome(NamedTuple):
+    """What became of a job: this call ran it ("ended", "failed") or somebody else did."""
+
+    kind: Literal["ended", "failed", "busy", "already"]
+    record: Record | None = None
+
+
+def run_trial(
+    job: Job, resources: Resources = Resources(), progress: Progress = lambda done, total: None
+) -> tuple[Record, dict[str, Array]]:
+    """Load, cut, build, fit, and read the test split: once, after training, unless the protocol looks.
+
+    Args:
+        job: what to run.
+        resources: where.
+        progress: called with (epochs done, epochs in all).
+
+    Returns:
+        The record, and the test predictions: logits float32 (N, K), labels int64 (N,), ids (N,).
+
+    Raises:
+        ValueError: data that changed since the grid was made, sequences too short for the model.
+        FloatingPointError: a loss that is not finite.
+
+    Accuracy:
+        The same trial gives the same bytes, but for times, on one machine with one thread count.
+    """
+    import torch
+
+    from dnabench.fit import fit, task_metrics
+
+    start, trial, task = time.perf_counter(), job.trial, _task(job)
+    protocol, seeds = protocol_named(trial.protocol), streams(trial.seed, trial.task)
+    train, val = cut(task, protocol, seeds.cut, trial.limit)
+    _check_fits(trial, task, train)
+    torch.manual_seed(seeds.init)
+    learner = _learner(trial, task, train, resources)
+    watch = {"val": val} if val is not None else {}
+    if protocol.looks_at_test:
+        watch["test"] = limited(task.load("test"), trial.limit)
+    fit_start = time.perf_counter()
+    fitted = fit(learner, task, protocol, watch, trial.recipe.patience, progress)
+    fit_seconds = time.perf_counter() - fit_start
+    test = watch["test"] if "test" in watch else limited(task.load("test"), trial.limit)
+    logits = learner.predictor(test)()
+    scores = {"test": score(test.y, logits, task_metrics(task))}
+    if "val" in watch:
+        scores["val"] = dict(fitted.curve[fitted.best_epoch - 1]["val"])
+    sizes = {"train": len(train.y), **{k: len(s.y) for k, s in {**watch, "test": test}.items()}}
+    record = Record(
+        trial=trial,
+        scores=scores,
+        alternatives=_alternatives(fitted.curve, task, protocol.looks_at_test),
+        curve=fitted.curve,
+        best_epoch=fitted.best_epoch,
+        n_params=learner.n_params,
+        n_examples=sizes,
+        seconds=round(time.perf_counter() - start, 3),
+        examples_per_second=round(len(train.y) * len(fitted.curve) / fit_seconds, 1),
+        peak_memory=_peak_memory(resources.device),
+        flags=_flags(logits, learner, train, trial),
+        streams=seeds._asdict(),
+        task=_about(task, sizes["test"]),
+        where=_where(job, resources),
+    )
+    return record, {"logits": logits, "labels": test.y, "ids": np.asarray(test.ids, dtype=str)}
+
+
+@lru_cache(maxsize=8)
+def _task_at(name: str, path: str) -> Task:
+    if not path:
+        return TASKS[name]
+    from dnabench.tasks.files import task_from_path
+
+    return task_from_path(Path(path))
+
+
+def _task(job: Job) -> Task:
+    task = _task_at(job.trial.task, job.path)
+    if task.data != job.trial.data:
+        raise ValueError(
+            f"the data of {task.name} changed: {job.trial.data} when the run was planned, "
+            f"{task.data} now; start the run again"
+        )
+    return task
+
+
+def _check_fits(trial: Trial, task: Task, train: Split) -> None:
+    model, shortest = MODELS[trial.model], int(train.seqs.lengths.min())
+    if shortest < model.min_length:
+        raise ValueError(
+            f"{trial.model} needs sequences of {model.min_length} bp or more; the shortest of "
+            f"{task.name} has {shortest} bp: leave out one of the two"
+        )
+    if task.length > model.context:
+        raise ValueError(
+            f"{trial.model} reads {model.context} bp at most; the longest of {task.name} has "
+            f"{task.length} bp: leave out one of the two"
+        )
+
+
+def _learner(trial: Trial, task: Task, train: Split, resources: Resources) -> Learner:
+    model = MODELS[trial.model]
+    built = model.build(task, trial.options)
+    if model.own_learner:
+        return built(train, trial.recipe)  # type: ignore[no-any-return]
+    from dnabench.fit import NetLearner
+
+    seeds = streams(trial.seed, trial.task)
+    return NetLearner(
+        built, model, task, train, trial.recipe, seeds, resources.device, resources.micro_batch
+    )
+
+
+def _alternatives(
+    curve: Sequence[Mapping[str, Any]], task: Task, looked_at_test: bool
+) -> dict[str, Any]:
+    """What protocols that do not choose on test would have scored from the same run."""
+    if not looked_at_test:
+        return {}
+    rows = {"last-epoch/1": curve[-1]}
+    if "val" in curve[0]:
+        rows["honest/1"] = max(curve, key=lambda row: row["val"][task.metric])
+    return {name: {"epoch": row["epoch"], "test": row["test"]} for name, row in rows.items()}
+
+
+def _flags(logits: Array, learner: Learner, train: Split, trial: Trial) -> dict[str, Any]:
+    flags: dict[str, Any] = {"ambiguous_letters": train.seqs.n_ambiguous}
+    flags["collapsed"] = len(np.unique(logits.argmax(1))) == 1
+    micro = getattr(learner, "micro_batch", trial.recipe.batch)
+    if micro < trial.recipe.batch:
+        flags["micro_batch"] = micro
+    return flags
+
+
+def _peak_memory(device: str) -> int:
+    import torch
+
+    if device.startswith("cuda"):
+        return int(torch.cuda.max_memory_allocated(device))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _about(task: Task, n_test: int) -> dict[str, Any]:
+    """What a report must know of the task, without its data at hand."""
+    return {
+        "kind": task.kind, "classes": list(task.classes), "metric": task.metric,
+        "suite": task.suite, "family": task.family, "length": task.length, "n_test": n_test,
+    }  # fmt: skip
+
+
+def _where(job: Job, resources: Resources) -> dict[str, Any]:
+    import torch
+
+    device = resources.device
+    if device.startswith("cuda"):
+        device = f"{device} ({torch.cuda.get_device_name(device)})"
+    return {**here(), "device": device, "threads": resources.threads, "path": job.path}
+
+
+def work(job: Job, progress: Progress, folder: str, resources: Resources) -> Outcome:
+    """Run a job that nobody else runs or ran, and store what it gave, errors included."""
+    store, trial_id = Store(folder), job.trial.id
+    with store.claim(trial_id) as mine:
+        if not mine:
+            return Outcome("busy")
+        record = store.read(trial_id)
+        if record is not None and not record.error:
+            return Outcome("already", record)
+        store.log("started", trial_id)
+        predictions: dict[str, Array] | None = None
+        try:
+            record, predictions = run_trial(job, resources, progress)
+        except Exception:
+            record = _failure(job, resources, traceback.format_exc())
+        store.append(record, predictions)
+        return Outcome("failed" if record.error else "ended", record)
+
+
+def _failure(job: Job, resources: Resources, error: str) -> Record:
+    return Record(trial=job.trial, error=error, where={**here(), "device": resources.device})
+
+
+@dataclass
+class Summary:
+    """What a sweep did: the jobs by what became of them."""
+
+    ended: list[Record] = field(default_factory=list)
+    failed: list[Record] = field(default_factory=list)
+    already: list[Record] = field(default_factory=list)  # done before, or meanwhile by others
+
+
+Observer = Callable[[Event, Job, "Outcome | None"], None]
+
+
+def run(
+    jobs: Sequence[Job],
+    store: Store,
+    resources: Resources = Resources(),
+    observe: Observer = lambda event, job, outcome: None,
+    summary: Summary | None = None,
+) -> Summary:
+    """Run the jobs that the store does not have; jobs that failed before are tried again.
+
+    Args:
+        jobs: the grid.
+        store: where records are and go.
+        resources: how many at once, and where.
+        observe: told of everything that happens.
+        summary: filled as the sweep goes, for a caller that may be interrupted.
+
+    Returns:
+        What became of every job. A job that another process runs is waited for, and taken over
+        when that process dies.
+
+    Raises:
+        ValueError: when the store's folder cannot be written.
+    """
+    store.check_writable()
+    out = Summary() if summary is None else summary
+    done = {r.trial.id: r for r in store if not r.error}
+    out.already += [done[job.trial.id] for job in jobs if job.trial.id in done]
+    left = [job for job in jobs if job.trial.id not in done]
+    task = partial(work, folder=str(store.folder), resources=resources)
+    while left:
+        busy: list[Job] = []
+        for event in EXECUTORS[resources.executor](task, left, resources.workers, resources.threads):
+            job = left[event.job]
+            outcome = _outcome(event, job, store, resources)
+            observe(event, job, outcome)
+            if outcome is not None and outcome.record is not None:
+                getattr(out, outcome.kind).append(outcome.record)
+            elif outcome is not None:
+                busy.append(job)
+        left = _wait_for_others(busy, store, out)
+    return out
+
+
+def _outcome(event: Event, job: Job, store: Store, resources: Resources) -> Outcome | None:
+    if event.kind == "returned":
+        return event.value  # type: ignore[no-any-return]
+    if event.kind != "died":
+        return None
+    code = event.value
+    reason = f"signal {-code}, often out of memory" if code and code < 0 else f"exit status {code}"
+    record = _failure(job, resources, f"RuntimeError: the worker process died ({reason})")
+    store.append(record)
+    return Outcome("failed", record)
+
+
+def _wait_for_others(busy: Sequence[Job], store: Store, out: Summary) -> list[Job]:
+    """Wait until another process has finished one of these or let go of it; the rest is left."""
+    left = list(busy)
+    while left and len(left) == len(busy):
+        time.sleep(0.5)
+        for job in busy:
+            record = store.read(job.trial.id)
+            if record is not None and not record.error:
+                out.already.append(record)
+                left.remove(job)
+                continue
+            with store.claim(job.trial.id) as free:
+                if free:
+                    return left
+    return left

@@ -1,0 +1,308 @@
+"""The nouns. Everything else in dnabench is a function from some of these to others.
+
+    Model, Task, Protocol, Recipe, seed --plan--> Trial --run_trial--> Record --reports--> table
+
+This file imports nothing from dnabench, so every other file may import it.
+
+N examples, L length in bp, K task outputs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol as Interface
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Kind = Literal["binary", "multiclass"]
+SplitName = Literal["train", "dev", "test"]
+
+A, C, G, T, N, PAD = range(6)  # codes of the letters; PAD appears only in batches
+_CODES = np.full(256, 255, np.uint8)
+_CODES[list(b"ACGTNacgtnUu")] = [A, C, G, T, N, A, C, G, T, N, T, T]
+_CODES[list(b"RYSWKMBDHVryswkmbdhv")] = N + 10  # IUPAC, ambiguous: becomes N and is counted
+_COMPLEMENT = np.array([T, G, C, A, N], np.uint8)
+
+
+class BadLetter(ValueError):
+    """A letter outside the IUPAC alphabet, at `position` (from 0) of sequence `index`."""
+
+    def __init__(self, letter: str, index: int, position: int) -> None:
+        self.letter, self.index, self.position = letter, index, position
+        super().__init__(
+            f"sequence {index} has {letter!r} at position {position} (from 0); "
+            "only A, C, G, T, U, N and the IUPAC ambiguity letters are DNA"
+        )
+
+
+class Sequences:
+    """N DNA sequences as one flat array of codes A0 C1 G2 T3 N4, plus strand, 5' to 3'.
+
+    Args:
+        codes: uint8 (total bp,), all sequences one after the other.
+        offsets: int64 (N + 1,); sequence i is `codes[offsets[i]:offsets[i + 1]]`.
+        n_ambiguous: how many letters were IUPAC ambiguity codes and became N.
+    """
+
+    def __init__(self, codes: Array, offsets: Array, n_ambiguous: int = 0) -> None:
+        self.codes, self.offsets, self.n_ambiguous = codes, offsets, n_ambiguous
+
+    @classmethod
+    def parse(cls, seqs: Iterable[str]) -> Sequences:
+        """Encode strings. Case is ignored, U reads as T, IUPAC ambiguity letters become N.
+
+        Raises:
+            BadLetter: at the first letter that is none of these.
+        """
+        texts = [s.encode("utf-8") for s in seqs]
+        offsets = np.concatenate([[0], np.cumsum([len(t) for t in texts], dtype=np.int64)])
+        codes = _CODES[np.frombuffer(b"".join(texts), np.uint8)]
+        if (codes == 255).any():
+            at = int(np.argmax(codes == 255))
+            index = int(np.searchsorted(offsets, at, side="right")) - 1
+            text = texts[index].decode("utf-8")
+            position = len(texts[index][: at - int(offsets[index])].decode("utf-8"))
+            raise BadLetter(text[position], index, position)
+        ambiguous = codes > N
+        codes[ambiguous] = N
+        return cls(codes, offsets, int(ambiguous.sum()))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, i: int) -> str:
+        row = self.codes[self.offsets[i] : self.offsets[i + 1]]
+        return np.frombuffer(b"ACGTN", np.uint8)[row].tobytes().decode()
+
+    @property
+    def lengths(self) -> Array:
+        """int64 (N,), bp."""
+        return np.diff(self.offsets)
+
+    def take(self, index: Array) -> Sequences:
+        """Those rows, in that order."""
+        lengths = self.lengths[index]
+        offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        source = np.repeat(self.offsets[:-1][index] - offsets[:-1], lengths)
+        return Sequences(self.codes[source + np.arange(offsets[-1])], offsets)
+
+    def reverse_complement(self) -> Sequences:
+        """Every sequence read from the other strand, 5' to 3'."""
+        ends = np.repeat(self.offsets[:-1] + self.offsets[1:] - 1, self.lengths)
+        source = ends - np.arange(len(self.codes))
+        return Sequences(_COMPLEMENT[self.codes[source]], self.offsets, self.n_ambiguous)
+
+    def padded(self, length: int, fill: int = PAD, side: Literal["left", "right"] = "right") -> Array:
+        """One row a sequence, uint8 (N, length), the rest of each row filled with `fill`.
+
+        Raises:
+            ValueError: when a sequence is longer than `length`.
+        """
+        longest = int(self.lengths.max(initial=0))
+        if longest > length:
+            raise ValueError(f"a sequence has {longest} bp, more than the {length} asked for")
+        out = np.full((len(self), length), fill, np.uint8)
+        column = np.arange(length)
+        inside = column < self.lengths[:, None]
+        out[inside if side == "right" else inside[:, ::-1]] = self.codes
+        return out
+
+
+class Split(NamedTuple):
+    """Labelled sequences of one split.
+
+    seqs: N sequences.
+    y: int64 (N,), class indices 0..K-1.
+    ids: (N,) str, what the file calls each example, or its row number.
+    """
+
+    seqs: Sequences
+    y: Array
+    ids: Array
+
+    def take(self, index: Array) -> Split:
+        """Those rows, in that order."""
+        return Split(self.seqs.take(index), self.y[index], self.ids[index])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is predicted, from what, scored how, and where the data came from."""
+
+    name: str  # suite/task
+    kind: Kind
+    classes: tuple[str, ...]  # names of the K classes, in label order
+    metric: str  # primary; a key of dnabench.metrics.METRICS
+    length: int  # bp, the longest sequence of any split
+    counts: Mapping[SplitName, int]  # official number of examples; the splits that exist
+    data: str  # 16 hex of the SHA-256 of the files: changed data, changed trial ids
+    load: Callable[[SplitName], Split]
+    source: str
+    license: str
+    family: str = ""  # tasks of a family are not independent evidence
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def suite(self) -> str:
+        """The part of the name before the slash."""
+        return self.name.partition("/")[0]
+
+    @property
+    def n_outputs(self) -> int:
+        """K, the number of logits."""
+        return len(self.classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Every training number. The defaults are the house recipe; a Model carries its own."""
+
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 0.1
+    batch: int = 64  # examples an optimiser step, whatever the device
+    epochs: int = 20
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: float = 0.01  # share of all steps
+    lr_floor: float = 0.1  # share of lr where cosine ends
+    clip: float = 1.0  # norm of the gradient; 0 = off
+    precision: Literal["fp32", "bf16"] = "fp32"
+    rc: Literal["none", "augment", "conjoin"] = "none"
+    padding: Literal["mask", "left-n"] = "mask"
+    patience: int = 0  # epochs without a better validation score; 0 = never stop early
+    source: str = "house"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A name for something trainable.
+
+    build(task, options) gives either a fresh torch module, `forward(ids, mask) -> logits (B, K)`
+    with a submodule `head`, or, when `own_learner`, a `Learner` that needs no gradient loop.
+    """
+
+    name: str
+    family: str
+    build: Callable[[Task, Mapping[str, Any]], Any]
+    n_params: int  # at the default options, without the task head
+    min_length: int  # bp, shortest sequence it accepts
+    context: int  # bp, longest
+    source: str
+    license: str
+    options: Mapping[str, Any] = field(default_factory=dict)  # name -> default
+    recipes: Mapping[str, Recipe] = field(default_factory=lambda: {"default": Recipe()})
+    tokenizer: str = "char"
+    own_learner: bool = False
+
+    def recipe_for(self, suite: str) -> Recipe:
+        """The suite's recipe, or the model's default."""
+        return self.recipes.get(suite, self.recipes["default"])
+
+
+class Learner(Interface):
+    """What the fit loop drives: something that learns in epochs and predicts."""
+
+    epochs: int
+    n_params: int  # all that is learned, the head included
+
+    def train_epoch(self) -> float:
+        """Learn for one epoch; return its mean training loss."""
+        ...
+
+    def predictor(self, split: Split) -> Callable[[], Array]:
+        """Prepare a split; the function gives its logits float32 (N, K) as learned so far."""
+        ...
+
+    def state(self) -> Any:
+        """A copy of what was learned so far, for `restore`."""
+        ...
+
+    def restore(self, state: Any) -> None:
+        """Go back to that state."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """Which examples choose the checkpoint, and which split may be looked at when."""
+
+    name: str  # name/version
+    cuts_validation: bool  # 10 % of train, when the task has no dev split
+    checkpoint: Literal["best-val", "last", "best-test"]
+    watermark: str  # printed over every table of it; empty when there is nothing to warn of
+    why: str
+
+    @property
+    def looks_at_test(self) -> bool:
+        """Whether the test split is read before training has ended."""
+        return self.checkpoint == "best-test"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One run: everything that decides the number, and nothing else."""
+
+    model: str
+    options: Mapping[str, Any]  # all of them, defaults included
+    regime: str
+    task: str
+    data: str
+    protocol: str
+    recipe: Recipe
+    seed: int
+    limit: float = 0  # 0 = all examples; below 1 a share of each split; else a number
+
+    @property
+    def id(self) -> str:
+        """16 hex digits of SHA-256 over the fields: the same trial has the same id anywhere."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a trial gave: scores, or why there are none."""
+
+    trial: Trial
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # split -> metric -> value
+    alternatives: Mapping[str, Any] = field(default_factory=dict)  # protocol -> what it would score
+    curve: Sequence[Mapping[str, Any]] = ()  # one entry an epoch
+    best_epoch: int = 0  # from 1; the checkpoint that was scored
+    n_params: int = 0
+    n_examples: Mapping[str, int] = field(default_factory=dict)  # split -> N
+    seconds: float = 0.0
+    examples_per_second: float = 0.0  # in training
+    peak_memory: int = 0  # bytes, of the process (CPU) or the device
+    flags: Mapping[str, Any] = field(default_factory=dict)  # collapsed, truncated share, ...
+    streams: Mapping[str, int] = field(default_factory=dict)  # the random streams' own seeds
+    task: Mapping[str, Any] = field(default_factory=dict)  # kind, classes, metric, family: for reports
+    where: Mapping[str, Any] = field(default_factory=dict)  # versions, commit, device, threads
+    error: str = ""  # traceback
+
+    def to_json(self) -> str:
+        """Keys sorted, floats in shortest exact form: equal records give equal bytes."""
+        out = {"schema": "dnabench.record/1", "id": self.trial.id, **asdict(self)}
+        return json.dumps(out, sort_keys=True, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Record:
+        """Inverse of `to_json`.
+
+        Raises:
+            ValueError: when the text is no record or the id does not match the fields.
+        """
+        d = json.loads(text)
+        if not isinstance(d, dict) or d.pop("schema", None) != "dnabench.record/1":
+            raise ValueError("not a dnabench.record/1")
+        try:
+            claimed, t = d.pop("id"), d.pop("trial")
+            record = cls(trial=Trial(**{**t, "recipe": Recipe(**t["recipe"])}), **d)
+        except (KeyError, TypeError) as e:
+            raise ValueError(f"a field is missing or unknown: {e}") from e
+        if record.trial.id != claimed:
+            raise ValueError(f"it says id {claimed}, its fields give {record.trial.id}")
+        return record

@@ -1,0 +1,102 @@
+"""CNN baseline of Genomic Benchmarks: three small convolutions and two linear layers.
+
+B batch, L sequence length (bp), K task outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dnabench.registry import MODELS
+from dnabench.types import PAD, Model, Recipe, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VOCABULARY, EMBEDDING, HIDDEN = 12, 100, 512
+IDS = [7, 8, 9, 10, 11, 4]  # of A, C, G, T, N and padding in that vocabulary
+TRUNK = VOCABULARY * EMBEDDING + 14_164
+MIN_LENGTH = 57  # bp; three times: a kernel of 8, then halved, must leave one position
+
+
+def build(task: Task, options: Mapping[str, Any]) -> Any:
+    """Embedding 100 -> three times (convolution k8, batch norm, pool 2), ReLU after the first -> two linears.
+
+    Args:
+        task: gives K and L; every sequence is padded on the right to L, with zero embeddings, so a
+            score does not depend on the batch.
+        options: none.
+
+    Returns:
+        A torch module: `forward(ids (B, <= L), mask) -> logits float32 (B, K)`. Submodules
+        `embeddings`, `cnn_model` and the head `dense_model`, named as in the original.
+
+    Raises:
+        ValueError: when L is below 57 bp.
+
+    Accuracy:
+        With equal weights within 1e-4 of the original's logits (golden record gb_cnn_len200).
+
+    Source:
+        Gresova et al. 2023, BMC Genomic Data 24:25; ML-Bioinfo-CEITEC/genomic_benchmarks@605d853:
+        src/genomic_benchmarks/models/torch.py. Ours: K logits and one cross-entropy, where theirs
+        puts a sigmoid before a loss that applies the sigmoid again, which costs it accuracy; no
+        dry run through batch norm at construction.
+    """
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    if task.length < MIN_LENGTH:
+        raise ValueError(f"cnn needs {MIN_LENGTH} bp; the longest of {task.name} has {task.length}")
+    positions = task.length
+    for _ in range(3):
+        positions = (positions - 7) // 2
+
+    class Cnn(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embeddings = nn.Embedding(VOCABULARY, EMBEDDING)
+            self.cnn_model = nn.Sequential(
+                nn.Conv1d(EMBEDDING, 16, 8), nn.BatchNorm1d(16), nn.ReLU(), nn.MaxPool1d(2),
+                nn.Conv1d(16, 8, 8), nn.BatchNorm1d(8), nn.MaxPool1d(2),
+                nn.Conv1d(8, 4, 8), nn.BatchNorm1d(4), nn.MaxPool1d(2),
+            )  # fmt: skip
+            self.dense_model = nn.Sequential(
+                nn.Linear(4 * positions, HIDDEN), nn.Linear(HIDDEN, task.n_outputs)
+            )
+            self.register_buffer("vocabulary", torch.tensor(IDS), persistent=False)
+
+        @property
+        def head(self) -> nn.Module:
+            """What depends on the task's length and classes."""
+            return self.dense_model
+
+        def forward(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+            ids = F.pad(ids, (0, task.length - ids.shape[1]), value=PAD)
+            x = self.embeddings(self.vocabulary[ids.long()]) * (ids != PAD)[..., None]
+            return self.dense_model(self.cnn_model(x.transpose(1, 2)).flatten(1))  # type: ignore[no-any-return]
+
+    return Cnn()
+
+
+MODELS.add(
+    Model(
+        name="cnn",
+        family="cnn",
+        build=build,
+        n_params=TRUNK,
+        min_length=1,
+        context=100_000,
+        source="doi:10.1186/s12863-023-01123-8",
+        license="Apache-2.0 (our implementation)",
+        recipes={
+            "default": Recipe(
+                optimizer="adam", lr=1e-3, weight_decay=0.0, batch=64, epochs=10,
+                schedule="constant", warmup=0.0, clip=0.0,
+                source="genomic_benchmarks@605d853 src/genomic_benchmarks/models/torch.py",
+            )
+        },
+    )
+)  # fmt: skip

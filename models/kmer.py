@@ -1,0 +1,167 @@
+"""k-mer counts with logistic regression: "row zero", what a deep model has to beat.
+
+N examples, F features, K task outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from dnabench.registry import MODELS
+from dnabench.types import N as ANY_BASE
+from dnabench.types import Array, Model, Recipe, Sequences, Split, Task
+
+STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of scikit-learn; small = strong penalty
+OPTIONS = {"k_min": 3, "k_max": 6}
+
+
+def counts(seqs: Sequences, k: int) -> Any:
+    """How often every k-mer occurs in every sequence.
+
+    Args:
+        seqs: N sequences; k-mers that hold an N are not counted.
+        k: bp, 1..12.
+
+    Returns:
+        scipy.sparse CSR float64 (N, 4**k); column A=0, C=1, G=2, T=3 as digits to base 4, first
+        base most significant. A sequence shorter than k has an empty row.
+    """
+    from scipy.sparse import csr_matrix
+
+    n = len(seqs.codes) - k + 1
+    if n <= 0:
+        return csr_matrix((len(seqs), 4**k))
+    word, known = np.zeros(n, np.int64), np.ones(n, bool)
+    for i in range(k):
+        base = seqs.codes[i : i + n]
+        word = word * 4 + base
+        known &= base < ANY_BASE
+    row = np.repeat(np.arange(len(seqs)), seqs.lengths)[:n]
+    known &= np.arange(n) + k <= seqs.offsets[1:][row]  # ends inside its own sequence
+    hits = (np.ones(int(known.sum())), (row[known], word[known]))
+    return csr_matrix(hits, shape=(len(seqs), 4**k))
+
+
+class KmerRegression:
+    """Logistic regression on k-mer frequencies; an "epoch" is one weaker penalty.
+
+    So the protocol that chooses an epoch of a network chooses the penalty here, by the same rule
+    and on the same examples. Each fit starts from the last one.
+
+    Args:
+        train: labelled sequences.
+        n_outputs: K.
+        k_min: bp of the shortest k-mer.
+        k_max: of the longest.
+        epochs: how many of STRENGTHS are tried, from the strongest penalty.
+    """
+
+    def __init__(self, train: Split, n_outputs: int, k_min: int, k_max: int, epochs: int) -> None:
+        if not 1 <= k_min <= k_max <= 8:
+            raise ValueError(f"need 1 <= k_min <= k_max <= 8; got {k_min} and {k_max}")
+        self.epochs = min(epochs, len(STRENGTHS))
+        self._ks, self._y, self._n_outputs = range(k_min, k_max + 1), train.y, n_outputs
+        self._x = self._features(train)
+        self.n_params = (self._x.shape[1] + 1) * n_outputs
+        self._fits: list[tuple[Array, Array]] = []
+        self._weights: tuple[Array, Array] | None = None
+
+    def train_epoch(self) -> float:
+        """Fit with the next weaker penalty; the mean cross-entropy on the training examples."""
+        from sklearn.linear_model import LogisticRegression
+
+        model = LogisticRegression(
+            C=STRENGTHS[len(self._fits)], max_iter=500, warm_start=True, tol=1e-4
+        )
+        if self._weights is not None:
+            model.coef_, model.intercept_ = (w.copy() for w in self._weights)
+        model.fit(self._x, self._y)
+        self._weights = model.coef_, model.intercept_
+        self._fits.append(self._weights)
+        logits = self._logits(self._x).astype(np.float64)
+        top = logits.max(1, keepdims=True)
+        log_total = top[:, 0] + np.log(np.exp(logits - top).sum(1))
+        return float(np.mean(log_total - logits[np.arange(len(self._y)), self._y]))
+
+    def predictor(self, split: Split) -> Callable[[], Array]:
+        """Count the split's k-mers once; the function gives logits float32 (N, K)."""
+        x = self._features(split)
+        return lambda: self._logits(x)
+
+    def state(self) -> Any:
+        """The weights."""
+        return self._weights
+
+    def restore(self, state: Any) -> None:
+        """Back to those weights."""
+        self._weights = state
+
+    def _features(self, split: Split) -> Any:
+        """Frequencies, scaled by the training split's root mean square per k-mer."""
+        from scipy.sparse import diags, hstack
+
+        parts = []
+        for k in self._ks:
+            places = np.maximum(split.seqs.lengths - k + 1, 1)
+            parts.append(diags(1 / places) @ counts(split.seqs, k))
+        x = hstack(parts, format="csr")
+        if not hasattr(self, "_scale"):
+            rms = np.sqrt(np.asarray(x.multiply(x).mean(0)).ravel())
+            self._scale = diags(np.where(rms > 0, 1 / np.where(rms > 0, rms, 1), 0))
+        return x @ self._scale
+
+    def _logits(self, x: Any) -> Array:
+        assert self._weights is not None
+        coef, intercept = self._weights
+        z = x @ coef.T + intercept
+        if z.shape[1] == 1:  # two classes: scikit-learn keeps the log-odds of the second only
+            z = np.concatenate([np.zeros_like(z), z], axis=1)
+        return np.asarray(z, np.float32)
+
+
+def build(task: Task, options: Mapping[str, Any]) -> Callable[[Split, Recipe], KmerRegression]:
+    """k-mer counts with logistic regression.
+
+    Args:
+        task: gives K.
+        options: k_min, k_max (bp, 1..8).
+
+    Returns:
+        A function of the training split and the recipe that gives the learner. All classes 0..K-1
+        must occur in the split.
+
+    Accuracy:
+        No randomness: seeds differ only by the validation cut, and where the task has a dev split
+        all seeds give the same score.
+
+    Source:
+        scikit-learn's LogisticRegression (L2, lbfgs). Ours: frequencies of 3..6-mers scaled by
+        their root mean square on the training split; the penalty is chosen by the protocol.
+    """
+
+    def learner(train: Split, recipe: Recipe) -> KmerRegression:
+        return KmerRegression(
+            train, task.n_outputs, int(options["k_min"]), int(options["k_max"]), recipe.epochs
+        )
+
+    return learner
+
+
+MODELS.add(
+    Model(
+        name="kmer",
+        family="kmer",
+        build=build,
+        options=OPTIONS,
+        n_params=0,
+        min_length=1,
+        context=1_000_000,
+        source="scikit-learn LogisticRegression",
+        license="Apache-2.0",
+        recipes={"default": Recipe(epochs=len(STRENGTHS), source="house: one penalty an epoch")},
+        own_learner=True,
+    )
+)

@@ -1,0 +1,338 @@
+"""Records to tables: tasks are rows, models are columns, a cell is the seeds of both.
+
+A table holds one protocol and one limit, a row one state of the data, a column one configuration of
+a model. Nothing is averaged over any of these; what a cell lacks, it says.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from dnabench.metrics import METRICS
+from dnabench.protocols import PROTOCOLS
+from dnabench.reports import stats
+from dnabench.types import Recipe, Record
+
+Item = TypeVar("Item")
+Key = TypeVar("Key", bound=Hashable)
+ROW_ZERO = "kmer"  # the model that stands first: what no network should lose to
+DIGITS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One configuration of a model."""
+
+    model: str
+    regime: str
+    label: str  # model, and what tells this configuration from the others of the model
+    name: str  # label, with the regime when another column has the same label
+    options: Mapping[str, Any]
+    recipes: Mapping[str, Recipe]  # suite -> recipe
+    n_params: tuple[int, int]  # smallest and largest over tasks, heads differ; 0, 0 = unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """The runs of one column on one row."""
+
+    scores: Mapping[int, float]  # seed -> primary metric on test, seeds ascending
+    failed: int = 0
+    undefined: int = 0  # runs without that metric, as AUROC of one class
+    collapsed: int = 0  # runs in `scores` that predict one class for everything
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """Scores without their seeds."""
+        return tuple(self.scores.values())
+
+    @property
+    def summary(self) -> stats.Summary:
+        """n, mean, sd and so on of the scores."""
+        return stats.summary(self.values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One task in one state of its data."""
+
+    task: str
+    name: str  # task, with the hash of the data when another row has the same task
+    data: str
+    family: str
+    metric: str
+    label: str  # of the metric
+    rope: float  # smallest difference of the metric worth calling one
+    n_test: int  # examples; 0 = unknown
+    cells: tuple[Cell, ...]  # one a column
+    best: frozenset[int]  # columns that share the highest printed mean; empty below two models
+    second: frozenset[int]  # columns that share the next
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Column a against column b on a row."""
+
+    row: Row
+    a: Column
+    b: Column
+    n: tuple[int, int]
+    means: tuple[float, float]
+    welch: stats.Welch
+    p_holm: float
+    g: float
+    a12: float
+    verdict: stats.Verdict
+    reason: str  # may be empty
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One protocol at one limit."""
+
+    protocol: str
+    why: str  # what the protocol is for
+    watermark: str  # empty when there is nothing to warn of
+    limit: float
+    digits: int
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    against_best: tuple[Comparison, ...]  # every model against the best of its row, one Holm family
+    records: tuple[Record, ...]
+    failures: Mapping[tuple[str, str, str], list[int]]  # column name, task, last line -> seeds
+
+    @property
+    def n(self) -> int:
+        """Seeds of the fullest cell."""
+        return max((len(c.scores) for r in self.rows for c in r.cells), default=0)
+
+    @property
+    def families(self) -> Mapping[str, list[Row]]:
+        """Rows by family, both in order."""
+        return grouped(self.rows, lambda r: r.family)
+
+
+def tables(records: Iterable[Record], digits: int = DIGITS) -> list[Table]:
+    """Sort records into tables.
+
+    Args:
+        records: of any protocols, limits, models and tasks; failed ones are counted, not averaged.
+        digits: decimals that are printed. Means that print alike are tied.
+
+    Returns:
+        A table for each (protocol, limit), in the order of these. Rows are in the order of suite,
+        family, name; models in the order in which they appear, `kmer` first; configurations of one
+        model by their label. Runs of a model whose recipes differ within a suite are different
+        configurations; recipes that differ only between suites are not.
+    """
+    groups = grouped(records, lambda r: (r.trial.protocol, float(r.trial.limit)))
+    return [_table(*key, groups[key], digits) for key in sorted(groups)]
+
+
+def compared(
+    pairs: Iterable[tuple[Row, int, int]], columns: Sequence[Column]
+) -> tuple[Comparison, ...]:
+    """Compare columns i and j of rows, as one family of Holm. Both cells must have scores."""
+    triples = list(pairs)
+    values = [(r.cells[i].values, r.cells[j].values) for r, i, j in triples]
+    tests = [stats.welch(a, b) for a, b in values]
+    out = []
+    for (row, i, j), (a, b), test, p in zip(
+        triples, values, tests, stats.holm([t.p for t in tests]), strict=True
+    ):
+        word, reason = stats.verdict(test, p, row.rope, min(len(a), len(b)))
+        out.append(
+            Comparison(
+                row=row,
+                a=columns[i],
+                b=columns[j],
+                n=(len(a), len(b)),
+                means=(stats.summary(a).mean, stats.summary(b).mean),
+                welch=test,
+                p_holm=p,
+                g=stats.hedges_g(a, b),
+                a12=stats.a12(a, b),
+                verdict=word,
+                reason=reason,
+            )  # fmt: skip
+        )
+    return tuple(out)
+
+
+def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    """Items by key, both in order of appearance."""
+    out: dict[Key, list[Item]] = defaultdict(list)
+    for item in items:
+        out[key(item)].append(item)
+    return dict(out)
+
+
+def fixed(x: float, digits: int) -> str:
+    """A score as it is printed, without a minus before zero."""
+    text = f"{x:.{digits}f}"
+    return text.removeprefix("-") if not float(text) else text
+
+
+def _table(protocol: str, limit: float, records: Sequence[Record], digits: int) -> Table:
+    known = PROTOCOLS.get(protocol)
+    key_of = _column_keys(records)
+    columns = _columns(grouped(records, key_of))
+    keys = list(columns)
+    rows = _rows(records, lambda r: keys.index(key_of(r)), len(keys), digits)
+    lineup = tuple(columns.values())
+    failures = grouped(
+        (r for r in records if r.error),
+        lambda r: (columns[key_of(r)].name, r.trial.task, r.error.strip().splitlines()[-1]),
+    )
+    return Table(
+        protocol=protocol,
+        why=known.why if known else "not a protocol of this version of dnabench",
+        watermark=known.watermark
+        if known
+        else f"UNKNOWN PROTOCOL {protocol}: how the checkpoint was chosen is not known here.",
+        limit=limit,
+        digits=digits,
+        columns=lineup,
+        rows=rows,
+        against_best=compared(_against_best(rows), lineup),
+        records=tuple(records),
+        failures={k: sorted(r.trial.seed for r in v) for k, v in failures.items()},
+    )
+
+
+def _column_keys(records: Sequence[Record]) -> Callable[[Record], tuple[str, ...]]:
+    """What tells columns apart: model, regime, options, recipe fields that vary in a suite."""
+    recipes: dict[tuple[str, ...], set[Recipe]] = defaultdict(set)
+    for r in records:
+        recipes[r.trial.model, r.trial.regime, _suite(r)].add(r.trial.recipe)
+    varying: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for (model, regime, _), several in recipes.items():
+        varying[model, regime] |= _varying([asdict(recipe) for recipe in several])
+
+    def key(r: Record) -> tuple[str, ...]:
+        fields = sorted(varying[r.trial.model, r.trial.regime])
+        recipe = {name: getattr(r.trial.recipe, name) for name in fields}
+        return r.trial.model, r.trial.regime, _json(r.trial.options), _json(recipe)
+
+    return key
+
+
+def _columns(groups: Mapping[tuple[str, ...], list[Record]]) -> dict[tuple[str, ...], Column]:
+    models = sorted(dict.fromkeys(key[0] for key in groups), key=lambda m: m != ROW_ZERO)
+    labels = {}
+    for model in models:
+        mine = [key for key in groups if key[0] == model]
+        options = [json.loads(key[2]) for key in mine]
+        vary = _varying(options)
+        for key, chosen in zip(mine, options, strict=True):
+            said = {k: chosen.get(k, "unset") for k in sorted(vary)} | json.loads(key[3])
+            labels[key] = " ".join([model, *(f"{k}={option_text(v)}" for k, v in said.items())])
+    order = sorted(groups, key=lambda k: (models.index(k[0]), _natural(labels[k]), k))
+    times = Counter(labels.values())
+    out = {}
+    for key in order:
+        label, sizes = labels[key], [r.n_params for r in groups[key] if r.n_params]
+        out[key] = Column(
+            model=key[0],
+            regime=key[1],
+            label=label,
+            name=label if times[label] == 1 else f"{label} ({key[1]})",
+            options=json.loads(key[2]),
+            recipes={_suite(r): r.trial.recipe for r in groups[key]},
+            n_params=(min(sizes, default=0), max(sizes, default=0)),
+        )
+    return out
+
+
+def _rows(
+    records: Sequence[Record], column_of: Callable[[Record], int], n_columns: int, digits: int
+) -> tuple[Row, ...]:
+    about = {(r.trial.task, r.trial.data): r.task for r in records if r.task}  # failed have none
+
+    def row_of(r: Record) -> tuple[str, str, str]:
+        at = r.trial.task, r.trial.data
+        return *at, (r.task or about.get(at, {})).get("metric", "")
+
+    groups = grouped(records, row_of)
+    states = Counter(task for task, _ in {key[:2] for key in groups})
+    out = []
+    for (task, data, metric), mine in groups.items():
+        cells = [_cell([r for r in mine if column_of(r) == i], metric) for i in range(n_columns)]
+        facts, known = about.get((task, data), {}), METRICS.get(metric)
+        best, second = _podium(cells, digits)
+        out.append(
+            Row(
+                task=task,
+                name=f"{task} @{data}" if states[task] > 1 else task,
+                data=data,
+                family=str(facts.get("family", "")),
+                metric=metric,
+                label=known.label if known else metric,
+                rope=known.rope if known else 0.0,
+                n_test=int(facts.get("n_test", 0)),
+                cells=tuple(cells),
+                best=best,
+                second=second,
+            )
+        )
+    order = sorted(out, key=lambda r: (_suite(r), _natural(r.family), _natural(r.name), r.metric))
+    return tuple(order)
+
+
+def _cell(records: Sequence[Record], metric: str) -> Cell:
+    ended = sorted((r for r in records if not r.error), key=lambda r: r.trial.seed)
+    scores = {r.trial.seed: r.scores.get("test", {}).get(metric) for r in ended}
+    defined = {seed: x for seed, x in scores.items() if x is not None and x == x}
+    return Cell(
+        scores=defined,
+        failed=len(records) - len(ended),
+        undefined=len(scores) - len(defined),
+        collapsed=sum(bool(r.flags.get("collapsed")) for r in ended if r.trial.seed in defined),
+    )
+
+
+def _podium(cells: Sequence[Cell], digits: int) -> tuple[frozenset[int], frozenset[int]]:
+    """Columns with the highest mean as printed, and with the next."""
+    means = {i: float(fixed(c.summary.mean, digits)) for i, c in enumerate(cells) if c.scores}
+    if len(means) < 2:
+        return frozenset(), frozenset()
+    first, *rest = sorted(set(means.values()), reverse=True)
+    best = frozenset(i for i, mean in means.items() if mean == first)
+    return best, frozenset(i for i, mean in means.items() if rest and mean == rest[0])
+
+
+def _against_best(rows: Sequence[Row]) -> Iterable[tuple[Row, int, int]]:
+    for row in rows:
+        scored = [i for i, c in enumerate(row.cells) if c.scores]
+        if scored:
+            best = max(scored, key=lambda i: row.cells[i].summary.mean)
+            yield from ((row, i, best) for i in scored if i != best)
+
+
+def option_text(value: Any) -> str:
+    """A value as it is written after `--set name=`."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _varying(settings: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Names whose values are not the same in all; lacking one is a value of its own."""
+    names = {name for s in settings for name in s}
+    return {n for n in names if len({_json(s[n]) if n in s else "" for s in settings}) > 1}
+
+
+def _suite(thing: Record | Row) -> str:
+    return (thing.trial.task if isinstance(thing, Record) else thing.task).partition("/")[0]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=dict)
+
+
+def _natural(text: str) -> list[tuple[str, int]]:
+    """Sorts k9 before k10."""
+    return [(word, int(digits or 0)) for word, digits in re.findall(r"(\D*)(\d*)", text)]

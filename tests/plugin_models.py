@@ -1,0 +1,75 @@
+"""Somebody else's distribution: models that behave badly in known ways, and a task."""
+
+import os
+import signal
+import time
+
+import numpy as np
+
+from dnabench import MODELS, TASKS, Model, Recipe, Sequences, Split, Task
+
+
+class Constant:
+    """Predicts the first class; `trouble` runs in every epoch."""
+
+    def __init__(self, task, trouble):
+        self.epochs, self.n_params, self.k, self.trouble = 2, 1, task.n_outputs, trouble
+
+    def train_epoch(self):
+        return self.trouble()
+
+    def predictor(self, split):
+        return lambda: np.eye(self.k, dtype=np.float32)[np.zeros(len(split.y), int)]
+
+    def state(self):
+        return None
+
+    def restore(self, state):
+        pass
+
+
+def explode():
+    raise RuntimeError("this model always raises")
+
+
+def sleep():
+    time.sleep(0.1)
+    return 0.5
+
+
+TROUBLES = {
+    "raises": explode,
+    "diverges": lambda: float("nan"),
+    "dies": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "sleeps": sleep,
+}
+
+
+def add(name, trouble):
+    MODELS.add(
+        Model(
+            name=name, family="test", n_params=0, min_length=1, context=10_000, source="test",
+            license="CC0-1.0", own_learner=True, recipes={"default": Recipe(epochs=2)},
+            build=lambda task, options: lambda train, recipe: Constant(task, trouble),
+        )
+    )  # fmt: skip
+
+
+def load(split):
+    n = {"train": 40, "test": 20}[split]
+    seqs = Sequences.parse(["ACGT" * 10, "GGCC" * 10] * (n // 2))
+    return Split(seqs, np.arange(n, dtype=np.int64) % 2, np.arange(n).astype(str))
+
+
+def add_task():
+    TASKS.add(
+        Task(
+            name="plug/strand", kind="binary", classes=("no", "yes"), metric="accuracy", length=40,
+            counts={"train": 40, "test": 20}, data="f" * 16, load=load, source="test",
+            license="CC0-1.0", aliases=("plug_strand",),
+        )
+    )  # fmt: skip
+
+
+for name, trouble in TROUBLES.items():
+    add(name, trouble)

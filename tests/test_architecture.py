@@ -1,0 +1,153 @@
+"""The shape of the repository, as assertions."""
+
+import ast
+import inspect
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PARTS = {
+    "harness": "dnabench",
+    **{p: f"dnabench.{p}" for p in ("models", "tasks", "results", "reports")},
+}
+
+# Who may import whom, innermost first: a module imports only from rows above its own, or, within
+# models, tasks, results and reports, from its own part.
+RANKS = [
+    ["dnabench.types"],
+    ["dnabench.registry", "dnabench.metrics", "dnabench.tokenizers"],
+    ["dnabench.protocols", "dnabench.splits"],
+    ["dnabench", "dnabench.models", "dnabench.tasks", "dnabench.results", "dnabench.executors"],
+    ["dnabench.fit", "dnabench.reports", "dnabench.config"],
+    ["dnabench.plan"],
+    ["dnabench.run", "dnabench.listing"],
+    ["dnabench.progress"],
+    ["dnabench.cli"],
+    ["dnabench.__main__"],
+]
+LONGEST_FUNCTION = 60  # lines of code, without the docstring
+LONGEST_MODULE = 400
+
+
+def module_of(path):
+    part, *rest = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join([PARTS[part], *(r for r in rest if r != "__init__")])
+
+
+def rank(module):
+    ranks = {m: i for i, row in enumerate(RANKS) for m in row}
+    return ranks[module] if module in ranks else ranks[module.rpartition(".")[0]]
+
+
+FILES = [f for part in PARTS for f in sorted((ROOT / part).glob("*.py"))]
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import; write dnabench.<part>"
+            yield node.module
+
+
+def violations(path):
+    me = module_of(path)
+    part = me.split(".")[:2]
+    for name in imports(path):
+        top = name.split(".")[0]
+        if top in PARTS:
+            yield f"{me} imports {name}; write dnabench.{name}"
+        own = len(name.split(".")) > 2 and name.split(".")[:2] == part
+        if top == "dnabench" and not own and rank(name) >= rank(me):
+            yield f"{me} imports {name}, which is no further in"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_inwards(path):
+    assert not list(violations(path))
+
+
+@pytest.mark.parametrize(
+    ("where", "line"),
+    [
+        ("models/x.py", "from dnabench.tasks import demo"), ("tasks/x.py", "import dnabench.models"),
+        ("reports/x.py", "from dnabench.fit import fit"), ("harness/types.py", "import dnabench"),
+        ("harness/metrics.py", "from dnabench.run import run"), ("models/x.py", "import models"),
+        ("results/x.py", "from dnabench.plan import grid"),
+    ],
+)  # fmt: skip
+def test_the_rule_catches_planted_violations(where, line, tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    path = tmp_path / where
+    path.parent.mkdir()
+    path.write_text(line + "\n")
+    assert list(violations(path))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_modules_and_functions_are_short(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= LONGEST_MODULE
+    for node in ast.walk(ast.parse(text)):
+        # typer reads a command's flags from its parameters, so they stand in the signature
+        if isinstance(node, ast.FunctionDef) and "command" not in ast.unparse(node).split("\n")[0]:
+            assert own_lines(node) <= LONGEST_FUNCTION, f"{path.name}:{node.name}"
+
+
+def own_lines(function):
+    """Lines of code without the docstring; a class inside has methods, counted on their own."""
+    doc = ast.get_docstring(function, clean=False)
+    classes = [n for n in ast.walk(function) if isinstance(n, ast.ClassDef)]
+    return (
+        function.end_lineno - function.lineno + 1 - (len(doc.splitlines()) if doc else 0)
+        - sum(c.end_lineno - c.lineno + 1 for c in classes)
+    )  # fmt: skip
+
+
+def test_every_package_is_in_the_wheel():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    assert sorted(listed) == sorted(module_of(f) for f in FILES if f.name == "__init__.py")
+
+
+def test_no_module_hides_a_part():
+    assert not {f.stem for f in (ROOT / "harness").glob("*.py")} & PARTS.keys()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["run", "--help"], ["list", "models"], ["list", "tasks"], ["list", "recipes"],
+     ["list", "metrics"], ["list", "protocols"], ["list", "suites"],
+     ["run", "--suite", "demo", "--dry-run"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_looking_imports_neither_torch_nor_pandas(words, tmp_path):
+    code = (
+        "import sys\nfrom dnabench.cli import main\n"
+        f"try: main({words!r})\nexcept SystemExit as e: assert not e.code, e.code\n"
+        "print([m for m in ('torch', 'pandas', 'sklearn', 'matplotlib') if m in sys.modules])"
+    )
+    argv = [sys.executable, "-c", code]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_reports_import_no_torch():
+    code = (
+        "import sys, dnabench.reports.render, dnabench.reports.table, dnabench.reports.stats\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("module", ["dnabench.metrics", "dnabench.reports.stats"])
+def test_numbers_say_where_they_come_from(module):
+    for name, f in inspect.getmembers(import_module(module), inspect.isfunction):
+        if f.__module__ == module and not name.startswith("_"):
+            assert f.__doc__ and "Returns:" in f.__doc__, name

@@ -1,0 +1,218 @@
+"""harness/fit.py: the schedule, the step, the choice of the checkpoint, and who may see test."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import planted_split, planted_task
+from sklearn.metrics import matthews_corrcoef
+
+from dnabench import MODELS, Recipe
+from dnabench.fit import NetLearner, fit, learning_rate
+from dnabench.protocols import PROTOCOLS
+from dnabench.splits import streams
+
+HONEST, LAST, SELECTED = (
+    PROTOCOLS[f"{n}/1"] for n in ("honest", "last-epoch", "test-selected")
+)
+TASK = planted_task()
+TRAIN, DEV, TEST = (planted_split(n, s) for s, n in enumerate((160, 80, 80)))
+SMALL = {"width": 16, "d_inner": 1, "kernel_size": 5, "blocks": 3}
+
+
+def learner(options=SMALL, train=TRAIN, seed=0, micro_batch=0, net=None, **recipe):
+    model, seeds = MODELS["convnova"], streams(seed, TASK.name)
+    torch.manual_seed(seeds.init)
+    net = net or model.build(TASK, {**model.options, **options})
+    recipe = Recipe(**{"batch": 32, "epochs": 3, **recipe})
+    return NetLearner(net, model, TASK, train, recipe, seeds, micro_batch=micro_batch)
+
+
+class Scripted:
+    """A learner whose predictions get better and worse as told: right[epoch] of 80 are right."""
+
+    n_params = 1
+
+    def __init__(self, right_on_dev, right_on_test=()):
+        self.epochs, self.epoch = len(right_on_dev), 0
+        self.right = {id(DEV): right_on_dev, id(TEST): right_on_test}
+
+    def train_epoch(self):
+        self.epoch += 1
+        return 0.5
+
+    def predictor(self, split):
+        def predict():
+            guess = split.y.copy()
+            wrong = len(split.y) - self.right[id(split)][self.epoch - 1]
+            guess[:wrong] = 1 - guess[:wrong]
+            return np.eye(2, dtype=np.float32)[guess]
+
+        return predict
+
+    def state(self):
+        return self.epoch
+
+    def restore(self, state):
+        self.epoch = state
+
+
+# MODELS.md 0.5, by hand: T = 1000, W = 10.
+@pytest.mark.parametrize(
+    ("schedule", "step", "lr"),
+    [
+        ("cosine", 0, 1e-6), ("cosine", 5, 1e-6 + 5 * (1e-3 - 1e-6) / 10),
+        ("cosine", 500, 1e-4 + 0.9e-3 / 2), ("cosine", 1000, 1e-4),
+        ("cosine", 10, 1e-4 + 0.45e-3 * (1 + math.cos(math.pi / 100))),
+        ("linear", 10, 1e-3), ("linear", 505, 0.5e-3), ("linear", 1000, 0.0),
+        ("constant", 10, 1e-3), ("constant", 999, 1e-3), ("constant", 0, 1e-6),
+    ],
+)  # fmt: skip
+def test_learning_rate_at_known_steps(schedule, step, lr):
+    assert learning_rate(step, 1000, Recipe(schedule=schedule)) == pytest.approx(lr, rel=1e-12)
+
+
+def test_without_warm_up_the_first_step_has_the_full_rate():
+    assert learning_rate(0, 10, Recipe(schedule="constant", warmup=0.0)) == 1e-3
+
+
+def test_one_step_is_torchs_adamw_by_hand():
+    """An independent loop of the same step, from the same weights on the same batch."""
+    ours, model = learner(epochs=1, batch=160, clip=0.5), MODELS["convnova"]
+    torch.manual_seed(streams(0, TASK.name).init)
+    net = model.build(TASK, {**model.options, **SMALL})
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-6, weight_decay=0.1)
+    ids = torch.from_numpy(TRAIN.seqs.codes.reshape(160, 60).copy())
+    loss = torch.nn.functional.cross_entropy(net(ids, None), torch.from_numpy(TRAIN.y))
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(net.parameters(), 0.5)
+    optimizer.step()
+    assert ours.train_epoch() == pytest.approx(float(loss.detach()), rel=1e-5)
+    for a, b in zip(ours.net.parameters(), net.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_learns_the_planted_motif():
+    one = learner(epochs=10, lr=3e-3, train=planted_split(1200, 7))
+    fit(one, TASK, HONEST, {"val": DEV})
+    assert matthews_corrcoef(TEST.y, one.predictor(TEST)().argmax(1)) > 0.8
+
+
+@pytest.mark.parametrize("micro", [1, 7, 32])
+def test_micro_batches_add_up_to_the_batch(micro):
+    whole, parts = learner(epochs=2), learner(epochs=2, micro_batch=micro)
+    for _ in range(2):
+        assert parts.train_epoch() == pytest.approx(whole.train_epoch(), rel=1e-4)
+    np.testing.assert_allclose(parts.predictor(DEV)(), whole.predictor(DEV)(), atol=1e-3)
+
+
+def test_memory_that_runs_out_halves_the_micro_batch_and_changes_no_number():
+    class Hungry(torch.nn.Module):
+        """A network on a device with room for 10 examples."""
+
+        def __init__(self):
+            super().__init__()
+            self.head = torch.nn.Linear(60, 2)
+
+        def forward(self, ids, mask):
+            if self.training and len(ids) > 10:
+                raise torch.OutOfMemoryError("no room")
+            return self.head(ids.float())
+
+    torch.manual_seed(3)
+    hungry = Hungry()
+    roomy = Hungry()
+    roomy.load_state_dict(hungry.state_dict())
+    one, two = learner(net=hungry), learner(net=roomy, micro_batch=8)
+    assert one.train_epoch() == pytest.approx(two.train_epoch(), rel=1e-6)
+    assert one.micro_batch == 8  # 32 -> 16 -> 8
+
+
+def test_batches_are_shuffled_anew_in_every_epoch_and_hold_every_example_once():
+    one = learner(batch=7)
+    seen = []
+    one._loss = lambda rows, flips: (seen.append(rows), one.net.head.weight.sum() * 0)[1]
+    one.train_epoch()
+    one.train_epoch()
+    first, second = np.concatenate(seen[:23]), np.concatenate(seen[23:])
+    assert sorted(first) == sorted(second) == list(range(160)) and list(first) != list(second)
+
+
+def test_augmentation_flips_half_of_the_training_and_none_of_the_test():
+    one = learner(rc="augment", batch=160)
+    flipped = []
+    one._forward = lambda ids, mask: (flipped.append(ids.clone()), one.net(ids, mask))[1]
+    one.train_epoch()
+    forward = {bytes(r) for r in TRAIN.seqs.codes.reshape(160, 60)}
+    backward = {bytes(r) for r in TRAIN.seqs.reverse_complement().codes.reshape(160, 60)}
+    rows = [bytes(r) for r in flipped[0].numpy()]
+    n = sum(r in backward for r in rows)
+    assert 50 < n < 110 and n + sum(r in forward for r in rows) == 160
+    one.predictor(TEST)()
+    assert {bytes(r) for r in flipped[-1].numpy()} == {bytes(r) for r in TEST.seqs.codes.reshape(80, 60)}
+
+
+def test_the_best_validation_epoch_is_kept_and_the_earliest_of_equals():
+    one = Scripted([50, 70, 60, 70, 65])
+    out = fit(one, TASK, HONEST, {"val": DEV})
+    assert out.best_epoch == 2 and one.epoch == 2 and len(out.curve) == 5
+    assert out.curve[1]["val"]["accuracy"] == 70 / 80
+
+
+def test_last_epoch_keeps_the_last():
+    one = Scripted([50, 70, 60])
+    assert fit(one, TASK, LAST, {"val": DEV}).best_epoch == 3 and one.epoch == 3
+
+
+def test_test_selected_chooses_on_test():
+    one = Scripted([50, 70, 60], [66, 60, 75])
+    out = fit(one, TASK, SELECTED, {"val": DEV, "test": TEST})
+    assert out.best_epoch == 3 and out.curve[2]["test"]["accuracy"] == 75 / 80
+
+
+def test_patience_stops_early():
+    one = Scripted([50, 70, 60, 65, 79])
+    out = fit(one, TASK, HONEST, {"val": DEV}, patience=2)
+    assert len(out.curve) == 4 and out.best_epoch == 2
+
+
+def test_choosing_on_a_split_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="chooses on val, and there is none"):
+        fit(Scripted([1]), TASK, HONEST, {})
+
+
+def test_a_loss_that_is_not_finite_ends_the_trial():
+    one = Scripted([50])
+    one.train_epoch = lambda: math.inf
+    with pytest.raises(FloatingPointError, match="loss is inf after epoch 1; lower the learning"):
+        fit(one, TASK, LAST, {})
+
+
+def test_progress_is_told_of_every_epoch():
+    told = []
+    fit(Scripted([1, 2, 3]), TASK, HONEST, {"val": DEV}, progress=lambda *x: told.append(x))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_bf16_trains_to_near_the_same_loss():
+    a, b = learner(epochs=1), learner(epochs=1, precision="bf16")
+    assert a.train_epoch() == pytest.approx(b.train_epoch(), rel=0.02)
+
+
+def test_dropout_draws_from_the_trials_own_stream():
+    def loss(noise):
+        one = learner({**SMALL, "dropout": 0.5})
+        torch.rand(noise)  # what other code drew meanwhile
+        return one.train_epoch()
+
+    assert loss(0) == loss(5)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam"])
+def test_weight_decay_is_the_optimizers(optimizer):
+    one = learner(optimizer=optimizer, weight_decay=0.3)
+    assert type(one._optimizer).__name__.lower() == optimizer
+    assert all(g["weight_decay"] == 0.3 for g in one._optimizer.param_groups)
+
+

@@ -1,0 +1,186 @@
+"""results/store.py: whole records or none, whoever else writes; and what a record must survive."""
+
+import json
+import multiprocessing as mp
+import os
+import time
+
+import numpy as np
+import pytest
+
+from dnabench import Recipe, Record, Trial
+from dnabench.results.provenance import here
+from dnabench.results.store import Store
+
+
+def trial(seed=0, **changes):
+    fields = {
+        "model": "cnn", "options": {}, "regime": "scratch", "task": "demo/x", "data": "0" * 16,
+        "protocol": "honest/1", "recipe": Recipe(), "seed": seed,
+    }  # fmt: skip
+    return Trial(**{**fields, **changes})
+
+
+def record(seed=0, error=""):
+    return Record(trial=trial(seed), scores={"test": {"mcc": 0.1 + 0.2}}, error=error)
+
+
+PREDICTIONS = {
+    "logits": np.array([[0.5, -1.0]], np.float32), "labels": np.array([1]), "ids": np.array(["a"])
+}  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "runs")
+    store.check_writable()
+    return store
+
+
+def test_ids_of_trials_never_move():
+    # sha256 of the canonical JSON below, by hand: an id may change only with a line in CHANGES.md
+    text = (
+        '{"data": "0000000000000000", "limit": 0, "model": "cnn", "options": {}, '
+        '"protocol": "honest/1", "recipe": {"batch": 64, "clip": 1.0, "epochs": 20, "lr": 0.001, '
+        '"lr_floor": 0.1, "optimizer": "adamw", "padding": "mask", "patience": 0, '
+        '"precision": "fp32", "rc": "none", "schedule": "cosine", "source": "house", '
+        '"warmup": 0.01, "weight_decay": 0.1}, "regime": "scratch", "seed": 0, "task": "demo/x"}'
+    )
+    import hashlib
+
+    assert trial().id == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"model": "kmer"}, {"options": {"k": 1}}, {"task": "demo/y"}, {"data": "1" * 16}, {"seed": 1},
+     {"protocol": "last-epoch/1"}, {"recipe": Recipe(lr=2e-3)}, {"limit": 10}],
+)  # fmt: skip
+def test_every_field_is_in_the_id(change):
+    assert trial(**change).id != trial().id
+
+
+def test_a_record_round_trips_byte_for_byte(store):
+    one = record()
+    store.append(one, PREDICTIONS)
+    text = store.record_path(one.trial.id).read_text()
+    assert Record.from_json(text) == one and Record.from_json(text).to_json() == text
+    assert json.loads(text)["schema"] == "dnabench.record/1"
+
+
+def test_predictions_come_back_in_their_types(store):
+    store.append(record(), PREDICTIONS)
+    back = store.predictions(record().trial.id)
+    assert all(np.array_equal(back[k], v) for k, v in PREDICTIONS.items())
+    assert back["logits"].dtype == np.float32
+
+
+def test_a_record_that_was_edited_is_refused():
+    with pytest.raises(ValueError, match="its fields give"):
+        Record.from_json(record().to_json().replace('"seed": 0', '"seed": 1'))
+
+
+@pytest.mark.parametrize(
+    ("harm", "why"),
+    [(lambda t: t[: len(t) // 2], "delimiter|Expecting|Unterminated"), (lambda t: "", "Expecting"),
+     (lambda t: "[]", "not a dnabench.record/1"), (lambda t: t.replace("record/1", "record/9"), "record/1"),
+     (lambda t: t.replace('"regime"', '"regimen"'), "missing or unknown")],
+)  # fmt: skip
+def test_a_harmed_record_is_named_skipped_and_kept(store, harm, why):
+    store.append(record(0))
+    store.append(record(1))
+    path = store.record_path(record(0).trial.id)
+    path.write_text(harm(path.read_text()))
+    assert [r.trial.seed for r in store] == [1]
+    assert list(store.unreadable) == [path] and path.exists()
+    with pytest.raises(ValueError, match=why):
+        Record.from_json(path.read_text())
+
+
+def test_undecodable_bytes_are_named_too(store):
+    store.append(record(0))
+    path = store.record_path(record(0).trial.id)
+    path.write_bytes(b"\xff\xfe\x00")
+    assert list(store) == [] and list(store.unreadable) == [path]
+
+
+def test_failed_trials_are_not_done(store):
+    store.append(record(0))
+    store.append(record(1, error="Traceback ..."))
+    assert store.done() == {record(0).trial.id}
+    store.append(record(1))
+    assert len(store.done()) == 2 and len(list(store)) == 2
+
+
+def test_a_crash_while_writing_leaves_the_old_record(store, monkeypatch):
+    store.append(record(0, error="first"))
+
+    def full_disk(fd):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as m:
+        m.setattr(os, "fsync", full_disk)
+        with pytest.raises(OSError, match="No space left"):
+            store.append(record(0), PREDICTIONS)
+    (only,) = store
+    assert only.error == "first"
+    assert not [p for p in store.folder.rglob("*") if p.name.endswith(".tmp")]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"cannot write to .*file/runs: .*name another folder"):
+        Store(tmp_path / "file" / "runs").check_writable()
+
+
+def hold(folder, trial_id, ready, seconds):
+    with Store(folder).claim(trial_id) as mine:
+        ready.put(mine)
+        time.sleep(seconds)
+
+
+def test_a_claim_holds_against_other_processes_and_ends_with_its_holder(store):
+    context = mp.get_context("spawn")
+    ready = context.Queue()
+    other = context.Process(target=hold, args=(store.folder, "t", ready, 60))
+    other.start()
+    assert ready.get(timeout=30) is True
+    with store.claim("t") as mine, store.claim("u") as free:
+        assert not mine and free
+    other.kill()
+    other.join()
+    with store.claim("t") as mine:
+        assert mine
+
+
+def append_many(folder, seeds):
+    store = Store(folder)
+    for seed in seeds:
+        store.append(record(seed), PREDICTIONS)
+
+
+def test_many_writers_and_a_reader_never_see_half_a_record(store):
+    context = mp.get_context("spawn")
+    crew = [
+        context.Process(target=append_many, args=(store.folder, range(100))) for _ in range(3)
+    ]
+    for p in crew:
+        p.start()
+    while any(p.is_alive() for p in crew):
+        list(store)
+    assert not store.unreadable and len(list(store)) == 100
+    lines = (store.folder / "journal.jsonl").read_text().splitlines()
+    assert len(lines) == 300 and all(json.loads(line)["event"] == "ended" for line in lines)
+
+
+def test_a_config_is_kept(store):
+    path = store.save_config({"seeds": "3"})
+    assert json.loads(path.read_text()) == {"seeds": "3"}
+
+
+def test_provenance_names_what_makes_numbers():
+    import torch
+
+    where = here()
+    assert where["torch"] == torch.__version__ and where["python"] and where["cpu"]
+    assert where["dnabench"] == "0.1.0" and len(where["commit"].rstrip("+")) in (0, 40)

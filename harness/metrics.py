@@ -227,9 +227,8 @@ def _classes(y: Array, logits: Array) -> tuple[Array, Array]:
     if y.dtype.kind not in "iu":
         raise ValueError(f"y is {y.dtype}; labels are integers, the indices of classes")
     if (outside := (y < 0) | (y >= k)).any():
-        raise ValueError(
-            f"label {y[outside][0]} of example {outside.argmax()} (from 0) is outside 0..{k - 1}"
-        )
+        i = outside.argmax()
+        raise ValueError(f"label {y[i]} of example {i} (from 0) is outside 0..{k - 1}")
     return y.astype(np.int64, copy=False), logits
 
 
@@ -253,8 +252,8 @@ def _one_versus_rest(per_label: Callable[[Array, Array], Array], y: Array, logit
     # summed by size, so that the order of the other classes neither makes nor breaks a tie
     softmax = weights / np.sort(weights, axis=1).sum(1, keepdims=True)
     values = per_label(y[:, None] == np.arange(logits.shape[1]), softmax)
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if defined.size else math.nan
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if values.size else math.nan
 
 
 def _per_label(area: Callable[[Array, Array], float], y: Array, scores: Array) -> Array:
@@ -263,9 +262,7 @@ def _per_label(area: Callable[[Array, Array], float], y: Array, scores: Array) -
         i, k = np.argwhere(wrong)[0]
         raise ValueError(f"label {k} of example {i} (from 0) is {y[i, k]}, neither 0 nor 1")
     values = np.full(y.shape[1], np.nan)
-    for k in np.flatnonzero(
-        (y == 1).any(0) & (y == 0).any(0)
-    ):  # all at once takes K times the memory
+    for k in np.flatnonzero(y.any(0) & ~y.all(0)):  # sorting all at once takes K times the memory
         values[k] = area(*_counts_by_score(y[:, k] == 1, scores[:, k]))
     return values
 
@@ -280,9 +277,8 @@ def _counts_by_score(positive: Array, scores: Array) -> tuple[Array, Array]:
 
 
 def _roc_area(hits: Array, misses: Array) -> float:
-    positives, negatives = int(hits.sum()), int(misses.sum())
-    below = negatives - np.cumsum(misses)
-    return int((hits * (2 * below + misses)).sum()) / (2 * positives * negatives)
+    below = misses.sum() - np.cumsum(misses)
+    return int((hits * (2 * below + misses)).sum()) / int(2 * hits.sum() * misses.sum())
 
 
 def _average_precision(hits: Array, misses: Array) -> float:

@@ -270,7 +270,7 @@ class Record:
     trial: Trial
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # split -> metric -> value
     alternatives: Mapping[str, Any] = field(default_factory=dict)  # protocol -> what it would score
-    curve: Sequence[Mapping[str, Any]] = ()  # one entry an epoch
+    curve: Sequence[Mapping[str, Any]] = field(default_factory=list)  # one entry an epoch
     best_epoch: int = 0  # from 1; the checkpoint that was scored
     n_params: int = 0
     n_examples: Mapping[str, int] = field(default_factory=dict)  # split -> N

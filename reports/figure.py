@@ -19,14 +19,19 @@ if TYPE_CHECKING:
 # what matplotlib draws in these colours the page colours by its own variables, light or dark
 COLOURS = {"#010203": "var(--ink)", "#010204": "var(--rule)", "#010205": "var(--accent)"}
 INK, RULE, ACCENT = COLOURS
-SETTINGS = {
+SETTINGS: Any = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "dnabench",  # the same table gives the same bytes
     "font.size": 8,
     "text.parse_math": False,  # a name may hold dollars
     "font.sans-serif": ["DejaVu Sans"],
 }
-PANEL, LINE, HEAD = 2.35, 0.21, 0.62  # inches: width of a panel, height of a line, rest of a panel
+PANEL, GAP, LINE, HEAD = (
+    3.0,
+    0.35,
+    0.21,
+    0.62,
+)  # inches: a panel, its right margin, a line, the rest
 LONGEST = 34  # letters of a label
 
 
@@ -52,17 +57,15 @@ def strips(table: Table) -> str:
     down = -(-len(rows) // across)
     left = 0.25 + 0.068 * max(map(len, labels))
     height = HEAD + LINE * len(labels)
-    width = left + across * PANEL
-    # wide enough that one panel does not become a poster
     with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser has its own
-        figure = Figure(figsize=(max(width, 7.2), down * height))
+        figure = Figure(figsize=(left + across * PANEL, down * height))
         for k, row in enumerate(rows):
             y, x = divmod(k, across)
             box = (
                 (left + x * PANEL) / figure.get_figwidth(),
                 1 - (y * height + 0.3 + LINE * len(labels)) / figure.get_figheight(),
-                (PANEL - 0.2) / figure.get_figwidth(),
+                (PANEL - GAP) / figure.get_figwidth(),
                 LINE * len(labels) / figure.get_figheight(),
             )
             _panel(figure.add_axes(box), row, labels if x == 0 else [])
@@ -74,7 +77,7 @@ def strips(table: Table) -> str:
 def _panel(ax: Axes, row: Row, labels: list[str]) -> None:
     for i, cell in enumerate(row.cells):
         s, colour = cell.summary, ACCENT if i in row.best else INK
-        ax.plot(cell.values, [i] * s.n, "o", ms=3.2, mec="none", mfc=colour, alpha=0.35)
+        ax.plot(cell.values, [i] * s.n, "o", ms=3.2, mec="none", mfc=colour, alpha=0.45)
         if s.n > 1:
             ax.plot([s.low, s.high], [i, i], color=colour, lw=1.4, solid_capstyle="butt")
         if s.n:

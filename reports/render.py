@@ -11,25 +11,29 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from itertools import combinations, product
 from pathlib import Path
+from typing import Any
 
-from dnabench.reports.table import Cell, Column, Table, compared, tables
+from dnabench.reports.table import Cell, Column, Table, compared, grouped, tables
 from dnabench.reports.words import (
     Grid,
     about_column,
+    best_grid,
     caption,
     duel_grid,
     failures,
     protocol_words,
     provenance,
     recipes,
-    test_grid,
-    test_words,
     title,
+    welch_words,
     words,
 )
 from dnabench.types import Record
 
 NOTHING = "No records: nothing has been run yet."
+_MD_SPECIAL = re.compile(  # where Markdown would not read the letter as itself
+    r"[\\|*`]|<(?=[\w/!?])|&(?=#?\w+;)|(?<!\w)_|_(?!\w)|\[(?=[^\]]*\]\()"
+)
 _TEX = {c: "\\" + c for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
@@ -48,8 +52,8 @@ def render(tables: Sequence[Table], fmt: str) -> str:
 
     Args:
         tables: as `dnabench.reports.table.tables` gives them; none is fine.
-        fmt: a key of FORMATS. LaTeX needs booktabs, graphicx and longtable; CSV has a line a cell
-            and full precision; HTML needs no other file.
+        fmt: a key of FORMATS. CSV has a line a cell and full precision; LaTeX needs array,
+            booktabs, graphicx and longtable; HTML needs no other file.
 
     Raises:
         ValueError: no such format.
@@ -64,7 +68,8 @@ def compare_text(records: Iterable[Record], a: str, b: str) -> str:
 
     Args:
         records: of any protocols and limits; each gets its own section and its own Holm family.
-        a, b: a model, meaning all its configurations, or a column as tables name it.
+        a: a model, meaning all its configurations, or a column as tables name it.
+        b: likewise.
 
     Raises:
         KeyError: when no record is of `a` or `b`; the message has the names there are.
@@ -88,7 +93,7 @@ def compare_text(records: Iterable[Record], a: str, b: str) -> str:
         ]
         if results := compared(triples, table.columns):
             out += [f"## {_md(title(table))}", *_md_watermark(table), _md_grid(duel_grid(results))]
-            out += [_md(" ".join([protocol_words(table), test_words(table, results)]))]
+            out += [_md(" ".join([protocol_words(table), welch_words(table, results)]))]
     if len(out) == 1:
         out += ["They share no task with scores under one protocol, limit and state of the data."]
     return "\n\n".join(out) + "\n"
@@ -113,7 +118,7 @@ def _markdown(tables: Sequence[Table]) -> str:
         out += [f"## {_md(title(t))}", *_md_watermark(t), _pipes(heads, rows)]
         out += [_md(" ".join(caption(t)))]
         if t.against_best:
-            out += ["### Against the best of each task", _md_grid(test_grid(t))]
+            out += ["### Against the best of each task", _md_grid(best_grid(t))]
         if t.failures:
             out += ["### Failed", "\n".join(f"- {_md(line)}" for line in failures(t))]
     return "\n\n".join(out or [NOTHING]) + "\n"
@@ -148,8 +153,7 @@ def _pipes(heads: list[str], rows: list[list[str]]) -> str:
 
 def _md(text: str) -> str:
     """Any text as itself, on one line of a table."""
-    text = re.sub(r"([\\|*`<])|(?<!\w)(_)|(_)(?!\w)|(\[)(?=[^\]]*\]\()", r"\\\g<0>", text)
-    return " ".join(text.split())
+    return " ".join(_MD_SPECIAL.sub(r"\\\g<0>", text).split())
 
 
 def _csv_text(tables: Sequence[Table]) -> str:
@@ -159,46 +163,37 @@ def _csv_text(tables: Sequence[Table]) -> str:
     for t in tables:
         for row, (i, column) in product(t.rows, enumerate(t.columns)):
             cell = row.cells[i]
-            numbers = [_exact(x) for x in cell.summary[1:5]]
-            suite = row.task.partition("/")[0]
-            recipe = column.recipes.get(suite)
-            writer.writerow(
-                [t.protocol, f"{t.limit:g}", row.task, row.data, row.family, row.metric]
-                + [column.model, json.dumps(column.options, sort_keys=True), column.regime]
-                + [json.dumps(asdict(recipe), sort_keys=True) if recipe else ""]
-                + ["-".join(str(n) for n in dict.fromkeys(column.n_params) if n)]
-                + [len(cell.scores), *numbers, cell.failed, cell.undefined, cell.collapsed]
-                + [" ".join(f"{seed}:{x!r}" for seed, x in cell.scores.items()), t.watermark]
-            )
+            recipe = column.recipes.get(row.task.partition("/")[0])
+            where = [t.protocol, f"{t.limit:g}", row.task, row.data, row.family, row.metric]
+            options, params = _json(column.options), dict.fromkeys(column.n_params)
+            who = [column.model, options, column.regime, _json(asdict(recipe)) if recipe else ""]
+            size = "-".join(str(n) for n in params if n)
+            numbers = ["" if math.isnan(x) else repr(x) for x in cell.summary[1:5]]
+            lost = [cell.failed, cell.undefined, cell.collapsed]
+            scores = " ".join(f"{seed}:{x!r}" for seed, x in cell.scores.items())
+            row_out = [*where, *who, size, len(cell.scores), *numbers, *lost, scores, t.watermark]
+            writer.writerow(row_out)
     return out.getvalue()
 
 
-def _exact(x: float) -> str:
-    return "" if math.isnan(x) else repr(x)
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 def _latex(tables: Sequence[Table]) -> str:
-    out = [r"% \usepackage{booktabs,graphicx,longtable}"]
+    out = [r"% \usepackage{array,booktabs,graphicx,longtable}"]
     for t in tables:
         marked = [rf"\textbf{{{_tex(t.watermark)}}}\par\medskip"] if t.watermark else []
         out += [r"\begin{table}[htbp]", r"\centering\small", *marked]
         out += [rf"\caption{{{_tex(title(t) + '. ' + ' '.join(caption(t)))}}}"]
         # as wide as the text at most
-        out += [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]
+        out += [r"\medskip\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]
         out += [rf"\begin{{tabular}}{{ll{'c' * len(t.columns)}}}", r"\toprule"]
         out += [_tex_row(["task", "metric", *(_tex(c.name) for c in t.columns)])]
         out += [_tex_row(["", "", *(_tex(about_column(c)) for c in t.columns)]), r"\midrule"]
         out += _tex_body(t)
         out += [r"\bottomrule", r"\end{tabular}}", r"\end{table}"]
-        if t.against_best:
-            heads, rows = test_grid(t)
-            what = f"{title(t)}. Each model against the best of each task. "
-            what += f"{t.watermark} {test_words(t, t.against_best)}".strip()
-            out += [r"{\scriptsize\setlength{\tabcolsep}{3pt}"]
-            out += [r"\begin{longtable}{lllllllllll}", rf"\caption{{{_tex(what)}}}\\", r"\toprule"]
-            out += [_tex_row([_tex(h) for h in heads]), r"\midrule", r"\endhead"]
-            out += [_tex_row([_tex(x) for x in row]) for row in rows]
-            out += [r"\bottomrule", r"\end{longtable}}"]
+        out += _tex_tests(t) if t.against_best else []
     return "\n".join(out if tables else [f"% {NOTHING}"]) + "\n"
 
 
@@ -224,6 +219,21 @@ def _tex_body(table: Table) -> list[str]:
     return out
 
 
+def _tex_tests(table: Table) -> list[str]:
+    """A page-breaking table; task and best, which repeat, are a line over their models."""
+    heads, rows = best_grid(table)
+    what = f"{title(table)}. Each model against the best of each task. {table.watermark} "
+    out = [r"{\scriptsize\setlength{\tabcolsep}{2pt}"]
+    out += [r"\begin{longtable}{lrrrrrrr>{\raggedright\arraybackslash}p{1.9cm}}"]
+    out += [rf"\caption{{{_tex(what + welch_words(table, table.against_best))}}}\\", r"\toprule"]
+    top = [_tex_row([_tex(heads[1]), *map(_tex, heads[3:])]), r"\midrule"]
+    out += [*top, r"\endfirsthead", r"\toprule", *top, r"\endhead"]
+    for (task, best), lines in grouped(rows, lambda row: (row[0], row[2])).items():
+        out += [rf"\multicolumn{{9}}{{l}}{{\textit{{{_tex(task)}}}, best {_tex(best)}}} \\*"]
+        out += [_tex_row([_tex(line[1]), *map(_tex, line[3:])]) for line in lines]
+    return [*out, r"\bottomrule", r"\end{longtable}}"]
+
+
 def _tex(text: str) -> str:
     return "".join(_TEX.get(c, c) for c in " ".join(text.split()))
 
@@ -245,7 +255,7 @@ def _html(tables: Sequence[Table]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    tools = [title, caption, words, about_column, failures, provenance, recipes, test_grid, _titled]
+    tools = [title, caption, words, about_column, failures, provenance, recipes, best_grid, _titled]
     environment.globals.update({f.__name__.lstrip("_"): f for f in tools})
     page = environment.get_template("page.html")
     figures = [Markup(strips(t)) for t in tables]  # ours, its text is escaped

@@ -81,7 +81,8 @@ def welch(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Welch:
     Seeds are the only randomness it knows of: the result is conditional on this one test split.
 
     Args:
-        a, b: scores, (n_a,) and (n_b,), each in any order.
+        a: scores of one model, (n_a,), in any order.
+        b: of the other, (n_b,).
         level: coverage of [low, high].
 
     Returns:
@@ -99,15 +100,20 @@ def welch(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Welch:
     x, y = summary(a), summary(b)
     d = x.mean - y.mean
     if min(x.n, y.n) < 2:
-        return Welch(d, *[math.nan] * 5, False)
+        return _untestable(d, degenerate=False)
     v, w = x.sd**2 / x.n, y.sd**2 / y.n
     if v + w == 0:
-        return Welch(d, *[math.nan] * 5, True)
+        return _untestable(d, degenerate=True)
     se, share = math.sqrt(v + w), v / (v + w)
     df = 1 / (share**2 / (x.n - 1) + (1 - share) ** 2 / (y.n - 1))
     half = float(stdtrit(df, (1 + level) / 2)) * se
     p = 2 * float(stdtr(df, -abs(d / se)))
     return Welch(d, d / se, df, p, d - half, d + half, False)
+
+
+def _untestable(difference: float, degenerate: bool) -> Welch:
+    nan = math.nan
+    return Welch(difference, nan, nan, nan, nan, nan, degenerate)
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -136,7 +142,8 @@ def hedges_g(a: Sequence[float], b: Sequence[float]) -> float:
     g = (mean a - mean b) / sqrt((sd_a^2 + sd_b^2) / 2) x (1 - 3 / (4 (n_a + n_b - 2) - 1)).
 
     Args:
-        a, b: scores, (n_a,) and (n_b,).
+        a: scores of one model, (n_a,).
+        b: of the other, (n_b,).
 
     Returns:
         Positive when a is better. NaN when either n is below 2 or neither model varies.
@@ -156,7 +163,8 @@ def a12(a: Sequence[float], b: Sequence[float]) -> float:
     """Chance that a random run of a scores above a random run of b, ties counting half.
 
     Args:
-        a, b: scores, (n_a,) and (n_b,).
+        a: scores of one model, (n_a,).
+        b: of the other, (n_b,).
 
     Returns:
         A value in [0, 1]; 0.5 when neither is better. NaN when either is empty.

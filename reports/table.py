@@ -22,6 +22,7 @@ Item = TypeVar("Item")
 Key = TypeVar("Key", bound=Hashable)
 ROW_ZERO = "kmer"  # the model that stands first: what no network should lose to
 DIGITS = 3
+STRANGE = "UNKNOWN PROTOCOL {}: how the checkpoint was chosen is not known here."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,29 +139,18 @@ def compared(
     pairs: Iterable[tuple[Row, int, int]], columns: Sequence[Column]
 ) -> tuple[Comparison, ...]:
     """Compare columns i and j of rows, as one family of Holm. Both cells must have scores."""
-    triples = list(pairs)
-    values = [(r.cells[i].values, r.cells[j].values) for r, i, j in triples]
-    tests = [stats.welch(a, b) for a, b in values]
+    duels = [(row, i, j, row.cells[i].values, row.cells[j].values) for row, i, j in pairs]
+    tests = [stats.welch(a, b) for *_, a, b in duels]
+    adjusted = stats.holm([t.p for t in tests])
     out = []
-    for (row, i, j), (a, b), test, p in zip(
-        triples, values, tests, stats.holm([t.p for t in tests]), strict=True
-    ):
-        word, reason = stats.verdict(test, p, row.rope, min(len(a), len(b)))
-        out.append(
-            Comparison(
-                row=row,
-                a=columns[i],
-                b=columns[j],
-                n=(len(a), len(b)),
-                means=(stats.summary(a).mean, stats.summary(b).mean),
-                welch=test,
-                p_holm=p,
-                g=stats.hedges_g(a, b),
-                a12=stats.a12(a, b),
-                verdict=word,
-                reason=reason,
-            )  # fmt: skip
-        )
+    for (row, i, j, a, b), test, p in zip(duels, tests, adjusted, strict=True):
+        n, means = (len(a), len(b)), (stats.summary(a).mean, stats.summary(b).mean)
+        word, reason = stats.verdict(test, p, row.rope, min(n))
+        one = Comparison(
+            row=row, a=columns[i], b=columns[j], n=n, means=means, welch=test, p_holm=p,
+            g=stats.hedges_g(a, b), a12=stats.a12(a, b), verdict=word, reason=reason,
+        )  # fmt: skip
+        out.append(one)
     return tuple(out)
 
 
@@ -179,22 +169,23 @@ def fixed(x: float, digits: int) -> str:
 
 
 def _table(protocol: str, limit: float, records: Sequence[Record], digits: int) -> Table:
-    known = PROTOCOLS.get(protocol)
     key_of = _column_keys(records)
     columns = _columns(grouped(records, key_of))
-    keys = list(columns)
-    rows = _rows(records, lambda r: keys.index(key_of(r)), len(keys), digits)
-    lineup = tuple(columns.values())
+    place = {key: i for i, key in enumerate(columns)}
+    rows = _rows(records, lambda r: place[key_of(r)], len(columns), digits)
+    lineup, known = tuple(columns.values()), PROTOCOLS.get(protocol)
     failures = grouped(
         (r for r in records if r.error),
-        lambda r: (columns[key_of(r)].name, r.trial.task, r.error.strip().splitlines()[-1]),
+        lambda r: (
+            columns[key_of(r)].name,
+            r.trial.task,
+            (r.error.strip() or "?").splitlines()[-1],
+        ),
     )
     return Table(
         protocol=protocol,
         why=known.why if known else "not a protocol of this version of dnabench",
-        watermark=known.watermark
-        if known
-        else f"UNKNOWN PROTOCOL {protocol}: how the checkpoint was chosen is not known here.",
+        watermark=known.watermark if known else STRANGE.format(protocol),
         limit=limit,
         digits=digits,
         columns=lineup,

@@ -52,7 +52,7 @@ def caption(table: Table) -> list[str]:
         out += ["undefined: runs whose test split has no value of the metric; they are in no mean."]
     if any(c.collapsed for c in cells):
         out += ["†k: k of the runs collapsed to one predicted class; they are in the mean."]
-    return out + ([test_words(table, table.against_best)] if table.against_best else [])
+    return out + ([welch_words(table, table.against_best)] if table.against_best else [])
 
 
 def protocol_words(table: Table) -> str:
@@ -61,7 +61,7 @@ def protocol_words(table: Table) -> str:
     return f"Protocol {table.protocol}: {table.why}.{only}"
 
 
-def test_words(table: Table, results: Sequence[Comparison]) -> str:
+def welch_words(table: Table, results: Sequence[Comparison]) -> str:
     """What was tested, how, and what that leaves out."""
     ropes = {row.label: row.rope for row in table.rows if row.rope}
     least = ", ".join(f"{rope:g} {label}" for label, rope in ropes.items())
@@ -110,7 +110,7 @@ def short_count(n: int) -> str:
 def failures(table: Table) -> list[str]:
     """Failed runs, those of one cell with the same last line of traceback together."""
     return [
-        f"{name} on {task}, seed {', '.join(map(str, seeds))}: {line}"
+        f"{name} on {task}, seed{'s'[: len(seeds) - 1]} {', '.join(map(str, seeds))}: {line}"
         for (name, task, line), seeds in table.failures.items()
     ]
 
@@ -136,34 +136,42 @@ def recipes(table: Table) -> list[tuple[str, str, str]]:
     return out
 
 
-def test_grid(table: Table) -> Grid:
+def best_grid(table: Table) -> Grid:
+    """Every model against the best of each task, a line a test."""
     heads = ["task", "model", "best", "n", "difference", "95 % CI", "t", "df", "p", "Holm p"]
     rows = []
     for c in table.against_best:
         d, t, df, p, low, high, _ = c.welch
-        rows.append(
-            [c.row.name, c.a.name, c.b.name, _n(c), _signed(d), _interval(low, high)]
-            + [
-                _number(t, 2),
-                _number(df, 1),
-                _p(p),
-                _p(c.p_holm),
-                f"{c.verdict} {c.reason}".strip(),
-            ]
-        )
+        who = [c.row.name, c.a.name, c.b.name, _n(c)]
+        what = [
+            _signed(d),
+            _interval(low, high),
+            _number(t, 2),
+            _number(df, 1),
+            _p(p),
+            _p(c.p_holm),
+        ]
+        rows.append([*who, *what, verdict_words(c)])
     return [*heads, "verdict"], rows
 
 
 def duel_grid(results: Sequence[Comparison]) -> Grid:
+    """Two models over tasks, a line a test."""
     heads = ["task", "metric", "a", "b", "n", "mean a", "mean b", "a - b", "95 % CI", "p", "Holm p"]
     rows = []
     for c in results:
+        d, _, _, p, low, high, _ = c.welch
+        who = [c.row.name, c.row.label, c.a.name, c.b.name, _n(c)]
+        what = [*(fixed(m, 4) for m in c.means), _signed(d), _interval(low, high), _p(p)]
         rows.append(
-            [c.row.name, c.row.label, c.a.name, c.b.name, _n(c), *(fixed(m, 4) for m in c.means)]
-            + [_signed(c.welch.difference), _interval(c.welch.low, c.welch.high), _p(c.welch.p)]
-            + [_p(c.p_holm), _number(c.g, 2), _number(c.a12, 2), f"{c.verdict} {c.reason}".strip()]
+            [*who, *what, _p(c.p_holm), _number(c.g, 2), _number(c.a12, 2), verdict_words(c)]
         )
     return [*heads, "Hedges g", "A12", "verdict"], rows
+
+
+def verdict_words(c: Comparison) -> str:
+    """Verdict and reason."""
+    return f"{c.verdict} {c.reason}".strip()
 
 
 def _n(c: Comparison) -> str:

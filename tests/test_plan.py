@@ -1,0 +1,135 @@
+"""harness/plan.py and config.py: words in, a grid of trials out."""
+
+import pytest
+
+from dnabench.config import read_config
+from dnabench.plan import Request, grid, parse_limit, parse_seeds, suites
+
+DEMO = {"models": ["kmer", "convnova-386k"], "tasks": ["demo/splice_junctions"], "seeds": "2"}
+
+
+def plan(**changes):
+    return [job.trial for job in grid(Request(**{**DEMO, **changes}))]
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [("3", [0, 1, 2]), ("10", list(range(10))), ("0,3,7", [0, 3, 7]), ("5,", [5]),
+     ("2222,42-50", [2222, *range(42, 51)]), ("4-4", [4])],
+)  # fmt: skip
+def test_seeds(text, seeds):
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "0", "a", "1-", "3-1", "1,1", "1,,2", "-3", "1.5", "0-3,2"])
+def test_bad_seeds_show_the_three_ways(text):
+    with pytest.raises(ValueError, match=r"give how many \(10\), which \(0,3,7.*ranges"):
+        parse_seeds(text)
+
+
+@pytest.mark.parametrize(("text", "limit"), [("0", 0), ("200", 200), ("0.1", 0.1), ("1", 1)])
+def test_limits(text, limit):
+    assert parse_limit(text) == limit
+
+
+@pytest.mark.parametrize("text", ["-1", "x", "1.5", "nan", "inf", ""])
+def test_bad_limits(text):
+    with pytest.raises(ValueError, match=r"a number of examples \(200\) or a share"):
+        parse_limit(text)
+
+
+def test_a_grid_is_every_model_on_every_task_at_every_seed_once():
+    trials = plan(suite="demo", tasks=[], models=["kmer", "cnn", "kmer"])
+    assert len(trials) == len({t.id for t in trials}) == 2 * 2 * 2
+    assert {t.task for t in trials} == {"demo/cell_type", "demo/splice_junctions"}
+
+
+def test_a_trial_holds_all_options_and_the_suites_recipe():
+    _, trial = plan(seeds="1")
+    assert trial.options["width"] == 64 and trial.options["final_conv"] is True
+    assert trial.regime == "scratch" and trial.protocol == "honest/1" and len(trial.data) == 16
+
+
+def test_settings_reach_the_models_that_have_them():
+    kmer, conv = plan(seeds="1", settings=["dilation=1", "lr=0.5", "kmer.k_max=4"])
+    assert conv.options["dilation"] == 1 and "dilation" not in kmer.options
+    assert kmer.options["k_max"] == 4 and kmer.recipe.lr == conv.recipe.lr == 0.5
+    kmer, conv = plan(seeds="1", settings=["convnova-386k.lr=0.5", "ffn=true"])
+    assert kmer.recipe.lr != 0.5 and conv.recipe.lr == 0.5 and conv.options["ffn"] is True
+
+
+def test_overrides_are_in_the_recipe_of_every_trial():
+    assert {t.recipe.epochs for t in plan(overrides={"epochs": 3})} == {3}
+
+
+def test_sweeps_make_every_combination_once():
+    trials = plan(sweeps=["dilation=1,2", "kernel_size=3,5,7"])
+    assert len([t for t in trials if t.model == "kmer"]) == 2  # it has neither option
+    seen = {(t.options["dilation"], t.options["kernel_size"]) for t in trials if t.model != "kmer"}
+    assert seen == {(d, k) for d in (1, 2) for k in (3, 5, 7)} and len(trials) == 2 + 12
+
+
+def test_a_recipe_by_name():
+    trials = plan(models=["convnova"], recipe="nt")
+    assert (trials[0].recipe.batch, trials[0].recipe.padding) == (256, "left-n")
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "says"),
+    [
+        ({"models": ["convnov"]}, KeyError, "no model named 'convnov'; did you mean convnova"),
+        ({"models": ["zzz"]}, KeyError, "no model named 'zzz'; `dnabench list models` prints"),
+        ({"tasks": ["demo/celltype"]}, KeyError, "did you mean demo/cell_type"),
+        ({"tasks": [], "suite": "dem"}, KeyError, "no suite named 'dem'; did you mean demo"),
+        ({"tasks": []}, ValueError, "nothing to run on: name --suite demo"),
+        ({"protocol": "honest/2"}, KeyError, "no protocol named 'honest/2'; did you mean honest/1"),
+        ({"recipe": "nt"}, KeyError, "no recipe named 'nt'.* of kmer"),
+        ({"settings": ["dilatoin=1"]}, ValueError, "no option named 'dilatoin'; did you mean dila"),
+        ({"settings": ["dilation"]}, ValueError, "write name=value"),
+        ({"settings": ["cnn.lr=1"]}, ValueError, "no model 'cnn' in this run"),
+        ({"settings": ["dilation=x"]}, ValueError, "'dilation=x': 'x' is no int"),
+        ({"settings": ["ffn=1"]}, ValueError, "'1' is no true or false"),
+        ({"settings": ["lr=0"]}, ValueError, "lr=0.0: must be above 0"),
+        ({"settings": ["clip=-1"]}, ValueError, "clip=-1.0: must not be negative"),
+        ({"settings": ["rc=both"]}, ValueError, "rc='both': must be one of none, augment, conj"),
+        ({"overrides": {"precision": "fp8"}}, ValueError, "must be one of fp32, bf16"),
+    ],
+)  # fmt: skip
+def test_bad_words_are_explained(change, kind, says):
+    with pytest.raises(kind, match=says):
+        plan(**change)
+
+
+def test_suites_are_the_tasks_of_one_prefix():
+    assert suites()["demo"] == ("demo/cell_type", "demo/splice_junctions")
+
+
+FLAGS = ["models", "seeds", "batch-size", "set", "sweep", "config", "out", "dry-run"]
+
+
+def config(tmp_path, text):
+    path = tmp_path / "sweep.toml"
+    path.write_text(text)
+    return read_config(path, FLAGS)
+
+
+def test_a_config_has_the_names_of_the_flags(tmp_path):
+    values = config(
+        tmp_path,
+        'models = ["cnn", "kmer"]\nseeds = 3\nbatch_size = 8\nset = ["lr=1"]\nsweep = "dilation=1,4"',
+    )
+    assert values == {
+        "models": "cnn,kmer", "seeds": "3", "batch_size": "8", "set_": ["lr=1"],
+        "sweep": ["dilation=1,4"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "says"),
+    [("model = 'cnn'", KeyError, "no flag named 'model'; did you mean models"),
+     ("seeds = ", ValueError, "not TOML"), ("seeds = {a = 1}", ValueError, "give text, a number"),
+     ("config = 'x'", KeyError, "no flag named 'config'"), ("seeds = true", ValueError, "give text")],
+)  # fmt: skip
+def test_a_bad_config_is_explained(tmp_path, text, kind, says):
+    with pytest.raises(kind, match=says):
+        config(tmp_path, text)

@@ -1,0 +1,166 @@
+"""harness/run.py: one trial in one straight line, and what its record says."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from conftest import planted_task
+from sklearn.metrics import matthews_corrcoef
+
+from dnabench import MODELS, TASKS, Trial
+from dnabench.plan import Job
+from dnabench.run import Resources, run_trial
+
+
+@pytest.fixture
+def task(monkeypatch):
+    """Put a task in the registry for one test; its `loaded` lists what was read, in order."""
+
+    def put(**changes):
+        task = planted_task(**changes)
+        monkeypatch.setitem(TASKS._entries, task.name, task)
+        from dnabench.run import _task_at
+
+        _task_at.cache_clear()
+        return task
+
+    list(TASKS)
+    return put
+
+
+def job(task, model="convnova-386k", protocol="honest/1", **recipe):
+    recipe = dataclasses.replace(MODELS[model].recipes["default"], **{"epochs": 2, **recipe})
+    return Job(
+        Trial(
+            model=model, options=dict(MODELS[model].options), regime="scratch", task=task.name,
+            data=task.data, protocol=protocol, recipe=recipe, seed=0,
+        )
+    )  # fmt: skip
+
+
+def sealed(split):
+    if split == "test":
+        raise AssertionError("the test split was touched")
+    return planted_task().load(split)
+
+
+@pytest.mark.parametrize("protocol", ["honest/1", "last-epoch/1"])
+@pytest.mark.parametrize("model", ["convnova-386k", "cnn", "kmer"])
+def test_training_ends_before_the_test_split_is_touched(task, model, protocol):
+    epochs = []
+    with pytest.raises(AssertionError, match="the test split was touched"):
+        run_trial(job(task(load=sealed), model, protocol), progress=lambda *x: epochs.append(x))
+    assert epochs == [(1, 2), (2, 2)]  # every epoch was trained and validated by then
+
+
+def test_test_selected_touches_it_before_the_first_epoch(task):
+    epochs = []
+    with pytest.raises(AssertionError, match="the test split was touched"):
+        run_trial(
+            job(task(load=sealed), protocol="test-selected/1"),
+            progress=lambda *x: epochs.append(x),
+        )
+    assert epochs == []
+
+
+@pytest.mark.parametrize("dev", [True, False])
+def test_under_honest_test_is_read_once_and_last(task, dev):
+    one = task(dev=dev)
+    run_trial(job(one, "kmer"))
+    assert one.loaded.count("test") == 1 and one.loaded[-1] == "test"
+
+
+def test_the_score_is_that_of_the_stored_predictions(task):
+    record, predictions = run_trial(job(task()))
+    guess = predictions["logits"].argmax(1)
+    assert record.scores["test"]["mcc"] == pytest.approx(
+        matthews_corrcoef(predictions["labels"], guess), abs=1e-12
+    )
+    assert list(predictions["ids"]) == list(planted_task().load("test").ids)
+    assert record.n_examples == {"train": 160, "val": 80, "test": 80}
+
+
+def test_the_record_says_what_a_reader_asks(task):
+    record, _ = run_trial(job(task()), Resources(threads=1))
+    assert record.n_params == 386_240 + 64 * 2 + 2
+    assert len(record.curve) == 2 and record.curve[1].keys() == {"epoch", "loss", "val"}
+    assert record.scores["val"] == record.curve[record.best_epoch - 1]["val"]
+    assert record.streams.keys() == {"init", "order", "cut"}
+    assert record.where["threads"] == 1 and record.where["device"] == "cpu"
+    assert record.task["metric"] == "mcc" and record.task["n_test"] == 80
+    assert record.seconds > 0 and record.examples_per_second > 0 and record.peak_memory > 1e7
+    assert record.alternatives == {} and record.flags["ambiguous_letters"] == 0
+
+
+def test_test_selected_says_what_the_other_protocols_would_have_scored(task):
+    record, _ = run_trial(job(task(), "cnn", "test-selected/1", epochs=6))
+    tests = [row["test"]["mcc"] for row in record.curve]
+    vals = [row["val"]["mcc"] for row in record.curve]
+    assert record.scores["test"]["mcc"] == max(tests)
+    honest, last = (record.alternatives[f"{n}/1"] for n in ("honest", "last-epoch"))
+    assert last == {"epoch": 6, "test": record.curve[-1]["test"]}
+    assert honest["test"] == record.curve[int(np.argmax(vals))]["test"]
+    assert honest["test"]["mcc"] <= record.scores["test"]["mcc"]
+
+
+def test_honest_from_a_test_selected_run_is_what_honest_scores(task):
+    """With a dev split both protocols train alike, so the alternative must be the real thing."""
+    one = task()
+    selected, _ = run_trial(job(one, "cnn", "test-selected/1", epochs=5))
+    honest, _ = run_trial(job(one, "cnn", "honest/1", epochs=5))
+    assert selected.alternatives["honest/1"]["test"] == honest.scores["test"]
+    last, _ = run_trial(job(one, "cnn", "last-epoch/1", epochs=5))
+    assert selected.alternatives["last-epoch/1"]["test"] == last.scores["test"]
+
+
+def test_without_a_dev_split_test_selected_has_no_honest_alternative(task):
+    record, _ = run_trial(job(task(dev=False), "kmer", "test-selected/1"))
+    assert record.alternatives.keys() == {"last-epoch/1"} and "val" not in record.scores
+
+
+def test_a_constant_prediction_is_flagged(task):
+    record, predictions = run_trial(job(task(), epochs=1, lr=1e-9))
+    constant = len(set(predictions["logits"].argmax(1))) == 1
+    assert record.flags["collapsed"] == constant
+    record, _ = run_trial(job(task(), "kmer", epochs=6))
+    assert record.flags["collapsed"] is False
+
+
+@pytest.mark.parametrize("model", ["convnova-386k", "cnn", "kmer"])
+def test_the_same_trial_twice_gives_the_same_bytes(task, model):
+    one = task()
+    (a, pa), (b, pb) = (run_trial(job(one, model)) for _ in range(2))
+    assert (a.scores, a.curve) == (b.scores, b.curve)
+    assert pa["logits"].tobytes() == pb["logits"].tobytes()
+
+
+def test_another_seed_gives_other_numbers(task):
+    one = task()
+    first = job(one)
+    other = Job(dataclasses.replace(first.trial, seed=1))
+    assert run_trial(first)[0].curve != run_trial(other)[0].curve
+
+
+def test_data_that_changed_since_planning_are_refused(task):
+    first = job(task())
+    task(data="1" * 16)
+    with pytest.raises(ValueError, match=r"data of planted/motif changed: 0{16} .* 1{16} now"):
+        run_trial(first)
+
+
+def test_sequences_too_short_or_long_for_a_model_are_refused(task, monkeypatch):
+    one = task()
+    short = dataclasses.replace(MODELS["kmer"], min_length=61)
+    monkeypatch.setitem(MODELS._entries, "kmer", short)
+    with pytest.raises(ValueError, match="kmer needs sequences of 61 bp or more; the shortest .* 60"):
+        run_trial(job(one, "kmer"))
+    tight = dataclasses.replace(short, min_length=1, context=59)
+    monkeypatch.setitem(MODELS._entries, "kmer", tight)
+    with pytest.raises(ValueError, match="kmer reads 59 bp at most; the longest of .* has 60"):
+        run_trial(job(one, "kmer"))
+
+
+def test_limit_shortens_every_split(task):
+    limited = job(task(), "kmer")
+    record, _ = run_trial(Job(dataclasses.replace(limited.trial, limit=20)))
+    assert record.n_examples == {"train": 20, "val": 20, "test": 20}

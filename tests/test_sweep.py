@@ -1,0 +1,158 @@
+"""Sweeps as real processes: killed, run twice at once, interrupted, with trials that fail."""
+
+import collections
+import json
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import command, dnabench
+
+from dnabench.results.store import Store
+
+
+def states(out):
+    """trial id -> error text of its record."""
+    return {r.trial.id: r.error for r in Store(out)}
+
+
+def completions(out):
+    """How often each trial was run to its end."""
+    lines = (out / "journal.jsonl").read_text().splitlines()
+    return collections.Counter(e["trial"] for e in map(json.loads, lines) if e["event"] == "ended")
+
+
+def start(*words, plugin):
+    argv, env = command(*words, plugin=plugin)
+    return subprocess.Popen(
+        argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_ten_kills_lose_and_repeat_nothing(csv, plugin, tmp_path):
+    out, rng = tmp_path / "runs", random.Random(4)
+    words = ["run", "-m", "sleeps,kmer", "--data", csv, "--seeds", "25", "--out", out]
+    for _ in range(10):
+        before = len(states(out))
+        sweep = start(*words, plugin=plugin)
+        # at a random moment, three of four times after this round's first record
+        if rng.random() < 0.75 and before < 45:
+            wait_for(lambda n=before: len(states(out)) > n)
+        time.sleep(rng.random())
+        sweep.send_signal(signal.SIGKILL)
+        sweep.communicate()
+    assert 10 < len(states(out)) < 50  # the kills came in the middle
+    done = dnabench(*words, plugin=plugin)
+    assert done.returncode == 0, done.stderr
+    found = states(out)
+    assert len(found) == 50 and not any(found.values())
+    assert max(completions(out).values()) == 1
+    assert not [p for p in (out / "records").iterdir() if not p.name.endswith(".json")]
+
+
+@pytest.mark.slow
+def test_two_sweeps_of_one_grid_share_it(csv, plugin, tmp_path):
+    out = tmp_path / "runs"
+    words = ["run", "-m", "sleeps", "--data", csv, "--seeds", "16", "--out", out, "--jobs", "2"]
+    both = [start(*words, plugin=plugin) for _ in range(2)]
+    told = [p.communicate(timeout=120) for p in both]
+    assert [p.returncode for p in both] == [0, 0], told
+    assert len(states(out)) == 16 and set(completions(out).values()) == {1}
+    ran = [int(stdout.split(" ran, ")[0].split()[-1]) for stdout, _ in told]
+    assert sum(ran) == 16 and min(ran) > 0
+
+
+@pytest.mark.slow
+def test_a_trial_whose_holder_dies_is_taken_over(csv, plugin, tmp_path):
+    out = tmp_path / "runs"
+    words = ["run", "-m", "sleeps", "--data", csv, "--seeds", "2", "--jobs", "2", "--out", out]
+    slow = ["--set", "epochs=2", "--limit", "40"]
+    first = start(*words, *slow, plugin=plugin)
+    wait_for(lambda: (out / "journal.jsonl").exists())
+    second = start(*words, *slow, plugin=plugin)
+    first.kill()
+    first.communicate()
+    assert second.wait(60) == 0 and len(states(out)) == 2
+    second.communicate()
+
+
+@pytest.mark.slow
+def test_failures_are_records_and_the_sweep_goes_on(csv, plugin, tmp_path):
+    out = tmp_path / "runs"
+    words = ["run", "-m", "raises,diverges,dies,sleeps", "--data", csv, "--seeds", "2", "--out", out]
+    done = dnabench(*words, plugin=plugin)
+    assert done.returncode == 1
+    errors = {(r.trial.model, r.trial.seed): r.error for r in Store(out)}
+    assert len(errors) == 8
+    for seed in (0, 1):
+        assert "Traceback" in errors["raises", seed]
+        assert errors["raises", seed].endswith("RuntimeError: this model always raises\n")
+        assert "FloatingPointError: the training loss is nan" in errors["diverges", seed]
+        assert "worker process died (signal 9, often out of memory)" in errors["dies", seed]
+        assert errors["sleeps", seed] == ""
+    assert "2 ran, 0 were there, 6 failed" in done.stdout
+    assert "this model always raises" in done.stderr
+    again = dnabench(*words, plugin=plugin)
+    assert again.returncode == 1 and "0 ran, 2 were there, 6 failed" in again.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_cleanly_and_keeps_what_is_done(csv, plugin, tmp_path, how):
+    out = tmp_path / "runs"
+    words = ["run", "-m", "sleeps", "--data", csv, "--seeds", "200", "--out", out]
+    sweep = start(*words, plugin=plugin)
+    wait_for(lambda: len(states(out)) > 2)
+    sweep.send_signal(how)
+    stdout, stderr = sweep.communicate(timeout=30)
+    assert sweep.returncode == 130 and "Traceback" not in stderr
+    assert "interrupted; what is done is kept" in stderr
+    kept = states(out)
+    assert 2 < len(kept) < 200 and not any(kept.values())
+    assert f"{len(kept)} ran" in stdout or f"{len(kept) - 1} ran" in stdout or f"{len(kept) - 2} ran" in stdout
+    time.sleep(1)
+    assert states(out) == kept  # no worker lives on
+
+
+def test_a_second_run_does_only_what_is_missing(csv, tmp_path):
+    out = tmp_path / "runs"
+    words = ["run", "-m", "kmer", "--data", csv, "--out", out]
+    assert "2 ran, 0 were there" in dnabench(*words, "--seeds", "2").stdout
+    dry = dnabench(*words, "--seeds", "3", "--dry-run").stdout
+    assert "3 trials: 2 done, 1 to run" in dry
+    assert "1 ran, 2 were there" in dnabench(*words, "--seeds", "3").stdout
+
+
+def test_a_truncated_record_is_named_and_its_trial_runs_again(csv, tmp_path):
+    out = tmp_path / "runs"
+    words = ["run", "-m", "kmer", "--data", csv, "--out", out, "--seeds", "2"]
+    dnabench(*words)
+    path = sorted((out / "records").iterdir())[0]
+    path.write_text(path.read_text()[:100])
+    report = dnabench("report", "--out", out)
+    assert report.returncode == 0 and f"skipped {path}: not a record" in report.stderr
+    again = dnabench(*words)
+    assert "1 ran, 1 were there" in again.stdout and f"skipped {path}" in again.stderr
+    assert len(states(out)) == 2
+
+
+def test_the_same_trial_gives_the_same_bytes_in_another_process(csv, tmp_path):
+    words = ["run", "-m", "convnova-386k,cnn", "--data", csv, "--seeds", "1", "--epochs", "2"]
+    a, b = tmp_path / "a", tmp_path / "b"
+    for out in (a, b):
+        assert dnabench(*words, "--out", out).returncode == 0
+    for record in Store(a):
+        twin = Store(b).read(record.trial.id)
+        assert (record.scores, record.curve, record.streams) == (twin.scores, twin.curve, twin.streams)
+        ours, theirs = (Store(s).predictions(record.trial.id) for s in (a, b))
+        assert ours["logits"].tobytes() == theirs["logits"].tobytes()

@@ -23,7 +23,7 @@ def task_from_path(path: Path, name: str = "") -> Task:
     """Infer a task from files.
 
     Args:
-        path: CSV, TSV, Parquet (columns sequence, label, optional split and id), FASTA with
+        path: CSV, TSV, Parquet (columns sequence (or seq), label, optional split and id), FASTA with
             headers `name|label`, or a folder with one such file a split (`train.csv`, `dev.csv`,
             `test.csv`; dev may be called val, valid or validation).
         name: of the task behind `data/`; the file's or folder's own by default.
@@ -50,7 +50,7 @@ def task_from_path(path: Path, name: str = "") -> Task:
     _check_train(path, splits["train"], classes)
     longest = max(int(s.seqs.lengths.max()) for s in splits.values())
     return Task(
-        name=f"data/{name or stem(path)}",
+        name=f"data/{name or _name(path)}",
         kind="binary" if len(classes) == 2 else "multiclass",
         classes=classes,
         metric="mcc",
@@ -129,6 +129,12 @@ def _files(path: Path) -> dict[Path, SplitName | None]:
     if "train" not in found.values():
         raise ValueError(f"{path}: there is {', '.join(f.name for f in found)}, but no train file")
     return found
+
+
+def _name(path: Path) -> str:
+    """The file's or folder's name; with its folder's where alone it says nothing (`mouse/2`)."""
+    own = stem(path.resolve())
+    return f"{path.resolve().parent.name}_{own}" if own.isdigit() or split_in_name(path) else own
 
 
 _SET_ASIDE = "aside:"

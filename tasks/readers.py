@@ -115,7 +115,8 @@ def _parquet(path: Path) -> Rows:
 
 
 def _from_table(path: Path, table: Any) -> Rows:
-    table.columns = [str(c).strip().lower() for c in table.columns]
+    columns = [str(c).strip().lower() for c in table.columns]
+    table.columns = ["sequence" if c == "seq" and "sequence" not in columns else c for c in columns]
     for column in COLUMNS:
         if column not in table:
             raise ValueError(

@@ -1,0 +1,540 @@
+"""reports: what a table must say, in every format, on records made here."""
+
+import csv
+import html.parser
+import io
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from dnabench.protocols import PROTOCOLS
+from dnabench.reports.render import FORMATS, compare_text, render
+from dnabench.reports.table import fixed, tables
+from dnabench.reports.words import caption, short_count
+from dnabench.types import Recipe, Record, Trial
+
+NASTY = "m&<b>|x_y%$#{[*~^\\\"'</b>"
+SEEDS = range(5)
+
+
+def record(model="a", task="demo/t", seed=0, score=0.5, **other):
+    """A record; `other` are fields of it or of its trial."""
+    trial = {
+        "options": {}, "regime": "scratch", "data": "d" * 16, "protocol": "honest/1",
+        "recipe": Recipe(), "limit": 0,
+    }  # fmt: skip
+    trial |= {k: other.pop(k) for k in list(other) if k in trial}
+    facts = {"metric": other.pop("metric", "mcc"), "family": other.pop("family", "")}
+    return Record(
+        trial=Trial(model=model, task=task, seed=seed, **trial),
+        **{
+            "scores": {"test": {facts["metric"]: score}, "val": {facts["metric"]: 0.99}},
+            "n_params": 386_120,
+            "task": facts,
+            "where": {"python": "3.11.7", "dnabench": "0.1.0"},
+            **other,
+        },
+    )
+
+
+def runs(model, mean, seeds=SEEDS, step=0.01, **other):
+    """One record a seed, evenly spaced around the mean."""
+    seeds = list(seeds)
+    return [
+        record(model, seed=s, score=mean + step * (i - (len(seeds) - 1) / 2), **other)
+        for i, s in enumerate(seeds)
+    ]
+
+
+def failed(model, seed=0, error="Traceback\n  File x\nValueError: too <b>bad</b>", **other):
+    """As run.py makes them: without scores, task facts and parameter count."""
+    return replace(record(model, seed=seed, **other), scores={}, task={}, n_params=0, error=error)
+
+
+def only(records):
+    (table,) = tables(records)
+    return table
+
+
+def cell(text, task, k):
+    """Cell k, from 0, of a task's row in Markdown."""
+    line = next(x for x in text.splitlines() if x.startswith(f"| {task} "))
+    return [x.strip() for x in re.split(r"(?<!\\)\|", line)[1:-1]][k + 2]
+
+
+def md(records):
+    return render(tables(records), "md")
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def test_protocols_limits_and_data_are_never_mixed():
+    records = [
+        record(seed=0, score=0.1),
+        record(seed=1, score=0.2, protocol="test-selected/1"),
+        record(seed=2, score=0.3, limit=0.1),
+        record(seed=3, score=0.4, data="e" * 16),
+    ]
+    first, second, third = tables(records)
+    assert [(t.protocol, t.limit) for t in (first, second, third)] == [
+        ("honest/1", 0), ("honest/1", 0.1), ("test-selected/1", 0),
+    ]  # fmt: skip
+    assert [r.name for r in first.rows] == [f"demo/t @{'d' * 16}", f"demo/t @{'e' * 16}"]
+    values = [c.values for t in (first, second, third) for r in t.rows for c in r.cells]
+    assert values == [(0.1,), (0.4,), (0.3,), (0.2,)]
+    assert second.rows[0].name == "demo/t"
+
+
+def test_options_that_differ_make_columns_and_name_them():
+    records = [
+        record("net", options={"dilation": d, "width": 64}, task=t)
+        for d in (10, 2)
+        for t in ("u/x",)
+    ]
+    assert [c.label for c in only(records).columns] == ["net dilation=2", "net dilation=10"]
+    assert only(records[:1]).columns[0].label == "net"
+    one_lacks_it = [record("net"), record("net", options={"p": 0.5})]
+    assert {c.label for c in only(one_lacks_it).columns} == {"net p=unset", "net p=0.5"}
+
+
+def test_recipes_that_differ_within_a_suite_make_columns():
+    slow, fast = Recipe(lr=0.001), Recipe(lr=0.002)
+    columns = only([record(recipe=slow), record(recipe=fast, task="demo/u")]).columns
+    assert [c.label for c in columns] == ["a lr=0.001", "a lr=0.002"]
+    # a model has a recipe for each suite: that is one configuration
+    across = only([record(recipe=slow), record(recipe=fast, task="other/t")])
+    assert [c.label for c in across.columns] == ["a"]
+    assert across.columns[0].recipes == {"demo": slow, "other": fast}
+    # two options that were trained differently say so
+    both = [record(recipe=slow, options={"k": 1}), record(recipe=fast, options={"k": 2})]
+    assert [c.label for c in only(both).columns] == ["a k=1 lr=0.001", "a k=2 lr=0.002"]
+
+
+def test_regimes_are_columns_and_are_told_apart():
+    table = only([record(), record(regime="pretrained", score=0.6)])
+    assert [c.name for c in table.columns] == ["a (pretrained)", "a (scratch)"]
+    assert [c.values for c in table.rows[0].cells] == [(0.6,), (0.5,)]
+
+
+def test_columns_by_appearance_with_row_zero_first():
+    table = only([record(m) for m in ("zeta", "alpha", "kmer", "mid")])
+    assert [c.model for c in table.columns] == ["kmer", "zeta", "alpha", "mid"]
+
+
+def test_rows_are_grouped_by_family_whatever_the_order():
+    names = [("s/h10", "histone"), ("s/p", "promoter"), ("s/h9", "histone"), ("r/z", "")]
+    records = [record(task=t, family=f) for t, f in names]
+    for order in (records, records[::-1]):
+        assert [r.name for r in only(order).rows] == ["r/z", "s/h9", "s/h10", "s/p"]
+        assert list(only(order).families) == ["", "histone", "promoter"]
+
+
+def test_two_metrics_of_a_task_are_two_rows():
+    rows = only([record(metric="mcc"), record(seed=1, metric="auroc")]).rows
+    assert [(r.metric, len(r.cells[0].values)) for r in rows] == [("auroc", 1), ("mcc", 1)]
+
+
+def test_a_cell_is_the_test_score_of_the_primary_metric():
+    r = record(scores={"val": {"mcc": 0.9}, "test": {"accuracy": 0.8, "mcc": 0.7}})
+    assert only([r]).rows[0].cells[0].scores == {0: 0.7}
+
+
+def test_failed_undefined_and_collapsed_runs_are_counted():
+    records = [*runs("a", 0.5), failed("a", seed=8), failed("a", seed=9)]
+    records += [record("a", seed=7, scores={"test": {"accuracy": 0.5}})]
+    records[0] = replace(records[0], flags={"collapsed": True})
+    c = only(records).rows[0].cells[0]
+    assert (len(c.scores), c.failed, c.undefined, c.collapsed) == (5, 2, 1, 1)
+    assert c.summary.mean == pytest.approx(0.5)
+    text = md(records)
+    assert cell(text, "demo/t", 0) == "0.500 ± 0.016 (2 failed, 1 undefined, †1)"
+    for word in ("†k", "failed:", "undefined:"):
+        assert word in text
+    assert "a on demo/t, seeds 8, 9: ValueError: too \\<b>bad\\</b>" in text
+
+
+def test_a_task_that_only_failed_still_has_its_row():
+    text = md([failed("a")])
+    assert cell(text, "demo/t", 0) == "1 failed"
+    for fmt in FORMATS:
+        assert "demo/t" in render(tables([failed("a", error=" ")]), fmt)
+
+
+# --- best, second, n ------------------------------------------------------------------------------
+
+
+def podium(*means):
+    row = only([record(f"m{i}", score=x) for i, x in enumerate(means)]).rows[0]
+    return sorted(row.best), sorted(row.second)
+
+
+def test_best_and_second():
+    assert podium(0.3, 0.9, 0.5) == ([1], [2])
+    assert podium(-0.3, -0.1) == ([1], [0])
+
+
+def test_ties_are_those_of_the_printed_number():
+    assert podium(0.72341, 0.72299, 0.7) == ([0, 1], [2])  # both print 0.723
+    assert podium(0.7234, 0.7236) == ([1], [0])  # 0.723, 0.724
+    assert podium(0.9, 0.5, 0.5001) == ([0], [1, 2])
+    assert podium(0.5, 0.5) == ([0, 1], [])
+    assert podium(-0.0001, 0.0001) == ([0, 1], [])
+    assert fixed(-0.0001, 3) == "0.000" and fixed(-0.001, 3) == "-0.001"
+
+
+def test_one_model_in_a_row_is_not_best():
+    assert podium(0.5) == ([], [])
+    assert "**" not in md([record()]) and "<u>" not in md([record()])
+
+
+def test_markdown_marks_best_and_second():
+    text = md(runs("a", 0.7) + runs("b", 0.8) + runs("c", 0.6))
+    assert [cell(text, "demo/t", k) for k in range(3)] == [
+        "<u>0.700 ± 0.016</u>", "**0.800 ± 0.016**", "0.600 ± 0.016",
+    ]  # fmt: skip
+
+
+def test_fewer_seeds_and_missing_cells_say_so():
+    records = runs("a", 0.7) + runs("b", 0.6, seeds=[0, 1], step=0.012 * 2**0.5)
+    records += runs("c", 0.5, seeds=[3]) + runs("a", 0.9, task="demo/u")
+    text = md(records)
+    assert cell(text, "demo/t", 1) == "<u>0.600 ± 0.012</u> (n=2)"
+    assert cell(text, "demo/t", 2) == "0.500 (n=1)"
+    assert cell(text, "demo/u", 1) == "missing"
+    assert "n = 5 where a cell does not say otherwise" in text and "missing: never run" in text
+
+
+def test_one_seed_has_no_plus_minus():
+    text = md([record("a", score=0.7), record("b", score=0.6)])
+    assert cell(text, "demo/t", 0) == "**0.700**"
+    assert "n = 1 seed" in text and " ± 0" not in text
+
+
+def test_a_table_worked_by_hand():
+    # sd of 0.68 .. 0.72 is sqrt(0.001/4) = 0.0158; Welch of two such rows: se = sqrt(2 x
+    # 0.00025/5) = 0.01, t = 0.1/0.01 = 10, df = 8, p = 8.488e-6 (scipy.stats.t.sf(10, 8) x 2),
+    # CI 0.1 -+ 2.306 x 0.01; the other pair has t = 0.002/0.01 = 0.2, p = 0.8465
+    text = md(runs("a", 0.7) + runs("b", 0.8) + runs("c", 0.798))
+    lines = [x for x in text.splitlines() if "demo/t" in x][1:]
+    got = [[x.strip() for x in line.split("|")[1:-1]] for line in lines]
+    assert got == [
+        ["demo/t", "a", "b", "5", "-0.1000", "[-0.1231, -0.0769]", "-10.00", "8.0", "8.5e-06",
+         "1.7e-05", "loss"],
+        ["demo/t", "c", "b", "5", "-0.0020", "[-0.0251, +0.0211]", "-0.20", "8.0", "0.846",
+         "0.846", "not separable"],
+    ]  # fmt: skip
+
+
+def test_holm_runs_over_the_whole_table():
+    records = [r for t in ("s/1", "s/2", "s/3") for m, x in (("a", 0.7), ("b", 0.72), ("c", 0.8))
+               for r in runs(m, x, task=t)]  # fmt: skip
+    tests = only(records).against_best
+    assert len(tests) == 6
+    smallest = min(t.welch.p for t in tests)
+    assert min(t.p_holm for t in tests) == pytest.approx(6 * smallest)
+    assert "Holm over all 6 tests" in md(records)
+
+
+def test_verdicts_respect_seeds_rope_and_spread():
+    def said(*records):
+        (test,) = only([r for group in records for r in group]).against_best
+        return test.verdict, test.reason
+
+    assert said(runs("a", 0.7), runs("b", 0.8)) == ("loss", "")
+    assert said(runs("a", 0.7, range(4)), runs("b", 0.8)) == ("descriptive", "only (n<5)")
+    near = runs("a", 0.7, step=1e-5), runs("b", 0.709, step=1e-5)
+    assert said(*near) == ("not separable", "(difference below 0.01)")
+    acc = [[replace(r, task={"metric": "accuracy"}, scores={"test": {"accuracy": r.scores["test"][
+        "mcc"]}}) for r in group] for group in near]  # fmt: skip
+    assert said(*acc) == ("loss", "")
+    flat = said(runs("a", 0.7, step=0), runs("b", 0.8, step=0))
+    assert flat[0] == "descriptive" and "degenerate" in flat[1]
+
+
+# --- captions, watermark --------------------------------------------------------------------------
+
+
+def test_caption_says_what_the_numbers_are():
+    text = " ".join(caption(only(runs("a", 0.7) + runs("b", 0.8))))
+    for words in (
+        "sample standard deviation (ddof = 1)", "n = 5", "Protocol honest/1: what you should publish",
+        "MCC (Matthews", "cover the noise of seeds only", "Welch", "0.01 MCC", "n<5"[2:],
+    ):  # fmt: skip
+        assert words in text
+
+
+def test_a_limit_is_in_title_and_caption():
+    for limit, words in [(0.1, "10 % of each split"), (200, "at most 200 examples of each split")]:
+        text = md([record(limit=limit)])
+        assert text.startswith(f"## honest/1, {words}\n") and f"Only {words} were used" in text
+
+
+@pytest.mark.parametrize("fmt", list(FORMATS))
+def test_watermark_is_on_test_selected_tables_only(fmt):
+    mark = "TEST-SELECTED"
+    assert mark in PROTOCOLS["test-selected/1"].watermark
+    chosen = runs("a", 0.7, protocol="test-selected/1") + runs("b", 0.7, protocol="test-selected/1")
+    assert mark in render(tables(chosen), fmt)
+    assert mark not in render(tables(runs("a", 0.7)), fmt)
+    assert mark in compare_text(chosen, "a", "b")
+
+
+@pytest.mark.parametrize("fmt", list(FORMATS))
+def test_an_unknown_protocol_is_watermarked(fmt):
+    assert "UNKNOWN PROTOCOL x/9" in render(tables([record(protocol="x/9")]), fmt)
+
+
+def test_counts_are_short():
+    counts = [0, 7, 999, 1000, 4161, 9_960, 386_120, 999_600, 1_700_000, 7_000_000, 117_000_000]
+    assert [short_count(n) for n in counts] == [
+        "0", "7", "999", "1K", "4.2K", "10K", "386K", "1M", "1.7M", "7M", "117M",
+    ]  # fmt: skip
+    assert "a (386K, scratch)" in md([record()])
+    heads = [record(n_params=386_000), record(n_params=391_000, task="demo/u")]
+    assert "a (386K–391K, scratch)" in md(heads)
+    assert "a (scratch)" in md([failed("a")])
+
+
+# --- formats --------------------------------------------------------------------------------------
+
+
+def messy():
+    """Everything at once, names included."""
+    records = runs("a", 0.7, family="x & y") + runs(NASTY, 0.7, options={"k%": "1_<i>"})
+    records += runs(NASTY, 0.8, range(3), options={"k%": 2}, task="demo/[u]_#")
+    records += [failed("a", seed=9), record("kmer", metric="no_such_metric", task="*z")]
+    records += runs("a", 0.5, protocol="test-selected/1", limit=0.25)
+    where = {"host": "<script>alert(1)</script>", "nested": {"a": [1, NASTY]}}
+    return [replace(r, where=where) for r in records]
+
+
+@pytest.mark.parametrize("fmt", list(FORMATS))
+def test_no_records_is_a_text_too(fmt):
+    text = render([], fmt)
+    assert text.endswith("\n") or fmt == "html"
+    assert text.startswith("protocol,") if fmt == "csv" else "No records" in text
+
+
+def test_markdown_rows_have_as_many_cells_as_heads():
+    text = md(messy())
+    for block in re.split(r"\n\n", text):
+        widths = {len(re.findall(r"(?<!\\)\|", x)) for x in block.splitlines() if x.startswith("|")}
+        assert len(widths) <= 1
+    assert not re.search(r"(?<!\\)<(?!/?u>)\w", text)
+
+
+def test_csv_has_a_line_a_cell_with_full_precision():
+    scores = {3: 0.1 + 0.2, 1: 1 / 3}
+    records = [record(seed=s, score=x, family="f,g", options={"k": 1}) for s, x in scores.items()]
+    records += [record("b", seed=5, score=0.9), record("b", task="demo/u"), failed("b", seed=6)]
+    lines = list(csv.DictReader(io.StringIO(render(tables(records), "csv"))))
+    assert [(x["task"], x["model"], x["n"]) for x in lines] == [
+        ("demo/u", "a", "0"), ("demo/u", "b", "1"), ("demo/t", "a", "2"), ("demo/t", "b", "1"),
+    ]  # fmt: skip
+    a, b = lines[2], lines[3]
+    assert {int(k): float(v) for k, v in (x.split(":") for x in a["scores"].split())} == scores
+    assert a["scores"].startswith("1:") and float(a["mean"]) == (1 / 3 + 0.1 + 0.2) / 2
+    assert (a["protocol"], a["family"], a["metric"], a["regime"], a["n_params"], a["options"]) == (
+        "honest/1", "f,g", "mcc", "scratch", "386120", '{"k": 1}',
+    )  # fmt: skip
+    assert float(a["min"]) == 0.1 + 0.2 and float(a["max"]) == 1 / 3
+    assert float(a["sd"]) == pytest.approx((1 / 3 - 0.3) / 2**0.5)
+    assert (b["failed"], b["sd"], lines[0]["mean"]) == ("1", "", "")
+    assert '"lr": 0.001' in a["recipe"]
+
+
+def test_latex_is_balanced_and_escaped():
+    text = render(tables(messy()), "latex")
+    plain = re.sub(r"\\[\\{}%]", "", text)
+    assert plain.count("{") == plain.count("}")
+    depth = 0
+    for letter in plain:
+        depth += (letter == "{") - (letter == "}")
+        assert depth >= 0
+    for body in re.findall(r"\\begin\{(?:tabular|longtable)\}(.*?)\\bottomrule", text, re.DOTALL):
+        widths = set()
+        for line in body.splitlines():
+            if line.endswith((r" \\", r" \\*")):
+                spanned = sum(int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d+)\}", line))
+                widths.add(len(re.findall(r"(?<!\\)&", line)) + spanned)
+        assert len(widths) == 1
+    for line in text.splitlines()[1:]:
+        assert not re.search(r"(?<!\\)[#_^~<>|\"](?!\{\\raggedright)", line), line
+    assert r"m\&\textless{}b\textgreater{}\textbar{}x\_y\%\$\#\{{[}{*}\textasciitilde{}" in text
+    assert r"\underline{" in text and r"\textbf{0." in text and r"$\pm$" in text
+
+
+def test_latex_compiles(tmp_path):
+    if not shutil.which("pdflatex"):
+        pytest.skip("no pdflatex on PATH")
+    body = render(tables(messy()), "latex")
+    packages = re.match(r"% (\\usepackage\{.*\})\n", body)[1]
+    preamble = rf"\documentclass{{article}}\usepackage[T1]{{fontenc}}{packages}"
+    source = tmp_path / "t.tex"
+    source.write_text(preamble + "\\begin{document}\n" + body + "\\end{document}\n")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", source.name]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
+
+
+class Page(html.parser.HTMLParser):
+    """Tags that are open, tags that were seen, addresses they point to."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.stack, self.seen, self.links, self.text = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+        self.links += [v for k, v in attrs if k in ("src", "href", "xlink:href", "data", "srcset")]
+        if tag not in ("meta", "br", "link", "img"):
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        self.stack.pop()
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_html_is_well_formed_escaped_and_alone():
+    text = render(tables(messy()), "html")
+    page = Page(text)
+    assert not page.stack
+    assert not {"script", "b/", "i", "img", "link", "iframe"} & set(page.seen)
+    assert all(link.startswith("#") for link in page.links)
+    assert not re.search(r"url\(\s*['\"]?(?!#)|@import", text)
+    shown = "".join(page.text)
+    assert "<script>alert(1)</script>" in shown and NASTY in shown
+    assert "ValueError: too <b>bad</b>" in shown and "seed 9" in shown
+    assert page.seen.count("svg") == len(tables(messy()))
+    assert "prefers-color-scheme: dark" in text and "#01020" not in text
+
+
+def test_html_ids_are_unique_but_for_shared_glyphs():
+    records = runs("a", 0.7) + runs("a", 0.7, protocol="last-epoch/1")
+    text = render(tables(records), "html")
+    assert not re.search(r'href="#(?!table-|m|p)', text)
+    assert render(tables(records), "html") == text  # the same records give the same page
+
+
+def test_html_shows_best_second_sd_and_verdict():
+    text = render(tables(runs("a", 0.7) + runs("b", 0.8)), "html")
+    assert '<td class="best"><b>0.800</b> <span class="sd">± 0.016</span></td>' in text
+    assert '<td><u>0.700</u> <span class="sd">± 0.016</span></td>' in text
+    assert '<td class="loss">loss</td>' in text
+    assert "lr=0.001" in text and "3.11.7" in text
+
+
+def test_a_figure_has_a_dot_a_run():
+    from dnabench.reports.figure import strips
+
+    one, two = (only(runs("a", 0.7, range(n)) + [record("b", score=0.1)]) for n in (4, 7))
+    assert strips(two).count("<use") == strips(one).count("<use") + 3
+    assert strips(only([failed("a")])) == ""
+
+
+def test_chromium_renders_the_page(tmp_path):
+    chromium = shutil.which("chromium")
+    if not chromium:
+        pytest.skip("no chromium on PATH")
+    page, picture = tmp_path / "report.html", tmp_path / "page.png"
+    page.write_text(render(tables(messy()), "html"), encoding="utf-8")
+    command = [chromium, "--no-sandbox", "--headless", "--disable-gpu", "--window-size=1280,1800",
+               f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr",
+               f"--screenshot={picture}", page.as_uri()]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert picture.exists(), done.stderr[-2000:]
+    assert "CONSOLE" not in done.stderr
+
+    from matplotlib.image import imread
+
+    pixels = imread(picture)[..., :3].reshape(-1, 3)
+    ink = (abs(pixels - pixels[0]).max(1) > 0.3).mean()
+    assert 0.01 < ink < 0.5  # neither blank nor all dark
+    teal = (pixels[:, 2] - pixels[:, 0] > 0.25).mean()
+    assert teal > 1e-4  # the accent reached the page
+
+
+def test_an_unknown_format_is_refused():
+    with pytest.raises(ValueError, match="no format 'pdf'; there are md, csv, latex, html"):
+        render([], "pdf")
+
+
+# --- compare --------------------------------------------------------------------------------------
+
+
+def duel(text):
+    lines = [x for x in text.splitlines() if x.startswith("| ") and "Holm" not in x]
+    return [[x.strip() for x in line.split("|")[1:-1]] for line in lines]
+
+
+def test_compare_worked_by_hand():
+    # as above: t = 10, df = 8; g = 0.1/0.0158114 x (1 - 3/31) = 5.7125; every run of a is above
+    records = runs("a", 0.8) + runs("b", 0.7) + runs("c", 0.9)
+    records += runs("a", 0.6, task="demo/u") + runs("b", 0.598, task="demo/v")
+    text = compare_text(records, "a", "b")
+    assert duel(text) == [
+        ["demo/t", "MCC", "a", "b", "5", "0.8000", "0.7000", "+0.1000", "[+0.0769, +0.1231]",
+         "8.5e-06", "8.5e-06", "5.71", "1.00", "win"],
+    ]  # fmt: skip
+    assert "cover the noise of seeds only" in text and "best was chosen" not in text
+    assert duel(compare_text(records, "b", "a"))[0][-1] == "loss"
+
+
+def test_compare_takes_all_configurations_or_one():
+    records = runs("a", 0.8, options={"k": 1}) + runs("a", 0.7, options={"k": 2}) + runs("b", 0.6)
+    assert [x[2:4] for x in duel(compare_text(records, "a", "b"))] == [
+        ["a k=1", "b"],
+        ["a k=2", "b"],
+    ]
+    assert [x[2:4] for x in duel(compare_text(records, "a k=2", "b"))] == [["a k=2", "b"]]
+    assert [x[2:4] for x in duel(compare_text(records, "a", "a"))] == [["a k=1", "a k=2"]]
+
+
+def test_compare_keeps_protocols_apart():
+    records = runs("a", 0.8) + runs("b", 0.7) + runs("a", 0.8, protocol="last-epoch/1")
+    text = compare_text(records, "a", "b")
+    assert "## honest/1" in text and "last-epoch/1" not in text
+    alone = compare_text(runs("a", 0.8) + runs("b", 0.7, protocol="last-epoch/1"), "a", "b")
+    assert "share no task" in alone
+
+
+def test_compare_names_the_models_there_are():
+    with pytest.raises(KeyError, match="no records of 'x'; there are a, b"):
+        compare_text(runs("a", 0.8) + runs("b", 0.7), "a", "x")
+
+
+# --- speed, imports -------------------------------------------------------------------------------
+
+
+def test_1440_records_take_under_two_seconds():
+    grid = [(m, t, s) for m in range(8) for t in range(18) for s in range(10)]
+    records = [
+        record(f"m{m}", f"nt/t{t}", s, 0.5 + (m * 7 + t * 3 + s) % 11 / 50) for m, t, s in grid
+    ]
+    start = time.process_time()
+    assert md(records)
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize("fmt", ["md", "html"])
+def test_reports_import_neither_torch_nor_pandas(fmt):
+    code = (
+        "import sys; from dnabench.reports.render import render; from dnabench.reports.table "
+        f"import tables; render(tables([]), {fmt!r}); "
+        "print(sorted({'torch', 'pandas', 'scipy.stats', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -97,8 +97,8 @@ def parse_seeds(text: str) -> list[int]:
         else:
             seeds = []
             for part in text.rstrip(",").split(","):
-                low, _, high = part.partition("-")
-                seeds += range(int(low), int(high or low) + 1)
+                low, dash, high = part.partition("-")
+                seeds += range(int(low), int(high if dash else low) + 1)
     except ValueError:
         seeds = []
     if not seeds or len(set(seeds)) < len(seeds):

@@ -13,8 +13,8 @@ from dnabench.types import Split, SplitName, Task
 
 FOLDER = Path(__file__).parent / "demo_data"
 SHA256 = {
-    "cell_type": "392bd62d17df9893b1b7f444a60f0c7f3bca1c8493fdcd5dbc4a758da72d78e4",
-    "splice_junctions": "c55f6b2655526a1a60d1837801db92cb422145a9d93ec99916767082344d7add",
+    "cell_type": "494e903701356983c53c15f634dfbf91057764c6008bb182cce4cca7ad9ea3df",
+    "splice_junctions": "a93b2741a4b61bc981b26b54ab3d5e38d4b3900f073dadbf4421ecb77cf7b986",
 }
 CELLS = ("GM12878", "HepG2", "K562", "hESCT0")
 JUNCTIONS = ("acceptor", "donor", "neither")

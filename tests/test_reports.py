@@ -263,8 +263,8 @@ def test_verdicts_respect_seeds_rope_and_spread():
 def test_caption_says_what_the_numbers_are():
     text = " ".join(caption(only(runs("a", 0.7) + runs("b", 0.8))))
     for words in (
-        "sample standard deviation (ddof = 1)", "n = 5", "Protocol honest/1: what you should publish",
-        "MCC (Matthews", "cover the noise of seeds only", "Welch", "0.01 MCC", "n<5"[2:],
+        "sample standard deviation (ddof = 1)", "n = 5", "Protocol honest/1: what you should",
+        "MCC (Matthews", "cover the noise of seeds only", "Welch", "Holm p < 0.05", "0.01 MCC",
     ):  # fmt: skip
         assert words in text
 
@@ -332,7 +332,7 @@ def test_markdown_rows_have_as_many_cells_as_heads():
 def test_csv_has_a_line_a_cell_with_full_precision():
     scores = {3: 0.1 + 0.2, 1: 1 / 3}
     records = [record(seed=s, score=x, family="f,g", options={"k": 1}) for s, x in scores.items()]
-    records += [record("b", seed=5, score=0.9), record("b", task="demo/u"), failed("b", seed=6)]
+    records += [record("b", seed=5, family="f,g"), failed("b", seed=6), record("b", task="demo/u")]
     lines = list(csv.DictReader(io.StringIO(render(tables(records), "csv"))))
     assert [(x["task"], x["model"], x["n"]) for x in lines] == [
         ("demo/u", "a", "0"), ("demo/u", "b", "1"), ("demo/t", "a", "2"), ("demo/t", "b", "1"),
@@ -364,8 +364,9 @@ def test_latex_is_balanced_and_escaped():
                 spanned = sum(int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d+)\}", line))
                 widths.add(len(re.findall(r"(?<!\\)&", line)) + spanned)
         assert len(widths) == 1
-    for line in text.splitlines()[1:]:
-        assert not re.search(r"(?<!\\)[#_^~<>|\"](?!\{\\raggedright)", line), line
+    ours = ("%", r"\medskip\resizebox", r"\begin{longtable}")
+    for line in text.splitlines():
+        assert line.startswith(ours) or not re.search(r"(?<!\\)[#_^~<>|\"]", line), line
     assert r"m\&\textless{}b\textgreater{}\textbar{}x\_y\%\$\#\{{[}{*}\textasciitilde{}" in text
     assert r"\underline{" in text and r"\textbf{0." in text and r"$\pm$" in text
 
@@ -440,7 +441,7 @@ def test_html_shows_best_second_sd_and_verdict():
 def test_a_figure_has_a_dot_a_run():
     from dnabench.reports.figure import strips
 
-    one, two = (only(runs("a", 0.7, range(n)) + [record("b", score=0.1)]) for n in (4, 7))
+    one, two = (only([*runs("a", 0.7, range(n)), record("b", score=0.1)]) for n in (4, 7))
     assert strips(two).count("<use") == strips(one).count("<use") + 3
     assert strips(only([failed("a")])) == ""
 

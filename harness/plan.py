@@ -119,7 +119,7 @@ def parse_limit(text: str) -> float:
         limit = float(text)
     except ValueError:
         limit = -1.0
-    if limit < 0 or (limit > 1 and limit != int(limit)) or limit == float("inf"):
+    if not (0 <= limit <= 1 or limit.is_integer()) or limit < 0:
         raise ValueError(f"--limit {text!r}: give a number of examples (200) or a share (0.1)")
     return limit
 

@@ -198,7 +198,7 @@ def verdict(test: Welch, p_holm: float, rope: float, n: int) -> tuple[Verdict, s
     Source:
         Ours.
     """
-    if n <= MIN_SEEDS:
+    if n < MIN_SEEDS:
         return "descriptive", f"only (n<{MIN_SEEDS})"
     if test.degenerate:
         return "descriptive", "only (degenerate: no spread over seeds)"

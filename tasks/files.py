@@ -1,206 +1,292 @@
-"""The user's own data as a task: a file, or a folder of train/dev/test files.
+"""The user's own data: a file, or a directory of train, dev and test files, becomes a task.
 
-N examples, K classes.
+N examples, K classes, L length in bp.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections import defaultdict
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from dnabench.metrics import metrics_for
 from dnabench.splits import stratified
-from dnabench.tasks.readers import READERS, Rows, read, reader_for, split_in_name, stem
-from dnabench.types import Array, Split, SplitName, Task
+from dnabench.tasks.parsing import ACCEPTED, Table, format_of, read_table, stem_of
+from dnabench.types import Array, Kind, Split, SplitName, Task
 
-TEST_SHARE = 0.2  # of the rows, when the files name no test split
-ORDER: tuple[SplitName, ...] = ("train", "dev", "test")
+TEST_SHARE = 0.2  # of train, where the data has no test split
+TEST_SEED = 0  # of that draw: the same for every model and every seed
+SPLIT_WORDS: dict[str, SplitName] = {
+    "train": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev",
+    "test": "test",
+}  # fmt: skip
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+Part = tuple[Table, Array]  # a file and the rows of it that are one split
 
 
-def task_from_path(path: Path, name: str = "") -> Task:
-    """Infer a task from files.
+class Overlap(NamedTuple):
+    """What two splits share, in examples.
+
+    shared: of the second split, how many have a sequence of the first.
+    relabelled: how many of these are in the first with another label too, or only with another.
+    """
+
+    shared: int
+    relabelled: int
+
+
+def task_from_path(path: Path, name: str | None = None, metric: str | None = None) -> Task:
+    """Make a task of labelled sequences on disk. It is not registered.
+
+    A file has columns sequence, label and perhaps split and id (CSV, TSV, Parquet), or headers
+    name|label (FASTA). In a directory the split of a file is the word train, dev, val, valid,
+    validation or test in its name, between `_`, `-` and `.`; other files there are ignored. Without
+    a test split, 20 % of train in each class become it, always the same ones. Labels are 0..K-1 or
+    words; words are sorted, and one map serves all splits.
 
     Args:
-        path: CSV, TSV, Parquet (columns sequence (or seq), label, optional split and id), FASTA with
-            headers `name|label`, or a folder with one such file a split (`train.csv`, `dev.csv`,
-            `test.csv`; dev may be called val, valid or validation).
-        name: of the task behind `data/`; the file's or folder's own by default.
+        path: the file or directory.
+        name: of the task, put after `data/` unless it has a slash; the path's stem if not given.
+        metric: primary; mcc if not given.
 
     Returns:
-        A task `data/<name>`. Integer labels must be 0..K-1; other labels are class names, sorted.
-        Two classes make it binary, more multiclass; the metric is MCC. Without a test split a
-        fixed stratified 20 % of the rows is set aside as test, whatever the seed.
+        The task, all of it read. An id is the file's own, or `split:row` with rows from 1.
 
     Raises:
-        FileNotFoundError: nothing at that path.
-        ValueError: what `readers.read` finds, two files of one split, one class only, negative or
-            gapped integer labels, labels that are fractions, a class that train does not have.
+        FileNotFoundError: there is nothing at `path`.
+        ValueError: the data cannot be read as described, or the metric does not fit.
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder")
-    files = _files(path)
-    tables = {file: read(file) for file in files}
-    labels = np.concatenate([t.labels for t in tables.values()])
-    classes = _classes(path, np.unique(labels))
-    splits = _assign(path, files, tables, classes)
-    counts = {s: len(splits[s].y) for s in ORDER if s in splits}
-    _check_train(path, splits["train"], classes)
-    longest = max(int(s.seqs.lengths.max()) for s in splits.values())
+    tables = {split: read_table(file) for split, file in _files(path).items()}
+    codes, classes = _label_codes(path, list(tables.values()))
+    parts, origin = _parts(path, tables, codes)
+    splits = {split: _split(split, part, codes) for split, part in parts.items()}
+    _check_train(path, parts, splits["train"], classes)
+    kind: Kind = "binary" if len(classes) == 2 else "multiclass"
     return Task(
-        name=f"data/{name or _name(path)}",
-        kind="binary" if len(classes) == 2 else "multiclass",
+        name=_task_name(path, name),
+        kind=kind,
         classes=classes,
-        metric="mcc",
-        length=longest,
-        counts=counts,
-        data=_digest(files),
-        load=splits.__getitem__,
-        source=str(path),
-        license="yours",
-        family="data",
+        metric=_metric(metric, kind),
+        length=max(int(s.seqs.lengths.max()) for s in splits.values()),
+        counts={split: len(s.y) for split, s in splits.items()},
+        data=_digest(tables),
+        load=partial(_pick, splits),
+        source=f"{path}; test split: {origin}",
+        license="not stated",
     )
 
 
 def describe(task: Task) -> str:
-    """What was inferred, in a few lines."""
-    from tabulate import tabulate
+    """What was understood of a task's data, and what is suspicious about it: lines of text.
 
-    splits = {name: task.load(name) for name in ORDER if name in task.counts}
-    rows = [
-        (name, len(s.y), *np.bincount(s.y, minlength=task.n_outputs)) for name, s in splits.items()
-    ]
-    shown = task.classes if task.n_outputs <= 12 else ()
-    table = tabulate([r[: 2 + len(shown)] for r in rows], ("split", "all", *shown))
-    shortest = min(int(s.seqs.lengths.min()) for s in splits.values())
-    lengths = f"{task.length} bp" if shortest == task.length else f"{shortest}-{task.length} bp"
+    Kind, lengths, classes with their number of examples in each split, IUPAC ambiguity letters that
+    became N, where the test split comes from, and sequences that test shares with train.
+    """
+    splits = {name: task.load(name) for name in task.counts}
+    train, test = splits["train"], splits["test"]
+    lengths = np.concatenate([s.seqs.lengths for s in splits.values()])
     ambiguous = sum(s.seqs.n_ambiguous for s in splits.values())
-    lines = [
-        f"{task.name}: {task.kind}, {task.n_outputs} classes, {lengths}, metric {task.metric}",
-        table,
-        *([f"{ambiguous} IUPAC letters other than ACGTUN were read as N"] if ambiguous else []),
-        *_about_splits(task),
-        *_overlap(splits["train"], splits["test"]),
-    ]
-    return "\n".join(lines) + "\n"
+    both = overlap(train, test)
+    return "\n".join(
+        [
+            f"{task.name}: {task.kind}, {task.n_outputs} classes, metric {task.metric}",
+            f"source: {task.source}",
+            f"lengths: {lengths.min()} to {lengths.max()} bp, median {np.median(lengths):g}",
+            *_class_table(task, splits),
+            f"IUPAC ambiguity letters read as N: {ambiguous}",
+            f"test sequences that are also in train: {both.shared} of {len(test.y)}, "
+            f"{both.relabelled} of them with another label",
+            f"train sequences that have more than one label: {_contradictions(train)}",
+        ]
+    )
 
 
-def _about_splits(task: Task) -> list[str]:
-    lines = []
-    if task.load("test").ids[0].startswith(_SET_ASIDE):
-        lines.append("no test split was given: a fixed stratified 20 % of the rows is the test")
-    if "dev" not in task.counts:
-        lines.append("no dev split was given: 10 % of train, cut by the seed, is the validation")
-    return lines
+def overlap(first: Split, second: Split) -> Overlap:
+    """Count the examples of `second` whose very sequence is in `first`; the strand is not turned."""
+    labels = _labels_of(first)
+    seen = [labels.get(seq, set()) - {-1} for seq in _keys(second)]
+    other = [bool(s - {y}) for s, y in zip(seen, second.y.tolist(), strict=True)]
+    return Overlap(sum(map(bool, seen)), sum(other))
 
 
-def _overlap(train: Split, test: Split) -> list[str]:
-    """How many test sequences a model has seen."""
-    seen: dict[str, set[int]] = {}
-    for i in range(len(train.y)):
-        seen.setdefault(train.seqs[i], set()).add(int(train.y[i]))
-    shared = [(test.seqs[i], int(test.y[i])) for i in range(len(test.y)) if test.seqs[i] in seen]
-    if not shared:
-        return []
-    other = sum(bool(seen[s] - {y}) for s, y in shared)
-    return [
-        f"warning: {len(shared)} of {len(test.y)} test sequences stand in train too, "
-        f"{other} of them with another label"
-    ]
-
-
-def _files(path: Path) -> dict[Path, SplitName | None]:
-    """The files to read, and the split that each one's name says."""
-    if path.is_file():
-        return {path: None}
-    found: dict[Path, SplitName | None] = {}
-    for file in sorted(p for p in path.iterdir() if p.is_file() and reader_for(p)):
-        split = split_in_name(file)
-        if split is None:
-            raise ValueError(f"{file}: its name says no split; call it train, dev or test, or move it")
-        twin = next((f for f, s in found.items() if s == split), None)
-        if twin:
-            raise ValueError(f"{path}: {twin.name} and {file.name} both claim to be {split}")
-        found[file] = split  # type: ignore[assignment]
-    if not found:
-        raise ValueError(f"{path}: no file in this folder ends in {', '.join(READERS)}")
-    if "train" not in found.values():
-        raise ValueError(f"{path}: there is {', '.join(f.name for f in found)}, but no train file")
+def _files(path: Path) -> dict[SplitName | None, Path]:
+    """The file of every split; under None a file that holds all of them."""
+    if not path.is_dir():
+        return {None: path}
+    readable = [f for f in sorted(path.iterdir()) if format_of(f) and not f.name.startswith(".")]
+    if not readable:
+        raise ValueError(f"{path}: no file here has an accepted extension: {ACCEPTED}")
+    found: dict[SplitName | None, Path] = {}
+    for file in readable:
+        words = re.split(r"[_.\-]", stem_of(file).lower())
+        for split in {SPLIT_WORDS[w] for w in words if w in SPLIT_WORDS}:
+            if split in found:
+                raise ValueError(
+                    f"{path}: {found[split].name} and {file.name} both claim the {split} split; "
+                    "remove or rename one"
+                )
+            found[split] = file
+    if "train" not in found:
+        raise ValueError(
+            f"{path}: no file here is named train; found {', '.join(f.name for f in readable)}"
+        )
     return found
 
 
-def _name(path: Path) -> str:
-    """The file's or folder's name; with its folder's where alone it says nothing (`mouse/2`)."""
-    own = stem(path.resolve())
-    return f"{path.resolve().parent.name}_{own}" if own.isdigit() or split_in_name(path) else own
-
-
-_SET_ASIDE = "aside:"
-
-
-def _assign(
-    path: Path, files: dict[Path, SplitName | None], tables: dict[Path, Rows], classes: tuple[str, ...]
-) -> dict[SplitName, Split]:
-    """Rows by split; a test split is set aside when there is none."""
-    out: dict[SplitName, Split] = {}
-    for file, named in files.items():
-        rows = tables[file]
-        everything = Split(rows.seqs, _indices(rows.labels, classes), rows.ids)
-        if named:
-            out[named] = everything
-        elif rows.splits is None:
-            out["train"] = everything
-        else:
-            for split in ORDER:
-                if (rows.splits == split).any():
-                    out[split] = everything.take(np.flatnonzero(rows.splits == split))
-    if "train" not in out:
-        raise ValueError(f"{path}: no row is in the split train")
-    if "test" not in out:
-        whole = out["train"]
-        held = stratified(whole.y, TEST_SHARE, seed=0)
-        out["train"], test = (whole.take(np.flatnonzero(part)) for part in (~held, held))
-        out["test"] = test._replace(ids=np.char.add(_SET_ASIDE, test.ids))
-    return out
-
-
-def _classes(path: Path, labels: Array) -> tuple[str, ...]:
-    """Names of the classes in label order, from the distinct labels as text."""
-    if len(labels) < 2:
-        raise ValueError(f"{path}: all labels are {labels[0]!r}; two classes are needed")
-    if not all(re.fullmatch(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", label) for label in labels):
-        return tuple(str(label) for label in labels)
-    values = np.unique(labels.astype(float))
-    if (values != np.round(values)).any():
-        bad = values[values != np.round(values)][0]
-        raise ValueError(f"{path}: label {bad:g} is a fraction; regression is not supported yet")
-    if values[0] < 0:
-        raise ValueError(f"{path}: label {values[0]:g} is negative; integer labels are 0, 1, 2, ...")
-    missing = sorted(set(range(int(values[-1]) + 1)) - {int(v) for v in values})
-    if missing:
+def _label_codes(path: Path, tables: list[Table]) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Label as written -> class index, and the names of the classes."""
+    written = sorted({label for table in tables for label in table.labels})
+    if not all(map(_NUMBER.fullmatch, written)):
+        codes = {label: i for i, label in enumerate(written)}
+    else:
+        codes = {label: _integer(label, tables) for label in written}
+    values = sorted(set(codes.values()))
+    if gap := [i for i, value in enumerate(values) if i != value]:
+        listed = ", ".join(map(str, values[:10])) + (", ..." if len(values) > 10 else "")
         raise ValueError(
-            f"{path}: labels go up to {int(values[-1])}, but none is {missing[0]}; number the "
-            "classes 0, 1, 2, ... without gaps, or use names"
+            f"{path}: labels are {listed}: label {gap[0]} is missing; renumber them from 0 without "
+            "gaps, or use words as labels"
         )
-    return tuple(str(int(v)) for v in values)
+    if len(values) < 2:
+        raise ValueError(f"{path}: every label is {written[0]!r}; a task needs two classes or more")
+    words = len(codes) == len(written) and not _NUMBER.fullmatch(written[0])
+    return codes, tuple(written if words else map(str, values))
 
 
-def _indices(labels: Array, classes: tuple[str, ...]) -> Array:
-    """Class index of every label, int64 (N,)."""
-    distinct, where = np.unique(labels, return_inverse=True)
-    if all(c.isdigit() for c in classes):
-        return distinct.astype(float).astype(np.int64)[where]
-    return np.searchsorted(np.array(classes), distinct).astype(np.int64)[where]
+def _integer(label: str, tables: list[Table]) -> int:
+    place = next(t.place(t.labels.index(label)) for t in tables if label in t.labels)
+    value = float(label)
+    if not value.is_integer():
+        raise ValueError(
+            f"{place}: label {label!r} is not a whole number; regression is not supported yet"
+        )
+    if value < 0:
+        raise ValueError(
+            f"{place}: label {label!r} is negative; renumber labels from 0, or use words as labels"
+        )
+    return int(value)
 
 
-def _check_train(path: Path, train: Split, classes: tuple[str, ...]) -> None:
-    for i in np.flatnonzero(np.bincount(train.y, minlength=len(classes)) == 0):
-        raise ValueError(f"{path}: no example of class {classes[i]!r} is in train")
+def _parts(
+    path: Path, tables: Mapping[SplitName | None, Table], codes: Mapping[str, int]
+) -> tuple[dict[SplitName, Part], str]:
+    """The rows of every split, and where the test split comes from."""
+    found: dict[SplitName, Part] = {}
+    for owner, table in tables.items():
+        names = _split_names(table, owner)
+        for split in SPLIT_WORDS.values():
+            if (rows := np.flatnonzero(names == split)).size:
+                found[split] = table, rows
+    if "train" not in found:
+        raise ValueError(f"{path}: no row has split 'train'")
+    if "test" in found:
+        origin = "column split" if None in tables else f"file {found['test'][0].path.name}"
+    else:
+        found["train"], found["test"] = _set_aside(path, found["train"], codes)
+        origin = "20 % of train in each class, set aside by dnabench because the data has none"
+    return {s: found[s] for s in ("train", "dev", "test") if s in found}, origin
 
 
-def _digest(files: dict[Path, SplitName | None]) -> str:
-    """16 hex digits that change when a file's bytes or its split do."""
-    parts = [f"{split}:{hashlib.sha256(f.read_bytes()).hexdigest()}" for f, split in files.items()]
-    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]
+def _split_names(table: Table, owner: SplitName | None) -> Array:
+    """The split of every row: its column's, or that of the whole file, which must not differ."""
+    if table.splits is None:
+        return np.full(len(table.labels), owner or "train")
+    names = [SPLIT_WORDS.get(word.lower(), "") for word in table.splits]
+    for i, name in enumerate(names):
+        if not name:
+            raise ValueError(
+                f"{table.place(i)}: split {table.splits[i]!r}; it must be train, dev (or val, "
+                "valid, validation) or test"
+            )
+        if owner and name != owner:
+            raise ValueError(
+                f"{table.place(i)}: split {table.splits[i]!r} in a file that is named {owner}"
+            )
+    return np.array(names)
+
+
+def _set_aside(path: Path, train: Part, codes: Mapping[str, int]) -> tuple[Part, Part]:
+    table, rows = train
+    y = np.array([codes[table.labels[i]] for i in rows])
+    picked = stratified(y, TEST_SHARE, TEST_SEED)
+    if not picked.any():
+        raise ValueError(
+            f"{path}: there is no test split, and no label occurs twice, so none can be set aside"
+        )
+    return (table, rows[~picked]), (table, rows[picked])
+
+
+def _split(name: SplitName, part: Part, codes: Mapping[str, int]) -> Split:
+    table, rows = part
+    y = np.array([codes[table.labels[i]] for i in rows], np.int64)
+    ids = [table.ids[i] if table.ids else f"{name}:{i + 1}" for i in rows]
+    return Split(table.encode(rows), y, np.array(ids))
+
+
+def _check_train(
+    path: Path, parts: Mapping[SplitName, Part], train: Split, classes: tuple[str, ...]
+) -> None:
+    missing = np.setdiff1d(np.arange(len(classes)), train.y)
+    if missing.size:
+        files = ", ".join(sorted({table.path.name for table, _ in parts.values()}))
+        raise ValueError(
+            f"{path}: class {classes[missing[0]]!r} is in no training example, only in another "
+            f"split ({files}); add examples or remove the class"
+        )
+
+
+def _task_name(path: Path, name: str | None) -> str:
+    stem = path.resolve().name if path.is_dir() else stem_of(path)
+    name = name or re.sub(r"[^\w.+-]", "_", stem)
+    return name if "/" in name else f"data/{name}"
+
+
+def _metric(metric: str | None, kind: Kind) -> str:
+    known = metrics_for(kind)
+    if metric is not None and metric not in known:
+        raise ValueError(f"no metric {metric!r} for a {kind} task; there are {', '.join(known)}")
+    return metric or "mcc"
+
+
+def _digest(tables: Mapping[SplitName | None, Table]) -> str:
+    lines = sorted(f"{split or 'all'} {table.sha256}\n" for split, table in tables.items())
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+
+
+def _pick(splits: Mapping[SplitName, Split], split: SplitName) -> Split:
+    if split not in splits:
+        raise ValueError(f"there is no split {split!r} in this data, only {', '.join(splits)}")
+    return splits[split]
+
+
+def _class_table(task: Task, splits: Mapping[SplitName, Split]) -> list[str]:
+    counts = {s: np.bincount(v.y, minlength=task.n_outputs) for s, v in splits.items()}
+    width = max(len(c) for c in (*task.classes, "class"))
+    lines = [f"{'class':<{width}}" + "".join(f"{s:>9}" for s in counts)]
+    for i, name in enumerate(task.classes):
+        lines.append(f"{name:<{width}}" + "".join(f"{c[i]:>9}" for c in counts.values()))
+    return [*lines, f"{'all':<{width}}" + "".join(f"{c.sum():>9}" for c in counts.values())]
+
+
+def _contradictions(split: Split) -> int:
+    return sum(len(labels) > 1 for labels in _labels_of(split).values())
+
+
+def _labels_of(split: Split) -> dict[bytes, set[int]]:
+    labels: dict[bytes, set[int]] = defaultdict(set)
+    for seq, y in zip(_keys(split), split.y.tolist(), strict=True):
+        labels[seq].add(y)
+    return labels
+
+
+def _keys(split: Split) -> list[bytes]:
+    codes, offsets = split.seqs.codes.tobytes(), split.seqs.offsets.tolist()
+    return [codes[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]

@@ -86,7 +86,9 @@ def _delimited(path: Path, delimiter: str) -> Rows:
             index_col=False, encoding="utf-8-sig", on_bad_lines="error",
         )  # fmt: skip
     except pd.errors.ParserError as e:
-        raise ValueError(f"{path}: {str(e).strip().removeprefix('Error tokenizing data. C error: ')}") from None
+        raise ValueError(
+            f"{path}: {str(e).strip().removeprefix('Error tokenizing data. C error: ')}"
+        ) from None
     except pd.errors.EmptyDataError:
         raise ValueError(f"{path}: the file is empty") from None
     table.index = np.arange(2, len(table) + 2)  # line 1 is the header
@@ -144,7 +146,9 @@ def _fasta(path: Path) -> Rows:
         header, _, body = block.partition("\n")
         name, bar, label = header.rpartition("|")
         if not bar:
-            raise ValueError(f"{path}:{line}: header {header[:40]!r} has no label; write name|label")
+            raise ValueError(
+                f"{path}:{line}: header {header[:40]!r} has no label; write name|label"
+            )
         names.append(name)
         labels.append(label.strip())
         seqs.append(body.replace("\n", "").strip())

@@ -306,7 +306,7 @@ def test_counts_are_short():
 
 def messy():
     """Everything at once, names included."""
-    records = runs("a", 0.7, family="x & y") + runs(NASTY, 0.7, options={"k%": "1_<i>"})
+    records = runs("a", 0.7, family="x & y") + runs(NASTY, 0.75, options={"k%": "1_<i>"})
     records += runs(NASTY, 0.8, range(3), options={"k%": 2}, task="demo/[u]_#")
     records += [failed("a", seed=9), record("kmer", metric="no_such_metric", task="*z")]
     records += runs("a", 0.5, protocol="test-selected/1", limit=0.25)

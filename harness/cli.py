@@ -193,7 +193,9 @@ def _run(request: Any, plan: Any, out: Path, how: tuple[str, int, int, int, str]
         with _sigterm_as_interrupt(), observer(left, resources.workers, console) as observe:
             run(plan, store, resources, observe, summary)
     except KeyboardInterrupt:
-        typer.echo("interrupted; what is done is kept, the same command goes on from here", err=True)
+        typer.echo(
+            "interrupted; what is done is kept, the same command goes on from here", err=True
+        )
         _conclude(summary, store, out)
         raise typer.Exit(130) from None
     _conclude(summary, store, out)
@@ -244,7 +246,13 @@ def _conclude(summary: Any, store: Any, out: Path) -> None:
     typer.echo(f"{counts}, {len(summary.failed)} failed; records in {out}/records")
     if summary.failed:
         rows = [
-            (r.trial.task, r.trial.model, r.trial.seed, r.error.strip().splitlines()[-1], r.trial.id)
+            (
+                r.trial.task,
+                r.trial.model,
+                r.trial.seed,
+                r.error.strip().splitlines()[-1],
+                r.trial.id,
+            )
             for r in summary.failed
         ]
         typer.echo(tabulate(rows, ("task", "model", "seed", "why", "record")), err=True)

@@ -20,7 +20,7 @@ from torch import Tensor
 from dnabench.metrics import score
 from dnabench.splits import Streams
 from dnabench.tokenizers import TOKENIZERS, Encoded, longest_of
-from dnabench.types import Array, Learner, Model, Protocol, Recipe, Split, Task
+from dnabench.types import Array, Learner, Model, Protocol, Recipe, Sequences, Split, Task
 
 Progress = Callable[[int, int], None]  # epochs done, epochs in all
 EVAL_TOKENS = 2**17  # tokens of an evaluation batch
@@ -143,9 +143,9 @@ class NetLearner:
         self.net, self.recipe, self.device = net.to(device), recipe, device
         self.epochs, self.micro_batch = recipe.epochs, micro_batch or recipe.batch
         self.n_params = sum(p.numel() for p in net.parameters())
-        self._encode = lambda s: TOKENIZERS[model.tokenizer](s, task.length, recipe.padding)
+        self._tokenizer, self._length = TOKENIZERS[model.tokenizer], task.length
         strands = [train.seqs] if recipe.rc == "none" else _both_strands(train)
-        self._data = [_Resident(self._encode(s), device) for s in strands]
+        self._data = [self._resident(s) for s in strands]
         self._y = torch.tensor(train.y, device=device)
         kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
         self._optimizer: torch.optim.Optimizer = kinds[recipe.optimizer](
@@ -171,11 +171,12 @@ class NetLearner:
     def predictor(self, split: Split) -> Callable[[], Array]:
         """Encode the split once; the function returned gives logits float32 (N, K) in its order."""
         strands = _both_strands(split) if self.recipe.rc == "conjoin" else [split.seqs]
-        data = [_Resident(self._encode(s), self.device) for s in strands]
+        data = [self._resident(s) for s in strands]
 
         def predict() -> Array:
             self.net.eval()
-            return np.mean([self._predict(d) for d in data], axis=0, dtype=np.float32)
+            logits = np.stack([self._predict(d) for d in data])
+            return np.asarray(logits.mean(0), np.float32)
 
         return predict
 
@@ -186,6 +187,10 @@ class NetLearner:
     def restore(self, state: Any) -> None:
         """Load such a copy."""
         self.net.load_state_dict(state)
+
+    def _resident(self, seqs: Sequences) -> _Resident:
+        encoded = self._tokenizer(seqs, self._length, self.recipe.padding)
+        return _Resident(encoded, self.device)
 
     def _train_step(self, rows: Array, flips: Array) -> Tensor:
         for group in self._optimizer.param_groups:
@@ -274,5 +279,5 @@ class _Resident:
         yield from (order[i : i + size] for i in range(0, n, size))
 
 
-def _both_strands(split: Split) -> list[Any]:
+def _both_strands(split: Split) -> list[Sequences]:
     return [split.seqs, split.seqs.reverse_complement()]

@@ -78,12 +78,18 @@ def size(n: int) -> str:
     for unit, name in ((1_000_000, "M"), (1_000, "K")):
         if n >= unit:
             x = n / unit
-            return f"{x:.{2 if x < 10 else 1 if x < 100 else 0}f}{name}" if name == "M" else f"{x:.0f}K"
+            return (
+                f"{x:.{2 if x < 10 else 1 if x < 100 else 0}f}{name}"
+                if name == "M"
+                else f"{x:.0f}K"
+            )
     return str(n) if n else "-"
 
 
 def _options(options: Mapping[str, Any]) -> str:
-    return " ".join(f"{k}={str(v).lower() if v is True or v is False else v}" for k, v in options.items())
+    return " ".join(
+        f"{k}={str(v).lower() if v is True or v is False else v}" for k, v in options.items()
+    )
 
 
 def _table(rows: list[tuple[Any, ...]], header: tuple[str, ...]) -> str:

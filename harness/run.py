@@ -39,6 +39,9 @@ class Resources(NamedTuple):
     executor: str = "local"
 
 
+HERE = Resources()
+
+
 class Outcome(NamedTuple):
     """What became of a job: this call ran it ("ended", "failed") or somebody else did."""
 
@@ -47,9 +50,9 @@ class Outcome(NamedTuple):
 
 
 def run_trial(
-    job: Job, resources: Resources = Resources(), progress: Progress = lambda done, total: None
+    job: Job, resources: Resources = HERE, progress: Progress = lambda done, total: None
 ) -> tuple[Record, dict[str, Array]]:
-    """Load, cut, build, fit, and read the test split: once, after training, unless the protocol looks.
+    """Load, cut, build, fit, then read the test split: once, unless the protocol looks at it.
 
     Args:
         job: what to run.
@@ -238,7 +241,7 @@ Observer = Callable[[Event, Job, "Outcome | None"], None]
 def run(
     jobs: Sequence[Job],
     store: Store,
-    resources: Resources = Resources(),
+    resources: Resources = HERE,
     observe: Observer = lambda event, job, outcome: None,
     summary: Summary | None = None,
 ) -> Summary:
@@ -266,7 +269,9 @@ def run(
     task = partial(work, folder=str(store.folder), resources=resources)
     while left:
         busy: list[Job] = []
-        for event in EXECUTORS[resources.executor](task, left, resources.workers, resources.threads):
+        for event in EXECUTORS[resources.executor](
+            task, left, resources.workers, resources.threads
+        ):
             job = left[event.job]
             outcome = _outcome(event, job, store, resources)
             observe(event, job, outcome)

@@ -13,7 +13,8 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol as Interface
+from typing import Any, Literal, NamedTuple
+from typing import Protocol as Interface
 
 import numpy as np
 
@@ -28,7 +29,7 @@ _CODES[list(b"RYSWKMBDHVryswkmbdhv")] = N + 10  # IUPAC, ambiguous: becomes N an
 _COMPLEMENT = np.array([T, G, C, A, N], np.uint8)
 
 
-class BadLetter(ValueError):
+class LetterError(ValueError):
     """A letter outside the IUPAC alphabet, at `position` (from 0) of sequence `index`."""
 
     def __init__(self, letter: str, index: int, position: int) -> None:
@@ -56,7 +57,7 @@ class Sequences:
         """Encode strings. Case is ignored, U reads as T, IUPAC ambiguity letters become N.
 
         Raises:
-            BadLetter: at the first letter that is none of these.
+            LetterError: at the first letter that is none of these.
         """
         texts = [s.encode("utf-8") for s in seqs]
         offsets = np.concatenate([[0], np.cumsum([len(t) for t in texts], dtype=np.int64)])
@@ -66,7 +67,7 @@ class Sequences:
             index = int(np.searchsorted(offsets, at, side="right")) - 1
             text = texts[index].decode("utf-8")
             position = len(texts[index][: at - int(offsets[index])].decode("utf-8"))
-            raise BadLetter(text[position], index, position)
+            raise LetterError(text[position], index, position)
         ambiguous = codes > N
         codes[ambiguous] = N
         return cls(codes, offsets, int(ambiguous.sum()))
@@ -96,7 +97,9 @@ class Sequences:
         source = ends - np.arange(len(self.codes))
         return Sequences(_COMPLEMENT[self.codes[source]], self.offsets, self.n_ambiguous)
 
-    def padded(self, length: int, fill: int = PAD, side: Literal["left", "right"] = "right") -> Array:
+    def padded(
+        self, length: int, fill: int = PAD, side: Literal["left", "right"] = "right"
+    ) -> Array:
         """One row a sequence, uint8 (N, length), the rest of each row filled with `fill`.
 
         Raises:
@@ -268,7 +271,9 @@ class Record:
     """What a trial gave: scores, or why there are none."""
 
     trial: Trial
-    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # split -> metric -> value
+    scores: Mapping[str, Mapping[str, float]] = field(
+        default_factory=dict
+    )  # split -> metric -> value
     alternatives: Mapping[str, Any] = field(default_factory=dict)  # protocol -> what it would score
     curve: Sequence[Mapping[str, Any]] = field(default_factory=list)  # one entry an epoch
     best_epoch: int = 0  # from 1; the checkpoint that was scored
@@ -279,7 +284,9 @@ class Record:
     peak_memory: int = 0  # bytes, of the process (CPU) or the device
     flags: Mapping[str, Any] = field(default_factory=dict)  # collapsed, truncated share, ...
     streams: Mapping[str, int] = field(default_factory=dict)  # the random streams' own seeds
-    task: Mapping[str, Any] = field(default_factory=dict)  # kind, classes, metric, family: for reports
+    task: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # kind, classes, metric, family: for reports
     where: Mapping[str, Any] = field(default_factory=dict)  # versions, commit, device, threads
     error: str = ""  # traceback
 

@@ -21,7 +21,7 @@ MIN_LENGTH = 57  # bp; three times: a kernel of 8, then halved, must leave one p
 
 
 def build(task: Task, options: Mapping[str, Any]) -> Any:
-    """Embedding 100 -> three times (convolution k8, batch norm, pool 2), ReLU after the first -> two linears.
+    """Embedding -> three times (convolution, batch norm, pool), one ReLU -> two linear layers.
 
     Args:
         task: gives K and L; every sequence is padded on the right to L, with zero embeddings, so a
@@ -55,6 +55,8 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
         positions = (positions - 7) // 2
 
     class Cnn(nn.Module):
+        vocabulary: Tensor
+
         def __init__(self) -> None:
             super().__init__()
             self.embeddings = nn.Embedding(VOCABULARY, EMBEDDING)

@@ -79,7 +79,8 @@ def count(options: Mapping[str, Any]) -> int:
     stems, convolutions, norms = 2 * (5 * STEM_KERNEL * d + d), 2 * n * (k * d * d + d), 4 * n * d
     mlp = (d * e + e) + 2 * (e * e + e) + 2 * e + (e * d + d) + 2 * d
     ffn = n * (d * d + 3 * d) if o["ffn"] else 0
-    return stems + convolutions + norms + mlp + ffn + (2 * (d * d + d) if o["final_conv"] else 0)
+    final = 2 * (d * d + d) if o["final_conv"] else 0
+    return int(stems + convolutions + norms + mlp + ffn + final)
 
 
 def build(task: Task, options: Mapping[str, Any]) -> Any:
@@ -129,6 +130,12 @@ def backbone(options: Mapping[str, Any]) -> Any:
         return nn.ModuleList(copy.deepcopy(conv) for conv in first for _ in range(o["stacks"]))
 
     class ConvNova(nn.Module):
+        convs: Any  # module lists, which torch does not type
+        gates: Any
+        final_conv: Any
+        plus: Tensor
+        minus: Tensor
+
         def __init__(self) -> None:
             super().__init__()
             e = d * o["d_inner"]

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from dnabench.registry import MODELS
-from dnabench.types import N as ANY_BASE
 from dnabench.types import Array, Model, Recipe, Sequences, Split, Task
+from dnabench.types import N as ANY_BASE
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of scikit-learn; small = strong penalty
 OPTIONS = {"k_min": 3, "k_max": 6}
@@ -71,7 +71,7 @@ class KmerRegression:
 
     def train_epoch(self) -> float:
         """Fit with the next weaker penalty; the mean cross-entropy on the training examples."""
-        from sklearn.linear_model import LogisticRegression
+        from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
         model = LogisticRegression(
             C=STRENGTHS[len(self._fits)], max_iter=500, warm_start=True, tol=1e-4

@@ -89,7 +89,7 @@ def compare_text(records: Iterable[Record], a: str, b: str) -> str:
             (row, i, j)
             for i, j in pairs
             for row in table.rows
-            if row.cells[i].scores
+            if row.cells[i].scores and row.cells[j].scores
         ]
         if results := compared(triples, table.columns):
             out += [f"## {_md(title(table))}", *_md_watermark(table), _md_grid(duel_grid(results))]

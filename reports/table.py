@@ -7,6 +7,7 @@ a model. Nothing is averaged over any of these; what a cell lacks, it says.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -278,7 +279,7 @@ def _rows(
 def _cell(records: Sequence[Record], metric: str) -> Cell:
     ended = sorted((r for r in records if not r.error), key=lambda r: r.trial.seed)
     scores = {r.trial.seed: r.scores.get("test", {}).get(metric) for r in ended}
-    defined = {seed: x for seed, x in scores.items() if x is not None and x == x}
+    defined = {seed: x for seed, x in scores.items() if x is not None and math.isfinite(x)}
     return Cell(
         scores=defined,
         failed=len(records) - len(ended),

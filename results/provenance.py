@@ -41,7 +41,9 @@ def _commit() -> str:
         return ""
     git = ["git", "-C", str(root)]
     try:
-        head = subprocess.run([*git, "rev-parse", "-q", "--verify", "HEAD"], capture_output=True, text=True)
+        head = subprocess.run(
+            [*git, "rev-parse", "-q", "--verify", "HEAD"], capture_output=True, text=True
+        )
         dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
     except OSError:
         return ""

@@ -1,10 +1,10 @@
 """Records on disk: one file a trial, written whole or not at all, shared by many processes.
 
-    runs/records/<trial id>.json       the record; its presence means the trial has ended
-    runs/predictions/<trial id>.npz    logits float32 (N, K), labels (N,), ids (N,) of the test split
-    runs/configs/<time>-<pid>.json     the resolved configuration of every `dnabench run`
-    runs/journal.jsonl                 one line a trial started, ended or failed
-    runs/.locks/<trial id>             held while a process runs the trial
+runs/records/<trial id>.json       the record; its presence means the trial has ended
+runs/predictions/<trial id>.npz    logits float32 (N, K), labels (N,), ids (N,) of the test split
+runs/configs/<time>-<pid>.json     the resolved configuration of every `dnabench run`
+runs/journal.jsonl                 one line a trial started, ended or failed
+runs/.locks/<trial id>             held while a process runs the trial
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from typing import IO, Any
 import numpy as np
 
 from dnabench.types import Array, Record
-
 
 
 class Store:
@@ -109,9 +108,7 @@ class Store:
     def log(self, event: str, trial_id: str) -> None:
         """Add a line to the journal: a single O_APPEND write, which does not mix with others."""
         line = {"at": round(time.time(), 3), "event": event, "trial": trial_id, "pid": os.getpid()}
-        fd = os.open(
-            self.folder / "journal.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644
-        )
+        fd = os.open(self.folder / "journal.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             os.write(fd, (json.dumps(line) + "\n").encode())
         finally:

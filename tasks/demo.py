@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dnabench.registry import TASKS
+from dnabench.tasks.parsing import read_table
 from dnabench.types import Split, SplitName, Task
 
 FOLDER = Path(__file__).parent / "demo_data"
@@ -62,19 +63,17 @@ def load_splice_junctions(split: SplitName) -> Split:
 
 @cache
 def _splits(name: str, classes: tuple[str, ...]) -> dict[SplitName, Split]:
-    from dnabench.tasks.readers import read
-
     path = FOLDER / f"{name}.csv.gz"
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != SHA256[name]:
         raise ValueError(f"{path}: sha256 {found}, not {SHA256[name]}; install dnabench again")
-    rows = read(path)
-    assert rows.splits is not None  # the checksum says so
-    y = np.searchsorted(np.array(classes), rows.labels).astype(np.int64)
-    whole = Split(rows.seqs, y, rows.ids)
+    table = read_table(path)
+    y = np.searchsorted(np.array(classes), np.array(table.labels)).astype(np.int64)
+    splits = np.array(table.splits)
     names: tuple[SplitName, ...] = ("train", "dev", "test")
-    where = {s: np.flatnonzero(rows.splits == s) for s in names}
-    return {s: whole.take(at) for s, at in where.items() if len(at)}
+    where = {s: np.flatnonzero(splits == s) for s in names}
+    ids = np.array(table.ids)
+    return {s: Split(table.encode(at), y[at], ids[at]) for s, at in where.items() if len(at)}
 
 
 TASKS.add(

@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,9 +111,9 @@ def describe(task: Task) -> str:
 
 
 def overlap(first: Split, second: Split) -> Overlap:
-    """Count the examples of `second` whose very sequence is in `first`; the strand is not turned."""
+    """Count the examples of `second` whose sequence is in `first`, on the same strand."""
     labels = _labels_of(first)
-    seen = [labels.get(seq, set()) - {-1} for seq in _keys(second)]
+    seen = [labels.get(seq, set()) for seq in _keys(second)]
     other = [bool(s - {y}) for s, y in zip(seen, second.y.tolist(), strict=True)]
     return Overlap(sum(map(bool, seen)), sum(other))
 
@@ -127,7 +128,10 @@ def _files(path: Path) -> dict[SplitName | None, Path]:
     found: dict[SplitName | None, Path] = {}
     for file in readable:
         words = re.split(r"[_.\-]", stem_of(file).lower())
-        for split in {SPLIT_WORDS[w] for w in words if w in SPLIT_WORDS}:
+        claims = sorted({SPLIT_WORDS[w] for w in words if w in SPLIT_WORDS})
+        if len(claims) > 1:
+            raise ValueError(f"{file}: the name says {' and '.join(claims)}; a file has one split")
+        for split in claims:
             if split in found:
                 raise ValueError(
                     f"{path}: {found[split].name} and {file.name} both claim the {split} split; "
@@ -144,10 +148,11 @@ def _files(path: Path) -> dict[SplitName | None, Path]:
 def _label_codes(path: Path, tables: list[Table]) -> tuple[dict[str, int], tuple[str, ...]]:
     """Label as written -> class index, and the names of the classes."""
     written = sorted({label for table in tables for label in table.labels})
+    if len(written) < 2:
+        raise ValueError(f"{path}: every label is {written[0]!r}; a task needs two classes or more")
     if not all(map(_NUMBER.fullmatch, written)):
-        codes = {label: i for i, label in enumerate(written)}
-    else:
-        codes = {label: _integer(label, tables) for label in written}
+        return {label: i for i, label in enumerate(written)}, tuple(written)
+    codes = {label: _integer(label, tables) for label in written}
     values = sorted(set(codes.values()))
     if gap := [i for i, value in enumerate(values) if i != value]:
         listed = ", ".join(map(str, values[:10])) + (", ..." if len(values) > 10 else "")
@@ -156,9 +161,8 @@ def _label_codes(path: Path, tables: list[Table]) -> tuple[dict[str, int], tuple
             "gaps, or use words as labels"
         )
     if len(values) < 2:
-        raise ValueError(f"{path}: every label is {written[0]!r}; a task needs two classes or more")
-    words = len(codes) == len(written) and not _NUMBER.fullmatch(written[0])
-    return codes, tuple(written if words else map(str, values))
+        raise ValueError(f"{path}: every label is {values[0]}; a task needs two classes or more")
+    return codes, tuple(map(str, values))
 
 
 def _integer(label: str, tables: list[Table]) -> int:
@@ -244,7 +248,10 @@ def _check_train(
 
 
 def _task_name(path: Path, name: str | None) -> str:
-    stem = path.resolve().name if path.is_dir() else stem_of(path)
+    path = path.resolve()
+    stem = path.name if path.is_dir() else stem_of(path)
+    if stem.isdigit() or stem in SPLIT_WORDS:  # says nothing alone: mouse/2, H3/test.fna
+        stem = f"{path.parent.name}_{stem}"
     name = name or re.sub(r"[^\w.+-]", "_", stem)
     return name if "/" in name else f"data/{name}"
 
@@ -289,4 +296,4 @@ def _labels_of(split: Split) -> dict[bytes, set[int]]:
 
 def _keys(split: Split) -> list[bytes]:
     codes, offsets = split.seqs.codes.tobytes(), split.seqs.offsets.tolist()
-    return [codes[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [codes[a:b] for a, b in pairwise(offsets)]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dnabench.types import Array, BadLetter, Sequences
+from dnabench.types import Array, LetterError, Sequences
 
 FORMATS = {"csv": "csv", "tsv": "tsv", "fa": "fasta", "fasta": "fasta", "fna": "fasta"}
 ACCEPTED = ".csv .tsv .fa .fasta .fna (each also with .gz) .parquet"
@@ -54,7 +54,7 @@ class Table:
         """
         try:
             return Sequences.parse(self.sequences[i] for i in rows)
-        except BadLetter as e:
+        except LetterError as e:
             raise ValueError(
                 f"{self.place(rows[e.index])}: sequence has {e.letter!r} at position {e.position} "
                 "(from 0); only A, C, G, T, U, N and the IUPAC ambiguity letters are DNA"
@@ -143,7 +143,7 @@ def _fields(path: Path, text: str, separator: str) -> list[tuple[int, list[str]]
     if '"' not in text:  # no limit on the length of a field, unlike the csv module
         lines = enumerate(text.split("\n"), start=1)
         return [(i, line.split(separator)) for i, line in lines if line.strip()]
-    reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
+    reader = csv.reader(io.StringIO(text), delimiter=separator)
     try:
         return [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
     except csv.Error as e:
@@ -151,8 +151,8 @@ def _fields(path: Path, text: str, separator: str) -> list[tuple[int, list[str]]
 
 
 def _parquet(path: Path, raw: bytes) -> Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     try:
         file = pq.ParquetFile(pa.BufferReader(raw))
@@ -203,7 +203,8 @@ def _find_columns(place: str, header: Sequence[str]) -> dict[str, int]:
                 f"{place}: no column {name!r}; found {listed}. The header must name the columns "
                 "sequence and label, and may name split and id"
             )
-        found.update({name: i for i in at})
+        if at:
+            found[name] = at[0]
     return found
 
 

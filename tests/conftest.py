@@ -71,7 +71,9 @@ def plugin(tmp_path_factory):
     tag = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     with zipfile.ZipFile(wheel, "w") as z:
         z.write(HERE / "plugin_models.py", "dnabench_testplugin.py")
-        z.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: dnabench-testplugin\nVersion: 1.0\n")
+        z.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: dnabench-testplugin\nVersion: 1.0\n"
+        )
         z.writestr(f"{info}/WHEEL", tag)
         z.writestr(
             f"{info}/entry_points.txt",

@@ -76,7 +76,8 @@ def test_imports_point_inwards(path):
 @pytest.mark.parametrize(
     ("where", "line"),
     [
-        ("models/x.py", "from dnabench.tasks import demo"), ("tasks/x.py", "import dnabench.models"),
+        ("models/x.py", "from dnabench.tasks import demo"),
+        ("tasks/x.py", "import dnabench.models"),
         ("reports/x.py", "from dnabench.fit import fit"), ("harness/types.py", "import dnabench"),
         ("harness/metrics.py", "from dnabench.run import run"), ("models/x.py", "import models"),
         ("results/x.py", "from dnabench.plan import grid"),

@@ -8,7 +8,7 @@ from dnabench import Sequences
 from dnabench.protocols import PROTOCOLS, protocol_named
 from dnabench.splits import cut, limited, stratified, streams
 from dnabench.tokenizers import char
-from dnabench.types import BadLetter
+from dnabench.types import LetterError
 
 WORDS = ["ACGTN", "acgtu", "", "GATTACA"]
 COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
@@ -31,7 +31,7 @@ def test_iupac_letters_become_n_and_are_counted():
      (["AC GT"], " ", 0, 2), (["ACGT*"], "*", 0, 4)],
 )  # fmt: skip
 def test_other_letters_are_named_with_their_place(words, letter, index, position):
-    with pytest.raises(BadLetter) as e:
+    with pytest.raises(LetterError) as e:
         Sequences.parse(words)
     assert (e.value.letter, e.value.index, e.value.position) == (letter, index, position)
     assert f"sequence {index} has {letter!r} at position {position} (from 0)" in str(e.value)
@@ -85,7 +85,7 @@ def test_streams_are_apart_and_the_cut_knows_no_model():
 
 def test_streams_never_move():
     # printf init/0 | sha256sum, its first 8 hex digits; then order/0 and cut/x/y/0
-    assert streams(0, "x/y") == (0xacd7cb06, 0x923f3a31, 0x4d494a2d)
+    assert streams(0, "x/y") == (0xACD7CB06, 0x923F3A31, 0x4D494A2D)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.5])

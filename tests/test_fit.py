@@ -13,9 +13,7 @@ from dnabench.fit import NetLearner, fit, learning_rate
 from dnabench.protocols import PROTOCOLS
 from dnabench.splits import streams
 
-HONEST, LAST, SELECTED = (
-    PROTOCOLS[f"{n}/1"] for n in ("honest", "last-epoch", "test-selected")
-)
+HONEST, LAST, SELECTED = (PROTOCOLS[f"{n}/1"] for n in ("honest", "last-epoch", "test-selected"))
 TASK = planted_task()
 TRAIN, DEV, TEST = (planted_split(n, s) for s, n in enumerate((160, 80, 80)))
 SMALL = {"width": 16, "d_inner": 1, "kernel_size": 5, "blocks": 3}
@@ -150,7 +148,9 @@ def test_augmentation_flips_half_of_the_training_and_none_of_the_test():
     n = sum(r in backward for r in rows)
     assert 50 < n < 110 and n + sum(r in forward for r in rows) == 160
     one.predictor(TEST)()
-    assert {bytes(r) for r in flipped[-1].numpy()} == {bytes(r) for r in TEST.seqs.codes.reshape(80, 60)}
+    assert {bytes(r) for r in flipped[-1].numpy()} == {
+        bytes(r) for r in TEST.seqs.codes.reshape(80, 60)
+    }
 
 
 def test_the_best_validation_epoch_is_kept_and_the_earliest_of_equals():
@@ -214,5 +214,3 @@ def test_weight_decay_is_the_optimizers(optimizer):
     one = learner(optimizer=optimizer, weight_decay=0.3)
     assert type(one._optimizer).__name__.lower() == optimizer
     assert all(g["weight_decay"] == 0.3 for g in one._optimizer.param_groups)
-
-

@@ -43,8 +43,14 @@ def test_the_wheel_holds_the_parts_the_data_and_nothing_else(built):
 
 def test_the_sdist_can_run_its_tests(built):
     (sdist,) = built.glob("*.tar.gz")
-    names = {n.partition("/")[2] for n in tarfile.open(sdist).getnames()}
-    assert {"tests/conftest.py", "tests/golden_records.json", "constraints.txt", "Makefile"} <= names
+    with tarfile.open(sdist) as archive:
+        names = {n.partition("/")[2] for n in archive.getnames()}
+    assert {
+        "tests/conftest.py",
+        "tests/golden_records.json",
+        "constraints.txt",
+        "Makefile",
+    } <= names
 
 
 def test_an_installed_wheel_runs_a_trial(built, tmp_path):
@@ -54,10 +60,11 @@ def test_an_installed_wheel_runs_a_trial(built, tmp_path):
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
     subprocess.run([*pip, "--target", site, wheel], check=True, capture_output=True)
     words = ["run", "--tasks", "demo/splice_junctions", "--limit", "60", "--epochs", "1"]
+    words += ["-m", "kmer,cnn", "--seeds", "1", "--executor", "inline"]
     code = (
         f"import sys; sys.path.insert(0, {str(site)!r})\n"
         f"import dnabench; assert dnabench.__file__.startswith({str(site)!r}), dnabench.__file__\n"
-        f"from dnabench.cli import main; main({[*words, '-m', 'kmer,cnn', '--seeds', '1', '--executor', 'inline']!r})"
+        f"from dnabench.cli import main; main({words!r})"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path

@@ -116,7 +116,8 @@ def config(tmp_path, text):
 def test_a_config_has_the_names_of_the_flags(tmp_path):
     values = config(
         tmp_path,
-        'models = ["cnn", "kmer"]\nseeds = 3\nbatch_size = 8\nset = ["lr=1"]\nsweep = "dilation=1,4"',
+        'models = ["cnn", "kmer"]\nseeds = 3\nbatch_size = 8\n'
+        'set = ["lr=1"]\nsweep = "dilation=1,4"',
     )
     assert values == {
         "models": "cnn,kmer", "seeds": "3", "batch_size": "8", "set_": ["lr=1"],
@@ -128,7 +129,8 @@ def test_a_config_has_the_names_of_the_flags(tmp_path):
     ("text", "kind", "says"),
     [("model = 'cnn'", KeyError, "no flag named 'model'; did you mean models"),
      ("seeds = ", ValueError, "not TOML"), ("seeds = {a = 1}", ValueError, "give text, a number"),
-     ("config = 'x'", KeyError, "no flag named 'config'"), ("seeds = true", ValueError, "give text")],
+     ("config = 'x'", KeyError, "no flag named 'config'"),
+     ("seeds = true", ValueError, "give text")],
 )  # fmt: skip
 def test_a_bad_config_is_explained(tmp_path, text, kind, says):
     with pytest.raises(kind, match=says):

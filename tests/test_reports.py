@@ -3,6 +3,7 @@
 import csv
 import html.parser
 import io
+import math
 import re
 import shutil
 import subprocess
@@ -147,7 +148,7 @@ def test_a_cell_is_the_test_score_of_the_primary_metric():
 
 def test_failed_undefined_and_collapsed_runs_are_counted():
     records = [*runs("a", 0.5), failed("a", seed=8), failed("a", seed=9)]
-    records += [record("a", seed=7, scores={"test": {"accuracy": 0.5}})]
+    records += [record("a", seed=7, scores={"test": {"accuracy": 1}}, flags={"collapsed": 1})]
     records[0] = replace(records[0], flags={"collapsed": True})
     c = only(records).rows[0].cells[0]
     assert (len(c.scores), c.failed, c.undefined, c.collapsed) == (5, 2, 1, 1)
@@ -157,6 +158,12 @@ def test_failed_undefined_and_collapsed_runs_are_counted():
     for word in ("†k", "failed:", "undefined:"):
         assert word in text
     assert "a on demo/t, seeds 8, 9: ValueError: too \\<b>bad\\</b>" in text
+
+
+def test_a_score_that_is_not_finite_is_undefined():
+    records = [record(seed=0), record(seed=1, score=math.nan), record(seed=2, score=math.inf)]
+    c = only(records).rows[0].cells[0]
+    assert (c.values, c.undefined) == ((0.5,), 2)
 
 
 def test_a_task_that_only_failed_still_has_its_row():
@@ -264,7 +271,8 @@ def test_caption_says_what_the_numbers_are():
     text = " ".join(caption(only(runs("a", 0.7) + runs("b", 0.8))))
     for words in (
         "sample standard deviation (ddof = 1)", "n = 5", "Protocol honest/1: what you should",
-        "MCC (Matthews", "cover the noise of seeds only", "Welch", "Holm p < 0.05", "0.01 MCC",
+        "MCC (Matthews", "cover the noise of seeds only, not that of drawing the test",
+        "Welch", "Holm p < 0.05", "0.01 MCC",
     ):  # fmt: skip
         assert words in text
 
@@ -291,9 +299,22 @@ def test_an_unknown_protocol_is_watermarked(fmt):
 
 
 def test_counts_are_short():
-    counts = [0, 7, 999, 1000, 4161, 9_960, 386_120, 999_600, 1_700_000, 7_000_000, 117_000_000]
+    counts = [
+        0,
+        7,
+        999,
+        1000,
+        4161,
+        9_960,
+        12_300,
+        386_120,
+        999_600,
+        1_700_000,
+        7_000_000,
+        117_000_000,
+    ]
     assert [short_count(n) for n in counts] == [
-        "0", "7", "999", "1K", "4.2K", "10K", "386K", "1M", "1.7M", "7M", "117M",
+        "0", "7", "999", "1K", "4.2K", "10K", "12K", "386K", "1M", "1.7M", "7M", "117M",
     ]  # fmt: skip
     assert "a (386K, scratch)" in md([record()])
     heads = [record(n_params=386_000), record(n_params=391_000, task="demo/u")]
@@ -444,6 +465,7 @@ def test_a_figure_has_a_dot_a_run():
     one, two = (only([*runs("a", 0.7, range(n)), record("b", score=0.1)]) for n in (4, 7))
     assert strips(two).count("<use") == strips(one).count("<use") + 3
     assert strips(only([failed("a")])) == ""
+    assert ">a$x$b<" in strips(only([record("a$x$b")]))  # no formula
 
 
 def test_chromium_renders_the_page(tmp_path):
@@ -502,6 +524,7 @@ def test_compare_takes_all_configurations_or_one():
     ]
     assert [x[2:4] for x in duel(compare_text(records, "a k=2", "b"))] == [["a k=2", "b"]]
     assert [x[2:4] for x in duel(compare_text(records, "a", "a"))] == [["a k=1", "a k=2"]]
+    assert [x[2:4] for x in duel(compare_text(records, "a k=2", "a"))] == [["a k=2", "a k=1"]]
 
 
 def test_compare_keeps_protocols_apart():

@@ -152,11 +152,13 @@ def test_sequences_too_short_or_long_for_a_model_are_refused(task, monkeypatch):
     one = task()
     short = dataclasses.replace(MODELS["kmer"], min_length=61)
     monkeypatch.setitem(MODELS._entries, "kmer", short)
-    with pytest.raises(ValueError, match="kmer needs sequences of 61 bp or more; the shortest .* 60"):
+    with pytest.raises(
+        ValueError, match=r"kmer needs sequences of 61 bp or more; the shortest .* 60"
+    ):
         run_trial(job(one, "kmer"))
     tight = dataclasses.replace(short, min_length=1, context=59)
     monkeypatch.setitem(MODELS._entries, "kmer", tight)
-    with pytest.raises(ValueError, match="kmer reads 59 bp at most; the longest of .* has 60"):
+    with pytest.raises(ValueError, match=r"kmer reads 59 bp at most; the longest of .* has 60"):
         run_trial(job(one, "kmer"))
 
 

@@ -83,7 +83,8 @@ def test_a_record_that_was_edited_is_refused():
 @pytest.mark.parametrize(
     ("harm", "why"),
     [(lambda t: t[: len(t) // 2], "delimiter|Expecting|Unterminated"), (lambda t: "", "Expecting"),
-     (lambda t: "[]", "not a dnabench.record/1"), (lambda t: t.replace("record/1", "record/9"), "record/1"),
+     (lambda t: "[]", "not a dnabench.record/1"),
+     (lambda t: t.replace("record/1", "record/9"), "record/1"),
      (lambda t: t.replace('"regime"', '"regimen"'), "missing or unknown")],
 )  # fmt: skip
 def test_a_harmed_record_is_named_skipped_and_kept(store, harm, why):
@@ -161,9 +162,7 @@ def append_many(folder, seeds):
 
 def test_many_writers_and_a_reader_never_see_half_a_record(store):
     context = mp.get_context("spawn")
-    crew = [
-        context.Process(target=append_many, args=(store.folder, range(100))) for _ in range(3)
-    ]
+    crew = [context.Process(target=append_many, args=(store.folder, range(100))) for _ in range(3)]
     for p in crew:
         p.start()
     while any(p.is_alive() for p in crew):

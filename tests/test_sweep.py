@@ -88,7 +88,17 @@ def test_a_trial_whose_holder_dies_is_taken_over(csv, plugin, tmp_path):
 @pytest.mark.slow
 def test_failures_are_records_and_the_sweep_goes_on(csv, plugin, tmp_path):
     out = tmp_path / "runs"
-    words = ["run", "-m", "raises,diverges,dies,sleeps", "--data", csv, "--seeds", "2", "--out", out]
+    words = [
+        "run",
+        "-m",
+        "raises,diverges,dies,sleeps",
+        "--data",
+        csv,
+        "--seeds",
+        "2",
+        "--out",
+        out,
+    ]
     done = dnabench(*words, plugin=plugin)
     assert done.returncode == 1
     errors = {(r.trial.model, r.trial.seed): r.error for r in Store(out)}
@@ -118,7 +128,11 @@ def test_an_interrupt_ends_cleanly_and_keeps_what_is_done(csv, plugin, tmp_path,
     assert "interrupted; what is done is kept" in stderr
     kept = states(out)
     assert 2 < len(kept) < 200 and not any(kept.values())
-    assert f"{len(kept)} ran" in stdout or f"{len(kept) - 1} ran" in stdout or f"{len(kept) - 2} ran" in stdout
+    assert (
+        f"{len(kept)} ran" in stdout
+        or f"{len(kept) - 1} ran" in stdout
+        or f"{len(kept) - 2} ran" in stdout
+    )
     time.sleep(1)
     assert states(out) == kept  # no worker lives on
 
@@ -152,6 +166,10 @@ def test_the_same_trial_gives_the_same_bytes_in_another_process(csv, tmp_path):
         assert dnabench(*words, "--out", out).returncode == 0
     for record in Store(a):
         twin = Store(b).read(record.trial.id)
-        assert (record.scores, record.curve, record.streams) == (twin.scores, twin.curve, twin.streams)
+        assert (record.scores, record.curve, record.streams) == (
+            twin.scores,
+            twin.curve,
+            twin.streams,
+        )
         ours, theirs = (Store(s).predictions(record.trial.id) for s in (a, b))
         assert ours["logits"].tobytes() == theirs["logits"].tobytes()

@@ -1,0 +1,459 @@
+"""The user's own data: every format gives the same task, and bad input is one clear message."""
+
+import csv
+import gzip
+import pickle
+import re
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dnabench.tasks.files import describe, overlap, task_from_path
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+SPLITS = ("train", "dev", "test")
+
+
+def rows_of(n=60, classes=("neg", "pos"), seed=0):
+    """n rows (sequence, label, split), half train, a quarter dev, a quarter test."""
+    rng = np.random.default_rng(seed)
+    texts = ["".join(rng.choice(list("ACGT"), rng.integers(5, 30))) for _ in range(n)]
+    which = ["train", "train", "dev", "test"]
+    return [(t, classes[i // 4 % len(classes)], which[i % 4]) for i, t in enumerate(texts)]
+
+
+ROWS = rows_of()
+
+
+def delimited(path, rows, header=("sequence", "label", "split"), sep=","):
+    text = "".join(sep.join(map(str, row)) + "\n" for row in [header, *rows])
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+def fasta(path, rows):
+    text = "".join(f">s{i}|{row[1]}\n{row[0]}\n" for i, row in enumerate(rows))
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+def parquet(path, rows, header=("sequence", "label", "split")):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    pq.write_table(
+        pa.table(dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))), path
+    )
+    return path
+
+
+def directory(path, rows, extension, write):
+    path.mkdir()
+    for split in SPLITS:
+        write(path / f"{split}.{extension}", [r[:2] for r in rows if r[2] == split])
+    return path
+
+
+def two(path, rows):
+    return delimited(
+        path, rows, header=("sequence", "label"), sep="\t" if "tsv" in path.name else ","
+    )
+
+
+WRITERS = {
+    "csv": lambda d: delimited(d / "my.csv", ROWS),
+    "csv.gz": lambda d: delimited(d / "my.csv.gz", ROWS),
+    "tsv": lambda d: delimited(d / "my.tsv", ROWS, sep="\t"),
+    "tsv.gz": lambda d: delimited(d / "my.tsv.gz", ROWS, sep="\t"),
+    "parquet": lambda d: parquet(d / "my.parquet", ROWS),
+    "dir csv": lambda d: directory(d / "my", ROWS, "csv", two),
+    "dir tsv.gz": lambda d: directory(d / "my", ROWS, "tsv.gz", two),
+    "dir fa": lambda d: directory(d / "my", ROWS, "fa", fasta),
+    "dir fna.gz": lambda d: directory(d / "my", ROWS, "fna.gz", fasta),
+    "dir fasta": lambda d: directory(d / "my", ROWS, "fasta", fasta),
+}
+
+
+def contents(task):
+    return {
+        s: (task.load(s).y.tolist(), [task.load(s).seqs[i] for i in range(task.counts[s])])
+        for s in task.counts
+    }
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_the_same_data_is_the_same_task_in_every_format(kind, tmp_path):
+    task = task_from_path(WRITERS[kind](tmp_path))
+    assert (task.name, task.kind, task.metric) == ("data/my", "binary", "mcc")
+    assert task.classes == ("neg", "pos") and list(task.counts) == list(SPLITS)
+    for split in SPLITS:
+        rows = [r for r in ROWS if r[2] == split]
+        y, texts = contents(task)[split]
+        assert texts == [r[0] for r in rows] and y == [int(r[1] == "pos") for r in rows]
+        assert task.load(split).y.dtype == np.int64 and task.counts[split] == len(rows)
+    assert task.length == max(len(r[0]) for r in ROWS)
+    assert pickle.loads(pickle.dumps(task)).counts == task.counts
+
+
+@pytest.mark.parametrize("write", [two, fasta], ids=["csv", "fasta"])
+def test_without_a_test_split_a_fifth_of_each_class_is_set_aside(write, tmp_path):
+    rows = [(t, y) for t, y, _ in rows_of(100, classes=("a", "b", "c"))]
+    task = task_from_path(write(tmp_path / ("my.csv" if write is two else "my.fa"), rows))
+    labels = [y for _, y in rows]
+    test = np.bincount(task.load("test").y).tolist()
+    assert test == [round(0.2 * labels.count(c)) for c in "abc"]
+    assert task.kind == "multiclass" and sum(task.counts.values()) == 100
+    assert "20 % of train in each class, set aside" in describe(task)
+    again = task_from_path(tmp_path / ("my.csv" if write is two else "my.fa"))
+    assert again.load("test").ids.tolist() == task.load("test").ids.tolist()
+
+
+def test_csv_and_fasta_set_the_same_rows_aside(tmp_path):
+    rows = [r[:2] for r in ROWS]
+    a, b = two(tmp_path / "a.csv", rows), fasta(tmp_path / "a.fa", rows)
+    assert contents(task_from_path(a)) == contents(task_from_path(b))
+
+
+def test_a_directory_without_test_sets_it_aside_from_train_and_keeps_dev(tmp_path):
+    path = directory(tmp_path / "my", ROWS, "csv", two)
+    (path / "test.csv").unlink()
+    task = task_from_path(path)
+    assert task.counts == {"train": 24, "dev": 15, "test": 6}
+
+
+@pytest.mark.parametrize(
+    ("names", "counts"),
+    [
+        (("H3_train.fasta", "H3_val.fasta", "H3_test.fasta"), (30, 15, 15)),
+        (("train_reduced.fa", "x-valid.fa", "my.test.fna"), (30, 15, 15)),
+        (("TRAIN.fa", "validation.fa", "Test.fa.gz"), (30, 15, 15)),
+    ],
+)
+def test_the_split_is_a_word_of_the_file_name(names, counts, tmp_path):
+    for split, name in zip(SPLITS, names, strict=True):
+        fasta(tmp_path / name, [r for r in ROWS if r[2] == split])
+    (tmp_path / "README.md").write_text("not data")
+    (tmp_path / "._train.csv").write_bytes(b"\xff")
+    (tmp_path / "constrained.csv").write_text("holds no split in its name")
+    task = task_from_path(tmp_path)
+    assert tuple(task.counts[s] for s in SPLITS) == counts
+
+
+def test_header_case_extra_columns_blank_lines_and_line_ends_do_not_matter(tmp_path):
+    path = tmp_path / "my.csv"
+    path.write_bytes(
+        b"\xef\xbb\xbfSOURCE, Label ,Sequence,SPLIT\r\nx,1, acgu ,Train\r\n\r\n"
+        b'"a, b",0,ACGN,VAL\r\nx,0,GGR,train\r\nx,1,TT,test\r\n\r\n'
+    )
+    task = task_from_path(path)
+    assert task.counts == {"train": 2, "dev": 1, "test": 1} and task.length == 4
+    assert [task.load("train").seqs[i] for i in range(2)] == ["ACGT", "GGN"]
+    assert task.load("dev").seqs[0] == "ACGN"
+    assert "IUPAC ambiguity letters read as N: 1" in describe(task)
+
+
+def test_multi_line_fasta_and_a_bar_in_the_name(tmp_path):
+    path = tmp_path / "my.fa"
+    path.write_text("\n".join(f">chr{i}|x|{i % 2}\nAC\nGT{'A' * i}\n" for i in range(10)))
+    task = task_from_path(path)
+    ids = [*task.load("train").ids, *task.load("test").ids]
+    assert sorted(ids) == sorted(f"chr{i}|x" for i in range(10)) and task.length == 13
+
+
+def test_ids_are_the_files_own_or_split_and_row(tmp_path):
+    rows = [(f"n{i}", *r) for i, r in enumerate(ROWS)]
+    named = task_from_path(
+        delimited(tmp_path / "a.csv", rows, header=("ID", "sequence", "label", "split"))
+    )
+    assert named.load("dev").ids[0] == "n2"
+    unnamed = task_from_path(delimited(tmp_path / "b.csv", ROWS))
+    assert unnamed.load("dev").ids[:2].tolist() == ["dev:3", "dev:7"]
+
+
+def test_repeated_fasta_names_fall_back_to_rows(tmp_path):
+    path = tmp_path / "my.fa"
+    path.write_text("".join(f">same|{i % 2}\nACGT\n" for i in range(10)))
+    assert set(task_from_path(path).load("train").ids) < {f"train:{i}" for i in range(1, 11)}
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (("0", "1"), ("0", "1")),
+        (("10", "2", "x"), ("10", "2", "x")),
+        (("1.0", "0.0"), ("0", "1")),
+        (("b", "a", "C"), ("C", "a", "b")),
+        (tuple(map(str, range(11))), tuple(map(str, range(11)))),
+    ],
+)
+def test_integers_keep_their_order_and_words_are_sorted(labels, classes, tmp_path):
+    rows = [("ACGT", y, s) for s in ("train", "test") for y in labels]
+    task = task_from_path(delimited(tmp_path / "my.csv", rows))
+    assert task.classes == classes
+    got = [classes[i] for i in task.load("train").y]
+    assert got == [
+        str(int(float(y))) if "x" not in labels and y[0].isdigit() else y for y in labels
+    ]
+
+
+def test_parquet_labels_may_be_numbers(tmp_path):
+    for values in ([0, 1] * 10, [0.0, 1.0] * 10, ["0", "1"] * 10):
+        rows = [("ACGT", y) for y in values]
+        task = task_from_path(parquet(tmp_path / "my.parquet", rows, ("seq", "label")))
+        assert task.classes == ("0", "1") and sum(task.counts.values()) == 20
+
+
+def test_one_label_map_serves_all_splits(tmp_path):
+    rows = [("A", "a", "train"), ("C", "b", "train"), ("G", "c", "train"), ("T", "b", "test")]
+    task = task_from_path(delimited(tmp_path / "my.csv", rows))
+    assert task.load("test").y.tolist() == [1] and task.kind == "multiclass"
+
+
+def test_the_hash_follows_the_bytes_and_the_splits_only(tmp_path):
+    a = directory(tmp_path / "a", ROWS, "csv", two)
+    b = shutil.copytree(a, tmp_path / "b")
+    assert task_from_path(a).data == task_from_path(b).data
+    assert re.fullmatch("[0-9a-f]{16}", task_from_path(a).data)
+    (b / "dev.csv").rename(b / "x"), (b / "test.csv").rename(b / "dev.csv")
+    (b / "x").rename(b / "test.csv")
+    assert task_from_path(a).data != task_from_path(b).data
+    (a / "test.csv").write_text((a / "test.csv").read_text().lower().replace("sequence", "seq"))
+    assert task_from_path(a).data != task_from_path(b).data
+
+
+def test_names_and_metrics_can_be_chosen(tmp_path):
+    path = delimited(tmp_path / "my data.v2.csv", ROWS)
+    assert task_from_path(path).name == "data/my_data.v2"
+    assert task_from_path(path, name="x").name == "data/x"
+    task = task_from_path(path, name="lab/x", metric="accuracy")
+    assert (task.name, task.metric) == ("lab/x", "accuracy")
+    with pytest.raises(ValueError, match=r"no metric 'mmc' for a binary task; there are .*mcc"):
+        task_from_path(path, metric="mmc")
+
+
+def test_an_absent_split_is_named(tmp_path):
+    task = task_from_path(two(tmp_path / "my.csv", [r[:2] for r in ROWS]))
+    with pytest.raises(ValueError, match="no split 'dev' in this data, only train, test"):
+        task.load("dev")
+
+
+def test_describe_counts_what_test_shares_with_train(tmp_path):
+    rows = [
+        ("AAAA", "0", "train"), ("AAAA", "1", "train"), ("CCCC", "0", "train"),
+        ("GGGG", "1", "train"), ("AAAA", "0", "test"), ("CCCC", "1", "test"),
+        ("cccc", "0", "test"), ("GGGG", "1", "test"), ("TTTT", "1", "test"),
+    ]  # fmt: skip
+    task = task_from_path(delimited(tmp_path / "my.csv", rows))
+    # AAAA has both labels in train, CCCC another one for one of its two test examples
+    assert overlap(task.load("train"), task.load("test")) == (4, 2)
+    text = describe(task)
+    assert "test sequences that are also in train: 4 of 5, 2 of them with another label" in text
+    assert "train sequences that have more than one label: 1" in text
+    assert "test split: column split" in text and "binary, 2 classes, metric mcc" in text
+    assert re.search(r"^all +4 +5$", text, re.MULTILINE)
+    assert re.search(r"^0 +2 +2$", text, re.MULTILINE)
+
+
+BAD = {
+    "letter": ("my.csv", "sequence,label\nACGT,0\nACGTXA,1\nA,0\nA,1\n",
+               "my.csv:3: sequence has 'X' at position 4 (from 0); only A, C, G, T, U, N"),
+    "letter after a blank line": ("my.csv", "sequence,label\n\nACGT,0\n\nAC-T,1\nA,0\nA,1\n",
+                                  "my.csv:5: sequence has '-' at position 2 (from 0)"),
+    "letter in a quoted file": ("my.csv", 'sequence,label\n"ACGT",0\n"AC*T",1\nA,0\nA,1\n',
+                                "my.csv:3: sequence has '*' at position 2 (from 0)"),
+    "letter in tsv": ("my.tsv", "sequence\tlabel\nAC T\t0\nACGT\t1\nA\t0\nA\t1\n",
+                      "my.tsv:2: sequence has ' ' at position 2 (from 0)"),
+    "letter in fasta": ("my.fa", ">a|0\nAC\nGT\n>b|1\nAC\nGQ\n>c|0\nA\n>d|1\nA\n",
+                        "my.fa:4: sequence has 'Q' at position 3 (from 0)"),
+    "letter in test": ("my.csv", "sequence,label,split\nA,0,train\nC,1,train\nJ,1,test\n",
+                       "my.csv:4: sequence has 'J' at position 0 (from 0)"),
+    "empty file": ("my.csv", "", "my.csv: the file is empty"),
+    "blank file": ("my.csv", "\n \n", "my.csv: the file is empty"),
+    "header only": ("my.csv", "sequence,label\n", "my.csv: no sequences, the file has no rows"),
+    "no label column": ("my.csv", "sequence,y\nA,0\n",
+                        "my.csv:1: no column 'label'; found sequence, y. The header must name"),
+    "no header": ("my.csv", "ACGT,0\nACGT,1\n", "my.csv:1: no column 'sequence'; found acgt, 0."),
+    "column twice": ("my.csv", "sequence,label,label\nA,0,1\n",
+                     "my.csv:1: two columns are named 'label'; remove one"),
+    "one class": ("my.csv", "sequence,label\nA,x\nC,x\n",
+                  "my.csv: every label is 'x'; a task needs two classes or more"),
+    "one class, twice spelled": ("my.csv", "sequence,label\nA,0\nC,0.0\n",
+                                 "my.csv: every label is 0; a task needs two classes or more"),
+    "negative": ("my.csv", "sequence,label\nA,1\nC,-1\n",
+                 "my.csv:3: label '-1' is negative; renumber labels from 0, or use words"),
+    "gap": ("my.csv", "sequence,label\nA,0\nC,1\nG,3\n",
+            "my.csv: labels are 0, 1, 3: label 2 is missing; renumber them from 0 without gaps, or "
+            "use words"),
+    "from one": ("my.csv", "sequence,label\nA,1\nC,2\n",
+                 "my.csv: labels are 1, 2: label 0 is missing"),
+    "fraction": ("my.csv", "sequence,label\nA,0\nC,0.5\n",
+                 "my.csv:3: label '0.5' is not a whole number; regression is not supported yet"),
+    "exponent": ("my.tsv", "sequence\tlabel\nA\t1e-3\nC\t1\n",
+                 "my.tsv:2: label '1e-3' is not a whole number; regression is not supported yet"),
+    "empty sequence": ("my.csv", "sequence,label\nA,0\n,1\n", "my.csv:3: empty sequence"),
+    "empty fasta sequence": ("my.fa", ">a|0\nA\n>b|1\n>c|1\nC\n", "my.fa:3: empty sequence"),
+    "empty label": ("my.csv", "sequence,label\nA,0\nC, \n", "my.csv:3: empty label"),
+    "empty fasta label": ("my.fa", ">a|0\nA\n>b|\nC\n", "my.fa:3: empty label"),
+    "empty id": ("my.csv", "id,sequence,label\na,A,0\n,C,1\n", "my.csv:3: empty id"),
+    "short row": ("my.csv", "sequence,label\nA,0\nC\nG,1\n",
+                  "my.csv:3: 1 fields, the header has 2"),
+    "long row": ("my.csv", "sequence,label\nA,0\nC,1,2\n",
+                 "my.csv:3: 3 fields, the header has 2"),
+    "ragged, quoted": ("my.csv", 'sequence,label\n"A",0\nC,1,2\n',
+                       "my.csv:3: 3 fields, the header has 2"),
+    "wrong separator": ("my.tsv", "sequence,label\nA,0\n", "my.tsv:1: no column 'sequence'; found"),
+    "fasta without label": ("my.fa", ">a|0\nA\n>chr1:5-9\nC\n",
+                            "my.fa:3: header '>chr1:5-9' has no '|label'; write '>name|label'"),
+    "not fasta": ("my.fa", "\nACGT\n>a|0\nA\n",
+                  "my.fa:2: a FASTA file begins with '>', not 'ACGT'"),
+    "split word": ("my.csv", "sequence,label,split\nA,0,train\nC,1,training\n",
+                   "my.csv:3: split 'training'; it must be train, dev (or val, valid, validation)"),
+    "no train": ("my.csv", "sequence,label,split\nA,0,test\nC,1,test\n",
+                 "my.csv: no row has split 'train'"),
+    "class not in train": ("my.csv", "sequence,label,split\nA,a,train\nC,b,train\nG,c,test\n",
+                           "my.csv: class 'c' is in no training example, only in another split"),
+    "twin ids": ("my.csv", "id,sequence,label\na,A,0\nb,C,1\na,G,1\n",
+                 "my.csv:4: id 'a' occurs twice, first in"),
+    "extension": ("my.txt", "sequence,label\nA,0\n",
+                  "my.txt: unknown extension '.txt'; accepted are .csv .tsv .fa .fasta .fna (each"),
+    "no twins to set aside": ("my.csv", "sequence,label\nA,a\nC,b\n",
+                              "my.csv: there is no test split, and no label occurs twice"),
+    "latin 1": ("my.csv", "sequence,label\nACGT,0\nACGT,é\n".encode("latin-1"),
+                "my.csv:3: byte 0xe9 at offset 27 of the file is not UTF-8; save it as UTF-8"),
+    "no gzip": ("my.csv.gz", "sequence,label\nA,0\n", "my.csv.gz: not a complete gzip file"),
+    "cut gzip": ("my.fa.gz", gzip.compress(b">a|0\nACGT\n")[:-9],
+                 "my.fa.gz: not a complete gzip file"),
+    "no parquet": ("my.parquet", "sequence,label\nA,0\n", "my.parquet: not a Parquet file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_message_with_its_place(case, tmp_path):
+    name, content, says = BAD[case]
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=re.escape(f"{tmp_path}/{says}")) as e:
+        task_from_path(tmp_path / name)
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (
+            [("ACGT", 0), ("AXGT", 1), ("A", 0), ("A", 1)],
+            "row 2: sequence has 'X' at position 1 (from 0)",
+        ),
+        ([("ACGT", 0), (None, 1)], "row 2: empty sequence"),
+        ([("ACGT", None), ("A", 1)], "row 1: empty label"),
+        ([("ACGT", 0.5), ("A", 1.0)], "row 1: label '0.5' is not a whole number"),
+    ],
+)
+def test_in_parquet_the_row_is_named(rows, says, tmp_path):
+    path = parquet(tmp_path / "my.parquet", rows, ("sequence", "label"))
+    with pytest.raises(ValueError, match=re.escape(f"{path}:{says}")):
+        task_from_path(path)
+
+
+def test_parquet_without_a_label_column(tmp_path):
+    path = parquet(tmp_path / "my.parquet", [("A", 0)], ("sequence", "target"))
+    with pytest.raises(
+        ValueError, match=re.escape(f"{path}: no column 'label'; found sequence, target.")
+    ):
+        task_from_path(path)
+
+
+def test_a_missing_path_is_named(tmp_path):
+    for name in ("my.csv", "folder", "my.txt"):
+        with pytest.raises(FileNotFoundError, match=f"{name}: no such file or directory"):
+            task_from_path(tmp_path / name)
+
+
+def test_bad_directories(tmp_path):
+    def fails(says):
+        with pytest.raises(ValueError, match=re.escape(says)):
+            task_from_path(tmp_path)
+
+    fails(f"{tmp_path}: no file here has an accepted extension: .csv")
+    two(tmp_path / "test.csv", [("A", 0), ("C", 1)])
+    fails(f"{tmp_path}: no file here is named train; found test.csv")
+    two(tmp_path / "train.csv", [("A", 0), ("C", 1)])
+    two(tmp_path / "train.tsv", [("A", 0), ("C", 1)])
+    fails("train.csv and train.tsv both claim the train split; remove or rename one")
+    (tmp_path / "train.tsv").rename(tmp_path / "val_test.tsv")
+    fails(f"{tmp_path}/val_test.tsv: the name says dev and test; a file has one split")
+    (tmp_path / "val_test.tsv").unlink()
+    delimited(tmp_path / "dev.csv", [("A", 0, "dev"), ("A", 0, "test")])
+    fails(f"{tmp_path}/dev.csv:3: split 'test' in a file that is named dev")
+
+
+def test_a_long_sequence_in_a_file_without_quotes(tmp_path):
+    rows = [("ACGT" * 50_000, y) for y in "0101010101"]
+    assert task_from_path(two(tmp_path / "my.csv", rows)).length == 200_000
+
+
+def test_thirty_thousand_sequences_of_500_bp_load_in_seconds(tmp_path):
+    letters = np.frombuffer(b"ACGT", np.uint8)[
+        np.random.default_rng(0).integers(0, 4, (30_000, 500))
+    ]
+    rows = [(row.tobytes().decode(), i % 2) for i, row in enumerate(letters)]
+    for write in (two, fasta):
+        path = write(tmp_path / ("my.csv" if write is two else "my.fa"), rows)
+        start = time.process_time()
+        task_from_path(path)
+        assert time.process_time() - start < 5
+
+
+def shared(path):
+    if not (SHARED / path).exists():
+        pytest.skip(f"real benchmark data missing: {SHARED / path}")
+    return SHARED / path
+
+
+def test_gue_core_promoters():
+    task = task_from_path(shared("gue/prom/prom_core_tata"))
+    assert task.counts == {"train": 4904, "dev": 613, "test": 613}
+    assert (task.name, task.length, task.kind) == ("data/prom_core_tata", 70, "binary")
+    train, test = task.load("train"), task.load("test")
+    # 16 shared; 12 sequences have both labels within train, but only 1 of the 16 differs in label
+    assert overlap(train, test) == (16, 1)
+    text = describe(task)
+    assert "test sequences that are also in train: 16 of 613, 1 of them with another" in text
+    assert "train sequences that have more than one label: 12" in text
+
+
+def test_nt_fasta_agrees_with_the_csv_of_the_same_examples():
+    task = task_from_path(shared("nt/H3/test.fna"))
+    assert sum(task.counts.values()) == 1497 and task.length == 500
+    ids = {*task.load("train").ids, *task.load("test").ids}
+    assert len(ids) == 1497 and "iYMR122W-A_513047" in ids
+    reduced = task_from_path(shared("nt_histone_reduced/H3"))
+    assert reduced.counts == {"train": 3964, "test": 1497}
+    both = [
+        texts_with_labels(t, s) for t, s in ((task, "train"), (task, "test"), (reduced, "test"))
+    ]
+    assert sorted(both[0] + both[1]) == sorted(both[2])
+
+
+def texts_with_labels(task, split):
+    seqs, y, _ = task.load(split)
+    return [(seqs[i], int(y[i])) for i in range(len(y))]
+
+
+def test_a_quoted_gene_name_with_a_comma_is_read_as_the_csv_module_does():
+    path = shared("nt_histone_reduced/H3/test.csv")
+    with path.open(newline="") as f:
+        expected = [(r["sequence"], int(r["label"])) for r in csv.DictReader(f)]
+    assert '"YBR208C_DUR1,2"' in path.read_text()
+    assert texts_with_labels(task_from_path(path.parent), "test") == expected
+
+
+def test_genomic_benchmarks_has_one_row_with_an_n():
+    path = shared("genomic_benchmarks/human_nontata_promoters/test.csv")
+    task = task_from_path(path)
+    assert sum(task.counts.values()) == 9034 and task.length == 251
+    with_n = [t for s in task.counts for t, _ in texts_with_labels(task, s) if "N" in t]
+    assert len(with_n) == 1 and with_n[0].count("N") == 1
+    assert "IUPAC ambiguity letters read as N: 0" in describe(task)  # it was an N already

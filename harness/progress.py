@@ -16,10 +16,10 @@ from dnabench.run import Outcome
 
 
 class Estimate:
-    """Seconds until the last job ends, from those that ended and those that run.
+    """How long until the last job ends, from the jobs that ended and those that run.
 
-    A job is expected to take the mean time of its model on its task, else of its model, else of
-    all jobs so far.
+    A job is expected to take as long as its model on its task, else as its model, else as all jobs
+    so far; a running job counts with what its finished epochs promise.
 
     Args:
         jobs: all that this call will run.
@@ -31,7 +31,7 @@ class Estimate:
         self._workers = max(1, workers)
         self._started: dict[str, float] = {}
         self._share: dict[str, float] = {}
-        self._seconds: dict[tuple[str, ...], list[float]] = {}
+        self._ended: list[tuple[Job, float]] = []
 
     def observe(self, event: Event, job: Job, now: float) -> None:
         """Take note of an event."""
@@ -41,38 +41,35 @@ class Estimate:
         elif event.kind == "progress":
             self._share[trial_id] = event.value[0] / event.value[1]
         elif self._left.pop(trial_id, None) is not None:
-            self._note(job, now - self._started[trial_id])
+            self._share.pop(trial_id, None)
+            self._ended.append((job, now - self._started[trial_id]))
 
-    def remaining(self, now: float) -> float | None:
-        """Seconds left; None while nothing is known."""
-        total = 0.0
+    def remaining(self, now: float) -> tuple[float, bool]:
+        """Seconds left, and whether every model has shown how long it takes."""
+        known = [*self._ended, *self._promised(now)]
+        total, complete = 0.0, True
         for trial_id, job in self._left.items():
+            seconds, own = _expected(job, known)
             spent = now - self._started.get(trial_id, now)
-            share = self._share.get(trial_id, 0.0)
-            expected = spent / share if share else self._expected(job)
-            if expected is None:
-                return None
-            total += max(expected - spent, 0.0)
-        return total / min(self._workers, max(1, len(self._left)))
+            total, complete = total + max(seconds - spent, 0.0), complete and own
+        return total / min(self._workers, max(1, len(self._left))), complete
 
-    def _note(self, job: Job, seconds: float) -> None:
-        for key in _kinds(job):
-            self._seconds.setdefault(key, []).append(seconds)
+    def text(self, now: float) -> str:
+        """The same in words."""
+        seconds, complete = self.remaining(now)
+        return f"{'' if complete else 'over '}{_clock(seconds)} left"
 
-    def _expected(self, job: Job) -> float | None:
-        for key in _kinds(job):
-            if key in self._seconds:
-                return sum(self._seconds[key]) / len(self._seconds[key])
-        running = [
-            (t - self._started[i]) / self._share[i]
-            for i, t in ((i, time.monotonic()) for i in self._share)
-            if i in self._left
-        ]
-        return sum(running) / len(running) if running else None
+    def _promised(self, now: float) -> list[tuple[Job, float]]:
+        shares = self._share.items()
+        return [(self._left[i], (now - self._started[i]) / share) for i, share in shares]
 
 
-def _kinds(job: Job) -> list[tuple[str, ...]]:
-    return [(job.trial.model, job.trial.task), (job.trial.model,), ()]
+def _expected(job: Job, known: Sequence[tuple[Job, float]]) -> tuple[float, bool]:
+    """(mean seconds of the most similar jobs known, whether one is of the same model)."""
+    t = job.trial
+    of_model = [(j, s) for j, s in known if j.trial.model == t.model]
+    alike = [(j, s) for j, s in of_model if j.trial.task == t.task] or of_model or known
+    return sum(s for _, s in alike) / max(1, len(alike)), bool(of_model)
 
 
 class Lines:
@@ -95,8 +92,8 @@ class Lines:
         if outcome is None or outcome.kind == "busy":
             return
         self._n += 1
-        left = _clock(self._estimate.remaining(now))
-        text = f"[{self._n}/{self._total}] {result_line(job, outcome)}  {left} left"
+        left = self._estimate.text(now)
+        text = f"[{self._n}/{self._total}] {result_line(job, outcome)}  {left}"
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -137,7 +134,7 @@ class Bars:
             self._bars.advance(self._sweep)
         if outcome is not None and outcome.kind != "busy":
             self._console.print(result_line(job, outcome), markup=False, highlight=False)
-        self._bars.update(self._sweep, note=f"{_clock(self._estimate.remaining(now))} left")
+        self._bars.update(self._sweep, note=self._estimate.text(now))
 
 
 def observer(jobs: Sequence[Job], workers: int, console: Console) -> AbstractContextManager[Any]:
@@ -161,9 +158,7 @@ def result_line(job: Job, outcome: Outcome) -> str:
     return f"{name_of(job)}: test {metric} {value:.3f}  ({record.seconds:.0f} s)"
 
 
-def _clock(seconds: float | None) -> str:
-    if seconds is None:
-        return "?"
+def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -206,7 +206,9 @@ def add(name: str, size: str, **options: Any) -> None:
 
 RECIPES = {
     "default": Recipe(),
-    "demo": Recipe(epochs=6, source="house: a first result within minutes on two CPU cores"),
+    "demo": Recipe(
+        batch=16, epochs=6, source="house: a first result within minutes on two CPU cores"
+    ),
     "nt": Recipe(
         lr=1e-3, weight_decay=0.1, batch=256, epochs=20, padding="left-n",
         source="aim-uofa/ConvNova@c606027 configs/experiment/nt-benchmark/convnova.yaml",

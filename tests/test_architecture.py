@@ -53,7 +53,10 @@ def imports(path):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: relative import; write dnabench.<part>"
-            yield node.module
+            if node.module in PARTS.values() and node.module != "dnabench":
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
 
 
 def violations(path):

@@ -155,6 +155,26 @@ def test_header_case_extra_columns_blank_lines_and_line_ends_do_not_matter(tmp_p
     assert "IUPAC ambiguity letters read as N: 1" in describe(task)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_byte_order_mark_and_every_line_end(end, mark, tmp_path):
+    lines = [mark + "sequence,label,split", "ACGT,0,train", "GG,1,train", "T,0,test"]
+    (tmp_path / "my.csv").write_bytes(end.join(lines).encode())
+    task = task_from_path(tmp_path / "my.csv")
+    assert contents(task) == {"train": ([0, 1], ["ACGT", "GG"]), "test": ([0], ["T"])}
+    lines = [f"{mark}>a|0", "AC", "GT", ">b|0", "G", ">c|1", "T", ">d|1", "A"]
+    (tmp_path / "my.fa").write_bytes(end.join(lines).encode())
+    assert sum(task_from_path(tmp_path / "my.fa").counts.values()) == 4
+
+
+def test_which_rows_are_set_aside_never_changes(tmp_path):
+    rows = [("ACGT", y) for y in "01" * 20]
+    task = task_from_path(two(tmp_path / "my.csv", rows))
+    rng = np.random.default_rng(0)  # row numbers of each class in turn, a fifth of each
+    expected = [i + 1 for c in (0, 1) for i in rng.permutation(np.arange(c, 40, 2))[:4]]
+    assert task.load("test").ids.tolist() == [f"test:{i}" for i in sorted(expected)]
+
+
 def test_multi_line_fasta_and_a_bar_in_the_name(tmp_path):
     path = tmp_path / "my.fa"
     path.write_text("\n".join(f">chr{i}|x|{i % 2}\nAC\nGT{'A' * i}\n" for i in range(10)))

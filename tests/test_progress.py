@@ -1,0 +1,76 @@
+"""harness/progress.py: an ETA that can be trusted, bars on a terminal, lines elsewhere."""
+
+import io
+
+import pytest
+from conftest import planted_task
+from rich.console import Console
+from test_run import job
+
+from dnabench.executors import Event
+from dnabench.progress import Bars, Estimate, Lines, observer
+from dnabench.run import Outcome
+from dnabench.types import Record
+
+TASK = planted_task()
+
+
+def jobs(*names):
+    import dataclasses
+
+    made = [job(TASK, name) for name in names]
+    return [j._replace(trial=dataclasses.replace(j.trial, seed=i)) for i, j in enumerate(made)]
+
+
+def test_before_anything_ended_nothing_is_promised():
+    assert Estimate(jobs("kmer", "kmer"), 1).text(0.0) == "over 0:00 left"
+
+
+def test_a_job_is_expected_to_take_as_long_as_its_model():
+    fast, slow, fast2, slow2 = jobs("kmer", "cnn", "kmer", "cnn")
+    eta = Estimate([fast, slow, fast2, slow2], 1)
+    eta.observe(Event("started", 0), fast, 0.0)
+    eta.observe(Event("returned", 0), fast, 2.0)
+    assert eta.remaining(2.0) == (2.0 * 3, False)  # the cnn is a guess so far, and said to be one
+    eta.observe(Event("started", 1), slow, 2.0)
+    eta.observe(Event("returned", 1), slow, 102.0)
+    assert eta.remaining(102.0) == (2.0 + 100.0, True)
+    assert eta.text(102.0) == "1:42 left"
+
+
+def test_a_running_job_promises_by_its_epochs():
+    first, second = jobs("cnn", "cnn")
+    eta = Estimate([first, second], 2)
+    eta.observe(Event("started", 0), first, 0.0)
+    eta.observe(Event("progress", 0, (1, 4)), first, 10.0)
+    assert eta.remaining(10.0) == ((30.0 + 40.0) / 2, True)
+    assert Estimate([], 1).remaining(0.0) == (0.0, True)
+
+
+RECORD = Record(
+    trial=job(TASK, "kmer").trial, scores={"test": {"mcc": 0.5}}, task={"metric": "mcc"}, seconds=2
+)
+
+
+@pytest.mark.parametrize(("terminal", "kind"), [(True, Bars), (False, Lines)])
+def test_people_get_bars_and_logs_get_lines(terminal, kind):
+    (one,) = jobs("kmer")
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=120)
+    with observer([one], 1, console) as observe:
+        assert isinstance(observe, kind)
+        observe(Event("started", 0), one, None)
+        observe(Event("progress", 0, (1, 2)), one, None)
+        observe(Event("returned", 0), one, Outcome("ended", RECORD))
+    assert "kmer planted/motif seed 0: test mcc 0.500  (2 s)" in out.getvalue()
+    assert ("all trials" in out.getvalue()) == terminal
+
+
+def test_a_failure_shows_its_last_line():
+    (one,) = jobs("kmer")
+    out = io.StringIO()
+    with Lines([one], 1, Console(file=out, width=120)) as observe:
+        observe(Event("started", 0), one, None)
+        failed = Record(trial=one.trial, error="Traceback\n...\nValueError: no good\n")
+        observe(Event("returned", 0), one, Outcome("failed", failed))
+    assert "[1/1] FAILED kmer planted/motif seed 0: ValueError: no good" in out.getvalue()

@@ -59,9 +59,10 @@ def recipes() -> str:
     rows = []
     for name in MODELS:
         for key, recipe in MODELS[name].recipes.items():
-            own = {k: v for k, v in asdict(recipe).items() if k != "source"}
+            fields = {k: v for k, v in asdict(recipe).items() if k != "source"}
+            own = {k: v if MODELS[name].reads(k) else "" for k, v in fields.items()}
             main = {k: own.pop(k) for k in ("lr", "weight_decay", "batch", "epochs", "schedule")}
-            rest = {k: v for k, v in own.items() if v != house[k]}
+            rest = {k: v for k, v in own.items() if v not in (house[k], "")}
             rows.append((name, key, *main.values(), _options(rest), recipe.source))
     header = ("model", "recipe", "lr", "weight decay", "batch", "epochs", "schedule", "other")
     return _table(rows, (*header, "source"))

@@ -136,13 +136,14 @@ def _choices(settings: Sequence[str], sweeps: Sequence[str]) -> list[list[str]]:
 def _trial(
     model: Model, task: Task, protocol: Protocol, request: Request, chosen: list[str], seed: int
 ) -> Trial:
-    recipe = replace(_recipe(model, task, request.recipe), **request.overrides)
+    mine = {k: v for k, v in request.overrides.items() if model.reads(k)}
+    recipe = replace(_recipe(model, task, request.recipe), **mine)
     options = dict(model.options)
     for setting in chosen:
         key, value = _split_setting(setting, model)
         if key in options:
             options[key] = _typed(setting, value, options[key])
-        elif key in _RECIPE:
+        elif key in _RECIPE and model.reads(key):
             recipe = replace(recipe, **{key: _typed(setting, value, _RECIPE[key])})
     _check_recipe(recipe)
     return Trial(
@@ -185,7 +186,8 @@ def _check_keys(models: Iterable[Model], settings: Sequence[str]) -> None:
         key, equals, _ = setting.partition("=")
         owner, dot, option = key.rpartition(".")
         mine = [m for m in models if not dot or m.name == owner]
-        known = sorted({*_RECIPE, *(o for m in mine for o in m.options)})
+        of_recipe = [f for f in _RECIPE if f != "source" and any(m.reads(f) for m in mine)]
+        known = sorted({*of_recipe, *(o for m in mine for o in m.options)})
         if not equals:
             raise ValueError(f"{setting!r} is no setting; write name=value, e.g. lr=0.001")
         if not mine:

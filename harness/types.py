@@ -200,6 +200,11 @@ class Model:
     recipes: Mapping[str, Recipe] = field(default_factory=lambda: {"default": Recipe()})
     tokenizer: str = "char"
     own_learner: bool = False
+    recipe_fields: tuple[str, ...] | None = None  # those it reads; None = all of them
+
+    def reads(self, recipe_field: str) -> bool:
+        """Whether that field of a recipe means anything to this model."""
+        return self.recipe_fields is None or recipe_field in self.recipe_fields
 
     def recipe_for(self, suite: str) -> Recipe:
         """The suite's recipe, or the model's default."""
@@ -257,12 +262,17 @@ class Trial:
     protocol: str
     recipe: Recipe
     seed: int
-    limit: float = 0  # 0 = all examples; below 1 a share of each split; else a number
+    limit: float = 0.0  # 0 = all examples; below 1 a share of each split; else a number
 
     @property
     def id(self) -> str:
-        """16 hex digits of SHA-256 over the fields: the same trial has the same id anywhere."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        """16 hex digits of SHA-256 over the fields: the same trial has the same id anywhere.
+
+        The recipe's `source` is left out: where a number comes from does not change it.
+        """
+        fields = asdict(self)
+        del fields["recipe"]["source"]
+        text = json.dumps(fields, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -163,5 +163,6 @@ MODELS.add(
         license="Apache-2.0",
         recipes={"default": Recipe(epochs=len(STRENGTHS), source="house: one penalty an epoch")},
         own_learner=True,
+        recipe_fields=("epochs", "patience"),
     )
 )

@@ -31,8 +31,9 @@ def load_cell_type(split: SplitName) -> Split:
         ValueError: when the file in the package was changed.
 
     Accuracy:
-        ACGT only, no sequence twice; 35 test sites share 30 bp with a training site. The sites were chosen by their authors to be open in one of
-        the four cell types and in many replicates of it.
+        ACGT only, no sequence twice; 35 test sites share 30 bp with a training site. The sites were
+        chosen by their authors to be open in one of the four cell types and in many replicates of
+        it.
 
     Source:
         PyPI dnadiffusion 0.0.0.dev0 (MIT), a balanced subset drawn by demo_data/make.py; sites of

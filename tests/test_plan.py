@@ -53,9 +53,16 @@ def test_a_trial_holds_all_options_and_the_suites_recipe():
 def test_settings_reach_the_models_that_have_them():
     kmer, conv = plan(seeds="1", settings=["dilation=1", "lr=0.5", "kmer.k_max=4"])
     assert conv.options["dilation"] == 1 and "dilation" not in kmer.options
-    assert kmer.options["k_max"] == 4 and kmer.recipe.lr == conv.recipe.lr == 0.5
+    assert kmer.options["k_max"] == 4 and conv.recipe.lr == 0.5
     kmer, conv = plan(seeds="1", settings=["convnova-386k.lr=0.5", "ffn=true"])
-    assert kmer.recipe.lr != 0.5 and conv.recipe.lr == 0.5 and conv.options["ffn"] is True
+    assert conv.recipe.lr == 0.5 and conv.options["ffn"] is True
+
+
+def test_a_recipe_field_that_a_model_does_not_read_leaves_its_trials_alone():
+    plain, other = plan(seeds="1"), plan(seeds="1", settings=["lr=0.5"], overrides={"batch": 8})
+    assert plain[0].id == other[0].id and plain[1].id != other[1].id
+    with pytest.raises(ValueError, match="no option named 'lr'"):
+        plan(models=["kmer"], settings=["lr=0.5"])
 
 
 def test_overrides_are_in_the_recipe_of_every_trial():

@@ -40,10 +40,10 @@ def store(tmp_path):
 def test_ids_of_trials_never_move():
     # sha256 of the canonical JSON below, by hand: an id may change only with a line in CHANGES.md
     text = (
-        '{"data": "0000000000000000", "limit": 0, "model": "cnn", "options": {}, '
+        '{"data": "0000000000000000", "limit": 0.0, "model": "cnn", "options": {}, '
         '"protocol": "honest/1", "recipe": {"batch": 64, "clip": 1.0, "epochs": 20, "lr": 0.001, '
         '"lr_floor": 0.1, "optimizer": "adamw", "padding": "mask", "patience": 0, '
-        '"precision": "fp32", "rc": "none", "schedule": "cosine", "source": "house", '
+        '"precision": "fp32", "rc": "none", "schedule": "cosine", '
         '"warmup": 0.01, "weight_decay": 0.1}, "regime": "scratch", "seed": 0, "task": "demo/x"}'
     )
     import hashlib
@@ -58,6 +58,10 @@ def test_ids_of_trials_never_move():
 )  # fmt: skip
 def test_every_field_is_in_the_id(change):
     assert trial(**change).id != trial().id
+
+
+def test_where_a_recipe_comes_from_is_not_in_the_id():
+    assert trial(recipe=Recipe(source="a paper")).id == trial().id
 
 
 def test_a_record_round_trips_byte_for_byte(store):

@@ -1,0 +1,64 @@
+"""README.md: its commands work, its links lead somewhere, its names exist."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import dnabench
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COMMANDS = re.findall(r"^    (dnabench .*?)(?:  +#.*)?$", README, re.M)
+
+
+def test_the_first_screen_has_exactly_the_two_commands():
+    first = README.split("\n## ")[0].split("printed:")[0]
+    assert re.findall(r"^    (\S.*?)  +#", first, re.M) == ["make demo", "make test"]
+    makefile = (ROOT / "Makefile").read_text()
+    assert "\ndemo:" in makefile and "\ntest:" in makefile
+
+
+def test_the_gate_runs_the_readmes_test_command():
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_commands_of_the_readme_work_in_its_order(tmp_path, monkeypatch, csv):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.csv").write_bytes(csv.read_bytes())
+    assert len(COMMANDS) >= 3
+    for command in COMMANDS:
+        words = shlex.split(command)[1:]
+        if words[0] == "run":
+            words += ["--seeds", "1", "--epochs", "1"]
+        done = dnabench(*words)
+        assert done.returncode == 0, (command, done.stderr)
+
+
+@pytest.mark.parametrize("what", ["models", "tasks", "suites", "protocols", "recipes", "metrics"])
+def test_the_lists_it_names_exist(what):
+    assert what in README and dnabench("list", what).returncode == 0
+
+
+def test_every_flag_it_names_is_a_flag():
+    known = dnabench("run", "--help").stdout + dnabench("report", "--help").stdout
+    for flag in set(re.findall(r"(--[a-z][a-z-]+)", README)):
+        assert flag in known, flag
+
+
+def test_every_link_leads_to_a_file():
+    for text in (README, (ROOT / "CONTRIBUTING.md").read_text()):
+        for target in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (ROOT / target).exists(), target
+
+
+def test_every_file_that_contributing_names_exists():
+    named = re.findall(
+        r"`((?:models|tasks|harness|tests)/\w+\.py)`", (ROOT / "CONTRIBUTING.md").read_text()
+    )
+    assert named and all((ROOT / name).exists() for name in named)
+
+
+def test_the_demo_table_in_it_is_of_the_registered_demo():
+    for name in ("demo/cell_type", "demo/splice_junctions", "kmer", "convnova-386k"):
+        assert name in README

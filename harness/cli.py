@@ -91,7 +91,9 @@ def run(
         str, typer.Option("--models", "-m", help="Names with commas between, or all.")
     ] = DEFAULT_MODELS,
     tasks: Annotated[str, typer.Option("--tasks", "-t", help="Names with commas between.")] = "",
-    suite: Annotated[str, typer.Option("--suite", "-s", help="All tasks of a suite.")] = "",
+    suite: Annotated[
+        str, typer.Option("--suite", "-s", help="All tasks of a suite, or --tasks of it.")
+    ] = "",
     data: Annotated[
         str,
         typer.Option(help="Your own data: CSV, TSV, Parquet, FASTA, or a folder of such files."),

@@ -44,6 +44,8 @@ def read_config(path: Path, known: list[str]) -> dict[str, Any]:
 def _plain(path: Path, key: str, value: Any) -> Any:
     if isinstance(value, list):
         words = [str(v) for v in value]
+        if key == "seeds":
+            return ",".join(words) + ","  # one seed in a list is that seed, not how many
         return words if key in REPEATED else ",".join(words)
     if isinstance(value, str) and key in REPEATED:
         return [value]

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Literal, NamedTuple
 
@@ -46,29 +47,36 @@ def inline(work: Work, jobs: Sequence[Any], workers: int, threads: int) -> Itera
 def local(work: Work, jobs: Sequence[Any], workers: int, threads: int) -> Iterator[Event]:
     """In `workers` processes of `threads` threads each on this machine."""
     waiting = deque(range(len(jobs)))
-    with _environment(threads):
-        crew = [_Worker(work, threads) for _ in range(min(workers, len(jobs)))]
+    crew = [_Worker(work, threads) for _ in range(min(workers, len(jobs)))]
     try:
         while waiting or any(w.job is not None for w in crew):
-            for w in crew:
+            for place, w in enumerate(crew):
                 if w.job is None and waiting:
-                    w.give(waiting[0], jobs[waiting[0]])
+                    crew[place] = _given(w, waiting[0], jobs[waiting[0]])
                     yield Event("started", waiting.popleft())
             busy = {w.connection: w for w in crew if w.job is not None}
             for ready in wait(list(busy)):
                 worker = busy[ready]  # type: ignore[index]
                 event = worker.take()
                 if event.kind == "died":
-                    crew.remove(worker)
-                    with _environment(threads):
-                        crew.append(_Worker(work, threads))
+                    crew[crew.index(worker)] = worker.successor()
                 yield event
     finally:
         for w in crew:
             w.kill()
 
 
-@dataclass
+def _given(worker: _Worker, number: int, job: Any) -> _Worker:
+    """Give a job; to a successor when the worker died while it had none."""
+    try:
+        worker.give(number, job)
+    except OSError:
+        worker = worker.successor()
+        worker.give(number, job)
+    return worker
+
+
+@dataclass(eq=False)
 class _Worker:
     """One process and the pipe to it."""
 
@@ -83,7 +91,8 @@ class _Worker:
         self._process = context.Process(
             target=_serve, args=(self.work, theirs, life, self.threads), daemon=True
         )
-        with _sigint_blocked():  # the child inherits it: Ctrl-C is this process's to handle
+        resource_tracker.ensure_running()  # else the first start does it, and unblocks SIGINT
+        with _environment(self.threads), _sigint_blocked():  # the child inherits both
             self._process.start()
         theirs.close()
         life.close()
@@ -104,6 +113,10 @@ class _Worker:
             self.job = None
         return Event(kind, job, value)
 
+    def successor(self) -> _Worker:
+        self.kill()
+        return _Worker(self.work, self.threads)
+
     def kill(self) -> None:
         self._process.kill()
         self._process.join()
@@ -113,6 +126,7 @@ class _Worker:
 
 def _serve(work: Work, jobs: Connection, life: Connection, threads: int) -> None:
     """A worker's life: take a job, send its progress and its result, repeat."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_end_with_parent, args=(life,), daemon=True).start()
     import torch
 

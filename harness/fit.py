@@ -23,6 +23,7 @@ from dnabench.tokenizers import TOKENIZERS, Encoded, longest_of
 from dnabench.types import Array, Learner, Model, Protocol, Recipe, Sequences, Split, Task
 
 Progress = Callable[[int, int], None]  # epochs done, epochs in all
+BATCH_NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)
 EVAL_TOKENS = 2**17  # tokens of an evaluation batch
 
 
@@ -77,6 +78,11 @@ def fit(
             row[name] = score(watch[name].y, predict(), task_metrics(task))
         out.curve.append(row)
         progress(epoch, learner.epochs)
+        if chooser and task.metric not in row[chooser]:
+            raise ValueError(
+                f"{task.metric} is undefined on {chooser}, so no epoch can be chosen by it: a "
+                "class is missing there; choose another metric or add examples"
+            )
         criterion = row[chooser][task.metric] if chooser else epoch
         if criterion > best:
             best, out.best_epoch, kept = criterion, epoch, learner.state() if chooser else None
@@ -133,7 +139,13 @@ class NetLearner:
         seeds: `order` decides batches, dropout and strand flips.
         device: "cpu", "cuda", "cuda:1", ...
         micro_batch: examples that are in memory at once; 0 = the whole batch. Gradients add up to
-            those of the whole batch, so the number does not change (but for batch norm).
+            those of the whole batch. It is halved when memory runs out.
+
+    Raises:
+        ValueError: a micro-batch for a network with batch norm, whose numbers it would change.
+
+    Accuracy:
+        Another micro-batch rounds differently, and dropout zeroes other values.
     """
 
     def __init__(
@@ -143,6 +155,12 @@ class NetLearner:
         self.net, self.recipe, self.device = net.to(device), recipe, device
         self.epochs, self.micro_batch = recipe.epochs, micro_batch or recipe.batch
         self.n_params = sum(p.numel() for p in net.parameters())
+        self._whole_batches = any(isinstance(m, BATCH_NORMS) for m in net.modules())
+        if self._whole_batches and self.micro_batch < recipe.batch:
+            raise ValueError(
+                f"{model.name} has batch norm, which must see all {recipe.batch} examples of a "
+                f"batch at once; leave out --micro-batch {micro_batch} or set --batch-size {micro_batch}"
+            )
         self._tokenizer, self._length = TOKENIZERS[model.tokenizer], task.length
         strands = [train.seqs] if recipe.rc == "none" else _both_strands(train)
         self._data = [self._resident(s) for s in strands]
@@ -216,7 +234,7 @@ class NetLearner:
                     loss += one.detach()
                 return loss
             except torch.OutOfMemoryError:
-                if self.micro_batch == 1:
+                if self.micro_batch == 1 or self._whole_batches:
                     raise
                 self.micro_batch = math.ceil(min(self.micro_batch, len(rows)) / 2)
 

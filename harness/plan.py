@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any, NamedTuple
 from dnabench.protocols import protocol_named
 from dnabench.registry import MODELS, TASKS, explain_miss
 from dnabench.types import Model, Protocol, Recipe, Task, Trial
+
+MOST_SEEDS = 10_000
 
 
 class Job(NamedTuple):
@@ -47,6 +50,8 @@ def grid(request: Request) -> list[Job]:
         KeyError: an unknown model, task, suite, protocol or recipe; the message suggests.
         ValueError: bad seeds, limit or settings, bad data; the message says the way out.
     """
+    if not request.models:
+        raise ValueError("--models is empty; name some, e.g. kmer,cnn, or all")
     models = [MODELS[name] for name in request.models]
     protocol = protocol_named(request.protocol)
     tasks = tasks_of(request)
@@ -65,6 +70,8 @@ def grid(request: Request) -> list[Job]:
 def tasks_of(request: Request) -> list[Task]:
     """The tasks that a request names by --tasks, --suite or --data."""
     if request.data:
+        if request.tasks or request.suite:
+            raise ValueError("--data is a task of its own; leave out --tasks and --suite")
         from dnabench.tasks.files import task_from_path
 
         return [task_from_path(Path(request.data))]
@@ -73,7 +80,10 @@ def tasks_of(request: Request) -> list[Task]:
         of_suite = suites().get(request.suite)
         if of_suite is None:
             raise KeyError(explain_miss("suite", request.suite, list(suites())))
-        tasks += [TASKS[name] for name in of_suite if not tasks or name in request.tasks]
+        strangers = [task.name for task in tasks if task.name not in of_suite]
+        if strangers:
+            raise ValueError(f"{strangers[0]} is no task of the suite {request.suite}")
+        tasks = tasks or [TASKS[name] for name in of_suite]
     if not tasks:
         raise ValueError("nothing to run on: name --suite demo, --tasks NAME,... or --data FILE")
     return list({task.name: task for task in tasks}.values())
@@ -93,24 +103,25 @@ def parse_seeds(text: str) -> list[int]:
     """
     try:
         if text.strip().isdigit():
-            seeds = list(range(int(text)))
+            seeds = list(range(min(int(text), MOST_SEEDS + 1)))
         else:
             seeds = []
             for part in text.rstrip(",").split(","):
                 low, dash, high = part.partition("-")
-                seeds += range(int(low), int(high if dash else low) + 1)
+                first, last = int(low), int(high if dash else low)
+                seeds += range(first, min(last, first + MOST_SEEDS) + 1)
     except ValueError:
         seeds = []
-    if not seeds or len(set(seeds)) < len(seeds):
+    if not seeds or len(set(seeds)) < len(seeds) or len(seeds) > MOST_SEEDS:
         raise ValueError(
             f"--seeds {text!r}: give how many (10), which (0,3,7; one seed 5 is '5,') "
-            "or ranges (2222,42-50), none of them twice"
+            f"or ranges (2222,42-50), none of them twice, at most {MOST_SEEDS}"
         )
     return seeds
 
 
 def parse_limit(text: str) -> float:
-    """`200` examples a split, or a share such as `0.1`; 0 = all.
+    """`200` examples a split, or a share such as `0.1`; 0 or 1.0 = all.
 
     Raises:
         ValueError: when it is neither.
@@ -119,6 +130,8 @@ def parse_limit(text: str) -> float:
         limit = float(text)
     except ValueError:
         limit = -1.0
+    if text.strip() == "1.0":
+        return 0.0
     if not (0 <= limit <= 1 or limit.is_integer()) or limit < 0:
         raise ValueError(f"--limit {text!r}: give a number of examples (200) or a share (0.1)")
     return limit
@@ -146,6 +159,10 @@ def _trial(
         elif key in _RECIPE and model.reads(key):
             recipe = replace(recipe, **{key: _typed(setting, value, _RECIPE[key])})
     _check_recipe(recipe)
+    if recipe.patience and protocol.checkpoint == "last":
+        raise ValueError(
+            f"patience={recipe.patience}: {protocol.name} never stops early; leave it out"
+        )
     return Trial(
         model=model.name,
         options=options,
@@ -193,7 +210,7 @@ def _check_keys(models: Iterable[Model], settings: Sequence[str]) -> None:
         if not mine:
             raise ValueError(f"{setting!r}: no model {owner!r} in this run")
         if (option if dot else key) not in known:
-            raise ValueError(explain_miss("option", option if dot else key, known))
+            raise ValueError(explain_miss("option", option if dot else key, known, "models"))
 
 
 def _typed(setting: str, text: str, example: Any) -> Any:
@@ -221,7 +238,11 @@ def _check_recipe(recipe: Recipe) -> None:
         value = getattr(recipe, f.name)
         if f.name in _CHOICES and value not in _CHOICES[f.name]:
             raise ValueError(f"{f.name}={value!r}: must be one of {', '.join(_CHOICES[f.name])}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{f.name}={value}: must be finite")
         if f.name in ("lr", "batch", "epochs") and value <= 0:
             raise ValueError(f"{f.name}={value}: must be above 0")
+        if f.name in ("warmup", "lr_floor") and value >= 1:
+            raise ValueError(f"{f.name}={value}: is a share, below 1")
         if f.name in ("weight_decay", "warmup", "lr_floor", "clip", "patience") and value < 0:
             raise ValueError(f"{f.name}={value}: must not be negative")

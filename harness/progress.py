@@ -33,10 +33,12 @@ class Estimate:
         self._share: dict[str, float] = {}
         self._ended: list[tuple[Job, float]] = []
 
-    def observe(self, event: Event, job: Job, now: float) -> None:
-        """Take note of an event."""
+    def observe(self, event: Event, job: Job, outcome: Outcome | None, now: float) -> None:
+        """Take note of an event. A job that another process runs is still to come."""
         trial_id = job.trial.id
-        if event.kind == "started":
+        if outcome is not None and outcome.kind == "busy":
+            self._started.pop(trial_id, None)
+        elif event.kind == "started":
             self._started[trial_id] = now
         elif event.kind == "progress":
             self._share[trial_id] = event.value[0] / event.value[1]
@@ -88,7 +90,7 @@ class Lines:
     def __call__(self, event: Event, job: Job, outcome: Outcome | None) -> None:
         """An observer for `run`."""
         now = time.monotonic()
-        self._estimate.observe(event, job, now)
+        self._estimate.observe(event, job, outcome, now)
         if outcome is None or outcome.kind == "busy":
             return
         self._n += 1
@@ -120,7 +122,7 @@ class Bars:
     def __call__(self, event: Event, job: Job, outcome: Outcome | None) -> None:
         """An observer for `run`."""
         trial_id, now = job.trial.id, time.monotonic()
-        self._estimate.observe(event, job, now)
+        self._estimate.observe(event, job, outcome, now)
         if event.kind == "started":
             epochs = job.trial.recipe.epochs
             self._running[trial_id] = self._bars.add_task(
@@ -131,8 +133,8 @@ class Bars:
             self._bars.update(self._running[trial_id], completed=done, total=total)
         elif trial_id in self._running:
             self._bars.remove_task(self._running.pop(trial_id))
-            self._bars.advance(self._sweep)
         if outcome is not None and outcome.kind != "busy":
+            self._bars.advance(self._sweep)
             self._console.print(result_line(job, outcome), markup=False, highlight=False)
         self._bars.update(self._sweep, note=self._estimate.text(now))
 
@@ -154,8 +156,9 @@ def result_line(job: Job, outcome: Outcome) -> str:
     if record.error:
         return f"FAILED {name_of(job)}: {record.error.strip().splitlines()[-1]}"
     metric = record.task["metric"]
-    value = record.scores["test"][metric]
-    return f"{name_of(job)}: test {metric} {value:.3f}  ({record.seconds:.0f} s)"
+    value = record.scores["test"].get(metric)
+    text = "undefined" if value is None else f"{value:.3f}"
+    return f"{name_of(job)}: test {metric} {text}  ({record.seconds:.0f} s)"
 
 
 def _clock(seconds: float) -> str:

@@ -44,7 +44,9 @@ class Registry(Generic[Entry]):
         self._load()
         name = self._aliases.get(name, name)
         if name not in self._entries:
-            raise KeyError(explain_miss(self.noun, name, [*self._entries, *self._aliases]))
+            broken = [f"; plugin {p!r} did not load: {why}" for p, why in self.broken.items()]
+            known = [*self._entries, *self._aliases]
+            raise KeyError(explain_miss(self.noun, name, known) + "".join(broken))
         return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -73,11 +75,11 @@ class Registry(Generic[Entry]):
                 self.broken[plugin.name] = f"{type(e).__name__}: {e}"
 
 
-def explain_miss(noun: str, name: str, known: list[str]) -> str:
+def explain_miss(noun: str, name: str, known: list[str], listing: str = "") -> str:
     """The message for a name that is not there: what is near, and what prints them all."""
     near = difflib.get_close_matches(name, known, n=3)
     hint = f"did you mean {', '.join(near)}? " if near else ""
-    return f"no {noun} named {name!r}; {hint}`dnabench list {noun}s` prints all {len(known)}"
+    return f"no {noun} named {name!r}; {hint}`dnabench list {listing or noun + 's'}` prints all"
 
 
 MODELS: Registry[Model] = Registry("model", "dnabench.models")

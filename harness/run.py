@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from dnabench import memory
 from dnabench.executors import EXECUTORS, Event, Progress
 from dnabench.metrics import score
 from dnabench.plan import Job
@@ -74,16 +73,18 @@ def run_trial(
     from dnabench.fit import fit, task_metrics
 
     start, trial, task = time.perf_counter(), job.trial, _task(job)
+    memory.reset_peak(resources.device)
     protocol, seeds = protocol_named(trial.protocol), streams(trial.seed, trial.task)
     train, val = cut(task, protocol, seeds.cut, trial.limit)
     _check_fits(trial, task, train)
     torch.manual_seed(seeds.init)
-    learner = _learner(trial, task, train, resources)
+    blind = replace(task, load=_sealed)  # models and loop get the task, but none of its data
+    learner = _learner(trial, blind, train, resources)
     watch = {"val": val} if val is not None else {}
     if protocol.looks_at_test:
         watch["test"] = limited(task.load("test"), trial.limit)
     fit_start = time.perf_counter()
-    fitted = fit(learner, task, protocol, watch, trial.recipe.patience, progress)
+    fitted = fit(learner, blind, protocol, watch, trial.recipe.patience, progress)
     fit_seconds = time.perf_counter() - fit_start
     test = watch["test"] if "test" in watch else limited(task.load("test"), trial.limit)
     logits = learner.predictor(test)()
@@ -94,15 +95,15 @@ def run_trial(
     record = Record(
         trial=trial,
         scores=scores,
-        alternatives=_alternatives(fitted.curve, task, protocol.looks_at_test),
+        alternatives=_alternatives(fitted.curve, trial, task),
         curve=fitted.curve,
         best_epoch=fitted.best_epoch,
         n_params=learner.n_params,
         n_examples=sizes,
         seconds=round(time.perf_counter() - start, 3),
         examples_per_second=round(len(train.y) * len(fitted.curve) / fit_seconds, 1),
-        peak_memory=_peak_memory(resources.device),
-        flags=_flags(logits, learner, train, trial),
+        peak_memory=memory.peak(resources.device),
+        flags=_flags(logits, learner, {"train": train, **watch, "test": test}, trial),
         streams=seeds._asdict(),
         task=_about(task, sizes["test"]),
         where=_where(job, resources),
@@ -156,34 +157,34 @@ def _learner(trial: Trial, task: Task, train: Split, resources: Resources) -> Le
     )
 
 
-def _alternatives(
-    curve: Sequence[Mapping[str, Any]], task: Task, looked_at_test: bool
-) -> dict[str, Any]:
-    """What protocols that do not choose on test would have scored from the same run."""
-    if not looked_at_test:
+def _sealed(split: str) -> Split:
+    raise PermissionError(f"training may not read the {split} split; what it may see it is given")
+
+
+def _alternatives(curve: Sequence[Mapping[str, Any]], trial: Trial, task: Task) -> dict[str, Any]:
+    """What the protocols that do not choose on test would have scored from the same run.
+
+    Nothing where their runs would have been others: without an official dev split they train on
+    less, with early stopping they end elsewhere.
+    """
+    looked = "test" in curve[0]
+    if not looked or "val" not in curve[0] or trial.recipe.patience:
         return {}
-    rows = {"last-epoch/1": curve[-1]}
-    if "val" in curve[0]:
-        rows["honest/1"] = max(curve, key=lambda row: row["val"][task.metric])
+    chosen = max(curve, key=lambda row: row["val"][task.metric])
+    rows = {"last-epoch/1": curve[-1], "honest/1": chosen}
     return {name: {"epoch": row["epoch"], "test": row["test"]} for name, row in rows.items()}
 
 
-def _flags(logits: Array, learner: Learner, train: Split, trial: Trial) -> dict[str, Any]:
-    flags: dict[str, Any] = {"ambiguous_letters": train.seqs.n_ambiguous}
+def _flags(
+    logits: Array, learner: Learner, splits: Mapping[str, Split], trial: Trial
+) -> dict[str, Any]:
+    ambiguous = {name: split.seqs.n_ambiguous for name, split in splits.items()}
+    flags: dict[str, Any] = {"ambiguous_letters": ambiguous}
     flags["collapsed"] = len(np.unique(logits.argmax(1))) == 1
     micro = getattr(learner, "micro_batch", trial.recipe.batch)
     if micro < trial.recipe.batch:
         flags["micro_batch"] = micro
     return flags
-
-
-def _peak_memory(device: str) -> int:
-    import torch
-
-    if device.startswith("cuda"):
-        return int(torch.cuda.max_memory_allocated(device))
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _about(task: Task, n_test: int) -> dict[str, Any]:
@@ -290,9 +291,15 @@ def _outcome(event: Event, job: Job, store: Store, resources: Resources) -> Outc
         return None
     code = event.value
     reason = f"signal {-code}, often out of memory" if code and code < 0 else f"exit status {code}"
-    record = _failure(job, resources, f"RuntimeError: the worker process died ({reason})")
-    store.append(record)
-    return Outcome("failed", record)
+    with store.claim(job.trial.id) as mine:
+        if not mine:
+            return Outcome("busy")
+        record = store.read(job.trial.id)
+        if record is not None and not record.error:  # it died after its last act
+            return Outcome("ended", record)
+        record = _failure(job, resources, f"RuntimeError: the worker process died ({reason})")
+        store.append(record)
+        return Outcome("failed", record)
 
 
 def _wait_for_others(busy: Sequence[Job], store: Store, out: Summary) -> list[Job]:

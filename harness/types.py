@@ -46,11 +46,13 @@ class Sequences:
     Args:
         codes: uint8 (total bp,), all sequences one after the other.
         offsets: int64 (N + 1,); sequence i is `codes[offsets[i]:offsets[i + 1]]`.
-        n_ambiguous: how many letters were IUPAC ambiguity codes and became N.
+        ambiguous: int64 (N,), how many letters of each were IUPAC ambiguity codes and became N;
+            none when left out.
     """
 
-    def __init__(self, codes: Array, offsets: Array, n_ambiguous: int = 0) -> None:
-        self.codes, self.offsets, self.n_ambiguous = codes, offsets, n_ambiguous
+    def __init__(self, codes: Array, offsets: Array, ambiguous: Array | None = None) -> None:
+        self.codes, self.offsets = codes, offsets
+        self.ambiguous = np.zeros(len(self), np.int64) if ambiguous is None else ambiguous
 
     @classmethod
     def parse(cls, seqs: Iterable[str]) -> Sequences:
@@ -63,14 +65,15 @@ class Sequences:
         offsets = np.concatenate([[0], np.cumsum([len(t) for t in texts], dtype=np.int64)])
         codes = _CODES[np.frombuffer(b"".join(texts), np.uint8)]
         if (codes == 255).any():
-            at = int(np.argmax(codes == 255))
-            index = int(np.searchsorted(offsets, at, side="right")) - 1
+            first = int(np.argmax(codes == 255))
+            index = int(np.searchsorted(offsets, first, side="right")) - 1
             text = texts[index].decode("utf-8")
-            position = len(texts[index][: at - int(offsets[index])].decode("utf-8"))
+            position = len(texts[index][: first - int(offsets[index])].decode("utf-8"))
             raise LetterError(text[position], index, position)
-        ambiguous = codes > N
-        codes[ambiguous] = N
-        return cls(codes, offsets, int(ambiguous.sum()))
+        at = np.flatnonzero(codes > N)
+        codes[at] = N
+        owner = np.searchsorted(offsets, at, side="right") - 1
+        return cls(codes, offsets, np.bincount(owner, minlength=len(texts)))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -78,6 +81,11 @@ class Sequences:
     def __getitem__(self, i: int) -> str:
         row = self.codes[self.offsets[i] : self.offsets[i + 1]]
         return np.frombuffer(b"ACGTN", np.uint8)[row].tobytes().decode()
+
+    @property
+    def n_ambiguous(self) -> int:
+        """Letters of all sequences that were IUPAC ambiguity codes and became N."""
+        return int(self.ambiguous.sum())
 
     @property
     def lengths(self) -> Array:
@@ -89,13 +97,14 @@ class Sequences:
         lengths = self.lengths[index]
         offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         source = np.repeat(self.offsets[:-1][index] - offsets[:-1], lengths)
-        return Sequences(self.codes[source + np.arange(offsets[-1])], offsets)
+        codes = self.codes[source + np.arange(offsets[-1])]
+        return Sequences(codes, offsets, self.ambiguous[index])
 
     def reverse_complement(self) -> Sequences:
         """Every sequence read from the other strand, 5' to 3'."""
         ends = np.repeat(self.offsets[:-1] + self.offsets[1:] - 1, self.lengths)
         source = ends - np.arange(len(self.codes))
-        return Sequences(_COMPLEMENT[self.codes[source]], self.offsets, self.n_ambiguous)
+        return Sequences(_COMPLEMENT[self.codes[source]], self.offsets, self.ambiguous)
 
     def padded(
         self, length: int, fill: int = PAD, side: Literal["left", "right"] = "right"
@@ -270,10 +279,14 @@ class Trial:
 
         The recipe's `source` is left out: where a number comes from does not change it.
         """
-        fields = asdict(self)
-        del fields["recipe"]["source"]
-        text = json.dumps(fields, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return trial_id(asdict(self))
+
+
+def trial_id(fields: Mapping[str, Any]) -> str:
+    """The id of a trial with these fields; see `Trial.id`."""
+    recipe = {name: value for name, value in fields["recipe"].items() if name != "source"}
+    text = json.dumps({**fields, "recipe": recipe}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,7 +320,7 @@ class Record:
 
     @classmethod
     def from_json(cls, text: str) -> Record:
-        """Inverse of `to_json`.
+        """Inverse of `to_json`. Fields that the text lacks, being older, have their defaults.
 
         Raises:
             ValueError: when the text is no record or the id does not match the fields.
@@ -317,9 +330,10 @@ class Record:
             raise ValueError("not a dnabench.record/1")
         try:
             claimed, t = d.pop("id"), d.pop("trial")
+            found = trial_id(t)
             record = cls(trial=Trial(**{**t, "recipe": Recipe(**t["recipe"])}), **d)
         except (KeyError, TypeError) as e:
             raise ValueError(f"a field is missing or unknown: {e}") from e
-        if record.trial.id != claimed:
-            raise ValueError(f"it says id {claimed}, its fields give {record.trial.id}")
+        if found != claimed:
+            raise ValueError(f"it says id {claimed}, its fields give {found}")
         return record

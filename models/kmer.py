@@ -56,13 +56,15 @@ class KmerRegression:
         n_outputs: K.
         k_min: bp of the shortest k-mer.
         k_max: of the longest.
-        epochs: how many of STRENGTHS are tried, from the strongest penalty.
     """
 
-    def __init__(self, train: Split, n_outputs: int, k_min: int, k_max: int, epochs: int) -> None:
+    epochs = len(STRENGTHS)
+
+    def __init__(self, train: Split, n_outputs: int, k_min: int, k_max: int) -> None:
         if not 1 <= k_min <= k_max <= 8:
             raise ValueError(f"need 1 <= k_min <= k_max <= 8; got {k_min} and {k_max}")
-        self.epochs = min(epochs, len(STRENGTHS))
+        if len(np.unique(train.y)) < n_outputs:
+            raise ValueError(f"kmer needs examples of all {n_outputs} classes in train")
         self._ks, self._y, self._n_outputs = range(k_min, k_max + 1), train.y, n_outputs
         self._x = self._features(train)
         self.n_params = (self._x.shape[1] + 1) * n_outputs
@@ -130,8 +132,11 @@ def build(task: Task, options: Mapping[str, Any]) -> Callable[[Split, Recipe], K
         options: k_min, k_max (bp, 1..8).
 
     Returns:
-        A function of the training split and the recipe that gives the learner. All classes 0..K-1
-        must occur in the split.
+        A function of the training split and the recipe that gives the learner. It has six epochs,
+        whatever the recipe says: C = 1e-5 ... 1, so "last-epoch" is C = 1, scikit-learn's default.
+
+    Raises:
+        ValueError: when a class does not occur in the split, or k is out of range.
 
     Accuracy:
         No randomness: seeds differ only by the validation cut, and where the task has a dev split
@@ -143,9 +148,7 @@ def build(task: Task, options: Mapping[str, Any]) -> Callable[[Split, Recipe], K
     """
 
     def learner(train: Split, recipe: Recipe) -> KmerRegression:
-        return KmerRegression(
-            train, task.n_outputs, int(options["k_min"]), int(options["k_max"]), recipe.epochs
-        )
+        return KmerRegression(train, task.n_outputs, int(options["k_min"]), int(options["k_max"]))
 
     return learner
 
@@ -163,6 +166,6 @@ MODELS.add(
         license="Apache-2.0",
         recipes={"default": Recipe(epochs=len(STRENGTHS), source="house: one penalty an epoch")},
         own_learner=True,
-        recipe_fields=("epochs", "patience"),
+        recipe_fields=(),
     )
 )

@@ -119,6 +119,8 @@ def _markdown(tables: Sequence[Table]) -> str:
         out += [_md(" ".join(caption(t)))]
         if t.against_best:
             out += ["### Against the best of each task", _md_grid(best_grid(t))]
+        lines = [f"- {_md(f'{who}, {suites}: {numbers}')}" for who, suites, numbers in recipes(t)]
+        out += ["### Recipes", "\n".join(lines)]
         if t.failures:
             out += ["### Failed", "\n".join(f"- {_md(line)}" for line in failures(t))]
     return "\n\n".join(out or [NOTHING]) + "\n"

@@ -11,7 +11,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from dnabench.metrics import METRICS
@@ -204,7 +204,9 @@ def _column_keys(records: Sequence[Record]) -> Callable[[Record], tuple[str, ...
         recipes[r.trial.model, r.trial.regime, _suite(r)].add(r.trial.recipe)
     varying: dict[tuple[str, str], set[str]] = defaultdict(set)
     for (model, regime, _), several in recipes.items():
-        varying[model, regime] |= _varying([asdict(recipe) for recipe in several])
+        varying[model, regime] |= _varying(
+            [asdict(replace(recipe, source="")) for recipe in several]
+        )
 
     def key(r: Record) -> tuple[str, ...]:
         fields = sorted(varying[r.trial.model, r.trial.regime])

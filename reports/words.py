@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from dnabench.metrics import METRICS
+from dnabench.registry import MODELS
 from dnabench.reports.stats import ALPHA, MIN_SEEDS
 from dnabench.reports.table import Cell, Column, Comparison, Table, fixed, grouped, option_text
 
@@ -126,12 +127,22 @@ def provenance(table: Table) -> Mapping[str, list[str]]:
     return {name: list(values) for name, values in found.items()}
 
 
+def _reads(model: str, recipe_field: str) -> bool:
+    """Whether it means anything to that model, as far as is known here."""
+    return model not in MODELS or MODELS[model].reads(recipe_field)
+
+
 def recipes(table: Table) -> list[tuple[str, str, str]]:
     """(column, suites, every training number) for each recipe that was used."""
     out = []
     for column in table.columns:
         for recipe, used in grouped(column.recipes.items(), lambda item: item[1]).items():
-            numbers = [f"{k}={option_text(v)}" for k, v in asdict(recipe).items()]
+            numbers = [
+                f"{k}={option_text(v)}"
+                for k, v in asdict(recipe).items()
+                if k != "source" and _reads(column.model, k)
+            ]
+            numbers.append(f"(source: {recipe.source})")
             out.append((column.name, ", ".join(suite for suite, _ in used), " ".join(numbers)))
     return out
 

@@ -35,17 +35,18 @@ class Store:
         self.unreadable: dict[Path, str] = {}  # filled by reading
 
     def check_writable(self) -> None:
-        """Make the folder and write a file into it.
+        """Make the folder, and write and lock a file in it.
 
         Raises:
-            ValueError: when that cannot be done; names the folder and the reason.
+            ValueError: when that cannot be done, as on a file system without locks; names the
+                folder and the reason.
         """
         try:
             for name in ("records", "predictions", "configs", ".locks"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
-            probe = self.folder / ".locks" / f".probe-{os.getpid()}"
-            probe.write_text("")
-            probe.unlink()
+            with self.claim(f".probe-{os.getpid()}"):
+                pass
+            (self.folder / ".locks" / f".probe-{os.getpid()}").unlink()
         except OSError as e:
             raise ValueError(
                 f"cannot write to {self.folder}: {e.strerror}; name another folder with --out"
@@ -87,7 +88,13 @@ class Store:
 
     def __iter__(self) -> Iterator[Record]:
         """Every readable record, by the time it was written; the others are in `unreadable`."""
-        paths = list((self.folder / "records").glob("*.json"))
+        records = self.folder / "records"
+        try:
+            paths = [path for path in records.iterdir() if not path.name.startswith(".")]
+        except FileNotFoundError:
+            return
+        except OSError as e:
+            raise ValueError(f"cannot read {records}: {e.strerror}") from None
         for path in sorted(paths, key=lambda p: (p.stat().st_mtime_ns, p.name)):
             record = self.read(path.stem)
             if record is not None:
@@ -142,5 +149,15 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
             f.flush()
             os.fsync(f.fileno())
         temporary.replace(path)
+        _flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Only then does the new name survive a power cut."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

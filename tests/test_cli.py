@@ -165,6 +165,14 @@ def test_a_report_of_nothing_says_how_to_make_something(tmp_path):
     assert done.returncode == 2 and f"no records in {tmp_path}; make some" in done.stderr
 
 
+def test_a_store_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "records").write_text("")
+    done = dnabench("report", "--out", tmp_path)
+    assert (
+        done.returncode == 2 and f"cannot read {tmp_path}/records: Not a directory" in done.stderr
+    )
+
+
 def test_a_store_of_unreadable_records_is_named(tmp_path):
     (tmp_path / "records").mkdir()
     (tmp_path / "records" / "0123456789abcdef.json").write_text("{}")

@@ -21,13 +21,31 @@ def test_seeds(text, seeds):
     assert parse_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["", "0", "a", "1-", "3-1", "1,1", "1,,2", "-3", "1.5", "0-3,2"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "0",
+        "a",
+        "1-",
+        "3-1",
+        "1,1",
+        "1,,2",
+        "-3",
+        "1.5",
+        "0-3,2",
+        "99999999999",
+        "0-99999999999",
+    ],
+)
 def test_bad_seeds_show_the_three_ways(text):
     with pytest.raises(ValueError, match=r"give how many \(10\), which \(0,3,7.*ranges"):
         parse_seeds(text)
 
 
-@pytest.mark.parametrize(("text", "limit"), [("0", 0), ("200", 200), ("0.1", 0.1), ("1", 1)])
+@pytest.mark.parametrize(
+    ("text", "limit"), [("0", 0), ("200", 200), ("0.1", 0.1), ("1", 1), ("1.0", 0)]
+)
 def test_limits(text, limit):
     assert parse_limit(text) == limit
 
@@ -66,7 +84,8 @@ def test_a_recipe_field_that_a_model_does_not_read_leaves_its_trials_alone():
 
 
 def test_overrides_are_in_the_recipe_of_every_trial():
-    assert {t.recipe.epochs for t in plan(overrides={"epochs": 3})} == {3}
+    models = ["cnn", "convnova-386k"]
+    assert {t.recipe.epochs for t in plan(models=models, overrides={"epochs": 3})} == {3}
 
 
 def test_sweeps_make_every_combination_once():
@@ -85,9 +104,15 @@ def test_a_recipe_by_name():
     ("change", "kind", "says"),
     [
         ({"models": ["convnov"]}, KeyError, "no model named 'convnov'; did you mean convnova"),
-        ({"models": ["zzz"]}, KeyError, "no model named 'zzz'; `dnabench list models` prints"),
+        ({"models": ["zzz"]}, KeyError, "no model named 'zzz'; `dnabench list models` prints all"),
         ({"tasks": ["demo/celltype"]}, KeyError, "did you mean demo/cell_type"),
         ({"tasks": [], "suite": "dem"}, KeyError, "no suite named 'dem'; did you mean demo"),
+        ({"models": []}, ValueError, "--models is empty"),
+        ({"data": "x.csv"}, ValueError, "--data is a task of its own; leave out --tasks"),
+        ({"tasks": ["demo/cell_type"], "suite": "dem"}, KeyError, "did you mean demo"),
+        ({"settings": ["patience=2"], "protocol": "last-epoch"}, ValueError, "never stops early"),
+        ({"settings": ["lr=nan"]}, ValueError, "lr=nan: must be finite"),
+        ({"settings": ["warmup=500"]}, ValueError, "warmup=500.0: is a share, below 1"),
         ({"tasks": []}, ValueError, "nothing to run on: name --suite demo"),
         ({"protocol": "honest/2"}, KeyError, "no protocol named 'honest/2'; did you mean honest/1"),
         ({"recipe": "nt"}, KeyError, "no recipe named 'nt'.* of kmer"),
@@ -123,11 +148,11 @@ def config(tmp_path, text):
 def test_a_config_has_the_names_of_the_flags(tmp_path):
     values = config(
         tmp_path,
-        'models = ["cnn", "kmer"]\nseeds = 3\nbatch_size = 8\n'
+        'models = ["cnn", "kmer"]\nseeds = [3]\nbatch_size = 8\n'
         'set = ["lr=1"]\nsweep = "dilation=1,4"',
     )
     assert values == {
-        "models": "cnn,kmer", "seeds": "3", "batch_size": "8", "set_": ["lr=1"],
+        "models": "cnn,kmer", "seeds": "3,", "batch_size": "8", "set_": ["lr=1"],
         "sweep": ["dilation=1,4"],
     }  # fmt: skip
 

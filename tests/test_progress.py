@@ -8,7 +8,7 @@ from rich.console import Console
 from test_run import job
 
 from dnabench.executors import Event
-from dnabench.progress import Bars, Estimate, Lines, observer
+from dnabench.progress import Bars, Estimate, Lines, observer, result_line
 from dnabench.run import Outcome
 from dnabench.types import Record
 
@@ -29,11 +29,11 @@ def test_before_anything_ended_nothing_is_promised():
 def test_a_job_is_expected_to_take_as_long_as_its_model():
     fast, slow, fast2, slow2 = jobs("kmer", "cnn", "kmer", "cnn")
     eta = Estimate([fast, slow, fast2, slow2], 1)
-    eta.observe(Event("started", 0), fast, 0.0)
-    eta.observe(Event("returned", 0), fast, 2.0)
+    eta.observe(Event("started", 0), fast, None, 0.0)
+    eta.observe(Event("returned", 0), fast, None, 2.0)
     assert eta.remaining(2.0) == (2.0 * 3, False)  # the cnn is a guess so far, and said to be one
-    eta.observe(Event("started", 1), slow, 2.0)
-    eta.observe(Event("returned", 1), slow, 102.0)
+    eta.observe(Event("started", 1), slow, None, 2.0)
+    eta.observe(Event("returned", 1), slow, None, 102.0)
     assert eta.remaining(102.0) == (2.0 + 100.0, True)
     assert eta.text(102.0) == "1:42 left"
 
@@ -41,8 +41,8 @@ def test_a_job_is_expected_to_take_as_long_as_its_model():
 def test_a_running_job_promises_by_its_epochs():
     first, second = jobs("cnn", "cnn")
     eta = Estimate([first, second], 2)
-    eta.observe(Event("started", 0), first, 0.0)
-    eta.observe(Event("progress", 0, (1, 4)), first, 10.0)
+    eta.observe(Event("started", 0), first, None, 0.0)
+    eta.observe(Event("progress", 0, (1, 4)), first, None, 10.0)
     assert eta.remaining(10.0) == ((30.0 + 40.0) / 2, True)
     assert Estimate([], 1).remaining(0.0) == (0.0, True)
 
@@ -74,3 +74,22 @@ def test_a_failure_shows_its_last_line():
         failed = Record(trial=one.trial, error="Traceback\n...\nValueError: no good\n")
         observe(Event("returned", 0), one, Outcome("failed", failed))
     assert "[1/1] FAILED kmer planted/motif seed 0: ValueError: no good" in out.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_job_that_was_busy_comes_again_and_counts_once(terminal):
+    (one,) = jobs("kmer")
+    out = io.StringIO()
+    with observer([one], 1, Console(file=out, force_terminal=terminal, width=120)) as observe:
+        observe(Event("started", 0), one, None)
+        observe(Event("returned", 0), one, Outcome("busy"))
+        observe(Event("started", 0), one, None)
+        observe(Event("progress", 0, (1, 2)), one, None)
+        observe(Event("returned", 0), one, Outcome("ended", RECORD))
+    assert out.getvalue().count("test mcc 0.500") == 1
+
+
+def test_an_undefined_score_is_said():
+    (one,) = jobs("kmer")
+    record = Record(trial=one.trial, scores={"test": {}}, task={"metric": "auroc"})
+    assert "test auroc undefined" in result_line(one, Outcome("ended", record))

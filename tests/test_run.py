@@ -50,7 +50,8 @@ def test_training_ends_before_the_test_split_is_touched(task, model, protocol):
     epochs = []
     with pytest.raises(AssertionError, match="the test split was touched"):
         run_trial(job(task(load=sealed), model, protocol), progress=lambda *x: epochs.append(x))
-    assert epochs == [(1, 2), (2, 2)]  # every epoch was trained and validated by then
+    n = 6 if model == "kmer" else 2
+    assert epochs == [(i + 1, n) for i in range(n)]  # all were trained and validated by then
 
 
 def test_test_selected_touches_it_before_the_first_epoch(task):
@@ -89,7 +90,8 @@ def test_the_record_says_what_a_reader_asks(task):
     assert record.where["threads"] == 1 and record.where["device"] == "cpu"
     assert record.task["metric"] == "mcc" and record.task["n_test"] == 80
     assert record.seconds > 0 and record.examples_per_second > 0 and record.peak_memory > 1e7
-    assert record.alternatives == {} and record.flags["ambiguous_letters"] == 0
+    assert record.alternatives == {}
+    assert record.flags["ambiguous_letters"] == {"train": 0, "val": 0, "test": 0}
 
 
 def test_test_selected_says_what_the_other_protocols_would_have_scored(task):
@@ -115,15 +117,92 @@ def test_honest_from_a_test_selected_run_is_what_honest_scores(task):
 
 def test_without_a_dev_split_test_selected_has_no_honest_alternative(task):
     record, _ = run_trial(job(task(dev=False), "kmer", "test-selected/1"))
-    assert record.alternatives.keys() == {"last-epoch/1"} and "val" not in record.scores
+    assert record.alternatives == {} and "val" not in record.scores
 
 
-def test_a_constant_prediction_is_flagged(task):
-    record, predictions = run_trial(job(task(), epochs=1, lr=1e-9))
-    constant = len(set(predictions["logits"].argmax(1))) == 1
-    assert record.flags["collapsed"] == constant
-    record, _ = run_trial(job(task(), "kmer", epochs=6))
-    assert record.flags["collapsed"] is False
+def test_early_stopping_on_test_leaves_no_alternatives_either(task):
+    record, _ = run_trial(job(task(), "cnn", "test-selected/1", epochs=9, patience=2))
+    assert len(record.curve) < 9 and record.alternatives == {}
+
+
+@pytest.mark.parametrize("predicts", [0, 1, None])
+def test_a_constant_prediction_is_flagged(task, monkeypatch, predicts):
+    class Fixed:
+        epochs, n_params = 1, 0
+
+        def train_epoch(self):
+            return 0.5
+
+        def predictor(self, split):
+            guess = split.y if predicts is None else np.full(len(split.y), predicts)
+            return lambda: np.eye(2, dtype=np.float32)[guess]
+
+        def state(self):
+            return None
+
+        def restore(self, state):
+            pass
+
+    fixed = dataclasses.replace(
+        MODELS["kmer"], build=lambda task, options: lambda train, recipe: Fixed()
+    )
+    monkeypatch.setitem(MODELS._entries, "kmer", fixed)
+    record, _ = run_trial(job(task(), "kmer"))
+    assert record.flags["collapsed"] == (predicts is not None)
+
+
+def test_ambiguous_letters_are_counted_where_they_are_used(task):
+    one = task(dev=False)
+    plain = one.load
+
+    def load(split):
+        part = plain(split)
+        words = [part.seqs[i] for i in range(len(part.y))]
+        words[3] = "RY" + words[3][2:]
+        return part._replace(seqs=type(part.seqs).parse(words))
+
+    record, _ = run_trial(job(task(dev=False, load=load), "kmer"))
+    found = record.flags["ambiguous_letters"]
+    assert found["test"] == 2 and found["train"] + found["val"] == 2
+
+
+@pytest.mark.parametrize("split", ["train", "dev", "test"])
+def test_a_model_cannot_read_the_data_behind_the_loops_back(task, monkeypatch, split):
+    def greedy(one, options):
+        one.load(split)
+
+    monkeypatch.setitem(MODELS._entries, "kmer", dataclasses.replace(MODELS["kmer"], build=greedy))
+    with pytest.raises(PermissionError, match=f"training may not read the {split} split"):
+        run_trial(job(task(), "kmer"))
+
+
+def test_micro_batches_are_refused_for_batch_norm(task):
+    with pytest.raises(ValueError, match="cnn has batch norm, which must see all 64 examples"):
+        run_trial(job(task(), "cnn"), Resources(micro_batch=8))
+
+
+def test_a_metric_that_is_undefined_on_validation_is_named(task):
+    one_class = planted_task(metric="auroc")
+
+    def load(split):
+        part = one_class.load(split)
+        return part.take(np.flatnonzero(part.y == 0)) if split == "dev" else part
+
+    with pytest.raises(ValueError, match="auroc is undefined on val, so no epoch can be chosen"):
+        run_trial(job(task(metric="auroc", load=load), "kmer"))
+
+
+def test_peak_memory_is_of_this_trial():
+    from dnabench import memory
+
+    memory.reset_peak("cpu")
+    before = memory.peak("cpu")
+    block = np.ones(30_000_000)  # 240 MB
+    high = memory.peak("cpu")
+    assert high - before > 200e6
+    del block
+    memory.reset_peak("cpu")
+    assert memory.peak("cpu") < high - 200e6
 
 
 @pytest.mark.parametrize("model", ["convnova-386k", "cnn", "kmer"])

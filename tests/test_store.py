@@ -4,6 +4,7 @@ import json
 import multiprocessing as mp
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from dnabench import Recipe, Record, Trial
 from dnabench.results.provenance import here
 from dnabench.results.store import Store
+from dnabench.types import trial_id
 
 
 def trial(seed=0, **changes):
@@ -77,6 +79,24 @@ def test_predictions_come_back_in_their_types(store):
     back = store.predictions(record().trial.id)
     assert all(np.array_equal(back[k], v) for k, v in PREDICTIONS.items())
     assert back["logits"].dtype == np.float32
+
+
+OLD = Path(__file__).parent / "record-1.json"
+
+
+def test_a_record_of_schema_1_stays_readable():
+    """Written by dnabench 0.1.0; whatever changes later, this file must load."""
+    record = Record.from_json(OLD.read_text())
+    assert record.trial.model == "kmer" and record.scores["test"]["mcc"] == 0.5
+    assert json.loads(OLD.read_text())["id"] == record.trial.id
+
+
+def test_a_record_from_before_a_field_was_added_is_readable():
+    """A future field of Recipe: here one is taken out, and the id is that of the rest."""
+    fields = json.loads(record().to_json())
+    del fields["trial"]["recipe"]["patience"]
+    fields["id"] = trial_id(fields["trial"])
+    assert Record.from_json(json.dumps(fields)).trial.recipe == Recipe()
 
 
 def test_a_record_that_was_edited_is_refused():

@@ -2,6 +2,8 @@
 
 import collections
 import json
+import multiprocessing
+import os
 import random
 import signal
 import subprocess
@@ -10,7 +12,10 @@ import time
 import pytest
 from conftest import command, dnabench
 
+from dnabench.executors import Event, local
+from dnabench.plan import Request, grid
 from dnabench.results.store import Store
+from dnabench.run import Resources, _outcome, run
 
 
 def states(out):
@@ -27,8 +32,9 @@ def completions(out):
 def start(*words, plugin):
     argv, env = command(*words, plugin=plugin)
     return subprocess.Popen(
-        argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
 
 
 def wait_for(condition, seconds=60):
@@ -72,17 +78,66 @@ def test_two_sweeps_of_one_grid_share_it(csv, plugin, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_trial_whose_holder_dies_is_taken_over(csv, plugin, tmp_path):
+def test_a_trial_that_another_process_holds_is_waited_for_and_taken_over(csv, plugin, tmp_path):
     out = tmp_path / "runs"
-    words = ["run", "-m", "sleeps", "--data", csv, "--seeds", "2", "--jobs", "2", "--out", out]
-    slow = ["--set", "epochs=2", "--limit", "40"]
-    first = start(*words, *slow, plugin=plugin)
-    wait_for(lambda: (out / "journal.jsonl").exists())
-    second = start(*words, *slow, plugin=plugin)
-    first.kill()
-    first.communicate()
-    assert second.wait(60) == 0 and len(states(out)) == 2
-    second.communicate()
+    words = ["-m", "sleeps", "--data", csv, "--seeds", "3", "--out", out]
+    plan = dnabench("run", *words, "--dry-run", plugin=plugin).stdout
+    held = next(x.split()[3] for x in plan.splitlines() if x.split()[2:3] == ["0"])
+    store = Store(out)
+    store.check_writable()
+    with store.claim(held) as mine:
+        assert mine
+        sweep = start("run", *words, plugin=plugin)
+        wait_for(lambda: len(states(out)) == 2)
+        time.sleep(2)
+        assert sweep.poll() is None and held not in states(out)
+    stdout, stderr = sweep.communicate(timeout=60)
+    assert sweep.returncode == 0, stderr
+    assert "3 ran, 0 were there, 0 failed" in stdout and len(states(out)) == 3
+
+
+@pytest.mark.slow
+def test_a_trial_that_another_process_finishes_is_not_run_again(csv, plugin, tmp_path):
+    out = tmp_path / "runs"
+    words = ["run", "-m", "sleeps", "--data", csv, "--seeds", "2", "--out", out]
+    assert dnabench(*words, plugin=plugin).returncode == 0
+    store = Store(out)
+    first = next(iter(store))
+    path = store.record_path(first.trial.id)
+    path.rename(tmp_path / "aside")
+    with store.claim(first.trial.id):
+        sweep = start(*words, plugin=plugin)
+        time.sleep(6)  # long enough to find it busy
+        assert sweep.poll() is None
+        (tmp_path / "aside").rename(path)
+        stdout, _ = sweep.communicate(timeout=60)
+    assert sweep.returncode == 0 and "0 ran, 2 were there" in stdout
+
+
+def test_a_worker_that_dies_after_its_last_act_loses_nothing(csv, tmp_path):
+    store = Store(tmp_path / "runs")
+    store.check_writable()
+    job = grid(Request(models=["kmer"], data=str(csv), seeds="1"))[0]
+    assert run([job], store, Resources(executor="inline")).ended
+    before = store.record_path(job.trial.id).read_bytes()
+    outcome = _outcome(Event("died", 0, -9), job, store, Resources())
+    assert outcome.kind == "ended" and store.record_path(job.trial.id).read_bytes() == before
+    with store.claim(job.trial.id):
+        assert _outcome(Event("died", 0, -9), job, store, Resources()).kind == "busy"
+
+
+def double(job, progress):
+    return job * 2
+
+
+def test_a_worker_that_dies_while_it_has_no_job_is_replaced():
+    events = local(double, [1, 2, 3, 4], 1, 1)
+    kinds = [next(events).kind, next(events)]
+    assert kinds[0] == "started" and kinds[1].value == 2
+    (child,) = multiprocessing.active_children()
+    child.kill()
+    child.join()
+    assert [e.value for e in events if e.kind == "returned"] == [4, 6, 8]
 
 
 @pytest.mark.slow
@@ -122,7 +177,7 @@ def test_an_interrupt_ends_cleanly_and_keeps_what_is_done(csv, plugin, tmp_path,
     words = ["run", "-m", "sleeps", "--data", csv, "--seeds", "200", "--out", out]
     sweep = start(*words, plugin=plugin)
     wait_for(lambda: len(states(out)) > 2)
-    sweep.send_signal(how)
+    os.killpg(sweep.pid, how)  # a terminal's Ctrl-C reaches the workers too
     stdout, stderr = sweep.communicate(timeout=30)
     assert sweep.returncode == 130 and "Traceback" not in stderr
     assert "interrupted; what is done is kept" in stderr

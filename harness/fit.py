@@ -159,7 +159,7 @@ class NetLearner:
         if self._whole_batches and self.micro_batch < recipe.batch:
             raise ValueError(
                 f"{model.name} has batch norm, which must see all {recipe.batch} examples of a "
-                f"batch at once; leave out --micro-batch {micro_batch} or set --batch-size {micro_batch}"
+                f"batch at once; leave out --micro-batch {micro_batch} or make the batch as small"
             )
         self._tokenizer, self._length = TOKENIZERS[model.tokenizer], task.length
         strands = [train.seqs] if recipe.rc == "none" else _both_strands(train)

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("dnabench", "torch", "numpy", "scikit-learn", "scipy", "pandas")
+PACKAGES = ("dnabench", "torch", "numpy", "scikit-learn", "scipy")
 
 
 @lru_cache(maxsize=1)

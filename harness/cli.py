@@ -127,7 +127,9 @@ def run(
             callback=_config, is_eager=True, help="TOML file with these names; flags win."
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option(help="Print the grid and what is done.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the grid and what is done.")
+    ] = False,
 ) -> None:
     """Fine-tune and score every model on every task at every seed; only what is missing runs."""
     from dnabench.plan import Request, grid, tasks_of

@@ -131,7 +131,8 @@ class NetLearner:
     """A torch module, its data on the device, its optimiser.
 
     Args:
-        net: `forward(ids (B, L), mask (B, L) or None) -> logits (B, K)`.
+        net: `forward(ids (B, L), mask (B, L) or None) -> logits (B, K)`. It may have
+            `param_groups(recipe)`, the optimiser's groups with a weight decay of their own.
         model: names the tokenizer.
         task: gives the length.
         train: the examples to learn from.
@@ -166,8 +167,9 @@ class NetLearner:
         self._data = [self._resident(s) for s in strands]
         self._y = torch.tensor(train.y, device=device)
         kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+        groups = getattr(net, "param_groups", lambda recipe: net.parameters())(recipe)
         self._optimizer: torch.optim.Optimizer = kinds[recipe.optimizer](
-            net.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
+            groups, lr=recipe.lr, weight_decay=recipe.weight_decay
         )
         self._order = np.random.default_rng(seeds.order)
         self._torch_seed, self._step = seeds.order, 0

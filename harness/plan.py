@@ -17,10 +17,11 @@ MOST_SEEDS = 10_000
 
 
 class Job(NamedTuple):
-    """A trial and, for the user's own data, where they are."""
+    """A trial, for the user's own data where they are, and how many bp its training reads."""
 
     trial: Trial
     path: str = ""
+    size: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,8 @@ def grid(request: Request) -> list[Job]:
     for task, seed in itertools.product(tasks, parse_seeds(request.seeds)):
         for model, chosen in columns:
             trial = _trial(model, task, protocol, request, chosen, seed)
-            jobs.append(Job(trial, request.data if task.name.startswith("data/") else ""))
+            path = request.data if task.name.startswith("data/") else ""
+            jobs.append(Job(trial, path, _size(task, trial)))
     return list({job.trial.id: job for job in jobs}.values())
 
 
@@ -174,6 +176,12 @@ def _trial(
         seed=seed,
         limit=parse_limit(request.limit),
     )
+
+
+def _size(task: Task, trial: Trial) -> float:
+    n, limit = task.counts["train"], trial.limit
+    shown = n * limit if 0 < limit < 1 else min(n, limit or n)
+    return max(1.0, shown * task.length * trial.recipe.epochs)
 
 
 _RECIPE: dict[str, Any] = asdict(Recipe())

@@ -18,8 +18,9 @@ from dnabench.run import Outcome
 class Estimate:
     """How long until the last job ends, from the jobs that ended and those that run.
 
-    A job is expected to take as long as its model on its task, else as its model, else as all jobs
-    so far; a running job counts with what its finished epochs promise.
+    A job is expected to take as long as its model on its task; else as its model elsewhere, scaled
+    by the bp it reads; else as all jobs so far. A running job counts with what its finished epochs
+    promise.
 
     Args:
         jobs: all that this call will run.
@@ -67,11 +68,12 @@ class Estimate:
 
 
 def _expected(job: Job, known: Sequence[tuple[Job, float]]) -> tuple[float, bool]:
-    """(mean seconds of the most similar jobs known, whether one is of the same model)."""
+    """(seconds by the most similar jobs known, whether one is of the same model)."""
     t = job.trial
     of_model = [(j, s) for j, s in known if j.trial.model == t.model]
     alike = [(j, s) for j, s in of_model if j.trial.task == t.task] or of_model or known
-    return sum(s for _, s in alike) / max(1, len(alike)), bool(of_model)
+    total, size = sum(s for _, s in alike), sum(j.size for j, _ in alike)
+    return (total * job.size / size if size else 0.0), bool(of_model)
 
 
 class Lines:

@@ -209,6 +209,17 @@ def test_dropout_draws_from_the_trials_own_stream():
     assert loss(0) == loss(5)
 
 
+def test_a_network_may_group_its_parameters():
+    net = torch.nn.Sequential(torch.nn.Linear(60, 2))
+    net.forward = lambda ids, mask: net[0](ids.float())
+    net.param_groups = lambda recipe: [
+        {"params": [net[0].weight]}, {"params": [net[0].bias], "weight_decay": 0.0}
+    ]  # fmt: skip
+    one = learner(net=net, weight_decay=0.3)
+    assert [g["weight_decay"] for g in one._optimizer.param_groups] == [0.3, 0.0]
+    assert np.isfinite(one.train_epoch())
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "adam"])
 def test_weight_decay_is_the_optimizers(optimizer):
     one = learner(optimizer=optimizer, weight_decay=0.3)

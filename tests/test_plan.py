@@ -132,6 +132,14 @@ def test_bad_words_are_explained(change, kind, says):
         plan(**change)
 
 
+def test_a_job_knows_how_many_bp_its_training_reads():
+    sizes = {
+        text: grid(Request(**{**DEMO, "models": ["cnn"], "seeds": "1", "limit": text}))[0].size
+        for text in ("0", "100", "0.5", "9999")
+    }
+    assert sizes == {"0": 2400 * 60 * 10, "100": 60_000, "0.5": 720_000, "9999": 1_440_000}
+
+
 def test_suites_are_the_tasks_of_one_prefix():
     assert suites()["demo"] == ("demo/cell_type", "demo/splice_junctions")
 

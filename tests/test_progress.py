@@ -38,6 +38,16 @@ def test_a_job_is_expected_to_take_as_long_as_its_model():
     assert eta.text(102.0) == "1:42 left"
 
 
+def test_another_task_of_a_model_is_scaled_by_its_size():
+    small, large = (
+        j._replace(size=s) for j, s in zip(jobs("cnn", "cnn"), (10.0, 30.0), strict=True)
+    )
+    eta = Estimate([small, large], 1)
+    eta.observe(Event("started", 0), small, None, 0.0)
+    eta.observe(Event("returned", 0), small, None, 5.0)
+    assert eta.remaining(5.0) == (15.0, True)
+
+
 def test_a_running_job_promises_by_its_epochs():
     first, second = jobs("cnn", "cnn")
     eta = Estimate([first, second], 2)

@@ -6,7 +6,7 @@ B batch, L sequence length (bp), D width, K task outputs.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dnabench.models.pooled import pooled_classifier
@@ -15,6 +15,8 @@ from dnabench.types import Model, Recipe, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    Join = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 STEM_KERNEL = 9  # whatever kernel_size is
 OPTIONS: dict[str, Any] = {
@@ -77,10 +79,14 @@ def count(options: Mapping[str, Any]) -> int:
     d, n, k = o["width"], o["blocks"] * o["stacks"], o["kernel_size"]
     e = d * o["d_inner"]
     stems, convolutions, norms = 2 * (5 * STEM_KERNEL * d + d), 2 * n * (k * d * d + d), 4 * n * d
-    mlp = (d * e + e) + 2 * (e * e + e) + 2 * e + (e * d + d) + 2 * d
     ffn = n * (d * d + 3 * d) if o["ffn"] else 0
     final = 2 * (d * d + d) if o["final_conv"] else 0
-    return int(stems + convolutions + norms + mlp + ffn + final)
+    return int(stems + convolutions + norms + channel_mlp_count(d, e) + ffn + final)
+
+
+def channel_mlp_count(d: int, e: int) -> int:
+    """Exact number of parameters of `channel_mlp`."""
+    return (d * e + e) + 2 * (e * e + e) + 2 * e + (e * d + d) + 2 * d
 
 
 def build(task: Task, options: Mapping[str, Any]) -> Any:
@@ -110,9 +116,38 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
     return pooled_classifier(backbone(options), int(options["width"]), task.n_outputs)
 
 
-def backbone(options: Mapping[str, Any]) -> Any:
-    """The network without its head, under the authors' tensor names; see `build`."""
-    import torch
+def gated(h: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """What a block adds to A and to B, each (B, L, D): h * g and g, where g = sigmoid(w)."""
+    g = w.sigmoid()
+    return h * g, g
+
+
+def channel_mlp(d: int, e: int) -> Any:
+    """The network that follows the blocks, at every position alone: D to D through e channels."""
+    from torch import nn
+
+    return nn.Sequential(
+        nn.Linear(d, e), nn.GELU(), nn.Linear(e, e), nn.LayerNorm(e),
+        nn.Linear(e, e), nn.GELU(), nn.Linear(e, d), nn.LayerNorm(d),
+    )  # fmt: skip
+
+
+def block_dilations(options: Mapping[str, Any]) -> list[int]:
+    """`dilations` of these options; ValueError too for a kernel that would change the length."""
+    o = {**OPTIONS, **options}
+    if o["kernel_size"] % 2 == 0:
+        raise ValueError(f"kernel_size is {o['kernel_size']}; it must be odd, to keep the length")
+    return dilations(o["blocks"], o["stacks"], o["dilation"], o["dilation_schedule"])
+
+
+def backbone(options: Mapping[str, Any], join: Join = gated) -> Any:
+    """The network without its head, under the authors' tensor names; see `build`.
+
+    Args:
+        options: as for `build`.
+        join: gives what a block adds to A and to B, from h = GELU of the convolution of A and
+            w, the convolution of B; all float (B, L, D).
+    """
     import torch.nn.functional as F
     from torch import nn
 
@@ -120,9 +155,7 @@ def backbone(options: Mapping[str, Any]) -> Any:
 
     o = {**OPTIONS, **options}
     d, k, n = o["width"], o["kernel_size"], o["blocks"] * o["stacks"]
-    if k % 2 == 0:
-        raise ValueError(f"kernel_size is {k}; it must be odd, to keep the length")
-    steps = dilations(o["blocks"], o["stacks"], o["dilation"], o["dilation_schedule"])
+    steps = block_dilations(o)
 
     def convolutions() -> nn.ModuleList:
         """The stacks of one block start as copies of each other, as in the authors' code."""
@@ -138,16 +171,12 @@ def backbone(options: Mapping[str, Any]) -> Any:
 
         def __init__(self) -> None:
             super().__init__()
-            e = d * o["d_inner"]
             self.linear = nn.Conv1d(5, d, STEM_KERNEL)
             self.rc_linear = nn.Conv1d(5, d, STEM_KERNEL)
             self.convs, self.gates = convolutions(), convolutions()
             self.norms = nn.ModuleList(nn.LayerNorm(d) for _ in range(n))
             self.rc_norms = nn.ModuleList(nn.LayerNorm(d) for _ in range(n))
-            self.milinear = nn.Sequential(
-                nn.Linear(d, e), nn.GELU(), nn.Linear(e, e), nn.LayerNorm(e),
-                nn.Linear(e, e), nn.GELU(), nn.Linear(e, d), nn.LayerNorm(d),
-            )  # fmt: skip
+            self.milinear = channel_mlp(d, d * o["d_inner"])
             if o["ffn"]:
                 self.mlpgroup2 = nn.ModuleList(
                     nn.Sequential(nn.Linear(d, d), nn.GELU(), nn.LayerNorm(d)) for _ in range(n)
@@ -158,17 +187,25 @@ def backbone(options: Mapping[str, Any]) -> Any:
             self.register_buffer("minus", one_hot_table([3, 2, 1, 0, 4]), persistent=False)
 
         def forward(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+            a, b = self.stems(ids)
+            for i in range(n):
+                a, b = self.block(i, a, b, mask)
+            return self.tail(a)
+
+        def stems(self, ids: Tensor) -> tuple[Tensor, Tensor]:
             ids = ids.long()
             a = F.gelu(channels_last_conv1d(self.linear, F.embedding(ids, self.plus)))
             b = F.gelu(channels_last_conv1d(self.rc_linear, F.embedding(ids, self.minus)))
-            for i, step in enumerate(steps):
-                h = F.gelu(self.mixed(self.convs[i], self.norms[i](self.drop(a)), step, mask))
-                g = torch.sigmoid(
-                    self.mixed(self.gates[i], self.rc_norms[i](self.drop(b)), step, mask)
-                )
-                a, b = a + h * g, b + g
-                if o["ffn"]:
-                    a = a + self.mlpgroup2[i](a)
+            return a, b
+
+        def block(self, i: int, a: Tensor, b: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+            h = F.gelu(self.mixed(self.convs[i], self.norms[i](self.drop(a)), steps[i], mask))
+            w = self.mixed(self.gates[i], self.rc_norms[i](self.drop(b)), steps[i], mask)
+            to_a, to_b = join(h, w)
+            a, b = a + to_a, b + to_b
+            return (a + self.mlpgroup2[i](a) if o["ffn"] else a), b
+
+        def tail(self, a: Tensor) -> Tensor:
             a = a + self.milinear(a)
             if o["final_conv"]:
                 first, _, last = self.final_conv

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 from conftest import dnabench, planted_split
@@ -178,6 +180,41 @@ def test_a_store_of_unreadable_records_is_named(tmp_path):
     (tmp_path / "records" / "0123456789abcdef.json").write_text("{}")
     done = dnabench("report", "--out", tmp_path)
     assert done.returncode == 2 and "0123456789abcdef.json: not a record" in done.stderr
+
+
+OFFLINE = """import sys
+def forbid(event, args):
+    if event in ("socket.connect", "socket.getaddrinfo") and not isinstance(args[-1], (str, bytes)):
+        raise SystemExit(f"network use: {event} {args}")
+sys.addaudithook(forbid)
+"""
+
+
+def test_the_demo_uses_no_network(tmp_path):
+    """An audit hook in this process and its workers ends them at the first connection."""
+    (tmp_path / "sitecustomize.py").write_text(OFFLINE)
+    words = [
+        "-s",
+        "demo",
+        "--seeds",
+        "1",
+        "--limit",
+        "60",
+        "--epochs",
+        "1",
+        "--out",
+        tmp_path / "r",
+    ]
+    done = dnabench("run", *words, plugin=tmp_path)
+    assert done.returncode == 0 and "network use" not in done.stderr, done.stderr
+    report = dnabench("report", "--out", tmp_path / "r", "--format", "html", plugin=tmp_path)
+    assert report.returncode == 0, report.stderr
+    html = (tmp_path / "r" / "report.html").read_text()
+    assert not re.findall(r"(?:src|href)=[\"'](?:https?:)?//", html) and "@import" not in html
+    probe = [sys.executable, "-c", "import socket; socket.create_connection(('127.0.0.1', 9))"]
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    caught = subprocess.run(probe, env=env, capture_output=True, text=True)
+    assert "network use" in caught.stderr  # the hook is there, and it catches
 
 
 def test_a_short_sequence_for_a_model_is_a_failed_record(tmp_path):

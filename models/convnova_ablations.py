@@ -1,0 +1,244 @@
+"""ConvNova with one of its ideas taken out: the gate, the second branch, or the dilation.
+
+B batch, L sequence length (bp), D width, K task outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from dnabench.models import convnova
+from dnabench.models.pooled import pooled_classifier
+from dnabench.registry import MODELS
+from dnabench.types import PAD, Model, N, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NAMES = ("width", "blocks", "kernel_size", "dilation", "dilation_schedule", "d_inner", "dropout")
+OPTIONS: dict[str, Any] = {name: convnova.OPTIONS[name] for name in NAMES}
+SINGLE_BRANCH = {**OPTIONS, "width": 172}
+UNET = {name: OPTIONS[name] for name in ("width", "kernel_size", "d_inner", "dropout")}
+UNET_FIXED = {"blocks": 5, "dilation": 1}  # each of the five blocks has its own place
+SHRINK = 4  # bp per position at the bottom of the U-Net
+
+
+def build_no_gate(task: Task, options: Mapping[str, Any]) -> Any:
+    """ConvNova whose branches are added, with a mean-pooled linear head.
+
+    In a block h = GELU(conv(LN A)), g = GELU(conv'(LN' B)), A <- A + h + g, B <- B + g.
+
+    Args:
+        task: gives K.
+        options: width D, blocks, kernel_size (odd), dilation, dilation_schedule, d_inner, dropout.
+
+    Returns:
+        A torch module, as from `convnova.build`; the tensors have the same names and shapes.
+
+    Raises:
+        ValueError: for an even kernel size, an unknown schedule or fewer than two blocks.
+
+    Accuracy:
+        The masked form gives a sequence the logits it has alone, unpadded, to float32 rounding.
+
+    Source:
+        arXiv 2502.18538 equation 4 and section 4.5. Ours: the layer norms, which the equation
+        leaves out and ConvNova has, the mask, and the paper's dilation schedule as the default.
+    """
+    return pooled_classifier(no_gate(options), int(options["width"]), task.n_outputs)
+
+
+def no_gate(options: Mapping[str, Any]) -> Any:
+    """`(ids (B, L), mask (B, L) or None) -> float32 (B, L, D)`; see `build_no_gate`."""
+    from torch.nn.functional import gelu
+
+    def added(h: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        g = gelu(w)
+        return h + g, g
+
+    return convnova.backbone(options, added)
+
+
+def build_single_branch(task: Task, options: Mapping[str, Any]) -> Any:
+    """ConvNova with one branch that gates itself, with a mean-pooled linear head.
+
+    In a block z = conv(LN A), A <- A + GELU(z) * sigmoid(z). The complement strand is not read.
+
+    Args:
+        task: gives K.
+        options: width D, blocks, kernel_size (odd), dilation, dilation_schedule, d_inner, dropout.
+
+    Returns:
+        A torch module, as from `convnova.build`, without the tensors of the second branch.
+
+    Raises:
+        ValueError: for an even kernel size, an unknown schedule or fewer than two blocks.
+
+    Accuracy:
+        The masked form gives a sequence the logits it has alone, unpadded, to float32 rounding.
+
+    Source:
+        arXiv 2502.18538 equation 2 and section 4.5. Ours: width 172, the nearest to ConvNova's
+        size (+0.6 %), as the widths of the appendix (d and d / sqrt 2 added to each other)
+        contradict themselves; the layer norm, the mask and the paper's dilation schedule.
+    """
+    return pooled_classifier(single_branch(options), int(options["width"]), task.n_outputs)
+
+
+def single_branch_count(options: Mapping[str, Any]) -> int:
+    """Exact number of backbone parameters.
+
+    Source:
+        Ours, from the layer shapes.
+    """
+    o = {**SINGLE_BRANCH, **options}
+    d, n, k = o["width"], o["blocks"], o["kernel_size"]
+    stem, convolutions, norms = 5 * convnova.STEM_KERNEL * d + d, n * (k * d * d + d), 2 * n * d
+    return int(stem + convolutions + norms + convnova.channel_mlp_count(d, d * o["d_inner"]))
+
+
+def single_branch(options: Mapping[str, Any]) -> Any:
+    """`(ids (B, L), mask (B, L) or None) -> float32 (B, L, D)`; see `build_single_branch`."""
+    import torch.nn.functional as F
+    from torch import nn
+
+    from dnabench.models._layers import channels_last_conv1d, one_hot_table
+
+    o = {**SINGLE_BRANCH, **options}
+    d, n = o["width"], o["blocks"]
+    steps = convnova.block_dilations(o)
+
+    class SingleBranch(nn.Module):
+        convs: Any  # module list, which torch does not type
+        plus: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Conv1d(5, d, convnova.STEM_KERNEL)
+            self.convs = nn.ModuleList(nn.Conv1d(d, d, o["kernel_size"]) for _ in range(n))
+            self.norms = nn.ModuleList(nn.LayerNorm(d) for _ in range(n))
+            self.milinear = convnova.channel_mlp(d, d * o["d_inner"])
+            self.register_buffer("plus", one_hot_table([0, 1, 2, 3, 4]), persistent=False)
+
+        def forward(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+            a = F.gelu(channels_last_conv1d(self.linear, F.embedding(ids.long(), self.plus)))
+            for conv, norm, step in zip(self.convs, self.norms, steps, strict=True):
+                x = norm(F.dropout(a, o["dropout"], self.training) if o["dropout"] else a)
+                z = channels_last_conv1d(conv, x if mask is None else x * mask[..., None], step)
+                a = a + F.gelu(z) * z.sigmoid()
+            return a + self.milinear(a)  # type: ignore[no-any-return]
+
+    return SingleBranch()
+
+
+def build_unet(task: Task, options: Mapping[str, Any]) -> Any:
+    """ConvNova that widens its view by halving the length, with a mean-pooled linear head.
+
+    Five gated blocks without dilation, at 1, 2, 4, 2 and 1 bp a position. Going down, both
+    branches are max-pooled in pairs; going up, every position is repeated and what its branch was
+    before that pooling is added. The sequence is first extended with N, on the right, to a
+    multiple of 4 bp, and what came of these N is cut off at the end. An output sees 92 bp with the
+    default kernel: those from 44 before its group of 4 bp to 44 after it.
+
+    Args:
+        task: gives K.
+        options: width D, kernel_size (odd), d_inner, dropout.
+
+    Returns:
+        A torch module, as from `convnova.build`; the tensors have the same names and shapes, but
+        for "net." before them.
+
+    Raises:
+        ValueError: for an even kernel size.
+
+    Accuracy:
+        The masked form gives a sequence the logits it has alone, unpadded, to float32 rounding.
+
+    Source:
+        arXiv 2502.18538 section 4.4 and Table 4, which say "U-Net style, maintaining the gating
+        mechanism" and the size, no more. Ours: all else, chosen so that not one parameter differs
+        in shape from ConvNova's; max pooling as in the U-Net (Ronneberger et al. 2015).
+    """
+    return pooled_classifier(unet(options), int(options["width"]), task.n_outputs)
+
+
+def unet(options: Mapping[str, Any]) -> Any:
+    """`(ids (B, L), mask (B, L) or None) -> float32 (B, L, D)`; see `build_unet`."""
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    def extended(ids: Tensor, mask: Tensor | None) -> tuple[Tensor, list[Tensor | None]]:
+        """Each sequence with N up to a multiple of 4 bp; the masks at 1, 2 and 4 bp a position.
+
+        The N belong to the sequence, in a batch as alone, so no pooled pair has one masked side.
+        """
+        rest = -ids.shape[1] % SHRINK
+        ids = F.pad(ids.long(), (0, rest), value=N)
+        if mask is None:
+            return ids, [None, None, None]
+        mask = F.pad(mask, (0, rest))
+        coarse = mask.reshape(len(mask), -1, SHRINK).amax(2)
+        fine = coarse.repeat_interleave(SHRINK, 1)
+        ids = torch.where(mask > 0, ids, torch.where(fine > 0, N, PAD))
+        return ids, [fine, coarse.repeat_interleave(2, 1), coarse]
+
+    def pooled(x: Tensor) -> Tensor:
+        return torch.maximum(x[:, ::2], x[:, 1::2])
+
+    def raised(x: Tensor, skipped: Tensor) -> Tensor:
+        return x.repeat_interleave(2, 1) + skipped
+
+    class UNet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = convnova.backbone({**options, **UNET_FIXED})
+
+        def forward(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+            length, block = ids.shape[1], self.net.block
+            ids, (fine, middle, coarse) = extended(ids, mask)
+            a1, b1 = block(0, *self.net.stems(ids), fine)
+            a2, b2 = block(1, pooled(a1), pooled(b1), middle)
+            a, b = block(2, pooled(a2), pooled(b2), coarse)
+            a, b = block(3, raised(a, a2), raised(b, b2), middle)
+            a, _ = block(4, raised(a, a1), raised(b, b1), fine)
+            return self.net.tail(a[:, :length])  # type: ignore[no-any-return]
+
+    return UNet()
+
+
+def add(name: str, build: Callable[..., Any], n: int, source: str, options: dict[str, Any]) -> None:
+    """Register one ablation."""
+    MODELS.add(
+        Model(
+            name=name,
+            family="convnova",
+            build=build,
+            options=options,
+            n_params=n,
+            min_length=1,
+            context=1_000_000,
+            source=source,
+            license="Apache-2.0 (our implementation; the authors' code has no licence)",
+            recipes=convnova.RECIPES,
+        )
+    )
+
+
+PAPER = "arXiv 2502.18538"
+add("convnova_no_gate", build_no_gate, convnova.count(OPTIONS), f"{PAPER} eq. 4", OPTIONS)
+add(
+    "convnova_single_branch",
+    build_single_branch,
+    single_branch_count(SINGLE_BRANCH),
+    f"{PAPER} eq. 2; width 172 is our choice, nearest to ConvNova's size",
+    SINGLE_BRANCH,
+)
+add(
+    "convnova_unet",
+    build_unet,
+    convnova.count({**UNET, **UNET_FIXED}),
+    f"{PAPER} Table 4 names a U-Net style; the architecture is our choice",
+    UNET,
+)

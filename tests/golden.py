@@ -13,7 +13,9 @@ def fill(module, prefix=""):
         n = p.numel()
         a = (zlib.crc32(key.encode()) % 9973) / 9973
         v = np.sin(2 * np.pi * ((np.arange(1, n + 1) * 0.7548776662466927 + a) % 1.0))
-        if p.ndim >= 2:
+        if key.endswith("freq"):
+            v = 10 * (1 + 0.02 * v)
+        elif p.ndim >= 2:
             v = v / (n / p.shape[0]) ** 0.5
         else:
             v = 1 + 0.1 * v if key.endswith("weight") else 0.1 * v

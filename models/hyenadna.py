@@ -1,0 +1,315 @@
+"""HyenaDNA: causal long convolutions whose filters a small network draws, native.
+
+B batch, L sequence length (bp), D width, K task outputs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+from dnabench.models.pooled import pooled_classifier
+from dnabench.registry import MODELS
+from dnabench.types import Model, Recipe, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VOCABULARY = 16  # 12 ids, rounded up to a multiple of 8
+IDS = [7, 8, 9, 10, 11, 4]  # of A, C, G, T, N and padding in that vocabulary
+BANDS = 2  # cosines and as many sines; with the position itself 5 features
+HIDDEN = 64  # width of the network that draws the filters
+SLOW, FAST = 1.5, 0.3  # share of l_max after which the slowest, fastest channel is at 0.01
+OPTIONS: dict[str, Any] = {
+    "width": 256,
+    "layers": 2,
+    "l_max": 1026,
+    "shift": 0.05,
+    "resid_dropout": 0.0,
+    "embed_dropout": 0.1,
+}
+
+
+def count(options: Mapping[str, Any]) -> int:
+    """Exact number of backbone parameters.
+
+    Source:
+        MODELS.md 3.1; equal to the counts of the authors' code (golden records).
+    """
+    d, n = {**OPTIONS, **options}["width"], {**OPTIONS, **options}["layers"]
+    return int(VOCABULARY * d + n * (12 * d * d + 90 * d + 8768) + 2 * d)
+
+
+def causal_convolution(x: Tensor, kernel: Tensor) -> Tensor:
+    """y[t] = sum over s <= t of kernel[s] x[t - s], through the Fourier transform.
+
+    Args:
+        x: float32 or float64 (..., D, L).
+        kernel: the same dtype, (D, L).
+
+    Returns:
+        (..., D, L).
+
+    Accuracy:
+        float32 or float64 rounding, relative to the largest values of the channel.
+    """
+    import torch
+    from scipy.fft import next_fast_len
+
+    length = x.shape[-1]
+    n = next_fast_len(2 * length - 1, real=True)  # enough zeros that nothing wraps around
+    product = torch.fft.rfft(x, n=n) * torch.fft.rfft(kernel, n=n)
+    y: Tensor = torch.fft.irfft(product, n=n)
+    return y[..., :length]
+
+
+def positions(length: int, like: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """What the filters are drawn from, and the window over them, for the first `length` taps.
+
+    Args:
+        length: L.
+        like: gives dtype and device.
+        options: width D; l_max, the length that time is measured in; shift.
+
+    Returns:
+        Features (L, 5): t = n / (l_max - 1), cos(f w), -sin(f w) with w = 2 pi n / l_max, f = 1e-4
+        and 1. Window (L, D): exp(-t |decay|) + shift, decay ln(0.01) / 1.5 to ln(0.01) / 0.3.
+
+    Source:
+        MODELS.md 3.1. Ours: made from the formula each time, where theirs stores l_max rows.
+    """
+    import torch
+
+    n = torch.arange(length, device=like.device, dtype=like.dtype)[:, None]
+    frequency = torch.linspace(1e-4, 1, BANDS, device=like.device, dtype=like.dtype)
+    t, angle = n / (options["l_max"] - 1), frequency * (2 * math.pi * n / options["l_max"])
+    slow, fast = -math.log(0.01) / SLOW, -math.log(0.01) / FAST
+    decay = torch.linspace(slow, fast, options["width"], device=like.device, dtype=like.dtype)
+    window = torch.exp(-t * decay) + options["shift"]
+    return torch.cat([t, torch.cos(angle), -torch.sin(angle)], 1), window
+
+
+def param_groups(net: Any, recipe: Recipe) -> list[dict[str, Any]]:
+    """The optimiser's groups: no weight decay on the networks that draw the filters.
+
+    Source:
+        MODELS.md 3.5; in HazyResearch/hyena-dna issue 19 the authors call it very important.
+    """
+    filters = [p for k, p in net.named_parameters() if ".implicit_filter." in k]
+    others = [p for k, p in net.named_parameters() if ".implicit_filter." not in k]
+    return [{"params": others}, {"params": filters, "weight_decay": 0.0}]
+
+
+def build(task: Task, options: Mapping[str, Any]) -> Any:
+    """HyenaDNA with a mean-pooled linear head.
+
+    Args:
+        task: gives K and the longest L.
+        options: width D; layers; l_max, which the filters' time is measured in, so it must be the
+            checkpoint's, and which bounds L to l_max - 2 (two special tokens in the original);
+            shift, the floor of the filters' window: 0.05 in the authors' released model, 0.0 in
+            their training code and the copies of it in Caduceus and ConvNova; resid_dropout;
+            embed_dropout.
+
+    Returns:
+        A torch module: `forward(ids (B, L), mask (B, L) or None) -> logits float32 (B, K)`.
+        `backbone(ids, mask)` gives float32 (B, L, D), each position from those to its left.
+        `param_groups(recipe)` gives the optimiser's groups. Weights are drawn from the global
+        generator of torch.
+
+    Raises:
+        ValueError: when the task is longer than l_max - 2, or an option is impossible.
+
+    Accuracy:
+        With equal weights the backbone is within 2e-4 of the authors' code (two golden records).
+        Padding is on the right, which causal layers never see: a score does not depend on it.
+        In bf16 the filters and the Fourier transforms stay float32.
+
+    Source:
+        Nguyen et al. 2023, arXiv 2306.15794; tensor names of HazyResearch/hyena-dna@d553021:
+        standalone_hyenadna.py. Ours: right padding that the mean leaves out, where theirs is on the
+        left, is read by the layers and counts in the mean; no special tokens.
+    """
+    o = {**OPTIONS, **options}
+    _check_length(task.length, o["l_max"], f"the longest of {task.name}")
+    net = pooled_classifier(backbone(o), int(o["width"]), task.n_outputs)
+    net.param_groups = MethodType(param_groups, net)
+    return net
+
+
+def backbone(options: Mapping[str, Any]) -> Any:
+    """The network without its head, under the authors' tensor names; see `build`."""
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    o = {**OPTIONS, **options}
+    d = o["width"]
+    for name, least in (("width", 1), ("layers", 1), ("l_max", 3)):
+        if o[name] < least:
+            raise ValueError(f"{name} is {o[name]}; HyenaDNA needs at least {least}")
+
+    class Sine(nn.Module):
+        def __init__(self, freq: nn.Parameter) -> None:
+            super().__init__()
+            self.freq = freq
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.sin(self.freq * x)
+
+    class Filter(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias = nn.Parameter(torch.randn(d))
+            sine = Sine(nn.Parameter(torch.full((1, HIDDEN), 10.0)))
+            self.implicit_filter = nn.Sequential(
+                nn.Linear(1 + 2 * BANDS, HIDDEN), sine, nn.Linear(HIDDEN, HIDDEN), sine,
+                nn.Linear(HIDDEN, HIDDEN), sine, nn.Linear(HIDDEN, d, bias=False),
+            )  # fmt: skip
+
+        def forward(self, x: Tensor, features: Tensor, window: Tensor) -> Tensor:
+            with torch.autocast(x.device.type, enabled=False):
+                kernel = (self.implicit_filter(features) * window).T
+                x = x.to(kernel.dtype)
+                return causal_convolution(x, kernel) + self.bias[:, None] * x
+
+    class Mixer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.in_proj, self.out_proj = nn.Linear(d, 3 * d), nn.Linear(d, d)
+            self.short_filter = nn.Conv1d(3 * d, 3 * d, 3, groups=3 * d)
+            self.filter_fn = Filter()
+
+        def forward(self, x: Tensor, features: Tensor, window: Tensor) -> Tensor:
+            # Of height 1 and two-dimensional, so that the channels-last layout can stay
+            u = F.pad(self.in_proj(x).transpose(1, 2).unsqueeze(2), (2, 0))
+            weight, bias = self.short_filter.weight.unsqueeze(2), self.short_filter.bias
+            u = F.conv2d(u, weight, bias, groups=3 * d).squeeze(2)
+            gate, first, v = u[:, :d], u[:, d : 2 * d], u[:, 2 * d :]
+            y = self.filter_fn(v * first, features, window) * gate
+            return self.out_proj(y.transpose(1, 2))  # type: ignore[no-any-return]
+
+    class Mlp(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc1, self.fc2 = nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))  # type: ignore[no-any-return]
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mixer, self.norm1 = Mixer(), nn.LayerNorm(d)
+            self.mlp, self.norm2 = Mlp(), nn.LayerNorm(d)
+
+        def forward(self, x: Tensor, features: Tensor, window: Tensor) -> Tensor:
+            x = x + self.drop(self.mixer(self.norm1(x), features, window))
+            return x + self.drop(self.mlp(self.norm2(x)))
+
+        def drop(self, x: Tensor) -> Tensor:
+            return F.dropout(x, o["resid_dropout"], self.training)
+
+    class HyenaDna(nn.Module):
+        vocabulary: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.embeddings = nn.ModuleDict({"word_embeddings": nn.Embedding(VOCABULARY, d)})
+            self.layers = nn.ModuleList(Block() for _ in range(o["layers"]))
+            self.ln_f = nn.LayerNorm(d)
+            self.register_buffer("vocabulary", torch.tensor(IDS), persistent=False)
+
+        def forward(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+            _check_length(ids.shape[1], o["l_max"], "a sequence")
+            x = self.embeddings["word_embeddings"](self.vocabulary[ids.long()])
+            features, window = positions(ids.shape[1], x, o)  # the same for every layer
+            x = F.dropout(x, o["embed_dropout"], self.training)
+            for layer in self.layers:
+                x = layer(x, features, window)
+            return self.ln_f(x)  # type: ignore[no-any-return]
+
+    net = HyenaDna()
+    _initialise(net, o["layers"])
+    return net
+
+
+def _initialise(net: Any, layers: int) -> None:
+    """N(0, 0.02) for linear layers and embeddings, less where a layer adds to the residual."""
+    from torch import nn
+
+    for name, module in net.named_modules():
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            adds = name.endswith((".out_proj", ".fc2"))
+            nn.init.normal_(module.weight, std=0.02 / math.sqrt(2 * layers) if adds else 0.02)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _check_length(length: int, l_max: int, what: str) -> None:
+    if length > l_max - 2:
+        raise ValueError(
+            f"HyenaDNA with l_max={l_max} reads {l_max - 2} bp at most; {what} has {length} bp: "
+            "take shorter ones or a preset with more context, up to hyenadna-large-1m"
+        )
+
+
+def add(name: str, checkpoint: str, **options: Any) -> None:
+    """Register one preset."""
+    full = {**OPTIONS, **options}
+    MODELS.add(
+        Model(
+            name=name,
+            family="hyenadna",
+            build=build,
+            options=full,
+            n_params=count(full),
+            min_length=1,
+            context=full["l_max"] - 2,
+            source=f"arXiv 2306.15794, the shape of hyenadna-{checkpoint}",
+            license="Apache-2.0 (our implementation; the authors' code is Apache-2.0)",
+            recipes=RECIPES,
+        )
+    )
+
+
+OFFICIAL = (
+    "HazyResearch/hyena-dna@d553021 configs/experiment/hg38/{}.yaml; theirs is fp16 and pads with "
+    "[PAD] on the left, ours fp32 and masked{}"
+)
+RERUN = (
+    "aim-uofa/ConvNova@c606027 configs/experiment/{}; theirs has shift=0.0, resid_dropout=0.1, "
+    "embed_dropout=0.2 (--set) and pads with [PAD] on the left{}"
+)
+RECIPES = {
+    "default": Recipe(
+        lr=6e-4, source="house; learning rate and no decay on the filters as the authors'"
+    ),
+    "nt": Recipe(
+        lr=6e-4, weight_decay=0.1, batch=256, epochs=20,
+        source=RERUN.format("nt-benchmark/hyena1.6M.yaml", ", ours masks; the authors' own: "
+        "nt-official"),
+    ),
+    "nt-official": Recipe(
+        lr=6e-4, weight_decay=0.1, batch=128, epochs=100,
+        source=OFFICIAL.format("nucleotide_transformer", "; their values per task are not out"),
+    ),
+    "genomic_benchmarks": Recipe(
+        lr=6e-4, weight_decay=0.1, batch=64, epochs=10,
+        source=RERUN.format("genomic-benchmark/hyena.yaml", " in fp16, ours masks in fp32; width "
+        "128: hyenadna-tiny-1k; the authors' own: genomic_benchmarks-official"),
+    ),
+    "genomic_benchmarks-official": Recipe(
+        lr=6e-4, weight_decay=0.1, batch=128, epochs=100,
+        source=OFFICIAL.format("genomic_benchmark", "; width 128: hyenadna-tiny-1k"),
+    ),
+}  # fmt: skip
+
+add("hyenadna", "tiny-1k-seqlen-d256, 1.6M")
+add("hyenadna-tiny-1k", "tiny-1k-seqlen, 436K", width=128)
+add("hyenadna-small-32k", "small-32k-seqlen, 3.3M", layers=4, l_max=32_770)
+add("hyenadna-medium-160k", "medium-160k-seqlen, 6.6M", layers=8, l_max=160_002)
+add("hyenadna-medium-450k", "medium-450k-seqlen, 6.6M", layers=8, l_max=450_002)
+add("hyenadna-large-1m", "large-1m-seqlen, 6.6M", layers=8, l_max=1_000_002)

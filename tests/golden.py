@@ -13,7 +13,13 @@ def fill(module, prefix=""):
         n = p.numel()
         a = (zlib.crc32(key.encode()) % 9973) / 9973
         v = np.sin(2 * np.pi * ((np.arange(1, n + 1) * 0.7548776662466927 + a) % 1.0))
-        if key.endswith("freq"):
+        if key.endswith("A_log"):
+            v = np.log(np.arange(n) % p.shape[-1] + 1) + 0.05 * v
+        elif key.endswith(".D"):
+            v = 1 + 0.1 * v
+        elif key.endswith("dt_proj.bias"):
+            v = -3 + 0.5 * v
+        elif key.endswith("freq"):
             v = 10 * (1 + 0.02 * v)
         elif p.ndim >= 2:
             v = v / (n / p.shape[0]) ** 0.5

@@ -1,0 +1,227 @@
+"""The selective state-space mixer (Mamba, S6), both ways. Imported only inside `build`.
+
+B batch, L sequence length (bp), D width, G directions, E channels of a direction (2 D), S states of
+a channel (16), R rank of the step sizes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+STATES, TAPS, EXPAND = 16, 4, 2  # S; taps of the convolution; E / D
+CACHED, RESIDENT = 2**18, 2**24  # numbers in the states of a chunk, on a CPU and elsewhere
+SHORTEST, LONGEST = 8, 256  # bp of a chunk, whatever that comes to
+
+
+def selective_scan(
+    x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, chunk: int = 0
+) -> Tensor:
+    """y[t] = h[t] c[t], where h[t] = exp(delta[t] a) h[t-1] + delta[t] x[t] b[t] and h[-1] = 0.
+
+    Time and memory are linear in L, forward and backward: the backward pass draws the states of one
+    chunk at a time again, from the state at its start.
+
+    Args:
+        x: float32 or float64 (B, L, G, E).
+        delta: the same, > 0: step sizes.
+        a: (G, E, S), < 0.
+        b: (B, L, G, S).
+        c: (B, L, G, S).
+        chunk: bp whose B G E S states are in memory at once; 0 = as fits the device.
+
+    Returns:
+        (B, L, G, E).
+
+    Accuracy:
+        Rounding of the step-by-step recurrence, also for steps so large that the decay underflows:
+        nothing is divided. Chunks change only the order of the sum over t in the gradient of a.
+
+    Source:
+        Gu & Dao 2023, arXiv 2312.00752, section 3.2.
+    """
+    if not chunk:
+        numbers = CACHED if x.device.type == "cpu" else RESIDENT
+        chunk = numbers // max(1, x.shape[0] * a.numel())
+        chunk = min(LONGEST, max(SHORTEST, chunk))
+    with torch.autocast(x.device.type, enabled=False):
+        y: Tensor = _Scan.apply(x, delta, a, b, c, chunk)  # type: ignore[no-untyped-call]
+    return y
+
+
+class _Scan(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, chunk: int
+    ) -> Tensor:
+        y, starts = torch.empty_like(x), []
+        h = a.new_zeros(x.shape[0], *a.shape)
+        keep, room = any(ctx.needs_input_grad), _room(x, a, chunk)
+        for at in range(0, x.shape[1], chunk):
+            if keep:
+                starts.append(h)
+            xs, deltas, bs, cs = _cut(at, chunk, x, delta, b, c)
+            _, h_all = _states(xs, deltas, a, bs, h, room)
+            y[:, at : at + chunk] = (h_all @ cs[..., None]).squeeze(-1).transpose(0, 1)
+            h = h_all[-1].clone()  # the next chunk overwrites the others
+        if keep:
+            ctx.chunk = chunk
+            ctx.save_for_backward(x, delta, a, b, c, *starts)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, delta, a, b, c, *starts = ctx.saved_tensors
+        to_x, to_delta = torch.empty_like(x), torch.empty_like(delta)
+        to_a, to_b, to_c = torch.zeros_like(a), torch.empty_like(b), torch.empty_like(c)
+        carry = torch.zeros_like(starts[0])  # what the states after this chunk say about its last
+        room = _room(x, a, ctx.chunk, 3)
+        with torch.autocast(x.device.type, enabled=False):
+            for i in reversed(range(len(starts))):
+                at, part = i * ctx.chunk, slice(i * ctx.chunk, (i + 1) * ctx.chunk)
+                xs, deltas, bs, cs, gs = _cut(at, ctx.chunk, x, delta, b, c, grad)
+                decay, h = _states(xs, deltas, a, bs, starts[i], room)
+                to_h = torch.mul(gs[..., None], cs[..., None, :], out=room[2][: len(gs)])
+                to_h[-1].add_(carry)
+                steps, rows = decay.unbind(0), to_h.unbind(0)
+                for t in range(len(rows) - 1, 0, -1):
+                    rows[t - 1].addcmul_(steps[t], rows[t])
+                torch.mul(steps[0], rows[0], out=carry)
+                u = (to_h @ bs[..., None]).squeeze(-1)
+                to_c[:, part] = (gs[..., None, :] @ h).squeeze(-2).transpose(0, 1)
+                to_b[:, part] = ((xs * deltas)[..., None, :] @ to_h).squeeze(-2).transpose(0, 1)
+                to_x[:, part] = (u * deltas).transpose(0, 1)
+                decay.mul_(to_h)  # from here on the gradient of delta a
+                decay[0].mul_(starts[i])
+                decay[1:].mul_(h[:-1])
+                to_a += torch.mul(decay, deltas[..., None], out=h).sum((0, 1))
+                to_delta[:, part] = (u * xs + decay.mul_(a).sum(-1)).transpose(0, 1)
+        return to_x, to_delta, to_a, to_b, to_c, None
+
+
+def _cut(at: int, chunk: int, *tensors: Tensor) -> list[Tensor]:
+    """The chunk that starts at `at`, position first."""
+    return [t[:, at : at + chunk].transpose(0, 1).contiguous() for t in tensors]
+
+
+def _room(x: Tensor, a: Tensor, chunk: int, times: int = 2) -> Tensor:
+    """Memory for the states of a chunk, several times; new memory for each would cost more."""
+    return a.new_empty(times, min(chunk, x.shape[1]), x.shape[0], *a.shape)
+
+
+def _states(
+    x: Tensor, delta: Tensor, a: Tensor, b: Tensor, h: Tensor, room: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Decay of each step and the state after it, each (positions, B, G, E, S), from state h."""
+    decay = torch.mul(delta[..., None], a, out=room[0][: len(x)]).exp_()
+    states = torch.mul((delta * x)[..., None], b[..., None, :], out=room[1][: len(x)])
+    for step, row in zip(decay.unbind(0), states.unbind(0), strict=True):
+        h = row.addcmul_(step, h)
+    return decay, states
+
+
+def reversal(mask: Tensor | None) -> Tensor | None:
+    """Where `reverse` reads each position; None = the plain flip.
+
+    Args:
+        mask: (B, L), ones then zeros; None = no padding.
+
+    Returns:
+        int64 (B L,), rows of the flat batch: each sequence flipped within its own length.
+    """
+    if mask is None:
+        return None
+    length = mask.shape[1]
+    columns = torch.arange(length, device=mask.device)
+    ends = mask.sum(1).long()[:, None]
+    order = torch.where(columns < ends, ends - 1 - columns, columns)
+    return (order + length * torch.arange(len(mask), device=mask.device)[:, None]).flatten()
+
+
+def reverse(x: Tensor, order: Tensor | None) -> Tensor:
+    """Flip over length, each sequence within its own; padding stays on the right, where it was.
+
+    Args:
+        x: (B, L, ...).
+        order: of `reversal`.
+    """
+    return x.flip(1) if order is None else x.flatten(0, 1).index_select(0, order).view(x.shape)
+
+
+class Mamba(nn.Module):
+    """The tensors of one direction, as they start; the projections in and out may be shared."""
+
+    def __init__(self, width: int, in_proj: nn.Linear, out_proj: nn.Linear) -> None:
+        super().__init__()
+        inner, self.rank = EXPAND * width, math.ceil(width / 16)
+        self.in_proj, self.out_proj = in_proj, out_proj
+        self.conv1d = nn.Conv1d(inner, inner, TAPS, groups=inner)
+        self.x_proj = nn.Linear(inner, self.rank + 2 * STATES, bias=False)
+        self.dt_proj = nn.Linear(self.rank, inner)
+        self.A_log = nn.Parameter(torch.arange(1.0, STATES + 1).log().repeat(inner, 1))
+        self.D = nn.Parameter(torch.ones(inner))
+        nn.init.uniform_(self.dt_proj.weight, -(self.rank**-0.5), self.rank**-0.5)
+        steps = torch.empty(inner).uniform_(math.log(0.001), math.log(0.1)).exp().clamp(min=1e-4)
+        with torch.no_grad():  # so that softplus gives these steps
+            self.dt_proj.bias.copy_(steps + torch.log(-torch.expm1(-steps)))
+
+    def parameters_of_scan(self, x: Tensor) -> list[Tensor]:
+        """Delta (B, L, E), b and c (B, L, S) for x (B, L, E), in the dtype of A_log."""
+        exact = self.A_log.dtype
+        parts = self.x_proj(x).split([self.rank, STATES, STATES], -1)
+        step = F.linear(parts[0], self.dt_proj.weight).to(exact) + self.dt_proj.bias
+        return [F.softplus(step), parts[1].to(exact), parts[2].to(exact)]
+
+
+class BiMamba(nn.Module):
+    """Mamba of u plus the flipped Mamba of the flipped u; in_proj and out_proj are shared.
+
+    Args:
+        width: D.
+        layers: of the whole network; out_proj starts smaller by its square root.
+
+    Accuracy:
+        A_log, D, the steps and the scan stay float32 under bf16 autocast.
+
+    Source:
+        Schiff et al. 2024, arXiv 2403.03234; tensor names of kuleshov-group/caduceus. The gate and
+        out_proj are the same for both directions, so they are applied once, to the sum.
+    """
+
+    def __init__(self, width: int, layers: int) -> None:
+        super().__init__()
+        in_proj = nn.Linear(width, 2 * EXPAND * width, bias=False)
+        out_proj = nn.Linear(EXPAND * width, width, bias=False)
+        with torch.no_grad():
+            out_proj.weight /= math.sqrt(layers)
+        self.mamba_fwd = Mamba(width, in_proj, out_proj)
+        self.mamba_rev = Mamba(width, in_proj, out_proj)
+
+    def forward(self, u: Tensor, order: Tensor | None) -> Tensor:
+        """From (B, L, D) to (B, L, D); order of `reversal`."""
+        ways = (self.mamba_fwd, self.mamba_rev)
+        x, z = self.mamba_fwd.in_proj(u).chunk(2, -1)
+        x = F.silu(self._convolved(torch.cat([x, reverse(x, order)], -1)))
+        x = x.view(*x.shape[:2], 2, -1)
+        parts = [way.parameters_of_scan(x[:, :, i]) for i, way in enumerate(ways)]
+        delta, b, c = (torch.stack(pair, 2) for pair in zip(*parts, strict=True))
+        a = -torch.exp(torch.stack([way.A_log for way in ways]))
+        x = x.to(a.dtype)
+        y = selective_scan(x, delta, a, b, c) + torch.stack([way.D for way in ways]) * x
+        y = y[:, :, 0] + reverse(y[:, :, 1], order)
+        return self.mamba_fwd.out_proj(y * F.silu(z))  # type: ignore[no-any-return]
+
+    def _convolved(self, x: Tensor) -> Tensor:
+        """Each of the G E channels with its own filter, from the left only; (B, L, G E)."""
+        ways = (self.mamba_fwd.conv1d, self.mamba_rev.conv1d)
+        weight = torch.cat([way.weight for way in ways]).unsqueeze(2)
+        bias = torch.cat([way.bias for way in ways])  # type: ignore[misc]
+        # Of height 1 and two-dimensional, so that the channels-last layout can stay
+        image = F.pad(x, (0, 0, TAPS - 1, 0)).transpose(1, 2).unsqueeze(2)
+        return F.conv2d(image, weight, bias, groups=len(bias)).squeeze(2).transpose(1, 2)

@@ -1,0 +1,198 @@
+"""Caduceus: Mamba read in both directions, plain (Ph) or built to treat both strands alike (PS).
+
+B batch, L sequence length (bp), D width, K task outputs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from dnabench.models.pooled import pooled_classifier
+from dnabench.registry import MODELS
+from dnabench.types import Model, Recipe, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VOCABULARY = 16  # 12 ids, rounded up to a multiple of 8
+IDS = [7, 8, 9, 10, 11, 4]  # of A, C, G, T, N and padding in that vocabulary
+COMPLEMENT = [0, 1, 2, 3, 4, 5, 6, 10, 9, 8, 7, 11, 12, 13, 14, 15]
+OPTIONS: dict[str, Any] = {"width": 256, "layers": 4}
+
+
+def count(options: Mapping[str, Any]) -> int:
+    """Exact number of backbone parameters, of Ph as of PS.
+
+    Source:
+        MODELS.md 4.3; equal to the counts of the authors' code (golden records).
+    """
+    d, n = {**OPTIONS, **options}["width"], {**OPTIONS, **options}["layers"]
+    rank = math.ceil(d / 16)
+    direction = 10 * d + 2 * d * (rank + 32) + 2 * d * rank + 2 * d + 32 * d + 2 * d
+    return int(VOCABULARY * d + d + n * (6 * d * d + 2 * direction + d))
+
+
+def build(task: Task, options: Mapping[str, Any], both_strands: bool) -> Any:
+    """Caduceus with a mean-pooled linear head.
+
+    Args:
+        task: gives K.
+        options: width D, layers.
+        both_strands: PS: the same weights read the sequence and its reverse complement, turned at
+            every layer; the head sees the mean of the two. Otherwise Ph.
+
+    Returns:
+        A torch module: `forward(ids (B, L), mask (B, L) or None) -> logits float32 (B, K)`.
+        `backbone(ids, mask)` gives float32 (B, L, D), for PS (B, L, 2 D), where the reverse
+        complement of a sequence gives the same numbers with L and 2 D flipped. Weights are drawn
+        from the global generator of torch.
+
+    Raises:
+        ValueError: for a width or a number of layers below 1.
+
+    Accuracy:
+        With equal weights the backbone is within 1e-4 of the authors' code (three golden records).
+        The logits of PS are those of the other strand to float32 rounding. Padding must be on the
+        right; each sequence is flipped within its own length, so a score does not depend on it.
+
+    Source:
+        Schiff et al. 2024, arXiv 2403.03234; tensor names of kuleshov-group/caduceus, released
+        configurations (fused_add_norm: the halves of PS trade places). Ours: the scan in plain
+        torch; right padding that is masked, where theirs is on the left, is read by the layers and
+        counts in the mean; no [SEP]; the mean of PS is taken before the head, which is linear.
+    """
+    d = int(options["width"])
+    net = pooled_classifier(backbone(options, both_strands), d, task.n_outputs)
+    if both_strands:
+        net.head = _strand_head(d, task.n_outputs)
+    return net
+
+
+def backbone(options: Mapping[str, Any], both_strands: bool) -> Any:
+    """The network without its head, under the authors' tensor names; see `build`."""
+    import torch
+    from torch import nn
+
+    from dnabench.models._scan import BiMamba, reversal, reverse
+
+    o = {**OPTIONS, **options}
+    d, n = o["width"], o["layers"]
+    for name in OPTIONS:
+        if o[name] < 1:
+            raise ValueError(f"{name} is {o[name]}; Caduceus needs at least 1")
+
+    class Layer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            mixer = BiMamba(d, n)
+            self.mixer = nn.ModuleDict({"submodule": mixer}) if both_strands else mixer
+            self.norm = nn.RMSNorm(d, eps=1e-5)
+
+        def forward(self, h: Tensor, order: Tensor | None) -> Tensor:
+            mixer: Any = self.mixer["submodule"] if both_strands else self.mixer  # type: ignore[index]
+            return h + mixer(self.norm(h), order)  # type: ignore[no-any-return]
+
+    class Caduceus(nn.Module):
+        vocabulary: Tensor
+        complement: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            table: Any = nn.Embedding(VOCABULARY, d)
+            nn.init.normal_(table.weight, std=0.02)
+            words = nn.ModuleDict({"embedding": table}) if both_strands else table
+            self.embeddings = nn.ModuleDict({"word_embeddings": words})
+            self.layers = nn.ModuleList(Layer() for _ in range(n))
+            self.norm_f = nn.RMSNorm(d, eps=1e-5)
+            self.register_buffer("vocabulary", torch.tensor(IDS), persistent=False)
+            self.register_buffer("complement", torch.tensor(COMPLEMENT), persistent=False)
+
+        def forward(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+            ids = self.vocabulary[ids.long()]
+            if both_strands:
+                return self.strands(ids, mask)
+            h, order = self.embed(ids), reversal(mask)
+            for layer in self.layers:
+                h = layer(h, order)
+            return self.norm_f(h)  # type: ignore[no-any-return]
+
+        def strands(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+            """Both strands as one batch, each turned before every layer.
+
+            The authors' halves trade places there too: after an odd number of layers, so have ours.
+            """
+            batch = len(ids)
+            pair = [ids, self.complement[reverse(ids, reversal(mask))]]
+            order = reversal(None if mask is None else mask.repeat(2, 1))
+            h = self.embed(torch.cat(pair if n % 2 == 0 else pair[::-1]))
+            for layer in self.layers:
+                h = layer(reverse(h, order).flip(-1), order)
+            h = self.norm_f(h)
+            return torch.cat([h[:batch], reverse(h, order)[batch:].flip(-1)], -1)
+
+        def embed(self, ids: Tensor) -> Tensor:
+            words: Any = self.embeddings["word_embeddings"]
+            return (words["embedding"] if both_strands else words)(ids)  # type: ignore[no-any-return]
+
+    return Caduceus()
+
+
+def _strand_head(width: int, n_outputs: int) -> Any:
+    """A linear layer on the mean of both strands; takes (B, 2 D), the other strand flipped."""
+    from torch import nn
+
+    class StrandHead(nn.Linear):
+        def forward(self, pooled: Tensor) -> Tensor:
+            this, other = pooled.chunk(2, -1)
+            return super().forward((this + other.flip(-1)) / 2)
+
+    return StrandHead(width, n_outputs)
+
+
+def add(name: str, both_strands: bool, **options: Any) -> None:
+    """Register one preset."""
+    full = {**OPTIONS, **options}
+    MODELS.add(
+        Model(
+            name=name,
+            family=name.partition("-")[0],
+            build=partial(build, both_strands=both_strands),
+            options=full,
+            n_params=count(full),
+            min_length=1,
+            context=131_072,  # the longest the authors trained with
+            source=f"arXiv 2403.03234, d_model {full['width']}, n_layer {full['layers']}",
+            license="Apache-2.0 (our implementation; the authors' code is Apache-2.0)",
+            recipes=recipes(both_strands),
+        )
+    )
+
+
+def recipes(both_strands: bool) -> dict[str, Recipe]:
+    """The house recipe and, by suite, the least values of the grids the authors searched."""
+    conjoined = "" if both_strands else "; rc=conjoin as theirs (conjoin_test)"
+    source = (
+        "kuleshov-group/caduceus slurm_scripts/{}, grid lr 1e-3 or 2e-3, batch {}: the least "
+        "values taken; theirs is fp16 and pads with [PAD] on the left, ours fp32 and masked"
+    )
+    rc: Literal["none", "conjoin"] = "none" if both_strands else "conjoin"
+    return {
+        "default": Recipe(),
+        "nt": Recipe(
+            lr=1e-3, weight_decay=0.1, batch=128, epochs=20, rc=rc,
+            source=source.format("run_nucleotide_transformer.sh", "128 or 512") + conjoined,
+        ),
+        "genomic_benchmarks": Recipe(
+            lr=1e-3, weight_decay=0.1, batch=128, epochs=10, rc=rc,
+            source=source.format("run_genomics_benchmark.sh", "128 or 256") + conjoined,
+        ),
+    }  # fmt: skip
+
+
+for kind, paired in (("caduceus_ph", False), ("caduceus_ps", True)):
+    add(kind, paired)
+    add(f"{kind}-470k", paired, width=118)
+    add(f"{kind}-7.7m", paired, layers=16)

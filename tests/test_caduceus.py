@@ -1,0 +1,264 @@
+"""models/caduceus.py and its scan against the authors' own code and a step-by-step reference."""
+
+import json
+from pathlib import Path
+
+import golden
+import numpy as np
+import pytest
+import torch
+from conftest import planted_task
+
+from dnabench import MODELS
+from dnabench.models import caduceus
+from dnabench.models._scan import BiMamba, Mamba, reversal, reverse, selective_scan
+
+# Outputs of kuleshov-group/caduceus on deterministic weights.
+RECORDS = json.loads((Path(__file__).parent / "golden_caduceus.json").read_text())
+SMALL = {"width": 8, "layers": 3}
+FLIPPED = torch.tensor([3, 2, 1, 0, 4, 5])  # complement of our codes
+
+
+def filled(both_strands):
+    """The backbone and its output as the records' runs had them; they count A from 7, we from 0."""
+    net = caduceus.backbone({"width": 32, "layers": 4}, both_strands)
+    golden.fill(net)
+    with torch.no_grad():
+        return net, net(golden.ids(2, 40, 7, 5) - 7, None)
+
+
+def small(both_strands, **options):
+    torch.manual_seed(0)
+    return caduceus.backbone({**SMALL, **options}, both_strands).double()
+
+
+def scan_inputs(length=37, scale=1.0, dtype=torch.float64):
+    g = torch.Generator().manual_seed(length)
+    x, delta = torch.randn(2, 2, length, 2, 5, generator=g, dtype=dtype)
+    a = -torch.arange(1, 5, dtype=dtype).repeat(2, 5, 1)
+    b, c = torch.randn(2, 2, length, 2, 4, generator=g, dtype=dtype)
+    return [x, scale * torch.nn.functional.softplus(delta), a, b, c]
+
+
+def scan_ref(x, delta, a, b, c):
+    """The recurrence as it is written."""
+    h, out = torch.zeros(x.shape[0], *a.shape, dtype=x.dtype), []
+    for t in range(x.shape[1]):
+        step = delta[:, t, ..., None]
+        h = torch.exp(step * a) * h + step * x[:, t, ..., None] * b[:, t, :, None]
+        out.append((h * c[:, t, :, None]).sum(-1))
+    return torch.stack(out, 1)
+
+
+def value_and_gradients(scan, inputs, **options):
+    inputs = [t.clone().requires_grad_() for t in inputs]
+    y = scan(*inputs, **options)
+    weight = torch.cos(torch.arange(y.numel(), dtype=torch.float64)).view(y.shape).to(y.dtype)
+    return [y.detach(), *torch.autograd.grad((y * weight).sum(), inputs)]
+
+
+@pytest.mark.parametrize("both_strands", [False, True])
+def test_matches_the_authors_code(both_strands):
+    record = RECORDS[f"caduceus_{'ps' if both_strands else 'ph'}_d32_l4_fused"]
+    net, out = filled(both_strands)
+    assert sum(p.numel() for p in net.parameters()) == record["params"]
+    worst = golden.differences(record, out)
+    assert max(worst.values()) < 1e-4, worst
+
+
+def test_language_model_logits_match_the_authors_code():
+    net, out = filled(both_strands=True)
+    table = net.embeddings["word_embeddings"]["embedding"].weight.detach()
+    logits = out[..., :32] @ table.T + out[..., 32:].flip(-1) @ table[net.complement].T
+    worst = golden.differences(RECORDS["caduceus_ps_d32_lmlogits"], logits)
+    assert max(worst.values()) < 1e-4, worst
+
+
+def by_the_formula(net, ids, swap):
+    """MODELS.md 4.3 as it is written, with (fused) or without the halves trading places."""
+
+    def turned(t):
+        return t.flip(1, 2)
+
+    table, cm = net.embeddings["word_embeddings"]["embedding"], net.complement
+    ids = net.vocabulary[ids]
+    a, b = table(ids), turned(table(cm[ids.flip(1)]))
+    for f in net.layers:
+        one, other = (b, a) if swap else (a, b)
+        a, b = f(one, None), turned(f(turned(other), None))
+    return torch.cat([net.norm_f(a), turned(net.norm_f(turned(b)))], -1)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+def test_ps_follows_the_formula(layers):
+    net, ids = small(both_strands=True, layers=layers), golden.ids(2, 41, 0, 5)
+    out = net(ids, None)
+    torch.testing.assert_close(out, by_the_formula(net, ids, swap=True), atol=1e-12, rtol=0)
+    assert (out - by_the_formula(net, ids, swap=False)).abs().max() > 0.1
+
+
+def test_the_records_would_notice_strands_that_stay_in_place():
+    with torch.no_grad():
+        out = by_the_formula(filled(True)[0], golden.ids(2, 40, 7, 5) - 7, swap=False)
+    worst = golden.differences(RECORDS["caduceus_ps_d32_l4_fused"], out)
+    assert max(worst.values()) > 0.01
+
+
+@pytest.mark.parametrize("both_strands", [False, True])
+def test_tensors_have_the_authors_names(both_strands):
+    net = caduceus.backbone({"width": 32, "layers": 1}, both_strands)
+    mixer = "layers.0.mixer.submodule." if both_strands else "layers.0.mixer."
+    words = "word_embeddings.embedding" if both_strands else "word_embeddings"
+    way = {
+        "A_log": (64, 16), "D": (64,), "in_proj.weight": (128, 32), "out_proj.weight": (32, 64),
+        "conv1d.weight": (64, 1, 4), "conv1d.bias": (64,), "x_proj.weight": (34, 64),
+        "dt_proj.weight": (64, 2), "dt_proj.bias": (64,),
+    }  # fmt: skip
+    expected = {f"{mixer}mamba_{w}.{k}": v for w in ("fwd", "rev") for k, v in way.items()}
+    expected |= {f"embeddings.{words}.weight": (16, 32)}
+    expected |= {"layers.0.norm.weight": (32,), "norm_f.weight": (32,)}
+    assert {k: tuple(v.shape) for k, v in net.state_dict().items()} == expected
+
+
+@pytest.mark.parametrize("kind", ["caduceus_ph", "caduceus_ps"])
+def test_presets_have_the_published_sizes(kind):
+    sizes = {"-470k": 470_702, "": 1_934_592, "-7.7m": 7_725_312}  # MODELS.md 4.4
+    assert {s: MODELS[kind + s].n_params for s in sizes} == sizes  # that nets have: test_models.py
+
+
+@pytest.mark.parametrize("length", [1, 2, 8, 37])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 300.0])
+def test_scan_and_gradients_are_those_of_the_recurrence(length, scale):
+    reference = value_and_gradients(scan_ref, scan_inputs(length, scale))
+    single = [t.float() for t in scan_inputs(length, scale)]
+    for ours, limit in ((scan_inputs(length, scale), 1e-12), (single, 1e-5)):
+        for got, want in zip(value_and_gradients(selective_scan, ours), reference, strict=True):
+            size = max(1.0, float(want.abs().max()))
+            assert float((got.double() - want).abs().max()) / size < limit
+
+
+def test_scan_passes_gradcheck():
+    inputs = [t.requires_grad_() for t in scan_inputs(5)]
+    assert torch.autograd.gradcheck(lambda *t: selective_scan(*t, chunk=2), inputs)
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 36, 37, 100])
+def test_chunks_of_the_scan_change_nothing(chunk):
+    one, other = (value_and_gradients(selective_scan, scan_inputs(), chunk=k) for k in (chunk, 16))
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-13, rtol=1e-12)
+
+
+def test_scan_keeps_one_chunk_of_states_and_one_state_a_chunk():
+    inputs = [t.requires_grad_() for t in scan_inputs(512)]
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()), lambda t: t):
+        selective_scan(*inputs, chunk=32)
+    states = 512 * inputs[0].shape[0] * inputs[2].numel()
+    assert sum(kept) == sum(t.numel() for t in inputs) + states // 32
+
+
+def test_scan_is_float32_in_bf16():
+    torch.manual_seed(0)
+    mixer, u = BiMamba(8, 1), torch.randn(2, 30, 8)
+    inputs = [t.float() for t in scan_inputs()]
+    with torch.autocast("cpu", torch.bfloat16):
+        half = selective_scan(*inputs)
+        kinds = {t.dtype for t in mixer.mamba_fwd.parameters_of_scan(torch.randn(2, 30, 16))}
+        mixed = mixer(u, None)
+    torch.testing.assert_close(half, selective_scan(*inputs), rtol=0, atol=0)
+    assert kinds == {torch.float32}
+    torch.testing.assert_close(mixed.float(), mixer(u, None), atol=0.01, rtol=0.05)
+
+
+def test_reverse_flips_each_sequence_within_its_length():
+    x = torch.arange(12).view(2, 6, 1)
+    mask = torch.tensor([[1.0, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]])
+    turned = reverse(x, reversal(mask))
+    assert turned.flatten().tolist() == [3, 2, 1, 0, 4, 5, 11, 10, 9, 8, 7, 6]
+    assert torch.equal(reverse(turned, reversal(mask)), x)
+    assert torch.equal(reverse(x, None), reverse(x, reversal(torch.ones(2, 6))))
+
+
+@pytest.mark.parametrize(("mute", "seen"), [("mamba_rev", "right"), ("mamba_fwd", "left")])
+def test_a_direction_alone_is_causal(mute, seen):
+    torch.manual_seed(0)
+    mixer, u = BiMamba(8, 1).double(), torch.randn(1, 30, 8, dtype=torch.float64)
+    with torch.no_grad():
+        for name in ("conv1d.weight", "conv1d.bias"):  # zero in, zero out
+            mixer.get_parameter(f"{mute}.{name}").zero_()
+        other = u.clone()
+        other[0, 15] += 1
+        change = (mixer(u, None) - mixer(other, None)).abs().amax(2)[0]
+    left, right = float(change[:15].max()), float(change[16:].max())
+    assert (right > 1e-6, left > 1e-6) == (seen == "right", seen == "left")
+    assert min(left, right) < 1e-14
+
+
+def test_ps_turns_with_the_strand():
+    net = small(both_strands=True)
+    ids = golden.ids(2, 41, 0, 5)
+    other = FLIPPED[ids.flip(1)]
+    with torch.no_grad():
+        out, turned = net(ids, None), net(other, None)
+    assert out.abs().max() > 0.1 and (out - turned).abs().max() > 0.1
+    torch.testing.assert_close(turned, out.flip(1, 2), atol=1e-12, rtol=0)
+
+
+def test_ps_logits_are_the_same_for_both_strands_also_when_padded():
+    torch.manual_seed(0)
+    net = MODELS["caduceus_ps"].build(planted_task(), SMALL)
+    ids, lengths = torch.full((2, 50), 5), [50, 33]
+    other = ids.clone()
+    for i, n in enumerate(lengths):
+        ids[i, :n] = golden.ids(2, 50, 0, 5)[i, :n]
+        other[i, :n] = FLIPPED[ids[i, :n].flip(0)]
+    mask = (torch.arange(50) < torch.tensor(lengths)[:, None]).float()
+    torch.testing.assert_close(net(ids, mask), net(other, mask), atol=1e-6, rtol=0)
+
+
+def test_ps_head_is_the_mean_of_one_head_on_both_strands():
+    torch.manual_seed(0)
+    net = MODELS["caduceus_ps"].build(planted_task(), SMALL)
+    ids = golden.ids(2, 50, 0, 4)
+    with torch.no_grad():
+        h, (weight, bias) = net.backbone(ids, None), net.head.parameters()
+        each = [half.mean(1) @ weight.T + bias for half in (h[..., :8], h[..., 8:].flip(1, 2))]
+        torch.testing.assert_close(net(ids, None), sum(each) / 2, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("both_strands", [False, True])
+def test_padding_changes_neither_a_feature_nor_a_gradient(both_strands):
+    net, ids = small(both_strands), golden.ids(1, 40, 0, 5)
+    padded = torch.cat([ids, torch.full((1, 17), 5)], 1)
+    mask = (torch.arange(57) < 40).double()[None]
+    outs = [net(ids, None), net(padded, mask)[:, :40]]
+    torch.testing.assert_close(*outs, atol=1e-12, rtol=0)
+    assert (net(padded, None)[:, :40] - outs[0]).abs().max() > 1e-3
+    names, weights = zip(*net.named_parameters(), strict=True)
+    alone, among = (torch.autograd.grad(out.square().sum(), weights) for out in outs)
+    for name, a, b in zip(names, alone, among, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-9, rtol=1e-9, msg=name)
+
+
+def test_weights_start_as_specified():
+    torch.manual_seed(0)
+    net = caduceus.backbone({"width": 64, "layers": 4}, both_strands=False)
+    way = net.requires_grad_(False).layers[1].mixer.mamba_rev
+    assert isinstance(way, Mamba)
+    np.testing.assert_allclose(way.A_log.exp()[7], np.arange(1, 17), rtol=1e-6)
+    assert (way.D == 1).all() and float(way.dt_proj.weight.abs().max()) <= 0.5  # rank 4
+    steps = torch.nn.functional.softplus(way.dt_proj.bias)
+    assert 0.00099 < float(steps.min()) < 0.003 and 0.04 < float(steps.max()) < 0.101
+    embedding = net.embeddings["word_embeddings"].weight
+    assert float(embedding.std()) == pytest.approx(0.02, rel=0.1)
+    # U(+-1/sqrt(fan in)), and by sqrt(layers) less
+    assert float(way.in_proj.weight.std()) == pytest.approx((1 / 3 / 64) ** 0.5, rel=0.05)
+    assert float(way.out_proj.weight.std()) == pytest.approx((1 / 3 / 128) ** 0.5 / 2, rel=0.05)
+    assert way.out_proj is net.layers[1].mixer.mamba_fwd.out_proj
+
+
+@pytest.mark.parametrize("change", [{"width": 0}, {"layers": 0}])
+def test_impossible_options_are_refused(change):
+    with pytest.raises(ValueError, match="is 0; Caduceus needs at least 1"):
+        caduceus.backbone(change, both_strands=True)

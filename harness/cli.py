@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -159,6 +160,7 @@ def _words(text: str) -> list[str]:
 def _dry_run(plan: Any, out: Path) -> None:
     from tabulate import tabulate
 
+    from dnabench.plan import label
     from dnabench.results.store import Store
 
     store = Store(out)
@@ -166,9 +168,9 @@ def _dry_run(plan: Any, out: Path) -> None:
     for job in plan:
         record = store.read(job.trial.id)
         state = "missing" if record is None else "failed" if record.error else "done"
-        rows.append((job.trial.task, job.trial.model, job.trial.seed, job.trial.id, state))
-    typer.echo(tabulate(rows, ("task", "model", "seed", "trial", "state")))
-    n_done = sum(row[-1] == "done" for row in rows)
+        rows.append((job.trial.task, job.trial.seed, job.trial.id, state, label(job.trial)))
+    typer.echo(tabulate(rows, ("task", "seed", "trial", "state", "model")))
+    n_done = sum(row[3] == "done" for row in rows)
     typer.echo(f"\n{len(rows)} trials: {n_done} done, {len(rows) - n_done} to run")
     _warn_unreadable(store)
 
@@ -246,13 +248,15 @@ def _sigterm_as_interrupt() -> Iterator[None]:
 def _conclude(summary: Any, store: Any, out: Path) -> None:
     from tabulate import tabulate
 
+    from dnabench.plan import label
+
     counts = f"{len(summary.ended)} ran, {len(summary.already)} were there"
     typer.echo(f"{counts}, {len(summary.failed)} failed; records in {out}/records")
     if summary.failed:
         rows = [
             (
                 r.trial.task,
-                r.trial.model,
+                label(r.trial),
                 r.trial.seed,
                 r.error.strip().splitlines()[-1],
                 r.trial.id,
@@ -263,7 +267,7 @@ def _conclude(summary: Any, store: Any, out: Path) -> None:
         typer.echo("tracebacks are in the records; the same command tries them again", err=True)
     _warn_unreadable(store)
     if summary.ended or summary.already:
-        typer.echo(f"see: dnabench report --out {out}")
+        typer.echo(f"see: dnabench report --out {shlex.quote(str(out))}")
 
 
 def _warn_unreadable(store: Any) -> None:
@@ -306,6 +310,7 @@ def report(
     if to is None:
         typer.echo(text)
         return
+    to.parent.mkdir(parents=True, exist_ok=True)
     to.write_text(text, encoding="utf-8")
     typer.echo(str(to))
 
@@ -329,8 +334,8 @@ def list_(
     from dnabench.registry import explain_miss
 
     if what not in LISTINGS:
-        fail(explain_miss("list", what, list(LISTINGS)).split(";")[0] + f"; {', '.join(LISTINGS)}")
+        fail(explain_miss("list", what, list(LISTINGS), f"there are {', '.join(LISTINGS)}"))
     typer.echo(LISTINGS[what]())
     for registry in (dnabench.MODELS, dnabench.TASKS):
-        for plugin, why in registry.broken.items():
-            typer.echo(f"warning: plugin {plugin!r} did not load: {why}", err=True)
+        for what_, why in registry.broken.items():
+            typer.echo(f"warning: {registry.noun}s: {what_} did not load: {why}", err=True)

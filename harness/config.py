@@ -27,6 +27,8 @@ def read_config(path: Path, known: list[str]) -> dict[str, Any]:
         KeyError: a key that is no flag; the message suggests the nearest.
         OSError: no such file.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
@@ -35,8 +37,8 @@ def read_config(path: Path, known: list[str]) -> dict[str, Any]:
     for key, value in values.items():
         flag = key.replace("_", "-")
         if flag not in known or flag in ("config", "help"):
-            hint = explain_miss("flag", flag, known).split("; `")[0]
-            raise KeyError(f"{path}: {hint}; `dnabench run --help` prints all")
+            hint = explain_miss("flag", flag, known, "`dnabench run --help` prints all")
+            raise KeyError(f"{path}: {hint}")
         out["set_" if flag == "set" else flag.replace("-", "_")] = _plain(path, key, value)
     return out
 

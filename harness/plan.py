@@ -69,6 +69,15 @@ def grid(request: Request) -> list[Job]:
     return list({job.trial.id: job for job in jobs}.values())
 
 
+def label(trial: Trial) -> str:
+    """The model and what this trial changes of its defaults: `convnova dilation=1 lr=0.002`."""
+    model = MODELS[trial.model]
+    usual = {**asdict(model.recipe_for(trial.task.partition("/")[0])), **model.options}
+    chosen = {**asdict(trial.recipe), **trial.options}
+    changes = [f"{k}={v}" for k, v in chosen.items() if usual.get(k) != v and k != "source"]
+    return " ".join([trial.model, *changes])
+
+
 def tasks_of(request: Request) -> list[Task]:
     """The tasks that a request names by --tasks, --suite or --data."""
     if request.data:
@@ -77,7 +86,9 @@ def tasks_of(request: Request) -> list[Task]:
         from dnabench.tasks.files import task_from_path
 
         return [task_from_path(Path(request.data))]
-    tasks = [TASKS[name] for name in request.tasks]
+    names = [f"{request.suite}/{name}" if request.suite and "/" not in name else name
+             for name in request.tasks]  # fmt: skip
+    tasks = [TASKS[name] for name in names]
     if request.suite:
         of_suite = suites().get(request.suite)
         if of_suite is None:
@@ -191,7 +202,11 @@ def _recipe(model: Model, task: Task, name: str) -> Recipe:
     if not name:
         return model.recipe_for(task.suite)
     if name not in model.recipes:
-        raise KeyError(explain_miss("recipe", name, list(model.recipes)) + f" of {model.name}")
+        raise KeyError(
+            explain_miss(
+                "recipe", name, list(model.recipes), f"{model.name} has {', '.join(model.recipes)}"
+            )
+        )
     return model.recipes[name]
 
 
@@ -218,7 +233,11 @@ def _check_keys(models: Iterable[Model], settings: Sequence[str]) -> None:
         if not mine:
             raise ValueError(f"{setting!r}: no model {owner!r} in this run")
         if (option if dot else key) not in known:
-            raise ValueError(explain_miss("option", option if dot else key, known, "models"))
+            raise ValueError(
+                explain_miss(
+                    "option", option if dot else key, known, f"here are {', '.join(known)}"
+                )
+            )
 
 
 def _typed(setting: str, text: str, example: Any) -> Any:

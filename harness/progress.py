@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from dnabench.executors import Event
-from dnabench.plan import Job
+from dnabench.plan import Job, label
 from dnabench.run import Outcome
 
 
@@ -148,7 +148,7 @@ def observer(jobs: Sequence[Job], workers: int, console: Console) -> AbstractCon
 
 def name_of(job: Job) -> str:
     """A trial in a few words."""
-    return f"{job.trial.model} {job.trial.task} seed {job.trial.seed}"
+    return f"{label(job.trial)} {job.trial.task} seed {job.trial.seed}"
 
 
 def result_line(job: Job, outcome: Outcome) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import pkgutil
-from collections.abc import Iterator
-from importlib.metadata import entry_points
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
 from dnabench.types import Model, Task
@@ -25,7 +26,7 @@ class Registry(Generic[Entry]):
 
     def __init__(self, noun: str, package: str) -> None:
         self.noun, self.package = noun, package
-        self.broken: dict[str, str] = {}  # plugin name -> why it did not load
+        self.broken: dict[str, str] = {}  # module or plugin -> why it did not load
         self._entries: dict[str, Entry] = {}
         self._aliases: dict[str, str] = {}
         self._loaded = False
@@ -44,7 +45,7 @@ class Registry(Generic[Entry]):
         self._load()
         name = self._aliases.get(name, name)
         if name not in self._entries:
-            broken = [f"; plugin {p!r} did not load: {why}" for p, why in self.broken.items()]
+            broken = [f"; {what} did not load: {why}" for what, why in self.broken.items()]
             known = [*self._entries, *self._aliases]
             raise KeyError(explain_miss(self.noun, name, known) + "".join(broken))
         return self._entries[name]
@@ -65,21 +66,32 @@ class Registry(Generic[Entry]):
         for module in pkgutil.iter_modules(root.__path__):
             if module.name.startswith("_"):  # shared pieces that need torch
                 continue
-            importlib.import_module(f"{self.package}.{module.name}")
+            self._try(
+                module.name,
+                functools.partial(importlib.import_module, f"{self.package}.{module.name}"),
+            )
         for plugin in entry_points(group=self.package):
-            try:
-                loaded = plugin.load()
-                if callable(loaded):
-                    loaded()
-            except Exception as e:  # somebody else's code: named by `list`, never fatal
-                self.broken[plugin.name] = f"{type(e).__name__}: {e}"
+            self._try(f"plugin {plugin.name}", functools.partial(_load_plugin, plugin))
+
+    def _try(self, name: str, load: Callable[[], object]) -> None:
+        """A file or plugin that does not load is named by `list`; the others are unaffected."""
+        try:
+            load()
+        except Exception as e:
+            self.broken[name] = f"{type(e).__name__}: {e}"
 
 
-def explain_miss(noun: str, name: str, known: list[str], listing: str = "") -> str:
-    """The message for a name that is not there: what is near, and what prints them all."""
+def _load_plugin(plugin: EntryPoint) -> None:
+    loaded = plugin.load()
+    if callable(loaded):
+        loaded()
+
+
+def explain_miss(noun: str, name: str, known: list[str], where: str = "") -> str:
+    """The message for a name that is not there: what is near, and where they all are."""
     near = difflib.get_close_matches(name, known, n=3)
     hint = f"did you mean {', '.join(near)}? " if near else ""
-    return f"no {noun} named {name!r}; {hint}`dnabench list {listing or noun + 's'}` prints all"
+    return f"no {noun} named {name!r}; {hint}{where or f'`dnabench list {noun}s` prints all'}"
 
 
 MODELS: Registry[Model] = Registry("model", "dnabench.models")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from typing import NamedTuple
 
 import numpy as np
 
-from dnabench.types import Array, Protocol, Split, Task
+from dnabench.types import Array, Protocol, Sequences, Split, Task
 
 VALIDATION_SHARE = 0.1
 
@@ -29,6 +30,35 @@ def streams(seed: int, task: str) -> Streams:
     words = (f"init/{seed}", f"order/{seed}", f"cut/{task}/{seed}")
     digests = (hashlib.sha256(w.encode()).digest() for w in words)
     return Streams(*(int.from_bytes(d[:4], "big") for d in digests))
+
+
+def same_sequence(seqs: Sequences) -> Array:
+    """Number the distinct sequences, a sequence and its reverse complement being the same.
+
+    Returns:
+        int64 (N,), numbers from 0 in the order in which they first appear.
+    """
+    numbers: dict[bytes, int] = {}
+    bounds = list(itertools.pairwise(seqs.offsets.tolist()))
+    here, there = seqs.codes.tobytes(), seqs.reverse_complement().codes.tobytes()
+    keys = (min(here[a:b], there[a:b]) for a, b in bounds)
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+
+
+def held_out(split: Split, share: float, seed: int) -> Array:
+    """Pick a share of every class at random, all copies of a sequence together.
+
+    Args:
+        split: N examples; copies may stand on either strand.
+        share: see `stratified`, of the distinct sequences; a class is that of the first copy.
+        seed: of the draw.
+
+    Returns:
+        bool (N,), True where picked.
+    """
+    group = same_sequence(split.seqs)
+    _, first = np.unique(group, return_index=True)
+    return stratified(split.y[first], share, seed)[group]
 
 
 def stratified(y: Array, share: float, seed: int) -> Array:
@@ -83,5 +113,10 @@ def cut(task: Task, protocol: Protocol, seed: int, limit: float = 0) -> tuple[Sp
         return train, limited(task.load("dev"), limit)
     if not protocol.cuts_validation:
         return train, None
-    held = stratified(train.y, VALIDATION_SHARE, seed)
+    held = held_out(train, VALIDATION_SHARE, seed)
+    if not held.any():
+        raise ValueError(
+            f"{task.name}: no class has two different sequences in train, so no validation can be "
+            "cut off; add examples or a dev split"
+        )
     return train.take(np.flatnonzero(~held)), train.take(np.flatnonzero(held))

@@ -262,7 +262,7 @@ def _rows(
         out.append(
             Row(
                 task=task,
-                name=f"{task} @{data}" if states[task] > 1 else task,
+                name=f"{task} @{data[:6]}" if states[task] > 1 else task,
                 data=data,
                 family=str(facts.get("family", "")),
                 metric=metric,

@@ -45,6 +45,8 @@ def caption(table: Table) -> list[str]:
         f"underlined; means equal at {table.digits} decimals share their place. Parameter counts "
         "include the task head."
     ]
+    if any(row.name != row.task for row in table.rows):
+        out += ["@ and six digits: the data of that task changed between runs; never pooled."]
     if any(not c.scores and not c.failed and not c.undefined for c in cells):
         out += ["missing: never run."]
     if any(c.failed for c in cells):

@@ -77,6 +77,8 @@ class Store:
             return Record.from_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
+        except NotADirectoryError:
+            raise ValueError(f"cannot read {path.parent}: not a folder") from None
         except (ValueError, OSError) as e:
             self.unreadable[path] = str(e)
             return None

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dnabench.metrics import metrics_for
-from dnabench.splits import stratified
+from dnabench.splits import held_out
 from dnabench.tasks.parsing import ACCEPTED, Table, format_of, read_table, stem_of
 from dnabench.types import Array, Kind, Split, SplitName, Task
 
@@ -106,8 +106,23 @@ def describe(task: Task) -> str:
             f"test sequences that are also in train: {both.shared} of {len(test.y)}, "
             f"{both.relabelled} of them with another label",
             f"train sequences that have more than one label: {_contradictions(train)}",
+            *(f"warning: {text}" for text in _warnings(task, splits, both)),
         ]
     )
+
+
+def _warnings(task: Task, splits: Mapping[SplitName, Split], both: Overlap) -> list[str]:
+    """What makes a score mean less than it seems to, or looks like a slip of the pen."""
+    out = []
+    if both.shared:
+        out.append("test scores are too good by what a model remembers of the shared sequences")
+    for i, name in enumerate(task.classes):
+        if not (splits["test"].y == i).any():
+            n = int((splits["train"].y == i).sum())
+            out.append(f"class {name!r} has {n} examples in train and none in test; a typo?")
+    folded = [name.lower() for name in task.classes]
+    twins = [name for name in task.classes if folded.count(name.lower()) > 1]
+    return [*out, *([f"classes differ only in case: {', '.join(twins)}"] if twins else [])]
 
 
 def overlap(first: Split, second: Split) -> Overlap:
@@ -219,11 +234,11 @@ def _split_names(table: Table, owner: SplitName | None) -> Array:
 
 def _set_aside(path: Path, train: Part, codes: Mapping[str, int]) -> tuple[Part, Part]:
     table, rows = train
-    y = np.array([codes[table.labels[i]] for i in rows])
-    picked = stratified(y, TEST_SHARE, TEST_SEED)
+    picked = held_out(_split("train", train, codes), TEST_SHARE, TEST_SEED)
     if not picked.any():
         raise ValueError(
-            f"{path}: there is no test split, and no label occurs twice, so none can be set aside"
+            f"{path}: there is no test split, and no class has two different sequences, so "
+            "none can be set aside"
         )
     return (table, rows[~picked]), (table, rows[picked])
 

@@ -24,6 +24,8 @@ FORMATS = {"csv": "csv", "tsv": "tsv", "fa": "fasta", "fasta": "fasta", "fna": "
 ACCEPTED = ".csv .tsv .fa .fasta .fna (each also with .gz) .parquet"
 NAMES = {"sequence": ("sequence", "seq"), "label": ("label",), "split": ("split",), "id": ("id",)}
 
+MISSING = {"NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?"}
+
 
 @dataclass(frozen=True)
 class Table:
@@ -99,7 +101,8 @@ def read_table(path: Path) -> Table:
     elif kind == "fasta":
         table = _fasta(path, _text(path, raw))
     else:
-        table = _delimited(path, _text(path, raw), "," if kind == "csv" else "\t")
+        text = _text(path, raw)
+        table = _delimited(path, text, "\t" if kind == "tsv" else _separator(text))
     _check(table)
     return Table(**{**vars(table), "sha256": hashlib.sha256(raw).hexdigest()})
 
@@ -119,6 +122,12 @@ def _text(path: Path, raw: bytes) -> str:
             "UTF-8; save it as UTF-8"
         ) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _separator(text: str) -> str:
+    """What stands between the columns of the first line; spreadsheets write ; in some countries."""
+    first = text.partition("\n")[0]
+    return next((s for s in ",;\t" if s in first), ",")
 
 
 def _delimited(path: Path, text: str, separator: str) -> Table:
@@ -142,7 +151,7 @@ def _fields(path: Path, text: str, separator: str) -> list[tuple[int, list[str]]
     """(line, fields) of every line that is not blank."""
     if '"' not in text:  # no limit on the length of a field, unlike the csv module
         lines = enumerate(text.split("\n"), start=1)
-        return [(i, line.split(separator)) for i, line in lines if line.strip()]
+        return [(i, line.split(separator)) for i, line in lines if line.strip(separator + " ")]
     reader = csv.reader(io.StringIO(text), delimiter=separator)
     try:
         return [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
@@ -239,6 +248,9 @@ def _check(table: Table) -> None:
     ):
         if "" in values:
             raise ValueError(f"{table.place(values.index(''))}: {what}")
+    for label in MISSING & set(table.labels):
+        place = table.place(table.labels.index(label))
+        raise ValueError(f"{place}: label {label!r} looks like a missing value; remove the row")
     if table.ids and len(set(table.ids)) < len(table.ids):
         (name, _), *_ = Counter(table.ids).most_common(1)
         first = table.ids.index(name)

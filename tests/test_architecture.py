@@ -119,6 +119,12 @@ def test_every_package_is_in_the_wheel():
     assert sorted(listed) == sorted(module_of(f) for f in FILES if f.name == "__init__.py")
 
 
+def test_every_model_and_task_file_loads():
+    from dnabench import MODELS, TASKS
+
+    assert list(MODELS) and list(TASKS) and not {**MODELS.broken, **TASKS.broken}
+
+
 def test_no_module_hides_a_part():
     assert not {f.stem for f in (ROOT / "harness").glob("*.py")} & PARTS.keys()
 

@@ -38,7 +38,10 @@ def test_a_run_says_what_it_understood_and_what_comes_next(ran):
 def test_progress_without_a_terminal_is_one_line_a_trial_with_an_eta(ran):
     lines = [line for line in ran[1].stderr.splitlines() if line.startswith("[")]
     assert len(lines) == 6
-    assert all(re.match(r"\[\d/6\] \w+ data/motif seed \d: test mcc .* left$", x) for x in lines)
+    assert all(
+        re.match(r"\[\d/6\] \w+( epochs=3)? data/motif seed \d: test mcc .* left$", x)
+        for x in lines
+    )
 
 
 def test_the_report_has_a_table_for_each_protocol_and_a_watermark_for_one(ran):
@@ -114,6 +117,7 @@ BAD_FILES = [
     ),
     ("sequence,label\nACGT,0\nACGA,-1\n", ":3: label '-1' is negative"),
     ("sequence,label\nACGT,0\nACGA,2\n", "labels are 0, 2: label 1 is missing"),
+    ("sequence,label\nACGT,a\nACGA,NA\n", ":3: label 'NA' looks like a missing value"),
     ("sequence,label\nACGT,0\nACGA\n", ":3: 1 fields, the header has 2"),
 ]
 
@@ -142,7 +146,7 @@ def test_bad_data_get_one_clear_message(tmp_path, text, says):
         (["-s", "demo", "--device", "tpu7"], "--device 'tpu7' cannot be used here"),
         (["-s", "demo", "--executor", "slrum"], "no executor named 'slrum'; there are local"),
         (["--data", "nowhere.csv"], "nowhere.csv: no such file or directory"),
-        (["--config", "nowhere.toml"], "nowhere.toml"),
+        (["--config", "nowhere.toml"], "nowhere.toml: no such file"),
         ([], "nothing to run on: name --suite demo"),
     ],
 )
@@ -160,6 +164,27 @@ def test_an_output_folder_that_cannot_be_written_is_named_before_anything_runs(c
     done = dnabench("run", "-m", "kmer", "--data", csv, "--out", out)
     assert done.returncode == 2 and f"cannot write to {out}" in done.stderr
     assert "name another folder with --out" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_what_a_spreadsheet_writes_is_read(tmp_path):
+    rows = "sequence;label\nACGTACGTAC;a\nACGTACGTAG;b\n;\n ; \n"
+    (tmp_path / "my file.csv").write_text(
+        rows.replace("\n", "\r\n") + "GGGTACGTAC;a\nCCGTACGTAG;b\n"
+    )
+    done = dnabench("run", "-m", "kmer", "--data", tmp_path / "my file.csv", "--dry-run")
+    assert done.returncode == 0 and "2 classes" in done.stdout and "all" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [("ACCA,typo\n", "class 'typo' has 1 examples in train and none in test"),
+     ("ACCA,NO\nACCT,NO\n", "classes differ only in case: NO, no")],
+)  # fmt: skip
+def test_labels_that_look_like_slips_are_warned_of(tmp_path, extra, says):
+    rows = "".join(f"ACGTAC{a}{b},{'no' if a < b else 'yes'}\n" for a in "ACGT" for b in "ACGT")
+    (tmp_path / "x.csv").write_text("sequence,label\n" + rows + extra)
+    done = dnabench("run", "-m", "kmer", "--data", tmp_path / "x.csv", "--dry-run")
+    assert done.returncode == 0 and f"warning: {says}" in done.stdout
 
 
 def test_a_report_of_nothing_says_how_to_make_something(tmp_path):
@@ -219,7 +244,8 @@ def test_the_demo_uses_no_network(tmp_path):
 
 def test_a_short_sequence_for_a_model_is_a_failed_record(tmp_path):
     path = tmp_path / "short.csv"
-    path.write_text("sequence,label\n" + "ACGTACGT,0\nTTTTACGA,1\n" * 10)
+    rows = "".join(f"ACGT{a}{b}GT,{i % 2}\n" for i, a in enumerate("ACGT") for b in "ACGT")
+    path.write_text("sequence,label\n" + rows)
     done = dnabench(
         "run", "-m", "cnn,kmer", "--data", path, "--seeds", "1", "--out", tmp_path / "r"
     )

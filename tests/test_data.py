@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from conftest import planted_task
 
-from dnabench import Sequences
+from dnabench import Sequences, Split
 from dnabench.protocols import PROTOCOLS, protocol_named
-from dnabench.splits import cut, limited, stratified, streams
+from dnabench.splits import cut, held_out, limited, same_sequence, stratified, streams
 from dnabench.tokenizers import char
 from dnabench.types import LetterError
 
@@ -110,6 +110,28 @@ def test_limit_takes_a_number_or_a_share_always_the_same():
     assert np.bincount(limited(split, 50).y).tolist() == [25, 25]
 
 
+def test_copies_of_a_sequence_have_one_number_on_either_strand():
+    seqs = Sequences.parse(["AAC", "GTT", "AAC", "ACC", "NAA", "TTN", "ACGT", "ACGT"])
+    assert same_sequence(seqs).tolist() == [0, 0, 0, 1, 2, 2, 3, 3]
+
+
+def test_copies_of_a_sequence_are_held_out_together():
+    words = random_words(3, 100)
+    words = [w + "ACGTTT" * 3 for w in words]
+    mirrored = Sequences.parse(words).reverse_complement()
+    everything = [*words, *words, *(mirrored[i] for i in range(100))]
+    y = np.tile(np.arange(100) % 2, 3)
+    held = held_out(Split(Sequences.parse(everything), y, y.astype(str)), 0.2, seed=1)
+    np.testing.assert_array_equal(held[:100], held[100:200])
+    np.testing.assert_array_equal(held[:100], held[200:])
+    assert held[:100].sum() == 20
+
+
+def test_without_copies_holding_out_is_stratified():
+    split = planted_task(n=200).load("train")
+    np.testing.assert_array_equal(held_out(split, 0.1, 5), stratified(split.y, 0.1, 5))
+
+
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_an_official_dev_split_is_the_validation(name):
     task = planted_task(dev=True)
@@ -124,6 +146,14 @@ def test_without_one_a_tenth_of_train_is_cut_by_the_seed():
     assert len(val.y) == 16 and np.bincount(val.y).tolist() == [8, 8]
     assert set(train.ids) | set(val.ids) == everything and not set(train.ids) & set(val.ids)
     assert set(val.ids) != set(other.ids)
+
+
+def test_too_few_different_sequences_for_a_cut_are_named():
+    one = planted_task(dev=False)
+    same = one.load("train").take(np.array([0, 1] * 20))
+    task = planted_task(dev=False, load=lambda split: same)
+    with pytest.raises(ValueError, match="no class has two different sequences in train"):
+        cut(task, PROTOCOLS["honest/1"], seed=1)
 
 
 def test_test_selected_trains_on_all_of_train():

@@ -168,7 +168,7 @@ def test_byte_order_mark_and_every_line_end(end, mark, tmp_path):
 
 
 def test_which_rows_are_set_aside_never_changes(tmp_path):
-    rows = [("ACGT", y) for y in "01" * 20]
+    rows = [("ACGT" + "A" * i, y) for i, y in enumerate("01" * 20)]
     task = task_from_path(two(tmp_path / "my.csv", rows))
     rng = np.random.default_rng(0)  # row numbers of each class in turn, a fifth of each
     expected = [i + 1 for c in (0, 1) for i in rng.permutation(np.arange(c, 40, 2))[:4]]
@@ -195,7 +195,7 @@ def test_ids_are_the_files_own_or_split_and_row(tmp_path):
 
 def test_repeated_fasta_names_fall_back_to_rows(tmp_path):
     path = tmp_path / "my.fa"
-    path.write_text("".join(f">same|{i % 2}\nACGT\n" for i in range(10)))
+    path.write_text("".join(f">same|{i % 2}\nACGT{'A' * i}\n" for i in range(10)))
     assert set(task_from_path(path).load("train").ids) < {f"train:{i}" for i in range(1, 11)}
 
 
@@ -221,7 +221,7 @@ def test_integers_keep_their_order_and_words_are_sorted(labels, classes, tmp_pat
 
 def test_parquet_labels_may_be_numbers(tmp_path):
     for values in ([0, 1] * 10, [0.0, 1.0] * 10, ["0", "1"] * 10):
-        rows = [("ACGT", y) for y in values]
+        rows = [("ACGT" + "A" * i, y) for i, y in enumerate(values)]
         task = task_from_path(parquet(tmp_path / "my.parquet", rows, ("seq", "label")))
         assert task.classes == ("0", "1") and sum(task.counts.values()) == 20
 
@@ -340,7 +340,7 @@ BAD = {
     "extension": ("my.txt", "sequence,label\nA,0\n",
                   "my.txt: unknown extension '.txt'; accepted are .csv .tsv .fa .fasta .fna (each"),
     "no twins to set aside": ("my.csv", "sequence,label\nA,a\nC,b\n",
-                              "my.csv: there is no test split, and no label occurs twice"),
+        "my.csv: there is no test split, and no class has two different sequences"),
     "latin 1": ("my.csv", "sequence,label\nACGT,0\nACGT,é\n".encode("latin-1"),
                 "my.csv:3: byte 0xe9 at offset 27 of the file is not UTF-8; save it as UTF-8"),
     "no gzip": ("my.csv.gz", "sequence,label\nA,0\n", "my.csv.gz: not a complete gzip file"),
@@ -410,8 +410,8 @@ def test_bad_directories(tmp_path):
 
 
 def test_a_long_sequence_in_a_file_without_quotes(tmp_path):
-    rows = [("ACGT" * 50_000, y) for y in "0101010101"]
-    assert task_from_path(two(tmp_path / "my.csv", rows)).length == 200_000
+    rows = [("ACGT" * 50_000 + "A" * i, y) for i, y in enumerate("0101010101")]
+    assert task_from_path(two(tmp_path / "my.csv", rows)).length == 200_009
 
 
 def test_thirty_thousand_sequences_of_500_bp_load_in_seconds(tmp_path):

@@ -59,7 +59,8 @@ def test_a_sequence_scores_alike_alone_and_in_a_batch(model):
     one.train_epoch()
     together = one.predictor(split)()
     alone = np.concatenate([one.predictor(split.take(np.array([i])))() for i in range(6)])
-    np.testing.assert_allclose(alone, together, atol=2e-5, rtol=1e-4)
+    why = "the score depends on padding or neighbours: multiply by `mask` before reading neighbours"
+    np.testing.assert_allclose(alone, together, atol=2e-5, rtol=1e-4, err_msg=why)
 
 
 def test_order_of_the_split_is_the_order_of_the_logits(model):
@@ -144,4 +145,5 @@ def test_conjoined_logits_do_not_depend_on_the_strand(net_model):
     other = Split(MIXED.seqs.reverse_complement(), MIXED.y, MIXED.ids)
     np.testing.assert_allclose(one.predictor(MIXED)(), one.predictor(other)(), atol=1e-5)
     plain = learner(net_model)
-    assert np.abs(plain.predictor(MIXED)() - plain.predictor(other)()).max() > 1e-4
+    moved = np.abs(plain.predictor(MIXED)() - plain.predictor(other)()).max()
+    assert moved < 1e-5 if net_model.family == "caduceus_ps" else moved > 1e-4

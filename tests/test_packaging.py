@@ -1,6 +1,7 @@
 """What a user installs: the wheel, in an environment of its own, and plugins beside it."""
 
 import json
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -90,7 +91,28 @@ def test_a_plugin_adds_models_and_tasks(plugin, tmp_path):
 def test_a_broken_plugin_is_named_and_the_rest_works(plugin):
     done = dnabench("list", "models", plugin=plugin)
     assert done.returncode == 0 and "convnova" in done.stdout
-    assert "plugin 'broken' did not load: ModuleNotFoundError" in done.stderr
+    assert "models: plugin broken did not load: ModuleNotFoundError" in done.stderr
+
+
+def test_a_broken_file_is_named_and_the_rest_works(tmp_path):
+    """A copy of the packages with a model file that fails, beside the real one."""
+    site = tmp_path / "dnabench"
+    site.mkdir()
+    for name in ("models", "tasks", "results", "reports"):
+        shutil.copytree(ROOT / name, site / name)
+    for path in (ROOT / "harness").iterdir():
+        if path.is_file():
+            shutil.copy(path, site)
+    (site / "models" / "unfinished.py").write_text(
+        "from dnabench.types import Model\nModel(name='x')\n"
+    )
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from dnabench.cli import main; main()"
+    )
+    argv = [sys.executable, "-c", code, "list", "models"]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode == 0 and "convnova" in done.stdout
+    assert "models: unfinished did not load: TypeError" in done.stderr
 
 
 def test_without_the_plugin_its_models_are_unknown():

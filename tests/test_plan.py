@@ -3,7 +3,7 @@
 import pytest
 
 from dnabench.config import read_config
-from dnabench.plan import Request, grid, parse_limit, parse_seeds, suites
+from dnabench.plan import Request, grid, label, parse_limit, parse_seeds, suites
 
 DEMO = {"models": ["kmer", "convnova-386k"], "tasks": ["demo/splice_junctions"], "seeds": "2"}
 
@@ -95,6 +95,17 @@ def test_sweeps_make_every_combination_once():
     assert seen == {(d, k) for d in (1, 2) for k in (3, 5, 7)} and len(trials) == 2 + 12
 
 
+def test_a_label_says_what_a_trial_changes():
+    (_, trial) = plan(seeds="1", settings=["dilation=1", "convnova-386k.lr=0.5"])
+    assert label(trial) == "convnova-386k lr=0.5 dilation=1"
+    assert [label(t) for t in plan(seeds="1")] == ["kmer", "convnova-386k"]
+
+
+def test_short_names_of_tasks_go_with_a_suite():
+    (trial,) = plan(models=["kmer"], seeds="1", suite="demo", tasks=["cell_type"])
+    assert trial.task == "demo/cell_type"
+
+
 def test_a_recipe_by_name():
     trials = plan(models=["convnova"], recipe="nt")
     assert (trials[0].recipe.batch, trials[0].recipe.padding) == (256, "left-n")
@@ -115,7 +126,7 @@ def test_a_recipe_by_name():
         ({"settings": ["warmup=500"]}, ValueError, "warmup=500.0: is a share, below 1"),
         ({"tasks": []}, ValueError, "nothing to run on: name --suite demo"),
         ({"protocol": "honest/2"}, KeyError, "no protocol named 'honest/2'; did you mean honest/1"),
-        ({"recipe": "nt"}, KeyError, "no recipe named 'nt'.* of kmer"),
+        ({"recipe": "nt"}, KeyError, "no recipe named 'nt'; kmer has default"),
         ({"settings": ["dilatoin=1"]}, ValueError, "no option named 'dilatoin'; did you mean dila"),
         ({"settings": ["dilation"]}, ValueError, "write name=value"),
         ({"settings": ["cnn.lr=1"]}, ValueError, "no model 'cnn' in this run"),

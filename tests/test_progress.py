@@ -72,7 +72,7 @@ def test_people_get_bars_and_logs_get_lines(terminal, kind):
         observe(Event("started", 0), one, None)
         observe(Event("progress", 0, (1, 2)), one, None)
         observe(Event("returned", 0), one, Outcome("ended", RECORD))
-    assert "kmer planted/motif seed 0: test mcc 0.500  (2 s)" in out.getvalue()
+    assert " planted/motif seed 0: test mcc 0.500  (2 s)" in out.getvalue()
     assert ("all trials" in out.getvalue()) == terminal
 
 
@@ -83,7 +83,7 @@ def test_a_failure_shows_its_last_line():
         observe(Event("started", 0), one, None)
         failed = Record(trial=one.trial, error="Traceback\n...\nValueError: no good\n")
         observe(Event("returned", 0), one, Outcome("failed", failed))
-    assert "[1/1] FAILED kmer planted/motif seed 0: ValueError: no good" in out.getvalue()
+    assert "[1/1] FAILED kmer epochs=2 planted/motif seed 0: ValueError: no good" in out.getvalue()
 
 
 @pytest.mark.parametrize("terminal", [True, False])

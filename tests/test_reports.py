@@ -86,7 +86,7 @@ def test_protocols_limits_and_data_are_never_mixed():
     assert [(t.protocol, t.limit) for t in (first, second, third)] == [
         ("honest/1", 0), ("honest/1", 0.1), ("test-selected/1", 0),
     ]  # fmt: skip
-    assert [r.name for r in first.rows] == [f"demo/t @{'d' * 16}", f"demo/t @{'e' * 16}"]
+    assert [r.name for r in first.rows] == [f"demo/t @{'d' * 6}", f"demo/t @{'e' * 6}"]
     values = [c.values for t in (first, second, third) for r in t.rows for c in r.cells]
     assert values == [(0.1,), (0.4,), (0.3,), (0.2,)]
     assert second.rows[0].name == "demo/t"

@@ -82,7 +82,7 @@ def test_a_trial_that_another_process_holds_is_waited_for_and_taken_over(csv, pl
     out = tmp_path / "runs"
     words = ["-m", "sleeps", "--data", csv, "--seeds", "3", "--out", out]
     plan = dnabench("run", *words, "--dry-run", plugin=plugin).stdout
-    held = next(x.split()[3] for x in plan.splitlines() if x.split()[2:3] == ["0"])
+    held = next(x.split()[2] for x in plan.splitlines() if x.split()[1:2] == ["0"])
     store = Store(out)
     store.check_writable()
     with store.claim(held) as mine:

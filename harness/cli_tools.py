@@ -30,7 +30,7 @@ def profile(
 
     from dnabench.profile import profile as measured
     from dnabench.profile import table
-    from dnabench.reports.profile_figure import draw
+    from dnabench.reports.figures.profile import draw
 
     names = words(models)
     if not all(word.isdigit() for word in words(lengths)) or not words(lengths):

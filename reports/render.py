@@ -248,7 +248,7 @@ def _html(tables: Sequence[Table]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    from dnabench.reports.figure import strips
+    from dnabench.reports.figures.strips import strips
 
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),

@@ -44,10 +44,12 @@ def module_of(path):
 
 def rank(module):
     ranks = {m: i for i, row in enumerate(RANKS) for m in row}
-    return ranks[module] if module in ranks else ranks[module.rpartition(".")[0]]
+    while module not in ranks:
+        module = module.rpartition(".")[0]
+    return ranks[module]
 
 
-FILES = [f for part in PARTS for f in sorted((ROOT / part).glob("*.py"))]
+FILES = [f for part in PARTS for f in sorted((ROOT / part).rglob("*.py"))]
 
 
 def imports(path):

@@ -10,7 +10,7 @@ import pytest
 
 from dnabench.profile import Cost, _options, profile, table
 from dnabench.registry import MODELS
-from dnabench.reports.profile_figure import draw
+from dnabench.reports.figures.profile import draw
 
 SHORT, LONG = 200, 10_000
 PLUGIN = """
@@ -200,7 +200,7 @@ def test_png_is_whole_and_shows_the_lines_of_each_model(tmp_path):
     from matplotlib.colors import to_rgb
     from matplotlib.image import imread
 
-    from dnabench.reports.profile_figure import PALETTE
+    from dnabench.reports.figures.profile import PALETTE
 
     draw(rows_of(MADE), tmp_path / "two.png")
     draw(rows_of(MADE[:1]), tmp_path / "one.png")
@@ -236,6 +236,6 @@ def test_figure_says_what_it_cannot_do(rows, name, says, tmp_path):
 
 
 def test_figure_needs_no_torch():
-    code = "import sys, dnabench.reports.profile_figure; print('torch' in sys.modules)"
+    code = "import sys, dnabench.reports.figures.profile; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -460,7 +460,7 @@ def test_html_shows_best_second_sd_and_verdict():
 
 
 def test_a_figure_has_a_dot_a_run():
-    from dnabench.reports.figure import strips
+    from dnabench.reports.figures.strips import strips
 
     one, two = (only([*runs("a", 0.7, range(n)), record("b", score=0.1)]) for n in (4, 7))
     assert strips(two).count("<use") == strips(one).count("<use") + 3

@@ -1,4 +1,4 @@
-"""reports/stats.py against published numbers, scipy, statsmodels, and its invariants."""
+"""reports/stats against published numbers, scipy, statsmodels, and its invariants."""
 
 import csv
 import math

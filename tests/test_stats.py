@@ -1,17 +1,24 @@
-"""reports/stats against published numbers, scipy, statsmodels, and its invariants."""
+"""reports/stats on one task: against scipy, statsmodels, exact arithmetic, and its invariants."""
 
-import csv
+import inspect
+import itertools
 import math
-from pathlib import Path
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
+from dnabench.reports import stats
 from dnabench.reports.stats import (
     Welch,
     a12,
+    best_p,
+    bh,
+    d_cohen,
+    delta,
     hedges_g,
     holm,
+    permutation,
     summary,
     verdict,
     welch,
@@ -20,7 +27,6 @@ from dnabench.reports.stats import (
 # MCC in per cent on nt/h3, ten seeds each: arXiv:2502.18538, table 17
 CONVNOVA = [81.62, 81.78, 81.04, 82.24, 82.12, 82.06, 81.36, 81.12, 80.91, 80.69]
 CADUCEUS = [80.29, 79.85, 78.63, 81.47, 80.24, 81.50, 81.35, 80.35, 79.95, 81.02]
-REFERENCE = Path(__file__).resolve().parent.parent.parent / "shared" / "reference"
 
 
 def test_h3_of_convnova_against_caduceus():
@@ -34,44 +40,6 @@ def test_h3_of_convnova_against_caduceus():
     assert not test.degenerate
     assert hedges_g(CONVNOVA, CADUCEUS) == pytest.approx(1.322514, abs=1e-6)
     assert a12(CONVNOVA, CADUCEUS) == 0.84
-
-
-def _published():
-    if not (REFERENCE / "stats_expected.csv").exists():
-        pytest.skip(f"no {REFERENCE}: the published seeds are not beside this checkout")
-    scores, expected = {}, {}
-    with (REFERENCE / "published_seeds.csv").open() as file:
-        for row in csv.DictReader(file):
-            if row["variant"] in ("default", "dilation=4"):
-                scores.setdefault((row["task"], row["model"]), []).append(float(row["value"]))
-    with (REFERENCE / "stats_expected.csv").open() as file:
-        for row in csv.DictReader(file):
-            if row["policy"] == "d4" and row["id"].count("|") == 3:
-                key = row["task"], row["model_a"], row["model_b"]
-                value = float(row["value"]), float(row["tolerance"])
-                expected.setdefault(key, {})[row["statistic"]] = value
-    return scores, expected
-
-
-def test_seventy_two_published_comparisons():
-    scores, expected = _published()
-    assert len(expected) == 72
-    pairs = {(t, a, b): (scores[t, a], scores[t, b]) for t, a, b in expected}
-    tests = {key: welch(*pair) for key, pair in pairs.items()}
-    adjusted = dict(zip(tests, holm([t.p for t in tests.values()]), strict=True))
-    for key, want in expected.items():
-        test = tests[key]
-        got = {
-            "diff": test.difference, "welch_t": test.t, "welch_df": test.df, "welch_p": test.p,
-            "ci_lo": test.low, "ci_hi": test.high, "welch_p_holm72": adjusted[key],
-            "hedges_g": hedges_g(*pairs[key]), "a12": a12(*pairs[key]),
-        }  # fmt: skip
-        for name, value in got.items():
-            reference, tolerance = want[name]
-            assert math.isclose(value, reference, rel_tol=1e-6, abs_tol=tolerance), (key, name)
-    significant = [k for k, p in adjusted.items() if p < 0.05]
-    wins = [k for k in significant if tests[k].difference > 0]
-    assert (len(wins), len(significant) - len(wins)) == (58, 7)  # reference/STATS.md section 1
 
 
 def test_welch_agrees_with_scipy():
@@ -188,3 +156,160 @@ def test_verdict(difference, p, n, word, reason):
 def test_verdict_without_spread_is_descriptive():
     word, reason = verdict(_test(0.1, degenerate=True), math.nan, 0.01, 10)
     assert word == "descriptive" and "degenerate" in reason
+
+
+@pytest.mark.parametrize(
+    ("difference", "nested", "word", "reason"),
+    [
+        (0.02, (0.001, 0.04), "win", ""),
+        (-0.02, (-0.04, -0.001), "loss", ""),
+        (0.02, (-0.001, 0.04), "not separable", "(test examples: interval holds 0)"),
+        (-0.02, (-0.04, 0.0), "not separable", "(test examples: interval holds 0)"),
+        (0.02, (-0.04, -0.01), "not separable", "(test examples: interval disagrees)"),
+        (0.02, (math.nan, math.nan), "not separable", "(test examples: interval undefined)"),
+        (0.009, (0.001, 0.02), "not separable", "(difference below 0.01)"),
+        (0.009, (-0.001, 0.02), "not separable", "(test examples: interval holds 0)"),
+    ],
+)
+def test_verdict_counts_the_test_examples(difference, nested, word, reason):
+    assert verdict(_test(difference), 0.001, 0.01, 10, nested) == (word, reason)
+    assert verdict(_test(difference), 0.2, 0.01, 10, nested) == ("not separable", "")
+    assert verdict(_test(difference), 0.001, 0.01, 4, nested)[0] == "descriptive"
+
+
+def _every_split(a, b):
+    """The permutation p in fractions: every split counted, nothing rounded."""
+    pool = [Fraction(x) for x in (*a, *b)]
+    n, total = len(a), sum(pool)
+
+    def gap(chosen):
+        mine = sum(pool[i] for i in chosen)
+        return abs(mine / n - (total - mine) / len(b))
+
+    gaps = [gap(chosen) for chosen in itertools.combinations(range(len(pool)), n)]
+    return sum(g >= gap(range(n)) for g in gaps) / len(gaps)
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 4), (2, 2), (3, 3), (5, 5), (3, 7), (6, 2)])
+@pytest.mark.parametrize("step", [3, 8, 1497, 10**6])
+def test_permutation_counts_every_split(n, m, step):
+    # scores k / step: coarse ones tie in many sums, and thirds do not end in decimals
+    rng = np.random.default_rng(n * m * step)
+    for _ in range(5):
+        counts = rng.integers(0, min(step, 40), n + m)
+        a, b = counts[:n], counts[n:]
+        if len(set(a)) == len(set(b)) == 1:
+            continue
+        want = _every_split(a.tolist(), b.tolist())
+        assert permutation(list(a / step), list(b / step)) == pytest.approx(want, rel=1e-14)
+
+
+def test_permutation_agrees_with_scipy():
+    resample = pytest.importorskip("scipy.stats").permutation_test
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(0.8, 0.01, 6), rng.normal(0.81, 0.02, 7)
+    want = resample(
+        (a, b), lambda x, y, axis: abs(x.mean(axis) - y.mean(axis)), vectorized=True,
+        alternative="greater", n_resamples=np.inf,
+    ).pvalue  # fmt: skip
+    assert permutation(list(a), list(b)) == pytest.approx(want, rel=1e-12)
+
+
+def test_permutation_at_its_ends():
+    assert permutation([1, 2, 3], [1, 2, 3]) == 1 == permutation([1, 2], [1, 2, 1, 2])
+    assert permutation([4, 5, 6, 7, 8], [1, 1, 2, 3, 1]) == 2 / math.comb(10, 5)
+    assert math.isnan(permutation([0.8] * 10, [0.7] * 10))  # deterministic: no runs to exchange
+    assert math.isnan(permutation(list(range(10)), list(range(11))))  # 352,716 splits
+    with pytest.raises(ValueError, match="0 and 1"):
+        permutation([], [0.5])
+    with pytest.raises(ValueError, match="nan"):
+        permutation([math.nan, 1], [0.5])
+
+
+@pytest.mark.parametrize("test", [lambda a, b: welch(a, b).p, permutation, hedges_g, a12, delta])
+def test_shift_scale_and_order_change_nothing(test):
+    a, b = CONVNOVA[:7], CADUCEUS
+    want = test(a, b)
+    assert test(a[::-1], b[3:] + b[:3]) == pytest.approx(want, rel=1e-9)
+    assert test([x / 100 for x in a], [x / 100 for x in b]) == pytest.approx(want, rel=1e-9)
+    assert test([x - 80 for x in a], [x - 80 for x in b]) == pytest.approx(want, rel=1e-9)
+    assert test([-x for x in b], [-x for x in a]) == pytest.approx(test(a, b), rel=1e-9)
+
+
+def test_swapping_keeps_p_and_turns_effects():
+    a, b = CONVNOVA[:7], CADUCEUS
+    assert permutation(a, b) == permutation(b, a)
+    assert d_cohen(a, b) == -d_cohen(b, a) and delta(a, b) == -delta(b, a)
+    assert delta([1, 2], [0, 0]) == 1 and delta([1], [1]) == 0
+
+
+def test_best_is_tested_against_the_strongest_rival():
+    ttest = pytest.importorskip("scipy.stats").ttest_ind
+    rng = np.random.default_rng(3)
+    scores = [list(rng.normal(mean, 0.01, n)) for mean, n in ((0.8, 9), (0.79, 5), (0.7, 10))]
+    one_sided = [ttest(scores[0], s, equal_var=False, alternative="greater") for s in scores[1:]]
+    assert best_p(scores, 0) == pytest.approx(max(t.pvalue for t in one_sided), rel=1e-9)
+    assert best_p(scores, 1) > 0.5  # it is not the best
+    assert best_p([*scores, []], 0) == best_p(scores, 0)  # never ran on this task
+    assert best_p(scores[:1] * 2, 0) == pytest.approx(0.5)
+
+
+def test_best_is_unknown_when_a_rival_cannot_be_tested():
+    vary = [0.8, 0.81, 0.82]
+    for rivals in ([[0.7]], [], [[]], [[0.1, 0.2, 0.1], [0.7]]):
+        assert math.isnan(best_p([vary, *rivals], 0)), rivals
+    assert math.isnan(best_p([[0.8] * 3, [0.7] * 3], 0)) and math.isnan(best_p([[], vary], 0))
+
+
+def test_bh_agrees_with_statsmodels():
+    multipletests = pytest.importorskip("statsmodels.stats.multitest").multipletests
+    rng = np.random.default_rng(4)
+    for m in (1, 2, 7, 100):
+        p = list(rng.random(m) ** 3)
+        assert bh(p) == pytest.approx(multipletests(p, method="fdr_bh")[1], rel=1e-12)
+        assert all(x <= y <= z for x, y, z in zip(p, bh(p), holm(p), strict=True))
+
+
+def test_bh_leaves_out_what_was_not_tested():
+    got = bh([math.nan, 0.01, math.nan, 0.04])
+    assert got[1::2] == pytest.approx([0.02, 0.04]) and math.isnan(got[0] + got[2])
+    assert bh([]) == [] and bh([0.9, 0.9]) == [0.9, 0.9]
+
+
+@pytest.mark.parametrize(
+    ("metric", "score", "n", "want"),
+    [
+        ("mcc", 0.81494, 1497, 0.0149788),  # reference/test_sampling_noise.csv, nt/h3
+        ("accuracy", 0.5, 100, 0.05),
+        ("f1_macro", 0.9, 400, 0.015),
+        ("mcc", 1.0, 50, 0.0),
+    ],
+)
+def test_standard_error_of_a_test_split(metric, score, n, want):
+    assert stats.test_standard_error(metric, score, n) == pytest.approx(want, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("metric", "score", "n"),
+    [("auroc", 0.9, 100), ("mcc", 0.9, 0), ("mcc", 1.1, 10), ("accuracy", -0.1, 10)],
+)
+def test_standard_error_that_no_formula_gives(metric, score, n):
+    assert math.isnan(stats.test_standard_error(metric, score, n))
+
+
+def test_standard_error_against_drawn_test_splits():
+    # a balanced task, 1,497 examples, 90 % right: MCC 0.8, accuracy 0.9
+    rng = np.random.default_rng(5)
+    cells = rng.multinomial(1497, [0.45, 0.05, 0.05, 0.45], 20_000).T.astype(float)
+    tp, fp, fn, tn = cells
+    mcc = (tp * tn - fp * fn) / np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+    f1 = 2 * tp / (2 * tp + fp + fn)
+    for name, drawn in (("mcc", mcc), ("accuracy", (tp + tn) / 1497), ("f1_binary", f1)):
+        formula = stats.test_standard_error(name, float(drawn.mean()), 1497)
+        assert formula == pytest.approx(drawn.std(), rel=0.05), name
+
+
+def test_every_function_says_where_it_comes_from():
+    functions = [getattr(stats, name) for name in stats.__all__]
+    for f in filter(inspect.isfunction, functions):
+        assert all(word in f.__doc__ for word in ("Args:", "Returns:", "Source:")), f.__name__

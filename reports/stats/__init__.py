@@ -1,21 +1,41 @@
 """Which test answers which question: reference/STATS.md of the project, in code. No torch."""
 
+from dnabench.reports.stats.adjust import bh, holm
+from dnabench.reports.stats.power import detectable, seeds_needed
 from dnabench.reports.stats.seeds import (
-    ALPHA,
-    MIN_SEEDS,
     TIE,
     Summary,
-    Verdict,
     Welch,
     a12,
+    best_p,
+    d_cohen,
+    delta,
     hedges_g,
-    holm,
+    permutation,
     summary,
-    verdict,
     welch,
 )
+from dnabench.reports.stats.size import Size, iqm, min_max, probability_of_improvement
+from dnabench.reports.stats.tasks import (
+    MIN_TASKS,
+    Friedman,
+    Wilcoxon,
+    average_ranks,
+    critical_difference,
+    friedman,
+    friedman_of_ranks,
+    iman_davenport,
+    nemenyi,
+    nemenyi_q,
+    posterior,
+    wilcoxon,
+)
+from dnabench.reports.stats.verdict import ALPHA, MIN_SEEDS, Verdict, test_standard_error, verdict
 
 __all__ = [
-    "ALPHA", "MIN_SEEDS", "TIE", "Summary", "Verdict", "Welch", "a12", "hedges_g", "holm",
-    "summary", "verdict", "welch",
+    "ALPHA", "MIN_SEEDS", "MIN_TASKS", "TIE", "Friedman", "Size", "Summary", "Verdict", "Welch",
+    "Wilcoxon", "a12", "average_ranks", "best_p", "bh", "critical_difference", "d_cohen", "delta",
+    "detectable", "friedman", "friedman_of_ranks", "hedges_g", "holm", "iman_davenport", "iqm",
+    "min_max", "nemenyi", "nemenyi_q", "permutation", "posterior", "probability_of_improvement",
+    "seeds_needed", "summary", "test_standard_error", "verdict", "welch", "wilcoxon",
 ]  # fmt: skip

@@ -1,0 +1,47 @@
+"""p-values of many tests at once: Holm for claims, Benjamini-Hochberg for exploring."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Adjust p-values so that the chance of any false rejection among them stays below alpha.
+
+    Args:
+        p: m p-values of one family. NaN is no test: it stays NaN and is not counted in m.
+
+    Returns:
+        Adjusted p-values in the same order, each >= its own p and <= 1.
+
+    Source:
+        Holm 1979, Scand. J. Stat. 6:65.
+    """
+    adjusted, floor = [math.nan] * len(p), 0.0
+    order = sorted((i for i, x in enumerate(p) if not math.isnan(x)), key=p.__getitem__)
+    for rank, i in enumerate(order):
+        floor = max(floor, min(1.0, (len(order) - rank) * p[i]))
+        adjusted[i] = floor
+    return adjusted
+
+
+def bh(p: Sequence[float]) -> list[float]:
+    """Adjust p-values so that the expected share of false ones among the rejected is below alpha.
+
+    Args:
+        p: m p-values of one family. NaN is no test: it stays NaN and is not counted in m.
+
+    Returns:
+        Adjusted p-values in the same order, each >= its own p, and <= its `holm` value.
+
+    Source:
+        Benjamini and Hochberg 1995, J. R. Stat. Soc. B 57:289.
+    """
+    adjusted, ceiling = [math.nan] * len(p), 1.0
+    order = sorted((i for i, x in enumerate(p) if not math.isnan(x)), key=p.__getitem__)
+    for rank in range(len(order), 0, -1):
+        i = order[rank - 1]
+        ceiling = min(ceiling, p[i] * len(order) / rank)
+        adjusted[i] = ceiling
+    return adjusted

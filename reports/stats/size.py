@@ -1,0 +1,177 @@
+"""How large a lead is over a suite: normalised IQM and probability of improvement.
+
+Each with two intervals, since they answer two questions. Seeds: had the same models been trained
+again on these tasks. Tasks: had the suite been made of other tasks like these.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from dnabench.reports.stats.seeds import TIE
+from dnabench.types import Array
+
+Runs = Sequence[Sequence[float] | Array]  # of one model: T tasks, each (n_t,) scores
+REPLICATES = 5_000  # 95 % ends are then good to a twentieth of their distance from the middle
+
+
+class Size(NamedTuple):
+    """A value and its two 95 % intervals; NaN where undefined."""
+
+    value: float
+    low: float  # seeds drawn again within each task
+    high: float
+    low_tasks: float  # tasks drawn again, their seeds as they are
+    high_tasks: float
+
+
+def min_max(scores: Sequence[Runs]) -> list[list[Array]]:
+    """Scale the scores of each task so that the worst model's mean is 0 and the best's is 1.
+
+    Args:
+        scores: of k models, each T tasks of (n,) scores; n may differ.
+
+    Returns:
+        The same shape. A task on which all means agree to 1e-12 scales to 0.5 for everybody. Single
+        runs may fall outside 0..1.
+
+    Raises:
+        ValueError: when the models differ in their number of tasks, or a task has no scores.
+
+    Source:
+        reference/STATS.md section 5.7.
+    """
+    _checked(scores)
+    means = np.array([[np.mean(task) for task in model] for model in scores])
+    low, high = means.min(0), means.max(0)
+    width = high - low
+    flat = width <= TIE
+    return [
+        [
+            np.full(len(s), 0.5) if flat[t] else (np.asarray(s, float) - low[t]) / width[t]
+            for t, s in enumerate(model)
+        ]
+        for model in scores
+    ]
+
+
+def iqm(scores: Sequence[Runs], replicates: int = REPLICATES, seed: int = 0) -> list[Size]:
+    """Interquartile mean over the runs of all tasks, for each model.
+
+    Args:
+        scores: of k models, each T tasks of (n,) scores, on one scale: see `min_max`. Raw scores
+            would mostly leave out the easiest and the hardest tasks.
+        replicates: of each bootstrap.
+        seed: of the bootstraps; the same seed gives the same answer.
+
+    Returns:
+        One a model: the mean of the middle half of the runs, a task counting the same whatever its
+        number of seeds. The scale stays as it is in all replicates.
+
+    Raises:
+        ValueError: when the models differ in their number of tasks, or a task has no scores.
+
+    Accuracy:
+        The value is exact, and scipy's trim_mean(runs, 0.25) where 4 divides the number of runs.
+
+    Source:
+        Agarwal et al. 2021, NeurIPS (arXiv:2108.13264).
+    """
+    _checked(scores)
+    return [_iqm(model, replicates, seed) for model in scores]
+
+
+def probability_of_improvement(
+    a: Runs, b: Runs, replicates: int = REPLICATES, seed: int = 0
+) -> Size:
+    """Chance that a run of a scores above one of b on a random task, ties counting half.
+
+    Args:
+        a: scores of one model: T tasks, each (n_a,).
+        b: of the other, on the same tasks in the same order.
+        replicates: of each bootstrap.
+        seed: of the bootstraps; the same seed gives the same answer.
+
+    Returns:
+        The mean over tasks of `a12`. Swapping a and b gives 1 - value.
+
+    Raises:
+        ValueError: when a and b differ in their number of tasks, or a task has no scores.
+
+    Source:
+        Agarwal et al. 2021, NeurIPS (arXiv:2108.13264).
+    """
+    _checked([a, b])
+    n_tasks = len(a)
+    values, drawn = np.empty(n_tasks), np.zeros(replicates)
+    for t, (x, y) in enumerate(zip(a, b, strict=True)):
+        gap = np.subtract.outer(np.asarray(x, float), np.asarray(y, float))
+        above = (gap > TIE) + 0.5 * (np.abs(gap) <= TIE)
+        values[t] = above.mean()
+        left = _weights(len(x), replicates, (seed, t + 1, 1))
+        right = _weights(len(y), replicates, (seed, t + 1, 2))
+        drawn += ((left @ above) * right).sum(1) / n_tasks
+    tasks = _weights(n_tasks, replicates, (seed,)) @ values
+    return Size(float(values.mean()), *_ends(drawn), *_ends(tasks))
+
+
+def _iqm(model: Runs, replicates: int, seed: int) -> Size:
+    values = np.concatenate([np.asarray(s, float) for s in model])
+    task = np.repeat(np.arange(len(model)), [len(s) for s in model])
+    order = np.argsort(values, kind="stable")
+    ranked, share = values[order], 1 / np.array([len(s) for s in model])
+    seeds = np.concatenate(
+        [_weights(len(s), replicates, (seed, t + 1, 1)) for t, s in enumerate(model)], axis=1
+    )
+    tasks = (_weights(len(model), replicates, (seed,)) * share)[:, task]
+    value = _middle(ranked, share[task][None, order])[0]
+    return Size(
+        float(value),
+        *_ends(_middle(ranked, seeds[:, order])),
+        *_ends(_middle(ranked, tasks[:, order])),
+    )
+
+
+def _middle(ranked: Array, weights: Array) -> Array:
+    """Float (R,): mean of the middle half of ascending values (M,), by weights (R, M)."""
+    edges = np.cumsum(weights, axis=1)
+    edges = np.clip(edges / edges[:, -1:], 0.25, 0.75)
+    middle: Array = np.diff(edges, axis=1, prepend=0.25) @ ranked * 2
+    return middle
+
+
+def _weights(n: int, replicates: int, key: tuple[int, ...]) -> Array:
+    """Float (replicates, n): how often each of n is drawn, in n draws with replacement, over n."""
+    weights: Array = _counts(n, replicates, key) / n
+    return weights
+
+
+@functools.lru_cache(maxsize=256)  # the same for all pairs of a suite
+def _counts(n: int, replicates: int, key: tuple[int, ...]) -> Array:
+    drawn = np.random.default_rng(key).multinomial(n, np.full(n, 1 / n), replicates)
+    return drawn.astype(np.uint16)
+
+
+def _ends(values: Array) -> tuple[float, float]:
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _checked(scores: Sequence[Runs]) -> None:
+    counts = {len(model) for model in scores}
+    if len(counts) != 1 or 0 in counts:
+        raise ValueError(
+            f"models have {sorted(counts)} tasks; each needs the same tasks, at least one: leave "
+            "out tasks on which a model has no score"
+        )
+    for m, model in enumerate(scores):
+        for t, runs in enumerate(model):
+            if not len(runs) or not np.isfinite(runs).all():
+                raise ValueError(
+                    f"scores of model {m} on task {t} (from 0) are {list(runs)}; need at least "
+                    "one, all finite"
+                )

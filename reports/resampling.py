@@ -1,0 +1,312 @@
+"""From a folder of runs to the noise of its test examples: intervals, cached by content.
+
+A row is a task: column number -> the successful records of that column. A pair is (column a,
+column b), its interval that of a - b. Where there is none, a text says why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import secrets
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+
+from dnabench.metrics import METRICS
+from dnabench.reports.stats.examples import REPLICATES, Nested, nested, resampled, units
+from dnabench.reports.stats.replicates import check_cost
+from dnabench.results.store import Store
+from dnabench.types import Array, Record
+
+Pair = tuple[int, int]
+VERSION = 1  # of what is cached; a change of the method or of a metric makes it one more
+NO_FOLDER = "no stored predictions: the table is not made from a folder of runs"
+
+
+class Resampled(NamedTuple):
+    """What the test examples say of one row."""
+
+    intervals: dict[Pair, Nested | str]  # str: why there is none
+    se: dict[int, float]  # column -> standard error of its mean due to the test examples
+
+
+class Resampler:
+    """Resamples the stored predictions of a folder, a row at a time.
+
+    What was computed lies in `<folder>/.cache/intervals` and is taken from there as long as
+    trials, prediction files, metric, pairs and `replicates` are the same. Processes may share it;
+    a folder that cannot be written does without.
+
+    Args:
+        store: the folder; None gives a reason for every pair.
+        replicates: of the test examples.
+        observe: told in a line of each row that has to be computed.
+    """
+
+    def __init__(
+        self,
+        store: Store | None,
+        replicates: int = REPLICATES,
+        observe: Callable[[str], None] | None = None,
+    ) -> None:
+        self.store, self.replicates, self.observe = store, replicates, observe
+
+    def intervals(
+        self, row_records: Mapping[int, Sequence[Record]], metric: str, pairs: Sequence[Pair]
+    ) -> dict[Pair, Nested | str]:
+        """The intervals of `row`."""
+        return self.row(row_records, metric, pairs).intervals
+
+    def row(
+        self,
+        row_records: Mapping[int, Sequence[Record]],
+        metric: str,
+        pairs: Sequence[Pair],
+        groups: Mapping[str, int] | None = None,
+    ) -> Resampled:
+        """Resample one row.
+
+        Args:
+            row_records: column -> successful records of one task; those without a value of the
+                metric are left out, as in the table.
+            metric: a key of METRICS.
+            pairs: which columns to compare.
+            groups: id of an example -> its cluster or chromosome, drawn as a whole.
+
+        Returns:
+            An interval or a reason for every pair, in that order; standard errors of the columns
+            that could be read.
+
+        Source:
+            `stats.examples.replicates` and `nested`.
+        """
+        if self.store is None:
+            return Resampled(dict.fromkeys(pairs, NO_FOLDER), {})
+        ended = {
+            column: sorted((r for r in records if _defined(r, metric)), key=lambda r: r.trial.id)
+            for column, records in row_records.items()
+        }
+        # columns go by their trials, so that a new column elsewhere makes nothing stale
+        order = sorted(ended, key=lambda column: ([r.trial.id for r in ended[column]], column))
+        place = {column: i for i, column in enumerate(order)}
+        todo = _Row(
+            self.store,
+            [ended[column] for column in order],
+            metric,
+            [(place[a], place[b]) for a, b in pairs],
+            groups,
+            self.replicates,
+        )
+        path = self.store.folder / ".cache" / "intervals" / f"{todo.key()}.json"
+        found = _read(path, todo.pairs)
+        if found is None:
+            found = self._computed(todo, path)
+        intervals = {pair: found.intervals[at] for pair, at in zip(pairs, todo.pairs, strict=True)}
+        return Resampled(intervals, {order[i]: se for i, se in found.se.items()})
+
+    def _computed(self, todo: _Row, path: Path) -> Resampled:
+        runs = sum(map(len, todo.columns))
+        if self.observe is not None:
+            first = next((r for records in todo.columns for r in records), None)
+            task = first.trial.task if first is not None else "a task without runs"
+            self.observe(f"resampling {task}: {runs} runs x {todo.replicates:,} replicates")
+        found, lasting = todo.compute()
+        if lasting:
+            _write(path, found)
+        return found
+
+
+class _Row(NamedTuple):
+    """What an interval depends on; columns are numbered from 0."""
+
+    store: Store
+    columns: Sequence[Sequence[Record]]
+    metric: str
+    pairs: Sequence[Pair]
+    groups: Mapping[str, int] | None
+    replicates: int
+
+    def key(self) -> str:
+        files = [[(r.trial.id, stamp(self.store, r)) for r in c] for c in self.columns]
+        content = [VERSION, self.replicates, self.metric, files, list(self.pairs), self.groups]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def compute(self) -> tuple[Resampled, bool]:
+        """The row, and whether it will be the same as long as the key is."""
+        try:
+            self._check_cost()
+        except ValueError as e:
+            return Resampled(dict.fromkeys(self.pairs, str(e)), {}), True
+        splits: dict[str, list[int]] = {}  # columns by the examples that they were tested on
+        why, lasting = {}, True
+        for column, records in enumerate(self.columns):
+            try:
+                splits.setdefault(self._split(records), []).append(column)
+            except ValueError as e:
+                why[column] = str(e)
+            except OSError as e:  # it may be gone the next time
+                why[column], lasting = f"cannot read {e.filename}: {e.strerror}", False
+        scores: dict[int, Array] = {}
+        for columns in splits.values():
+            try:
+                scores |= self._scores(columns)
+            except ValueError as e:
+                why |= dict.fromkeys(columns, str(e))
+        intervals = {pair: self._interval(pair, splits, scores, why) for pair in self.pairs}
+        means = {column: x.mean(0) for column, x in scores.items()}
+        se = {c: float(np.nanstd(m, ddof=1)) for c, m in means.items() if (m == m).sum() > 1}
+        return Resampled(intervals, se), lasting
+
+    def _check_cost(self) -> None:
+        """Before anything is read: predictions of a large task take gigabytes."""
+        records = [r for column in self.columns for r in column]
+        for r in records[:1]:
+            outputs = len(r.task.get("classes", ()))
+            check_cost(
+                self.metric, int(r.task.get("n_test", 0)), outputs, len(records), self.replicates
+            )
+
+    def _split(self, records: Sequence[Record]) -> str:
+        """A hash of the examples and labels that all runs of a column were tested on."""
+        if not records:
+            raise ValueError(f"no run with a value of {self.metric}")
+        found = {}
+        for r in records:
+            with self._opened(r) as file:
+                y, logits = file["labels"], file["logits"]
+                names = [n for n in ("ids", "bases") if n in file]
+                parts = [y, *(file[name] for name in names)]
+            found[_hash(parts)] = r
+            self._check_score(r, y, logits)
+        if len(found) > 1:
+            a, b, *_ = (r.trial.seed for r in found.values())
+            raise ValueError(
+                f"runs of {records[0].trial.model} (seeds {a}, {b}) were tested on other examples"
+            )
+        return next(iter(found))
+
+    def _check_score(self, record: Record, y: Array, logits: Array) -> None:
+        said = record.scores["test"][self.metric]
+        gives = METRICS[self.metric].function(y, logits)
+        if not abs(gives - said) < 1e-6:
+            raise ValueError(
+                f"{self.store.predictions_path(record.trial.id)} gives {self.metric} {gives:.6f}, "
+                f"its record says {said:.6f}: one of the two was changed; run the trial again"
+            )
+
+    def _scores(self, columns: Sequence[int]) -> dict[int, Array]:
+        """Column -> its runs on all replicates, (S, n)."""
+        records = [r for column in columns for r in self.columns[column]]
+        with self._opened(records[0]) as file:
+            y, ids = file["labels"], file["ids"]
+            bases = file.get("bases")
+        unit = units(len(y), _groups(ids, bases, self.groups))
+        runs = resampled(y, map(self._logits, records), self.metric, unit, self.replicates)
+        ends = np.cumsum([len(self.columns[column]) for column in columns])[:-1]
+        return dict(zip(columns, np.split(runs, ends), strict=True))
+
+    def _logits(self, record: Record) -> Array:
+        with self._opened(record) as file:
+            return np.asarray(file["logits"])
+
+    def _interval(
+        self,
+        pair: Pair,
+        splits: Mapping[str, list[int]],
+        scores: Mapping[int, Array],
+        why: Mapping[int, str],
+    ) -> Nested | str:
+        a, b = pair
+        for column in pair:
+            if column in why:
+                return why[column]
+        if not any(a in columns and b in columns for columns in splits.values()):
+            return "the two were tested on other examples or labels"
+        if short := [c for c in pair if len(scores[c]) < 2]:
+            model = self.columns[short[0]][0].trial.model
+            return f"only one run of {model}: nothing is known of its seeds; two are the least"
+        return nested(scores[a], scores[b])
+
+    @contextmanager
+    def _opened(self, record: Record) -> Iterator[Any]:
+        path = self.store.predictions_path(record.trial.id)
+        try:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+                yield file
+        except FileNotFoundError:
+            raise ValueError(
+                f"no stored predictions of {record.trial.model}, seed {record.trial.seed}: "
+                f"{path} is missing; copy it there, or run the trial again"
+            ) from None
+        except (BadZipFile, EOFError, KeyError, zlib.error) as e:
+            raise ValueError(f"cannot read {path}: {e}; run the trial again") from None
+
+
+def stamp(store: Store, record: Record) -> tuple[str, int, int] | None:
+    """Trial id, size (bytes) and time (ns) of a run's predictions, None when there are none."""
+    try:
+        stat = store.predictions_path(record.trial.id).stat()
+    except OSError:
+        return None
+    return record.trial.id, stat.st_size, stat.st_mtime_ns
+
+
+def _defined(record: Record, metric: str) -> bool:
+    value = record.scores.get("test", {}).get(metric)
+    return not record.error and value is not None and math.isfinite(value)
+
+
+def _hash(parts: Sequence[Array]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(f"{part.dtype.kind} {part.shape} ".encode())
+        # the width of a text array is that of its longest text, so equal texts have equal bytes
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()
+
+
+def _groups(ids: Array, bases: Array | None, groups: Mapping[str, int] | None) -> Array | None:
+    """The group of every row: that of its example, by default the example itself."""
+    if groups is None and bases is None:
+        return None
+    if groups is not None and (unknown := [i for i in ids.tolist() if i not in groups]):
+        raise ValueError(f"example {unknown[0]!r} is in no group; {len(unknown)} are in none")
+    own = np.arange(len(ids)) if groups is None else np.array([groups[i] for i in ids.tolist()])
+    return own if bases is None else np.repeat(own, bases)
+
+
+def _read(path: Path, pairs: Sequence[Pair]) -> Resampled | None:
+    """What is cached there; None when nothing is or it is not whole."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        intervals = {
+            (int(a), int(b)): found if isinstance(found, str) else Nested(*map(float, found))
+            for a, b, found in content["intervals"]
+        }
+        se = {int(column): float(value) for column, value in content["se"]}
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return Resampled(intervals, se) if intervals.keys() == set(pairs) else None
+
+
+def _write(path: Path, row: Resampled) -> None:
+    """Whole or not at all, and not at all where the folder cannot be written."""
+    content = {
+        "intervals": [[*pair, found] for pair, found in row.intervals.items()],
+        "se": list(row.se.items()),
+    }
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.tmp")
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_text(json.dumps(content), encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,130 @@
+"""Two single runs on the same test examples, where there are no seeds to compare.
+
+They say whether these two trained networks differ, not whether the two models do.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import bdtr, ndtr, ndtri
+
+from dnabench.reports.stats.seeds import TIE
+from dnabench.types import Array
+
+
+class DeLong(NamedTuple):
+    """Two AUROCs of one test split; z, p and the interval are NaN when their variance is 0."""
+
+    a: float
+    b: float
+    difference: float
+    covariance: Array  # float64 (2, 2), of a and b
+    z: float
+    p: float  # two-sided
+    low: float
+    high: float
+
+
+class McNemar(NamedTuple):
+    """Examples on which only one of two runs is right, and how likely so uneven a split is."""
+
+    only_a: int
+    only_b: int
+    exact: float  # two-sided p
+    mid: float  # two-sided mid-p: less conservative, and rarely above its level
+
+
+def delong(y: Array, a: Array, b: Array, level: float = 0.95) -> DeLong:
+    """Test that two runs have the same area under the ROC curve, on the same examples.
+
+    Args:
+        y: 0 or 1, (N,).
+        a: scores of one run, (N,), as logit 1 minus logit 0.
+        b: of the other.
+        level: coverage of [low, high].
+
+    Returns:
+        Areas, difference a - b, covariance, z, p and the interval of the difference.
+
+    Raises:
+        ValueError: shapes that differ, labels other than 0 and 1, scores that are not finite, fewer
+            than two examples of either label.
+
+    Accuracy:
+        Ties count half; O(N log N), equal to the sum over all pairs to rounding.
+
+    Source:
+        DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44:837; by ranks as in Sun and Xu 2014,
+        IEEE Signal Process. Lett. 21:1389.
+    """
+    y, scores = _checked(y, a, b)
+    positive = y == 1
+    m, n = int(positive.sum()), int((~positive).sum())
+    if min(m, n) < 2:
+        raise ValueError(f"{m} positives and {n} negatives; the variance needs two of each")
+    overall = _midranks(scores)
+    wins = (overall[:, positive] - _midranks(scores[:, positive])) / n  # of each positive
+    losses = 1 - (overall[:, ~positive] - _midranks(scores[:, ~positive])) / m
+    areas = wins.mean(1)
+    covariance = np.cov(wins) / m + np.cov(losses) / n
+    d = float(areas[0] - areas[1])
+    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    if variance <= TIE**2:
+        return DeLong(float(areas[0]), float(areas[1]), d, covariance, *[math.nan] * 4)
+    se = math.sqrt(variance)
+    half = float(ndtri((1 + level) / 2)) * se
+    p = 2 * float(ndtr(-abs(d) / se))
+    return DeLong(float(areas[0]), float(areas[1]), d, covariance, d / se, p, d - half, d + half)
+
+
+def mcnemar(y: Array, a: Array, b: Array) -> McNemar:
+    """Test that two runs are right equally often, on the same examples.
+
+    Args:
+        y: classes, (N,).
+        a: classes that one run predicts, (N,).
+        b: that the other predicts.
+
+    Returns:
+        Both counts and both p-values, which are 1 when the counts are equal.
+
+    Raises:
+        ValueError: shapes that differ.
+
+    Accuracy:
+        Binomial, no approximation.
+
+    Source:
+        McNemar 1947, Psychometrika 12:153; mid-p as in Fagerland et al. 2013, BMC Med. Res.
+        Methodol. 13:91.
+    """
+    y, a, b = np.asarray(y), np.asarray(a), np.asarray(b)
+    if not y.shape == a.shape == b.shape or y.ndim != 1:
+        raise ValueError(f"y is {y.shape}, a {a.shape}, b {b.shape}; all need the same (N,)")
+    only_a, only_b = int(((a == y) & (b != y)).sum()), int(((a != y) & (b == y)).sum())
+    fewer, n = min(only_a, only_b), only_a + only_b
+    tail = float(bdtr(fewer, n, 0.5))
+    point = tail - float(bdtr(fewer - 1, n, 0.5)) if fewer else tail
+    return McNemar(only_a, only_b, min(1.0, 2 * tail), min(1.0, 2 * tail - point))
+
+
+def _checked(y: Array, *runs: Array) -> tuple[Array, Array]:
+    y, scores = np.asarray(y), np.asarray(runs, np.float64)
+    if y.ndim != 1 or scores.shape[1:] != y.shape:
+        raise ValueError(f"y is {y.shape}, scores {scores.shape[1:]}; both need the same (N,)")
+    if (wrong := (y != 0) & (y != 1)).any():
+        raise ValueError(f"label of example {wrong.argmax()} (from 0) is {y[wrong.argmax()]}")
+    if not np.isfinite(scores).all():
+        run, i = np.argwhere(~np.isfinite(scores))[0]
+        raise ValueError(f"score of example {i} (from 0) of run {'ab'[run]} is {scores[run, i]}")
+    return y, scores
+
+
+def _midranks(scores: Array) -> Array:
+    """Ranks from 1 along the last axis, ties sharing theirs."""
+    from scipy.stats import rankdata
+
+    return np.asarray(rankdata(scores, axis=-1))

@@ -1,0 +1,150 @@
+"""Anybody's table of runs, as CSV, for an audit."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from dnabench.reports.papers.rules import Cell
+
+NEEDED = ("task", "model", "seed", "value")
+PRINTED = ("task", "model", "mean")
+TABLE = "Table"
+MARKS = ("", "best", "second")
+Row = tuple[int, Mapping[str, str]]  # line of the file, fields
+
+
+class Read(NamedTuple):
+    """What an audit needs."""
+
+    cells: list[Cell]
+    runs: dict[tuple[str, str], list[float]]  # (model, task) -> by seed, in the file's order
+
+
+def read(runs: Path, printed: Path | None = None) -> Read:
+    """Read runs, and the printed table they are said to give.
+
+    Args:
+        runs: CSV with columns task, model, seed, value; optional: variant, metric, and mean, spread
+            and mark, the same on every line of a cell or on one of them.
+        printed: CSV with columns task, model, mean; optional: variant, metric, spread, mark.
+
+    Returns:
+        Runs of a model's variants are models of their own. Seeds are in the order in which the file
+        first names them, the same for every row.
+
+    Raises:
+        ValueError: a column is missing, a value is no number, a run comes twice, a cell is printed
+            in two ways; the message has file and line.
+        OSError: a file cannot be read.
+    """
+    lines = _lines(runs, NEEDED)
+    order = {seed: i for i, seed in enumerate(dict.fromkeys(row["seed"] for _, row in lines))}
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for number, row in lines:
+        row_runs = found.setdefault(_key(row), {})
+        if row["seed"] in row_runs:
+            model, task = _key(row)
+            raise ValueError(
+                f"{runs}, line {number}: seed {row['seed']} of {model} on {task} comes twice; "
+                "give each run once, or tell runs apart in a column `variant`"
+            )
+        row_runs[row["seed"]] = _number(runs, number, row, "value")
+    by_seed = {
+        key: [values[seed] for seed in sorted(values, key=order.__getitem__)]
+        for key, values in found.items()
+    }
+    source = runs if printed is None else printed
+    tables = lines if printed is None else _lines(printed, PRINTED)
+    return Read(_cells(source, tables, by_seed), by_seed)
+
+
+def _lines(path: Path, needed: Sequence[str]) -> list[Row]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in needed if name not in (reader.fieldnames or ())]
+            if missing:
+                there = ", ".join(reader.fieldnames or ()) or "none"
+                raise ValueError(
+                    f"{path} lacks column {', '.join(missing)}; it has {there}. "
+                    f"Give {', '.join(needed)} in the first line"
+                )
+            lines: list[Row] = []
+            for row in reader:
+                if None in row or None in row.values():
+                    raise ValueError(
+                        f"{path}, line {reader.line_num}: more or fewer fields than in the first "
+                        "line; put fields with commas in quotes"
+                    )
+                lines.append((reader.line_num, {k: v.strip() for k, v in row.items()}))
+    except UnicodeDecodeError as e:
+        raise ValueError(f"{path} is no UTF-8 text ({e.reason}); save it as UTF-8 CSV") from e
+    except csv.Error as e:
+        raise ValueError(f"{path} is no CSV: {e}") from e
+    if not lines:
+        raise ValueError(f"{path} has no line below its first; give one run a line")
+    return lines
+
+
+def _key(row: Mapping[str, str]) -> tuple[str, str]:
+    return f"{row['model']} {row.get('variant', '')}".strip(), row["task"]
+
+
+def _number(path: Path, line: int, row: Mapping[str, str], column: str) -> float:
+    try:
+        value = float(row[column])
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(
+            f"{path}, line {line}: {column} is {row[column]!r}; give a finite number, or leave the "
+            "line out"
+        )
+    return value
+
+
+def _cells(
+    path: Path, lines: Sequence[Row], runs: Mapping[tuple[str, str], list[float]]
+) -> list[Cell]:
+    stated: dict[tuple[str, str], Row] = {}
+    for number, row in lines:
+        if not row.get("mean"):
+            continue
+        first = stated.setdefault(_key(row), (number, row))[1]
+        for column in ("mean", "spread", "mark"):
+            if row.get(column, "") != first.get(column, ""):
+                raise ValueError(
+                    f"{path}, line {number}: {column} of {' on '.join(_key(row))} is "
+                    f"{row.get(column)!r} and was {first.get(column)!r} before; give it once"
+                )
+    decimals = max((_decimals(row["mean"]) for _, row in stated.values()), default=0)
+    cells = []
+    for (model, task), (number, row) in stated.items():
+        spread = _number(path, number, row, "spread") if row.get("spread") else math.nan
+        known = runs.get((model, task), ())
+        if (mark := row.get("mark", "")) not in MARKS:
+            raise ValueError(
+                f"{path}, line {number}: mark is {mark!r}; give best, second or nothing"
+            )
+        cells.append(
+            Cell(
+                table=TABLE,
+                task=task,
+                metric=row.get("metric", ""),
+                model=model,
+                spread=spread,
+                mean=_number(path, number, row, "mean"),
+                mark=mark,
+                decimals=decimals,
+                runs={"": tuple(known)} if known else {},
+            )
+        )
+    return cells
+
+
+def _decimals(text: str) -> int:
+    return len(text.partition(".")[2]) if text.replace(".", "").lstrip("-").isdigit() else 0

@@ -52,8 +52,11 @@ def check_fine_tuning(model: Model, task: Task, recipe: Recipe, options: Mapping
         )
     if lora and importlib.util.find_spec("peft") is None:
         raise ValueError("finetune=lora needs peft: pip install 'dnabench[lora]'")
-    if task.kind == "per_base" and recipe.rc != "none":
-        raise ValueError(f"rc={recipe.rc}: {task.name} labels bases by strand; write --rc none")
+    if task.kind == "per_base" and recipe.rc != "none" and not task.opposite:
+        raise ValueError(
+            f"rc={recipe.rc}: {task.name} does not say which class is which on the other strand "
+            "(Task.opposite); write --rc none"
+        )
     words = str(options.get("tokenizer", model.tokenizer)).startswith("bpe")
     usual = model.options.get("vocabulary")
     if usual is not None and options["vocabulary"] != usual and not words:

@@ -176,19 +176,24 @@ def audit(
     ] = None,
     to: Annotated[Path | None, typer.Option(help="Folder for <task>.json and audit.html.")] = None,
 ) -> None:
-    """Copies, near copies, conflicting labels and shortcuts, within and between the splits."""
+    """Copies, near copies, conflicting labels and shortcuts, within and between the splits.
+
+    An audit is kept in the cache: `dnabench report` then shows scores without the copied examples.
+    """
     import json
 
     from dnabench.reports.audit_text import html, markdown, overview
-    from dnabench.tasks.audit import audit
+    from dnabench.tasks.audit import audit, keep
     from dnabench.tasks.conditions import fail_on as holding
 
     documents, held = [], []
     with _bar() as show:
         for name in named(tasks, present=True):
-            found = audit(
+            audited = audit(
                 TASKS[name], genome, lambda what, share: show(what, round(100 * share), 100)
-            ).to_json()
+            )
+            keep(audited)
+            found = audited.to_json()
             documents.append(json.loads(found))
             held += holding(documents[-1], fail_on or [])
             if to is not None:

@@ -21,6 +21,7 @@ from dnabench.adapt import adapted, linear_head
 from dnabench.batches import Batch, Features, Resident, per_base
 from dnabench.metrics import score
 from dnabench.splits import Streams
+from dnabench.strands import opposite_labels, opposite_logits
 from dnabench.tokenizers import TOKENIZERS, Tokenizer
 from dnabench.types import Array, Learner, Model, Protocol, Recipe, Split, Task
 
@@ -187,18 +188,24 @@ class NetLearner:
                 f"{model.name} has batch norm, which must see all {recipe.batch} examples of a "
                 f"batch at once; leave out --micro-batch {micro_batch} or make the batch as small"
             )
-        if task.kind == "per_base" and recipe.rc != "none":
-            raise ValueError("rc must be none for a per-base task, whose labels name a strand")
         self._data = self._resident(train, both=recipe.rc != "none")
         if isinstance(self._data, Features):
             self.net.head = linear_head(self.net.head, self._data.width, task).to(device)
         self.n_params = sum(p.numel() for p in self.net.parameters())
         self.n_learned = sum(p.numel() for p in self.net.parameters() if p.requires_grad)
-        self._labels, self._y = train.y, losses.target(task.kind, train.y).to(device)
+        self._labels, both = train.y, self._both_strands(train)
+        self._y = losses.target(task.kind, both).to(device)
         self._optimizer = self._new_optimizer()
         self._order = np.random.default_rng(seeds.order)
         self._torch_seed, self._step = seeds.order, 0
         self._total = math.ceil(len(train.y) / recipe.batch) * recipe.epochs
+
+    def _both_strands(self, train: Split) -> Array:
+        """Labels of all rows of the data: per base, the other strand has its own."""
+        if self._task.kind != "per_base" or self._data.strands == 1:
+            return train.y
+        turned = opposite_labels(train.y, train.seqs.lengths, self._task.opposite)
+        return np.concatenate([train.y, turned])
 
     def train_epoch(self) -> float:
         """One pass over the training examples in a new random order; mean loss per example."""
@@ -224,6 +231,9 @@ class NetLearner:
         def predict() -> Array:
             self.net.eval()
             logits = [self._predict(data, strand, length) for strand in range(data.strands)]
+            if self._task.kind == "per_base" and data.strands == 2:
+                lengths = split.seqs.lengths
+                logits[1] = opposite_logits(logits[1], lengths, self._task.opposite)
             return np.asarray(np.stack(logits).mean(0), np.float32)
 
         return predict
@@ -312,7 +322,8 @@ class NetLearner:
 
     def _loss(self, rows: Array, flips: Array) -> Tensor:
         batch = self._data.batch(rows + flips * self._data.n)
-        labels = self._y[torch.from_numpy(rows).to(self.device)]
+        own = rows + flips * self._data.n if len(self._y) > len(self._labels) else rows
+        labels = self._y[torch.from_numpy(own).to(self.device)]
         logits = self._forward(batch)
         if self._task.kind == "per_base":
             logits = per_base(logits, batch, labels.shape[1])

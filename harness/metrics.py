@@ -9,7 +9,7 @@ not finite are a ValueError with the value and its place. N examples, K task out
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -225,6 +225,30 @@ def score(y: Array, logits: Array, names: Sequence[str]) -> dict[str, float]:
         raise KeyError(f"no metric named {unknown[0]!r}; there are {', '.join(METRICS)}")
     values = {name: METRICS[name].function(y, logits) for name in names}
     return {name: value for name, value in values.items() if not math.isnan(value)}
+
+
+def score_groups(
+    y: Array, logits: Array, name: str, groups: Mapping[str, slice]
+) -> dict[str, float]:
+    """A metric of each group of labels of a multilabel task.
+
+    Args:
+        y: 0/1 (N, K).
+        logits: float (N, K).
+        name: key of METRICS.
+        groups: name -> which labels; none is fine.
+
+    Returns:
+        "metric:group" -> score, and "metric:groups", the mean of the groups; an undefined one,
+        NaN, is left out.
+
+    Source: DeepSEA's and ConvNova's tables (arXiv 2502.18538, Table 10: 96.62, 92.93 and 85.74 of
+        three groups give the "Avg." 91.76).
+    """
+    each = {g: METRICS[name].function(y[:, s], logits[:, s]) for g, s in groups.items()}
+    if each:
+        each["groups"] = sum(each.values()) / len(each)
+    return {f"{name}:{g}": value for g, value in each.items() if not math.isnan(value)}
 
 
 def metrics_for(kind: Kind) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 from dnabench import memory
 from dnabench.bpe import tokenizer_named
 from dnabench.executors import EXECUTORS, Event, Progress
-from dnabench.metrics import score
+from dnabench.metrics import score, score_groups
 from dnabench.plan import Job
 from dnabench.protocols import metric_for, protocol_named
 from dnabench.registry import MODELS, TASKS
@@ -96,7 +96,10 @@ def run_trial(
     fit_seconds = time.perf_counter() - fit_start
     test = watch["test"] if "test" in watch else limited(task.load("test"), trial.limit)
     labels, logits = flat(task.kind, test.y, learner.predictor(test)())
-    scores = {"test": score(labels, logits, task_metrics(task))}
+    scores = {
+        "test": score(labels, logits, task_metrics(task))
+        | score_groups(labels, logits, task.metric, task.groups)
+    }
     if "val" in watch:
         scores["val"] = dict(fitted.curve[fitted.best_epoch - 1]["val"])
     sizes = {"train": len(train.y), **{k: len(s.y) for k, s in {**watch, "test": test}.items()}}

@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 from typing import Protocol as Interface
 
@@ -160,6 +161,8 @@ class Task:
     license: str
     official: Mapping[SplitName, int] = field(default_factory=dict)  # counts as published
     family: str = ""  # tasks of a family are not independent evidence
+    opposite: tuple[int, ...] = ()  # per base: class k is class opposite[k] on the other strand
+    groups: Mapping[str, slice] = field(default_factory=dict)  # of labels, also scored apart
     aliases: tuple[str, ...] = ()
 
     @property
@@ -307,7 +310,7 @@ class Trial:
     seed: int
     limit: float = 0.0  # 0 = all examples; below 1 a share of each split; else a number
 
-    @property
+    @cached_property
     def id(self) -> str:
         """16 hex digits of SHA-256 over the fields: the same trial has the same id anywhere.
 
@@ -385,6 +388,7 @@ class Record:
             claimed, t = d.pop("id"), d.pop("trial")
             found = trial_id(t)
             record = cls(trial=Trial(**{**t, "recipe": Recipe(**t["recipe"])}), **d)
+            vars(record.trial)["id"] = found  # of the same fields
         except (KeyError, TypeError) as e:
             raise ValueError(f"a field is missing or unknown: {e}") from e
         if found != claimed:

@@ -36,7 +36,8 @@ LENGTHS: dict[str, int] = {}  # task -> bp of the longest published sequence
 def declare(
     name: str, *, kind: Kind, classes: tuple[str, ...], metric: str, length: int,
     official: Mapping[SplitName, int], source: str, license: str, origin: Origin,
-    family: str = "", aliases: tuple[str, ...] = (),
+    family: str = "", groups: Mapping[str, slice] | None = None, aliases: tuple[str, ...] = (),
+    opposite: tuple[int, ...] = (),
 ) -> Task:  # fmt: skip
     """Register a task. Counts, length and hash are those of the imported data, where there are any.
 
@@ -51,6 +52,8 @@ def declare(
         license: of the data.
         origin: where the files are.
         family: tasks of a family are not independent evidence.
+        groups: of labels, which are also scored apart.
+        opposite: of a per-base task, each class as seen from the other strand.
         aliases: other names of the same task, suite/task.
     """
     ORIGINS[name], LENGTHS[name] = origin, length
@@ -59,7 +62,8 @@ def declare(
         Task(
             name=name, kind=kind, classes=classes, metric=metric, source=source, license=license,
             length=here.length if here else length, counts=here.counts if here else official,
-            official=official, data=here.data if here else "", family=family, aliases=aliases,
+            official=official, data=here.data if here else "", family=family, groups=groups or {},
+            aliases=aliases, opposite=opposite,
             load=partial(open_split, name, data=here.data) if here else partial(_absent, name),
         )
     )  # fmt: skip

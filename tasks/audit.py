@@ -7,6 +7,7 @@ N examples of the test split.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -18,6 +19,7 @@ import numpy as np
 from dnabench.metrics import score
 from dnabench.registry import TASKS
 from dnabench.tasks._align import COVERAGE, IDENTITY
+from dnabench.tasks._cache import cache_folder
 from dnabench.tasks._copies import (
     BITS,
     EXACT,
@@ -146,6 +148,33 @@ def audit(
         shortcuts=scores, related=_related(task), pairs=_pairs(splits, found, search),
         skipped=skipped, settings=_settings(search),
     )  # fmt: skip
+
+
+def keep(found: Audit) -> Path:
+    """Store an audit in the cache, where `kept` finds it; whole or not at all.
+
+    Raises:
+        OSError: the cache cannot be written.
+    """
+    path = _place(found.task, found.data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    fresh.write_text(found.to_json(), encoding="utf-8")
+    fresh.replace(path)
+    return path
+
+
+def kept(task: str, data: str) -> Audit | None:
+    """The audit of that state of a task's data that was made last; None when there is none."""
+    try:
+        found = Audit.from_json(_place(task, data).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # none, or of an older schema
+        return None
+    return found if (found.task, found.data) == (task, data) else None
+
+
+def _place(task: str, data: str) -> Path:
+    return cache_folder() / "audits" / f"{task.replace('/', '_')}-{data}.json"
 
 
 def leak_free_mask(audit: Audit) -> Array:

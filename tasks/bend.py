@@ -296,6 +296,7 @@ declare(
     NAME,
     kind="per_base",
     classes=CLASSES,
+    opposite=(4, 5, 6, 7, 0, 1, 2, 3, 8),
     metric="mcc",
     length=14_000,
     official={},

@@ -24,7 +24,6 @@ from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from dnabench.metrics import auroc_per_label
 from dnabench.tasks._cache import Cached, Writer
 from dnabench.tasks._declare import Origin, declare
 from dnabench.tasks.bend import open_hdf5
@@ -62,28 +61,6 @@ class Source(NamedTuple):
     n: int
     step: int  # rows that are best read at a time
     rows: Callable[[int, int], tuple[Array, Array]]
-
-
-def group_scores(y: Array, logits: Array) -> dict[str, float]:
-    """AUROC of the labels, averaged in groups.
-
-    Args:
-        y: 0/1 (N, 919).
-        logits: float (N, 919).
-
-    Returns:
-        Means over the transcription factors ("tf"), DNase I hypersensitive sites ("dhs"), histone
-        marks ("hm") and all labels ("all", the task's metric), labels that no or every example has
-        being left out, NaN where that leaves none; and "groups", the mean of the three groups.
-
-    Source: Zhou and Troyanskaya 2015; "groups" is the "Avg." of ConvNova, Table 10 (there 96.62,
-        92.93 and 85.74 give 91.76).
-    """
-    if y.shape[1:] != (LABELS,):
-        raise ValueError(f"y is {y.shape}; the groups are of {LABELS} labels")
-    each = auroc_per_label(y, logits)
-    out = {group: _mean(each[GROUPS[group]]) for group in ("tf", "dhs", "hm")}
-    return {**out, "all": _mean(each), "groups": float(np.mean(list(out.values())))}
 
 
 def recognise(folder: Path) -> dict[SplitName, tuple[Path, ...]] | None:
@@ -365,11 +342,6 @@ def _is_ours(path: Path) -> bool:
         return True
 
 
-def _mean(values: Array) -> float:
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if values.size else float("nan")
-
-
 declare(
     NAME,
     kind="multilabel",
@@ -380,6 +352,7 @@ declare(
     source="DeepSEA (Zhou and Troyanskaya 2015, Nature Methods 12:931), training bundle 0.9",
     license="not stated (labels from ENCODE and Roadmap Epigenomics)",
     family="chromatin_profile",
+    groups=GROUPS,
     aliases=("deepsea/deepsea",),
     origin=Origin(
         urls=("http://deepsea.princeton.edu/media/code/deepsea_train_bundle.v0.9.tar.gz",),

@@ -101,6 +101,7 @@ def task_of(name: str) -> Task:
         name=name, kind="per_base", classes=CLASSES, metric="mcc", length=here.length,
         counts=here.counts, data=here.data, load=partial(open_split, name),
         source=here.origin, license="not stated", family="gene finding",
+        opposite=(4, 5, 6, 7, 0, 1, 2, 3, 8),
     )  # fmt: skip
 
 

@@ -75,6 +75,7 @@ TASKS.add(
         counts=COUNTS,
         data=SHA256[:16],
         load=load,
+        opposite=(1, 0, 2),
         source="transposonmapper 1.1.5",
         license="Apache-2.0",
         family="gene finding",

@@ -116,15 +116,17 @@ def plugin(tmp_path_factory):
     return target
 
 
-def command(*words, plugin=None):
+def command(*words, plugin=None, cache=None):
     """argv and environment of a real `dnabench` process."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    if cache is not None:
+        env["DNABENCH_CACHE"] = str(cache)
     if plugin is not None:
         env["PYTHONPATH"] = str(plugin)
     return [sys.executable, "-m", "dnabench", *map(str, words)], env
 
 
-def dnabench(*words, plugin=None, timeout=300):
+def dnabench(*words, plugin=None, cache=None, timeout=300):
     """Run it to its end; stdout, stderr and exit status are text and a number."""
-    argv, env = command(*words, plugin=plugin)
+    argv, env = command(*words, plugin=plugin, cache=cache)
     return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=timeout)

@@ -290,10 +290,3 @@ def test_a_micro_batch_weighs_bases_not_sequences():
     assert losses[0] == pytest.approx(losses[2], rel=1e-6)
     for a, b in zip(losses[1], losses[3], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
-
-
-def test_strands_have_no_meaning_for_labels_of_bases():
-    task = planted_task(classes=3, kind="per_base")
-    with pytest.raises(ValueError, match="rc must be none for a per-base task"):
-        net = MODELS["convnova-386k"].build(task, MODELS["convnova-386k"].options)
-        NetLearner(net, MODELS["convnova-386k"], task, bases(16, 0), Recipe(rc="augment"), SEEDS)

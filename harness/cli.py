@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import dnabench
+from dnabench import cli_audit_papers
 from dnabench.cli_data import audits, data
+from dnabench.cli_figure import EXAMPLES, figure
+from dnabench.cli_machine import PLAN_EXAMPLES, caches, doctor, plan_like
+from dnabench.cli_papers import published
+from dnabench.cli_report import Out, compare, report, warn_unreadable
+from dnabench.cli_reproduce import reproduce
+from dnabench.cli_sweep import How, conduct, print_notes, resources_of
 from dnabench.cli_tools import profile, tokenizer
 from dnabench.saying import explained, fail, words
 
@@ -29,10 +30,29 @@ app = typer.Typer(
 app.add_typer(data, name="data")
 app.add_typer(audits, name="audit")
 app.add_typer(tokenizer, name="tokenizer")
+app.add_typer(published, name="published")
+app.add_typer(caches, name="cache")
+audits.command("published", epilog="Example: dnabench audit published --paper convnova")(
+    cli_audit_papers.published
+)
+audits.command("tables", epilog="Example: dnabench audit tables seeds.csv --to audit.json")(
+    cli_audit_papers.tables
+)
 app.command(
     epilog="Example: dnabench profile --models convnova-7.4m,hyenadna-large-1m,caduceus_ph-7.7m "
     "--lengths 1000,10000,100000"
 )(profile)
+app.command(
+    epilog="Examples: dnabench report | dnabench report --format latex --to table.tex | "
+    "dnabench report --format html"
+)(report)
+app.command(
+    epilog="Examples: dnabench reproduce convnova/table13 -m legnet --dry-run | "
+    "dnabench reproduce convnova/table12 -t h3k4me3 --seeds 10"
+)(reproduce)
+app.command(epilog="Example: dnabench compare convnova-386k kmer")(compare)
+app.command(epilog=EXAMPLES)(figure)
+app.command(epilog="Example: dnabench doctor --json")(doctor)
 main = app
 DEFAULT_MODELS = "kmer,cnn,convnova-386k"
 
@@ -55,9 +75,6 @@ def _config(ctx: typer.Context, path: Path | None) -> Path | None:
     except (ValueError, KeyError, OSError) as e:
         fail(e.args[0] if isinstance(e, KeyError) else str(e))
     return path
-
-
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the records.")]
 
 
 @app.callback()
@@ -148,7 +165,19 @@ def run(
     if dry_run:
         _dry_run(plan, notes, out)
     else:
-        _run(request, plan, notes, out, (device, jobs, threads, micro_batch, executor))
+        how = How(device, jobs, threads, micro_batch, executor)
+        if conduct(request, plan, notes, out, how).failed:
+            raise typer.Exit(1)
+
+
+app.command("plan", epilog=PLAN_EXAMPLES)(
+    plan_like(
+        run,
+        lambda w: resources_of(
+            How(w["device"], w["jobs"], w["threads"], w["micro_batch"], w["executor"])
+        ),
+    )
+)
 
 
 def _dry_run(plan: Any, notes: list[str], out: Path) -> None:
@@ -165,168 +194,9 @@ def _dry_run(plan: Any, notes: list[str], out: Path) -> None:
         rows.append((job.trial.task, job.trial.seed, job.trial.id, state, label(job.trial)))
     typer.echo(tabulate(rows, ("task", "seed", "trial", "state", "model")))
     n_done = sum(row[3] == "done" for row in rows)
-    _print_notes(notes)
+    print_notes(notes)
     typer.echo(f"\n{len(rows)} trials: {n_done} done, {len(rows) - n_done} to run")
-    _warn_unreadable(store)
-
-
-def _print_notes(notes: list[str]) -> None:
-    for note in notes:
-        typer.echo(f"note: {note}", err=True)
-
-
-def _run(
-    request: Any, plan: Any, notes: list[str], out: Path, how: tuple[str, int, int, int, str]
-) -> None:
-    from dataclasses import asdict
-
-    from rich.console import Console
-
-    from dnabench.progress import observer
-    from dnabench.results.store import Store
-    from dnabench.run import Summary, fetch_weights, run
-
-    store, resources, summary = Store(out), _resources(how), Summary()
-    store.check_writable()
-    _print_notes(notes)
-    store.save_config(
-        {
-            "request": asdict(request), "resources": resources._asdict(), "argv": sys.argv[1:],
-            "trials": {j.trial.id: asdict(j.trial) for j in plan}, "version": dnabench.__version__,
-        }
-    )  # fmt: skip
-    done = store.done()
-    left = [job for job in plan if job.trial.id not in done]
-    console = Console(stderr=True)
-    for problem in fetch_weights(left):
-        typer.echo(f"warning: {problem}", err=True)
-    try:
-        with _sigterm_as_interrupt(), observer(left, resources.workers, console) as observe:
-            run(plan, store, resources, observe, summary)
-    except KeyboardInterrupt:
-        typer.echo(
-            "interrupted; what is done is kept, the same command goes on from here", err=True
-        )
-        _conclude(summary, store, out)
-        raise typer.Exit(130) from None
-    _conclude(summary, store, out)
-    if summary.failed:
-        raise typer.Exit(1)
-
-
-def _resources(how: tuple[str, int, int, int, str]) -> Any:
-    import torch
-
-    from dnabench.executors import EXECUTORS
-    from dnabench.run import Resources
-
-    device, jobs, threads, micro_batch, executor = how
-    if executor not in EXECUTORS:
-        fail(f"no executor named {executor!r}; there are {', '.join(EXECUTORS)}")
-    if min(jobs, micro_batch, threads - 1) < 0:
-        fail(f"--jobs {jobs} --threads {threads} --micro-batch {micro_batch}: too small")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as e:
-        fail(f"--device {device!r} cannot be used here: {str(e).splitlines()[0]}")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    at_once = jobs or (max(1, (cores or 1) // threads) if device == "cpu" else 1)
-    return Resources(device, at_once, threads, micro_batch, executor)
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """A scheduler's SIGTERM ends a sweep as Ctrl-C does."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _conclude(summary: Any, store: Any, out: Path) -> None:
-    from tabulate import tabulate
-
-    from dnabench.plan import label
-
-    counts = f"{len(summary.ended)} ran, {len(summary.already)} were there"
-    typer.echo(f"{counts}, {len(summary.failed)} failed; records in {out}/records")
-    if summary.failed:
-        rows = [
-            (
-                r.trial.task,
-                label(r.trial),
-                r.trial.seed,
-                r.error.strip().splitlines()[-1],
-                r.trial.id,
-            )
-            for r in summary.failed
-        ]
-        typer.echo(tabulate(rows, ("task", "model", "seed", "why", "record")), err=True)
-        typer.echo("tracebacks are in the records; the same command tries them again", err=True)
-    _warn_unreadable(store)
-    if summary.ended or summary.already:
-        typer.echo(f"see: dnabench report --out {shlex.quote(str(out))}")
-
-
-def _warn_unreadable(store: Any) -> None:
-    for path, why in store.unreadable.items():
-        typer.echo(f"warning: skipped {path}: not a record: {why}", err=True)
-
-
-def _records(out: Path) -> list[Any]:
-    from dnabench.results.store import Store
-
-    store = Store(out)
-    records = list(store)
-    _warn_unreadable(store)
-    if not records:
-        fail(f"no records in {out}; make some: dnabench run --suite demo --out {out}")
-    return records
-
-
-@app.command(
-    epilog="Examples: dnabench report | dnabench report --format latex --to table.tex | "
-    "dnabench report --format html"
-)
-@explained
-def report(
-    out: Out = Path("runs"),
-    format: Annotated[str, typer.Option("--format", "-f", help="md, csv, latex or html.")] = "md",
-    to: Annotated[
-        Path | None, typer.Option(help="File to write; html: report.html in the folder.")
-    ] = None,
-) -> None:
-    """Print the tables: mean ± standard deviation over seeds, tests, verdicts."""
-    from dnabench.reports.render import FORMATS, render
-    from dnabench.reports.table import tables
-
-    if format not in FORMATS:
-        fail(f"no format {format!r}; there are {', '.join(FORMATS)}")
-    text = render(tables(_records(out)), format)
-    if to is None and format == "html":
-        to = out / "report.html"
-    if to is None:
-        typer.echo(text)
-        return
-    to.parent.mkdir(parents=True, exist_ok=True)
-    to.write_text(text, encoding="utf-8")
-    typer.echo(str(to))
-
-
-@app.command(epilog="Example: dnabench compare convnova-386k kmer")
-@explained
-def compare(a: str, b: str, out: Out = Path("runs")) -> None:
-    """Compare two models on every task that both ran."""
-    from dnabench.reports.render import compare_text
-
-    typer.echo(compare_text(_records(out), a, b))
+    warn_unreadable(store)
 
 
 @app.command("list", epilog="Example: dnabench list models")

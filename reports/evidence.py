@@ -1,25 +1,42 @@
-"""What a table's numbers support: every pair of models on every task, and over the tasks of a suite.
+"""What a table's numbers support: pairs of models on every task, and over the tasks of a suite.
 
-Scores are fractions, higher is better; a pair is (column i, column j) with i < j, differences are
-i - j. Seeds: the noise of training. Examples: the noise of having drawn this test split.
+Scores are fractions, higher is better; the difference of a pair (i, j) is column i - column j.
+Seeds: the noise of training. Examples: the noise of having drawn this test split.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from dnabench.reports import stats
 from dnabench.reports.table import Row, Table
 
 
-@dataclass(frozen=True, kw_only=True)
-class Interval:
+class Interval(NamedTuple):
     """An estimate and its 95 % interval; NaN where undefined."""
 
     value: float
     low: float
     high: float
+
+
+class Detectable(NamedTuple):
+    """What a Welch test at 0.05 sees with a chance of 80 %, with the spread of the row's runs."""
+
+    difference: float  # the smallest, with n seeds of each model
+    n: int
+    needed: float  # seeds of each model for a difference of the row's ROPE; NaN = over 1,000
+
+
+class Section(NamedTuple):
+    """One more table that belongs to the evidence, in words already."""
+
+    title: str
+    heads: list[str]
+    rows: list[list[str]]
+    says: str  # what it shows and how it was made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +48,8 @@ class Duel:
     j: int
     n: tuple[int, int]
     welch: stats.Welch
-    p_holm: float  # over all pairs x tasks of the suite
+    p: float  # the larger of Welch's and that over seeds and examples, where there is one
+    p_holm: float  # over all pairs x tasks that were tested in the suite
     p_bh: float
     p_permutation: float  # exact, two-sided; NaN where there are too many
     g: float
@@ -41,16 +59,37 @@ class Duel:
     verdict: stats.Verdict  # of i
     reason: str
 
+    @property
+    def means(self) -> tuple[float, float]:
+        """Of i and of j."""
+        return self.row.cells[self.i].summary.mean, self.row.cells[self.j].summary.mean
+
+    def flipped(self) -> Duel:
+        """The same seen from column j."""
+        w, x = self.welch, self.nested
+        turned: dict[stats.Verdict, stats.Verdict] = {"win": "loss", "loss": "win"}
+        return replace(
+            self,
+            i=self.j,
+            j=self.i,
+            n=self.n[::-1],
+            welch=w._replace(difference=-w.difference, t=-w.t, low=-w.high, high=-w.low),
+            g=-self.g,
+            a12=1 - self.a12,
+            nested=x and Interval(-x.value, -x.high, -x.low),
+            verdict=turned.get(self.verdict, self.verdict),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """The column with the highest mean of a row, tested against every other (intersection-union)."""
+    """The column with a row's highest mean, tested against every other (intersection-union)."""
 
     row: Row
     column: int
     p: float  # the largest one-sided Welch p against the others
     p_holm: float  # over the tasks of the suite
-    separable: bool
+    separable: bool  # Holm p < 0.05, 5 seeds of every model, and every lead as a win needs it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,5 +136,21 @@ class Evidence:
     duels: tuple[Duel, ...]  # by row, then i, then j
     best: tuple[Best, ...]  # a row each, where two columns have scores
     suites: tuple[SuiteEvidence, ...]
-    detectable: Mapping[str, tuple[float, int]]  # row name -> (smallest difference seen at n, n)
+    detectable: Mapping[str, Detectable]  # row name -> what the seeds at hand can see
     remarks: tuple[str, ...]  # input lint: duplicated runs, no variance, coarse rounding, ...
+    sections: tuple[Section, ...] = ()  # leak-free scores, groups of labels, costs, inflation
+
+    def against_best(self) -> tuple[Duel, ...]:
+        """Of each row the duels with the column of the highest mean, which is j."""
+        leader = {best.row.name: best.column for best in self.best}
+        met = [d for d in self.duels if leader.get(d.row.name) in (d.i, d.j)]
+        return tuple(d if d.j == leader[d.row.name] else d.flipped() for d in met)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """All that is known of a folder of records."""
+
+    evidence: tuple[Evidence, ...]
+    audits: tuple[Mapping[str, Any], ...] = ()  # documents of `dnabench audit data`
+    commands: tuple[str, ...] = ()  # that made the records, as typed

@@ -44,6 +44,7 @@ class Cell:
     """The runs of one column on one row."""
 
     scores: Mapping[int, float]  # seed -> primary metric on test, seeds ascending
+    runs: tuple[Record, ...] = ()  # the records of these scores, in their order
     failed: int = 0
     undefined: int = 0  # runs without that metric, as AUROC of one class
     collapsed: int = 0  # runs in `scores` that predict one class for everything
@@ -77,23 +78,6 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Column a against column b on a row."""
-
-    row: Row
-    a: Column
-    b: Column
-    n: tuple[int, int]
-    means: tuple[float, float]
-    welch: stats.Welch
-    p_holm: float
-    g: float
-    a12: float
-    verdict: stats.Verdict
-    reason: str  # may be empty
-
-
-@dataclass(frozen=True, kw_only=True)
 class Table:
     """One protocol at one limit."""
 
@@ -104,7 +88,6 @@ class Table:
     digits: int
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-    against_best: tuple[Comparison, ...]  # every model against the best of its row, one Holm family
     records: tuple[Record, ...]
     failures: Mapping[tuple[str, str, str], list[int]]  # column name, task, last line -> seeds
 
@@ -136,25 +119,6 @@ def tables(records: Iterable[Record], digits: int = DIGITS) -> list[Table]:
     return [_table(*key, groups[key], digits) for key in sorted(groups)]
 
 
-def compared(
-    pairs: Iterable[tuple[Row, int, int]], columns: Sequence[Column]
-) -> tuple[Comparison, ...]:
-    """Compare columns i and j of rows, as one family of Holm. Both cells must have scores."""
-    duels = [(row, i, j, row.cells[i].values, row.cells[j].values) for row, i, j in pairs]
-    tests = [stats.welch(a, b) for *_, a, b in duels]
-    adjusted = stats.holm([t.p for t in tests])
-    out = []
-    for (row, i, j, a, b), test, p in zip(duels, tests, adjusted, strict=True):
-        n, means = (len(a), len(b)), (stats.summary(a).mean, stats.summary(b).mean)
-        word, reason = stats.verdict(test, p, row.rope, min(n))
-        one = Comparison(
-            row=row, a=columns[i], b=columns[j], n=n, means=means, welch=test, p_holm=p,
-            g=stats.hedges_g(a, b), a12=stats.a12(a, b), verdict=word, reason=reason,
-        )  # fmt: skip
-        out.append(one)
-    return tuple(out)
-
-
 def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
     """Items by key, both in order of appearance."""
     out: dict[Key, list[Item]] = defaultdict(list)
@@ -167,6 +131,11 @@ def fixed(x: float, digits: int) -> str:
     """A score as it is printed, without a minus before zero."""
     text = f"{x:.{digits}f}"
     return text.removeprefix("-") if not float(text) else text
+
+
+def suite_of(thing: Record | Row) -> str:
+    """The part of the task's name before the slash."""
+    return (thing.trial.task if isinstance(thing, Record) else thing.task).partition("/")[0]
 
 
 def _table(protocol: str, limit: float, records: Sequence[Record], digits: int) -> Table:
@@ -191,7 +160,6 @@ def _table(protocol: str, limit: float, records: Sequence[Record], digits: int) 
         digits=digits,
         columns=lineup,
         rows=rows,
-        against_best=compared(_against_best(rows), lineup),
         records=tuple(records),
         failures={k: sorted(r.trial.seed for r in v) for k, v in failures.items()},
     )
@@ -201,7 +169,7 @@ def _column_keys(records: Sequence[Record]) -> Callable[[Record], tuple[str, ...
     """What tells columns apart: model, regime, options, recipe fields that vary in a suite."""
     recipes: dict[tuple[str, ...], set[Recipe]] = defaultdict(set)
     for r in records:
-        recipes[r.trial.model, r.trial.regime, _suite(r)].add(r.trial.recipe)
+        recipes[r.trial.model, r.trial.regime, suite_of(r)].add(r.trial.recipe)
     varying: dict[tuple[str, str], set[str]] = defaultdict(set)
     for (model, regime, _), several in recipes.items():
         varying[model, regime] |= _varying(
@@ -237,7 +205,7 @@ def _columns(groups: Mapping[tuple[str, ...], list[Record]]) -> dict[tuple[str, 
             label=label,
             name=label if times[label] == 1 else f"{label} ({key[1]})",
             options=json.loads(key[2]),
-            recipes={_suite(r): r.trial.recipe for r in groups[key]},
+            recipes={suite_of(r): r.trial.recipe for r in groups[key]},
             n_params=(min(sizes, default=0), max(sizes, default=0)),
         )
     return out
@@ -256,7 +224,8 @@ def _rows(
     states = Counter(task for task, _ in {key[:2] for key in groups})
     out = []
     for (task, data, metric), mine in groups.items():
-        cells = [_cell([r for r in mine if column_of(r) == i], metric) for i in range(n_columns)]
+        own = grouped(mine, column_of)
+        cells = [_cell(own.get(i, []), metric) for i in range(n_columns)]
         facts, known = about.get((task, data), {}), METRICS.get(metric)
         best, second = _podium(cells, digits)
         out.append(
@@ -274,7 +243,7 @@ def _rows(
                 second=second,
             )
         )
-    order = sorted(out, key=lambda r: (_suite(r), _natural(r.family), _natural(r.name), r.metric))
+    order = sorted(out, key=lambda r: (suite_of(r), _natural(r.family), _natural(r.name), r.metric))
     return tuple(order)
 
 
@@ -284,6 +253,7 @@ def _cell(records: Sequence[Record], metric: str) -> Cell:
     defined = {seed: x for seed, x in scores.items() if x is not None and math.isfinite(x)}
     return Cell(
         scores=defined,
+        runs=tuple(r for r in ended if r.trial.seed in defined),
         failed=len(records) - len(ended),
         undefined=len(scores) - len(defined),
         collapsed=sum(bool(r.flags.get("collapsed")) for r in ended if r.trial.seed in defined),
@@ -300,14 +270,6 @@ def _podium(cells: Sequence[Cell], digits: int) -> tuple[frozenset[int], frozens
     return best, frozenset(i for i, mean in means.items() if rest and mean == rest[0])
 
 
-def _against_best(rows: Sequence[Row]) -> Iterable[tuple[Row, int, int]]:
-    for row in rows:
-        scored = [i for i, c in enumerate(row.cells) if c.scores]
-        if scored:
-            best = max(scored, key=lambda i: row.cells[i].summary.mean)
-            yield from ((row, i, best) for i in scored if i != best)
-
-
 def option_text(value: Any) -> str:
     """A value as it is written after `--set name=`."""
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -317,10 +279,6 @@ def _varying(settings: Sequence[Mapping[str, Any]]) -> set[str]:
     """Names whose values are not the same in all; lacking one is a value of its own."""
     names = {name for s in settings for name in s}
     return {n for n in names if len({_json(s[n]) if n in s else "" for s in settings}) > 1}
-
-
-def _suite(thing: Record | Row) -> str:
-    return (thing.trial.task if isinstance(thing, Record) else thing.task).partition("/")[0]
 
 
 def _json(value: Any) -> str:

@@ -1,18 +1,14 @@
-"""What every format of a table says: captions, the words in a cell, the rows of the tests."""
+"""What every format of a table says: captions, the words in a cell, recipes, provenance."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from dnabench.metrics import METRICS
 from dnabench.registry import MODELS
-from dnabench.reports.stats import ALPHA, MIN_SEEDS
-from dnabench.reports.table import Cell, Column, Comparison, Table, fixed, grouped, option_text
-
-Grid = tuple[list[str], list[list[str]]]  # heads, rows
+from dnabench.reports.table import Cell, Column, Table, fixed, grouped, option_text
 
 
 def title(table: Table) -> str:
@@ -55,28 +51,13 @@ def caption(table: Table) -> list[str]:
         out += ["undefined: runs whose test split has no value of the metric; they are in no mean."]
     if any(c.collapsed for c in cells):
         out += ["†k: k of the runs collapsed to one predicted class; they are in the mean."]
-    return out + ([welch_words(table, table.against_best)] if table.against_best else [])
+    return out
 
 
 def protocol_words(table: Table) -> str:
     """Name and meaning of the protocol, and the limit."""
     only = f" Only {limit_words(table)} were used." if table.limit else ""
     return f"Protocol {table.protocol}: {table.why}.{only}"
-
-
-def welch_words(table: Table, results: Sequence[Comparison]) -> str:
-    """What was tested, how, and what that leaves out."""
-    ropes = {row.label: row.rope for row in table.rows if row.rope}
-    least = ", ".join(f"{rope:g} {label}" for label, rope in ropes.items())
-    m = sum(not math.isnan(c.welch.p) for c in results)
-    chosen = results == table.against_best
-    return (
-        f"Welch's t, two-sided, Holm over all {m} tests of this section; win or loss needs Holm p "
-        f"< {ALPHA:g}" + (f" and a difference of at least {least}" if least else "") + ". Fewer "
-        f"than {MIN_SEEDS} seeds of either model are descriptive only. These tests cover the noise "
-        "of seeds only, not that of drawing the test examples"
-        + ("; and the best was chosen from the runs it is tested on." if chosen else ".")
-    )
 
 
 def words(cell: Cell, table: Table) -> tuple[str, str, str]:
@@ -157,62 +138,3 @@ def recipes(table: Table) -> list[tuple[str, str, str]]:
             numbers.append(f"(source: {recipe.source})")
             out.append((column.name, ", ".join(suite for suite, _ in used), " ".join(numbers)))
     return out
-
-
-def best_grid(table: Table) -> Grid:
-    """Every model against the best of each task, a line a test."""
-    heads = ["task", "model", "best", "n", "difference", "95 % CI", "t", "df", "p", "Holm p"]
-    rows = []
-    for c in table.against_best:
-        d, t, df, p, low, high, _ = c.welch
-        who = [c.row.name, c.a.name, c.b.name, _n(c)]
-        what = [
-            _signed(d),
-            _interval(low, high),
-            _number(t, 2),
-            _number(df, 1),
-            _p(p),
-            _p(c.p_holm),
-        ]
-        rows.append([*who, *what, verdict_words(c)])
-    return [*heads, "verdict"], rows
-
-
-def duel_grid(results: Sequence[Comparison]) -> Grid:
-    """Two models over tasks, a line a test."""
-    heads = ["task", "metric", "a", "b", "n", "mean a", "mean b", "a - b", "95 % CI", "p", "Holm p"]
-    rows = []
-    for c in results:
-        d, _, _, p, low, high, _ = c.welch
-        who = [c.row.name, c.row.label, c.a.name, c.b.name, _n(c)]
-        what = [*(fixed(m, 4) for m in c.means), _signed(d), _interval(low, high), _p(p)]
-        rows.append(
-            [*who, *what, _p(c.p_holm), _number(c.g, 2), _number(c.a12, 2), verdict_words(c)]
-        )
-    return [*heads, "Hedges g", "A12", "verdict"], rows
-
-
-def verdict_words(c: Comparison) -> str:
-    """Verdict and reason."""
-    return f"{c.verdict} {c.reason}".strip()
-
-
-def _n(c: Comparison) -> str:
-    return str(c.n[0]) if c.n[0] == c.n[1] else f"{c.n[0]}, {c.n[1]}"
-
-
-def _number(x: float, digits: int) -> str:
-    return "–" if math.isnan(x) else fixed(x, digits)
-
-
-def _signed(x: float) -> str:
-    text = _number(x, 4)
-    return f"+{text}" if x > 0 and float(text) else text
-
-
-def _interval(low: float, high: float) -> str:
-    return "–" if math.isnan(low) else f"[{_signed(low)}, {_signed(high)}]"
-
-
-def _p(p: float) -> str:
-    return f"{p:.1e}" if p < 0.001 else _number(p, 3)

@@ -6,20 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dnabench.reports.figures.inking import PALETTE, SETTINGS, UNDATED, marker
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-# Okabe & Ito's colours, told apart with any colour vision; a marker each for print without colour
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = "osD^vPX"
 MODES = {"train": ("training step", "-"), "forward": ("forward pass", "--")}
 PANELS = (("seconds", 1.0, "seconds"), ("bytes", 1e6, "peak memory (MB)"))
-# no file says when it was made: the same rows give the same bytes
-UNDATED: dict[str, dict[str, Any]] = {
-    ".png": {"Software": None}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None},
-}  # fmt: skip
-SETTINGS: Any = {"font.size": 8, "svg.hashsalt": "dnabench", "text.parse_math": False}
 
 
 def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -43,7 +37,7 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(SETTINGS):
+    with matplotlib.rc_context({**SETTINGS, "font.size": 8}):
         figure = Figure(figsize=(7.2, 3.4), layout="constrained")
         for ax, (kind, unit, label) in zip(figure.subplots(1, 2), PANELS, strict=True):
             _panel(ax, rows, kind, unit)
@@ -59,26 +53,39 @@ def _panel(ax: Axes, rows: Sequence[Mapping[str, Any]], kind: str, unit: float) 
             line = _line(mine, mode, kind)
             ax.plot(
                 [length for length, _ in line], [value / unit for _, value in line], style,
-                color=_colour(i), marker=_marker(i), ms=3.5, lw=1.3,
+                color=_colour(i), marker=marker(i), ms=3.5, lw=1.3,
                 mfc=_colour(i) if mode == "train" else "white",
             )  # fmt: skip
     ax.set_xscale("log")
     ax.set_yscale("log")
-    _ticks(ax.xaxis, *ax.get_xlim())
-    _ticks(ax.yaxis, *ax.get_ylim())
+    ticks(ax.xaxis, *ax.get_xlim())
+    ticks(ax.yaxis, *ax.get_ylim())
     ax.set_xlabel("length (bp)")
     ax.grid(color="#dddddd", lw=0.6)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _ticks(axis: Axis, low: float, high: float) -> None:
-    """Plain numbers at powers of ten, and in between where these would be few."""
+def ticks(axis: Axis, low: float, high: float) -> None:
+    """Plain numbers at powers of ten, and in between where these would be few.
+
+    Args:
+        axis: logarithmic.
+        low: where it begins.
+        high: where it ends.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 100 else (1.0,)))
-    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1 else f"{x:g}"))
+    axis.set_major_formatter(FuncFormatter(_plain))
     axis.set_minor_formatter(NullFormatter())
+
+
+def _plain(x: float, _: object) -> str:
+    for unit, letter in ((1e9, "G"), (1e6, "M")):
+        if x >= unit:
+            return f"{x / unit:g}{letter}"
+    return f"{x:,.0f}" if x >= 1 else f"{x:g}"
 
 
 def _line(rows: Sequence[Mapping[str, Any]], mode: str, kind: str) -> list[tuple[int, float]]:
@@ -90,7 +97,7 @@ def _line(rows: Sequence[Mapping[str, Any]], mode: str, kind: str) -> list[tuple
 def _legend(figure: Any, models: list[str]) -> None:
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=_colour(i), marker=_marker(i), ms=3.5, label=name)
+    handles = [Line2D([], [], color=_colour(i), marker=marker(i), ms=3.5, label=name)
                for i, name in enumerate(models)]  # fmt: skip
     handles += [Line2D([], [], color="#555555", ls=ls, label=name) for name, ls in MODES.values()]
     figure.legend(
@@ -100,7 +107,3 @@ def _legend(figure: Any, models: list[str]) -> None:
 
 def _colour(i: int) -> str:
     return PALETTE[i % len(PALETTE)]
-
-
-def _marker(i: int) -> str:
-    return MARKERS[(i + i // len(PALETTE)) % len(MARKERS)]

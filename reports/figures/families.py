@@ -1,0 +1,76 @@
+"""The lead of one model over each other, family by family of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from dnabench.reports.evidence import SuiteEvidence
+from dnabench.reports.figures.inking import LETTER, PRINT, Theme, colour, marker
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PLOT, LINE = 3.6, 0.42  # inches: the axis, a family
+EQUAL = "every family the same"
+ALL = "all tasks"
+
+
+def leads(suite: SuiteEvidence, of: int) -> dict[int, dict[str, float]]:
+    """Mean lead of a column over each other, by family, and over all in two ways.
+
+    Args:
+        suite: the evidence.
+        of: index of the column.
+
+    Returns:
+        Other column -> family -> mean difference, in score units; then ALL tasks, then EQUAL.
+    """
+    out = {}
+    for pair in suite.pairs:
+        if of in (pair.i, pair.j):
+            sign = 1 if pair.i == of else -1
+            every = {**pair.leads, ALL: pair.lead, EQUAL: pair.lead_of_families}
+            out[pair.j if pair.i == of else pair.i] = {k: sign * x for k, x in every.items()}
+    return out
+
+
+def figure(
+    found: Mapping[int, Mapping[str, float]], names: Sequence[str], theme: Theme = PRINT
+) -> Figure:
+    """A line a family, a mark a rival; right of zero the model leads.
+
+    Args:
+        found: from `leads`.
+        names: of all columns; the marks' names are the page's business.
+        theme: its colours.
+
+    Raises:
+        ValueError: when there is no rival.
+    """
+    from matplotlib.figure import Figure
+
+    if not found:
+        raise ValueError("no other model: there is no lead to draw")
+    lines = list(next(iter(found.values())))
+    left, high = 0.3 + LETTER * max(map(len, lines)), 0.45 + LINE * len(lines)
+    wide = left + PLOT + 0.15
+    out = Figure(figsize=(wide, high), facecolor=theme.paper)
+    ax = out.add_axes((left / wide, 0.4 / high, PLOT / wide, 1 - 0.45 / high), facecolor="none")
+    ax.axvline(0, color=theme.ink, lw=1)
+    for place, (i, by_family) in enumerate(found.items()):
+        shift = 0.6 * ((place + 0.5) / len(found) - 0.5)
+        ax.plot(
+            [by_family[name] for name in lines], [y + shift for y in range(len(lines))], marker(i),
+            color=colour(i, theme), ms=5.5, mec=theme.paper, mew=0.6, gid=f"column-{i}",
+        )  # fmt: skip
+    ax.axhline(len(lines) - 2.5, color=theme.quiet, lw=0.9, ls=(0, (4, 3)))
+    ax.set_yticks(range(len(lines)), lines)
+    ax.set_ylim(len(lines) - 0.5, -0.5)
+    ax.locator_params(axis="x", nbins=6)
+    ax.tick_params(length=0, labelsize=8.5, labelcolor=theme.ink)
+    ax.tick_params(axis="x", labelcolor=theme.quiet)
+    ax.grid(axis="x", color=theme.rule, lw=0.7)
+    ax.set_axisbelow(True)
+    ax.spines[:].set_visible(False)
+    return out

@@ -1,0 +1,146 @@
+"""Mean score over two settings that were swept, as a grid of numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dnabench.reports.figures.inking import LETTER, PRINT, Theme
+from dnabench.reports.table import Column, Row, Table, grouped, option_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CELL = (0.72, 0.42)  # inches
+UNSET = object()
+
+
+class Heat(NamedTuple):
+    """Mean over tasks of the mean over seeds, by two settings."""
+
+    x: str
+    y: str
+    xs: list[str]
+    ys: list[str]
+    means: list[list[float]]  # by y, then x; NaN where nothing was run
+    tasks: tuple[str, ...]  # the rows that all of these columns have
+
+
+def heat(table: Table, x: str, y: str, model: str = "") -> Heat:
+    """Gather the grid.
+
+    Args:
+        table: whose columns differ in these settings.
+        x: an option of a model or a field of a recipe, across.
+        y: another, down.
+        model: only columns of that model; may be left out where one has both.
+
+    Raises:
+        ValueError: no column has both, or several columns stand in one place.
+    """
+    found = [
+        (c, _setting(c, x), _setting(c, y), i)
+        for i, c in enumerate(table.columns)
+        if model in ("", c.model) and UNSET not in (_setting(c, x), _setting(c, y))
+        and any(row.cells[i].scores for row in table.rows)
+    ]  # fmt: skip
+    if not found:
+        known = sorted({k for c in table.columns for k in c.options})
+        who = f"column of {model}" if model else "column"
+        raise ValueError(f"no {who} has {x} and {y}; options here: {', '.join(known) or 'none'}")
+    for (across, down), same in grouped(found, lambda f: (f[1], f[2])).items():
+        if len(same) > 1:
+            names = ", ".join(c.name for c, *_ in same)
+            raise ValueError(
+                f"{x}={option_text(across)} and {y}={option_text(down)} are set in {len(same)} "
+                f"columns, which a heat map cannot show in one place: {names}; choose with --model"
+            )
+    rows = [row for row in table.rows if all(row.cells[i].scores for *_, i in found)]
+    if not rows:
+        raise ValueError("no task has scores of all these columns: there is nothing to average")
+    xs, ys = (_ordered([f[k] for f in found]) for k in (1, 2))
+    at = {(across, down): _mean(rows, i) for _, across, down, i in found}
+    return Heat(
+        x, y, [option_text(v) for v in xs], [option_text(v) for v in ys],
+        [[at.get((across, down), math.nan) for across in xs] for down in ys],
+        tuple(row.name for row in rows),
+    )  # fmt: skip
+
+
+def swept(table: Table) -> list[Heat]:
+    """The grids that stand out: of each model exactly two of whose settings were swept."""
+    out = []
+    for model, columns in grouped(table.columns, lambda c: c.model).items():
+        names = {name for c in columns for name in c.options}
+        vary = [
+            n
+            for n in sorted(names)
+            if UNSET not in {_setting(c, n) for c in columns}
+            and len({_setting(c, n) for c in columns}) > 1
+        ]
+        if len(vary) == 2 and len(columns) > 3:
+            try:
+                out.append(heat(table, vary[0], vary[1], model))
+            except ValueError:  # a grid with holes in its tasks, or a third thing that differs
+                continue
+    return out
+
+
+def figure(found: Heat, theme: Theme = PRINT) -> Figure:
+    """Draw it; the highest mean is framed."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    left = 0.5 + LETTER * max(map(len, found.ys))
+    wide = left + CELL[0] * len(found.xs) + 0.1
+    high = 0.55 + CELL[1] * len(found.ys) + 0.1
+    out = Figure(figsize=(wide, high), facecolor=theme.paper)
+    box = left / wide, 0.55 / high, 1 - (left + 0.1) / wide, 1 - 0.65 / high
+    ax = out.add_axes(box, facecolor="none")
+    values = [v for line in found.means for v in line if not math.isnan(v)]
+    low, high_ = min(values), max(values)
+    for j, line in enumerate(found.means):
+        for i, v in enumerate(line):
+            if math.isnan(v):
+                ax.text(i, j, "–", ha="center", va="center", color=theme.quiet)
+                continue
+            share = (v - low) / (high_ - low) if high_ > low else 1.0
+            ax.fill([i - 0.5, i + 0.5, i + 0.5, i - 0.5], [j - 0.5, j - 0.5, j + 0.5, j + 0.5],
+                    color=colormaps["cividis"](share), lw=0)  # fmt: skip
+            dark = share < 0.55
+            ax.text(i, j, f"{v:.3f}", ha="center", va="center",
+                    color="#ffffff" if dark else "#111111",
+                    fontweight="bold" if v == high_ else "normal")  # fmt: skip
+            if v == high_:
+                ax.plot([i - 0.46, i + 0.46, i + 0.46, i - 0.46, i - 0.46],
+                        [j - 0.43, j - 0.43, j + 0.43, j + 0.43, j - 0.43],
+                        color="#111111", lw=1.6)  # fmt: skip
+    ax.set_xlim(-0.5, len(found.xs) - 0.5)
+    ax.set_ylim(len(found.ys) - 0.5, -0.5)
+    ax.set_xticks(range(len(found.xs)), found.xs)
+    ax.set_yticks(range(len(found.ys)), found.ys)
+    ax.set_xlabel(found.x, color=theme.quiet)
+    ax.set_ylabel(found.y, color=theme.quiet)
+    ax.tick_params(length=0, labelcolor=theme.ink)
+    ax.spines[:].set_visible(False)
+    return out
+
+
+def _setting(column: Column, name: str) -> Any:
+    if name in column.options:
+        return column.options[name]
+    values = {asdict(recipe).get(name, UNSET) for recipe in column.recipes.values()}
+    return values.pop() if len(values) == 1 else UNSET
+
+
+def _mean(rows: Sequence[Row], i: int) -> float:
+    return math.fsum(row.cells[i].summary.mean for row in rows) / len(rows)
+
+
+def _ordered(values: Sequence[Any]) -> list[Any]:
+    """Each once; numbers by size, the rest by name."""
+    once = dict.fromkeys(values)
+    numeric = all(isinstance(v, (int, float)) for v in once)
+    return sorted(once, key=None if numeric else str)

@@ -1,0 +1,205 @@
+"""What a score costs: mean score of a suite against parameters and against the time of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from dnabench.reports.figures.inking import LETTER, PRINT, Theme, colour, labels, marker
+from dnabench.reports.table import Row, Table, grouped, suite_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDE, HIGH = 4.3, 3.0  # inches, a panel
+INSET = (0.62, 0.5, 0.16, 0.14)  # inches: left, bottom, right, top
+COSTS = {"size": "parameters, with the head", "time": "seconds of a run"}
+SPOTS = ((0.09, 0.0, "left"), (-0.09, 0.0, "right"), (0.0, 0.14, "center"), (0.0, -0.14, "center"),
+         (0.09, 0.14, "left"), (0.09, -0.14, "left"), (-0.09, 0.14, "right"),
+         (-0.09, -0.14, "right"))  # fmt: skip  # inches from a mark to its name
+
+
+class Point(NamedTuple):
+    """One model over the rows of a suite. Costs are NaN where no record has them."""
+
+    column: int
+    name: str
+    score: float  # mean over rows of the mean over seeds
+    error: float  # its standard error from the seeds alone; NaN with one seed in a cell
+    size: float
+    time: float  # mean over the runs of a row, then over rows
+
+
+def points(table: Table, rows: Sequence[Row]) -> list[Point]:
+    """Every column that has scores on all of these rows."""
+    names, out = labels(table.columns), []
+    for i, column in enumerate(table.columns):
+        cells = [row.cells[i] for row in rows]
+        if not cells or not all(c.scores for c in cells):
+            continue
+        summaries = [c.summary for c in cells]
+        spent = [[r.seconds for r in c.runs if r.seconds > 0] for c in cells]
+        out.append(
+            Point(
+                column=i,
+                name=names[i],
+                score=math.fsum(s.mean for s in summaries) / len(rows),
+                error=math.sqrt(math.fsum(s.sd**2 / s.n for s in summaries)) / len(rows),
+                size=float(max(column.n_params)) or math.nan,
+                time=math.fsum(math.fsum(x) / len(x) for x in spent) / len(rows)
+                if all(spent)
+                else math.nan,
+            )
+        )
+    return out
+
+
+def suites(table: Table) -> dict[str, list[Row]]:
+    """Rows that at least two columns share, by suite; the columns that cover most rows decide."""
+    out = {}
+    for suite, rows in grouped(table.rows, suite_of).items():
+        cover = [sum(bool(row.cells[i].scores) for row in rows) for i in range(len(table.columns))]
+        full = [i for i, n in enumerate(cover) if n == max(cover) and n]
+        shared = [row for row in rows if full and all(row.cells[i].scores for i in full)]
+        if shared and len(points(table, shared)) > 1:
+            out[suite] = shared
+    return out
+
+
+def label(rows: Sequence[Row]) -> str:
+    """Of the score: what it is the mean of."""
+    metrics = " and ".join(dict.fromkeys(row.label for row in rows))
+    return f"mean {metrics} of {len(rows)} tasks" if len(rows) > 1 else metrics
+
+
+def both(table: Table, rows: Sequence[Row], theme: Theme = PRINT) -> Figure:
+    """Size and time beside each other, as far as the records have them.
+
+    Args:
+        table: of the rows.
+        rows: of one suite; only columns that have all of them are drawn.
+        theme: its colours.
+
+    Raises:
+        ValueError: the records have neither of two models.
+    """
+    from matplotlib.figure import Figure
+
+    found = points(table, rows)
+    known = [cost for cost in COSTS if sum(getattr(p, cost) > 0 for p in found) > 1]
+    if not known:
+        raise ValueError("no two models have all these tasks and a size or a time")
+    wide = WIDE * len(known)
+    figure = Figure(figsize=(wide, HIGH), facecolor=theme.paper)
+    left, bottom, right, top = INSET
+    for k, cost in enumerate(known):
+        box = (
+            (k * WIDE + left) / wide, bottom / HIGH, (WIDE - left - right) / wide,
+            1 - (bottom + top) / HIGH,
+        )  # fmt: skip
+        draw(figure.add_axes(box, facecolor="none"), found, cost, label(rows), theme)
+    return figure
+
+
+def figure(found: Sequence[Point], cost: str, scored: str, theme: Theme = PRINT) -> Figure:
+    """One panel.
+
+    Args:
+        found: of one suite.
+        cost: a key of COSTS.
+        scored: label of the score.
+        theme: its colours.
+
+    Raises:
+        ValueError: fewer than two points have that cost.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDE, HIGH), facecolor=theme.paper)
+    left, bottom, right, top = INSET
+    box = left / WIDE, bottom / HIGH, 1 - (left + right) / WIDE, 1 - (bottom + top) / HIGH
+    draw(figure.add_axes(box, facecolor="none"), found, cost, scored, theme)
+    return figure
+
+
+def draw(ax: Axes, found: Sequence[Point], cost: str, scored: str, theme: Theme) -> None:
+    """The same in axes that are there."""
+    from dnabench.reports.figures.profile import ticks
+
+    shown = [p for p in found if getattr(p, cost) > 0]
+    if len(shown) < 2:
+        raise ValueError(f"{len(shown)} models have a {cost}: nothing to compare")
+    ax.set_xscale("log")
+    front = [(x, y) for x, y in frontier([(getattr(p, cost), p.score) for p in shown])]
+    ax.plot(*zip(*front, strict=True), color=theme.quiet, lw=1, ls=(0, (4, 3)),
+            drawstyle="steps-post")  # fmt: skip
+    for p in shown:
+        x, ink, gid = getattr(p, cost), colour(p.column, theme), f"column-{p.column}"
+        if p.error > 0:
+            reach = [p.score - 1.96 * p.error, p.score + 1.96 * p.error]
+            ax.plot([x, x], reach, color=ink, lw=1.3, gid=gid)
+        ax.plot([x], [p.score], marker(p.column), color=ink, ms=7, mec=theme.paper, gid=gid)
+    low, high = (f(getattr(p, cost) for p in shown) for f in (min, max))
+    pad = max((high / low) ** 0.12, 1.35, math.sqrt(8 * low / high))
+    ax.set_xlim(low / pad, high * pad)
+    ax.margins(y=0.12)
+    ticks(ax.xaxis, *ax.get_xlim())
+    _names(ax, shown, cost, theme)
+    ax.set_xlabel(COSTS[cost], color=theme.quiet)
+    ax.set_ylabel(scored, color=theme.quiet)
+    ax.tick_params(which="both", length=0, labelsize=8.5, labelcolor=theme.quiet)
+    ax.grid(color=theme.rule, lw=0.7)
+    ax.set_axisbelow(True)
+    ax.spines[:].set_visible(False)
+
+
+def frontier(pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Those (cost, score) that no other beats in both, by cost."""
+    out: list[tuple[float, float]] = []
+    for cost, score in sorted(pairs, key=lambda pair: (pair[0], -pair[1])):
+        if not out or score > out[-1][1]:
+            out.append((cost, score))
+    return out
+
+
+def _names(ax: Axes, shown: Sequence[Point], cost: str, theme: Theme) -> None:
+    """A name at each mark, at the first spot where it hides nothing."""
+    (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
+    box, size = ax.get_position(), ax.figure.get_size_inches()  # type: ignore[union-attr]
+    wide, high = box.width * size[0], box.height * size[1]
+    at = [
+        (
+            wide * math.log(getattr(p, cost) / x0) / math.log(x1 / x0),
+            high * (p.score - y0) / (y1 - y0),
+        )
+        for p in shown
+    ]
+    taken = [(x - 0.06, y - 0.06, x + 0.06, y + 0.06) for x, y in at]
+    for (xa, ya), (xb, yb) in pairwise(frontier(at)):  # the dashed steps
+        taken += [(xa, ya - 0.01, xb, ya + 0.01), (xb - 0.01, ya, xb + 0.01, yb)]
+    for p, (x, y) in zip(shown, at, strict=True):
+        length = LETTER * len(p.name)
+        spots = [(*_box(x + dx, y + dy, length, ha), dx, dy, ha) for dx, dy, ha in SPOTS]
+        free = [s for s in spots if s[0] >= 0 and s[2] <= wide and not _hits(s[:4], taken)]
+        inside = [s for s in spots if s[0] >= 0 and s[2] <= wide]
+        *rectangle, dx, dy, ha = (free or inside or spots)[0]
+        taken.append((rectangle[0], rectangle[1], rectangle[2], rectangle[3]))
+        ax.annotate(
+            p.name, (getattr(p, cost), p.score), (dx * 72, dy * 72), textcoords="offset points",
+            ha=ha, va="center", fontsize=8.5, color=theme.ink, gid=f"column-{p.column}",
+        )  # fmt: skip
+
+
+Box = tuple[float, float, float, float]
+
+
+def _box(x: float, y: float, length: float, ha: str) -> Box:
+    left = x - length * {"left": 0.0, "center": 0.5, "right": 1.0}[ha]
+    return left, y - 0.07, left + length, y + 0.07
+
+
+def _hits(box: Box, taken: Sequence[Box]) -> bool:
+    return any(box[0] < t[2] and t[0] < box[2] and box[1] < t[3] and t[1] < box[3] for t in taken)

@@ -1,0 +1,118 @@
+"""What scores become without the test examples that have a copy in train or dev."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from dnabench.reports import stats
+from dnabench.reports.evidence import Interval, Section
+from dnabench.reports.memo import Memo, stamp
+from dnabench.reports.table import Row, Table, fixed
+from dnabench.results.store import Store
+from dnabench.tasks.audit import Audit, kept, scores_without_leaks
+from dnabench.types import Record
+
+
+class LeakFree(NamedTuple):
+    """One column on one row, with and without the copied examples; means over the same seeds."""
+
+    row: Row
+    column: int
+    n: int  # seeds with stored predictions
+    score: float
+    without: float
+    change: Interval  # without - with, paired: it is the same run; 95 % t interval over seeds
+    examples: int
+    leaked: int
+
+
+def leak_free(table: Table, store: Store, memo: Memo) -> list[LeakFree]:
+    """Score every cell again whose task has an audit of the very data of the runs.
+
+    Args:
+        table: rows without such an audit are passed over (`dnabench audit data TASK` makes one).
+        store: has the predictions.
+        memo: keeps the scores.
+
+    Returns:
+        In the order of rows, then columns; a cell without stored predictions is left out.
+
+    Source:
+        Ours.
+    """
+    out = []
+    for row in table.rows:
+        audit = kept(row.task, row.data)
+        if audit is None:
+            continue
+        for k, cell in enumerate(row.cells):
+            scored = [_scores(store, run, audit, row.metric, memo) for run in cell.runs]
+            pairs = [s for s in scored if s is not None]
+            if pairs:
+                out.append(_summed(row, k, pairs))
+    return out
+
+
+def _summed(row: Row, column: int, pairs: Sequence[Sequence[float]]) -> LeakFree:
+    whole, without = (stats.summary([p[i] for p in pairs]).mean for i in (0, 1))
+    change = stats.summary([p[1] - p[0] for p in pairs])
+    return LeakFree(
+        row, column, len(pairs), whole, without,
+        Interval(change.mean, change.low, change.high),
+        int(pairs[0][2]), int(pairs[0][2] - pairs[0][3]),
+    )  # fmt: skip
+
+
+def _scores(
+    store: Store, run: Record, audit: Audit, metric: str, memo: Memo
+) -> tuple[float, float, float, float] | None:
+    """Score with, score without, examples, examples left; None without predictions or metric."""
+    mark = stamp(store.predictions_path(run.trial.id))
+    if mark is None:
+        return None
+
+    def compute() -> list[float]:
+        found = store.predictions(run.trial.id)
+        ids: Any = found["ids"]
+        y, logits = found["labels"], found["logits"]
+        if "bases" in found:  # an example is a sequence, a row is a base
+            ids = ids.repeat(found["bases"])
+        scores = scores_without_leaks(audit, y, logits, [metric], ids)
+        return [
+            scores[k].get(name, math.nan)
+            for name in (metric, "examples")
+            for k in ("all", "without")
+        ]
+
+    key = [run.trial.id, mark, metric, audit.data, sorted(audit.leaked_ids)]
+    a, b, n, left = memo.get("leak-free", key, compute)
+    return None if math.isnan(a) or math.isnan(b) else (a, b, n, left)
+
+
+WORDS = (
+    "Without: the same predictions scored without the test examples that have a copy (the same, "
+    "reverse complement or nearly the same) in train or dev, by the audit of these data. The "
+    "change is of the same runs, with its 95 % t interval over seeds; a smaller test split alone "
+    "moves a score too."
+)
+
+
+def leak_section(table: Table, store: Store, memo: Memo) -> Section:
+    """A line a cell that `leak_free` gives."""
+    heads = ["task", "model", "n", "metric", "all", "without", "change", "95 % CI", "copied"]
+    digits, rows = table.digits, []
+    for x in leak_free(table, store, memo):
+        change = x.change
+        ends = "–"
+        if not math.isnan(change.low):
+            ends = f"[{change.low:+.{digits}f}, {change.high:+.{digits}f}]"
+        rows.append(
+            [
+                x.row.name, table.columns[x.column].name, str(x.n), x.row.label,
+                fixed(x.score, digits), fixed(x.without, digits), f"{change.value:+.{digits}f}",
+                ends, f"{x.leaked:,} of {x.examples:,}",
+            ]
+        )  # fmt: skip
+    return Section("Without the copied examples", heads, rows, WORDS)

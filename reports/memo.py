@@ -1,0 +1,58 @@
+"""What a report computed before, kept by content beside the records: the next one is quick."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+VERSION = 1  # of the numbers; raise it when a computation changes
+
+
+def stamp(path: Path) -> list[int] | None:
+    """Size and time of a file, which tell whether it changed; None when it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return [found.st_size, found.st_mtime_ns]
+
+
+class Memo:
+    """A folder of JSON values, named by the hash of what they were computed from.
+
+    Any number of processes may read and write it; a file appears whole or not at all. One that
+    cannot be read is computed again; where none can be written, nothing is kept.
+
+    Args:
+        folder: made on the first write; None keeps nothing.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def get(self, what: str, key: Any, compute: Callable[[], Any]) -> Any:
+        """The value computed before for this key, or `compute()`, which is then kept.
+
+        Args:
+            what: name of the computation.
+            key: everything the value depends on; must be JSON. Floats count to the last bit.
+            compute: gives a JSON value; NaN is fine.
+        """
+        if self.folder is None:
+            return compute()
+        text = json.dumps([VERSION, what, key], sort_keys=True)
+        path = self.folder / f"{what}-{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
+        with suppress(OSError, ValueError):
+            return json.loads(path.read_text(encoding="utf-8"))
+        value = compute()
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        with suppress(OSError):  # a folder of somebody else's: the report is right all the same
+            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(value), encoding="utf-8")
+            temporary.replace(path)
+        return value

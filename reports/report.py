@@ -1,0 +1,107 @@
+"""A folder of records to all the evidence in it, ready to be written in any format."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from dnabench.reports import stats
+from dnabench.reports.costs import cost_section
+from dnabench.reports.evidence import Report, Section
+from dnabench.reports.inflation import inflation, inflation_section
+from dnabench.reports.leaks import leak_section
+from dnabench.reports.memo import Memo
+from dnabench.reports.resampling import Resampler
+from dnabench.reports.table import Table, fixed, tables
+from dnabench.reports.weigh import weigh
+from dnabench.results.store import Store
+from dnabench.tasks.audit import kept
+from dnabench.types import Record
+
+
+def report(
+    records: Sequence[Record], store: Store, resampler: Resampler, against: str = ""
+) -> Report:
+    """Weigh every table of a folder.
+
+    Args:
+        records: of any protocols.
+        store: their folder; has the predictions, and keeps what takes long.
+        resampler: of the same folder.
+        against: a model or a column; only pairs with it are compared, so that fewer tests share
+            the error. Empty compares every pair.
+
+    Raises:
+        KeyError: no column is of `against`; the message has the names there are.
+    """
+    memo, found = Memo(store.folder / ".cache" / "report"), tables(records)
+    if against and not any(_of(t, against) for t in found):
+        known = dict.fromkeys(c.name for t in found for c in t.columns)
+        raise KeyError(f"no records of {against!r}; there are {', '.join(known)}")
+    raised = inflation(records) if any(t.watermark for t in found) else []
+    out = []
+    for table in found:
+        pairs = _pairs(table, against) if against else None
+        evidence = weigh(table, resampler, pairs, memo)
+        sections = [leak_section(table, store, memo), group_section(table), cost_section(table)]
+        if table.watermark:
+            sections.append(inflation_section(raised, table.digits))
+        out.append(replace(evidence, sections=tuple(s for s in sections if s.rows)))
+    audits = {
+        row.name: a for table in found for row in table.rows if (a := kept(row.task, row.data))
+    }
+    return Report(
+        evidence=tuple(out),
+        audits=tuple(json.loads(a.to_json()) for a in audits.values()),
+        commands=_commands(store),
+    )
+
+
+def _commands(store: Store) -> tuple[str, ...]:
+    """What was typed to make the records, each once."""
+    typed = []
+    for path in sorted((store.folder / "configs").glob("*.json")):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            typed.append(shlex.join(["dnabench", *json.loads(path.read_text("utf-8"))["argv"]]))
+    return tuple(dict.fromkeys(typed))
+
+
+def group_section(table: Table) -> Section:
+    """Scores of groups of labels, where records have them."""
+    rows = []
+    for row in table.rows:
+        runs = [run for cell in row.cells for run in cell.runs]
+        prefix = f"{row.metric}:"
+        names = dict.fromkeys(
+            k for run in runs for k in run.scores.get("test", {}) if k.startswith(prefix)
+        )
+        for name in names:
+            line = [row.name, name.removeprefix(prefix)]
+            for cell in row.cells:
+                values = [x for r in cell.runs if (x := r.scores["test"].get(name)) is not None]
+                line.append(_mean_sd(values, table.digits))
+            rows.append(line)
+    heads = ["task", "labels", *(c.name for c in table.columns)]
+    says = "The task's metric over each group of its labels; groups: the mean of the groups."
+    return Section("By group of labels", heads, rows, says)
+
+
+def _mean_sd(values: Iterable[float], digits: int) -> str:
+    s = stats.summary(list(values))
+    if not s.n:
+        return "–"
+    return fixed(s.mean, digits) + (f" ± {fixed(s.sd, digits)}" if s.n > 1 else "")
+
+
+def _pairs(table: Table, against: str) -> list[tuple[int, int]]:
+    chosen = _of(table, against)
+    others = [k for k in range(len(table.columns)) if k not in chosen]
+    return [(k, other) for k in chosen for other in others]
+
+
+def _of(table: Table, name: str) -> list[int]:
+    exact = [k for k, c in enumerate(table.columns) if c.name == name]
+    return exact or [k for k, c in enumerate(table.columns) if name in (c.model, c.label)]

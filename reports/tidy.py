@@ -1,0 +1,78 @@
+"""Tables as data: a line a cell, in full precision, as CSV or Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import product
+from typing import Any
+
+from dnabench.reports.costs import costs
+from dnabench.reports.evidence import Evidence
+
+NUMBERS = ("mean", "sd", "min", "max", "ci_low", "ci_high")
+COLUMNS: dict[str, type] = {
+    "protocol": str, "limit": float, "task": str, "data": str, "family": str, "metric": str,
+    "model": str, "options": str, "regime": str, "recipe": str, "n_params": int, "n": int,
+    **dict.fromkeys(NUMBERS, float),
+    "failed": int, "undefined": int, "collapsed": int, "seconds": float,
+    "train_per_second": float, "peak_memory": int, "seconds_to_best": float,
+    "scores": str, "watermark": str,
+}  # fmt: skip
+
+
+def lines(evidence: Sequence[Evidence]) -> Iterator[dict[str, Any]]:
+    """A dict a cell, keys as COLUMNS; None where there is no value. ci: 95 % t interval."""
+    for e in evidence:
+        t = e.table
+        for row, (i, column) in product(t.rows, enumerate(t.columns)):
+            cell = row.cells[i]
+            recipe = column.recipes.get(row.task.partition("/")[0])
+            s, cost = cell.summary, costs(cell.runs)
+            numbers = dict(zip(NUMBERS, s[1:], strict=True))
+            yield {
+                "protocol": t.protocol, "limit": float(t.limit), "task": row.task,
+                "data": row.data, "family": row.family, "metric": row.metric,
+                "model": column.model, "options": _json(column.options), "regime": column.regime,
+                "recipe": _json(asdict(recipe)) if recipe else "",
+                "n_params": max((r.n_params for r in cell.runs), default=0) or None, "n": s.n,
+                **{k: None if math.isnan(x) else x for k, x in numbers.items()},
+                "failed": cell.failed, "undefined": cell.undefined, "collapsed": cell.collapsed,
+                **cost,
+                "scores": " ".join(f"{seed}:{x!r}" for seed, x in cell.scores.items()),
+                "watermark": t.watermark,
+            }  # fmt: skip
+
+
+def csv_text(evidence: Sequence[Evidence]) -> str:
+    """With a header line; empty where there is no value."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(COLUMNS), lineterminator="\n")
+    writer.writeheader()
+    for line in lines(evidence):
+        writer.writerow({k: "" if v is None else _exact(v) for k, v in line.items()})
+    return out.getvalue()
+
+
+def parquet(evidence: Sequence[Evidence]) -> bytes:
+    """The same, typed; null where there is no value."""
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+    kinds = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+    schema = pa.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(list(lines(evidence)), schema), out)
+    return out.getvalue()
+
+
+def _exact(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)

@@ -1,0 +1,398 @@
+"""Figures: numbers in the right places, files that are what they say, SVG that is safe inline."""
+
+import csv
+import math
+import re
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import typer
+from test_html import NASTY, grid, record, weighed
+from typer.testing import CliRunner
+
+from dnabench.cli_figure import KINDS, figure
+from dnabench.reports.figures import cd, curves, families, heatmap, inking, pareto, strips
+from dnabench.reports.stats import critical_difference
+from dnabench.reports.table import tables
+from dnabench.results.store import Store
+from dnabench.types import Recipe
+
+ROOT = Path(__file__).parent.parent
+PUBLISHED = ROOT / "results" / "published" / "kernel_dilation.csv"
+
+
+def only(records):
+    (table,) = tables(records)
+    return table
+
+
+def axes_of(draw):
+    with inking.drawing():
+        return draw().axes
+
+
+# --- inks -----------------------------------------------------------------------------------------
+
+
+def test_seventy_models_differ_in_colour_or_marker():
+    looks = {(inking.colour(i), inking.marker(i)) for i in range(70)}
+    assert len(looks) == 70
+    assert len({inking.marker(i) for i in range(10)}) == 10  # ten without any colour
+    for i in range(10):
+        assert ElementTree.fromstring(inking.swatch(i)).tag == "svg"
+
+
+def test_the_palette_survives_colour_blindness():
+    """Machado et al. 2009, severity 1: any two of the seven stay apart, in linear RGB distance."""
+    simulated = {
+        "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
+                       [-0.003882, -0.048116, 1.051998]],
+        "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+                         [-0.011820, 0.042940, 0.968881]],
+        "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602],
+                       [0.004733, 0.691367, 0.303900]],
+    }  # fmt: skip
+    srgb = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in inking.PALETTE])
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    for name, matrix in simulated.items():
+        seen = linear @ np.array(matrix).T
+        nearest = min(np.linalg.norm(a - b) for a, b in combinations(seen, 2))
+        assert nearest > 0.08, name
+
+
+def test_labels_leave_out_what_all_share():
+    swept = [record("net", options={"k": k, "d": d}) for k in (3, 5) for d in (1, 2)]
+    assert inking.labels(only(swept).columns) == ["d=1 k=3", "d=1 k=5", "d=2 k=3", "d=2 k=5"]
+    assert inking.labels(only([record("a"), record("b")]).columns) == ["a", "b"]
+    assert inking.labels(only([record("n" * 50)]).columns) == ["n" * 33 + "…"]
+
+
+def test_inline_svg_keeps_text_as_text_and_ids_to_itself():
+    names = [NASTY, "#010201 var", 'x id="column-1" y', "a$x$b", "url(#p1) 3.14159265"]
+    table = only([record(m, seed=s, score=0.5 + 0.01 * s) for m in names for s in range(3)])
+    (_, one), (_, two) = strips.strips(table, "one")[0], strips.strips(table, "two")[0]
+    tree = ElementTree.fromstring(one)
+    texts = {t.text for t in tree.iter("text")}
+    assert set(names[1:]) <= texts and any(t.startswith('m&<b>x</b>"') for t in texts)
+    assert "<b>" not in one and "<script" not in one
+    ids = [e.get("id") for e in tree.iter() if e.get("id")]
+    assert len(ids) == len(set(ids)) and all(i.startswith("one0-") for i in ids)
+    assert not set(ids) & set(re.findall(r' id="([^"]+)"', two))
+    assert {e.get("href")[1:] for e in tree.iter("use")} <= set(ids)
+    assert tree.get("role") == "img" and names[1] in tree.get("aria-label")
+    assert not re.search(r"#010[23]", re.sub(r">[^<]*<|aria-label=\"[^\"]*\"", "", one))
+    assert {int(e.get("data-column")) for e in tree.iter() if e.get("data-column")} == set(range(5))
+
+
+@pytest.mark.parametrize(("suffix", "begins"), [("png", b"\x89PNG"), ("pdf", b"%PDF"),
+                                                ("svg", b"<?xml"), ("SVG", b"<?xml")])  # fmt: skip
+def test_a_file_is_of_its_kind_and_always_the_same(suffix, begins, tmp_path):
+    table = only(grid(seeds=2))
+    for name in "ab":
+        inking.save(lambda: strips.figure(table), tmp_path / f"{name}.{suffix}")
+    one, two = ((tmp_path / f"{name}.{suffix}").read_bytes() for name in "ab")
+    assert one.startswith(begins) and one == two
+
+
+def test_another_ending_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"a\.gif: a figure is a \.png, \.pdf, \.svg file"):
+        inking.save(lambda: strips.figure(only(grid(seeds=2))), tmp_path / "a.gif")
+    assert not list(tmp_path.iterdir())
+
+
+# --- strips ---------------------------------------------------------------------------------------
+
+
+def test_a_panel_has_every_run_its_mean_and_its_interval():
+    scores = [0.70, 0.71, 0.75, 0.72]
+    table = only([record("net", seed=s, score=x) for s, x in enumerate(scores)])
+    (ax,) = axes_of(lambda: strips.figure(table))
+    dots, interval, mean = ax.get_lines()
+    assert list(dots.get_xdata()) == scores and len(set(dots.get_ydata())) == 4  # none hidden
+    # mean 0.72, sd sqrt(0.0014/3), t(0.975, 3) = 3.18245
+    half = 3.182446 * math.sqrt(0.0014 / 3) / 2
+    assert list(interval.get_xdata()) == pytest.approx([0.72 - half, 0.72 + half])
+    assert list(mean.get_xdata()) == pytest.approx([0.72])
+
+
+def test_rows_without_scores_have_no_panel():
+    lost = replace(record(), scores={}, error="Traceback\nboom")
+    assert strips.strips(only([lost])) == []
+    with pytest.raises(ValueError, match="no run under honest/1 has a score"):
+        strips.figure(only([lost]))
+    assert [row.name for row, _ in strips.strips(only([lost, record(task="s/b")]))] == ["s/b"]
+
+
+# --- ranks ----------------------------------------------------------------------------------------
+
+
+def test_joined_groups_by_brute_force():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        ranks = rng.choice(np.arange(1, 9, 0.5), rng.integers(2, 9)).tolist()
+        limit = float(rng.uniform(0.2, 4))
+        within = {
+            (low, high) for low in ranks for high in ranks
+            if low <= high and high - low < limit
+            and sum(low <= r <= high for r in ranks) > 1
+        }  # fmt: skip
+        widest = {g for g in within if not any(
+            o != g and o[0] <= g[0] and g[1] <= o[1] for o in within)}  # fmt: skip
+        assert set(cd.joined(ranks, limit)) == widest
+
+
+def test_the_example_of_demsar():
+    """JMLR 7:1, table 6 and figure 1: ranks 3.143, 2.000, 2.893, 1.964 on 14 data sets, CD 1.25."""
+    limit = critical_difference(4, 14)
+    assert limit == pytest.approx(1.25, abs=0.005)
+    assert cd.joined([3.143, 2.0, 2.893, 1.964], limit) == [(1.964, 3.143)]
+    looser = critical_difference(4, 14, 0.10)
+    assert looser == pytest.approx(1.12, abs=0.005)
+    groups = [(1.964, 2.893), (2.893, 3.143)]
+    assert cd.joined([3.143, 2.0, 2.893, 1.964], looser) == groups
+
+
+def test_a_rank_stands_at_its_place():
+    (ax,) = axes_of(lambda: cd.figure(["x", "y", "z"], [2.5, 1.0, 2.5], 0.9))
+    places = {
+        line.get_color(): line.get_xdata()[0] for line in ax.get_lines() if line.get_marker() == "o"
+    }
+    assert len(places) == 2
+    first, other = places[inking.PRINT.accent], places[inking.PRINT.ink]
+    assert (other - first) / cd.AXIS == pytest.approx(0.75)
+    assert {"x", "y", "z", "1.00", "critical difference 0.90"} <= {t.get_text() for t in ax.texts}
+    with pytest.raises(ValueError, match="needs two models"):
+        cd.figure(["x"], [1.0], 1.0)
+
+
+# --- costs ----------------------------------------------------------------------------------------
+
+
+def test_points_are_means_over_tasks_of_means_over_seeds():
+    records = [
+        record("a", t, s, x, seconds=sec, n_params=10)
+        for t, s, x, sec in [("s/1", 0, 0.5, 1), ("s/1", 1, 0.7, 3), ("s/2", 0, 0.9, 8),
+                             ("s/2", 1, 0.9, 8)]
+    ]  # fmt: skip
+    records += [record("b", "s/1"), record("b", "s/2", seconds=0.0, n_params=0)]
+    table = only(records)
+    a, b = pareto.points(table, table.rows)
+    assert (a.score, a.size, a.time) == (pytest.approx(0.75), 10, pytest.approx(5.0))
+    # sd of the first task sqrt(0.02), of the second 0: se = sqrt(0.02 / 2) / 2
+    assert a.error == pytest.approx(0.05)
+    assert math.isnan(b.time) and math.isnan(b.error)
+    assert pareto.label(table.rows) == "mean MCC of 2 tasks"
+
+
+def test_a_model_without_all_tasks_is_no_point():
+    records = [record(m, t) for m in "ab" for t in ("s/1", "s/2")] + [record("c", "s/1")]
+    table = only(records)
+    ((suite, rows),) = pareto.suites(table).items()
+    assert suite == "s" and [r.name for r in rows] == ["s/1", "s/2"]
+    assert [p.name for p in pareto.points(table, rows)] == ["a", "b"]
+
+
+def test_frontier_by_brute_force():
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        pairs = [tuple(p) for p in rng.integers(0, 6, (rng.integers(1, 9), 2)).tolist()]
+        best = {
+            (x, y) for x, y in pairs
+            if not any((u <= x and v >= y) and (u, v) != (x, y) for u, v in pairs)
+        }  # fmt: skip
+        assert pareto.frontier(pairs) == sorted(best)
+
+
+def test_names_hide_neither_marks_nor_each_other():
+    found = [pareto.Point(i, f"model-{i}", 0.7 + 0.001 * i, math.nan, 1e6 * 1.02**i, 1.0)
+             for i in range(5)]  # fmt: skip
+    (ax,) = axes_of(lambda: pareto.figure(found, "size", "MCC"))
+    fig = ax.figure
+    fig.canvas.draw()
+    boxes = [t.get_window_extent() for t in ax.texts]
+    assert len(boxes) == 5
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+
+
+# --- curves ---------------------------------------------------------------------------------------
+
+
+def test_a_curve_is_the_mean_of_what_was_watched():
+    def steps(*values, **other):
+        return [{"epoch": i + 1, "loss": 9.0 - i, "val": {"mcc": v}, **other}
+                for i, v in enumerate(values)]  # fmt: skip
+
+    records = [record(seed=0, curve=steps(0.1, 0.3)), record(seed=1, curve=steps(0.3, 0.5, 0.6))]
+    table = only(records)
+    assert curves.label(table.rows[0]) == "validation MCC"
+    (ax,) = axes_of(lambda: curves.figure(table))
+    line = ax.get_lines()[0]
+    assert list(line.get_xdata()) == [1, 2] and list(line.get_ydata()) == pytest.approx([0.2, 0.4])
+    looked = [{"epoch": e, "loss": 3.0 - e, "test": {"mcc": 0.5}} for e in (1, 2)]
+    assert curves.label(only([record(curve=looked)]).rows[0]) == "test MCC"
+    blind = [{"epoch": e, "loss": 3.0 - e} for e in (1, 2)]
+    (ax,) = axes_of(lambda: curves.figure(only([record(curve=blind)])))
+    assert list(ax.get_lines()[0].get_ydata()) == [2.0, 1.0]
+
+
+def test_one_epoch_is_no_curve_and_long_ones_are_thinned():
+    once = [{"epoch": 1, "loss": 1.0, "val": {"mcc": 0.5}}]
+    assert curves.curves(only([record(curve=once)])) == []
+    with pytest.raises(ValueError, match="no run under honest/1 has two epochs"):
+        curves.figure(only([record(curve=once)]))
+    long = [{"epoch": e, "loss": 1.0, "val": {"mcc": e / 1000}} for e in range(1, 1001)]
+    (ax,) = axes_of(lambda: curves.figure(only([record(curve=long)])))
+    x = ax.get_lines()[0].get_xdata()
+    assert len(x) == curves.MOST and (x[0], x[-1]) == (1, 1000)
+
+
+# --- families -------------------------------------------------------------------------------------
+
+
+def test_leads_turn_their_sign_with_the_pair():
+    (evidence,) = weighed(grid({"a": 0.6, "b": 0.65, "c": 0.7}))
+    (suite,) = evidence.suites
+    names = [c.name for c in evidence.table.columns]
+    for me in range(3):
+        found = families.leads(suite, me)
+        assert set(found) == {0, 1, 2} - {me}
+        for other, by_family in found.items():
+            means = {
+                row.name: row.cells[me].summary.mean - row.cells[other].summary.mean
+                for row in suite.rows
+            }
+            assert by_family[families.ALL] == pytest.approx(np.mean(list(means.values())))
+            own = [means["s/p1"], means["s/p2"]]
+            assert by_family["promoter"] == pytest.approx(np.mean(own))
+            three = [by_family[f] for f in ("histone", "promoter", "splice")]
+            assert by_family[families.EQUAL] == pytest.approx(np.mean(three))
+    (ax,) = axes_of(lambda: families.figure(families.leads(suite, 2), names))
+    assert [t.get_text() for t in ax.get_yticklabels()][-2:] == [families.ALL, families.EQUAL]
+
+
+# --- heat maps ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", ["11", "12"])
+def test_the_published_grids_come_back(number):
+    """Tables 11 and 12 of arXiv 2502.18538: kernel size down, dilation across."""
+    with PUBLISHED.open(encoding="utf-8") as f:
+        rows = [r for r in csv.DictReader(f) if r["table"] == number]
+    assert rows
+    first, records, means = rows[0]["task"], [], {}
+    for row in rows:
+        kernel, dilation = map(int, re.findall(r"=(\d+)", row["variant"]))
+        options = {"kernel_size": kernel, "dilation": dilation, "width": 128}
+        score = float(row["mean"]) / 100
+        records.append(record("convnova", row["task"], score=score, options=options))
+        means.setdefault((kernel, dilation), []).append(score)
+    found = heatmap.heat(only(records), "dilation", "kernel_size")
+    assert (found.x, found.y) == ("dilation", "kernel_size") and first in found.tasks
+    assert found.xs == ["1", "2", "3", "4"] and found.ys[0] == "3" and found.ys[-1] == "11"
+    for j, kernel in enumerate(found.ys):
+        for i, dilation in enumerate(found.xs):
+            assert found.means[j][i] == pytest.approx(np.mean(means[int(kernel), int(dilation)]))
+    assert heatmap.swept(only(records)) == [found]
+    (ax,) = axes_of(lambda: heatmap.figure(found))
+    best = max(v for line in found.means for v in line)
+    assert f"{best:.3f}" in [t.get_text() for t in ax.texts if t.get_fontweight() == "bold"]
+
+
+def test_a_recipe_field_can_be_an_axis():
+    records = [record(options={"k": k}, recipe=Recipe(lr=lr), score=k * lr)
+               for k in (3, 10) for lr in (0.01, 0.001)]  # fmt: skip
+    found = heatmap.heat(only(records), "lr", "k")
+    assert (found.xs, found.ys) == (["0.001", "0.01"], ["3", "10"])
+    assert found.means == [pytest.approx([0.003, 0.03]), pytest.approx([0.01, 0.1])]
+
+
+def test_heat_says_what_it_cannot_do():
+    records = [record(options={"k": k, "d": d}) for k in (1, 2) for d in (1, 2)]
+    table = only(records)
+    with pytest.raises(ValueError, match="no column has k and x; options here: d, k"):
+        heatmap.heat(table, "k", "x")
+    with pytest.raises(ValueError, match=r"k=1 and k=1 are set in 2 columns"):
+        heatmap.heat(table, "k", "k")
+    holes = [replace(r, trial=replace(r.trial, task=f"s/{i}")) for i, r in enumerate(records)]
+    with pytest.raises(ValueError, match="no task has scores of all these columns"):
+        heatmap.heat(only(holes), "k", "d")
+    assert math.isnan(heatmap.heat(only(records[:3]), "k", "d").means[1][1])
+
+
+# --- command --------------------------------------------------------------------------------------
+
+
+def command(*argv):
+    app = typer.Typer()
+    app.command()(figure)
+    return CliRunner().invoke(app, [str(a) for a in argv])
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("figures") / "runs"
+    store = Store(folder)
+    records = grid(seeds=2)
+    records += [record("net", "other/t", score=0.5), record("deep", "other/t", score=0.6)]
+    for k in (3, 5):
+        for d in (1, 2):
+            records.append(
+                record("swept", "s/h3", options={"k": k, "d": d}, protocol="least-val-loss/1")
+            )
+    records += [record("net", protocol="test-selected/1")]
+    for one in records:
+        store.append(one)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "shows"),
+    [
+        ("strip", ["--protocol", "honest/1"], ["s/h10", "other/t", "kmer", "deep"]),
+        ("curves", ["--protocol", "honest/1", "-t", "s"], ["validation MCC", "epoch", "kmer"]),
+        ("pareto", ["--protocol", "honest/1", "-t", "s"],
+         ["parameters, with the head", "seconds of a run", "mean MCC of 6 tasks"]),
+        ("cd", ["--protocol", "honest/1", "-t", "s"], ["1.00", "4.00", "kmer"]),
+        ("heatmap", ["--models", "swept", "--x", "d", "--y", "k"], ["0.500", "d", "k"]),
+        ("strip", ["--protocol", "test-selected/1"], ["net", "TEST-SELECTED"]),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "",
+)  # fmt: skip
+def test_each_figure_as_a_file(kind, more, shows, runs, tmp_path):
+    done = command(kind, "--out", runs, "--to", tmp_path / "a.svg", *more)
+    assert done.exit_code == 0, done.output
+    tree = ElementTree.parse(tmp_path / "a.svg")
+    texts = " | ".join(t.text or "" for t in tree.iter("{http://www.w3.org/2000/svg}text"))
+    for word in shows:
+        assert word in texts
+    assert ("TEST-SELECTED" in texts) == ("test-selected/1" in more)
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["radar"], "no figure named 'radar'; there are " + ", ".join(KINDS)),
+        (["strip", "--to", "a.gif"], "--to a.gif: name a .pdf, .svg or .png file"),
+        (["heatmap"], "heatmap needs two options: --x dilation --y kernel_size"),
+        (["cd", "--x", "d", "--y", "k"], "--x and --y are for heatmap, not for cd"),
+        (["strip"], "choose with --protocol and --limit from: honest/1; least-val-loss/1; test"),
+        (["strip", "-m", "nett"], "--models nett: no record of it"),
+        (["strip", "-t", "nope"], "--tasks nope: no record of it"),
+        (["pareto", "--protocol", "honest/1"], "a figure is of one suite; choose with --tasks"),
+        (["cd", "--protocol", "test-selected/1"], "no suite has two tasks that two models share"),
+        (["curves", "--protocol", "nope/1"], "choose with --protocol and --limit from: honest/1"),
+    ],
+    ids=lambda x: " ".join(x) if isinstance(x, list) else "",
+)  # fmt: skip
+def test_the_command_says_what_is_wrong(argv, says, runs):
+    done = command(*argv, "--out", runs)
+    assert done.exit_code == 2 and says in done.output
+
+
+def test_the_command_without_records(tmp_path):
+    done = command("strip", "--out", tmp_path / "none")
+    assert done.exit_code == 2 and "no records in" in done.output

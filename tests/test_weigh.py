@@ -1,0 +1,194 @@
+"""Evidence of the published per-seed values against the independent analysis of STATS.md."""
+
+import csv
+import gzip
+import math
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+from test_reports import record, runs
+
+from dnabench.reports.findings import duel_words, matrix_grid, pair_grid, top_grid
+from dnabench.reports.memo import Memo
+from dnabench.reports.table import tables
+from dnabench.reports.weigh import weigh
+
+REFERENCE = Path(__file__).parent / "reference"
+BASELINES = ("ntv2", "hyenadna", "dnabert2", "caduceus_ph")
+
+
+def rows_of(name):
+    with gzip.open(REFERENCE / name, "rt", encoding="utf-8", newline="") as f:
+        return list(csv.DictReader(f))
+
+
+@cache
+def published():
+    """ConvNova with dilation 4 on every task, and the four baselines, ten seeds on 18 tasks."""
+    metrics, places, out = {"mcc": "mcc", "f1": "f1_macro"}, {}, []
+    for row in rows_of("published_seeds.csv.gz"):
+        if row["model"] == "convnova" and row["variant"] != "dilation=4":
+            continue
+        task = row["task"]
+        family = task.partition("/")[2].partition("_")[0].rstrip("s")
+        family = "histone" if family.startswith("h") else family
+        seed = places[row["model"], task] = places.get((row["model"], task), -1) + 1
+        score = float(row["value"]) / 100
+        metric = metrics[row["metric"]]
+        out.append(
+            record(row["model"], task, seed, score, metric=metric, family=family, data="0" * 16)
+        )
+    return out
+
+
+@cache
+def expected():
+    rows = rows_of("stats_expected.csv.gz")
+    return {(row["id"], row["statistic"]): float(row["value"]) for row in rows}
+
+
+@cache
+def everything():
+    (table,) = tables(published())
+    return weigh(table)
+
+
+def column(evidence, model):
+    return next(k for k, c in enumerate(evidence.table.columns) if c.model == model)
+
+
+def test_72_comparisons_are_judged_as_in_the_reference():
+    """STATS.md section 1: Holm over ConvNova against four baselines on 18 tasks."""
+    (table,) = tables(published())
+    found = weigh(table)
+    one = column(found, "convnova")
+    found = weigh(table, pairs=[(one, column(found, name)) for name in BASELINES])
+    assert len(found.duels) == 72
+    judged = [d for d in found.duels if d.p_holm < 0.05]
+    assert sum(d.welch.difference > 0 for d in judged) == 58
+    assert sum(d.welch.difference < 0 for d in judged) == 7
+    exact = sum(d.p_permutation < 0.05 for d in found.duels)
+    assert exact >= 59  # unadjusted; 59 + 7 hold after Holm
+    h3 = next(
+        d
+        for d in found.duels
+        if d.row.task == "nt/h3" and table.columns[d.j].model == "caduceus_ph"
+    )
+    assert h3.p_holm == pytest.approx(0.052865, abs=1e-6)
+    assert h3.p_bh == pytest.approx(0.008239, abs=1e-6)
+    assert h3.p_permutation == pytest.approx(0.00535842, abs=1e-8)
+    assert h3.a12 == pytest.approx(0.84) and h3.g == pytest.approx(1.322514, abs=1e-6)
+    assert (h3.verdict, h3.nested) == ("not separable", None)
+
+
+def test_best_on_a_task_is_an_intersection_union():
+    """11 of 13 nominal wins are significant; enhancers_types (.072), promoter_all are not."""
+    found = everything()
+    one = column(found, "convnova")
+    wins = [b for b in found.best if b.column == one]
+    assert len(found.best) == 18 and len(wins) == 13
+    for b in wins:
+        holm = expected()[f"iut_d4_{b.row.task}", "p_holm"]
+        assert b.p_holm == pytest.approx(holm, rel=1e-6) and b.p <= b.p_holm
+    low = {b.row.task for b in wins if b.p_holm < 0.05}
+    assert {b.row.task for b in wins} - low == {"nt/enhancers_types", "nt/promoter_all"}
+    # H4 leads by 0.99 points, which is below the difference worth calling one
+    assert {b.row.task for b in wins if b.separable} == low - {"nt/h4"} and len(low) == 11
+
+
+def test_the_suite_is_ranked_and_paired_as_in_the_reference():
+    (suite,) = everything().suites
+    names = [everything().table.columns[k].model for k in suite.columns]
+    ranks = dict(zip(names, suite.ranks, strict=True))
+    said = {"convnova": 1.5, "caduceus_ph": 2.611, "ntv2": 2.833, "hyenadna": 4, "dnabert2": 4.056}
+    assert ranks == {name: pytest.approx(value, abs=6e-4) for name, value in said.items()}
+    assert suite.friedman.chi2 == pytest.approx(32.711, abs=1e-3)
+    assert suite.friedman.f == pytest.approx(14.154, abs=1e-3)
+    assert suite.critical_difference == pytest.approx(1.438, abs=1e-3)
+    assert suite.note == ""
+    pairs = {frozenset((names[suite.columns.index(p.i)], names[suite.columns.index(p.j)])): p
+             for p in suite.pairs}  # fmt: skip
+    ntv2 = pairs[frozenset(("convnova", "ntv2"))]
+    assert ntv2.p_nemenyi == pytest.approx(0.084, abs=1e-3)
+    assert ntv2.p_holm == pytest.approx(0.024, abs=1e-3)
+    assert pairs[frozenset(("convnova", "caduceus_ph"))].p_nemenyi == pytest.approx(0.216, abs=1e-3)
+    forward = ntv2.improvement.value if names[ntv2.i] == "convnova" else 1 - ntv2.improvement.value
+    assert forward == pytest.approx(0.707, abs=1e-3)
+    lead = abs(ntv2.leads["histone"])
+    assert lead == pytest.approx(0.0756, abs=1e-4)
+    assert abs(ntv2.lead_of_families) == pytest.approx((7.56 + 4.74 - 0.29 - 1.82) / 400, abs=1e-4)
+
+
+def test_two_calls_and_a_memo_give_the_same(tmp_path):
+    (table,) = tables(runs("a", 0.7) + runs("b", 0.8) + runs("a", 0.6, task="demo/u")
+                      + runs("b", 0.61, task="demo/u"))  # fmt: skip
+    memo = Memo(tmp_path / "memo")
+    first, second, third = weigh(table), weigh(table, memo=memo), weigh(table, memo=memo)
+    assert repr(first) == repr(second) == repr(third)
+    assert list((tmp_path / "memo").iterdir())
+    for path in (tmp_path / "memo").iterdir():
+        path.write_text("{")
+    assert repr(weigh(table, memo=memo)) == repr(first)
+
+
+def test_a_pair_turned_round_says_the_opposite():
+    (table,) = tables(runs("a", 0.7) + runs("b", 0.8))
+    (duel,) = weigh(table).duels
+    (other,) = weigh(table, pairs=[(1, 0)]).duels
+    assert duel.verdict == "loss" and other.verdict == "win"
+    assert repr(duel.flipped()) == repr(other)
+    assert duel.flipped().flipped() == duel
+
+
+def test_columns_with_holes_are_left_out_and_named():
+    records = [r for t in ("s/1", "s/2", "s/3") for m in "abc" for r in runs(m, 0.5, task=t)]
+    records += runs("d", 0.9, task="s/1")
+    (table,) = tables(records)
+    (suite,) = weigh(table).suites
+    assert [table.columns[k].name for k in suite.columns] == ["a", "b", "c"]
+    assert len(suite.rows) == 3 and "left out for their missing tasks: d" in suite.note
+    assert "descriptive" in suite.note
+    assert not weigh(tables(runs("a", 0.5) + runs("b", 0.6))[0]).suites  # one task
+
+
+def test_a_suite_is_a_family_of_its_own():
+    records = [r for s in ("x", "y") for m, mean in (("a", 0.5), ("b", 0.52))
+               for r in runs(m, mean, task=f"{s}/1", data=s * 16)]  # fmt: skip
+    found = weigh(tables(records)[0])
+    assert [d.p_holm for d in found.duels] == [d.welch.p for d in found.duels]
+
+
+def test_what_the_seeds_can_see():
+    (table,) = tables(runs("a", 0.7) + runs("b", 0.8))
+    seen = weigh(table).detectable["demo/t"]
+    sd = (0.001 / 4) ** 0.5
+    assert seen.n == 5 and seen.difference == pytest.approx(2.02 * sd, rel=5e-3)
+    assert seen.needed > 5
+    assert not weigh(tables([record("a"), record("b")])[0]).detectable
+
+
+def test_grids_have_as_many_cells_as_heads():
+    found = everything()
+    (suite,) = found.suites
+    grids = [top_grid(found), matrix_grid(found.table, suite), pair_grid(found.table, suite)]
+    for heads, lines in grids:
+        assert lines and {len(line) for line in lines} == {len(heads)}
+
+
+def test_without_predictions_the_test_noise_is_named():
+    found = everything()
+    said = " ".join(duel_words(found.table, found.duels))
+    assert "no comparison has that interval" in said and "seeds only" in said
+    sized = [replace(r, task={**r.task, "n_test": 400}) for r in published()]
+    said = duel_words(found.table, weigh(tables(sized)[0]).duels)
+    assert "standard error from its examples is up to 0.0" in " ".join(said)
+
+
+def test_duplicated_runs_are_remarked():
+    again = [0.7012, 0.7345, 0.7123, 0.7599, 0.7401]
+    records = [record("a", seed=s, score=x) for s, x in enumerate(again * 2)]
+    records += [record("b", seed=s, score=0.6 + 0.00731 * s * s) for s in range(10)]
+    assert any("a" in text for text in weigh(tables(records)[0]).remarks)
+    assert math.isfinite(weigh(tables(records)[0]).duels[0].welch.p)

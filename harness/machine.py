@@ -1,0 +1,106 @@
+"""What the kernel says of this machine: cores and memory that may be used, bfloat16."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+BF16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")  # of x86, x86, ARM
+UNLIMITED = 2**60  # bytes; what cgroups of version 1 say when there is no limit is above
+
+
+def usable_cores() -> int:
+    """Cores that this process may use at once: its affinity, and what a cgroup allows."""
+    quota = cpu_quota()
+    return max(1, min(affinity(), int(quota))) if quota else affinity()
+
+
+def affinity() -> int:
+    """Cores that the kernel may run this process on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_quota(root: Path = Path("/")) -> float:
+    """Cores that the cgroups of this process allow, 0 = no limit.
+
+    Args:
+        root: what `proc` and `sys` are looked for in.
+    """
+    limits = []
+    for folder in _cgroups(root, "cpu"):
+        words = read(folder / "cpu.max").split()
+        if not words:
+            words = [read(folder / f"cpu.cfs_{w}_us") for w in ("quota", "period")]
+        if len(words) == 2 and all(re.fullmatch(r"[1-9]\d*", w) for w in words):
+            limits.append(int(words[0]) / int(words[1]))
+    return min(limits, default=0.0)
+
+
+def memory_limit(root: Path = Path("/")) -> int:
+    """Bytes that the cgroups of this process allow, 0 = no limit; `root` as for `cpu_quota`."""
+    limits = []
+    for folder in _cgroups(root, "memory"):
+        text = read(folder / "memory.max") or read(folder / "memory.limit_in_bytes")
+        if text.isdigit() and int(text) < UNLIMITED:
+            limits.append(int(text))
+    return min(limits, default=0)
+
+
+def _cgroups(root: Path, controller: str) -> list[Path]:
+    """Folders of the cgroups that this process is in, version 2 or 1, innermost first."""
+    folders = []
+    for line in read(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        top = root / "sys/fs/cgroup" / (controller if controllers else "")
+        inner = top / path.lstrip("/")
+        folders += [inner, *(p for p in inner.parents if p.is_relative_to(top))]
+    return folders
+
+
+def read(path: Path) -> str:
+    """What a file says, "" when it is not there or not to be read."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def free_memory() -> int:
+    """Bytes that programs may still take, by the kernel and the cgroups; 0 = not known."""
+    available = meminfo().get("MemAvailable", 0)
+    limit, used = memory_limit(), 0
+    if limit:
+        names = ("memory.current", "memory.usage_in_bytes")
+        texts = [read(f / name) for f in _cgroups(Path("/"), "memory") for name in names]
+        used = int(next((text for text in texts if text.isdigit()), "0"))
+    return min(available, max(0, limit - used)) if limit and available else available
+
+
+def meminfo() -> dict[str, int]:
+    """Name -> bytes of /proc/meminfo; empty elsewhere than on Linux."""
+    lines = re.findall(r"^(\w+):\s+(\d+) kB", read(Path("/proc/meminfo")), re.MULTILINE)
+    return {name: int(kb) * 1024 for name, kb in lines}
+
+
+def bf16_flags() -> list[str] | None:
+    """Instructions of the processor that compute in bfloat16; None = not known here."""
+    text = read(Path("/proc/cpuinfo"))
+    return bf16_flags_in(text) if text else None
+
+
+def bf16_flags_in(cpuinfo: str) -> list[str]:
+    """The same, by the text of /proc/cpuinfo."""
+    lines = re.findall(r"(?m)^(?:flags|Features)\s*:(.*)", cpuinfo)
+    flags = set(" ".join(lines).split())
+    return [flag for flag in BF16_FLAGS if flag in flags]
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    folder = folder.absolute()
+    return next(p for p in (folder, *folder.parents) if p.is_dir())

@@ -1,0 +1,145 @@
+"""harness/doctor.py and machine.py: what is found here, and in trees that stand for others."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import dnabench
+
+from dnabench.doctor import Finding, _hub_settings, _tested, examine, locks
+from dnabench.machine import (
+    affinity,
+    bf16_flags,
+    bf16_flags_in,
+    cpu_quota,
+    existing,
+    free_memory,
+    meminfo,
+    memory_limit,
+    usable_cores,
+)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    """A cache folder that anybody may write."""
+    monkeypatch.setenv("DNABENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def planted(root, files):
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def test_limits_of_cgroups_version_2_are_the_least_on_the_way_up(tmp_path):
+    top = "sys/fs/cgroup"
+    root = planted(tmp_path, {
+        "proc/self/cgroup": "0::/user/job\n", f"{top}/user/job/cpu.max": "max 100000\n",
+        f"{top}/user/cpu.max": "250000 100000\n", f"{top}/cpu.max": "400000 100000\n",
+        f"{top}/user/job/memory.max": "8000000000\n", f"{top}/user/memory.max": "max\n",
+    })  # fmt: skip
+    assert cpu_quota(root) == 2.5 and memory_limit(root) == 8_000_000_000
+
+
+def test_limits_of_cgroups_version_1(tmp_path):
+    top = "sys/fs/cgroup"
+    root = planted(tmp_path, {
+        "proc/self/cgroup": "4:memory:/docker/ab\n3:cpuset:/\n1:cpu,cpuacct:/docker/ab\n0::/\n",
+        f"{top}/cpu/cpu.cfs_quota_us": "150000\n", f"{top}/cpu/cpu.cfs_period_us": "100000\n",
+        f"{top}/memory/docker/ab/memory.limit_in_bytes": "9223372036854771712\n",
+        f"{top}/memory/memory.limit_in_bytes": "2000000000\n",
+    })  # fmt: skip
+    assert memory_limit(root) == 2_000_000_000
+    (root / top / "cpu,cpuacct").symlink_to(root / top / "cpu")
+    assert cpu_quota(root) == 1.5
+
+
+def test_no_limit_is_none(tmp_path):
+    root = planted(tmp_path, {
+        "proc/self/cgroup": "1:cpu:/\n0::/\n", "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
+        "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+    })  # fmt: skip
+    assert cpu_quota(root) == 0 and memory_limit(root) == 0 and cpu_quota(tmp_path / "x") == 0
+
+
+def test_this_machine_has_cores_and_memory():
+    assert 1 <= usable_cores() <= affinity() <= (os.cpu_count() or 1)
+    if meminfo():
+        assert 0 < free_memory() <= meminfo()["MemTotal"]
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "flags"),
+    [
+        ("flags\t\t: fpu avx512f avx512_bf16 amx_bf16\n", ["amx_bf16", "avx512_bf16"]),
+        ("flags\t\t: fpu avx2 avx512f avx512_vnni\nflags : fpu\n", []),
+        ("Features\t: fp asimd bf16 i8mm\n", ["bf16"]),
+        ("model name\t: a bf16 machine\nflags : fpu\n", []),
+    ],
+)
+def test_bf16_is_what_the_flags_say(cpuinfo, flags):
+    assert bf16_flags_in(cpuinfo) == flags
+
+
+def test_torch_agrees_about_bf16_here():
+    ask = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    if ask is None or bf16_flags() is None:
+        pytest.skip("this torch or system does not say")
+    assert ask() == ("avx512_bf16" in bf16_flags())
+
+
+def test_locks_work_here_and_a_folder_that_is_not_there_is_not_made(tmp_path):
+    found = locks("locks", tmp_path / "a" / "b")
+    assert found.state == "ok" and str(tmp_path) in found.says
+    assert list(tmp_path.iterdir()) == [] and existing(tmp_path / "a") == tmp_path
+
+
+def test_a_folder_that_cannot_be_written_is_broken():
+    found = locks("locks", Path("/proc"))
+    assert found.state == "broken" and "cannot write" in found.says and "--out" in found.way_out
+
+
+def test_a_token_is_never_shown():
+    found = _hub_settings({"HF_TOKEN": "hf_secret", "HF_ENDPOINT": "http://mirror", "HOME": "/x"})
+    assert found.says == "HF_ENDPOINT=http://mirror, HF_TOKEN=(set)"
+    assert "huggingface.co" in _hub_settings({}).says
+
+
+def test_everything_is_looked_at_and_nothing_here_is_broken(tmp_path):
+    found = examine(tmp_path)
+    assert {f.topic for f in found} >= {
+        "versions", "packages", "peft", "mamba_ssm", "processor", "memory", "bf16 on the CPU",
+        "cache", "hub cache", "locks in the cache", "locks in --out", "models", "tasks",
+        "hub settings",
+    }  # fmt: skip
+    assert not [f for f in found if f.state == "broken"]
+    assert all(isinstance(f, Finding) and f.says for f in found)
+    assert not [f for f in found if f.topic == "hub"]  # the network is not asked
+    assert _tested()["torch"].startswith("2.")
+
+
+def test_the_command_prints_a_line_each_and_json(tmp_path):
+    done = dnabench("doctor", "--out", tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"(?m)^ok +versions: python 3", done.stdout) and "cores usable" in done.stdout
+    found = json.loads(dnabench("doctor", "--json", "--out", tmp_path).stdout)
+    assert {f["state"] for f in found} <= {"ok", "note"} and found[0]["topic"] == "versions"
+
+
+def test_a_broken_plugin_is_exit_1_with_a_way_out(plugin, tmp_path):
+    done = dnabench("doctor", "--out", tmp_path, plugin=plugin)
+    (line,) = (x for x in done.stdout.splitlines() if x.startswith("BROKEN"))
+    assert done.returncode == 1 and "plugin broken did not load" in line and " -> " in line
+
+
+def test_online_asks_the_hub_and_says_what_came(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    done = dnabench("doctor", "--online", "--json", "--out", tmp_path)
+    (hub,) = (f for f in json.loads(done.stdout) if f["topic"] == "hub")
+    assert done.returncode == 1 and hub["state"] == "broken" and "127.0.0.1:9" in hub["says"]
+    assert "HF_ENDPOINT" in hub["way_out"]

@@ -1,0 +1,227 @@
+"""harness/estimate.py, extrapolate.py and probe.py; how near they come is in bench_plan.md."""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+from conftest import dnabench
+
+from dnabench.estimate import Plan, Row, _death, _makespan, conclusions, duration, plan, table
+from dnabench.extrapolate import Sizes, power, sizes_of, straight, trial_disk, trial_seconds
+from dnabench.plan import Request, grid
+from dnabench.probe import Measured, Probe, measure
+from dnabench.protocols import protocol_named
+from dnabench.registry import TASKS
+from dnabench.results.store import Store
+from dnabench.run import Resources, run, run_trial
+from dnabench.splits import cut
+
+INLINE = Resources("cpu", 1, 1, 0, "inline")
+
+
+def jobs_of(**words):
+    defaults = {"models": ["cnn"], "tasks": ["demo/cell_type"], "seeds": "1", "limit": "60"}
+    return grid(Request(**{**defaults, **words}))
+
+
+def planned(jobs, done=(), **words):
+    """A plan in this process, and how many probes it took."""
+    seen = []
+    found = plan(
+        jobs, INLINE, dict(done), seconds=0.5, observe=lambda job, n: seen.append(n), **words
+    )
+    assert all(n == len(seen) for n in seen)
+    return found, len(seen)
+
+
+def test_a_line_goes_through_the_last_two_points():
+    points = ((2, 9.0), (8, 10.0), (32, 34.0))
+    assert straight(points, 32) == 34 and straight(points, 64) == 66 and straight(points, 8) == 10
+    assert straight(((8, 2.0),), 32) == 8
+    assert straight(((8, 5.0), (32, 4.0)), 64) == 4  # noise: never less for more
+    assert straight(points, 0) >= 0
+
+
+def test_a_power_is_that_of_the_last_two_points_within_reason():
+    assert power(((100, 1.0), (200, 2.0)), 800) == pytest.approx(8)
+    assert power(((100, 1.0), (200, 2**1.25)), 400) == pytest.approx(2**2.5)
+    assert power(((100, 1.0), (200, 9.0)), 400) == pytest.approx(9 * 2**1.5)
+    assert power(((100, 1.0), (200, 0.9)), 400) == pytest.approx(0.9 * 2**0.5)
+    assert power(((64, 0.5),), 128) == 1 and power(((64, 0.5),), 64) == 0.5
+
+
+def test_a_trial_is_the_sum_of_its_parts():
+    (job,) = jobs_of(models=["cnn"], overrides={"epochs": 3, "batch": 16})
+    sizes = sizes_of(job)
+    assert sizes == Sizes(60, 60, 60)
+    m = Measured(
+        fixed=100.0, data=10.0, n_train=30, prepare=0.1, predict=0.01, keep=0.001,
+        points=((8, 1.0), (16, 2.0)), storing=0.5, stored=7.0,
+    )  # fmt: skip
+    training = 3 * (3 * 2.0 + 1.5)  # 60 = 3 x 16 + 12
+    rest = 0.1 * 180 + 0.01 * (3 * 60 + 60) + 3 * 0.001 + 0.5 * 60
+    assert trial_seconds(job, m) == pytest.approx(100 + 20 + training + rest)
+    conjoined = job._replace(
+        trial=replace(job.trial, recipe=replace(job.trial.recipe, rc="conjoin"))
+    )
+    assert trial_seconds(conjoined, m) == pytest.approx(trial_seconds(job, m) + 0.1 * 180)
+    looking = job._replace(trial=replace(job.trial, protocol="test-selected/1"))
+    more = 0.1 * 60 + 0.01 * 3 * 60  # the test split is watched too
+    assert trial_seconds(looking, m) == pytest.approx(trial_seconds(job, m) + more)
+
+
+@pytest.mark.parametrize("protocol", ["honest/1", "last-epoch/1", "test-selected/1", "nt-cv10/1"])
+@pytest.mark.parametrize("limit", ["0", "0.1", "300"])
+@pytest.mark.parametrize("task", ["demo/cell_type", "demo/splice_junctions"])
+def test_sizes_are_those_of_the_cut(protocol, limit, task):
+    (job,) = jobs_of(tasks=[task], protocol=protocol, limit=limit)
+    sizes = sizes_of(job)
+    train, val = cut(TASKS[task], protocol_named(protocol), 0, job.trial.limit)
+    n = len(train.y) + (0 if val is None else len(val.y))
+    assert sizes.train == pytest.approx(len(train.y), rel=0.03)
+    assert sizes.val == pytest.approx(0 if val is None else len(val.y), abs=0.03 * n)
+
+
+def test_a_probe_finds_something_of_everything():
+    (job,) = jobs_of(models=["convnova-386k"], settings=["blocks=2", "width=16"])
+    m = measure(Probe(job, INLINE, 2.0), lambda done, total: None)
+    assert not m.error
+    assert m.n_train == 60 and m.n_params > 0 and 0 < m.cpu <= 1.2 * m.wall
+    positive = (m.data, m.prepare, m.predict, m.keep, m.stored, m.storing, m.floor)
+    assert all(value > 0 for value in positive)
+    assert [n for n, _ in m.points] == sorted(n for n, _ in m.points)
+    assert m.points[-1][0] == 16 and all(seconds > 0 for _, seconds in m.points)  # a whole batch
+    assert all(peak > 50e6 for _, peak in m.memory)
+
+
+def test_a_slow_step_is_measured_in_part():
+    (job,) = jobs_of(models=["convnova-386k"], overrides={"batch": 32})
+    m = measure(Probe(job, INLINE, 1e-6), lambda done, total: None)
+    assert [n for n, _ in m.points] == [4] and not m.error
+
+
+@pytest.mark.parametrize(
+    ("models", "task", "words"),
+    [
+        (["kmer"], "demo/splice_junctions", {}),
+        (["majority", "codon_statistics"], "demo/yeast_genes", {}),
+        (["convnova-386k"], "demo/cell_type", {"settings": ["tokenizer=bpe", "vocabulary=32"]}),
+        (["convnova-386k"], "demo/cell_type", {"overrides": {"finetune": "probe"}}),
+        (["unet"], "demo/yeast_genes", {"limit": "8"}),
+    ],
+)
+def test_every_kind_of_trial_can_be_planned(models, task, words):
+    found, _ = planned(jobs_of(models=models, tasks=[task], **words))
+    for row in found.rows:
+        assert not row.error and row.missing == 1
+        assert row.seconds > 0 and row.step > 0 and row.peak > 50e6 and row.disk > 2000
+    assert found.seconds >= sum(row.seconds for row in found.rows)
+
+
+def test_seeds_learning_rates_and_epochs_share_a_probe_and_lengths_do_not():
+    short = {"tasks": ["demo/splice_junctions"], "limit": "24"}
+    found, n = planned(jobs_of(**short, seeds="3", sweeps=["lr=0.01,0.001", "epochs=2,2"]))
+    assert n == 1 and [row.trials for row in found.rows] == [3, 3]
+    assert len({round(row.seconds, 9) for row in found.rows}) == 1
+    assert planned(jobs_of(**short, sweeps=["epochs=1,9", "batch=8,16"]))[1] == 2
+    both = ["demo/cell_type", "demo/splice_junctions"]
+    assert planned(jobs_of(**{**short, "tasks": both}))[1] == 2
+
+
+def test_only_what_is_missing_is_probed_and_counted(tmp_path):
+    jobs = jobs_of(seeds="2", limit="40", models=["kmer", "cnn"], overrides={"epochs": 1})
+    store = Store(tmp_path)
+    run([j for j in jobs if j.trial.model == "kmer"] + jobs[-1:], store, INLINE)
+    done = {r.trial.id: r.seconds for r in store}
+    found, n = planned(jobs, done)
+    rows = {row.model.partition(" ")[0]: row for row in found.rows}
+    assert n == 1 and rows["kmer"].missing == 0 and rows["cnn"].missing == 1
+    assert rows["kmer"].seconds == pytest.approx(
+        sum(done[j.trial.id] for j in jobs if j.trial.model == "kmer") / 2
+    )
+    assert found.seconds == pytest.approx(rows["cnn"].seconds + 2 * found.start)
+    assert found.seeds(3) == pytest.approx(3 * sum(row.seconds for row in found.rows))
+    everything = {job.trial.id: 1.0 for job in jobs}
+    found, n = planned(jobs, everything)
+    assert n == 0 and found.seconds == 0 and found.elapsed == 0 and found.seeds(2) == 4
+
+
+def test_disk_is_about_that_of_a_real_trial(tmp_path):
+    (job,) = jobs_of(limit="200", overrides={"epochs": 2})
+    m = measure(Probe(job, INLINE, 0.5), lambda done, total: None)
+    store = Store(tmp_path)
+    store.append(*run_trial(job))
+    paths = (store.record_path(job.trial.id), store.predictions_path(job.trial.id))
+    assert trial_disk(job, m) == pytest.approx(sum(p.stat().st_size for p in paths), rel=0.5)
+
+
+def test_a_model_that_cannot_run_is_a_row_with_the_reason():
+    jobs = jobs_of(models=["cnn"], tasks=["demo/splice_junctions"], overrides={"batch": 16})
+    found = plan(jobs, INLINE._replace(micro_batch=4), seconds=0.5)
+    (row,) = found.rows
+    assert "ValueError: cnn has batch norm" in row.error and row.seconds == 0
+    assert any(row.error in line for line in conclusions(found))
+    assert "1 of 1" in table(found)
+
+
+def test_a_probe_that_dies_says_what_to_try():
+    assert "signal 9, often out of memory: try --micro-batch" in _death(-9)
+    assert _death(3) == "exit status 3"
+
+
+def test_workers_take_the_next_trial_when_they_are_free():
+    assert _makespan([4, 1, 1, 1, 1], 2) == 4
+    assert _makespan([1, 1, 1, 1, 4], 2) == 6
+    assert _makespan([], 2) == 0 and _makespan([3], 8) == 3
+
+
+def test_the_conclusions_say_what_does_not_fit_and_who_else_is_there():
+    row = Row("a/b", "cnn", 10, 6, Sizes(9, 1, 5), 2, 100.0, 0.5, 3 * 10**9, 5000, "a/b", 0.25)
+    found = Plan((row,), Resources("cpu", 2), 3.0, 0.5, 609.0, 306.0, 30_000)
+    text = "\n".join(conclusions(found, free_memory=4 * 10**9, free_disk=10**12))
+    assert "6 of 10 trials are to run: 10.2 min of CPU, 5.1 min from start" in text
+    assert "got 50% of a core" in text and "10.2 min from start to end" in text
+    assert "3 GB for the largest trial, 6 GB for 2 at once; 4 GB are available" in text
+    assert "that is too much" in text and "30 kB of records" in text
+    assert "1: 1.67 min, 3: 5 min, 5: 8.33 min, 10: 16.7 min of CPU" in text
+    assert "~ a part of a batch" in text and "~1.67 min" in table(found)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 ms"), (0.0123, "12.3 ms"), (4.56, "4.56 s"), (90, "1.5 min"), (5400, "1.5 h"),
+     (86_400, "24 h"), (2.5 * 86_400, "2.5 d")],
+)  # fmt: skip
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_the_command_takes_the_flags_of_run_and_leaves_nothing_behind(csv, tmp_path):
+    out = tmp_path / "runs"
+    words = ["plan", "-m", "kmer,cnn", "--data", csv, "--seeds", "2", "--out", out, "--jobs", "1"]
+    done = dnabench(*words, "--epochs", "1", "--probe-seconds", "0.05", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [(row["model"], row["missing"]) for row in found["rows"]] == [
+        ("kmer", 2), ("cnn epochs=1", 2)
+    ]  # fmt: skip
+    assert found["seconds"] > 2 * found["start"] > 0 and found["peak"] > 50e6
+    assert not out.exists()
+
+
+def test_the_command_prints_a_table_and_says_what_is_wrong(csv, tmp_path):
+    words = ["plan", "-m", "kmer", "--data", csv, "--seeds", "2", "--out", tmp_path / "runs"]
+    done = dnabench(*words, "--probe-seconds", "0.05")
+    assert done.returncode == 0 and "2 of 2 trials are to run" in done.stdout
+    assert re.search(r"data/motif +kmer +64/24/32 +6 +fit", done.stdout)
+    bad = dnabench(*words, "--set", "dilatoin=1")
+    assert bad.returncode == 2 and "no option named 'dilatoin'" in bad.stderr
+    bad = dnabench(*words, "--probe-seconds", "0")
+    assert bad.returncode == 2 and "--probe-seconds 0.0: must be above 0" in bad.stderr
+
+
+def test_help_shows_the_flags_of_run_but_for_those_without_a_meaning():
+    text = dnabench("plan", "--help").stdout
+    assert "--sweep" in text and "--probe-seconds" in text and "--json" in text
+    assert "--dry-run" not in text and "--executor" not in text

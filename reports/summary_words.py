@@ -78,15 +78,7 @@ def _best(evidence: Evidence, best: Sequence[Best], duels: Sequence[Duel]) -> li
         ]
     winners = Counter(columns[b.column].name for b in clear).most_common()
     who = _listed([f"{name} on {n}" for name, n in winners])
-    text = f"On {of} one model is better than every other, as far as seeds go: {who}."
-    fought = {
-        b.row.name: [d for d in duels if d.row.name == b.row.name and b.column in (d.i, d.j)]
-        for b in clear
-    }
-    whole = all(len(fought[b.row.name]) == len(_counts(b.row)) - 1 for b in clear)
-    if whole and all(d.nested is not None for rivals in fought.values() for d in rivals):
-        kept = sum(all(_won(d, b.column) for d in fought[b.row.name]) for b in clear)
-        text += f" With the noise of the test examples and the least difference counted, {kept}."
+    text = f"On {of} one model is better than every other: {who}."
     left = [b.row.name for b in best if not b.separable]
     return [
         text,
@@ -98,6 +90,10 @@ def _over_tasks(evidence: Evidence, suite: SuiteEvidence) -> list[str]:
     names = [evidence.table.columns[k].name for k in suite.columns]
     top = min(range(len(names)), key=lambda place: suite.ranks[place])
     leader, n = suite.columns[top], len(suite.rows)
+    tied = [name for name, rank in zip(names, suite.ranks, strict=True) if rank == suite.ranks[top]]
+    if len(tied) > 1:
+        said = f"Over {n} tasks no model leads: {_listed(tied)} share the best average rank"
+        return [f"{said}, {suite.ranks[top]:.2f} of {len(names)}."]
     mine = [p for p in suite.pairs if leader in (p.i, p.j)]
     text = f"Over {n} tasks {names[top]} has the best average rank, {suite.ranks[top]:.2f} of "
     out = [f"{text}{len(names)}{_score_line(evidence, leader, mine)}."]

@@ -7,13 +7,17 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_reports import record, runs
 
+from dnabench.metrics import mcc
 from dnabench.reports.findings import duel_words, matrix_grid, pair_grid, top_grid
 from dnabench.reports.memo import Memo
+from dnabench.reports.resampling import Resampler
 from dnabench.reports.table import tables
 from dnabench.reports.weigh import weigh
+from dnabench.results.store import Store
 
 REFERENCE = Path(__file__).parent / "reference"
 BASELINES = ("ntv2", "hyenadna", "dnabert2", "caduceus_ph")
@@ -192,3 +196,40 @@ def test_duplicated_runs_are_remarked():
     records += [record("b", seed=s, score=0.6 + 0.00731 * s * s) for s in range(10)]
     assert any("a" in text for text in weigh(tables(records)[0]).remarks)
     assert math.isfinite(weigh(tables(records)[0]).duels[0].welch.p)
+
+
+def stored(folder, n):
+    """Two models that differ by a tenth of n examples, with six seeds that nearly agree."""
+    store, y = Store(folder), np.arange(n) % 2
+    store.check_writable()
+    rng = np.random.default_rng(0)
+    for model, wrong in (("a", 0.25), ("b", 0.15)):
+        hard = rng.permutation(n)  # each finds others hard
+        for seed in range(6):
+            miss = hard[: int(wrong * n) + seed % 2]
+            said = y.copy()
+            said[miss] = 1 - said[miss]
+            logits = np.eye(2, dtype=np.float32)[said]
+            one = record(model, seed=seed, score=mcc(y, logits))
+            store.append(one, {"logits": logits, "labels": y, "ids": np.arange(n).astype(str)})
+    return store
+
+
+def test_the_noise_of_few_examples_keeps_a_verdict_open(tmp_path):
+    """Welch alone, which sees seeds only, is as sure on 80 examples as on 4,000."""
+    found = {}
+    for n in (80, 4000):
+        store = stored(tmp_path / str(n), n)
+        (table,) = tables(store)
+        (found[n],) = weigh(table, Resampler(store, replicates=1000)).duels
+        assert found[n].welch.p < 1e-4
+        assert found[n].p == found[n].p_holm >= found[n].welch.p
+        assert found[n].nested.value == found[n].welch.difference
+    few, many = found[80], found[4000]
+    assert few.verdict == "not separable" and few.p > 0.01 and few.nested.high > 0
+    assert many.verdict == "loss" and many.nested.high < 0
+    (best,) = weigh(table, Resampler(store, replicates=1000)).best
+    assert best.separable
+    store = Store(tmp_path / "80")
+    (best,) = weigh(tables(store)[0], Resampler(store, replicates=1000)).best
+    assert best.p_holm < 1e-4 and not best.separable

@@ -1,0 +1,141 @@
+"""From a folder of real runs to a report: every format, the declared control, what is kept."""
+
+import csv
+import io
+import json
+import shutil
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import dnabench
+from test_reports import record, runs
+
+from dnabench.reports.memo import Memo, stamp
+from dnabench.reports.render import render
+from dnabench.reports.report import report
+from dnabench.reports.resampling import Resampler
+from dnabench.reports.tidy import COLUMNS
+from dnabench.results.store import Store
+
+WANTED = ("task", "model", "metric", "n", "mean", "sd", "min", "max", "ci_low", "ci_high")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Five seeds of two quick models under two protocols."""
+    out = tmp_path_factory.mktemp("report") / "runs"
+    for protocol in ("honest", "test-selected"):
+        done = dnabench("run", "-m", "kmer,majority", "-t", "demo/splice_junctions", "--seeds", "5",
+                        "--limit", "400", "--protocol", protocol, "--out", out)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    return out
+
+
+def made(folder, **other):
+    store = Store(folder)
+    return report(list(store), store, Resampler(store, replicates=200), **other)
+
+
+def test_csv_and_parquet_are_the_same_lines(folder, tmp_path):
+    found = made(folder)
+    lines = list(csv.DictReader(io.StringIO(render(found, "csv"))))
+    path = tmp_path / "x.parquet"
+    path.write_bytes(render(found, "parquet"))
+    table = pq.read_table(path)
+    assert table.column_names == list(COLUMNS) == list(lines[0])
+    assert set(WANTED) <= set(COLUMNS) and len(lines) == table.num_rows == 4
+    for line, typed in zip(lines, table.to_pylist(), strict=True):
+        for name, value in typed.items():
+            text = line[name]
+            same = text == "" if value is None else type(value)(text) == value
+            assert same, (name, text, value)
+        assert typed["n"] == 5 and typed["seconds"] > 0 and typed["peak_memory"] > 2**20
+        assert typed["ci_low"] <= typed["mean"] <= typed["ci_high"]
+
+
+def test_every_format_from_the_command_line(folder, tmp_path):
+    for fmt, start in (("csv", b"protocol,"), ("parquet", b"PAR1"), ("latex", b"% "),
+                       ("md", b"## "), ("html", b"<!doctype")):  # fmt: skip
+        to = tmp_path / f"x.{fmt}"
+        done = dnabench("report", "--out", folder, "-f", fmt, "--to", to)
+        assert done.returncode == 0 and done.stdout.strip() == str(to), done.stderr
+        assert to.read_bytes().startswith(start)
+    done = dnabench("report", "--out", folder, "-f", "parquet")
+    assert done.stdout.strip() == str(folder / "report.parquet")
+    wrong = dnabench("report", "--out", folder, "-f", "xlsx")
+    assert wrong.returncode == 2 and "no format 'xlsx'; there are md, csv" in wrong.stderr
+
+
+def test_intervals_count_the_test_examples(folder):
+    for e in made(folder).evidence:
+        (duel,) = e.duels
+        assert duel.nested.low < duel.welch.difference < duel.nested.high
+        assert duel.verdict == "descriptive"  # kmer and majority do not vary over seeds
+
+
+def test_what_choosing_on_test_added_stands_under_its_watermark(folder):
+    found = made(folder).evidence
+    titles = {e.table.protocol: [s.title for s in e.sections] for e in found}
+    assert "What a run cost" in titles["honest/1"]
+    assert len(titles["test-selected/1"]) == len(titles["honest/1"]) + 1
+    text = render(made(folder), "md")
+    assert "TEST-SELECTED" in text and titles["test-selected/1"][-1] in text
+
+
+def test_only_pairs_with_the_control(folder, tmp_path):
+    store = Store(tmp_path)
+    for one in runs("a", 0.7) + runs("b", 0.8) + runs("c", 0.6):
+        store.append(one)
+    assert len(made(tmp_path).evidence[0].duels) == 3
+    (e,) = made(tmp_path, against="a").evidence
+    assert {(e.table.columns[d.i].name, e.table.columns[d.j].name) for d in e.duels} == {
+        ("a", "b"), ("a", "c"),
+    }  # fmt: skip
+    done = dnabench("report", "--out", tmp_path, "--against", "nobody")
+    assert done.returncode == 2 and "no records of 'nobody'; there are a, b, c" in done.stderr
+
+
+def test_the_commands_that_made_the_records_are_named(folder):
+    found = made(folder).commands
+    assert len(found) == 2 and all(c.startswith("dnabench run -m kmer,majority") for c in found)
+    assert "--protocol test-selected" in render(made(folder), "html")
+
+
+def test_groups_of_labels_have_their_own_lines(tmp_path):
+    store = Store(tmp_path)
+    for seed, x in enumerate((0.7, 0.8)):
+        one = record("a", "deepsea/x", seed, metric="auroc_mean")
+        scores = {"auroc_mean": x, "auroc_mean:tf": x + 0.1, "auroc_mean:groups": x}
+        object.__setattr__(one, "scores", {"test": scores})
+        store.append(one)
+    text = render(made(tmp_path), "md")
+    assert "### By group of labels" in text and "| deepsea/x | tf       | 0.850 ± 0.071 |" in text
+
+
+def test_a_folder_that_cannot_be_written_is_read_all_the_same(folder, tmp_path):
+    store = Store(tmp_path / "runs")
+    for one in runs("a", 0.7) + runs("b", 0.8):
+        store.append(one)
+    first = render(made(store.folder), "md")
+    memo = Memo(tmp_path / "file" / "x")
+    (tmp_path / "file").write_text("not a folder")
+    assert memo.get("x", 1, lambda: [1]) == [1] == memo.get("x", 1, lambda: [1])
+    shutil.rmtree(store.folder / ".cache")
+    (store.folder / ".cache").write_text("in the way")
+    assert render(made(store.folder), "md") == first
+
+
+def test_a_memo_keeps_by_content(tmp_path):
+    memo, calls = Memo(tmp_path), []
+
+    def compute():
+        calls.append(1)
+        return [0.1, float("nan")]
+
+    for key in ("a", "a", ["a"]):
+        assert memo.get("x", key, compute)[0] == 0.1
+    assert len(calls) == 2 and len(list(tmp_path.iterdir())) == 2
+    path = tmp_path / "file"
+    assert stamp(path) is None
+    path.write_text("ab")
+    assert stamp(path)[0] == 2 and json.dumps(stamp(path))

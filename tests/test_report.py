@@ -70,7 +70,10 @@ def test_intervals_count_the_test_examples(folder):
     for e in made(folder).evidence:
         (duel,) = e.duels
         assert duel.nested.low < duel.welch.difference < duel.nested.high
-        assert duel.verdict == "descriptive"  # kmer and majority do not vary over seeds
+        # kmer is deterministic; only where the seed cuts its validation data does it vary
+        varies = e.table.protocol == "honest/1"
+        assert duel.verdict == ("win" if varies else "descriptive")
+        assert not varies or duel.p >= duel.welch.p > 0
 
 
 def test_what_choosing_on_test_added_stands_under_its_watermark(folder):

@@ -45,19 +45,27 @@ def cost_section(table: Table) -> Section:
         peak = max(c["peak_memory"] or 0 for c in each)
         rows.append(
             [
-                column.name, _span(column.n_params), _duration(mean["seconds"]),
+                column.name, _span(column.n_params), str(len(each)), _duration(mean["seconds"]),
                 _duration(mean["seconds_to_best"]), f"{mean['train_per_second']:,.0f}",
                 f"{peak / 2**30:.2f} GiB" if peak else "–",
             ]
         )  # fmt: skip
-    heads = ["model", "parameters", "a trial", "to the chosen epoch", "examples/s", "peak memory"]
+    heads = [
+        "model",
+        "parameters",
+        "tasks",
+        "a trial",
+        "to the chosen epoch",
+        "examples/s",
+        "peak memory",
+    ]
     return Section("What a run cost", heads, rows, WORDS)
 
 
 WORDS = (
     "Wall time of a trial with its data and its test, mean over tasks and seeds; examples a second "
-    "in training; the largest memory of a process. Times compare models only where the runs had "
-    "the same machine to themselves: see the provenance."
+    "in training; the largest memory of a process. Only models that ran the same tasks compare, "
+    "and times only where the runs had the same machine to themselves: see the provenance."
 )
 
 

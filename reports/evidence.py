@@ -89,7 +89,7 @@ class Best:
     column: int
     p: float  # the largest one-sided Welch p against the others
     p_holm: float  # over the tasks of the suite
-    separable: bool  # Holm p < 0.05, 5 seeds of every model, and every lead as a win needs it
+    separable: bool  # the verdict is a win against every other model of the row
 
 
 @dataclass(frozen=True, kw_only=True)

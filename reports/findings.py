@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 from dnabench.reports import stats
 from dnabench.reports.evidence import Duel, Evidence, Interval, SuiteEvidence
-from dnabench.reports.table import Table, fixed, grouped
+from dnabench.reports.table import Table, fixed, grouped, suite_of
 
 Grid = tuple[list[str], list[list[str]]]  # heads, rows
 
@@ -18,15 +19,22 @@ def duel_words(table: Table, duels: Sequence[Duel]) -> list[str]:
         return []
     ropes = {d.row.label: d.row.rope for d in duels if d.row.rope}
     least = ", ".join(f"{rope:g} {label}" for label, rope in ropes.items())
-    m = sum(not math.isnan(d.welch.p) for d in duels)
+    families = Counter(suite_of(d.row) for d in duels if not math.isnan(d.p_holm))
+    m = ", ".join(
+        f"{n} of {suite}" if len(families) > 1 else f"{n}" for suite, n in families.items()
+    )
     without = [d for d in duels if d.nested is None]
     out = [
         "Welch's t, two-sided; where predictions are stored p is the larger of Welch's and that "
-        f"over seeds and test examples. Holm over all {m} tests (pairs x tasks of a suite); BH is "
-        "Benjamini-Hochberg, for exploration; exact p is the permutation test. A win or loss "
+        f"over seeds and test examples. Holm over all {m or 0} tests (pairs x tasks of a suite); "
+        "BH is Benjamini-Hochberg, for exploration; exact p is the permutation test. A win or loss "
         f"needs Holm p < {stats.ALPHA:g}"
         + (f", a difference of at least {least}" if least else "")
-        + (", and an interval over seeds and test examples without 0" if len(without) < m else "")
+        + (
+            ", and an interval over seeds and test examples without 0"
+            if len(without) < len(duels)
+            else ""
+        )
         + f". Fewer than {stats.MIN_SEEDS} seeds of either model are descriptive only."
     ]
     if len(without) < len(duels):
@@ -46,12 +54,12 @@ def duel_words(table: Table, duels: Sequence[Duel]) -> list[str]:
 
 def _usual_error(duels: Sequence[Duel]) -> str:
     """The standard error of one score that the number of test examples alone gives."""
-    errors = {
-        d.row.name: stats.test_standard_error(d.row.metric, max(d.means), d.row.n_test)
-        for d in duels
-        if d.row.n_test
-    }
-    known = {name: se for name, se in errors.items() if not math.isnan(se)}
+    known: dict[str, float] = {}
+    for d in duels:
+        for mean in d.means if d.row.n_test else ():
+            se = stats.test_standard_error(d.row.metric, mean, d.row.n_test)
+            if not math.isnan(se):
+                known[d.row.name] = max(se, known.get(d.row.name, 0.0))
     if not known:
         return ""
     worst = max(known, key=lambda name: known[name])
@@ -119,10 +127,10 @@ def top_grid(evidence: Evidence) -> Grid:
 
 
 TOP_WORDS = (
-    "Intersection-union: the largest of the one-sided Welch p against each other model, Holm over "
-    "that model's tasks of a suite; yes also needs every lead to be worth calling one, without 0 "
-    "in its interval over seeds and examples. Seen at n: the smallest difference that Welch's t at "
-    "0.05 sees with a chance of 80 % at that many seeds; needed: seeds for a difference worth "
+    "p: intersection-union, the largest of the one-sided Welch p against each other model, Holm "
+    "over that model's tasks of a suite; seeds only. Yes needs the verdict win against every other "
+    "model. Seen at n: the smallest difference that one Welch test at 0.05, alone and of seeds "
+    "only, sees with a chance of 80 % at that many seeds; needed: seeds for a difference worth "
     "calling one."
 )
 
@@ -164,7 +172,7 @@ def pair_grid(table: Table, suite: SuiteEvidence) -> Grid:
 def suite_words(suite: SuiteEvidence) -> str:
     """What was tested over the tasks, and what that leaves out."""
     out = [f"{len(suite.rows)} tasks, {len(suite.columns)} models."]
-    if f := suite.friedman:
+    if (f := suite.friedman) and not math.isnan(f.p):
         out += [
             f"Friedman chi2 = {f.chi2:.2f} (p = {_p(f.p)}), Iman-Davenport F = {f.f:.2f} "
             f"(p = {_p(f.p_f)}), Kendall's W = {f.kendall_w:.2f}."

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 from dnabench.reports import stats
 from dnabench.reports.evidence import Interval, Section
@@ -13,6 +15,8 @@ from dnabench.reports.table import Row, Table, fixed
 from dnabench.results.store import Store
 from dnabench.tasks.audit import Audit, kept, scores_without_leaks
 from dnabench.types import Record
+
+UNREADABLE = (BadZipFile, EOFError, KeyError, ValueError, OSError, zlib.error)
 
 
 class LeakFree(NamedTuple):
@@ -87,7 +91,10 @@ def _scores(
         ]
 
     key = [run.trial.id, mark, metric, audit.data, sorted(audit.leaked_ids)]
-    a, b, n, left = memo.get("leak-free", key, compute)
+    try:
+        a, b, n, left = memo.get("leak-free", key, compute)
+    except UNREADABLE:  # the intervals of the same row say which file and why
+        return None
     return None if math.isnan(a) or math.isnan(b) else (a, b, n, left)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -47,8 +48,9 @@ def report(
         pairs = _pairs(table, against) if against else None
         evidence = weigh(table, resampler, pairs, memo)
         sections = [leak_section(table, store, memo), group_section(table), cost_section(table)]
-        if table.watermark:
-            sections.append(inflation_section(raised, table.digits))
+        if table.protocol == "test-selected/1":
+            own = [one for one in raised if one.limit == table.limit]
+            sections.append(inflation_section(own, table.digits))
         out.append(replace(evidence, sections=tuple(s for s in sections if s.rows)))
     audits = {
         row.name: a for table in found for row in table.rows if (a := kept(row.task, row.data))
@@ -90,7 +92,7 @@ def group_section(table: Table) -> Section:
 
 
 def _mean_sd(values: Iterable[float], digits: int) -> str:
-    s = stats.summary(list(values))
+    s = stats.summary([x for x in values if math.isfinite(x)])
     if not s.n:
         return "–"
     return fixed(s.mean, digits) + (f" ± {fixed(s.sd, digits)}" if s.n > 1 else "")

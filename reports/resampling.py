@@ -134,7 +134,10 @@ class _Row(NamedTuple):
     replicates: int
 
     def key(self) -> str:
-        files = [[(r.trial.id, stamp(self.store, r)) for r in c] for c in self.columns]
+        files = [
+            [(r.trial.id, stamp(self.store, r), r.scores["test"].get(self.metric)) for r in c]
+            for c in self.columns
+        ]
         content = [VERSION, self.replicates, self.metric, files, list(self.pairs), self.groups]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -143,14 +146,14 @@ class _Row(NamedTuple):
         try:
             self._check_cost()
         except ValueError as e:
-            return Resampled(dict.fromkeys(self.pairs, str(e)), {}), True
+            return Resampled(dict.fromkeys(self.pairs, str(e)), {}), False
         splits: dict[str, list[int]] = {}  # columns by the examples that they were tested on
         why, lasting = {}, True
         for column, records in enumerate(self.columns):
             try:
                 splits.setdefault(self._split(records), []).append(column)
             except ValueError as e:
-                why[column] = str(e)
+                why[column], lasting = str(e), False
             except OSError as e:  # it may be gone the next time
                 why[column], lasting = f"cannot read {e.filename}: {e.strerror}", False
         scores: dict[int, Array] = {}
@@ -159,6 +162,7 @@ class _Row(NamedTuple):
                 scores |= self._scores(columns)
             except ValueError as e:
                 why |= dict.fromkeys(columns, str(e))
+                lasting = False
         intervals = {pair: self._interval(pair, splits, scores, why) for pair in self.pairs}
         means = {column: x.mean(0) for column, x in scores.items()}
         se = {c: float(np.nanstd(m, ddof=1)) for c, m in means.items() if (m == m).sum() > 1}

@@ -35,7 +35,7 @@ def summary(evidence: Evidence) -> list[tuple[str, list[str]]]:
         duels = [d for d in evidence.duels if d.row.name in names]
         best = [b for b in evidence.best if b.row.name in names]
         if not duels:
-            out.append((suite, ["Only one model has scores here, so there is nothing to compare."]))
+            out.append((suite, [_nothing(evidence, rows)]))
             continue
         said = _seeds(duels) + _best(evidence, best, duels)
         for one in evidence.suites:
@@ -44,6 +44,19 @@ def summary(evidence: Evidence) -> list[tuple[str, list[str]]]:
         out.append((suite, said))
     general = _examples(evidence.duels) + _lost(evidence)
     return [*out, ("", general)] if general else out
+
+
+def _nothing(evidence: Evidence, rows: Sequence[Row]) -> str:
+    """Why no two models were compared on these rows."""
+    scored = [{k for k, c in enumerate(row.cells) if c.scores} for row in rows]
+    n = len(set().union(*scored))
+    if not n:
+        return "No model has scores here."
+    if n == 1:
+        return "Only one model has scores here, so there is nothing to compare."
+    if all(len(columns) < 2 for columns in scored):
+        return "No two models have scores on the same task, so there is nothing to compare."
+    return "None of the pairs that were asked for has scores on the same task."
 
 
 def _seeds(duels: Sequence[Duel]) -> list[str]:
@@ -79,11 +92,15 @@ def _best(evidence: Evidence, best: Sequence[Best], duels: Sequence[Duel]) -> li
     winners = Counter(columns[b.column].name for b in clear).most_common()
     who = _listed([f"{name} on {n}" for name, n in winners])
     text = f"On {of} one model is better than every other: {who}."
-    left = [b.row.name for b in best if not b.separable]
-    return [
-        text,
-        *([f"Not separable from at least one rival: the best of {_listed(left)}."] if left else []),
-    ]
+    left = [b.row.name for b in testable if not b.separable]
+    few = [b.row.name for b in best if b not in testable]
+    out = [text]
+    if left:
+        out += [f"Not separable from at least one rival: the best of {_listed(left)}."]
+    if few:
+        least = f"a model has fewer than {stats.MIN_SEEDS} seeds"
+        out += [f"Not claimed, since {least}: the best of {_listed(few)}."]
+    return out
 
 
 def _over_tasks(evidence: Evidence, suite: SuiteEvidence) -> list[str]:
@@ -138,10 +155,14 @@ def _row_zero(evidence: Evidence, duels: Sequence[Duel]) -> list[str]:
         (d for d in duels if (d.i in zero) != (d.j in zero) and d.verdict != "descriptive"),
         lambda d: d.row.name,
     )
+    scored = {
+        row.name: {k for k, c in enumerate(row.cells) if c.scores} for row in evidence.table.rows
+    }
     held = [
         name
         for name, several in fought.items()
-        if not any(_won(d, d.j if d.i in zero else d.i) for d in several)
+        if {k for d in several for k in (d.i, d.j)} >= scored[name]
+        and not any(_won(d, d.j if d.i in zero else d.i) for d in several)
     ]
     return [f"No model is shown to beat {ROW_ZERO} on {_listed(held)}."] if held else []
 
@@ -160,7 +181,10 @@ def _resolution(evidence: Evidence, rows: Sequence[Row]) -> list[str]:
     least = f"{fixed(seen[low].difference, digits)} {labels[low]}"
     if low != high:
         least += f" ({low}) to {fixed(seen[high].difference, digits)} {labels[high]} ({high})"
-    return [f"With {seeds} seeds a test sees differences of {least}, four times in five."]
+    return [
+        f"With {seeds} seeds one test, alone and of the noise of seeds only, sees differences of "
+        f"{least}, four times in five."
+    ]
 
 
 def _examples(duels: Sequence[Duel]) -> list[str]:

@@ -65,7 +65,7 @@ class Row:
     """One task in one state of its data."""
 
     task: str
-    name: str  # task, with the hash of the data when another row has the same task
+    name: str  # task, with data and metric where another row has the same: no two are equal
     data: str
     family: str
     metric: str
@@ -222,6 +222,7 @@ def _rows(
 
     groups = grouped(records, row_of)
     states = Counter(task for task, _ in {key[:2] for key in groups})
+    measures = Counter(key[:2] for key in groups)
     out = []
     for (task, data, metric), mine in groups.items():
         own = grouped(mine, column_of)
@@ -231,7 +232,9 @@ def _rows(
         out.append(
             Row(
                 task=task,
-                name=f"{task} @{data[:6]}" if states[task] > 1 else task,
+                name=task
+                + (f" @{data[:6]}" if states[task] > 1 else "")
+                + (f" ({metric})" if measures[task, data] > 1 else ""),
                 data=data,
                 family=str(facts.get("family", "")),
                 metric=metric,

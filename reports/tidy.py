@@ -71,7 +71,7 @@ def parquet(evidence: Sequence[Evidence]) -> bytes:
 
 
 def _exact(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) and value.is_integer() else str(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _json(value: Any) -> str:

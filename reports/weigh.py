@@ -29,6 +29,7 @@ from dnabench.reports.stats.lint import lint
 from dnabench.reports.table import Row, Table, grouped, suite_of
 
 Pair = tuple[int, int]  # columns
+MOST_SEEDS = 1000  # beyond, nobody would run them
 KEEP_NOTHING = Memo(None)
 
 
@@ -84,9 +85,11 @@ def _duels(
     intervals = {row.name: _intervals(row, pairs, resampler) for row in rows}
     drawn = [intervals[row.name][i, j] for row, i, j in met]
     p = [_both(test.p, found) for test, found in zip(tests, drawn, strict=True)]
+    few = [min(len(a), len(b)) < stats.MIN_SEEDS for a, b in values]  # never a verdict
+    counted = [math.nan if short else x for x, short in zip(p, few, strict=True)]
     out = []
     for (row, i, j), (a, b), test, found, p_own, p_holm, p_bh, p_exact in zip(
-        met, values, tests, drawn, p, stats.holm(p), stats.bh(p), exact, strict=True
+        met, values, tests, drawn, p, stats.holm(counted), stats.bh(counted), exact, strict=True
     ):
         nested = None
         if not isinstance(found, str):
@@ -139,21 +142,18 @@ def _best(rows: Sequence[Row], duels: Sequence[Duel]) -> list[Best]:
         claims[top] = dict(zip(names, zip(tests, stats.holm(tests), strict=True), strict=True))
     out = []
     for row in several:
-        top, enough = tops[row.name], min(map(len, scored[row.name].values())) >= stats.MIN_SEEDS
+        top = tops[row.name]
         p, p_holm = claims[top][row.name]
-        out.append(Best(row=row, column=top, p=p, p_holm=p_holm,
-                        separable=enough and p_holm < stats.ALPHA
-                        and all(_stands(d, row, top) for d in duels)))  # fmt: skip
+        won = _leads(top, row, duels)
+        out.append(Best(row=row, column=top, p=p, p_holm=p_holm, separable=won))
     return out
 
 
-def _stands(d: Duel, row: Row, top: int) -> bool:
-    """Whether a duel lets its column `top` lead by enough, test examples counted."""
-    if d.row.name != row.name or top not in (d.i, d.j):
-        return True
-    mine = d if d.i == top else d.flipped()
-    enough = mine.welch.difference >= row.rope - stats.TIE
-    return enough and (mine.nested is None or mine.nested.low > 0)
+def _leads(top: int, row: Row, duels: Sequence[Duel]) -> bool:
+    """Whether the verdict is a win against every other model of the row."""
+    own = [d if d.i == top else d.flipped() for d in duels if d.row is row and top in (d.i, d.j)]
+    rivals = {k for k, cell in enumerate(row.cells) if cell.scores and k != top}
+    return rivals == {d.j for d in own if d.verdict == "win"}
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -185,10 +185,9 @@ def _over_suite(
 
 
 def _complete(table: Table, rows: Sequence[Row]) -> tuple[list[Row], list[int], str]:
-    """Rows and columns without a hole: the columns with most rows, and the rows they share.
+    """Rows and columns without a hole: as many columns x rows as there are.
 
-    The column with the fewest rows goes until two rows are left; a task whose data changed counts
-    in the state that has most runs.
+    Columns with few rows go first; a task whose data changed counts in the state with most runs.
     """
     fullest = {
         task: max(states, key=lambda r: sum(len(c.scores) for c in r.cells))
@@ -198,12 +197,11 @@ def _complete(table: Table, rows: Sequence[Row]) -> tuple[list[Row], list[int], 
         k: {task for task, row in fullest.items() if row.cells[k].scores}
         for k in range(len(table.columns))
     }
-    columns = [k for k, tasks in has.items() if tasks]
-    while True:
-        shared = set(fullest).intersection(*(has[k] for k in columns))
-        if len(shared) >= min(2, len(fullest)) or len(columns) < 3:
-            break
-        columns.remove(min(columns, key=lambda k: len(has[k])))
+    columns = sorted((k for k, tasks in has.items() if tasks), key=lambda k: -len(has[k]))
+    widest = [columns[:n] for n in range(2, len(columns) + 1)] or [columns]
+    sizes = [len(c) * len(_shared(has, c)) for c in widest]
+    columns = sorted(widest[sizes.index(max(sizes))])
+    shared = _shared(has, columns)
     out = [table.columns[k].name for k, tasks in has.items() if tasks and k not in columns]
     notes = [f"{len(shared)} of {len(fullest)} tasks: those that all of these models have"]
     notes = notes if len(shared) < len(fullest) else []
@@ -211,6 +209,11 @@ def _complete(table: Table, rows: Sequence[Row]) -> tuple[list[Row], list[int], 
     if len(shared) < stats.MIN_TASKS:
         notes += [f"fewer than {stats.MIN_TASKS} tasks are descriptive only"]
     return [r for r in fullest.values() if r.task in shared], columns, "; ".join(notes)
+
+
+def _shared(has: Mapping[int, set[str]], columns: Sequence[int]) -> set[str]:
+    """Tasks that all of these columns have."""
+    return set.intersection(*(has[k] for k in columns)) if columns else set()
 
 
 def _pairs(
@@ -259,13 +262,17 @@ def _pairs(
 
 
 def _detectable(row: Row) -> Detectable | None:
-    """From the pooled spread of the row's cells; None where no cell has two seeds."""
+    """From the pooled spread of the row's cells; None where nothing varies over seeds."""
     cells = [c.summary for c in row.cells if len(c.scores) > 1]
     if not cells:
         return None
     n = min(c.n for c in cells)
     sd = math.sqrt(sum(c.sd**2 * (c.n - 1) for c in cells) / sum(c.n - 1 for c in cells))
+    if not sd:
+        return None
     needed = stats.seeds_needed(sd, sd, row.rope) if row.rope else math.nan
+    if not 0 < needed <= MOST_SEEDS:
+        needed = math.nan
     return Detectable(stats.detectable(sd, sd, n), n, needed)
 
 

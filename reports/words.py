@@ -30,7 +30,9 @@ def caption(table: Table) -> list[str]:
         f"± is the sample standard deviation (ddof = 1) over n seeds; n = {table.n} where a cell "
         "does not say otherwise."
         if table.n > 1
-        else f"n = {table.n} seed in every cell that has a score, so there is no ±.",
+        else "One seed in every cell that has a score, so there is no ±."
+        if table.n
+        else "No run has a score.",
         protocol_words(table),
     ]
     metrics = {row.label: METRICS.get(row.metric) for row in table.rows if row.metric}

@@ -85,8 +85,11 @@ class Store:
 
     def predictions(self, trial_id: str) -> dict[str, Array]:
         """`logits` float32 (N, K), `labels` (N,), `ids` (N,) of test; see `run.run_trial`."""
-        with np.load(self.predictions_path(trial_id), allow_pickle=False) as f:
-            return dict(f)
+        with (
+            self.predictions_path(trial_id).open("rb") as file,
+            np.load(file, allow_pickle=False) as arrays,
+        ):
+            return dict(arrays)
 
     def __iter__(self) -> Iterator[Record]:
         """Every readable record, by the time it was written; the others are in `unreadable`."""

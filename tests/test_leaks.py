@@ -1,6 +1,7 @@
 """Scores without the copied examples, of real runs on a task whose test repeats training data."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -95,3 +96,14 @@ def test_limited_runs_are_matched_by_id(store, folder, tmp_path):
     leaked = set(json.loads(kept("gue/mouse_0", record.trial.data).to_json())["leaked_ids"])
     assert (x.examples, x.leaked) == (20, len(ids & leaked))
     assert isinstance(x.change, Interval) and np.isnan(x.change.low)
+
+
+def test_a_damaged_file_of_predictions_does_not_end_the_report(store, tmp_path):
+    (table,) = tables(store)
+    copy = Store(tmp_path / "runs")
+    shutil.copytree(store.folder, copy.folder)
+    first = next(r for r in copy if r.trial.model == "kmer")
+    path = copy.predictions_path(first.trial.id)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    found = {table.columns[x.column].model: x.n for x in leak_free(table, copy, Memo(None))}
+    assert found == {"kmer": 2, "majority": 3}

@@ -233,7 +233,7 @@ def test_fewer_seeds_and_missing_cells_say_so():
 def test_one_seed_has_no_plus_minus():
     text = md([record("a", score=0.7), record("b", score=0.6)])
     assert cell(text, "demo/t", 0) == "**0.700**"
-    assert "n = 1 seed" in text and " ± 0" not in text
+    assert "One seed in every cell" in text and " ± 0" not in text
 
 
 def test_a_table_worked_by_hand():

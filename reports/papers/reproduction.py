@@ -137,7 +137,8 @@ def gap(ours: Sequence[float], mean: float, spread: Spread, test_error: float) -
     else:
         terms = [(own / mine.n, mine.n - 1.0), (spread.sd**2 / spread.n, spread.df)]
     extra = 0.0 if math.isnan(test_error) else test_error**2
-    half, narrow = _half(terms, extra), _half(terms, 0.0)
+    narrow = _half(terms, 0.0)
+    half = max(narrow, _half(terms, extra))  # more noise never narrows an interval
     return Gap(
         difference, difference - half, difference + half, difference - narrow,
         difference + narrow, test_error,

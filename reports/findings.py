@@ -23,10 +23,11 @@ def duel_words(table: Table, duels: Sequence[Duel]) -> list[str]:
     m = ", ".join(
         f"{n} of {suite}" if len(families) > 1 else f"{n}" for suite, n in families.items()
     )
+    said = f"all {m} tests" if m else "no test, since none has the seeds"
     without = [d for d in duels if d.nested is None]
     out = [
         "Welch's t, two-sided; where predictions are stored p is the larger of Welch's and that "
-        f"over seeds and test examples. Holm over all {m or 0} tests (pairs x tasks of a suite); "
+        f"over seeds and test examples. Holm over {said} (pairs x tasks of a suite); "
         "BH is Benjamini-Hochberg, for exploration; exact p is the permutation test. A win or loss "
         f"needs Holm p < {stats.ALPHA:g}"
         + (f", a difference of at least {least}" if least else "")

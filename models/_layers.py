@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from dnabench.models._convolve import convolve
 from dnabench.models.heads import n_words
 from dnabench.types import CLS, SEP, N
 
@@ -101,11 +102,14 @@ def channels_last_conv1d(conv: nn.Conv1d, x: Tensor, dilation: int = 1) -> Tenso
         float (B, L, out channels).
 
     Accuracy:
-        Equal to F.conv1d to float32 rounding. A two-dimensional convolution of height 1 lets
-        oneDNN and cuDNN keep the channels-last layout.
+        Equal to F.conv1d to float32 rounding, in whichever form `convolve` gives it.
     """
-    image = x.transpose(1, 2).unsqueeze(2)  # (B, C, 1, L), channels-last strides
-    reach = (conv.kernel_size[0] - 1) // 2 * dilation
-    weight = conv.weight.unsqueeze(2)
-    y = F.conv2d(image, weight, conv.bias, padding=(0, reach), dilation=(1, dilation))
-    return y.squeeze(2).transpose(1, 2)
+    return convolve(x, conv.weight, conv.bias, dilation)
+
+
+class Linear(nn.Linear):
+    """nn.Linear in whichever form `convolve` gives it: float (B, L, C) to (B, L, O)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply."""
+        return convolve(x, self.weight, self.bias)

@@ -111,15 +111,18 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
 
     Accuracy:
         With equal weights the backbone is within 1e-4 of the authors' code (seven golden records).
-        The masked form gives a sequence the logits it has alone, unpadded, to float32 rounding.
+        The masked form gives a sequence the logits it has alone, unpadded, to float32 rounding;
+        so does reading a long one in parts (`in_parts`), in evaluation.
 
     Source:
         arXiv 2502.18538; tensor names of aim-uofa/ConvNova@c606027. Ours: the mask (theirs pools
         padding as N: recipe padding=left-n), the paper's dilation schedule as the default.
     """
-    return network(
-        task, backbone(options), int(options["width"]), str(options.get("pooling", "mean"))
-    )
+    from dnabench.models._parts import in_parts
+
+    pooling = str(options.get("pooling", "mean"))
+    net = network(task, backbone(options), int(options["width"]), pooling)
+    return in_parts(net, receptive_field(options) // 2, task.kind == "per_base", pooling)
 
 
 def gated(h: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,9 +135,11 @@ def channel_mlp(d: int, e: int) -> Any:
     """The network that follows the blocks, at every position alone: D to D through e channels."""
     from torch import nn
 
+    from dnabench.models._layers import Linear
+
     return nn.Sequential(
-        nn.Linear(d, e), nn.GELU(), nn.Linear(e, e), nn.LayerNorm(e),
-        nn.Linear(e, e), nn.GELU(), nn.Linear(e, d), nn.LayerNorm(d),
+        Linear(d, e), nn.GELU(), Linear(e, e), nn.LayerNorm(e),
+        Linear(e, e), nn.GELU(), Linear(e, d), nn.LayerNorm(d),
     )  # fmt: skip
 
 
@@ -158,6 +163,7 @@ def backbone(options: Mapping[str, Any], join: Join = gated) -> Any:
     from torch import nn
 
     from dnabench.models._layers import OneHot, channels_last_conv1d, input_layer
+    from dnabench.models._parts import by_position
 
     o = {**OPTIONS, **options}
     d, k, n = o["width"], o["kernel_size"], o["blocks"] * o["stacks"]
@@ -210,6 +216,10 @@ def backbone(options: Mapping[str, Any], join: Join = gated) -> Any:
             return (a + self.mlpgroup2[i](a) if o["ffn"] else a), b
 
         def tail(self, a: Tensor) -> Tensor:
+            return by_position(self.each, a)
+
+        def each(self, a: Tensor) -> Tensor:
+            """What every position goes through alone."""
             a = a + self.milinear(a)
             if o["final_conv"]:
                 first, _, last = self.final_conv

@@ -15,6 +15,7 @@ import pytest
 from dnabench.protocols import PROTOCOLS
 from dnabench.reports.evidence import Report
 from dnabench.reports.findings import duel_words
+from dnabench.reports.latex import escaped
 from dnabench.reports.render import FORMATS, compare_text
 from dnabench.reports.render import render as written
 from dnabench.reports.table import fixed, tables
@@ -408,10 +409,18 @@ def test_latex_is_balanced_and_escaped():
     assert r"\underline{" in text and r"\textbf{0." in text and r"$\pm$" in text
 
 
+def test_latex_writes_letters_that_its_fonts_lack():
+    assert escaped("TNF-α → β ≤ 2 µm, é") == (
+        r"TNF-$\alpha$ $\rightarrow$ $\beta$ $\leq$ 2 $\mu$m, é"
+    )
+    assert escaped("中\n x") == "{[}U+4E2D{]} x"
+
+
 def test_latex_compiles(tmp_path):
     if not shutil.which("pdflatex"):
         pytest.skip("no pdflatex on PATH")
-    body = render(tables(messy()), "latex")
+    body = render(tables(messy()), "latex") + escaped("αβγδεζηθικλμνξπρστυφχψω éøß 中")
+    body += escaped("± † – ≥ ≤ µ → ← ≈ − … × [x] * \\")
     packages = re.match(r"% (\\usepackage\{.*\})\n", body)[1]
     preamble = rf"\documentclass{{article}}\usepackage[T1]{{fontenc}}{packages}"
     source = tmp_path / "t.tex"

@@ -9,17 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 
+from dnabench.reports.latex import escaped
 from dnabench.reports.papers import notes
 from dnabench.reports.papers.grid import Cell, Column, Grid, fill, plain
 from dnabench.reports.papers.layouts import LAYOUTS, PAPER
 from dnabench.reports.papers.published import About, facts, named, values
 
 _MD_SPECIAL = re.compile(r"[\\|*`<]|(?<!\w)_|_(?!\w)")
-_TEX = {c: "\\" + c for c in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "*": "{*}", "[": "{[}",
-    "]": "{]}", "±": r"$\pm$",
-}  # fmt: skip
 _CSV = (
     "source", "table", "group", "row", "column", "suite", "task", "metric", "model", "params",
     "regime", "variant", "seed", "value", "spread", "spread_is", "n", "selection", "unit",
@@ -134,10 +130,10 @@ def _latex(about: About, grid: Grid | None) -> str:
     height = len(grid.rows) * len(grid.layout.blocks) if grid else 0
     size = r"\scriptsize" if height > TALL else r"\small"
     out = [r"% \usepackage{booktabs,graphicx}", r"\begin{table}[htbp]", rf"\centering{size}"]
-    out += [rf"\caption{{{_tex(' '.join([about.title + '.', *_notes(about, grid)]))}}}"]
+    out += [rf"\caption{{{escaped(' '.join([about.title + '.', *_notes(about, grid)]))}}}"]
     if grid is None:
         heads, rows = _facts(about)
-        top, *body = [_tex_row([_tex(x) for x in row]) for row in (heads, *rows)]
+        top, *body = [_tex_row([escaped(x) for x in row]) for row in (heads, *rows)]
         out += _tabular("l" * len(heads), [top, r"\midrule", *body])
     else:
         for block in _blocks(grid):
@@ -157,9 +153,9 @@ def _tex_block(grid: Grid, block: range) -> list[str]:
     columns = [grid.layout.columns[j] for j in block]
     out = [*_tex_heads(grid.layout.corner, columns), r"\midrule"]
     for group, members in groupby(grid.rows, key=lambda row: row[0].line.group):
-        out += [_tex_row([rf"\textit{{{_tex(group)}}}", *[""] * len(block)])] * bool(group)
+        out += [_tex_row([rf"\textit{{{escaped(group)}}}", *[""] * len(block)])] * bool(group)
         for row in members:
-            out += [_tex_row([_tex(row[0].line.label), *(_tex_cell(row[j]) for j in block)])]
+            out += [_tex_row([escaped(row[0].line.label), *(_tex_cell(row[j]) for j in block)])]
     return out
 
 
@@ -169,9 +165,9 @@ def _tex_heads(corner: str, columns: Sequence[Column]) -> list[str]:
     for level in range(depth):
         spans = [(k[-1], len(list(same)))
                  for k, same in groupby(c.heads[: level + 1] for c in columns)]  # fmt: skip
-        cells = [rf"\multicolumn{{{n}}}{{c}}{{{_tex(head)}}}" if n > 1 else _tex(head)
+        cells = [rf"\multicolumn{{{n}}}{{c}}{{{escaped(head)}}}" if n > 1 else escaped(head)
                  for head, n in spans]  # fmt: skip
-        out.append(_tex_row([_tex(corner) if level == depth - 1 else "", *cells]))
+        out.append(_tex_row([escaped(corner) if level == depth - 1 else "", *cells]))
     return out
 
 
@@ -183,10 +179,6 @@ def _tex_cell(cell: Cell) -> str:
 
 def _tex_row(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"
-
-
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(c, c) for c in text)
 
 
 FORMATS: Mapping[str, Callable[[About, Grid | None], str]] = {

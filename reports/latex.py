@@ -11,31 +11,11 @@ from dnabench.reports.table import Table, grouped
 from dnabench.reports.words import about_column, caption, title, words
 
 PACKAGES = r"\usepackage{array,booktabs,graphicx,longtable}"
-_GREEK = [
-    "alpha",
-    "beta",
-    "gamma",
-    "delta",
-    "varepsilon",
-    "zeta",
-    "eta",
-    "theta",
-    "iota",
-    "kappa",
-    "lambda",
-    "mu",
-    "nu",
-    "xi",
-    "pi",
-    "rho",
-    "sigma",
-    "tau",
-    "upsilon",
-    "varphi",
-    "chi",
-    "psi",
+_GREEK = (
+    "alpha", "beta", "gamma", "delta", "varepsilon", "zeta", "eta", "theta", "iota", "kappa",
+    "lambda", "mu", "nu", "xi", "pi", "rho", "sigma", "tau", "upsilon", "varphi", "chi", "psi",
     "omega",
-]
+)  # fmt: skip
 _LETTERS = {c: "\\" + c for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",

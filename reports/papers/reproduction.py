@@ -21,7 +21,7 @@ from dnabench.reports.papers.unlike import own_weights, unlike
 from dnabench.types import Record
 
 Judgement = Literal["agrees", "differs", "descriptive", "not comparable", "not run"]
-FEWEST = 3  # seeds of ours below which nothing is judged
+FEWEST = 5  # seeds of ours below which nothing is judged
 SPREAD_IS = ("max |deviation|", "unknown")  # where unknown, taken for the same, and said so
 # n -> root mean square of max |x - mean| over n normal x, in their sd, and the degrees of freedom
 # of the chi distribution with the same coefficient of variation
@@ -154,7 +154,7 @@ def judged(found: Gap, n: int, rope: float) -> tuple[Judgement, str]:
         rope: the smallest difference worth calling one, in score units.
 
     Returns:
-        "descriptive" below three seeds; "agrees" when the 95 % interval holds 0 or the difference
+        "descriptive" below five seeds; "agrees" when the 95 % interval holds 0 or the difference
         is smaller than `rope`; else "differs". Then the reason, empty where the word says all.
 
     Source:

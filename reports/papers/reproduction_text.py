@@ -84,7 +84,8 @@ def _caption(outcomes: Sequence[Outcome], about: About) -> list[str]:
         "Ours: mean and 95 % t interval over n seeds. Difference: ours - published, with a 95 % "
         "Welch interval of both noises of seeds and one term for the noise of the test examples. "
         "agrees: the interval holds 0, or the difference is below what is worth calling one; it "
-        "does not mean equal. descriptive: fewer than three seeds of ours. Data are taken for the "
+        "does not mean equal. descriptive: fewer than five seeds of ours. Each cell is judged "
+        "alone: of cells that truly agree one in twenty differs by chance. Data are taken for the "
         "published ones when their counts are.",
         "Where the paper's pretrained weights were never published, --regime scratch runs ours "
         "from scratch beside it.",

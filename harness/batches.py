@@ -5,7 +5,8 @@ N examples, S strands, B batch, T tokens, L bp, K task outputs, D features.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -47,15 +48,18 @@ class Resident:
         self.n, self.strands = len(strands[0].ids), len(strands)
         self._ids = _stacked([e.ids for e in strands], pad).to(device)
         full = all(e.lengths is None for e in strands) and len({e.ids.shape for e in strands}) == 1
-        self._lengths = None if full else np.concatenate([_lengths(e) for e in strands])
-        self._device_lengths = None if full else torch.from_numpy(self._lengths).to(device)
+        lengths = np.concatenate([_lengths(e) for e in strands])
+        self.fullness = float(lengths.mean() / max(self._ids.shape[1], 1))
+        self._lengths = None if full else lengths
+        self._device_lengths = None if full else torch.from_numpy(lengths).to(device)
+        self.whole = False  # whether all batches are as wide as the longest row
         bp = [e.widths for e in strands if e.widths is not None] if widths else []
         self._widths = _stacked(bp, 0).to(device) if bp else None
 
     def batch(self, rows: Array) -> Batch:
         """The rows, 0..N-1 of the first strand, N..2N-1 of the second."""
-        index = torch.from_numpy(rows).to(self._ids.device)
-        width = longest_of(self._lengths, rows, self._ids.shape[1])
+        index = on_device(rows, self._ids.device)
+        width = longest_of(None if self.whole else self._lengths, rows, self._ids.shape[1])
         ids = self._ids[index, :width]
         widths = None if self._widths is None else self._widths[index, :width]
         if self._device_lengths is None:
@@ -81,13 +85,46 @@ class Features:
 
     def batch(self, rows: Array) -> Batch:
         """The rows' features, as `ids`."""
-        return Batch(self._values[torch.from_numpy(rows).to(self._values.device)], None)
+        return Batch(self._values[on_device(rows, self._values.device)], None)
 
     def eval_batches(self, strand: int = 0) -> Iterator[Array]:
         """All rows of a strand, in order."""
         size = max(1, EVAL_TOKENS // int(self._values[0].numel()))
         rows = np.arange(strand * self.n, (strand + 1) * self.n)
         yield from (rows[i : i + size] for i in range(0, self.n, size))
+
+
+def on_device(rows: Array, device: torch.device) -> Tensor:
+    """The rows as an index there; the host does not wait for a GPU's queue."""
+    index = torch.from_numpy(rows)
+    return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index
+
+
+def in_parts(rows: Array, most: int, call: Callable[[Array], None]) -> int:
+    """Call with all rows, `most` at a time, 0 = at once; halves that where memory runs out.
+
+    Returns:
+        What `most` became.
+
+    Raises:
+        RuntimeError: what `call` raises for other reasons, or for a single row.
+    """
+    start = 0
+    while start < len(rows):
+        part = rows[start : start + most] if most else rows
+        try:
+            call(part)
+            start += len(part)
+        except RuntimeError as e:
+            if len(part) == 1 or not ran_out(e):
+                raise
+            most = math.ceil(len(part) / 2)
+    return most
+
+
+def ran_out(error: RuntimeError) -> bool:
+    """Whether it says that a device, or this machine, has no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def per_base(values: Tensor, batch: Batch, length: int) -> Tensor:

@@ -13,7 +13,7 @@ from dnabench.types import Model, Recipe, Task
 _CHOICES = {
     "optimizer": ("adamw", "adam"),
     "schedule": ("cosine", "linear", "constant"),
-    "precision": ("fp32", "bf16"),
+    "precision": ("fp32", "tf32", "bf16", "fp16"),
     "rc": ("none", "augment", "conjoin"),
     "padding": ("mask", "left-n"),
     "finetune": ("full", "lora", "probe"),

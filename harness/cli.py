@@ -15,7 +15,7 @@ from dnabench.cli_machine import PLAN_EXAMPLES, caches, doctor, plan_like
 from dnabench.cli_papers import published
 from dnabench.cli_report import Out, compare, report, warn_unreadable
 from dnabench.cli_reproduce import reproduce
-from dnabench.cli_sweep import How, conduct, print_notes, resources_of
+from dnabench.cli_sweep import Compile, How, Jobs, conduct, print_notes, resources_of
 from dnabench.cli_tools import profile, tokenizer
 from dnabench.saying import explained, fail, words
 
@@ -119,7 +119,9 @@ def run(
     limit: Annotated[str, typer.Option(help="Only N examples (200) or a share (0.1).")] = "0",
     epochs: Annotated[int, typer.Option(help="Instead of the recipe's; 0 = the recipe's.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Examples a step, globally; 0 = recipe's.")] = 0,
-    precision: Annotated[str, typer.Option(help="fp32 or bf16 instead of the recipe's.")] = "",
+    precision: Annotated[
+        str, typer.Option(help="fp32, tf32, bf16 or fp16 instead of the recipe's.")
+    ] = "",
     rc: Annotated[str, typer.Option(help="none, augment or conjoin instead of recipe's.")] = "",
     set_: Annotated[
         list[str] | None,
@@ -129,11 +131,12 @@ def run(
         list[str] | None, typer.Option(help="One column a value: dilation=1,4.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    jobs: Annotated[int, typer.Option(help="Trials at once; 0 = one a core (GPU: one).")] = 0,
+    jobs: Jobs = "auto",
     threads: Annotated[int, typer.Option(help="Threads of each trial.")] = 1,
     micro_batch: Annotated[
         int, typer.Option(help="Examples in memory at once; 0 = the whole batch.")
     ] = 0,
+    compile: Compile = "auto",
     executor: Annotated[str, typer.Option(help="local, or inline for a debugger.")] = "local",
     out: Out = Path("runs"),
     config: Annotated[
@@ -165,7 +168,7 @@ def run(
     if dry_run:
         _dry_run(plan, notes, out)
     else:
-        how = How(device, jobs, threads, micro_batch, executor)
+        how = How(device, jobs, threads, micro_batch, executor, compile)
         if conduct(request, plan, notes, out, how).failed:
             raise typer.Exit(1)
 
@@ -173,9 +176,7 @@ def run(
 app.command("plan", epilog=PLAN_EXAMPLES)(
     plan_like(
         run,
-        lambda w: resources_of(
-            How(w["device"], w["jobs"], w["threads"], w["micro_batch"], w["executor"])
-        ),
+        lambda w: resources_of(How(*(w[name] for name in How._fields))),
     )
 )
 

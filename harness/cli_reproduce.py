@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dnabench.cli_report import warn_unreadable
-from dnabench.cli_sweep import How, conduct
+from dnabench.cli_sweep import Compile, How, Jobs, conduct
 from dnabench.saying import explained, fail, words
 
 
@@ -38,11 +38,12 @@ def reproduce(
         typer.Option("--set", help="A model option or recipe field: dilation_schedule=code."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    jobs: Annotated[int, typer.Option(help="Trials at once; 0 = one a core (GPU: one).")] = 0,
+    jobs: Jobs = "auto",
     threads: Annotated[int, typer.Option(help="Threads of each trial.")] = 1,
     micro_batch: Annotated[
         int, typer.Option(help="Examples in memory at once; 0 = the whole batch.")
     ] = 0,
+    compile: Compile = "auto",
     executor: Annotated[str, typer.Option(help="local, or inline for a debugger.")] = "local",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the records.")] = Path("runs"),
     format: Annotated[str, typer.Option("--format", "-f", help="md or csv.")] = "md",
@@ -58,7 +59,8 @@ def reproduce(
         table=table, tasks=words(tasks), models=words(models), seeds=seeds, protocol=protocol,
         regime=regime, settings=set_ or [], limit=limit, overrides=overrides,
     )  # fmt: skip
-    _answer(asked, How(device, jobs, threads, micro_batch, executor), out, format, dry_run)
+    how = How(device, jobs, threads, micro_batch, executor, compile)
+    _answer(asked, how, out, format, dry_run)
 
 
 def _answer(asked: Any, how: How, out: Path, format: str, dry_run: bool) -> None:

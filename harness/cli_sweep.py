@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import sys
@@ -10,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -18,15 +17,21 @@ import dnabench
 from dnabench.cli_report import warn_unreadable
 from dnabench.saying import fail
 
+Jobs = Annotated[str, typer.Option(help="Trials at once; auto: one a core that is free, GPU 1.")]
+Compile = Annotated[
+    str, typer.Option(help="auto: compile training where it pays, on CUDA, checked; or off.")
+]
+
 
 class How(NamedTuple):
     """The flags that say where trials run."""
 
     device: str = "auto"
-    jobs: int = 0
+    jobs: str = "auto"
     threads: int = 1
     micro_batch: int = 0
     executor: str = "local"
+    compile: str = "auto"
 
 
 def conduct(
@@ -55,6 +60,7 @@ def conduct(
     """
     from rich.console import Console
 
+    from dnabench.machine import free_memory
     from dnabench.progress import observer
     from dnabench.results.store import Store
     from dnabench.run import Summary, fetch_weights, run
@@ -62,6 +68,15 @@ def conduct(
     plan = list(plan)
     store, resources, summary = Store(out), resources_of(how), Summary()
     store.check_writable()
+    done = {r.trial.id: r for r in store if not r.error}
+    left = [job for job in plan if job.trial.id not in done]
+    _check_precisions(left, resources.device)
+    if how.jobs == "auto" and resources.device == "cpu":
+        most = most_in_memory(left, done.values(), free_memory())
+        if most < min(resources.workers, len(left)):
+            why = f"of the {resources.workers} trials that the cores allow, memory has room"
+            notes = [*notes, f"{why} for {most} at once"]
+            resources = resources._replace(workers=most)
     print_notes(notes)
     store.save_config(
         {
@@ -69,8 +84,6 @@ def conduct(
             "trials": {j.trial.id: asdict(j.trial) for j in plan}, "version": dnabench.__version__,
         }
     )  # fmt: skip
-    done = store.done()
-    left = [job for job in plan if job.trial.id not in done]
     console = Console(stderr=True)
     for problem in fetch_weights(left):
         typer.echo(f"warning: {problem}", err=True)
@@ -94,26 +107,75 @@ def print_notes(notes: Iterable[str]) -> None:
 
 
 def resources_of(how: How) -> Any:
-    """The `dnabench.run.Resources` that were asked for; the command ends where there are none."""
+    """The `dnabench.run.Resources` that were asked for; the command ends where there are none.
+
+    `--jobs auto` on a CPU is the cores that affinity and cgroups allow over the threads of each.
+    """
     import torch
 
     from dnabench.executors import EXECUTORS
+    from dnabench.machine import usable_cores
     from dnabench.run import Resources
 
-    device, jobs, threads, micro_batch, executor = how
+    device, jobs, threads, micro_batch, executor, compiling = how
     if executor not in EXECUTORS:
         fail(f"no executor named {executor!r}; there are {', '.join(EXECUTORS)}")
-    if min(jobs, micro_batch, threads - 1) < 0:
-        fail(f"--jobs {jobs} --threads {threads} --micro-batch {micro_batch}: too small")
+    if compiling not in ("auto", "off"):
+        fail(f"--compile {compiling!r}: write auto or off")
+    if jobs != "auto" and not (jobs.isdecimal() and int(jobs)):
+        fail(f"--jobs {jobs!r}: write auto, or how many trials at once, from 1")
+    if min(micro_batch, threads - 1) < 0:
+        fail(f"--threads {threads} --micro-batch {micro_batch}: too small")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as e:
         fail(f"--device {device!r} cannot be used here: {str(e).splitlines()[0]}")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    at_once = jobs or (max(1, (cores or 1) // threads) if device == "cpu" else 1)
-    return Resources(device, at_once, threads, micro_batch, executor)
+    at_once = max(1, usable_cores() // threads) if device == "cpu" else 1
+    at_once = at_once if jobs == "auto" else int(jobs)
+    return Resources(device, at_once, threads, micro_batch, executor, compiling)
+
+
+def most_in_memory(jobs: Iterable[Any], done: Iterable[Any], free: int) -> int:
+    """How many of these trials memory holds at once, by what finished ones took.
+
+    Args:
+        jobs: to run.
+        done: records. Those of the same model on sequences of the same length, on a CPU, tell what
+            a trial takes; the greatest of all that is known so counts for every job.
+        free: bytes, 0 = not known.
+
+    Returns:
+        At least 1; as many as there are jobs when nothing alike has run. No trial is probed for it
+        (`dnabench plan` does that), and one that runs out of memory halves its micro-batch.
+    """
+    from dnabench.registry import TASKS
+
+    records = [r for r in done if r.where.get("device") == "cpu"]
+    lengths = {r.trial.task: r.task.get("length") for r in records}
+    peaks: dict[tuple[str, Any], int] = {}
+    for r in records:
+        key = (r.trial.model, lengths[r.trial.task])
+        peaks[key] = max(r.peak_memory, peaks.get(key, 0))
+    known, n = 0, 0
+    for job in jobs:
+        name, n = job.trial.task, n + 1
+        length = lengths.get(name) if job.path else TASKS[name].length
+        known = max(known, peaks.get((job.trial.model, length), 0))
+    return max(1, min(n, free // known)) if known and free else max(1, n)
+
+
+def _check_precisions(jobs: Iterable[Any], device: str) -> None:
+    """End the command for a precision that the device lacks, before anything runs."""
+    from dnabench.precision import check_precision
+    from dnabench.registry import MODELS
+
+    asked = {
+        job.trial.recipe.precision for job in jobs if MODELS[job.trial.model].reads("precision")
+    }
+    for precision in sorted(asked):
+        check_precision(precision, device)
 
 
 @contextmanager
@@ -150,6 +212,24 @@ def _conclude(summary: Any, store: Any, out: Path, aside: bool) -> None:
         ]
         typer.echo(tabulate(rows, ("task", "model", "seed", "why", "record")), err=True)
         typer.echo("tracebacks are in the records; the same command tries them again", err=True)
+    for line in remarks(summary.ended):
+        typer.echo(f"note: {line}", err=True)
     warn_unreadable(store)
     if summary.ended or summary.already:
         typer.echo(f"see: dnabench report --out {shlex.quote(str(out))}", err=aside)
+
+
+def remarks(records: Iterable[Any]) -> list[str]:
+    """What came otherwise than asked: compiling that is off, skipped steps, halved batches."""
+    words = {
+        "compile": "--compile is {}", "skipped_steps": "{} steps overflowed and were skipped",
+        "eval_batch": "memory ran out, evaluation went on with {} examples at once",
+    }  # fmt: skip
+    trials: dict[str, int] = {}
+    for record in records:
+        for flag, text in words.items():
+            value = record.flags.get(flag)
+            if value and value != "on":
+                line = f"{record.trial.model}: {text.format(value)}"
+                trials[line] = trials.get(line, 0) + 1
+    return [f"{line} ({n} trial{'s' * (n > 1)})" for line, n in trials.items()]

@@ -124,9 +124,6 @@ def _processor() -> list[Finding]:
         text += f" (a cgroup allows {quota:.3g})"
     advice = f"one thread a trial, so `dnabench run` does {usable} at once; --threads 1 is fastest"
     found = [Finding("processor", "ok", f"{text}; {advice}")]
-    if quota and quota < cores:
-        way_out = f"write --jobs {usable}"
-        found[0] = found[0]._replace(state="note", way_out=way_out)
     load = os.getloadavg()[0]
     if load > 0.5 * usable:
         says = f"load {load:.1f}: other programs run, trials will take longer"
@@ -153,7 +150,7 @@ def _bf16() -> Finding:
         return Finding(topic, "note", f"not known on {platform.system()}", "take --precision fp32")
     if have:
         return Finding(topic, "ok", f"yes, {' and '.join(have)}")
-    says = "no: neither amx_bf16 nor avx512_bf16; it would be emulated and slower"
+    says = "no: neither amx_bf16 nor avx512_bf16; --precision bf16 is refused, it would be slower"
     return Finding(topic, "note", says, "stay with --precision fp32")
 
 
@@ -184,7 +181,7 @@ def _gpu(index: int) -> Finding:
         says = f"{says}: a sum fails: {str(e).splitlines()[0]}"
         return Finding(topic, "broken", says, "take --device cpu, or a torch built for this device")
     new = about.major >= 8  # tensor cores for both since Ampere
-    kinds = "tf32 and bf16: yes" if new else "tf32 and bf16: no, slow or emulated"
+    kinds = "tf32 and bf16: yes" if new else "tf32 and bf16: no, they are refused"
     compiles = importlib.util.find_spec("triton") is not None
     says = f"{says}; {kinds}; torch.compile: {'yes' if compiles else 'no, triton is not here'}"
     return Finding(topic, "ok", says, "" if new else "take --precision fp16 or fp32")

@@ -56,7 +56,7 @@ def flops_per_sequence(
     for device in ("meta", "cpu"):
         try:
             return _counted(model, options, task, t, device)
-        except (RuntimeError, TypeError):  # an operation that the device does not have
+        except Exception:  # the device lacks an operation, or its code is a plugin's
             continue
     return None
 
@@ -75,7 +75,11 @@ def _counted(
 ) -> int | None:
     import torch
 
-    with torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad():
+    from dnabench.models._convolve import forced
+
+    with (
+        torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad(), forced("direct")
+    ):  # fmt: skip
         net = model.build(task, options).eval()
         if device == "meta":
             return _count(net, tokens)

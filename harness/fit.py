@@ -18,8 +18,11 @@ from torch import Tensor
 
 from dnabench import losses
 from dnabench.adapt import adapted, linear_head
-from dnabench.batches import Batch, Features, Resident, per_base
+from dnabench.batches import Batch, Features, Resident, in_parts, on_device, per_base, ran_out
+from dnabench.compiled import Runner, why_not
 from dnabench.metrics import score
+from dnabench.precision import Arithmetic, check_precision
+from dnabench.schedule import learning_rate
 from dnabench.splits import Streams
 from dnabench.strands import opposite_labels, opposite_logits
 from dnabench.tokenizers import TOKENIZERS, Tokenizer
@@ -122,33 +125,6 @@ def task_metrics(task: Task) -> tuple[str, ...]:
     return (task.metric, *(m for m in metrics_for(task.kind) if m != task.metric))
 
 
-def learning_rate(step: int, total: int, recipe: Recipe) -> float:
-    """The learning rate of a step.
-
-    Args:
-        step: from 0.
-        total: steps of the whole training.
-        recipe: lr, schedule, warmup W (share of all steps), lr_floor.
-
-    Returns:
-        During warm-up 1e-6 + (lr - 1e-6) step / W. After it lr ("constant"), lr (total - step) /
-        (total - W) ("linear"), or floor + (lr - floor) (1 + cos(pi step / total)) / 2 ("cosine",
-        where the warm-up is not subtracted from the step).
-
-    Source:
-        MODELS.md 0.5: the schedule of the HyenaDNA, Caduceus and ConvNova configurations.
-    """
-    warm = recipe.warmup * total
-    if step < warm:
-        return 1e-6 + step * (recipe.lr - 1e-6) / warm
-    if recipe.schedule == "constant":
-        return recipe.lr
-    if recipe.schedule == "linear":
-        return recipe.lr * (total - step) / (total - warm)
-    floor = recipe.lr * recipe.lr_floor
-    return floor + (recipe.lr - floor) * (1 + math.cos(math.pi * step / total)) / 2
-
-
 class NetLearner:
     """A torch module, its data on the device, its optimiser.
 
@@ -164,10 +140,11 @@ class NetLearner:
         micro_batch: examples that are in memory at once; 0 = the whole batch. Gradients add up to
             those of the whole batch. It is halved when memory runs out.
         tokenizer: turns sequences into ids; None = the model's own.
+        compiling: "auto" = training steps run compiled where `compiled.why_not` has no objection.
 
     Raises:
         ValueError: a micro-batch for a network with batch norm, whose numbers it would change;
-            sequences of more tokens than the model can read.
+            sequences of more tokens than the model can read; a precision that the device lacks.
 
     Accuracy:
         Another micro-batch rounds differently, and dropout zeroes other values.
@@ -176,10 +153,13 @@ class NetLearner:
     def __init__(
         self, net: Any, model: Model, task: Task, train: Split, recipe: Recipe,
         seeds: Streams, device: str = "cpu", micro_batch: int = 0,
-        tokenizer: Tokenizer | None = None,
+        tokenizer: Tokenizer | None = None, compiling: str = "off",
     ) -> None:  # fmt: skip
+        check_precision(recipe.precision, device)
         self.net, self.recipe, self.device = adapted(net, model, recipe).to(device), recipe, device
         self.epochs, self.micro_batch = recipe.epochs, micro_batch or recipe.batch
+        self.eval_batch = 0  # examples; 0 = as many as `Resident.eval_batches` gives
+        self._arithmetic = Arithmetic(recipe.precision, device)
         self._model, self._task = model, task
         self._tokenizer = tokenizer or TOKENIZERS[model.tokenizer]
         self._whole_batches = any(isinstance(m, BATCH_NORMS) for m in net.modules())
@@ -199,6 +179,16 @@ class NetLearner:
         self._order = np.random.default_rng(seeds.order)
         self._torch_seed, self._step = seeds.order, 0
         self._total = math.ceil(len(train.y) / recipe.batch) * recipe.epochs
+        self._runner, self._compiling = Runner(self.net, recipe.precision), compiling
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What a record must say of how the numbers came about, beside its own fields."""
+        notes = {
+            "skipped_steps": self._arithmetic.skipped, "eval_batch": self.eval_batch,
+            "compile": self._runner.said,
+        }  # fmt: skip
+        return {name: value for name, value in notes.items() if value}
 
     def _both_strands(self, train: Split) -> Array:
         """Labels of all rows of the data: per base, the other strand has its own."""
@@ -215,9 +205,10 @@ class NetLearner:
         order = self._order.permutation(len(self._labels))
         flips = self._order.integers(0, self._data.strands, len(order))
         loss = torch.zeros((), device=self.device)
-        for start in range(0, len(order), self.recipe.batch):
-            rows = order[start : start + self.recipe.batch]
-            loss += self._train_step(rows, flips[rows]) * len(rows)
+        with self._arithmetic.products():
+            for start in range(0, len(order), self.recipe.batch):
+                rows = order[start : start + self.recipe.batch]
+                loss += self._train_step(rows, flips[rows]) * len(rows)
         return float(loss) / len(order)
 
     def predictor(self, split: Split) -> Callable[[], Array]:
@@ -230,7 +221,8 @@ class NetLearner:
 
         def predict() -> Array:
             self.net.eval()
-            logits = [self._predict(data, strand, length) for strand in range(data.strands)]
+            with self._arithmetic.products():
+                logits = [self._predict(data, strand, length) for strand in range(data.strands)]
             if self._task.kind == "per_base" and data.strands == 2:
                 lengths = split.seqs.lengths
                 logits[1] = opposite_logits(logits[1], lengths, self._task.opposite)
@@ -278,28 +270,39 @@ class NetLearner:
         """What the backbone makes of every row, once."""
         self.net.eval()
         values: Tensor | None = None
-        for strand in range(data.strands):
-            for rows in data.eval_batches(strand):
-                one = data.batch(rows)
-                with self._autocast():
-                    features = self.net.features(one.ids, one.mask).float()
-                if self._task.kind == "per_base":
-                    features = per_base(features, one, self._task.length)
-                if values is None:
-                    shape = (data.strands * data.n, *features.shape[1:])
-                    values = torch.empty(shape, device=self.device)
-                values[torch.from_numpy(rows).to(self.device)] = features
+
+        def call(rows: Array) -> None:
+            nonlocal values
+            one = data.batch(rows)
+            with self._arithmetic.forward():
+                features = self.net.features(one.ids, one.mask).float()
+            if self._task.kind == "per_base":
+                features = per_base(features, one, self._task.length)
+            if values is None:
+                shape = (data.strands * data.n, *features.shape[1:])
+                values = torch.empty(shape, device=self.device)
+            values[on_device(rows, values.device)] = features
+
+        with self._arithmetic.products():
+            for strand in range(data.strands):
+                self._for_all(data, strand, call)
         assert values is not None  # a split is never empty
         return Features(values, data.strands)
+
+    def _for_all(
+        self, data: Resident | Features, strand: int, call: Callable[[Array], None]
+    ) -> None:
+        for rows in data.eval_batches(strand):
+            self.eval_batch = in_parts(rows, self.eval_batch, call)
 
     def _train_step(self, rows: Array, flips: Array) -> Tensor:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self._step, self._total, self.recipe)
         loss = self._gradients(rows, flips)
-        if self.recipe.clip:
-            torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
-        self._optimizer.step()
+        self._arithmetic.step(self._optimizer, self.net, self.recipe.clip)
         self._step += 1
+        if self._step == 1 and self._compiling == "auto":
+            self._compile(rows, flips)
         return loss
 
     def _gradients(self, rows: Array, flips: Array) -> Tensor:
@@ -307,48 +310,69 @@ class NetLearner:
         whole = losses.weight(self._task.kind, self._labels[rows])
         while True:
             try:
-                self._optimizer.zero_grad()
+                self._optimizer.zero_grad(set_to_none=not self._runner.on)
                 loss = torch.zeros((), device=self.device)
                 for start in range(0, len(rows), self.micro_batch):
                     part = slice(start, start + self.micro_batch)
                     one = self._loss(rows[part], flips[part]) / whole
-                    one.backward()  # type: ignore[no-untyped-call]
+                    self._arithmetic.backward(one)
                     loss += one.detach()
                 return loss
-            except torch.OutOfMemoryError:
-                if self.micro_batch == 1 or self._whole_batches:
+            except RuntimeError as e:
+                if self.micro_batch == 1 or self._whole_batches or not ran_out(e):
                     raise
                 self.micro_batch = math.ceil(min(self.micro_batch, len(rows)) / 2)
+                if self._runner.on:
+                    self._runner.stop("memory ran out, the micro-batch was halved")
+
+    def _compile(self, rows: Array, flips: Array) -> None:
+        """Run the steps to come compiled, if that pays and changes nothing."""
+        if self.device == "cpu" or not isinstance(self._data, Resident):
+            return
+        if why := why_not(self.device, self._total, self._data.fullness):
+            self._runner.stop(why)
+            return
+        part = slice(0, self.micro_batch)
+        whole = losses.weight(self._task.kind, self._labels[rows])
+
+        def step() -> Tensor:
+            one = self._loss(rows[part], flips[part]) / whole
+            self._arithmetic.backward(one)
+            return one
+
+        self._data.whole = True
+        self._runner.compile(step)
+        self._data.whole = self._runner.on
 
     def _loss(self, rows: Array, flips: Array) -> Tensor:
         batch = self._data.batch(rows + flips * self._data.n)
         own = rows + flips * self._data.n if len(self._y) > len(self._labels) else rows
-        labels = self._y[torch.from_numpy(own).to(self.device)]
+        labels = self._y[on_device(own, self._y.device)]
         logits = self._forward(batch)
         if self._task.kind == "per_base":
             logits = per_base(logits, batch, labels.shape[1])
         return losses.loss(self._task.kind, logits, labels)
 
     def _forward(self, batch: Batch) -> Tensor:
-        with self._autocast():
+        with self._arithmetic.forward():
             if self.recipe.finetune == "probe":
                 return self.net.head(batch.ids).float()  # type: ignore[no-any-return]
-            return self.net(batch.ids, batch.mask).float()  # type: ignore[no-any-return]
-
-    def _autocast(self) -> torch.autocast:
-        bf16 = self.recipe.precision == "bf16"
-        return torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=bf16)
+            return self._runner(batch.ids, batch.mask).float()
 
     @torch.inference_mode()
     def _predict(self, data: Resident | Features, strand: int, length: int) -> Array:
         out: Tensor | None = None
-        for rows in data.eval_batches(strand):
+
+        def call(rows: Array) -> None:
+            nonlocal out
             batch = data.batch(rows)
             logits = self._forward(batch)
             if self._task.kind == "per_base":
                 logits = per_base(logits, batch, length)
             if out is None:
                 out = torch.empty(data.n, *logits.shape[1:], device=self.device)
-            out[torch.from_numpy(rows - strand * data.n).to(self.device)] = logits
+            out[on_device(rows - strand * data.n, out.device)] = logits
+
+        self._for_all(data, strand, call)
         assert out is not None  # a split is never empty
         return out.cpu().numpy()

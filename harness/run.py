@@ -12,9 +12,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from dnabench import memory
 from dnabench.bpe import tokenizer_named
 from dnabench.executors import EXECUTORS, Event, Progress
+from dnabench.meter import Meter, flops
 from dnabench.metrics import score, score_groups
 from dnabench.plan import Job
 from dnabench.protocols import metric_for, protocol_named
@@ -31,7 +31,7 @@ class Resources(NamedTuple):
     """How trials are run; none of it decides a number, but for rounding.
 
     device: "cpu", "cuda", "cuda:1". workers: processes at once. threads: of each.
-    micro_batch: examples in memory at once, 0 = the recipe's whole batch.
+    micro_batch: examples in memory at once, 0 = the recipe's whole batch. compile: "auto" or "off".
     """
 
     device: str = "cpu"
@@ -39,6 +39,7 @@ class Resources(NamedTuple):
     threads: int = 1
     micro_batch: int = 0
     executor: str = "local"
+    compile: str = "off"
 
 
 HERE = Resources()
@@ -77,9 +78,10 @@ def run_trial(
 
     from dnabench.fit import fit, task_metrics
     from dnabench.losses import flat
+    from dnabench.models._convolve import chosen, forget
 
-    start, trial, task = time.perf_counter(), job.trial, _task(job)
-    memory.reset_peak(resources.device)
+    meter, trial, task = Meter(resources.device), job.trial, _task(job)
+    forget()
     protocol = protocol_named(trial.protocol)
     seeds = streams(trial.seed, trial.task, protocol)
     task = replace(task, metric=metric_for(protocol, task))
@@ -91,11 +93,11 @@ def run_trial(
     watch = {"val": val} if val is not None else {}
     if protocol.looks_at_test:
         watch["test"] = limited(task.load("test"), trial.limit)
-    fit_start = time.perf_counter()
-    fitted = fit(learner, blind, protocol, watch, trial.recipe.patience, progress)
-    fit_seconds = time.perf_counter() - fit_start
+    fitted = meter.train(
+        partial(fit, learner, blind, protocol, watch, trial.recipe.patience), progress
+    )
     test = watch["test"] if "test" in watch else limited(task.load("test"), trial.limit)
-    labels, logits = flat(task.kind, test.y, learner.predictor(test)())
+    labels, logits = flat(task.kind, test.y, meter.predict(learner.predictor(test)))
     scores = {
         "test": score(labels, logits, task_metrics(task))
         | score_groups(labels, logits, task.metric, task.groups)
@@ -111,9 +113,7 @@ def run_trial(
         best_epoch=fitted.best_epoch,
         n_params=learner.n_params,
         n_examples=sizes,
-        seconds=round(time.perf_counter() - start, 3),
-        examples_per_second=round(len(train.y) * len(fitted.curve) / fit_seconds, 1),
-        peak_memory=memory.peak(resources.device),
+        **meter.fields(len(train.y), len(test.y), fitted.best_epoch),
         flags={
             **_flags(task, logits, learner, trial),
             **loaded,
@@ -121,7 +121,8 @@ def run_trial(
         },
         streams=seeds._asdict(),
         task=_about(task, sizes["test"]),
-        where=_where(job, resources),
+        where=_where(job, resources) | ({"convolution": forms} if (forms := chosen()) else {}),
+        flops=flops(trial, blind),
     )
     arrays = {"logits": logits, "labels": labels, "ids": np.asarray(test.ids, dtype=str)}
     if task.kind == "per_base":
@@ -177,7 +178,7 @@ def _learner(
     tokenizer = _tokenizer(job, train)
     learner = NetLearner(
         built, model, task, train, trial.recipe, seeds, resources.device, resources.micro_batch,
-        tokenizer,
+        tokenizer, resources.compile,
     )  # fmt: skip
     return learner, {} if loaded is None else {"weights": loaded._asdict()}
 
@@ -247,7 +248,7 @@ def _flags(task: Task, logits: Array, learner: Learner, trial: Trial) -> dict[st
     micro = getattr(learner, "micro_batch", trial.recipe.batch)
     if micro < trial.recipe.batch:
         flags["micro_batch"] = micro
-    return flags
+    return flags | getattr(learner, "notes", {})
 
 
 def _about(task: Task, n_test: int) -> dict[str, Any]:

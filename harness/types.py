@@ -189,7 +189,7 @@ class Recipe:
     warmup: float = 0.01  # share of all steps
     lr_floor: float = 0.1  # share of lr where cosine ends
     clip: float = 1.0  # norm of the gradient; 0 = off
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     rc: Literal["none", "augment", "conjoin"] = "none"
     padding: Literal["mask", "left-n"] = "mask"
     patience: int = 0  # epochs without a better validation score; 0 = never stop early
@@ -350,23 +350,26 @@ class Record:
     """What a trial gave: scores, or why there are none."""
 
     trial: Trial
-    scores: Mapping[str, Mapping[str, float]] = field(
-        default_factory=dict
-    )  # split -> metric -> value
+    # split -> metric -> value
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     alternatives: Mapping[str, Any] = field(default_factory=dict)  # protocol -> what it would score
     curve: Sequence[Mapping[str, Any]] = field(default_factory=list)  # one entry an epoch
     best_epoch: int = 0  # from 1; the checkpoint that was scored
     n_params: int = 0
     n_examples: Mapping[str, int] = field(default_factory=dict)  # split -> N
     seconds: float = 0.0
+    seconds_to_best: float = 0.0  # from the start of training until the best epoch was over
     examples_per_second: float = 0.0  # in training
+    inference_per_second: float = 0.0  # sequences, predicting the test split
     peak_memory: int = 0  # bytes, of the process (CPU) or the device
+    joules: float = 0.0  # of the whole device, in training; 0 = it does not say
+    flops: int = 0  # of a forward pass of the longest sequence; 0 = not counted
     flags: Mapping[str, Any] = field(default_factory=dict)  # collapsed, truncated share, ...
     streams: Mapping[str, int] = field(default_factory=dict)  # the random streams' own seeds
-    task: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # kind, classes, metric, family: for reports
-    where: Mapping[str, Any] = field(default_factory=dict)  # versions, commit, device, threads
+    # kind, classes, metric, family: for reports
+    task: Mapping[str, Any] = field(default_factory=dict)
+    # versions, commit, device, threads, forms of convolution
+    where: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""  # traceback
 
     def to_json(self) -> str:

@@ -6,6 +6,7 @@ B batch, L sequence length (bp), C channels.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -74,20 +75,30 @@ def input_layer(options: Mapping[str, Any], width: int) -> OneHot | Words:
     return Words(n_words(options), width)
 
 
-def lean(layer: Any, x: Tensor, *rest: Any) -> Any:
+def lean(layer: Any, x: Tensor, *rest: Any, long: int | None = None) -> Any:
     """`layer(x, *rest)`; in training on long sequences its inside is computed again for gradients.
 
     Args:
         layer: a part of a network.
-        x: float (B, L, C), its input; beyond LONG numbers a sequence only this is kept in memory.
+        x: float (B, L, C), its input; beyond `long` numbers a sequence only this is kept in memory.
         rest: more arguments.
+        long: None = LONG; less for a layer that would keep many times its input.
 
     Accuracy:
         The same value and gradients, dropout included.
     """
-    if torch.is_grad_enabled() and x.requires_grad and x[0].numel() > LONG:
+    long = LONG if long is None else long
+    if torch.is_grad_enabled() and x.requires_grad and x[0].numel() > long:
         return checkpoint(layer, x, *rest, use_reentrant=False)
     return layer(x, *rest)
+
+
+def exact(x: Tensor) -> AbstractContextManager[Any]:
+    """Inside, operations on x's device keep the dtype of their inputs: autocast is off.
+
+    The meta device, where networks are counted, has no autocast to switch off.
+    """
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
 def channels_last_conv1d(conv: nn.Conv1d, x: Tensor, dilation: int = 1) -> Tensor:

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
+
+from dnabench.models import _layers, _parts
+from dnabench.models._layers import exact
 
 STATES, TAPS, EXPAND = 16, 4, 2  # S; taps of the convolution; E / D
 CACHED, RESIDENT = 2**18, 2**24  # numbers in the states of a chunk, on a CPU and elsewhere
 SHORTEST, LONGEST = 8, 256  # bp of a chunk, whatever that comes to
+PART = 2**11  # bp of a part of a long sequence, whose projections are in memory at once
 
 
 def selective_scan(
@@ -50,13 +56,24 @@ def selective_scan(
     kernel = _mamba_kernel() if x.is_cuda and x.dtype == torch.float32 and not chunk else None
     if kernel is not None:
         return _by_kernel(kernel, x, delta, a, b, c)
+    return scan_on(x, delta, a, b, c, a.new_zeros(x.shape[0], *a.shape), chunk)[0]
+
+
+def scan_on(
+    x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, h: Tensor, chunk: int = 0
+) -> tuple[Tensor, Tensor]:
+    """`selective_scan` that goes on from the state h (B, G, E, S); also gives the state it ends in.
+
+    On the meta device nothing is scanned: whoever counts there takes the formula.
+    """
+    if x.is_meta:
+        return torch.empty_like(x), h
     if not chunk:
         numbers = CACHED if x.device.type == "cpu" else RESIDENT
         chunk = numbers // max(1, x.shape[0] * a.numel())
         chunk = min(LONGEST, max(SHORTEST, chunk))
-    with torch.autocast(x.device.type, enabled=False):
-        y: Tensor = _Scan.apply(x, delta, a, b, c, chunk)  # type: ignore[no-untyped-call]
-    return y
+    with exact(x):
+        return _Scan.apply(x, delta, a, b, c, h, chunk)  # type: ignore[no-any-return, no-untyped-call]
 
 
 @functools.cache
@@ -82,10 +99,9 @@ def _by_kernel(kernel: Any, x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: T
 class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, chunk: int
-    ) -> Tensor:
+        ctx: Any, x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, h: Tensor, chunk: int
+    ) -> tuple[Tensor, Tensor]:
         y, starts = torch.empty_like(x), []
-        h = a.new_zeros(x.shape[0], *a.shape)
         keep, room = any(ctx.needs_input_grad), _room(x, a, chunk)
         for at in range(0, x.shape[1], chunk):
             if keep:
@@ -97,17 +113,17 @@ class _Scan(torch.autograd.Function):
         if keep:
             ctx.chunk = chunk
             ctx.save_for_backward(x, delta, a, b, c, *starts)
-        return y
+        return y, h
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor, grad_h: Tensor) -> tuple[Tensor | None, ...]:
         x, delta, a, b, c, *starts = ctx.saved_tensors
         to_x, to_delta = torch.empty_like(x), torch.empty_like(delta)
         to_a, to_b, to_c = torch.zeros_like(a), torch.empty_like(b), torch.empty_like(c)
-        carry = torch.zeros_like(starts[0])  # what the states after this chunk say about its last
+        carry = grad_h.clone()  # what the states after this chunk say about its last
         room = _room(x, a, ctx.chunk, 3)
-        with torch.autocast(x.device.type, enabled=False):
+        with exact(x):
             for i in reversed(range(len(starts))):
                 at, part = i * ctx.chunk, slice(i * ctx.chunk, (i + 1) * ctx.chunk)
                 xs, deltas, bs, cs, gs = _cut(at, ctx.chunk, x, delta, b, c, grad)
@@ -127,7 +143,7 @@ class _Scan(torch.autograd.Function):
                 decay[1:].mul_(h[:-1])
                 to_a += torch.mul(decay, deltas[..., None], out=h).sum((0, 1))
                 to_delta[:, part] = (u * xs + decay.mul_(a).sum(-1)).transpose(0, 1)
-        return to_x, to_delta, to_a, to_b, to_c, None
+        return to_x, to_delta, to_a, to_b, to_c, carry, None
 
 
 def _cut(at: int, chunk: int, *tensors: Tensor) -> list[Tensor]:
@@ -230,23 +246,108 @@ class BiMamba(nn.Module):
 
     def forward(self, u: Tensor, order: Tensor | None) -> Tensor:
         """From (B, L, D) to (B, L, D); order of `reversal`."""
-        ways = (self.mamba_fwd, self.mamba_rev)
         x, z = self.mamba_fwd.in_proj(u).chunk(2, -1)
-        x = F.silu(self._convolved(torch.cat([x, reverse(x, order)], -1)))
+        x = F.pad(torch.cat([x, reverse(x, order)], -1), (0, 0, TAPS - 1, 0))
+        x, delta, a, b, c = self._steps(x)
+        y = selective_scan(x, delta, a, b, c) + self._skip() * x
+        y = y[:, :, 0] + reverse(y[:, :, 1], order)
+        return self.mamba_fwd.out_proj(y * F.silu(z))  # type: ignore[no-any-return]
+
+    def residual(self, norm: Any, h: Tensor, order: Tensor | None) -> Tensor:
+        """What a layer does, h + self(norm(h), order), where h is long a part at a time.
+
+        Each direction reads the parts in its own order and carries its last TAPS - 1 inputs and
+        its state along, so that beside a few tensors of L D numbers only a part is in memory; in
+        training a part is computed again for its gradients. That is done on a CPU, or without the
+        kernel of mamba-ssm, beyond POSITIONS bp without gradients and beyond LONG numbers a
+        sequence with them.
+
+        Args:
+            norm: treats every position alone.
+            h: (B, L, D).
+            order: of `reversal`.
+
+        Accuracy:
+            The same to rounding; of LoRA's dropout other values are zero.
+        """
+        if not _in_parts(h):
+            return h + self(norm(h), order)  # type: ignore[no-any-return]
+        (batch, length, _), n = h.shape, PART
+        y = self._read(norm, h, reverse(h, order), order).view(batch, length, -1)
+        near = zip(torch.split(h, n, 1), torch.split(y, n, 1), strict=True)
+        pieces = (_again(self._closed, norm, *pair) for pair in near)
+        if torch.is_grad_enabled():
+            return torch.cat(list(pieces), 1)
+        out = torch.empty_like(h)
+        for place, piece in zip(torch.split(out, n, 1), pieces, strict=True):
+            place.copy_(piece)
+        return out
+
+    def _read(self, norm: Any, h: Tensor, turned: Tensor, order: Tensor | None) -> Tensor:
+        """What the scans of both directions say at each position, their sum; (B L, E)."""
+        (batch, length, _), n = h.shape, PART
+        rows = torch.arange(batch * length, device=h.device).view(batch, length)
+        ways = [torch.split(t, n, 1) for t in (h, turned, rows, reverse(rows, order))]
+        inner = len(self.mamba_fwd.D)
+        tail = h.new_zeros(batch, TAPS - 1, 2 * inner)
+        state = self.mamba_fwd.A_log.new_zeros(batch, 2, inner, STATES)
+        y = self.mamba_fwd.D.new_zeros(batch * length, inner)
+        for here, there, to, back in zip(*ways, strict=True):
+            part, tail, state = _again(self._part, norm, here, there, tail, state)
+            for i, at in enumerate((to, back)):
+                y.index_add_(0, at.flatten(), part[:, :, i].flatten(0, 1))
+        return y
+
+    def _part(
+        self, norm: Any, here: Tensor, there: Tensor, tail: Tensor, state: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Both directions' next part: (B, n, 2, E), and the inputs and state to go on from."""
+        x = [self.mamba_fwd.in_proj(norm(t)).chunk(2, -1)[0] for t in (here, there)]
+        near = torch.cat([tail, torch.cat(x, -1)], 1)
+        value, delta, a, b, c = self._steps(near)
+        y, state = scan_on(value, delta, a, b, c, state)
+        return y + self._skip() * value, near[:, 1 - TAPS :].clone(), state
+
+    def _closed(self, norm: Any, h: Tensor, y: Tensor) -> Tensor:
+        """The gate and the way out of a part, added to it."""
+        z = self.mamba_fwd.in_proj(norm(h)).chunk(2, -1)[1]
+        return h + self.mamba_fwd.out_proj(y * F.silu(z))  # type: ignore[no-any-return]
+
+    def _steps(self, near: Tensor) -> list[Tensor]:
+        """Of (B, TAPS - 1 + L, G E): x (B, L, G, E), delta, a, b and c of the scan."""
+        ways = (self.mamba_fwd, self.mamba_rev)
+        x = F.silu(self._convolved(near))
         x = x.view(*x.shape[:2], 2, -1)
         parts = [way.parameters_of_scan(x[:, :, i]) for i, way in enumerate(ways)]
         delta, b, c = (torch.stack(pair, 2) for pair in zip(*parts, strict=True))
         a = -torch.exp(torch.stack([way.A_log for way in ways]))
-        x = x.to(a.dtype)
-        y = selective_scan(x, delta, a, b, c) + torch.stack([way.D for way in ways]) * x
-        y = y[:, :, 0] + reverse(y[:, :, 1], order)
-        return self.mamba_fwd.out_proj(y * F.silu(z))  # type: ignore[no-any-return]
+        return [x.to(a.dtype), delta, a, b, c]
+
+    def _skip(self) -> Tensor:
+        """(G, E), the share of x that passes the scan by."""
+        return torch.stack([self.mamba_fwd.D, self.mamba_rev.D])
 
     def _convolved(self, x: Tensor) -> Tensor:
-        """Each of the G E channels with its own filter, from the left only; (B, L, G E)."""
+        """Each of the G E channels with its own filter, from the left; TAPS - 1 positions less."""
         ways = (self.mamba_fwd.conv1d, self.mamba_rev.conv1d)
         weight = torch.cat([way.weight for way in ways]).unsqueeze(2)
         bias = torch.cat([way.bias for way in ways])  # type: ignore[misc]
         # Of height 1 and two-dimensional, so that the channels-last layout can stay
-        image = F.pad(x, (0, 0, TAPS - 1, 0)).transpose(1, 2).unsqueeze(2)
+        image = x.transpose(1, 2).unsqueeze(2)
         return F.conv2d(image, weight, bias, groups=len(bias)).squeeze(2).transpose(1, 2)
+
+
+def _in_parts(h: Tensor) -> bool:
+    """Whether h (B, L, D) is long, and has to be scanned in plain torch."""
+    if h.is_meta or (h.is_cuda and _mamba_kernel() is not None):
+        return False
+    if torch.is_grad_enabled():
+        return h[0].numel() > _layers.LONG
+    return h.shape[1] > _parts.POSITIONS
+
+
+def _again(part: Callable[..., Any], *inputs: Any) -> Any:
+    """`part(*inputs)`; for its gradients it is computed again."""
+    if torch.is_grad_enabled():
+        return checkpoint(part, *inputs, use_reentrant=False)
+    return part(*inputs)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 VOCABULARY = 16  # 12 ids, rounded up to a multiple of 8
 IDS = [7, 8, 9, 10, 11, 4, 0, 1]  # of A, C, G, T, N, padding, [CLS] and [SEP] in it
 COMPLEMENT = [0, 1, 2, 3, 4, 5, 6, 10, 9, 8, 7, 11, 12, 13, 14, 15]
+AGAIN = 2**21  # numbers of a sequence in a layer: 8,192 bp at width 256, of which it keeps 400 MB
 OPTIONS: dict[str, Any] = {"width": 256, "layers": 4, **READS_LETTERS}
 
 
@@ -59,6 +60,7 @@ def build(task: Task, options: Mapping[str, Any], both_strands: bool) -> Any:
         With equal weights the backbone is within 1e-4 of the authors' code (three golden records).
         The logits of PS are those of the other strand to float32 rounding. Padding must be on the
         right; each sequence is flipped within its own length, so a score does not depend on it.
+        Long sequences are read in parts, equal but for rounding: see `BiMamba.residual`.
 
     Source:
         Schiff et al. 2024, arXiv 2403.03234; tensor names of kuleshov-group/caduceus, released
@@ -97,7 +99,7 @@ def backbone(options: Mapping[str, Any], both_strands: bool) -> Any:
 
         def forward(self, h: Tensor, order: Tensor | None) -> Tensor:
             mixer: Any = self.mixer["submodule"] if both_strands else self.mixer  # type: ignore[index]
-            return h + mixer(self.norm(h), order)  # type: ignore[no-any-return]
+            return mixer.residual(self.norm, h, order)  # type: ignore[no-any-return]
 
     class Caduceus(nn.Module):
         vocabulary: Tensor
@@ -120,7 +122,7 @@ def backbone(options: Mapping[str, Any], both_strands: bool) -> Any:
                 return self.strands(ids, mask)
             h, order = self.embed(ids), reversal(mask)
             for layer in self.layers:
-                h = lean(layer, h, order)
+                h = lean(layer, h, order, long=AGAIN)
             return self.norm_f(h)  # type: ignore[no-any-return]
 
         def strands(self, ids: Tensor, mask: Tensor | None) -> Tensor:
@@ -133,7 +135,8 @@ def backbone(options: Mapping[str, Any], both_strands: bool) -> Any:
             order = reversal(None if mask is None else mask.repeat(2, 1))
             h = self.embed(torch.cat(pair if n % 2 == 0 else pair[::-1]))
             for layer in self.layers:
-                h = lean(layer, reverse(h, order).flip(-1), order)
+                h = reverse(h, order).flip(-1)
+                h = lean(layer, h, order, long=AGAIN)
             h = self.norm_f(h)
             return torch.cat([h[:batch], reverse(h, order)[batch:].flip(-1)], -1)
 
@@ -182,7 +185,7 @@ def add(name: str, both_strands: bool, repo: str, revision: str, **options: Any)
             options=full,
             n_params=count(full),
             min_length=1,
-            context=131_072,  # the longest the authors trained with
+            context=1_000_000,  # the authors trained with 131,072 at most
             source=f"arXiv 2403.03234, d_model {full['width']}, n_layer {full['layers']}",
             license="Apache-2.0 (our implementation; the authors' code is Apache-2.0)",
             choices=LETTER_CHOICES if not both_strands else PS_CHOICES,

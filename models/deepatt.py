@@ -93,11 +93,10 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
 
 def backbone(options: Mapping[str, Any]) -> Any:
     """`ids (B, L) -> float32 (B, P, 1024)`; padding and N are zeros. See `build`."""
-    import torch
     import torch.nn.functional as F
     from torch import nn
 
-    from dnabench.models._layers import one_hot_table
+    from dnabench.models._layers import exact, one_hot_table
 
     o = {**OPTIONS, **options}
 
@@ -115,7 +114,7 @@ def backbone(options: Mapping[str, Any]) -> Any:
             x = F.embedding(ids.long(), self.letters).transpose(1, 2)
             x = F.max_pool1d(F.relu(self.conv_1(x)), POOL).transpose(1, 2)
             x = F.dropout(x, o["dropout"], self.training)
-            with torch.autocast(x.device.type, enabled=False):
+            with exact(x):
                 x = x.to(self.letters.dtype)
                 return self.bidirectional_rnn(x)[0]  # type: ignore[no-any-return]
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
+from dnabench.models._filters import BANDS, causal_convolution, places, positions, window_over
 from dnabench.models.heads import LETTER_CHOICES, READS_LETTERS, n_words, network
 from dnabench.registry import MODELS
 from dnabench.types import Model, Recipe, Task, Weights
@@ -19,9 +20,8 @@ if TYPE_CHECKING:
 
 VOCABULARY = 16  # 12 ids, rounded up to a multiple of 8
 IDS = [7, 8, 9, 10, 11, 4, 0, 1]  # of A, C, G, T, N, padding, [CLS] and [SEP] in it
-BANDS = 2  # cosines and as many sines; with the position itself 5 features
+CHANNELS = 8  # of a long sequence that are convolved at once
 HIDDEN = 64  # width of the network that draws the filters
-SLOW, FAST = 1.5, 0.3  # share of l_max after which the slowest, fastest channel is at 0.01
 OPTIONS: dict[str, Any] = {
     "width": 256,
     "layers": 2,
@@ -41,55 +41,6 @@ def count(options: Mapping[str, Any]) -> int:
     """
     d, n = {**OPTIONS, **options}["width"], {**OPTIONS, **options}["layers"]
     return int(VOCABULARY * d + n * (12 * d * d + 90 * d + 8768) + 2 * d)
-
-
-def causal_convolution(x: Tensor, kernel: Tensor) -> Tensor:
-    """y[t] = sum over s <= t of kernel[s] x[t - s], through the Fourier transform.
-
-    Args:
-        x: float32 or float64 (..., D, L).
-        kernel: the same dtype, (D, L).
-
-    Returns:
-        (..., D, L).
-
-    Accuracy:
-        float32 or float64 rounding, relative to the largest values of the channel.
-    """
-    import torch
-    from scipy.fft import next_fast_len
-
-    length = x.shape[-1]
-    n = next_fast_len(2 * length - 1, real=True)  # enough zeros that nothing wraps around
-    product = torch.fft.rfft(x, n=n) * torch.fft.rfft(kernel, n=n)
-    y: Tensor = torch.fft.irfft(product, n=n)
-    return y[..., :length]
-
-
-def positions(length: int, like: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """What the filters are drawn from, and the window over them, for the first `length` taps.
-
-    Args:
-        length: L.
-        like: gives dtype and device.
-        options: width D; l_max, the length that time is measured in; shift.
-
-    Returns:
-        Features (L, 5): t = n / (l_max - 1), cos(f w), -sin(f w) with w = 2 pi n / l_max, f = 1e-4
-        and 1. Window (L, D): exp(-t |decay|) + shift, decay ln(0.01) / 1.5 to ln(0.01) / 0.3.
-
-    Source:
-        MODELS.md 3.1. Ours: made from the formula each time, where theirs stores l_max rows.
-    """
-    import torch
-
-    n = torch.arange(length, device=like.device, dtype=like.dtype)[:, None]
-    frequency = torch.linspace(1e-4, 1, BANDS, device=like.device, dtype=like.dtype)
-    t, angle = n / (options["l_max"] - 1), frequency * (2 * math.pi * n / options["l_max"])
-    slow, fast = -math.log(0.01) / SLOW, -math.log(0.01) / FAST
-    decay = torch.linspace(slow, fast, options["width"], device=like.device, dtype=like.dtype)
-    window = torch.exp(-t * decay) + options["shift"]
-    return torch.cat([t, torch.cos(angle), -torch.sin(angle)], 1), window
 
 
 def param_groups(net: Any, recipe: Recipe) -> list[dict[str, Any]]:
@@ -127,7 +78,8 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
     Accuracy:
         With equal weights the backbone is within 2e-4 of the authors' code (two golden records).
         Padding is on the right, which causal layers never see: a score does not depend on it.
-        In bf16 the filters and the Fourier transforms stay float32.
+        In bf16 the filters and the Fourier transforms stay float32. In evaluation beyond 8,192 bp
+        layers work on parts of positions and of channels, exact but for rounding.
 
     Source:
         Nguyen et al. 2023, arXiv 2306.15794; tensor names of HazyResearch/hyena-dna@d553021:
@@ -147,7 +99,9 @@ def backbone(options: Mapping[str, Any]) -> Any:
     import torch.nn.functional as F
     from torch import nn
 
-    from dnabench.models._layers import lean
+    from dnabench.models import _parts
+    from dnabench.models._layers import exact, lean
+    from dnabench.models._parts import by_position
 
     o = {**OPTIONS, **options}
     d, letters = o["width"], str(o["tokenizer"]).startswith("char")
@@ -174,10 +128,23 @@ def backbone(options: Mapping[str, Any]) -> Any:
             )  # fmt: skip
 
         def forward(self, x: Tensor, features: Tensor, window: Tensor) -> Tensor:
-            with torch.autocast(x.device.type, enabled=False):
+            with exact(x):
                 kernel = (self.implicit_filter(features) * window).T
                 x = x.to(kernel.dtype)
                 return causal_convolution(x, kernel) + self.bias[:, None] * x
+
+        def drawn(self, features: Tensor) -> Tensor:
+            """What every channel's filter is a sum of, (L, HIDDEN)."""
+            with exact(features):
+                return by_position(self.implicit_filter[:-1], features[None])[0]
+
+        def some(self, x: Tensor, drawn: Tensor, t: Tensor, part: slice) -> Tensor:
+            """`forward` of a part of the channels: x (B, channels, L)."""
+            with exact(x):
+                weight: Any = self.implicit_filter[-1].weight
+                kernel = (F.linear(drawn, weight[part]) * window_over(t, o, part)).T
+                x = x.to(kernel.dtype)
+                return causal_convolution(x, kernel) + self.bias[part, None] * x
 
     class Mixer(nn.Module):
         def __init__(self) -> None:
@@ -187,13 +154,34 @@ def backbone(options: Mapping[str, Any]) -> Any:
             self.filter_fn = Filter()
 
         def forward(self, x: Tensor, features: Tensor, window: Tensor) -> Tensor:
-            # Of height 1 and two-dimensional, so that the channels-last layout can stay
-            u = F.pad(self.in_proj(x).transpose(1, 2).unsqueeze(2), (2, 0))
-            weight, bias = self.short_filter.weight.unsqueeze(2), self.short_filter.bias
-            u = F.conv2d(u, weight, bias, groups=3 * d).squeeze(2)
+            u = self.short(self.in_proj(x))
             gate, first, v = u[:, :d], u[:, d : 2 * d], u[:, 2 * d :]
             y = self.filter_fn(v * first, features, window) * gate
             return self.out_proj(y.transpose(1, 2))  # type: ignore[no-any-return]
+
+        def short(self, u: Tensor, rows: Any = slice(None)) -> Tensor:
+            """The short filters of these channels: (B, L, channels) to (B, channels, L)."""
+            # Of height 1 and two-dimensional, so that the channels-last layout can stay
+            image = F.pad(u.transpose(1, 2).unsqueeze(2), (2, 0))
+            weight, bias = self.short_filter.weight.unsqueeze(2)[rows], self.short_filter.bias
+            assert bias is not None  # Conv1d's default
+            return F.conv2d(image, weight, bias[rows], groups=len(weight)).squeeze(2)
+
+        def gated(self, u: Tensor, features: Tensor) -> Tensor:
+            """What out_proj gets, (B, L, D), some channels at a time; in the place of u's gates.
+
+            Args:
+                u: (B, L, 3 D), from in_proj.
+                features: of `places`.
+            """
+            drawn, of = self.filter_fn.drawn(features), torch.arange(3 * d).view(3, d)
+            for at in range(0, d, CHANNELS):
+                part = slice(at, min(at + CHANNELS, d))
+                rows = of[:, part].flatten().to(u.device)
+                gate, first, v = self.short(u[..., rows], rows).chunk(3, 1)
+                y = self.filter_fn.some(v * first, drawn, features[:, :1], part) * gate
+                u[..., part] = y.transpose(1, 2)
+            return u[..., :d]
 
     class Mlp(nn.Module):
         def __init__(self) -> None:
@@ -213,6 +201,14 @@ def backbone(options: Mapping[str, Any]) -> Any:
             x = x + self.drop(self.mixer(self.norm1(x), features, window))
             return x + self.drop(self.mlp(self.norm2(x)))
 
+        def to_long(self, x: Tensor, features: Tensor) -> None:
+            """`forward` in evaluation, in place, with 4 L D numbers in memory at once."""
+            u = by_position(lambda part: self.mixer.in_proj(self.norm1(part)), x)
+            u, n = self.mixer.gated(u, features), _parts.POSITIONS
+            for part, change in zip(torch.split(x, n, 1), torch.split(u, n, 1), strict=True):
+                part += self.mixer.out_proj(change)
+                part += self.mlp(self.norm2(part))
+
         def drop(self, x: Tensor) -> Tensor:
             return F.dropout(x, o["resid_dropout"], self.training)
 
@@ -231,11 +227,20 @@ def backbone(options: Mapping[str, Any]) -> Any:
             _check_length(ids.shape[1], o["l_max"], "a sequence")
             words = self.vocabulary[ids.long()] if letters else ids.long()
             x = self.embeddings["word_embeddings"](words)
+            small = x.is_meta or x.shape[1] <= _parts.POSITIONS
+            if not (small or self.training or torch.is_grad_enabled()):
+                return self.long(x)
             features, window = positions(ids.shape[1], x, o)  # the same for every layer
             x = F.dropout(x, o["embed_dropout"], self.training)
             for layer in self.layers:
                 x = lean(layer, x, features, window)
             return self.ln_f(x)  # type: ignore[no-any-return]
+
+        def long(self, x: Tensor) -> Tensor:
+            features = places(x.shape[1], x, o)
+            for layer in self.layers:
+                layer.to_long(x, features)  # type: ignore[operator]
+            return by_position(self.ln_f, x)
 
         def check_weights(self, tensors: Mapping[str, Tensor]) -> None:
             """ValueError when a file's filters are drawn over another length than l_max."""

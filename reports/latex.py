@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dnabench.reports.evidence import Evidence
+from dnabench.reports.costs import TITLE
+from dnabench.reports.evidence import Evidence, Section
 from dnabench.reports.findings import best_grid, duel_words
 from dnabench.reports.markdown import NOTHING
 from dnabench.reports.table import Table, grouped
@@ -43,6 +44,8 @@ def latex(evidence: Sequence[Evidence]) -> str:
         out += _body(t)
         out += [r"\bottomrule", r"\end{tabular}}", r"\end{table}"]
         out += _tests(e) if e.duels else []
+        for section in e.sections:
+            out += _costs(section, t) if section.title == TITLE else []
     return "\n".join(out if evidence else [f"% {NOTHING}"]) + "\n"
 
 
@@ -82,6 +85,17 @@ def _tests(e: Evidence) -> list[str]:
         out += [rf"\multicolumn{{10}}{{l}}{{\textit{{{escaped(task)}}}, best {escaped(best)}}} \\*"]
         out += [_row([escaped(line[1]), *map(escaped, line[3:])]) for line in lines]
     return [*out, r"\bottomrule", r"\end{longtable}}"]
+
+
+def _costs(section: Section, table: Table) -> list[str]:
+    """The table of what a run cost, as wide as the text at most."""
+    said = f"{title(table)}. {section.title}. {table.watermark} {section.says}"
+    out = [r"\begin{table}[htbp]", r"\centering\small", rf"\caption{{{escaped(said)}}}"]
+    out += [r"\medskip\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]
+    out += [rf"\begin{{tabular}}{{l{'r' * (len(section.heads) - 1)}}}", r"\toprule"]
+    out += [_row([escaped(head) for head in section.heads]), r"\midrule"]
+    out += [_row([escaped(x) for x in row]) for row in section.rows]
+    return [*out, r"\bottomrule", r"\end{tabular}}", r"\end{table}"]
 
 
 def escaped(text: str) -> str:

@@ -19,8 +19,9 @@ COLUMNS: dict[str, type] = {
     "protocol": str, "limit": float, "task": str, "data": str, "family": str, "metric": str,
     "model": str, "options": str, "regime": str, "recipe": str, "n_params": int, "n": int,
     **dict.fromkeys(NUMBERS, float),
-    "failed": int, "undefined": int, "collapsed": int, "seconds": float,
-    "train_per_second": float, "peak_memory": int, "seconds_to_best": float,
+    "failed": int, "undefined": int, "collapsed": int, "flops": int,
+    "train_per_second": float, "inference_per_second": float, "peak_memory": int,
+    "seconds": float, "seconds_to_best": float, "joules": float,
     "scores": str, "watermark": str,
 }  # fmt: skip
 

@@ -27,9 +27,10 @@ RANKS = [
     ["dnabench", "dnabench.models", "dnabench.tasks", "dnabench.results", "dnabench.executors"],
     [
         "dnabench.batches", "dnabench.losses", "dnabench.adapt", "dnabench.strands",
-        "dnabench.efficiency", "dnabench.caches",
+        "dnabench.efficiency", "dnabench.caches", "dnabench.precision", "dnabench.compiled",
+        "dnabench.schedule",
     ],
-    ["dnabench.fit", "dnabench.reports", "dnabench.config", "dnabench.doctor"],
+    ["dnabench.fit", "dnabench.meter", "dnabench.reports", "dnabench.config", "dnabench.doctor"],
     ["dnabench.plan"],
     ["dnabench.run", "dnabench.listing", "dnabench.profile", "dnabench.reproduce"],
     [

@@ -7,8 +7,16 @@ import torch
 from conftest import planted_task
 
 from dnabench import MODELS
-from dnabench.models import caduceus
-from dnabench.models._scan import BiMamba, Mamba, _by_kernel, reversal, reverse, selective_scan
+from dnabench.models import _layers, _parts, _scan, caduceus
+from dnabench.models._scan import (
+    BiMamba,
+    Mamba,
+    _by_kernel,
+    reversal,
+    reverse,
+    scan_on,
+    selective_scan,
+)
 
 SMALL = {"width": 8, "layers": 3}
 FLIPPED = torch.tensor([3, 2, 1, 0, 4, 5])  # complement of our codes
@@ -172,6 +180,93 @@ def test_scan_keeps_one_chunk_of_states_and_one_state_a_chunk():
         selective_scan(*inputs, chunk=32)
     states = 512 * inputs[0].shape[0] * inputs[2].numel()
     assert sum(kept) == sum(t.numel() for t in inputs) + states // 32
+
+
+@pytest.mark.parametrize("cut", [1, 16, 30])
+def test_a_scan_goes_on_from_a_state_and_so_do_its_gradients(cut):
+    def halves(x, delta, a, b, c):
+        h = torch.zeros(x.shape[0], *a.shape, dtype=x.dtype)
+        first, h = scan_on(x[:, :cut], delta[:, :cut], a, b[:, :cut], c[:, :cut], h, chunk=4)
+        last, h = scan_on(x[:, cut:], delta[:, cut:], a, b[:, cut:], c[:, cut:], h, chunk=4)
+        return torch.cat([first, last], 1)
+
+    found, wanted = (value_and_gradients(f, scan_inputs()) for f in (halves, selective_scan))
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-13, rtol=1e-12)
+
+
+def in_parts(monkeypatch):
+    """Parts of 7 positions for everything longer than 9, or than 9 x 8 numbers in training."""
+    monkeypatch.setattr(_scan, "PART", 7)
+    monkeypatch.setattr(_parts, "POSITIONS", 9)
+    monkeypatch.setattr(_layers, "LONG", 9 * 8)
+    monkeypatch.setattr(caduceus, "AGAIN", 9 * 8)
+
+
+def answers(net, ids, mask):
+    """The output without gradients, and with them, and the gradients."""
+    with torch.no_grad():
+        plain = net(ids, mask)
+    out = net(ids, mask)
+    return [plain, out.detach(), *torch.autograd.grad(out.square().sum(), [*net.parameters()])]
+
+
+@pytest.mark.parametrize("both_strands", [False, True])
+def test_layers_computed_again_have_the_same_gradients(monkeypatch, both_strands):
+    net, ids = small(both_strands).float(), golden.ids(2, 41, 0, 5)
+    plain = answers(net, ids, None)
+    monkeypatch.setattr(caduceus, "AGAIN", 40 * 8)
+    sizes, convolved = [], BiMamba._convolved
+    monkeypatch.setattr(
+        BiMamba, "_convolved", lambda self, x: sizes.append(x.shape[1]) or convolved(self, x)
+    )
+    for a, b in zip(plain, answers(net, ids, None), strict=True):
+        assert torch.equal(a, b)
+    assert sizes == [41 + 3] * 3 * SMALL["layers"]  # without gradients, forward, again
+
+
+@pytest.mark.parametrize("lengths", [(41, 41), (41, 20)])
+@pytest.mark.parametrize("both_strands", [False, True])
+def test_parts_of_a_long_sequence_change_nothing(monkeypatch, both_strands, lengths):
+    net, ids = small(both_strands), golden.ids(2, 41, 0, 5)
+    mask = (torch.arange(41) < torch.tensor(lengths)[:, None]).double() if lengths[1] < 41 else None
+    whole, sizes = answers(net, ids, mask), []
+    in_parts(monkeypatch)
+    convolved = BiMamba._convolved
+    monkeypatch.setattr(
+        BiMamba, "_convolved", lambda self, x: sizes.append(x.shape[1]) or convolved(self, x)
+    )
+    for one, other in zip(answers(net, ids, mask), whole, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-11, rtol=1e-10)
+    assert set(sizes) == {7 + 3, 6 + 3}  # 41 is 5 x 7 + 6; each with the 3 taps before it
+    # without gradients, forward, again for the layer, again for the part
+    assert len(sizes) == SMALL["layers"] * 6 * 4
+
+
+def test_training_on_long_sequences_keeps_a_layers_input_and_no_part_of_its_inside(monkeypatch):
+    net, ids = small(False), golden.ids(1, 41, 0, 5)
+
+    def kept():
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t: sizes.append(t.numel()) or t, lambda t: t
+        ):
+            net(ids, None)
+        return sum(sizes)
+
+    whole = kept()
+    in_parts(monkeypatch)
+    assert kept() < whole / 5
+
+
+def test_the_network_is_counted_whole_without_a_scan(monkeypatch):
+    in_parts(monkeypatch)
+    with torch.device("meta"):
+        net = small(False)
+    seen = []
+    monkeypatch.setattr(_scan, "_states", lambda *inputs: seen.append(inputs))
+    out = net(torch.zeros(1, 41, dtype=torch.uint8, device="meta"), None)
+    assert out.shape == (1, 41, 8) and out.is_meta and not seen
 
 
 def test_scan_is_float32_in_bf16():

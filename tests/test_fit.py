@@ -1,7 +1,11 @@
 """harness/fit.py: the schedule, the step, the choice of the checkpoint, and who may see test."""
 
+import contextlib
+import copy
 import functools
 import math
+import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +14,10 @@ from conftest import planted_split, planted_task
 from sklearn.metrics import matthews_corrcoef
 
 from dnabench import MODELS, Recipe, Sequences, Split
-from dnabench.fit import NetLearner, fit, learning_rate
+from dnabench.fit import NetLearner, fit
+from dnabench.machine import bf16_flags
 from dnabench.protocols import PROTOCOLS
+from dnabench.schedule import learning_rate
 from dnabench.splits import streams
 
 HONEST, LAST, SELECTED = (PROTOCOLS[f"{n}/1"] for n in ("honest", "last-epoch", "test-selected"))
@@ -129,6 +135,66 @@ def test_memory_that_runs_out_halves_the_micro_batch_and_changes_no_number():
     assert one.micro_batch == 8  # 32 -> 16 -> 8
 
 
+class Real(torch.nn.Module):
+    """A network that takes 16 MB an example while it runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(60, 2)
+
+    def features(self, ids, mask):
+        room = torch.empty(len(ids), 4 * 2**20)
+        room[:, 0] = 1
+        return ids.float() * room[:, :1]
+
+    def forward(self, ids, mask):
+        return self.head(self.features(ids, mask))
+
+
+@contextlib.contextmanager
+def little_memory(more):
+    """Let this process take that many bytes more, and no more."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + more, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux: /proc/self/statm")
+@pytest.mark.parametrize("finetune", ["full", "probe"])
+def test_the_memory_of_this_machine_runs_out_and_the_record_says_so(finetune):
+    """Real allocations fail: training halves its micro-batch, evaluation its batch."""
+    torch.manual_seed(3)
+    net = Real()
+    roomy, tight = copy.deepcopy(net), copy.deepcopy(net)
+    plain = learner(net=roomy, batch=32, finetune=finetune)
+    loss, logits = plain.train_epoch(), plain.predictor(DEV)()
+    with little_memory(400 * 2**20):  # 160 rows are 2.5 GB, 32 are 512 MB
+        one = learner(net=tight, batch=32, finetune=finetune)
+        assert one.train_epoch() == pytest.approx(loss, rel=1e-5)
+        np.testing.assert_allclose(one.predictor(DEV)(), logits, atol=1e-5)
+    assert plain.notes == {} and 1 < one.notes["eval_batch"] <= 20
+    assert finetune == "probe" or one.micro_batch in (8, 16)
+
+
+def test_an_error_of_another_kind_or_of_a_single_example_is_raised():
+    class Failing(Real):
+        says = "a shape is wrong"
+
+        def features(self, ids, mask):
+            raise (torch.OutOfMemoryError if self.says == "no room" else RuntimeError)(self.says)
+
+    for says in ("a shape is wrong", "no room"):
+        one = learner(net=Failing())
+        one.net.says = says
+        for call in (one.train_epoch, one.predictor(DEV)):
+            with pytest.raises(RuntimeError, match=says):
+                call()
+
+
 def test_batches_are_shuffled_anew_in_every_epoch_and_hold_every_example_once():
     one = learner(batch=7)
     seen = []
@@ -197,6 +263,7 @@ def test_progress_is_told_of_every_epoch():
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
+@pytest.mark.skipif(not bf16_flags(), reason="this processor has no bfloat16")
 def test_bf16_trains_to_near_the_same_loss():
     a, b = learner(epochs=1), learner(epochs=1, precision="bf16")
     assert a.train_epoch() == pytest.approx(b.train_epoch(), rel=0.02)
@@ -220,6 +287,12 @@ def test_a_network_may_group_its_parameters():
     one = learner(net=net, weight_decay=0.3)
     assert [g["weight_decay"] for g in one._optimizer.param_groups] == [0.3, 0.0]
     assert np.isfinite(one.train_epoch())
+
+
+@pytest.mark.parametrize("precision", ["tf32", "fp16"])
+def test_a_precision_that_the_device_lacks_is_refused(precision):
+    with pytest.raises(ValueError, match=f"precision={precision} on cpu"):
+        learner(precision=precision)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam"])

@@ -10,7 +10,7 @@ import torch
 from conftest import planted_task
 
 from dnabench import MODELS
-from dnabench.models import hyenadna
+from dnabench.models import _layers, _parts, hyenadna
 
 # Outputs of HazyResearch/hyena-dna's standalone_hyenadna.py on deterministic weights.
 RECORDS = {k: r for k, r in golden.RECORDS.items() if k.startswith("hyenadna")}
@@ -117,6 +117,45 @@ def test_convolution_by_fourier_transform_is_the_direct_one(length):
     direct = [[np.convolve(x[b, c], kernel[c])[:length] for c in range(3)] for b in range(2)]
     fast = hyenadna.causal_convolution(torch.from_numpy(x), torch.from_numpy(kernel))
     np.testing.assert_allclose(fast, np.array(direct), atol=1e-12)
+
+
+def test_parts_of_a_long_sequence_change_nothing(monkeypatch):
+    net, ids = small(width=20), golden.ids(2, 60, 0, 5)  # 8 + 8 + 4 channels at once
+    with torch.no_grad():
+        whole, sizes = net(ids, None), []
+    monkeypatch.setattr(_parts, "POSITIONS", 25)
+    convolved = hyenadna.causal_convolution
+    monkeypatch.setattr(
+        hyenadna, "causal_convolution", lambda x, k: sizes.append(x.shape[1]) or convolved(x, k)
+    )
+    with torch.inference_mode():
+        torch.testing.assert_close(net(ids, None), whole, atol=1e-12, rtol=0)
+    assert sizes == [8, 8, 4] * 2
+    torch.testing.assert_close(net(ids, None).detach(), whole, atol=0, rtol=0)  # with gradients
+    assert sizes[6:] == [20, 20]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        mixed = net.float()(ids, None)
+    torch.testing.assert_close(mixed.double(), whole, atol=0.15, rtol=0.1)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_layers_computed_again_have_the_same_gradients(monkeypatch, dropout):
+    net, ids = small(resid_dropout=dropout).train(), golden.ids(2, 60, 0, 5)
+    found = []
+    for long in (_layers.LONG, 60 * 8 - 1):
+        monkeypatch.setattr(_layers, "LONG", long)
+        torch.manual_seed(1)
+        out, kept = None, []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t, kept=kept: kept.append(t.numel()) or t, lambda t: t
+        ):
+            out = net(ids, None)
+        gradients = torch.autograd.grad(out.square().sum(), [*net.parameters()])
+        found.append((sum(kept), [out.detach(), *gradients]))
+    (much, plain), (little, again) = found
+    assert little < much / 5
+    for a, b in zip(plain, again, strict=True):
+        torch.testing.assert_close(a, b, atol=0, rtol=0)
 
 
 def test_positions_follow_the_formula():

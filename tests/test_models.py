@@ -13,6 +13,7 @@ from conftest import planted_split, planted_task
 from dnabench import MODELS, Sequences, Split
 from dnabench.bpe import tokenizer_named
 from dnabench.fit import NetLearner
+from dnabench.machine import bf16_flags
 from dnabench.splits import streams
 from dnabench.weights import REVISION
 
@@ -181,6 +182,9 @@ def test_weights_survive_a_file(net_model, tmp_path):
     torch.testing.assert_close(net(*x), other(*x), rtol=0, atol=0)
 
 
+@pytest.mark.skipif(
+    not bf16_flags(), reason="this processor has no bfloat16; see test_precision.py"
+)
 def test_runs_in_bf16_near_fp32(net_model):
     full = learner(net_model).predictor(MIXED)()
     half = learner(net_model, precision="bf16").predictor(MIXED)()

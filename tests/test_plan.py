@@ -147,7 +147,7 @@ def test_a_recipe_by_name():
         ({"settings": ["lr=0"]}, ValueError, "lr=0.0: must be above 0"),
         ({"settings": ["clip=-1"]}, ValueError, "clip=-1.0: must not be negative"),
         ({"settings": ["rc=both"]}, ValueError, "rc='both': must be one of none, augment, conj"),
-        ({"overrides": {"precision": "fp8"}}, ValueError, "must be one of fp32, bf16"),
+        ({"overrides": {"precision": "fp8"}}, ValueError, "must be one of fp32, tf32, bf16, fp16"),
     ],
 )  # fmt: skip
 def test_bad_words_are_explained(change, kind, says):

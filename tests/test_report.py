@@ -79,7 +79,7 @@ def test_intervals_count_the_test_examples(folder):
 def test_what_choosing_on_test_added_stands_under_its_watermark(folder):
     found = made(folder).evidence
     titles = {e.table.protocol: [s.title for s in e.sections] for e in found}
-    assert "What a run cost" in titles["honest/1"]
+    assert "Efficiency" in titles["honest/1"]
     assert len(titles["test-selected/1"]) == len(titles["honest/1"]) + 1
     text = render(made(folder), "md")
     assert "TEST-SELECTED" in text and titles["test-selected/1"][-1] in text

@@ -1,0 +1,34 @@
+"""The learning rate, step by step."""
+
+from __future__ import annotations
+
+import math
+
+from dnabench.types import Recipe
+
+
+def learning_rate(step: int, total: int, recipe: Recipe) -> float:
+    """The learning rate of a step.
+
+    Args:
+        step: from 0.
+        total: steps of the whole training.
+        recipe: lr, schedule, warmup W (share of all steps), lr_floor.
+
+    Returns:
+        During warm-up 1e-6 + (lr - 1e-6) step / W. After it lr ("constant"), lr (total - step) /
+        (total - W) ("linear"), or floor + (lr - floor) (1 + cos(pi step / total)) / 2 ("cosine",
+        where the warm-up is not subtracted from the step).
+
+    Source:
+        MODELS.md 0.5: the schedule of the HyenaDNA, Caduceus and ConvNova configurations.
+    """
+    warm = recipe.warmup * total
+    if step < warm:
+        return 1e-6 + step * (recipe.lr - 1e-6) / warm
+    if recipe.schedule == "constant":
+        return recipe.lr
+    if recipe.schedule == "linear":
+        return recipe.lr * (total - step) / (total - warm)
+    floor = recipe.lr * recipe.lr_floor
+    return floor + (recipe.lr - floor) * (1 + math.cos(math.pi * step / total)) / 2

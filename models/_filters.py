@@ -1,0 +1,87 @@
+"""The long filters of HyenaDNA: what they are drawn from, and the convolution with them.
+
+B batch, L sequence length (bp), D width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BANDS = 2  # cosines and as many sines; with the position itself 5 features
+SLOW, FAST = 1.5, 0.3  # share of l_max after which the slowest, fastest channel is at 0.01
+
+
+def causal_convolution(x: Tensor, kernel: Tensor) -> Tensor:
+    """y[t] = sum over s <= t of kernel[s] x[t - s], through the Fourier transform.
+
+    Args:
+        x: float32 or float64 (..., D, L).
+        kernel: the same dtype, (D, L).
+
+    Returns:
+        (..., D, L).
+
+    Accuracy:
+        float32 or float64 rounding, relative to the largest values of the channel.
+    """
+    import torch
+    from scipy.fft import next_fast_len
+
+    length = x.shape[-1]
+    n = next_fast_len(2 * length - 1, real=True)  # enough zeros that nothing wraps around
+    product = torch.fft.rfft(x, n=n) * torch.fft.rfft(kernel, n=n)
+    y: Tensor = torch.fft.irfft(product, n=n)
+    return y[..., :length]
+
+
+def positions(length: int, like: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """What the filters are drawn from, and the window over them, for the first `length` taps.
+
+    Args:
+        length: L.
+        like: gives dtype and device.
+        options: width D; l_max, the length that time is measured in; shift.
+
+    Returns:
+        Of `places` and `window_over`: (L, 5) and (L, D).
+    """
+    features = places(length, like, options)
+    return features, window_over(features[:, :1], options)
+
+
+def places(length: int, like: Tensor, options: Mapping[str, Any]) -> Tensor:
+    """(L, 5): t = n / (l_max - 1), cos(f w), -sin(f w), where w = 2 pi n / l_max, f = 1e-4 and 1.
+
+    Source:
+        MODELS.md 3.1. Ours: made from the formula each time, where theirs stores l_max rows.
+    """
+    import torch
+
+    n = torch.arange(length, device=like.device, dtype=like.dtype)[:, None]
+    frequency = torch.linspace(1e-4, 1, BANDS, device=like.device, dtype=like.dtype)
+    t, angle = n / (options["l_max"] - 1), frequency * (2 * math.pi * n / options["l_max"])
+    return torch.cat([t, torch.cos(angle), -torch.sin(angle)], 1)
+
+
+def window_over(t: Tensor, options: Mapping[str, Any], part: slice = slice(None)) -> Tensor:
+    """(L, channels): exp(-t |decay|) + shift, decay ln(0.01) / 1.5 to ln(0.01) / 0.3.
+
+    Args:
+        t: (L, 1), the first of `places`.
+        options: width, shift.
+        part: which channels.
+
+    Source:
+        MODELS.md 3.1.
+    """
+    import torch
+
+    slow, fast = -math.log(0.01) / SLOW, -math.log(0.01) / FAST
+    decay = torch.linspace(slow, fast, options["width"], device=t.device, dtype=t.dtype)
+    window: Tensor = torch.exp(-t * decay[part]) + options["shift"]
+    return window

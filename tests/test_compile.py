@@ -1,0 +1,231 @@
+"""harness/compiled.py: real torch.compile, kept where it agrees with eager and reported where not.
+
+The backends here need no compiler; what CUDA and Triton make is for a machine that has them.
+"""
+
+import functools
+import re
+
+import numpy as np
+import pytest
+import torch
+from conftest import planted_split, planted_task
+
+from dnabench import MODELS, Recipe, compiled
+from dnabench.compiled import LEAST_STEPS, Runner, why_not
+from dnabench.fit import NetLearner
+from dnabench.splits import streams
+
+TASK = planted_task()
+TRAIN, MIXED = planted_split(80, 0), planted_split(80, 1)
+SMALL = {"width": 16, "d_inner": 1, "kernel_size": 5, "blocks": 2}
+
+
+def learner(compiling="off", backend="aot_eager", net="convnova", **recipe):
+    model, seeds = MODELS[net], streams(0, TASK.name)
+    torch.manual_seed(seeds.init)
+    options = {**model.options, **(SMALL if net == "convnova" else {})}
+    recipe = Recipe(**{"batch": 32, "epochs": 3, **recipe})
+    one = NetLearner(
+        model.build(TASK, options), model, TASK, TRAIN, recipe, seeds, compiling=compiling
+    )
+    one._runner._backend = backend
+    return one
+
+
+def calls(seen, graph, example):
+    """A backend that runs what it is given, and counts."""
+
+    def run(*args):
+        seen.append(1)
+        return graph(*args)
+
+    return run
+
+
+def wrong(graph, example):
+    """A backend whose results are a thousandth too large."""
+
+    def run(*args):
+        return tuple(x * 1.001 if x.is_floating_point() else x for x in graph(*args))
+
+    return run
+
+
+def broken(graph, example):
+    raise RuntimeError("no kernel for this")
+
+
+def compile_(one):
+    """Compile as a step on CUDA would."""
+    rows = np.arange(32)
+    flips = np.zeros(32, np.int64)
+
+    def step():
+        loss = one._loss(rows, flips) / 32
+        one._arithmetic.backward(loss)
+        return loss
+
+    one.net.train()
+    one._runner.compile(step)
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_a_form_that_agrees_is_used_and_trains_alike(backend):
+    seen = []
+    plain, fast = learner(), learner(backend=functools.partial(calls, seen))
+    compile_(fast)
+    assert fast._runner.said == "on" and fast.notes == {"compile": "on"}
+    checked = len(seen)
+    assert fast.train_epoch() == pytest.approx(plain.train_epoch(), rel=1e-6)
+    assert len(seen) == checked + 2  # batches of 32; the last, of 16, runs eagerly
+    np.testing.assert_allclose(fast.predictor(MIXED)(), plain.predictor(MIXED)(), atol=1e-5)
+    assert len(seen) == checked + 2  # and so does evaluation
+    other = learner(backend=backend)
+    compile_(other)
+    assert other._runner.said == "on"
+
+
+def test_checking_leaves_no_trace():
+    """Random numbers, batch norm's statistics, gradients and weights are as without it."""
+    for backend in ("aot_eager", wrong):
+        a, b = (learner(backend=backend, net="cnn") for _ in range(2))
+        assert any("running_mean" in k for k in a.net.state_dict())
+        torch.manual_seed(5)
+        before = torch.get_rng_state()
+        compile_(a)
+        assert torch.equal(torch.get_rng_state(), before)
+        for (key, x), y in zip(
+            a.net.state_dict().items(), b.net.state_dict().values(), strict=True
+        ):
+            assert torch.equal(x, y), key
+        assert all(p.grad is None or not p.grad.any() for p in a.net.parameters())
+
+
+def test_a_form_that_differs_is_reported_and_off():
+    plain, fast = learner(), learner(backend=wrong)
+    compile_(fast)
+    said = fast.notes["compile"]
+    assert said.startswith("off: logits differs from eager by 0.001, 0.0001 is allowed")
+    assert not fast._runner.on and fast.train_epoch() == plain.train_epoch()
+
+
+def test_a_wrong_gradient_is_found_behind_right_logits():
+    class Twice(torch.autograd.Function):
+        """The number itself; going back, a hundredth too much."""
+
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad * 1.01
+
+    def backend(graph, example):
+        return lambda *args: tuple(Twice.apply(x) for x in graph(*args))
+
+    one = learner(backend=backend)
+    compile_(one)
+    said = re.search(r"the gradient of \S+ differs from eager by ([\d.]+)", one.notes["compile"])
+    assert said and float(said[1]) == pytest.approx(0.01, rel=0.1)
+
+
+def test_a_compiler_that_fails_is_reported_and_off():
+    plain, fast = learner(), learner(backend=broken)
+    compile_(fast)
+    said = fast.notes["compile"]
+    assert said.startswith("off: ") and "no kernel for this" in said
+    assert fast.train_epoch() == plain.train_epoch()
+
+
+def test_a_network_that_cannot_be_compiled_whole_is_reported():
+    class Broken(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = torch.nn.Linear(4, 2)
+
+        def forward(self, ids, mask):
+            x = self.linear(ids)
+            torch._dynamo.graph_break()
+            return x * 2
+
+    net = Broken()
+    runner = Runner(net, backend="eager")
+
+    def step():
+        loss = runner(torch.ones(3, 4), None).sum()
+        loss.backward()
+        return loss
+
+    runner.compile(step)
+    assert runner.said.startswith("off: Unsupported") and not runner.on
+
+
+def test_a_later_failure_is_reported_and_the_step_is_done_eagerly():
+    class Fails:
+        n = 0
+
+        def __call__(self, graph, example):
+            def run(*args):
+                self.n += 1
+                if self.n > compiled.REPLAYS + 1:
+                    raise RuntimeError("the device is gone")
+                return graph(*args)
+
+            return run
+
+    plain, fast = learner(), learner(backend=Fails())
+    compile_(fast)
+    assert fast._runner.on
+    assert fast.train_epoch() == pytest.approx(plain.train_epoch(), rel=1e-6)
+    assert "a later step failed: RuntimeError: the device is gone" in fast.notes["compile"]
+
+
+def test_what_would_be_compiled_anew_is_reported_not_hidden():
+    one = learner(backend="eager")
+    compile_(one)
+    one.net.backbone.surprise = 1  # nothing reads it
+    for module in one.net.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            module.eps = 2e-5  # the form was made for another
+    one.train_epoch()
+    assert one.notes["compile"].startswith("off: a later step failed: ")
+
+
+def test_memory_that_runs_out_ends_compiling_and_says_so():
+    one = learner(backend="eager")
+    compile_(one)
+    loss, halved = one._loss, []
+
+    def hungry(rows, flips):
+        if len(rows) > 16:
+            halved.append(1)
+            raise torch.OutOfMemoryError("no room")
+        return loss(rows, flips)
+
+    one._loss = hungry
+    one.train_epoch()
+    assert halved and one.micro_batch == 16
+    assert one.notes["compile"] == "off: memory ran out, the micro-batch was halved"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("cpu", 10**6, 1.0), "on cpu it gains nothing"),
+        (("cuda", LEAST_STEPS - 1, 1.0), "are over before compiling pays"),
+        (("cuda", LEAST_STEPS, 0.5), "mostly padding"),
+        (("cuda:1", LEAST_STEPS, 0.9), ""),
+    ],
+)
+def test_where_it_pays_is_a_rule(words, says, monkeypatch):
+    monkeypatch.setattr(compiled.importlib.util, "find_spec", lambda name: name)
+    assert says in why_not(*words) and bool(why_not(*words)) == bool(says)
+    monkeypatch.setattr(compiled.importlib.util, "find_spec", lambda name: None)
+    assert why_not("cuda", 10**6, 1.0) == "triton is not installed"
+
+
+def test_auto_on_a_cpu_is_eager_and_silent():
+    plain, auto = learner(), learner("auto", backend=broken)
+    assert auto.train_epoch() == plain.train_epoch() and auto.notes == {}

@@ -1,0 +1,156 @@
+"""harness/precision.py: what a device refuses, what stays float32, and steps that overflow."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from conftest import dnabench
+from test_models import MIXED, NETS, build, inputs
+
+from dnabench import MODELS
+from dnabench.machine import bf16_flags
+from dnabench.precision import Arithmetic, check_precision
+
+NEAR = 0.06  # of logits near 1, in bf16: 8 bits of significand, some layers deep
+
+
+@pytest.mark.parametrize(
+    ("precision", "says"),
+    [
+        ("tf32", "precision=tf32 on cpu: only CUDA devices are trained with it"),
+        ("fp16", "precision=fp16 on cpu: only CUDA devices are trained with it"),
+    ],
+)
+def test_what_a_cpu_lacks_is_refused_with_a_way_out(precision, says):
+    with pytest.raises(ValueError, match=says) as error:
+        check_precision(precision, "cpu")
+    assert "write --precision" in str(error.value) and "fp32" in str(error.value).split(";")[-1]
+
+
+def test_bf16_on_a_cpu_is_what_the_processor_has():
+    if bf16_flags():
+        check_precision("bf16", "cpu")
+        return
+    with pytest.raises(ValueError, match=r"precision=bf16 on cpu: .*; write --precision fp32"):
+        check_precision("bf16", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"), [([], "neither amx_bf16 nor avx512_bf16"), (None, "is not known")]
+)
+def test_bf16_is_refused_where_it_would_be_emulated(flags, says, monkeypatch):
+    monkeypatch.setattr("dnabench.precision.bf16_flags", lambda: flags)
+    with pytest.raises(ValueError, match=says):
+        check_precision("bf16", "cpu")
+    check_precision("fp32", "cpu")
+
+
+def test_an_old_gpu_is_refused_what_it_emulates(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    for precision in ("tf32", "bf16"):
+        with pytest.raises(ValueError, match=r"cuda:1 has capability 7.5, .*fp16 or fp32"):
+            check_precision(precision, "cuda:1")
+    check_precision("fp16", "cuda:1")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    for precision in ("fp32", "tf32", "bf16", "fp16"):
+        check_precision(precision, "cuda")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+@pytest.mark.parametrize("before", [(False, True), (True, False)])
+def test_cuda_takes_tf32_when_asked_only_and_afterwards_what_it_had(precision, before):
+    parts = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    kept = [part.allow_tf32 for part in parts]
+
+    def inside():
+        with Arithmetic(precision, "cuda").products():
+            assert [part.allow_tf32 for part in parts] == [precision == "tf32"] * 2
+            raise KeyError
+
+    try:
+        for part, was in zip(parts, before, strict=True):
+            part.allow_tf32 = was
+        with pytest.raises(KeyError):
+            inside()
+        assert tuple(part.allow_tf32 for part in parts) == before
+    finally:
+        for part, was in zip(parts, kept, strict=True):
+            part.allow_tf32 = was
+
+
+def test_the_forward_pass_is_in_the_precision_and_the_weights_are_not():
+    layer, x = torch.nn.Linear(4, 4), torch.ones(2, 4)
+    kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    for precision, kind in kinds.items():
+        with Arithmetic(precision, "cpu").forward():
+            assert layer(x).dtype == kind
+    assert layer.weight.dtype == torch.float32
+
+
+def stepped(arithmetic, clip, scale=1.0):
+    """A layer after a step, and the layer before."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(3, 1)
+    before = copy.deepcopy(layer)
+    optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1)
+    arithmetic.backward(layer(torch.ones(2, 3) * scale).sum())
+    arithmetic.step(optimizer, layer, clip)
+    return layer, before
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.5])
+def test_a_scaled_step_is_the_plain_step(clip):
+    plain, _ = stepped(Arithmetic("fp32", "cpu"), clip)
+    torch.manual_seed(0)
+    by_hand = torch.nn.Linear(3, 1)
+    optimizer = torch.optim.AdamW(by_hand.parameters(), lr=0.1)
+    by_hand(torch.ones(2, 3)).sum().backward()
+    if clip:
+        norm = float(torch.nn.utils.clip_grad_norm_(by_hand.parameters(), clip))
+        assert norm > clip
+    optimizer.step()
+    scaled, _ = stepped(Arithmetic("fp16", "cpu"), clip)
+    for a, b, c in zip(*(m.parameters() for m in (plain, by_hand, scaled)), strict=True):
+        assert torch.equal(a, b)
+        torch.testing.assert_close(a, c, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+def test_a_step_that_overflows_is_skipped_and_counted(clip):
+    arithmetic = Arithmetic("fp16", "cpu")
+    layer, before = stepped(arithmetic, clip, scale=1e38)  # times 65,536: infinite
+    assert arithmetic.skipped == 1
+    for a, b in zip(layer.parameters(), before.parameters(), strict=True):
+        assert torch.equal(a, b)
+    stepped(arithmetic, clip)
+    assert arithmetic.skipped == 1
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_network_trains_in_bf16_near_fp32_with_float32_where_it_matters(name):
+    model, y = MODELS[name], torch.from_numpy(MIXED.y)
+    ids, mask = inputs(model)
+    net = build(model)
+    torch.manual_seed(1)
+    full = net(ids, mask)
+    torch.manual_seed(1)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = net(ids, mask)
+    torch.nn.functional.cross_entropy(half.float(), y).backward()
+    assert torch.isfinite(half).all()
+    np.testing.assert_allclose(half.detach().float(), full.detach(), atol=NEAR)
+    for key, p in net.named_parameters():
+        assert p.dtype == torch.float32
+        assert p.grad is None or (p.grad.dtype == torch.float32 and torch.isfinite(p.grad).all()), (
+            key
+        )
+
+
+def test_the_command_refuses_before_anything_runs(csv, tmp_path):
+    precision = "tf32"
+    out = tmp_path / "runs"
+    words = ["run", "-m", "cnn,kmer", "--data", csv, "--seeds", "1", "--out", out]
+    done = dnabench(*words, "--device", "cpu", "--precision", precision)
+    assert done.returncode == 2 and f"precision={precision} on cpu" in done.stderr
+    assert not list((out / "records").glob("*.json"))

@@ -30,13 +30,28 @@ def causal_convolution(x: Tensor, kernel: Tensor) -> Tensor:
         float32 or float64 rounding, relative to the largest values of the channel.
     """
     import torch
-    from scipy.fft import next_fast_len
 
     length = x.shape[-1]
-    n = next_fast_len(2 * length - 1, real=True)  # enough zeros that nothing wraps around
+    n = fast_length(2 * length - 1)  # enough zeros that nothing wraps around
     product = torch.fft.rfft(x, n=n) * torch.fft.rfft(kernel, n=n)
     y: Tensor = torch.fft.irfft(product, n=n)
     return y[..., :length]
+
+
+def fast_length(least: int) -> int:
+    """The smallest product of twos, threes and fives from there on: such transforms are fast.
+
+    Source:
+        As scipy.fft.next_fast_len(least, real=True), which torch.compile cannot follow.
+    """
+    best, fives = 1 << (least - 1).bit_length(), 1
+    while fives < best:
+        odd = fives
+        while odd < best:
+            best = min(best, odd << (-(-least // odd) - 1).bit_length())
+            odd *= 3
+        fives *= 5
+    return best
 
 
 def positions(length: int, like: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, Tensor]:

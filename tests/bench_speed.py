@@ -429,6 +429,16 @@ def report(name, rounds, more, folder):
     return notes
 
 
+def ruler(dtype, n=2048, times=5):
+    """GFLOP/s of the fastest of some matrix products, one thread, own CPU time."""
+    a, b, costs = torch.randn(n, n).to(dtype), torch.randn(n, n).to(dtype), []
+    for _ in range(times + 1):
+        start = time.process_time()
+        a @ b
+        costs.append(time.process_time() - start)
+    return 2 * n**3 / min(costs[1:]) / 1e9
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(ROWS))
@@ -442,11 +452,13 @@ def main():
     if args.arm:
         serve(args.rows[0], args.arm)
         return
+    torch.set_num_threads(1)
     where, flags = here(), bf16_flags()
     print(
         f"{where['cpu']} (bfloat16: {', '.join(flags or []) or 'none'}), {platform.system()}, "
         f"CPython {where['python']}, torch {where['torch']}, commit {where['commit']}, one thread, "
-        f"load {os.getloadavg()[0]:.1f} at the start\n"
+        f"load {os.getloadavg()[0]:.1f} at the start; matrix products of 2048 x 2048: "
+        f"{ruler(torch.float32):.0f} GFLOP/s in fp32, {ruler(torch.bfloat16):.0f} in bf16\n"
     )
     print(
         "| row | what | gate | ratio [quartiles] | theirs | ours | GFLOP (of ours) | peak GiB, "

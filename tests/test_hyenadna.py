@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import planted_task
+from scipy.fft import next_fast_len
 
 from dnabench import MODELS
-from dnabench.models import _layers, _parts, hyenadna
+from dnabench.models import _filters, _layers, _parts, hyenadna
 
 # Outputs of HazyResearch/hyena-dna's standalone_hyenadna.py on deterministic weights.
 RECORDS = {k: r for k, r in golden.RECORDS.items() if k.startswith("hyenadna")}
@@ -117,6 +118,11 @@ def test_convolution_by_fourier_transform_is_the_direct_one(length):
     direct = [[np.convolve(x[b, c], kernel[c])[:length] for c in range(3)] for b in range(2)]
     fast = hyenadna.causal_convolution(torch.from_numpy(x), torch.from_numpy(kernel))
     np.testing.assert_allclose(fast, np.array(direct), atol=1e-12)
+
+
+def test_lengths_of_transforms_are_scipys():
+    for least in [*range(1, 3000), 99_999, 2**20 - 1, 2**21 + 1, 1_999_999]:
+        assert _filters.fast_length(least) == next_fast_len(least, real=True)
 
 
 def test_parts_of_a_long_sequence_change_nothing(monkeypatch):

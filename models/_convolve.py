@@ -76,6 +76,7 @@ FORMS: dict[str, Form] = {
 }
 _forced: list[str] = []
 _used: dict[str, str] = {}
+_spent = [0.0, 0.0]  # CPU and elapsed seconds of measurements
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int = 1) -> Tensor:
@@ -141,6 +142,11 @@ def chosen() -> dict[str, str]:
     A layer that is in none of them was too small, or not float32 on a CPU: its form is direct.
     """
     return dict(sorted(_used.items()))
+
+
+def measuring() -> tuple[float, float]:
+    """CPU and elapsed seconds that this process has spent on measurements of forms."""
+    return _spent[0], _spent[1]
 
 
 def forget() -> None:
@@ -226,7 +232,10 @@ def settled(shape: Shape, cache: str, forms: tuple[str, ...]) -> str:
     file = home / "convolution" / f"{shape.name}-{digest}.json"
     found = _read(file, forms)
     if found is None and _writable(file.parent, make_all=not cache):
+        before = time.process_time(), time.perf_counter()
         seconds = measure(shape, forms)
+        for i, now in enumerate((time.process_time(), time.perf_counter())):
+            _spent[i] += now - before[i]
         best = min(seconds, key=seconds.__getitem__)
         form = best if seconds[forms[0]] >= GAIN * seconds[best] else forms[0]
         told = {"form": form, "seconds": seconds, "shape": shape.name, **machine}

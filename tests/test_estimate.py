@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from dataclasses import replace
 
 import pytest
@@ -9,8 +10,9 @@ from conftest import dnabench
 
 from dnabench.estimate import Plan, Row, _death, _makespan, conclusions, duration, plan, table
 from dnabench.extrapolate import Sizes, power, sizes_of, straight, trial_disk, trial_seconds
+from dnabench.models._convolve import FORMS, Shape, settled
 from dnabench.plan import Request, grid
-from dnabench.probe import Measured, Probe, measure
+from dnabench.probe import Clock, Measured, Probe, measure
 from dnabench.protocols import protocol_named
 from dnabench.registry import TASKS
 from dnabench.results.store import Store
@@ -33,6 +35,15 @@ def planned(jobs, done=(), **words):
     )
     assert all(n == len(seen) for n in seen)
     return found, len(seen)
+
+
+def test_the_clock_stands_still_while_forms_are_measured(tmp_path):
+    shape, before = Shape(8, 256, 64, 64, 9, 1, 1, True), time.process_time()
+    counted, form = Clock(INLINE).timed(
+        lambda: settled(shape, str(tmp_path), ("direct", "tiled-gemm", "tiled-conv"))
+    )
+    assert form in FORMS and list(tmp_path.glob("convolution/*.json"))
+    assert 0 <= counted < (time.process_time() - before) / 2
 
 
 def test_a_line_goes_through_the_last_two_points():

@@ -11,7 +11,7 @@ import dnabench
 from dnabench import cli_audit_papers
 from dnabench.cli_data import audits, data
 from dnabench.cli_figure import EXAMPLES, figure
-from dnabench.cli_machine import PLAN_EXAMPLES, caches, doctor, plan_like
+from dnabench.cli_machine import NOT_OF_A_PLAN, PLAN_EXAMPLES, caches, doctor, plan_like
 from dnabench.cli_papers import published
 from dnabench.cli_report import Out, compare, report, warn_unreadable
 from dnabench.cli_reproduce import reproduce
@@ -70,6 +70,8 @@ def _config(ctx: typer.Context, path: Path | None) -> Path | None:
     from dnabench.config import read_config
 
     known = [o.removeprefix("--") for p in ctx.command.params for o in p.opts if o[:2] == "--"]
+    if ctx.command.name == "plan":  # reads the file of a run; what only a run has changes nothing
+        known += [name.replace("_", "-") for name in NOT_OF_A_PLAN]
     try:
         ctx.default_map = read_config(path, known)
     except (ValueError, KeyError, OSError) as e:

@@ -22,7 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
 PLAN_EXAMPLES = (
     "Examples: dnabench plan --suite demo --seeds 10 | dnabench plan --config sweep.toml --json"
 )
-_NOT_OF_A_PLAN = ("dry_run", "executor", "compile")  # of the flags of `run`
+NOT_OF_A_PLAN = ("dry_run", "executor", "compile")  # of the flags of `run`
 
 
 @explained
@@ -152,11 +152,11 @@ def plan_like(
     @explained
     def plan(**flags: Any) -> None:
         """What a run with these flags would take, from a few real steps of each model."""
-        for name in _NOT_OF_A_PLAN:
+        for name in NOT_OF_A_PLAN:
             flags.setdefault(name, known[name].default)
         _plan(request_of(flags), resources_of(flags), flags)
 
-    flags = [*(p for name, p in known.items() if name not in _NOT_OF_A_PLAN), *more.values()]
+    flags = [*(p for name, p in known.items() if name not in NOT_OF_A_PLAN), *more.values()]
     plan.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]
     plan.__annotations__ = {flag.name: flag.annotation for flag in flags}
     return plan

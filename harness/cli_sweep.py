@@ -122,8 +122,8 @@ def resources_of(how: How) -> Any:
         fail(f"no executor named {executor!r}; there are {', '.join(EXECUTORS)}")
     if compiling not in ("auto", "off"):
         fail(f"--compile {compiling!r}: write auto or off")
-    if jobs != "auto" and not (jobs.isdecimal() and int(jobs)):
-        fail(f"--jobs {jobs!r}: write auto, or how many trials at once, from 1")
+    if jobs != "auto" and not jobs.isdecimal():
+        fail(f"--jobs {jobs!r}: write auto, or how many trials at once")
     if min(micro_batch, threads - 1) < 0:
         fail(f"--threads {threads} --micro-batch {micro_batch}: too small")
     if device == "auto":
@@ -133,7 +133,7 @@ def resources_of(how: How) -> Any:
     except (RuntimeError, AssertionError) as e:
         fail(f"--device {device!r} cannot be used here: {str(e).splitlines()[0]}")
     at_once = max(1, usable_cores() // threads) if device == "cpu" else 1
-    at_once = at_once if jobs == "auto" else int(jobs)
+    at_once = int(jobs) or at_once if jobs != "auto" else at_once
     return Resources(device, at_once, threads, micro_batch, executor, compiling)
 
 

@@ -337,7 +337,7 @@ class NetLearner:
 
         def step() -> Tensor:
             one = self._loss(rows[part], flips[part]) / whole
-            self._arithmetic.backward(one)
+            one.backward()  # type: ignore[no-untyped-call]
             return one
 
         self._data.whole = True

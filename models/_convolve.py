@@ -28,13 +28,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dnabench.machine import read
-from dnabench.models._tiled import tiled_conv1d
+from dnabench.models._tiled import tiled_conv1d, tiling
 
 VARIABLE = "DNABENCH_CONVOLUTION"
 LEAST = 1e8  # floating-point operations of a call; below, nothing is measured: it would not pay
 MOST = 3e9  # of a call that is measured; a larger one is measured with fewer sequences
 FLAT = 2048  # positions; of longer sequences the length hardly matters
 GAIN = 1.15  # how many times as fast as the direct form another must be
+WASTE = 2  # tiles that give more outputs than so many times L are not tried
 ROUNDS, SECONDS = 4, 0.005  # measurements of each form in turn, each at least this long
 
 Form = Callable[[Tensor, Tensor, "Tensor | None", int], Tensor]
@@ -106,6 +107,8 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int = 1) 
         wanted = _fastest(x, weight, dilation, forms)
     elif wanted not in FORMS:
         raise ValueError(f"{VARIABLE} is {wanted!r}; it must be auto or one of {', '.join(FORMS)}")
+    elif not _forced:
+        _used["all that can"] = wanted
     return FORMS[wanted if wanted in forms else "direct"](x, weight, bias, dilation)
 
 
@@ -139,7 +142,8 @@ def forced(form: str) -> Iterator[None]:
 def chosen() -> dict[str, str]:
     """The measured shapes that this process met since `forget`, and the form each was given.
 
-    A layer that is in none of them was too small, or not float32 on a CPU: its form is direct.
+    A layer that is in none of them was too small, dilated too widely, or not float32 on a CPU: its
+    form is direct. Where DNABENCH_CONVOLUTION names one, it stands there for all that can.
     """
     return dict(sorted(_used.items()))
 
@@ -192,6 +196,8 @@ def _fastest(x: Tensor, weight: Tensor, dilation: int, forms: tuple[str, ...]) -
     if exact.flop < LEAST:
         return "direct"
     shape = measured_shape(exact)
+    if taps > 1 and tiling(*shape[:2], taps, dilation, c_in, c_out).out_rows > WASTE * shape.length:
+        return "direct"
     form = settled(shape, os.environ.get("DNABENCH_CACHE") or "", forms)
     _used[shape.name] = form
     return form
@@ -228,7 +234,10 @@ def settled(shape: Shape, cache: str, forms: tuple[str, ...]) -> str:
     """
     machine = {"torch": torch.__version__, "cpu": _cpu()}
     digest = hashlib.sha256(json.dumps([machine, forms]).encode()).hexdigest()[:8]
-    home = Path(cache) if cache else Path("~/.cache/dnabench").expanduser()
+    try:
+        home = Path(cache or "~/.cache/dnabench").expanduser()
+    except RuntimeError:  # nobody's home is known
+        return "direct"
     file = home / "convolution" / f"{shape.name}-{digest}.json"
     found = _read(file, forms)
     if found is None and _writable(file.parent, make_all=not cache):
@@ -255,21 +264,30 @@ def _writable(folder: Path, make_all: bool) -> bool:
 
 
 def _read(file: Path, forms: tuple[str, ...]) -> str | None:
-    """The form that a file names; None when there is no such file."""
+    """The form that a file names; None when there is none, or a damaged one, which is removed."""
     try:
         form = json.loads(file.read_text())["form"]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except OSError:
         return "direct"
-    return form if form in forms else "direct"
+    except (ValueError, KeyError, TypeError):
+        form = ""
+    if form in forms:
+        return str(form)
+    with suppress(OSError):
+        file.unlink()
+    return None
 
 
 def _publish(text: str, file: Path) -> None:
     """Write the file unless another process was first; whole or not at all."""
     draft = file.with_name(f".{uuid.uuid4().hex}")
     try:
-        draft.write_text(text)
+        with draft.open("w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
         os.link(draft, file)
     except FileExistsError:
         return
@@ -283,6 +301,7 @@ def _publish(text: str, file: Path) -> None:
 def measure(shape: Shape, forms: tuple[str, ...]) -> dict[str, float]:
     """Seconds of a call of each form, the least of ROUNDS; forward and backward to train.
 
+    A form for which there is no memory is left out.
     CPU seconds of one thread, wall seconds of several. Random numbers are drawn from a generator
     of its own: a trial's are not touched.
     """
@@ -311,7 +330,12 @@ def measure(shape: Shape, forms: tuple[str, ...]) -> dict[str, float]:
         return (clock() - start) / times
 
     for name in forms:
-        call(name)
+        try:
+            call(name)
+        except RuntimeError:
+            if name == forms[0]:
+                raise
+            forms = tuple(other for other in forms if other != name)
     times = {name: math.ceil(SECONDS / max(seconds(name, 1), 1e-6)) for name in forms}
     rounds = [{name: seconds(name, times[name]) for name in forms} for _ in range(ROUNDS)]
     return {name: min(r[name] for r in rounds) for name in forms}

@@ -114,6 +114,7 @@ def _mean(parts: Iterator[tuple[Tensor, Tensor | None]]) -> Tensor:
         if mask is None:
             total, count = total + h.sum(1, dtype=torch.float64), count + h.shape[1]
         else:
+            kind = torch.promote_types(h.dtype, mask.dtype)
             total = total + (h * mask[..., None]).sum(1, dtype=torch.float64)
             count = count + mask.sum(1, dtype=torch.float64)[:, None]
     return (total / count).to(kind)

@@ -73,7 +73,7 @@ def scan_on(
         chunk = numbers // max(1, x.shape[0] * a.numel())
         chunk = min(LONGEST, max(SHORTEST, chunk))
     with exact(x):
-        return _Scan.apply(x, delta, a, b, c, h, chunk)  # type: ignore[no-any-return, no-untyped-call]
+        return _Scan.apply(x, delta, a, b, c, h, chunk, torch.is_grad_enabled())  # type: ignore[no-any-return, no-untyped-call]
 
 
 @functools.cache
@@ -99,10 +99,11 @@ def _by_kernel(kernel: Any, x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: T
 class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, h: Tensor, chunk: int
-    ) -> tuple[Tensor, Tensor]:
+        ctx: Any, x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, h: Tensor, chunk: int,
+        keep: bool,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         y, starts = torch.empty_like(x), []
-        keep, room = any(ctx.needs_input_grad), _room(x, a, chunk)
+        keep, room = keep and any(ctx.needs_input_grad), _room(x, a, chunk)
         for at in range(0, x.shape[1], chunk):
             if keep:
                 starts.append(h)
@@ -143,7 +144,7 @@ class _Scan(torch.autograd.Function):
                 decay[1:].mul_(h[:-1])
                 to_a += torch.mul(decay, deltas[..., None], out=h).sum((0, 1))
                 to_delta[:, part] = (u * xs + decay.mul_(a).sum(-1)).transpose(0, 1)
-        return to_x, to_delta, to_a, to_b, to_c, carry, None
+        return to_x, to_delta, to_a, to_b, to_c, carry, None, None
 
 
 def _cut(at: int, chunk: int, *tensors: Tensor) -> list[Tensor]:

@@ -180,15 +180,17 @@ def tiled_conv1d(
     """
     cut = tiling(len(x), x.shape[1], weight.shape[2], dilation, x.shape[2], weight.shape[0])
     cut = cut._replace(size=size) if size else cut
-    y: Tensor = _Tiled.apply(x, weight, bias, cut, engine)  # type: ignore[no-untyped-call]
+    keep = torch.is_grad_enabled()  # which is off within, as needs_input_grad does not know
+    y: Tensor = _Tiled.apply(x, weight, bias, cut, engine, keep)  # type: ignore[no-untyped-call]
     return y
 
 
 class _Tiled(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, cut: Tiling, engine: Engine
-    ) -> Tensor:
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, cut: Tiling, engine: Engine,
+        keep: bool,
+    ) -> Tensor:  # fmt: skip
         filters = _filters(weight.permute(2, 0, 1), cut)
         y = x.new_empty(len(x), cut.out_rows, len(weight))
         kept = []
@@ -198,7 +200,7 @@ class _Tiled(torch.autograd.Function):
             if bias is not None:
                 found[0][:, 0].add_(bias, alpha=cut.size)
             _out(found, cut, y[part])
-            if ctx.needs_input_grad[1]:
+            if keep and ctx.needs_input_grad[1]:
                 kept += spectrum
         ctx.cut, ctx.engine, ctx.batch = cut, engine, len(x)
         ctx.save_for_backward(weight, *kept)
@@ -223,7 +225,7 @@ class _Tiled(torch.autograd.Function):
                 _into_backward(found, cut, rows[part])
         dx = None if rows is None else rows[:, cut.reach : cut.reach + cut.length]
         dw = _of_taps(gathered, cut, weight) if to_weight else None
-        return dx, dw, grad.sum((0, 1)) if to_bias else None, None, None
+        return dx, dw, grad.sum((0, 1)) if to_bias else None, None, None, None
 
 
 def _chunks(batch: int, cut: Tiling, channels: int, numbers: int) -> Iterator[slice]:

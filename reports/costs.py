@@ -66,7 +66,7 @@ WORDS = (
     "as many. Inference: predicting the test split. Peak memory: the largest of a run. Wall time: "
     "until the chosen epoch was over, from the start of training with the validation between "
     "epochs; of a trial with its data and its test. Only models that ran the same tasks compare, "
-    "and times only where the runs had the same machine to themselves: see the provenance."
+    "and times only where the runs had the same machine to themselves: `where` in the records."
 )
 JOULES = " Energy is that of the whole device in training, other programs on it included."
 

@@ -112,6 +112,8 @@ def provenance(table: Table) -> Mapping[str, list[str]]:
     found: dict[str, dict[str, None]] = {}
     for record in table.records:
         for name, value in record.where.items():
+            if name == "convolution":  # a line for each of dozens of shapes
+                value = sorted(set(value.values()))
             text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
             if text:
                 found.setdefault(name, {})[text] = None

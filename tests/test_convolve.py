@@ -1,5 +1,6 @@
 """models/_tiled.py, _convolve.py, _parts.py: every form is the same function, and stays chosen."""
 
+import gc
 import json
 import math
 import multiprocessing as mp
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from _official_step import Network
 from conftest import planted_task
 
-from dnabench import MODELS
+from dnabench import MODELS, memory
 from dnabench.models import _convolve, _parts, _tiled
 from dnabench.models._convolve import Shape, convolve
 from dnabench.models._layers import Linear
@@ -258,8 +259,46 @@ def test_without_links_and_with_a_broken_file(cache, monkeypatch):
     assert _convolve.settled(SHAPE, str(cache.parent), forms) == "tiled-gemm"
     (file,) = cache.iterdir()
     for text in ("", "{", "[]", '{"form": "no such form"}'):
-        file.write_text(text)
-        assert _convolve.settled.__wrapped__(SHAPE, str(cache.parent), forms) == "direct"
+        file.write_text(text)  # is measured again
+        assert _convolve.settled.__wrapped__(SHAPE, str(cache.parent), forms) == "tiled-gemm"
+        assert json.loads(file.read_text())["form"] == "tiled-gemm"
+
+
+def test_taps_that_mostly_miss_the_sequence_are_not_measured(cache, monkeypatch):
+    calls = met(monkeypatch, (1.0, 0.5, 0.9))
+    x, weight, bias = layer(31, 9)
+    y, exact = convolve(x, weight, bias, 65_536), reference(x, weight, bias, 65_536)
+    torch.testing.assert_close(y.double(), exact, atol=1e-5, rtol=0)
+    assert not calls and _convolve.chosen() == {}
+
+
+def test_a_form_for_which_there_is_no_memory_is_left_out(monkeypatch):
+    def full(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setitem(_convolve.FORMS, "tiled-gemm", full)
+    small = SHAPE._replace(batch=1, length=64, c_in=8, c_out=8)
+    assert set(_convolve.measure(small, ("direct", *TILED))) == {"direct", "tiled-conv"}
+    with pytest.raises(RuntimeError, match="allocate"):
+        _convolve.measure(small, ("tiled-gemm", "direct"))
+
+
+def test_where_nobody_is_at_home_nothing_is_kept():
+    assert _convolve.settled(SHAPE, "~nobody-of-that-name/x", ("direct", *TILED)) == "direct"
+
+
+def test_without_gradients_no_spectrum_is_kept():
+    """Peak memory of the same layer, whose weights are to learn and are not."""
+    x, weight = torch.randn(128, 512, 64), torch.randn(64, 64, 9)
+    rises = []
+    for learns in (False, True):
+        gc.collect()
+        memory.reset_peak("cpu")
+        before = memory.peak("cpu")
+        with torch.inference_mode():
+            tiled_conv1d(x, weight.requires_grad_(learns), None)
+        rises.append(memory.peak("cpu") - before)
+    assert rises[1] < 1.2 * rises[0] + 2**23
 
 
 def test_a_cache_that_cannot_be_written_means_direct(tmp_path, monkeypatch):
@@ -278,6 +317,7 @@ def test_a_name_forces_a_form(cache, monkeypatch):
     assert not torch.equal(plain, tiled)
     monkeypatch.setenv(_convolve.VARIABLE, "direct")
     assert torch.equal(convolve(*inputs, 4), plain)
+    assert _convolve.chosen() == {"all that can": "direct"}  # a record says so
     with _convolve.forced("tiled-gemm"):
         assert torch.equal(convolve(*inputs, 4), tiled)
     assert torch.equal(convolve(*inputs, 4), plain) and not calls
@@ -433,6 +473,9 @@ def test_parts_know_padding(pooling, monkeypatch):
     with torch.no_grad():
         alone, among = net(ids, None), net(padded, mask)
     torch.testing.assert_close(alone, among, atol=1e-6, rtol=1e-6)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        kinds = {net.features(padded[:, :n], mask[:, :n]).dtype for n in (90, 700)}
+    assert len(kinds) == 1  # read whole and in parts
 
 
 def test_a_part_is_not_smaller_than_its_surroundings(monkeypatch):

@@ -78,10 +78,15 @@ def test_what_came_otherwise_is_said_once_a_reason():
     ]
 
 
+def test_no_jobs_at_all_means_auto():
+    """As before there was that word; files may have it."""
+    assert resources_of(How(jobs="0", device="cpu")) == resources_of(How(device="cpu"))
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--jobs", "0"), "--jobs '0': write auto, or how many trials at once, from 1"),
+        (("--jobs", "-1"), "--jobs '-1': write auto, or how many trials at once"),
         (("--jobs", "many"), "--jobs 'many': write auto"),
         (("--compile", "on"), "--compile 'on': write auto or off"),
     ],
@@ -97,6 +102,8 @@ def test_the_command_takes_jobs_and_compile_from_flags_and_files(csv, tmp_path):
     out, toml = tmp_path / "runs", tmp_path / "sweep.toml"
     toml.write_text('jobs = 1\ncompile = "off"\n')
     words = ["run", "-m", "cnn", "--data", csv, "--seeds", "1", "--epochs", "1", "--out", out]
+    done = dnabench("plan", *words[1:], "--config", toml)  # the same file
+    assert done.returncode == 0, done.stderr
     done = dnabench(*words, "--config", toml)
     assert done.returncode == 0, done.stderr
     (kept,) = (out / "configs").glob("*.json")

@@ -19,9 +19,9 @@ import time
 from pathlib import Path
 
 SWEEP = [
-    "--models", "convnova-386k,hyenadna,cnn",
+    "--models", "convnova-386k,cnn,kmer",
     "--tasks", "gue/prom_core_tata,gue/prom_300_tata,gue/mouse_0,gue/mouse_2",
-    "--seeds", "3", "--epochs", "3", "--limit", "200",
+    "--seeds", "3", "--epochs", "3", "--limit", "0.25",
 ]  # fmt: skip
 
 

@@ -67,10 +67,10 @@ def part_of(ids: Tensor, reach: int) -> int:
 
     Args:
         ids: (B, L).
-        reach: bp of surroundings on either side, computed once more with the part; at least half
-            of what is computed is new.
+        reach: bp of surroundings on either side, computed once more with the part; at least a
+            third of what is computed is new.
     """
-    length, n = ids.shape[1], max(POSITIONS, 2 * reach)
+    length, n = ids.shape[1], max(POSITIONS, reach)
     if torch.is_grad_enabled() or ids.is_meta or length <= n + 2 * reach:
         return length
     return math.ceil(length / math.ceil(length / n))

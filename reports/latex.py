@@ -7,25 +7,12 @@ from collections.abc import Sequence
 from dnabench.reports.costs import TITLE
 from dnabench.reports.evidence import Evidence, Section
 from dnabench.reports.findings import best_grid, duel_words
+from dnabench.reports.latex_letters import escaped
 from dnabench.reports.markdown import NOTHING
 from dnabench.reports.table import Table, grouped
 from dnabench.reports.words import about_column, caption, title, words
 
 PACKAGES = r"\usepackage{array,booktabs,graphicx,longtable}"
-_GREEK = (
-    "alpha", "beta", "gamma", "delta", "varepsilon", "zeta", "eta", "theta", "iota", "kappa",
-    "lambda", "mu", "nu", "xi", "pi", "rho", "sigma", "tau", "upsilon", "varphi", "chi", "psi",
-    "omega",
-)  # fmt: skip
-_LETTERS = {c: "\\" + c for c in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
-    "[": "{[}", "]": "{]}", "*": "{*}",  # would be an argument of the \\ before them
-    "±": r"$\pm$", "†": r"$\dagger$", "–": "--", "≥": r"$\geq$", "≤": r"$\leq$", "µ": r"$\mu$",
-    "→": r"$\rightarrow$", "←": r"$\leftarrow$", "≈": r"$\approx$", "−": "$-$", "…": r"\ldots{}",
-}  # fmt: skip
-_LETTERS |= {c: rf"$\{name}$" for c, name in zip("αβγδεζηθικλμνξπρστυφχψω", _GREEK, strict=True)}
-_LATIN = 0x17F  # pdflatex has letters up to here
 
 
 def latex(evidence: Sequence[Evidence]) -> str:
@@ -96,17 +83,6 @@ def _costs(section: Section, table: Table) -> list[str]:
     out += [_row([escaped(head) for head in section.heads]), r"\midrule"]
     out += [_row([escaped(x) for x in row]) for row in section.rows]
     return [*out, r"\bottomrule", r"\end{tabular}}", r"\end{table}"]
-
-
-def escaped(text: str) -> str:
-    """Any text as itself; of letters that pdflatex's fonts lack the code, as in [U+4E2D]."""
-    return "".join(map(_letter, " ".join(text.split())))
-
-
-def _letter(c: str) -> str:
-    if c in _LETTERS or ord(c) <= _LATIN:
-        return _LETTERS.get(c, c)
-    return f"{{[}}U+{ord(c):04X}{{]}}"
 
 
 def _row(cells: Sequence[str]) -> str:

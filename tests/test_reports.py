@@ -15,7 +15,7 @@ import pytest
 from dnabench.protocols import PROTOCOLS
 from dnabench.reports.evidence import Report
 from dnabench.reports.findings import duel_words
-from dnabench.reports.latex import escaped
+from dnabench.reports.latex_letters import escaped
 from dnabench.reports.render import FORMATS, compare_text
 from dnabench.reports.render import render as written
 from dnabench.reports.table import fixed, tables

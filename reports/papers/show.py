@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 
-from dnabench.reports.latex import escaped
+from dnabench.reports.latex_letters import escaped
 from dnabench.reports.papers import notes
 from dnabench.reports.papers.grid import Cell, Column, Grid, fill, plain
 from dnabench.reports.papers.layouts import LAYOUTS, PAPER

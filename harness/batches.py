@@ -1,12 +1,12 @@
 """Encoded examples on the device: a batch is an index look-up.
 
-N examples, S strands, B batch, T tokens, L bp, K task outputs, D features.
+N examples, M sequences, S strands, B batch, T tokens, L bp, K task outputs, D features.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -77,15 +77,21 @@ class Resident:
 
 
 class Features:
-    """What a frozen backbone made of the sequences: float32 (S N, D) or, per base, (S N, T, D)."""
+    """What a frozen backbone made of the sequences.
 
-    def __init__(self, values: Tensor, strands: int) -> None:
-        self._values, self.strands, self.n = values, strands, len(values) // strands
+    Args:
+        values: float32 (M, D) or, per base, (M, L, D), of M sequences.
+        rows: S arrays int64 (N,), which of them are the sequences of each strand.
+    """
+
+    def __init__(self, values: Tensor, rows: Sequence[Array]) -> None:
+        self._values, self._rows = values, np.concatenate(rows)
+        self.strands, self.n = len(rows), len(rows[0])
         self.width = values.shape[-1]  # D
 
     def batch(self, rows: Array) -> Batch:
-        """The rows' features, as `ids`."""
-        return Batch(self._values[on_device(rows, self._values.device)], None)
+        """The rows' features, as `ids`; rows as of `Resident`."""
+        return Batch(self._values[on_device(self._rows[rows], self._values.device)], None)
 
     def eval_batches(self, strand: int = 0) -> Iterator[Array]:
         """All rows of a strand, in order."""
@@ -98,6 +104,13 @@ def on_device(rows: Array, device: torch.device) -> Tensor:
     """The rows as an index there; the host does not wait for a GPU's queue."""
     index = torch.from_numpy(rows)
     return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index
+
+
+def for_all(batches: Iterable[Array], most: int, call: Callable[[Array], None]) -> int:
+    """`in_parts` for each batch in turn, with what `most` became; returns the last of it."""
+    for rows in batches:
+        most = in_parts(rows, most, call)
+    return most
 
 
 def in_parts(rows: Array, most: int, call: Callable[[Array], None]) -> int:

@@ -17,6 +17,9 @@ from dnabench.tasks._cache import cache_folder
 KEPT = {
     "fetched": "downloads, imported already: `dnabench data fetch` brings them again",
     "convolution": "which convolution is fastest here: probed again when needed",
+    "encoded": "byte-pair tokens of tasks: encoded again when needed",
+    "frozen": "what frozen backbones made of tasks (finetune=probe): computed again when needed",
+    "compiled": "what torch.compile made of networks: compiled again when needed",
 }
 LEFT_OVER = ("unpacked-", ".removing-")  # folders of an import or a removal that did not end
 _WRITING = 600  # seconds; what was written to as lately is somebody's work

@@ -107,7 +107,7 @@ def print_notes(notes: Iterable[str]) -> None:
 
 
 def resources_of(how: How) -> Any:
-    """The `dnabench.run.Resources` that were asked for; the command ends where there are none.
+    """The `dnabench.trial.Resources` that were asked for; the command ends where there are none.
 
     `--jobs auto` on a CPU is the cores that affinity and cgroups allow over the threads of each.
     """
@@ -115,7 +115,7 @@ def resources_of(how: How) -> Any:
 
     from dnabench.executors import EXECUTORS
     from dnabench.machine import usable_cores
-    from dnabench.run import Resources
+    from dnabench.trial import Resources
 
     device, jobs, threads, micro_batch, executor, compiling = how
     if executor not in EXECUTORS:

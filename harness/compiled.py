@@ -6,12 +6,16 @@ The network stays as it is: its compiled form shares the weights, and evaluation
 from __future__ import annotations
 
 import importlib.util
+import os
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from dnabench.tasks._cache import made_folder
 
 # Relative differences of logits, loss and gradients: rounding in another order
 TOLERANCE = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 2e-2, "bf16": 5e-2}
@@ -40,6 +44,16 @@ def why_not(device: str, steps: int, fullness: float) -> str:
     if fullness < 0.75:
         return "lengths differ so much that batches of one length would be mostly padding"
     return ""
+
+
+def keep_artefacts() -> None:
+    """Have PyTorch keep what it compiles in our cache folder, unless told otherwise.
+
+    It names each by its content, and several processes may use the folder at once. To be called
+    before a first step, which imports the compiler, and that sets its folder then.
+    """
+    with suppress(OSError, RuntimeError):  # a cache that cannot be written: PyTorch's own place
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(made_folder("compiled")))
 
 
 class Runner:

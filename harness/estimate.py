@@ -23,9 +23,9 @@ from dnabench.extrapolate import (
     trial_seconds,
 )  # fmt: skip
 from dnabench.plan import Job, label
-from dnabench.probe import Measured, Probe, measure, task_of
+from dnabench.probe import Measured, Probe, measure
 from dnabench.registry import MODELS
-from dnabench.run import Resources
+from dnabench.trial import Resources, task_of
 from dnabench.types import Trial, trial_id
 
 SECONDS = 4.0  # of a probe, about
@@ -197,7 +197,7 @@ def _row(
     own = MODELS[trial.model].own_learner
     whole = max(1, row.sizes.train if own else min(trial.recipe.batch, row.sizes.train))
     return row._replace(
-        epochs=m.epochs or trial.recipe.epochs, seconds=trial_seconds(job, m),
+        epochs=m.epochs or trial.recipe.epochs, seconds=trial_seconds(job, m, row.missing),
         step=(power if own else straight)(m.points, whole), peak=trial_peak(job, m),
         disk=trial_disk(job, m), measured=source.trial.task,
         part=min(1.0, m.points[-1][0] / whole),

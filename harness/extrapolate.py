@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from dnabench.metrics import metrics_for
-from dnabench.plan import Job
-from dnabench.probe import Measured, task_of
+from dnabench.plan import Job, keeps_features
+from dnabench.probe import Measured
 from dnabench.protocols import protocol_named
 from dnabench.registry import MODELS
 from dnabench.splits import VALIDATION_SHARE
+from dnabench.trial import task_of
 
 RECORD = 3000, 70  # bytes of a record, and of a metric of a watched split of an epoch
 MODEST, STEEP = 0.5, 1.5  # exponents between which a fit without gradients grows with its examples
@@ -43,22 +44,29 @@ def _limited(n: int, limit: float) -> int:
     return round(n * limit) if 0 < limit < 1 else min(n, int(limit) or n)
 
 
-def trial_seconds(job: Job, m: Measured) -> float:
-    """Seconds of a trial, by what was measured of one alike."""
+def trial_seconds(job: Job, m: Measured, alike: int = 1) -> float:
+    """Seconds of a trial, by what was measured of one alike.
+
+    Args:
+        job: the trial.
+        m: what was measured.
+        alike: trials that differ by their seed alone; features that are kept are made for one.
+    """
     trial, sizes = job.trial, sizes_of(job)
     recipe, own = trial.recipe, MODELS[trial.model].own_learner
     epochs = m.epochs or recipe.epochs
     watched = sizes.val + (sizes.test if protocol_named(trial.protocol).looks_at_test else 0)
     if own:
-        training, encoded = power(m.points, sizes.train), 0
+        training, encoded = power(m.points, sizes.train), 0.0
     else:
         steps, rest = divmod(sizes.train, recipe.batch)
         epoch = steps * straight(m.points, recipe.batch)
         training = epochs * (epoch + (straight(m.points, rest) if rest else 0.0))
-        encoded = sizes.train * (1 if recipe.rc == "none" else 2)
+        encoded = float(sizes.train * (1 if recipe.rc == "none" else 2))
     encoded += (watched + sizes.test) * (2 if recipe.rc == "conjoin" and not own else 1)
     loading = m.data * (sizes.train / max(1, m.n_train))
     evaluation = m.predict * (epochs * watched + sizes.test) + m.keep * epochs
+    encoded /= alike if keeps_features(trial) else 1
     ends = m.fixed + loading + m.prepare * encoded + m.storing * sizes.test
     return ends + training + evaluation
 

@@ -18,15 +18,17 @@ from torch import Tensor
 
 from dnabench import losses
 from dnabench.adapt import adapted, linear_head
-from dnabench.batches import Batch, Features, Resident, in_parts, on_device, per_base, ran_out
-from dnabench.compiled import Runner, why_not
+from dnabench.batches import Batch, Features, Resident, for_all, on_device, per_base, ran_out
+from dnabench.compiled import Runner, keep_artefacts, why_not
+from dnabench.frozen import Frozen
 from dnabench.metrics import score
+from dnabench.pool import Pool
 from dnabench.precision import Arithmetic, check_precision
 from dnabench.schedule import learning_rate
 from dnabench.splits import Streams
 from dnabench.strands import opposite_labels, opposite_logits
 from dnabench.tokenizers import TOKENIZERS, Tokenizer
-from dnabench.types import Array, Learner, Model, Protocol, Recipe, Split, Task
+from dnabench.types import Array, Learner, Model, Protocol, Recipe, Sequences, Split, Task
 
 Progress = Callable[[int, int], None]  # epochs done, epochs in all
 CHOOSES_ON = {"best-val": "val", "least-val-loss": "val", "best-test": "test", "last": ""}
@@ -141,6 +143,10 @@ class NetLearner:
             those of the whole batch. It is halved when memory runs out.
         tokenizer: turns sequences into ids; None = the model's own.
         compiling: "auto" = training steps run compiled where `compiled.why_not` has no objection.
+        pool: the sequences of which train's are some; a probe's features are computed for all of
+            them, and so do not depend on the cut. None = those of train.
+        keep: what decides a probe's features beside weights and sequences; they are then kept on
+            disk, see `Frozen`. "" = they are not.
 
     Raises:
         ValueError: a micro-batch for a network with batch norm, whose numbers it would change;
@@ -153,7 +159,8 @@ class NetLearner:
     def __init__(
         self, net: Any, model: Model, task: Task, train: Split, recipe: Recipe,
         seeds: Streams, device: str = "cpu", micro_batch: int = 0,
-        tokenizer: Tokenizer | None = None, compiling: str = "off",
+        tokenizer: Tokenizer | None = None, compiling: str = "off", pool: Pool | None = None,
+        keep: str = "",
     ) -> None:  # fmt: skip
         check_precision(recipe.precision, device)
         self.net, self.recipe, self.device = adapted(net, model, recipe).to(device), recipe, device
@@ -168,7 +175,8 @@ class NetLearner:
                 f"{model.name} has batch norm, which must see all {recipe.batch} examples of a "
                 f"batch at once; leave out --micro-batch {micro_batch} or make the batch as small"
             )
-        self._data = self._resident(train, both=recipe.rc != "none")
+        self._frozen = self._new_frozen(train, pool, keep) if recipe.finetune == "probe" else None
+        self._data = self._read(train, both=recipe.rc != "none")
         if isinstance(self._data, Features):
             self.net.head = linear_head(self.net.head, self._data.width, task).to(device)
         self.n_params = sum(p.numel() for p in self.net.parameters())
@@ -180,13 +188,15 @@ class NetLearner:
         self._torch_seed, self._step = seeds.order, 0
         self._total = math.ceil(len(train.y) / recipe.batch) * recipe.epochs
         self._runner, self._compiling = Runner(self.net, recipe.precision), compiling
+        if compiling == "auto" and device != "cpu":
+            keep_artefacts()
 
     @property
     def notes(self) -> dict[str, Any]:
         """What a record must say of how the numbers came about, beside its own fields."""
         notes = {
-            "skipped_steps": self._arithmetic.skipped, "eval_batch": self.eval_batch,
-            "compile": self._runner.said,
+            "skipped_steps": self._arithmetic.skipped, "compile": self._runner.said,
+            "eval_batch": self.eval_batch or (self._frozen.eval_batch if self._frozen else 0),
         }  # fmt: skip
         return {name: value for name, value in notes.items() if value}
 
@@ -216,7 +226,7 @@ class NetLearner:
 
         Per base (N, L, K), zeros beyond a sequence's end.
         """
-        data = self._resident(split, both=self.recipe.rc == "conjoin")
+        data = self._read(split, both=self.recipe.rc == "conjoin")
         length = split.y.shape[-1]
 
         def predict() -> Array:
@@ -249,14 +259,27 @@ class NetLearner:
         )
         return optimizer
 
-    def _resident(self, split: Split, both: bool) -> Resident | Features:
-        strands = [split.seqs, split.seqs.reverse_complement()] if both else [split.seqs]
+    def _read(self, split: Split, both: bool) -> Resident | Features:
+        strands = self._strands(split, both)
+        return self._frozen(strands) if self._frozen else self._resident(strands)
+
+    def _new_frozen(self, train: Split, pool: Pool | None, keep: str) -> Frozen:
+        return Frozen(
+            self.net, self._task, self._arithmetic, lambda seqs: self._resident([seqs]),
+            pool or Pool([train.seqs], both=self.recipe.rc != "none"),
+            f"{keep} {self.recipe.padding}" if keep else "",
+        )  # fmt: skip
+
+    @staticmethod
+    def _strands(split: Split, both: bool) -> list[Sequences]:
+        return [split.seqs, split.seqs.reverse_complement()] if both else [split.seqs]
+
+    def _resident(self, strands: list[Sequences]) -> Resident:
         encoded = [self._tokenizer(s, self._task.length, self.recipe.padding) for s in strands]
         self._check_tokens(max(e.ids.shape[1] for e in encoded))
-        data = Resident(
+        return Resident(
             encoded, self.device, self._tokenizer.pad, widths=self._task.kind == "per_base"
         )
-        return self._frozen(data) if self.recipe.finetune == "probe" else data
 
     def _check_tokens(self, n: int) -> None:
         if self._model.max_tokens and n > self._model.max_tokens:
@@ -264,36 +287,6 @@ class NetLearner:
                 f"{self._model.name} reads {self._model.max_tokens} tokens at most; a sequence of "
                 f"{self._task.name} has {n}: leave out one of the two"
             )
-
-    @torch.no_grad()
-    def _frozen(self, data: Resident) -> Features:
-        """What the backbone makes of every row, once."""
-        self.net.eval()
-        values: Tensor | None = None
-
-        def call(rows: Array) -> None:
-            nonlocal values
-            one = data.batch(rows)
-            with self._arithmetic.forward():
-                features = self.net.features(one.ids, one.mask).float()
-            if self._task.kind == "per_base":
-                features = per_base(features, one, self._task.length)
-            if values is None:
-                shape = (data.strands * data.n, *features.shape[1:])
-                values = torch.empty(shape, device=self.device)
-            values[on_device(rows, values.device)] = features
-
-        with self._arithmetic.products():
-            for strand in range(data.strands):
-                self._for_all(data, strand, call)
-        assert values is not None  # a split is never empty
-        return Features(values, data.strands)
-
-    def _for_all(
-        self, data: Resident | Features, strand: int, call: Callable[[Array], None]
-    ) -> None:
-        for rows in data.eval_batches(strand):
-            self.eval_batch = in_parts(rows, self.eval_batch, call)
 
     def _train_step(self, rows: Array, flips: Array) -> Tensor:
         for group in self._optimizer.param_groups:
@@ -373,6 +366,6 @@ class NetLearner:
                 out = torch.empty(data.n, *logits.shape[1:], device=self.device)
             out[on_device(rows - strand * data.n, out.device)] = logits
 
-        self._for_all(data, strand, call)
+        self.eval_batch = for_all(data.eval_batches(strand), self.eval_batch, call)
         assert out is not None  # a split is never empty
         return out.cpu().numpy()

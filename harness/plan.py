@@ -27,6 +27,11 @@ class Job(NamedTuple):
     tokenizer: str = ""  # and tokenizer
 
 
+def keeps_features(trial: Trial) -> bool:
+    """Whether its frozen features are kept on disk: a probe's, but not of weights a seed drew."""
+    return trial.recipe.finetune == "probe" and trial.regime != "scratch"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What a call of `dnabench run` asks for, in the words of its flags."""

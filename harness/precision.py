@@ -65,6 +65,7 @@ class Arithmetic:
     """
 
     def __init__(self, precision: str, device: str) -> None:
+        self.precision, self.device = precision, device
         self._kind, self._half = device.split(":")[0], _HALVES.get(precision)
         self._tf32 = precision == "tf32"
         self._scaler = torch.amp.GradScaler(self._kind, enabled=precision == "fp16")

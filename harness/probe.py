@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,9 +28,9 @@ from dnabench.fit import NetLearner, scores_of
 from dnabench.losses import flat
 from dnabench.plan import Job
 from dnabench.protocols import metric_for, protocol_named
-from dnabench.registry import MODELS, TASKS
-from dnabench.run import Resources
+from dnabench.registry import MODELS
 from dnabench.splits import cut, limited, streams
+from dnabench.trial import Resources, task_of
 from dnabench.types import Array, Learner, Split, Task
 
 IMPORTED = ("sklearn.linear_model", "sklearn.metrics", "scipy.sparse", "scipy.stats")  # by trials
@@ -111,20 +110,6 @@ def _measured(probe: Probe) -> Measured:
     )
 
 
-def task_of(job: Job) -> Task:
-    """The task of a job, of the user's own files too."""
-    return _task_at(job.trial.task, job.path)
-
-
-@lru_cache(maxsize=8)
-def _task_at(name: str, path: str) -> Task:
-    if not path:
-        return TASKS[name]
-    from dnabench.tasks.files import task_from_path
-
-    return task_from_path(Path(path))
-
-
 def _first_imports() -> float:
     """Seconds that this process took before its first probe; 0 at later ones."""
     global _imported
@@ -164,11 +149,13 @@ class Clock:
         return self._now() - start, value
 
     def several(self, call: Callable[[], Any], seconds: float) -> float:
-        """Median seconds of RUNS calls after one; that one's where it takes too long already."""
+        """Median seconds of RUNS calls after one, of a single call where that one is long.
+
+        The first call is never taken: it is the one that the system gives its memory to.
+        """
         first, _ = self.timed(call)
-        if first > seconds:
-            return first
-        return statistics.median(self.timed(call)[0] for _ in range(RUNS))
+        runs = 1 if first > seconds else RUNS
+        return statistics.median(self.timed(call)[0] for _ in range(runs))
 
     def _now(self) -> float:
         from dnabench.models._convolve import measuring
@@ -296,9 +283,8 @@ def _evaluation(learner: Learner, task: Task, shown: Split, clock: Clock, probe:
     memory.reset_peak(device)
     floor = memory.peak(device)
     prepare, predict = clock.timed(lambda: learner.predictor(shown))
+    predict()
     seconds, logits = clock.timed(predict)
-    if seconds < probe.seconds / 4:
-        seconds, logits = clock.timed(predict)
     each = (memory.peak(device) - floor) / n
     scoring, _ = clock.timed(lambda: scores_of(task, shown.y, logits))
     keep, _ = clock.timed(learner.state)

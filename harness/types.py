@@ -360,7 +360,7 @@ class Record:
     seconds: float = 0.0
     seconds_to_best: float = 0.0  # from the start of training until the best epoch was over
     examples_per_second: float = 0.0  # in training
-    inference_per_second: float = 0.0  # sequences, predicting the test split
+    inference_per_second: float = 0.0  # sequences, predicting the test split; 0 = a probe
     peak_memory: int = 0  # bytes, of the process (CPU) or the device
     joules: float = 0.0  # of the whole device, in training; 0 = it does not say
     flops: int = 0  # of a forward pass of the longest sequence; 0 = not counted

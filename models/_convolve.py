@@ -18,7 +18,7 @@ import os
 import platform
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -158,6 +158,11 @@ def forget() -> None:
     _used.clear()
 
 
+def met(forms: Mapping[str, str]) -> None:
+    """Add to `chosen`: forms that what was read from disk was computed with."""
+    _used.update(forms)
+
+
 class Shape(NamedTuple):
     """What a measurement is of; B and L are rounded up, and B down again beyond MOST."""
 
@@ -232,7 +237,7 @@ def settled(shape: Shape, cache: str, forms: tuple[str, ...]) -> str:
         A name; "direct" when the cache can be neither read nor written. Of several processes that
         measure at once the first to write decides for all.
     """
-    machine = {"torch": torch.__version__, "cpu": _cpu()}
+    machine = {"torch": torch.__version__, "cpu": processor()}
     digest = hashlib.sha256(json.dumps([machine, forms]).encode()).hexdigest()[:8]
     try:
         home = Path(cache or "~/.cache/dnabench").expanduser()
@@ -342,7 +347,7 @@ def measure(shape: Shape, forms: tuple[str, ...]) -> dict[str, float]:
 
 
 @functools.cache
-def _cpu() -> str:
+def processor() -> str:
     """Processor and the instructions that PyTorch uses of it."""
     told = dict.fromkeys(("vendor_id", "cpu family", "model", "model name"), "")
     for line in read(Path("/proc/cpuinfo")).partition("\n\n")[0].splitlines():

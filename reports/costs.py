@@ -63,7 +63,8 @@ def cost_section(table: Table) -> Section:
 WORDS = (
     "Means over tasks and seeds. FLOP: of a forward pass of one sequence as long as the task's "
     "longest, a multiplication and an addition are two; a training step takes about three times "
-    "as many. Inference: predicting the test split. Peak memory: the largest of a run. Wall time: "
+    "as many. Inference: predicting the test split; of a probe there is none, and its training is "
+    "that of the head, on features made before. Peak memory: the largest of a run. Wall time: "
     "until the chosen epoch was over, from the start of training with the validation between "
     "epochs; of a trial with its data and its test. Only models that ran the same tasks compare, "
     "and times only where the runs had the same machine to themselves: `where` in the records."

@@ -28,10 +28,13 @@ RANKS = [
     [
         "dnabench.batches", "dnabench.losses", "dnabench.adapt", "dnabench.strands",
         "dnabench.efficiency", "dnabench.caches", "dnabench.precision", "dnabench.compiled",
-        "dnabench.schedule",
+        "dnabench.schedule", "dnabench.kept",
     ],
+    ["dnabench.pool"],
+    ["dnabench.frozen"],
     ["dnabench.fit", "dnabench.meter", "dnabench.reports", "dnabench.config", "dnabench.doctor"],
     ["dnabench.plan"],
+    ["dnabench.trial"],
     ["dnabench.run", "dnabench.listing", "dnabench.profile", "dnabench.reproduce"],
     [
         "dnabench.progress", "dnabench.probe", "dnabench.cli_tools", "dnabench.cli_data",

@@ -4,7 +4,11 @@ The backends here need no compiler; what CUDA and Triton make is for a machine t
 """
 
 import functools
+import os
 import re
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -229,3 +233,38 @@ def test_where_it_pays_is_a_rule(words, says, monkeypatch):
 def test_auto_on_a_cpu_is_eager_and_silent():
     plain, auto = learner(), learner("auto", backend=broken)
     assert auto.train_epoch() == plain.train_epoch() and auto.notes == {}
+
+
+COMPILES = """
+import torch
+from dnabench.compiled import Runner, keep_artefacts
+keep_artefacts()
+torch.manual_seed(0)
+net = torch.nn.Sequential(torch.nn.Embedding(8, 4), torch.nn.Flatten(), torch.nn.Linear(12, 2))
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = net
+    def forward(self, ids, mask):
+        return self.net(ids)
+one, ids = Runner(Net()), torch.arange(6).reshape(2, 3)
+def step():
+    loss = one(ids, None).square().sum()
+    loss.backward()
+    return loss
+one.compile(step)
+found = torch._dynamo.utils.counters["inductor"]
+print(one.said, found["fxgraph_cache_miss"], found["fxgraph_cache_hit"])
+"""
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="PyTorch compiles for a CPU with g++")
+def test_what_was_compiled_is_kept_in_our_cache_for_the_next_process(tmp_path):
+    env = {**os.environ, "DNABENCH_CACHE": str(tmp_path / "cache")}
+    env.pop("TORCHINDUCTOR_CACHE_DIR", None)
+    words = [sys.executable, "-c", COMPILES]
+    said = [subprocess.run(words, env=env, capture_output=True, text=True) for _ in range(2)]
+    assert [done.returncode for done in said] == [0, 0], said[0].stderr
+    first, second = (done.stdout.split() for done in said)
+    assert first[0] == second[0] == "on" and int(first[1]) > 0 and int(second[1]) == 0
+    assert int(second[2]) > 0 and any((tmp_path / "cache/compiled").iterdir())

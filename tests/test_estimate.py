@@ -16,8 +16,9 @@ from dnabench.probe import Clock, Measured, Probe, measure
 from dnabench.protocols import protocol_named
 from dnabench.registry import TASKS
 from dnabench.results.store import Store
-from dnabench.run import Resources, run, run_trial
+from dnabench.run import run
 from dnabench.splits import cut
+from dnabench.trial import Resources, run_trial
 
 INLINE = Resources("cpu", 1, 1, 0, "inline")
 
@@ -104,6 +105,30 @@ def test_a_probe_finds_something_of_everything():
     assert [n for n, _ in m.points] == sorted(n for n, _ in m.points)
     assert m.points[-1][0] == 16 and all(seconds > 0 for _, seconds in m.points)  # a whole batch
     assert all(peak > 50e6 for _, peak in m.memory)
+
+
+def test_the_first_of_several_calls_is_not_taken():
+    """The system gives its memory to the first one; that took up to three times as long."""
+    calls = []
+
+    def call():
+        calls.append(1)
+        end = time.process_time() + (0.3 if len(calls) == 1 else 0.01)
+        while time.process_time() < end:
+            pass
+
+    assert Clock(INLINE).several(call, 0.1) < 0.1 and len(calls) == 2
+    assert Clock(INLINE).several(call, 0.1) < 0.1 and len(calls) == 6
+
+
+def test_seeds_share_what_a_probe_of_given_weights_prepares():
+    (job,) = jobs_of(models=["convnova-386k"], overrides={"finetune": "probe"})
+    m = Measured(prepare=1.0, points=((16, 0.0),))
+    given = job._replace(trial=replace(job.trial, regime="checkpoint:x@0"))
+    assert trial_seconds(job, m, 5) == trial_seconds(job, m) > 30
+    assert trial_seconds(given, m, 5) == pytest.approx(trial_seconds(given, m) / 5)
+    full = replace(given.trial, recipe=replace(given.trial.recipe, finetune="full"))
+    assert trial_seconds(given._replace(trial=full), m, 5) == trial_seconds(given, m)
 
 
 def test_a_slow_step_is_measured_in_part():

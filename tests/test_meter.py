@@ -13,7 +13,7 @@ from test_run import job, task  # noqa: F401, a fixture
 from dnabench import MODELS
 from dnabench.efficiency import flops_per_sequence
 from dnabench.meter import Meter, energy, flops
-from dnabench.run import run_trial
+from dnabench.trial import run_trial
 from dnabench.types import Record
 
 TIMES = ("seconds", "seconds_to_best", "examples_per_second", "inference_per_second",

@@ -21,9 +21,9 @@ from dnabench.protocols import (
     metric_for,
     protocol_named,
 )
-from dnabench.run import _task_at, run_trial
 from dnabench.splits import cut, folds, random_tenth, same_sequence, streams
 from dnabench.tasks.files import task_from_path
+from dnabench.trial import _task_at, run_trial
 from dnabench.types import IGNORED
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"

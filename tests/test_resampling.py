@@ -20,7 +20,7 @@ from dnabench.plan import Job
 from dnabench.reports.resampling import NO_FOLDER, Resampler, stamp
 from dnabench.reports.stats.examples import Nested, nested, replicates
 from dnabench.results.store import Store
-from dnabench.run import run_trial
+from dnabench.trial import run_trial
 
 N = 200
 

@@ -11,7 +11,7 @@ from sklearn.metrics import matthews_corrcoef
 
 from dnabench import MODELS, TASKS, Trial
 from dnabench.plan import Job
-from dnabench.run import Resources, run_trial
+from dnabench.trial import Resources, run_trial
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def task(monkeypatch):
     def put(**changes):
         task = planted_task(**changes)
         monkeypatch.setitem(TASKS._entries, task.name, task)
-        from dnabench.run import _task_at
+        from dnabench.trial import _task_at
 
         _task_at.cache_clear()
         return task

@@ -15,7 +15,8 @@ from conftest import command, dnabench
 from dnabench.executors import Event, local
 from dnabench.plan import Request, grid
 from dnabench.results.store import Store
-from dnabench.run import Resources, _outcome, run
+from dnabench.run import _outcome, run
+from dnabench.trial import Resources
 
 
 def states(out):

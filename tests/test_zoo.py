@@ -147,7 +147,7 @@ def test_a_revised_or_reduced_suite_has_the_recipes_of_its_suite():
 
 
 def test_a_tokenizer_that_changed_since_the_plan_is_refused(csv, tmp_path):
-    from dnabench.run import run_trial
+    from dnabench.trial import run_trial
 
     out = tmp_path / "tokenizer.json"
     dnabench("tokenizer", "train", "--vocab", 64, fasta(tmp_path / "a.fa", 3), "--to", out)

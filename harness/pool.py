@@ -1,0 +1,114 @@
+"""The sequences that trials of several seeds share, whichever of them each one trains on.
+
+N sequences, M different ones.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from dnabench.kept import kept
+from dnabench.tokenizers import Encoded, Padding, Tokenizer
+from dnabench.types import Array, Sequences
+
+
+class Pool:
+    """The different ones among some sequences, in an order that does not depend on theirs.
+
+    Training and validation examples of any seed are the same pool, so what is made of it for one
+    seed serves all.
+
+    Args:
+        parts: the sequences; a strand is a sequence of its own.
+        both: whether the other strand of each is in it too.
+    """
+
+    def __init__(self, parts: Sequence[Sequences], both: bool = False) -> None:
+        self._own, self._both = parts, both
+
+    @functools.cached_property
+    def _parts(self) -> list[Sequences]:
+        others = [s.reverse_complement() for s in self._own] if self._both else []
+        return [*self._own, *others]
+
+    @functools.cached_property
+    def _first(self) -> tuple[Array, Array]:
+        """Digests of the different ones, sorted, and where each is first among all."""
+        return np.unique(np.concatenate([_digests(s) for s in self._parts]), return_index=True)
+
+    @functools.cached_property
+    def seqs(self) -> Sequences:
+        """The M sequences."""
+        codes = np.concatenate([s.codes for s in self._parts])
+        lengths = np.concatenate([s.lengths for s in self._parts])
+        offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        return Sequences(codes, offsets).take(self._first[1])
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """32 hex; pools of the same sequences have the same."""
+        return hashlib.sha256(self._first[0].tobytes()).hexdigest()[:32]
+
+    def rows(self, seqs: Sequences) -> Array | None:
+        """Where each of N sequences is: int64 (N,), or None when one is not here."""
+        known, wanted = self._first[0], _digests(seqs)
+        rows = np.searchsorted(known, wanted).clip(max=len(known) - 1)
+        return rows if bool((known[rows] == wanted).all()) else None
+
+
+def pooled(pool: Pool, seqs: Sequence[Sequences]) -> tuple[Pool, list[Array]]:
+    """A pool that has all of these, the given one if it does, and the rows of each."""
+    for one in (pool, Pool(seqs)):
+        rows = [one.rows(s) for s in seqs]
+        found = [r for r in rows if r is not None]
+        if len(found) == len(seqs):
+            return one, found
+    raise AssertionError("a pool has the sequences it was made of")
+
+
+def remembering(tokenizer: Tokenizer, made_from: str, pool: Pool) -> Tokenizer:
+    """The same tokenizer, which keeps in the cache folder what it encoded.
+
+    Args:
+        tokenizer: encodes each sequence by itself.
+        made_from: decides its ids, with the sequences.
+        pool: encoded whole when one of it is asked for.
+    """
+
+    def encode(seqs: Sequences, length: int, padding: Padding) -> Encoded:
+        of, (rows,) = pooled(pool, [seqs])
+
+        def make() -> dict[str, Array]:
+            e = tokenizer(of.seqs, length, padding)
+            full = np.full(len(e.ids), e.ids.shape[1], np.int64)
+            return {"ids": e.ids, "lengths": full if e.lengths is None else e.lengths}
+
+        def widths() -> Array:
+            bp = tokenizer(seqs, length, padding).widths
+            assert bp is not None  # a token of a byte-pair tokenizer is of several bp
+            return bp
+
+        found = kept("encoded", [tokenizer.name, made_from, str(length), padding, of.digest], make)
+        lengths = found["lengths"][rows]
+        longest = int(lengths.max(initial=0))
+        return Encoded(
+            found["ids"][rows, :longest], None if (lengths == longest).all() else lengths,
+            widths,
+        )  # fmt: skip
+
+    return replace(tokenizer, encode=encode)
+
+
+def _digests(seqs: Sequences) -> Array:
+    """bytes16 (N,)."""
+    codes = memoryview(np.ascontiguousarray(seqs.codes).data)
+    bounds = itertools.pairwise(seqs.offsets.tolist())
+    return np.array(
+        [hashlib.blake2b(codes[a:b], digest_size=16).digest() for a, b in bounds], "S16"
+    )

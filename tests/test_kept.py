@@ -1,0 +1,301 @@
+"""harness/kept.py, pool.py and frozen.py: what is made once, and is the same whoever made it."""
+
+import copy
+import multiprocessing
+import os
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import dnabench, planted_split, planted_task
+from safetensors.torch import save_file
+
+from dnabench import MODELS, Recipe, Sequences
+from dnabench.bpe import save, train_bpe
+from dnabench.fit import NetLearner
+from dnabench.kept import LARGEST, kept
+from dnabench.pool import Pool, pooled, remembering
+from dnabench.results.store import Store
+from dnabench.splits import streams
+
+TASK = planted_task()
+WHOLE, TEST = planted_split(120, 0), planted_split(40, 1)
+WIDTH = {"width": 32, "layers": 2, "l_max": 66}  # of a small HyenaDNA
+MIXED = Sequences.parse(["ACGT" * 10, "A", "GGN", "ACGT" * 10, "GGNA"])
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DNABENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def counting(calls, value=1.0):
+    def make():
+        calls.append(1)
+        return {"x": np.full(3, value), "text": np.array("é")}
+
+    return make
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(
+        a[k].dtype == b[k].dtype and np.array_equal(a[k], b[k]) for k in a
+    )
+
+
+def test_it_is_made_once_and_read_afterwards(cache):
+    calls = []
+    first, second = (kept("frozen", ["a", "b"], counting(calls)) for _ in range(2))
+    assert len(calls) == 1 and same(first, second)
+    assert sorted(p.suffix for p in (cache / "frozen").iterdir()) == [".npz"]  # no lock is left
+    for other in (["a"], ["ab"], ["a", "c"]):
+        kept("frozen", other, counting(calls))
+    kept("encoded", ["a", "b"], counting(calls))
+    assert len(calls) == 5
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\3\4", "half", "flipped"])
+def test_a_damaged_file_is_made_again(cache, damage):
+    calls = []
+    wanted = kept("frozen", ["a"], counting(calls, 0.1))
+    (file,) = (cache / "frozen").glob("*.npz")
+    data = bytearray(file.read_bytes())
+    if damage == "flipped":
+        data[data.index(np.float64(0.1).tobytes()) + 3] ^= 1  # a bit of a number
+    file.write_bytes(
+        damage if isinstance(damage, bytes) else data[: len(data) // (2 if damage == "half" else 1)]
+    )
+    assert same(kept("frozen", ["a"], counting(calls, 0.1)), wanted) and len(calls) == 2
+    assert same(kept("frozen", ["a"], counting(calls)), wanted) and len(calls) == 2
+
+
+def test_what_is_not_worth_it_or_too_large_is_not_kept(cache, monkeypatch):
+    calls = []
+    for _ in range(2):
+        kept("frozen", ["a"], counting(calls), worth=lambda: False)
+    monkeypatch.setattr("dnabench.kept.LARGEST", 20)
+    for _ in range(2):
+        kept("frozen", ["a"], counting(calls))
+    assert len(calls) == 4 and LARGEST > 1e9 and not list((cache / "frozen").iterdir())
+
+
+def test_an_error_of_the_maker_is_its_own_and_leaves_nothing(cache):
+    def fails():
+        raise ZeroDivisionError("no such luck")
+
+    with pytest.raises(ZeroDivisionError, match="no such luck"):
+        kept("frozen", ["a"], fails)
+    assert not list((cache / "frozen").iterdir())
+    assert kept("frozen", ["a"], counting([]))["x"][0] == 1.0
+
+
+@pytest.mark.parametrize("where", ["file/cache", "no/such/folder", "file"])
+def test_a_cache_that_cannot_be_written_is_none(tmp_path, monkeypatch, where):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DNABENCH_CACHE", str(tmp_path / where))
+    calls = []
+    for _ in range(2):
+        assert kept("frozen", ["a"], counting(calls))["x"][0] == 1.0
+    assert len(calls) == 2 and [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def _slowly(ready, out):
+    def make():
+        time.sleep(0.5)
+        return {"x": np.array([os.getpid()])}
+
+    ready.wait()
+    out.put(int(kept("frozen", ["a"], make)["x"][0]))
+
+
+def test_processes_that_want_the_same_wait_for_one_of_them(cache):
+    spawn = multiprocessing.get_context("fork")
+    ready, out = spawn.Event(), spawn.Queue()
+    workers = [spawn.Process(target=_slowly, args=(ready, out)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    ready.set()
+    found = {out.get(timeout=60) for _ in workers}
+    for worker in workers:
+        worker.join()
+    assert len(found) == 1  # one made it, the others read that
+
+
+def _dies():
+    kept("frozen", ["a"], lambda: os._exit(1))
+
+
+def test_the_lock_of_a_process_that_died_holds_nobody_up(cache):
+    worker = multiprocessing.get_context("fork").Process(target=_dies)
+    worker.start()
+    worker.join()
+    assert worker.exitcode == 1 and list((cache / "frozen").glob("*.lock"))
+    assert kept("frozen", ["a"], counting([]))["x"][0] == 1.0
+
+
+def test_a_pool_does_not_depend_on_how_its_sequences_are_cut():
+    index = np.random.default_rng(0).permutation(120)
+    cuts = [
+        Pool([WHOLE.seqs.take(index[:n]), WHOLE.seqs.take(index[n:])], both) for n in (7, 100)
+        for both in (False, True)
+    ]  # fmt: skip
+    assert cuts[0].digest == cuts[2].digest == Pool([WHOLE.seqs]).digest
+    assert cuts[1].digest == cuts[3].digest != cuts[0].digest
+    assert np.array_equal(cuts[0].seqs.codes, cuts[2].seqs.codes)
+    assert Pool([WHOLE.seqs.take(index[1:])]).digest != cuts[0].digest
+
+
+def test_a_pool_finds_every_sequence_and_no_other():
+    pool = Pool([MIXED, MIXED])
+    rows = pool.rows(MIXED)
+    assert len(pool.seqs) == 4 and [pool.seqs[i] for i in rows] == [MIXED[i] for i in range(5)]
+    assert pool.rows(Sequences.parse(["GGN", "GG"])) is None
+    assert pooled(pool, [MIXED])[0] is pool
+    other, (a, b) = pooled(pool, [MIXED, MIXED.reverse_complement()])
+    assert other is not pool
+    assert [other.seqs[i] for i in b] == [MIXED.reverse_complement()[i] for i in range(5)]
+    assert [other.seqs[i] for i in a] == [MIXED[i] for i in range(5)]
+
+
+def test_tokens_that_are_remembered_are_the_tokens(cache):
+    plain, calls = train_bpe(WHOLE.seqs, 64), []
+
+    def counted(*words):
+        calls.append(1)
+        return plain.encode(*words)
+
+    parts = [WHOLE.seqs.take(np.arange(80)), WHOLE.seqs.take(np.arange(80, 120)), MIXED]
+    for _ in range(2):  # in memory nothing stays: the second time it is read
+        pool = Pool(parts[:2])
+        for seqs in (*parts, WHOLE.seqs.reverse_complement()):
+            found = remembering(replace(plain, encode=counted), "x", pool)(seqs, 60, "mask")
+            wanted = plain(seqs, 60, "mask")
+            assert found.ids.dtype == wanted.ids.dtype
+            np.testing.assert_array_equal(found.ids, wanted.ids)
+            assert (found.lengths is None) == (wanted.lengths is None)
+            if wanted.lengths is not None:
+                np.testing.assert_array_equal(found.lengths, wanted.lengths)
+        assert len(calls) == 3  # the pool, and the two that are not of it
+        found = remembering(plain, "x", pool)(MIXED, 60, "mask")
+        np.testing.assert_array_equal(found.widths, plain(MIXED, 60, "mask").widths)
+    remembering(replace(plain, encode=counted), "y", pool)(MIXED, 60, "mask")
+    assert len(calls) == 4
+
+
+# A probe
+
+
+def net_of(seed, name="convnova-386k"):
+    model = MODELS[name]
+    torch.manual_seed(seed)
+    return model.build(TASK, {**model.options, **model.reduced})
+
+
+def scores(net, cut, keep="convnova", task=TASK, whole=WHOLE, **recipe):
+    """The logits of a probe of that network whose validation is the rows `cut`; and how often
+    its backbone was called."""
+    net, calls = copy.deepcopy(net), []
+    net.backbone.register_forward_hook(lambda *_: calls.append(1))
+    val = whole.take(cut)
+    train = whole.take(np.setdiff1d(np.arange(len(whole.y)), cut))
+    recipe = Recipe(**{"lr": 1e-2, "batch": 16, "epochs": 2, "finetune": "probe", **recipe})
+    pool = Pool([train.seqs, val.seqs], both=recipe.rc != "none")
+    one = NetLearner(
+        net, MODELS["convnova-386k"], task, train, recipe, streams(0, "x"), pool=pool, keep=keep
+    )
+    for _ in range(2):
+        one.train_epoch()
+    return [one.predictor(split)() for split in (val, TEST)], len(calls)
+
+
+@pytest.mark.parametrize("rc", ["none", "augment", "conjoin"])
+def test_features_are_made_once_whatever_the_cut_and_the_numbers_do_not_tell(cache, rc):
+    net, cuts = net_of(0), (np.arange(12), np.arange(50, 62))
+    cold = [scores(net, cut, rc=rc, keep="") for cut in cuts]
+    first, again, other = (scores(net, cut, rc=rc) for cut in (cuts[0], *cuts))
+    assert first[1] == cold[0][1] > 0 and again[1] == other[1] == 0
+    for found, wanted in ((first, cold[0]), (again, cold[0]), (other, cold[1])):
+        for a, b in zip(found[0], wanted[0], strict=True):
+            assert np.array_equal(a, b)  # to the byte
+    assert len(list((cache / "frozen").glob("*.npz"))) == 2  # what is cut, and test
+
+
+def test_what_decides_features_makes_them_anew(cache):
+    net, cut = net_of(0), np.arange(12)
+    scores(net, cut)
+    assert scores(net, cut)[1] == 0 and scores(net, cut, lr=0.1, epochs=5)[1] == 0
+    moved = copy.deepcopy(net)
+    with torch.no_grad():
+        next(moved.backbone.parameters()).view(-1)[0] += 1e-3
+    headed = copy.deepcopy(net)
+    with torch.no_grad():
+        headed.head.weight += 1
+    assert scores(headed, cut)[1] == 0  # a head makes no features
+    assert scores(moved, cut)[1] and scores(net, cut, keep="another")[1]
+    assert scores(net, cut, precision="bf16")[1] and scores(net, cut, rc="augment")[1]
+    assert scores(net, cut, task=replace(TASK, length=70))[1]
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        assert scores(net, cut)[1]
+    finally:
+        torch.set_num_threads(before)
+    assert scores(net, cut)[1] == 0
+
+
+def test_drawn_weights_leave_nothing_on_disk(cache):
+    scores(net_of(0), np.arange(12), keep="")
+    assert not (cache / "frozen").exists()
+
+
+# Whole trials, as a user starts them
+
+
+def predictions(out):
+    """Bytes of the logits by seed, and the features' forms and flags that records tell."""
+    found = {}
+    for record in Store(out):
+        assert not record.error
+        found[record.trial.seed] = Store(out).predictions(record.trial.id)["logits"].tobytes()
+    return found
+
+
+def checkpoint(path):
+    net = MODELS["hyenadna"].build(TASK, {**MODELS["hyenadna"].options, **WIDTH})
+    tensors = {f"hyena.backbone.{k}": v.clone() for k, v in net.backbone.state_dict().items()}
+    save_file(tensors, path)
+
+
+def test_seeds_of_a_probe_share_features_and_score_as_without_a_cache(csv, tmp_path):
+    checkpoint(tmp_path / "w.safetensors")
+    words = ["run", "-m", "hyenadna", "--regime", f"checkpoint:{tmp_path / 'w.safetensors'}",
+             "--data", csv, "--protocol", "caduceus-cv", "--seeds", "3", "--epochs", "2",
+             "--set", "finetune=probe", "--jobs", "2",
+             *(w for k, v in WIDTH.items() for w in ("--set", f"{k}={v}"))]  # fmt: skip
+    for out, cache in (("a", tmp_path / "cache"), ("b", tmp_path / "cache"), ("c", "/nowhere/x")):
+        done = dnabench(*words, "--out", tmp_path / out, cache=cache)
+        assert done.returncode == 0, done.stderr
+    files = sorted((tmp_path / "cache/frozen").iterdir())
+    assert [p.suffix for p in files] == [".npz"] * 2  # train with what is cut off it, and test
+    assert len(predictions(tmp_path / "a")) == 3
+    assert predictions(tmp_path / "a") == predictions(tmp_path / "b") == predictions(tmp_path / "c")
+    assert all(r.inference_per_second == 0 for r in Store(tmp_path / "a"))
+    listed = dnabench("cache", "list", cache=tmp_path / "cache").stdout
+    assert "frozen" in listed and "what frozen backbones made" in listed
+    gone = dnabench("cache", "clear", "frozen", "--yes", cache=tmp_path / "cache")
+    assert gone.returncode == 0 and not (tmp_path / "cache/frozen").exists()
+
+
+def test_tokens_of_a_users_tokenizer_are_kept_and_scores_do_not_tell(csv, tmp_path):
+    save(train_bpe(WHOLE.seqs, 64), tmp_path / "tokenizer.json")
+    words = ["run", "-m", "convnova-386k", "--data", csv, "--seeds", "2", "--epochs", "1",
+             "--set", "width=16", "--set", "blocks=2", "--executor", "inline",
+             "--set", f"tokenizer=bpe:{tmp_path / 'tokenizer.json'}"]  # fmt: skip
+    for out, cache in (("a", tmp_path / "cache"), ("b", tmp_path / "cache"), ("c", "/nowhere/x")):
+        done = dnabench(*words, "--out", tmp_path / out, cache=cache)
+        assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "cache/encoded").iterdir())) == 2
+    assert predictions(tmp_path / "a") == predictions(tmp_path / "b") == predictions(tmp_path / "c")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from types import MappingProxyType
@@ -38,7 +39,8 @@ _FREE = ("lr", "weight_decay", "schedule", "warmup", "lr_floor", "lora_alpha", "
 class Row(NamedTuple):
     """What the trials of a model on a task, that differ by their seed alone, will take.
 
-    seconds: of one, own CPU seconds on a CPU with one thread. step: seconds of a training step or,
+    seconds: of one, own CPU seconds on a CPU with one thread. shared: further ones, of those that
+    begin first, one a worker, which make what the others read. step: seconds of a training step or,
     for a model without gradients, of the whole fit. peak, disk: bytes of one. measured: the task
     whose probe it comes from. part: share of a batch, or of the examples, up to which was measured.
     """
@@ -56,6 +58,7 @@ class Row(NamedTuple):
     measured: str = ""
     part: float = 1.0
     error: str = ""
+    shared: float = 0.0
 
 
 class Plan(NamedTuple):
@@ -80,7 +83,11 @@ class Plan(NamedTuple):
 
     def seeds(self, n: int) -> float:
         """Seconds of the whole grid with n seeds, whether or not some are done."""
-        return n * sum(row.seconds for row in self.rows)
+        return sum(self.of_row(row, n) for row in self.rows)
+
+    def of_row(self, row: Row, n: int) -> float:
+        """Seconds of n trials of a row."""
+        return n * row.seconds + min(n, self.resources.workers) * row.shared
 
 
 def plan(
@@ -195,9 +202,10 @@ def _row(
     if m.error:
         return row._replace(measured=source.trial.task, error=m.error)
     own = MODELS[trial.model].own_learner
+    own_seconds, shared = trial_seconds(job, m)
     whole = max(1, row.sizes.train if own else min(trial.recipe.batch, row.sizes.train))
     return row._replace(
-        epochs=m.epochs or trial.recipe.epochs, seconds=trial_seconds(job, m, row.missing),
+        epochs=m.epochs or trial.recipe.epochs, seconds=own_seconds, shared=shared,
         step=(power if own else straight)(m.points, whole), peak=trial_peak(job, m),
         disk=trial_disk(job, m), measured=source.trial.task,
         part=min(1.0, m.points[-1][0] / whole),
@@ -208,7 +216,11 @@ def _summed(
     rows: Mapping[str, Row], measured: Sequence[Measured], resources: Resources,
     jobs: Sequence[Job], done: Collection[str],
 ) -> Plan:  # fmt: skip
-    queue = [rows[_key(job.trial)].seconds for job in jobs if job.trial.id not in done]
+    queue, begun = [], Counter[str]()
+    for key in (_key(job.trial) for job in jobs if job.trial.id not in done):
+        begun[key] += 1
+        first = begun[key] <= resources.workers
+        queue.append(rows[key].seconds + (rows[key].shared if first else 0.0))
     workers = min(resources.workers, len(queue))
     start = max((m.start for m in measured), default=0.0)
     cpu, wall = (sum(times) for times in ([m.cpu for m in measured], [m.wall for m in measured]))
@@ -244,7 +256,7 @@ def table(found: Plan) -> str:
             step = f"fit {step}"
         rows.append((
             *start, step, mark + duration(row.seconds), size(row.peak) if row.peak else "-",
-            f"{row.missing} of {row.trials}", duration(row.missing * row.seconds),
+            f"{row.missing} of {row.trials}", duration(found.of_row(row, row.missing)),
         ))  # fmt: skip
     heads = (
         "task", "model", "train/val/test", "epochs", "a step", "a trial", "memory", "missing",

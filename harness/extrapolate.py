@@ -44,13 +44,12 @@ def _limited(n: int, limit: float) -> int:
     return round(n * limit) if 0 < limit < 1 else min(n, int(limit) or n)
 
 
-def trial_seconds(job: Job, m: Measured, alike: int = 1) -> float:
+def trial_seconds(job: Job, m: Measured) -> tuple[float, float]:
     """Seconds of a trial, by what was measured of one alike.
 
-    Args:
-        job: the trial.
-        m: what was measured.
-        alike: trials that differ by their seed alone; features that are kept are made for one.
+    Returns:
+        Those of every trial, and those of the first ones only, which make features for the others;
+        if they are not too many to be kept.
     """
     trial, sizes = job.trial, sizes_of(job)
     recipe, own = trial.recipe, MODELS[trial.model].own_learner
@@ -66,9 +65,9 @@ def trial_seconds(job: Job, m: Measured, alike: int = 1) -> float:
     encoded += (watched + sizes.test) * (2 if recipe.rc == "conjoin" and not own else 1)
     loading = m.data * (sizes.train / max(1, m.n_train))
     evaluation = m.predict * (epochs * watched + sizes.test) + m.keep * epochs
-    encoded /= alike if keeps_features(trial) else 1
-    ends = m.fixed + loading + m.prepare * encoded + m.storing * sizes.test
-    return ends + training + evaluation
+    own_seconds = m.fixed + loading + m.storing * sizes.test + training + evaluation
+    prepared = m.prepare * encoded
+    return (own_seconds, prepared) if keeps_features(trial) else (own_seconds + prepared, 0.0)
 
 
 def trial_peak(job: Job, m: Measured) -> int:

@@ -175,7 +175,7 @@ class NetLearner:
                 f"{model.name} has batch norm, which must see all {recipe.batch} examples of a "
                 f"batch at once; leave out --micro-batch {micro_batch} or make the batch as small"
             )
-        self._frozen = self._new_frozen(train, pool, keep) if recipe.finetune == "probe" else None
+        self.frozen = self._new_frozen(train, pool, keep) if recipe.finetune == "probe" else None
         self._data = self._read(train, both=recipe.rc != "none")
         if isinstance(self._data, Features):
             self.net.head = linear_head(self.net.head, self._data.width, task).to(device)
@@ -196,7 +196,7 @@ class NetLearner:
         """What a record must say of how the numbers came about, beside its own fields."""
         notes = {
             "skipped_steps": self._arithmetic.skipped, "compile": self._runner.said,
-            "eval_batch": self.eval_batch or (self._frozen.eval_batch if self._frozen else 0),
+            "eval_batch": self.eval_batch or (self.frozen.eval_batch if self.frozen else 0),
         }  # fmt: skip
         return {name: value for name, value in notes.items() if value}
 
@@ -261,7 +261,7 @@ class NetLearner:
 
     def _read(self, split: Split, both: bool) -> Resident | Features:
         strands = self._strands(split, both)
-        return self._frozen(strands) if self._frozen else self._resident(strands)
+        return self.frozen(strands) if self.frozen else self._resident(strands)
 
     def _new_frozen(self, train: Split, pool: Pool | None, keep: str) -> Frozen:
         return Frozen(

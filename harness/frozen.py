@@ -6,11 +6,9 @@ B batch, L bp, T tokens, D features, M different sequences.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,7 @@ from torch import Tensor
 
 from dnabench.batches import Features, Resident, for_all, on_device, per_base
 from dnabench.kept import kept
-from dnabench.models._convolve import VARIABLE, chosen, forget, met, processor
+from dnabench.models._convolve import VARIABLE, chosen, forget, met, processor, still
 from dnabench.pool import Pool, pooled
 from dnabench.precision import Arithmetic
 from dnabench.types import Array, Sequences, Task
@@ -36,7 +34,8 @@ class Frozen:
         pool: computed whole when one of it is asked for, so that the rounding of a sequence's
             features does not depend on the seed that asks, nor on what is on disk.
         made_from: decides the features, with weights and sequences: model, options, tokenizer; "" =
-            nothing is kept on disk, as for weights that a seed drew.
+            nothing is kept on disk, as for weights that a seed drew. Nor is anything of a network
+            with parts that are neither dnabench's nor PyTorch's: their code could have changed.
     """
 
     def __init__(
@@ -47,7 +46,9 @@ class Frozen:
         self._length = task.length if task.kind == "per_base" else 0
         self._pool = pool
         self._of_pool: Tensor | None = None
-        self._made_from = [made_from, str(task.length), *self._all_else(net)] if made_from else []
+        keep = made_from and _known(net)
+        self._made_from = [made_from, str(task.length), *self._all_else(net)] if keep else []
+        self.read = False  # whether features came from the disk
         self.eval_batch = 0  # examples; 0 = as many as `Resident.eval_batches` gives
 
     def __call__(self, strands: Sequence[Sequences]) -> Features:
@@ -63,20 +64,24 @@ class Frozen:
         """(M, D), per base (M, L, D), on the device."""
         if not self._made_from:
             return self._computed(pool.seqs)
+        made: list[Tensor] = []
+
+        def make() -> dict[str, Array]:
+            before = chosen()
+            forget()
+            made.append(self._computed(pool.seqs))
+            forms = np.array(json.dumps(chosen()))
+            met(before)
+            return {"values": made[0].cpu().numpy(), "forms": forms}
+
         found = kept(
-            "frozen", [*self._made_from, pool.digest], lambda: self._for_disk(pool.seqs),
+            "frozen", [*self._made_from, pool.digest], make,
             worth=lambda: not self.eval_batch,  # smaller batches round differently
+            fits=lambda arrays: still(json.loads(str(arrays["forms"]))),
         )  # fmt: skip
         met(json.loads(str(found["forms"])))
-        return torch.from_numpy(found["values"]).to(self._arithmetic.device)
-
-    def _for_disk(self, seqs: Sequences) -> dict[str, Array]:
-        before = chosen()
-        forget()
-        values = self._computed(seqs).cpu().numpy()
-        forms = np.array(json.dumps(chosen()))
-        met(before)
-        return {"values": values, "forms": forms}
+        self.read = self.read or not made
+        return made[0] if made else torch.from_numpy(found["values"]).to(self._arithmetic.device)
 
     @torch.no_grad()
     def _computed(self, seqs: Sequences) -> Tensor:
@@ -103,12 +108,14 @@ class Frozen:
     def _all_else(self, net: Any) -> list[str]:
         device = self._arithmetic.device
         name = torch.cuda.get_device_name(device) if device.startswith("cuda") else processor()
-        source = inspect.getsourcefile(type(net))
         return [
-            _digest(net), "" if source is None else _sha256(Path(source).read_bytes()),
-            str(self._length), self._arithmetic.precision, torch.__version__, name,
+            _digest(net), str(self._length), self._arithmetic.precision, torch.__version__, name,
             str(torch.get_num_threads()), os.environ.get(VARIABLE, ""),
         ]  # fmt: skip
+
+
+def _known(net: torch.nn.Module) -> bool:
+    return {type(m).__module__.partition(".")[0] for m in net.modules()} <= {"torch", "dnabench"}
 
 
 def _digest(net: torch.nn.Module) -> str:
@@ -119,7 +126,3 @@ def _digest(net: torch.nn.Module) -> str:
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
             digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -13,9 +13,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from dnabench.kept import kept
+from dnabench.kept import Arrays, kept
 from dnabench.tokenizers import Encoded, Padding, Tokenizer
 from dnabench.types import Array, Sequences
+
+LARGEST = 2**27  # bp of a pool whose tokens are kept: what is needed on the way stays below 2 GB
 
 
 class Pool:
@@ -32,6 +34,11 @@ class Pool:
     def __init__(self, parts: Sequence[Sequences], both: bool = False) -> None:
         self._own, self._both = parts, both
 
+    @property
+    def bp(self) -> int:
+        """Of all the sequences that it was made of, both strands where it has them."""
+        return sum(len(s.codes) for s in self._own) * (1 + self._both)
+
     @functools.cached_property
     def _parts(self) -> list[Sequences]:
         others = [s.reverse_complement() for s in self._own] if self._both else []
@@ -40,15 +47,19 @@ class Pool:
     @functools.cached_property
     def _first(self) -> tuple[Array, Array]:
         """Digests of the different ones, sorted, and where each is first among all."""
-        return np.unique(np.concatenate([_digests(s) for s in self._parts]), return_index=True)
+        none = np.empty(0, "S16")
+        every = np.concatenate([none, *(_digests(s) for s in self._parts)])
+        return np.unique(every, return_index=True)
 
     @functools.cached_property
     def seqs(self) -> Sequences:
         """The M sequences."""
-        codes = np.concatenate([s.codes for s in self._parts])
-        lengths = np.concatenate([s.lengths for s in self._parts])
-        offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-        return Sequences(codes, offsets).take(self._first[1])
+        rows: list[Array] = []
+        for part in self._parts:
+            rows += [part.codes[a:b] for a, b in itertools.pairwise(part.offsets.tolist())]
+        chosen = [rows[i] for i in self._first[1]]
+        offsets = np.cumsum([0, *map(len, chosen)], dtype=np.int64)
+        return Sequences(np.concatenate(chosen), offsets)
 
     @functools.cached_property
     def digest(self) -> str:
@@ -58,6 +69,8 @@ class Pool:
     def rows(self, seqs: Sequences) -> Array | None:
         """Where each of N sequences is: int64 (N,), or None when one is not here."""
         known, wanted = self._first[0], _digests(seqs)
+        if not len(known):
+            return None
         rows = np.searchsorted(known, wanted).clip(max=len(known) - 1)
         return rows if bool((known[rows] == wanted).all()) else None
 
@@ -73,13 +86,17 @@ def pooled(pool: Pool, seqs: Sequence[Sequences]) -> tuple[Pool, list[Array]]:
 
 
 def remembering(tokenizer: Tokenizer, made_from: str, pool: Pool) -> Tokenizer:
-    """The same tokenizer, which keeps in the cache folder what it encoded.
+    """The same tokenizer, which keeps in the cache folder, and of the last pool here, its ids.
 
     Args:
         tokenizer: encodes each sequence by itself.
         made_from: decides its ids, with the sequences.
-        pool: encoded whole when one of it is asked for.
+        pool: encoded whole when one of it is asked for. It is given back as it is where the pool
+            has more than LARGEST bp.
     """
+    if pool.bp > LARGEST:
+        return tokenizer
+    last: dict[tuple[str, int, Padding], Arrays] = {}
 
     def encode(seqs: Sequences, length: int, padding: Padding) -> Encoded:
         of, (rows,) = pooled(pool, [seqs])
@@ -94,7 +111,11 @@ def remembering(tokenizer: Tokenizer, made_from: str, pool: Pool) -> Tokenizer:
             assert bp is not None  # a token of a byte-pair tokenizer is of several bp
             return bp
 
-        found = kept("encoded", [tokenizer.name, made_from, str(length), padding, of.digest], make)
+        key = of.digest, length, padding
+        if key not in last:
+            last.clear()
+            last[key] = kept("encoded", [tokenizer.name, made_from, *map(str, key)], make)
+        found = last[key]
         lengths = found["lengths"][rows]
         longest = int(lengths.max(initial=0))
         return Encoded(

@@ -27,6 +27,7 @@ from dnabench.executors import Progress
 from dnabench.fit import NetLearner, scores_of
 from dnabench.losses import flat
 from dnabench.plan import Job
+from dnabench.pool import Pool
 from dnabench.protocols import metric_for, protocol_named
 from dnabench.registry import MODELS
 from dnabench.splits import cut, limited, streams
@@ -217,6 +218,7 @@ def _learner(probe: Probe, task: Task, sample: Split, tokenizer: Any) -> NetLear
     return NetLearner(
         model.build(task, trial.options), model, task, sample, recipe,
         streams(trial.seed, trial.task), resources.device, resources.micro_batch, tokenizer,
+        pool=Pool([]),  # so that the features of an evaluation are made, not looked up
     )  # fmt: skip
 
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,7 +70,7 @@ def run_trial(
 
     from dnabench.fit import fit, task_metrics
     from dnabench.losses import flat
-    from dnabench.models._convolve import chosen, forget
+    from dnabench.models._convolve import forget
 
     meter, trial, task = Meter(resources.device), job.trial, _unchanged(task_of(job), job)
     forget()
@@ -114,7 +113,7 @@ def run_trial(
         },
         streams=seeds._asdict(),
         task=_about(task, sizes["test"]),
-        where=_where(job, resources) | ({"convolution": forms} if (forms := chosen()) else {}),
+        where=_where(job, resources) | _how(learner),
         flops=flops(trial, blind),
     )
     arrays = {"logits": logits, "labels": labels, "ids": np.asarray(test.ids, dtype=str)}
@@ -185,14 +184,14 @@ def _learner(
     seeds = streams(trial.seed, trial.task)
     learner = NetLearner(
         built, model, task, train, trial.recipe, seeds, resources.device, resources.micro_batch,
-        _tokenizer(job, train, pool), resources.compile, pool,
+        _tokenizer(job, task, train, pool), resources.compile, pool,
         json.dumps([trial.model, dict(trial.options), trial.regime])
         if keeps_features(trial) else "",
     )  # fmt: skip
     return learner, {} if loaded is None else {"weights": loaded._asdict()}
 
 
-def _tokenizer(job: Job, train: Split, pool: Pool) -> Tokenizer:
+def _tokenizer(job: Job, task: Task, train: Split, pool: Pool) -> Tokenizer:
     """By name; BPE from the user's file, the official one, or learned from the training split."""
     trial, model = job.trial, MODELS[job.trial.model]
     name = str(trial.options.get("tokenizer", model.tokenizer)).partition(":")[0]
@@ -205,9 +204,10 @@ def _tokenizer(job: Job, train: Split, pool: Pool) -> Tokenizer:
         file = fetch_tokenizer(model, trial.regime)
     vocabulary = int(trial.options["vocabulary"])
     tokenizer = tokenizer_named(name, vocabulary=vocabulary, train=train.seqs, file=file)
-    if file is None:  # another training split learns another one
+    # another training split learns another one; widths are not kept, and cost as much as ids
+    if file is None or task.kind == "per_base":
         return tokenizer
-    return remembering(tokenizer, f"{file_hash(file)}, tokenizers {version('tokenizers')}", pool)
+    return remembering(tokenizer, file_hash(file), pool)
 
 
 def _sealed(split: str) -> Split:
@@ -243,6 +243,15 @@ def _flags(task: Task, logits: Array, learner: Learner, trial: Trial) -> dict[st
     if micro < trial.recipe.batch:
         flags["micro_batch"] = micro
     return flags | getattr(learner, "notes", {})
+
+
+def _how(learner: Learner) -> dict[str, Any]:
+    """What of this machine the numbers, or the seconds, came from."""
+    from dnabench.models._convolve import chosen
+
+    frozen = getattr(learner, "frozen", None)
+    told = {"convolution": chosen(), "features": "read" if frozen and frozen.read else ""}
+    return {name: value for name, value in told.items() if value}
 
 
 def _about(task: Task, n_test: int) -> dict[str, Any]:

@@ -75,6 +75,7 @@ FORMS: dict[str, Form] = {
     "tiled-gemm": functools.partial(tiled_conv1d, engine="gemm"),
     "tiled-conv": functools.partial(tiled_conv1d, engine="conv"),
 }
+OF_ONE_TAP, OF_SEVERAL = ("direct", "pointwise"), ("direct", "tiled-gemm", "tiled-conv")
 _forced: list[str] = []
 _used: dict[str, str] = {}
 _spent = [0.0, 0.0]  # CPU and elapsed seconds of measurements
@@ -117,7 +118,7 @@ def possible(x: Tensor, weight: Tensor) -> tuple[str, ...]:
     taps = weight.shape[2] if weight.ndim == 3 else 1
     if x.ndim != 3 or x.dtype != weight.dtype or not x.numel() or taps % 2 == 0:
         return ("direct",)
-    return ("direct", "pointwise") if taps == 1 else ("direct", "tiled-gemm", "tiled-conv")
+    return OF_ONE_TAP if taps == 1 else OF_SEVERAL
 
 
 @contextmanager
@@ -161,6 +162,20 @@ def forget() -> None:
 def met(forms: Mapping[str, str]) -> None:
     """Add to `chosen`: forms that what was read from disk was computed with."""
     _used.update(forms)
+
+
+def still(forms: Mapping[str, str]) -> bool:
+    """Whether the shapes, as `chosen` names them, would be given these forms here and now."""
+    wanted = os.environ.get(VARIABLE) or "auto"
+    if wanted != "auto" or "all that can" in forms:
+        return forms in ({}, {"all that can": wanted})
+    cache = os.environ.get("DNABENCH_CACHE") or ""
+    for name, form in forms.items():
+        able = OF_ONE_TAP if name.startswith(("linear-", "k1-")) else OF_SEVERAL
+        file = _file(name, cache, able)
+        if file is None or _read(file, able) != form:
+            return False
+    return True
 
 
 class Shape(NamedTuple):
@@ -237,13 +252,9 @@ def settled(shape: Shape, cache: str, forms: tuple[str, ...]) -> str:
         A name; "direct" when the cache can be neither read nor written. Of several processes that
         measure at once the first to write decides for all.
     """
-    machine = {"torch": torch.__version__, "cpu": processor()}
-    digest = hashlib.sha256(json.dumps([machine, forms]).encode()).hexdigest()[:8]
-    try:
-        home = Path(cache or "~/.cache/dnabench").expanduser()
-    except RuntimeError:  # nobody's home is known
+    file = _file(shape.name, cache, forms)
+    if file is None:
         return "direct"
-    file = home / "convolution" / f"{shape.name}-{digest}.json"
     found = _read(file, forms)
     if found is None and _writable(file.parent, make_all=not cache):
         before = time.process_time(), time.perf_counter()
@@ -252,11 +263,25 @@ def settled(shape: Shape, cache: str, forms: tuple[str, ...]) -> str:
             _spent[i] += now - before[i]
         best = min(seconds, key=seconds.__getitem__)
         form = best if seconds[forms[0]] >= GAIN * seconds[best] else forms[0]
-        told = {"form": form, "seconds": seconds, "shape": shape.name, **machine}
+        told = {"form": form, "seconds": seconds, "shape": shape.name, **_machine()}
         with suppress(OSError):
             _publish(json.dumps(told), file)
         found = _read(file, forms)
     return found or "direct"
+
+
+def _machine() -> dict[str, str]:
+    return {"torch": torch.__version__, "cpu": processor()}
+
+
+def _file(name: str, cache: str, forms: tuple[str, ...]) -> Path | None:
+    """Where the answer for a shape is kept; None where nobody's home is known."""
+    digest = hashlib.sha256(json.dumps([_machine(), forms]).encode()).hexdigest()[:8]
+    try:
+        home = Path(cache or "~/.cache/dnabench").expanduser()
+    except RuntimeError:
+        return None
+    return home / "convolution" / f"{name}-{digest}.json"
 
 
 def _writable(folder: Path, make_all: bool) -> bool:

@@ -22,7 +22,8 @@ def costs(runs: Sequence[Record]) -> dict[str, Any]:
     Returns:
         flops: of a forward pass of one sequence of the task's length. train_per_second,
         inference_per_second: sequences. peak_memory: bytes, the largest of the runs.
-        seconds: wall time of a trial, data and test included. seconds_to_best: of training until
+        seconds: wall time of a trial, data and test included; of those that read a probe's features
+        from disk, where other trials had left them, none. seconds_to_best: of training until
         the chosen epoch was over; of records that did not measure it the share of all seconds,
         taking epochs as equally long. joules: of the device in training.
     """
@@ -31,7 +32,7 @@ def costs(runs: Sequence[Record]) -> dict[str, Any]:
         "train_per_second": _mean([r.examples_per_second for r in runs]),
         "inference_per_second": _mean([r.inference_per_second for r in runs]),
         "peak_memory": max((r.peak_memory for r in runs), default=0) or None,
-        "seconds": _mean([r.seconds for r in runs]),
+        "seconds": _mean([0.0 if r.where.get("features") else r.seconds for r in runs]),
         "seconds_to_best": _mean([_to_best(r) for r in runs]),
         "joules": _mean([r.joules for r in runs]),
     }
@@ -45,7 +46,7 @@ def cost_section(table: Table) -> Section:
     rows, known = [], list[dict[str, Any]]()
     for k, column in enumerate(table.columns):
         each = [costs(row.cells[k].runs) for row in table.rows if row.cells[k].runs]
-        each = [c for c in each if c["seconds"]]
+        each = [c for c in each if any(c.values())]
         if not each:
             continue
         mean: dict[str, Any] = {name: _mean([c[name] for c in each]) for name in each[0]}
@@ -64,7 +65,8 @@ WORDS = (
     "Means over tasks and seeds. FLOP: of a forward pass of one sequence as long as the task's "
     "longest, a multiplication and an addition are two; a training step takes about three times "
     "as many. Inference: predicting the test split; of a probe there is none, and its training is "
-    "that of the head, on features made before. Peak memory: the largest of a run. Wall time: "
+    "that of the head, on features made before; where they were read from disk its seconds do not "
+    "count. Peak memory: the largest of a run. Wall time: "
     "until the chosen epoch was over, from the start of training with the validation between "
     "epochs; of a trial with its data and its test. Only models that ran the same tasks compare, "
     "and times only where the runs had the same machine to themselves: `where` in the records."

@@ -5,6 +5,7 @@ import re
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from conftest import dnabench
 
@@ -73,14 +74,14 @@ def test_a_trial_is_the_sum_of_its_parts():
     )  # fmt: skip
     training = 3 * (3 * 2.0 + 1.5)  # 60 = 3 x 16 + 12
     rest = 0.1 * 180 + 0.01 * (3 * 60 + 60) + 3 * 0.001 + 0.5 * 60
-    assert trial_seconds(job, m) == pytest.approx(100 + 20 + training + rest)
+    assert trial_seconds(job, m) == (pytest.approx(100 + 20 + training + rest), 0)
     conjoined = job._replace(
         trial=replace(job.trial, recipe=replace(job.trial.recipe, rc="conjoin"))
     )
-    assert trial_seconds(conjoined, m) == pytest.approx(trial_seconds(job, m) + 0.1 * 180)
+    assert trial_seconds(conjoined, m)[0] == pytest.approx(trial_seconds(job, m)[0] + 0.1 * 180)
     looking = job._replace(trial=replace(job.trial, protocol="test-selected/1"))
     more = 0.1 * 60 + 0.01 * 3 * 60  # the test split is watched too
-    assert trial_seconds(looking, m) == pytest.approx(trial_seconds(job, m) + more)
+    assert trial_seconds(looking, m)[0] == pytest.approx(trial_seconds(job, m)[0] + more)
 
 
 @pytest.mark.parametrize("protocol", ["honest/1", "last-epoch/1", "test-selected/1", "nt-cv10/1"])
@@ -121,14 +122,30 @@ def test_the_first_of_several_calls_is_not_taken():
     assert Clock(INLINE).several(call, 0.1) < 0.1 and len(calls) == 6
 
 
-def test_seeds_share_what_a_probe_of_given_weights_prepares():
+def test_a_probe_of_given_weights_prepares_once_a_worker():
     (job,) = jobs_of(models=["convnova-386k"], overrides={"finetune": "probe"})
-    m = Measured(prepare=1.0, points=((16, 0.0),))
+    m = Measured(prepare=1.0, fixed=5.0, points=((16, 0.0),))
     given = job._replace(trial=replace(job.trial, regime="checkpoint:x@0"))
-    assert trial_seconds(job, m, 5) == trial_seconds(job, m) > 30
-    assert trial_seconds(given, m, 5) == pytest.approx(trial_seconds(given, m) / 5)
-    full = replace(given.trial, recipe=replace(given.trial.recipe, finetune="full"))
-    assert trial_seconds(given._replace(trial=full), m, 5) == trial_seconds(given, m)
+    (drawn, none), (later, first) = trial_seconds(job, m), trial_seconds(given, m)
+    assert none == 0 and later == 5 and drawn == later + first > 35
+    row = Row("t", "m", 8, 8, Sizes(1, 1, 1), seconds=2.0, shared=10.0)
+    one = Plan((row,), Resources(workers=3), 0.0, 1.0, 0.0, 0.0, 0)
+    assert [one.seeds(n) for n in (1, 3, 8)] == [12, 36, 46]
+
+
+@pytest.mark.parametrize("length", [60, 4096])
+def test_features_of_an_evaluation_are_measured_not_looked_up(length, tmp_path):
+    """Of long sequences few fit a batch; they may all be among those of the steps."""
+    rng, rows = np.random.default_rng(0), ["sequence,label,split"]
+    for i in range(90):
+        letters = "".join(rng.choice(list("ACGT"), length))
+        rows.append(f"{letters},{i % 2},{'test' if i % 3 == 2 else 'train'}")
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    (job,) = grid(Request(models=["convnova-386k"], data=str(tmp_path / "t.csv"), seeds="1",
+                          settings=["blocks=2", "width=16"],
+                          overrides={"finetune": "probe"}))  # fmt: skip
+    m = measure(Probe(job, INLINE, 0.5), lambda done, total: None)
+    assert not m.error and m.prepare > 5 * m.predict
 
 
 def test_a_slow_step_is_measured_in_part():

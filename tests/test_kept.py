@@ -1,6 +1,7 @@
 """harness/kept.py, pool.py and frozen.py: what is made once, and is the same whoever made it."""
 
 import copy
+import json
 import multiprocessing
 import os
 import time
@@ -17,6 +18,8 @@ from dnabench.bpe import save, train_bpe
 from dnabench.fit import NetLearner
 from dnabench.kept import LARGEST, kept
 from dnabench.pool import Pool, pooled, remembering
+from dnabench.reports.costs import cost_section
+from dnabench.reports.table import tables
 from dnabench.results.store import Store
 from dnabench.splits import streams
 
@@ -50,26 +53,50 @@ def test_it_is_made_once_and_read_afterwards(cache):
     calls = []
     first, second = (kept("frozen", ["a", "b"], counting(calls)) for _ in range(2))
     assert len(calls) == 1 and same(first, second)
-    assert sorted(p.suffix for p in (cache / "frozen").iterdir()) == [".npz"]  # no lock is left
+    assert len(list((cache / "frozen").iterdir())) == 1  # no draft is left
     for other in (["a"], ["ab"], ["a", "c"]):
         kept("frozen", other, counting(calls))
     kept("encoded", ["a", "b"], counting(calls))
     assert len(calls) == 5
 
 
-@pytest.mark.parametrize("damage", [b"", b"PK\3\4", "half", "flipped"])
-def test_a_damaged_file_is_made_again(cache, damage):
+def test_a_damaged_file_is_made_again(cache):
+    """Cut off anywhere, or with any byte changed: never read, never raised, and healed."""
     calls = []
     wanted = kept("frozen", ["a"], counting(calls, 0.1))
-    (file,) = (cache / "frozen").glob("*.npz")
-    data = bytearray(file.read_bytes())
-    if damage == "flipped":
-        data[data.index(np.float64(0.1).tobytes()) + 3] ^= 1  # a bit of a number
-    file.write_bytes(
-        damage if isinstance(damage, bytes) else data[: len(data) // (2 if damage == "half" else 1)]
-    )
-    assert same(kept("frozen", ["a"], counting(calls, 0.1)), wanted) and len(calls) == 2
-    assert same(kept("frozen", ["a"], counting(calls)), wanted) and len(calls) == 2
+    (file,) = (cache / "frozen").iterdir()
+    data = file.read_bytes()
+    flipped = [data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :] for i in range(0, len(data), 5)]
+    for n, bad in enumerate([b"", data[:20], data[:32], data[:-1], data + b"x", *flipped], 2):
+        file.write_bytes(bad)
+        assert same(kept("frozen", ["a"], counting(calls, 0.1)), wanted) and len(calls) == n
+        assert file.read_bytes() == data or same(kept("frozen", ["a"], counting(calls)), wanted)
+        assert len(calls) == n
+
+
+def test_what_does_not_fit_is_made_again_and_replaced(cache):
+    calls = []
+    kept("frozen", ["a"], counting(calls, 1.0))
+    found = kept("frozen", ["a"], counting(calls, 2.0), fits=lambda arrays: arrays["x"][0] == 2)
+    assert found["x"][0] == 2 and kept("frozen", ["a"], counting(calls))["x"][0] == 2
+    assert len(calls) == 2
+
+
+def test_code_that_changes_while_a_process_runs_keeps_nothing(cache, monkeypatch):
+    calls = []
+    monkeypatch.setattr("dnabench.kept._code", lambda: "edited")
+    for _ in range(2):
+        kept("frozen", ["a"], counting(calls))
+    assert len(calls) == 2 and not list((cache / "frozen").iterdir())
+
+
+def test_an_old_draft_is_removed_and_a_young_one_is_not(cache):
+    (cache / "frozen").mkdir(parents=True)
+    for name, age in (("old", 90_000), ("young", 10)):
+        (cache / "frozen" / f".{name}").touch()
+        os.utime(cache / "frozen" / f".{name}", (time.time() - age,) * 2)
+    kept("frozen", ["a"], counting([]))
+    assert {p.name[:2] for p in (cache / "frozen").glob(".*")} == {".y"}
 
 
 def test_what_is_not_worth_it_or_too_large_is_not_kept(cache, monkeypatch):
@@ -102,38 +129,24 @@ def test_a_cache_that_cannot_be_written_is_none(tmp_path, monkeypatch, where):
     assert len(calls) == 2 and [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def _slowly(ready, out):
-    def make():
-        time.sleep(0.5)
-        return {"x": np.array([os.getpid()])}
-
+def _made(ready, out):
     ready.wait()
-    out.put(int(kept("frozen", ["a"], make)["x"][0]))
+    found = kept("frozen", ["a"], lambda: {"x": np.arange(300_000.0)})["x"]
+    out.put(bool(np.array_equal(found, np.arange(300_000.0))))
 
 
-def test_processes_that_want_the_same_wait_for_one_of_them(cache):
-    spawn = multiprocessing.get_context("fork")
-    ready, out = spawn.Event(), spawn.Queue()
-    workers = [spawn.Process(target=_slowly, args=(ready, out)) for _ in range(4)]
+def test_processes_may_want_the_same_at_once(cache):
+    fork = multiprocessing.get_context("fork")
+    ready, out = fork.Event(), fork.Queue()
+    workers = [fork.Process(target=_made, args=(ready, out)) for _ in range(6)]
     for worker in workers:
         worker.start()
     ready.set()
-    found = {out.get(timeout=60) for _ in workers}
+    assert all(out.get(timeout=60) for _ in workers)
     for worker in workers:
         worker.join()
-    assert len(found) == 1  # one made it, the others read that
-
-
-def _dies():
-    kept("frozen", ["a"], lambda: os._exit(1))
-
-
-def test_the_lock_of_a_process_that_died_holds_nobody_up(cache):
-    worker = multiprocessing.get_context("fork").Process(target=_dies)
-    worker.start()
-    worker.join()
-    assert worker.exitcode == 1 and list((cache / "frozen").glob("*.lock"))
-    assert kept("frozen", ["a"], counting([]))["x"][0] == 1.0
+    assert len(list((cache / "frozen").iterdir())) == 1
+    assert kept("frozen", ["a"], counting([]))["x"].shape == (300_000,)
 
 
 def test_a_pool_does_not_depend_on_how_its_sequences_are_cut():
@@ -220,7 +233,7 @@ def test_features_are_made_once_whatever_the_cut_and_the_numbers_do_not_tell(cac
     for found, wanted in ((first, cold[0]), (again, cold[0]), (other, cold[1])):
         for a, b in zip(found[0], wanted[0], strict=True):
             assert np.array_equal(a, b)  # to the byte
-    assert len(list((cache / "frozen").glob("*.npz"))) == 2  # what is cut, and test
+    assert len(list((cache / "frozen").iterdir())) == 2  # what is cut, and test
 
 
 def test_what_decides_features_makes_them_anew(cache):
@@ -244,6 +257,39 @@ def test_what_decides_features_makes_them_anew(cache):
     finally:
         torch.set_num_threads(before)
     assert scores(net, cut)[1] == 0
+
+
+class Mine(torch.nn.Module):
+    """A backbone whose code is not dnabench's."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.factor = inner, 1.0
+
+    def forward(self, ids, mask):
+        return self.inner(ids, mask) * self.factor
+
+
+def test_features_of_code_that_nobody_hashes_are_not_kept(cache):
+    net, cut = net_of(0), np.arange(12)
+    net.backbone = Mine(net.backbone)
+    first = scores(net, cut)
+    net.backbone.factor = 3.0
+    assert scores(net, cut)[1] and not np.array_equal(scores(net, cut)[0][0], first[0][0])
+    assert not (cache / "frozen").exists()
+
+
+def test_features_of_another_form_are_made_anew(cache):
+    cache.mkdir()
+    torch.manual_seed(0)
+    model = MODELS["convnova-386k"]  # large enough that forms of its convolutions are measured
+    net = model.build(TASK, model.options)
+    assert scores(net, np.arange(12))[1] and not scores(net, np.arange(12))[1]
+    file = next((cache / "convolution").glob("*infer*.json"))
+    other = {"direct": "tiled-conv" if file.name.startswith("k9") else "pointwise"}
+    told = json.loads(file.read_text())
+    file.write_text(json.dumps(told | {"form": other.get(told["form"], "direct")}))
+    assert scores(net, np.arange(12))[1]
 
 
 def test_drawn_weights_leave_nothing_on_disk(cache):
@@ -278,11 +324,14 @@ def test_seeds_of_a_probe_share_features_and_score_as_without_a_cache(csv, tmp_p
     for out, cache in (("a", tmp_path / "cache"), ("b", tmp_path / "cache"), ("c", "/nowhere/x")):
         done = dnabench(*words, "--out", tmp_path / out, cache=cache)
         assert done.returncode == 0, done.stderr
-    files = sorted((tmp_path / "cache/frozen").iterdir())
-    assert [p.suffix for p in files] == [".npz"] * 2  # train with what is cut off it, and test
+    assert len(list((tmp_path / "cache/frozen").iterdir())) == 2  # what is cut, and test
     assert len(predictions(tmp_path / "a")) == 3
     assert predictions(tmp_path / "a") == predictions(tmp_path / "b") == predictions(tmp_path / "c")
     assert all(r.inference_per_second == 0 for r in Store(tmp_path / "a"))
+    read = {out: [r.where.get("features") for r in Store(tmp_path / out)] for out in "abc"}
+    assert read["b"] == ["read"] * 3 and read["c"] == [None] * 3 and None in read["a"]
+    (told,) = (cost_section(t).rows[0] for t in tables(list(Store(tmp_path / "b"))))
+    assert told[-1] == "–"  # seconds that others spent are none of its own
     listed = dnabench("cache", "list", cache=tmp_path / "cache").stdout
     assert "frozen" in listed and "what frozen backbones made" in listed
     gone = dnabench("cache", "clear", "frozen", "--yes", cache=tmp_path / "cache")

@@ -21,8 +21,8 @@ class Registry(Generic[Entry]):
     Args:
         noun: what the things are, for messages ("model").
         package: the package whose modules call `add` when imported, and the entry-point group
-            through which other distributions add theirs. Modules that begin with "_" or are in
-            the package's TOOLS are not imported.
+            through which other distributions add theirs. Modules that begin with "_" and
+            sub-packages are not imported.
     """
 
     def __init__(self, noun: str, package: str) -> None:
@@ -65,7 +65,7 @@ class Registry(Generic[Entry]):
         self._loaded = True  # first, so that a module may look something up while it loads
         root = importlib.import_module(self.package)
         for module in pkgutil.iter_modules(root.__path__):
-            if module.name.startswith("_") or module.name in getattr(root, "TOOLS", ()):
+            if module.ispkg or module.name.startswith("_"):
                 continue
             self._try(
                 module.name,

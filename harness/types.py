@@ -23,6 +23,7 @@ Array = np.ndarray[Any, Any]
 Kind = Literal["binary", "multiclass", "multilabel", "regression", "per_base"]
 KINDS: tuple[Kind, ...] = ("binary", "multiclass", "multilabel", "regression", "per_base")
 SplitName = Literal["train", "dev", "test"]
+Progress = Callable[[int, int], None]  # done, in all
 
 A, C, G, T, N, PAD, CLS, SEP = range(8)  # codes of letters; the last three only in batches
 IGNORED = -100  # label of a base that counts for nothing
@@ -237,7 +238,7 @@ class Model:
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of an option
     reduced: Mapping[str, Any] = field(default_factory=dict)  # options of a quick test of it
     recipes: Mapping[str, Recipe] = field(default_factory=lambda: {"default": Recipe()})
-    tokenizer: str = "char"  # a key of dnabench.tokenizers; an option of that name overrules it
+    tokenizer: str = "char"  # a key of TOKENIZERS; an option of that name overrules it
     max_tokens: int = 0  # 0 = as many as context allows
     kinds: tuple[Kind, ...] = KINDS  # of task that it can do
     weights: Weights | None = None

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from dnabench.models._convolve import convolve
 from dnabench.models.heads import n_words
+from dnabench.models.kernels.convolve import convolve
 from dnabench.types import CLS, SEP, N
 
 LONG = 2**23  # numbers of a sequence in a layer, e.g. 32,768 bp at width 256

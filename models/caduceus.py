@@ -81,7 +81,7 @@ def backbone(options: Mapping[str, Any], both_strands: bool) -> Any:
     from torch import nn
 
     from dnabench.models._layers import lean
-    from dnabench.models._scan import BiMamba, reversal, reverse
+    from dnabench.models.kernels.scan import BiMamba, reversal, reverse
 
     o = {**OPTIONS, **options}
     d, n = o["width"], o["layers"]

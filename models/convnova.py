@@ -118,7 +118,7 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
         arXiv 2502.18538; tensor names of aim-uofa/ConvNova@c606027. Ours: the mask (theirs pools
         padding as N: recipe padding=left-n), the paper's dilation schedule as the default.
     """
-    from dnabench.models._parts import in_parts
+    from dnabench.models.kernels.parts import in_parts
 
     pooling = str(options.get("pooling", "mean"))
     net = network(task, backbone(options), int(options["width"]), pooling)
@@ -163,7 +163,7 @@ def backbone(options: Mapping[str, Any], join: Join = gated) -> Any:
     from torch import nn
 
     from dnabench.models._layers import OneHot, channels_last_conv1d, input_layer
-    from dnabench.models._parts import by_position
+    from dnabench.models.kernels.parts import by_position
 
     o = {**OPTIONS, **options}
     d, k, n = o["width"], o["kernel_size"], o["blocks"] * o["stacks"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dnabench.tokenizers import TOKENIZERS
+from dnabench.tokens.tokenizers import TOKENIZERS
 from dnabench.types import Task
 
 if TYPE_CHECKING:

@@ -10,8 +10,14 @@ from collections.abc import Mapping
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
-from dnabench.models._filters import BANDS, causal_convolution, places, positions, window_over
 from dnabench.models.heads import LETTER_CHOICES, READS_LETTERS, n_words, network
+from dnabench.models.kernels.filters import (
+    BANDS,
+    causal_convolution,
+    places,
+    positions,
+    window_over,
+)
 from dnabench.registry import MODELS
 from dnabench.types import Model, Recipe, Task, Weights
 
@@ -99,9 +105,9 @@ def backbone(options: Mapping[str, Any]) -> Any:
     import torch.nn.functional as F
     from torch import nn
 
-    from dnabench.models import _parts
     from dnabench.models._layers import exact, lean
-    from dnabench.models._parts import by_position
+    from dnabench.models.kernels import parts
+    from dnabench.models.kernels.parts import by_position
 
     o = {**OPTIONS, **options}
     d, letters = o["width"], str(o["tokenizer"]).startswith("char")
@@ -204,7 +210,7 @@ def backbone(options: Mapping[str, Any]) -> Any:
         def to_long(self, x: Tensor, features: Tensor) -> None:
             """`forward` in evaluation, in place, with 4 L D numbers in memory at once."""
             u = by_position(lambda part: self.mixer.in_proj(self.norm1(part)), x)
-            u, n = self.mixer.gated(u, features), _parts.POSITIONS
+            u, n = self.mixer.gated(u, features), parts.POSITIONS
             for part, change in zip(torch.split(x, n, 1), torch.split(u, n, 1), strict=True):
                 part += self.mixer.out_proj(change)
                 part += self.mlp(self.norm2(part))
@@ -227,7 +233,7 @@ def backbone(options: Mapping[str, Any]) -> Any:
             _check_length(ids.shape[1], o["l_max"], "a sequence")
             words = self.vocabulary[ids.long()] if letters else ids.long()
             x = self.embeddings["word_embeddings"](words)
-            small = x.is_meta or x.shape[1] <= _parts.POSITIONS
+            small = x.is_meta or x.shape[1] <= parts.POSITIONS
             if not (small or self.training or torch.is_grad_enabled()):
                 return self.long(x)
             features, window = positions(ids.shape[1], x, o)  # the same for every layer

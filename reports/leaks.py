@@ -13,7 +13,7 @@ from dnabench.reports.evidence import Interval, Section
 from dnabench.reports.memo import Memo, stamp
 from dnabench.reports.table import Row, Table, fixed
 from dnabench.results.store import Store
-from dnabench.tasks.audit import Audit, kept, scores_without_leaks
+from dnabench.tasks.audit.audit import Audit, kept, scores_without_leaks
 from dnabench.types import Record
 
 UNREADABLE = (BadZipFile, EOFError, KeyError, ValueError, OSError, zlib.error)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import combinations, product
 
+from dnabench.reports.analysis import KEEP_NOTHING, weigh
 from dnabench.reports.evidence import Report
-from dnabench.reports.html import page
-from dnabench.reports.latex import latex
-from dnabench.reports.markdown import duels, escaped, markdown
 from dnabench.reports.memo import Memo
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.table import Column, Table, tables
+from dnabench.reports.text.captions import title
+from dnabench.reports.text.html import page
+from dnabench.reports.text.latex import latex
+from dnabench.reports.text.markdown import duels, escaped, markdown
 from dnabench.reports.tidy import csv_text, parquet
-from dnabench.reports.weigh import KEEP_NOTHING, weigh
-from dnabench.reports.words import title
 from dnabench.types import Record
 
 FORMATS: dict[str, Callable[[Report], str]] = {

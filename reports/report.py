@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from dnabench.reports import stats
+from dnabench.reports.analysis import weigh
 from dnabench.reports.costs import cost_section
 from dnabench.reports.evidence import Report, Section
 from dnabench.reports.inflation import inflation, inflation_section
@@ -17,9 +18,8 @@ from dnabench.reports.leaks import leak_section
 from dnabench.reports.memo import Memo
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.table import Table, fixed, tables
-from dnabench.reports.weigh import weigh
 from dnabench.results.store import Store
-from dnabench.tasks.audit import kept
+from dnabench.tasks.audit.audit import kept
 from dnabench.types import Record
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from dnabench.registry import TASKS
-from dnabench.tasks._cache import cached, open_split
+from dnabench.tasks.io.imported import cached, open_split
 from dnabench.types import Kind, Split, SplitName, Task
 
 

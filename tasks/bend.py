@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dnabench.tasks._cache import SPLITS, Cached, Writer
 from dnabench.tasks._declare import Origin, declare
+from dnabench.tasks.io.imported import SPLITS, Cached, Writer
 from dnabench.types import IGNORED, Array, C, G, LetterError, Sequences, Split, SplitName
 
 NAME = "bend/gene_finding"

@@ -24,9 +24,9 @@ from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from dnabench.tasks._cache import Cached, Writer
 from dnabench.tasks._declare import Origin, declare
 from dnabench.tasks.bend import open_hdf5
+from dnabench.tasks.io.imported import Cached, Writer
 from dnabench.types import A, Array, C, G, N, Sequences, Split, SplitName, T
 
 NAME = "deepsea/chromatin_profile"
@@ -108,7 +108,7 @@ def import_files(path: Path) -> Cached:
 
     Accuracy:
         Peak memory 1.1 GB, for the whole of test.mat; train.mat takes less. See
-        tests/bench_deepsea.md.
+        docs/benchmarks/deepsea.md.
     """
     files = recognise(path) or recognise(path / "deepsea_train")
     if files is None:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dnabench.tasks._cache import Cached, Writer
 from dnabench.tasks._declare import Origin, declare
+from dnabench.tasks.io.imported import Cached, Writer
 from dnabench.types import Array, LetterError, Sequences, Split, SplitName
 
 NAME = "deepstarr/enhancer_activity"

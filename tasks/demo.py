@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dnabench.registry import TASKS
-from dnabench.tasks.parsing import read_table
+from dnabench.tasks.io.parsing import read_table
 from dnabench.types import Split, SplitName, Task
 
 FOLDER = Path(__file__).parent / "demo_data"

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from dnabench.cache import cache_folder
 from dnabench.registry import TASKS
-from dnabench.tasks._cache import Writer, cache_folder, cached, open_split
-from dnabench.tasks._gene_windows import Cutting, Observer, cut, silent
+from dnabench.tasks.io.gene_windows import Cutting, Observer, cut, silent
+from dnabench.tasks.io.imported import Writer, cached, open_split
 from dnabench.types import IGNORED, Sequences, Split, SplitName, Task
 
 CLASSES = (

@@ -10,17 +10,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench_audit import altered, flipped
+from bench.audit import altered, flipped
 from conftest import planted_task
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from dnabench import Sequences, Split
-from dnabench.reports.audit_text import html, markdown, overview
-from dnabench.tasks import _align, _copies, _kmers, _near, _shortcuts, _windows
-from dnabench.tasks.audit import Audit, audit, leak_free_mask, scores_without_leaks
-from dnabench.tasks.conditions import facts, fail_on
-from dnabench.tasks.files import task_from_path
+from dnabench.reports.text.audit import html, markdown, overview
+from dnabench.tasks.audit import align, kmers
+from dnabench.tasks.audit import copies as _copies
+from dnabench.tasks.audit import near as _near
+from dnabench.tasks.audit import shortcuts as _shortcuts
+from dnabench.tasks.audit import windows as _windows
+from dnabench.tasks.audit.audit import Audit, audit, leak_free_mask, scores_without_leaks
+from dnabench.tasks.audit.conditions import facts, fail_on
+from dnabench.tasks.io.files import task_from_path
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 NAMES = ("train", "dev", "test")
@@ -179,23 +183,23 @@ def test_fingerprints_tell_apart_what_differs_in_a_letter_a_place_or_length():
         for letter in range(5):
             if letter != base[i]:
                 rows.append(np.where(np.arange(40) == i, letter, base))
-    here, there = _kmers.fingerprints(sequences(rows))
+    here, there = kmers.fingerprints(sequences(rows))
     assert len(np.unique(here, axis=0)) == len(rows) == len(np.unique(there, axis=0))
-    np.testing.assert_array_equal(_kmers.fingerprints(sequences(rows[:2]))[0], here[:2])
-    mirrored = _kmers.fingerprints(sequences(rows).reverse_complement())
+    np.testing.assert_array_equal(kmers.fingerprints(sequences(rows[:2]))[0], here[:2])
+    mirrored = kmers.fingerprints(sequences(rows).reverse_complement())
     np.testing.assert_array_equal(mirrored[0], there)
     np.testing.assert_array_equal(mirrored[1], here)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 7, 13, 31, 32])
 def test_words_are_those_that_slicing_gives(k, monkeypatch):
-    monkeypatch.setattr(_kmers.chunks, "__defaults__", (90,))  # several chunks, of whole sequences
+    monkeypatch.setattr(kmers.chunks, "__defaults__", (90,))  # several chunks, of whole sequences
     rng = np.random.default_rng(k)
     seqs = sequences([rng.choice([0, 1, 2, 3, 4], n, p=[0.25, 0.25, 0.24, 0.25, 0.01])
                       for n in rng.integers(0, 70, 20)])  # fmt: skip
     found = [
         item
-        for w in _kmers.words(seqs, k)
+        for w in kmers.words(seqs, k)
         for item in zip(*(column.tolist() for column in w), strict=True)
     ]
     digits = str.maketrans("ACGT", "0123")
@@ -214,8 +218,8 @@ def test_words_are_those_that_slicing_gives(k, monkeypatch):
 
 def holds_stretch(a, b):
     """The definition, over all alignments: from each base of a the best way to each later one."""
-    need = int(np.ceil(_align.COVERAGE * len(a) - 1e-9))
-    cost = _align.MISS
+    need = int(np.ceil(align.COVERAGE * len(a) - 1e-9))
+    cost = align.MISS
     steps = np.where((a[:, None] == b) & (a < 4)[:, None], 1, cost)
     ramp = cost * np.arange(len(b) + 1)
     for start in range(len(a) - need + 1):
@@ -232,7 +236,7 @@ def holds_stretch(a, b):
 def pairs_of(n, diagonal=0, flipped=False):
     even = np.arange(0, 2 * n, 2)
     full = np.full(n, diagonal)
-    return _align.Pairs(even, even + 1, np.full(n, flipped), full, full)
+    return align.Pairs(even, even + 1, np.full(n, flipped), full, full)
 
 
 def quiet(share):
@@ -248,7 +252,7 @@ def test_alignment_decides_as_the_definition_does(way):
         b = altered(rng, a, 1 - i / 120 * 0.3, way)
         rows += [a, b] if len(a) <= len(b) else [b, a]
     seqs, pairs = sequences(rows), pairs_of(120)
-    found = _align.alike(seqs, pairs, quiet)
+    found = align.alike(seqs, pairs, quiet)
     truth = np.array([holds_stretch(rows[2 * i], rows[2 * i + 1]) for i in range(120)])
     assert 30 < truth.sum() < 110
     assert not (found & ~truth).any() and found.sum() >= 0.95 * truth.sum()
@@ -263,8 +267,8 @@ def test_comparison_without_gaps_is_exact():
         at = rng.integers(0, 15)
         rows += [a, np.concatenate([rng.integers(0, 4, 12, np.uint8), b[at:]])]
     pairs = pairs_of(300)._replace(diagonal=np.array([12 - (50 + 12 - len(r)) for r in rows[1::2]]))
-    found = _align.alike_without_gaps(
-        sequences(rows), _align.shorter_first(pairs, sequences(rows).lengths), quiet
+    found = align.alike_without_gaps(
+        sequences(rows), align.shorter_first(pairs, sequences(rows).lengths), quiet
     )
 
     def naive(a, b, d):
@@ -683,7 +687,7 @@ def test_every_kind_has_a_text():
 
 def test_neither_the_audit_nor_its_text_needs_torch_or_pandas():
     code = (
-        "import sys, dnabench.tasks.audit, dnabench.reports.audit_text\n"
+        "import sys, dnabench.tasks.audit.audit, dnabench.reports.text.audit\n"
         "print([m for m in ('torch', 'pandas', 'sklearn', 'pyarrow', 'scipy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

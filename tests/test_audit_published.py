@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from dnabench import cli_audit_papers
+from dnabench.cli import audit_papers
 from dnabench.reports.papers import rules, rules_labels, rules_seeds
 from dnabench.reports.papers.audit import SCHEMA, audit, of_paper, to_json
 from dnabench.reports.papers.claims import margins, wins
@@ -467,8 +467,8 @@ def test_equal_cells_of_coarse_tables_are_no_copies():
 @pytest.fixture(scope="module")
 def command():
     app = typer.Typer()
-    app.command("published")(cli_audit_papers.published)
-    app.command("tables")(cli_audit_papers.tables)
+    app.command("published")(audit_papers.published)
+    app.command("tables")(audit_papers.tables)
 
     def run(*words):
         return CliRunner().invoke(app, [str(w) for w in words])

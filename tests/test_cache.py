@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from dnabench.tasks._cache import Writer, cached, check, open_split, task_folder
+from dnabench.tasks.io.imported import Writer, cached, check, open_split, task_folder
 from dnabench.types import IGNORED, Sequences, Split
 
 NAME = "tests/cached"
@@ -192,7 +192,7 @@ def test_a_writer_without_examples_is_an_error_and_changes_nothing():
 CHILD = """
 import sys, time
 import numpy as np
-from dnabench.tasks._cache import Writer
+from dnabench.tasks.io.imported import Writer
 from dnabench.types import Sequences, Split
 def part(n, letter):
     return Split(Sequences.parse([letter * 50] * n), np.zeros(n, np.int64),

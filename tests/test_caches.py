@@ -1,4 +1,4 @@
-"""harness/caches.py on caches made by the real writer, and `dnabench cache` as a user types it."""
+"""host/disk.py on caches made by the real writer, and `dnabench cache` as a user types it."""
 
 import fcntl
 import json
@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from conftest import dnabench, planted_split
 
-from dnabench.caches import clear, entries, named, size, users_of
-from dnabench.tasks._cache import Writer, array_path, task_folder
+from dnabench.host.disk import clear, entries, named, size, users_of
+from dnabench.tasks.io.imported import Writer, array_path, task_folder
 
 LONG_AGO = time.time() - 100_000
 

@@ -7,8 +7,10 @@ import torch
 from conftest import planted_task
 
 from dnabench import MODELS
-from dnabench.models import _layers, _parts, _scan, caduceus
-from dnabench.models._scan import (
+from dnabench.models import _layers, caduceus
+from dnabench.models.kernels import parts
+from dnabench.models.kernels import scan as _scan
+from dnabench.models.kernels.scan import (
     BiMamba,
     Mamba,
     _by_kernel,
@@ -198,7 +200,7 @@ def test_a_scan_goes_on_from_a_state_and_so_do_its_gradients(cut):
 def in_parts(monkeypatch):
     """Parts of 7 positions for everything longer than 9, or than 9 x 8 numbers in training."""
     monkeypatch.setattr(_scan, "PART", 7)
-    monkeypatch.setattr(_parts, "POSITIONS", 9)
+    monkeypatch.setattr(parts, "POSITIONS", 9)
     monkeypatch.setattr(_layers, "LONG", 9 * 8)
     monkeypatch.setattr(caduceus, "AGAIN", 9 * 8)
 

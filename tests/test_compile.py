@@ -1,4 +1,4 @@
-"""harness/compiled.py: real torch.compile, kept where it agrees with eager and reported where not.
+"""train/compiled.py: real torch.compile, kept where it agrees with eager and reported where not.
 
 The backends here need no compiler; what CUDA and Triton make is for a machine that has them.
 """
@@ -15,10 +15,11 @@ import pytest
 import torch
 from conftest import planted_split, planted_task
 
-from dnabench import MODELS, Recipe, compiled
-from dnabench.compiled import LEAST_STEPS, Runner, why_not
-from dnabench.fit import NetLearner
+from dnabench import MODELS, Recipe
 from dnabench.splits import streams
+from dnabench.train import compiled
+from dnabench.train.compiled import LEAST_STEPS, Runner, why_not
+from dnabench.train.loop import NetLearner
 
 TASK = planted_task()
 TRAIN, MIXED = planted_split(80, 0), planted_split(80, 1)
@@ -237,7 +238,7 @@ def test_auto_on_a_cpu_is_eager_and_silent():
 
 COMPILES = """
 import torch
-from dnabench.compiled import Runner, keep_artefacts
+from dnabench.train.compiled import Runner, keep_artefacts
 keep_artefacts()
 torch.manual_seed(0)
 net = torch.nn.Sequential(torch.nn.Embedding(8, 4), torch.nn.Flatten(), torch.nn.Linear(12, 2))

@@ -1,4 +1,4 @@
-"""models/_tiled.py, _convolve.py, _parts.py: every form is the same function, and stays chosen."""
+"""models/kernels/: every form is the same function, and stays chosen."""
 
 import json
 import math
@@ -12,14 +12,16 @@ import pytest
 import test_convnova
 import torch
 import torch.nn.functional as F
-from _official_step import Network
+from bench.official_step import Network
 from conftest import planted_task
 
 from dnabench import MODELS
-from dnabench.models import _convolve, _parts, _tiled
-from dnabench.models._convolve import Shape, convolve
 from dnabench.models._layers import Linear
-from dnabench.models._tiled import Tiling, halves, tiled_conv1d, tiling
+from dnabench.models.kernels import convolve as _convolve
+from dnabench.models.kernels import parts as _parts
+from dnabench.models.kernels import tiled as _tiled
+from dnabench.models.kernels.convolve import Shape, convolve
+from dnabench.models.kernels.tiled import Tiling, halves, tiled_conv1d, tiling
 
 TILED = ("tiled-gemm", "tiled-conv")
 SHAPE = Shape(32, 512, 128, 128, 9, 4, 1, True)
@@ -290,8 +292,8 @@ def test_where_nobody_is_at_home_nothing_is_kept():
 
 RISES = """
 import torch
-from dnabench import memory
-from dnabench.models._tiled import tiled_conv1d
+from dnabench.host import memory
+from dnabench.models.kernels.tiled import tiled_conv1d
 torch.set_num_threads(1)
 x, weight = torch.randn(128, 512, 64), torch.randn(64, 64, 9)
 for learns in (False, False, True):  # the first is to warm up

@@ -11,13 +11,13 @@ from conftest import dnabench
 from test_reports import record
 
 from dnabench import MODELS, TASKS
-from dnabench.efficiency import flops_per_sequence
+from dnabench.reports.analysis import weigh
 from dnabench.reports.costs import TITLE, cost_section, costs
 from dnabench.reports.evidence import Report
 from dnabench.reports.render import render
 from dnabench.reports.table import tables
-from dnabench.reports.weigh import weigh
 from dnabench.results.store import Store
+from dnabench.train.flops import flops_per_sequence
 
 HEADS = ["model", "parameters", "tasks", "GFLOP per sequence", "training (sequences/s)",
          "inference (sequences/s)", "peak memory (GiB)", "to the chosen epoch (s)",

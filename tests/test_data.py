@@ -7,7 +7,7 @@ from conftest import planted_task
 from dnabench import Sequences, Split
 from dnabench.protocols import PROTOCOLS, protocol_named
 from dnabench.splits import cut, held_out, limited, same_sequence, stratified, streams
-from dnabench.tokenizers import char
+from dnabench.tokens.tokenizers import char
 from dnabench.types import LetterError
 
 WORDS = ["ACGTN", "acgtu", "", "GATTACA"]

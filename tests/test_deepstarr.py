@@ -127,7 +127,8 @@ def test_it_is_imported_and_trained_by_the_real_command(record, tmp_path):
     folder, parts, _ = record
     env = {**os.environ, "DNABENCH_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     code = (
-        "import sys; from pathlib import Path; from dnabench.tasks.importing import import_tree\n"
+        "import sys; from pathlib import Path\n"
+        "from dnabench.tasks.io.importing import import_tree\n"
         "(got,) = import_tree(Path(sys.argv[1])); print(got.error or got.counts, got.task)\n"
         "print(len(got.notes['not_as_published']))"
     )

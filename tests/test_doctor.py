@@ -1,4 +1,4 @@
-"""harness/doctor.py and machine.py: what is found here, and in trees that stand for others."""
+"""harness/host/doctor.py and machine.py: what is found here, and in trees that stand for others."""
 
 import json
 import os
@@ -9,8 +9,8 @@ import pytest
 import torch
 from conftest import dnabench
 
-from dnabench.doctor import Finding, _hub_settings, _tested, examine, locks
-from dnabench.machine import (
+from dnabench.host.doctor import Finding, _hub_settings, _tested, examine, locks
+from dnabench.host.machine import (
     affinity,
     bf16_flags,
     bf16_flags_in,

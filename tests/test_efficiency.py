@@ -1,4 +1,4 @@
-"""harness/efficiency.py against formulas written down by hand."""
+"""harness/train/flops.py against formulas written down by hand."""
 
 import math
 import time
@@ -8,8 +8,8 @@ import torch
 from conftest import planted_task
 from scipy.fft import next_fast_len
 
-from dnabench.efficiency import flops_per_sequence, n_tokens
 from dnabench.registry import MODELS
+from dnabench.train.flops import flops_per_sequence, n_tokens
 from dnabench.types import Model
 
 K = 2  # outputs of the planted task

@@ -1,4 +1,4 @@
-"""harness/estimate.py, extrapolate.py and probe.py; how near they come is in bench_plan.md."""
+"""harness/forecast/; how near the estimates come is in docs/benchmarks/plan.md."""
 
 import json
 import re
@@ -9,17 +9,33 @@ import numpy as np
 import pytest
 from conftest import dnabench
 
-from dnabench.estimate import Plan, Row, _death, _makespan, conclusions, duration, plan, table
-from dnabench.extrapolate import Sizes, power, sizes_of, straight, trial_disk, trial_seconds
-from dnabench.models._convolve import FORMS, Shape, settled
-from dnabench.plan import Request, grid
-from dnabench.probe import Clock, Measured, Probe, measure
+from dnabench.forecast.estimate import (
+    Plan,
+    Row,
+    _death,
+    _makespan,
+    conclusions,
+    duration,
+    plan,
+    table,
+)
+from dnabench.forecast.extrapolate import (
+    Sizes,
+    power,
+    sizes_of,
+    straight,
+    trial_disk,
+    trial_seconds,
+)
+from dnabench.forecast.timing import Clock, Measured, Probe, measure
+from dnabench.models.kernels.convolve import FORMS, Shape, settled
 from dnabench.protocols import protocol_named
 from dnabench.registry import TASKS
 from dnabench.results.store import Store
-from dnabench.run import run
 from dnabench.splits import cut
-from dnabench.trial import Resources, run_trial
+from dnabench.sweep.grid import Request, grid
+from dnabench.sweep.sweep import run
+from dnabench.sweep.trial import Resources, run_trial
 
 INLINE = Resources("cpu", 1, 1, 0, "inline")
 

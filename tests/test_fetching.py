@@ -22,9 +22,10 @@ from fileserver import FileServer
 from hub import REVISION
 
 from dnabench import TASKS
-from dnabench.tasks import _archives, _download
 from dnabench.tasks._declare import ORIGINS, Origin, declare
-from dnabench.tasks.fetching import fetch
+from dnabench.tasks.io import archives
+from dnabench.tasks.io import download as _download
+from dnabench.tasks.io.fetching import fetch
 
 OTHER = "f" * 40
 PAGE = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>please</body></html>"
@@ -621,10 +622,10 @@ def test_unsafe_and_damaged_archives_leave_nothing(server, task, tmp_path, which
 
 
 def test_more_files_than_plausible_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(_archives, "MAX_MEMBERS", 3)
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 3)
     (tmp_path / "x.zip").write_bytes(zipped({f"{i}.txt": b"A" for i in range(4)}))
     with pytest.raises(ValueError, match="more than 3 files"):
-        _archives.unpack(tmp_path / "x.zip", tmp_path / "x")
+        archives.unpack(tmp_path / "x.zip", tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 
@@ -640,7 +641,7 @@ def test_more_files_than_plausible_are_refused(tmp_path, monkeypatch):
 )  # fmt: skip
 def test_an_archive_is_known_by_its_content(tmp_path, name, data, archive):
     (tmp_path / name).write_bytes(data)
-    assert _archives.is_archive(tmp_path / name) is archive
+    assert archives.is_archive(tmp_path / name) is archive
 
 
 # ------------------------------------------------------------------------------------ processes
@@ -649,7 +650,7 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 from dnabench.tasks._declare import Origin, declare
-from dnabench.tasks.fetching import fetch
+from dnabench.tasks.io.fetching import fetch
 name, origin, folder = json.loads(sys.argv[1])
 declare(name, kind="binary", classes=("0", "1"), metric="mcc", length=500, official={},
         source="here", license="CC0-1.0", origin=Origin(**origin))
@@ -737,7 +738,7 @@ IMPORT = """
 import dataclasses, json, sys
 from dnabench import TASKS
 from dnabench.tasks._declare import ORIGINS
-from dnabench.tasks.fetching import fetch_and_import
+from dnabench.tasks.io.fetching import fetch_and_import
 names, url = json.loads(sys.argv[1])
 list(TASKS)
 gb = "genomic_benchmarks/human_nontata_promoters"

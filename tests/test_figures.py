@@ -14,8 +14,8 @@ import typer
 from test_html import NASTY, grid, record, weighed
 from typer.testing import CliRunner
 
-from dnabench.cli_figure import KINDS, figure
-from dnabench.reports.figures import cd, curves, families, heatmap, inking, pareto, strips
+from dnabench.cli.figure import KINDS, figure
+from dnabench.reports.figures import cd, curves, families, heatmap, pareto, strips, style
 from dnabench.reports.stats import critical_difference
 from dnabench.reports.table import tables
 from dnabench.results.store import Store
@@ -31,7 +31,7 @@ def only(records):
 
 
 def axes_of(draw):
-    with inking.drawing():
+    with style.drawing():
         return draw().axes
 
 
@@ -39,11 +39,11 @@ def axes_of(draw):
 
 
 def test_seventy_models_differ_in_colour_or_marker():
-    looks = {(inking.colour(i), inking.marker(i)) for i in range(70)}
+    looks = {(style.colour(i), style.marker(i)) for i in range(70)}
     assert len(looks) == 70
-    assert len({inking.marker(i) for i in range(10)}) == 10  # ten without any colour
+    assert len({style.marker(i) for i in range(10)}) == 10  # ten without any colour
     for i in range(10):
-        assert ElementTree.fromstring(inking.swatch(i)).tag == "svg"
+        assert ElementTree.fromstring(style.swatch(i)).tag == "svg"
 
 
 def test_the_palette_survives_colour_blindness():
@@ -56,7 +56,7 @@ def test_the_palette_survives_colour_blindness():
         "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602],
                        [0.004733, 0.691367, 0.303900]],
     }  # fmt: skip
-    srgb = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in inking.PALETTE])
+    srgb = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in style.PALETTE])
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     for name, matrix in simulated.items():
         seen = linear @ np.array(matrix).T
@@ -66,9 +66,9 @@ def test_the_palette_survives_colour_blindness():
 
 def test_labels_leave_out_what_all_share():
     swept = [record("net", options={"k": k, "d": d}) for k in (3, 5) for d in (1, 2)]
-    assert inking.labels(only(swept).columns) == ["d=1 k=3", "d=1 k=5", "d=2 k=3", "d=2 k=5"]
-    assert inking.labels(only([record("a"), record("b")]).columns) == ["a", "b"]
-    assert inking.labels(only([record("n" * 50)]).columns) == ["n" * 33 + "…"]
+    assert style.labels(only(swept).columns) == ["d=1 k=3", "d=1 k=5", "d=2 k=3", "d=2 k=5"]
+    assert style.labels(only([record("a"), record("b")]).columns) == ["a", "b"]
+    assert style.labels(only([record("n" * 50)]).columns) == ["n" * 33 + "…"]
 
 
 def test_inline_svg_keeps_text_as_text_and_ids_to_itself():
@@ -93,14 +93,14 @@ def test_inline_svg_keeps_text_as_text_and_ids_to_itself():
 def test_a_file_is_of_its_kind_and_always_the_same(suffix, begins, tmp_path):
     table = only(grid(seeds=2))
     for name in "ab":
-        inking.save(lambda: strips.figure(table), tmp_path / f"{name}.{suffix}")
+        style.save(lambda: strips.figure(table), tmp_path / f"{name}.{suffix}")
     one, two = ((tmp_path / f"{name}.{suffix}").read_bytes() for name in "ab")
     assert one.startswith(begins) and one == two
 
 
 def test_another_ending_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"a\.gif: a figure is a \.png, \.pdf, \.svg file"):
-        inking.save(lambda: strips.figure(only(grid(seeds=2))), tmp_path / "a.gif")
+        style.save(lambda: strips.figure(only(grid(seeds=2))), tmp_path / "a.gif")
     assert not list(tmp_path.iterdir())
 
 
@@ -162,7 +162,7 @@ def test_a_rank_stands_at_its_place():
         line.get_color(): line.get_xdata()[0] for line in ax.get_lines() if line.get_marker() == "o"
     }
     assert len(places) == 2
-    first, other = places[inking.PRINT.accent], places[inking.PRINT.ink]
+    first, other = places[style.PRINT.accent], places[style.PRINT.ink]
     assert (other - first) / cd.AXIS == pytest.approx(0.75)
     assert {"x", "y", "z", "1.00", "critical difference 0.90"} <= {t.get_text() for t in ax.texts}
     with pytest.raises(ValueError, match="needs two models"):

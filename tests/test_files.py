@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dnabench.tasks.files import describe, overlap, task_from_path
+from dnabench.tasks.io.files import describe, overlap, task_from_path
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 SPLITS = ("train", "dev", "test")

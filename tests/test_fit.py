@@ -1,4 +1,4 @@
-"""harness/fit.py: the schedule, the step, the choice of the checkpoint, and who may see test."""
+"""train/loop.py: the schedule, the step, the choice of the checkpoint, and who may see test."""
 
 import contextlib
 import copy
@@ -14,11 +14,11 @@ from conftest import planted_split, planted_task
 from sklearn.metrics import matthews_corrcoef
 
 from dnabench import MODELS, Recipe, Sequences, Split
-from dnabench.fit import NetLearner, fit
-from dnabench.machine import bf16_flags
+from dnabench.host.machine import bf16_flags
 from dnabench.protocols import PROTOCOLS
-from dnabench.schedule import learning_rate
 from dnabench.splits import streams
+from dnabench.train.loop import NetLearner, fit
+from dnabench.train.schedule import learning_rate
 
 HONEST, LAST, SELECTED = (PROTOCOLS[f"{n}/1"] for n in ("honest", "last-epoch", "test-selected"))
 TASK = planted_task()

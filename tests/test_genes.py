@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from dnabench.tasks._annotation import names_of, read_annotation
-from dnabench.tasks._gene_windows import Cutting, split_of
 from dnabench.tasks.genes import CLASSES, import_genes, windows
+from dnabench.tasks.io.annotation import names_of, read_annotation
+from dnabench.tasks.io.gene_windows import Cutting, split_of
 from dnabench.types import IGNORED
 
 # One letter a class, in the order of CLASSES; . is intergenic, - is IGNORED
@@ -242,7 +242,7 @@ def test_an_imported_genome_is_a_task_of_every_later_process(files, tmp_path, mo
 
 
 def test_the_import_remembers_what_it_found(files, tmp_path, monkeypatch):
-    from dnabench.tasks._cache import cached
+    from dnabench.tasks.io.imported import cached
 
     monkeypatch.setenv("DNABENCH_CACHE", str(tmp_path / "cache"))
     seen = []

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from browser import chromium, executable  # noqa: F401  a fixture
 
+from dnabench.reports.analysis import weigh
 from dnabench.reports.evidence import Interval, Section
-from dnabench.reports.html import flag_words, page
-from dnabench.reports.summary_words import summary, summary_sentences
 from dnabench.reports.table import tables
-from dnabench.reports.weigh import weigh
+from dnabench.reports.text.html import flag_words, page
+from dnabench.reports.text.summary import summary, summary_sentences
 from dnabench.results.store import Store
 from dnabench.types import Recipe, Record, Trial
 
@@ -491,7 +491,7 @@ def test_eight_models_on_18_tasks_stay_below_3_mb():
 
 
 def test_audits_have_their_section():
-    from dnabench.tasks.audit import audit
+    from dnabench.tasks.audit.audit import audit
     from dnabench.types import Sequences, Split, Task
 
     def load(split):

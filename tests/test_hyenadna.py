@@ -11,7 +11,9 @@ from conftest import planted_task
 from scipy.fft import next_fast_len
 
 from dnabench import MODELS
-from dnabench.models import _filters, _layers, _parts, hyenadna
+from dnabench.models import _layers, hyenadna
+from dnabench.models.kernels import filters as _filters
+from dnabench.models.kernels import parts as _parts
 
 # Outputs of HazyResearch/hyena-dna's standalone_hyenadna.py on deterministic weights.
 RECORDS = {k: r for k, r in golden.RECORDS.items() if k.startswith("hyenadna")}

@@ -17,11 +17,11 @@ import pytest
 from conftest import HERE
 
 from dnabench import TASKS
-from dnabench.tasks import _chunks
-from dnabench.tasks._cache import Writer, cached, open_split, task_folder
-from dnabench.tasks.importing import import_tree, missing, recognise, report
-from dnabench.tasks.parsing import read_table
-from dnabench.tasks.verifying import verify
+from dnabench.tasks.io import chunks
+from dnabench.tasks.io.imported import Writer, cached, open_split, task_folder
+from dnabench.tasks.io.importing import import_tree, missing, recognise, report
+from dnabench.tasks.io.parsing import read_table
+from dnabench.tasks.io.verifying import verify
 from dnabench.types import Sequences, Split
 
 SHARED = HERE.parent.parent / "shared" / "data"
@@ -560,12 +560,12 @@ ODD = {
 @pytest.mark.parametrize("block", [40, 100, 1000, 1 << 23])
 @pytest.mark.parametrize("name", ODD)
 def test_reading_in_pieces_is_reading_the_whole(tmp_path, monkeypatch, name, block):
-    monkeypatch.setattr(_chunks, "BLOCK", block)
+    monkeypatch.setattr(chunks, "BLOCK", block)
     for zipped in (False, True):
         path = tmp_path / (("x.fa" if "fasta" in name else "x.csv") + ".gz" * zipped)
         raw = ODD[name].encode()
         path.write_bytes(gzip.compress(raw) if zipped else raw)
-        whole, pieces = read_table(path), list(_chunks.tables(path))
+        whole, pieces = read_table(path), list(chunks.tables(path))
         assert len(pieces) > (block < 1000 and name not in ("old Mac",)), len(pieces)
         for field in ("sequences", "labels", "ids"):
             parts = [getattr(piece, field) for piece in pieces]
@@ -576,12 +576,12 @@ def test_reading_in_pieces_is_reading_the_whole(tmp_path, monkeypatch, name, blo
 
 
 def test_a_bad_row_far_down_is_found_at_its_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(_chunks, "BLOCK", 200)
+    monkeypatch.setattr(chunks, "BLOCK", 200)
     for name, line in (("x.csv", 62), ("x.fa", 121)):
         of = [*rows(60), ("ACG-T", 1), *rows(60)]
         path = put(tmp_path / name, csv(of) if name == "x.csv" else fasta(of))
         with pytest.raises(ValueError, match=rf"{name}:{line}: sequence has '-' at position 3"):
-            for table in _chunks.tables(path):
+            for table in chunks.tables(path):
                 table.encode(np.arange(len(table.labels)))
 
 

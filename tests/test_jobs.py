@@ -1,4 +1,4 @@
-"""`--jobs` and what a sweep says of compiling, precision and memory (harness/cli_sweep.py)."""
+"""`--jobs` and what a sweep says of compiling, precision and memory (harness/cli/sweep.py)."""
 
 import json
 import os
@@ -8,9 +8,9 @@ import pytest
 from conftest import dnabench
 
 from dnabench import Record
-from dnabench.cli_sweep import How, most_in_memory, remarks, resources_of
-from dnabench.machine import usable_cores
-from dnabench.plan import Request, grid
+from dnabench.cli.sweep import How, most_in_memory, remarks, resources_of
+from dnabench.host.machine import usable_cores
+from dnabench.sweep.grid import Request, grid
 
 GB = 2**30
 

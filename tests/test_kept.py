@@ -1,4 +1,4 @@
-"""harness/kept.py, pool.py and frozen.py: what is made once, and is the same whoever made it."""
+"""harness/cache.py, pool.py and frozen.py: what is made once, and is the same whoever made it."""
 
 import copy
 import json
@@ -14,14 +14,14 @@ from conftest import dnabench, planted_split, planted_task
 from safetensors.torch import save_file
 
 from dnabench import MODELS, Recipe, Sequences
-from dnabench.bpe import save, train_bpe
-from dnabench.fit import NetLearner
-from dnabench.kept import LARGEST, kept
-from dnabench.pool import Pool, pooled, remembering
 from dnabench.reports.costs import cost_section
 from dnabench.reports.table import tables
 from dnabench.results.store import Store
 from dnabench.splits import streams
+from dnabench.tokens.bpe import save, train_bpe
+from dnabench.train.kept import LARGEST, kept
+from dnabench.train.loop import NetLearner
+from dnabench.train.pool import Pool, pooled, remembering
 
 TASK = planted_task()
 WHOLE, TEST = planted_split(120, 0), planted_split(40, 1)
@@ -84,7 +84,7 @@ def test_what_does_not_fit_is_made_again_and_replaced(cache):
 
 def test_code_that_changes_while_a_process_runs_keeps_nothing(cache, monkeypatch):
     calls = []
-    monkeypatch.setattr("dnabench.kept._code", lambda: "edited")
+    monkeypatch.setattr("dnabench.train.kept._code", lambda: "edited")
     for _ in range(2):
         kept("frozen", ["a"], counting(calls))
     assert len(calls) == 2 and not list((cache / "frozen").iterdir())
@@ -103,7 +103,7 @@ def test_what_is_not_worth_it_or_too_large_is_not_kept(cache, monkeypatch):
     calls = []
     for _ in range(2):
         kept("frozen", ["a"], counting(calls), worth=lambda: False)
-    monkeypatch.setattr("dnabench.kept.LARGEST", 20)
+    monkeypatch.setattr("dnabench.train.kept.LARGEST", 20)
     for _ in range(2):
         kept("frozen", ["a"], counting(calls))
     assert len(calls) == 4 and LARGEST > 1e9 and not list((cache / "frozen").iterdir())

@@ -13,7 +13,7 @@ from dnabench.reports.leaks import leak_free, leak_section
 from dnabench.reports.memo import Memo
 from dnabench.reports.table import tables
 from dnabench.results.store import Store
-from dnabench.tasks.audit import kept
+from dnabench.tasks.audit.audit import kept
 
 
 @pytest.fixture(scope="module")

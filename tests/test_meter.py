@@ -1,4 +1,4 @@
-"""harness/meter.py: what a trial took, measured on trials that sleep, and in real records."""
+"""harness/train/meter.py: what a trial took, measured on trials that sleep, and in real records."""
 
 import dataclasses
 import json
@@ -11,9 +11,9 @@ from conftest import planted_task
 from test_run import job, task  # noqa: F401, a fixture
 
 from dnabench import MODELS
-from dnabench.efficiency import flops_per_sequence
-from dnabench.meter import Meter, energy, flops
-from dnabench.trial import run_trial
+from dnabench.sweep.trial import run_trial
+from dnabench.train.flops import flops_per_sequence
+from dnabench.train.meter import Meter, energy, flops
 from dnabench.types import Record
 
 TIMES = ("seconds", "seconds_to_best", "examples_per_second", "inference_per_second",

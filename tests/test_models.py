@@ -11,10 +11,10 @@ import torch
 from conftest import planted_split, planted_task
 
 from dnabench import MODELS, Sequences, Split
-from dnabench.bpe import tokenizer_named
-from dnabench.fit import NetLearner
-from dnabench.machine import bf16_flags
+from dnabench.host.machine import bf16_flags
 from dnabench.splits import streams
+from dnabench.tokens.bpe import tokenizer_named
+from dnabench.train.loop import NetLearner
 from dnabench.weights import REVISION
 
 TASK = planted_task(classes=3, length=80)

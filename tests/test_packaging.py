@@ -35,7 +35,13 @@ def test_the_wheel_holds_the_parts_the_data_and_nothing_else(built):
     (wheel,) = built.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {n.split("/")[0].split("-")[0] for n in names} == {"dnabench"}
-    for part in ("cli.py", "py.typed", "models/convnova.py", "tasks/demo.py", "reports/page.html"):
+    for part in (
+        "cli/app.py",
+        "py.typed",
+        "models/convnova.py",
+        "tasks/demo.py",
+        "reports/text/page.html",
+    ):
         assert f"dnabench/{part}" in names
     sizes = [i.file_size for i in zipfile.ZipFile(wheel).infolist() if "demo_data" in i.filename]
     assert len(sizes) >= 3 and sum(sizes) < 1_500_000
@@ -65,7 +71,7 @@ def test_an_installed_wheel_runs_a_trial(built, tmp_path):
     code = (
         f"import sys; sys.path.insert(0, {str(site)!r})\n"
         f"import dnabench; assert dnabench.__file__.startswith({str(site)!r}), dnabench.__file__\n"
-        f"from dnabench.cli import main; main({words!r})"
+        f"from dnabench.cli.app import main; main({words!r})"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
@@ -97,12 +103,9 @@ def test_a_broken_plugin_is_named_and_the_rest_works(plugin):
 def test_a_broken_file_is_named_and_the_rest_works(tmp_path):
     """A copy of the packages with a model file that fails, beside the real one."""
     site = tmp_path / "dnabench"
-    site.mkdir()
+    shutil.copytree(ROOT / "harness", site)
     for name in ("models", "tasks", "results", "reports"):
         shutil.copytree(ROOT / name, site / name)
-    for path in (ROOT / "harness").iterdir():
-        if path.is_file():
-            shutil.copy(path, site)
     (site / "models" / "unfinished.py").write_text(
         "from dnabench.types import Model\nModel(name='x')\n"
     )

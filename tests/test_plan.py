@@ -1,9 +1,9 @@
-"""harness/plan.py and config.py: words in, a grid of trials out."""
+"""harness/sweep/grid.py and config.py: words in, a grid of trials out."""
 
 import pytest
 
-from dnabench.config import read_config
-from dnabench.plan import Request, grid, label, parse_limit, parse_seeds, suites
+from dnabench.cli.config import read_config
+from dnabench.sweep.grid import Request, grid, label, parse_limit, parse_seeds, suites
 
 DEMO = {"models": ["kmer", "convnova-386k"], "tasks": ["demo/splice_junctions"], "seeds": "2"}
 

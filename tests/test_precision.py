@@ -1,4 +1,4 @@
-"""harness/precision.py: what a device refuses, what stays float32, and steps that overflow."""
+"""train/precision.py: what a device refuses, what stays float32, and steps that overflow."""
 
 import copy
 
@@ -9,8 +9,8 @@ from conftest import dnabench
 from test_models import MIXED, NETS, build, inputs
 
 from dnabench import MODELS
-from dnabench.machine import bf16_flags
-from dnabench.precision import Arithmetic, check_precision
+from dnabench.host.machine import bf16_flags
+from dnabench.train.precision import Arithmetic, check_precision
 
 NEAR = 0.06  # of logits near 1, in bf16: 8 bits of significand, some layers deep
 
@@ -40,7 +40,7 @@ def test_bf16_on_a_cpu_is_what_the_processor_has():
     ("flags", "says"), [([], "neither amx_bf16 nor avx512_bf16"), (None, "is not known")]
 )
 def test_bf16_is_refused_where_it_would_be_emulated(flags, says, monkeypatch):
-    monkeypatch.setattr("dnabench.precision.bf16_flags", lambda: flags)
+    monkeypatch.setattr("dnabench.train.precision.bf16_flags", lambda: flags)
     with pytest.raises(ValueError, match=says):
         check_precision("bf16", "cpu")
     check_precision("fp32", "cpu")

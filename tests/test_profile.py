@@ -1,4 +1,4 @@
-"""harness/profile.py in real processes at small sizes, and the figure of its rows."""
+"""harness/forecast/profile.py in real processes at small sizes, and the figure of its rows."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from dnabench.profile import Cost, _options, profile, table
+from dnabench.forecast.profile import Cost, _options, profile, table
 from dnabench.registry import MODELS
 from dnabench.reports.figures.profile import draw
 
@@ -41,7 +41,10 @@ for name, trouble in TROUBLES.items():
         license="CC0-1.0", build=lambda task, options, trouble=trouble: Net(trouble),
     ))
 """
-CALL = "import json; from dnabench.profile import profile; print(json.dumps(profile({}, [10])))"
+CALL = (
+    "import json; from dnabench.forecast.profile import profile\n"
+    "print(json.dumps(profile({}, [10])))"
+)
 
 
 @pytest.fixture(scope="module")

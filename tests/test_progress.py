@@ -1,4 +1,4 @@
-"""harness/progress.py: an ETA that can be trusted, bars on a terminal, lines elsewhere."""
+"""harness/sweep/progress.py: an ETA that can be trusted, bars on a terminal, lines elsewhere."""
 
 import io
 
@@ -7,9 +7,9 @@ from conftest import planted_task
 from rich.console import Console
 from test_run import job
 
-from dnabench.executors import Event
-from dnabench.progress import Bars, Estimate, Lines, observer, result_line
-from dnabench.run import Outcome
+from dnabench.executors.local import Event
+from dnabench.sweep.progress import Bars, Estimate, Lines, observer, result_line
+from dnabench.sweep.sweep import Outcome
 from dnabench.types import Record
 
 TASK = planted_task()

@@ -10,9 +10,7 @@ from conftest import planted_split, planted_task
 from sklearn.metrics import log_loss
 
 from dnabench import MODELS, TASKS, Sequences, Split, Trial
-from dnabench.fit import fit, loss_of
 from dnabench.metrics import METRICS
-from dnabench.plan import Job, Request, grid
 from dnabench.protocols import (
     FOLDS,
     PROTOCOLS,
@@ -22,8 +20,10 @@ from dnabench.protocols import (
     protocol_named,
 )
 from dnabench.splits import cut, folds, random_tenth, same_sequence, streams
-from dnabench.tasks.files import task_from_path
-from dnabench.trial import _task_at, run_trial
+from dnabench.sweep.grid import Job, Request, grid
+from dnabench.sweep.trial import _task_at, run_trial
+from dnabench.tasks.io.files import task_from_path
+from dnabench.train.loop import fit, loss_of
 from dnabench.types import IGNORED
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
@@ -396,7 +396,7 @@ def test_every_model_validates_on_the_same_examples(registered, monkeypatch, pro
         watched[type(learner).__name__, len(watched)] = list(watch["val"].ids)
         return fit(learner, blind, protocol, watch, *rest)
 
-    monkeypatch.setattr("dnabench.fit.fit", spied)
+    monkeypatch.setattr("dnabench.train.loop.fit", spied)
     records = [run_trial(job(task, protocol, model, 6))[0] for model in ("kmer", "cnn")]
     first, second = watched.values()
     assert first == second == list(cut_at(task, PROTOCOLS[protocol], 6)[1].ids)

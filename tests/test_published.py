@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from dnabench.cli_papers import published as app
+from dnabench.cli.published import published as app
 from dnabench.reports.papers import published
 from dnabench.reports.papers.grid import Column, Line, fill, plain
 from dnabench.reports.papers.layouts import LAYOUTS
@@ -394,7 +394,7 @@ def test_a_wrong_table_of_a_paper():
 
 def test_looking_is_light():
     code = (
-        "import sys\nfrom dnabench.cli_papers import published\n"
+        "import sys\nfrom dnabench.cli.published import published\n"
         "try: published(sys.argv[1:])\nexcept SystemExit as e: assert not e.code, e.code\n"
         "heavy = ('torch', 'pandas', 'scipy', 'sklearn', 'matplotlib')\n"
         "print([m for m in heavy if m in sys.modules])"

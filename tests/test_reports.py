@@ -13,14 +13,14 @@ from dataclasses import replace
 import pytest
 
 from dnabench.protocols import PROTOCOLS
+from dnabench.reports.analysis import weigh
 from dnabench.reports.evidence import Report
-from dnabench.reports.findings import duel_words
-from dnabench.reports.latex_letters import escaped
 from dnabench.reports.render import FORMATS, compare_text
 from dnabench.reports.render import render as written
 from dnabench.reports.table import fixed, tables
-from dnabench.reports.weigh import weigh
-from dnabench.reports.words import caption, short_count
+from dnabench.reports.text.captions import caption, short_count
+from dnabench.reports.text.findings import duel_words
+from dnabench.reports.text.latex_letters import escaped
 from dnabench.types import Recipe, Record, Trial
 
 NASTY = "m&<b>|x_y%$#{[*~^\\\"'</b>"

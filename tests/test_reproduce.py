@@ -13,6 +13,7 @@ import pytest
 from conftest import command, planted_split
 
 from dnabench import MODELS, TASKS
+from dnabench.cli.reproduction import Asked, planned
 from dnabench.reports import stats
 from dnabench.reports.papers import counterparts
 from dnabench.reports.papers.published import seeds, tables, values
@@ -27,7 +28,6 @@ from dnabench.reports.papers.reproduction import (
 )
 from dnabench.reports.papers.reproduction_text import render
 from dnabench.reports.papers.unlike import unlike
-from dnabench.reproduce import Asked, planned
 from dnabench.results.store import Store
 
 SEEDS = (2222, 42, 43)

@@ -16,11 +16,11 @@ import pytest
 
 from dnabench import MODELS, TASKS, Recipe, Record, Trial
 from dnabench.metrics import METRICS
-from dnabench.plan import Job
 from dnabench.reports.resampling import NO_FOLDER, Resampler, stamp
 from dnabench.reports.stats.examples import Nested, nested, replicates
 from dnabench.results.store import Store
-from dnabench.trial import run_trial
+from dnabench.sweep.grid import Job
+from dnabench.sweep.trial import run_trial
 
 N = 200
 

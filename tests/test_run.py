@@ -1,4 +1,4 @@
-"""harness/run.py: one trial in one straight line, and what its record says."""
+"""harness/sweep/sweep.py: one trial in one straight line, and what its record says."""
 
 import dataclasses
 import subprocess
@@ -10,8 +10,8 @@ from conftest import planted_task
 from sklearn.metrics import matthews_corrcoef
 
 from dnabench import MODELS, TASKS, Trial
-from dnabench.plan import Job
-from dnabench.trial import Resources, run_trial
+from dnabench.sweep.grid import Job
+from dnabench.sweep.trial import Resources, run_trial
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def task(monkeypatch):
     def put(**changes):
         task = planted_task(**changes)
         monkeypatch.setitem(TASKS._entries, task.name, task)
-        from dnabench.trial import _task_at
+        from dnabench.sweep.trial import _task_at
 
         _task_at.cache_clear()
         return task
@@ -196,7 +196,7 @@ def test_a_metric_that_is_undefined_on_validation_is_named(task):
 
 PEAKS = """
 import numpy as np
-from dnabench import memory
+from dnabench.host import memory
 memory.reset_peak("cpu")
 before = memory.peak("cpu")
 block = np.ones(30_000_000)  # 240 MB, from and back to the kernel

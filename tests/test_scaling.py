@@ -1,15 +1,15 @@
 """Long sequences: many chunks of the scan, and gradients through the long convolution.
 
 What a step is at short lengths is in test_caduceus.py and test_hyenadna.py; how time grows is
-measured by bench_scaling.py, in bench_scaling.md.
+measured by bench/scaling.py, in docs/benchmarks/scaling.md.
 """
 
 import pytest
 import torch
-from bench_scaling import convolution_ref, differences, scan_inputs, scan_ref
+from bench.scaling import convolution_ref, differences, scan_inputs, scan_ref
 
-from dnabench.models._scan import selective_scan
 from dnabench.models.hyenadna import causal_convolution
+from dnabench.models.kernels.scan import selective_scan
 
 
 @pytest.mark.parametrize("length", [1_000, 1_025])

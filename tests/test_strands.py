@@ -7,10 +7,10 @@ import pytest
 from conftest import planted_task
 
 from dnabench import MODELS, TASKS, Sequences, Split
-from dnabench.checks import check_fine_tuning
-from dnabench.fit import NetLearner
 from dnabench.splits import Streams
-from dnabench.strands import opposite_labels, opposite_logits
+from dnabench.sweep.checks import check_fine_tuning
+from dnabench.train.loop import NetLearner
+from dnabench.train.strands import opposite_labels, opposite_logits
 from dnabench.types import IGNORED, Recipe
 
 SWAP = (1, 0, 2)

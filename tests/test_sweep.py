@@ -12,11 +12,11 @@ import time
 import pytest
 from conftest import command, dnabench
 
-from dnabench.executors import Event, local
-from dnabench.plan import Request, grid
+from dnabench.executors.local import Event, local
 from dnabench.results.store import Store
-from dnabench.run import _outcome, run
-from dnabench.trial import Resources
+from dnabench.sweep.grid import Request, grid
+from dnabench.sweep.sweep import _outcome, run
+from dnabench.sweep.trial import Resources
 
 
 def states(out):

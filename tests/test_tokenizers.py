@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dnabench import Sequences, bpe
-from dnabench.bpe import bpe_from_file, save, tokenizer_named, train_bpe, train_from_files
-from dnabench.tokenizers import TOKENIZERS, Encoded, Tokenizer, longest_of, padded_rows
+from dnabench import Sequences
+from dnabench.tokens import bpe
+from dnabench.tokens.bpe import bpe_from_file, save, tokenizer_named, train_bpe, train_from_files
+from dnabench.tokens.tokenizers import TOKENIZERS, Encoded, Tokenizer, longest_of, padded_rows
 
 DNABERT2 = Path(__file__).parents[2] / "shared/data/tokenizers/dnabert2-tokenizer.json"
 needs_dnabert2 = pytest.mark.skipif(not DNABERT2.exists(), reason=f"no {DNABERT2}")
@@ -93,7 +94,7 @@ def assert_whole(encoded, seqs, tokenizer):
 @pytest.mark.parametrize("block", [1, 50, 1 << 22])
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_ids_and_widths_are_those_of_the_slow_reference(name, block, monkeypatch):
-    monkeypatch.setattr("dnabench.tokenizers.BLOCK", block)
+    monkeypatch.setattr("dnabench.tokens.tokenizers.BLOCK", block)
     words = EDGES + random_words(1) + random_words(2, share=0.0) + random_words(3, share=0.6)
     seqs, tokenizer = Sequences.parse(words), TOKENIZERS[name]
     encoded = tokenizer(seqs, 60, "mask")
@@ -419,7 +420,7 @@ def test_of_a_genome_an_even_sample_of_words_is_kept(monkeypatch):
 TRAIN = """
 import sys, numpy as np
 from dnabench import Sequences
-from dnabench.bpe import train_bpe, tokenizer_named
+from dnabench.tokens.bpe import train_bpe, tokenizer_named
 codes = np.random.default_rng(0).integers(0, 4, 60_000).astype(np.uint8)
 seqs = Sequences(codes, np.arange(301) * 200)
 tokenizer = train_bpe(seqs, 300)
@@ -543,6 +544,6 @@ def test_what_is_missing_is_named():
 
 
 def test_listing_does_not_import_the_library():
-    code = "import sys, dnabench.bpe; print({'tokenizers', 'torch'} & sys.modules.keys())"
+    code = "import sys, dnabench.tokens.bpe; print({'tokenizers', 'torch'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

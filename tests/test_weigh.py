@@ -12,11 +12,11 @@ import pytest
 from test_reports import record, runs
 
 from dnabench.metrics import mcc
-from dnabench.reports.findings import duel_words, matrix_grid, pair_grid, top_grid
+from dnabench.reports.analysis import weigh
 from dnabench.reports.memo import Memo
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.table import tables
-from dnabench.reports.weigh import weigh
+from dnabench.reports.text.findings import duel_words, matrix_grid, pair_grid, top_grid
 from dnabench.results.store import Store
 
 REFERENCE = Path(__file__).parent / "reference"

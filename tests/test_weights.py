@@ -398,7 +398,7 @@ def test_declared_weights_are_plain_data():
 
 
 def test_a_bpe_model_takes_the_tokenizer_of_its_weights(csv, tmp_path):
-    from dnabench.bpe import save, train_bpe
+    from dnabench.tokens.bpe import save, train_bpe
 
     name, options, state, file = ALL["dnabert2_h48_l3_a12"]()
     model, one = MODELS[name], Hub()

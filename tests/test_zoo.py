@@ -7,7 +7,7 @@ import pytest
 from conftest import dnabench, planted_split, planted_task
 
 from dnabench import MODELS
-from dnabench.plan import Request, grid, models_of
+from dnabench.sweep.grid import Request, grid, models_of
 
 
 def fasta(path, seed, n=300):
@@ -128,7 +128,7 @@ def test_models_are_listed_with_the_licence_of_their_weights():
 
 def planned(model, suite, **changes):
     """The recipe of a model on a suite, without its data."""
-    from dnabench.plan import _recipe, _weights
+    from dnabench.sweep.grid import _recipe, _weights
 
     task = dataclasses.replace(planted_task(), name=f"{suite}/x")
     regime, _ = _weights([MODELS[model]], changes.get("regime", "scratch"))[MODELS[model].name]
@@ -147,7 +147,7 @@ def test_a_revised_or_reduced_suite_has_the_recipes_of_its_suite():
 
 
 def test_a_tokenizer_that_changed_since_the_plan_is_refused(csv, tmp_path):
-    from dnabench.trial import run_trial
+    from dnabench.sweep.trial import run_trial
 
     out = tmp_path / "tokenizer.json"
     dnabench("tokenizer", "train", "--vocab", 64, fasta(tmp_path / "a.fa", 3), "--to", out)

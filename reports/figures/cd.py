@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dnabench.reports.figures.inking import LETTER, PRINT, Theme
+from dnabench.reports.figures.style import LETTER, PRINT, Theme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

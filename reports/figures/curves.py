@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dnabench.reports.figures.inking import (
+from dnabench.reports.figures.style import (
     PAGE,
     PRINT,
     Theme,

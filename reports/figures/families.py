@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dnabench.reports.evidence import SuiteEvidence
-from dnabench.reports.figures.inking import LETTER, PRINT, Theme, colour, marker
+from dnabench.reports.figures.style import LETTER, PRINT, Theme, colour, marker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

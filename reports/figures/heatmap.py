@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dnabench.reports.figures.inking import LETTER, PRINT, Theme
+from dnabench.reports.figures.style import LETTER, PRINT, Theme
 from dnabench.reports.table import Column, Row, Table, grouped, option_text
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from dnabench.reports.figures.inking import LETTER, PRINT, Theme, colour, labels, marker
+from dnabench.reports.figures.style import LETTER, PRINT, Theme, colour, labels, marker
 from dnabench.reports.table import Row, Table, grouped, suite_of
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dnabench.reports.figures.inking import PALETTE, SETTINGS, UNDATED, marker
+from dnabench.reports.figures.style import PALETTE, SETTINGS, UNDATED, marker
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +21,7 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
     Args:
         rows: each with `model`, `length` (bp), and, as far as they were measured (else None),
-            `forward_seconds`, `train_seconds`, `forward_bytes`, `train_bytes`: `dnabench.profile`'s
+            `forward_seconds`, `train_seconds`, `forward_bytes`, `train_bytes`: those of `Cost`
             as dicts.
         path: of the file to write; .png, .pdf or .svg decides the format.
 

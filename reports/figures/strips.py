@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dnabench.reports.figures.inking import LETTER, PAGE, PRINT, Theme, inline, labels, shortened
+from dnabench.reports.figures.style import LETTER, PAGE, PRINT, Theme, inline, labels, shortened
 from dnabench.reports.table import Cell, Row, Table
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 
-from dnabench.reports.latex_letters import escaped
 from dnabench.reports.papers import notes
 from dnabench.reports.papers.grid import Cell, Column, Grid, fill, plain
 from dnabench.reports.papers.layouts import LAYOUTS, PAPER
 from dnabench.reports.papers.published import About, facts, named, values
+from dnabench.reports.text.latex_letters import escaped
 
 _MD_SPECIAL = re.compile(r"[\\|*`<]|(?<!\w)_|_(?!\w)")
 _CSV = (

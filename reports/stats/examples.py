@@ -127,7 +127,7 @@ def nested(a: Array, b: Array, *, seed: int = 0, level: float = 0.95) -> Nested:
     """Interval of the difference of two models, were seeds and test examples drawn again.
 
     Each replicate of the examples also draws seeds with replacement, independently for the two
-    models. Drawn plainly, that errs both ways (tests/bench_coverage.md has the numbers), so:
+    models. Drawn plainly, that errs both ways (docs/benchmarks/coverage.md has the numbers), so:
 
     - S seeds drawn from S vary by (S - 1) / S too little, and a variance known from 3 seeds wants
       Student's t, not the normal. Deviations of seeds grow by sqrt(S / (S - 1)), the interval by

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from dnabench.tasks._gene_windows import Cutting
 from dnabench.tasks.genes import CLASSES, windows
+from dnabench.tasks.io.gene_windows import Cutting
 from dnabench.types import IGNORED
 
 FOLDER = "transposonmapper/data_files/"

@@ -1,0 +1,320 @@
+"""What a length costs each model: seconds and peak memory of a forward pass and a training step.
+
+L sequence length in bp.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from dnabench.executors.local import local
+from dnabench.host import memory
+from dnabench.registry import MODELS, explain_miss
+from dnabench.tokens.bpe import tokenizer_named
+from dnabench.types import Array, Model, Progress, Sequences, Split, Task
+
+RUNS = 3  # timed, after one to warm up
+SLOW = 20.0  # seconds; a run that takes longer is the last
+LEARNED_FROM = 1 << 20  # bp of random bases, for a byte-pair tokenizer
+MODES: tuple[Literal["forward", "train"], ...] = ("forward", "train")
+
+
+class Cost(NamedTuple):
+    """A row: what one sequence of a length costs a model; None where it could not be measured.
+
+    forward: a forward pass without gradients. train: forward, cross entropy, backward and a step
+    of AdamW. Bytes are the peak above what the process had before it built the network, so with
+    the weights.
+    """
+
+    model: str
+    n_params: int  # with a head of two outputs; 0 = the network could not be built
+    length: int  # bp
+    forward_seconds: float | None = None
+    train_seconds: float | None = None
+    forward_bytes: int | None = None
+    train_bytes: int | None = None
+    error: str = ""
+
+
+class Run(NamedTuple):
+    """What a process measures."""
+
+    model: str
+    options: Mapping[str, Any]
+    length: int
+    mode: Literal["forward", "train"]
+    device: str
+
+
+class Measured(NamedTuple):
+    """What a process found; `error` is empty when it worked."""
+
+    n_params: int = 0
+    seconds: float = 0.0
+    bytes: int = 0
+    error: str = ""
+
+
+def profile(
+    models: Sequence[str],
+    lengths: Sequence[int],
+    device: str = "cpu",
+    settings: Mapping[str, Any] | None = None,
+    observe: Callable[[Cost], object] = lambda cost: None,
+    threads: int = 1,
+) -> list[Cost]:
+    """Measure each model at each length, batch 1, on random bases, a fresh process each.
+
+    Args:
+        models: names of networks.
+        lengths: bp.
+        device: "cpu", "cuda", "cuda:1", ...
+        settings: option -> value, for all models that have it; `model.option` for one of them.
+        observe: told of each row when it is there.
+        threads: of the process, on a CPU.
+
+    Returns:
+        A row a length and model, by length first. What fails, is out of reach of the model or out
+        of memory is a row with an `error`.
+
+    Raises:
+        KeyError: for an unknown model.
+        ValueError: for a setting that no model has, or a length below 1.
+
+    Accuracy:
+        Seconds are the median of three runs after one; of one when it takes over 20 s. On a CPU
+        they are the process's own, of all threads together, so other programs do not count.
+        Memory on a CPU is resident memory of the process, to some ten megabytes: libraries load
+        parts when first used. Random bases shorten less than real ones under byte-pair tokens,
+        which are learned from random bases too.
+    """
+    chosen = {name: _options(MODELS[name], models, settings or {}) for name in models}
+    if any(length < 1 for length in lengths):
+        raise ValueError(f"lengths are {', '.join(map(str, lengths))}; each must be 1 bp or more")
+    rows = []
+    for length in lengths:
+        for name in models:
+            rows.append(_row(MODELS[name], chosen[name], length, device, threads))
+            observe(rows[-1])
+    return rows
+
+
+def table(rows: Sequence[Cost]) -> str:
+    """Markdown: a line a row, each number also as a multiple of the first model's at that length.
+
+    Megabytes are 10^6 bytes. Errors follow below.
+    """
+    first = {row.length: row for row in rows if row.model == rows[0].model}
+    times = f"x {rows[0].model}" if rows else "x"
+    names = ("forward (s)", "training (s)", "forward (MB)", "training (MB)")
+    lines = [
+        ["model", "parameters", "length (bp)", *(word for name in names for word in (name, times))]
+    ]
+    lines.append(["---", *["---:"] * (len(lines[0]) - 1)])
+    for row in rows:
+        cells = [row.model, f"{row.n_params:,}" if row.n_params else "-", f"{row.length:,}"]
+        for value, one in zip(_numbers(row), _numbers(first.get(row.length)), strict=True):
+            cells.append("-" if value is None else _short(value))
+            cells.append("-" if value is None or not one else f"{value / one:.2f}")
+        lines.append(cells)
+    text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    errors = [f"- {row.model} at {row.length:,} bp: {row.error}" for row in rows if row.error]
+    return "\n".join([text, *(["", *errors] if errors else [])]) + "\n"
+
+
+def _numbers(row: Cost | None) -> tuple[float | None, ...]:
+    """Seconds, seconds, megabytes, megabytes."""
+    if row is None:
+        return (None,) * 4
+    mb = (None if b is None else b / 1e6 for b in (row.forward_bytes, row.train_bytes))
+    return (row.forward_seconds, row.train_seconds, *mb)
+
+
+def _short(value: float) -> str:
+    """Three digits that count: 0.0123, 1.23, 123, 1,234."""
+    if value >= 99.95:
+        return f"{value:,.0f}"
+    return f"{value:#.3g}"
+
+
+def _options(model: Model, models: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's options with the settings that are meant for it."""
+    known = {option for name in models for option in MODELS[name].options}
+    options = dict(model.options)
+    for key, value in settings.items():
+        owner, _, option = key.rpartition(".")
+        if (owner and owner not in models) or option not in (
+            MODELS[owner].options if owner else known
+        ):
+            raise ValueError(explain_miss("option", key, sorted(known), "no model here has it"))
+        if owner in ("", model.name) and option in options:
+            options[option] = value
+    return options
+
+
+def _row(model: Model, options: Mapping[str, Any], length: int, device: str, threads: int) -> Cost:
+    problem = _out_of_reach(model, length)
+    if problem:
+        return Cost(model.name, 0, length, error=problem)
+    found: dict[str, Measured] = {}
+    for mode in MODES:
+        found[mode] = _fresh(Run(model.name, options, length, mode, device), threads)
+        if found[mode].error:
+            break
+    n = max(f.n_params for f in found.values())
+    good = {mode: f for mode, f in found.items() if not f.error}
+    values = {f"{mode}_seconds": f.seconds for mode, f in good.items()} | {
+        f"{mode}_bytes": f.bytes for mode, f in good.items()
+    }
+    errors = [f"{mode}: {f.error}" for mode, f in found.items() if f.error]
+    return Cost(model.name, n, length, error="; ".join(errors), **values)  # type: ignore[arg-type]
+
+
+def _out_of_reach(model: Model, length: int) -> str:
+    """Why the model cannot read that length, as far as it says so itself; "" = it can."""
+    if model.own_learner:
+        return f"{model.name} is no network: there is no forward pass to measure"
+    if length > model.context:
+        return f"{model.name} reads {model.context:,} bp at most"
+    if length < model.min_length:
+        return f"{model.name} needs {model.min_length:,} bp or more"
+    return ""
+
+
+def _fresh(run: Run, threads: int) -> Measured:
+    """`measure` in a process of its own."""
+    for event in local(measure, [run], 1, threads):
+        if event.kind == "returned":
+            return event.value  # type: ignore[no-any-return]
+        if event.kind == "died":
+            code = event.value
+            killed = f"signal {-code}, often out of memory" if code and code < 0 else f"exit {code}"
+            return Measured(error=f"the process died ({killed})")
+    raise AssertionError("a worker ended without saying how")
+
+
+def measure(run: Run, progress: Progress) -> Measured:
+    """Build, warm up, run and time, in this process; errors become text."""
+    import torch
+
+    try:
+        if run.device == "cpu":
+            _bound_memory()
+        return _measured(run)
+    except Exception as e:
+        lines = str(e).splitlines() or [""]
+        if isinstance(e, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(e):
+            return Measured(error="out of memory")
+        return Measured(error=f"{type(e).__name__}: {lines[0]}")
+
+
+def _bound_memory() -> None:
+    """Let an allocation beyond what the machine has left fail, before the kernel kills somebody."""
+    meminfo, status = Path("/proc/meminfo"), Path("/proc/self/status")
+    if not (meminfo.exists() and status.exists()):
+        return
+    left, mine = (
+        next(int(x.split()[1]) * 1024 for x in f.read_text().splitlines() if x.startswith(word))
+        for f, word in ((meminfo, "MemAvailable:"), (status, "VmData:"))
+    )
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = left + mine if hard == resource.RLIM_INFINITY else min(left + mine, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def _measured(run: Run) -> Measured:
+    import torch
+
+    model = MODELS[run.model]
+    ids = torch.from_numpy(_encoded(model, run.options, run.length)).to(run.device)
+    target = torch.ones(1, dtype=torch.long, device=run.device)
+    _step(torch.nn.Linear(1, 2).to(run.device), torch.ones(1, 1, device=run.device), target)()
+    memory.reset_peak(run.device)
+    before = memory.peak(run.device)
+    torch.manual_seed(0)
+    net = model.build(_task(run.length), run.options).to(run.device)
+    n_params = sum(p.numel() for p in net.parameters())
+    if run.mode == "train":
+        step = _step(lambda x: net(x, None), ids, target, net)
+    else:
+        step = torch.inference_mode()(lambda: net.eval()(ids, None))
+    seconds = _timed(step, run.device)
+    return Measured(n_params, seconds, max(0, memory.peak(run.device) - before))
+
+
+def _step(forward: Any, x: Any, target: Any, net: Any = None) -> Callable[[], object]:
+    """A training step; `net` where `forward` is no network."""
+    import torch
+
+    net = forward if net is None else net
+    optimizer = torch.optim.AdamW(net.train().parameters())
+
+    def step() -> None:
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(forward(x), target).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return step
+
+
+def _timed(step: Callable[[], object], device: str) -> float:
+    """Median seconds of the runs after the first, which counts only when it is too slow to repeat.
+
+    On a CUDA device a run ends when the device has done its work.
+    """
+    import torch
+
+    cuda, times = device.startswith("cuda"), list[float]()
+    clock = time.perf_counter if cuda else time.process_time
+    while len(times) <= RUNS and (not times or times[-1] <= SLOW):
+        start = clock()
+        step()
+        if cuda:
+            torch.cuda.synchronize(device)
+        times.append(clock() - start)
+    return statistics.median(times[1:] or times)
+
+
+def _random_bases(length: int, seed: int) -> Sequences:
+    codes = np.random.default_rng(seed).integers(0, 4, length, dtype=np.uint8)
+    return Sequences(codes, np.array([0, length]))
+
+
+def _encoded(model: Model, options: Mapping[str, Any], length: int) -> Array:
+    """Ids (1, T) of random bases.
+
+    Raises:
+        ValueError: for more tokens than the model reads.
+    """
+    name = str(options.get("tokenizer", model.tokenizer)).partition(":")[0]
+    vocabulary, train = 0, None
+    if name == "bpe":
+        vocabulary, train = int(options["vocabulary"]), _random_bases(LEARNED_FROM, 1)
+    tokenizer = tokenizer_named(name, vocabulary=vocabulary, train=train)
+    ids = tokenizer(_random_bases(length, 0), length, "mask").ids
+    if model.max_tokens and ids.shape[1] > model.max_tokens:
+        raise ValueError(
+            f"{length:,} bp are {ids.shape[1]:,} tokens; {model.name} reads {model.max_tokens:,} "
+            "at most"
+        )
+    return ids
+
+
+def _task(length: int) -> Task:
+    return Task(
+        name="profile/random", kind="binary", classes=("0", "1"), metric="mcc", length=length,
+        counts={"train": 1}, data="0" * 16, load=_no_data, source="random bases",
+        license="CC0-1.0",
+    )  # fmt: skip
+
+
+def _no_data(split: str) -> Split:
+    raise PermissionError(f"a model asked for the {split} split while it was built")

@@ -1,0 +1,304 @@
+"""A few real steps of a trial, measured in a worker as a sweep would run it.
+
+The learners, batches and tokens are those of a run. E examples of an evaluation.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import io
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dnabench.host import memory
+from dnabench.protocols import metric_for, protocol_named
+from dnabench.registry import MODELS
+from dnabench.splits import cut, limited, streams
+from dnabench.sweep.grid import Job
+from dnabench.sweep.trial import Resources, task_of
+from dnabench.tokens.bpe import tokenizer_named
+from dnabench.train.batches import EVAL_TOKENS
+from dnabench.train.flops import n_tokens
+from dnabench.train.loop import NetLearner, scores_of
+from dnabench.train.losses import flat
+from dnabench.train.pool import Pool
+from dnabench.types import Array, Learner, Progress, Split, Task
+
+IMPORTED = ("sklearn.linear_model", "sklearn.metrics", "scipy.sparse", "scipy.stats")  # by trials
+RUNS = 3  # timed, after one to warm up
+SMALLEST = 64  # examples that a learner without gradients is fitted on first
+LEARNED_FROM = 2**20  # bp, for a byte-pair tokenizer
+_imported = False  # whether this process has done its first probe
+
+
+class Probe(NamedTuple):
+    """What a worker measures: a trial, where, and for about how many seconds."""
+
+    job: Job
+    resources: Resources
+    seconds: float
+
+
+class Measured(NamedTuple):
+    """What was found; seconds are the process's own on a CPU with one thread, else elapsed.
+
+    start: once a process, imports. fixed: once a trial, to build. data: once a trial, to load and
+    cut `n_train` examples. prepare: a sequence and strand, once a split. predict: a sequence, its
+    part in the metrics included. keep: a copy of what was learned. points: (rows, seconds of a
+    training step), or of a learner without gradients (examples, seconds of the whole fit), by size.
+    memory: (rows or examples, peak bytes). floor, each, full: bytes without and for each sequence
+    of an evaluation batch, and how many are in one. stored, storing: bytes and seconds of an
+    example's predictions. wall, cpu: seconds of the whole probe, by two clocks.
+    """
+
+    start: float = 0.0
+    fixed: float = 0.0
+    data: float = 0.0
+    n_train: int = 0
+    prepare: float = 0.0
+    predict: float = 0.0
+    keep: float = 0.0
+    points: tuple[tuple[int, float], ...] = ()
+    memory: tuple[tuple[int, int], ...] = ()
+    floor: int = 0
+    each: float = 0.0
+    full: int = 0
+    stored: float = 0.0
+    storing: float = 0.0
+    wall: float = 0.0
+    cpu: float = 0.0
+    epochs: int = 0
+    n_params: int = 0
+    error: str = ""
+
+
+def measure(probe: Probe, progress: Progress) -> Measured:
+    """Probe in this process; errors become text."""
+    try:
+        return _measured(probe)
+    except Exception as e:
+        return Measured(error=f"{type(e).__name__}: {(str(e).splitlines() or [''])[0]}")
+
+
+def _measured(probe: Probe) -> Measured:
+    import torch
+
+    start = _first_imports()
+    _forget()
+    clock, began = Clock(probe.resources), (time.perf_counter(), time.process_time())
+    trial = probe.job.trial
+    protocol = protocol_named(trial.protocol)
+    task = task_of(probe.job)
+    task = replace(task, metric=metric_for(protocol, task))
+    seeds = streams(trial.seed, trial.task, protocol)
+    data, (train, _) = clock.timed(lambda: cut(task, protocol, seeds.cut, trial.limit))
+    torch.manual_seed(seeds.init)
+    kind = _own if MODELS[trial.model].own_learner else _network
+    found = kind(probe, task, train, clock)
+    wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
+    return found._replace(
+        start=start, data=data, n_train=len(train.y), wall=wall, cpu=cpu if clock.own else wall
+    )
+
+
+def _first_imports() -> float:
+    """Seconds that this process took before its first probe; 0 at later ones."""
+    global _imported
+    if _imported:
+        return 0.0
+    for module in IMPORTED:
+        importlib.import_module(module)
+    _imported = True
+    return time.process_time()
+
+
+def _forget() -> None:
+    """Give freed memory back to the system: the next peak is then of the next probe."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # only glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+class Clock:
+    """Seconds by the clock that other programs disturb least.
+
+    It stands still while forms of convolutions are measured: that is done once on a machine.
+
+    Args:
+        resources: own CPU seconds on a CPU with one thread; else elapsed, of a device when it has
+            done its work.
+    """
+
+    def __init__(self, resources: Resources) -> None:
+        self._device = resources.device
+        self.own = resources.device == "cpu" and resources.threads == 1
+
+    def timed(self, call: Callable[[], Any]) -> tuple[float, Any]:
+        """Seconds of the call, and what it gave."""
+        start = self._now()
+        value = call()
+        return self._now() - start, value
+
+    def several(self, call: Callable[[], Any], seconds: float) -> float:
+        """Median seconds of RUNS calls after one, of a single call where that one is long.
+
+        The first call is never taken: it is the one that the system gives its memory to.
+        """
+        first, _ = self.timed(call)
+        runs = 1 if first > seconds else RUNS
+        return statistics.median(self.timed(call)[0] for _ in range(runs))
+
+    def _now(self) -> float:
+        from dnabench.models.kernels.convolve import measuring
+
+        if self._device.startswith("cuda"):
+            import torch
+
+            torch.cuda.synchronize(self._device)
+        cpu, elapsed = measuring()
+        return time.process_time() - cpu if self.own else time.perf_counter() - elapsed
+
+
+def _network(probe: Probe, task: Task, train: Split, clock: Clock) -> Measured:
+    """Steps of growing batches, up to the real one where time allows; then an evaluation."""
+    batch, device = probe.job.trial.recipe.batch, probe.resources.device
+    order = np.random.default_rng(0).permutation(len(train.y))
+    learned, tokenizer = clock.timed(lambda: _tokenizer(probe.job, train))
+    points, peaks, left = [], [], probe.seconds
+    for rows in _sizes(batch, len(train.y)):
+        sample = train.take(np.sort(order[:rows]))
+        learner = None  # before the next is built
+        _forget()
+        built, learner = clock.timed(lambda: _learner(probe, task, sample, tokenizer))  # noqa: B023
+        memory.reset_peak(device)
+        epoch = clock.several(learner.train_epoch, left / 8)
+        steps = -(-rows // batch)
+        points.append((min(rows, batch), epoch / steps))
+        peaks.append((min(rows, batch), memory.peak(device)))
+        left -= epoch * (RUNS + 1)
+        if left < 4 * epoch * (RUNS + 1):
+            break
+    assert learner is not None  # there is a smallest sample
+    rows, step = points[-1]
+    wanted = max(8, int(probe.seconds / 4 / max(step / rows / 3, 1e-9)))
+    trial, model = probe.job.trial, MODELS[probe.job.trial.model]
+    tokens = n_tokens(model, trial.options, task.length) or max(1, task.length // 4)
+    full = max(1, EVAL_TOKENS // tokens)
+    shown = train.take(np.sort(order[: min(wanted, 2 * full)]))
+    found = _evaluation(learner, task, shown, clock, probe)
+    strands = 2 if trial.recipe.rc == "conjoin" else 1
+    learning = learned * len(train.y) / max(1, len(_part(train).y)) if _learns(probe.job) else 0.0
+    return found._replace(
+        fixed=max(0.0, built - found.prepare * len(sample.y)) + learning,
+        prepare=found.prepare / strands, points=tuple(points), memory=tuple(peaks),
+        each=found.each * len(shown.y) / min(full, len(shown.y)), full=full,
+    )  # fmt: skip
+
+
+def _sizes(batch: int, n: int) -> list[int]:
+    """Rows of the samples: an eighth of a batch, half of one, two; not more than there are."""
+    return sorted({min(n, rows) for rows in (max(2, batch // 8), max(2, batch // 2), 2 * batch)})
+
+
+def _learner(probe: Probe, task: Task, sample: Split, tokenizer: Any) -> NetLearner:
+    """The learner of a run, with drawn weights whatever the regime."""
+    trial, resources = probe.job.trial, probe.resources
+    model = MODELS[trial.model]
+    recipe = replace(trial.recipe, epochs=1000)  # so that no schedule ends within the probe
+    return NetLearner(
+        model.build(task, trial.options), model, task, sample, recipe,
+        streams(trial.seed, trial.task), resources.device, resources.micro_batch, tokenizer,
+        pool=Pool([]),  # so that the features of an evaluation are made, not looked up
+    )  # fmt: skip
+
+
+def _tokenizer(job: Job, train: Split) -> Any:
+    """That of a run; where it would be downloaded or learned, it is learned from a part."""
+    options, model = job.trial.options, MODELS[job.trial.model]
+    name = str(options.get("tokenizer", model.tokenizer)).partition(":")[0]
+    if name != "bpe":
+        return tokenizer_named(name)
+    file = Path(job.tokenizer) if job.tokenizer else None
+    vocabulary = int(options["vocabulary"])
+    return tokenizer_named(name, vocabulary=vocabulary, train=_part(train).seqs, file=file)
+
+
+def _part(train: Split) -> Split:
+    """The first examples, LEARNED_FROM bp or one more of them."""
+    n = int(np.searchsorted(train.seqs.offsets, LEARNED_FROM))
+    return train.take(np.arange(min(n, len(train.y))))
+
+
+def _learns(job: Job) -> bool:
+    """Whether the trial makes its tokenizer from its own training split."""
+    name = str(job.trial.options.get("tokenizer", MODELS[job.trial.model].tokenizer))
+    return name.startswith("bpe") and not job.tokenizer and job.trial.regime == "scratch"
+
+
+def _own(probe: Probe, task: Task, train: Split, clock: Clock) -> Measured:
+    """Whole fits on samples that double in size, up to all examples where time allows."""
+    trial, points, peaks, left = probe.job.trial, [], [], probe.seconds
+    build = MODELS[trial.model].build(task, trial.options)
+
+    def fitted(sample: Split) -> Learner:
+        learner: Learner = build(sample, trial.recipe)
+        for _ in range(learner.epochs):
+            learner.train_epoch()
+        return learner
+
+    for n in _doubled(len(train.y)):
+        sample = limited(train, n)
+        _forget()
+        memory.reset_peak("cpu")
+        seconds, learner = clock.timed(lambda: fitted(sample))  # noqa: B023
+        points.append((len(sample.y), seconds))
+        peaks.append((len(sample.y), memory.peak("cpu")))
+        left -= seconds
+        if left < 3 * seconds:
+            break
+    found = _evaluation(learner, task, sample, clock, probe)
+    return found._replace(points=tuple(points), memory=tuple(peaks), epochs=learner.epochs)
+
+
+def _doubled(n: int) -> Iterator[int]:
+    size = min(n, max(SMALLEST, n // 16))
+    while size < n:
+        yield size
+        size *= 2
+    yield n
+
+
+def _evaluation(learner: Learner, task: Task, shown: Split, clock: Clock, probe: Probe) -> Measured:
+    """What a sequence costs to prepare, to predict and score, and to store."""
+    n, device = len(shown.y), probe.resources.device
+    _forget()
+    memory.reset_peak(device)
+    floor = memory.peak(device)
+    prepare, predict = clock.timed(lambda: learner.predictor(shown))
+    predict()
+    seconds, logits = clock.timed(predict)
+    each = (memory.peak(device) - floor) / n
+    scoring, _ = clock.timed(lambda: scores_of(task, shown.y, logits))
+    keep, _ = clock.timed(learner.state)
+    storing, size = clock.timed(lambda: _stored(task, logits, shown))
+    return Measured(
+        prepare=prepare / n, predict=(seconds + scoring) / n, keep=keep, stored=size / n,
+        storing=storing / n, floor=floor, each=each, full=n, n_params=learner.n_params,
+    )  # fmt: skip
+
+
+def _stored(task: Task, logits: Array, shown: Split) -> int:
+    """Bytes of the predictions on disk."""
+    file = io.BytesIO()
+    labels, logits = flat(task.kind, shown.y, logits)
+    np.savez_compressed(file, logits=logits, labels=labels, ids=np.asarray(shown.ids, str))
+    return file.tell()

@@ -1,0 +1,1 @@
+"""This machine: cores, memory, disk, and what is wrong with it."""

@@ -1,0 +1,272 @@
+"""What this machine has, and what follows from it for dnabench."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from dnabench.cache import cache_folder
+from dnabench.host.disk import entries, hub_folder, size
+from dnabench.host.machine import (
+    affinity,
+    bf16_flags,
+    cpu_quota,
+    existing,
+    free_memory,
+    meminfo,
+    memory_limit,
+    usable_cores,
+)
+from dnabench.registry import MODELS, TASKS
+from dnabench.results.provenance import here
+
+CONSTRAINTS = Path(__file__).resolve().parents[2] / "constraints.txt"
+HUB = ("HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN")
+LITTLE_DISK, LITTLE_MEMORY = 2e9, 2e9  # bytes
+
+
+class Finding(NamedTuple):
+    """A line: what it is about, "ok", "note" or "broken", what was found, what can be done."""
+
+    topic: str
+    state: Literal["ok", "note", "broken"]
+    says: str
+    way_out: str = ""
+
+
+def examine(out: Path, online: bool = False) -> list[Finding]:
+    """Look at everything; the network only when `online`.
+
+    Args:
+        out: the folder of records that a run would use.
+        online: ask the hub whether it is there.
+
+    Returns:
+        Findings; only what keeps dnabench or a part of it from working is "broken".
+    """
+    found = [_python(), *_packages(), *_extras(), *_processor(), _memory(), _bf16()]
+    found += [*_gpus(), *_caches(), locks("locks in the cache", cache_folder())]
+    found += [locks("locks in --out", out), *_registries(), _hub_settings()]
+    return [*found, _reach()] if online else found
+
+
+def _python() -> Finding:
+    where = here()
+    commit = f", commit {where['commit'][:12]}" if where["commit"] else ""
+    text = f"python {where['python']}, dnabench {where['dnabench']}{commit}, {where['system']}"
+    return Finding("versions", "ok", f"{text} on {where['machine']}")
+
+
+def _packages() -> list[Finding]:
+    """Installed versions against the ranges that are required, then against those tested."""
+    from packaging.requirements import Requirement
+    from packaging.version import Version
+
+    wanted = [Requirement(r) for r in importlib.metadata.requires("dnabench") or ()]
+    tested = _tested()
+    wrong, other, n = [], [], 0
+    for need in wanted:
+        if need.marker is not None and not need.marker.evaluate({"extra": ""}):
+            continue
+        n += 1
+        try:
+            have = Version(importlib.metadata.version(need.name))
+        except importlib.metadata.PackageNotFoundError:
+            wrong.append(f"{need.name} is missing")
+            continue
+        if not need.specifier.contains(have, prereleases=True):
+            wrong.append(f"{need.name} is {have}, {need.specifier} is needed")
+        elif tested.get(need.name.lower(), have.public) != have.public:
+            other.append(f"{need.name} is {have}, tested with {tested[need.name.lower()]}")
+    found = []
+    if wrong:
+        found.append(Finding("packages", "broken", "; ".join(wrong), "pip install -U dnabench"))
+    if other:
+        way_out = "usually fine; for the same numbers pip install -c constraints.txt -e ."
+        found.append(Finding("packages", "note", "; ".join(other), way_out))
+    if not found:
+        compared = "of the tested versions" if tested else "in their ranges"
+        found.append(Finding("packages", "ok", f"all {n} {compared}"))
+    return found
+
+
+def _tested() -> dict[str, str]:
+    """Package -> version that the tests ran with; empty where the file is not at hand."""
+    if not CONSTRAINTS.exists():
+        return {}
+    pairs = (line.partition("==") for line in CONSTRAINTS.read_text("utf-8").splitlines())
+    return {name.lower(): version.strip() for name, equals, version in pairs if equals}
+
+
+def _extras() -> list[Finding]:
+    peft, scan = (importlib.util.find_spec(m) is not None for m in ("peft", "mamba_ssm"))
+    lora = Finding("peft", "ok", "here, for --set finetune=lora")
+    if not peft:
+        says = "not here: --set finetune=lora cannot be used"
+        lora = Finding("peft", "note", says, "pip install 'dnabench[lora]'")
+    where = "here, for Caduceus on CUDA" if scan else "not here, not needed: our scan is used"
+    return [lora, Finding("mamba_ssm", "ok", where)]
+
+
+def _processor() -> list[Finding]:
+    cores, quota = affinity(), cpu_quota()
+    usable = usable_cores()
+    text = f"{here()['cpu'] or 'CPU'}: {usable} of {os.cpu_count()} cores usable"
+    if quota and quota < cores:
+        text += f" (a cgroup allows {quota:.3g})"
+    advice = f"one thread a trial, so `dnabench run` does {usable} at once; --threads 1 is fastest"
+    found = [Finding("processor", "ok", f"{text}; {advice}")]
+    load = os.getloadavg()[0]
+    if load > 0.5 * usable:
+        says = f"load {load:.1f}: other programs run, trials will take longer"
+        found.append(Finding("load", "note", says, "measure times when nothing else runs"))
+    return found
+
+
+def _memory() -> Finding:
+    total, free, limit = meminfo().get("MemTotal", 0), free_memory(), memory_limit()
+    if not total:
+        return Finding("memory", "note", f"how much there is is not known on {platform.system()}")
+    says = f"{size(free)} of {size(total)} available"
+    if 0 < limit < total:
+        says += f", a cgroup allows {size(limit)}"
+    if free < LITTLE_MEMORY:
+        way_out = "fewer at once with --jobs, less of each with --micro-batch; `dnabench plan`"
+        return Finding("memory", "note", says, way_out)
+    return Finding("memory", "ok", says)
+
+
+def _bf16() -> Finding:
+    topic, have = "bf16 on the CPU", bf16_flags()
+    if have is None:
+        return Finding(topic, "note", f"not known on {platform.system()}", "take --precision fp32")
+    if have:
+        return Finding(topic, "ok", f"yes, {' and '.join(have)}")
+    says = "no: neither amx_bf16 nor avx512_bf16; --precision bf16 is refused, it would be slower"
+    return Finding(topic, "note", says, "stay with --precision fp32")
+
+
+def _gpus() -> list[Finding]:
+    import torch
+
+    there = bool(list(Path("/dev").glob("nvidia[0-9]*")))
+    if not torch.cuda.is_available():
+        if not there:
+            return [Finding("CUDA", "ok", "no device; everything runs on the CPU")]
+        if torch.version.cuda is None:
+            says = f"a device is here, but torch {torch.__version__} is built without CUDA"
+            way_out = "install a CUDA build of torch (pytorch.org/get-started)"
+            return [Finding("CUDA", "note", says, way_out)]
+        says = f"a device is here, but torch for CUDA {torch.version.cuda} cannot use it"
+        return [Finding("CUDA", "broken", says, "the driver may be too old: see nvidia-smi")]
+    return [_gpu(i) for i in range(torch.cuda.device_count())]
+
+
+def _gpu(index: int) -> Finding:
+    import torch
+
+    topic, about = f"cuda:{index}", torch.cuda.get_device_properties(index)
+    says = f"{about.name}, {size(about.total_memory)}, capability {about.major}.{about.minor}"
+    try:
+        float(torch.ones(8, device=topic).sum())
+    except RuntimeError as e:
+        says = f"{says}: a sum fails: {str(e).splitlines()[0]}"
+        return Finding(topic, "broken", says, "take --device cpu, or a torch built for this device")
+    new = about.major >= 8  # tensor cores for both since Ampere
+    kinds = "tf32 and bf16: yes" if new else "tf32 and bf16: no, they are refused"
+    compiles = importlib.util.find_spec("triton") is not None
+    says = f"{says}; {kinds}; torch.compile: {'yes' if compiles else 'no, triton is not here'}"
+    return Finding(topic, "ok", says, "" if new else "take --precision fp16 or fp32")
+
+
+def _caches() -> list[Finding]:
+    home = cache_folder()
+    try:
+        kept = entries()
+        free = shutil.disk_usage(existing(home)).free
+    except OSError as e:
+        says = f"{e.filename or home} cannot be read: {e.strerror or e}"
+        way_out = "name another folder in the environment variable DNABENCH_CACHE"
+        return [Finding("cache", "broken", says, way_out)]
+    tasks = [e for e in kept if e.name.startswith("task:")]
+    others = [e for e in kept if e not in tasks and e.name != "hub"]
+    parts = [f"{len(tasks)} tasks {size(sum(e.bytes for e in tasks))}"]
+    parts += [f"{e.name} {size(e.bytes)}" for e in others]
+    says = f"{home}: {', '.join(parts)}; {size(free)} of disk free"
+    hub = sum(e.bytes for e in kept if e.name == "hub")
+    found = [
+        Finding("cache", "ok", says),
+        Finding("hub cache", "ok", f"{hub_folder()}: {size(hub)}"),
+    ]
+    if free < LITTLE_DISK:
+        way_out = "`dnabench cache clear NAME`, or another folder in DNABENCH_CACHE"
+        found[0] = found[0]._replace(state="note", way_out=way_out)
+    return found
+
+
+def locks(topic: str, folder: Path) -> Finding:
+    """Whether a file can be written in that folder, or where it would be made, and locked."""
+    at = existing(folder)
+    try:
+        with tempfile.NamedTemporaryFile(dir=at, prefix=".dnabench-doctor-") as f:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with Path(f.name).open() as again:
+                try:
+                    fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return Finding(topic, "ok", f"they work in {at}")
+        says = f"two hold the same lock in {at}: concurrent runs would do trials twice"
+    except OSError as e:
+        says = f"cannot write and lock a file in {at}: {e.strerror or e}"
+    way_out = "take a folder on a local disk: --out, and DNABENCH_CACHE for the cache"
+    return Finding(topic, "broken", says, way_out)
+
+
+def _registries() -> list[Finding]:
+    found = []
+    for registry in (MODELS, TASKS):
+        n = len(list(registry))
+        topic = f"{registry.noun}s"
+        found.append(Finding(topic, "ok", f"{n} registered"))
+        for what, why in registry.broken.items():
+            way_out = "mend or uninstall it; the others are not affected"
+            found.append(Finding(topic, "broken", f"{what} did not load: {why}", way_out))
+    return found
+
+
+def _hub_settings(environment: Mapping[str, str] = os.environ) -> Finding:
+    """The variables that decide where weights and data come from; a token is not shown."""
+    values = {name: environment[name] for name in HUB if environment.get(name)}
+    shown = [f"{k}={'(set)' if k == 'HF_TOKEN' else v}" for k, v in values.items()]
+    return Finding("hub settings", "ok", ", ".join(shown) or "none: huggingface.co, no token")
+
+
+def _reach() -> Finding:
+    """Whether the hub answers."""
+    import urllib.error
+    import urllib.request
+
+    from huggingface_hub import constants
+
+    way_out = "name a mirror in HF_ENDPOINT; with HF_HUB_OFFLINE=1 only caches are read"
+    if constants.HF_HUB_OFFLINE:
+        return Finding("hub", "note", "not asked: HF_HUB_OFFLINE is set", "unset it to download")
+    request: Any = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return Finding("hub", "ok", f"{constants.ENDPOINT} answers {answer.status}")
+    except urllib.error.HTTPError as e:
+        state: Literal["ok", "broken"] = "ok" if e.code < 500 else "broken"
+        says = f"{constants.ENDPOINT} answers {e.code}"
+        return Finding("hub", state, says, "" if state == "ok" else way_out)
+    except (OSError, ValueError) as e:
+        says = f"{constants.ENDPOINT} is not reached: {getattr(e, 'reason', e)}"
+        return Finding("hub", "broken", says, way_out)

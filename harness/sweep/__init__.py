@@ -1,0 +1,1 @@
+"""From words to a grid of trials, and from trials to records."""

@@ -1,0 +1,1 @@
+"""Letters to numbers: tokenizers and byte-pair encoding."""

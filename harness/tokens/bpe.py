@@ -1,0 +1,372 @@
+"""Byte-pair tokenizers: read from a tokenizer.json, or learned from sequences.
+
+N examples, T tokens of the longest.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dnabench.registry import explain_miss
+from dnabench.tokens.tokenizers import (
+    TOKENIZERS,
+    Encoded,
+    Padding,
+    Tokenizer,
+    blocks,
+    check,
+    padded_rows,
+)
+from dnabench.types import Array, LetterError, Sequences
+from dnabench.types import N as ANY_BASE
+
+SPECIALS = ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")  # ids 0-4, as DNABERT-2 has them
+WORD = 512  # bp; no token learned spans two words
+SAMPLE = 1 << 24  # bp learned from: under a minute and about 1 GB
+_LETTERS = np.frombuffer(b"ACGTN", np.uint8)
+_GAP = re.compile("N{10,}")  # GENA-LM writes such a run as "-"
+
+
+def tokenizer_named(
+    name: str, *, vocabulary: int = 0, train: Sequences | None = None, file: Path | None = None
+) -> Tokenizer:
+    """A tokenizer by name.
+
+    Args:
+        name: a key of TOKENIZERS, or "bpe".
+        vocabulary: entries, of "bpe": those learned, or room for those of the file; 0 = as many as
+            the file has.
+        train: for "bpe" without a file: the sequences to learn from.
+        file: for "bpe": a tokenizer.json.
+
+    Raises:
+        KeyError: an unknown name; the message suggests.
+        ValueError: "bpe" with nothing to make it from, or a file with more entries than
+            `vocabulary`; and as `bpe_from_file` and `train_bpe`.
+    """
+    if name in TOKENIZERS:
+        return TOKENIZERS[name]
+    known = [*TOKENIZERS, "bpe"]
+    if name != "bpe":
+        raise KeyError(explain_miss("tokenizer", name, known, f"there are {', '.join(known)}"))
+    if file is not None:
+        tokenizer = bpe_from_file(file)
+        if 0 < vocabulary < tokenizer.size:
+            raise ValueError(
+                f"{file} has {tokenizer.size} entries, the model room for {vocabulary}; "
+                f"write --set vocabulary={tokenizer.size}"
+            )
+        return tokenizer
+    if train is None:
+        raise ValueError(
+            "the tokenizer bpe needs a tokenizer.json (--set tokenizer=bpe:PATH) or training "
+            "sequences to learn one from"
+        )
+    return train_bpe(train, vocabulary)
+
+
+def bpe_from_file(path: Path) -> Tokenizer:
+    """The tokenizer of a tokenizer.json, as DNABERT-2, GENA-LM and `save` write it.
+
+    Its special tokens are put as the file says; truncation, padding and dropout that it asks for
+    are turned off. Where "-" is in the vocabulary, a run of ten or more N is read as "-".
+
+    Raises:
+        OSError: when the file cannot be read.
+        ValueError: when it is no tokenizer.json, lacks a padding token, or does not know
+            upper-case A, C, G and T.
+
+    Source:
+        MODELS.md 5.4 and 13; AIRI-Institute/GENA_LM for "-".
+    """
+    data = Path(path).read_bytes()
+    try:
+        engine = _library().Tokenizer.from_str(data.decode())
+    except Exception as e:  # the library raises Exception itself
+        raise ValueError(f"{path} is not a tokenizer.json: {e}") from e
+    try:
+        return _tokenizer(engine)
+    except ValueError as e:
+        raise ValueError(f"{path}: {e}") from e
+
+
+def train_bpe(seqs: Sequences, vocabulary: int) -> Tokenizer:
+    """Learn byte-pair tokens from sequences.
+
+    The most frequent pair of neighbours becomes a token, until there are `vocabulary` of them or
+    no pair occurs twice. Sequences are read in words of 512 bp, and N ends a word. Of more than
+    16.8 Mbp an even sample of words is learned from.
+
+    Args:
+        seqs: N sequences.
+        vocabulary: entries, [UNK]0 [CLS]1 [SEP]2 [PAD]3 [MASK]4 A5 C6 G7 T8 among them.
+
+    Returns:
+        the tokenizer, of at most that many entries; the same input gives the same tokens whatever
+        the number of threads.
+
+    Raises:
+        ValueError: when `vocabulary` is below 9, or no sequence has two known bases in a row.
+
+    Source:
+        Sennrich et al. 2016 (byte-pair encoding); specials and template as DNABERT-2, MODELS.md
+        5.4. Ours: words, sample and the pair that must occur twice.
+    """
+    return _learn(_with_breaks(seqs), vocabulary)
+
+
+def train_from_files(
+    paths: Iterable[Path], vocabulary: int, progress: Callable[[int], object] | None = None
+) -> Tokenizer:
+    """`train_bpe` on FASTA files, plain or .gz, read in pieces of a megabyte.
+
+    Args:
+        paths: the files, e.g. a genome.
+        vocabulary: as in `train_bpe`.
+        progress: called now and then with the bp read so far.
+
+    Raises:
+        OSError: when a file cannot be read.
+        ValueError: as `train_bpe`; when a file is no FASTA or has a letter that is not DNA, with
+            its line.
+    """
+
+    def pieces() -> Iterator[Array]:
+        done = 0
+        for path in paths:
+            for codes in _fasta(Path(path)):
+                yield codes
+                done += len(codes)
+                if progress is not None:
+                    progress(done)
+
+    return _learn(pieces(), vocabulary)
+
+
+def save(tokenizer: Tokenizer, path: Path) -> None:
+    """Write a byte-pair tokenizer as tokenizer.json; nobody ever sees half a file.
+
+    Raises:
+        ValueError: for a tokenizer that is no byte-pair one.
+        OSError: when the file cannot be written.
+    """
+    if not isinstance(tokenizer.encode, _Encoder):
+        raise ValueError(f"the tokenizer {tokenizer.name} needs no file: its name says all")
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_text(tokenizer.encode.engine.to_str(pretty=True), encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class _Encoder:
+    """What turns sequences into ids: the library's engine and what each of its tokens stands for.
+
+    Raises:
+        ValueError: as `bpe_from_file`, without the path.
+    """
+
+    def __init__(self, engine: Any) -> None:
+        vocabulary: dict[str, int] = engine.get_vocab(with_added_tokens=True)
+        self.engine, self.size = engine, max(vocabulary.values(), default=-1) + 1
+        self.pad = _padding_id(engine, vocabulary)
+        engine.no_truncation()
+        engine.no_padding()
+        if getattr(engine.model, "dropout", None):
+            engine.model.dropout = None
+        unknown = vocabulary.get(str(getattr(engine.model, "unk_token", None)))
+        _check_letters(engine, unknown)
+        self._gap = "-" in vocabulary
+        self._bp = np.zeros(self.size, np.int32)  # of each id; 0 also where its text does not tell
+        for token, i in vocabulary.items():
+            if set(token) <= set("ACGTN"):
+                self._bp[i] = len(token)
+        if unknown is not None and getattr(engine.model, "fuse_unk", True) is False:
+            self._bp[unknown] = 1
+
+    def __call__(self, seqs: Sequences, length: int, padding: Padding) -> Encoded:
+        """As `tokenizers.char`, but padding "mask" only; special tokens as in the file."""
+        check("bpe", seqs, length, padding)
+        parts, counts = [], []
+        for codes, offsets in blocks(seqs):
+            texts = self._texts(Sequences(codes, offsets))
+            lists = [e.ids for e in self.engine.encode_batch_fast(texts)]
+            counts += [len(ids) for ids in lists]
+            parts += [np.array(ids, np.int32) for ids in lists]
+        tokens = np.concatenate([np.empty(0, np.int32), *parts])
+        ids, lengths = padded_rows(tokens, np.array(counts, np.int64), self.pad, self.size)
+        return Encoded(ids, lengths, lambda: self._widths(ids, seqs))
+
+    def _texts(self, seqs: Sequences) -> list[str]:
+        text, edges = _LETTERS[seqs.codes].tobytes().decode(), seqs.offsets.tolist()
+        texts = [text[a:b] for a, b in pairwise(edges)]
+        if self._gap:
+            texts = [_GAP.sub("-", t) if "NNNNNNNNNN" in t else t for t in texts]
+        return texts
+
+    def _widths(self, ids: Array, seqs: Sequences) -> Array:
+        """From the tokens' lengths, and from offsets where those do not tell."""
+        bp: Array = self._bp[ids]
+        unclear = np.flatnonzero(bp.sum(axis=1) != seqs.lengths)
+        for some in np.array_split(unclear, len(unclear) // 4096 + 1):
+            part = seqs.take(some)
+            texts = self._texts(part)
+            for i, encoding in enumerate(self.engine.encode_batch(texts)):
+                own = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)
+                bp[some[i], own] = _spans(encoding, own, texts[i], part[i])
+        return bp
+
+
+def _spans(encoding: Any, own: Array, text: str, sequence: str) -> Array:
+    """Bp from where each token begins to where the next one does."""
+    if not len(own):
+        return own
+    bp = np.ones(len(text) + 1, np.int64)  # of each character of the text
+    gaps = np.flatnonzero(np.frombuffer(text.encode(), np.uint8) == ord("-"))
+    if len(gaps):
+        bp[gaps] = [len(run) for run in _GAP.findall(sequence)]
+    begins = np.cumsum(bp) - bp
+    edges = begins[np.array(encoding.offsets)[own, 0]]
+    edges[0] = 0  # where the file has letters deleted
+    return np.diff(np.append(edges, len(sequence)))
+
+
+def _tokenizer(engine: Any) -> Tokenizer:
+    encoder = _Encoder(engine)
+    return Tokenizer("bpe", encoder.size, encoder.pad, encoder)
+
+
+def _padding_id(engine: Any, vocabulary: dict[str, int]) -> int:
+    if engine.padding:
+        return int(engine.padding["pad_id"])
+    for token in ("[PAD]", "<pad>"):
+        if token in vocabulary:
+            return vocabulary[token]
+    raise ValueError("it has no padding token, neither [PAD] nor <pad>")
+
+
+def _check_letters(engine: Any, unknown: int | None) -> None:
+    for letter in "ACGTN":
+        ids = engine.encode(letter, add_special_tokens=False).ids
+        if not ids or (letter != "N" and unknown in ids):
+            raise ValueError(
+                f"it has no token for the letter {letter}; "
+                "sequences here are upper-case A, C, G, T and N"
+            )
+
+
+def _learn(pieces: Iterable[Array], vocabulary: int) -> Tokenizer:
+    least = len(SPECIALS) + 4
+    if vocabulary < least:
+        raise ValueError(
+            f"vocabulary={vocabulary} is too small: five special tokens and four letters make "
+            f"{least}; write --set vocabulary=4096"
+        )
+    words = _sample(_words(pieces))
+    if not words:
+        raise ValueError("there is nothing to learn tokens from: no two known bases in a row")
+    library = _library()
+    engine = library.Tokenizer(library.models.BPE(unk_token=SPECIALS[0]))
+    engine.pre_tokenizer = library.pre_tokenizers.Whitespace()
+    engine.post_processor = library.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
+    )
+    trainer = library.trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        min_frequency=2,
+        special_tokens=list(SPECIALS),
+        initial_alphabet=list("ACGT"),
+        show_progress=False,
+    )
+    engine.train_from_iterator(words, trainer)
+    return _tokenizer(engine)
+
+
+def _sample(words: Iterable[str]) -> list[str]:
+    """All words, or of more than `SAMPLE` bp every second, fourth, ... one."""
+    kept, bp, stride = list[str](), 0, 1
+    for i, word in enumerate(words):
+        if i % stride == 0:
+            kept.append(word)
+            bp += len(word)
+        if bp > SAMPLE:
+            kept, stride = kept[::2], stride * 2
+            bp = sum(map(len, kept))
+    return kept
+
+
+def _words(pieces: Iterable[Array]) -> Iterator[str]:
+    """Runs of known bases in words of `WORD` bp; a run may go on from one piece to the next."""
+    rest = ""
+    for codes in pieces:
+        *runs, rest = re.split("N+", rest + _LETTERS[codes].tobytes().decode())
+        for run in runs:
+            yield from (w for w in _cut(run) if len(w) > 1)
+        whole = len(rest) // WORD * WORD
+        yield from _cut(rest[:whole])
+        rest = rest[whole:]
+    if len(rest) > 1:
+        yield rest
+
+
+def _cut(run: str) -> Iterator[str]:
+    return (run[i : i + WORD] for i in range(0, len(run), WORD))
+
+
+def _with_breaks(seqs: Sequences) -> Iterator[Array]:
+    """Codes with an N after each sequence."""
+    return (np.insert(codes, offsets[1:], ANY_BASE) for codes, offsets in blocks(seqs))
+
+
+def _fasta(path: Path) -> Iterator[Array]:
+    """Codes, with an N for each header, a megabyte at a time."""
+    number = 0  # of the lines before these
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as f:
+            while lines := f.readlines(1 << 20):
+                if not number and not lines[0].startswith(b">"):
+                    raise ValueError(f"{path}:1: not FASTA: a file of it begins with '>'")
+                texts = ["N" if t[:1] == b">" else t.strip().decode("latin1") for t in lines]
+                yield _codes(texts, path, number)
+                number += len(lines)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as e:
+        raise ValueError(f"{path}: not a whole gzip file: {e}") from e
+    if not number:
+        raise ValueError(f"{path}: not FASTA: it is empty")
+
+
+def _codes(texts: list[str], path: Path, number: int) -> Array:
+    try:
+        return Sequences.parse(["".join(texts)]).codes
+    except LetterError as e:
+        ends = np.cumsum([len(t) for t in texts])
+        line = int(np.searchsorted(ends, e.position, side="right"))
+        raise ValueError(
+            f"{path}:{number + line + 1}: {e.letter!r} is no DNA; only A, C, G, T, U, N and the "
+            "IUPAC ambiguity letters are"
+        ) from e
+
+
+@functools.cache
+def _library() -> Any:
+    try:
+        import tokenizers
+    except ModuleNotFoundError as e:
+        raise ModuleNotFoundError(
+            "byte-pair tokens need the package tokenizers: pip install tokenizers"
+        ) from e
+    return tokenizers

@@ -1,0 +1,174 @@
+"""Encoded examples on the device: a batch is an index look-up.
+
+N examples, M sequences, S strands, B batch, T tokens, L bp, K task outputs, D features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dnabench.tokens.tokenizers import Encoded, longest_of
+from dnabench.types import Array
+
+EVAL_TOKENS = 2**17  # tokens of an evaluation batch
+
+
+class Batch(NamedTuple):
+    """What a network is given, and what turns its tokens into bases.
+
+    ids: (B, T), cut to the longest of the batch.
+    mask: float32 (B, T), 1 on tokens and 0 on padding; None when nothing is padded.
+    widths: int32 (B, T), bp that each token stands for; None = one each.
+    """
+
+    ids: Tensor
+    mask: Tensor | None
+    widths: Tensor | None = None
+
+
+class Resident:
+    """The encoded sequences of a split, each strand as further rows behind the first.
+
+    Args:
+        strands: an `Encoded` for each of the S strands, all of the same N sequences.
+        device: where they stay.
+        pad: id of padding.
+        widths: whether batches tell how many bp each token stands for.
+    """
+
+    def __init__(
+        self, strands: Sequence[Encoded], device: str, pad: int, widths: bool = False
+    ) -> None:
+        self.n, self.strands = len(strands[0].ids), len(strands)
+        self._ids = _stacked([e.ids for e in strands], pad).to(device)
+        full = all(e.lengths is None for e in strands) and len({e.ids.shape for e in strands}) == 1
+        lengths = np.concatenate([_lengths(e) for e in strands])
+        self.fullness = float(lengths.mean() / max(self._ids.shape[1], 1))
+        self._lengths = None if full else lengths
+        self._device_lengths = None if full else torch.from_numpy(lengths).to(device)
+        self.whole = False  # whether all batches are as wide as the longest row
+        bp = [e.widths for e in strands if e.widths is not None] if widths else []
+        self._widths = _stacked(bp, 0).to(device) if bp else None
+
+    def batch(self, rows: Array) -> Batch:
+        """The rows, 0..N-1 of the first strand, N..2N-1 of the second."""
+        index = on_device(rows, self._ids.device)
+        width = longest_of(None if self.whole else self._lengths, rows, self._ids.shape[1])
+        ids = self._ids[index, :width]
+        widths = None if self._widths is None else self._widths[index, :width]
+        if self._device_lengths is None:
+            return Batch(ids, None, widths)
+        columns = torch.arange(width, device=ids.device)
+        return Batch(ids, (columns < self._device_lengths[index][:, None]).float(), widths)
+
+    def eval_batches(self, strand: int = 0) -> Iterator[Array]:
+        """All rows of a strand, those of like length together, about EVAL_TOKENS at a time."""
+        order = np.arange(strand * self.n, (strand + 1) * self.n)
+        if self._lengths is not None:
+            order = order[np.argsort(self._lengths[order], kind="stable")]
+        size = max(1, EVAL_TOKENS // max(self._ids.shape[1], 1))
+        yield from (order[i : i + size] for i in range(0, self.n, size))
+
+
+class Features:
+    """What a frozen backbone made of the sequences.
+
+    Args:
+        values: float32 (M, D) or, per base, (M, L, D), of M sequences.
+        rows: S arrays int64 (N,), which of them are the sequences of each strand.
+    """
+
+    def __init__(self, values: Tensor, rows: Sequence[Array]) -> None:
+        self._values, self._rows = values, np.concatenate(rows)
+        self.strands, self.n = len(rows), len(rows[0])
+        self.width = values.shape[-1]  # D
+
+    def batch(self, rows: Array) -> Batch:
+        """The rows' features, as `ids`; rows as of `Resident`."""
+        return Batch(self._values[on_device(self._rows[rows], self._values.device)], None)
+
+    def eval_batches(self, strand: int = 0) -> Iterator[Array]:
+        """All rows of a strand, in order."""
+        size = max(1, EVAL_TOKENS // int(self._values[0].numel()))
+        rows = np.arange(strand * self.n, (strand + 1) * self.n)
+        yield from (rows[i : i + size] for i in range(0, self.n, size))
+
+
+def on_device(rows: Array, device: torch.device) -> Tensor:
+    """The rows as an index there; the host does not wait for a GPU's queue."""
+    index = torch.from_numpy(rows)
+    return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index
+
+
+def for_all(batches: Iterable[Array], most: int, call: Callable[[Array], None]) -> int:
+    """`in_parts` for each batch in turn, with what `most` became; returns the last of it."""
+    for rows in batches:
+        most = in_parts(rows, most, call)
+    return most
+
+
+def in_parts(rows: Array, most: int, call: Callable[[Array], None]) -> int:
+    """Call with all rows, `most` at a time, 0 = at once; halves that where memory runs out.
+
+    Returns:
+        What `most` became.
+
+    Raises:
+        RuntimeError: what `call` raises for other reasons, or for a single row.
+    """
+    start = 0
+    while start < len(rows):
+        part = rows[start : start + most] if most else rows
+        try:
+            call(part)
+            start += len(part)
+        except RuntimeError as e:
+            if len(part) == 1 or not ran_out(e):
+                raise
+            most = math.ceil(len(part) / 2)
+    return most
+
+
+def ran_out(error: RuntimeError) -> bool:
+    """Whether it says that a device, or this machine, has no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def per_base(values: Tensor, batch: Batch, length: int) -> Tensor:
+    """From one row a token to one row a base.
+
+    Args:
+        values: (B, T, K), of that batch.
+        batch: its widths say how many bp each token stands for.
+        length: L.
+
+    Returns:
+        (B, L, K); zeros beyond a sequence's end.
+    """
+    if batch.widths is None:
+        if batch.mask is not None:
+            values = values * batch.mask[..., None]
+        return torch.nn.functional.pad(values, (0, 0, 0, length - values.shape[1]))
+    ends = batch.widths.long().cumsum(1)
+    bases = torch.arange(length, device=values.device).expand(len(values), -1).contiguous()
+    token = torch.searchsorted(ends, bases, right=True)
+    inside = (token < values.shape[1])[..., None]
+    index = token.clamp(max=values.shape[1] - 1)[..., None].expand(-1, -1, values.shape[2])
+    return values.gather(1, index) * inside
+
+
+def _stacked(arrays: Sequence[Array], fill: int) -> Tensor:
+    width = max(a.shape[1] for a in arrays)
+    rows = [np.pad(a, ((0, 0), (0, width - a.shape[1])), constant_values=fill) for a in arrays]
+    return torch.from_numpy(np.concatenate(rows))
+
+
+def _lengths(encoded: Encoded) -> Array:
+    n, width = encoded.ids.shape
+    return np.full(n, width, np.int64) if encoded.lengths is None else encoded.lengths

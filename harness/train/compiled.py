@@ -1,0 +1,184 @@
+"""torch.compile for training steps: where it pays, and only when it gives what eager gives.
+
+The network stays as it is: its compiled form shares the weights, and evaluation runs eagerly.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dnabench.cache import made_folder
+
+# Relative differences of logits, loss and gradients: rounding in another order
+TOLERANCE = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 2e-2, "bf16": 5e-2}
+LEAST_STEPS = 5000  # of a training; fewer are over before compiling is paid for
+SMALL = 50_000_000  # parameters; launches, not arithmetic, fill the time of such networks
+REPLAYS = 3  # a CUDA graph is warmed up, recorded and then replayed
+
+
+def why_not(device: str, steps: int, fullness: float) -> str:
+    """Why compiling cannot pay, "" where it may.
+
+    Args:
+        device: "cpu", "cuda", "cuda:1", ...
+        steps: of the whole training.
+        fullness: mean length of a row of the data, as a share of the longest.
+
+    Accuracy:
+        A rule, not a measurement, so that a trial is computed alike each time it runs.
+    """
+    if not device.startswith("cuda"):
+        return f"on {device} it gains nothing"
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    if steps < LEAST_STEPS:
+        return f"{steps} steps are over before compiling pays, {LEAST_STEPS} are needed"
+    if fullness < 0.75:
+        return "lengths differ so much that batches of one length would be mostly padding"
+    return ""
+
+
+def keep_artefacts() -> None:
+    """Have PyTorch keep what it compiles in our cache folder, unless told otherwise.
+
+    It names each by its content, and several processes may use the folder at once. To be called
+    before a first step, which imports the compiler, and that sets its folder then.
+    """
+    with suppress(OSError, RuntimeError):  # a cache that cannot be written: PyTorch's own place
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(made_folder("compiled")))
+
+
+class Runner:
+    """A network that may be compiled for the batches of its training.
+
+    Args:
+        net: `forward(ids, mask) -> logits`.
+        precision: sets how near the compiled form must be.
+        backend: of torch.compile.
+    """
+
+    def __init__(self, net: Any, precision: str = "fp32", backend: Any = "inductor") -> None:
+        self._net, self._tolerance, self._backend = net, TOLERANCE[precision], backend
+        self._fast: Any = None
+        self._checking = False
+        self._shape: torch.Size | None = None  # of the batches it is compiled for
+        self._logits: Tensor | None = None
+        self.said = ""  # "on", or "off: " and why
+
+    @property
+    def on(self) -> bool:
+        """Whether training batches run compiled; .grad must then be zeroed in its place."""
+        return self._fast is not None
+
+    def __call__(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+        """The logits; the compiled form's for a training batch of the shape it was made for."""
+        if self._checking:
+            self._logits = (self._net if self._fast is None else self._fast)(ids, mask)
+            self._shape = ids.shape
+            return self._logits
+        if self._fast is None or not self._net.training or ids.shape != self._shape:
+            return self._net(ids, mask)  # type: ignore[no-any-return]
+        try:
+            with torch.compiler.set_stance("fail_on_recompile"):
+                return self._fast(ids, mask)  # type: ignore[no-any-return]
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as e:
+            self.stop(f"a later step failed: {_short(e)}")
+            return self._net(ids, mask)  # type: ignore[no-any-return]
+
+    def compile(self, step: Callable[[], Tensor]) -> None:
+        """Compile, compare with eager on one real step, and stay eager where they differ.
+
+        Args:
+            step: runs this object on a training batch, goes back, and gives the loss; called
+                several times. What it or the compiler raises ends in `said`.
+
+        Accuracy:
+            Random numbers, buffers and weights are afterwards what they were before; gradients are
+            gone. Logits, loss and every gradient agree within TOLERANCE of their norm.
+        """
+        devices = sorted({p.device for p in self._net.parameters() if p.is_cuda}, key=str)
+        buffers = [b.clone() for b in self._net.buffers()]
+        self._checking, why = True, ""
+        try:
+            self._net.zero_grad()
+            with torch.random.fork_rng(devices):
+                wanted = self._seen(step)
+            self._fast = self._compiled()
+            for _ in range(REPLAYS):
+                self._put(buffers)
+                # in its place: a CUDA graph's own memory must never become .grad
+                self._net.zero_grad(set_to_none=False)
+                with warnings.catch_warnings(), torch.random.fork_rng(devices):
+                    warnings.simplefilter("ignore")  # what matters ends in `said`
+                    why = why or self._difference(wanted, self._seen(step))
+            if why:
+                self.stop(why)
+            else:
+                self.said = "on"
+        except Exception as e:
+            self.stop(_short(e))
+        finally:
+            self._checking, self._logits = False, None
+            self._put(buffers)
+            self._net.zero_grad(set_to_none=not self.on)
+
+    def stop(self, why: str) -> None:
+        """Run eagerly from here on, and say so."""
+        self._fast, self.said = None, f"off: {why}"
+
+    def _compiled(self) -> Any:
+        options: dict[str, Any] | None = None
+        if self._backend == "inductor":
+            graphs = sum(p.numel() for p in self._net.parameters()) <= SMALL
+            cuda = next(self._net.parameters()).is_cuda
+            # dropout draws the numbers that it draws eagerly
+            options = {"fallback_random": True, "triton.cudagraphs": graphs and cuda}
+        torch.compiler.reset()  # an earlier trial's forms count towards a limit of PyTorch's
+        # whole or not at all: parts that fall back to eager would do so silently
+        return torch.compile(
+            self._net, fullgraph=True, dynamic=False, backend=self._backend, options=options
+        )
+
+    def _seen(self, step: Callable[[], Tensor]) -> dict[str, Tensor]:
+        """Name -> logits, loss and gradients, copied."""
+        loss = step()
+        assert self._logits is not None
+        out = {"logits": self._logits.detach().float().clone(), "loss": loss.detach().clone()}
+        named = self._net.named_parameters()
+        return out | {k: p.grad.detach().clone() for k, p in named if p.grad is not None}
+
+    def _difference(self, wanted: dict[str, Tensor], found: dict[str, Tensor]) -> str:
+        """What is not as in eager, "" when all is."""
+        if wanted.keys() != found.keys():
+            return f"gradients of {', '.join(sorted(wanted.keys() ^ found.keys())[:3])}: missing"
+        gradients = [v.norm() for k, v in wanted.items() if k not in ("logits", "loss")]
+        # a gradient that is zero but for rounding is compared with the whole's norm
+        floor = torch.stack(gradients).norm() / 100
+        for name, value in wanted.items():
+            scale = value.norm() + (0 if name in ("logits", "loss") else floor)
+            off = float((found[name] - value).norm() / scale.clamp(min=1e-12))
+            if not off <= self._tolerance:
+                what = name if name in ("logits", "loss") else f"the gradient of {name}"
+                return f"{what} differs from eager by {off:.2g}, {self._tolerance:.2g} is allowed"
+        return ""
+
+    def _put(self, buffers: list[Tensor]) -> None:
+        with torch.no_grad():
+            for buffer, value in zip(self._net.buffers(), buffers, strict=True):
+                buffer.copy_(value)
+
+
+def _short(error: Exception) -> str:
+    error = getattr(error, "inner_exception", error)  # of the compiler's own
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]

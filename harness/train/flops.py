@@ -1,0 +1,157 @@
+"""What a sequence costs a network in arithmetic, counted by torch on one forward pass.
+
+L sequence length in bp, T tokens, D width, G directions, E channels, S states.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dnabench.tokens.tokenizers import TOKENIZERS
+from dnabench.types import Model, Sequences, Task
+
+SCAN = 9  # FLOP of a state and step of a selective scan
+STEP = 64  # tokens; where 1, 2 and 3 STEP lie on a line, so do longer sequences
+LONGEST_RUN = 2**15  # tokens; no longer sequence is run on the CPU to be counted
+_OF_SCAN = (".bmm", ".baddbmm")  # a mixer's other parts are other operations
+
+
+def flops_per_sequence(
+    model: Model, options: Mapping[str, Any], task: Task, tokens: int = 0
+) -> int | None:
+    """FLOP of one forward pass over one sequence of `task.length` bp, 2 for a multiply and add.
+
+    A training step takes about three times as many. Matrix products, convolutions (padding
+    included), attention, Fourier transforms and selective scans count; what is done number by
+    number (activations, norms, sums) does not.
+
+    Args:
+        model: any.
+        options: all of the model's.
+        task: gives L and K.
+        tokens: T, where the tokenizer does not fix it (BPE); 0 = as many as L bp make.
+
+    Returns:
+        None for a model that is no network, a BPE model without `tokens`, more tokens than the
+        model reads, and a network that can be run in neither of these ways.
+
+    Accuracy:
+        Exact for the operations that count: ConvNova at D = 128, k = 9 has 3.365 MFLOP a token.
+        A real Fourier transform of n is 2.5 n log2 n, a scan 9 T G E S, however it is computed.
+        The network runs on torch's meta device, without numbers; one that cannot, on the CPU, where
+        the count must go straight up with T or T be at most 32,768. Neither touches the global
+        random generator.
+
+    Source:
+        torch.utils.flop_counter, tests/test_efficiency.py against hand formulas. 2.5 n log2 n: the
+        convention of benchFFT (Frigo & Johnson). 9 T E S: Gu & Dao's in mamba issue 110.
+    """
+    t = tokens or n_tokens(model, options, task.length)
+    if model.own_learner or not t or (model.max_tokens and t > model.max_tokens):
+        return None
+    for device in ("meta", "cpu"):
+        try:
+            return _counted(model, options, task, t, device)
+        except Exception:  # the device lacks an operation, or its code is a plugin's
+            continue
+    return None
+
+
+def n_tokens(model: Model, options: Mapping[str, Any], length: int) -> int:
+    """T of a sequence of `length` bp; 0 where it depends on the letters, as under BPE."""
+    name = str(options.get("tokenizer", model.tokenizer)).partition(":")[0]
+    if name not in TOKENIZERS:
+        return 0
+    letters = Sequences(np.zeros(length, np.uint8), np.array([0, length]))
+    return int(TOKENIZERS[name](letters, length, "mask").ids.shape[1])
+
+
+def _counted(
+    model: Model, options: Mapping[str, Any], task: Task, tokens: int, device: str
+) -> int | None:
+    import torch
+
+    from dnabench.models.kernels.convolve import forced
+
+    with (
+        torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad(), forced("direct")
+    ):  # fmt: skip
+        net = model.build(task, options).eval()
+        if device == "meta":
+            return _count(net, tokens)
+        if tokens > 3 * STEP and (line := _line(net)) is not None:
+            return line[0] + line[1] * tokens // STEP
+        return _count(net, tokens) if tokens <= LONGEST_RUN else None
+
+
+def _line(net: Any) -> tuple[int, int] | None:
+    """(at no token, more for each STEP tokens) where the count goes straight up, else None."""
+    try:
+        a, b, c = (_count(net, n * STEP) for n in (1, 2, 3))
+    except (RuntimeError, ValueError):  # too short for it
+        return None
+    return (2 * a - b, b - a) if c - b == b - a else None
+
+
+def _count(net: Any, tokens: int) -> int:
+    """FLOP of one sequence; selective scans by formula, in place of their matrix products."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from dnabench.models.kernels.scan import BiMamba
+
+    counter = FlopCounterMode(display=False, custom_mapping=_formulas())
+    scans, before = list[int](), list[int]()
+
+    def products() -> int:
+        counts = counter.get_flop_counts().get("Global", {})
+        return sum(n for op, n in counts.items() if str(op).endswith(_OF_SCAN))
+
+    def enter(module: Any, inputs: Any) -> None:
+        before.append(products())
+
+    def leave(module: Any, inputs: Any, output: Any) -> None:
+        numbers = module.mamba_fwd.A_log.numel() + module.mamba_rev.A_log.numel()  # G E S
+        sequences, length = inputs[0].shape[:2]
+        scans.append(SCAN * sequences * length * numbers - (products() - before.pop()))
+
+    mixers = [m for m in net.modules() if isinstance(m, BiMamba)]
+    hooks = [m.register_forward_pre_hook(enter) for m in mixers]
+    hooks += [m.register_forward_hook(leave) for m in mixers]
+    with counter:
+        net(torch.zeros(1, tokens, dtype=torch.int16), None)
+    for hook in hooks:
+        hook.remove()
+    return int(counter.get_total_flops()) + sum(scans)
+
+
+def _formulas() -> dict[Any, Any]:
+    """What torch's counter lacks: real Fourier transforms, and attention as a CPU does it."""
+    import torch
+    from torch.utils.flop_counter import sdpa_flop_count
+
+    def transform(numbers: tuple[int, ...], n: int) -> int:
+        """Real transforms of n over a tensor whose other dimensions hold that many rows."""
+        return round(2.5 * n * math.log2(max(n, 2)) * math.prod(numbers))
+
+    def forward(x: Any, dim: Any, *rest: Any, out_shape: Any = None, **words: Any) -> int:
+        rows = tuple(size for i, size in enumerate(x) if i != dim[-1] % len(x))
+        return transform(rows, x[dim[-1]])
+
+    def back(x: Any, dim: Any, *rest: Any, out_shape: Any = None, **words: Any) -> int:
+        rows = tuple(size for i, size in enumerate(x) if i != dim[-1] % len(x))
+        return transform(rows, out_shape[dim[-1]])
+
+    def attention(q: Any, k: Any, v: Any, *rest: Any, out_shape: Any = None, **words: Any) -> int:
+        return int(sdpa_flop_count(q, k, v))  # type: ignore[no-untyped-call]
+
+    aten = torch.ops.aten
+    return {
+        aten._fft_r2c: forward,
+        aten._fft_c2r: back,
+        aten._scaled_dot_product_flash_attention_for_cpu: attention,
+    }

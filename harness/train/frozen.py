@@ -1,0 +1,128 @@
+"""What a frozen backbone makes of sequences: once for all trials that only learn a head on it.
+
+B batch, L bp, T tokens, D features, M different sequences.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dnabench.models.kernels.convolve import VARIABLE, chosen, forget, met, processor, still
+from dnabench.train.batches import Features, Resident, for_all, on_device, per_base
+from dnabench.train.kept import kept
+from dnabench.train.pool import Pool, pooled
+from dnabench.train.precision import Arithmetic
+from dnabench.types import Array, Sequences, Task
+
+
+class Frozen:
+    """The features of sequences, in memory for those of the pool and on disk where that helps.
+
+    Args:
+        net: `features(ids, mask) -> (B, D)`, or (B, T, D) for one row a base.
+        task: gives the kind and L.
+        arithmetic: of the trial.
+        encode: sequences to batches on the device.
+        pool: computed whole when one of it is asked for, so that the rounding of a sequence's
+            features does not depend on the seed that asks, nor on what is on disk.
+        made_from: decides the features, with weights and sequences: model, options, tokenizer; "" =
+            nothing is kept on disk, as for weights that a seed drew. Nor is anything of a network
+            with parts that are neither dnabench's nor PyTorch's: their code could have changed.
+    """
+
+    def __init__(
+        self, net: Any, task: Task, arithmetic: Arithmetic,
+        encode: Callable[[Sequences], Resident], pool: Pool, made_from: str,
+    ) -> None:  # fmt: skip
+        self._net, self._arithmetic, self._encode = net, arithmetic, encode
+        self._length = task.length if task.kind == "per_base" else 0
+        self._pool = pool
+        self._of_pool: Tensor | None = None
+        keep = made_from and _known(net)
+        self._made_from = [made_from, str(task.length), *self._all_else(net)] if keep else []
+        self.read = False  # whether features came from the disk
+        self.eval_batch = 0  # examples; 0 = as many as `Resident.eval_batches` gives
+
+    def __call__(self, strands: Sequence[Sequences]) -> Features:
+        """Features of N sequences, and of their other strands where there are two."""
+        pool, rows = pooled(self._pool, strands)
+        if pool is not self._pool:
+            return Features(self._values(pool), rows)
+        if self._of_pool is None:
+            self._of_pool = self._values(pool)
+        return Features(self._of_pool, rows)
+
+    def _values(self, pool: Pool) -> Tensor:
+        """(M, D), per base (M, L, D), on the device."""
+        if not self._made_from:
+            return self._computed(pool.seqs)
+        made: list[Tensor] = []
+
+        def make() -> dict[str, Array]:
+            before = chosen()
+            forget()
+            made.append(self._computed(pool.seqs))
+            forms = np.array(json.dumps(chosen()))
+            met(before)
+            return {"values": made[0].cpu().numpy(), "forms": forms}
+
+        found = kept(
+            "frozen", [*self._made_from, pool.digest], make,
+            worth=lambda: not self.eval_batch,  # smaller batches round differently
+            fits=lambda arrays: still(json.loads(str(arrays["forms"]))),
+        )  # fmt: skip
+        met(json.loads(str(found["forms"])))
+        self.read = self.read or not made
+        return made[0] if made else torch.from_numpy(found["values"]).to(self._arithmetic.device)
+
+    @torch.no_grad()
+    def _computed(self, seqs: Sequences) -> Tensor:
+        data = self._encode(seqs)
+        values: Tensor | None = None
+        self._net.eval()
+
+        def call(rows: Array) -> None:
+            nonlocal values
+            one = data.batch(rows)
+            with self._arithmetic.forward():
+                features = self._net.features(one.ids, one.mask).float()
+            if self._length:
+                features = per_base(features, one, self._length)
+            if values is None:
+                values = torch.empty(data.n, *features.shape[1:], device=features.device)
+            values[on_device(rows, values.device)] = features
+
+        with self._arithmetic.products():
+            self.eval_batch = for_all(data.eval_batches(), self.eval_batch, call)
+        assert values is not None  # a split is never empty
+        return values
+
+    def _all_else(self, net: Any) -> list[str]:
+        device = self._arithmetic.device
+        name = torch.cuda.get_device_name(device) if device.startswith("cuda") else processor()
+        return [
+            _digest(net), str(self._length), self._arithmetic.precision, torch.__version__, name,
+            str(torch.get_num_threads()), os.environ.get(VARIABLE, ""),
+        ]  # fmt: skip
+
+
+def _known(net: torch.nn.Module) -> bool:
+    return {type(m).__module__.partition(".")[0] for m in net.modules()} <= {"torch", "dnabench"}
+
+
+def _digest(net: torch.nn.Module) -> str:
+    """SHA-256 of all weights and buffers but the head's."""
+    digest = hashlib.sha256()
+    for name, value in net.state_dict().items():
+        if not name.startswith("head."):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
+            digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

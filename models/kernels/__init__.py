@@ -1,0 +1,1 @@
+"""Convolutions and scans in the forms that processors run fast."""

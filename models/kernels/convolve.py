@@ -1,0 +1,383 @@
+"""Which form of a convolution or of a linear layer this machine is given. Needs torch.
+
+Every form computes the same function; which is fastest depends on the shape, the processor and its
+libraries. Each shape is measured once on a machine and the answer is kept in the cache folder:
+from then on the same trial takes the same forms there, and gives the same bytes. Where it cannot be
+kept nothing is measured, and the direct form is taken.
+
+B batch, L sequence length (bp), C input channels, O output channels, k taps.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+import os
+import platform
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dnabench.host.machine import read
+from dnabench.models.kernels.tiled import tiled_conv1d, tiling
+
+VARIABLE = "DNABENCH_CONVOLUTION"
+LEAST = 1e8  # floating-point operations of a call; below, nothing is measured: it would not pay
+MOST = 3e9  # of a call that is measured; a larger one is measured with fewer sequences
+FLAT = 2048  # positions; of longer sequences the length hardly matters
+GAIN = 1.15  # how many times as fast as the direct form another must be
+WASTE = 2  # tiles that give more outputs than so many times L are not tried
+ROUNDS, SECONDS = 4, 0.005  # measurements of each form in turn, each at least this long
+
+Form = Callable[[Tensor, Tensor, "Tensor | None", int], Tensor]
+
+
+def direct(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int = 1) -> Tensor:
+    """The reference: a two-dimensional convolution of height 1, or a matrix product.
+
+    Height 1 lets oneDNN and cuDNN keep the channels-last layout.
+    """
+    if weight.ndim == 2:
+        return F.linear(x, weight, bias)
+    reach = (weight.shape[2] - 1) // 2 * dilation
+    y = F.conv2d(_image(x), weight.unsqueeze(2), bias, (1, 1), (0, reach), (1, dilation))
+    return y.squeeze(2).transpose(1, 2)
+
+
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int = 1) -> Tensor:
+    """A linear layer, or a convolution of one tap, by oneDNN's convolution.
+
+    Of one tap dilation means nothing, but with it PyTorch does not hand a small batch to the BLAS.
+    The bias is added apart: oneDNN sums its gradient number by number, 20 times less exact.
+    """
+    y = F.conv2d(_image(x), weight.reshape(*weight.shape[:2], 1, 1), dilation=(1, 2))
+    y = y if bias is None else y.add_(bias[:, None, None])
+    return y.squeeze(2).transpose(1, 2)
+
+
+def _image(x: Tensor) -> Tensor:
+    """View (B, L, C) as (B, C, 1, L), channels-last strides."""
+    return x.transpose(1, 2).unsqueeze(2)
+
+
+FORMS: dict[str, Form] = {
+    "direct": direct,
+    "pointwise": pointwise,
+    "tiled-gemm": functools.partial(tiled_conv1d, engine="gemm"),
+    "tiled-conv": functools.partial(tiled_conv1d, engine="conv"),
+}
+OF_ONE_TAP, OF_SEVERAL = ("direct", "pointwise"), ("direct", "tiled-gemm", "tiled-conv")
+_forced: list[str] = []
+_used: dict[str, str] = {}
+_spent = [0.0, 0.0]  # CPU and elapsed seconds of measurements
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int = 1) -> Tensor:
+    """A "same" convolution of channels-last input, or a linear layer, in this machine's form.
+
+    Args:
+        x: float (B, L, C).
+        weight: (O, C, k), k odd; or (O, C) of a linear layer, whose x may have any shape (..., C).
+        bias: (O,) or None.
+        dilation: bp between taps.
+
+    Returns:
+        (B, L, O).
+
+    Raises:
+        ValueError: when DNABENCH_CONVOLUTION names no form.
+
+    Accuracy:
+        Every form is F.conv1d or F.linear to float32 rounding; see `tiled_conv1d`. There is a
+        choice in float32 on a CPU without autocast, else the form is direct.
+    """
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+        return direct(x, weight, bias, dilation)
+    forms = possible(x, weight)
+    wanted = _forced[-1] if _forced else os.environ.get(VARIABLE) or "auto"
+    if wanted == "auto":
+        wanted = _fastest(x, weight, dilation, forms)
+    elif wanted not in FORMS:
+        raise ValueError(f"{VARIABLE} is {wanted!r}; it must be auto or one of {', '.join(FORMS)}")
+    elif not _forced:
+        _used["all that can"] = wanted
+    return FORMS[wanted if wanted in forms else "direct"](x, weight, bias, dilation)
+
+
+def possible(x: Tensor, weight: Tensor) -> tuple[str, ...]:
+    """The names of the forms that can compute this layer."""
+    taps = weight.shape[2] if weight.ndim == 3 else 1
+    if x.ndim != 3 or x.dtype != weight.dtype or not x.numel() or taps % 2 == 0:
+        return ("direct",)
+    return OF_ONE_TAP if taps == 1 else OF_SEVERAL
+
+
+@contextmanager
+def forced(form: str) -> Iterator[None]:
+    """Inside, every layer that can takes this form and the others the direct one.
+
+    Args:
+        form: of FORMS; "auto" = chosen as ever. It wins over DNABENCH_CONVOLUTION.
+
+    Raises:
+        ValueError: for another form.
+    """
+    if form != "auto" and form not in FORMS:
+        raise ValueError(f"form is {form!r}; it must be auto or one of {', '.join(FORMS)}")
+    _forced.append(form)
+    try:
+        yield
+    finally:
+        _forced.pop()
+
+
+def chosen() -> dict[str, str]:
+    """The measured shapes that this process met since `forget`, and the form each was given.
+
+    A layer that is in none of them was too small, dilated too widely, or not float32 on a CPU: its
+    form is direct. Where DNABENCH_CONVOLUTION names one, it stands there for all that can.
+    """
+    return dict(sorted(_used.items()))
+
+
+def measuring() -> tuple[float, float]:
+    """CPU and elapsed seconds that this process has spent on measurements of forms."""
+    return _spent[0], _spent[1]
+
+
+def forget() -> None:
+    """Empty `chosen`; what was measured stays."""
+    _used.clear()
+
+
+def met(forms: Mapping[str, str]) -> None:
+    """Add to `chosen`: forms that what was read from disk was computed with."""
+    _used.update(forms)
+
+
+def still(forms: Mapping[str, str]) -> bool:
+    """Whether the shapes, as `chosen` names them, would be given these forms here and now."""
+    wanted = os.environ.get(VARIABLE) or "auto"
+    if wanted != "auto" or "all that can" in forms:
+        return forms in ({}, {"all that can": wanted})
+    cache = os.environ.get("DNABENCH_CACHE") or ""
+    for name, form in forms.items():
+        able = OF_ONE_TAP if name.startswith(("linear-", "k1-")) else OF_SEVERAL
+        file = _file(name, cache, able)
+        if file is None or _read(file, able) != form:
+            return False
+    return True
+
+
+class Shape(NamedTuple):
+    """What a measurement is of; B and L are rounded up, and B down again beyond MOST."""
+
+    batch: int
+    length: int
+    c_in: int
+    c_out: int
+    taps: int  # 0 = a linear layer
+    dilation: int
+    threads: int
+    train: bool
+
+    @property
+    def name(self) -> str:
+        """As in the records and in the cache."""
+        kind = f"k{self.taps}-d{self.dilation}" if self.taps else "linear"
+        return (
+            f"{kind}-{self.c_in}x{self.c_out}-{self.batch}x{self.length}-{self.threads}t-"
+            f"{'train' if self.train else 'infer'}"
+        )
+
+    @property
+    def flop(self) -> float:
+        """Operations of the direct form, forward."""
+        return 2.0 * self.batch * self.length * max(1, self.taps) * self.c_in * self.c_out
+
+
+def _fastest(x: Tensor, weight: Tensor, dilation: int, forms: tuple[str, ...]) -> str:
+    """The form for this call; direct where there is no choice."""
+    if len(forms) == 1 or x.dtype != torch.float32:
+        return "direct"
+    (batch, length, c_in), c_out = x.shape, weight.shape[0]
+    taps = weight.shape[2] if weight.ndim == 3 else 0
+    train = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    exact = Shape(batch, length, c_in, c_out, taps, dilation, torch.get_num_threads(), train)
+    if exact.flop < LEAST:
+        return "direct"
+    shape = measured_shape(exact)
+    if taps > 1 and tiling(*shape[:2], taps, dilation, c_in, c_out).out_rows > WASTE * shape.length:
+        return "direct"
+    form = settled(shape, os.environ.get("DNABENCH_CACHE") or "", forms)
+    _used[shape.name] = form
+    return form
+
+
+def measured_shape(exact: Shape) -> Shape:
+    """The shape whose measurement stands for this one.
+
+    B is rounded up to a power of 2, L too or, below FLAT, to 1.5 times one. Beyond MOST operations
+    B is halved, then L as far as 512 positions a phase: that leaves the ratio of the forms alone.
+    """
+    power = 2 ** math.ceil(math.log2(exact.length))
+    length = 3 * power // 4 if exact.length <= min(3 * power // 4, FLAT) else power
+    shape = exact._replace(batch=2 ** math.ceil(math.log2(exact.batch)), length=length)
+    while shape.flop > MOST and shape.batch > 1:
+        shape = shape._replace(batch=shape.batch // 2)
+    while shape.flop > MOST and shape.length >= 1024 * shape.dilation:
+        shape = shape._replace(length=shape.length // 2)
+    return shape
+
+
+@functools.cache
+def settled(shape: Shape, cache: str, forms: tuple[str, ...]) -> str:
+    """What the cache says; measured and written there when it says nothing.
+
+    Args:
+        shape: of `measured_shape`.
+        cache: its folder, "" = ~/.cache/dnabench. The parent of one that is named must be there.
+        forms: names to choose from; the first is the one to beat.
+
+    Returns:
+        A name; "direct" when the cache can be neither read nor written. Of several processes that
+        measure at once the first to write decides for all.
+    """
+    file = _file(shape.name, cache, forms)
+    if file is None:
+        return "direct"
+    found = _read(file, forms)
+    if found is None and _writable(file.parent, make_all=not cache):
+        before = time.process_time(), time.perf_counter()
+        seconds = measure(shape, forms)
+        for i, now in enumerate((time.process_time(), time.perf_counter())):
+            _spent[i] += now - before[i]
+        best = min(seconds, key=seconds.__getitem__)
+        form = best if seconds[forms[0]] >= GAIN * seconds[best] else forms[0]
+        told = {"form": form, "seconds": seconds, "shape": shape.name, **_machine()}
+        with suppress(OSError):
+            _publish(json.dumps(told), file)
+        found = _read(file, forms)
+    return found or "direct"
+
+
+def _machine() -> dict[str, str]:
+    return {"torch": torch.__version__, "cpu": processor()}
+
+
+def _file(name: str, cache: str, forms: tuple[str, ...]) -> Path | None:
+    """Where the answer for a shape is kept; None where nobody's home is known."""
+    digest = hashlib.sha256(json.dumps([_machine(), forms]).encode()).hexdigest()[:8]
+    try:
+        home = Path(cache or "~/.cache/dnabench").expanduser()
+    except RuntimeError:
+        return None
+    return home / "convolution" / f"{name}-{digest}.json"
+
+
+def _writable(folder: Path, make_all: bool) -> bool:
+    try:
+        folder.parent.mkdir(parents=make_all, exist_ok=True)
+        folder.mkdir(exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+def _read(file: Path, forms: tuple[str, ...]) -> str | None:
+    """The form that a file names; None when there is none, or a damaged one, which is removed."""
+    try:
+        form = json.loads(file.read_text())["form"]
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return "direct"
+    except (ValueError, KeyError, TypeError):
+        form = ""
+    if form in forms:
+        return str(form)
+    with suppress(OSError):
+        file.unlink()
+    return None
+
+
+def _publish(text: str, file: Path) -> None:
+    """Write the file unless another process was first; whole or not at all."""
+    draft = file.with_name(f".{uuid.uuid4().hex}")
+    try:
+        with draft.open("w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.link(draft, file)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without links: of two at the same moment the last one stays
+        if not file.exists():
+            draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def measure(shape: Shape, forms: tuple[str, ...]) -> dict[str, float]:
+    """Seconds of a call of each form, the least of ROUNDS; forward and backward to train.
+
+    A form for which there is no memory is left out.
+    CPU seconds of one thread, wall seconds of several. Random numbers are drawn from a generator
+    of its own: a trial's are not touched.
+    """
+    g = torch.Generator().manual_seed(0)
+    taps = (shape.taps,) if shape.taps else ()
+    sizes = (
+        (shape.batch, shape.length, shape.c_in), (shape.c_out, shape.c_in, *taps), (shape.c_out,),
+    )  # fmt: skip
+    x, weight, bias = (torch.randn(size, generator=g) for size in sizes)
+    clock = time.thread_time if shape.threads == 1 else time.perf_counter
+
+    def call(name: str) -> None:
+        if not shape.train:
+            with torch.no_grad():
+                FORMS[name](x, weight, bias, shape.dilation)
+            return
+        with torch.enable_grad():
+            inputs = [t.detach().requires_grad_() for t in (x, weight, bias)]
+            y = FORMS[name](inputs[0], inputs[1], inputs[2], shape.dilation)
+            torch.autograd.grad(y, inputs, torch.ones_like(y))
+
+    def seconds(name: str, times: int) -> float:
+        start = clock()
+        for _ in range(times):
+            call(name)
+        return (clock() - start) / times
+
+    for name in forms:
+        try:
+            call(name)
+        except RuntimeError:
+            if name == forms[0]:
+                raise
+            forms = tuple(other for other in forms if other != name)
+    times = {name: math.ceil(SECONDS / max(seconds(name, 1), 1e-6)) for name in forms}
+    rounds = [{name: seconds(name, times[name]) for name in forms} for _ in range(ROUNDS)]
+    return {name: min(r[name] for r in rounds) for name in forms}
+
+
+@functools.cache
+def processor() -> str:
+    """Processor and the instructions that PyTorch uses of it."""
+    told = dict.fromkeys(("vendor_id", "cpu family", "model", "model name"), "")
+    for line in read(Path("/proc/cpuinfo")).partition("\n\n")[0].splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() in told:
+            told[name.strip()] = value.strip()
+    words = [*told.values()] if any(told.values()) else [platform.processor()]
+    return " ".join([*words, torch.backends.cpu.get_cpu_capability()])

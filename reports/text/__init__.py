@@ -1,0 +1,1 @@
+"""Evidence in words: Markdown, LaTeX, HTML."""

@@ -1,0 +1,296 @@
+"""From a genome and its annotation to windows in which every base has a class. L length in bp."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from dnabench.tasks.io.annotation import (
+    Annotation,
+    Gene,
+    encoded,
+    names_of,
+    read_annotation,
+    records,
+)
+from dnabench.types import IGNORED, Array, N, Sequences, Split, SplitName
+
+EXON, DONOR, INTRON, ACCEPTOR = range(4)  # of the forward strand; of the reverse strand 4 more
+REVERSE = 4
+INTERGENIC = 8
+ORGANELLES = frozenset(
+    {"m", "mt", "mito", "mitochondrion", "chrm", "chrmt", "chrmito"}
+    | {"c", "pt", "chloroplast", "plastid", "chrc", "chrpt"}
+)
+SHARE = 0.1  # of the bases, of dev and of test, where chromosomes are not named
+SHORTEST_INTRON = 20  # bp; a shorter gap between exons is a frameshift or a joint, no intron
+GAP = 10  # N; a window does not reach over as many
+CHUNK = 2**23  # bp of windows that are made at once
+
+Observer = Callable[[str, int, int], None]  # sequence, bases done, bases in all
+
+
+def silent(name: str, done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cutting:
+    """How a genome becomes labelled windows.
+
+    Args:
+        longest: bp of a window, L. A stretch without N is cut into windows end to end.
+        shortest: bp; what is left at the end of a stretch is a window when it is as long. 0 = a
+            tenth of `longest`.
+        dev: sequences of the dev split, as FASTA or GFF call them; () = see `split_of`.
+        test: of the test split.
+        leave_out: sequences to leave out, whatever their case.
+        keep: genes = only windows with a base of a gene, all = the windows between genes too.
+        exons: coding = the CDS, so that UTRs are intergenic; all = the exons, UTRs included.
+        site: bp at either end of an intron that are called donor and acceptor.
+        masked: types of GFF features whose bases count for nothing, whatever else they are.
+
+    Raises:
+        ValueError: lengths that cannot be.
+    """
+
+    longest: int = 10_000
+    shortest: int = 0
+    dev: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    leave_out: Collection[str] = ORGANELLES
+    keep: Literal["genes", "all"] = "genes"
+    exons: Literal["coding", "all"] = "coding"
+    site: int = 1
+    masked: Collection[str] = ("transposable_element_gene", "pseudogene")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.shortest <= self.longest or not self.longest:
+            raise ValueError(
+                f"windows of {self.shortest} to {self.longest} bp; need 0 <= shortest <= longest"
+            )
+        if not 1 <= self.site <= SHORTEST_INTRON // 2:
+            raise ValueError(f"site {self.site}; need 1 to {SHORTEST_INTRON // 2} bp")
+        if both := set(self.dev) & set(self.test):
+            raise ValueError(f"{sorted(both)[0]} is named for dev and for test; name it for one")
+
+    @property
+    def least(self) -> int:
+        """Of a window, bp."""
+        return self.shortest or max(1, self.longest // 10)
+
+
+class Place(NamedTuple):
+    """A sequence of the FASTA: what the annotation calls it, its length in bp, its split."""
+
+    name: str
+    length: int
+    split: SplitName
+
+
+def cut(
+    fasta: Path, gff: Path, cutting: Cutting, observe: Observer = silent
+) -> Iterator[tuple[SplitName, Split]]:
+    """The labelled windows, in chunks, in the order of the FASTA; see `import_genes`."""
+    annotation = read_annotation(gff, cutting.exons == "coding", frozenset(cutting.masked))
+    places = _places(fasta, annotation, cutting)
+    total, done, kept = sum(p.length for p in places.values()), 0, 0
+    width = min(cutting.longest, max(p.length for p in places.values()))
+    for line, header, body in records(fasta):
+        place = places.get(header)
+        if place is None:
+            continue
+        seq = encoded(f"{fasta}:{line}", place.name, body)
+        y = labels(seq.codes, annotation, place.name, cutting.site)
+        for part in _chunks(seq, y, place.name, cutting, width):
+            kept += len(part.y)
+            yield place.split, part
+        done += place.length
+        observe(place.name, done, total)
+    if not kept:
+        raise ValueError(
+            f"{fasta}: no stretch of {cutting.least} bp without N holds a base of a gene; "
+            "ask for shorter windows"
+        )
+
+
+def labels(codes: Array, annotation: Annotation, name: str, site: int = 1) -> Array:
+    """The class of every base of a sequence.
+
+    Args:
+        codes: uint8 (L,), of the sequence.
+        annotation: its genes.
+        name: what the annotation calls the sequence.
+        site: bp of a donor and of an acceptor.
+
+    Returns:
+        int8 (L,), 0..8 or IGNORED.
+    """
+    y = np.full(len(codes), INTERGENIC, np.int8)
+    claimed = np.zeros(len(codes), bool)
+    for gene in annotation.genes.get(name, ()):
+        here = slice(gene.exons[0][0], gene.exons[-1][1])
+        own = _gene_labels(gene, site)
+        y[here] = np.where(claimed[here] & (y[here] != own), IGNORED, own)
+        claimed[here] = True
+    first, last = annotation.span[name]
+    y[:first] = y[last:] = IGNORED
+    for start, end in annotation.masked.get(name, ()):
+        y[start:end] = IGNORED
+    y[codes == N] = IGNORED
+    return y
+
+
+def split_of(
+    lengths: dict[str, int], dev: Collection[str], test: Collection[str]
+) -> dict[str, SplitName]:
+    """Which split each sequence of a genome is in.
+
+    Args:
+        lengths: name -> bp.
+        dev: names; with `test`, empty for the house rule: sequences in the order of the SHA-256 of
+            their names go to test while they fit into 10 % of all bases, then to dev while they fit
+            into 10 %, else to train. Where test, then dev, would stay empty, it gets the shortest
+            sequence of train, dev only where two are left.
+        test: names. When only one of the two is given, the other stays empty.
+
+    Raises:
+        ValueError: fewer than two sequences, or none left for train or test.
+    """
+    if len(lengths) < 2:
+        raise ValueError(
+            f"only {', '.join(lengths) or 'no sequence'} has genes; "
+            "splits are by sequence, so two are needed"
+        )
+    out: dict[str, SplitName] = dict.fromkeys(lengths, "train")
+    named: tuple[tuple[SplitName, Collection[str]], ...] = (("dev", dev), ("test", test))
+    out.update((name, split) for split, names in named for name in names)
+    if not dev and not test:
+        room: dict[SplitName, float] = dict.fromkeys(("test", "dev"), SHARE * sum(lengths.values()))
+        for name in sorted(lengths, key=lambda n: hashlib.sha256(n.encode()).hexdigest()):
+            fits = next((s for s in room if lengths[name] <= room[s]), None)
+            if fits:
+                out[name] = fits
+                room[fits] -= lengths[name]
+        for split in room:
+            left = sorted((lengths[n], n) for n in out if out[n] == "train")
+            if split not in out.values() and len(left) > 1:
+                out[left[0][1]] = split
+    for needed in ("train", "test"):
+        if needed not in out.values():
+            raise ValueError(f"no sequence is left for {needed}; name others for dev and test")
+    return out
+
+
+def _places(fasta: Path, annotation: Annotation, cutting: Cutting) -> dict[str, Place]:
+    """Headers of the records that are used -> what they are."""
+    found: dict[str, tuple[str, list[str], int]] = {}  # header -> name, other names, bp
+    names: list[str] = []
+    lines: dict[str, int] = {}
+    for line, header, body in records(fasta):
+        aliases = names_of(header)
+        names.append(aliases[0])
+        length = sum(map(len, body))
+        matches = [n for n in aliases if n in annotation.span]
+        if not matches:
+            continue
+        name = matches[0]
+        if name in lines:
+            raise ValueError(
+                f"{fasta}:{line}: a second sequence {name}; the first is in line {lines[name]}"
+            )
+        lines[name] = line
+        end, at = annotation.last[name]
+        if end > length:
+            raise ValueError(
+                f"{annotation.path}:{at}: a feature ends at {end}, but {name} has {length} bp in "
+                f"{fasta}; the two files must be of one assembly"
+            )
+        excluded = {n.lower() for n in cutting.leave_out} & {n.lower() for n in aliases}
+        if name in annotation.genes and not excluded:
+            found[header] = name, aliases, length
+    if not lines:
+        raise ValueError(
+            f"no sequence has one name in both files: {fasta} has {_few(names)}, {annotation.path} "
+            f"has {_few(annotation.span)}"
+        )
+    chosen = {"dev": cutting.dev, "test": cutting.test}
+    called = {alias: name for name, aliases, _ in found.values() for alias in (*aliases, name)}
+    for split, asked in chosen.items():
+        for n in asked:
+            if n not in called:
+                raise ValueError(
+                    f"{split} {n!r}: no such sequence with genes; there are "
+                    f"{_few(list(called.values()))}"
+                )
+    dev, test = ([called[n] for n in asked] for asked in chosen.values())
+    lengths = {name: length for name, _, length in found.values()}
+    splits = split_of(lengths, dev, test)
+    return {
+        header: Place(name, length, splits[name]) for header, (name, _, length) in found.items()
+    }
+
+
+def _few(names: Iterable[str]) -> str:
+    distinct = list(dict.fromkeys(names))
+    more = f" and {len(distinct) - 20} more" if len(distinct) > 20 else ""
+    return ", ".join(distinct[:20]) + more
+
+
+def _gene_labels(gene: Gene, site: int) -> Array:
+    """int8, from the start of the first exon to the end of the last."""
+    first = gene.exons[0][0]
+    y = np.full(gene.exons[-1][1] - first, INTRON, np.int8)
+    left, right = (ACCEPTOR, DONOR) if gene.reverse else (DONOR, ACCEPTOR)
+    gaps = itertools.pairwise(gene.exons)
+    for start, end in gene.exons:
+        y[start - first : end - first] = EXON
+    for (_, start), (end, _) in gaps:
+        a, b = start - first, end - first
+        if b - a < SHORTEST_INTRON:
+            y[a:b] = IGNORED
+        else:
+            y[a : a + site], y[b - site : b] = left, right
+    return np.where(y == IGNORED, y, y + REVERSE) if gene.reverse else y
+
+
+def _chunks(seq: Sequences, y: Array, name: str, cutting: Cutting, width: int) -> Iterator[Split]:
+    """The windows of a sequence that count, about CHUNK bp of them at a time."""
+    starts, ends = _cut_up(seq.codes, cutting)
+    if not len(starts):
+        return
+    counts = y != IGNORED if cutting.keep == "all" else (y != IGNORED) & (y != INTERGENIC)
+    bounds = np.stack([starts, ends], axis=1).ravel()  # even: windows, odd: what is between
+    kept = np.logical_or.reduceat(np.append(counts, False), bounds)[::2]
+    starts, ends = starts[kept], ends[kept]
+    rows = max(1, CHUNK // width)
+    for first in range(0, len(starts), rows):
+        start, end = starts[first : first + rows], ends[first : first + rows]
+        offsets = np.concatenate([[0], np.cumsum(end - start)])
+        at = np.repeat(start - offsets[:-1], end - start) + np.arange(offsets[-1])
+        padded = np.full((len(start), width), IGNORED, np.int8)
+        padded[np.arange(width) < (end - start)[:, None]] = y[at]
+        between = zip((start + 1).tolist(), end.tolist(), strict=True)
+        ids = np.array([f"{name}:{a}-{b}" for a, b in between])
+        yield Split(Sequences(seq.codes[at], offsets), padded, ids)
+
+
+def _cut_up(codes: Array, cutting: Cutting) -> tuple[Array, Array]:
+    """Starts and ends of windows, between runs of GAP or more N."""
+    edge = np.diff(np.pad((codes == N).view(np.int8), 1))
+    runs = np.stack([np.flatnonzero(edge == 1), np.flatnonzero(edge == -1)], axis=1)
+    runs = runs[runs[:, 1] - runs[:, 0] >= GAP]
+    begins = np.concatenate([[0], runs[:, 1]])
+    stops = np.concatenate([runs[:, 0], [len(codes)]])
+    n = -(-(stops - begins) // cutting.longest)
+    within = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
+    starts = np.repeat(begins, n) + within * cutting.longest
+    ends = np.minimum(starts + cutting.longest, np.repeat(stops, n))
+    long_enough = ends - starts >= cutting.least
+    return starts[long_enough], ends[long_enough]

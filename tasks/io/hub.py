@@ -1,0 +1,153 @@
+"""A file of a data set of the Hugging Face hub, checked, with its failures in plain words."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from dnabench.tasks.io.download import (
+    Got,
+    Observe,
+    RefusedError,
+    check_room,
+    check_start,
+    file_sha256,
+)
+
+
+def offline() -> bool:
+    """Whether HF_HUB_OFFLINE is set."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def get(repo: str, revision: str, path: str, sha256: str, part: Path, observe: Observe) -> Got:
+    """Copy a file from the hub, or from the hub's cache, to `part`.
+
+    Its content must have the sha256 that is declared and, for a large file, the one that the hub
+    names it by. Where it has not, the copy in the cache may be damaged, and is replaced once.
+
+    Args:
+        repo: of a data set.
+        revision: 40 hex digits.
+        path: of the file in it.
+        sha256: in hex, "" = not known.
+        part: written.
+        observe: told about progress.
+
+    Raises:
+        RefusedError: the file cannot be had, and why.
+    """
+    for again in (False, True):
+        source = _from_cache_or_hub(repo, revision, path, observe, again=again)
+        with source.open("rb") as f:
+            check_start(f.read(4096))
+        found, want = file_sha256(source), sha256 or _named_by_hub(source)
+        if want in ("", found):
+            check_room(part.parent, source.stat().st_size)
+            shutil.copyfile(source, part)
+            return Got(f"{repo}@{revision}", found, source.stat().st_size)
+        if offline():
+            break
+    raise RefusedError(f"wrong checksum: sha256 {found}, not {want}; the file is {source}")
+
+
+def _named_by_hub(source: Path) -> str:
+    blob = source.resolve().name
+    return blob if re.fullmatch("[0-9a-f]{64}", blob) else ""
+
+
+def _from_cache_or_hub(
+    repo: str, revision: str, path: str, observe: Observe, *, again: bool
+) -> Path:
+    from huggingface_hub import constants, hf_hub_download, hf_hub_url
+    from huggingface_hub import try_to_load_from_cache as from_cache
+
+    here: dict[str, Any] = {"revision": revision, "repo_type": "dataset"}
+    progress: dict[str, Any] = {}
+    if "tqdm_class" in inspect.signature(hf_hub_download).parameters:
+        progress["tqdm_class"] = _bar(path, observe)
+    try:
+        cached = isinstance(from_cache(repo, path, **here), str)
+        if not offline() and (again or not cached):
+            check_room(Path(constants.HF_HUB_CACHE), _size(hf_hub_url(repo, path, **here)))
+        return Path(hf_hub_download(repo, path, **here, force_download=again, **progress))
+    except RefusedError:
+        raise
+    except Exception as e:  # what its HTTP library raises differs by version
+        raise RefusedError(_why(e)) from e
+
+
+def _size(url: str) -> int:
+    """Bytes of a file of the hub, 0 = it does not say."""
+    from huggingface_hub import constants, errors, get_hf_file_metadata
+
+    try:
+        return get_hf_file_metadata(url).size or 0
+    except errors.HfHubHTTPError:
+        raise
+    except Exception as e:
+        raise RefusedError(f"{constants.ENDPOINT} is not reached: {_first_line(e)}") from e
+
+
+def _first_line(e: BaseException) -> str:
+    return next(iter(str(e).strip().splitlines()), type(e).__name__)
+
+
+def _why(e: Exception) -> str:
+    """What a failure of huggingface_hub means."""
+    from huggingface_hub import constants, errors
+
+    if offline():
+        return (
+            f"HF_HUB_OFFLINE is set, and it is not in the cache {constants.HF_HUB_CACHE}; unset it "
+            "to download"
+        )
+    first = _first_line(e)
+    if isinstance(e, errors.LocalEntryNotFoundError):
+        if isinstance(e.__cause__, errors.FileMetadataError):
+            return (
+                f"{constants.ENDPOINT} answers, but not as the hub does: an HTML page of a proxy "
+                "or a log-in?"
+            )
+        return f"{constants.ENDPOINT} is not reached: {e.__cause__ or first}"
+    meanings: dict[type[Exception], str] = {
+        errors.GatedRepoError: "the data set is gated: accept its terms on its page, set HF_TOKEN",
+        errors.RepositoryNotFoundError: "the hub knows no such data set; if it is private, set "
+        "HF_TOKEN",
+        errors.RevisionNotFoundError: "the data set has no such revision",
+        errors.EntryNotFoundError: "the data set has no such file",
+    }
+    for kind, meaning in meanings.items():
+        if isinstance(e, kind):
+            return f"{meaning} ({first})"
+    short = "Consistency check failed" in first or "complete message body" in first
+    return f"truncated: {first}" if short else first
+
+
+def _bar(what: str, observe: Observe) -> Any:
+    """What huggingface_hub takes for a progress bar: it shows nothing and tells `observe`."""
+    from huggingface_hub.utils.tqdm import tqdm
+
+    silent: Any = tqdm
+
+    class Bar(silent):  # type: ignore[misc]
+        def __init__(self, *args: Any, **words: Any) -> None:
+            super().__init__(*args, **{**words, "disable": True})
+            self.done, self.all = words.get("initial") or 0, words.get("total") or 0
+
+        def update(self, n: float | None = 1) -> None:
+            self.done += int(n or 0)
+            observe(what, self.done, self.all)
+
+        def update_transfer(self, n: float | None = 1) -> None:
+            """Bytes on the wire, of a file that comes in pieces; what is written counts."""
+
+        def set_transfer_postfix_str(self, *args: Any, **words: Any) -> None:
+            """Nothing is shown."""
+
+    return Bar

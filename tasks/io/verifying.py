@@ -1,0 +1,154 @@
+"""`dnabench data verify`: whether imported data are what was published, and undamaged.
+
+N examples, K outputs, L bp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from dnabench.tasks._declare import ORIGINS
+from dnabench.tasks.io.imported import SPLITS, Cached, cached, check, open_split
+from dnabench.types import IGNORED, Array, N, Split, SplitName, Task
+
+_ROWS = 8192  # at a time, where letters and labels are checked
+_COMMON = 0.99  # share of sequences of one length that makes the others odd
+
+
+def verify(task: Task, length: int = 0) -> list[str]:
+    """Compare the data of a task with what is published of it, and their files with the manifest.
+
+    Counts of each split, labels, lengths, letters, ids, SHA-256 of the stored arrays and, where the
+    declaration knows them, of the files that were imported.
+
+    Args:
+        task: imported, or with data of its own (demo).
+        length: bp of the longest published sequence; 0 = not known.
+
+    Returns:
+        The differences in words; empty when there is none.
+    """
+    here = cached(task.name)
+    if here is None:
+        if task.data and task.name not in ORIGINS:
+            counts = dict(task.counts)
+            return differences(task, counts, {s: task.load(s) for s in counts}, task.length)
+        return [f"{why}; `dnabench data fetch {task.name}` gets them" for why in check(task.name)]
+    if damaged := check(task.name):
+        return damaged  # of arrays that cannot be trusted nothing else is worth saying
+    splits = {split: open_split(task.name, split, here.data) for split in here.counts}
+    found = differences(task, here.counts, splits, length)
+    return found + _published_files(task.name, here)
+
+
+def differences(
+    task: Task, counts: Mapping[SplitName, int], splits: Mapping[SplitName, Split], length: int = 0
+) -> list[str]:
+    """What is not as the task declares it, in words.
+
+    Args:
+        task: with `official` counts, which are compared when there are any.
+        counts: examples of each split.
+        splits: these splits.
+        length: bp of the longest published sequence; 0 = not known.
+    """
+    out = [*_counts(counts, task.official)]
+    longest = 0
+    for split, part in splits.items():
+        out += [f"{split}: {text}" for text in _of_split(task, part)]
+        longest = max(longest, int(part.seqs.lengths.max(initial=0)))
+    if length and longest != length:
+        out.append(f"the longest sequence has {longest:,} bp, the longest published {length:,}")
+    return out
+
+
+def _counts(counts: Mapping[SplitName, int], official: Mapping[SplitName, int]) -> Iterator[str]:
+    for split in SPLITS if official else ():
+        here, published = counts.get(split, 0), official.get(split, 0)
+        if published and not here:
+            yield f"there is no {split} split; published are {published:,} examples"
+        elif here and not published:
+            yield f"there is a {split} split of {here:,} examples, but none is published"
+        elif here != published:
+            yield f"{split} has {here:,} examples, published are {published:,}"
+
+
+def _of_split(task: Task, part: Split) -> Iterator[str]:
+    offsets = part.seqs.offsets
+    wrong = empty = 0
+    for first in range(0, len(part.ids), _ROWS):
+        bounds = offsets[first : first + _ROWS + 1]
+        codes = part.seqs.codes[bounds[0] : bounds[-1]]
+        wrong += int((codes > N).sum())
+        known = np.concatenate([[0], np.cumsum(codes < N)])
+        ends = bounds - bounds[0]
+        empty += int((known[ends[1:]] == known[ends[:-1]]).sum())
+    if wrong:
+        yield f"{wrong:,} codes are no bases"
+    if empty:
+        yield f"{empty:,} sequences have no letter but N"
+    yield from _lengths(part.seqs.lengths)
+    if (distinct := len(np.unique(part.ids))) < len(part.ids):
+        yield f"{len(part.ids) - distinct:,} ids repeat another"
+    if task.kind in ("binary", "multiclass"):
+        yield from _classes(task, part.y)
+    else:
+        yield from _many(task, part)
+
+
+def _lengths(lengths: Array) -> Iterator[str]:
+    """A file that was cut off ends with a short sequence; published files have odd ones too."""
+    values, n = np.unique(lengths, return_counts=True)
+    usual = values[n.argmax()]
+    if lengths[-1] < usual and n.max() >= _COMMON * len(lengths):
+        yield f"the last sequence has {lengths[-1]:,} bp, most have {usual:,}: is it cut off?"
+
+
+def _classes(task: Task, y: Array) -> Iterator[str]:
+    values, n = np.unique(y, return_counts=True)
+    here = dict(zip(values.tolist(), n.tolist(), strict=True))
+    for code in here.keys() - set(range(task.n_outputs)):
+        yield f"{here[code]:,} examples have label {code}, there are 0 to {task.n_outputs - 1}"
+    for code, name in enumerate(task.classes):
+        if code not in here:
+            yield f"class {name!r} has no example"
+
+
+def _many(task: Task, part: Split) -> Iterator[str]:
+    """Labels that are a row each: (N, K), or (N, L) per base."""
+    columns = part.seqs.lengths.max() if task.kind == "per_base" else task.n_outputs
+    if part.y.shape != (len(part.ids), columns):
+        yield f"the labels are {part.y.shape}, not {(len(part.ids), int(columns))}"
+        return
+    bad = beyond = 0
+    for first in range(0, len(part.y), _ROWS):
+        rows = slice(first, first + _ROWS)
+        y = part.y[rows]
+        if task.kind == "multilabel":
+            bad += int(((y != 0) & (y != 1)).sum())
+        elif task.kind == "regression":
+            bad += int((~np.isfinite(y)).sum())
+        else:
+            bad += int(((y != IGNORED) & ((y < 0) | (y >= task.n_outputs))).sum())
+            outside = np.arange(y.shape[1]) >= part.seqs.lengths[rows, None]
+            beyond += int((y[outside] != IGNORED).sum())
+    what = {"multilabel": "neither 0 nor 1", "regression": "not finite"}
+    if bad:
+        yield f"{bad:,} labels are {what.get(task.kind, f'not 0 to {task.n_outputs - 1}')}"
+    if beyond:
+        yield f"{beyond:,} labels stand beyond the end of a sequence"
+
+
+def _published_files(name: str, here: Cached) -> list[str]:
+    """Files that were imported and have another SHA-256 than the published ones of that name."""
+    origin, files = ORIGINS.get(name), here.notes.get("files", {})
+    published = dict(origin.sha256) if origin else {}
+    out = []
+    for path, expected in published.items():
+        own = path.rpartition("/")[2]
+        found = [sha for file, sha in files.items() if file.rpartition("/")[2] == own]
+        if found and expected not in found:
+            out.append(f"{own}: sha256 {found[0][:16]}, published is {expected[:16]}")
+    return out

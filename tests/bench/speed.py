@@ -1,0 +1,482 @@
+"""Our speed against the authors' form of the same step, side by side; prints Markdown.
+
+    python tests/bench/speed.py [ROW ...] [--rounds N] [--more]
+
+The method of PERF.md 7. Every arm is a process of its own that stays, one thread, with the same
+weights and the same batch. First the arms' answers are compared. Then rounds, in each of which the
+arms take their steps in turn, another one first each time; a step's cost is its process's own CPU
+time. A round gives one ratio. A row passes when the lower quartile of the ratios reaches its gate;
+it is void when the control, the authors' form against itself, is not within 5 % in the median.
+Our arms have the memory settings of `dnabench run` (KEEP_MEMORY of harness/executors/local.py), the
+authors' run with malloc as it comes; --more adds arms that tell what the settings do, and what the
+direct convolution. BENCH_SPEED_BP=100000 shortens the long rows, for a trial run.
+
+With one of the options --arm it is such a process: it reads commands, a line each, and answers.
+"""
+
+import argparse
+import functools
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # tests/, for its fixtures
+
+import torch
+from bench import official_step as official
+
+from dnabench import MODELS, Sequences
+from dnabench.executors.local import KEEP_MEMORY
+from dnabench.host import memory
+from dnabench.host.machine import bf16_flags
+from dnabench.models.kernels import convolve
+from dnabench.models.kernels import scan as _scan
+from dnabench.results.provenance import here
+from dnabench.tokens.tokenizers import TOKENIZERS
+from dnabench.train.batches import Resident
+
+THEIRS, AGAIN, OURS = "theirs", "theirs again", "ours"
+KEPT, DIRECT = "theirs, memory kept", "ours, direct"
+ARMS = {  # what is in the environment of each
+    THEIRS: {}, AGAIN: {}, OURS: KEEP_MEMORY, KEPT: KEEP_MEMORY,
+    DIRECT: {**KEEP_MEMORY, convolve.VARIABLE: "direct"},
+}  # fmt: skip
+LENGTH, WIDTH = 500, 128
+CODE = {"dilation_schedule": "code"}  # as the authors' code has it
+BATCH = 128  # of the loaders
+LONG = int(os.environ.get("BENCH_SPEED_BP", "1000000"))  # bp; less for a trial run
+TASK = SimpleNamespace(name="bench", kind="binary", n_outputs=2, length=LENGTH)
+
+
+@dataclass
+class Subject:
+    """One arm at work.
+
+    step: done once for every ratio. units: how much a step does, to divide its cost by. answer:
+    name -> tensor, what must be equal.
+    """
+
+    step: Callable[[], object]
+    answer: Callable[[], dict[str, torch.Tensor]]
+    units: float = 1.0
+
+
+@dataclass
+class Row:
+    """A promise.
+
+    make: gives the arm's Subject. gate: least ratio. tolerance: of the answers, the largest
+    difference of a tensor relative to its largest number. gflop: of a unit of the authors' step.
+    fresh: a new process for every round, whose peak memory counts; the answer is the step's.
+    """
+
+    what: str
+    make: Callable[[str], Subject]
+    gate: float
+    tolerance: float = 1e-4
+    gflop: float = 0.0
+    rounds: int = 9
+    fresh: bool = False
+    arms: tuple[str, ...] = (THEIRS, AGAIN, OURS)
+    more: tuple[str, ...] = ()
+    limits: dict[str, float] = field(default_factory=dict)  # GiB, and times less memory
+
+
+# ConvNova
+
+
+def networks(arm, options, outputs=2):
+    """The arm's network, all with the same weights, a little away from where training starts."""
+    torch.manual_seed(0)
+    theirs = official.Network(options, outputs)
+    with torch.no_grad():
+        for p in theirs.parameters():
+            p.add_(0.01 * torch.randn(p.shape))
+    if arm.startswith(THEIRS):
+        return theirs
+    model = MODELS["convnova"]
+    ours = model.build(TASK, {**model.options, **options})
+    ours.load_state_dict(theirs.state_dict())
+    return ours
+
+
+def letters(*shape):
+    return torch.randint(0, 4, shape, generator=torch.Generator().manual_seed(1))
+
+
+def training(arm, batch, bf16=False):
+    """A step of training; the answer is the logits and every gradient before the first one."""
+    net, ids = networks(arm, CODE), letters(batch, LENGTH)
+    ids = ids if arm.startswith(THEIRS) else ids.to(torch.uint8)  # as each loader gives it
+    labels, fast = letters(batch) % 2, bf16 and arm == OURS
+    adam = official.optimizer(net)
+
+    def answer():
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+            logits = net(ids, None)
+        loss = torch.nn.functional.cross_entropy(logits.float(), labels)
+        gradients = torch.autograd.grad(loss, list(net.parameters()))
+        names = [name for name, _ in net.named_parameters()]
+        return {"logits": logits.float().detach(), **dict(zip(names, gradients, strict=True))}
+
+    return Subject(lambda: official.train_step(net, adam, ids, labels, fast), answer)
+
+
+def inference(arm, batch, bf16=False):
+    """Logits of a batch, without gradients."""
+    net, ids = networks(arm, CODE).eval(), letters(batch, LENGTH)
+    fast = bf16 and arm == OURS
+
+    def step():
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=fast):
+            return net(ids, None).float()
+
+    return Subject(step, lambda: {"logits": step()})
+
+
+def long(arm, width, blocks=5):
+    """Logits of one long sequence, without gradients."""
+    net = networks(arm, {**CODE, "width": width, "blocks": blocks}).eval()
+    ids, said = letters(1, LONG), {}
+
+    def step():
+        with torch.inference_mode():
+            said["logits"] = net(ids, None)
+
+    with torch.inference_mode():
+        net(ids[:, :2000], None)  # what the libraries load once is no part of a sequence
+    return Subject(step, lambda: said)
+
+
+def gflop(batch, length=LENGTH, d=WIDTH, train=True):
+    """Of ConvNova's convolutions and linear layers, padding included (PERF.md 1)."""
+    stem, rest = 2 * 9 * 5 * d, 2 * 5 * 9 * d * d + 12 * d * d
+    token = 2 * (2 * stem + 3 * rest) if train else 2 * (stem + rest)
+    return batch * length * token / 1e9
+
+
+# The data path
+
+
+def loader(arm, n=30_000, each=2_000):
+    """Batches of a task of n sequences. Theirs: item by item, through a tokenizer of transformers.
+
+    A step of theirs is `each` items, of ours ten epochs.
+    """
+    rows = np.random.default_rng(0).integers(0, 4, (n, LENGTH)).astype(np.uint8)
+    if arm.startswith(THEIRS):
+        texts = [np.frombuffer(b"ACGT", np.uint8)[r].tobytes().decode() for r in rows]
+        batches = functools.partial(official.batches, official.items(texts, LENGTH), BATCH)
+        return Subject(
+            lambda: batches(range(each)), lambda: {"ids": torch.cat(batches(range(300)))}, each
+        )
+    seqs = Sequences(rows.reshape(-1), np.arange(0, n * LENGTH + 1, LENGTH))
+    data = Resident([TOKENIZERS["char"](seqs, LENGTH, "left-n")], "cpu", TOKENIZERS["char"].pad)
+    orders = np.random.default_rng(1)
+
+    def step():
+        for _ in range(10):
+            order = orders.permutation(n)
+            for at in range(0, n, BATCH):
+                data.batch(order[at : at + BATCH])
+
+    return Subject(step, lambda: {"ids": data.batch(np.arange(300)).ids.long()}, 10 * n)
+
+
+# The selective scan
+
+
+def mamba(arm, length=512, batch=1, width=128, layers=1):
+    """A training step of Caduceus; theirs with a scan that indexes position after position."""
+    if arm.startswith(THEIRS):
+        _scan.selective_scan = official.indexed_scan
+    torch.manual_seed(0)
+    model, ids = MODELS["caduceus_ph"], letters(batch, length)
+    net = model.build(TASK, {**model.options, "width": width, "layers": layers})
+    labels, adam = letters(batch) % 2, official.optimizer(net)
+
+    def answer():
+        logits = net(ids, None)
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        learned = [(n, p) for n, p in net.named_parameters() if p.requires_grad]
+        gradients = torch.autograd.grad(loss, [p for _, p in learned], allow_unused=True)
+        named = {n: g for (n, _), g in zip(learned, gradients, strict=True) if g is not None}
+        return {"logits": logits.detach(), **named}
+
+    step = functools.partial(official.train_step, net, adam, ids, labels)
+    return Subject(step, answer, batch * length)
+
+
+def by_length(arm):
+    """Ours alone: "theirs" is the short sequence and "ours" the long one."""
+    length = 512 if arm.startswith(THEIRS) else 4096
+    torch.manual_seed(0)
+    subject = mamba(OURS, length)
+    return Subject(subject.step, dict, subject.units)
+
+
+ROWS = {
+    "loader": Row("encoded batches v per-item tokenising loader", loader, 100, 0),
+    **{
+        f"train-{n}": Row(
+            f"fp32 training step, {n} x {LENGTH} bp, d{WIDTH}",
+            functools.partial(training, batch=n), gate, gflop=gflop(n), more=(KEPT, DIRECT),
+        )
+        for n, gate in ((8, 1.6), (32, 1.7), (128, 1.8))
+    },
+    **{
+        f"infer-{n}": Row(
+            f"fp32 inference, {n} x {LENGTH} bp, d{WIDTH}", functools.partial(inference, batch=n),
+            1.5, gflop=gflop(n, train=False), more=(KEPT, DIRECT),
+        )
+        for n in (32, 128)
+    },
+    **{
+        f"bf16-train-{n}": Row(
+            f"bf16 training step v theirs in fp32, {n} x {LENGTH} bp, d{WIDTH}",
+            functools.partial(training, batch=n, bf16=True), gate, 2.0, gflop(n), more=(KEPT,),
+        )
+        for n, gate in ((8, 3.2), (32, 3.8))
+    },
+    "bf16-infer-32": Row(
+        f"bf16 inference v theirs in fp32, 32 x {LENGTH} bp, d{WIDTH}",
+        functools.partial(inference, batch=32, bf16=True), 4.5, 0.05, gflop(32, train=False),
+        more=(KEPT,),
+    ),
+    **{
+        f"long-{d}": Row(
+            f"{LONG:,} bp forward and pool, d{d}, 5 blocks", functools.partial(long, width=d), 1.7,
+            1e-6, gflop(1, LONG, d, False), 3, True, limits={"GiB": 0.25, "times less": 25},
+        )
+        for d in (196, 256)
+    },
+    "long-196x10": Row(
+        f"{LONG:,} bp forward and pool, d196, 10 blocks (halo 13,664)",
+        functools.partial(long, width=196, blocks=10), 0, rounds=1, fresh=True, arms=(OURS,),
+        limits={"GiB": 1.0},
+    ),
+    "mamba": Row("Caduceus training, 512 bp, v indexed scan loop", mamba, 10, 1e-4),
+    "mamba-flat": Row("the same a token, 512 bp v 4,096 bp (at most 1.3x)", by_length, 1 / 1.3),
+}  # fmt: skip
+
+
+# A process that is an arm
+
+
+def serve(name, arm):
+    """Answer "answer FILE", "step", "forms" until the end of the input."""
+    torch.set_num_threads(1)
+    row = ROWS[name]
+    subject = row.make(arm)
+    if not row.fresh:
+        memory.reset_peak("cpu")
+    for line in sys.stdin:
+        word, _, rest = line.strip().partition(" ")
+        if word == "answer":
+            torch.save({k: v.clone() for k, v in subject.answer().items()}, rest)
+            print("{}", flush=True)
+        elif word == "forms":
+            print(json.dumps(convolve.chosen()), flush=True)
+        else:
+            memory.reset_peak("cpu")
+            before, start = memory.peak("cpu"), time.process_time()
+            subject.step()
+            cost = (time.process_time() - start) / subject.units
+            print(json.dumps({"cost": cost, "bytes": memory.peak("cpu") - before}), flush=True)
+
+
+class Arm:
+    """The parent's side of it."""
+
+    def __init__(self, name, arm):
+        unset = ("MALLOC_", convolve.VARIABLE)
+        env = {k: v for k, v in os.environ.items() if not k.startswith(unset)}
+        env |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **ARMS[arm]}
+        argv = [sys.executable, __file__, "--arm", arm, name]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process = subprocess.Popen(argv, env=env, **pipes)
+
+    def ask(self, line):
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        said = self._process.stdout.readline()
+        if not said:
+            raise RuntimeError(f"the process ended with {self._process.wait()}")
+        return json.loads(said)
+
+    def end(self):
+        self._process.stdin.close()
+        self._process.wait()
+
+
+# The parent
+
+
+def compared(files):
+    """Largest difference of ours from theirs, each tensor relative to its largest number."""
+    if THEIRS not in files:
+        return 0.0, ""
+    theirs, ours = (torch.load(files[arm]) for arm in (THEIRS, OURS))
+    assert theirs.keys() == ours.keys()
+    return max(
+        ((float((ours[k] - v).abs().max() / max(1e-30, float(v.abs().max()))), k)
+         for k, v in theirs.items()), default=(0.0, ""),
+    )  # fmt: skip
+
+
+def measured(name, rounds, names, folder):
+    """The arms' costs by round, their peak bytes, the comparison and the forms of ours."""
+    row, costs, peaks, forms = ROWS[name], {}, {}, {}
+    files = {arm: str(folder / f"{name}-{arm}.pt") for arm in names}
+    arms = {} if row.fresh else {arm: Arm(name, arm) for arm in names}
+    if row.fresh:  # what is measured once on a machine is measured before
+        first = Arm(name, OURS)
+        first.ask("step")
+        first.end()
+    for arm, process in arms.items():
+        process.ask(f"answer {files[arm]}")
+        process.ask("step")
+        process.ask("step")
+    for i in range(rounds):
+        turn = i % len(names)
+        for arm in names[turn:] + names[:turn]:
+            process = Arm(name, arm) if row.fresh else arms[arm]
+            told = process.ask("step")
+            costs.setdefault(arm, []).append(told["cost"])
+            peaks.setdefault(arm, []).append(told["bytes"])
+            if arm == OURS:
+                forms |= process.ask("forms")
+            if row.fresh:
+                process.ask(f"answer {files[arm]}")
+                process.end()
+    for process in arms.values():
+        process.end()
+    return costs, peaks, compared(files), forms
+
+
+def spread(values):
+    """Lower quartile, median, upper quartile."""
+    if len(values) < 2:
+        return values * 3
+    return statistics.quantiles(values, n=4, method="inclusive")
+
+
+def ratios(costs, arm):
+    return [a / b for a, b in zip(costs[THEIRS], costs[arm], strict=True)]
+
+
+def verdict(row, costs, peaks, worst):
+    """In words, and the control's cell."""
+    gib = max(peaks[OURS]) / 2**30
+    failed = [f"{gib:.3f} GiB"] if gib > row.limits.get("GiB", 1e9) else []
+    if THEIRS not in costs:
+        return ("; ".join(failed) or "passes"), ""
+    control = spread(ratios(costs, AGAIN))
+    cell = f"{control[1]:.3f} [{control[0]:.3f}-{control[2]:.3f}]"
+    if worst > row.tolerance:
+        return f"**void**: differs by {worst:.1e}", cell
+    if not 0.95 <= control[1] <= 1.05:
+        return "**void**: the control", cell
+    less = min(peaks[THEIRS]) / max(1, max(peaks[OURS]))
+    if "times less" in row.limits and less < row.limits["times less"]:
+        failed.append(f"{less:.0f}x less memory")
+    if spread(ratios(costs, OURS))[0] < row.gate:
+        failed.append("too slow")
+    return ("**fails**: " + ", ".join(failed) if failed else "passes"), cell
+
+
+def amount(seconds):
+    return f"{seconds:.1f} s" if seconds >= 10 else (
+        f"{seconds * 1e3:.0f} ms" if seconds >= 0.01 else f"{seconds * 1e6:.2f} us")  # fmt: skip
+
+
+def report(name, rounds, more, folder):
+    """A line of the table; what else there is to say is returned."""
+    row = ROWS[name]
+    names = [*row.arms, *(row.more if more else ())]
+    rounds = rounds or row.rounds
+    costs, peaks, (worst, where), forms = measured(name, rounds, names, folder)
+    words, control = verdict(row, costs, peaks, worst)
+    cells = [row.what, f"{row.gate:.3g}x" if row.gate else ""]
+    if THEIRS in costs:
+        low, middle, high = spread(ratios(costs, OURS))
+        cells.append(f"{middle:.2f} [{low:.2f}-{high:.2f}]")
+        cells.append(amount(statistics.median(costs[THEIRS])))
+    else:
+        cells += ["", ""]
+    cells.append(amount(statistics.median(costs[OURS])))
+    rate = row.gflop / statistics.median(costs[OURS])
+    cells.append(f"{row.gflop:.3g} ({rate:.0f}/s)" if row.gflop else "")
+    memories = [f"{max(peaks[a]) / 2**30:.3f}" for a in (THEIRS, OURS) if a in peaks]
+    cells.append(" / ".join(memories) if row.fresh else "")
+    cells += [f"{worst:.0e} {where}" if THEIRS in costs else "", control, str(rounds), words]
+    print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+    notes = [
+        f"- {name}: {arm} {statistics.median(ratios(costs, arm)):.2f}x"
+        for arm in row.more if arm in costs
+    ]  # fmt: skip
+    if forms:
+        by_form = {}
+        for shape, form in forms.items():
+            by_form.setdefault(form, []).append(shape)
+        notes.append(f"- {name}: " + "; ".join(f"{f}: {', '.join(s)}" for f, s in by_form.items()))
+    return notes
+
+
+def ruler(dtype, n=2048, times=5):
+    """GFLOP/s of the fastest of some matrix products, one thread, own CPU time."""
+    a, b, costs = torch.randn(n, n).to(dtype), torch.randn(n, n).to(dtype), []
+    for _ in range(times + 1):
+        start = time.process_time()
+        a @ b
+        costs.append(time.process_time() - start)
+    return 2 * n**3 / min(costs[1:]) / 1e9
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(ROWS))
+    parser.add_argument("--rounds", type=int, default=0)
+    parser.add_argument("--more", action="store_true", help="what the memory settings alone do")
+    parser.add_argument("--arm", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    unknown = set(args.rows) - set(ROWS)
+    if unknown:
+        parser.error(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    if args.arm:
+        serve(args.rows[0], args.arm)
+        return
+    torch.set_num_threads(1)
+    where, flags = here(), bf16_flags()
+    print(
+        f"{where['cpu']} (bfloat16: {', '.join(flags or []) or 'none'}), {platform.system()}, "
+        f"CPython {where['python']}, torch {where['torch']}, commit {where['commit']}, one thread, "
+        f"load {os.getloadavg()[0]:.1f} at the start; matrix products of 2048 x 2048: "
+        f"{ruler(torch.float32):.0f} GFLOP/s in fp32, {ruler(torch.bfloat16):.0f} in bf16\n"
+    )
+    print(
+        "| row | what | gate | ratio [quartiles] | theirs | ours | GFLOP (of ours) | peak GiB, "
+        "theirs / ours | largest difference | control | rounds | verdict |"
+    )
+    print("|---|---|---:|---:|---:|---:|---:|---:|---|---:|---:|---|")
+    notes = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in args.rows or ROWS:
+            notes += report(name, args.rounds, args.more, Path(folder))
+    print("\n" + "\n".join(notes))
+    print(f"\nload {os.getloadavg()[0]:.1f} at the end")
+
+
+if __name__ == "__main__":
+    main()

@@ -222,8 +222,8 @@ class Model:
     """A name for something trainable.
 
     build(task, options) gives either a fresh torch module, `forward(ids, mask) -> logits (B, K)`
-    with a submodule `head`, or, when `own_learner`, a `Learner` that needs no gradient loop. For a
-    per-base task the logits are (B, tokens, K).
+    with a submodule `head`, or, when `custom_trainer`, a `Learner` that needs no gradient loop. For
+    a per-base task the logits are (B, tokens, K).
     """
 
     name: str
@@ -243,7 +243,7 @@ class Model:
     kinds: tuple[Kind, ...] = KINDS  # of task that it can do
     weights: Weights | None = None
     lora_targets: tuple[str, ...] = ()  # last parts of the names of linear layers; () = no LoRA
-    own_learner: bool = False
+    custom_trainer: bool = False
     aliases: tuple[str, ...] = ()
     recipe_fields: tuple[str, ...] | None = None  # those it reads; None = all of them
 

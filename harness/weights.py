@@ -70,7 +70,7 @@ def resolve(model: Model, regime: str) -> tuple[str, str]:
     kind, _, rest = regime.partition(":")
     if kind == "scratch":
         return kind, ""
-    if model.own_learner:
+    if model.custom_trainer:
         raise ValueError(f"{model.name} has no weights to load; give it --regime scratch")
     if kind == "checkpoint":
         path = Path(rest).expanduser()

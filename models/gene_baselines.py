@@ -311,7 +311,7 @@ _COMMON: dict[str, Any] = {
     "context": 1_000_000,
     "license": "Apache-2.0",
     "recipes": {"default": Recipe(epochs=1, source="house: counting, once")},
-    "own_learner": True,
+    "custom_trainer": True,
     "kinds": KINDS,
     "recipe_fields": (),
 }

@@ -165,7 +165,7 @@ MODELS.add(
         source="scikit-learn LogisticRegression",
         license="Apache-2.0",
         recipes={"default": Recipe(epochs=len(STRENGTHS), source="house: one penalty an epoch")},
-        own_learner=True,
+        custom_trainer=True,
         kinds=("binary", "multiclass"),
         recipe_fields=(),
     )

@@ -15,8 +15,8 @@ import numpy as np
 from dnabench.reports import stats
 from dnabench.reports.evidence import (
     Best,
+    Comparison,
     Detectable,
-    Duel,
     Evidence,
     Interval,
     OverTasks,
@@ -33,7 +33,7 @@ MOST_SEEDS = 1000  # beyond, nobody would run them
 KEEP_NOTHING = Memo(None)
 
 
-def weigh(
+def analyze(
     table: Table,
     resampler: Resampler | None = None,
     pairs: Iterable[Pair] | None = None,
@@ -54,17 +54,17 @@ def weigh(
         Ours, from Demsar 2006, Benavoli et al. 2016 and 2017, Bouthillier et al. 2021.
     """
     chosen = list(combinations(range(len(table.columns)), 2)) if pairs is None else list(pairs)
-    duels: list[Duel] = []
+    comparisons: list[Comparison] = []
     best: list[Best] = []
     suites: list[SuiteEvidence] = []
     for suite, rows in grouped(table.rows, suite_of).items():
-        fought = _duels(rows, chosen, resampler, memo)
-        duels += fought
-        best += _best(rows, fought)
-        suites += _over_suite(suite, table, rows, fought, memo)
+        compared = _comparisons(rows, chosen, resampler, memo)
+        comparisons += compared
+        best += _best(rows, compared)
+        suites += _over_suite(suite, table, rows, compared, memo)
     return Evidence(
         table=table,
-        duels=tuple(duels),
+        comparisons=tuple(comparisons),
         best=tuple(best),
         suites=tuple(suites),
         detectable={row.name: found for row in table.rows if (found := _detectable(row))},
@@ -72,9 +72,9 @@ def weigh(
     )
 
 
-def _duels(
+def _comparisons(
     rows: Sequence[Row], pairs: Sequence[Pair], resampler: Resampler | None, memo: Memo
-) -> list[Duel]:
+) -> list[Comparison]:
     """All pairs on all rows of a suite, adjusted together."""
     met = [
         (row, i, j) for row in rows for i, j in pairs if row.cells[i].scores and row.cells[j].scores
@@ -98,7 +98,7 @@ def _duels(
             test, p_holm, row.rope, min(len(a), len(b)), nested[1:] if nested else None
         )
         out.append(
-            Duel(
+            Comparison(
                 row=row, i=i, j=j, n=(len(a), len(b)), welch=test, p=p_own, p_holm=p_holm,
                 p_bh=p_bh, p_permutation=p_exact, g=stats.hedges_g(a, b), a12=stats.a12(a, b),
                 nested=nested, why_not=found if isinstance(found, str) else "",
@@ -128,7 +128,7 @@ def _intervals(
     return resampler.intervals(runs, row.metric, met) if met else {}
 
 
-def _best(rows: Sequence[Row], duels: Sequence[Duel]) -> list[Best]:
+def _best(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Best]:
     """The claim of one model at a time: its p on every task of the suite share one Holm family."""
     several = [row for row in rows if sum(bool(c.scores) for c in row.cells) > 1]
     scored = {
@@ -144,14 +144,16 @@ def _best(rows: Sequence[Row], duels: Sequence[Duel]) -> list[Best]:
     for row in several:
         top = tops[row.name]
         p, p_holm = claims[top][row.name]
-        won = _leads(top, row, duels)
+        won = _leads(top, row, comparisons)
         out.append(Best(row=row, column=top, p=p, p_holm=p_holm, separable=won))
     return out
 
 
-def _leads(top: int, row: Row, duels: Sequence[Duel]) -> bool:
+def _leads(top: int, row: Row, comparisons: Sequence[Comparison]) -> bool:
     """Whether the verdict is a win against every other model of the row."""
-    own = [d if d.i == top else d.flipped() for d in duels if d.row is row and top in (d.i, d.j)]
+    own = [
+        d if d.i == top else d.flipped() for d in comparisons if d.row is row and top in (d.i, d.j)
+    ]
     rivals = {k for k, cell in enumerate(row.cells) if cell.scores and k != top}
     return rivals == {d.j for d in own if d.verdict == "win"}
 
@@ -161,7 +163,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _over_suite(
-    suite: str, table: Table, rows: Sequence[Row], duels: Sequence[Duel], memo: Memo
+    suite: str, table: Table, rows: Sequence[Row], comparisons: Sequence[Comparison], memo: Memo
 ) -> list[SuiteEvidence]:
     rows, columns, note = _complete(table, rows)
     if len(rows) < 2 or len(columns) < 2:
@@ -178,7 +180,7 @@ def _over_suite(
             friedman=stats.friedman(means) if len(columns) > 2 else None,
             critical_difference=stats.critical_difference(len(columns), len(rows)),
             iqm=tuple(Interval(*size[:3]) for size in sizes),
-            pairs=_pairs(rows, columns, means, duels, memo),
+            pairs=_pairs(rows, columns, means, comparisons, memo),
             note=note,
         )
     ]
@@ -220,13 +222,13 @@ def _pairs(
     rows: Sequence[Row],
     columns: Sequence[int],
     means: np.ndarray,
-    duels: Sequence[Duel],
+    comparisons: Sequence[Comparison],
     memo: Memo,
 ) -> tuple[OverTasks, ...]:
     at = {k: place for place, k in enumerate(columns)}
     named = {row.name for row in rows}
     words: dict[Pair, list[str]] = {}
-    for d in duels:
+    for d in comparisons:
         if d.row.name in named and d.i in at and d.j in at:
             words.setdefault((d.i, d.j), []).append(d.verdict)
     signed = {(i, j): stats.wilcoxon(means[:, at[i]], means[:, at[j]]) for i, j in words}

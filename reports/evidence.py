@@ -40,7 +40,7 @@ class Section(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Duel:
+class Comparison:
     """Column i against column j on one row."""
 
     row: Row
@@ -64,7 +64,7 @@ class Duel:
         """Of i and of j."""
         return self.row.cells[self.i].summary.mean, self.row.cells[self.j].summary.mean
 
-    def flipped(self) -> Duel:
+    def flipped(self) -> Comparison:
         """The same seen from column j."""
         w, x = self.welch, self.nested
         turned: dict[stats.Verdict, stats.Verdict] = {"win": "loss", "loss": "win"}
@@ -98,7 +98,7 @@ class OverTasks:
 
     i: int
     j: int
-    wins: int  # verdicts on tasks, as in the duels
+    wins: int  # verdicts on tasks, as in the comparisons
     losses: int
     open: int  # not separable or descriptive
     w: float  # Wilcoxon signed-rank over task means, exact
@@ -133,17 +133,17 @@ class Evidence:
     """Everything that was tested about one table."""
 
     table: Table
-    duels: tuple[Duel, ...]  # by row, then i, then j
+    comparisons: tuple[Comparison, ...]  # by row, then i, then j
     best: tuple[Best, ...]  # a row each, where two columns have scores
     suites: tuple[SuiteEvidence, ...]
     detectable: Mapping[str, Detectable]  # row name -> what the seeds at hand can see
     remarks: tuple[str, ...]  # input lint: duplicated runs, no variance, coarse rounding, ...
     sections: tuple[Section, ...] = ()  # leak-free scores, groups of labels, costs, inflation
 
-    def against_best(self) -> tuple[Duel, ...]:
-        """Of each row the duels with the column of the highest mean, which is j."""
+    def against_best(self) -> tuple[Comparison, ...]:
+        """Of each row the comparisons with the column of the highest mean, which is j."""
         leader = {best.row.name: best.column for best in self.best}
-        met = [d for d in self.duels if leader.get(d.row.name) in (d.i, d.j)]
+        met = [d for d in self.comparisons if leader.get(d.row.name) in (d.i, d.j)]
         return tuple(d if d.j == leader[d.row.name] else d.flipped() for d in met)
 
 

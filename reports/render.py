@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import combinations, product
 
-from dnabench.reports.analysis import KEEP_NOTHING, weigh
+from dnabench.reports.analysis import KEEP_NOTHING, analyze
 from dnabench.reports.evidence import Report
 from dnabench.reports.memo import Memo
 from dnabench.reports.resampling import Resampler
@@ -13,7 +13,7 @@ from dnabench.reports.table import Column, Table, tables
 from dnabench.reports.text.captions import title
 from dnabench.reports.text.html import page
 from dnabench.reports.text.latex import latex
-from dnabench.reports.text.markdown import duels, escaped, markdown
+from dnabench.reports.text.markdown import comparisons, escaped, markdown
 from dnabench.reports.tidy import csv_text, parquet
 from dnabench.types import Record
 
@@ -85,8 +85,8 @@ def compare_text(
         both = _named(table, a), _named(table, b)
         chosen = combinations(both[0], 2) if both[0] == both[1] else product(*both)
         pairs = [(at(x), at(y)) for x, y in chosen if x != y]
-        found = weigh(table, resampler, pairs, memo)
-        out += [duels(found)] if found.duels else []
+        found = analyze(table, resampler, pairs, memo)
+        out += [comparisons(found)] if found.comparisons else []
     if len(out) == 1:
         out += ["They share no task with scores under one protocol, limit and state of the data."]
     return "\n\n".join(out) + "\n"

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from dnabench.reports import stats
-from dnabench.reports.analysis import weigh
+from dnabench.reports.analysis import analyze
 from dnabench.reports.costs import cost_section
 from dnabench.reports.evidence import Report, Section
 from dnabench.reports.inflation import inflation, inflation_section
@@ -46,7 +46,7 @@ def report(
     out = []
     for table in found:
         pairs = _pairs(table, against) if against else None
-        evidence = weigh(table, resampler, pairs, memo)
+        evidence = analyze(table, resampler, pairs, memo)
         sections = [leak_section(table, store, memo), group_section(table), cost_section(table)]
         if table.protocol == "test-selected/1":
             own = [one for one in raised if one.limit == table.limit]

@@ -49,7 +49,7 @@ def add(name, trouble):
     MODELS.add(
         Model(
             name=name, family="test", n_params=0, min_length=1, context=10_000, source="test",
-            license="CC0-1.0", own_learner=True, recipes={"default": Recipe(epochs=2)},
+            license="CC0-1.0", custom_trainer=True, recipes={"default": Recipe(epochs=2)},
             build=lambda task, options: lambda train, recipe: Constant(task, trouble),
         )
     )  # fmt: skip

@@ -19,7 +19,7 @@ LONG_AGO = time.time() - 100_000
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """Two imported tasks of one suite, downloads, a probe's choices, and strangers."""
+    """Two imported tasks of one suite, downloads, a probe's choices, and unknown."""
     home = tmp_path / "cache"
     monkeypatch.setenv("DNABENCH_CACHE", str(home))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))

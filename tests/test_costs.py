@@ -11,7 +11,7 @@ from conftest import dnabench
 from test_reports import record
 
 from dnabench import MODELS, TASKS
-from dnabench.reports.analysis import weigh
+from dnabench.reports.analysis import analyze
 from dnabench.reports.costs import TITLE, cost_section, costs
 from dnabench.reports.evidence import Report
 from dnabench.reports.render import render
@@ -95,7 +95,7 @@ def runs(tmp_path_factory):
 
 def test_real_records_in_every_format(runs):
     (table,) = tables(runs)
-    evidence = weigh(table)
+    evidence = analyze(table)
     evidence = evidence.__class__(**vars(evidence) | {"sections": (cost_section(table),)})
     one = Report(evidence=(evidence,))
     cnn, task = MODELS["cnn"], TASKS["demo/splice_junctions"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from browser import chromium, executable  # noqa: F401  a fixture
 
-from dnabench.reports.analysis import weigh
+from dnabench.reports.analysis import analyze
 from dnabench.reports.evidence import Interval, Section
 from dnabench.reports.table import tables
 from dnabench.reports.text.html import flag_words, page
@@ -52,7 +52,7 @@ def grid(means=MEANS, families=TASKS, seeds=6, **other):
 
 
 def weighed(records):
-    return [weigh(table) for table in tables(records)]
+    return [analyze(table) for table in tables(records)]
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_the_matrix_counts_the_verdicts(opened):
             if rival == who:
                 continue
             won = lost = undecided = 0
-            for d in evidence.duels:
+            for d in evidence.comparisons:
                 if {d.i, d.j} == {place[who], place[rival]}:
                     word = d.verdict if d.i == place[who] else {"win": "loss", "loss": "win"}.get(
                         d.verdict, d.verdict)  # fmt: skip
@@ -180,8 +180,8 @@ def test_summary_names_what_is_not_separable():
 def test_summary_is_silent_where_nothing_is_lacking():
     (evidence,) = weighed(grid({"net": 0.6, "deep": 0.7}))
     sure = Interval(-0.1, -0.2, -0.05)
-    duels = tuple(replace(d, nested=sure, why_not="") for d in evidence.duels)
-    said = summary(replace(evidence, duels=duels))
+    comparisons = tuple(replace(d, nested=sure, why_not="") for d in evidence.comparisons)
+    said = summary(replace(evidence, comparisons=comparisons))
     assert [suite for suite, _ in said] == ["s"]
     assert said[0][1][0] == "On 6 of 6 tasks one model is better than every other: deep on 6."
 
@@ -249,7 +249,7 @@ def test_flags_are_told_together():
 def test_pairs_that_were_not_compared_say_so(opened, tmp_path):
     (table,) = tables(grid(seeds=2))
     path = tmp_path / "against.html"
-    path.write_text(page([weigh(table, pairs=[(0, 1), (0, 2), (0, 3)])]), encoding="utf-8")
+    path.write_text(page([analyze(table, pairs=[(0, 1), (0, 2), (0, 3)])]), encoding="utf-8")
     cells = opened(path).locator("#t1 .matrix td.self").all_inner_texts()
     assert cells.count("·") == 4 and cells.count("not compared") == 6
 

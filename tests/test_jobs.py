@@ -8,7 +8,7 @@ import pytest
 from conftest import dnabench
 
 from dnabench import Record
-from dnabench.cli.sweep import How, most_in_memory, remarks, resources_of
+from dnabench.cli.sweep import ExecutionOptions, most_in_memory, remarks, resources_of
 from dnabench.host.machine import usable_cores
 from dnabench.sweep.grid import Request, grid
 
@@ -28,9 +28,9 @@ def record_of(job, peak, length, device="cpu"):
 
 @pytest.mark.parametrize("threads", [1, 2, 1000])
 def test_auto_is_the_usable_cores_over_the_threads_of_each(threads):
-    one = resources_of(How(device="cpu", threads=threads))
+    one = resources_of(ExecutionOptions(device="cpu", threads=threads))
     assert one.workers == max(1, usable_cores() // threads) and one.compile == "auto"
-    assert resources_of(How(device="cpu", threads=threads, jobs="3")).workers == 3
+    assert resources_of(ExecutionOptions(device="cpu", threads=threads, jobs="3")).workers == 3
 
 
 def test_auto_obeys_the_cores_that_this_process_was_given():
@@ -39,7 +39,7 @@ def test_auto_obeys_the_cores_that_this_process_was_given():
     before = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(before)})
-        assert resources_of(How(device="cpu")).workers == 1
+        assert resources_of(ExecutionOptions(device="cpu")).workers == 1
     finally:
         os.sched_setaffinity(0, before)
 
@@ -80,7 +80,9 @@ def test_what_came_otherwise_is_said_once_a_reason():
 
 def test_no_jobs_at_all_means_auto():
     """As before there was that word; files may have it."""
-    assert resources_of(How(jobs="0", device="cpu")) == resources_of(How(device="cpu"))
+    assert resources_of(ExecutionOptions(jobs="0", device="cpu")) == resources_of(
+        ExecutionOptions(device="cpu")
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,7 +96,7 @@ def test_no_jobs_at_all_means_auto():
 def test_words_that_mean_nothing_are_explained(words, says, capsys):
     names = {words[0].removeprefix("--"): words[1]}
     with pytest.raises(Exception) as ended:
-        resources_of(How(**names))
+        resources_of(ExecutionOptions(**names))
     assert ended.value.exit_code == 2 and says in capsys.readouterr().err
 
 

@@ -50,7 +50,7 @@ def test_a_record_has_them_and_is_the_same_twice_but_for_them(task, model):  # n
     one = job(task(), model)
     a, b = (run_trial(one)[0] for _ in range(2))
     assert 0 < a.seconds_to_best < a.seconds and a.inference_per_second > 0
-    network = not MODELS[model].own_learner
+    network = not MODELS[model].custom_trainer
     expected = (
         flops_per_sequence(MODELS[model], one.trial.options, planted_task()) if network else 0
     )

@@ -21,7 +21,7 @@ TASK = planted_task(classes=3, length=80)
 PER_BASE = planted_task(classes=3, length=80, kind="per_base")
 MIXED = planted_split(8, 5, length=60, classes=3)
 SEEDS = streams(0, TASK.name)
-NETS = [name for name in MODELS if not MODELS[name].own_learner]
+NETS = [name for name in MODELS if not MODELS[name].custom_trainer]
 LONGEST = 2000  # bp of the test at full context, where the context is longer
 # Their features start as large as 1 and alike for all sequences, and a head drawn as PyTorch's
 # default favours a class then; the authors' initialisation, which is kept
@@ -58,7 +58,7 @@ def learner(model, split=MIXED, task=TASK, options=None, **recipe):
     options = {**model.options, **model.reduced, **(options or {})}
     torch.manual_seed(0)
     net = model.build(task, options)
-    if model.own_learner:
+    if model.custom_trainer:
         return net(split, recipe)
     return NetLearner(
         net, model, task, split, recipe, SEEDS, tokenizer=words(model, options, split.seqs)

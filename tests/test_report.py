@@ -68,12 +68,12 @@ def test_every_format_from_the_command_line(folder, tmp_path):
 
 def test_intervals_count_the_test_examples(folder):
     for e in made(folder).evidence:
-        (duel,) = e.duels
-        assert duel.nested.low < duel.welch.difference < duel.nested.high
+        (comparison,) = e.comparisons
+        assert comparison.nested.low < comparison.welch.difference < comparison.nested.high
         # kmer is deterministic; only where the seed cuts its validation data does it vary
         varies = e.table.protocol == "honest/1"
-        assert duel.verdict == ("win" if varies else "descriptive")
-        assert not varies or duel.p >= duel.welch.p > 0
+        assert comparison.verdict == ("win" if varies else "descriptive")
+        assert not varies or comparison.p >= comparison.welch.p > 0
 
 
 def test_what_choosing_on_test_added_stands_under_its_watermark(folder):
@@ -89,9 +89,9 @@ def test_only_pairs_with_the_control(folder, tmp_path):
     store = Store(tmp_path)
     for one in runs("a", 0.7) + runs("b", 0.8) + runs("c", 0.6):
         store.append(one)
-    assert len(made(tmp_path).evidence[0].duels) == 3
+    assert len(made(tmp_path).evidence[0].comparisons) == 3
     (e,) = made(tmp_path, against="a").evidence
-    assert {(e.table.columns[d.i].name, e.table.columns[d.j].name) for d in e.duels} == {
+    assert {(e.table.columns[d.i].name, e.table.columns[d.j].name) for d in e.comparisons} == {
         ("a", "b"), ("a", "c"),
     }  # fmt: skip
     done = dnabench("report", "--out", tmp_path, "--against", "nobody")

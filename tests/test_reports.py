@@ -13,13 +13,13 @@ from dataclasses import replace
 import pytest
 
 from dnabench.protocols import PROTOCOLS
-from dnabench.reports.analysis import weigh
+from dnabench.reports.analysis import analyze
 from dnabench.reports.evidence import Report
 from dnabench.reports.render import FORMATS, compare_text
 from dnabench.reports.render import render as written
 from dnabench.reports.table import fixed, tables
 from dnabench.reports.text.captions import caption, short_count
-from dnabench.reports.text.findings import duel_words
+from dnabench.reports.text.findings import comparison_words
 from dnabench.reports.text.latex_letters import escaped
 from dnabench.types import Recipe, Record, Trial
 
@@ -74,7 +74,7 @@ def cell(text, task, k):
 
 def render(found, fmt):
     """Tables, weighed without predictions, as text."""
-    return written(Report(evidence=tuple(weigh(t) for t in found)), fmt)
+    return written(Report(evidence=tuple(analyze(t) for t in found)), fmt)
 
 
 def md(records):
@@ -83,7 +83,7 @@ def md(records):
 
 def against_best(records):
     """Every model against the best of its row."""
-    return weigh(only(records)).against_best()
+    return analyze(only(records)).against_best()
 
 
 # --- tables ---------------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ def test_a_table_worked_by_hand():
 def test_holm_runs_over_all_pairs_of_a_suite():
     records = [r for t in ("s/1", "s/2", "s/3") for m, x in (("a", 0.7), ("b", 0.72), ("c", 0.8))
                for r in runs(m, x, task=t)]  # fmt: skip
-    tests = weigh(only(records)).duels
+    tests = analyze(only(records)).comparisons
     assert len(tests) == 9 and len(against_best(records)) == 6
     smallest = min(t.welch.p for t in tests)
     assert min(t.p_holm for t in tests) == pytest.approx(9 * smallest)
@@ -284,8 +284,8 @@ def test_verdicts_respect_seeds_rope_and_spread():
 
 
 def test_caption_says_what_the_numbers_are():
-    found = weigh(only(runs("a", 0.7) + runs("b", 0.8)))
-    text = " ".join(caption(found.table) + duel_words(found.table, found.duels))
+    found = analyze(only(runs("a", 0.7) + runs("b", 0.8)))
+    text = " ".join(caption(found.table) + comparison_words(found.table, found.comparisons))
     for words in (
         "sample standard deviation (ddof = 1)", "n = 5", "Protocol honest/1: what you should",
         "MCC (Matthews", "cover the noise of seeds only", "noise of drawing the test examples",
@@ -438,7 +438,7 @@ def test_an_unknown_format_is_refused():
 # --- compare --------------------------------------------------------------------------------------
 
 
-def duel(text):
+def comparison(text):
     lines = [x for x in text.splitlines() if x.startswith("| ") and "Holm" not in x]
     return [[x.strip() for x in line.split("|")[1:-1]] for line in lines]
 
@@ -448,23 +448,23 @@ def test_compare_worked_by_hand():
     records = runs("a", 0.8) + runs("b", 0.7) + runs("c", 0.9)
     records += runs("a", 0.6, task="demo/u") + runs("b", 0.598, task="demo/v")
     text = compare_text(records, "a", "b")
-    assert duel(text) == [
+    assert comparison(text) == [
         ["demo/t", "MCC", "a", "b", "5", "0.8000", "0.7000", "+0.1000", "[+0.0769, +0.1231]",
          "–", "8.5e-06", "8.5e-06", "0.008", "5.71", "1.00", "win"],
     ]  # fmt: skip
     assert "cover the noise of seeds only" in text
-    assert duel(compare_text(records, "b", "a"))[0][-1] == "loss"
+    assert comparison(compare_text(records, "b", "a"))[0][-1] == "loss"
 
 
 def test_compare_takes_all_configurations_or_one():
     records = runs("a", 0.8, options={"k": 1}) + runs("a", 0.7, options={"k": 2}) + runs("b", 0.6)
-    assert [x[2:4] for x in duel(compare_text(records, "a", "b"))] == [
+    assert [x[2:4] for x in comparison(compare_text(records, "a", "b"))] == [
         ["a k=1", "b"],
         ["a k=2", "b"],
     ]
-    assert [x[2:4] for x in duel(compare_text(records, "a k=2", "b"))] == [["a k=2", "b"]]
-    assert [x[2:4] for x in duel(compare_text(records, "a", "a"))] == [["a k=1", "a k=2"]]
-    assert [x[2:4] for x in duel(compare_text(records, "a k=2", "a"))] == [["a k=2", "a k=1"]]
+    assert [x[2:4] for x in comparison(compare_text(records, "a k=2", "b"))] == [["a k=2", "b"]]
+    assert [x[2:4] for x in comparison(compare_text(records, "a", "a"))] == [["a k=1", "a k=2"]]
+    assert [x[2:4] for x in comparison(compare_text(records, "a k=2", "a"))] == [["a k=2", "a k=1"]]
 
 
 def test_compare_keeps_protocols_apart():

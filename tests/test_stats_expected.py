@@ -110,14 +110,14 @@ def by_model(policy="d4"):
 @functools.cache
 def pairs_on_tasks():
     _, tasks = seeds()
-    duels = {
+    comparisons = {
         f"{t}|convnova|{m}|d4": (runs(t, "convnova"), runs(t, m)) for m in BASELINES for t in tasks
     }
-    tests = {name: stats.welch(*duel) for name, duel in duels.items()}
+    tests = {name: stats.welch(*comparison) for name, comparison in comparisons.items()}
     p = [t.p for t in tests.values()]
     adjusted = dict(zip(tests, zip(stats.holm(p), stats.bh(p), strict=True), strict=True))
     out = {}
-    for name, (a, b) in duels.items():
+    for name, (a, b) in comparisons.items():
         w, paired = tests[name], stats.wilcoxon(a, b)
         values = {
             "diff": w.difference, "welch_t": w.t, "welch_df": w.df, "welch_p": w.p,

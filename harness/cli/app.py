@@ -10,13 +10,13 @@ import typer
 import dnabench
 from dnabench.cli import audit_papers
 from dnabench.cli.data import audits, data
-from dnabench.cli.errors import explained, fail, words
+from dnabench.cli.errors import fail, report_errors, split_commas
 from dnabench.cli.figure import EXAMPLES, figure
 from dnabench.cli.machine import NOT_OF_A_PLAN, PLAN_EXAMPLES, caches, doctor, plan_like
 from dnabench.cli.published import published
 from dnabench.cli.report import Out, compare, report, warn_unreadable
 from dnabench.cli.reproduce import reproduce
-from dnabench.cli.sweep import Compile, How, Jobs, conduct, print_notes, resources_of
+from dnabench.cli.sweep import Compile, ExecutionOptions, Jobs, print_notes, resources_of, run_sweep
 from dnabench.cli.tools import profile, tokenizer
 
 app = typer.Typer(
@@ -92,7 +92,7 @@ def options(
     epilog="Examples: dnabench run --suite demo --seeds 3 | dnabench run -m convnova-386k,kmer "
     "--data my.csv --seeds 10 | dnabench run --config sweep.toml --dry-run"
 )
-@explained
+@report_errors
 def run(
     models: Annotated[
         str, typer.Option("--models", "-m", help="Names with commas between, or all.")
@@ -156,8 +156,8 @@ def run(
 
     changes = {"epochs": epochs, "batch": batch_size, "precision": precision, "rc": rc}
     request = Request(
-        models=words(models), preset=preset, tasks=words(tasks), suite=suite, data=data,
-        seeds=seeds, protocol=protocol, regime=regime, recipe=recipe, limit=limit,
+        models=split_commas(models), preset=preset, tasks=split_commas(tasks), suite=suite,
+        data=data, seeds=seeds, protocol=protocol, regime=regime, recipe=recipe, limit=limit,
         settings=set_ or [], sweeps=sweep or [],
         overrides={name: value for name, value in changes.items() if value},
     )  # fmt: skip
@@ -170,15 +170,15 @@ def run(
     if dry_run:
         _dry_run(plan, notes, out)
     else:
-        how = How(device, jobs, threads, micro_batch, executor, compile)
-        if conduct(request, plan, notes, out, how).failed:
+        how = ExecutionOptions(device, jobs, threads, micro_batch, executor, compile)
+        if run_sweep(request, plan, notes, out, how).failed:
             raise typer.Exit(1)
 
 
 app.command("plan", epilog=PLAN_EXAMPLES)(
     plan_like(
         run,
-        lambda w: resources_of(How(*(w[name] for name in How._fields))),
+        lambda w: resources_of(ExecutionOptions(*(w[name] for name in ExecutionOptions._fields))),
     )
 )
 
@@ -203,7 +203,7 @@ def _dry_run(plan: Any, notes: list[str], out: Path) -> None:
 
 
 @app.command("list", epilog="Example: dnabench list models")
-@explained
+@report_errors
 def list_(
     what: Annotated[str, typer.Argument(help="models, tasks, suites, protocols, recipes, metrics")],
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dnabench.cli.errors import explained, fail
+from dnabench.cli.errors import fail, report_errors
 
 if TYPE_CHECKING:
     from dnabench.reports.papers.audit import Audit
@@ -16,7 +16,7 @@ To = Annotated[Path | None, typer.Option(help="JSON file for the findings with t
 Fail = Annotated[bool, typer.Option("--fail-on-findings", help="Exit 1 if there are any.")]
 
 
-@explained
+@report_errors
 def published(
     paper: Annotated[str, typer.Option(help="As `dnabench published list` names it.")] = "convnova",
     to: To = None,
@@ -29,7 +29,7 @@ def published(
     _show(of_paper(paper), title, COMMAND.format(paper), to, fail_on_findings)
 
 
-@explained
+@report_errors
 def tables(
     file: Annotated[
         Path, typer.Argument(help="CSV: task, model, seed, value; also variant, mean, spread.")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dnabench.cli.errors import explained, fail, words
+from dnabench.cli.errors import fail, report_errors, split_commas
 from dnabench.registry import TASKS
 
 data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Get, check and audit data.")
@@ -47,7 +47,7 @@ def named(names: list[str], present: bool = False) -> list[str]:
 
 
 @data.command("list", epilog="Examples: dnabench data list | dnabench data list gue")
-@explained
+@report_errors
 def list_(
     names: Annotated[list[str] | None, typer.Argument(help="Tasks or suites; all if none.")] = None,
 ) -> None:
@@ -67,7 +67,7 @@ def list_(
 
 
 @data.command("import", epilog="Example: dnabench data import ~/GUE")
-@explained
+@report_errors
 def import_(
     folder: Annotated[
         Path, typer.Argument(help="A tree of files in a known layout, or an archive.")
@@ -87,14 +87,16 @@ def import_(
         typer.echo(f"bend/gene_finding: {dict(done.counts)}, {dict(done.notes)}")
         return
     with _bar() as show:
-        found = import_tree(folder, words(tasks), lambda task, n, total: show(task, n, total))
+        found = import_tree(
+            folder, split_commas(tasks), lambda task, n, total: show(task, n, total)
+        )
     typer.echo("\n".join(report(folder, found)))
     if not found or any(one.error for one in found):
         raise typer.Exit(1)
 
 
 @data.command(epilog="Example: dnabench data fetch nt/h3 gue/mouse_0")
-@explained
+@report_errors
 def fetch(
     tasks: Tasks,
     folder: Annotated[Path | None, typer.Option(help="For the files; the cache if none.")] = None,
@@ -120,7 +122,7 @@ def fetch(
 
 
 @data.command(epilog="Example: dnabench data verify gue")
-@explained
+@report_errors
 def verify(tasks: Tasks) -> None:
     """Compare data with what is published of them: counts, labels, lengths, letters, checksums."""
     from dnabench.tasks._declare import LENGTHS
@@ -138,7 +140,7 @@ def verify(tasks: Tasks) -> None:
 
 
 @data.command(epilog="Example: dnabench data genes --fasta g.fa --gff g.gff3 --name fly")
-@explained
+@report_errors
 def genes(
     fasta: Annotated[Path, typer.Option(help="Genome, plain or .gz.")],
     gff: Annotated[Path, typer.Option(help="GFF3 or GTF of it, plain or .gz.")],
@@ -156,7 +158,7 @@ def genes(
     if exons not in ("coding", "all") or keep not in ("genes", "all"):
         fail(f"--exons {exons} --keep {keep}: exons are coding or all, keep is genes or all")
     cutting = Cutting(
-        longest=length, dev=tuple(words(dev)), test=tuple(words(test)),
+        longest=length, dev=tuple(split_commas(dev)), test=tuple(split_commas(test)),
         exons=exons, keep=keep,  # type: ignore[arg-type]
     )  # fmt: skip
     task = import_genes(name, fasta, gff, cutting)
@@ -166,7 +168,7 @@ def genes(
 
 @data.command("audit", epilog="Example: dnabench data audit gue/prom_core_tata")
 @audits.command("data", epilog="Example: dnabench audit data gue --fail-on leaked-share>0.01")
-@explained
+@report_errors
 def audit(
     tasks: Tasks,
     genome: Annotated[Path | None, typer.Option(help="FASTA to look the windows up in.")] = None,

@@ -12,7 +12,7 @@ import typer
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def explained(command: F) -> F:
+def report_errors(command: F) -> F:
     """Turn what is wrong with the user's words or files into one message and exit status 2."""
 
     @functools.wraps(command)
@@ -33,6 +33,6 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(2)
 
 
-def words(text: str) -> list[str]:
+def split_commas(text: str) -> list[str]:
     """What stands between the commas."""
     return [word.strip() for word in text.split(",") if word.strip()]

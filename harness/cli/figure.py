@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dnabench.cli.errors import explained, fail, words
+from dnabench.cli.errors import fail, report_errors, split_commas
 
 if TYPE_CHECKING:
     from dnabench.reports.table import Table
@@ -20,7 +20,7 @@ EXAMPLES = (
 )
 
 
-@explained
+@report_errors
 def figure(
     kind: Annotated[str, typer.Argument(help="cd, strip, pareto, heatmap or curves.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the records.")] = Path("runs"),
@@ -50,7 +50,7 @@ def figure(
             if kind == "heatmap"
             else f"--x and --y are for heatmap, not for {kind}"
         )
-    table = _table(out, words(tasks), words(models), protocol, limit)
+    table = _table(out, split_commas(tasks), split_commas(models), protocol, limit)
     save(_draw(kind, table, x, y), target, table.watermark)
     typer.echo(str(target))
 
@@ -103,10 +103,10 @@ def _draw(kind: str, table: Table, x: str, y: str) -> Callable[[], Any]:
 
 
 def _ranks(table: Table) -> Callable[[], Any]:
-    from dnabench.reports.analysis import weigh
+    from dnabench.reports.analysis import analyze
     from dnabench.reports.figures import cd, style
 
-    suites = {s.suite: s for s in weigh(table, pairs=()).suites}
+    suites = {s.suite: s for s in analyze(table, pairs=()).suites}
     suite = _one_suite(suites, "has two tasks that two models share")
     names = style.labels([table.columns[i] for i in suite.columns])
     if suite.note:

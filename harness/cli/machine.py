@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dnabench.cli.errors import explained, fail, words
+from dnabench.cli.errors import fail, report_errors, split_commas
 
 caches = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What is kept on disk.")
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the records.")]
@@ -25,7 +25,7 @@ PLAN_EXAMPLES = (
 NOT_OF_A_PLAN = ("dry_run", "executor", "compile")  # of the flags of `run`
 
 
-@explained
+@report_errors
 def doctor(
     out: Out = Path("runs"),
     online: Annotated[bool, typer.Option("--online", help="Ask the hub too.")] = False,
@@ -52,7 +52,7 @@ def group() -> None:
 
 
 @caches.command("list", epilog="Examples: dnabench cache list | dnabench cache list --out runs")
-@explained
+@report_errors
 def list_(
     out: OutToo = None,
     as_json: Json = False,
@@ -81,7 +81,7 @@ def list_(
 
 
 @caches.command(epilog="Examples: dnabench cache clear fetched | dnabench cache clear --all --yes")
-@explained
+@report_errors
 def clear(
     names: Annotated[
         list[str] | None, typer.Argument(help="Of `cache list`; tasks, or task:gue, for several.")
@@ -126,7 +126,8 @@ def request_from(flags: Mapping[str, Any]) -> Any:
         "precision": flags["precision"], "rc": flags["rc"],
     }  # fmt: skip
     return Request(
-        models=words(flags["models"]), preset=flags["preset"], tasks=words(flags["tasks"]),
+        models=split_commas(flags["models"]), preset=flags["preset"],
+        tasks=split_commas(flags["tasks"]),
         suite=flags["suite"], data=flags["data"], seeds=flags["seeds"],
         protocol=flags["protocol"], regime=flags["regime"], recipe=flags["recipe"],
         limit=flags["limit"], settings=flags["set_"] or [], sweeps=flags["sweep"] or [],
@@ -149,7 +150,7 @@ def plan_like(
     known = inspect.signature(run, eval_str=True).parameters
     more = inspect.signature(_flags_of_plan, eval_str=True).parameters
 
-    @explained
+    @report_errors
     def plan(**flags: Any) -> None:
         """What a run with these flags would take, from a few real steps of each model."""
         for name in NOT_OF_A_PLAN:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dnabench.cli.errors import explained
+from dnabench.cli.errors import report_errors
 
 published = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="The numbers that papers printed."
@@ -14,7 +14,7 @@ published = typer.Typer(
 
 
 @published.command("list", epilog="Examples: dnabench published list | ... list convnova")
-@explained
+@report_errors
 def list_(
     paper: Annotated[str, typer.Argument(help="convnova, ...; every paper if none.")] = "",
 ) -> None:
@@ -32,7 +32,7 @@ def list_(
 
 
 @published.command(epilog="Example: dnabench published show convnova/table1 --format latex")
-@explained
+@report_errors
 def show(
     table: Annotated[str, typer.Argument(help="As `dnabench published list` has it.")],
     fmt: Annotated[str, typer.Option("--format", "-f", help="md, csv or latex.")] = "md",

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from dnabench.cli.errors import explained, fail
+from dnabench.cli.errors import fail, report_errors
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the records.")]
 
 
-@explained
+@report_errors
 def report(
     out: Out = Path("runs"),
     format: Annotated[
@@ -48,7 +48,7 @@ def report(
     typer.echo(str(to))
 
 
-@explained
+@report_errors
 def compare(a: str, b: str, out: Out = Path("runs")) -> None:
     """Compare two models on every task that both ran."""
     from dnabench.reports.memo import Memo

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from dnabench.cli.errors import explained, fail, words
+from dnabench.cli.errors import fail, report_errors, split_commas
 from dnabench.cli.report import warn_unreadable
-from dnabench.cli.sweep import Compile, How, Jobs, conduct
+from dnabench.cli.sweep import Compile, ExecutionOptions, Jobs, run_sweep
 
 
-@explained
+@report_errors
 def reproduce(
     table: Annotated[str, typer.Argument(help="Such as convnova/table13.")],
     tasks: Annotated[
@@ -56,14 +56,14 @@ def reproduce(
 
     overrides = {"epochs": epochs} if epochs else {}
     asked = Asked(
-        table=table, tasks=words(tasks), models=words(models), seeds=seeds, protocol=protocol,
-        regime=regime, settings=set_ or [], limit=limit, overrides=overrides,
+        table=table, tasks=split_commas(tasks), models=split_commas(models), seeds=seeds,
+        protocol=protocol, regime=regime, settings=set_ or [], limit=limit, overrides=overrides,
     )  # fmt: skip
-    how = How(device, jobs, threads, micro_batch, executor, compile)
+    how = ExecutionOptions(device, jobs, threads, micro_batch, executor, compile)
     _answer(asked, how, out, format, dry_run)
 
 
-def _answer(asked: Any, how: How, out: Path, format: str, dry_run: bool) -> None:
+def _answer(asked: Any, how: ExecutionOptions, out: Path, format: str, dry_run: bool) -> None:
     from dnabench.cli.reproduction import planned
     from dnabench.reports.papers.reproduction import compare
     from dnabench.reports.papers.reproduction_text import FORMATS, render
@@ -78,7 +78,7 @@ def _answer(asked: Any, how: How, out: Path, format: str, dry_run: bool) -> None
         typer.echo(_dry_run(plan, store))
         warn_unreadable(store)
         return
-    failed = bool(plan.jobs) and bool(conduct(asked, plan.jobs, [], out, how, aside=True).failed)
+    failed = bool(plan.jobs) and bool(run_sweep(asked, plan.jobs, [], out, how, aside=True).failed)
     ids = {i for wanted in plan.wanted for i in wanted.trials}
     records = {i: record for i in ids if (record := store.read(i)) is not None}
     typer.echo(render([compare(wanted, records) for wanted in plan.wanted], plan.about, format))

@@ -20,7 +20,7 @@ from dnabench.reports.papers.counterparts import (
 )
 from dnabench.reports.papers.published import About, Value, named, values
 from dnabench.reports.papers.reproduction import Wanted
-from dnabench.sweep.grid import Job, Request, grid, misfit, parse_limit, parse_seeds
+from dnabench.sweep.grid import Job, Request, grid, incompatibility, parse_limit, parse_seeds
 from dnabench.types import Recipe
 from dnabench.weights import regimes
 
@@ -148,9 +148,9 @@ def _jobs(
             f"the data of {some} are not here: `dnabench data fetch {absent[0]}`, or `dnabench "
             "data import FOLDER`"
         )
-    misfits = [misfit(model, TASKS[task]) for task in tasks]
-    if any(misfits):
-        return [], next(filter(None, misfits))
+    incompatible = [incompatibility(model, TASKS[task]) for task in tasks]
+    if any(incompatible):
+        return [], next(filter(None, incompatible))
     epochs = EPOCHS.get(value.suite, 0)
     asis = Request(
         models=[mate.preset],
@@ -207,10 +207,10 @@ def _regimes(text: str, presets: Sequence[str]) -> dict[str, str]:
     if not text:
         return {}
     chosen = {MODELS[m].name if m else "": regime for m, regime in regimes(text).items()}
-    strangers = [name for name in chosen if name and name not in presets]
-    if strangers:
+    unknown = [name for name in chosen if name and name not in presets]
+    if unknown:
         raise ValueError(
-            f"--regime {strangers[0]}=...: the cells that were asked for have no {strangers[0]}; "
+            f"--regime {unknown[0]}=...: the cells that were asked for have no {unknown[0]}; "
             f"they have {', '.join(dict.fromkeys(presets))}"
         )
     return chosen

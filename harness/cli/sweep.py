@@ -23,7 +23,7 @@ Compile = Annotated[
 ]
 
 
-class How(NamedTuple):
+class ExecutionOptions(NamedTuple):
     """The flags that say where trials run."""
 
     device: str = "auto"
@@ -34,12 +34,12 @@ class How(NamedTuple):
     compile: str = "auto"
 
 
-def conduct(
+def run_sweep(
     request: Any,
     plan: Iterable[Any],
     notes: Iterable[str],
     out: Path,
-    how: How,
+    how: ExecutionOptions,
     aside: bool = False,
 ) -> Any:
     """Run what is missing of a plan and say what became of it.
@@ -106,7 +106,7 @@ def print_notes(notes: Iterable[str]) -> None:
         typer.echo(f"note: {note}", err=True)
 
 
-def resources_of(how: How) -> Any:
+def resources_of(how: ExecutionOptions) -> Any:
     """The `Resources` that were asked for; the command ends where there are none.
 
     `--jobs auto` on a CPU is the cores that affinity and cgroups allow over the threads of each.

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from dnabench.cli.errors import explained, fail, words
+from dnabench.cli.errors import fail, report_errors, split_commas
 
 tokenizer = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make tokenizers.")
 
 
-@explained
+@report_errors
 def profile(
     models: Annotated[
         str, typer.Option("--models", "-m", help="Networks, with commas between.")
@@ -32,12 +32,12 @@ def profile(
     from dnabench.forecast.profile import table
     from dnabench.reports.figures.profile import draw
 
-    names = words(models)
-    if not all(word.isdigit() for word in words(lengths)) or not words(lengths):
+    names = split_commas(models)
+    if not all(word.isdigit() for word in split_commas(lengths)) or not split_commas(lengths):
         fail(f"--lengths {lengths!r}: give bp with commas between: 1000,10000")
     if to.suffix.lower() not in (".png", ".pdf", ".svg") or not to.parent.is_dir():
         fail(f"--to {to}: name a .png, .pdf or .svg file in a folder that is there")
-    bp = [int(word) for word in words(lengths)]
+    bp = [int(word) for word in split_commas(lengths)]
     with Progress(console=Console(stderr=True)) as bar:
         line = bar.add_task("profile", total=len(names) * len(bp))
         rows = measured(names, bp, device, observe=lambda cost: bar.advance(line), threads=threads)
@@ -59,7 +59,7 @@ def group() -> None:
     epilog="Example: dnabench tokenizer train --vocab 4096 genome.fa, then: dnabench run "
     "-m convnova --set tokenizer=bpe:tokenizer.json --data my.csv"
 )
-@explained
+@report_errors
 def train(
     files: Annotated[list[Path], typer.Argument(help="FASTA, plain or .gz.")],
     vocab: Annotated[int, typer.Option(help="Entries of the vocabulary.")] = 4096,

@@ -147,7 +147,7 @@ def _alike(job: Job) -> str:
     trial, task = job.trial, task_of(job)
     recipe = {k: v for k, v in asdict(trial.recipe).items() if k not in (*_FREE, "epochs")}
     what: tuple[Any, ...] = (task.suite, task.length, task.kind, task.n_outputs)
-    if MODELS[trial.model].own_learner:
+    if MODELS[trial.model].custom_trainer:
         what = (task.name, trial.limit)
     regime = trial.regime.partition(":")[0]
     return json.dumps([trial.model, dict(trial.options), recipe, regime, *what], sort_keys=True)
@@ -201,7 +201,7 @@ def _row(
     source, m = measured
     if m.error:
         return row._replace(measured=source.trial.task, error=m.error)
-    own = MODELS[trial.model].own_learner
+    own = MODELS[trial.model].custom_trainer
     own_seconds, shared = trial_seconds(job, m)
     whole = max(1, row.sizes.train if own else min(trial.recipe.batch, row.sizes.train))
     return row._replace(
@@ -252,7 +252,7 @@ def table(found: Plan) -> str:
             rows.append((*start, "-", "-", "-", f"{row.missing} of {row.trials}", "-"))
             continue
         step = duration(row.step) if row.step else "-"
-        if MODELS[row.model.partition(" ")[0]].own_learner and row.step:
+        if MODELS[row.model.partition(" ")[0]].custom_trainer and row.step:
             step = f"fit {step}"
         rows.append((
             *start, step, mark + duration(row.seconds), size(row.peak) if row.peak else "-",

@@ -52,7 +52,7 @@ def trial_seconds(job: Job, m: Measured) -> tuple[float, float]:
         if they are not too many to be kept.
     """
     trial, sizes = job.trial, sizes_of(job)
-    recipe, own = trial.recipe, MODELS[trial.model].own_learner
+    recipe, own = trial.recipe, MODELS[trial.model].custom_trainer
     epochs = m.epochs or recipe.epochs
     watched = sizes.val + (sizes.test if protocol_named(trial.protocol).looks_at_test else 0)
     if own:
@@ -73,7 +73,7 @@ def trial_seconds(job: Job, m: Measured) -> tuple[float, float]:
 def trial_peak(job: Job, m: Measured) -> int:
     """Bytes: of training or of evaluation, and two for each base of all encoded sequences."""
     sizes, recipe = sizes_of(job), job.trial.recipe
-    at = sizes.train if MODELS[job.trial.model].own_learner else min(recipe.batch, sizes.train)
+    at = sizes.train if MODELS[job.trial.model].custom_trainer else min(recipe.batch, sizes.train)
     training = float(m.memory[-1][1])
     if len(m.memory) > 1:
         training = straight([(n, float(size)) for n, size in m.memory], at)

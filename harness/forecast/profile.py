@@ -180,7 +180,7 @@ def _row(model: Model, options: Mapping[str, Any], length: int, device: str, thr
 
 def _out_of_reach(model: Model, length: int) -> str:
     """Why the model cannot read that length, as far as it says so itself; "" = it can."""
-    if model.own_learner:
+    if model.custom_trainer:
         return f"{model.name} is no network: there is no forward pass to measure"
     if length > model.context:
         return f"{model.name} reads {model.context:,} bp at most"

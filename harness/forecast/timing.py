@@ -102,7 +102,7 @@ def _measured(probe: Probe) -> Measured:
     seeds = streams(trial.seed, trial.task, protocol)
     data, (train, _) = clock.timed(lambda: cut(task, protocol, seeds.cut, trial.limit))
     torch.manual_seed(seeds.init)
-    kind = _own if MODELS[trial.model].own_learner else _network
+    kind = _own if MODELS[trial.model].custom_trainer else _network
     found = kind(probe, task, train, clock)
     wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
     return found._replace(

@@ -76,16 +76,18 @@ def grid(request: Request, left_out: Callable[[str], object] = lambda why: None)
     columns = [
         (model, chosen) for model in models for chosen in _choices(request.settings, request.sweeps)
     ]
-    misfits = {(m.name, t.name): why for t in tasks for m in models if (why := misfit(m, t))}
-    if len(misfits) == len(tasks) * len({m.name for m in models}):
-        raise ValueError("; ".join(misfits.values()))
-    for why in misfits.values():
+    incompatible = {
+        (m.name, t.name): why for t in tasks for m in models if (why := incompatibility(m, t))
+    }
+    if len(incompatible) == len(tasks) * len({m.name for m in models}):
+        raise ValueError("; ".join(incompatible.values()))
+    for why in incompatible.values():
         left_out(why)
     jobs = []
     for task, seed in itertools.product(tasks, parse_seeds(request.seeds)):
         check_protocol(protocol, task, seed)
         for model, chosen in columns:
-            if (model.name, task.name) in misfits:
+            if (model.name, task.name) in incompatible:
                 continue
             regime, checkpoint = weights[model.name]
             trial = _trial(model, task, protocol, request, chosen, seed, regime)
@@ -95,7 +97,7 @@ def grid(request: Request, left_out: Callable[[str], object] = lambda why: None)
     return list({job.trial.id: job for job in jobs}.values())
 
 
-def misfit(model: Model, task: Task) -> str:
+def incompatibility(model: Model, task: Task) -> str:
     """Why the model cannot do the task; "" if it can, as far as is known without its data."""
     if task.kind not in model.kinds:
         return (
@@ -134,9 +136,9 @@ def _weights(models: Iterable[Model], text: str) -> dict[str, tuple[str, str]]:
     """Of each model the regime and the user's file."""
     models = list(models)
     chosen = {MODELS[m].name if m in MODELS else m: r for m, r in regimes(text).items()}
-    strangers = [name for name in chosen if name and name not in {m.name for m in models}]
-    if strangers:
-        raise ValueError(f"--regime {strangers[0]}=...: no model {strangers[0]!r} in this run")
+    unknown = [name for name in chosen if name and name not in {m.name for m in models}]
+    if unknown:
+        raise ValueError(f"--regime {unknown[0]}=...: no model {unknown[0]!r} in this run")
     usual = chosen.get("", "scratch")
     return {m.name: resolve(m, chosen.get(m.name, usual)) for m in models}
 
@@ -185,9 +187,9 @@ def tasks_of(request: Request) -> list[Task]:
         of_suite = suites().get(request.suite)
         if of_suite is None:
             raise KeyError(explain_miss("suite", request.suite, list(suites())))
-        strangers = [task.name for task in tasks if task.name not in of_suite]
-        if strangers:
-            raise ValueError(f"{strangers[0]} is no task of the suite {request.suite}")
+        unknown = [task.name for task in tasks if task.name not in of_suite]
+        if unknown:
+            raise ValueError(f"{unknown[0]} is no task of the suite {request.suite}")
         tasks = tasks or [TASKS[name] for name in of_suite]
     if not tasks:
         raise ValueError("nothing to run on: name --suite demo, --tasks NAME,... or --data FILE")

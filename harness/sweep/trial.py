@@ -175,7 +175,7 @@ def _learner(
     """The learner, and what is to be known of its weights and tokenizer."""
     trial, model = job.trial, MODELS[job.trial.model]
     built = model.build(task, trial.options)
-    if model.own_learner:
+    if model.custom_trainer:
         return built(train, trial.recipe), {}
     from dnabench.train.loop import NetLearner
 

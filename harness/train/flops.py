@@ -51,7 +51,7 @@ def flops_per_sequence(
         convention of benchFFT (Frigo & Johnson). 9 T E S: Gu & Dao's in mamba issue 110.
     """
     t = tokens or n_tokens(model, options, task.length)
-    if model.own_learner or not t or (model.max_tokens and t > model.max_tokens):
+    if model.custom_trainer or not t or (model.max_tokens and t > model.max_tokens):
         return None
     for device in ("meta", "cpu"):
         try:

@@ -7,24 +7,24 @@ from collections import Counter
 from collections.abc import Sequence
 
 from dnabench.reports import stats
-from dnabench.reports.evidence import Duel, Evidence, Interval, SuiteEvidence
+from dnabench.reports.evidence import Comparison, Evidence, Interval, SuiteEvidence
 from dnabench.reports.table import Table, fixed, grouped, suite_of
 
 Grid = tuple[list[str], list[list[str]]]  # heads, rows
 
 
-def duel_words(table: Table, duels: Sequence[Duel]) -> list[str]:
+def comparison_words(table: Table, comparisons: Sequence[Comparison]) -> list[str]:
     """Sentences: what was tested on each task, how, and what that leaves out."""
-    if not duels:
+    if not comparisons:
         return []
-    ropes = {d.row.label: d.row.rope for d in duels if d.row.rope}
+    ropes = {d.row.label: d.row.rope for d in comparisons if d.row.rope}
     least = ", ".join(f"{rope:g} {label}" for label, rope in ropes.items())
-    families = Counter(suite_of(d.row) for d in duels if not math.isnan(d.p_holm))
+    families = Counter(suite_of(d.row) for d in comparisons if not math.isnan(d.p_holm))
     m = ", ".join(
         f"{n} of {suite}" if len(families) > 1 else f"{n}" for suite, n in families.items()
     )
     said = f"all {m} tests" if m else "no test, since none has the seeds"
-    without = [d for d in duels if d.nested is None]
+    without = [d for d in comparisons if d.nested is None]
     out = [
         "Welch's t, two-sided; where predictions are stored p is the larger of Welch's and that "
         f"over seeds and test examples. Holm over {said} (pairs x tasks of a suite); "
@@ -33,18 +33,18 @@ def duel_words(table: Table, duels: Sequence[Duel]) -> list[str]:
         + (f", a difference of at least {least}" if least else "")
         + (
             ", and an interval over seeds and test examples without 0"
-            if len(without) < len(duels)
+            if len(without) < len(comparisons)
             else ""
         )
         + f". Fewer than {stats.MIN_SEEDS} seeds of either model are descriptive only."
     ]
-    if len(without) < len(duels):
+    if len(without) < len(comparisons):
         out += [
             "Seeds + examples: 95 % nested bootstrap, the test examples drawn again for both "
             "models alike, the seeds for each."
         ]
     if without:
-        share = "no comparison has" if len(without) == len(duels) else f"{len(without)} lack"
+        share = "no comparison has" if len(without) == len(comparisons) else f"{len(without)} lack"
         why = "; ".join(dict.fromkeys(d.why_not for d in without))
         out += [
             f"The noise of drawing the test examples: {share} that interval ({why}), so those "
@@ -53,10 +53,10 @@ def duel_words(table: Table, duels: Sequence[Duel]) -> list[str]:
     return out
 
 
-def _usual_error(duels: Sequence[Duel]) -> str:
+def _usual_error(comparisons: Sequence[Comparison]) -> str:
     """The standard error of one score that the number of test examples alone gives."""
     known: dict[str, float] = {}
-    for d in duels:
+    for d in comparisons:
         for mean in d.means if d.row.n_test else ():
             se = stats.test_standard_error(d.row.metric, mean, d.row.n_test)
             if not math.isnan(se):
@@ -82,11 +82,11 @@ def best_grid(evidence: Evidence) -> Grid:
     return [*heads, "BH p", "exact p", "Hedges g", "verdict"], rows
 
 
-def duel_grid(evidence: Evidence) -> Grid:
+def comparison_grid(evidence: Evidence) -> Grid:
     """Pairs over tasks, a line a test."""
     heads = ["task", "metric", "a", "b", "n", "mean a", "mean b", "a - b", "seeds"]
     rows = []
-    for d in evidence.duels:
+    for d in evidence.comparisons:
         means = [fixed(m, 4) for m in d.means]
         rows.append(
             [
@@ -193,7 +193,7 @@ def leads_by_family(suite: SuiteEvidence) -> list[str]:
     return list(grouped(suite.rows, lambda r: r.family or "other"))
 
 
-def verdict_words(d: Duel) -> str:
+def verdict_words(d: Comparison) -> str:
     """Verdict and reason."""
     return f"{d.verdict} {d.reason}".strip()
 
@@ -202,11 +202,11 @@ def _turns(lead: float, of_families: float) -> str:
     return " (sign turns)" if lead * of_families < 0 else ""
 
 
-def _names(table: Table, d: Duel) -> tuple[str, str]:
+def _names(table: Table, d: Comparison) -> tuple[str, str]:
     return table.columns[d.i].name, table.columns[d.j].name
 
 
-def _n(d: Duel) -> str:
+def _n(d: Comparison) -> str:
     return str(d.n[0]) if d.n[0] == d.n[1] else f"{d.n[0]}, {d.n[1]}"
 
 

@@ -32,8 +32,8 @@ from dnabench.reports.text.findings import (
     TOP_WORDS,
     Grid,
     best_grid,
-    duel_grid,
-    duel_words,
+    comparison_grid,
+    comparison_words,
     pair_grid,
     suite_words,
     top_grid,
@@ -113,7 +113,7 @@ def page(
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     tools = [title, caption, words, about_column, failures, provenance, recipes, pair_grid,
-             suite_words, duel_words, style.swatch, fixed]  # fmt: skip
+             suite_words, comparison_words, style.swatch, fixed]  # fmt: skip
     environment.globals.update({f.__name__: f for f in tools})
     environment.filters["svg"] = Markup  # ours; the text in it is escaped
     script = _dense((HERE / "page.js").read_text(encoding="utf-8"))
@@ -220,7 +220,7 @@ def _lead_grid(table: Table, leads: Mapping[int, Mapping[str, float]]) -> Grid:
 
 def _tests(evidence: Evidence) -> list[tuple[str, Grid, list[tuple[str, int, int]]]]:
     top = [(b.row.name, b.column, b.column) for b in evidence.best]
-    near, every = evidence.against_best(), evidence.duels
+    near, every = evidence.against_best(), evidence.comparisons
     out = [
         ("Best on each task", top_grid(evidence), top),
         (
@@ -231,7 +231,7 @@ def _tests(evidence: Evidence) -> list[tuple[str, Grid, list[tuple[str, int, int
     ]
     if len(near) < len(every) <= MOST_DUELS:
         refs = [(d.row.name, d.i, d.j) for d in every]
-        out.append(("Every pair on every task", duel_grid(evidence), refs))
+        out.append(("Every pair on every task", comparison_grid(evidence), refs))
     return [one for one in out if one[1][1]]
 
 

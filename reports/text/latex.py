@@ -8,7 +8,7 @@ from dnabench.reports.costs import TITLE
 from dnabench.reports.evidence import Evidence, Section
 from dnabench.reports.table import Table, grouped
 from dnabench.reports.text.captions import about_column, caption, title, words
-from dnabench.reports.text.findings import best_grid, duel_words
+from dnabench.reports.text.findings import best_grid, comparison_words
 from dnabench.reports.text.latex_letters import escaped
 from dnabench.reports.text.markdown import NOTHING
 
@@ -30,7 +30,7 @@ def latex(evidence: Sequence[Evidence]) -> str:
         out += [_row(["", "", *(escaped(about_column(c)) for c in t.columns)]), r"\midrule"]
         out += _body(t)
         out += [r"\bottomrule", r"\end{tabular}}", r"\end{table}"]
-        out += _tests(e) if e.duels else []
+        out += _tests(e) if e.comparisons else []
         for section in e.sections:
             out += _costs(section, t) if section.title == TITLE else []
     return "\n".join(out if evidence else [f"% {NOTHING}"]) + "\n"
@@ -62,7 +62,7 @@ def _tests(e: Evidence) -> list[str]:
     """A page-breaking table; task and best, which repeat, are a line over their models."""
     heads, rows = best_grid(e)
     what = f"{title(e.table)}. Each model against the best of each task. {e.table.watermark} "
-    said = escaped(what + " ".join(duel_words(e.table, e.duels)))
+    said = escaped(what + " ".join(comparison_words(e.table, e.comparisons)))
     out = [r"{\scriptsize\setlength{\tabcolsep}{2pt}"]
     out += [r"\begin{longtable}{lrrrrrrrr>{\raggedright\arraybackslash}p{1.9cm}}"]
     out += [rf"\caption{{{said}}}\\", r"\toprule"]

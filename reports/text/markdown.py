@@ -20,8 +20,8 @@ from dnabench.reports.text.findings import (
     TOP_WORDS,
     Grid,
     best_grid,
-    duel_grid,
-    duel_words,
+    comparison_grid,
+    comparison_words,
     matrix_grid,
     pair_grid,
     suite_words,
@@ -54,11 +54,11 @@ def markdown(evidence: Sequence[Evidence]) -> str:
     return "\n\n".join(out or [NOTHING]) + "\n"
 
 
-def duels(evidence: Evidence) -> str:
+def comparisons(evidence: Evidence) -> str:
     """The tests of chosen pairs under one protocol, for `dnabench compare`."""
     table = evidence.table
-    out = [f"## {escaped(title(table))}", *watermark(table), grid(duel_grid(evidence))]
-    said = [protocol_words(table), *duel_words(table, evidence.duels)]
+    out = [f"## {escaped(title(table))}", *watermark(table), grid(comparison_grid(evidence))]
+    said = [protocol_words(table), *comparison_words(table, evidence.comparisons)]
     out += [escaped(" ".join(said))]
     for suite in evidence.suites:
         if suite.pairs:
@@ -83,11 +83,11 @@ def _scores(table: Table) -> str:
 
 
 def _tests(e: Evidence) -> list[str]:
-    if not e.duels:
+    if not e.comparisons:
         return []
     out = ["### In words", "\n".join(f"- {escaped(text)}" for text in summary_sentences(e))]
     out += ["### Against the best of each task", grid(best_grid(e))]
-    out += [escaped(" ".join(duel_words(e.table, e.duels)))]
+    out += [escaped(" ".join(comparison_words(e.table, e.comparisons)))]
     if len(e.table.columns) > 2:
         out += ["### Best on each task", grid(top_grid(e)), escaped(TOP_WORDS)]
     for suite in e.suites:

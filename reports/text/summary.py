@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from dnabench.reports import stats
-from dnabench.reports.evidence import Best, Duel, Evidence, OverTasks, SuiteEvidence
+from dnabench.reports.evidence import Best, Comparison, Evidence, OverTasks, SuiteEvidence
 from dnabench.reports.table import ROW_ZERO, Row, fixed, grouped, suite_of
 
 NAMED = 5  # names of a list that are written out
@@ -32,17 +32,17 @@ def summary(evidence: Evidence) -> list[tuple[str, list[str]]]:
     out = []
     for suite, rows in grouped(evidence.table.rows, suite_of).items():
         names = {row.name for row in rows}
-        duels = [d for d in evidence.duels if d.row.name in names]
+        comparisons = [d for d in evidence.comparisons if d.row.name in names]
         best = [b for b in evidence.best if b.row.name in names]
-        if not duels:
+        if not comparisons:
             out.append((suite, [_nothing(evidence, rows)]))
             continue
-        said = _seeds(duels) + _best(evidence, best, duels)
+        said = _seeds(comparisons) + _best(evidence, best, comparisons)
         for one in evidence.suites:
             said += _over_tasks(evidence, one) if one.suite == suite else []
-        said += _row_zero(evidence, duels) + _resolution(evidence, rows)
+        said += _row_zero(evidence, comparisons) + _resolution(evidence, rows)
         out.append((suite, said))
-    general = _examples(evidence.duels) + _lost(evidence)
+    general = _examples(evidence.comparisons) + _lost(evidence)
     return [*out, ("", general)] if general else out
 
 
@@ -59,25 +59,25 @@ def _nothing(evidence: Evidence, rows: Sequence[Row]) -> str:
     return "None of the pairs that were asked for has scores on the same task."
 
 
-def _seeds(duels: Sequence[Duel]) -> list[str]:
+def _seeds(comparisons: Sequence[Comparison]) -> list[str]:
     """Whether anything may be claimed at all."""
-    open_ = [d for d in duels if d.verdict == "descriptive"]
+    open_ = [d for d in comparisons if d.verdict == "descriptive"]
     few = [d for d in open_ if min(d.n) < stats.MIN_SEEDS]
     if not few:
         return []
     least = min(min(d.n) for d in few)
-    if len(few) == len(duels):
+    if len(few) == len(comparisons):
         return [
             f"On no task is anything claimed: every comparison has fewer than {stats.MIN_SEEDS} "
             f"seeds of one model ({least} at least), which describes these runs and no more."
         ]
     return [
-        f"{len(few)} of {len(duels)} comparisons have fewer than {stats.MIN_SEEDS} seeds of one "
-        "model; these are described, not tested."
+        f"{len(few)} of {len(comparisons)} comparisons have fewer than {stats.MIN_SEEDS} seeds of "
+        "one model; these are described, not tested."
     ]
 
 
-def _best(evidence: Evidence, best: Sequence[Best], duels: Sequence[Duel]) -> list[str]:
+def _best(evidence: Evidence, best: Sequence[Best], comparisons: Sequence[Comparison]) -> list[str]:
     clear = [b for b in best if b.separable]
     testable = [b for b in best if min(_counts(b.row)) >= stats.MIN_SEEDS]
     if not testable:
@@ -148,11 +148,11 @@ def _score_line(evidence: Evidence, leader: int, pairs: Sequence[OverTasks]) -> 
     )
 
 
-def _row_zero(evidence: Evidence, duels: Sequence[Duel]) -> list[str]:
+def _row_zero(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[str]:
     """Where nothing is shown to beat the simplest model."""
     zero = {i for i, c in enumerate(evidence.table.columns) if c.model == ROW_ZERO}
-    fought = grouped(
-        (d for d in duels if (d.i in zero) != (d.j in zero) and d.verdict != "descriptive"),
+    compared = grouped(
+        (d for d in comparisons if (d.i in zero) != (d.j in zero) and d.verdict != "descriptive"),
         lambda d: d.row.name,
     )
     scored = {
@@ -160,7 +160,7 @@ def _row_zero(evidence: Evidence, duels: Sequence[Duel]) -> list[str]:
     }
     held = [
         name
-        for name, several in fought.items()
+        for name, several in compared.items()
         if {k for d in several for k in (d.i, d.j)} >= scored[name]
         and not any(_won(d, d.j if d.i in zero else d.i) for d in several)
     ]
@@ -187,21 +187,21 @@ def _resolution(evidence: Evidence, rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _examples(duels: Sequence[Duel]) -> list[str]:
+def _examples(comparisons: Sequence[Comparison]) -> list[str]:
     """Whether the noise of the test examples is known."""
-    without = [d for d in duels if d.nested is None]
+    without = [d for d in comparisons if d.nested is None]
     if not without:
         return []
     why = _listed(list(dict.fromkeys(d.why_not for d in without if d.why_not)))
     because = f" ({why})" if why else ""
-    if len(without) == len(duels):
+    if len(without) == len(comparisons):
         return [
             "No interval here counts the noise of having drawn these test examples"
             f"{because}: all of this is about the noise of seeds."
         ]
     return [
-        f"{len(without)} of {len(duels)} comparisons count the noise of seeds only, not that of "
-        f"the test examples{because}."
+        f"{len(without)} of {len(comparisons)} comparisons count the noise of seeds only, not that "
+        f"of the test examples{because}."
     ]
 
 
@@ -220,8 +220,8 @@ def _counts(row: Row) -> list[int]:
     return [len(c.scores) for c in row.cells if c.scores]
 
 
-def _won(duel: Duel, column: int) -> bool:
-    return duel.verdict == ("win" if duel.i == column else "loss")
+def _won(comparison: Comparison, column: int) -> bool:
+    return comparison.verdict == ("win" if comparison.i == column else "loss")
 
 
 def _rival(evidence: Evidence, pair: OverTasks, leader: int) -> str:

@@ -12,11 +12,11 @@ import pytest
 from test_reports import record, runs
 
 from dnabench.metrics import mcc
-from dnabench.reports.analysis import weigh
+from dnabench.reports.analysis import analyze
 from dnabench.reports.memo import Memo
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.table import tables
-from dnabench.reports.text.findings import duel_words, matrix_grid, pair_grid, top_grid
+from dnabench.reports.text.findings import comparison_words, matrix_grid, pair_grid, top_grid
 from dnabench.results.store import Store
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -56,7 +56,7 @@ def expected():
 @cache
 def everything():
     (table,) = tables(published())
-    return weigh(table)
+    return analyze(table)
 
 
 def column(evidence, model):
@@ -66,18 +66,18 @@ def column(evidence, model):
 def test_72_comparisons_are_judged_as_in_the_reference():
     """STATS.md section 1: Holm over ConvNova against four baselines on 18 tasks."""
     (table,) = tables(published())
-    found = weigh(table)
+    found = analyze(table)
     one = column(found, "convnova")
-    found = weigh(table, pairs=[(one, column(found, name)) for name in BASELINES])
-    assert len(found.duels) == 72
-    judged = [d for d in found.duels if d.p_holm < 0.05]
+    found = analyze(table, pairs=[(one, column(found, name)) for name in BASELINES])
+    assert len(found.comparisons) == 72
+    judged = [d for d in found.comparisons if d.p_holm < 0.05]
     assert sum(d.welch.difference > 0 for d in judged) == 58
     assert sum(d.welch.difference < 0 for d in judged) == 7
-    exact = sum(d.p_permutation < 0.05 for d in found.duels)
+    exact = sum(d.p_permutation < 0.05 for d in found.comparisons)
     assert exact >= 59  # unadjusted; 59 + 7 hold after Holm
     h3 = next(
         d
-        for d in found.duels
+        for d in found.comparisons
         if d.row.task == "nt/h3" and table.columns[d.j].model == "caduceus_ph"
     )
     assert h3.p_holm == pytest.approx(0.052865, abs=1e-6)
@@ -101,7 +101,7 @@ def test_best_on_a_task_is_an_intersection_union():
     assert len(low) == 11
     # a claim needs the verdict win against all four, of 180 tests; H4 leads by 0.99 points only
     for b in wins:
-        rivals = [d for d in found.duels if d.row is b.row and b.column in (d.i, d.j)]
+        rivals = [d for d in found.comparisons if d.row is b.row and b.column in (d.i, d.j)]
         assert b.separable == all(
             (d if d.i == b.column else d.flipped()).verdict == "win" for d in rivals
         )
@@ -136,48 +136,48 @@ def test_two_calls_and_a_memo_give_the_same(tmp_path):
     (table,) = tables(runs("a", 0.7) + runs("b", 0.8) + runs("a", 0.6, task="demo/u")
                       + runs("b", 0.61, task="demo/u"))  # fmt: skip
     memo = Memo(tmp_path / "memo")
-    first, second, third = weigh(table), weigh(table, memo=memo), weigh(table, memo=memo)
+    first, second, third = analyze(table), analyze(table, memo=memo), analyze(table, memo=memo)
     assert repr(first) == repr(second) == repr(third)
     assert list((tmp_path / "memo").iterdir())
     for path in (tmp_path / "memo").iterdir():
         path.write_text("{")
-    assert repr(weigh(table, memo=memo)) == repr(first)
+    assert repr(analyze(table, memo=memo)) == repr(first)
 
 
 def test_a_pair_turned_round_says_the_opposite():
     (table,) = tables(runs("a", 0.7) + runs("b", 0.8))
-    (duel,) = weigh(table).duels
-    (other,) = weigh(table, pairs=[(1, 0)]).duels
-    assert duel.verdict == "loss" and other.verdict == "win"
-    assert repr(duel.flipped()) == repr(other)
-    assert duel.flipped().flipped() == duel
+    (comparison,) = analyze(table).comparisons
+    (other,) = analyze(table, pairs=[(1, 0)]).comparisons
+    assert comparison.verdict == "loss" and other.verdict == "win"
+    assert repr(comparison.flipped()) == repr(other)
+    assert comparison.flipped().flipped() == comparison
 
 
 def test_columns_with_holes_are_left_out_and_named():
     records = [r for t in ("s/1", "s/2", "s/3") for m in "abc" for r in runs(m, 0.5, task=t)]
     records += runs("d", 0.9, task="s/1")
     (table,) = tables(records)
-    (suite,) = weigh(table).suites
+    (suite,) = analyze(table).suites
     assert [table.columns[k].name for k in suite.columns] == ["a", "b", "c"]
     assert len(suite.rows) == 3 and "left out for their missing tasks: d" in suite.note
     assert "descriptive" in suite.note
-    assert not weigh(tables(runs("a", 0.5) + runs("b", 0.6))[0]).suites  # one task
+    assert not analyze(tables(runs("a", 0.5) + runs("b", 0.6))[0]).suites  # one task
 
 
 def test_a_suite_is_a_family_of_its_own():
     records = [r for s in ("x", "y") for m, mean in (("a", 0.5), ("b", 0.52))
                for r in runs(m, mean, task=f"{s}/1", data=s * 16)]  # fmt: skip
-    found = weigh(tables(records)[0])
-    assert [d.p_holm for d in found.duels] == [d.welch.p for d in found.duels]
+    found = analyze(tables(records)[0])
+    assert [d.p_holm for d in found.comparisons] == [d.welch.p for d in found.comparisons]
 
 
 def test_what_the_seeds_can_see():
     (table,) = tables(runs("a", 0.7) + runs("b", 0.8))
-    seen = weigh(table).detectable["demo/t"]
+    seen = analyze(table).detectable["demo/t"]
     sd = (0.001 / 4) ** 0.5
     assert seen.n == 5 and seen.difference == pytest.approx(2.02 * sd, rel=5e-3)
     assert seen.needed > 5
-    assert not weigh(tables([record("a"), record("b")])[0]).detectable
+    assert not analyze(tables([record("a"), record("b")])[0]).detectable
 
 
 def test_grids_have_as_many_cells_as_heads():
@@ -190,10 +190,10 @@ def test_grids_have_as_many_cells_as_heads():
 
 def test_without_predictions_the_test_noise_is_named():
     found = everything()
-    said = " ".join(duel_words(found.table, found.duels))
+    said = " ".join(comparison_words(found.table, found.comparisons))
     assert "no comparison has that interval" in said and "seeds only" in said
     sized = [replace(r, task={**r.task, "n_test": 400}) for r in published()]
-    said = duel_words(found.table, weigh(tables(sized)[0]).duels)
+    said = comparison_words(found.table, analyze(tables(sized)[0]).comparisons)
     assert "standard error from its examples is up to 0.0" in " ".join(said)
 
 
@@ -201,8 +201,8 @@ def test_duplicated_runs_are_remarked():
     again = [0.7012, 0.7345, 0.7123, 0.7599, 0.7401]
     records = [record("a", seed=s, score=x) for s, x in enumerate(again * 2)]
     records += [record("b", seed=s, score=0.6 + 0.00731 * s * s) for s in range(10)]
-    assert any("a" in text for text in weigh(tables(records)[0]).remarks)
-    assert math.isfinite(weigh(tables(records)[0]).duels[0].welch.p)
+    assert any("a" in text for text in analyze(tables(records)[0]).remarks)
+    assert math.isfinite(analyze(tables(records)[0]).comparisons[0].welch.p)
 
 
 def stored(folder, n):
@@ -228,17 +228,17 @@ def test_the_noise_of_few_examples_keeps_a_verdict_open(tmp_path):
     for n in (80, 4000):
         store = stored(tmp_path / str(n), n)
         (table,) = tables(store)
-        (found[n],) = weigh(table, Resampler(store, replicates=1000)).duels
+        (found[n],) = analyze(table, Resampler(store, replicates=1000)).comparisons
         assert found[n].welch.p < 1e-4
         assert found[n].p == found[n].p_holm >= found[n].welch.p
         assert found[n].nested.value == found[n].welch.difference
     few, many = found[80], found[4000]
     assert few.verdict == "not separable" and few.p > 0.01 and few.nested.high > 0
     assert many.verdict == "loss" and many.nested.high < 0
-    (best,) = weigh(table, Resampler(store, replicates=1000)).best
+    (best,) = analyze(table, Resampler(store, replicates=1000)).best
     assert best.separable
     store = Store(tmp_path / "80")
-    (best,) = weigh(tables(store)[0], Resampler(store, replicates=1000)).best
+    (best,) = analyze(tables(store)[0], Resampler(store, replicates=1000)).best
     assert best.p_holm < 1e-4 and not best.separable
 
 
@@ -247,28 +247,28 @@ def test_a_control_leaves_other_claims_open():
     records = [r for t in ("s/1", "s/2") for m, x in (("kmer", 0.5), ("x", 0.802), ("y", 0.8))
                for r in runs(m, x, task=t, step=1e-4)]  # fmt: skip
     (table,) = tables(records)
-    found = weigh(table, pairs=[(0, 1), (0, 2)])
-    assert {d.verdict for d in found.duels} == {"loss"}
+    found = analyze(table, pairs=[(0, 1), (0, 2)])
+    assert {d.verdict for d in found.comparisons} == {"loss"}
     assert not any(b.separable for b in found.best)
 
 
 def test_runs_too_few_for_a_verdict_cost_no_power():
     """Twelve models with three seeds do not count in the Holm family of two that have ten."""
     records = runs("a", 0.65, range(10)) + runs("b", 0.6, range(10))
-    alone = weigh(tables(records)[0]).duels[0]
+    alone = analyze(tables(records)[0]).comparisons[0]
     records += [r for k in range(12) for r in runs(f"c{k}", 0.5 + k / 100, range(3))]
-    found = weigh(tables(records)[0])
-    assert found.duels[0].p_holm == alone.p_holm and alone.verdict == "win"
-    short = [d for d in found.duels if min(d.n) < 5]
+    found = analyze(tables(records)[0])
+    assert found.comparisons[0].p_holm == alone.p_holm and alone.verdict == "win"
+    short = [d for d in found.comparisons if min(d.n) < 5]
     assert all(math.isnan(d.p_holm) and d.verdict == "descriptive" for d in short)
-    assert "Holm over all 1 tests" in " ".join(duel_words(found.table, found.duels))
+    assert "Holm over all 1 tests" in " ".join(comparison_words(found.table, found.comparisons))
 
 
 def test_a_model_with_few_tasks_does_not_shrink_the_suite():
     tasks = [f"s/{k}" for k in range(18)]
     records = [r for t in tasks for m, x in (("a", 0.7), ("b", 0.6)) for r in runs(m, x, task=t)]
     records += [r for t in tasks[:2] for r in runs("c", 0.5, task=t)]
-    (suite,) = weigh(tables(records)[0]).suites
+    (suite,) = analyze(tables(records)[0]).suites
     assert len(suite.rows) == 18 and len(suite.columns) == 2
     assert suite.pairs[0].p < 1e-4 and "c" in suite.note
 
@@ -281,12 +281,12 @@ def test_rows_of_one_task_with_two_metrics_have_names_of_their_own():
 
 def test_no_spread_no_resolution():
     records = runs("a", 0.7, step=0) + runs("b", 0.8, step=0)
-    assert not weigh(tables(records)[0]).detectable
+    assert not analyze(tables(records)[0]).detectable
 
 
 def test_the_worst_standard_error_is_named():
     low = runs("a", 0.1, task="s/1") + runs("b", 0.9, task="s/1")
     sized = [replace(r, task={**r.task, "n_test": 1000}) for r in low]
     (table,) = tables(sized)
-    said = " ".join(duel_words(table, weigh(table).duels))
+    said = " ".join(comparison_words(table, analyze(table).comparisons))
     assert "up to 0.031 (s/1)" in said  # sqrt((1 - 0.1^2) / 1000), not that of 0.9

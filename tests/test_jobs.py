@@ -69,12 +69,13 @@ def test_what_came_otherwise_is_said_once_a_reason():
     one = record_of(job, 0, 60)
     flags = [
         {"compile": "on"}, {"compile": "off: no kernel"}, {"compile": "off: no kernel"},
-        {"skipped_steps": 3}, {"eval_batch": 8}, {},
+        {"skipped_steps": 3}, {"eval_batch": 8}, {}, {"float32_layers": ["conv.0", "conv.3"]},
     ]  # fmt: skip
     assert remarks(replace(one, flags=f) for f in flags) == [
         "cnn: --compile is off: no kernel (2 trials)",
         "cnn: 3 steps overflowed and were skipped (1 trial)",
         "cnn: memory ran out, evaluation went on with 8 examples at once (1 trial)",
+        "cnn: bf16 gives wrong results here for conv.0, conv.3; they ran in float32 (1 trial)",
     ]
 
 

@@ -57,6 +57,40 @@ def test_an_old_gpu_is_refused_what_it_emulates(monkeypatch):
         check_precision(precision, "cuda")
 
 
+@pytest.mark.skipif(not bf16_flags(), reason="this processor has no bfloat16")
+@pytest.mark.parametrize("channels", [4, 8, 12, 16])
+@pytest.mark.parametrize("kernel", [8, 9, 16, 24])
+def test_no_convolution_is_wrong_in_bf16(channels, kernel):
+    """Some are in oneDNN on processors with AMX, by as much as their largest output."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv1d(channels, 4, kernel))
+    x = torch.randn(3, channels, 60)
+    arithmetic = Arithmetic("bf16", "cpu")
+    exact = net(x).detach()
+    arithmetic.guard(net)
+    with arithmetic.forward():
+        found = net(x).detach()
+    assert float((found.float() - exact).abs().max() / exact.abs().max()) < 0.02
+    assert found.dtype == (torch.float32 if arithmetic.float32_layers else torch.bfloat16)
+    if kernel % 2:
+        assert not arithmetic.float32_layers
+
+
+def test_a_convolution_that_is_wrong_runs_in_float32_and_the_record_names_it(monkeypatch):
+    monkeypatch.setattr("dnabench.train.precision._right_in_bf16", lambda *shape: shape[0][1] > 8)
+    arithmetic, net = Arithmetic("bf16", "cpu"), build(MODELS["cnn"])
+    state = list(net.state_dict())
+    arithmetic.guard(net)
+    assert arithmetic.float32_layers == ["cnn_model.7"] and list(net.state_dict()) == state
+    kinds = {}
+    for name in ("cnn_model.4", "cnn_model.7"):
+        layer = net.get_submodule(name)
+        layer.register_forward_hook(lambda *a, name=name: kinds.update({name: a[2].dtype}))
+    with arithmetic.forward():
+        net(*inputs(MODELS["cnn"]))
+    assert kinds == {"cnn_model.4": torch.bfloat16, "cnn_model.7": torch.float32}
+
+
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 @pytest.mark.parametrize("before", [(False, True), (True, False)])
 def test_cuda_takes_tf32_when_asked_only_and_afterwards_what_it_had(precision, before):
@@ -135,7 +169,9 @@ def test_a_network_trains_in_bf16_near_fp32_with_float32_where_it_matters(name):
     torch.manual_seed(1)
     full = net(ids, mask)
     torch.manual_seed(1)
-    with torch.autocast("cpu", torch.bfloat16):
+    arithmetic = Arithmetic("bf16", "cpu")
+    arithmetic.guard(net)
+    with arithmetic.forward():
         half = net(ids, mask)
     torch.nn.functional.cross_entropy(half.float(), y).backward()
     assert torch.isfinite(half).all()

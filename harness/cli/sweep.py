@@ -222,7 +222,9 @@ def _conclude(summary: Any, store: Any, out: Path, aside: bool) -> None:
 def remarks(records: Iterable[Any]) -> list[str]:
     """What came otherwise than asked: compiling that is off, skipped steps, halved batches."""
     words = {
-        "compile": "--compile is {}", "skipped_steps": "{} steps overflowed and were skipped",
+        "compile": "--compile is {}",
+        "float32_layers": "bf16 gives wrong results here for {}; they ran in float32",
+        "skipped_steps": "{} steps overflowed and were skipped",
         "eval_batch": "memory ran out, evaluation went on with {} examples at once",
     }  # fmt: skip
     trials: dict[str, int] = {}
@@ -230,6 +232,7 @@ def remarks(records: Iterable[Any]) -> list[str]:
         for flag, text in words.items():
             value = record.flags.get(flag)
             if value and value != "on":
+                value = ", ".join(value) if isinstance(value, list) else value
                 line = f"{record.trial.model}: {text.format(value)}"
                 trials[line] = trials.get(line, 0) + 1
     return [f"{line} ({n} trial{'s' * (n > 1)})" for line, n in trials.items()]

@@ -166,6 +166,7 @@ class NetLearner:
         self.epochs, self.micro_batch = recipe.epochs, micro_batch or recipe.batch
         self.eval_batch = 0  # examples; 0 = as many as `Resident.eval_batches` gives
         self._arithmetic = Arithmetic(recipe.precision, device)
+        self._arithmetic.guard(self.net)
         self._model, self._task = model, task
         self._tokenizer = tokenizer or TOKENIZERS[model.tokenizer]
         self._whole_batches = any(isinstance(m, BATCH_NORMS) for m in net.modules())
@@ -195,6 +196,7 @@ class NetLearner:
         """What a record must say of how the numbers came about, beside its own fields."""
         notes = {
             "skipped_steps": self._arithmetic.skipped, "compile": self._runner.said,
+            "float32_layers": self._arithmetic.float32_layers,
             "eval_batch": self.eval_batch or (self.frozen.eval_batch if self.frozen else 0),
         }  # fmt: skip
         return {name: value for name, value in notes.items() if value}

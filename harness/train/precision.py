@@ -6,17 +6,20 @@ scans and Fourier transforms stay float32 under all four.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from dnabench.host.machine import bf16_flags
 
 _HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 TENSOR_CORES = 8  # compute capability from which a GPU has tf32 and bf16
+ROUNDING = 0.05  # of the largest output: bf16 rounds to 0.004, a wrong product is off by 0.8
 
 
 def check_precision(precision: str, device: str) -> None:
@@ -70,6 +73,24 @@ class Arithmetic:
         self._tf32 = precision == "tf32"
         self._scaler = torch.amp.GradScaler(self._kind, enabled=precision == "fp16")
         self.skipped = 0  # optimiser steps whose gradients overflowed
+        self.float32_layers: list[str] = []  # convolutions left in float32 by `guard`
+
+    def guard(self, net: nn.Module) -> None:
+        """Leave in float32 the convolutions that this processor's library gets wrong in bf16.
+
+        oneDNN on processors with AMX (seen with PyTorch 2.13) returns wrong outputs, without an
+        error, for bf16 convolutions of fewer than 16 channels and certain kernels: 8 channels and
+        8 taps, 4 channels and 24 taps. Every `nn.Conv1d` of the network is compared with float32
+        once. Convolutions that a network calls as functions are not seen here.
+        """
+        if self.precision != "bf16" or self._kind != "cpu":
+            return
+        for name, layer in net.named_modules():
+            if isinstance(layer, nn.Conv1d) and not _right_in_bf16(
+                layer.weight.shape, layer.stride[0], layer.dilation[0], layer.groups
+            ):
+                layer.forward = functools.partial(_in_float32, layer.forward)  # type: ignore[method-assign]
+                self.float32_layers.append(name)
 
     @contextmanager
     def products(self) -> Iterator[None]:
@@ -107,3 +128,26 @@ class Arithmetic:
         hook.remove()
         self._scaler.update()
         self.skipped += not taken
+
+
+def _in_float32(forward: Any, x: Tensor) -> Tensor:
+    with torch.autocast("cpu", enabled=False):
+        return forward(x.float())  # type: ignore[no-any-return]
+
+
+@functools.cache
+def _right_in_bf16(shape: torch.Size, stride: int, dilation: int, groups: int) -> bool:
+    """Whether a bf16 convolution and its gradients are those of float32, but for rounding."""
+    g = torch.Generator().manual_seed(0)
+    length = dilation * (shape[2] - 1) + 32 * stride
+    x = torch.randn(2, shape[1] * groups, length, generator=g).bfloat16()
+    weight = torch.randn(shape, generator=g).bfloat16()
+
+    def found(kind: torch.dtype) -> tuple[Tensor, ...]:
+        own, w = x.to(kind).requires_grad_(), weight.to(kind).requires_grad_()
+        y = F.conv1d(own, w, stride=stride, dilation=dilation, groups=groups)
+        return y.detach(), *torch.autograd.grad(y, (own, w), torch.ones_like(y))
+
+    with torch.enable_grad():
+        pairs = zip(found(torch.bfloat16), found(torch.float32), strict=True)
+    return all(float((a - b).abs().max() / b.abs().max()) < ROUNDING for a, b in pairs)

@@ -80,9 +80,39 @@ def violations(path):
                 yield f"{me} imports {name}, which is no further in"
 
 
+def private(name):
+    return name.startswith("_") and not name.endswith("__")
+
+
+def private_uses(path):
+    """Names and modules that begin with "_", of another room: imported, or read as an attribute."""
+    part = room_of(module_of(path))
+    theirs = set()  # names bound here to modules, or to objects, of other rooms
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] == "dnabench":
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                if room_of(name) != part:
+                    theirs.add(alias.asname or alias.name)
+                    if any(map(private, name.split("."))):
+                        yield name
+        elif (
+            isinstance(node, ast.Attribute) and private(node.attr)
+            and isinstance(node.value, ast.Name) and node.value.id in theirs
+        ):  # fmt: skip
+            yield f"{node.value.id}.{node.attr}"
+
+
+def room_of(module):
+    """models, tasks, results, reports, a folder of harness/, or "" for harness/ itself."""
+    room = module.split(".")[1] if "." in module else ""
+    return room if (ROOT / "harness" / room).is_dir() or room in PARTS else ""
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_point_inwards(path):
     assert not list(violations(path))
+    assert not list(private_uses(path))
 
 
 @pytest.mark.parametrize(
@@ -105,6 +135,32 @@ def test_the_rule_catches_planted_violations(where, line, tmp_path, monkeypatch)
     path.parent.mkdir(parents=True)
     path.write_text(line + "\n")
     assert list(violations(path))
+
+
+@pytest.mark.parametrize(
+    ("where", "line"),
+    [
+        ("harness/train/x.py", "from dnabench.models._layers import lean"),
+        ("harness/train/x.py", "from dnabench.models import _layers"),
+        ("harness/train/x.py", "from dnabench.models.kernels.convolve import _fastest"),
+        ("harness/train/x.py",
+         "def f():\n    from dnabench.models.kernels import scan as s\n    s._mamba_kernel()"),
+        ("harness/cli/x.py", "from dnabench.tasks._declare import LENGTHS"),
+        ("harness/sweep/x.py", "from dnabench.reports.figures import _marks"),
+        ("harness/sweep/x.py", "from dnabench.train.loop import _better"),
+        ("models/x.py", "from dnabench.types import _ADDED"),
+    ],
+)  # fmt: skip
+def test_private_names_of_other_rooms_are_found(where, line, tmp_path, monkeypatch):
+    for room in ("cli", "sweep", "train"):
+        (tmp_path / "harness" / room).mkdir(parents=True)
+    (tmp_path / "models").mkdir()
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    path = tmp_path / where
+    path.write_text(line + "\n")
+    assert list(private_uses(path))
+    path.write_text("from dnabench.types import Task\nimport dnabench\ndnabench.__version__\n")
+    assert not list(private_uses(path))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -6,6 +6,7 @@ import multiprocessing as mp
 import os
 import subprocess
 import sys
+import time
 
 import golden
 import pytest
@@ -17,9 +18,11 @@ from conftest import planted_task
 
 from dnabench import MODELS
 from dnabench.models._layers import Linear
+from dnabench.models.kernels import context
 from dnabench.models.kernels import convolve as _convolve
 from dnabench.models.kernels import parts as _parts
 from dnabench.models.kernels import tiled as _tiled
+from dnabench.models.kernels.context import Kernels
 from dnabench.models.kernels.convolve import Shape, convolve
 from dnabench.models.kernels.tiled import Tiling, halves, tiled_conv1d, tiling
 
@@ -28,10 +31,11 @@ SHAPE = Shape(32, 512, 128, 128, 9, 4, 1, True)
 
 
 @pytest.fixture(autouse=True)
-def nothing_chosen(monkeypatch):
-    monkeypatch.delenv(_convolve.VARIABLE, raising=False)
-    _convolve.forget()
+def kernels(monkeypatch):
+    monkeypatch.delenv(context.VARIABLE, raising=False)
     _convolve.settled.cache_clear()
+    with Kernels() as kernels:
+        yield kernels
 
 
 @pytest.fixture
@@ -168,7 +172,7 @@ def test_linear_is_nn_linear():
     theirs.load_state_dict(ours.state_dict())
     for shape in ((3, 50, 6), (4, 6), (6,)):
         for form in _convolve.FORMS:
-            with _convolve.forced(form):
+            with Kernels(form):
                 torch.testing.assert_close(ours(torch.ones(shape)), theirs(torch.ones(shape)))
 
 
@@ -193,19 +197,19 @@ def met(monkeypatch, seconds):
     [((1.0, 0.9, 0.88), "direct"), ((1.0, 0.8, 0.5), "tiled-conv"), ((1.0, 0.5, 0.6), "tiled-gemm"),
      ((1.15, 1.0, 2.0), "tiled-gemm"), ((1.0, 2.0, 3.0), "direct")],
 )  # fmt: skip
-def test_another_form_must_be_clearly_faster(seconds, form, cache, monkeypatch):
+def test_another_form_must_be_clearly_faster(kernels, seconds, form, cache, monkeypatch):
     met(monkeypatch, seconds)
     inputs = layer(31, 9)
     y = convolve(*inputs, 4)
     torch.testing.assert_close(y.double(), reference(*inputs, 4), atol=1e-5, rtol=0)
-    assert _convolve.chosen() == {"k9-d4-6x5-4x32-1t-train": form}
+    assert kernels.used == {"k9-d4-6x5-4x32-1t-train": form}
     (file,) = cache.glob("[!.]*")
     told = json.loads(file.read_text())
     assert told["form"] == form and told["torch"] == torch.__version__
     assert told["seconds"]["direct"] == seconds[0]
 
 
-def test_once_chosen_it_stays_in_this_process_and_the_next(cache, monkeypatch):
+def test_once_chosen_it_stays_in_this_process_and_the_next(kernels, cache, monkeypatch):
     calls = met(monkeypatch, (1.0, 0.5, 0.9))
     inputs = layer(31, 9)
     for _ in range(2):
@@ -213,9 +217,40 @@ def test_once_chosen_it_stays_in_this_process_and_the_next(cache, monkeypatch):
     _convolve.settled.cache_clear()  # as in another process
     met(monkeypatch, (0.1, 0.5, 0.9))
     convolve(*inputs, 4)
-    assert len(calls) == 1 and set(_convolve.chosen().values()) == {"tiled-gemm"}
-    _convolve.forget()
-    assert _convolve.chosen() == {}
+    assert len(calls) == 1 and set(kernels.used.values()) == {"tiled-gemm"}
+
+
+def test_contexts_share_neither_forms_nor_seconds(kernels, cache, monkeypatch):
+    met(monkeypatch, (1.0, 0.5, 0.9))
+    fast = _convolve.measure
+    monkeypatch.setattr(_convolve, "measure", lambda *args: (time.sleep(0.05), fast(*args))[1])
+    with Kernels() as first:
+        convolve(*layer(31, 9), 4)
+        with Kernels() as second:
+            convolve(*layer(90, 9), 4)
+            with first:  # a context may be entered again inside another
+                convolve(*layer(200, 9), 4)
+    assert sorted(first.used) == [f"k9-d4-6x5-4x{n}-1t-train" for n in (256, 32)]
+    assert list(second.used) == ["k9-d4-6x5-4x96-1t-train"] and not kernels.used
+    assert 0.1 <= first.seconds < 5 and 0.05 <= second.seconds < 5 and kernels.seconds == 0
+    with Kernels() as third:
+        convolve(*layer(31, 9), 4)
+    assert third.used and third.seconds == 0  # it was measured before
+
+
+def test_forms_used_inside_are_recorded_apart_and_kept(kernels, cache, monkeypatch):
+    met(monkeypatch, (1.0, 0.5, 0.9))
+    convolve(*layer(31, 9), 4)
+    with pytest.raises(ZeroDivisionError), kernels.recording() as used:
+        convolve(*layer(90, 9), 4)
+        raise ZeroDivisionError
+    assert list(used) == ["k9-d4-6x5-4x96-1t-train"] and len(kernels.used) == 2
+    assert _convolve.would_take(kernels.used)
+    assert not _convolve.would_take(dict.fromkeys(used, "direct"))
+    assert not _convolve.would_take({"all that can": "direct"})
+    with Kernels("direct"):
+        assert _convolve.would_take({"all that can": "direct"}) and _convolve.would_take({})
+        assert not _convolve.would_take(used)
 
 
 def settle(folder, seconds, queue):
@@ -267,12 +302,12 @@ def test_without_links_and_with_a_broken_file(cache, monkeypatch):
         assert json.loads(file.read_text())["form"] == "tiled-gemm"
 
 
-def test_taps_that_mostly_miss_the_sequence_are_not_measured(cache, monkeypatch):
+def test_taps_that_mostly_miss_the_sequence_are_not_measured(kernels, cache, monkeypatch):
     calls = met(monkeypatch, (1.0, 0.5, 0.9))
     x, weight, bias = layer(31, 9)
     y, exact = convolve(x, weight, bias, 65_536), reference(x, weight, bias, 65_536)
     torch.testing.assert_close(y.double(), exact, atol=1e-5, rtol=0)
-    assert not calls and _convolve.chosen() == {}
+    assert not calls and kernels.used == {}
 
 
 def test_a_form_for_which_there_is_no_memory_is_left_out(monkeypatch):
@@ -314,37 +349,37 @@ def test_without_gradients_no_spectrum_is_kept():
     assert without > 2**24 and learning < 1.1 * without
 
 
-def test_a_cache_that_cannot_be_written_means_direct(tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_means_direct(kernels, tmp_path, monkeypatch):
     calls = met(monkeypatch, (1.0, 0.5, 0.9))
     (tmp_path / "file").write_text("")
     for place in ("file", "not/there"):
         monkeypatch.setenv("DNABENCH_CACHE", str(tmp_path / place))
         convolve(*layer(31, 9), 4)
-    assert not calls and set(_convolve.chosen().values()) == {"direct"}
+    assert not calls and set(kernels.used.values()) == {"direct"}
     assert not (tmp_path / "not").exists()
 
 
-def test_a_name_forces_a_form(cache, monkeypatch):
+def test_a_name_forces_a_form(kernels, cache, monkeypatch):
     calls, inputs = met(monkeypatch, (1.0, 0.5, 0.9)), layer(31, 9)
     plain, tiled = _convolve.direct(*inputs, 4), tiled_conv1d(*inputs, 4)
     assert not torch.equal(plain, tiled)
-    monkeypatch.setenv(_convolve.VARIABLE, "direct")
+    monkeypatch.setenv(context.VARIABLE, "direct")
     assert torch.equal(convolve(*inputs, 4), plain)
-    assert _convolve.chosen() == {"all that can": "direct"}  # a record says so
-    with _convolve.forced("tiled-gemm"):
+    assert kernels.used == {"all that can": "direct"}  # a record says so
+    with Kernels("tiled-gemm"):
         assert torch.equal(convolve(*inputs, 4), tiled)
     assert torch.equal(convolve(*inputs, 4), plain) and not calls
-    with _convolve.forced("auto"):
+    with Kernels("auto"):
         convolve(*inputs, 4)
     assert len(calls) == 1
-    monkeypatch.setenv(_convolve.VARIABLE, "fast")
+    monkeypatch.setenv(context.VARIABLE, "fast")
     with pytest.raises(ValueError, match="DNABENCH_CONVOLUTION is 'fast'; it must be auto or one"):
         convolve(*inputs, 4)
-    with pytest.raises(ValueError, match="form is 'fast'"), _convolve.forced("fast"):
+    with pytest.raises(ValueError, match="form is 'fast'"), Kernels("fast"):
         pass
 
 
-def test_there_is_no_choice_but_in_float32_and_in_a_large_layer(cache, monkeypatch):
+def test_there_is_no_choice_but_in_float32_and_in_a_large_layer(kernels, cache, monkeypatch):
     calls = met(monkeypatch, (1.0, 0.5, 0.9))
     convolve(*layer(31, 9, dtype=torch.float64), 4)
     with torch.autocast("cpu", torch.bfloat16):
@@ -354,7 +389,7 @@ def test_there_is_no_choice_but_in_float32_and_in_a_large_layer(cache, monkeypat
     convolve(x, weight, bias)  # an even kernel
     monkeypatch.setattr(_convolve, "LEAST", 1e8)
     convolve(*layer(31, 9), 4)
-    assert not calls and not _convolve.chosen()
+    assert not calls and not kernels.used
 
 
 @pytest.mark.parametrize(
@@ -395,7 +430,7 @@ def test_measuring_draws_nothing_from_the_trials_generator(train, monkeypatch):
 @pytest.mark.parametrize("form", ["pointwise", *TILED])
 @pytest.mark.parametrize("name", test_convnova.CONVNOVA)
 def test_golden_records_in_every_form(name, form):
-    with _convolve.forced(form):
+    with Kernels(form):
         out, _ = test_convnova.parity(name)
     record = test_convnova.CONVNOVA[name]
     assert max(golden.differences(record, out).values()) < golden.tolerance(name)
@@ -434,7 +469,7 @@ def test_gradients_as_close_to_float64_as_the_direct_forms(final_conv):
     logits, exact = all_of(theirs)
     errors_of = {}
     for form in _convolve.FORMS:
-        with _convolve.forced(form):
+        with Kernels(form):
             found, gradients = all_of(ours)
         assert (found - logits).abs().max() < 1e-6
         errors_of[form] = errors(gradients, exact)

@@ -28,6 +28,7 @@ from dnabench.forecast.extrapolate import (
     trial_seconds,
 )
 from dnabench.forecast.timing import Clock, Measured, Probe, measure
+from dnabench.models.kernels.context import Kernels
 from dnabench.models.kernels.convolve import FORMS, Shape, settled
 from dnabench.protocols import protocol_named
 from dnabench.registry import TASKS
@@ -57,9 +58,10 @@ def planned(jobs, done=(), **words):
 
 def test_the_clock_stands_still_while_forms_are_measured(tmp_path):
     shape, before = Shape(8, 256, 64, 64, 9, 1, 1, True), time.process_time()
-    counted, form = Clock(INLINE).timed(
-        lambda: settled(shape, str(tmp_path), ("direct", "tiled-gemm", "tiled-conv"))
-    )
+    with Kernels() as kernels:
+        counted, form = Clock(INLINE, kernels).timed(
+            lambda: settled(shape, str(tmp_path), ("direct", "tiled-gemm", "tiled-conv"))
+        )
     assert form in FORMS and list(tmp_path.glob("convolution/*.json"))
     assert 0 <= counted < (time.process_time() - before) / 2
 
@@ -134,8 +136,8 @@ def test_the_first_of_several_calls_is_not_taken():
         while time.process_time() < end:
             pass
 
-    assert Clock(INLINE).several(call, 0.1) < 0.1 and len(calls) == 2
-    assert Clock(INLINE).several(call, 0.1) < 0.1 and len(calls) == 6
+    assert Clock(INLINE, Kernels()).several(call, 0.1) < 0.1 and len(calls) == 2
+    assert Clock(INLINE, Kernels()).several(call, 0.1) < 0.1 and len(calls) == 6
 
 
 def test_a_probe_of_given_weights_prepares_once_a_worker():

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import planted_task
-from test_run import job, task  # noqa: F401, a fixture
+from test_trial import job, task  # noqa: F401, a fixture
 
 from dnabench import MODELS
+from dnabench.models.kernels.context import Kernels
 from dnabench.sweep.trial import run_trial
 from dnabench.train.flops import flops_per_sequence
 from dnabench.train.meter import Meter, energy, flops
@@ -21,7 +22,7 @@ TIMES = ("seconds", "seconds_to_best", "examples_per_second", "inference_per_sec
 
 
 def test_clocks_run_while_things_are_done():
-    meter, seen = Meter("cpu"), []
+    meter, seen = Meter("cpu", Kernels()), []
 
     def fit(progress):
         for epoch in range(1, 4):

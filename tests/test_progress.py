@@ -5,7 +5,7 @@ import io
 import pytest
 from conftest import planted_task
 from rich.console import Console
-from test_run import job
+from test_trial import job
 
 from dnabench.executors.local import Event
 from dnabench.sweep.progress import Bars, Estimate, Lines, observer, result_line

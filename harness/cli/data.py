@@ -125,12 +125,11 @@ def fetch(
 @report_errors
 def verify(tasks: Tasks) -> None:
     """Compare data with what is published of them: counts, labels, lengths, letters, checksums."""
-    from dnabench.tasks._declare import LENGTHS
     from dnabench.tasks.io.verifying import verify
 
     differ = False
     for name in named(tasks, present=True):
-        found = verify(TASKS[name], LENGTHS.get(name, 0))
+        found = verify(TASKS[name])
         differ = differ or bool(found)
         typer.echo(f"{name}: {'as published' if not found else ''}")
         for line in found:

@@ -14,12 +14,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dnabench.host import memory
+from dnabench.models.kernels.context import Kernels
 from dnabench.protocols import metric_for, protocol_named
 from dnabench.registry import MODELS
 from dnabench.splits import cut, limited, streams
@@ -94,7 +96,7 @@ def _measured(probe: Probe) -> Measured:
 
     start = _first_imports()
     _forget()
-    clock, began = Clock(probe.resources), (time.perf_counter(), time.process_time())
+    clock, began = Clock(probe.resources, Kernels()), (time.perf_counter(), time.process_time())
     trial = probe.job.trial
     protocol = protocol_named(trial.protocol)
     task = task_of(probe.job)
@@ -131,14 +133,16 @@ def _forget() -> None:
 class Clock:
     """Seconds by the clock that other programs disturb least.
 
-    It stands still while forms of convolutions are measured: that is done once on a machine.
+    It stands still while forms of layers are measured: that is done once on a machine.
 
     Args:
         resources: own CPU seconds on a CPU with one thread; else elapsed, of a device when it has
             done its work.
+        kernels: of what is timed.
     """
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Resources, kernels: Kernels) -> None:
+        self.kernels = kernels
         self._device = resources.device
         self.own = resources.device == "cpu" and resources.threads == 1
 
@@ -158,14 +162,13 @@ class Clock:
         return statistics.median(self.timed(call)[0] for _ in range(runs))
 
     def _now(self) -> float:
-        from dnabench.models.kernels.convolve import measuring
-
         if self._device.startswith("cuda"):
             import torch
 
             torch.cuda.synchronize(self._device)
-        cpu, elapsed = measuring()
-        return time.process_time() - cpu if self.own else time.perf_counter() - elapsed
+        if self.own:
+            return time.process_time() - self.kernels.cpu_seconds
+        return time.perf_counter() - self.kernels.seconds
 
 
 def _network(probe: Probe, task: Task, train: Split, clock: Clock) -> Measured:
@@ -178,7 +181,8 @@ def _network(probe: Probe, task: Task, train: Split, clock: Clock) -> Measured:
         sample = train.take(np.sort(order[:rows]))
         learner = None  # before the next is built
         _forget()
-        built, learner = clock.timed(lambda: _learner(probe, task, sample, tokenizer))  # noqa: B023
+        build = partial(_learner, probe, task, sample, tokenizer, clock.kernels)
+        built, learner = clock.timed(build)
         memory.reset_peak(device)
         epoch = clock.several(learner.train_epoch, left / 8)
         steps = -(-rows // batch)
@@ -209,7 +213,9 @@ def _sizes(batch: int, n: int) -> list[int]:
     return sorted({min(n, rows) for rows in (max(2, batch // 8), max(2, batch // 2), 2 * batch)})
 
 
-def _learner(probe: Probe, task: Task, sample: Split, tokenizer: Any) -> NetLearner:
+def _learner(
+    probe: Probe, task: Task, sample: Split, tokenizer: Any, kernels: Kernels
+) -> NetLearner:
     """The learner of a run, with drawn weights whatever the regime."""
     trial, resources = probe.job.trial, probe.resources
     model = MODELS[trial.model]
@@ -218,6 +224,7 @@ def _learner(probe: Probe, task: Task, sample: Split, tokenizer: Any) -> NetLear
         model.build(task, trial.options), model, task, sample, recipe,
         streams(trial.seed, trial.task), resources.device, resources.micro_batch, tokenizer,
         pool=Pool([]),  # so that the features of an evaluation are made, not looked up
+        kernels=kernels,
     )  # fmt: skip
 
 
@@ -259,7 +266,7 @@ def _own(probe: Probe, task: Task, train: Split, clock: Clock) -> Measured:
         sample = limited(train, n)
         _forget()
         memory.reset_peak("cpu")
-        seconds, learner = clock.timed(lambda: fitted(sample))  # noqa: B023
+        seconds, learner = clock.timed(partial(fitted, sample))
         points.append((len(sample.y), seconds))
         peaks.append((len(sample.y), memory.peak("cpu")))
         left -= seconds

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dnabench.metrics import score, score_groups
+from dnabench.models.kernels.context import Kernels
 from dnabench.protocols import metric_for, protocol_named
 from dnabench.registry import MODELS, TASKS
 from dnabench.results.provenance import here
@@ -67,12 +68,11 @@ def run_trial(
     """
     import torch
 
-    from dnabench.models.kernels.convolve import forget
     from dnabench.train.loop import fit, task_metrics
     from dnabench.train.losses import flat
 
-    meter, trial, task = Meter(resources.device), job.trial, _unchanged(task_of(job), job)
-    forget()
+    kernels = Kernels()
+    meter, trial, task = Meter(resources.device, kernels), job.trial, _unchanged(task_of(job), job)
     protocol = protocol_named(trial.protocol)
     seeds = streams(trial.seed, trial.task, protocol)
     task = replace(task, metric=metric_for(protocol, task))
@@ -80,7 +80,7 @@ def run_trial(
     _check_fits(trial, task, train)
     torch.manual_seed(seeds.init)
     blind = replace(task, load=_sealed)  # models and loop get the task, but none of its data
-    learner, loaded = _learner(job, blind, train, _pool(trial, train, val), resources)
+    learner, loaded = _learner(job, blind, train, _pool(trial, train, val), resources, kernels)
     watch = {"val": val} if val is not None else {}
     if protocol.looks_at_test:
         watch["test"] = limited(task.load("test"), trial.limit)
@@ -112,7 +112,7 @@ def run_trial(
         },
         streams=seeds._asdict(),
         task=_about(task, sizes["test"]),
-        where=_where(job, resources) | _how(learner),
+        where=_where(job, resources) | _how(learner, kernels),
         flops=flops(trial, blind),
     )
     arrays = {"logits": logits, "labels": labels, "ids": np.asarray(test.ids, dtype=str)}
@@ -170,7 +170,7 @@ def _pool(trial: Trial, train: Split, val: Split | None) -> Pool:
 
 
 def _learner(
-    job: Job, task: Task, train: Split, pool: Pool, resources: Resources
+    job: Job, task: Task, train: Split, pool: Pool, resources: Resources, kernels: Kernels
 ) -> tuple[Learner, dict[str, Any]]:
     """The learner, and what is to be known of its weights and tokenizer."""
     trial, model = job.trial, MODELS[job.trial.model]
@@ -185,7 +185,7 @@ def _learner(
         built, model, task, train, trial.recipe, seeds, resources.device, resources.micro_batch,
         _tokenizer(job, task, train, pool), resources.compile, pool,
         json.dumps([trial.model, dict(trial.options), trial.regime])
-        if keeps_features(trial) else "",
+        if keeps_features(trial) else "", kernels,
     )  # fmt: skip
     return learner, {} if loaded is None else {"weights": loaded._asdict()}
 
@@ -244,13 +244,14 @@ def _flags(task: Task, logits: Array, learner: Learner, trial: Trial) -> dict[st
     return flags | getattr(learner, "notes", {})
 
 
-def _how(learner: Learner) -> dict[str, Any]:
+def _how(learner: Learner, kernels: Kernels) -> dict[str, Any]:
     """What of this machine the numbers, or the seconds, came from."""
-    from dnabench.models.kernels.convolve import chosen
-
     frozen = getattr(learner, "frozen", None)
-    told = {"convolution": chosen(), "features": "read" if frozen and frozen.read else ""}
-    return {name: value for name, value in told.items() if value}
+    found = {
+        "convolution": dict(sorted(kernels.used.items())),
+        "features": "read" if frozen and frozen.read else "",
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def _about(task: Task, n_test: int) -> dict[str, Any]:

@@ -75,10 +75,10 @@ def _counted(
 ) -> int | None:
     import torch
 
-    from dnabench.models.kernels.convolve import forced
+    from dnabench.models.kernels.context import Kernels
 
     with (
-        torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad(), forced("direct")
+        torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad(), Kernels("direct")
     ):  # fmt: skip
         net = model.build(task, options).eval()
         if device == "meta":

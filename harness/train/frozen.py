@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dnabench.models.kernels.convolve import VARIABLE, chosen, forget, met, processor, still
+from dnabench.models.kernels.context import Kernels
+from dnabench.models.kernels.convolve import processor, would_take
 from dnabench.train.batches import Features, Resident, for_all, on_device, per_base
 from dnabench.train.kept import kept
 from dnabench.train.pool import Pool, pooled
@@ -36,13 +36,15 @@ class Frozen:
         made_from: decides the features, with weights and sequences: model, options, tokenizer; "" =
             nothing is kept on disk, as for weights that a seed drew. Nor is anything of a network
             with parts that are neither dnabench's nor PyTorch's: their code could have changed.
+        kernels: of the trial.
     """
 
     def __init__(
         self, net: Any, task: Task, arithmetic: Arithmetic,
-        encode: Callable[[Sequences], Resident], pool: Pool, made_from: str,
+        encode: Callable[[Sequences], Resident], pool: Pool, made_from: str, kernels: Kernels,
     ) -> None:  # fmt: skip
         self._net, self._arithmetic, self._encode = net, arithmetic, encode
+        self._kernels = kernels
         self._length = task.length if task.kind == "per_base" else 0
         self._pool = pool
         self._of_pool: Tensor | None = None
@@ -67,21 +69,23 @@ class Frozen:
         made: list[Tensor] = []
 
         def make() -> dict[str, Array]:
-            before = chosen()
-            forget()
-            made.append(self._computed(pool.seqs))
-            forms = np.array(json.dumps(chosen()))
-            met(before)
+            with self._kernels.recording() as used:
+                made.append(self._computed(pool.seqs))
+            forms = np.array(json.dumps(used, sort_keys=True))
             return {"values": made[0].cpu().numpy(), "forms": forms}
 
         found = kept(
             "frozen", [*self._made_from, pool.digest], make,
             worth=lambda: not self.eval_batch,  # smaller batches round differently
-            fits=lambda arrays: still(json.loads(str(arrays["forms"]))),
+            fits=self._same_forms,
         )  # fmt: skip
-        met(json.loads(str(found["forms"])))
+        self._kernels.used |= json.loads(str(found["forms"]))
         self.read = self.read or not made
         return made[0] if made else torch.from_numpy(found["values"]).to(self._arithmetic.device)
+
+    def _same_forms(self, found: Mapping[str, Array]) -> bool:
+        with self._kernels:
+            return would_take(json.loads(str(found["forms"])))
 
     @torch.no_grad()
     def _computed(self, seqs: Sequences) -> Tensor:
@@ -100,7 +104,7 @@ class Frozen:
                 values = torch.empty(data.n, *features.shape[1:], device=features.device)
             values[on_device(rows, values.device)] = features
 
-        with self._arithmetic.products():
+        with self._kernels, self._arithmetic.products():
             self.eval_batch = for_all(data.eval_batches(), self.eval_batch, call)
         assert values is not None  # a split is never empty
         return values
@@ -110,7 +114,7 @@ class Frozen:
         name = torch.cuda.get_device_name(device) if device.startswith("cuda") else processor()
         return [
             _digest(net), str(self._length), self._arithmetic.precision, torch.__version__, name,
-            str(torch.get_num_threads()), os.environ.get(VARIABLE, ""),
+            str(torch.get_num_threads()), self._kernels.form,
         ]  # fmt: skip
 
 

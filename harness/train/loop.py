@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from dnabench.metrics import score
+from dnabench.models.kernels.context import Kernels
 from dnabench.splits import Streams
 from dnabench.tokens.tokenizers import TOKENIZERS, Tokenizer
 from dnabench.train import losses
@@ -146,6 +147,7 @@ class NetLearner:
             them, and so do not depend on the cut. None = those of train.
         keep: what decides a probe's features beside weights and sequences; they are then kept on
             disk, see `Frozen`. "" = they are not.
+        kernels: the trial's; None = one of its own.
 
     Raises:
         ValueError: a micro-batch for a network with batch norm, whose numbers it would change;
@@ -159,13 +161,13 @@ class NetLearner:
         self, net: Any, model: Model, task: Task, train: Split, recipe: Recipe,
         seeds: Streams, device: str = "cpu", micro_batch: int = 0,
         tokenizer: Tokenizer | None = None, compiling: str = "off", pool: Pool | None = None,
-        keep: str = "",
+        keep: str = "", kernels: Kernels | None = None,
     ) -> None:  # fmt: skip
         check_precision(recipe.precision, device)
         self.net, self.recipe, self.device = adapted(net, model, recipe).to(device), recipe, device
         self.epochs, self.micro_batch = recipe.epochs, micro_batch or recipe.batch
         self.eval_batch = 0  # examples; 0 = as many as `Resident.eval_batches` gives
-        self._arithmetic = Arithmetic(recipe.precision, device)
+        self._arithmetic, self.kernels = Arithmetic(recipe.precision, device), kernels or Kernels()
         self._arithmetic.guard(self.net)
         self._model, self._task = model, task
         self._tokenizer = tokenizer or TOKENIZERS[model.tokenizer]
@@ -216,7 +218,7 @@ class NetLearner:
         order = self._order.permutation(len(self._labels))
         flips = self._order.integers(0, self._data.strands, len(order))
         loss = torch.zeros((), device=self.device)
-        with self._arithmetic.products():
+        with self.kernels, self._arithmetic.products():
             for start in range(0, len(order), self.recipe.batch):
                 rows = order[start : start + self.recipe.batch]
                 loss += self._train_step(rows, flips[rows]) * len(rows)
@@ -232,7 +234,7 @@ class NetLearner:
 
         def predict() -> Array:
             self.net.eval()
-            with self._arithmetic.products():
+            with self.kernels, self._arithmetic.products():
                 logits = [self._predict(data, strand, length) for strand in range(data.strands)]
             if self._task.kind == "per_base" and data.strands == 2:
                 lengths = split.seqs.lengths
@@ -268,7 +270,7 @@ class NetLearner:
         return Frozen(
             self.net, self._task, self._arithmetic, lambda seqs: self._resident([seqs]),
             pool or Pool([train.seqs], both=self.recipe.rc != "none"),
-            f"{keep} {self.recipe.padding}" if keep else "",
+            f"{keep} {self.recipe.padding}" if keep else "", self.kernels,
         )  # fmt: skip
 
     @staticmethod

@@ -10,64 +10,63 @@ from functools import lru_cache
 from typing import Any
 
 from dnabench.host import memory
+from dnabench.models.kernels.context import Kernels
 from dnabench.registry import MODELS
 from dnabench.train.flops import flops_per_sequence
 from dnabench.types import Array, Progress, Task, Trial
 
 
 class Meter:
-    """The clocks of one trial; they start with it.
+    """The clocks of one trial; they start now.
+
+    They stand still while forms of layers are measured: that is done once on a machine, and is no
+    part of what a trial takes.
 
     Args:
         device: "cpu", "cuda", "cuda:1", ...
+        kernels: of the trial.
     """
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, kernels: Kernels) -> None:
         memory.reset_peak(device)
-        self._device, self._start = device, _now()
+        self._device, self._kernels = device, kernels
+        self._start = self._now()
         self._ends: list[float] = []  # of the epochs, from the start of training
         self._fit = self._predict = self._joules = 0.0
 
     def train(self, fit: Callable[[Progress], Any], progress: Progress) -> Any:
         """`fit(progress)`, which tells its progress after every epoch."""
-        start, before = _now(), energy(self._device)
+        start, before = self._now(), energy(self._device)
 
         def told(done: int, total: int) -> None:
-            self._ends.append(_now() - start)
+            self._ends.append(self._now() - start)
             progress(done, total)
 
         fitted = fit(told)
-        self._fit, after = _now() - start, energy(self._device)
+        self._fit, after = self._now() - start, energy(self._device)
         self._joules = 0.0 if before is None or after is None else after - before
         return fitted
 
     def predict(self, predict: Callable[[], Array]) -> Array:
         """`predict()`; it has to end with its numbers on the host."""
-        start = _now()
+        start = self._now()
         logits = predict()
-        self._predict = _now() - start
+        self._predict = self._now() - start
         return logits
+
+    def _now(self) -> float:
+        return time.perf_counter() - self._kernels.seconds
 
     def fields(self, n_train: int, n_test: int, best_epoch: int) -> dict[str, Any]:
         """Of a `types.Record`; all of them differ from run to run."""
         return {
-            "seconds": round(_now() - self._start, 3),
+            "seconds": round(self._now() - self._start, 3),
             "seconds_to_best": round(self._ends[best_epoch - 1], 3),
             "examples_per_second": round(n_train * len(self._ends) / self._fit, 1),
             "inference_per_second": round(n_test / self._predict, 1),
             "peak_memory": memory.peak(self._device),
             "joules": round(self._joules, 1),
         }
-
-
-def _now() -> float:
-    """Seconds of a clock that stands still while forms of convolutions are measured.
-
-    That is done once on a machine, and is no part of what a trial takes.
-    """
-    from dnabench.models.kernels.convolve import measuring
-
-    return time.perf_counter() - measuring()[1]
 
 
 def energy(device: str) -> float | None:

@@ -1,9 +1,9 @@
-"""Which form of a convolution or of a linear layer this machine is given. Needs torch.
+"""The fastest form of a convolution or linear layer on this machine. Needs torch.
 
 Every form computes the same function; which is fastest depends on the shape, the processor and its
 libraries. Each shape is measured once on a machine and the answer is kept in the cache folder:
-from then on the same trial takes the same forms there, and gives the same bytes. Where it cannot be
-kept nothing is measured, and the direct form is taken.
+from then on the same trial uses the same forms there, and gives the same bytes. Where it cannot be
+kept, nothing is measured and the direct form is used.
 
 B batch, L sequence length (bp), C input channels, O output channels, k taps.
 """
@@ -18,8 +18,8 @@ import os
 import platform
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,15 +28,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dnabench.host.machine import read
+from dnabench.models.kernels.context import OF_ONE_TAP, OF_SEVERAL, active
 from dnabench.models.kernels.tiled import tiled_conv1d, tiling
 
-VARIABLE = "DNABENCH_CONVOLUTION"
-LEAST = 1e8  # floating-point operations of a call; below, nothing is measured: it would not pay
+LEAST = 1e8  # floating-point operations of a call; smaller calls are not worth measuring
 MOST = 3e9  # of a call that is measured; a larger one is measured with fewer sequences
-FLAT = 2048  # positions; of longer sequences the length hardly matters
-GAIN = 1.15  # how many times as fast as the direct form another must be
-WASTE = 2  # tiles that give more outputs than so many times L are not tried
-ROUNDS, SECONDS = 4, 0.005  # measurements of each form in turn, each at least this long
+FLAT = 2048  # positions; beyond, the length hardly matters
+GAIN = 1.15  # speed-up over the direct form that another must reach
+WASTE = 2  # tiling is not tried where the tiles give more than WASTE L outputs
+ROUNDS, SECONDS = 4, 0.005  # measurements of each form, in turn, and the shortest of them
 
 Form = Callable[[Tensor, Tensor, "Tensor | None", int], Tensor]
 
@@ -56,8 +56,8 @@ def direct(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int = 1) ->
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int = 1) -> Tensor:
     """A linear layer, or a convolution of one tap, by oneDNN's convolution.
 
-    Of one tap dilation means nothing, but with it PyTorch does not hand a small batch to the BLAS.
-    The bias is added apart: oneDNN sums its gradient number by number, 20 times less exact.
+    Dilation means nothing for one tap, but with it PyTorch does not send a small batch to the BLAS.
+    The bias is added separately: oneDNN sums its gradient one by one, 20 times less accurately.
     """
     y = F.conv2d(_image(x), weight.reshape(*weight.shape[:2], 1, 1), dilation=(1, 2))
     y = y if bias is None else y.add_(bias[:, None, None])
@@ -75,14 +75,10 @@ FORMS: dict[str, Form] = {
     "tiled-gemm": functools.partial(tiled_conv1d, engine="gemm"),
     "tiled-conv": functools.partial(tiled_conv1d, engine="conv"),
 }
-OF_ONE_TAP, OF_SEVERAL = ("direct", "pointwise"), ("direct", "tiled-gemm", "tiled-conv")
-_forced: list[str] = []
-_used: dict[str, str] = {}
-_spent = [0.0, 0.0]  # CPU and elapsed seconds of measurements
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int = 1) -> Tensor:
-    """A "same" convolution of channels-last input, or a linear layer, in this machine's form.
+    """A "same" convolution of channels-last input, or a linear layer, in its fastest form.
 
     Args:
         x: float (B, L, C).
@@ -97,19 +93,17 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int = 1) 
         ValueError: when DNABENCH_CONVOLUTION names no form.
 
     Accuracy:
-        Every form is F.conv1d or F.linear to float32 rounding; see `tiled_conv1d`. There is a
-        choice in float32 on a CPU without autocast, else the form is direct.
+        Every form is F.conv1d or F.linear to float32 rounding; see `tiled_conv1d`. Forms other than
+        direct are used only in float32, on a CPU, without autocast.
     """
     if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return direct(x, weight, bias, dilation)
-    forms = possible(x, weight)
-    wanted = _forced[-1] if _forced else os.environ.get(VARIABLE) or "auto"
+    kernels, forms = active(), possible(x, weight)
+    wanted = kernels.form
     if wanted == "auto":
         wanted = _fastest(x, weight, dilation, forms)
-    elif wanted not in FORMS:
-        raise ValueError(f"{VARIABLE} is {wanted!r}; it must be auto or one of {', '.join(FORMS)}")
-    elif not _forced:
-        _used["all that can"] = wanted
+    else:
+        kernels.used["all that can"] = wanted
     return FORMS[wanted if wanted in forms else "direct"](x, weight, bias, dilation)
 
 
@@ -121,52 +115,9 @@ def possible(x: Tensor, weight: Tensor) -> tuple[str, ...]:
     return OF_ONE_TAP if taps == 1 else OF_SEVERAL
 
 
-@contextmanager
-def forced(form: str) -> Iterator[None]:
-    """Inside, every layer that can takes this form and the others the direct one.
-
-    Args:
-        form: of FORMS; "auto" = chosen as ever. It wins over DNABENCH_CONVOLUTION.
-
-    Raises:
-        ValueError: for another form.
-    """
-    if form != "auto" and form not in FORMS:
-        raise ValueError(f"form is {form!r}; it must be auto or one of {', '.join(FORMS)}")
-    _forced.append(form)
-    try:
-        yield
-    finally:
-        _forced.pop()
-
-
-def chosen() -> dict[str, str]:
-    """The measured shapes that this process met since `forget`, and the form each was given.
-
-    A layer that is in none of them was too small, dilated too widely, or not float32 on a CPU: its
-    form is direct. Where DNABENCH_CONVOLUTION names one, it stands there for all that can.
-    """
-    return dict(sorted(_used.items()))
-
-
-def measuring() -> tuple[float, float]:
-    """CPU and elapsed seconds that this process has spent on measurements of forms."""
-    return _spent[0], _spent[1]
-
-
-def forget() -> None:
-    """Empty `chosen`; what was measured stays."""
-    _used.clear()
-
-
-def met(forms: Mapping[str, str]) -> None:
-    """Add to `chosen`: forms that what was read from disk was computed with."""
-    _used.update(forms)
-
-
-def still(forms: Mapping[str, str]) -> bool:
-    """Whether the shapes, as `chosen` names them, would be given these forms here and now."""
-    wanted = os.environ.get(VARIABLE) or "auto"
+def would_take(forms: Mapping[str, str]) -> bool:
+    """Whether shapes, named as in `Kernels.used`, would take these forms here and now."""
+    wanted = active().form
     if wanted != "auto" or "all that can" in forms:
         return forms in ({}, {"all that can": wanted})
     cache = os.environ.get("DNABENCH_CACHE") or ""
@@ -179,7 +130,7 @@ def still(forms: Mapping[str, str]) -> bool:
 
 
 class Shape(NamedTuple):
-    """What a measurement is of; B and L are rounded up, and B down again beyond MOST."""
+    """The size of a call; for measuring B and L are rounded up, and B down again beyond MOST."""
 
     batch: int
     length: int
@@ -192,7 +143,7 @@ class Shape(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As in the records and in the cache."""
+        """As written in records and in the cache."""
         kind = f"k{self.taps}-d{self.dilation}" if self.taps else "linear"
         return (
             f"{kind}-{self.c_in}x{self.c_out}-{self.batch}x{self.length}-{self.threads}t-"
@@ -201,7 +152,7 @@ class Shape(NamedTuple):
 
     @property
     def flop(self) -> float:
-        """Operations of the direct form, forward."""
+        """Floating-point operations of the direct form, forward."""
         return 2.0 * self.batch * self.length * max(1, self.taps) * self.c_in * self.c_out
 
 
@@ -219,15 +170,15 @@ def _fastest(x: Tensor, weight: Tensor, dilation: int, forms: tuple[str, ...]) -
     if taps > 1 and tiling(*shape[:2], taps, dilation, c_in, c_out).out_rows > WASTE * shape.length:
         return "direct"
     form = settled(shape, os.environ.get("DNABENCH_CACHE") or "", forms)
-    _used[shape.name] = form
+    active().used[shape.name] = form
     return form
 
 
 def measured_shape(exact: Shape) -> Shape:
-    """The shape whose measurement stands for this one.
+    """The shape that is measured in place of this one.
 
-    B is rounded up to a power of 2, L too or, below FLAT, to 1.5 times one. Beyond MOST operations
-    B is halved, then L as far as 512 positions a phase: that leaves the ratio of the forms alone.
+    B is rounded up to a power of 2; so is L or, below FLAT, to 1.5 times one. Beyond MOST
+    operations B is halved, then L down to 512 positions a phase: neither changes which is faster.
     """
     power = 2 ** math.ceil(math.log2(exact.length))
     length = 3 * power // 4 if exact.length <= min(3 * power // 4, FLAT) else power
@@ -241,26 +192,26 @@ def measured_shape(exact: Shape) -> Shape:
 
 @functools.cache
 def settled(shape: Shape, cache: str, forms: tuple[str, ...]) -> str:
-    """What the cache says; measured and written there when it says nothing.
+    """The form in the cache, measured and written there if it is missing.
 
     Args:
         shape: of `measured_shape`.
-        cache: its folder, "" = ~/.cache/dnabench. The parent of one that is named must be there.
+        cache: its folder, "" = ~/.cache/dnabench. The parent of a named one must exist.
         forms: names to choose from; the first is the one to beat.
 
     Returns:
-        A name; "direct" when the cache can be neither read nor written. Of several processes that
-        measure at once the first to write decides for all.
+        A name; "direct" when the cache can be neither read nor written. When several processes
+        measure at once, the first to write decides for all.
     """
     file = _file(shape.name, cache, forms)
     if file is None:
         return "direct"
     found = _read(file, forms)
     if found is None and _writable(file.parent, make_all=not cache):
-        before = time.process_time(), time.perf_counter()
+        cpu, start = time.process_time(), time.perf_counter()
         seconds = measure(shape, forms)
-        for i, now in enumerate((time.process_time(), time.perf_counter())):
-            _spent[i] += now - before[i]
+        active().cpu_seconds += time.process_time() - cpu
+        active().seconds += time.perf_counter() - start
         best = min(seconds, key=seconds.__getitem__)
         form = best if seconds[forms[0]] >= GAIN * seconds[best] else forms[0]
         told = {"form": form, "seconds": seconds, "shape": shape.name, **_machine()}
@@ -329,11 +280,10 @@ def _publish(text: str, file: Path) -> None:
 
 
 def measure(shape: Shape, forms: tuple[str, ...]) -> dict[str, float]:
-    """Seconds of a call of each form, the least of ROUNDS; forward and backward to train.
+    """Seconds of a call of each form, the least of ROUNDS; with the backward pass in training.
 
-    A form for which there is no memory is left out.
-    CPU seconds of one thread, wall seconds of several. Random numbers are drawn from a generator
-    of its own: a trial's are not touched.
+    A form for which there is not enough memory is left out. CPU seconds with one thread, elapsed
+    seconds with several. Random numbers come from a generator of its own, not from the trial's.
     """
     g = torch.Generator().manual_seed(0)
     taps = (shape.taps,) if shape.taps else ()
@@ -373,11 +323,11 @@ def measure(shape: Shape, forms: tuple[str, ...]) -> dict[str, float]:
 
 @functools.cache
 def processor() -> str:
-    """Processor and the instructions that PyTorch uses of it."""
-    told = dict.fromkeys(("vendor_id", "cpu family", "model", "model name"), "")
+    """The processor, and the instruction set that PyTorch uses on it."""
+    fields = dict.fromkeys(("vendor_id", "cpu family", "model", "model name"), "")
     for line in read(Path("/proc/cpuinfo")).partition("\n\n")[0].splitlines():
         name, _, value = line.partition(":")
-        if name.strip() in told:
-            told[name.strip()] = value.strip()
-    words = [*told.values()] if any(told.values()) else [platform.processor()]
+        if name.strip() in fields:
+            fields[name.strip()] = value.strip()
+    words = [*fields.values()] if any(fields.values()) else [platform.processor()]
     return " ".join([*words, torch.backends.cpu.get_cpu_capability()])

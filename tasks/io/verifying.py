@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from dnabench.tasks._declare import ORIGINS
+from dnabench.tasks._declare import LENGTHS, ORIGINS
 from dnabench.tasks.io.imported import SPLITS, Cached, cached, check, open_split
 from dnabench.types import IGNORED, Array, N, Split, SplitName, Task
 
@@ -17,7 +17,7 @@ _ROWS = 8192  # at a time, where letters and labels are checked
 _COMMON = 0.99  # share of sequences of one length that makes the others odd
 
 
-def verify(task: Task, length: int = 0) -> list[str]:
+def verify(task: Task, length: int | None = None) -> list[str]:
     """Compare the data of a task with what is published of it, and their files with the manifest.
 
     Counts of each split, labels, lengths, letters, ids, SHA-256 of the stored arrays and, where the
@@ -25,7 +25,7 @@ def verify(task: Task, length: int = 0) -> list[str]:
 
     Args:
         task: imported, or with data of its own (demo).
-        length: bp of the longest published sequence; 0 = not known.
+        length: bp of the longest published sequence; None = as declared, 0 = not known.
 
     Returns:
         The differences in words; empty when there is none.
@@ -39,7 +39,8 @@ def verify(task: Task, length: int = 0) -> list[str]:
     if damaged := check(task.name):
         return damaged  # of arrays that cannot be trusted nothing else is worth saying
     splits = {split: open_split(task.name, split, here.data) for split in here.counts}
-    found = differences(task, here.counts, splits, length)
+    longest = LENGTHS.get(task.name, 0) if length is None else length
+    found = differences(task, here.counts, splits, longest)
     return found + _published_files(task.name, here)
 
 

@@ -40,8 +40,8 @@ from dnabench import MODELS, Sequences
 from dnabench.executors.local import KEEP_MEMORY
 from dnabench.host import memory
 from dnabench.host.machine import bf16_flags
-from dnabench.models.kernels import convolve
 from dnabench.models.kernels import scan as _scan
+from dnabench.models.kernels.context import VARIABLE, active
 from dnabench.results.provenance import here
 from dnabench.tokens.tokenizers import TOKENIZERS
 from dnabench.train.batches import Resident
@@ -50,7 +50,7 @@ THEIRS, AGAIN, OURS = "theirs", "theirs again", "ours"
 KEPT, DIRECT = "theirs, memory kept", "ours, direct"
 ARMS = {  # what is in the environment of each
     THEIRS: {}, AGAIN: {}, OURS: KEEP_MEMORY, KEPT: KEEP_MEMORY,
-    DIRECT: {**KEEP_MEMORY, convolve.VARIABLE: "direct"},
+    DIRECT: {**KEEP_MEMORY, VARIABLE: "direct"},
 }  # fmt: skip
 LENGTH, WIDTH = 500, 128
 CODE = {"dilation_schedule": "code"}  # as the authors' code has it
@@ -287,7 +287,7 @@ def serve(name, arm):
             torch.save({k: v.clone() for k, v in subject.answer().items()}, rest)
             print("{}", flush=True)
         elif word == "forms":
-            print(json.dumps(convolve.chosen()), flush=True)
+            print(json.dumps(active().used, sort_keys=True), flush=True)
         else:
             memory.reset_peak("cpu")
             before, start = memory.peak("cpu"), time.process_time()
@@ -300,7 +300,7 @@ class Arm:
     """The parent's side of it."""
 
     def __init__(self, name, arm):
-        unset = ("MALLOC_", convolve.VARIABLE)
+        unset = ("MALLOC_", VARIABLE)
         env = {k: v for k, v in os.environ.items() if not k.startswith(unset)}
         env |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **ARMS[arm]}
         argv = [sys.executable, __file__, "--arm", arm, name]

@@ -24,7 +24,8 @@ LONG = 2**23  # numbers of a sequence in a layer, e.g. 32,768 bp at width 256
 def one_hot_table(columns: list[int]) -> Tensor:
     """Rows to look letters up in: float32 (8, 5), row i is one at `columns[i]`, PAD is zero.
 
-    The last two rows are those of [CLS] and [SEP], which read as N (MODELS.md 0.4).
+    The last two rows are those of [CLS] and [SEP], which read as N;
+    docs/models.md#letters-and-ids.
     """
     table = torch.zeros(SEP + 1, len(columns))
     rows = [*range(len(columns)), CLS, SEP]

@@ -29,7 +29,7 @@ def count(options: Mapping[str, Any]) -> int:
     """Exact number of backbone parameters, of Ph as of PS.
 
     Source:
-        MODELS.md 4.3; equal to the counts of the authors' code (golden records).
+        docs/models.md#sizes-of-caduceus; equal to the counts of the authors' code (golden records).
     """
     d, n = {**OPTIONS, **options}["width"], {**OPTIONS, **options}["layers"]
     rank = math.ceil(d / 16)

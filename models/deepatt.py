@@ -27,7 +27,7 @@ def count(outputs: int) -> int:
     """Exact number of parameters with a head of so many outputs.
 
     Source:
-        MODELS.md 12: 7,808,057 at K = 919, as in the authors' README, the same at any length.
+        docs/models.md#deepatt: 7,808,057 at K = 919, as in the authors' README, at any length.
     """
     queries = (outputs + 1) * ATTENTION
     attention = 2 * (2 * UNITS + 1) * ATTENTION + (ATTENTION + 1) * ATTENTION
@@ -58,9 +58,10 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
         written out with loops, in float64.
 
     Source:
-        MODELS.md 12; ljw-struggle/Bioinfor-DeepATT@651b0dc: model/model.py, which has L = 1000 and
-        K = 919. Ours: one bias for each LSTM gate, as in Keras, where `nn.LSTM` has two that
-        are only ever added (4,096 more numbers); any L and K; logits, and so the task's loss.
+        docs/models.md#deepatt; ljw-struggle/Bioinfor-DeepATT@651b0dc: model/model.py, which has
+        L = 1000 and K = 919. Ours: one bias for each LSTM gate, as in Keras, where `nn.LSTM` has
+        two that are only ever added (4,096 more numbers); any L and K; logits, and so the task's
+        loss.
         In a softmax the bias of the last layer, the same for all labels, changes nothing.
     """
     from torch import nn

@@ -29,7 +29,7 @@ def count(options: Mapping[str, Any], vocabulary: int) -> int:
     """Exact number of backbone parameters, which leaves out the pooler.
 
     Source:
-        MODELS.md 14; equal to transformers' BertModel without its pooler (tests).
+        docs/models.md#dnabert; equal to transformers' BertModel without its pooler (tests).
     """
     d, inner, n = options["width"], options["inner"], options["layers"]
     layer = 4 * (d * d + d) + (2 * d * inner + inner + d) + 4 * d

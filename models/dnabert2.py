@@ -35,7 +35,7 @@ def count(options: Mapping[str, Any]) -> int:
     """Exact number of backbone parameters, which leaves out the pooler.
 
     Source:
-        MODELS.md 5.1; equal to the count of the authors' code (golden record).
+        docs/models.md#dnabert-2; equal to the count of the authors' code (golden record).
     """
     d, inner, n = options["width"], options["inner"], options["layers"]
     attention = (3 * d * d + 3 * d) + (d * d + d) + 2 * d
@@ -55,7 +55,7 @@ def slopes(heads: int) -> list[float]:
         2^-1.5, 2^-2.5, 2^-3.5.
 
     Source:
-        Press et al. 2022, arXiv 2108.12409; MODELS.md 5.1.
+        Press et al. 2022, arXiv 2108.12409; docs/models.md#dnabert-2.
     """
     power = 2 ** int(math.log2(heads))
     first = [2 ** (-8 * i / power) for i in range(1, power + 1)]

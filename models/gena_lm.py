@@ -33,7 +33,7 @@ def count(options: Mapping[str, Any]) -> int:
     """Exact number of backbone parameters, which leaves out the pooler.
 
     Source:
-        MODELS.md 13; equal to the counts of the authors' code (golden records).
+        docs/models.md#gena-lm; equal to the counts of the authors' code (golden records).
     """
     last = 2 * options["width"] if options["last_layer_norm"] else 0
     return dnabert.count(options, options["vocabulary"]) + last

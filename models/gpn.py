@@ -62,7 +62,7 @@ def count(options: Mapping[str, Any], encoder: Encoder = "convnet") -> int:
     """Exact number of backbone parameters: without the language-model head.
 
     Source:
-        MODELS.md 15; with that head equal to the counts of the authors' code.
+        docs/models.md#gpn; with that head equal to the counts of the authors' code.
     """
     o = {**OPTIONS, "inner": INNER, **options}
     d, n, taps = o["width"], o["layers"], sum(k for k, _ in windows(o))

@@ -43,7 +43,7 @@ def count(options: Mapping[str, Any]) -> int:
     """Exact number of backbone parameters.
 
     Source:
-        MODELS.md 3.1; equal to the counts of the authors' code (golden records).
+        docs/models.md#hyenadna; equal to the counts of the authors' code (golden records).
     """
     d, n = {**OPTIONS, **options}["width"], {**OPTIONS, **options}["layers"]
     return int(VOCABULARY * d + n * (12 * d * d + 90 * d + 8768) + 2 * d)
@@ -53,7 +53,8 @@ def param_groups(net: Any, recipe: Recipe) -> list[dict[str, Any]]:
     """The optimiser's groups: no weight decay on the networks that draw the filters.
 
     Source:
-        MODELS.md 3.5; in HazyResearch/hyena-dna issue 19 the authors call it very important.
+        docs/models.md#fine-tuning-hyenadna; the authors call it very important in
+        HazyResearch/hyena-dna issue 19.
     """
     filters = [p for k, p in net.named_parameters() if ".implicit_filter." in k]
     others = [p for k, p in net.named_parameters() if ".implicit_filter." not in k]

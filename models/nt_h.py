@@ -29,8 +29,8 @@ def count(options: Mapping[str, Any]) -> int:
     """Exact number of backbone parameters, the position table included.
 
     Source:
-        MODELS.md 6.3, whose 478,798,561 has layers x heads + 1 = 481 more: the contact head, which
-        the authors' module owns and its output does not depend on.
+        docs/models.md#nucleotide-transformer-v1, whose 478,798,561 has layers x heads + 1 = 481
+        more: the contact head, which the authors' module owns and its output does not depend on.
     """
     o = {**OPTIONS, **options}
     d, inner = o["width"], o["inner"]
@@ -60,7 +60,7 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
         ntv1_h64_l3). A score does not depend on padding, to float32 rounding.
 
     Source:
-        Dalla-Torre et al. 2025, doi:10.1038/s41592-024-02523-z; MODELS.md 6.3 and 6.4; tensor names
+        Dalla-Torre et al. 2025, doi:10.1038/s41592-024-02523-z; docs/models.md; tensor names
         of instadeepai/nucleotide-transformer. Embeddings are scaled by 0.88 at all times, as theirs
         are when no token is masked; a mask token has no rule of its own here.
     """

@@ -30,8 +30,8 @@ def count(options: Mapping[str, Any]) -> int:
     """Exact number of backbone parameters.
 
     Source:
-        MODELS.md 6.2. The authors' module owns more, which its output does not depend on: 2050 D of
-        a position table and layers x heads + 1 of a contact head.
+        docs/models.md#nucleotide-transformer-v2. The authors' module owns more, which its output
+        does not depend on: 2050 D of a position table and layers x heads + 1 of a contact head.
     """
     o = {**OPTIONS, **options}
     d, inner = o["width"], o["inner"]
@@ -62,7 +62,7 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
         angles stay float32.
 
     Source:
-        Dalla-Torre et al. 2025, doi:10.1038/s41592-024-02523-z; MODELS.md 6.2 and 6.4; tensor names
+        Dalla-Torre et al. 2025, doi:10.1038/s41592-024-02523-z; docs/models.md; tensor names
         of instadeepai/nucleotide-transformer. Ours: written from the equations, as their code is
         for non-commercial use; no position table and no contact head, which theirs does not use.
     """

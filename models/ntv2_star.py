@@ -76,7 +76,7 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
         other numbers it shares, see there.
 
     Source:
-        arXiv 2502.18538 A.5 (without numbers); MODELS.md 6.5. From scratch: no weights exist.
+        arXiv 2502.18538 A.5 (without numbers); docs/models.md#ntv2-star. No weights exist.
     """
     return ntv2.classifier(task, backbone(options), {**OPTIONS, **options})
 

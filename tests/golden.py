@@ -1,4 +1,4 @@
-"""The rules of ../shared/golden: deterministic weights and inputs (MODELS.md 0.3)."""
+"""The rules of ../shared/golden: weights and inputs by docs/models.md#golden-records."""
 
 import json
 import zlib
@@ -74,5 +74,5 @@ def inputs(name):
 
 
 def tolerance(name):
-    """Of the largest difference: FFT convolutions round more (MODELS.md 0.3)."""
+    """Of the largest difference: FFT convolutions round more (docs/models.md#golden-records)."""
     return 2e-4 if name.startswith("hyenadna") else 1e-4

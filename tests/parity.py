@@ -23,8 +23,8 @@ SOURCES = {
 HEAD = """# Parity with the authors' code
 
 `python tests/parity.py`, torch {}, float32, one CPU thread: outputs of the authors' code on
-deterministic weights and inputs (MODELS.md 0.3), first, middle and last 8 numbers, mean, standard
-deviation and largest value, against ours.
+deterministic weights and inputs (docs/models.md#golden-records), first, middle and last 8
+numbers, mean, standard deviation and largest value, against ours.
 """
 
 

@@ -1,4 +1,4 @@
-"""Evidence of the published per-seed values against the independent analysis of STATS.md."""
+"""Evidence of the published per-seed values against an independent analysis."""
 
 import csv
 import gzip
@@ -64,7 +64,7 @@ def column(evidence, model):
 
 
 def test_72_comparisons_are_judged_as_in_the_reference():
-    """STATS.md section 1: Holm over ConvNova against four baselines on 18 tasks."""
+    """docs/statistics.md: Holm over ConvNova against four baselines on 18 tasks."""
     (table,) = tables(published())
     found = analyze(table)
     one = column(found, "convnova")

@@ -1,4 +1,4 @@
-"""models/basenji.py against ConvNova's copy and its source, and what MODELS.md 8 counts.
+"""models/basenji.py against ConvNova's copy and its source, and what docs/models.md counts.
 
 With the weights of the golden record the first GELU moves its numbers by 1e-5 and the largest
 dilation by 3e-5, below its tolerance. So the code that ConvNova copied is asked again.

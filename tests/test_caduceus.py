@@ -101,7 +101,7 @@ OFFICIAL = {
 
 
 def by_the_formula(net, ids, swap):
-    """MODELS.md 4.3 as it is written, with (fused) or without the halves trading places."""
+    """docs/models.md#caduceus as written, with (fused) or without the halves trading places."""
 
     def turned(t):
         return t.flip(1, 2)
@@ -148,7 +148,7 @@ def test_tensors_have_the_authors_names(both_strands):
 
 @pytest.mark.parametrize("kind", ["caduceus_ph", "caduceus_ps"])
 def test_presets_have_the_published_sizes(kind):
-    sizes = {"-470k": 470_702, "": 1_934_592, "-7.7m": 7_725_312}  # MODELS.md 4.4
+    sizes = {"-470k": 470_702, "": 1_934_592, "-7.7m": 7_725_312}  # docs/models.md
     assert {s: MODELS[kind + s].n_params for s in sizes} == sizes  # that nets have: test_models.py
 
 

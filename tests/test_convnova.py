@@ -1,4 +1,4 @@
-"""models/convnova.py and cnn.py against the authors' own code, and what MODELS.md counts."""
+"""models/convnova.py and cnn.py against the authors' own code, and what docs/models.md counts."""
 
 import functools
 from types import SimpleNamespace
@@ -85,10 +85,10 @@ def test_cnn_says_when_a_task_is_too_short():
     ],
 )  # fmt: skip
 def test_presets_have_the_papers_sizes(name, n):
-    assert MODELS[name].n_params == n  # MODELS.md 0.1; that the net has it: test_models.py
+    assert MODELS[name].n_params == n  # docs/models.md; that the net has it: test_models.py
 
 
-# MODELS.md 1.3 and 1.7
+# docs/models.md#receptive-field
 @pytest.mark.parametrize(
     ("options", "bp"),
     [

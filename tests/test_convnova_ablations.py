@@ -1,4 +1,4 @@
-"""models/convnova_ablations.py against the equations written out, and what MODELS.md 2 counts."""
+"""models/convnova_ablations.py against the equations, and what docs/models.md counts."""
 
 import pytest
 import torch
@@ -119,7 +119,7 @@ def agree(one, other):
      ("convnova_unet", 1_688_448)],
 )  # fmt: skip
 def test_sizes_of_the_specification_declared_and_built(name, n):
-    assert MODELS[name].n_params == n  # MODELS.md 2
+    assert MODELS[name].n_params == n  # docs/models.md
     net = MODELS[name].build(planted_task(), MODELS[name].options)
     assert sum(p.numel() for p in net.backbone.parameters()) == n
     assert sum(p.numel() for p in BACKBONES[name]({}).parameters()) == n  # the same by default
@@ -130,7 +130,7 @@ def test_sizes_of_the_specification_declared_and_built(name, n):
     [(181, 2, 1_880_771), (181, 1, 1_617_778), (171, 2, 1_679_391), (185, 1, 1_689_790)],
 )
 def test_other_single_branches_of_the_specification(width, d_inner, n):
-    assert ablations.single_branch_count({"width": width, "d_inner": d_inner}) == n  # MODELS.md 2
+    assert ablations.single_branch_count({"width": width, "d_inner": d_inner}) == n
 
 
 def test_counts_hold_for_other_options():

@@ -145,7 +145,7 @@ def test_the_bilinear_form_is_the_correlation_of_a_tile(n, taps):
     ]
     y = torch.cat([parts[0] + parts[1], parts[0] - parts[1]])[: n - taps + 1]
     torch.testing.assert_close(y, F.conv1d(x[None, None], w[None, None])[0, 0])
-    assert len(even.into) + len(odd.into) == 2 + 3 * (n // 2 - 1)  # products, PERF.md 3c
+    assert len(even.into) + len(odd.into) == 2 + 3 * (n // 2 - 1)  # products, docs/speed.md
 
 
 def test_a_tiling_covers_the_sequence_and_what_it_reads():

@@ -1,4 +1,4 @@
-"""models/deepatt.py against the equations of MODELS.md 12, written out with loops in float64.
+"""models/deepatt.py against the equations of docs/models.md, written out with loops in float64.
 
 There is no golden record: the original is TensorFlow.
 """
@@ -88,7 +88,7 @@ def test_follows_the_equations(outputs, length):
 
 def test_the_original_has_7808057_parameters():
     net = sized(919)
-    assert sum(p.numel() for p in net.parameters()) == 7_808_057  # MODELS.md 12, authors' README
+    assert sum(p.numel() for p in net.parameters()) == 7_808_057  # the authors' README
     plain = torch.nn.LSTM(1024, 512, bidirectional=True, device="meta")
     ours = sum(p.numel() for p in net.backbone.bidirectional_rnn.parameters())
     extra = sum(p.numel() for p in plain.parameters()) - ours

@@ -1,4 +1,4 @@
-"""models/dnabert.py against transformers' BertModel, and what MODELS.md 14 says of it."""
+"""models/dnabert.py against transformers' BertModel, and what docs/models.md says of it."""
 
 import golden
 import pytest

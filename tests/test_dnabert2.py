@@ -1,4 +1,4 @@
-"""models/dnabert2.py against the authors' own code, and what MODELS.md 5 says of it."""
+"""models/dnabert2.py against the authors' own code, and what docs/models.md says of it."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ PARITY = {
 
 
 def shapes(d, layers, inner, vocabulary):
-    """MODELS.md 5.2, without the prefix `bert.`."""
+    """Names in the official file, without the prefix `bert.`."""
     layer = {
         "attention.self.Wqkv.weight": (3 * d, d), "attention.self.Wqkv.bias": (3 * d,),
         "attention.output.dense.weight": (d, d), "attention.output.dense.bias": (d,),

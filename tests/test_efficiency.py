@@ -22,7 +22,7 @@ def flops(name, length=512, **changes):
 
 @pytest.mark.parametrize(("width", "kernel", "blocks"), [(128, 9, 5), (64, 5, 3), (32, 9, 4)])
 def test_convnova_is_the_formula_of_the_performance_study(width, kernel, blocks):
-    """PERF.md section 1: forward per token 2 [2 n k d^2 + 12 d^2 + 2 k 5 d], the stem's k is 9."""
+    """docs/speed.md#flop: forward per token 2 [2 n k d^2 + 12 d^2 + 2 k 5 d], the stem's k is 9."""
     d, n = width, blocks
     per_token = 2 * (2 * n * kernel * d**2 + 12 * d**2 + 2 * 9 * 5 * d)
     if (width, kernel, blocks) == (128, 9, 5):

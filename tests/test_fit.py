@@ -64,7 +64,7 @@ class Scripted:
         self.epoch = state
 
 
-# MODELS.md 0.5, by hand: T = 1000, W = 10.
+# docs/models.md#learning-rate, by hand: T = 1000, W = 10.
 @pytest.mark.parametrize(
     ("schedule", "step", "lr"),
     [

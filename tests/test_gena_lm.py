@@ -1,4 +1,4 @@
-"""models/gena_lm.py against the authors' own code, and what MODELS.md 13 says of it."""
+"""models/gena_lm.py against the authors' own code, and what docs/models.md says of it."""
 
 import golden
 import pytest
@@ -22,7 +22,7 @@ PARITY = {
 
 
 def shapes(d, layers, inner, vocabulary, last=True):
-    """MODELS.md 13, without the prefix `bert.`."""
+    """Names in the official file, without the prefix `bert.`."""
     layer = {
         f"attention.self.{part}.{kind}": s
         for part in ("query", "key", "value") for kind, s in (("weight", (d, d)), ("bias", (d,)))

@@ -1,4 +1,4 @@
-"""models/gpn.py against the authors' own code, and what MODELS.md 15 counts."""
+"""models/gpn.py against the authors' own code, and what docs/models.md counts."""
 
 import json
 from pathlib import Path
@@ -71,7 +71,7 @@ OFFICIAL = {
 }  # fmt: skip
 
 
-# MODELS.md 15, with the language-model head; the promoter model is the 152M of its paper
+# docs/models.md#gpn, with the language-model head; the promoter model is the 152M of its paper
 @pytest.mark.parametrize(
     ("name", "encoder", "n", "bp"),
     [

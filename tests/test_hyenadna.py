@@ -1,4 +1,4 @@
-"""models/hyenadna.py against the authors' own code, and what MODELS.md 3 says of it."""
+"""models/hyenadna.py against the authors' own code, and what docs/models.md says of it."""
 
 import copy
 import functools
@@ -109,7 +109,7 @@ def test_tensors_have_the_authors_names():
     ],
 )  # fmt: skip
 def test_presets_have_the_published_sizes(name, n, context):
-    model = MODELS[name]  # MODELS.md 3.2; that the net has them: test_models.py
+    model = MODELS[name]  # docs/models.md; that the net has them: test_models.py
     assert (model.n_params, model.context) == (n, context)
 
 

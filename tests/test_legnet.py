@@ -1,4 +1,4 @@
-"""models/legnet.py against ConvNova's copy and the original, and what MODELS.md 9 counts.
+"""models/legnet.py against ConvNova's copy and the original, and what docs/models.md counts.
 
 The golden record sees little but the last stage: with its weights both of its sequences have the
 same logits to 1e-8, and nothing before the fourth stage moves them. So the original is asked again.

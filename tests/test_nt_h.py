@@ -1,4 +1,4 @@
-"""models/nt_h.py against the authors' code, transformers, and what MODELS.md counts."""
+"""models/nt_h.py against the authors' code, transformers, and what docs/models.md counts."""
 
 import golden
 import pytest
@@ -86,7 +86,7 @@ def test_has_the_authors_size():
         net = nt_h.backbone(model.options)
     assert model.n_params == sum(p.numel() for p in net.parameters())
     backbone = model.n_params + contact_head(model.options)
-    assert backbone == 478_798_561  # MODELS.md 6.3
+    assert backbone == 478_798_561  # docs/models.md
     d, v = 1280, 4105
     lm_head = d * d + d + 2 * d + v * d + v
     assert backbone + lm_head == 485_699_306

@@ -1,4 +1,4 @@
-"""models/ntv2.py against the authors' code, transformers, and what MODELS.md counts."""
+"""models/ntv2.py against the authors' code, transformers, and what docs/models.md counts."""
 
 import json
 from pathlib import Path
@@ -74,7 +74,7 @@ OFFICIAL = {"ntv2_h64_l3": official}
 
 
 def transformers_net(net, options):
-    """EsmModel of transformers with our weights, its layers made gated (MODELS.md 6.2)."""
+    """EsmModel of transformers with our weights, its layers made gated."""
     esm = pytest.importorskip("transformers.models.esm.modeling_esm")
     from transformers import EsmConfig
 

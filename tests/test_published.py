@@ -175,7 +175,7 @@ def test_the_best_run_of_each_task_is_bold(table):
             assert float(cell.mean) == max(top[f"*{cell.line.group}*"])
 
 
-# Cells where ours and the underlines of print disagree: AUDIT.md section 4, found by hand there.
+# Cells where ours and the underlines of print disagree, found by hand.
 DISAGREE = {
     "1": {("Promoter All", "HyenaDNA (1.6M)")},
     "2": {("Human Regulatory", "CNN (264K)")},
@@ -300,7 +300,7 @@ def test_every_listed_table_can_be_shown(fmt):
 def test_what_is_known_of_a_value():
     by_task = {v.task: v for v in published.values("convnova", "1") if v.model == "convnova"}
     dilation_1 = {t for t, v in by_task.items() if v.variant == "dilation=1"}
-    assert dilation_1 == {"nt/h3k4me2", "nt/h3k4me3", "nt/h3k14ac", "nt/h4ac"}  # AUDIT.md, 2c
+    assert dilation_1 == {"nt/h3k4me2", "nt/h3k4me3", "nt/h3k14ac", "nt/h4ac"}  # found by hand
     assert sum(v.variant == "" for v in by_task.values()) == 3  # the splice rows match no task
     assert all(v.variant == "dilation=4" for v in published.values("arxiv:2502.18538", "5")
                if v.model == "convnova")  # fmt: skip

@@ -27,17 +27,17 @@ DEMSAR = [3.143, 2.000, 2.893, 1.964]  # average ranks of Demsar 2006, Table 6: 
 NOT_SHIPPED = {  # (test, statistic) -> why no function of ours makes it
     ("Mann-Whitney", "mwu_p"): "scipy's asymptotic or exact; `permutation` is the robust twin, and "
     "unlike mannwhitneyu(method='exact') exact with ties. U itself is in scope: a12 x n x n",
-    ("paired t", "paired_t"): "a seed number does not pair two models (STATS.md section 4)",
+    ("paired t", "paired_t"): "a seed number does not pair two models",
     ("paired t", "paired_p"): "as paired_t",
     ("paired permutation", "signflip_p"): "as paired_t",
     (
         "almost stochastic order",
         "eps_min",
-    ): "optional in STATS.md, stochastic, minutes for 72 pairs",
+    ): "optional, stochastic, minutes for 72 pairs",
     (
         "corrected resampled t (Nadeau-Bengio 2003) - illustrative, splits are fixed here",
         "t",
-    ): "for resampled splits; ours are fixed (STATS.md section 4: would inflate the variance)",
+    ): "for resampled splits; ours are fixed (it would inflate the variance)",
     ("idem", "p"): "p of the corrected resampled t",
     ("two independent proportions from 99% CI half-widths", "z"): "a thesis' two intervals; a "
     "one-off of the paper notes, no part of the protocol",
@@ -271,7 +271,7 @@ def test_the_copies_are_those_of_the_reference():
         assert gzip.decompress(path.read_bytes()) == original.read_bytes(), path.name
 
 
-# What STATS.md says in words of the same numbers
+# What the independent analysis says in words of the same numbers
 
 
 def test_counts_of_section_1():

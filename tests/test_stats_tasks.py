@@ -248,7 +248,7 @@ def test_sizes_refuse(scores, words):
     [(5, 1, 2.02), (5, 18, 3.4), (10, 1, 1.33), (10, 18, 1.96), (20, 1, 0.91), (20, 18, 1.29)],
 )
 def test_detectable_differences_of_the_protocol(n, m, want):
-    # STATS.md section 4, in sd at 80 % power; 3.4 is 3.38 and 1.33 is 1.325
+    # docs/statistics.md, in sd at 80 % power; 3.4 is 3.38 and 1.33 is 1.325
     assert stats.detectable(1, 1, n, 0.05 / m) == pytest.approx(
         want, abs=0.03 if want == 3.4 else 0.006
     )

@@ -47,7 +47,7 @@ VOCABULARIES |= {"char-sep": VOCABULARIES["char"], "char-cls-sep": VOCABULARIES[
 
 
 def slow(name, word):
-    """Tokens of one sequence and the bp of each, by the rules as MODELS.md words them."""
+    """Tokens of one sequence and the bp of each, by the rules as docs/models.md words them."""
     if name.startswith("char"):
         pieces = list(word)
     elif name.startswith("6mer"):

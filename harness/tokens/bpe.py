@@ -87,7 +87,7 @@ def bpe_from_file(path: Path) -> Tokenizer:
             upper-case A, C, G and T.
 
     Source:
-        MODELS.md 5.4 and 13; AIRI-Institute/GENA_LM for "-".
+        docs/models.md#tokens-of-dnabert-2; AIRI-Institute/GENA_LM for "-".
     """
     data = Path(path).read_bytes()
     try:
@@ -119,8 +119,8 @@ def train_bpe(seqs: Sequences, vocabulary: int) -> Tokenizer:
         ValueError: when `vocabulary` is below 9, or no sequence has two known bases in a row.
 
     Source:
-        Sennrich et al. 2016 (byte-pair encoding); specials and template as DNABERT-2, MODELS.md
-        5.4. Ours: words, sample and the pair that must occur twice.
+        Sennrich et al. 2016 (byte-pair encoding); specials and template as DNABERT-2,
+        docs/models.md#tokens-of-dnabert-2. Ours: words, sample and the pair that must occur twice.
     """
     return _learn(_with_breaks(seqs), vocabulary)
 

@@ -82,7 +82,8 @@ def char(seqs: Sequences, length: int, padding: Padding) -> Encoded:
         ValueError: when a sequence is longer than `length`.
 
     Source:
-        MODELS.md 0.4; aim-uofa/ConvNova@c606027 subtracts 7 from HyenaDNA's ids and turns PAD to N.
+        docs/models.md#letters-and-ids; aim-uofa/ConvNova@c606027 subtracts 7 from HyenaDNA's ids
+        and turns PAD to N.
     """
     _check_length(seqs, length)
     if padding == "left-n":
@@ -129,7 +130,7 @@ def _six_mers(seqs: Sequences, length: int, padding: Padding, specials: int) -> 
         ValueError: when a sequence is longer than `length`; for padding other than "mask".
 
     Source:
-        MODELS.md 6.1; instadeepai/nucleotide-transformer.
+        docs/models.md#tokens-of-the-nucleotide-transformer; instadeepai/nucleotide-transformer.
     """
     singles = specials + 4**6
     size = singles + 5
@@ -178,7 +179,7 @@ def _k_mers(seqs: Sequences, length: int, padding: Padding, k: int) -> Encoded:
         ValueError: when a sequence is longer than `length`; for padding other than "mask".
 
     Source:
-        MODELS.md 14; Ji et al. 2021, jerryji1993/DNABERT.
+        docs/models.md#dnabert; Ji et al. 2021, jerryji1993/DNABERT.
     """
     check(f"kmer{k}", seqs, length, padding)
     parts = [_k_mers_of(*block, k) for block in blocks(seqs)]

@@ -26,7 +26,7 @@ def adapted(net: Any, model: Model, recipe: Recipe) -> Any:
 
     Source:
         Hu et al. 2022, arXiv 2106.09685; through peft, as in ConvNova's NTv2 baseline (r 8,
-        alpha 16, dropout 0.05 on query, key, value, dense; MODELS.md 1.4).
+        alpha 16, dropout 0.05 on query, key, value, dense; docs/models.md#convnova).
     """
     if recipe.finetune == "full":
         return net

@@ -21,7 +21,7 @@ def learning_rate(step: int, total: int, recipe: Recipe) -> float:
         where the warm-up is not subtracted from the step).
 
     Source:
-        MODELS.md 0.5: the schedule of the HyenaDNA, Caduceus and ConvNova configurations.
+        docs/models.md#learning-rate: as HyenaDNA, Caduceus and ConvNova are configured.
     """
     warm = recipe.warmup * total
     if step < warm:

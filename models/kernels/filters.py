@@ -73,7 +73,7 @@ def places(length: int, like: Tensor, options: Mapping[str, Any]) -> Tensor:
     """(L, 5): t = n / (l_max - 1), cos(f w), -sin(f w), where w = 2 pi n / l_max, f = 1e-4 and 1.
 
     Source:
-        MODELS.md 3.1. Ours: made from the formula each time, where theirs stores l_max rows.
+        docs/models.md#hyenadna. Ours: made from the formula each time; theirs stores l_max rows.
     """
     import torch
 
@@ -92,7 +92,7 @@ def window_over(t: Tensor, options: Mapping[str, Any], part: slice = slice(None)
         part: which channels.
 
     Source:
-        MODELS.md 3.1.
+        docs/models.md#hyenadna.
     """
     import torch
 

@@ -36,7 +36,7 @@ def in_parts(net: Any, reach: int, per_base: bool, pooling: str) -> Any:
         summed in float64.
 
     Source:
-        Ours, after PERF.md 5.
+        Ours; docs/speed.md#long-sequences.
     """
     whole: Any = type(net)
 

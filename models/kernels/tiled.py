@@ -175,8 +175,8 @@ def tiled_conv1d(
         Rounding of float32: 2e-7 of the values, gradients 4e-7 (relative l2; F.conv1d: 2e-7, 2e-6).
 
     Source:
-        Overlap-save by short tiles; ours, after PERF.md 3c. Three real products for a complex one:
-        C. F. Gauss; every other step is a matrix product or a sum.
+        Overlap-save by short tiles, ours; docs/speed.md#convolutions-by-tiles. Three real products
+        for a complex one: C. F. Gauss; every other step is a matrix product or a sum.
     """
     cut = tiling(len(x), x.shape[1], weight.shape[2], dilation, x.shape[2], weight.shape[0])
     cut = cut._replace(size=size) if size else cut

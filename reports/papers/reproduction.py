@@ -124,7 +124,7 @@ def gap(ours: Sequence[float], mean: float, spread: Spread, test_error: float) -
         2 (1 - 1/2). NaN intervals when n is below 2.
 
     Source:
-        Welch 1947, Biometrika 34:28; reference/STATS.md section 1 for the test term. Ours: the sum.
+        Welch 1947, Biometrika 34:28; test term: docs/statistics.md#the-test-examples; sum: ours.
     """
     mine = stats.summary(ours)
     difference = mine.mean - mean

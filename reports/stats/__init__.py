@@ -1,4 +1,4 @@
-"""Which test answers which question: reference/STATS.md of the project, in code. No torch."""
+"""Which test answers which question: docs/statistics.md in code. No torch."""
 
 from dnabench.reports.stats.adjust import bh, holm
 from dnabench.reports.stats.power import detectable, seeds_needed

@@ -43,7 +43,7 @@ def min_max(scores: Sequence[Runs]) -> list[list[Array]]:
         ValueError: when the models differ in their number of tasks, or a task has no scores.
 
     Source:
-        reference/STATS.md section 5.7.
+        docs/statistics.md#size-of-the-lead.
     """
     _checked(scores)
     means = np.array([[np.mean(task) for task in model] for model in scores])

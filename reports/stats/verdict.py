@@ -35,7 +35,7 @@ def verdict(
         5 or neither model varies. Then the reason, empty where the word says all.
 
     Source:
-        reference/STATS.md section 5.5.
+        docs/statistics.md#the-verdict.
     """
     if n < MIN_SEEDS:
         return "descriptive", f"only (n<{MIN_SEEDS})"
@@ -74,7 +74,7 @@ def test_standard_error(metric: str, score: float, n_test: int) -> float:
         were an accuracy, so only near it. With stored predictions use the nested bootstrap.
 
     Source:
-        reference/STATS.md section 1.
+        docs/statistics.md#the-test-examples.
     """
     if n_test < 1:
         return math.nan

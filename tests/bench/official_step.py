@@ -1,6 +1,6 @@
 """What tests/bench/speed.py measures ours against: the authors' way to do the same.
 
-ConvNova as its authors run it, written from MODELS.md 0.5, 0.6, 1.1 and 1.5
+ConvNova as its authors run it, written from docs/models.md
 (aim-uofa/ConvNova@c606027 has no licence; nothing is copied). Channels first: each block carries
 (B, D, L), turns it over for its LayerNorm and back, and the pool is a cumulative mean over
 positions of which the last one is used. The submodules have the names of `models/convnova.py`, so
@@ -105,7 +105,7 @@ def train_step(net, step, ids, labels, bf16=False):
 def items(texts, length):
     """A data set of one sequence at a time: a tokenizer call, a list and a tensor for each.
 
-    The ids of MODELS.md 0.4, which ConvNova lowers by 7; what is then below zero is N.
+    The ids of docs/models.md#letters-and-ids, which ConvNova lowers by 7; those below zero are N.
     """
     from transformers import PreTrainedTokenizer
 

@@ -2,7 +2,7 @@
 
     python tests/bench/speed.py [ROW ...] [--rounds N] [--more]
 
-The method of PERF.md 7. Every arm is a process of its own that stays, one thread, with the same
+Every arm is a process of its own that stays, one thread, with the same
 weights and the same batch. First the arms' answers are compared. Then rounds, in each of which the
 arms take their steps in turn, another one first each time; a step's cost is its process's own CPU
 time. A round gives one ratio. A row passes when the lower quartile of the ratios reaches its gate;
@@ -160,7 +160,7 @@ def long(arm, width, blocks=5):
 
 
 def gflop(batch, length=LENGTH, d=WIDTH, train=True):
-    """Of ConvNova's convolutions and linear layers, padding included (PERF.md 1)."""
+    """Of ConvNova's convolutions and linear layers, padding included; docs/speed.md#flop."""
     stem, rest = 2 * 9 * 5 * d, 2 * 5 * 9 * d * d + 12 * d * d
     token = 2 * (2 * stem + 3 * rest) if train else 2 * (stem + rest)
     return batch * length * token / 1e9

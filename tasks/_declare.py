@@ -31,13 +31,15 @@ class Origin:
 
 ORIGINS: dict[str, Origin] = {}  # task -> where its files are
 LENGTHS: dict[str, int] = {}  # task -> bp of the longest published sequence
+Counts = Mapping[SplitName, int]
+SOURCES: dict[str, Mapping[str, Counts]] = {}  # task -> source -> counts, where sources disagree
 
 
 def declare(
     name: str, *, kind: Kind, classes: tuple[str, ...], metric: str, length: int,
     official: Mapping[SplitName, int], source: str, license: str, origin: Origin,
     family: str = "", groups: Mapping[str, slice] | None = None, aliases: tuple[str, ...] = (),
-    opposite: tuple[int, ...] = (),
+    opposite: tuple[int, ...] = (), sources: Mapping[str, Counts] | None = None,
 ) -> Task:  # fmt: skip
     """Register a task. Counts, length and hash are those of the imported data, where there are any.
 
@@ -55,8 +57,9 @@ def declare(
         groups: of labels, which are also scored apart.
         opposite: of a per-base task, each class as seen from the other strand.
         aliases: other names of the same task, suite/task.
+        sources: who publishes which counts, where sources disagree; `official` is one of them.
     """
-    ORIGINS[name], LENGTHS[name] = origin, length
+    ORIGINS[name], LENGTHS[name], SOURCES[name] = origin, length, sources or {}
     here = cached(name)
     return TASKS.add(
         Task(

@@ -1,11 +1,11 @@
 """Suite `nt`: the 18 downstream tasks of the Nucleotide Transformer, first release (2023).
 
-Counts: train of 17 tasks from HyenaDNA's configs/dataset/nucleotide_transformer.yaml (1c22069),
-that of splice_sites_all from Caduceus' file of the same name; test from the ConvNova study's
-reference tables. Two sources disagree once: promoter_no_tata has 47,759 training sequences in
-HyenaDNA's file and 47,767 in Caduceus'; 47,759 is taken, for promoter_all (53,276) is that plus
-promoter_tata (5,517), and GUE's 53,066 promoters without TATA are that plus the test split. With
-these the suite has 510,646 sequences; the hub's page says 511k.
+Counts: train of the histone marks and of promoter_all from HyenaDNA's
+configs/dataset/nucleotide_transformer.yaml (1c22069), that of splice_sites_all from Caduceus' file
+of the same name; test from the ConvNova study's reference tables. Sources disagree on three tasks
+(COUNTS): the data card and Caduceus against HyenaDNA's file and the ConvNova tables. Both pairs of
+promoter counts add up to promoter_all. For h4, EMP has 14,601 sequences, which is 13,140 + 1,461.
+The card is taken; `dnabench data verify` says which source a file follows.
 
 splice_sites_all is 400 bp long by the size of its files (1.24 MB for 3,000), 600 in the configs of
 HyenaDNA and ConvNova, which pad. Nobody publishes which of its numbers is the donor, nor what the
@@ -43,18 +43,21 @@ TABLE = (
     ("H3K14ac", 29_743, 3_305, (), "yeast histone marks"),
     ("H3K36me3", 31_392, 3_488, (), "yeast histone marks"),
     ("H3K79me3", 25_953, 2_884, (), "yeast histone marks"),
-    ("H4", 13_140, 1_460, (), "yeast histone marks"),
+    ("H4", 13_140, 1_461, (), "yeast histone marks"),
     ("H4ac", 30_685, 3_410, (), "yeast histone marks"),
     ("enhancers", 14_968, 400, ("enhancer",), "human enhancers"),
     ("enhancers_types", 14_968, 400, ("enhancer_types",), "human enhancers"),
     ("promoter_all", 53_276, 5_920, (), "human promoters"),
-    ("promoter_no_tata", 47_759, 5_307, ("promoter_non_tata",), "human promoters"),
-    ("promoter_tata", 5_517, 613, (), "human promoters"),
+    ("promoter_no_tata", 47_767, 5_299, ("promoter_non_tata",), "human promoters"),
+    ("promoter_tata", 5_509, 621, (), "human promoters"),
     ("splice_sites_all", 27_000, 3_000, (), "human splice sites"),
     ("splice_sites_acceptors", 19_961, 2_218, ("splice_sites_acceptor",), "human splice sites"),
     ("splice_sites_donors", 19_775, 2_198, ("splice_sites_donor",), "human splice sites"),
 )
 THREE = ("enhancers_types", "splice_sites_all")  # of three classes
+# where sources disagree: train and test of the source that is not taken
+CARD, OTHER = "the data card and Caduceus", "HyenaDNA's configuration and the ConvNova tables"
+COUNTS = {"H4": (13_140, 1_460), "promoter_no_tata": (47_759, 5_307), "promoter_tata": (5_517, 613)}
 
 for _folder, _train, _test, _others, _family in TABLE:
     _length, _metric, _source = FAMILIES[_family]
@@ -68,6 +71,12 @@ for _folder, _train, _test, _others, _family in TABLE:
         metric=_metric,
         length=_length,
         official={"train": _train, "test": _test},
+        sources={
+            CARD: {"train": _train, "test": _test},
+            OTHER: dict(zip(("train", "test"), COUNTS[_folder], strict=True)),
+        }
+        if _folder in COUNTS
+        else {},
         source=SOURCE + _source,
         license="none stated by the holder",
         family=_family,

@@ -15,7 +15,9 @@ import pytest
 
 from dnabench import TASKS
 from dnabench.metrics import METRICS
-from dnabench.tasks._declare import ORIGINS
+from dnabench.tasks import nt
+from dnabench.tasks._declare import ORIGINS, SOURCES
+from dnabench.tasks.io.verifying import counts_in_words, differences
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 SUITES = {"nt": 18, "nt_revised": 18, "gue": 28, "genomic_benchmarks": 9, "nt_reduced": 3}
@@ -163,18 +165,44 @@ def test_nt_has_as_many_sequences_as_the_hub_says():
 
 
 def test_nt_promoters_add_up():
-    # promoter_all is the union of the other two; this decides between 47,759 and 47,767
-    for split in ("train", "test"):
-        every, *parts = (
-            TASKS[f"nt/promoter_{p}"].official[split] for p in ("all", "no_tata", "tata")
-        )
-        assert every == sum(parts)
+    """promoter_all is the union of the other two, by either source."""
+    whole = TASKS["nt/promoter_all"].official
+    for source in (nt.CARD, nt.OTHER):
+        parts = [SOURCES[f"nt/promoter_{name}"][source] for name in ("no_tata", "tata")]
+        assert all(whole[split] == sum(p[split] for p in parts) for split in whole)
+
+
+def test_nt_h4_has_all_sequences_of_emp():
+    assert total("nt/h4") == 14_601
+
+
+@pytest.mark.parametrize(
+    ("counts", "source"),
+    [({"train": 13_140, "test": 1_461}, nt.CARD), ({"train": 13_140, "test": 1_460}, nt.OTHER)],
+)
+def test_verify_says_which_source_counts_follow(counts, source):
+    task = TASKS["nt/h4"]
+    assert differences(task, counts, {}) == []
+    other = nt.OTHER if source == nt.CARD else nt.CARD
+    n = "13,140/1,460" if other == nt.OTHER else "13,140/1,461"
+    assert counts_in_words(task, counts) == f"counts of {source}; {other}: {n}"
+
+
+def test_verify_names_both_sources_where_neither_is_followed():
+    task, counts = TASKS["nt/h4"], {"train": 13_140, "test": 1_459}
+    assert differences(task, counts, {}) == ["test has 1,459 examples, published are 1,461"]
+    assert counts_in_words(task, counts) == (
+        f"sources disagree; {nt.CARD}: 13,140/1,461; {nt.OTHER}: 13,140/1,460"
+    )
+    assert counts_in_words(TASKS["nt/h3"], counts) == ""
 
 
 def test_nt_test_counts_are_those_of_the_convnova_study():
     with shared("reference/test_sampling_noise.csv").open() as f:
         published = {row["task"]: int(row["n_test"]) for row in csv.DictReader(f)}
-    assert {f"nt/{t}": task.official["test"] for t, task in of_suite("nt").items()} == published
+    ours = {f"nt/{t}": task.official["test"] for t, task in of_suite("nt").items()}
+    other = {task: of[nt.OTHER]["test"] for task, of in SOURCES.items() if nt.OTHER in of}
+    assert ours | other == published and len(other) == 3
 
 
 def test_nt_metrics_are_those_of_the_convnova_study():
@@ -234,15 +262,14 @@ def test_yeast_marks_are_one_family_in_three_suites_because_they_are_the_same_lo
     marks = {n.removeprefix("gue/emp_") for n in family if n.startswith("gue/")}
     assert len(marks) == 10 and {f"nt/{m}" for m in marks} < family
     assert len(family) == 10 + 10 + 3
-    differ = {m: total(f"gue/emp_{m}") - total(f"nt/{m}") for m in marks}
-    assert {m: d for m, d in differ.items() if d} == {"h4": 1}  # the same windows, split otherwise
+    assert all(total(f"gue/emp_{m}") == total(f"nt/{m}") for m in marks)  # split otherwise
 
 
 def test_gue_and_nt_share_their_promoters():
-    for gue, nt in (("all", "all"), ("notata", "no_tata"), ("tata", "tata")):
+    for gue, ours in (("all", "all"), ("notata", "no_tata"), ("tata", "tata")):
         for length in ("core", "300"):
-            assert total(f"gue/prom_{length}_{gue}") == total(f"nt/promoter_{nt}")
-            assert TASKS[f"gue/prom_{length}_{gue}"].family == TASKS[f"nt/promoter_{nt}"].family
+            assert total(f"gue/prom_{length}_{gue}") == total(f"nt/promoter_{ours}")
+            assert TASKS[f"gue/prom_{length}_{gue}"].family == TASKS[f"nt/promoter_{ours}"].family
 
 
 def test_a_family_is_of_one_species_and_one_question():

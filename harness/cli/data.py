@@ -125,13 +125,15 @@ def fetch(
 @report_errors
 def verify(tasks: Tasks) -> None:
     """Compare data with what is published of them: counts, labels, lengths, letters, checksums."""
-    from dnabench.tasks.io.verifying import verify
+    from dnabench.tasks.io.verifying import counts_in_words, verify
 
     differ = False
     for name in named(tasks, present=True):
         found = verify(TASKS[name])
         differ = differ or bool(found)
+        said = counts_in_words(TASKS[name], TASKS[name].counts)
         typer.echo(f"{name}: {'as published' if not found else ''}")
+        found += [f"note: {said}"] if said else []
         for line in found:
             typer.echo(f"  {line}")
     if differ:

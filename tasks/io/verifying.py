@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from dnabench.tasks._declare import LENGTHS, ORIGINS
+from dnabench.tasks._declare import LENGTHS, ORIGINS, SOURCES
 from dnabench.tasks.io.imported import SPLITS, Cached, cached, check, open_split
 from dnabench.types import IGNORED, Array, N, Split, SplitName, Task
 
@@ -55,7 +55,7 @@ def differences(
         splits: these splits.
         length: bp of the longest published sequence; 0 = not known.
     """
-    out = [*_counts(counts, task.official)]
+    out = [] if source_of_counts(task, counts) else [*_counts(counts, task.official)]
     longest = 0
     for split, part in splits.items():
         out += [f"{split}: {text}" for text in _of_split(task, part)]
@@ -63,6 +63,25 @@ def differences(
     if length and longest != length:
         out.append(f"the longest sequence has {longest:,} bp, the longest published {length:,}")
     return out
+
+
+def source_of_counts(task: Task, counts: Mapping[SplitName, int]) -> str:
+    """Which source publishes these counts, where sources disagree; "" where none does."""
+    published = SOURCES.get(task.name, {})
+    return next((source for source, of in published.items() if dict(of) == dict(counts)), "")
+
+
+def counts_in_words(task: Task, counts: Mapping[SplitName, int]) -> str:
+    """Which source these counts follow and what the others say; "" where sources agree."""
+    follows = source_of_counts(task, counts)
+    others = [
+        f"{source}: {'/'.join(f'{n:,}' for n in of.values())}"
+        for source, of in SOURCES.get(task.name, {}).items()
+        if source != follows
+    ]
+    if not others:
+        return ""
+    return (f"counts of {follows}; " if follows else "sources disagree; ") + "; ".join(others)
 
 
 def _counts(counts: Mapping[SplitName, int], official: Mapping[SplitName, int]) -> Iterator[str]:

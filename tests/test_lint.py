@@ -221,7 +221,7 @@ def paper():
     table = {}
     for one in published.seeds("convnova"):
         name = f"{one.model} {one.variant}" if one.model == "convnova" else one.model
-        table.setdefault((name, one.task), []).append(one.value)
+        table.setdefault((name, one.task), []).append(one.mean)
     return table
 
 

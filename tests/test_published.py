@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 
 from dnabench.cli.published import published as app
 from dnabench.reports.papers import published
-from dnabench.reports.papers.grid import Column, Line, fill, plain
+from dnabench.reports.papers.grid import fill, plain
 from dnabench.reports.papers.layouts import LAYOUTS
-from dnabench.reports.papers.show import FORMATS, show
+from dnabench.reports.papers.published_text import FORMATS, show
 from dnabench.results.make_published import make
 
 ROOT = Path(__file__).parent.parent
@@ -124,7 +124,7 @@ def test_markdown_has_the_columns_of_the_paper(table):
 
 
 def test_columns_of_the_tables_with_several_lines_of_heads():
-    ten = [c.heads for c in LAYOUTS["10"].columns]
+    ten = LAYOUTS["10"].columns
     assert Counter(h[0] for h in ten) == {"Pretrain": 10, "From Scratch": 4}
     assert [h[1:] for h in ten[:3]] == [
         ("ConvNova", "6.8M"), ("ConvNova", "27.4M"), ("Hyena-DNA", "0.4M"),
@@ -133,11 +133,11 @@ def test_columns_of_the_tables_with_several_lines_of_heads():
     assert [len(block) for block in twelve.blocks] == [8, 8]
     # Table 12's k9_d4 is Table 13's ConvNova* on all 16 tasks, so the columns have the right tasks
     grid = fill("convnova", twelve)
-    mine = {c.value.task: c.mean for c in grid.cells if c.line.label == "k9_d4"}
+    mine = {c.value.task: c.printed[0] for c in grid.cells if c.row == "k9_d4"}
     scratch = {v.task: v.printed.split()[0] for v in published.values("convnova", "13")
                if v.model == "convnova" and v.regime == "scratch"}  # fmt: skip
     assert len(mine) == 16 and mine.items() <= scratch.items()
-    assert all(round(100 * float(c.mean)) % 2 == 0 for c in grid.cells)  # as its note says
+    assert all(round(100 * c.value.mean) % 2 == 0 for c in grid.cells)  # as its note says
 
 
 def marked(cell):
@@ -172,7 +172,7 @@ def test_the_best_run_of_each_task_is_bold(table):
     assert len(best) == {"16": 8, "17": 8, "18": 2}[table] and set(best.values()) == {1}
     for cell in fill("convnova", LAYOUTS[table]).cells:
         if cell.mark:
-            assert float(cell.mean) == max(top[f"*{cell.line.group}*"])
+            assert cell.value.mean == max(top[f"*{cell.group}*"])
 
 
 # Cells where ours and the underlines of print disagree, found by hand.
@@ -199,7 +199,7 @@ DISAGREE = {
 @pytest.mark.parametrize("table", CELLS)
 def test_our_second_places_differ_from_print_only_where_the_audit_says_so(table):
     cells = fill("convnova", LAYOUTS[table]).cells
-    differ = {(c.line.label, c.column.label) for c in cells
+    differ = {(c.row, c.column) for c in cells
               if (c.mark == "second") != (c.value.mark == "second")}  # fmt: skip
     assert differ == DISAGREE.get(table, set())
 
@@ -309,20 +309,23 @@ def test_what_is_known_of_a_value():
     assert (one.printed, one.unit, one.spread_is) == ("81.50 ± 0.80", "percent", "max |deviation|")
     assert len(published.values()) == 1011 and len(published.seeds()) == 1000
     with (ROOT / "results" / "published" / "seeds.csv").open() as f:
-        assert published.seeds()[0].value == float(next(csv.DictReader(f))["value"])
+        assert published.seeds()[0].mean == float(next(csv.DictReader(f))["value"])
 
 
 def test_a_layout_that_does_not_fit_is_refused():
-    good = LAYOUTS["3"]
-    twice = (*good.blocks[0], good.blocks[0][0])
+    good, (block,) = LAYOUTS["3"], LAYOUTS["3"].blocks
     for bad, why in (
-        (replace(good, blocks=(good.blocks[0][:-1],)), "without a cell"),
-        (replace(good, lines=(Line("x", {"task": "nt/h3"}),)), "row 'x', column 'NT-H .*: 0 val"),
-        (replace(good, blocks=((Column(("all",), {}),),)), "column 'all': 5 values"),
+        (replace(good, blocks=(block[:-1],)), "labels 4 columns, the values have 5"),
+        (replace(good, blocks=((*block, block[0]),)), "labels 6 columns, the values have 5"),
+        (replace(good, rows={"": ("a", "b")}), "labels 2 rows, the values have 1"),
+        (replace(good, column_by=("task",), blocks=((("all",),),)), "row '', column 'all': 5 val"),
+        (
+            replace(good, row_by=("model",), rows={"": "abcde"}),
+            r"row 'a', column 'DNABERT-2 \(117M\)': 0 values",
+        ),
     ):
-        with pytest.raises(ValueError, match=why):
+        with pytest.raises(ValueError, match=f"convnova table 3.*{why}"):
             fill("convnova", bad)
-    assert len(fill("convnova", replace(good, blocks=(twice,))).cells) == 6  # a repeat is allowed
 
 
 @needs_reference

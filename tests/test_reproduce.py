@@ -13,22 +13,23 @@ import pytest
 from conftest import command, planted_split
 
 from dnabench import MODELS, TASKS
-from dnabench.cli.reproduction import Asked, planned
+from dnabench.cli.reproduction import ReproduceRequest, plan_reproduction
 from dnabench.reports import stats
-from dnabench.reports.papers import counterparts
+from dnabench.reports.papers import matching
+from dnabench.reports.papers.differences import differences
 from dnabench.reports.papers.published import seeds, tables, values
 from dnabench.reports.papers.reproduction import (
     MAX_DEVIATION,
+    PlannedCell,
     Spread,
-    Wanted,
     compare,
     gap,
-    judged,
     spread_of,
+    verdict_of,
 )
 from dnabench.reports.papers.reproduction_text import render
-from dnabench.reports.papers.unlike import unlike
 from dnabench.results.store import Store
+from dnabench.sweep.grid import Request
 
 SEEDS = (2222, 42, 43)
 
@@ -46,6 +47,11 @@ def value(table, task, model, regime="scratch", **more):
 
 
 H3 = value("13", "nt/h3", "convnova")
+
+
+def plan(table="convnova/table13", **words):
+    grid = {"models": [], "seeds": "5", "protocol": "", "regime": ""} | words
+    return plan_reproduction(ReproduceRequest(table=table, grid=Request(**grid)))
 
 
 # What a published ± says
@@ -71,7 +77,7 @@ def test_it_gives_back_the_sd_of_the_published_seeds():
     rows = {}
     for s in seeds("convnova"):
         if s.model in ("convnova", "caduceus_ph", "hyenadna"):
-            rows.setdefault((s.task, s.model, s.variant), []).append(s.value)
+            rows.setdefault((s.task, s.model, s.variant), []).append(s.mean)
     ratios = []
     for scores in rows.values():
         largest = max(abs(x - fmean(scores)) for x in scores)
@@ -84,7 +90,7 @@ def test_what_is_printed_and_what_is_not():
     t1 = value("1", "nt/h3", "caduceus_ph", "pretrained")
     assert spread_of(t1).sd == pytest.approx(0.0104 / 1.834) and spread_of(t1).n == 10
     assert spread_of(H3).sd == pytest.approx(0.0168 / 1.450)
-    assert "not stated, taken for" in spread_of(H3).how
+    assert "does not state what ± is; taken as" in spread_of(H3).how
     alone = value("4", "nt/h3", "convnova", "pretrained")
     assert math.isnan(spread_of(alone).sd) and spread_of(alone).n == 1
     other = dataclasses.replace(t1, spread_is="99 % CI half-width")
@@ -147,26 +153,26 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
         ([0.800, 0.801, 0.802], 0.82, 0.02, 5,
          ("agrees", "only with the noise of the test examples")),
         ([0.8200, 0.8201, 0.8202], 0.825, 0.0, 5, ("agrees", "difference below 0.01")),
-        ([0.5, 0.5, 0.6, 0.6], 0.83, 0.0, 4, ("descriptive", "n = 4 of ours")),
+        ([0.5, 0.5, 0.6, 0.6], 0.83, 0.0, 4, ("descriptive", "only 4 of our seeds")),
     ],
 )  # fmt: skip
 def test_verdicts(ours, mean, error, n, want):
     found = gap(ours, mean, Spread(0.001, 10, 6.58, ""), error)
-    assert judged(found, n, 0.01) == want
+    assert verdict_of(found, n, 0.01) == want
 
 
 # What stands for what
 
 
-@pytest.mark.parametrize("table", counterparts.TABLES)
+@pytest.mark.parametrize("table", matching.TABLES)
 def test_every_published_value_gets_a_cell_and_a_word(table):
-    plan = planned(Asked(table=f"convnova/table{table}"))
-    assert [w.value for w in plan.wanted] == list(values("convnova", table))
-    for outcome in (compare(wanted, {}) for wanted in plan.wanted):
+    found = plan(f"convnova/table{table}")
+    assert [c.value for c in found.cells] == list(values("convnova", table))
+    for outcome in (compare(cell, {}) for cell in found.cells):
         assert outcome.verdict in ("not run", "not comparable") and outcome.why
-    outcomes = [compare(wanted, {}) for wanted in plan.wanted]
-    assert render(outcomes, plan.about, "md").count("\n| ") == len(outcomes) + 1
-    assert len(list(csv.DictReader(io.StringIO(render(outcomes, plan.about, "csv"))))) == len(
+    outcomes = [compare(cell, {}) for cell in found.cells]
+    assert render(outcomes, found.about, "md").count("\n| ") == len(outcomes) + 1
+    assert len(list(csv.DictReader(io.StringIO(render(outcomes, found.about, "csv"))))) == len(
         outcomes
     )
 
@@ -174,51 +180,47 @@ def test_every_published_value_gets_a_cell_and_a_word(table):
 def test_every_counterpart_has_the_size_that_was_printed():
     """But for two networks whose heads, which depend on the task, hold much of their size."""
     seen = set()
-    for v in (v for t in counterparts.TABLES for v in values("convnova", t)):
-        mate = counterparts.counterpart(v)
-        assert counterparts.metric_of(v, v.task) or v.task == "nt/AVERAGE18"
-        assert set(counterparts.tasks_of(v)) <= set(TASKS)
-        if not mate.preset or not v.params or v.model in ("cnn", "deepatt"):
+    for v in (v for t in matching.TABLES for v in values("convnova", t)):
+        ours = matching.our_model(v)
+        assert matching.metric_of(v, v.task) or v.task == "nt/AVERAGE18"
+        assert set(matching.tasks_of(v)) <= set(TASKS)
+        if not ours.preset or not v.params or v.model in ("cnn", "deepatt"):
             continue
         printed = float(v.params[:-1]) * {"K": 1e3, "M": 1e6, "N": 1e6}[v.params[-1]]
-        assert MODELS[mate.preset].n_params == pytest.approx(printed, rel=0.1), v
-        seen.add(mate.preset)
+        assert MODELS[ours.preset].n_params == pytest.approx(printed, rel=0.1), v
+        seen.add(ours.preset)
     assert len(seen) == 21
-    assert counterparts.counterpart(dataclasses.replace(H3, model="x")).forbids.endswith(
-        "for x 1.7M"
-    )
+    assert matching.our_model(dataclasses.replace(H3, model="x")).ruled_out.endswith("to x 1.7M")
 
 
 def test_how_epochs_were_chosen_is_read_from_what_is_said_of_it():
-    said = {
-        t: {counterparts.chosen_on(v) for v in values("convnova", t)} for t in counterparts.TABLES
-    }
+    said = {t: {matching.chosen_on(v) for v in values("convnova", t)} for t in matching.TABLES}
     assert said == {
         **{t: {"test"} for t in ("1", "2", "4", "5", "6", "11", "12", "13", "14")},
         "3": {"validation", "not stated"}, "10": {"not stated"}, "15": {"not stated"},
     }  # fmt: skip
-    assert counterparts.protocol_of(H3) == "test-selected/1"
+    assert matching.protocol_of(H3) == "test-selected/1"
 
 
 def test_pretrained_convnova_is_never_comparable_and_scratch_is():
     pretrained = value("1", "nt/h3", "convnova", "pretrained")
-    assert counterparts.obstacles(pretrained) == ["pretrained weights were not published"]
-    assert not counterparts.obstacles(H3)
-    assert not counterparts.obstacles(value("1", "nt/h3", "ntv2", "pretrained"))
+    assert matching.obstacles(pretrained) == ["pretrained weights were not published"]
+    assert not matching.obstacles(H3)
+    assert not matching.obstacles(value("1", "nt/h3", "ntv2", "pretrained"))
     assert (
         "does not say"
-        in counterparts.obstacles(value("5", "nt/h3", "convnova_no_gate", "unspecified"))[0]
+        in matching.obstacles(value("5", "nt/h3", "convnova_no_gate", "unspecified"))[0]
     )
 
 
 def test_kernel_and_dilation_become_options():
     one = value("12", "nt/h3", "convnova", variant="kernel=11,dilation=2")
-    options, recipe = counterparts.as_published(one, "convnova", "scratch")
+    options, recipe = matching.as_published(one, "convnova", "scratch")
     assert (options["kernel_size"], options["dilation"], recipe.epochs) == (11, 2, 20)
     wide = value("10", "deepsea/chromatin_profile", "convnova", params="27.4M", metric="auroc_tf")
-    assert counterparts.as_published(wide, "convnova-27m", "scratch")[1].epochs == 10
-    assert counterparts.metric_of(wide, wide.task) == "auroc_mean:tf"
-    assert "auroc_mean:groups" in counterparts.METRICS.values()
+    assert matching.as_published(wide, "convnova-27m", "scratch")[1].epochs == 10
+    assert matching.metric_of(wide, wide.task) == "auroc_mean:tf"
+    assert "auroc_mean:groups" in matching.METRICS.values()
 
 
 # Through the command, on a stand-in for nt/h3 in its official layout
@@ -266,7 +268,7 @@ def test_it_runs_what_is_missing_and_prints_every_cell(ran, records):
     pretrained, scratch = [x for x in done.stdout.splitlines() if x.startswith("| nt/h3")]
     assert "81.50 ± 0.80" in pretrained and "weights were not published" in pretrained
     assert "81.18 ± 1.68" in scratch and "convnova width=8 dilation_schedule=code" in scratch
-    for why in ("60 train examples, published 13,468", "40 test examples, published 1,497",
+    for why in ("train has 60 examples, published 13,468", "test has 40 examples, published 1,497",
                 "width=8 instead of 128", "epochs=1 instead of 20"):  # fmt: skip
         assert why in scratch
     mean = fmean(r.scores["test"]["mcc"] for r in records)
@@ -300,7 +302,7 @@ def test_a_wrong_name_is_one_message_and_the_nearest(ran):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ({"table": "convnova/table16"}, "convnova/table16 cannot be reproduced here; there are"),
+        ({"table": "convnova/table16"}, "convnova/table16 cannot be reproduced here; choose from"),
         ({"table": "gpn-thesis/table1"}, "cannot be reproduced here"),
         ({"tasks": ["h3k4me"]}, "did you mean h3k4me"),
         ({"tasks": ["gue/emp_h3"]}, "no task of the table named 'gue/emp_h3'"),
@@ -308,9 +310,9 @@ def test_a_wrong_name_is_one_message_and_the_nearest(ran):
         ({"models": ["convnva"]}, "did you mean convnova"),
         ({"models": ["kmer"]}, "no model of the table named 'kmer'; "),
         ({"settings": ["dilatoin=2"]}, "did you mean dilation"),
-        ({"settings": ["dilation"]}, "'dilation' is no setting"),
+        ({"settings": ["dilation"]}, "'dilation' is not a setting"),
         ({"regime": "pretraind"}, "--regime 'pretraind'"),
-        ({"regime": "gpn=scratch"}, "have no gpn"),
+        ({"regime": "gpn=scratch"}, "gpn is not in the requested cells"),
         ({"protocol": "test-slected"}, "did you mean test-selected/1"),
         ({"seeds": "x"}, "--seeds 'x'"),
         ({"limit": "-1"}, "--limit '-1'"),
@@ -319,20 +321,18 @@ def test_a_wrong_name_is_one_message_and_the_nearest(ran):
 )
 def test_wrong_words(words, says):
     with pytest.raises((KeyError, ValueError)) as e:
-        planned(Asked(**{"table": "convnova/table13", **words}))
+        plan(**words)
     assert says in e.value.args[0]
 
 
 def test_tasks_and_models_go_by_all_their_names():
     def cells(**words):
-        return [w.value for w in planned(Asked(table="convnova/table13", **words)).wanted]
+        return [c.value for c in plan(**words).cells]
 
     assert cells(tasks=["nt/H3"], models=["legnet"]) == [value("13", "nt/h3", "legnet")]
     assert cells(tasks=["h3"], models=["ntv2-500m"]) == cells(tasks=["h3"], models=["ntv2"])
     assert cells(tasks=["nt_reduced/h3"]) == cells(tasks=["h3"])
-    (one,) = planned(
-        Asked(table="convnova/table13", tasks=["nt_reduced/h3"], models=["legnet"])
-    ).wanted
+    (one,) = plan(tasks=["nt_reduced/h3"], models=["legnet"]).cells
     assert "nt_reduced/h3" in one.why_not
 
 
@@ -344,7 +344,7 @@ NEAR = [0.80, 0.82, 0.81, 0.80, 0.82]
 
 def alike(record, score, v=H3, task=None, **changes):
     """The record as it would be, had the run been the published one and scored that."""
-    options, recipe = counterparts.as_published(v, counterparts.counterpart(v).preset, "scratch")
+    options, recipe = matching.as_published(v, matching.our_model(v).preset, "scratch")
     task = TASKS[task or v.task]
     trial = dataclasses.replace(
         record.trial, options=options, recipe=recipe, task=task.name, **changes
@@ -358,7 +358,7 @@ def alike(record, score, v=H3, task=None, **changes):
 
 def outcome(records, v=H3, **wanted):
     known = {r.trial.id: r for r in records}
-    return compare(Wanted(value=v, trials=tuple(known), **wanted), known)
+    return compare(PlannedCell(value=v, trials=tuple(known), **wanted), known)
 
 
 def test_runs_as_published_agree_or_differ(records):
@@ -371,7 +371,7 @@ def test_runs_as_published_agree_or_differ(records):
     far = outcome([alike(r, x) for r, x in zip(records, [x - 0.1 for x in NEAR], strict=True)])
     assert far.verdict == "differs"
     few = outcome([alike(r, 0.7) for r in records[:4]])
-    assert (few.verdict, few.why) == ("descriptive", "n = 4 of ours")
+    assert (few.verdict, few.why) == ("descriptive", "only 4 of our seeds")
     schedule = [alike(r, 0.81) for r in records]
     for r in schedule:
         r.trial.options["dilation_schedule"] = "code"
@@ -381,10 +381,16 @@ def test_runs_as_published_agree_or_differ(records):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"limit": 60.0}, "only at most 60 examples of each split"),
-        ({"limit": 0.1}, "only 10 % of each split"),
-        ({"protocol": "honest/1"}, "the epoch was chosen on test, by honest/1 on validation"),
-        ({"protocol": "last-epoch/1"}, "the epoch was chosen on test, by last-epoch/1 on no split"),
+        ({"limit": 60.0}, "ours used at most 60 examples of each split"),
+        ({"limit": 0.1}, "ours used only 10 % of each split"),
+        (
+            {"protocol": "honest/1"},
+            "published epoch chosen on test, ours (honest/1) on validation",
+        ),
+        (
+            {"protocol": "last-epoch/1"},
+            "published epoch chosen on test, ours (last-epoch/1) on no split",
+        ),
         ({"protocol": "mine/1"}, "the protocol mine/1 is not known here"),
         (
             {"regime": "checkpoint:x.pt@0123456789abcdef"},
@@ -402,18 +408,18 @@ def test_what_forbids_a_comparison_still_prints_the_numbers(records, change, why
 
 def test_other_data_options_and_recipes_forbid_it_too(records):
     (same, *_) = [alike(r, 0.81) for r in records]
-    assert not unlike(H3, same)
+    assert not differences(H3, same)
     reduced = alike(records[0], 0.81, task="nt_reduced/h3")
-    assert unlike(H3, reduced) == ["the data are nt_reduced/h3"]
+    assert differences(H3, reduced) == ["our data are nt_reduced/h3"]
     fewer = dataclasses.replace(same, n_examples={"train": 13468, "test": 1496})
-    assert unlike(H3, fewer) == ["1,496 test examples, published 1,497"]
+    assert differences(H3, fewer) == ["test has 1,496 examples, published 1,497"]
     cut = dataclasses.replace(same, n_examples={"train": 12121, "val": 1347, "test": 1497})
-    assert not unlike(H3, cut)  # what was cut off for validation was there
-    assert unlike(H3, records[0])[-2:] == ["width=8 instead of 128", "epochs=1 instead of 20"]
+    assert not differences(H3, cut)  # what was cut off for validation was there
+    assert differences(H3, records[0])[-2:] == ["width=8 instead of 128", "epochs=1 instead of 20"]
     other = dataclasses.replace(same, trial=dataclasses.replace(same.trial, model="legnet"))
-    assert unlike(H3, other) == ["ours is legnet, convnova stands for the model"]
+    assert differences(H3, other) == ["ours is legnet, convnova corresponds to the published model"]
     pretrained = value("1", "nt/h3", "convnova", "pretrained")
-    assert unlike(pretrained, same) == ["published: pretrained; ours: from scratch"]
+    assert differences(pretrained, same) == ["published: pretrained; ours: from scratch"]
 
 
 def test_a_file_may_stand_for_official_weights_but_not_for_unpublished_ones(records):
@@ -424,7 +430,7 @@ def test_a_file_may_stand_for_official_weights_but_not_for_unpublished_ones(reco
     v = value("1", "nt/h3", "hyenadna", "pretrained")
     official = outcome([alike(r, 0.78, v, model="hyenadna", regime=regime) for r in records], v)
     assert official.verdict == "agrees"
-    assert official.remarks == ("the file x.safetensors is taken for the official weights",)
+    assert official.remarks == ("the file x.safetensors is used in place of the official weights",)
 
 
 def test_failed_runs_and_lacking_metrics_are_said(records):
@@ -445,7 +451,7 @@ def test_failed_runs_and_lacking_metrics_are_said(records):
 
 def test_an_average_needs_all_of_its_tasks(records):
     v = value("11", "nt/AVERAGE18", "convnova", variant="kernel=9,dilation=4")
-    tasks = counterparts.tasks_of(v)
+    tasks = matching.tasks_of(v)
     assert len(tasks) == 18
     runs = [
         alike(r, 0.6 + 0.01 * i + 0.001 * s, v, task)

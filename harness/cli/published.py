@@ -38,6 +38,6 @@ def show(
     fmt: Annotated[str, typer.Option("--format", "-f", help="md, csv or latex.")] = "md",
 ) -> None:
     """Print a table in the paper's layout, with its numbers as printed and our marks."""
-    from dnabench.reports.papers.show import show
+    from dnabench.reports.papers.published_text import show
 
     typer.echo(show(table, fmt), nl=False)

@@ -1,9 +1,9 @@
-"""`dnabench reproduce`: a published table beside runs of ours."""
+"""`dnabench reproduce`: a published table compared with runs of ours."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,25 +11,29 @@ from dnabench.cli.errors import fail, report_errors, split_commas
 from dnabench.cli.report import warn_unreadable
 from dnabench.cli.sweep import Compile, ExecutionOptions, Jobs, run_sweep
 
+if TYPE_CHECKING:
+    from dnabench.cli.reproduction import ReproducePlan, ReproduceRequest
+    from dnabench.results.store import Store
+
 
 @report_errors
 def reproduce(
-    table: Annotated[str, typer.Argument(help="Such as convnova/table13.")],
+    table: Annotated[str, typer.Argument(help="A table, such as convnova/table13.")],
     tasks: Annotated[
         str,
         typer.Option(
-            "--tasks", "-t", help="Only these, commas between; nt_reduced/h3 stands in for nt/h3."
+            "--tasks", "-t", help="Only these, comma-separated; nt_reduced/h3 replaces nt/h3."
         ),
     ] = "",
     models: Annotated[
-        str, typer.Option("--models", "-m", help="Only these, by the paper's names or ours.")
+        str, typer.Option("--models", "-m", help="Only these, named as in the paper or here.")
     ] = "",
     seeds: Annotated[str, typer.Option(help="How many (10) or which (0,3,7 or 2222,42-50).")] = "5",
     protocol: Annotated[
-        str, typer.Option(help="Instead of the one that repeats the table's choice of the epoch.")
+        str, typer.Option(help="Instead of the one that chooses the epoch as the paper did.")
     ] = "",
     regime: Annotated[
-        str, typer.Option(help="First weights instead of the table's; as for run.")
+        str, typer.Option(help="Initial weights instead of the paper's; as for run.")
     ] = "",
     limit: Annotated[str, typer.Option(help="Only N examples (200) or a share (0.1).")] = "0",
     epochs: Annotated[int, typer.Option(help="Instead of the recipe's; 0 = the recipe's.")] = 0,
@@ -51,60 +55,60 @@ def reproduce(
         bool, typer.Option("--dry-run", help="Print what would run, and why the rest cannot.")
     ] = False,
 ) -> None:
-    """Run what is missing of a published table, and set every value beside ours."""
-    from dnabench.cli.reproduction import Asked
+    """Run what is missing of a published table, and compare each value with ours."""
+    from dnabench.cli.reproduction import ReproduceRequest
+    from dnabench.sweep.grid import Request
 
-    overrides = {"epochs": epochs} if epochs else {}
-    asked = Asked(
-        table=table, tasks=split_commas(tasks), models=split_commas(models), seeds=seeds,
-        protocol=protocol, regime=regime, settings=set_ or [], limit=limit, overrides=overrides,
+    grid = Request(
+        models=split_commas(models), tasks=split_commas(tasks), seeds=seeds, protocol=protocol,
+        regime=regime, settings=set_ or [], limit=limit,
+        overrides={"epochs": epochs} if epochs else {},
     )  # fmt: skip
     how = ExecutionOptions(device, jobs, threads, micro_batch, executor, compile)
-    _answer(asked, how, out, format, dry_run)
+    _reproduce(ReproduceRequest(table=table, grid=grid), how, out, format, dry_run)
 
 
-def _answer(asked: Any, how: ExecutionOptions, out: Path, format: str, dry_run: bool) -> None:
-    from dnabench.cli.reproduction import planned
+def _reproduce(
+    request: ReproduceRequest, how: ExecutionOptions, out: Path, format: str, dry_run: bool
+) -> None:
+    from dnabench.cli.reproduction import plan_reproduction
     from dnabench.reports.papers.reproduction import compare
     from dnabench.reports.papers.reproduction_text import FORMATS, render
     from dnabench.results.store import Store
 
     if format not in FORMATS:
-        fail(f"no format {format!r}; there are {', '.join(FORMATS)}")
-    if (epochs := asked.overrides.get("epochs", 1)) < 1:
+        fail(f"no format {format!r}; choose from {', '.join(FORMATS)}")
+    if (epochs := request.grid.overrides.get("epochs", 1)) < 1:
         fail(f"--epochs {epochs}: give a number above 0, or 0 for the recipe's")
-    plan, store = planned(asked), Store(out)
+    plan, store = plan_reproduction(request), Store(out)
     if dry_run:
         typer.echo(_dry_run(plan, store))
         warn_unreadable(store)
         return
-    failed = bool(plan.jobs) and bool(run_sweep(asked, plan.jobs, [], out, how, aside=True).failed)
-    ids = {i for wanted in plan.wanted for i in wanted.trials}
+    failed = plan.jobs and run_sweep(request, plan.jobs, [], out, how, aside=True).failed
+    ids = {i for cell in plan.cells for i in cell.trials}
     records = {i: record for i in ids if (record := store.read(i)) is not None}
-    typer.echo(render([compare(wanted, records) for wanted in plan.wanted], plan.about, format))
+    typer.echo(render([compare(cell, records) for cell in plan.cells], plan.about, format))
     if failed:
         raise typer.Exit(1)
 
 
-def _dry_run(plan: Any, store: Any) -> str:
+def _dry_run(plan: ReproducePlan, store: Store) -> str:
     """A line a cell: its trials and how many of them are done, or why there are none."""
     from tabulate import tabulate
 
-    from dnabench.reports.papers.counterparts import obstacles
+    from dnabench.reports.papers.matching import obstacles
+    from dnabench.reports.papers.reproduction_text import name_of
 
-    done = {job.trial.id for job in plan.jobs if _done(store.read(job.trial.id))}
+    stored = ((job.trial.id, store.read(job.trial.id)) for job in plan.jobs)
+    done = {i for i, record in stored if record is not None and not record.error}
     rows = []
-    for wanted in plan.wanted:
-        v, n = wanted.value, len(wanted.trials)
-        reasons = [*obstacles(v), *filter(None, [wanted.why_not])]
-        state = f"{len(done & {*wanted.trials})} of {n} done" if n else "nothing to run"
-        what = " ".join(filter(None, [v.model, v.params, v.variant]))
-        rows.append((v.task, v.metric, what, wanted.model or "–", state, "; ".join(reasons)))
-    heads = ("task", "metric", "published", "ours", "trials", "not comparable or not run, why")
+    for cell in plan.cells:
+        v, n = cell.value, len(cell.trials)
+        reasons = "; ".join(filter(None, [*obstacles(v), cell.why_not]))
+        state = f"{len(done & {*cell.trials})} of {n} done" if n else "nothing to run"
+        rows.append((v.task, v.metric, name_of(v), cell.model or "–", state, reasons))
+    heads = ("task", "metric", "published", "ours", "trials", "why not comparable or not run")
     total = len(plan.jobs)
-    left = f"{total} trials: {len(done)} done, {total - len(done)} to run"
-    return f"{tabulate(rows, heads, disable_numparse=True)}\n\n{len(rows)} cells, {left}"
-
-
-def _done(record: Any) -> bool:
-    return record is not None and not record.error
+    counts = f"{len(rows)} cells, {total} trials: {len(done)} done, {total - len(done)} to run"
+    return f"{tabulate(rows, heads, disable_numparse=True)}\n\n{counts}"

@@ -2,106 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from dnabench.protocols import protocol_named
 from dnabench.registry import MODELS, TASKS, explain_miss
-from dnabench.reports.papers.counterparts import (
+from dnabench.reports.papers.matching import (
     EPOCHS,
     PAPER,
     TABLES,
-    Counterpart,
-    counterpart,
+    OurModel,
+    our_model,
     protocol_of,
     regime_of,
     tasks_of,
 )
 from dnabench.reports.papers.published import About, Value, named, values
-from dnabench.reports.papers.reproduction import Wanted
+from dnabench.reports.papers.reproduction import PlannedCell
 from dnabench.sweep.grid import Job, Request, grid, incompatibility, parse_limit, parse_seeds
 from dnabench.types import Recipe
 from dnabench.weights import regimes
 
-STAND_INS = ("_reduced", "_revised")  # suites whose tasks may be run in the place of the suite's
+STAND_INS = ("_reduced", "_revised")  # suites whose tasks may replace the suite's own
+MOST_NAMED = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What a call of `dnabench reproduce` asks for, in the words of its flags."""
+class ReproduceRequest:
+    """A table, and what to run for it.
+
+    Of the grid, `models` and `tasks` choose cells, by the paper's names or ours (none = all;
+    nt_reduced/h3 replaces nt/h3). An empty `protocol` or `regime` is that of the cell.
+    """
 
     table: str  # convnova/table1
-    tasks: Sequence[str] = ()  # of the table, or such as nt_reduced/h3 for nt/h3; () = all
-    models: Sequence[str] = ()  # as the paper calls them or as we do; () = all
-    seeds: str = "5"
-    protocol: str = ""  # "" = that of the table
-    regime: str = ""  # "" = that of the cell
-    settings: Sequence[str] = ()
-    limit: str = "0"
-    overrides: Mapping[str, Any] = field(default_factory=dict)  # recipe field -> value
+    grid: Request
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planned:
+class ReproducePlan:
     """The cells of a table and what has to be run for them."""
 
     about: About
-    wanted: tuple[Wanted, ...]
+    cells: tuple[PlannedCell, ...]
     jobs: tuple[Job, ...]
 
 
-def planned(asked: Asked) -> Planned:
+def plan_reproduction(request: ReproduceRequest) -> ReproducePlan:
     """Find the cells, and the trials of each.
 
     Args:
-        asked: what to reproduce.
+        request: what to reproduce.
 
     Returns:
-        A cell for every published value that was asked for, also where nothing can be run: then it
-        says why. Jobs are in the order of the cells, none of them twice.
+        A cell for each requested value; where nothing can be run, it says why. Jobs are in the
+        order of the cells, each once.
 
     Raises:
         KeyError: an unknown table, task, model, protocol or setting; the message suggests.
         ValueError: a table without scores, bad seeds, limit, regime or settings.
     """
-    about = named(asked.table)
+    about, wanted = named(request.table), request.grid
     if about.paper != PAPER or about.table not in TABLES:
         raise ValueError(
-            f"{about.name} cannot be reproduced here; there are {PAPER}/table"
+            f"{about.name} cannot be reproduced here; choose from {PAPER}/table"
             f"{', '.join(TABLES[:-1])} and {TABLES[-1]}"
         )
-    parse_seeds(asked.seeds)
-    parse_limit(asked.limit)
-    if asked.protocol:
-        protocol_named(asked.protocol)
-    cells = _chosen(values(about.paper, about.table), asked)
-    mates = [counterpart(value) for value, _ in cells]
-    _check_settings(asked.settings, [mate.preset for mate in mates if mate.preset])
-    weights = _regimes(asked.regime, [mate.preset for mate in mates if mate.preset])
-    wanted, jobs = [], {}
-    for (value, tasks), mate in zip(cells, mates, strict=True):
-        regime = weights.get(mate.preset, weights.get("", "")) or regime_of(value)
-        mine, why_not = _jobs(asked, value, tasks, mate, regime)
+    parse_seeds(wanted.seeds)
+    parse_limit(wanted.limit)
+    if wanted.protocol:
+        protocol_named(wanted.protocol)
+    chosen = _chosen(values(about.paper, about.table), wanted)
+    presets = [preset for value, _ in chosen if (preset := our_model(value).preset)]
+    _check_settings(wanted.settings, presets)
+    weights = _regimes(wanted.regime, presets)
+    cells, jobs = [], {}
+    for value, tasks in chosen:
+        ours = our_model(value)
+        regime = weights.get(ours.preset, weights.get("", "")) or regime_of(value)
+        mine, why_not = _jobs(wanted, value, tasks, ours, regime)
         jobs.update({job.trial.id: job for job in mine})
-        name = _label(asked, mate, regime)
-        trials = tuple(job.trial.id for job in mine)
-        wanted.append(Wanted(value=value, trials=trials, model=name, why_not=why_not))
-    return Planned(about=about, wanted=tuple(wanted), jobs=tuple(jobs.values()))
+        trials, label = tuple(job.trial.id for job in mine), _label(wanted, ours, regime)
+        cells.append(PlannedCell(value=value, trials=trials, model=label, why_not=why_not))
+    return ReproducePlan(about=about, cells=tuple(cells), jobs=tuple(jobs.values()))
 
 
-def _chosen(found: Sequence[Value], asked: Asked) -> list[tuple[Value, tuple[str, ...]]]:
-    """The values that were asked for, each with the tasks of ours that it is about."""
-    tasks = dict.fromkeys(v.task for v in found)
-    instead = dict(_task(name, list(tasks)) for name in asked.tasks)
-    models = [_model(name, found) for name in asked.models]
+def _chosen(found: Sequence[Value], wanted: Request) -> list[tuple[Value, tuple[str, ...]]]:
+    """The requested values, each with the tasks to run for it."""
+    tasks = list(dict.fromkeys(v.task for v in found))
+    replaced = dict(_task(name, tasks) for name in wanted.tasks)
+    models = {_model(name, found) for name in wanted.models}
     out = []
     for v in found:
-        mine = counterpart(v).preset
-        if (instead and v.task not in instead) or (models and not {v.model, mine} & {*models}):
+        if replaced and v.task not in replaced:
             continue
-        own = instead.get(v.task, v.task)
-        out.append((v, tasks_of(v) if own == v.task else (own,)))
+        if not models or models & {v.model, our_model(v).preset}:
+            own = replaced.get(v.task, v.task)
+            out.append((v, tasks_of(v) if own == v.task else (own,)))
     return out
 
 
@@ -116,12 +113,13 @@ def _task(name: str, known: Sequence[str]) -> tuple[str, str]:
             if task in known and (task == full or full in TASKS):
                 return task, full
     near = [*known, *(task.partition("/")[2] for task in known)]
-    raise KeyError(explain_miss("task of the table", name, near, f"it has {_some(known)}"))
+    some = ", ".join(known[:MOST_NAMED]) + (", ..." if len(known) > MOST_NAMED else "")
+    raise KeyError(explain_miss("task of the table", name, near, f"it has {some}"))
 
 
 def _model(name: str, found: Sequence[Value]) -> str:
-    ours = [counterpart(v).preset for v in found]
-    known = list(dict.fromkeys(filter(None, [*(v.model for v in found), *ours])))
+    names = [*(v.model for v in found), *(our_model(v).preset for v in found)]
+    known = list(dict.fromkeys(filter(None, names)))
     full = MODELS[name].name if name in MODELS and name not in known else name
     if full not in known:
         where = f"it has {', '.join(known)}"
@@ -129,54 +127,46 @@ def _model(name: str, found: Sequence[Value]) -> str:
     return full
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-
-
 def _jobs(
-    asked: Asked, value: Value, tasks: Sequence[str], mate: Counterpart, regime: str
+    wanted: Request, value: Value, tasks: Sequence[str], ours: OurModel, regime: str
 ) -> tuple[list[Job], str]:
     """The trials of a cell, or why there are none."""
-    if not mate.preset or not regime:
+    if not ours.preset or not regime:
         return [], ""
-    model = MODELS[mate.preset]
-    absent = [task for task in tasks if not {"train", "test"} <= TASKS[task].counts.keys()
-              or not TASKS[task].data]  # fmt: skip
+    absent = [t for t in tasks if not TASKS[t].data or not {"train", "test"} <= {*TASKS[t].counts}]
     if absent:
-        some = f"{absent[0]} and {len(absent) - 1} more" if len(absent) > 1 else absent[0]
+        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
         return [], (
-            f"the data of {some} are not here: `dnabench data fetch {absent[0]}`, or `dnabench "
-            "data import FOLDER`"
+            f"the data of {absent[0]}{more} are not here: `dnabench data fetch {absent[0]}`, or "
+            "`dnabench data import FOLDER`"
         )
-    incompatible = [incompatibility(model, TASKS[task]) for task in tasks]
-    if any(incompatible):
-        return [], next(filter(None, incompatible))
+    for task in tasks:
+        if why := incompatibility(MODELS[ours.preset], TASKS[task]):
+            return [], why
     epochs = EPOCHS.get(value.suite, 0)
-    asis = Request(
-        models=[mate.preset],
-        tasks=list(tasks),
-        seeds=asked.seeds,
-        protocol=asked.protocol or protocol_of(value),
+    as_published = replace(
+        wanted,
+        models=[ours.preset],
+        tasks=tasks,
+        protocol=wanted.protocol or protocol_of(value),
         regime=regime,
-        limit=asked.limit,
-        settings=[f"{k}={v}" for k, v in mate.options.items()],
+        settings=[f"{k}={v}" for k, v in ours.options.items()],
         overrides={"epochs": epochs} if epochs else {},
     )
-    changed = {**asis.overrides, **asked.overrides}
-    mine = [s for s in asked.settings if _knows(mate.preset, s)]
+    mine = [s for s in wanted.settings if _knows(ours.preset, s)]
+    changed = replace(
+        as_published,
+        settings=[*as_published.settings, *mine],
+        overrides={**as_published.overrides, **wanted.overrides},
+    )
     try:
-        return grid(_with(asis, mine, changed)), ""
-    except ValueError as e:
-        problem = e
-    try:
-        grid(asis)
-    except ValueError:
-        return [], str(problem)
-    raise problem  # without the user's settings it can be planned, so they are at fault
-
-
-def _with(request: Request, settings: Sequence[str], overrides: Mapping[str, Any]) -> Request:
-    return replace(request, settings=[*request.settings, *settings], overrides=overrides)
+        return grid(changed), ""
+    except ValueError as problem:
+        try:
+            grid(as_published)
+        except ValueError:
+            return [], str(problem)
+        raise  # it can be planned without the user's settings, so they are the problem
 
 
 def _knows(preset: str, setting: str) -> bool:
@@ -189,17 +179,16 @@ def _knows(preset: str, setting: str) -> bool:
 
 
 def _check_settings(settings: Sequence[str], presets: Sequence[str]) -> None:
-    """Every setting must mean something to one of the models."""
+    """Each setting must be known to one of the models."""
     for setting in settings:
         key, equals, _ = setting.partition("=")
         if not equals:
-            raise ValueError(f"{setting!r} is no setting; write name=value, e.g. lr=0.001")
+            raise ValueError(f"{setting!r} is not a setting; write name=value, e.g. lr=0.001")
         if not any(_knows(preset, setting) for preset in presets):
             options = {o for preset in presets for o in MODELS[preset].options}
-            fields = {f for f in Recipe.__dataclass_fields__ if f != "source"}
-            known = sorted(options | fields)
-            here = f"here are {', '.join(known)}"
-            raise KeyError(explain_miss("option", key.rpartition(".")[2], known, here))
+            known = sorted(options | {*Recipe.__dataclass_fields__} - {"source"})
+            where = f"choose from {', '.join(known)}"
+            raise KeyError(explain_miss("option", key.rpartition(".")[2], known, where))
 
 
 def _regimes(text: str, presets: Sequence[str]) -> dict[str, str]:
@@ -207,20 +196,20 @@ def _regimes(text: str, presets: Sequence[str]) -> dict[str, str]:
     if not text:
         return {}
     chosen = {MODELS[m].name if m else "": regime for m, regime in regimes(text).items()}
-    unknown = [name for name in chosen if name and name not in presets]
-    if unknown:
-        raise ValueError(
-            f"--regime {unknown[0]}=...: the cells that were asked for have no {unknown[0]}; "
-            f"they have {', '.join(dict.fromkeys(presets))}"
-        )
+    for name in chosen:
+        if name and name not in presets:
+            raise ValueError(
+                f"--regime {name}=...: {name} is not in the requested cells; they have "
+                f"{', '.join(dict.fromkeys(presets))}"
+            )
     return chosen
 
 
-def _label(asked: Asked, mate: Counterpart, regime: str) -> str:
-    """Our model, what of its options is not as usual, and the first weights."""
-    if not mate.preset or not regime:
-        return mate.preset
-    usual = MODELS[mate.preset].options
-    settings = [f"{k}={v}" for k, v in mate.options.items() if usual.get(k) != v]
-    settings += [s for s in asked.settings if _knows(mate.preset, s)]
-    return f"{' '.join([mate.preset, *settings])} ({regime.partition(':')[0]})"
+def _label(wanted: Request, ours: OurModel, regime: str) -> str:
+    """Our model, its options that differ from the usual, and the initial weights."""
+    if not ours.preset or not regime:
+        return ours.preset
+    usual = MODELS[ours.preset].options
+    settings = [f"{k}={v}" for k, v in ours.options.items() if usual.get(k) != v]
+    settings += [s for s in wanted.settings if _knows(ours.preset, s)]
+    return f"{' '.join([ours.preset, *settings])} ({regime.partition(':')[0]})"

@@ -1,4 +1,4 @@
-"""Audits of tables: published ones, or anybody's own; as Markdown and as JSON.
+"""Audits of tables, published or a user's own, as Markdown and as JSON.
 
 Findings come from rules over cells and runs, not from a list of places.
 """
@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dnabench.registry import TASKS
 from dnabench.reports.papers import published, rules, rules_labels, rules_seeds
 from dnabench.reports.papers.claims import CLAIMS, Evidence, Runs, checked
-from dnabench.reports.papers.published import SeedValue, Value
+from dnabench.reports.papers.published import Value
+from dnabench.reports.papers.read_table import read
 from dnabench.reports.papers.rules import Cell, Finding
-from dnabench.reports.papers.rules_reading import read
 from dnabench.reports.papers.rules_runs import independence, paired
+from dnabench.reports.table import grouped
 
 SCHEMA = "dnabench.table-audit/1"
 COMMAND = "dnabench audit published --paper {}"
@@ -27,39 +28,42 @@ WITH_RUNS = "pretrained"  # runs are published of pretrained models
 
 
 class Section(NamedTuple):
-    """What a rule asks."""
+    """Findings of one rule: a title, and what the rule looks for."""
 
     title: str
-    asks: str
+    looks_for: str
 
 
 SECTIONS: Mapping[str, Section] = {
-    "spread": Section("What ± is", "The definition that fits most spreads of a table, within 1.5 "
-                      "units of the last decimal, where it is not the sample sd."),
-    "n": Section("How many runs", "Whether means follow from as many runs as the table says."),
-    "labels": Section("Rows that fit another label", "Columns in which another order of the labels "
-                      "explains more means and spreads. Numbers cannot say which are right."),
-    "means": Section("Means", "Printed means that are not the rounded mean of the runs, rows above "
-                     "apart. In brackets: within 1.5 units, as rounding twice gives."),
-    "spreads": Section("Spreads", "Printed ± that do not follow by the definition that fits the "
-                       "table, rows above apart."),
+    "spread": Section("What ± means", "The definition that fits most spreads of a table, within "
+                      "1.5 units of the last decimal, where that is not the sample sd."),
+    "n": Section("Number of runs", "Whether means follow from as many runs as the table states."),
+    "labels": Section("Rows that match another label", "Columns whose means and spreads are better "
+                      "explained with the row labels in another order. Numbers cannot say which "
+                      "labels are right."),
+    "means": Section("Means", "Printed means that are not the rounded mean of the runs, without "
+                     "the rows named above. In brackets: within 1.5 units of the last decimal, as "
+                     "rounding twice gives, and what columns have in common."),
+    "spreads": Section("Spreads", "Printed ± that do not follow from the runs by the definition "
+                       "that fits the table, without the rows named above."),
     "variants": Section("One column, several configurations", "Columns whose cells follow from "
                         "runs of different variants of the model."),
-    "single runs": Section("Single runs", "Cells of one run that are another run than most cells "
-                           "of their table."),
-    "across": Section("Two tables", "Cells named alike and printed differently."),
+    "single runs": Section("Single runs", "Cells of one run, where it is not the run that most "
+                           "cells of the table show."),
+    "across": Section("Differences between tables", "Cells with the same name that are printed "
+                      "differently."),
     "copies": Section("Equal entries", "Two cells of a row or column with the same mean and ±, "
-                      "where fewer than 0.05 such pairs are expected in the table."),
+                      "where fewer than 0.05 such pairs are expected in the table by chance."),
     "constant": Section("No variation", "A ± of zero."),
-    "steps": Section("Coarse steps", "Columns and tables all of whose values keep to multiples of "
-                     "more than one unit of the last decimal."),
-    "marks": Section("Best and second-best marks", "Marks that are not on the highest or on the "
-                     "next printed mean. Means that print alike share a place."),
-    "runs": Section("Runs that do not look independent", "In a table of independent runs the "
-                    "chance of any line but plain facts is below 5 %. In brackets: what would not "
-                    "stand alone, beside a line of the same kind."),
-    "claims": Section("Claims of the text", "What the text says, and what the printed tables and "
-                      "the runs give. In brackets: where they agree."),
+    "steps": Section("Coarse steps", "Columns and tables whose values are all multiples of more "
+                     "than one unit of the last decimal."),
+    "marks": Section("Best and second-best marks", "Marks that are not on the highest or the next "
+                     "highest printed mean. Means that are printed alike share a rank."),
+    "runs": Section("Runs that do not look independent", "In a table of independent runs, the "
+                    "chance of any statistical pattern listed here is below 5 %. In brackets: "
+                    "patterns too weak on their own, beside a stronger one of the same kind."),
+    "claims": Section("Claims in the text", "What the text claims, and what the printed tables and "
+                      "the runs give. In brackets: claims that these support."),
 }  # fmt: skip
 TABLE_RULES = (
     rules_seeds.spread_definition, rules_seeds.configurations, rules_seeds.single_runs,
@@ -95,7 +99,7 @@ def audit(cells: Sequence[Cell], runs: Mapping[tuple[str, str], Sequence[float]]
         subject: what is audited, for the title.
         n_test: task -> examples of its test split, where known.
     """
-    moved = rules_labels.labels(cells)
+    moved = list(rules_labels.labels(cells))
     standing = rules_labels.relabelled(cells, moved)
     found = [f for rule in TABLE_RULES for f in rule(cells)]
     found += [*moved, *(f for rule in LABEL_RULES for f in rule(standing))]
@@ -113,20 +117,18 @@ def of_paper(paper: str = "convnova") -> Audit:
         KeyError: an unknown paper; the message suggests.
     """
     seeds = published.seeds(paper)
-    runs: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    for one in seeds:
-        runs[one.model, one.task, one.variant].append(one.value)
+    by_run = grouped(seeds, lambda s: (s.model, s.task, s.variant))
+    runs = {key: [s.mean for s in some] for key, some in by_run.items()}
     cells = cells_of(published.values(paper), runs)
-    several = {m for m, n in Counter(m for m, _ in {(m, v) for m, _, v in runs}).items() if n > 1}
-    rows = {(f"{m} {v}" if m in several else m, t): x for (m, t, v), x in runs.items()}
+    variants = Counter(model for model, _ in {(m, v) for m, _, v in runs})
+    rows = {(f"{m} {v}" if variants[m] > 1 else m, t): x for (m, t, v), x in runs.items()}
     done = audit(cells, rows, subject=paper)
-    stray = _stray_marks(seeds)
     claims = checked(CLAIMS.get(paper, ()), Evidence(cells, runs))
-    return Audit(paper, done.cells, done.runs, (*done.findings, *stray, *claims))
+    return replace(done, findings=(*done.findings, *_stray_marks(seeds), *claims))
 
 
 def of_file(runs: Path, printed: Path | None = None) -> Audit:
-    """Audit anybody's table; columns, and what is wrong with a file, as in `rules_reading.read`.
+    """Audit a user's table; columns and errors are those of `read_table.read`.
 
     Args:
         runs: CSV with a line a run.
@@ -150,23 +152,21 @@ def cells_of(values: Sequence[Value], runs: Runs) -> list[Cell]:
         values: of one paper.
         runs: (model, task, variant) -> scores by seed.
     """
-    by_cell: dict[tuple[str, str], dict[str, tuple[float, ...]]] = defaultdict(dict)
-    for (model, task, variant), x in runs.items():
-        by_cell[model, task][variant] = tuple(x)
     out = []
-    for table, members in _by(values, lambda v: v.table).items():
-        metrics = {(v.task, v.metric) for v in members}
-        several = {t for t, n in Counter(t for t, _ in metrics).items() if n > 1}
+    for table, members in grouped(values, lambda v: v.table).items():
+        metrics = Counter(task for task, _ in {(v.task, v.metric) for v in members})
         same = Counter((v.task, v.metric, v.model, v.params, v.regime) for v in members)
         for v in members:
             variant = v.variant if same[v.task, v.metric, v.model, v.params, v.regime] > 1 else ""
-            found = by_cell[v.model, v.task] if v.regime == WITH_RUNS else {}
+            found = {
+                k: tuple(x) for (model, task, k), x in runs.items()
+                if (model, task, v.regime) == (v.model, v.task, WITH_RUNS) and variant in ("", k)
+            }  # fmt: skip
             cell = Cell(
                 table=f"Table {table}", metric=v.metric, mean=v.mean, mark=v.mark, n=v.n or 0,
-                task=f"{v.task} {v.metric}" if v.task in several else v.task,
+                task=f"{v.task} {v.metric}" if metrics[v.task] > 1 else v.task,
                 spread=math.nan if v.spread is None else v.spread, decimals=v.decimals,
-                model=_column(v, [o for o in members if o.model == v.model], variant),
-                runs={k: x for k, x in found.items() if variant in ("", k)},
+                model=_column(v, [o for o in members if o.model == v.model], variant), runs=found,
                 config=" ".join([v.model, v.params, v.regime, variant]),
             )  # fmt: skip
             out.append(cell)
@@ -175,11 +175,10 @@ def cells_of(values: Sequence[Value], runs: Runs) -> list[Cell]:
 
 def _column(value: Value, columns: Sequence[Value], variant: str) -> str:
     """Name of a column: the model, and what tells it from the model's other columns."""
-    parts = [value.model]
-    parts += [value.params] if len({o.params for o in columns}) > 1 else []
-    regimes = {o.regime for o in columns}
-    parts += [value.regime] if len(regimes) > 1 and value.regime != WITH_RUNS else []
-    return " ".join([*parts, variant]).strip()
+    sizes, regimes = ({getattr(o, name) for o in columns} for name in ("params", "regime"))
+    size = value.params if len(sizes) > 1 else ""
+    regime = value.regime if len(regimes) > 1 and value.regime != WITH_RUNS else ""
+    return " ".join(filter(None, [value.model, size, regime, variant]))
 
 
 def markdown(done: Audit, title: str, command: str) -> str:
@@ -190,20 +189,18 @@ def markdown(done: Audit, title: str, command: str) -> str:
         title: of the page.
         command: that prints it.
     """
-    count = Counter(_section(f) for f in done.found)
     parts = [
         f"# {title}",
         f"Printed by `{command}`. {done.cells:,} printed values and {done.runs:,} runs were "
         f"checked by rule; {len(done.found)} findings. Each is a pattern in the numbers; none says "
         "how it came about.",
     ]
+    by_section = grouped(done.findings, _section)
     for key, section in SECTIONS.items():
-        found = [f for f in done.findings if _section(f) == key]
-        if not found:
-            continue
-        head = f"## {section.title} ({count[key]})"
-        body = _claims(found) if key == "claims" else "\n".join(map(_line, found))
-        parts += [head, section.asks, body]
+        if found := by_section.get(key):
+            n = sum(f.severity == "finding" for f in found)
+            body = _claims(found) if key == "claims" else "\n".join(map(_line, found))
+            parts += [f"## {section.title} ({n})", section.looks_for, body]
     if not done.findings:
         parts.append("Nothing was found.")
     return "\n\n".join(parts) + "\n"
@@ -240,41 +237,30 @@ def _section(finding: Finding) -> str:
 
 
 def _merged(findings: Sequence[Finding]) -> list[Finding]:
-    """The same finding in two tables said once: "Table 1 and Table 13, ..."."""
-    out: dict[tuple[str, str, str], list[Finding]] = defaultdict(list)
-    for f in findings:
+    """The same finding in several tables stated once: "Table 1 and Table 13, ..."."""
+
+    def key(f: Finding) -> tuple[str, str, str]:
         table, _, rest = f.where.partition(", ")
-        out[f.rule, rest if table.startswith("Table ") else f.where, f.says].append(f)
+        return f.rule, rest if table.startswith("Table ") else f.where, f.says
+
     merged = []
-    for (_, rest, _), same in out.items():
-        heads = dict.fromkeys(f.where.partition(", ")[0] for f in same)
-        tables = " and ".join(filter(None, [", ".join([*heads][:-1]), [*heads][-1]]))
-        where = same[0].where if len(same) == 1 else rules.at(tables, rest)
-        first = same[0]
-        merged.append(Finding(first.rule, where, first.says, first.numbers, first.severity))
+    for (_, rest, _), same in grouped(findings, key).items():
+        *others, last = dict.fromkeys(f.where.partition(", ")[0] for f in same)
+        tables = " and ".join(filter(None, [", ".join(others), last]))
+        merged.append(same[0] if len(same) == 1 else replace(same[0], where=rules.at(tables, rest)))
     order = list(SECTIONS)
     return sorted(merged, key=lambda f: order.index(_section(f)))
 
 
-def _stray_marks(seeds: Sequence[SeedValue]) -> list[Finding]:
+def _stray_marks(seeds: Sequence[Value]) -> rules.Findings:
     """A single second mark among the runs of a table."""
-    out = []
-    for table, members in _by(seeds, lambda s: s.table).items():
+    for table, members in grouped(seeds, lambda s: s.table).items():
         marked = [s for s in members if s.mark == "second"]
         if len(marked) == 1:
             s = marked[0]
             says = f"one of {len(members)} runs is marked as second: seed {s.seed}, {s.printed}"
             where = rules.at(f"Table {table}", s.task, s.model)
-            numbers = {"seed": s.seed, "value": s.value}
-            out.append(Finding("marks", where, says, numbers))
-    return out
-
-
-def _by(items: Sequence[Any], key: Callable[[Any], str]) -> dict[str, list[Any]]:
-    out: dict[str, list[Any]] = defaultdict(list)
-    for item in items:
-        out[key(item)].append(item)
-    return out
+            yield Finding("marks", where, says, {"seed": s.seed, "value": s.mean})
 
 
 def _plain(value: Any) -> Any:

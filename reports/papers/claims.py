@@ -1,8 +1,8 @@
-"""What the text of a paper says of its tables, and what the tables and their runs give.
+"""What the text of a paper claims about its tables, and what the tables and their runs give.
 
-A claim is data: where it stands, what it says in our words, the number it names, and which
-computation gives that number. Percent and points are kept apart: points are differences of the
-metric in percent, relative is a difference over the baseline.
+A claim is data: where it stands, what it says in our words, and the check that gives the number it
+names. Percent and points are kept apart: points are differences of the metric in percent, relative
+is a difference over the baseline.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dnabench.reports.papers.rules import Cell, Finding, Severity, listed
-from dnabench.reports.papers.rules_seeds import counted, near, runs_of
+from dnabench.reports.papers.rules import Cell, Finding, Findings, listed
+from dnabench.reports.papers.rules_seeds import counted, fitting
 
 Means = Mapping[str, Mapping[str, float]]  # task -> column -> mean
 Runs = Mapping[tuple[str, str, str], Sequence[float]]  # model, task, variant -> by seed
@@ -24,7 +23,7 @@ TIE = 1e-9
 
 
 class Outcome(NamedTuple):
-    """What came out for a claim."""
+    """The result of checking a claim."""
 
     printed: str  # from the printed tables
     runs: str  # from the runs, with one configuration for every task; empty = no runs
@@ -100,69 +99,66 @@ def margins(means: Means, ours: str, tasks: Iterable[str], other: str = "") -> t
         base = row[other] if other else max(v for k, v in row.items() if k != ours)
         points.append(row[ours] - base)
         relative.append((row[ours] - base) / base)
-    return math.fsum(points) / len(points), math.fsum(relative) / len(relative)
+    return _mean(points), _mean(relative)
 
 
-def checked(claims: Sequence[Claim], evidence: Evidence) -> list[Finding]:
+def checked(claims: Iterable[Claim], evidence: Evidence) -> Findings:
     """A finding for each claim: a note where the tables agree with it."""
-    out = []
     for claim in claims:
-        outcome = claim.check(evidence)
-        says = f"{claim.says}. Printed tables: {outcome.printed}"
-        says += f". Runs: {outcome.runs}" if outcome.runs else ""
-        numbers = {
-            **outcome.numbers, "claim": claim.says, "printed": outcome.printed,
-            "runs": outcome.runs, "holds": outcome.holds,
-        }  # fmt: skip
-        severity: Severity = "note" if outcome.holds else "finding"
-        out.append(Finding("claims", claim.where, says, numbers, severity))
-    return out
+        printed, runs, holds, found = claim.check(evidence)
+        says = f"{claim.says}. Printed tables: {printed}" + (f". Runs: {runs}" if runs else "")
+        numbers = {**found, "claim": claim.says, "printed": printed, "runs": runs, "holds": holds}
+        yield Finding("claims", claim.where, says, numbers, "note" if holds else "finding")
 
 
 def _count(
-    evidence: Evidence, table: str, ours: str, claimed: int | None,
+    evidence: Evidence, table: str, ours: str, claimed: int | None = None,
     others: Sequence[str] = (), variants: Sequence[str] = (),
 ) -> Outcome:  # fmt: skip
     found = wins(evidence.printed(table), ours, others)
     fixed = {v: wins(evidence.fixed(v), ours, others) for v in variants}
     numbers = {"won": len(found.won), "tied": found.tied}
     numbers |= {v: len(w.won) for v, w in fixed.items()}
-    said = "; ".join(f"{v} everywhere {w.text}" for v, w in fixed.items())
-    return Outcome(found.text, said, claimed in (None, len(found.won)), numbers)
+    runs = "; ".join(f"{v} throughout: {w.text}" for v, w in fixed.items())
+    return Outcome(found.text, runs, claimed in (None, len(found.won)), numbers)
 
 
 def _lead(
     evidence: Evidence, claimed: float, decimals: int, tasks: str,
-    variants: Sequence[str], other: str = "",
+    variants: Sequence[str] = (), other: str = "",
 ) -> Outcome:  # fmt: skip
+    def lead(means: Means, tasks: Iterable[str]) -> tuple[float, float]:
+        return margins(means, OURS, tasks, other)
+
     printed = evidence.printed("1")
     chosen = [t for t in printed if t.startswith(tasks)]
-    points, relative = margins(printed, OURS, chosen, other)
+    points, relative = lead(printed, chosen)
     numbers: dict[str, Any] = {"points": points, "relative": relative}
-    said = []
+    runs = []
     for variant in variants:
         means = evidence.fixed(variant)
-        found = margins(means, OURS, [t for t in chosen if t in means], other)
-        behind = [t for t in chosen if t in means and margins(means, OURS, [t], other)[0] < 0]
+        known = [t for t in chosen if t in means]
+        found, behind = lead(means, known), [t for t in known if lead(means, [t])[0] < 0]
         numbers[variant] = {"points": found[0], "relative": found[1], "behind": behind}
-        text = f"{variant} everywhere {found[0]:.2f} points ({found[1]:.1%} relative)"
-        said.append(text + (f", behind on {listed(behind)}" if behind and not other else ""))
+        text = f"{variant} throughout: {found[0]:.2f} points ({found[1]:.1%} relative)"
+        runs.append(text + (f", behind on {listed(behind)}" if behind and not other else ""))
     text = f"{points:.3f} points ({relative:.1%} relative)"
     if other:
-        above = {t: d for t in chosen if (d := margins(printed, OURS, [t], other)[0]) >= claimed}
+        above = {t: d for t in chosen if (d := lead(printed, [t])[0]) >= claimed}
         where = ", ".join(f"{t} {d:.2f}" for t, d in above.items())
         text += f" on average; {claimed:g} or more on {len(above)} of {len(chosen)} ({where})"
         numbers["above"] = above
-    return Outcome(text, "; ".join(said), round(points, decimals) == claimed, numbers)
+    return Outcome(text, "; ".join(runs), round(points, decimals) == claimed, numbers)
 
 
-def _except(evidence: Evidence, other: str, claimed: Sequence[str], variant: str) -> Outcome:
-    printed = wins(evidence.printed("1"), OURS, [other])
-    fixed = wins(evidence.fixed(variant), OURS, [other])
-    numbers = {"lost": printed.lost, variant: fixed.lost}
-    said = f"{variant} everywhere all but {listed(fixed.lost)}"
-    holds = printed.lost == list(claimed) and fixed.lost == list(claimed)
-    return Outcome(f"all but {listed(printed.lost)}", said, holds, numbers)
+def _all_but(evidence: Evidence, other: str, claimed: Sequence[str], variant: str) -> Outcome:
+    lost, fixed = (
+        wins(means, OURS, [other]).lost
+        for means in (evidence.printed("1"), evidence.fixed(variant))
+    )
+    runs = f"{variant} throughout: all but {listed(fixed)}"
+    numbers = {"lost": lost, variant: fixed}
+    return Outcome(f"all but {listed(lost)}", runs, lost == fixed == list(claimed), numbers)
 
 
 def _highest(evidence: Evidence, table: str, ours: str, others: str) -> Outcome:
@@ -190,119 +186,105 @@ def _is(column: str, words: str) -> bool:
 
 
 def _sizes(evidence: Evidence, table: str, ours: str, claimed: str) -> Outcome:
-    columns = list(dict.fromkeys(c.model for c in evidence.table(table) if _is(c.model, ours)))
+    columns = dict.fromkeys(c.model for c in evidence.table(table) if _is(c.model, ours))
     sizes = list(dict.fromkeys(column.split()[1] for column in columns))
-    said = f"sizes printed: {', '.join(sizes)}"
-    return Outcome(said, "", claimed in sizes, {"sizes": sizes})
+    return Outcome(f"sizes printed: {', '.join(sizes)}", "", claimed in sizes, {"sizes": sizes})
 
 
 def _sd(evidence: Evidence) -> Outcome:
     cells = evidence.table("1")
     counts = counted(cells)
     best = max(counts, key=counts.__getitem__)
-    said = f"sample sd fits {counts['sample sd']} of {len(cells)} cells, {best} {counts[best]}"
-    return Outcome("", said, best == "sample sd", {"counts": counts})
+    runs = f"sample sd fits {counts['sample sd']} of {len(cells)} cells, {best} {counts[best]}"
+    return Outcome("", runs, best == "sample sd", {"counts": counts})
 
 
 def _seeds(evidence: Evidence, table: str, claimed: int) -> Outcome:
     cells = [c for c in evidence.table(table) if c.runs and "splice" not in c.task]
-    fits = {
-        n: sum(
-            near(c, c.mean, float(np.mean(runs_of(c)[:n]))) for c in cells
-        )
-        for n in (5, 10)
-    }  # fmt: skip
-    parts = (f"{k} follow from the first {n} runs" for n, k in fits.items())
-    said = f"of {len(cells)} means, {', '.join(parts)} (splice rows apart)"
-    return Outcome("", said, fits[claimed] == max(fits.values()), {"fits": fits})
+    fits = {n: fitting(cells, n) for n in (5, 10)}
+    runs = (
+        f"of {len(cells)} means, {fits[5]} follow from the first 5 runs and {fits[10]} from the "
+        "first 10 (without the splice rows)"
+    )
+    return Outcome("", runs, fits[claimed] == max(fits.values()), {"fits": fits})
 
 
 def _averages(evidence: Evidence, table: str, ours: str) -> Outcome:
     means = evidence.printed(table)
     columns = next(iter(means.values()))
-    average = {c: math.fsum(row[c] for row in means.values()) / len(means) for c in columns}
+    average = {c: _mean([row[c] for row in means.values()]) for c in columns}
     behind = wins(means, ours).lost
-    parts = ", ".join(f"{c} {v:.2f}" for c, v in average.items())
-    said = f"averages {parts}" + (f"; {ours} is behind on {listed(behind)}" if behind else "")
-    return Outcome(said, "", not behind, {"averages": average, "behind": behind})
+    text = "averages " + ", ".join(f"{c} {v:.2f}" for c, v in average.items())
+    text += f"; {ours} is behind on {listed(behind)}" if behind else ""
+    return Outcome(text, "", not behind, {"averages": average, "behind": behind})
 
 
 def _pretraining(evidence: Evidence) -> Outcome:
     """The pretrained column against the scratch one, as printed and with one dilation."""
     printed, fixed = evidence.printed("13"), evidence.fixed(D4)
     scratch = {t: row[f"{OURS} scratch"] for t, row in printed.items()}
-    as_printed = {t: row[OURS] - scratch[t] for t, row in printed.items()}
+    mean = _mean([printed[t][OURS] - scratch[t] for t in printed])
     matched = {t: fixed[t][OURS] - scratch[t] for t in scratch}
-    histone = [t for t in matched if t.startswith(HISTONE)]
-    worse = [t for t, d in matched.items() if d < 0]
-    parts = {
-        "all": list(matched.values()), "histone": [matched[t] for t in histone],
-        "others": [d for t, d in matched.items() if t not in histone],
-    }  # fmt: skip
-    gains = {name: math.fsum(x) / len(x) for name, x in parts.items()}
-    mean = math.fsum(as_printed.values()) / len(as_printed)
+    gains = {
+        "all": _mean(list(matched.values())),
+        "histone": _mean([d for t, d in matched.items() if t.startswith(HISTONE)]),
+        "others": _mean([d for t, d in matched.items() if not t.startswith(HISTONE)]),
+    }
+    worse = {t: d for t, d in matched.items() if d < 0}
     one, kernels = evidence.fixed(D1), evidence.printed("12")
     gained = [one[t][OURS] - kernels[t][f"{OURS} kernel=9,{D1}"] for t in one if t in kernels]
-    lower = ", ".join(f"{t.rpartition('/')[2]} {matched[t]:+.2f}" for t in worse)
-    said = (
+    lower = ", ".join(f"{t.rpartition('/')[2]} {d:+.2f}" for t, d in worse.items())
+    runs = (
         f"{D4} in both: {gains['all']:+.2f} on average, histone {gains['histone']:+.2f}, others "
         f"{gains['others']:+.2f}; lower with pretraining on {len(worse)} of {len(matched)} "
-        f"({lower}); {D1} in both, Table 12: "
-        f"{math.fsum(gained) / len(gained):+.2f} over {len(gained)} histone tasks"
+        f"({lower}); {D1} in both, Table 12: {_mean(gained):+.2f} over {len(gained)} histone tasks"
     )
-    numbers = {
-        "printed": mean,
-        "gains": gains,
-        "one": math.fsum(gained) / len(gained),
-        "worse": {t: matched[t] for t in worse},
-    }
-    return Outcome(f"{mean:+.2f} points on average", said, abs(mean - gains["all"]) < 0.05, numbers)
+    numbers = {"printed": mean, "gains": gains, "one": _mean(gained), "worse": worse}
+    return Outcome(f"{mean:+.2f} points on average", runs, abs(mean - gains["all"]) < 0.05, numbers)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
 
 
 OURS, HISTONE, D4, D1 = "convnova", "nt/h", "dilation=4", "dilation=1"
+PRETRAINED = ("ntv2", "hyenadna", "dnabert2", "caduceus_ph")
 CLAIMS: Mapping[str, Sequence[Claim]] = {
     "convnova": (
         Claim("Section 1", "Best on 12 of the 18 NT tasks",
-              partial(_count, table="1", ours=OURS, claimed=12, variants=(D4,))),
+              lambda e: _count(e, "1", OURS, 12, variants=[D4])),
         Claim("Section 1", "Ahead of the second best on histone tasks by 5.8 % on average",
-              partial(_lead, claimed=5.8, decimals=1, tasks=HISTONE, variants=(D4, D1))),
+              lambda e: _lead(e, 5.8, 1, HISTONE, [D4, D1])),
         Claim("Section 1", "Ahead of the second best on H3K4me3 by 10.5 %",
-              partial(_lead, claimed=10.5, decimals=1, tasks="nt/h3k4me3", variants=(D4,))),
+              lambda e: _lead(e, 10.5, 1, "nt/h3k4me3", [D4])),
         Claim("Section 4.1.1", "Ahead of Caduceus-Ph by 10 points",
-              partial(_lead, claimed=10, decimals=0, tasks="nt/", variants=(D4,),
-                      other="caduceus_ph")),
+              lambda e: _lead(e, 10, 0, "nt/", [D4], other="caduceus_ph")),
         Claim("Section 4.1.1", "Above DNABERT-2 on 15 of 18 tasks",
-              partial(_count, table="1", ours=OURS, claimed=15, others=("dnabert2",),
-                      variants=(D4,))),
+              lambda e: _count(e, "1", OURS, 15, ["dnabert2"], [D4])),
         Claim("Section 4.1.1", "Above NTv2 on 12 of 18 tasks",
-              partial(_count, table="1", ours=OURS, claimed=12, others=("ntv2",),
-                      variants=(D4,))),
+              lambda e: _count(e, "1", OURS, 12, ["ntv2"], [D4])),
         Claim("Section 4.1.1", "Above HyenaDNA on all tasks but splice acceptors",
-              partial(_except, other="hyenadna", claimed=("nt/splice_sites_acceptors",),
-                      variant=D4)),
+              lambda e: _all_but(e, "hyenadna", ["nt/splice_sites_acceptors"], D4)),
         Claim("Section 4.1.1", "± is the standard deviation", _sd),
         Claim("Sections 4.1.1 and A.2.1", "Means of Table 1 are over ten seeds",
-              partial(_seeds, table="1", claimed=10)),
-        Claim("Caption of Table 1", "± is the range over five seeds",
-              partial(_seeds, table="1", claimed=5)),
+              lambda e: _seeds(e, "1", 10)),
+        Claim("Caption of Table 1", "± is the range over five seeds", lambda e: _seeds(e, "1", 5)),
         Claim("Section 4.1.2", "Best on 5 of the 8 Genomic Benchmarks",
-              partial(_count, table="2", ours=OURS, claimed=5)),
+              lambda e: _count(e, "2", OURS, 5)),
         Claim("Section 4.1.2, with the columns of Table 14",
-              "Best on 5 of the 8 Genomic Benchmarks",
-              partial(_count, table="14", ours=OURS, claimed=5)),
+              "Best on 5 of the 8 Genomic Benchmarks", lambda e: _count(e, "14", OURS, 5)),
         Claim("Section 4.2.2", "Above all baselines on chromatin profiles",
-              partial(_highest, table="10", ours=OURS, others=f"not {OURS}")),
+              lambda e: _highest(e, "10", OURS, f"not {OURS}")),
         Claim("Section 4.2.2", "From scratch above DeepATT",
-              partial(_highest, table="10", ours=f"{OURS} scratch", others="deepatt")),
+              lambda e: _highest(e, "10", f"{OURS} scratch", "deepatt")),
         Claim("Section 4.2.2", "From scratch above all HyenaDNA models",
-              partial(_highest, table="10", ours=f"{OURS} scratch", others="hyenadna")),
+              lambda e: _highest(e, "10", f"{OURS} scratch", "hyenadna")),
         Claim("Section 4.2.2", "Better as parameters grow from 6.8M to 51.1M",
-              partial(_sizes, table="10", ours=OURS, claimed="51.1M")),
+              lambda e: _sizes(e, "10", OURS, "51.1M")),
         Claim("Section 4.5", "Gate and dual branch matter (histone tasks)",
-              partial(_averages, table="5", ours=OURS)),
+              lambda e: _averages(e, "5", OURS)),
         Claim("Table 13", "Pretrained against from scratch", _pretraining),
         Claim("Table 13", "From scratch against the four pretrained baselines",
-              partial(_count, table="13", ours=f"{OURS} scratch", claimed=None,
-                      others=("ntv2", "hyenadna", "dnabert2", "caduceus_ph"))),
+              lambda e: _count(e, "13", f"{OURS} scratch", others=PRETRAINED)),
     ),
 }  # fmt: skip

@@ -1,44 +1,25 @@
 """A published table in its layout: values put into rows and columns, best and second found.
 
-A layout holds no numbers: a cell is the one value of the table that has all fields that its line
-and its column name.
+A layout holds no numbers. It names the fields of a value that tell rows and columns apart, and
+labels both in the order in which the values are printed.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
-from typing import Literal
+from itertools import chain, groupby
+from typing import Literal, NamedTuple
 
-from dnabench.reports.papers.published import SeedValue, Value, seeds, values
+from dnabench.reports.papers.published import Value, seeds, values
 
-Fields = Mapping[str, str]
 Rule = Literal["best and second", "best", "none"]
 Along = Literal["row", "group"]
 Mark = Literal["", "best", "second"]
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column."""
-
-    heads: tuple[str, ...]  # outermost first; equal neighbours span
-    fields: Fields  # of the values in it
-
-    @property
-    def label(self) -> str:
-        """All heads on one line."""
-        return " ".join(filter(None, self.heads))
-
-
-@dataclass(frozen=True)
-class Line:
-    """A row."""
-
-    label: str
-    fields: Fields
-    group: str = ""  # heading above the first row of a group
+Heads = tuple[str, ...]  # of a column, outermost first; equal neighbours span
+Key = tuple[str, ...]
+MODEL = ("model", "params", "regime")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,42 +27,54 @@ class Layout:
     """A table as printed."""
 
     table: str  # its number
-    corner: str  # above the labels of rows
-    blocks: tuple[tuple[Column, ...], ...]  # each with all lines, one below the other
-    lines: tuple[Line, ...]
-    rule: Rule  # what the caption says is marked
-    along: Along = "row"  # what competes: a row, or all rows of a group
+    corner: str = "Task"  # above the labels of rows
+    rows: Mapping[str, Sequence[str]]  # heading of a group of rows, or "" -> labels
+    blocks: Sequence[
+        Sequence[Heads]
+    ]  # columns; blocks stand one below the other, each with all rows
+    row_by: tuple[str, ...] = ("task",)  # fields of a value, or names in its variant
+    column_by: tuple[str, ...] = MODEL
+    rule: Rule = "none"  # what the caption says is marked
+    along: Along = "row"  # the best of what: of a row, or of all rows of a group
     remarks: tuple[str, ...] = ()
 
     @property
-    def columns(self) -> tuple[Column, ...]:
+    def columns(self) -> list[Heads]:
         """Those of all blocks."""
-        return tuple(chain.from_iterable(self.blocks))
+        return list(chain.from_iterable(self.blocks))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """A number at its place."""
+class Cell(NamedTuple):
+    """A number in its place."""
 
-    line: Line
-    column: Column
-    value: Value | SeedValue
-    mean: str  # as printed
-    spread: str  # as printed, empty without
+    group: str
+    row: str
+    heads: Heads
+    value: Value
     mark: Mark  # ours
 
+    @property
+    def column(self) -> str:
+        """All heads on one line."""
+        return " ".join(filter(None, self.heads))
 
-@dataclass(frozen=True, kw_only=True)
-class Grid:
+    @property
+    def printed(self) -> tuple[str, str]:
+        """Mean and spread as printed; the spread is empty without one."""
+        mean, _, spread = self.value.printed.partition(" ± ")
+        return mean, spread
+
+
+class Grid(NamedTuple):
     """A table of numbers."""
 
     layout: Layout
-    rows: tuple[tuple[Cell, ...], ...]  # a row a line, in it a cell a column of all blocks
+    rows: list[list[Cell]]  # a cell for each column of all blocks
 
     @property
-    def cells(self) -> tuple[Cell, ...]:
+    def cells(self) -> list[Cell]:
         """Row by row."""
-        return tuple(chain.from_iterable(self.rows))
+        return list(chain.from_iterable(self.rows))
 
 
 def fill(paper: str, layout: Layout) -> Grid:
@@ -96,90 +89,72 @@ def fill(paper: str, layout: Layout) -> Grid:
         means, higher being better; equal means share their place.
 
     Raises:
-        ValueError: a cell with no value or with more than one, or a value without a cell.
+        ValueError: other numbers of rows or columns than labels, or a cell that does not have
+            exactly one value.
     """
-    everything: list[Value | SeedValue] = [
-        *values(paper, layout.table),
-        *seeds(paper, layout.table),
-    ]
-    pool = [(v, _fields(v)) for v in everything]
-    found: list[list[Value | SeedValue]] = []
-    for line in layout.lines:
-        mine = [(v, has) for v, has in pool if line.fields.items() <= has.items()]
-        row = [[v for v, has in mine if c.fields.items() <= has.items()] for c in layout.columns]
-        for column, candidates in zip(layout.columns, row, strict=True):
-            if len(candidates) != 1:
+    found = [(v, _fields(v)) for v in (*values(paper, layout.table), *seeds(paper, layout.table))]
+    places: dict[tuple[Key, Key], list[Value]] = defaultdict(list)
+    for value, fields in found:
+        places[_key(fields, layout.row_by), _key(fields, layout.column_by)].append(value)
+    row_keys, column_keys = (list(dict.fromkeys(keys)) for keys in zip(*places, strict=True))
+    labels = [(group, label) for group, some in layout.rows.items() for label in some]
+    counts = (("row", row_keys, labels), ("column", column_keys, layout.columns))
+    for what, keys, named in counts:
+        if len(keys) != len(named):
+            raise ValueError(
+                f"{paper} table {layout.table}: the layout labels {len(named)} {what}s, the values "
+                f"have {len(keys)}"
+            )
+    rows = []
+    for (group, label), row in zip(labels, row_keys, strict=True):
+        cells = []
+        for heads, column in zip(layout.columns, column_keys, strict=True):
+            fit = places.get((row, column), [])
+            if len(fit) != 1:
                 raise ValueError(
-                    f"{paper} table {layout.table}, row {line.label!r}, column {column.label!r}: "
-                    f"{len(candidates)} values fit it; the layout must name exactly one"
+                    f"{paper} table {layout.table}, row {label!r}, column {' '.join(heads)!r}: "
+                    f"{len(fit)} values fit; there must be exactly one"
                 )
-        found.append([candidates[0] for candidates in row])
-    if len({id(v) for row in found for v in row}) != len(everything):
-        raise ValueError(f"{paper} table {layout.table}: values without a cell in the layout")
-    marks = _marks(layout, found)
-    rows = [
-        tuple(
-            _cell(layout.lines[i], column, v, marks.get((i, j), ""))
-            for j, (column, v) in enumerate(zip(layout.columns, row, strict=True))
-        )
-        for i, row in enumerate(found)
-    ]
-    return Grid(layout=layout, rows=tuple(rows))
+            cells.append(Cell(group, label, heads, fit[0], ""))
+        rows.append(cells)
+    return Grid(layout, _marked(layout, rows))
 
 
 def plain(values: Sequence[Value]) -> Layout:
     """The layout of a table that nobody described: tasks are rows, models columns, no marks."""
-    tasks = dict.fromkeys((v.task, v.metric) for v in values)
+    tasks = list(dict.fromkeys((v.task, v.metric) for v in values))
     models = dict.fromkeys((v.model, v.params, v.regime) for v in values)
-    alike = len({task for task, _ in tasks}) < len(tasks)
+    by_metric = len(dict(tasks)) < len(tasks)
     return Layout(
         table=values[0].table,
-        corner="metric" if alike else "task",
-        blocks=(
-            tuple(
-                Column((model,), {"model": model, "params": params, "regime": regime})
-                for model, params, regime in models
-            ),
-        ),
-        lines=tuple(
-            Line(metric if alike else task, {"task": task, "metric": metric})
-            for task, metric in tasks
-        ),
-        rule="none",
+        corner="metric" if by_metric else "task",
+        rows={"": [metric if by_metric else task for task, metric in tasks]},
+        blocks=[[(model,) for model, *_ in models]],
+        row_by=("task", "metric"),
         remarks=(f"Regime: {', '.join(dict.fromkeys(v.regime for v in values))}.",),
     )
 
 
-def _fields(value: Value | SeedValue) -> dict[str, str]:
+def _fields(value: Value) -> dict[str, str]:
     """Fields as text; those in `variant` also by their own names."""
-    parts = [item.partition("=") for item in value.variant.split(",")]
-    inside = {name: x for name, _, x in parts if x}
-    return {k: str(v) for k, v in asdict(value).items()} | inside
+    parts = (item.partition("=") for item in value.variant.split(","))
+    return {k: str(v) for k, v in asdict(value).items()} | {name: x for name, _, x in parts if x}
 
 
-def _number(value: Value | SeedValue) -> float:
-    return value.mean if isinstance(value, Value) else value.value
+def _key(fields: Mapping[str, str], names: Sequence[str]) -> Key:
+    return tuple(fields[name] for name in names)
 
 
-def _cell(line: Line, column: Column, value: Value | SeedValue, mark: Mark) -> Cell:
-    mean, _, spread = value.printed.partition(" ± ")
-    return Cell(line=line, column=column, value=value, mean=mean, spread=spread, mark=mark)
-
-
-def _marks(
-    layout: Layout, found: Sequence[Sequence[Value | SeedValue]]
-) -> dict[tuple[int, int], Mark]:
-    """(row, column) -> mark."""
-    if layout.rule == "none":
-        return {}
-    arenas: dict[object, dict[tuple[int, int], float]] = {}
-    for i, row in enumerate(found):
-        arena = arenas.setdefault(layout.lines[i].group if layout.along == "group" else i, {})
-        arena.update({(i, j): _number(v) for j, v in enumerate(row)})
-    places: tuple[Mark, ...] = ("best", "second") if layout.rule != "best" else ("best",)
-    out: dict[tuple[int, int], Mark] = {}
-    for arena in arenas.values():
-        ranking = sorted(set(arena.values()), reverse=True)
-        for mark, top in zip(places, ranking, strict=False):
-            out.update({place: mark for place, x in arena.items() if x == top})
+def _marked(layout: Layout, rows: Sequence[list[Cell]]) -> list[list[Cell]]:
+    """The same rows with their best, or best and second, marked as the layout says."""
+    by_rule: dict[Rule, tuple[Mark, ...]] = {
+        "none": (), "best": ("best",), "best and second": ("best", "second"),
+    }  # fmt: skip
+    marks, out = by_rule[layout.rule], []
+    by_group = layout.along == "group"
+    for _, together in groupby(enumerate(rows), lambda r: r[1][0].group if by_group else r[0]):
+        members = [row for _, row in together]
+        means = {cell.value.mean for row in members for cell in row}
+        mark_of = dict(zip(sorted(means, reverse=True), marks, strict=False))
+        out += [[c._replace(mark=mark_of.get(c.value.mean, "")) for c in row] for row in members]
     return out

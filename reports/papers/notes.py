@@ -1,36 +1,32 @@
-"""What stands under a published table: source, unit, ±, n, how runs were chosen, whose marks."""
+"""Notes under a published table: source, unit, ±, n, how runs were chosen, what is marked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from dnabench.reports.papers.grid import Cell, Grid
-from dnabench.reports.papers.published import About, SeedValue, Value
+from dnabench.reports.papers.published import About
 
 MARKS = {
     "best and second": "Best of each {where} in bold, second underlined",
     "best": "Best of each {where} in bold",
 }
-OURS = "found here from the printed means, equal means sharing their place"
-UNMARKED = "Nothing is marked."
+FOUND = "found here from the printed means, equal means sharing their place"
 MOST = 6  # labels that are worth listing
-Pairs = Iterable[tuple[str, str]]  # label, statement
 
 
 def of_grid(about: About, grid: Grid) -> list[str]:
-    """Sentences under a table in paper layout."""
+    """Sentences under a table in the paper's layout."""
     cells, layout = grid.cells, grid.layout
-    where = {"row": "row", "group": "group of rows"}[layout.along]
+    unit = {"fraction": "fractions of 1"}.get(about.unit, about.unit)
+    where = "group of rows" if layout.along == "group" else "row"
     marks = MARKS.get(layout.rule, "").format(where=where)
-
-    def columns(said: Callable[[Value | SeedValue], str]) -> Pairs:
-        return ((c.column.label, said(c.value)) for c in cells)
-
-    metrics = _metrics(cells)
+    selection = ((c.column, part) for c in cells for part in c.value.selection.split("; "))
     return [
-        _first(about, len(cells), metrics),
-        *_how([c.value for c in cells], about, columns),
-        f"{marks}: {OURS}." if marks else UNMARKED,
+        f"Source: {_place(about)}: {len(cells)} values, in {unit}. Metric: {_metrics(grid)}.",
+        *_spread_and_n(cells, about),
+        f"Selection: {_merged(selection)}.",
+        f"{marks}: {FOUND}." if marks else "Nothing is marked.",
         *layout.remarks,
     ]
 
@@ -45,62 +41,39 @@ def _place(about: About) -> str:
     return f"{about.source}, {at}"
 
 
-def _first(about: About, count: int, metrics: str) -> str:
-    unit = {"fraction": "fractions of 1"}.get(about.unit, about.unit)
-    return f"Source: {_place(about)}: {count} values, in {unit}. Metric: {metrics}."
+def _spread_and_n(cells: Sequence[Cell], about: About) -> list[str]:
+    if cells[0].value.seed is not None:
+        return ["Every value is one run, so there is no ±."]
+    kinds = [(c.column, c.value.spread_is) for c in cells if c.value.spread_is]
+    n = _merged((c.column, str(c.value.n or "unknown")) for c in cells)
+    spread = f"± is {_merged(kinds)}: {about.spread_from}." if kinds else "No ± is printed."
+    return [spread, f"n (seeds): {n} ({about.n_from})."]
 
 
-def _how(
-    values: Sequence[Value | SeedValue],
-    about: About,
-    pairs: Callable[[Callable[[Value | SeedValue], str]], Pairs],
-) -> list[str]:
-    if isinstance(values[0], SeedValue):
-        said = ["Every value is one run, so there is no ±."]
-    else:
-        said = [_spread(about, pairs), f"n (seeds): {_shared(pairs(_n))} ({about.n_from})."]
-    parts = [(where, one) for where, text in pairs(_selection) for one in text.split("; ")]
-    return [*said, f"Selection: {_shared(parts)}."]
-
-
-def _spread(about: About, pairs: Callable[[Callable[[Value | SeedValue], str]], Pairs]) -> str:
-    kinds = [(where, kind) for where, kind in pairs(_spread_is) if kind]
-    return f"± is {_shared(kinds)}: {about.spread_from}." if kinds else "No ± is printed."
-
-
-def _spread_is(value: Value | SeedValue) -> str:
-    return value.spread_is if isinstance(value, Value) else ""
-
-
-def _n(value: Value | SeedValue) -> str:
-    return str(value.n or "unknown") if isinstance(value, Value) else "1"
-
-
-def _selection(value: Value | SeedValue) -> str:
-    return value.selection
-
-
-def _metrics(cells: Sequence[Cell]) -> str:
-    """By column where a row has several; lines that are models stand for their group, the task."""
-    by_row = [(c.line.group if "model" in c.line.fields else c.line.label, c) for c in cells]
+def _metrics(grid: Grid) -> str:
+    """By column where a row has several; rows that are models stand for their group, the task."""
+    models = "model" in grid.layout.row_by
+    by_row = [(c.group if models else c.row, c) for c in grid.cells]
     several = len({(label, c.value.metric) for label, c in by_row}) > len(dict(by_row))
-    return _shared((c.column.label if several else label, c.value.metric) for label, c in by_row)
+    return _merged((c.column if several else label, c.value.metric) for label, c in by_row)
 
 
-def _shared(pairs: Pairs) -> str:
-    """Statements, each with its labels unless it holds for all; that of most labels is last."""
-    labels: dict[str, None] = {}
-    by_statement: dict[str, dict[str, None]] = {}
-    for label, statement in pairs:
-        labels[label] = None
-        by_statement.setdefault(statement, {})[label] = None
-    if len(by_statement) == 1:
-        return next(iter(by_statement))
-    out = [s for s, mine in by_statement.items() if len(mine) == len(labels)]
-    some = {s: mine for s, mine in by_statement.items() if len(mine) < len(labels)}
-    most = max(some, key=lambda s: len(some[s])) if len(some) > 1 else ""
-    for statement in sorted(some, key=lambda s: s == most):
-        mine = list(some[statement])
-        who = "all others" if statement == most and len(mine) > MOST else ", ".join(mine)
-        out.append(statement if mine == [statement] else f"{statement} ({who})")
+def _merged(pairs: Iterable[tuple[str, str]]) -> str:
+    """Join statements, from (label, statement).
+
+    Each has its labels in brackets unless it holds for all; the one with most labels comes last.
+    """
+    labels: dict[str, list[str]] = {}
+    for label, statement in dict.fromkeys(pairs):
+        labels.setdefault(statement, []).append(label)
+    everyone = {label for some in labels.values() for label in some}
+    partial = {s: some for s, some in labels.items() if len(some) < len(everyone)}
+    out = [s for s in labels if s not in partial]
+    if not out and len(labels) == 1:
+        return next(iter(labels))
+    most = max(partial, key=lambda s: len(partial[s])) if len(partial) > 1 else ""
+    for statement in sorted(partial, key=lambda s: s == most):
+        mine = partial[statement]
+        names = "all others" if statement == most and len(mine) > MOST else ", ".join(mine)
+        out.append(statement if mine == [statement] else f"{statement} ({names})")
     return "; ".join(out)

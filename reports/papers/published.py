@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +18,14 @@ from dnabench.registry import explain_miss
 FOLDER = Path(dnabench.results.__file__).parent / "published"
 LISTED_BY = "`dnabench published list` prints all"
 MEANS = ("means", "kernel_dilation", "embedding_auc")
+# what a line of seeds.csv leaves out
+ONE_RUN = {**dict.fromkeys(("params", "regime", "spread", "spread_is", "note"), ""), "n": "1"}
 FACTS = ("hyperparameters", "pretraining_time", "gpn_dataset_composition")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Value:
-    """A number of a table, with what is known of how it came about."""
+    """A number of a table, a mean or the score of one run, and what is known of its origin."""
 
     source: str  # "arxiv:2502.18538"
     paper: str  # "convnova"
@@ -35,7 +37,8 @@ class Value:
     params: str  # as printed: "1.7M"; empty = not printed
     regime: str
     variant: str  # "dilation=4", "kernel=3,dilation=1"; empty = none, or not known
-    mean: float
+    seed: int | None  # None = a mean
+    mean: float  # the score itself where there is a seed
     spread: float | None  # None = nothing printed
     n: int | None  # seeds behind it; None = unknown
     spread_is: str  # "max |deviation|", "99 % CI half-width", "unknown"; empty without a spread
@@ -45,26 +48,6 @@ class Value:
     unit: str  # "percent", "fraction" or "nats"
     decimals: int  # of the mean
     note: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeedValue:
-    """The score of one run."""
-
-    source: str
-    paper: str
-    table: str
-    suite: str
-    task: str
-    metric: str
-    model: str
-    variant: str
-    seed: int
-    value: float
-    unit: str
-    printed: str  # with as many decimals as in print
-    mark: str
-    selection: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,14 +84,12 @@ def values(paper: str = "", table: str = "") -> tuple[Value, ...]:
     Raises:
         KeyError: an unknown paper or table; the message suggests.
     """
-    keys = {(t.source, t.table) for t in _asked(paper, table)}
-    return tuple(v for v in _values() if (v.source, v.table) in keys)
+    return tuple(v for v in _of(paper, table) if v.seed is None)
 
 
-def seeds(paper: str = "", table: str = "") -> tuple[SeedValue, ...]:
+def seeds(paper: str = "", table: str = "") -> tuple[Value, ...]:
     """Published scores of single runs; arguments, order and errors as in `values`."""
-    keys = {(t.source, t.table) for t in _asked(paper, table)}
-    return tuple(v for v in _seeds() if (v.source, v.table) in keys)
+    return tuple(v for v in _of(paper, table) if v.seed is not None)
 
 
 def facts(paper: str, table: str) -> tuple[Mapping[str, str], ...]:
@@ -117,19 +98,26 @@ def facts(paper: str, table: str) -> tuple[Mapping[str, str], ...]:
     Raises:
         KeyError: an unknown paper or table; the message suggests.
     """
-    keys = {(t.source, t.table) for t in _asked(paper, table)}
+    keys = {(t.source, t.table) for t in tables(paper, table)}
     rows = (row for name in FACTS for row in _rows(name))
     return tuple(row for row in rows if (row["source"], row["table"]) in keys)
 
 
-def papers() -> tuple[str, ...]:
-    """Short names."""
-    return tuple(dict.fromkeys(t.paper for t in _tables()))
+def tables(paper: str = "", table: str = "") -> tuple[About, ...]:
+    """Every table, or those of a paper, or one, in the order of print.
 
-
-def tables(paper: str = "") -> tuple[About, ...]:
-    """Every table, or those of a paper, in the order of print."""
-    return _asked(paper, "")
+    Raises:
+        KeyError: an unknown paper or table; the message suggests.
+    """
+    of_paper = [t for t in _tables() if paper in ("", t.paper, t.source)]
+    found = tuple(t for t in of_paper if table in ("", t.table))
+    if not of_paper:
+        what, name, known = "paper", paper, list(dict.fromkeys(t.paper for t in _tables()))
+    else:
+        what, name, known = f"table of {paper or 'any paper'}", table, [t.table for t in of_paper]
+    if not found:
+        raise KeyError(explain_miss(what, name, known, f"there are {', '.join(known)}"))
+    return found
 
 
 def named(name: str) -> About:
@@ -142,25 +130,15 @@ def named(name: str) -> About:
         KeyError: no such table; the message has the nearest names.
     """
     paper, _, table = name.partition("/")
-    known = {(t.paper, t.table): t for t in _tables()}
-    found = known.get((paper, table.removeprefix("table")))
-    if found is None:
-        names = [t.name for t in _tables()]
-        raise KeyError(explain_miss("table", name, names, where=LISTED_BY))
-    return found
+    for about in _tables():
+        if (about.paper, about.table) == (paper, table.removeprefix("table")):
+            return about
+    raise KeyError(explain_miss("table", name, [t.name for t in _tables()], where=LISTED_BY))
 
 
-def _asked(paper: str, table: str) -> tuple[About, ...]:
-    of_paper = [t for t in _tables() if paper in ("", t.paper, t.source)]
-    if not of_paper:
-        known = list(papers())
-        raise KeyError(explain_miss("paper", paper, known, f"there are {', '.join(known)}"))
-    found = tuple(t for t in of_paper if table in ("", t.table))
-    if not found:
-        known = [t.table for t in of_paper]
-        noun = f"table of {paper or 'any paper'}"
-        raise KeyError(explain_miss(noun, table, known, f"there are {', '.join(known)}"))
-    return found
+def _of(paper: str, table: str) -> Iterator[Value]:
+    keys = {(t.source, t.table) for t in tables(paper, table)}
+    return (v for v in _values() if (v.source, v.table) in keys)
 
 
 def _rows(name: str) -> list[dict[str, str]]:
@@ -170,42 +148,25 @@ def _rows(name: str) -> list[dict[str, str]]:
 
 @functools.cache
 def _tables() -> tuple[About, ...]:
-    out = []
-    for row in _rows("tables"):
-        n = int(row.pop("n") or 0) or None
-        out.append(About(**row, n=n))
-    return tuple(out)
-
-
-@functools.cache
-def _paper_of() -> Mapping[str, str]:
-    return {t.source: t.paper for t in _tables()}
+    rows = [(row, int(row.pop("n") or 0)) for row in _rows("tables")]
+    return tuple(About(**row, n=n or None) for row, n in rows)
 
 
 @functools.cache
 def _values() -> tuple[Value, ...]:
-    return tuple(_value(row) for name in MEANS for row in _rows(name))
+    papers = {t.source: t.paper for t in _tables()}
+    means = [{**row, "seed": ""} for name in MEANS for row in _rows(name)]
+    runs = [{**ONE_RUN, **row, "printed": row["value"]} for row in _rows("seeds")]
+    return tuple(_value(row, papers[row["source"]]) for row in [*means, *runs])
 
 
-def _value(row: dict[str, str]) -> Value:
-    mean, spread, n, decimals = (row.pop(k) for k in ("mean", "spread", "n", "decimals"))
-    return Value(
-        **row,
-        paper=_paper_of()[row["source"]],
-        mean=float(mean),
-        spread=float(spread) if spread else None,
-        n=int(n) if n else None,
-        decimals=int(decimals),
-    )
-
-
-@functools.cache
-def _seeds() -> tuple[SeedValue, ...]:
-    out = []
-    for row in _rows("seeds"):
-        seed, printed = row.pop("seed"), row.pop("value")
-        paper = _paper_of()[row["source"]]
-        out.append(
-            SeedValue(**row, paper=paper, seed=int(seed), value=float(printed), printed=printed)
-        )
-    return tuple(out)
+def _value(row: dict[str, str], paper: str) -> Value:
+    printed = row.get("mean") or row.pop("value")
+    numbers = {
+        "seed": int(row["seed"]) if row["seed"] else None,
+        "mean": float(printed),
+        "spread": float(row["spread"]) if row["spread"] else None,
+        "n": int(row["n"]) if row["n"] else None,
+        "decimals": len(printed.partition(".")[2]),
+    }
+    return Value(**{**row, **numbers, "paper": paper})  # type: ignore[arg-type]

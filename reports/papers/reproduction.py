@@ -1,4 +1,4 @@
-"""A published value beside our runs: the difference, its interval, and whether the two agree.
+"""A published value compared with our runs: the difference, its interval, and a verdict.
 
 Scores are fractions here whatever the paper prints; differences are ours - published.
 """
@@ -6,7 +6,7 @@ Scores are fractions here whatever the paper prints; differences are ours - publ
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import shorten
 from typing import Literal, NamedTuple
@@ -15,14 +15,14 @@ from scipy.special import stdtrit  # Student's t; scipy.stats takes a second to 
 
 from dnabench.metrics import METRICS
 from dnabench.reports import stats
-from dnabench.reports.papers import counterparts
+from dnabench.reports.papers import matching
+from dnabench.reports.papers.differences import differences, file_for_official
 from dnabench.reports.papers.published import Value
-from dnabench.reports.papers.unlike import own_weights, unlike
 from dnabench.types import Record
 
-Judgement = Literal["agrees", "differs", "descriptive", "not comparable", "not run"]
-FEWEST = 5  # seeds of ours below which nothing is judged
-SPREAD_IS = ("max |deviation|", "unknown")  # where unknown, taken for the same, and said so
+Verdict = Literal["agrees", "differs", "descriptive", "not comparable", "not run"]
+FEWEST = 5  # of our seeds, below which there is no verdict
+SPREAD_IS = ("max |deviation|", "unknown")  # unknown is taken for the first, with a remark
 # n -> root mean square of max |x - mean| over n normal x, in their sd, and the degrees of freedom
 # of the chi distribution with the same coefficient of variation
 MAX_DEVIATION = {
@@ -54,17 +54,17 @@ class Gap(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """A published value, and which trials are to be set beside it."""
+class PlannedCell:
+    """A published value, and the trials to compare it with."""
 
     value: Value
     trials: tuple[str, ...] = ()  # ids
-    model: str = ""  # what of ours, in words
+    model: str = ""  # ours, in words
     why_not: str = ""  # why nothing was run; empty when something is
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class ComparedCell:
     """A cell of `dnabench reproduce`."""
 
     value: Value
@@ -74,7 +74,7 @@ class Outcome:
     ours: stats.Summary
     metric: str  # of ours
     gap: Gap  # NaN without scores of ours
-    verdict: Judgement
+    verdict: Verdict
     why: str  # may be empty
     remarks: tuple[str, ...]
     records: tuple[Record, ...]  # those with a score
@@ -103,8 +103,9 @@ def spread_of(value: Value) -> Spread:
     if value.spread_is not in SPREAD_IS or n not in MAX_DEVIATION:
         return Spread(math.nan, n, math.nan, f"± is {value.spread_is}, n = {value.n}: not used")
     constant, df = MAX_DEVIATION[n]
-    taken = "± is" if value.spread_is == SPREAD_IS[0] else "what ± is is not stated, taken for"
-    how = f"{taken} {SPREAD_IS[0]} of n = {n}: sd = ± / {constant:.2f}"
+    known = value.spread_is == SPREAD_IS[0]
+    reading = "± is" if known else "the paper does not state what ± is; taken as"
+    how = f"{reading} {SPREAD_IS[0]} of n = {n}: sd = ± / {constant:.2f}"
     return Spread(value.spread / _unit(value) / constant, n, df, how)
 
 
@@ -114,8 +115,8 @@ def gap(ours: Sequence[float], mean: float, spread: Spread, test_error: float) -
     Args:
         ours: scores, one a seed, (n,).
         mean: published.
-        spread: of the published mean. Where its sd is NaN, that of ours stands for it.
-        test_error: standard error of a score from the drawing of test examples; NaN leaves it out.
+        spread: of the published mean. Where its sd is NaN, ours is used in its place.
+        test_error: standard error of a score from sampling the test examples; NaN leaves it out.
 
     Returns:
         difference -+ t sqrt(s^2 / n + sd^2 / m + test_error^2), t of 0.975 at Satterthwaite's
@@ -136,8 +137,8 @@ def gap(ours: Sequence[float], mean: float, spread: Spread, test_error: float) -
         terms = [(own / mine.n + own / spread.n, mine.n - 1.0)]
     else:
         terms = [(own / mine.n, mine.n - 1.0), (spread.sd**2 / spread.n, spread.df)]
-    extra = 0.0 if math.isnan(test_error) else test_error**2
     narrow = _half(terms, 0.0)
+    extra = 0.0 if math.isnan(test_error) else test_error**2
     half = max(narrow, _half(terms, extra))  # more noise never narrows an interval
     return Gap(
         difference, difference - half, difference + half, difference - narrow,
@@ -145,23 +146,23 @@ def gap(ours: Sequence[float], mean: float, spread: Spread, test_error: float) -
     )  # fmt: skip
 
 
-def judged(found: Gap, n: int, rope: float) -> tuple[Judgement, str]:
+def verdict_of(found: Gap, n: int, rope: float) -> tuple[Verdict, str]:
     """Whether our runs agree with a published value.
 
     Args:
         found: the difference.
-        n: seeds of ours.
-        rope: the smallest difference worth calling one, in score units.
+        n: number of our seeds.
+        rope: the smallest difference that matters, in score units.
 
     Returns:
         "descriptive" below five seeds; "agrees" when the 95 % interval holds 0 or the difference
-        is smaller than `rope`; else "differs". Then the reason, empty where the word says all.
+        is smaller than `rope`; else "differs". Then the reason, which may be empty.
 
     Source:
-        Ours. Agreeing is not being shown equal: the interval says how far apart they may be.
+        Ours. Agreement does not show equality: the interval says how far apart they may be.
     """
     if n < FEWEST:
-        return "descriptive", f"n = {n} of ours"
+        return "descriptive", f"only {n} of our seeds"
     small = abs(found.difference) < rope - stats.TIE
     if found.low <= 0 <= found.high:
         inside = found.seeds_low <= 0 <= found.seeds_high
@@ -169,59 +170,59 @@ def judged(found: Gap, n: int, rope: float) -> tuple[Judgement, str]:
     return ("agrees", f"difference below {rope:g}") if small else ("differs", "")
 
 
-def compare(wanted: Wanted, records: Mapping[str, Record]) -> Outcome:
-    """Set a published value beside what was run for it.
+def compare(cell: PlannedCell, records: Mapping[str, Record]) -> ComparedCell:
+    """Compare a published value with what was run for it.
 
     Args:
-        wanted: the value and its trials.
+        cell: the value and its trials.
         records: by trial id; failed ones are counted, not averaged.
 
     Returns:
         The numbers, also where the verdict is "not comparable", whose reasons are in `why`.
     """
-    value, spread = wanted.value, spread_of(wanted.value)
-    mate = counterparts.counterpart(value)
-    runs = [records[i] for i in wanted.trials if i in records]
-    by_task = _scores([r for r in runs if not r.error], value)
-    scores = _pooled(by_task, len(counterparts.tasks_of(value)))
-    seeds, ours = set(scores), stats.summary(list(scores.values()))
-    used = [r for task in by_task.values() for r, _ in task.values() if r.trial.seed in seeds]
-    error = _test_error(by_task, value)
+    value, spread = cell.value, spread_of(cell.value)
     published = value.mean / _unit(value)
-    found = gap(list(scores.values()), published, spread, error)
-    metric = _name(value)
-    reasons = dict.fromkeys(counterparts.obstacles(value))
-    reasons.update(dict.fromkeys(why for r in used for why in unlike(value, r)))
+    runs = [records[i] for i in cell.trials if i in records]
     failed = [r for r in runs if r.error]
-    verdict, why = _verdict(wanted, found, ours.n, _rope(metric), list(reasons), failed)
-    files = dict.fromkeys(own_weights(value, r.trial) for r in used)
-    notes = [mate.remark, *counterparts.doubts(value), f"{len(failed)} failed" * bool(failed)]
-    notes += [f"the file {name} is taken for the official weights" for name in files if name]
+    by_task = _scores([r for r in runs if not r.error], value)
+    scores = _pooled(by_task, len(matching.tasks_of(value)))
+    ours = stats.summary(list(scores.values()))
+    used = [r for task in by_task.values() for s, (r, _) in task.items() if s in scores]
+    error = _test_error(by_task, value)
+    found = gap(list(scores.values()), published, spread, error)
+    metric = matching.metric_of(value, value.task) or value.metric
+    reasons = [*matching.obstacles(value), *(why for r in used for why in differences(value, r))]
+    verdict: Verdict
+    if reasons:
+        verdict, why = "not comparable", "; ".join(filter(None, [*_once(reasons), cell.why_not]))
+    elif cell.why_not or not ours.n:
+        verdict, why = "not run", cell.why_not or _errors(failed) or f"no record has {metric}"
+    else:
+        verdict, why = verdict_of(found, ours.n, _rope(metric))
+    files = _once(file_for_official(value, r.trial) for r in used)
+    remarks = [
+        matching.our_model(value).remark,
+        *matching.doubts(value),
+        f"{len(failed)} failed" * bool(failed),
+        *(f"the file {name} is used in place of the official weights" for name in files if name),
+    ]
     if ours.n > 1 and math.isnan(error):
-        notes.append("no term for the noise of the test examples: it is not known for this metric")
-    return Outcome(
-        value=value, model=wanted.model, published=published, spread=spread, ours=ours,
-        metric=metric, gap=found, verdict=verdict, why=why, remarks=tuple(filter(None, notes)),
+        remarks.append("the noise of the test examples is not known for this metric and left out")
+    return ComparedCell(
+        value=value, model=cell.model, published=published, spread=spread, ours=ours,
+        metric=metric, gap=found, verdict=verdict, why=why, remarks=tuple(filter(None, remarks)),
         records=tuple(used),
     )  # fmt: skip
 
 
-def _verdict(
-    wanted: Wanted, found: Gap, n: int, rope: float, reasons: Sequence[str],
-    failed: Sequence[Record],
-) -> tuple[Judgement, str]:  # fmt: skip
-    if reasons:
-        return "not comparable", "; ".join([*reasons, *filter(None, [wanted.why_not])])
-    if wanted.why_not:
-        return "not run", wanted.why_not
-    if not n:
-        last = {shorten((r.error.strip() or "?").splitlines()[-1], 160) for r in failed}
-        return "not run", "; ".join(sorted(last)) or f"no record has {_name(wanted.value)}"
-    return judged(found, n, rope)
+def _once(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(texts))
 
 
-def _name(value: Value) -> str:
-    return counterparts.metric_of(value, value.task) or value.metric
+def _errors(failed: Sequence[Record]) -> str:
+    """The last lines of their tracebacks."""
+    last = {shorten((r.error.strip() or "?").splitlines()[-1], 160) for r in failed}
+    return "; ".join(sorted(last))
 
 
 def _scores(records: Sequence[Record], value: Value) -> dict[str, dict[int, tuple[Record, float]]]:
@@ -229,7 +230,7 @@ def _scores(records: Sequence[Record], value: Value) -> dict[str, dict[int, tupl
     out: dict[str, dict[int, tuple[Record, float]]] = {}
     for record in records:
         task = record.trial.task
-        score = record.scores.get("test", {}).get(counterparts.metric_of(value, task))
+        score = record.scores.get("test", {}).get(matching.metric_of(value, task))
         if score is not None and math.isfinite(score):
             out.setdefault(task, {})[record.trial.seed] = record, score
     return out
@@ -250,7 +251,7 @@ def _test_error(by_task: Mapping[str, Mapping[int, tuple[Record, float]]], value
         about = next(iter(runs.values()))[0].task
         mean = stats.summary([score for _, score in runs.values()]).mean
         n = 0 if about.get("kind") == "per_base" else int(about.get("n_test", 0))
-        metric = counterparts.metric_of(value, task)
+        metric = matching.metric_of(value, task)
         squares.append(stats.test_standard_error(metric, mean, n) ** 2)
     return math.sqrt(math.fsum(squares)) / len(squares) if squares else math.nan
 

@@ -1,56 +1,58 @@
-"""Rows of a column that follow from the runs of another row."""
+"""Cells of a column that follow from the runs of another row."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from dnabench.reports.papers.rules import Cell, Finding, at, grouped, listed
-from dnabench.reports.papers.rules_seeds import DEFINITIONS, LARGEST, SIDES, best_definition, near
+from dnabench.reports.papers.rules import Cell, Finding, Findings, at, by_table, listed
+from dnabench.reports.papers.rules_seeds import DEFINITIONS, LARGEST, SIDES, best_definition
+from dnabench.reports.table import grouped
 
 LEAST_GAIN = 3  # means and spreads that a relabelling must explain beyond the printed labels
 
 
-def labels(cells: Sequence[Cell]) -> list[Finding]:
+def labels(cells: Sequence[Cell]) -> Findings:
     """Columns in which another order of the labels explains more means and spreads.
 
-    Within each column and metric every assignment of labels to printed cells is weighed by how
+    Within each column and metric every assignment of labels to printed cells is scored by how
     many means and spreads follow from the runs of the label. A cycle of labels is reported when
-    each of its cells gains by it and all of them gain three or more.
+    each of its cells gains by it and all of them together gain three or more.
 
     Returns:
-        One finding a cycle; `numbers` has the labels by printed label, and what is left over.
+        One finding a cycle; `numbers` has the true label by printed label, and what remains
+        unexplained. Then one finding a table: its columns that match other labels and those that
+        do not.
     """
-    out = []
-    lines = grouped((c for c in cells if c.runs and c.n != 1), lambda c: (c.table, c.model))
-    tables = grouped((c for c in cells if c.runs), lambda c: c.table)
-    spread_is = {table: best_definition(members) for table, members in tables.items()}
-    for (table, model), column in lines.items():
-        for members in grouped(column, lambda c: c.metric).values():
-            for cycle in _cycles(members, spread_is[table]):
-                out.append(_finding(at(table, model), cycle, spread_is[table]))
-    return [*out, *(_mixed(table, members, out) for table, members in tables.items()
-                    if any(f.where.startswith(f"{table}, ") for f in out))]  # fmt: skip
+    summaries = []
+    for table, members in by_table(c for c in cells if c.runs).items():
+        spread_is, found = best_definition(members), []
+        several = (c for c in members if c.n != 1)
+        for (model, _), column in grouped(several, lambda c: (c.model, c.metric)).items():
+            for cycle in _cycles(column, spread_is):
+                found.append((model, _finding(at(table, model), cycle, spread_is)))
+        yield from (finding for _, finding in found)
+        if found:
+            tasks = {task for _, finding in found for task in finding.numbers["labels"]}
+            summaries.append(_summary(table, members, sorted(tasks), {m for m, _ in found}))
+    yield from summaries
 
 
 def relabelled(cells: Sequence[Cell], findings: Sequence[Finding]) -> list[Cell]:
-    """The cells that no finding of `labels` names: those whose label stands."""
+    """The cells that no finding of `labels` names."""
     moved = {(f.where, task) for f in findings for task in f.numbers["labels"]}
     return [c for c in cells if (at(c.table, c.model), c.task) not in moved]
 
 
-def _mixed(table: str, cells: Sequence[Cell], cycles: Sequence[Finding]) -> Finding:
-    """Which columns of the rows in question fit another label, and which their own."""
-    of = [f for f in cycles if f.where.startswith(f"{table}, ")]
-    moved = {f.where.removeprefix(f"{table}, ") for f in of}
-    tasks = {task for f in of for task in f.numbers["labels"]}
-    stay = dict.fromkeys(c.model for c in cells if c.task in tasks and c.model not in moved)
-    says = f"on {listed(sorted(tasks))} {', '.join(sorted(moved))} fit another label"
-    says += f", {', '.join(stay)} the printed one: a row compares different tasks" if stay else ""
-    return Finding("labels", table, says, {"labels": {}, "moved": sorted(moved), "stay": [*stay]})
+def _summary(table: str, cells: Sequence[Cell], tasks: Sequence[str], moved: set[str]) -> Finding:
+    stay = list(dict.fromkeys(c.model for c in cells if c.task in tasks and c.model not in moved))
+    says = f"on {listed(tasks)}, {', '.join(sorted(moved))} match another label"
+    if stay:
+        says += f" and {', '.join(stay)} the printed one, so that a row compares different tasks"
+    return Finding("labels", table, says, {"labels": {}, "moved": sorted(moved), "stay": stay})
 
 
 def _cycles(cells: Sequence[Cell], spread_is: str) -> list[list[tuple[Cell, Cell]]]:
@@ -75,41 +77,35 @@ def _cycles(cells: Sequence[Cell], spread_is: str) -> list[list[tuple[Cell, Cell
 
 def _fit(cell: Cell, runs: Mapping[str, Sequence[float]], spread_is: str) -> int:
     """How much of mean and spread follows from the runs of a label: 0, 1 or 2."""
+    names = (LARGEST, *SIDES) if spread_is == LARGEST else (spread_is,)
     return max(
-        near(cell, cell.mean, float(np.mean(x))) + _spread_fits(cell, x, spread_is)
+        cell.near(cell.mean, float(np.mean(x)))
+        + any(cell.near(cell.spread, DEFINITIONS[name](x)) for name in names)
         for x in runs.values()
     )
 
 
-def _spread_fits(cell: Cell, x: Sequence[float], spread_is: str) -> bool:
-    names = (LARGEST, *SIDES) if spread_is == LARGEST else (spread_is,)
-    return not math.isnan(cell.spread) and any(
-        near(cell, cell.spread, DEFINITIONS[name](x)) for name in names
-    )
-
-
 def _finding(where: str, cycle: Sequence[tuple[Cell, Cell]], spread_is: str) -> Finding:
-    left, moves, before, after = [], [], 0, 0
+    left, moves, before, after = {}, [], 0, 0
     for printed, true in cycle:
-        variant = min(true.runs, key=lambda v: abs(float(np.mean(true.runs[v])) - printed.mean))
-        x = true.runs[variant]
-        ours, spread = float(np.mean(x)), DEFINITIONS[spread_is](x)
+        moved = replace(printed, runs=true.runs)
+        ours, spread = moved.computed, DEFINITIONS[spread_is](moved.scores)
         before += _fit(printed, printed.runs, spread_is)
         after += _fit(printed, true.runs, spread_is)
-        short = listed([printed.task, true.task]).split(", ")
-        moves.append(f"{short[0]} ({printed.shown}) fits {short[1]} "
-                     f"({printed.show(ours)} ± {printed.show(spread)})")  # fmt: skip
-        if not near(printed, printed.mean, ours):
-            left.append((printed, true, round(printed.mean - ours, printed.decimals)))
-    says = "; ".join(moves) + f". {after} of {2 * len(cycle)} means and spreads fit so, {before} as"
-    says += " labelled"
+        here, there = listed([printed.task, true.task]).split(", ")
+        moves.append(
+            f"{here} ({printed.shown}) matches the runs of {there} "
+            f"({printed.show(ours)} ± {printed.show(spread)})"
+        )
+        if not moved.follows:
+            left[printed.task] = round(printed.mean - ours, printed.decimals)
+    says = f"{'; '.join(moves)}. {after} of {2 * len(cycle)} means and spreads match this way, "
+    says += f"{before} as labelled"
     if left:
-        parts = ", ".join(f"{c.task.rpartition('/')[2]} {d:+.{c.decimals}f}" for c, _, d in left)
-        says += f". Left over, printed minus recomputed: {parts}"
-        again = Counter(d for *_, d in left).most_common(1)[0]
-        says += f" (the same difference {again[1]} times)" if again[1] > 1 else ""
-    numbers = {
-        "labels": {a.task: b.task for a, b in cycle}, "before": before, "after": after,
-        "left": {c.task: d for c, _, d in left},
-    }  # fmt: skip
-    return Finding("labels", where, says, numbers)
+        parts = (f"{task.rpartition('/')[2]} {d:+.{printed.decimals}f}" for task, d in left.items())
+        says += f". Unexplained, printed minus recomputed: {', '.join(parts)}"
+        times = Counter(left.values()).most_common(1)[0][1]
+        says += f" (the same difference {times} times)" if times > 1 else ""
+    numbers = {"before": before, "after": after, "left": left}
+    true_of = {a.task: b.task for a, b in cycle}
+    return Finding("labels", where, says, {"labels": true_of, **numbers})

@@ -1,4 +1,4 @@
-"""Do the runs behind a table look independent? `stats.lint`, in the words of an audit."""
+"""Do the runs behind a table look independent? The remarks of `stats.lint` as findings."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtr
 
-from dnabench.reports.papers.rules import Finding, Severity, at, listed
-from dnabench.reports.stats.lint import Remark, lint
+from dnabench.reports.papers.rules import Finding, Findings, Severity, at, listed
+from dnabench.reports.stats.lint import lint
 
 Runs = Mapping[tuple[str, str], Sequence[float]]  # (model, task) -> by seed
 RARE = 0.001
@@ -27,27 +27,28 @@ class Pairing(NamedTuple):
     p: float  # Student's t of atanh r against 0; NaN below two pairs
 
 
-def independence(runs: Runs, n_test: Mapping[str, int] | None = None) -> list[Finding]:
+def independence(runs: Runs, n_test: Mapping[str, int] | None = None) -> Findings:
     """Patterns that independent runs seldom show; see `lint` for what and how seldom.
 
     Args:
         runs: scores in the order of seeds.
         n_test: task -> examples of its test split, where known.
     """
-    out = []
     for remark in lint(runs, n_test=n_test):
-        severity: Severity = "finding" if remark.alarm else "note"
+        models = dict.fromkeys(model for model, _ in remark.where)
+        tasks = dict.fromkeys(task for _, task in remark.where)
+        many = remark.kind == "last digits" or len(tasks) > MOST_NAMED
+        where = at(" and ".join(models), f"{len(tasks)} tasks" if many else listed(tasks))
         numbers = {**remark.numbers, "p": remark.p, "where": [list(key) for key in remark.where]}
-        kind = f"runs: {remark.kind}"
-        out.append(Finding(kind, _place(remark), remark.says, numbers, severity))
-    return out
+        severity: Severity = "finding" if remark.alarm else "note"
+        yield Finding(f"runs: {remark.kind}", where, remark.says, numbers, severity)
 
 
 def pairing(runs: Runs) -> Pairing:
-    """Do models that share a seed number share anything?
+    """Are models that share a seed number correlated?
 
     Args:
-        runs: scores in the order of seeds; rows of a task of other lengths are not compared.
+        runs: scores in the order of seeds; rows of different lengths are not compared.
 
     Returns:
         Mean correlation, number of (task, pair of models), p.
@@ -69,20 +70,12 @@ def pairing(runs: Runs) -> Pairing:
     return Pairing(mean, n, p)
 
 
-def paired(runs: Runs) -> list[Finding]:
+def paired(runs: Runs) -> Findings:
     """Whether seeds pair models: then comparisons need not take runs as unpaired."""
     found = pairing(runs)
-    if found.pairs < FEWEST_PAIRS or not found.p < RARE:
-        return []
-    says = (
-        f"models go together over seeds: mean r = {found.mean:.3f} over {found.pairs} pairs of "
-        f"models and tasks, p = {found.p:.1g}"
-    )
-    return [Finding("runs: paired", "", says, found._asdict())]
-
-
-def _place(remark: Remark) -> str:
-    models = list(dict.fromkeys(model for model, _ in remark.where))
-    tasks = list(dict.fromkeys(task for _, task in remark.where))
-    every = remark.kind == "last digits" or len(tasks) > MOST_NAMED
-    return at(" and ".join(models), f"{len(tasks)} tasks" if every else listed(tasks))
+    if found.pairs >= FEWEST_PAIRS and found.p < RARE:
+        says = (
+            f"models are correlated over seeds: mean r = {found.mean:.3f} over {found.pairs} pairs "
+            f"of models and tasks, p = {found.p:.1g}"
+        )
+        yield Finding("runs: paired", "", says, found._asdict())

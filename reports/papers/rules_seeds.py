@@ -2,7 +2,7 @@
 
 A printed mean follows from runs when it is within 1.5 units of the last decimal of theirs: half a
 unit each for its own rounding, for that of the runs and for that of the spread's centre. A spread
-is judged in the same way. Rules take cells with `runs`; cells without are passed over.
+is judged in the same way. Rules skip cells without `runs`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,18 @@ from itertools import combinations_with_replacement
 import numpy as np
 from scipy.special import bdtrc
 
-from dnabench.reports.papers.rules import Cell, Finding, Severity, at, grouped, listed
+from dnabench.reports.papers.rules import (
+    Cell,
+    Finding,
+    Findings,
+    at,
+    by_column,
+    by_table,
+    listed,
+)
+from dnabench.reports.table import grouped
 
 Runs = Sequence[float]
-UNITS = 1.5  # of the last decimal
 FEWEST = 5  # cells of a table for a statement about the table
 LARGEST = "largest deviation"
 UPPER, LOWER = "upper side", "lower side"
@@ -26,15 +34,15 @@ SIDES = (UPPER, LOWER)
 FEW_RUNS = 3
 
 
-def _sem(x: Runs) -> float:
-    return float(np.std(x, ddof=1)) / math.sqrt(len(x))
+def _sd(x: Runs) -> float:
+    return float(np.std(x, ddof=1))
 
 
 DEFINITIONS: Mapping[str, Callable[[Runs], float]] = {
-    "sample sd": lambda x: float(np.std(x, ddof=1)),
+    "sample sd": _sd,
     "population sd": lambda x: float(np.std(x)),
-    "standard error": _sem,
-    "1.96 standard errors": lambda x: 1.96 * _sem(x),
+    "standard error": lambda x: _sd(x) / math.sqrt(len(x)),
+    "1.96 standard errors": lambda x: 1.96 * _sd(x) / math.sqrt(len(x)),
     "mean absolute deviation": lambda x: float(np.mean(np.abs(np.subtract(x, np.mean(x))))),
     LARGEST: lambda x: float(np.max(np.abs(np.subtract(x, np.mean(x))))),
     UPPER: lambda x: float(np.max(x) - np.mean(x)),
@@ -44,28 +52,13 @@ DEFINITIONS: Mapping[str, Callable[[Runs], float]] = {
 }
 
 
-def near(cell: Cell, printed: float, computed: float, units: float = UNITS) -> bool:
-    """Whether a printed value follows from a computed one."""
-    return abs(printed - computed) <= units * cell.unit + 1e-9
-
-
-def runs_of(cell: Cell) -> Runs:
-    """The runs that fit a cell best by mean, of the variants it may be."""
-    return cell.runs[variant_of(cell)]
-
-
-def variant_of(cell: Cell) -> str:
-    """The variant whose mean is nearest to the printed one."""
-    return min(cell.runs, key=lambda v: abs(float(np.mean(cell.runs[v])) - cell.mean))
-
-
 def counted(cells: Sequence[Cell]) -> dict[str, int]:
     """How many spreads each definition fits, in the order of `DEFINITIONS`."""
     known = [c for c in cells if c.runs and not math.isnan(c.spread)]
     return {
-        name: sum(near(c, c.spread, f(runs_of(c))) for c in known)
-        for name, f in DEFINITIONS.items()
-    }  # fmt: skip
+        name: sum(c.near(c.spread, spread_of(c.scores)) for c in known)
+        for name, spread_of in DEFINITIONS.items()
+    }
 
 
 def best_definition(cells: Sequence[Cell]) -> str:
@@ -74,123 +67,105 @@ def best_definition(cells: Sequence[Cell]) -> str:
     return max(counts, key=counts.__getitem__)
 
 
-def spread_definition(cells: Sequence[Cell]) -> list[Finding]:
+def spread_definition(cells: Sequence[Cell]) -> Findings:
     """Tables whose ± is something else than the sample standard deviation."""
-    out = []
-    for table, members in grouped(_known(cells, spread=True), lambda c: c.table).items():
-        counts = counted(members)
-        best = best_definition(members)
+    for table, members in by_table(_known(cells, spread=True)).items():
+        counts, best = counted(members), best_definition(members)
         if len(members) < FEWEST or best == "sample sd" or not counts[best]:
             continue
         ranked = sorted(counts.items(), key=lambda item: -item[1])
         others = ", ".join(f"{name} {k}" for name, k in ranked[1:] if k or name == "sample sd")
-        follow = [c for c in members if near(c, c.mean, float(np.mean(runs_of(c))))]
+        follow = [c for c in members if c.follows]
         both = counted(follow)[best]
-        ratio = [DEFINITIONS[best](runs_of(c)) / DEFINITIONS["sample sd"](runs_of(c))
-                 for c in members if np.ptp(runs_of(c))]  # fmt: skip
+        samples = [c.scores for c in members if np.ptp(c.scores)]
+        ratio = float(np.median([DEFINITIONS[best](x) / _sd(x) for x in samples]))
         says = (
             f"± is the {best} from the mean in {counts[best]} of {len(members)} cells ({both} of "
-            f"the {len(follow)} whose mean follows from the runs); others: {others}. It is "
-            f"{np.median(ratio):.1f} times the sample sd (median)"
+            f"the {len(follow)} whose mean follows from the runs). Other definitions: {others}. "
+            f"The median ratio to the sample sd is {ratio:.1f}"
         )
-        numbers = {
-            "cells": len(members), "counts": counts, "follow": len(follow), "both": both,
-            "ratio": float(np.median(ratio)),
-        }  # fmt: skip
-        out.append(Finding("spread", table, says, numbers))
-    return out
+        sizes = {"cells": len(members), "follow": len(follow), "both": both}
+        yield Finding("spread", table, says, {**sizes, "counts": counts, "ratio": ratio})
 
 
-def runs_counted(cells: Sequence[Cell]) -> list[Finding]:
+def runs_counted(cells: Sequence[Cell]) -> Findings:
     """Tables whose means follow from another number of runs than the table says.
 
-    Compared are all runs and the first n, for the n that a table states.
+    All runs are compared with the first n, for the n that a table states.
     """
-    out = []
-    for table, members in grouped(_known(cells), lambda c: c.table).items():
+    for table, members in by_table(_known(cells)).items():
         stated = Counter(c.n for c in members if c.n > 1).most_common(1)
-        every = max(len(runs_of(c)) for c in members)
+        every = max(len(c.scores) for c in members)
         if not stated or stated[0][0] >= every or len(members) < FEWEST:
             continue
-        n, fits = stated[0][0], Counter[int]()
-        for c in members:
-            for k in (n, every):
-                fits[k] += near(c, c.mean, float(np.mean(runs_of(c)[:k])))
+        n = stated[0][0]
+        fits = {k: fitting(members, k) for k in (n, every)}
         if fits[n] < fits[every]:
             says = (
                 f"stated n is {n}; {fits[every]} of {len(members)} means follow from all {every} "
                 f"runs, {fits[n]} from the first {n}"
             )
-            numbers = {"stated": n, "all": every, "fits": dict(fits), "cells": len(members)}
-            out.append(Finding("n", table, says, numbers))
-    return out
+            numbers = {"stated": n, "all": every, "fits": fits, "cells": len(members)}
+            yield Finding("n", table, says, numbers)
 
 
-def configurations(cells: Sequence[Cell]) -> list[Finding]:
+def fitting(cells: Sequence[Cell], n: int) -> int:
+    """How many means follow from the first n runs."""
+    return sum(c.near(c.mean, float(np.mean(c.scores[:n]))) for c in cells)
+
+
+def configurations(cells: Sequence[Cell]) -> Findings:
     """Columns of one name whose cells follow from runs of different variants."""
-    out = []
-    for (table, model), members in grouped(
-        (c for c in cells if len(c.runs) > 1), lambda c: (c.table, c.model)
-    ).items():
-        follow = [c for c in members if near(c, c.mean, float(np.mean(runs_of(c))))]
-        by_variant = grouped(follow, variant_of)
+    several = (c for c in cells if len(c.runs) > 1)
+    for where, members in grouped(several, lambda c: at(c.table, c.model)).items():
+        by_variant = grouped((c for c in members if c.follows), lambda c: c.variant)
         if len(by_variant) > 1:
             parts = (
-                f"{variant} on {len(found)} ({listed(c.task for c in found)})"
+                f"from {variant} on {len(found)} tasks ({listed(c.task for c in found)})"
                 for variant, found in sorted(by_variant.items(), key=lambda item: len(item[1]))
             )
-            says = "one column follows " + "; ".join(parts)
+            says = "the cells of this column follow " + " and ".join(parts)
             numbers = {v: [c.task for c in found] for v, found in by_variant.items()}
-            out.append(Finding("variants", at(table, model), says, numbers))
-    return out
+            yield Finding("variants", where, says, numbers)
 
 
-def means(cells: Sequence[Cell]) -> list[Finding]:
+def means(cells: Sequence[Cell]) -> Findings:
     """Printed means that do not follow from the runs; off by less than 1.5 units is a note."""
-    out = []
     for c in _known(cells):
-        ours = float(np.mean(runs_of(c)))
-        if abs(c.mean - ours) <= 0.5 * c.unit + 1e-9:
-            continue
-        severity: Severity = "note" if near(c, c.mean, ours) else "finding"
-        says = f"printed {c.show(c.mean)}, mean of {len(runs_of(c))} runs {c.show(ours, 1)}"
-        numbers = {"printed": c.mean, "computed": ours, "difference": c.mean - ours}
-        out.append(Finding("means", at(c.table, c.task, c.model), says, numbers, severity))
-    return out
+        if not c.near(c.mean, c.computed, 0.5):
+            n = len(c.scores)
+            says = f"printed {c.show(c.mean)}, mean of {n} runs {c.show(c.computed, 1)}"
+            numbers = _numbers(c.mean, c.computed)
+            yield Finding("means", c.place, says, numbers, "note" if c.follows else "finding")
 
 
-def spreads(cells: Sequence[Cell]) -> list[Finding]:
+def spreads(cells: Sequence[Cell]) -> Findings:
     """Spreads that do not follow from the runs by the definition that fits their table."""
-    out = []
-    for table, members in grouped(_known(cells, spread=True), lambda c: c.table).items():
+    for members in by_table(_known(cells, spread=True)).values():
         name = best_definition(members)
         if len(members) < FEWEST or counted(members)[name] * 2 < len(members):
             continue
         for c in members:
-            ours = DEFINITIONS[name](runs_of(c))
-            if near(c, c.spread, ours):
+            ours = DEFINITIONS[name](c.scores)
+            if c.near(c.spread, ours):
                 continue
-            fits = [d for d, f in DEFINITIONS.items() if near(c, c.spread, f(runs_of(c)))]
-            kind = f"that is the {fits[0]}" if fits else "no definition fits"
+            fits = [d for d, f in DEFINITIONS.items() if c.near(c.spread, f(c.scores))]
+            kind = f"it fits the {fits[0]}" if fits else "no definition fits"
             kind += ", the smaller one" if name == LARGEST and fits and fits[0] in SIDES else ""
             says = f"printed ± {c.show(c.spread)}, {name} {c.show(ours)}; {kind}"
-            numbers = {
-                "printed": c.spread, "computed": ours, "difference": c.spread - ours,
-                "fits": fits,
-            }  # fmt: skip
-            where = at(table, c.task, c.model)
-            out.append(Finding("spreads", where, says, numbers))
-    return out
+            yield Finding("spreads", c.place, says, {**_numbers(c.spread, ours), "fits": fits})
 
 
-def single_runs(cells: Sequence[Cell]) -> list[Finding]:
+def _numbers(printed: float, computed: float) -> dict[str, object]:
+    return {"printed": printed, "computed": computed, "difference": printed - computed}
+
+
+def single_runs(cells: Sequence[Cell]) -> Findings:
     """Cells of one run each that are another run than most cells of their table.
 
     Runs are counted from 1 in the order in which they are printed.
     """
-    out = []
-    single = (c for c in cells if c.n == 1 and c.runs)
-    for table, members in grouped(single, lambda c: c.table).items():
+    for members in by_table(c for c in cells if c.n == 1 and c.runs).values():
         places = {c.task: _places(c) for c in members}
         usual = Counter(i for found in places.values() for i in found).most_common(1)
         if len(members) < 3 or not usual or usual[0][1] < 2:
@@ -203,8 +178,7 @@ def single_runs(cells: Sequence[Cell]) -> list[Finding]:
             says = f"{count} of {len(members)} cells are run {place} of their row; "
             says += f"{c.show(c.mean)} is {which}"
             numbers = {"printed": c.mean, "place": place, "count": count, "found": found}
-            out.append(Finding("single runs", at(table, c.task, c.model), says, numbers))
-    return out
+            yield Finding("single runs", c.place, says, numbers)
 
 
 def _places(cell: Cell) -> list[int]:
@@ -213,43 +187,38 @@ def _places(cell: Cell) -> list[int]:
     return sorted({i + 1 for x in rows for i, v in enumerate(x) if abs(v - cell.mean) < half})
 
 
-def few_runs(cells: Sequence[Cell]) -> list[Finding]:
+def few_runs(cells: Sequence[Cell]) -> Findings:
     """Columns whose cells that do not follow from the runs look like three runs of one decimal.
 
     Reported where three cells or more do, and a binomial test against the share among the cells of
     the other columns of the table gives p < 0.05: a note, as one cell in ten does so by chance.
     """
-    out = []
-    for table, members in grouped(_known(cells, spread=True), lambda c: c.table).items():
+    for table, members in by_table(_known(cells, spread=True)).items():
         coarse = {(c.model, c.task): few_values(c) for c in members}
         name = best_definition(members)
-        for model, column in grouped(members, lambda c: c.model).items():
-            off = [c for c in column if not _follows(c, name)]
-            hit = [c for c in off if coarse[model, c.task]]
+        for model, column in by_column(members).items():
+            off = [c for c in column if not _both_follow(c, name)]
+            hit = [(c, found) for c in off if (found := coarse[model, c.task])]
             others = [bool(x) for (m, _), x in coarse.items() if m != model]
             share = (sum(others) + 1) / (len(others) + 1)
             p = float(bdtrc(len(hit) - 1, len(off), share)) if hit else 1.0
             if len(hit) < FEW_RUNS or p >= 0.05:
                 continue
-            shown = "; ".join(
-                f"{c.task} {c.shown} of {', '.join(map(str, coarse[model, c.task]))}" for c in hit
-            )
+            parts = (f"{c.task} {c.shown} from {', '.join(map(str, x))}" for c, x in hit)
             says = (
-                f"{len(hit)} of the {len(off)} cells that do not follow from the runs are mean and "
-                f"largest deviation of three values of one decimal: {shown} ({share:.0%} of the "
-                f"other columns' cells are; p = {p:.2g})"
+                f"{len(hit)} of the {len(off)} cells that do not follow from the runs are the mean "
+                f"and largest deviation of three values with one decimal: {'; '.join(parts)} (as "
+                f"are {share:.0%} of the cells of other columns; p = {p:.2g})"
             )
-            numbers = {"off": len(off), "share": share, "p": p,
-                       "cells": {c.task: list(coarse[model, c.task]) for c in hit}}  # fmt: skip
-            out.append(Finding("means", at(table, model), says, numbers, "note"))
-    return out
+            found_of = {c.task: list(x) for c, x in hit}
+            numbers = {"off": len(off), "share": share, "p": p, "cells": found_of}
+            yield Finding("means", at(table, model), says, numbers, "note")
 
 
-def _follows(cell: Cell, name: str) -> bool:
-    """Whether mean and spread are those of the runs, both rounded once."""
-    x = runs_of(cell)
-    spread = near(cell, cell.spread, DEFINITIONS[name](x))
-    return spread and near(cell, cell.mean, float(np.mean(x)), 0.5)
+def _both_follow(cell: Cell, name: str) -> bool:
+    """Whether mean and spread are those of the runs, the mean rounded once."""
+    spread = cell.near(cell.spread, DEFINITIONS[name](cell.scores))
+    return spread and cell.near(cell.mean, cell.computed, 0.5)
 
 
 def few_values(cell: Cell, n: int = FEW_RUNS) -> tuple[float, ...]:
@@ -278,8 +247,5 @@ def few_values(cell: Cell, n: int = FEW_RUNS) -> tuple[float, ...]:
 
 def _known(cells: Sequence[Cell], spread: bool = False) -> list[Cell]:
     """Cells that summarise two runs or more, and have a spread if it is needed."""
-    return [
-        c
-        for c in cells
-        if c.n != 1 and c.runs and len(runs_of(c)) > 1 and not (spread and math.isnan(c.spread))
-    ]
+    known = [c for c in cells if c.n != 1 and c.runs and len(c.scores) > 1]
+    return [c for c in known if not (spread and math.isnan(c.spread))]

@@ -1,4 +1,4 @@
-"""Anybody's table of runs, as CSV, for an audit."""
+"""Read a user's table of runs from CSV, for an audit."""
 
 from __future__ import annotations
 
@@ -37,29 +37,28 @@ def read(runs: Path, printed: Path | None = None) -> Read:
         first names them, the same for every row.
 
     Raises:
-        ValueError: a column is missing, a value is no number, a run comes twice, a cell is printed
-            in two ways; the message has file and line.
+        ValueError: a column is missing, a value is not a number, a run occurs twice, a cell is
+            printed in two ways; the message has file and line.
         OSError: a file cannot be read.
     """
     lines = _lines(runs, NEEDED)
     order = {seed: i for i, seed in enumerate(dict.fromkeys(row["seed"] for _, row in lines))}
     found: dict[tuple[str, str], dict[str, float]] = {}
     for number, row in lines:
-        row_runs = found.setdefault(_key(row), {})
-        if row["seed"] in row_runs:
-            model, task = _key(row)
+        model, task = _key(row)
+        by_seed = found.setdefault((model, task), {})
+        if row["seed"] in by_seed:
             raise ValueError(
-                f"{runs}, line {number}: seed {row['seed']} of {model} on {task} comes twice; "
+                f"{runs}, line {number}: seed {row['seed']} of {model} on {task} occurs twice; "
                 "give each run once, or tell runs apart in a column `variant`"
             )
-        row_runs[row["seed"]] = _number(runs, number, row, "value")
-    by_seed = {
+        by_seed[row["seed"]] = _number(runs, number, row, "value")
+    scores = {
         key: [values[seed] for seed in sorted(values, key=order.__getitem__)]
         for key, values in found.items()
     }
-    source = runs if printed is None else printed
-    tables = lines if printed is None else _lines(printed, PRINTED)
-    return Read(_cells(source, tables, by_seed), by_seed)
+    table = lines if printed is None else _lines(printed, PRINTED)
+    return Read(_cells(printed or runs, table, scores), scores)
 
 
 def _lines(path: Path, needed: Sequence[str]) -> list[Row]:
@@ -71,22 +70,22 @@ def _lines(path: Path, needed: Sequence[str]) -> list[Row]:
                 there = ", ".join(reader.fieldnames or ()) or "none"
                 raise ValueError(
                     f"{path} lacks column {', '.join(missing)}; it has {there}. "
-                    f"Give {', '.join(needed)} in the first line"
+                    f"The first line must name {', '.join(needed)}"
                 )
             lines: list[Row] = []
             for row in reader:
                 if None in row or None in row.values():
                     raise ValueError(
                         f"{path}, line {reader.line_num}: more or fewer fields than in the first "
-                        "line; put fields with commas in quotes"
+                        "line; quote fields that contain commas"
                     )
                 lines.append((reader.line_num, {k: v.strip() for k, v in row.items()}))
     except UnicodeDecodeError as e:
-        raise ValueError(f"{path} is no UTF-8 text ({e.reason}); save it as UTF-8 CSV") from e
+        raise ValueError(f"{path} is not UTF-8 text ({e.reason}); save it as UTF-8 CSV") from e
     except csv.Error as e:
-        raise ValueError(f"{path} is no CSV: {e}") from e
+        raise ValueError(f"{path} cannot be read as CSV: {e}") from e
     if not lines:
-        raise ValueError(f"{path} has no line below its first; give one run a line")
+        raise ValueError(f"{path} has a header only; give one run a line")
     return lines
 
 
@@ -124,25 +123,17 @@ def _cells(
     decimals = max((_decimals(row["mean"]) for _, row in stated.values()), default=0)
     cells = []
     for (model, task), (number, row) in stated.items():
-        spread = _number(path, number, row, "spread") if row.get("spread") else math.nan
-        known = runs.get((model, task), ())
         if (mark := row.get("mark", "")) not in MARKS:
             raise ValueError(
                 f"{path}, line {number}: mark is {mark!r}; give best, second or nothing"
             )
-        cells.append(
-            Cell(
-                table=TABLE,
-                task=task,
-                metric=row.get("metric", ""),
-                model=model,
-                spread=spread,
-                mean=_number(path, number, row, "mean"),
-                mark=mark,
-                decimals=decimals,
-                runs={"": tuple(known)} if known else {},
-            )
-        )
+        spread = _number(path, number, row, "spread") if row.get("spread") else math.nan
+        mean, known = _number(path, number, row, "mean"), runs.get((model, task))
+        cell = Cell(
+            table=TABLE, task=task, metric=row.get("metric", ""), model=model, mean=mean,
+            spread=spread, mark=mark, decimals=decimals, runs={"": tuple(known)} if known else {},
+        )  # fmt: skip
+        cells.append(cell)
     return cells
 
 

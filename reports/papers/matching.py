@@ -1,0 +1,177 @@
+"""Which of our models, options, recipe, metric and protocol correspond to a published value.
+
+Also what is known to differ in ours, and why some values can never be reproduced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
+
+from dnabench.registry import MODELS, TASKS
+from dnabench.reports.papers.published import Value
+from dnabench.types import Recipe
+
+Split = Literal["test", "validation", "not stated"]
+PAPER = "convnova"
+TABLES = ("1", "2", "3", "4", "5", "6", "10", "11", "12", "13", "14", "15")
+AVERAGE = "AVERAGE18"  # in place of a task: the mean over the suite
+METRICS = {  # F1 is macro-F1 in the authors' code; the colon names a group of labels
+    "mcc": "mcc", "f1": "f1_macro", "top1_accuracy": "accuracy", "auroc_tf": "auroc_mean:tf",
+    "auroc_hm": "auroc_mean:hm", "auroc_dhs": "auroc_mean:dhs", "auroc_avg": "auroc_mean:groups",
+}  # fmt: skip
+EPOCHS = {"deepsea": 10, "bend": 10}  # arXiv 2502.18538, A.2.2 and A.2.3; the rest has recipes
+OPTION_OF = {"kernel": "kernel_size", "dilation": "dilation"}  # in Value.variant -> of our models
+FREE = ("dilation_schedule",)  # options that the paper leaves open: text and code differ
+UNPUBLISHED = "pretrained weights were not published"
+FROM_BEND = ("nt_h", "dnabert2", "gena_lm", "hyenadna")  # in Table 3
+PRESETS = {  # model and parameters as printed, "" = any other -> our model
+    ("convnova", "386K"): "convnova-386k", ("convnova", "6.8M"): "convnova-6.8m",
+    ("convnova", "7.4M"): "convnova-7.4m", ("convnova", "27.4M"): "convnova-27m",
+    ("convnova", ""): "convnova", ("convnova_no_gate", ""): "convnova_no_gate",
+    ("convnova_single_branch", ""): "convnova_single_branch",
+    ("convnova_unet", ""): "convnova_unet",
+    ("hyenadna", "0.4M"): "hyenadna-tiny-1k", ("hyenadna", "436K"): "hyenadna-tiny-1k",
+    ("hyenadna", "1.6M"): "hyenadna", ("hyenadna", "3.3M"): "hyenadna-small-32k",
+    ("hyenadna", "6.5M"): "hyenadna-large-1m",
+    ("caduceus_ph", "470K"): "caduceus_ph-470k", ("caduceus_ph", "1.9M"): "caduceus_ph",
+    ("dnabert2", ""): "dnabert2", ("ntv2", "50M"): "ntv2-50m", ("ntv2", "100M"): "ntv2-100m",
+    ("ntv2", "250M"): "ntv2-250m", ("ntv2", "500M"): "ntv2-500m", ("ntv2", ""): "ntv2-50m",
+    ("ntv2_star", ""): "ntv2_star", ("basenji", ""): "basenji", ("legnet", ""): "legnet",
+    ("deepatt", ""): "deepatt", ("cnn", ""): "cnn",
+}  # fmt: skip
+REMARKS = {  # our model -> what is known to differ, though the values may be compared
+    "convnova_single_branch": "its width, 172, is our choice: the paper states only the size",
+    "hyenadna-large-1m": "three official checkpoints have this size; ours is the one for 1 Mbp",
+}
+RULED_OUT = {  # as in PRESETS -> why it can never be compared
+    ("convnova_unet", ""): "the paper names a U-Net style but gives no architecture; ours is our "
+    "choice",
+    ("ntv2", ""): "the paper states neither its size nor its recipe; ours are our choice",
+    ("ntv2_star", ""): "the paper sketches the model and states neither size nor recipe; ours are "
+    "our choice",
+}
+
+
+class OurModel(NamedTuple):
+    """Our model for a published one."""
+
+    preset: str = ""  # of MODELS; "" = nothing that could be run
+    options: Mapping[str, Any] = {}  # that differ from the preset's
+    remark: str = ""  # what is known to differ, though the values may be compared
+    ruled_out: str = ""  # why they can never be compared
+
+
+def our_model(value: Value) -> OurModel:
+    """Our model for the model of a published value; its `variant` is among the options.
+
+    A model that has none gets an empty preset and the reason.
+    """
+    if value.table == "3" and value.model in FROM_BEND:
+        reason = "the paper took this value from BEND, which trains a small network on frozen "
+        return OurModel(ruled_out=reason + "embeddings")
+    size = value.params if (value.model, value.params) in PRESETS else ""
+    preset = PRESETS.get((value.model, size), "")
+    if not preset:
+        what = " ".join(filter(None, [value.model, value.params]))
+        return OurModel(ruled_out=f"no model here corresponds to {what}")
+    ruled_out = RULED_OUT.get((value.model, size), "")
+    return OurModel(preset, _variant(value, preset), REMARKS.get(preset, ""), ruled_out)
+
+
+def _variant(value: Value, preset: str) -> dict[str, Any]:
+    """`kernel=3,dilation=1` as options; what is no option of the preset is an error of the data."""
+    out: dict[str, Any] = {}
+    for part in filter(None, value.variant.split(",")):
+        name, _, text = part.partition("=")
+        option = OPTION_OF.get(name.strip(), name.strip())
+        if option not in MODELS[preset].options:
+            raise ValueError(
+                f"table {value.table}, {value.task}: variant {value.variant!r} of {value.model}: "
+                f"{preset} has no option {option!r}"
+            )
+        out[option] = type(MODELS[preset].options[option])(text)
+    return out
+
+
+def chosen_on(value: Value) -> Split:
+    """Which split the epoch of a published value was chosen on, as far as known."""
+    if "test file" in value.selection:
+        return "test"
+    return "validation" if "validation" in value.selection else "not stated"
+
+
+def protocol_of(value: Value) -> str:
+    """The protocol that repeats how the value came about; honest/1 where that is not stated."""
+    return "test-selected/1" if chosen_on(value) == "test" else "honest/1"
+
+
+def regime_of(value: Value) -> str:
+    """Ours: scratch, or pretrained, or "" where the paper's weights were never published."""
+    if value.regime != "pretrained":
+        return "scratch"
+    preset = our_model(value).preset
+    weights = MODELS[preset].weights if preset else None
+    return "pretrained" if weights is not None and weights.repo else ""
+
+
+def obstacles(value: Value) -> list[str]:
+    """Why a value can never be compared, whatever is run; empty when it can."""
+    ours = our_model(value)
+    out = [ours.ruled_out] if ours.ruled_out else []
+    if ours.preset and not regime_of(value):
+        out.append(UNPUBLISHED)
+    if value.regime not in ("pretrained", "scratch"):
+        out.append("the paper does not say whether it was pretrained; ours is from scratch")
+    return out
+
+
+def as_published(value: Value, preset: str, regime: str) -> tuple[dict[str, Any], Recipe]:
+    """Options and recipe of a run that repeats the value, with nothing changed by the user.
+
+    Args:
+        value: published.
+        preset: our model.
+        regime: of the run. From scratch, a recipe that trains only a part is replaced by the
+            default.
+
+    Returns:
+        All options, and the recipe of the value's suite with the epochs that the paper states.
+    """
+    model = MODELS[preset]
+    recipe = model.recipe_for(value.suite)
+    if regime == "scratch" and recipe.finetune != "full":
+        recipe = model.recipes["default"]
+    epochs = EPOCHS.get(value.suite, 0)
+    if epochs and model.reads("epochs"):
+        recipe = replace(recipe, epochs=epochs)
+    return {**model.options, **our_model(value).options}, recipe
+
+
+def tasks_of(value: Value) -> tuple[str, ...]:
+    """The task of a value; all tasks of the suite where it is their mean."""
+    if value.task.partition("/")[2] != AVERAGE:
+        return (value.task,)
+    return tuple(name for name in TASKS if name.partition("/")[0] == value.suite)
+
+
+def metric_of(value: Value, task: str) -> str:
+    """Our name of its metric on that task, as in a record's scores; "" without one."""
+    if value.task.partition("/")[2] == AVERAGE:
+        return TASKS[task].metric if task in TASKS else ""
+    return METRICS.get(value.metric, "")
+
+
+def doubts(value: Value) -> list[str]:
+    """What a reader should know about the published value."""
+    out = []
+    moved = value.table in ("1", "13") and "splice" in value.task and value.model != "ntv2"
+    if moved and value.regime == "pretrained":
+        out.append(
+            "the splice rows of tables 1 and 13 do not match the seeds of table 16 under the same "
+            "labels"
+        )
+    if chosen_on(value) == "not stated":
+        out.append("published: how the epoch was chosen is not stated")
+    return out

@@ -1,0 +1,184 @@
+"""Published tables as text: Markdown, CSV, LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from itertools import groupby
+from typing import NamedTuple
+
+from tabulate import tabulate
+
+from dnabench.reports.papers import notes
+from dnabench.reports.papers.grid import Cell, Grid, Heads, fill, plain
+from dnabench.reports.papers.layouts import LAYOUTS, PAPER
+from dnabench.reports.papers.published import About, facts, named, values
+from dnabench.reports.text import latex_letters
+
+_MD_SPECIAL = re.compile(r"[\\|*`<]|(?<!\w)_|_(?!\w)")
+_CSV = (
+    "source", "table", "group", "row", "column", "suite", "task", "metric", "model", "params",
+    "regime", "variant", "seed", "value", "spread", "spread_is", "n", "selection", "unit",
+    "printed_mark", "mark", "note",
+)  # fmt: skip
+TALL = 35  # lines; longer tables need a smaller size to fit on a page
+
+
+def _md(text: str) -> str:
+    return _MD_SPECIAL.sub(r"\\\g<0>", text)
+
+
+class Style(NamedTuple):
+    """How a text format writes a cell."""
+
+    escaped: Callable[[str], str]
+    group: str
+    marks: Mapping[str, str]
+    plus_minus: str
+
+
+MARKDOWN = Style(_md, "*{}*", {"": "{}", "best": "**{}**", "second": "<u>{}</u>"}, " ± ")
+LATEX = Style(
+    latex_letters.escaped,
+    r"\textit{{{}}}",
+    {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"},
+    r" $\pm$ ",
+)
+
+
+class Part(NamedTuple):
+    """Rows and columns of text; a table has several when its columns do not fit side by side."""
+
+    corner: str
+    heads: Sequence[Heads]
+    rows: list[list[str]]  # formatted
+
+
+def show(name: str, fmt: str = "md") -> str:
+    """Write a published table as text.
+
+    Args:
+        name: "convnova/table1".
+        fmt: a key of FORMATS. Markdown and LaTeX have the layout of the paper where it is known,
+            else tasks x models; CSV has a line a value. LaTeX needs booktabs and graphicx.
+
+    Raises:
+        KeyError: no such table; the message has the nearest names.
+        ValueError: no such format.
+    """
+    if fmt not in FORMATS:
+        raise ValueError(f"no format {fmt!r} for a published table; there are {', '.join(FORMATS)}")
+    about = named(name)
+    return FORMATS[fmt](about, grid_of(about))
+
+
+def grid_of(about: About) -> Grid | None:
+    """The table in its layout, tasks x models where none is known; None for one without scores."""
+    if about.paper == PAPER and about.table in LAYOUTS:
+        return fill(about.paper, LAYOUTS[about.table])
+    found = values(about.paper, about.table)
+    return fill(about.paper, plain(found)) if found else None
+
+
+def _facts(about: About) -> list[list[str]]:
+    """Heads and rows of a table without scores."""
+    rows = facts(about.paper, about.table)
+    heads = [h for h in rows[0] if h not in ("source", "table")]
+    return [heads, *([row[h] for h in heads] for row in rows)]
+
+
+def _notes(about: About, grid: Grid | None) -> str:
+    return " ".join(notes.of_grid(about, grid) if grid else notes.of_facts(about))
+
+
+def _parts(about: About, grid: Grid | None, style: Style) -> list[Part]:
+    if grid is None:
+        (corner, *heads), *rows = _facts(about)
+        return [Part(corner, [(h,) for h in heads], [list(map(style.escaped, r)) for r in rows])]
+    out, start = [], 0
+    for block in grid.layout.blocks:
+        rows = []
+        for group, members in groupby(grid.rows, key=lambda row: row[0].group):
+            if group:
+                rows.append([style.group.format(style.escaped(group)), *[""] * len(block)])
+            for row in members:
+                cells = (_cell(c, style) for c in row[start : start + len(block)])
+                rows.append([style.escaped(row[0].row), *cells])
+        out.append(Part(grid.layout.corner, block, rows))
+        start += len(block)
+    return out
+
+
+def _cell(cell: Cell, style: Style) -> str:
+    mean, spread = cell.printed
+    mean = style.marks[cell.mark].format(mean)
+    return f"{mean}{style.plus_minus}{spread}" if spread else mean
+
+
+def _markdown(about: About, grid: Grid | None) -> str:
+    out = [f"## {_md(f'{about.name}: {about.title}')}"]
+    for corner, columns, rows in _parts(about, grid, MARKDOWN):
+        heads = [corner, *(" ".join(filter(None, c)) for c in columns)]
+        out.append(tabulate(rows, [*map(_md, heads)], tablefmt="pipe", disable_numparse=True))
+    return "\n\n".join([*out, _md(_notes(about, grid))]) + "\n"
+
+
+def _csv_text(about: About, grid: Grid | None) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    if grid is None:
+        writer.writerows(_facts(about))
+    else:
+        writer.writerow(_CSV)
+        writer.writerows([_csv_row(cell)[name] for name in _CSV] for cell in grid.cells)
+    return out.getvalue()
+
+
+def _csv_row(cell: Cell) -> dict[str, str]:
+    mean, spread = cell.printed
+    known = {k: "" if v is None else str(v) for k, v in asdict(cell.value).items()}
+    return known | {
+        "group": cell.group, "row": cell.row, "column": cell.column, "value": mean,
+        "spread": spread, "printed_mark": cell.value.mark, "mark": cell.mark,
+    }  # fmt: skip
+
+
+def _latex(about: About, grid: Grid | None) -> str:
+    height = len(grid.rows) * len(grid.layout.blocks) if grid else 0
+    size = r"\scriptsize" if height > TALL else r"\small"
+    caption = latex_letters.escaped(f"{about.title}. {_notes(about, grid)}")
+    out = [r"% \usepackage{booktabs,graphicx}", r"\begin{table}[htbp]", rf"\centering{size}"]
+    out += [rf"\caption{{{caption}}}"]
+    for corner, columns, rows in _parts(about, grid, LATEX):
+        shape = "l" + ("c" if grid else "l") * len(columns)
+        out += [r"\medskip\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]
+        out += [rf"\begin{{tabular}}{{{shape}}}", r"\toprule", *_tex_heads(corner, columns)]
+        out += [r"\midrule", *map(_tex_row, rows)]
+        out += [r"\bottomrule", r"\end{tabular}}\par"]
+    return "\n".join([*out, r"\end{table}"]) + "\n"
+
+
+def _tex_heads(corner: str, columns: Sequence[Heads]) -> list[str]:
+    """A line a level; heads that are equal on this level and all above it span their columns."""
+    depth, out = len(columns[0]), []
+    for level in range(depth):
+        cells = [latex_letters.escaped(corner) if level == depth - 1 else ""]
+        for heads, same in groupby(columns, key=lambda c: c[: level + 1]):
+            head, n = latex_letters.escaped(heads[-1]), len(list(same))
+            cells.append(rf"\multicolumn{{{n}}}{{c}}{{{head}}}" if n > 1 else head)
+        out.append(_tex_row(cells))
+    return out
+
+
+def _tex_row(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+FORMATS: Mapping[str, Callable[[About, Grid | None], str]] = {
+    "md": _markdown,
+    "csv": _csv_text,
+    "latex": _latex,
+}

@@ -87,10 +87,11 @@ def defined_mean(values: Array) -> float:
 
 
 def _correlations(a: Array, b: Array) -> Array:
+    constant = (a == a[0]).all(0) | (b == b[0]).all(0)  # their deviations may round to 1e-17
     a, b = a - a.mean(0), b - b.mean(0)
     norm = np.sqrt((a * a).sum(0) * (b * b).sum(0))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(norm > 0, np.clip((a * b).sum(0) / norm, -1, 1), np.nan)
+        return np.where((norm > 0) & ~constant, np.clip((a * b).sum(0) / norm, -1, 1), np.nan)
 
 
 def _ranks(values: Array) -> Array:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -490,6 +491,17 @@ def test_an_archive_in_a_tree_that_is_bad_does_not_stop_the_others(root):
         ValueError, match=r"human_nontata_promoters.tar: member '../../escaped.txt'"
     ):
         import_tree(root / "human_nontata_promoters.tar")
+
+
+@pytest.mark.parametrize("inside", ["human_nontata_promoters/", ""])
+def test_archives_of_genomic_benchmarks_are_known_by_their_official_names(root, inside):
+    with zipfile.ZipFile(root / "human_nontata_promoters_v0.zip", "w") as z:
+        for split, label, i in itertools.product(("train", "test"), ("negative", "positive"), "ab"):
+            z.writestr(f"{inside}{split}/{label}/{i}.txt", "ACGTACGTAC")
+    for path in (root, root / "human_nontata_promoters_v0.zip"):
+        (got,) = import_tree(path)
+        assert got.task == "genomic_benchmarks/human_nontata_promoters" and not got.error
+        assert got.counts == {"train": 4, "test": 4}
 
 
 def test_an_error_inside_an_archive_names_the_archive(root):

@@ -430,6 +430,8 @@ def test_a_constant_output_or_label_is_left_out_of_the_mean():
     for metric in (pearson, spearman, r2):
         assert metric(y, scores) == pytest.approx(metric(y[:, [0, 2]], scores[:, [0, 2]]))
         assert np.isnan(metric(y[:, [1]], scores[:, [1]]))
+    y[:, 1] = 0.3  # whose mean is not 0.3 in float64
+    assert y[:, 1].mean() != 0.3 and np.isnan(pearson(y[:, [1]], scores[:, [1]]))
     labels = np.array([[0, 1], [1, 1], [0, 1]])
     assert auroc_mean(labels, np.array([[0.1, 5], [0.9, 5], [0.2, 5]])) == 1.0
 

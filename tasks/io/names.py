@@ -21,6 +21,7 @@ SUITE_WORDS = {
     "genomic_benchmarks": ("genomicbenchmark", "gb"),
 }  # fmt: skip
 _SAYS_NOTHING = re.compile(r"data|datasets|default|snapshots|raw|main|[0-9a-f]{40}", re.IGNORECASE)
+_VERSION = re.compile(r"_v\d+$")  # of the archives of Genomic Benchmarks on Zenodo
 
 
 def plain(text: str) -> str:
@@ -54,7 +55,7 @@ class Names:
 
         The last three, two or one parts of the path together are a name: EMP/H3, mouse/0.
         """
-        parts = [*_telling(path.absolute().parts), *more]
+        parts = [*_telling(path.absolute().parts), *(_VERSION.sub("", p) for p in more)]
         inside, above = parts[self._above :], parts[: self._above][-3:]
         for n in (3, 2, 1):
             found = self._tasks.get(plain("".join(parts[-n:])), set())
@@ -73,5 +74,6 @@ class Names:
 
 
 def _telling(parts: Sequence[str]) -> list[str]:
-    """Without the parts that say nothing; of the hub's datasets--owner--name only the name."""
-    return [p.rpartition("--")[2] for p in parts if not _SAYS_NOTHING.fullmatch(p)]
+    """Without parts that say nothing, versions (cohn_v0) and the hub's datasets--owner--."""
+    named = [p.rpartition("--")[2] for p in parts if not _SAYS_NOTHING.fullmatch(p)]
+    return [_VERSION.sub("", p) for p in named]

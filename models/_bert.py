@@ -1,4 +1,4 @@
-"""What the BERT-like models share. Imported only inside `build`: it needs torch.
+"""Layers of the BERT-like models. Import it only inside `build`, because it needs torch.
 
 B batch, T length in tokens, D width, H attention heads, K task outputs.
 """
@@ -23,8 +23,8 @@ def classifier(task: Task, backbone: Any, o: Mapping[str, Any]) -> Any:
         task: gives K.
         backbone: as for `network`.
         o: all options: width D, pooling, dropout. With pooling "cls" the head has BERT's pooler,
-            tanh of a linear layer, which every such head starts at random; otherwise, and for
-            per-base tasks, it has none.
+            tanh of a linear layer, randomly initialised; otherwise, and for per-base tasks, it
+            has none.
     """
     pooler = Pooler(o["width"]) if o["pooling"] == "cls" and task.kind != "per_base" else None
     head = Head(pooler, nn.Linear(o["width"], task.n_outputs), o["dropout"])
@@ -33,7 +33,7 @@ def classifier(task: Task, backbone: Any, o: Mapping[str, Any]) -> Any:
 
 
 def initialise(net: nn.Module) -> None:
-    """Linear layers and embeddings from N(0, 0.02), biases zero, as BERT starts."""
+    """Linear layers and embeddings from N(0, 0.02), biases zero, as in BERT."""
     for module in net.modules():
         if isinstance(module, (nn.Linear, nn.Embedding)):
             nn.init.normal_(module.weight, std=0.02)
@@ -42,7 +42,7 @@ def initialise(net: nn.Module) -> None:
 
 
 def padding_bias(mask: Tensor | None) -> Tensor | None:
-    """What is added to the attention scores: (B, 1, 1, T), 0 on tokens, -10000 on padding."""
+    """The bias of the attention scores: (B, 1, 1, T), 0 on tokens, -10000 on padding."""
     return None if mask is None else (mask[:, None, None, :] - 1) * 10_000
 
 
@@ -53,11 +53,11 @@ def attend(
 
     Args:
         q: queries, float (B, T, D).
-        k: keys, likewise.
-        v: values, likewise.
+        k: keys, float (B, T, D).
+        v: values, float (B, T, D).
         heads: H, a divisor of D.
         bias: float, broadcast to (B, H, T, T) and added to the scaled scores; None = nothing.
-        dropout: share of the attention weights that is zeroed.
+        dropout: share of the attention weights set to zero.
 
     Returns:
         (B, T, D).
@@ -84,15 +84,15 @@ class Embeddings(nn.Module):
         if self.position_embeddings is not None:
             if ids.shape[1] > self.position_embeddings.num_embeddings:
                 raise ValueError(
-                    f"a sequence has {ids.shape[1]} tokens, and there are "
-                    f"{self.position_embeddings.num_embeddings} positions: take shorter sequences"
+                    f"a sequence has {ids.shape[1]} tokens, and the model reads at most "
+                    f"{self.position_embeddings.num_embeddings}: take shorter sequences"
                 )
             h = h + self.position_embeddings.weight[: ids.shape[1]]
         return self.dropout(self.LayerNorm(h))  # type: ignore[no-any-return]
 
 
 class SelfAttention(nn.Module):
-    """Attention with a layer each for query, key and value: (B, T, D) to (B, T, D)."""
+    """Attention with linear layers for query, key and value: (B, T, D) to (B, T, D)."""
 
     def __init__(self, d: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class SelfAttention(nn.Module):
 
 
 class Output(nn.Module):
-    """Ends a branch: a linear layer, dropout, the residual sum and, with `eps`, a layer norm."""
+    """The end of a branch: linear layer, dropout, residual sum and, with `eps`, layer norm."""
 
     def __init__(self, inner: int, d: int, dropout: float, eps: float | None) -> None:
         super().__init__()
@@ -135,8 +135,8 @@ class Layer(nn.Module):
     Args:
         o: options width D, heads H, inner (width of the feed-forward part), dropout (of attention
             weights and of both branches), norm_eps.
-        norm_first: the branches read a normed input, as in GENA-LM; otherwise their sum with the
-            residual is normed, as in BERT.
+        norm_first: layer norm before each branch, as in GENA-LM; otherwise after its sum with
+            the residual, as in BERT.
     """
 
     def __init__(self, o: Mapping[str, Any], norm_first: bool) -> None:
@@ -157,7 +157,7 @@ class Layer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Layers, one after the other, each (h, bias) to h; then a norm if there is one."""
+    """Layers in order, each (h, bias) to h; then a norm, if there is one."""
 
     def __init__(self, layers: Iterable[nn.Module], last: nn.Module | None = None) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class Encoder(nn.Module):
 
 
 class Bert(nn.Module):
-    """ids (B, T), mask (B, T) or None to float (B, T, D); rows of padding mean nothing."""
+    """ids (B, T), mask (B, T) or None to float (B, T, D); rows of padding are arbitrary."""
 
     def __init__(self, embeddings: Embeddings, encoder: Encoder) -> None:
         super().__init__()
@@ -193,7 +193,7 @@ class Pooler(nn.Module):
 
 
 class Head(nn.Module):
-    """The pooler if there is one, dropout, a linear layer: (..., D) to (..., K)."""
+    """The pooler, if there is one, dropout, a linear layer: (..., D) to (..., K)."""
 
     def __init__(self, pooler: Pooler | None, classifier: nn.Linear, dropout: float) -> None:
         super().__init__()

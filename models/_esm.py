@@ -1,4 +1,4 @@
-"""Torch pieces of the Nucleotide Transformers. Imported only inside `build`: it needs torch.
+"""Layers of the Nucleotide Transformers. Import it only inside `build`, because it needs torch.
 
 B batch, T length in tokens, D width.
 """
@@ -13,25 +13,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 EPSILON = 1e-12  # of every layer norm
-POSITIONS = 1002  # rows of a learned position table; those of the tokens begin at FIRST
+POSITIONS = 1002  # rows of the learned position table; those of tokens begin at FIRST
 FIRST = 2
-NO_MASK_SCALE = 0.88  # 1 - 0.15 x 0.8: what training with masks leaves of an embedding
+NO_MASK_SCALE = 0.88  # 1 - 0.15 x 0.8: the share of tokens that masked training leaves
 
 
 def rotary_frequencies(head_width: int, base: float = 10_000.0) -> Tensor:
-    """Radians a token: float32 (head_width / 2,), base^(-2 i / head_width)."""
+    """Radians per token: float32 (head_width / 2,), base^(-2 i / head_width)."""
     return base ** (-torch.arange(0, head_width, 2, dtype=torch.float32) / head_width)
 
 
 def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn component i with component i + half by the angles whose cosine and sine are given.
+    """Rotate components i and i + half by the angles whose cosine and sine are given.
 
     Args:
         x: (B, heads, T, head_width).
-        turn: float32 (..., T, head_width / 2) each, `...` one or every head.
+        turn: float32 (..., T, head_width / 2) each; `...` is one, or the heads.
 
     Returns:
-        As x, in its dtype.
+        The shape and dtype of x.
     """
     a, b = x.chunk(2, -1)
     cosine, sine = turn
@@ -39,7 +39,7 @@ def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
 
 
 class Dense(nn.Module):
-    """A linear layer, under the name that the authors gave it, and what follows it."""
+    """A linear layer under the authors' name, and a function after it."""
 
     def __init__(self, n_in: int, n_out: int, bias: bool = True, then: Any = None) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Dense(nn.Module):
         self._then = then
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., n_in) to (..., n_out), or what `then` makes of that."""
+        """(..., n_in) to (..., n_out), or the result of `then`."""
         y = self.dense(x)
         return y if self._then is None else self._then(y)  # type: ignore[no-any-return]
 
@@ -59,7 +59,7 @@ def silu_gate(x: Tensor) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Softmax attention of several heads."""
+    """Multi-head softmax attention."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -68,12 +68,12 @@ class SelfAttention(nn.Module):
         self._heads = heads
 
     def queries_and_keys(self, x: Tensor, turn: tuple[Tensor, Tensor] | None) -> tuple[Tensor, ...]:
-        """Both as (B, heads, T, head width), turned when there are angles."""
+        """Both as (B, heads, T, head width), rotated when there are angles."""
         q, k = self._split(self.query(x)), self._split(self.key(x))
         return (q, k) if turn is None else (rotate(q, turn), rotate(k, turn))
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor] | None, keep: Tensor | None) -> Tensor:
-        """(B, T, D) to (B, T, D); keys where `keep` (B, 1, 1, T) is false are not read."""
+        """(B, T, D) to (B, T, D); keys where `keep` (B, 1, 1, T) is false are ignored."""
         q, k = self.queries_and_keys(x, turn)
         v = self._split(self.value(x))
         return F.scaled_dot_product_attention(q, k, v, attn_mask=keep).transpose(1, 2).flatten(2)
@@ -116,7 +116,7 @@ class Layer(nn.Module):
 
 
 class Embeddings(nn.Module):
-    """Tokens to vectors; with learned positions, for version 1, or without."""
+    """Token embeddings, with learned positions (version 1) or without."""
 
     def __init__(self, vocabulary: int, width: int, learned_positions: bool) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ class Embeddings(nn.Module):
             length = ids.shape[1]
             if length > POSITIONS - FIRST:
                 raise ValueError(
-                    f"a sequence has {length} tokens, and there are learned positions for "
+                    f"a sequence has {length} tokens, and the model has learned positions for "
                     f"{POSITIONS - FIRST}: take shorter sequences or a model of the ntv2 family"
                 )
             h = NO_MASK_SCALE * h + self.position_embeddings.weight[FIRST : FIRST + length]
@@ -160,8 +160,8 @@ class Esm(nn.Module):
     Args:
         options: width D, layers, heads, inner.
         vocabulary: number of token ids.
-        frequencies: of the rotary positions, (head width / 2,) or (heads, 1, head width / 2), and
-            gated layers: version 2. None = learned positions and GELU layers: version 1.
+        frequencies: of the rotary positions, (head width / 2,) or (heads, 1, head width / 2); the
+            layers are then gated (version 2). None = learned positions, GELU layers (version 1).
     """
 
     frequencies: Tensor | None

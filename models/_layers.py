@@ -1,4 +1,4 @@
-"""Torch pieces that several models share. Imported only inside `build`: it needs torch.
+"""Layers that several models share. Import it only inside `build`, because it needs torch.
 
 B batch, L sequence length (bp), C channels.
 """
@@ -18,13 +18,13 @@ from dnabench.models.heads import n_words
 from dnabench.models.kernels.convolve import convolve
 from dnabench.types import CLS, SEP, N
 
-LONG = 2**23  # numbers of a sequence in a layer, e.g. 32,768 bp at width 256
+LONG = 2**23  # values of a sequence in a layer, e.g. 32,768 bp at width 256
 
 
 def one_hot_table(columns: list[int]) -> Tensor:
-    """Rows to look letters up in: float32 (8, 5), row i is one at `columns[i]`, PAD is zero.
+    """One-hot rows of the letters: float32 (8, 5); row i is 1 at `columns[i]`, PAD is all zeros.
 
-    The last two rows are those of [CLS] and [SEP], which read as N;
+    The last two rows are those of [CLS] and [SEP], which read as N:
     docs/models.md#letters-and-ids.
     """
     table = torch.zeros(SEP + 1, len(columns))
@@ -34,7 +34,7 @@ def one_hot_table(columns: list[int]) -> Tensor:
 
 
 class OneHot(nn.Module):
-    """Letters as channels: ids (B, L) to float32 (B, L, 5)."""
+    """Letters as one-hot channels: ids (B, L) to float32 (B, L, 5)."""
 
     table: Tensor
     channels = 5
@@ -44,32 +44,32 @@ class OneHot(nn.Module):
         self.register_buffer("table", one_hot_table(columns), persistent=False)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Look up."""
+        """Look up the rows of the ids."""
         return F.embedding(ids.long(), self.table)
 
 
 class Words(nn.Embedding):
-    """Tokens of several letters as learned channels: ids (B, T) to float32 (B, T, C)."""
+    """Tokens of several letters as learned embeddings: ids (B, T) to float32 (B, T, C)."""
 
     def __init__(self, vocabulary: int, width: int) -> None:
         super().__init__(vocabulary, width)
         self.channels = width
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Look up."""
+        """Look up the rows of the ids."""
         return super().forward(ids.long())
 
 
 def input_layer(options: Mapping[str, Any], width: int) -> OneHot | Words:
-    """What a convolutional network reads: one-hot letters, or words where the tokenizer makes them.
+    """The input of a convolutional network: one-hot letters, or embedded words.
 
     Args:
-        options: `tokenizer`, and `vocabulary`, the number of words.
+        options: `tokenizer`; `vocabulary`, the number of words.
         width: channels of a word.
 
     Source:
-        Ours: the papers give letters to these networks. Learned channels, as many as the network
-        is wide, are what a first convolution of width 1 on one-hot words would be.
+        Ours: in the papers these networks read letters. An embedding as wide as the network is
+        what a first convolution of width 1 on one-hot words would be.
     """
     if str(options["tokenizer"]).startswith("char"):
         return OneHot([0, 1, 2, 3, 4])
@@ -77,12 +77,12 @@ def input_layer(options: Mapping[str, Any], width: int) -> OneHot | Words:
 
 
 def lean(layer: Any, x: Tensor, *rest: Any, long: int | None = None) -> Any:
-    """`layer(x, *rest)`; in training on long sequences its inside is computed again for gradients.
+    """`layer(x, *rest)`; in training, long sequences are recomputed in the backward pass.
 
     Args:
         layer: a part of a network.
-        x: float (B, L, C), its input; beyond `long` numbers a sequence only this is kept in memory.
-        rest: more arguments.
+        x: float (B, L, C), its input; beyond `long` values a sequence only this is kept in memory.
+        rest: further arguments.
         long: None = LONG; less for a layer that would keep many times its input.
 
     Accuracy:
@@ -95,15 +95,15 @@ def lean(layer: Any, x: Tensor, *rest: Any, long: int | None = None) -> Any:
 
 
 def exact(x: Tensor) -> AbstractContextManager[Any]:
-    """Inside, operations on x's device keep the dtype of their inputs: autocast is off.
+    """A context in which operations on x's device keep their inputs' dtype: autocast is off.
 
-    The meta device, where networks are counted, has no autocast to switch off.
+    The meta device, on which parameters are counted, has no autocast to switch off.
     """
     return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
 def channels_last_conv1d(conv: nn.Conv1d, x: Tensor, dilation: int = 1) -> Tensor:
-    """`conv` with "same" zero padding on channels-last input, without transposing copies.
+    """`conv` with "same" zero padding on channels-last input, without a transposed copy.
 
     Args:
         conv: an odd kernel; its own padding and dilation are not used.
@@ -114,14 +114,14 @@ def channels_last_conv1d(conv: nn.Conv1d, x: Tensor, dilation: int = 1) -> Tenso
         float (B, L, out channels).
 
     Accuracy:
-        Equal to F.conv1d to float32 rounding, in whichever form `convolve` gives it.
+        Equal to F.conv1d to float32 rounding, whichever form `convolve` chooses.
     """
     return convolve(x, conv.weight, conv.bias, dilation)
 
 
 class Linear(nn.Linear):
-    """nn.Linear in whichever form `convolve` gives it: float (B, L, C) to (B, L, O)."""
+    """nn.Linear in whichever form `convolve` chooses: float (B, L, C) to (B, L, O)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Multiply."""
+        """Apply the layer."""
         return convolve(x, self.weight, self.bias)

@@ -1,4 +1,4 @@
-"""Basenji2 as in ConvNova's comparison: pooled convolutions, then dilated residual blocks.
+"""Basenji2 as compared with ConvNova: pooled convolutions, then dilated residual blocks.
 
 B batch, T tokens (bp), C channels, K task outputs; a bin is 16 bp.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 STEM, TOWER, NARROW, WIDTH = 288, (339, 399, 470), 384, 512
-BIN = 16  # bp; four times halved
+BIN = 16  # bp; halved four times
 OPTIONS: dict[str, Any] = {"blocks": 7, **READS_LETTERS}
 
 
@@ -25,13 +25,13 @@ def rates(blocks: int) -> list[int]:
     """Dilation of each residual block, in bins: 1, 2, 3, 4, 6, 9, 14, ...
 
     Raises:
-        ValueError: for fewer than no blocks.
+        ValueError: for a negative number of blocks.
 
     Source:
-        calico/basenji: each is the one before times 1.5, rounded half to even.
+        calico/basenji: each is 1.5 times the one before, rounded half to even.
     """
     if blocks < 0:
-        raise ValueError(f"blocks is {blocks}; Basenji has 0 or more residual blocks")
+        raise ValueError(f"blocks is {blocks}; it must be 0 or more")
     out = [1]
     while len(out) < blocks:
         out.append(round(1.5 * out[-1]))
@@ -42,7 +42,7 @@ def count(options: Mapping[str, Any]) -> int:
     """Exact number of trunk parameters.
 
     Source:
-        Ours, from the layer shapes; at the defaults that of the authors' code (golden record).
+        Ours, from the layer shapes; at the defaults equal to the authors' code (golden record).
     """
 
     def unit(before: int, after: int, kernel: int) -> int:
@@ -60,7 +60,7 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
     Args:
         task: gives K.
         options: blocks, the number of dilated residual blocks; pooling, over bins;
-            tokenizer, with words instead of letters a learned `vocabulary`.
+            tokenizer, with words instead of letters a learned embedding of `vocabulary` rows.
 
     Returns:
         A torch module: `forward(ids (B, T), mask (B, T) or None) -> logits float32 (B, K)`, for a
@@ -69,18 +69,18 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
         PyTorch's default initialisation.
 
     Raises:
-        ValueError: for fewer than no blocks or another pooling.
+        ValueError: for a negative number of blocks or an unknown pooling.
 
     Accuracy:
         With equal weights the trunk is that of basenji2-pytorch 0.1.2 to float32 rounding, and
         within 1e-4 of ConvNova's copy of it (one golden record).
-        A sequence has the logits it has alone: padding is in no convolution, pooling, mean or
+        A sequence has the logits it has alone: padding enters no convolution, pooling, mean or
         batch statistic.
 
     Source:
         Kelley et al. 2018, Genome Res 28:739, and Kelley 2020, PLoS Comput Biol 16:e1008050; in
         the form of aim-uofa/ConvNova@c606027: convnova/src/models/basenji2 (5 input channels, no
-        cropping). Ours: the mask; the logits a base takes from its bin; no unused second head.
+        cropping). Ours: the mask; a base takes the logits of its bin; no unused second head.
     """
     from torch import nn
 
@@ -108,7 +108,7 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
 
 
 def backbone(options: Mapping[str, Any]) -> Any:
-    """The trunk, under the names of its tensors in the authors' code; see `build`."""
+    """The trunk, under the authors' tensor names; see `build`."""
     import torch
     import torch.nn.functional as F
     from torch import nn
@@ -129,7 +129,7 @@ def backbone(options: Mapping[str, Any]) -> Any:
         return nn.ModuleDict({"module": nn.ModuleList(pair)})
 
     def halved(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The larger of each two positions; padding is never it."""
+        """The maximum of each pair of positions, padding excluded."""
         if mask is None:
             return F.max_pool1d(x, 2, ceil_mode=True), None
         x, mask = x.masked_fill(mask == 0, -torch.inf), mask[..., ::2]

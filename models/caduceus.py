@@ -1,4 +1,4 @@
-"""Caduceus: Mamba read in both directions, plain (Ph) or built to treat both strands alike (PS).
+"""Caduceus: bidirectional Mamba, plain (Ph) or reverse-complement equivariant (PS).
 
 B batch, L sequence length (bp), D width, K task outputs.
 """
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 VOCABULARY = 16  # 12 ids, rounded up to a multiple of 8
 IDS = [7, 8, 9, 10, 11, 4, 0, 1]  # of A, C, G, T, N, padding, [CLS] and [SEP] in it
 COMPLEMENT = [0, 1, 2, 3, 4, 5, 6, 10, 9, 8, 7, 11, 12, 13, 14, 15]
-AGAIN = 2**21  # numbers of a sequence in a layer: 8,192 bp at width 256, of which it keeps 400 MB
+AGAIN = 2**21  # values of a sequence in a layer: 8,192 bp at width 256, for which it keeps 400 MB
 OPTIONS: dict[str, Any] = {"width": 256, "layers": 4, **READS_LETTERS}
 
 
 def count(options: Mapping[str, Any]) -> int:
-    """Exact number of backbone parameters, of Ph as of PS.
+    """Exact number of backbone parameters, equal for Ph and PS.
 
     Source:
         docs/models.md#sizes-of-caduceus; equal to the counts of the authors' code (golden records).
@@ -42,15 +42,15 @@ def build(task: Task, options: Mapping[str, Any], both_strands: bool) -> Any:
 
     Args:
         task: gives K.
-        options: width D, layers; pooling; tokenizer, for Ph also one of words, of which the table
-            then has `vocabulary` rows. A word has no complement, so PS reads letters only.
-        both_strands: PS: the same weights read the sequence and its reverse complement, turned at
-            every layer; the head sees the mean of the two. Otherwise Ph.
+        options: width D, layers; pooling; tokenizer, for Ph also one of words, with an embedding
+            of `vocabulary` rows. A word has no complement, so PS reads letters only.
+        both_strands: True = PS: the same weights read the sequence and its reverse complement,
+            which trade places at every layer, and the head reads the mean of the two. False = Ph.
 
     Returns:
         A torch module: `forward(ids (B, L), mask (B, L) or None) -> logits float32 (B, K)`.
-        `backbone(ids, mask)` gives float32 (B, L, D), for PS (B, L, 2 D), where the reverse
-        complement of a sequence gives the same numbers with L and 2 D flipped. Weights are drawn
+        `backbone(ids, mask)` gives float32 (B, L, D), for PS (B, L, 2 D): the reverse complement
+        of a sequence gives the same values with L and 2 D flipped. Weights are drawn
         from the global generator of torch.
 
     Raises:
@@ -58,15 +58,15 @@ def build(task: Task, options: Mapping[str, Any], both_strands: bool) -> Any:
 
     Accuracy:
         With equal weights the backbone is within 1e-4 of the authors' code (three golden records).
-        The logits of PS are those of the other strand to float32 rounding. Padding must be on the
-        right; each sequence is flipped within its own length, so a score does not depend on it.
-        Long sequences are read in parts, equal but for rounding: see `BiMamba.residual`.
+        PS gives both strands the same logits to float32 rounding. Padding must be on the right;
+        each sequence is flipped within its own length, so a score does not depend on padding.
+        Long sequences are read in parts, equal apart from rounding: see `BiMamba.residual`.
 
     Source:
         Schiff et al. 2024, arXiv 2403.03234; tensor names of kuleshov-group/caduceus, released
         configurations (fused_add_norm: the halves of PS trade places). Ours: the scan in plain
-        torch; right padding that is masked, where theirs is on the left, is read by the layers and
-        counts in the mean; no [SEP]; the mean of PS is taken before the head, which is linear.
+        torch; masked padding on the right (theirs is on the left, read by the layers, and part of
+        the mean); no [SEP]; the mean of PS is taken before the head, which is linear.
     """
     d = int(options["width"])
     head = _strand_head(d, task.n_outputs) if both_strands else None
@@ -126,9 +126,10 @@ def backbone(options: Mapping[str, Any], both_strands: bool) -> Any:
             return self.norm_f(h)  # type: ignore[no-any-return]
 
         def strands(self, ids: Tensor, mask: Tensor | None) -> Tensor:
-            """Both strands as one batch, each turned before every layer.
+            """Both strands as one batch, each reversed before every layer.
 
-            The authors' halves trade places there too: after an odd number of layers, so have ours.
+            As in the authors' code the halves trade places there, so they end swapped after an odd
+            number of layers.
             """
             batch = len(ids)
             pair = [ids, self.complement[reverse(ids, reversal(mask))]]
@@ -163,7 +164,7 @@ PS_CHOICES = {**LETTER_CHOICES, "tokenizer": ("char", "char-sep", "char-cls-sep"
 
 
 def weights(repo: str, revision: str) -> Weights:
-    """The official file of a repository; without a revision the user must name one."""
+    """The official weights of a repository; without a revision here the user must name one."""
     unused = ("lm_head.", "score.", "decoder.")
     inside = "caduceus.backbone."
     table = f"{inside}embeddings.word_embeddings."
@@ -185,7 +186,7 @@ def add(name: str, both_strands: bool, repo: str, revision: str, **options: Any)
             options=full,
             n_params=count(full),
             min_length=1,
-            context=1_000_000,  # the authors trained with 131,072 at most
+            context=1_000_000,  # the authors trained with at most 131,072
             source=f"arXiv 2403.03234, d_model {full['width']}, n_layer {full['layers']}",
             license="Apache-2.0 (our implementation; the authors' code is Apache-2.0)",
             choices=LETTER_CHOICES if not both_strands else PS_CHOICES,
@@ -198,7 +199,7 @@ def add(name: str, both_strands: bool, repo: str, revision: str, **options: Any)
 
 
 def recipes(both_strands: bool) -> dict[str, Recipe]:
-    """The house recipe and, by suite, the least values of the grids the authors searched."""
+    """The house recipe and, per suite, the smallest values of the grids the authors searched."""
     conjoined = "" if both_strands else "; rc=conjoin as theirs (conjoin_test)"
     source = (
         "kuleshov-group/caduceus slurm_scripts/{}, grid lr 1e-3 or 2e-3, batch {}: the least "
@@ -218,8 +219,8 @@ def recipes(both_strands: bool) -> dict[str, Recipe]:
     }  # fmt: skip
 
 
-# Revisions of the hub's main branch as pinned in tcztzy/evo.cpp@c281681 and bioedca/tbox-finder:
-# of 256 x 4, 118 x 4 and 256 x 16; "" where none was found
+# Revisions of the hub's main branch as pinned in tcztzy/evo.cpp@c281681 and bioedca/tbox-finder,
+# for 256 x 4, 118 x 4 and 256 x 16; "" where none was found
 REVISIONS = {
     "ph": (
         "9865108985311772704c2ece0bac082153a6167b",

@@ -19,21 +19,21 @@ VOCABULARY, EMBEDDING, HIDDEN = 12, 100, 512
 IDS = [7, 8, 9, 10, 11, 4]  # of A, C, G, T, N and padding in that vocabulary
 OPTIONS: dict[str, Any] = {"tokenizer": "char", "vocabulary": 4096}
 TRUNK = VOCABULARY * EMBEDDING + 14_164
-MIN_LENGTH = 57  # bp; three times: a kernel of 8, then halved, must leave one position
+MIN_LENGTH = 57  # bp; one position is left after three times a kernel of 8 and pooling by 2
 
 
 def build(task: Task, options: Mapping[str, Any]) -> Any:
-    """Embedding -> three times (convolution, batch norm, pool), one ReLU -> two linear layers.
+    """Embedding -> 3 x (convolution, batch norm, pooling), one ReLU -> two linear layers.
 
     Args:
         task: gives K and L; every sequence is padded on the right to L, with zero embeddings, so a
             score does not depend on the batch.
-        options: tokenizer; with another than "char" the embedding has `vocabulary` rows and every
+        options: tokenizer; with any other than "char" the embedding has `vocabulary` rows and every
             sequence is padded to L + 2 tokens.
 
     Returns:
         A torch module: `forward(ids (B, <= L), mask) -> logits float32 (B, K)`. Submodules
-        `embeddings` and `cnn_model`, named as in the original, and `head`, its `dense_model`.
+        `embeddings` and `cnn_model` are named as in the original; `head` is its `dense_model`.
 
     Raises:
         ValueError: when L is below 57 bp.
@@ -43,9 +43,9 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
 
     Source:
         Gresova et al. 2023, BMC Genomic Data 24:25; ML-Bioinfo-CEITEC/genomic_benchmarks@605d853:
-        src/genomic_benchmarks/models/torch.py. Ours: K logits and one cross-entropy, where theirs
-        puts a sigmoid before a loss that applies the sigmoid again, which costs it accuracy; no
-        dry run through batch norm at construction.
+        src/genomic_benchmarks/models/torch.py. Ours: K logits and one cross-entropy (theirs
+        applies a sigmoid before a loss that applies it again, which costs accuracy); no dry run
+        through batch norm at construction.
     """
     import torch
     import torch.nn.functional as F
@@ -77,7 +77,7 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
             self.register_buffer("vocabulary", torch.tensor(IDS), persistent=False)
 
         def features(self, ids: Tensor, mask: Tensor | None) -> Tensor:
-            """What the two linear layers read: float (B, 4 positions)."""
+            """The input of the two linear layers: float (B, 4 positions)."""
             x = self.embeddings(self.vocabulary[ids.long()] if letters else ids.long())
             x = x if mask is None else x * mask[..., None]
             x = F.pad(x, (0, 0, 0, longest - x.shape[1]))

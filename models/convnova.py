@@ -41,18 +41,18 @@ def dilations(blocks: int, stacks: int, base: int, schedule: str) -> list[int]:
 
     Args:
         blocks: at least 2.
-        stacks: each dilation is repeated that often in a row.
-        base: the growth from block to block; 1 = none.
+        stacks: how often each dilation is repeated in a row.
+        base: growth factor from block to block; 1 = no growth.
         schedule: "paper" gives 1, 1, b, b^2, b^3, ...; "code" gives 1, 1, 1, b, b^2, ... with
             every entry at most 1024.
 
     Raises:
-        ValueError: for another schedule or fewer than two blocks.
+        ValueError: for an unknown schedule or fewer than two blocks.
 
     Source:
         ConvNova paper (arXiv 2502.18538) section 3; aim-uofa/ConvNova@c606027:
         convnova/src/models/ConvNova/convnova.py. The released code does not follow the paper:
-        users of it report 0.867 macro-F1 on splice acceptors where the paper has 0.971.
+        its users report a macro-F1 of 0.867 on splice acceptors where the paper has 0.971.
     """
     if schedule not in ("paper", "code"):
         raise ValueError(f"dilation_schedule is {schedule!r}; it must be 'paper' or 'code'")
@@ -98,25 +98,25 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
     Args:
         task: gives K.
         options: width D, blocks, stacks, kernel_size (odd), dilation, dilation_schedule, d_inner,
-            ffn, final_conv, dropout; pooling; tokenizer, with another than "char" both branches
-            read the same learned `vocabulary` of words, since a word has no complement.
+            ffn, final_conv, dropout; pooling; tokenizer, with any other than "char" both branches
+            read the same embedding of `vocabulary` words, since a word has no complement.
 
     Returns:
         A torch module: `forward(ids (B, L), mask (B, L) or None) -> logits float32 (B, K)`.
         `backbone(ids, mask)` gives float32 (B, L, D). Weights are drawn from the global generator
-        of torch, PyTorch's default initialisation as in the authors' code.
+        of torch with PyTorch's default initialisation, as in the authors' code.
 
     Raises:
         ValueError: for an even kernel size, an unknown schedule or fewer than two blocks.
 
     Accuracy:
         With equal weights the backbone is within 1e-4 of the authors' code (seven golden records).
-        The masked form gives a sequence the logits it has alone, unpadded, to float32 rounding;
-        so does reading a long one in parts (`in_parts`), in evaluation.
+        With a mask a sequence has the logits it has alone, unpadded, to float32 rounding; so has a
+        long one that is read in parts (`in_parts`) in evaluation.
 
     Source:
         arXiv 2502.18538; tensor names of aim-uofa/ConvNova@c606027. Ours: the mask (theirs pools
-        padding as N: recipe padding=left-n), the paper's dilation schedule as the default.
+        padding as N; recipe padding=left-n does so), the paper's dilation schedule as the default.
     """
     from dnabench.models.kernels.parts import in_parts
 
@@ -126,13 +126,13 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
 
 
 def gated(h: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """What a block adds to A and to B, each (B, L, D): h * g and g, where g = sigmoid(w)."""
+    """What a block adds to branches A and B, each (B, L, D): h * g and g, with g = sigmoid(w)."""
     g = w.sigmoid()
     return h * g, g
 
 
 def channel_mlp(d: int, e: int) -> Any:
-    """The network that follows the blocks, at every position alone: D to D through e channels."""
+    """The network after the blocks, applied to each position: D to D through e channels."""
     from torch import nn
 
     from dnabench.models._layers import Linear
@@ -144,7 +144,7 @@ def channel_mlp(d: int, e: int) -> Any:
 
 
 def block_dilations(options: Mapping[str, Any]) -> list[int]:
-    """`dilations` of these options; ValueError too for a kernel that would change the length."""
+    """`dilations` of these options; also ValueError for a kernel that would change the length."""
     o = {**OPTIONS, **options}
     if o["kernel_size"] % 2 == 0:
         raise ValueError(f"kernel_size is {o['kernel_size']}; it must be odd, to keep the length")
@@ -156,8 +156,8 @@ def backbone(options: Mapping[str, Any], join: Join = gated) -> Any:
 
     Args:
         options: as for `build`.
-        join: gives what a block adds to A and to B, from h = GELU of the convolution of A and
-            w, the convolution of B; all float (B, L, D).
+        join: what a block adds to A and to B, given h, the GELU of A's convolution, and w, B's
+            convolution; all float (B, L, D).
     """
     import torch.nn.functional as F
     from torch import nn
@@ -170,7 +170,7 @@ def backbone(options: Mapping[str, Any], join: Join = gated) -> Any:
     steps = block_dilations(o)
 
     def convolutions() -> nn.ModuleList:
-        """The stacks of one block start as copies of each other, as in the authors' code."""
+        """The stacks of a block start as copies of each other, as in the authors' code."""
         first = [nn.Conv1d(d, d, k) for _ in range(o["blocks"])]
         return nn.ModuleList(copy.deepcopy(conv) for conv in first for _ in range(o["stacks"]))
 
@@ -219,7 +219,7 @@ def backbone(options: Mapping[str, Any], join: Join = gated) -> Any:
             return by_position(self.each, a)
 
         def each(self, a: Tensor) -> Tensor:
-            """What every position goes through alone."""
+            """The layers that work on each position alone."""
             a = a + self.milinear(a)
             if o["final_conv"]:
                 first, _, last = self.final_conv
@@ -230,7 +230,7 @@ def backbone(options: Mapping[str, Any], join: Join = gated) -> Any:
             return F.dropout(x, o["dropout"], self.training) if o["dropout"] else x
 
         def mixed(self, conv: nn.Conv1d, x: Tensor, step: int, mask: Tensor | None) -> Tensor:
-            """Convolve; beyond a sequence's end it reads zeros, as beyond the tensor's end."""
+            """Convolve; padding reads as zeros, like what lies beyond the tensor."""
             return channels_last_conv1d(conv, x if mask is None else x * mask[..., None], step)
 
     return ConvNova()
@@ -258,7 +258,7 @@ def add(name: str, size: str, **options: Any) -> None:
     )
 
 
-WEIGHTS = Weights(  # none were published; this reads a checkpoint of the authors' training code
+WEIGHTS = Weights(  # none were published; this reads checkpoints of the authors' training code
     repo="", files=(), license="", rename=prefixed({}, unused=("out_linear.", "decoder."))
 )
 RECIPES = {

@@ -1,4 +1,4 @@
-"""ConvNova with one of its ideas taken out: the gate, the second branch, or the dilation.
+"""Ablations of ConvNova: without the gate, the second branch, or the dilation.
 
 B batch, L sequence length (bp), D width, K task outputs.
 """
@@ -24,12 +24,12 @@ OPTIONS: dict[str, Any] = {name: convnova.OPTIONS[name] for name in NAMES}
 SINGLE_BRANCH = {**OPTIONS, "width": 172}
 UNET_NAMES = ("width", "kernel_size", "d_inner", "dropout", *READS_LETTERS)
 UNET = {name: OPTIONS[name] for name in UNET_NAMES}
-UNET_FIXED = {"blocks": 5, "dilation": 1}  # each of the five blocks has its own place
+UNET_FIXED = {"blocks": 5, "dilation": 1}  # one block for each of the five places
 SHRINK = 4  # bp per position at the bottom of the U-Net
 
 
 def build_no_gate(task: Task, options: Mapping[str, Any]) -> Any:
-    """ConvNova whose branches are added, with a mean-pooled linear head.
+    """ConvNova that adds its branches instead of gating, with a mean-pooled linear head.
 
     In a block h = GELU(conv(LN A)), g = GELU(conv'(LN' B)), A <- A + h + g, B <- B + g.
 
@@ -44,11 +44,11 @@ def build_no_gate(task: Task, options: Mapping[str, Any]) -> Any:
         ValueError: for an even kernel size, an unknown schedule or fewer than two blocks.
 
     Accuracy:
-        The masked form gives a sequence the logits it has alone, unpadded, to float32 rounding.
+        With a mask a sequence has the logits it has alone, unpadded, to float32 rounding.
 
     Source:
-        arXiv 2502.18538 equation 4 and section 4.5. Ours: the layer norms, which the equation
-        leaves out and ConvNova has, the mask, and the paper's dilation schedule as the default.
+        arXiv 2502.18538 equation 4 and section 4.5. Ours: the layer norms, which ConvNova has
+        and the equation leaves out, the mask, and the paper's dilation schedule as the default.
     """
     return network(
         task, no_gate(options), int(options["width"]), str(options.get("pooling", "mean"))
@@ -67,7 +67,7 @@ def no_gate(options: Mapping[str, Any]) -> Any:
 
 
 def build_single_branch(task: Task, options: Mapping[str, Any]) -> Any:
-    """ConvNova with one branch that gates itself, with a mean-pooled linear head.
+    """ConvNova with a single branch that gates itself, and a mean-pooled linear head.
 
     In a block z = conv(LN A), A <- A + GELU(z) * sigmoid(z). The complement strand is not read.
 
@@ -82,12 +82,12 @@ def build_single_branch(task: Task, options: Mapping[str, Any]) -> Any:
         ValueError: for an even kernel size, an unknown schedule or fewer than two blocks.
 
     Accuracy:
-        The masked form gives a sequence the logits it has alone, unpadded, to float32 rounding.
+        With a mask a sequence has the logits it has alone, unpadded, to float32 rounding.
 
     Source:
-        arXiv 2502.18538 equation 2 and section 4.5. Ours: width 172, the nearest to ConvNova's
-        size (+0.6 %), as the widths of the appendix (d and d / sqrt 2 added to each other)
-        contradict themselves; the layer norm, the mask and the paper's dilation schedule.
+        arXiv 2502.18538 equation 2 and section 4.5. Ours: width 172, which comes nearest to
+        ConvNova's size (+0.6 %), because the widths in the appendix (d and d / sqrt 2 are added)
+        contradict each other; the layer norm, the mask and the paper's dilation schedule.
     """
     return network(
         task, single_branch(options), int(options["width"]), str(options.get("pooling", "mean"))
@@ -142,32 +142,32 @@ def single_branch(options: Mapping[str, Any]) -> Any:
 
 
 def build_unet(task: Task, options: Mapping[str, Any]) -> Any:
-    """ConvNova that widens its view by halving the length, with a mean-pooled linear head.
+    """ConvNova with down- and upsampling instead of dilation, and a mean-pooled linear head.
 
-    Five gated blocks without dilation, at 1, 2, 4, 2 and 1 bp a position. Going down, both
-    branches are max-pooled in pairs; going up, every position is repeated and what its branch was
-    before that pooling is added. The sequence is first extended with N, on the right, to a
-    multiple of 4 bp, and what came of these N is cut off at the end. An output sees 92 bp with the
-    default kernel: those from 44 before its group of 4 bp to 44 after it.
+    Five gated blocks without dilation, at 1, 2, 4, 2 and 1 bp per position. On the way down both
+    branches are max-pooled in pairs; on the way up every position is repeated, and the values of
+    its branch from before that pooling are added. The sequence is first extended with N on the
+    right to a multiple of 4 bp; the outputs of these N are cut off at the end. With the default
+    kernel the receptive field is 92 bp: a group of 4 bp and 44 bp on either side.
 
     Args:
         task: gives K.
         options: width D, kernel_size (odd), d_inner, dropout.
 
     Returns:
-        A torch module, as from `convnova.build`; the tensors have the same names and shapes, but
-        for "net." before them.
+        A torch module, as from `convnova.build`; the tensors have the same shapes, and the same
+        names after the prefix "net.".
 
     Raises:
         ValueError: for an even kernel size.
 
     Accuracy:
-        The masked form gives a sequence the logits it has alone, unpadded, to float32 rounding.
+        With a mask a sequence has the logits it has alone, unpadded, to float32 rounding.
 
     Source:
-        arXiv 2502.18538 section 4.4 and Table 4, which say "U-Net style, maintaining the gating
-        mechanism" and the size, no more. Ours: all else, chosen so that not one parameter differs
-        in shape from ConvNova's; max pooling as in the U-Net (Ronneberger et al. 2015).
+        arXiv 2502.18538 section 4.4 and Table 4, which give only "U-Net style, maintaining the
+        gating mechanism" and the size. The rest is ours, chosen so that every parameter has the
+        shape it has in ConvNova; max pooling as in the U-Net (Ronneberger et al. 2015).
     """
     return network(task, unet(options), int(options["width"]), str(options.get("pooling", "mean")))
 
@@ -182,9 +182,9 @@ def unet(options: Mapping[str, Any]) -> Any:
     unknown, padding = (N, PAD) if letters else (0, 0)  # 0 is [UNK] of every tokenizer of words
 
     def extended(ids: Tensor, mask: Tensor | None) -> tuple[Tensor, list[Tensor | None]]:
-        """Each sequence with N up to a multiple of 4 bp; the masks at 1, 2 and 4 bp a position.
+        """Sequences extended with N to a multiple of 4 bp; the masks at 1, 2 and 4 bp per position.
 
-        The N belong to the sequence, in a batch as alone, so no pooled pair has one masked side.
+        The N count as part of the sequence, so no pooled pair is half masked.
         """
         rest = -ids.shape[1] % SHRINK
         ids = F.pad(ids.long(), (0, rest), value=unknown)
@@ -221,7 +221,7 @@ def unet(options: Mapping[str, Any]) -> Any:
 
 
 def add(name: str, build: Callable[..., Any], n: int, source: str, options: dict[str, Any]) -> None:
-    """Register one ablation, its own family: the smallest preset of each is compared."""
+    """Register one ablation as a family of its own: `--preset smallest` takes one per family."""
     choices = {k: v for k, v in convnova.CHOICES.items() if k in options}
     MODELS.add(
         Model(

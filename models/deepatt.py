@@ -1,4 +1,4 @@
-"""DeepATT: one convolution, an LSTM both ways, and attention that each label pays on its own.
+"""DeepATT: one convolution, a bidirectional LSTM, and a query of attention for each label.
 
 B batch, L sequence length (bp), P positions after pooling, K task outputs (labels).
 """
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 FILTERS, KERNEL, POOL = 1024, 30, 15
 UNITS = 512  # of the LSTM in each direction
 ATTENTION, HEADS, HIDDEN = 400, 4, 100
-MIN_LENGTH = KERNEL - 1 + POOL  # bp that leave one position
+MIN_LENGTH = KERNEL - 1 + POOL  # bp, for one position after pooling
 TRUNK = (4 * KERNEL + 1) * FILTERS + 2 * 4 * UNITS * (FILTERS + UNITS + 1)
 OPTIONS: dict[str, Any] = {"dropout": 0.2}
 
 
 def count(outputs: int) -> int:
-    """Exact number of parameters with a head of so many outputs.
+    """Exact number of parameters with a head of `outputs` outputs.
 
     Source:
         docs/models.md#deepatt: 7,808,057 at K = 919, as in the authors' README, at any length.
@@ -35,34 +35,33 @@ def count(outputs: int) -> int:
 
 
 def build(task: Task, options: Mapping[str, Any]) -> Any:
-    """Convolution, ReLU, pool -> LSTM both ways -> attention of K labels -> one logit a label.
+    """Convolution, ReLU, pooling -> bidirectional LSTM -> attention of K labels -> K logits.
 
     Args:
-        task: gives K and L; every sequence is padded on the right to L, as zeros like N, so a
-            score does not depend on the batch.
+        task: gives K and L; every sequence is padded on the right to L with zeros, which is also
+            how N reads, so a score does not depend on the batch.
         options: dropout, after pooling and after attention.
 
     Returns:
         A torch module: `forward(ids (B, <= L), mask) -> logits float32 (B, K)`. Submodules
         `backbone` (convolution and LSTM), which gives float32 (B, P, 1024) with P = (L - 29) // 15,
-        and `head` (all that follows), where of all tensors only `head.wq`, the queries of the K
-        labels, depends on K. `features(ids, mask)`, for a probe, is the backbone's mean over P,
-        (B, 1024). The logits are the sigmoid's argument in the original. Weights are drawn from the
-        global generator of torch, as Keras draws them.
+        and `head` (the rest), in which only `head.wq`, the queries of the K labels, depends on K.
+        `features(ids, mask)`, for a linear probe, is the backbone's mean over P, (B, 1024). The
+        logits are the argument of the original's sigmoid. Weights are drawn from the global
+        generator of torch with Keras's initialisation.
 
     Raises:
         ValueError: when L is below 44 bp.
 
     Accuracy:
-        There is no golden record, the original being TensorFlow: held against the equations, each
-        written out with loops, in float64.
+        There is no golden record, since the original is TensorFlow: tested against its equations,
+        written out with loops in float64.
 
     Source:
         docs/models.md#deepatt; ljw-struggle/Bioinfor-DeepATT@651b0dc: model/model.py, which has
-        L = 1000 and K = 919. Ours: one bias for each LSTM gate, as in Keras, where `nn.LSTM` has
-        two that are only ever added (4,096 more numbers); any L and K; logits, and so the task's
-        loss.
-        In a softmax the bias of the last layer, the same for all labels, changes nothing.
+        L = 1000 and K = 919. Ours: one bias per LSTM gate, as in Keras (`nn.LSTM` has two, which
+        are only ever added: 4,096 more parameters); any L and K; logits, and so the loss of the
+        task. In a softmax the bias of the last layer, equal for all labels, has no effect.
     """
     from torch import nn
     from torch.nn import functional as F
@@ -127,7 +126,7 @@ def backbone(options: Mapping[str, Any]) -> Any:
 
 
 def _as_keras(lstm: Any) -> None:
-    """Weights as Keras starts them; the second bias becomes a zero that does not learn."""
+    """Keras's initialisation; the second bias becomes a zero that is not trained."""
     import torch
     from torch import nn
 
@@ -135,7 +134,7 @@ def _as_keras(lstm: Any) -> None:
         nn.init.xavier_uniform_(getattr(lstm, f"weight_ih_{name}"))
         nn.init.orthogonal_(getattr(lstm, f"weight_hh_{name}"))
         bias = nn.init.zeros_(getattr(lstm, f"bias_ih_{name}"))
-        nn.init.ones_(bias[UNITS : 2 * UNITS])  # so that it forgets little at first
+        nn.init.ones_(bias[UNITS : 2 * UNITS])  # a forget gate that starts open
         delattr(lstm, f"bias_hh_{name}")
         lstm.register_buffer(f"bias_hh_{name}", torch.zeros(4 * UNITS), persistent=False)
         setattr(lstm, f"bias_hh_{name}", getattr(lstm, f"bias_hh_{name}"))  # it keeps a list, too
@@ -158,7 +157,7 @@ def head(outputs: int, options: Mapping[str, Any]) -> Any:
             self.point_wise_dense_2 = nn.Linear(HIDDEN, 1)
 
         def forward(self, x: Tensor) -> Tensor:
-            # Label k asks with row k of the identity: of wq x that leaves a column and the bias
+            # The query of label k is row k of the identity, so wq gives its column k and the bias
             q = self.split((self.wq.weight.T + self.wq.bias).contiguous())
             k, v = self.split(self.wk(x)), self.split(self.wv(x))
             weight = (q @ k.transpose(-1, -2) / math.sqrt(ATTENTION / HEADS)).softmax(-1)

@@ -13,7 +13,7 @@ from dnabench.models.heads import POOLINGS
 from dnabench.registry import MODELS
 from dnabench.types import Model, Recipe, Task, Weights
 
-POSITIONS = 512  # tokens, the special ones included
+POSITIONS = 512  # tokens, including the special ones
 EPS = 1e-12  # of the layer norms
 OPTIONS: dict[str, Any] = {
     "width": 768,
@@ -51,16 +51,16 @@ def build(task: Task, options: Mapping[str, Any], k: int) -> Any:
         global generator of torch, N(0, 0.02).
 
     Raises:
-        ValueError: when heads do not divide the width, a number is below 1, or the dropout is no
-            share; in `forward` for more than 512 tokens.
+        ValueError: when heads do not divide the width, a number is below 1, or dropout is not in
+            [0, 1); in `forward` for more than 512 tokens.
 
     Accuracy:
-        With equal weights transformers' BertModel to float rounding (1e-12 in float64). A score
-        does not depend on padding, but for that rounding.
+        With equal weights that of transformers' BertModel to float rounding (1e-12 in float64). A
+        score does not depend on padding, apart from that rounding.
 
     Source:
         Ji et al. 2021, Bioinformatics 37:2112; tensor names of zhihan1996/DNA_bert_6. Ours: the
-        pooler of the checkpoint, which masked pretraining never trained, starts at random too.
+        pooler is randomly initialised too, since masked pretraining never trained the checkpoint's.
     """
     from dnabench.models._bert import classifier
 
@@ -79,21 +79,21 @@ def backbone(options: Mapping[str, Any], k: int) -> Any:
 
 
 def check(o: Mapping[str, Any], what: str) -> None:
-    """Refuse options that no BERT-like network can have.
+    """Check the options of a BERT-like network.
 
     Raises:
-        ValueError: with the option, its value and what it may be.
+        ValueError: naming the option, its value and what it may be.
     """
     for name in ("vocabulary", "width", "layers", "heads", "inner"):
         if o[name] < 1:
             raise ValueError(f"{name} is {o[name]}; {what} needs at least 1")
     if o["width"] % o["heads"]:
         raise ValueError(
-            f"width is {o['width']} and heads {o['heads']}; each of {what}'s heads takes an equal "
-            "part, so heads must divide width"
+            f"width is {o['width']} and heads {o['heads']}; {what} shares the width among its "
+            "heads, so heads must divide width"
         )
     if not 0 <= o["dropout"] < 1:
-        raise ValueError(f"dropout is {o['dropout']}; it is a share, from 0 to below 1")
+        raise ValueError(f"dropout is {o['dropout']}; it must be at least 0 and below 1")
 
 
 def rename(name: str) -> str:

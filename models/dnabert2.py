@@ -1,4 +1,4 @@
-"""DNABERT-2: a BERT with linear attention biases (ALiBi) and gated feed-forward parts, native.
+"""DNABERT-2: BERT with linear attention biases (ALiBi) and gated feed-forward layers, native.
 
 B batch, T length in tokens, D width, H attention heads, K task outputs.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 EPS = 1e-12  # of the layer norms
-READABLE = ("bpe", "char-cls-sep")  # tokenizers that put [CLS] before a sequence
+READABLE = ("bpe", "char-cls-sep")  # tokenizers that begin a sequence with [CLS]
 OPTIONS: dict[str, Any] = {
     "tokenizer": "bpe",
     "vocabulary": 4096,
@@ -44,15 +44,15 @@ def count(options: Mapping[str, Any]) -> int:
 
 
 def slopes(heads: int) -> list[float]:
-    """How fast each head's attention falls with distance, in the order of the heads.
+    """The slope of each head: how fast its attention falls with distance.
 
     Args:
         heads: H, at least 1.
 
     Returns:
-        For a power of two 2^(-8/H), 2^(-16/H), ..., 2^-8. Otherwise those of the next lower power
-        P, then the first H - P odd-numbered ones of 2 P: for 12 heads 2^-1 to 2^-8, then 2^-0.5,
-        2^-1.5, 2^-2.5, 2^-3.5.
+        If H is a power of two, 2^(-8/H), 2^(-16/H), ..., 2^-8. Otherwise those of the next lower
+        power P, then every other one of 2 P, H - P of them: for 12 heads 2^-1 to 2^-8, then
+        2^-0.5, 2^-1.5, 2^-2.5, 2^-3.5.
 
     Source:
         Press et al. 2022, arXiv 2108.12409; docs/models.md#dnabert-2.
@@ -67,7 +67,7 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
 
     Args:
         task: gives K.
-        options: tokenizer (bpe:PATH for one of your own; not read here) and vocabulary, its number
+        options: tokenizer (bpe:PATH for your own; not read here) and vocabulary, its number
             of ids; width D, layers, heads H, inner (width of the gated feed-forward parts), dropout
             (attention weights have none); pooling "cls" (then a linear layer and tanh, the pooler,
             in the head), "mean", "max" or "last".
@@ -78,17 +78,17 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
         drawn from the global generator of torch, N(0, 0.02).
 
     Raises:
-        ValueError: when heads do not divide the width, a number is below 1, or the dropout is no
-            share.
+        ValueError: when heads do not divide the width, a number is below 1, or dropout is not in
+            [0, 1).
 
     Accuracy:
         With equal weights within 1e-5 of the authors' code, as is the pooler (two golden records).
-        A score does not depend on padding, but for float32 rounding.
+        A score does not depend on padding, apart from float32 rounding.
 
     Source:
         Zhou et al. 2024, ICLR, arXiv 2306.15006; tensor names of zhihan1996/DNABERT-2-117M. Ours:
-        PyTorch's attention, where theirs calls a kernel that current triton cannot compile; the
-        embedding of [UNK] learns, where theirs does not, its configuration taking it for padding.
+        PyTorch's attention (theirs calls a kernel that current triton cannot compile); the
+        embedding of [UNK] is trained (theirs is not, as its configuration takes it for padding).
     """
     from dnabench.models._bert import classifier
 
@@ -193,8 +193,8 @@ MODELS.add(
         choices={"pooling": POOLINGS, "tokenizer": READABLE},
         reduced={"width": 192, "layers": 2, "inner": 384},
         n_params=count(OPTIONS),
-        min_length=2,  # from single bases no tokens are learned
-        context=10_000,  # the longest the authors fine-tuned with; nothing in the network ends it
+        min_length=2,  # no tokens can be learned from single bases
+        context=10_000,  # the longest that the authors fine-tuned with; the network has no limit
         tokenizer="bpe",
         source="arXiv 2306.15006, DNABERT-2-117M",
         license="Apache-2.0 (our implementation; the authors' code is Apache-2.0)",

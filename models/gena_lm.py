@@ -1,4 +1,4 @@
-"""GENA-LM: a BERT that norms before each branch, on BPE tokens.
+"""GENA-LM: a pre-norm BERT on BPE tokens.
 
 B batch, T length in tokens, D width, K task outputs.
 """
@@ -44,12 +44,12 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
 
     Args:
         task: gives K.
-        options: tokenizer (bpe:PATH for one of your own; not read here) and vocabulary, its number
+        options: tokenizer (bpe:PATH for your own; not read here) and vocabulary, its number
             of ids; width D, layers, heads, inner (width of the feed-forward parts), dropout;
             norm_eps of the layer norms;
-            last_layer_norm, one more after the last layer: the authors' large model has it, the
-            copy of their code in BEND lost it (False: as in BEND's table; with the large weights
-            take the preset gena_lm-bend); pooling "cls" (then a linear layer and tanh, the pooler,
+            last_layer_norm, one more after the last layer: the authors' large model has it, their
+            code as copied by BEND does not (False: as in BEND's table; with the large weights take
+            the preset gena_lm-bend); pooling "cls" (then a linear layer and tanh, the pooler,
             in the head), "mean", "max" or "last".
 
     Returns:
@@ -58,12 +58,12 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
         global generator of torch, N(0, 0.02).
 
     Raises:
-        ValueError: when heads do not divide the width, a number is below 1, or the dropout is no
-            share; in `forward` for more than 512 tokens.
+        ValueError: when heads do not divide the width, a number is below 1, or dropout is not in
+            [0, 1); in `forward` for more than 512 tokens.
 
     Accuracy:
         With equal weights within 1e-5 of the authors' code and of BEND's copy, as is the pooler
-        (four golden records). A score does not depend on padding, but for float32 rounding.
+        (four golden records). A score does not depend on padding, apart from float32 rounding.
 
     Source:
         Fishman et al. 2025, Nucleic Acids Research 53:gkae1310; tensor names of
@@ -99,7 +99,7 @@ RECIPES = {
 
 
 def without_last_norm(name: str) -> str:
-    """`rename` for a network that leaves the last norm of the file out."""
+    """`rename` for a network without the last norm of the file."""
     ours = rename(name)
     return "" if ours.startswith("encoder.last_layer_ln.") else ours
 
@@ -116,8 +116,8 @@ def add(name: str, checkpoint: str, names: Callable[[str], str] = rename, **opti
             choices={"pooling": POOLINGS, "tokenizer": READABLE},
             reduced={"vocabulary": 4096, "width": 192, "layers": 2, "inner": 384},
             n_params=count(full),
-            min_length=2,  # from single bases no tokens are learned
-            context=4_500,  # about what 512 tokens hold, as the authors' model card says
+            min_length=2,  # no tokens can be learned from single bases
+            context=4_500,  # about 512 tokens, according to the authors' model card
             max_tokens=POSITIONS,
             tokenizer="bpe",
             source=f"doi:10.1093/nar/gkae1310, {checkpoint}",

@@ -1,4 +1,4 @@
-"""What a gene finder has to beat: the most frequent class, and codons in open reading frames.
+"""Baselines for gene finders: the most frequent class, and codon usage in open reading frames.
 
 N examples, L length in bp, M bp of all examples, K classes.
 """
@@ -15,14 +15,14 @@ from dnabench.types import IGNORED, A, Array, G, Kind, Model, N, Recipe, Sequenc
 
 KINDS: tuple[Kind, ...] = ("binary", "multiclass", "per_base")
 BINS = 16  # of an ORF's score
-LONG_ORF = 300  # bp; codon usage is learned from open reading frames as long
+LONG_ORF = 300  # bp; codon usage is learned from open reading frames at least as long
 _STOP = np.zeros(65, bool)
 _STOP[[16 * T + 4 * A + A, 16 * T + 4 * A + G, 16 * T + 4 * G + A]] = True
 _ATG, _UNKNOWN = 16 * A + 4 * T + G, 64
 
 
 class Majority:
-    """The class shares of the training split, whatever the sequence.
+    """Predicts the class frequencies of the training split for every sequence.
 
     Args:
         train: labelled sequences.
@@ -37,13 +37,13 @@ class Majority:
         self._shares: Array | None = None  # log
 
     def train_epoch(self) -> float:
-        """Count; the mean cross-entropy on the training examples or bases."""
+        """Count the classes; return the mean cross-entropy on the training examples or bases."""
         counts = _class_counts(self._train.y, self._k)
         self._shares = np.log((counts + 1) / (counts.sum() + self._k))
         return -float(counts @ self._shares / max(counts.sum(), 1))
 
     def predictor(self, split: Split) -> Callable[[], Array]:
-        """The function gives logits float32 (N, K), or (N, L, K), zeros beyond a sequence's end."""
+        """A function that gives logits float32 (N, K), or (N, L, K), zeros beyond a sequence."""
 
         def predict() -> Array:
             assert self._shares is not None
@@ -60,15 +60,15 @@ class Majority:
         return self._shares
 
     def restore(self, state: Any) -> None:
-        """Back to those shares."""
+        """Set the shares."""
         self._shares = state
 
 
 class Orfs(NamedTuple):
-    """Of every codon of one strand and frame, first bases 3 bp apart.
+    """The codons of one strand and frame, in order; their first bases are 3 bp apart.
 
-    start: flat position of the codon's first base. codon: 0..63, or 64 where it is none. orf: the
-    number of the stretch that it is in. inside: whether it is in an open reading frame.
+    start: flat position of the codon's first base. codon: 0..63, or 64 where it contains an N.
+    orf: number of the stretch it belongs to. inside: whether it is in an open reading frame.
     """
 
     start: Array
@@ -78,7 +78,7 @@ class Orfs(NamedTuple):
 
 
 class CodonStatistics:
-    """Class shares by how much the best reading frame of each strand looks like a gene.
+    """Predicts classes from how coding the best reading frame of each strand looks.
 
     Args:
         train: labelled sequences.
@@ -94,7 +94,7 @@ class CodonStatistics:
         self._learned: tuple[Array, Array, Array] | None = None
 
     def train_epoch(self) -> float:
-        """Count codons, then classes; mean cross-entropy on the training examples or bases."""
+        """Count codons, then classes; return the mean cross-entropy on the training split."""
         odds = codon_log_odds(self._train.seqs)
         scores = self._scores(self._train, odds)
         edges = np.stack([_edges(s) for s in scores])
@@ -109,7 +109,7 @@ class CodonStatistics:
         return -float((counts * shares).sum() / max(counts.sum(), 1))
 
     def predictor(self, split: Split) -> Callable[[], Array]:
-        """The function gives logits float32 (N, K), or (N, L, K), zeros beyond a sequence's end."""
+        """A function that gives logits float32 (N, K), or (N, L, K), zeros beyond a sequence."""
 
         def predict() -> Array:
             assert self._learned is not None
@@ -124,15 +124,15 @@ class CodonStatistics:
         return predict
 
     def state(self) -> Any:
-        """What was counted."""
+        """The counts."""
         return self._learned
 
     def restore(self, state: Any) -> None:
-        """Back to those counts."""
+        """Set the counts."""
         self._learned = state
 
     def _scores(self, split: Split, odds: Array) -> tuple[Array, Array]:
-        """Forward and reverse scores, of every base or, of a sequence, of its best base."""
+        """Forward and reverse scores of every base, or of the best base of each sequence."""
         forward = orf_scores(split.seqs, odds)
         back = _turned(split.seqs)
         reverse = orf_scores(split.seqs.reverse_complement(), odds)[back]
@@ -143,15 +143,15 @@ class CodonStatistics:
 
 
 def codon_log_odds(seqs: Sequences) -> Array:
-    """How much more often a codon stands in long open reading frames than anywhere.
+    """How much more frequent each codon is in long open reading frames than anywhere.
 
     Args:
-        seqs: the training sequences, both strands of which are counted; labels are not looked at.
+        seqs: the training sequences; both strands are counted, labels are not used.
 
     Returns:
-        float64 (65,), natural log of the ratio of two shares: of the codons of open reading frames
-        of LONG_ORF bp or more, and of all triplets. 0 for the last one, which holds an N. Both
-        counts start at 1, but for stop codons in frame, of which there are none.
+        float64 (65,), natural log of a ratio: the codon's share of the codons in open reading
+        frames of LONG_ORF bp or more, over its share of all triplets. 0 for the last, triplets
+        with an N. Counts start at 1, except for stop codons in frame, which do not occur.
     """
     coding, anywhere = np.ones(65), np.ones(65)
     for strand in (seqs, seqs.reverse_complement()):
@@ -168,18 +168,18 @@ def codon_log_odds(seqs: Sequences) -> Array:
 
 
 def orf_scores(seqs: Sequences, odds: Array) -> Array:
-    """How much each base looks coding, on the strand as given.
+    """How coding each base looks, on the given strand.
 
     An open reading frame goes from the first ATG, or the start of the sequence, to the first stop
     codon, included, or the end of the sequence; its score is the sum over its codons.
 
     Args:
         seqs: N sequences, M bp.
-        odds: (65,), of the codons, of `codon_log_odds`.
+        odds: (65,), from `codon_log_odds`.
 
     Returns:
-        float64 (M,), the highest score of the open reading frames that a base is in; 0 when it is
-        in none or none scores more.
+        float64 (M,), the highest score of the open reading frames that contain a base, at least 0;
+        0 when none does.
     """
     best = np.zeros(len(seqs.codes))
     for one in _frames(seqs):
@@ -191,7 +191,7 @@ def orf_scores(seqs: Sequences, odds: Array) -> Array:
 
 
 def _frames(seqs: Sequences) -> list[Orfs]:
-    """The three frames of this strand; a codon never reaches over the end of its sequence."""
+    """The three frames of this strand; no codon crosses the end of its sequence."""
     m = len(seqs.codes)
     owner = np.repeat(np.arange(len(seqs)), seqs.lengths)
     padded = np.concatenate([seqs.codes, np.full(2, N, np.uint8)]).astype(np.int64)
@@ -209,14 +209,14 @@ def _frame(start: Array, codon: Array, owner: Array, whole: Array) -> Orfs:
     after_stop = np.concatenate([[False], _STOP[codon[:-1]]])[: len(codon)]
     begins = new_sequence | after_stop
     orf = np.cumsum(begins) - 1
-    # in a stretch behind a stop codon, the reading frame opens at the first ATG
+    # after a stop codon the reading frame opens at the first ATG
     opened = np.cumsum((codon == _ATG) | new_sequence)
     before = opened[begins] - ((codon == _ATG) | new_sequence)[begins]
     return Orfs(start, codon, orf, opened > before[orf])
 
 
 def _edges(scores: Array) -> Array:
-    """BINS - 1 upper edges: 0, then so that as many of the higher scores are between any two."""
+    """BINS - 1 upper edges: 0, then quantiles of the scores above 0."""
     higher = scores[scores > 0]
     if not len(higher):
         return np.zeros(BINS - 1)
@@ -224,19 +224,19 @@ def _edges(scores: Array) -> Array:
 
 
 def _cells(scores: tuple[Array, Array], edges: Array) -> Array:
-    """Which of the BINS x BINS cells each pair of scores is in."""
+    """The cell, of BINS x BINS, of each pair of scores."""
     row, column = (np.searchsorted(e, s, side="left") for e, s in zip(edges, scores, strict=True))
     return np.asarray(row * BINS + column)
 
 
 def _turned(seqs: Sequences) -> Array:
-    """Flat positions in the reverse complement of the bases of `seqs`."""
+    """Flat position of each base of `seqs` in their reverse complements."""
     ends = np.repeat(seqs.offsets[:-1] + seqs.offsets[1:] - 1, seqs.lengths)
     return np.asarray(ends - np.arange(len(seqs.codes)))
 
 
 def _inside(split: Split) -> Array:
-    """Which bases are there, bool (N, L)."""
+    """Which positions are inside a sequence, bool (N, L)."""
     return np.asarray(np.arange(split.y.shape[1]) < split.seqs.lengths[:, None])
 
 
@@ -245,23 +245,23 @@ def _class_counts(y: Array, k: int) -> Array:
 
 
 def build_majority(task: Task, options: Mapping[str, Any]) -> Callable[[Split, Recipe], Majority]:
-    """The most frequent class of the training split, for every example or base.
+    """Predict the most frequent class of the training split for every example or base.
 
     Args:
         task: gives kind and K.
         options: none.
 
     Returns:
-        A function of the training split and the recipe that gives the learner, of one epoch.
+        A function (training split, recipe) -> learner of one epoch.
 
     Raises:
-        ValueError: when the task is not one of classes.
+        ValueError: when the task has no classes.
 
     Accuracy:
-        No randomness. MCC is 0 by definition; accuracy is the share of the class.
+        Deterministic. MCC is 0 by definition; accuracy is the share of that class.
 
     Source:
-        Definition; shares with one example more of every class.
+        Definition; every class counts one example more than it has.
     """
     _check(task, "majority")
     return lambda train, recipe: Majority(train, task)
@@ -272,26 +272,26 @@ def build_codon_statistics(
 ) -> Callable[[Split, Recipe], CodonStatistics]:
     """Codon usage of open reading frames, on both strands.
 
-    Each base has two scores, that of the best forward and that of the best reverse open reading
-    frame it is in. The class is the most frequent one, in the training split, of bases with such a
-    pair of scores (16 x 16 cells). A sequence has the scores of its best bases.
+    Each base has two scores: that of the best forward and of the best reverse open reading frame
+    that contains it. Its class is the most frequent one among training bases with a similar pair
+    of scores (16 x 16 bins). A sequence has the scores of its best bases.
 
     Args:
         task: gives kind and K.
         options: none.
 
     Returns:
-        A function of the training split and the recipe that gives the learner, of one epoch.
+        A function (training split, recipe) -> learner of one epoch.
 
     Raises:
-        ValueError: when the task is not one of classes.
+        ValueError: when the task has no classes.
 
     Accuracy:
-        No randomness. Introns are not modelled: made for genomes with few of them.
+        Deterministic. Introns are not modelled: meant for genomes with few of them.
 
     Source:
-        Ours. That long open reading frames teach codon usage without labels is the idea of Glimmer
-        (Salzberg et al. 1998, Nucleic Acids Res. 26:544).
+        Ours. Learning codon usage from long open reading frames, without labels, is the idea of
+        Glimmer (Salzberg et al. 1998, Nucleic Acids Res. 26:544).
     """
     _check(task, "codon_statistics")
     return lambda train, recipe: CodonStatistics(train, task)

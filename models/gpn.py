@@ -1,4 +1,4 @@
-"""GPN, the Genomic Pretrained Network: dilated convolutions, one residual stream per base, native.
+"""GPN, the Genomic Pretrained Network: residual dilated convolutions at full length, native.
 
 B batch, T tokens (bp), D width, K task outputs.
 """
@@ -26,14 +26,14 @@ OPTIONS: dict[str, Any] = {
     "width": 512, "layers": 25, "first_kernel": 9, "kernel_size": 5,
     "dilation_base": 2, "dilation_cycle": 8, "dilation_max": 128, **READS_LETTERS,
 }  # fmt: skip
-INNER = 2048  # D of the two linear layers of a convnet block, its option "inner"
+INNER = 2048  # width between the two linear layers of a convnet block; option "inner"
 
 
 def windows(options: Mapping[str, Any]) -> list[tuple[int, int]]:
     """Kernel size in taps and dilation in bp of each layer's convolution, in order.
 
-    The first layer has first_kernel, the others kernel_size; dilations are base^0, base^1, ... up
-    to dilation_max, from the start again after every cycle.
+    The first layer has first_kernel, the others kernel_size; dilations are base^0, base^1, ..., at
+    most dilation_max, and start over after every cycle.
 
     Raises:
         ValueError: for an even kernel, or layers, base, cycle or largest dilation below 1.
@@ -81,14 +81,14 @@ def build(task: Task, options: Mapping[str, Any], encoder: Encoder) -> Any:
         task: gives K.
         options: width D (7 or more), inner (convnet only), layers, first_kernel and kernel_size
             (odd), dilation_base, dilation_cycle, dilation_max, pooling.
-        encoder: "convnet" (the current architecture), "bytenet" (that of GPN-Promoter) or
-            "legacy" (that of the first GPN).
+        encoder: "convnet" (the current architecture), "bytenet" (GPN-Promoter) or "legacy" (the
+            first GPN).
 
     Returns:
         A torch module: `forward(ids (B, T), mask (B, T) or None) -> logits float32 (B, K)`.
         `backbone(ids, mask)` gives float32 (B, T, D). The head is LayerNorm, linear, GELU, linear;
-        for a per-base task one linear layer, as the authors have it. Weights are drawn from the
-        global generator of torch: normal with deviation 0.02, PyTorch's default in convolutions.
+        for a per-base task one linear layer, as in the authors' code. Weights are drawn from the
+        global generator of torch: N(0, 0.02), in convolutions PyTorch's default.
 
     Raises:
         ValueError: for an even kernel, a width below 7 or odd for "bytenet", or counts below 1.
@@ -99,8 +99,8 @@ def build(task: Task, options: Mapping[str, Any], encoder: Encoder) -> Any:
 
     Source:
         Benegas et al. 2023, PNAS 120:e2311219120; tensor names and initialisation of
-        songlab-cal/gpn@7091a97: gpn/ss/model.py, gpn/ss/modules.py. Ours: the mask, theirs has
-        none and reads [PAD] like a base; the LayerNorm of the current head also for "legacy".
+        songlab-cal/gpn@7091a97: gpn/ss/model.py, gpn/ss/modules.py. Ours: the mask (theirs
+        reads [PAD] like a base); the LayerNorm of the current head, for "legacy" too.
     """
     from torch import nn
 
@@ -124,7 +124,7 @@ def backbone(options: Mapping[str, Any], encoder: Encoder = "convnet") -> Any:
     o = {**OPTIONS, "inner": INNER, **options}
     d, sizes, letters = o["width"], windows(o), str(o["tokenizer"]).startswith("char")
     if d < VOCABULARY or (encoder == "bytenet" and d % 2):
-        raise ValueError(f"width is {d}; GPN needs at least 7, and an even one in gpn-promoter")
+        raise ValueError(f"width is {d}; GPN needs at least 7, gpn-promoter an even width")
     layer = _layers()[encoder]
 
     class Gpn(nn.Module):
@@ -153,7 +153,7 @@ def backbone(options: Mapping[str, Any], encoder: Encoder = "convnet") -> Any:
             return x if encoder == "legacy" else self.ln_f(x)
 
         def embed(self, ids: Tensor) -> Tensor:
-            """Of one-hot letters, D channels wide, or of learned ones."""
+            """One-hot letters in D channels, or learned embeddings."""
             if encoder == "bytenet" or not letters:
                 return self.embeddings["word_embeddings"](ids)  # type: ignore[no-any-return]
             return F.one_hot(ids, d).float()
@@ -162,7 +162,7 @@ def backbone(options: Mapping[str, Any], encoder: Encoder = "convnet") -> Any:
 
 
 def _draw(net: Any) -> Any:
-    """Initialise the linear layers and embeddings of a network as the authors do."""
+    """Initialise linear layers and embeddings as the authors do."""
     from torch import nn
 
     for module in net.modules():
@@ -176,10 +176,10 @@ def _draw(net: Any) -> Any:
 
 
 def _layers() -> dict[Encoder, Any]:
-    """The residual layers, by encoder; (width, inner width, kernel, dilation) makes one.
+    """The residual layer of each encoder; made from (width, inner width, kernel, dilation).
 
-    The keys of their dictionaries are positions in the authors' sequences, which have activations
-    and transpositions in between.
+    The keys of their dictionaries are positions in the authors' sequences, which also contain
+    activations and transpositions.
     """
     import torch.nn.functional as F
     from torch import nn
@@ -194,7 +194,7 @@ def _layers() -> dict[Encoder, Any]:
         step: int
 
         def mixed(self, conv: Any, x: Tensor, mask: Tensor | None) -> Tensor:
-            """Convolve; beyond a sequence's end it reads zeros, as beyond the tensor's end."""
+            """Convolve; padding reads as zeros, like what lies beyond the tensor."""
             return channels_last_conv1d(conv, x if mask is None else x * mask, self.step)
 
     class ConvNet(Layer):
@@ -239,7 +239,7 @@ def _layers() -> dict[Encoder, Any]:
 
 
 def lora_targets(encoder: Encoder, layers: int) -> tuple[str, ...]:
-    """Ends of the names of the linear layers, long enough to fit no layer's own number."""
+    """Name endings of the linear layers, long enough not to match a layer's own number."""
     if encoder == "bytenet":
         return tuple(f"{i}.layer.{part}" for i in range(layers) for part in (2, 10))
     return ("ffn.0",) if encoder == "legacy" else ("conv.5", "ffn.1", "ffn.3")

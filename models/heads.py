@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 POOLINGS = ("mean", "cls", "last", "max")
-# Options and choices of a model that reads letters, and may be given words instead
+# Options and choices of a model that reads letters and can read words instead
 READS_LETTERS: dict[str, Any] = {"pooling": "mean", "tokenizer": "char", "vocabulary": 4096}
 LETTER_CHOICES = {
     "pooling": POOLINGS, "tokenizer": ("char", "char-sep", "char-cls-sep", "6mer", "bpe"),
@@ -23,29 +23,29 @@ LETTER_CHOICES = {
 
 
 def n_words(options: Mapping[str, Any]) -> int:
-    """Rows of a table of words: the tokenizer's entries, of a BPE the option `vocabulary`."""
+    """Rows of an embedding: the size of the tokenizer, for a BPE the option `vocabulary`."""
     name = str(options["tokenizer"])
     return TOKENIZERS[name].size if name in TOKENIZERS else int(options["vocabulary"])
 
 
 def network(task: Task, backbone: Any, width: int, pooling: str = "mean", head: Any = None) -> Any:
-    """Wrap a backbone.
+    """Put pooling and a head on a backbone.
 
     Args:
         task: gives K; a per-base task is not pooled.
         backbone: torch module, `(ids (B, T), mask float32 (B, T) or None) -> float (B, T, D)`.
         width: D.
-        pooling: what stands for a sequence: the "mean" or the "max" over its tokens, the first
-            ("cls") or the "last" of them.
+        pooling: what represents a sequence: the "mean" or "max" over its tokens, or its first
+            ("cls") or "last" token.
         head: torch module from (..., D) to (..., K); None = one linear layer with bias.
 
     Returns:
         A torch module with submodules `backbone` and `head`. `features(ids, mask)` gives what the
         head sees: float (B, D), per base (B, T, D). `forward(ids, mask)` gives logits float
-        (B, K), per base (B, T, K). Padding, where mask is 0, is in none of the poolings.
+        (B, K), per base (B, T, K). Padding, where mask is 0, enters no pooling.
 
     Raises:
-        ValueError: for another pooling.
+        ValueError: for an unknown pooling.
     """
     from torch import nn
 
@@ -69,7 +69,7 @@ def network(task: Task, backbone: Any, width: int, pooling: str = "mean", head: 
 
 
 def pooled(hidden: Tensor, mask: Tensor | None, pooling: str) -> Tensor:
-    """One vector a sequence.
+    """One vector per sequence.
 
     Args:
         hidden: (B, T, D).

@@ -1,4 +1,4 @@
-"""HyenaDNA: causal long convolutions whose filters a small network draws, native.
+"""HyenaDNA: causal long convolutions whose filters a small network generates, native.
 
 B batch, L sequence length (bp), D width, K task outputs.
 """
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 VOCABULARY = 16  # 12 ids, rounded up to a multiple of 8
 IDS = [7, 8, 9, 10, 11, 4, 0, 1]  # of A, C, G, T, N, padding, [CLS] and [SEP] in it
-CHANNELS = 8  # of a long sequence that are convolved at once
-HIDDEN = 64  # width of the network that draws the filters
+CHANNELS = 8  # convolved at once, in a long sequence
+HIDDEN = 64  # width of the network that generates the filters
 OPTIONS: dict[str, Any] = {
     "width": 256,
     "layers": 2,
@@ -50,7 +50,7 @@ def count(options: Mapping[str, Any]) -> int:
 
 
 def param_groups(net: Any, recipe: Recipe) -> list[dict[str, Any]]:
-    """The optimiser's groups: no weight decay on the networks that draw the filters.
+    """The optimiser's groups: no weight decay on the networks that generate the filters.
 
     Source:
         docs/models.md#fine-tuning-hyenadna; the authors call it very important in
@@ -66,32 +66,32 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
 
     Args:
         task: gives K and the longest L.
-        options: width D; layers; l_max, which the filters' time is measured in, so it must be the
-            checkpoint's, and which bounds L to l_max - 2 (two special tokens in the original);
+        options: width D; layers; l_max, the unit of the filters' time, so it must be that of the
+            checkpoint; it limits L to l_max - 2 (two special tokens in the original);
             shift, the floor of the filters' window: 0.05 in the authors' released model, 0.0 in
-            their training code and the copies of it in Caduceus and ConvNova; resid_dropout;
-            embed_dropout; pooling; tokenizer, with another than "char" the table has `vocabulary`
+            their training code and its copies in Caduceus and ConvNova; resid_dropout;
+            embed_dropout; pooling; tokenizer, with any other than "char" the table has `vocabulary`
             rows.
 
     Returns:
         A torch module: `forward(ids (B, L), mask (B, L) or None) -> logits float32 (B, K)`.
-        `backbone(ids, mask)` gives float32 (B, L, D), each position from those to its left.
+        `backbone(ids, mask)` gives float32 (B, L, D); a position depends on those to its left.
         `param_groups(recipe)` gives the optimiser's groups. Weights are drawn from the global
         generator of torch.
 
     Raises:
-        ValueError: when the task is longer than l_max - 2, or an option is impossible.
+        ValueError: when the task is longer than l_max - 2, or for an impossible option.
 
     Accuracy:
         With equal weights the backbone is within 2e-4 of the authors' code (two golden records).
         Padding is on the right, which causal layers never see: a score does not depend on it.
         In bf16 the filters and the Fourier transforms stay float32. In evaluation beyond 8,192 bp
-        layers work on parts of positions and of channels, exact but for rounding.
+        layers work on parts of the positions and channels, exact apart from rounding.
 
     Source:
         Nguyen et al. 2023, arXiv 2306.15794; tensor names of HazyResearch/hyena-dna@d553021:
-        standalone_hyenadna.py. Ours: right padding that the mean leaves out, where theirs is on the
-        left, is read by the layers and counts in the mean; no special tokens.
+        standalone_hyenadna.py. Ours: padding on the right, left out of the mean (theirs is on the
+        left, read by the layers, and part of the mean); no special tokens.
     """
     o = {**OPTIONS, **options}
     _check_length(task.length, o["l_max"], f"the longest of {task.name}")
@@ -141,12 +141,12 @@ def backbone(options: Mapping[str, Any]) -> Any:
                 return causal_convolution(x, kernel) + self.bias[:, None] * x
 
         def drawn(self, features: Tensor) -> Tensor:
-            """What every channel's filter is a sum of, (L, HIDDEN)."""
+            """The functions whose weighted sums are the channels' filters, (L, HIDDEN)."""
             with exact(features):
                 return by_position(self.implicit_filter[:-1], features[None])[0]
 
         def some(self, x: Tensor, drawn: Tensor, t: Tensor, part: slice) -> Tensor:
-            """`forward` of a part of the channels: x (B, channels, L)."""
+            """`forward` for some channels: x (B, channels, L)."""
             with exact(x):
                 weight: Any = self.implicit_filter[-1].weight
                 kernel = (F.linear(drawn, weight[part]) * window_over(t, o, part)).T
@@ -167,15 +167,15 @@ def backbone(options: Mapping[str, Any]) -> Any:
             return self.out_proj(y.transpose(1, 2))  # type: ignore[no-any-return]
 
         def short(self, u: Tensor, rows: Any = slice(None)) -> Tensor:
-            """The short filters of these channels: (B, L, channels) to (B, channels, L)."""
-            # Of height 1 and two-dimensional, so that the channels-last layout can stay
+            """Apply the short filters of these channels: (B, L, channels) to (B, channels, L)."""
+            # Two-dimensional with height 1, so that the channels-last layout can stay
             image = F.pad(u.transpose(1, 2).unsqueeze(2), (2, 0))
             weight, bias = self.short_filter.weight.unsqueeze(2)[rows], self.short_filter.bias
             assert bias is not None  # Conv1d's default
             return F.conv2d(image, weight, bias[rows], groups=len(weight)).squeeze(2)
 
         def gated(self, u: Tensor, features: Tensor) -> Tensor:
-            """What out_proj gets, (B, L, D), some channels at a time; in the place of u's gates.
+            """The input of out_proj, (B, L, D), some channels at a time; overwrites the gates in u.
 
             Args:
                 u: (B, L, 3 D), from in_proj.
@@ -209,7 +209,7 @@ def backbone(options: Mapping[str, Any]) -> Any:
             return x + self.drop(self.mlp(self.norm2(x)))
 
         def to_long(self, x: Tensor, features: Tensor) -> None:
-            """`forward` in evaluation, in place, with 4 L D numbers in memory at once."""
+            """`forward` in evaluation, in place, with 4 L D values in memory at once."""
             u = by_position(lambda part: self.mixer.in_proj(self.norm1(part)), x)
             u, n = self.mixer.gated(u, features), parts.POSITIONS
             for part, change in zip(torch.split(x, n, 1), torch.split(u, n, 1), strict=True):
@@ -250,7 +250,7 @@ def backbone(options: Mapping[str, Any]) -> Any:
             return by_position(self.ln_f, x)
 
         def check_weights(self, tensors: Mapping[str, Tensor]) -> None:
-            """ValueError when a file's filters are drawn over another length than l_max."""
+            """ValueError when a checkpoint's filters are for another l_max."""
             for name, z in tensors.items():
                 if name.endswith("pos_emb.z") and z.shape[1] != o["l_max"]:
                     raise ValueError(
@@ -264,7 +264,7 @@ def backbone(options: Mapping[str, Any]) -> Any:
 
 
 def _initialise(net: Any, layers: int) -> None:
-    """N(0, 0.02) for linear layers and embeddings, less where a layer adds to the residual."""
+    """N(0, 0.02) for linear layers and embeddings; smaller where a layer adds to the residual."""
     from torch import nn
 
     for name, module in net.named_modules():
@@ -279,14 +279,14 @@ def _check_length(length: int, l_max: int, what: str) -> None:
     if length > l_max - 2:
         raise ValueError(
             f"HyenaDNA with l_max={l_max} reads {l_max - 2} bp at most; {what} has {length} bp: "
-            "take shorter ones or a preset with more context, up to hyenadna-large-1m"
+            "take shorter sequences or a preset with more context, up to hyenadna-large-1m"
         )
 
 
 def rename(name: str) -> str:
-    """From the names of an -hf repository or of the training code; see `types.Weights`.
+    """Our name of a tensor of an -hf repository or of the training code; see `types.Weights`.
 
-    Positions and decay follow from l_max; `.layer` comes with activation checkpointing.
+    Positions and decay follow from l_max; activation checkpointing adds `.layer` to names.
     """
     name = name.removeprefix("hyena.").removeprefix("backbone.")
     name = name.replace("mixer.layer.", "mixer.").replace("mlp.layer.", "mlp.")

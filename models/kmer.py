@@ -1,4 +1,4 @@
-"""k-mer counts with logistic regression: "row zero", what a deep model has to beat.
+"""The k-mer baseline: logistic regression on k-mer counts, which a deep model has to beat.
 
 N examples, F features, K task outputs.
 """
@@ -14,7 +14,7 @@ from dnabench.registry import MODELS
 from dnabench.types import Array, Model, Recipe, Sequences, Split, Task
 from dnabench.types import N as ANY_BASE
 
-STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of scikit-learn; small = strong penalty
+STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of scikit-learn; small = strong regularization
 OPTIONS = {"k_min": 3, "k_max": 6}
 
 
@@ -22,12 +22,12 @@ def counts(seqs: Sequences, k: int) -> Any:
     """How often every k-mer occurs in every sequence.
 
     Args:
-        seqs: N sequences; k-mers that hold an N are not counted.
+        seqs: N sequences; k-mers that contain an N are not counted.
         k: bp, 1..12.
 
     Returns:
-        scipy.sparse CSR float64 (N, 4**k); column A=0, C=1, G=2, T=3 as digits to base 4, first
-        base most significant. A sequence shorter than k has an empty row.
+        scipy.sparse CSR float64 (N, 4**k); columns are numbers in base 4 with digits A=0, C=1,
+        G=2, T=3, first base most significant. A sequence shorter than k has an empty row.
     """
     from scipy.sparse import csr_matrix
 
@@ -46,16 +46,16 @@ def counts(seqs: Sequences, k: int) -> Any:
 
 
 class KmerRegression:
-    """Logistic regression on k-mer frequencies; an "epoch" is one weaker penalty.
+    """Logistic regression on k-mer frequencies; each "epoch" is a fit with a weaker penalty.
 
-    So the protocol that chooses an epoch of a network chooses the penalty here, by the same rule
-    and on the same examples. Each fit starts from the last one.
+    So the protocol that chooses the epoch of a network chooses the penalty here, by the same rule
+    and on the same examples. Each fit starts from the weights of the one before.
 
     Args:
         train: labelled sequences.
         n_outputs: K.
         k_min: bp of the shortest k-mer.
-        k_max: of the longest.
+        k_max: bp of the longest.
     """
 
     epochs = len(STRENGTHS)
@@ -72,7 +72,7 @@ class KmerRegression:
         self._weights: tuple[Array, Array] | None = None
 
     def train_epoch(self) -> float:
-        """Fit with the next weaker penalty; the mean cross-entropy on the training examples."""
+        """Fit with the next weaker penalty; return the mean cross-entropy on the training split."""
         from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
         model = LogisticRegression(
@@ -89,7 +89,7 @@ class KmerRegression:
         return float(np.mean(log_total - logits[np.arange(len(self._y)), self._y]))
 
     def predictor(self, split: Split) -> Callable[[], Array]:
-        """Count the split's k-mers once; the function gives logits float32 (N, K)."""
+        """Count the split's k-mers once; the returned function gives logits float32 (N, K)."""
         x = self._features(split)
         return lambda: self._logits(x)
 
@@ -98,11 +98,11 @@ class KmerRegression:
         return self._weights
 
     def restore(self, state: Any) -> None:
-        """Back to those weights."""
+        """Set the weights."""
         self._weights = state
 
     def _features(self, split: Split) -> Any:
-        """Frequencies, scaled by the training split's root mean square per k-mer."""
+        """k-mer frequencies over their root mean square on the training split."""
         from scipy.sparse import diags, hstack
 
         parts = []
@@ -125,22 +125,22 @@ class KmerRegression:
 
 
 def build(task: Task, options: Mapping[str, Any]) -> Callable[[Split, Recipe], KmerRegression]:
-    """k-mer counts with logistic regression.
+    """Logistic regression on k-mer frequencies.
 
     Args:
         task: gives K.
         options: k_min, k_max (bp, 1..8).
 
     Returns:
-        A function of the training split and the recipe that gives the learner. It has six epochs,
-        whatever the recipe says: C = 1e-5 ... 1, so "last-epoch" is C = 1, scikit-learn's default.
+        A function (training split, recipe) -> learner. It has six epochs whatever the recipe says,
+        C = 1e-5 ... 1, so "last-epoch" is C = 1, scikit-learn's default.
 
     Raises:
         ValueError: when a class does not occur in the split, or k is out of range.
 
     Accuracy:
-        No randomness: seeds differ only by the validation cut, and where the task has a dev split
-        all seeds give the same score.
+        Deterministic: seeds differ only in the validation split, and where the task has a dev
+        split all seeds give the same score.
 
     Source:
         scikit-learn's LogisticRegression (L2, lbfgs). Ours: frequencies of 3..6-mers scaled by

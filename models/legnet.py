@@ -1,4 +1,4 @@
-"""LegNet as in ConvNova's comparison: seven convolutional stages with squeeze and excitation.
+"""LegNet as compared with ConvNova: seven convolutional stages with squeeze-and-excitation.
 
 B batch, T tokens (bp), C channels, K task outputs.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 WIDTHS = (256, 128, 128, 64, 64, 64, 64)
 KERNEL = 7
-SPREAD = 4  # inside a stage there are that many times its channels
+SPREAD = 4  # expansion: channels inside a stage over the channels of the stage
 TRUNK = 2_126_640
 OPTIONS: dict[str, Any] = {**READS_LETTERS, "double_softmax": False}
 
@@ -28,9 +28,9 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
 
     Args:
         task: gives K.
-        options: pooling; tokenizer, with words instead of letters a learned `vocabulary`;
-            double_softmax: give probabilities for logits, as ConvNova's copy does,
-            so that the loss applies softmax twice.
+        options: pooling; tokenizer, with words instead of letters a learned embedding of
+            `vocabulary` rows; double_softmax: return probabilities as logits, as ConvNova's copy
+            does, so that the loss applies softmax twice.
 
     Returns:
         A torch module: `forward(ids (B, T), mask (B, T) or None) -> logits float32 (B, K)`.
@@ -38,18 +38,18 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
         of torch, PyTorch's default initialisation.
 
     Raises:
-        ValueError: double_softmax for a task without classes to choose from.
+        ValueError: for double_softmax on a task without exclusive classes.
 
     Accuracy:
         With equal weights within 1e-6 of the logits of autosome-ru/LegNet@2c7e0f3 in this form,
-        and within 1e-4 of ConvNova's copy (a golden record, which sees little but the last stage).
-        Padding is in no convolution, mean or batch statistic.
+        and within 1e-4 of ConvNova's copy (a golden record, which depends on little but the last
+        stage). Padding enters no convolution, mean or batch statistic.
 
     Source:
         Penzar et al. 2023, Bioinformatics 39:btad457, in the form of aim-uofa/ConvNova@c606027:
-        convnova/src/models/LegNet/LegNet.py (7 stages, 5 input channels, one output a class).
-        Ours: logits, where theirs are probabilities; the mean over positions is taken before the
-        last layer, which is linear; the mask.
+        convnova/src/models/LegNet/LegNet.py (7 stages, 5 input channels, one output per class).
+        Ours: logits (theirs are probabilities); the mean over positions is taken before the last
+        layer, which is linear; the mask.
     """
     from torch import nn
 
@@ -58,7 +58,7 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
         if task.kind not in ("binary", "multiclass"):
             raise ValueError(
                 f"double_softmax is {options['double_softmax']!r}, but {task.name} is "
-                f"{task.kind}: leave it out; only classes that exclude each other share a softmax"
+                f"{task.kind}: leave it out; a softmax is for classes that exclude each other"
             )
         layers.append(nn.Softmax(-1))
     return network(task, backbone(options), WIDTHS[-1], options["pooling"], nn.Sequential(*layers))
@@ -74,7 +74,7 @@ def backbone(options: Mapping[str, Any]) -> Any:
     o, (batch_norm, run) = {**OPTIONS, **options}, masked_layers()
 
     class Squeeze(nn.Module):
-        """Scale each channel by a number between 0 and 1 that the means of all channels give."""
+        """Scale each channel by a factor in (0, 1) computed from the means of all channels."""
 
         def __init__(self, channels: int, hidden: int) -> None:
             super().__init__()
@@ -125,13 +125,13 @@ def backbone(options: Mapping[str, Any]) -> Any:
 
 
 def masked_layers() -> tuple[Any, Any]:
-    """A batch norm that leaves padding out, and what runs layers in order around padding.
+    """A batch norm that ignores padding, and a function that runs layers on padded sequences.
 
     Returns:
-        A class and a function. `BatchNorm(channels, eps)` is nn.BatchNorm1d whose statistics, while
-        training, are those of the positions where mask is 1; a single value a channel becomes the
-        bias. `run(layers, x (B, C, T), mask (B, 1, T) or None)` gives what the last layer gives;
-        convolutions read zeros where mask is 0.
+        A class and a function. `BatchNorm(channels, eps)` is nn.BatchNorm1d with training
+        statistics over the positions where mask is 1; where a channel has a single value, the
+        output is the bias. `run(layers, x (B, C, T), mask (B, 1, T) or None)` gives the output of
+        the last layer; convolutions read zeros where mask is 0.
 
     Accuracy:
         Equal to nn.BatchNorm1d on the unpadded positions alone, to float32 rounding.

@@ -15,7 +15,7 @@ from dnabench.types import Model, Task, Weights
 
 VOCABULARY = 4105  # 4 special tokens, 4096 6-mers, 5 letters
 MAX_TOKENS = 1000
-TABLE = MAX_TOKENS + 2  # rows of the position table; the first two are of padding
+TABLE = MAX_TOKENS + 2  # rows of the position table; the first two are for padding
 OPTIONS: dict[str, Any] = {
     "width": 1280,
     "layers": 24,
@@ -26,11 +26,11 @@ OPTIONS: dict[str, Any] = {
 
 
 def count(options: Mapping[str, Any]) -> int:
-    """Exact number of backbone parameters, the position table included.
+    """Exact number of backbone parameters, including the position table.
 
     Source:
         docs/models.md#nucleotide-transformer-v1, whose 478,798,561 has layers x heads + 1 = 481
-        more: the contact head, which the authors' module owns and its output does not depend on.
+        more: the contact head, on which the output of the authors' module does not depend.
     """
     o = {**OPTIONS, **options}
     d, inner = o["width"], o["inner"]
@@ -53,16 +53,16 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
 
     Raises:
         ValueError: for an option below 1, a width that the heads cannot share evenly, an unknown
-            pooling, or, when it runs, more than 1000 tokens.
+            pooling, or, in `forward`, more than 1000 tokens.
 
     Accuracy:
         With equal weights the backbone is within 1e-4 of the authors' code (golden record
-        ntv1_h64_l3). A score does not depend on padding, to float32 rounding.
+        ntv1_h64_l3). A score does not depend on padding, apart from float32 rounding.
 
     Source:
-        Dalla-Torre et al. 2025, doi:10.1038/s41592-024-02523-z; docs/models.md; tensor names
-        of instadeepai/nucleotide-transformer. Embeddings are scaled by 0.88 at all times, as theirs
-        are when no token is masked; a mask token has no rule of its own here.
+        Dalla-Torre et al. 2025, doi:10.1038/s41592-024-02523-z; docs/models.md; tensor names of
+        instadeepai/nucleotide-transformer. Embeddings are always scaled by 0.88, as theirs are
+        when no token is masked; mask tokens are not treated specially.
     """
     return ntv2.classifier(task, backbone(options), {**OPTIONS, **options})
 
@@ -77,7 +77,7 @@ def backbone(options: Mapping[str, Any]) -> Any:
 
 
 def rename(name: str) -> str:
-    """Our name of a tensor of the authors' file; "" for one that the output does not depend on."""
+    """Our name of a tensor of the authors' file; "" where the output does not depend on it."""
     if name.endswith("position_embeddings.weight"):
         return name.removeprefix("esm.")
     return ntv2.rename(name)

@@ -30,8 +30,8 @@ def count(options: Mapping[str, Any]) -> int:
     """Exact number of backbone parameters.
 
     Source:
-        docs/models.md#nucleotide-transformer-v2. The authors' module owns more, which its output
-        does not depend on: 2050 D of a position table and layers x heads + 1 of a contact head.
+        docs/models.md#nucleotide-transformer-v2. The authors' module has more, on which its
+        output does not depend: 2050 D in a position table, layers x heads + 1 in a contact head.
     """
     o = {**OPTIONS, **options}
     d, inner = o["width"], o["inner"]
@@ -58,12 +58,12 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
 
     Accuracy:
         With equal weights the backbone is within 1e-4 of the authors' code (golden record
-        ntv2_h64_l3). A score does not depend on padding, to float32 rounding. In bf16 the rotary
-        angles stay float32.
+        ntv2_h64_l3). A score does not depend on padding, apart from float32 rounding. In bf16 the
+        rotary angles stay float32.
 
     Source:
         Dalla-Torre et al. 2025, doi:10.1038/s41592-024-02523-z; docs/models.md; tensor names
-        of instadeepai/nucleotide-transformer. Ours: written from the equations, as their code is
+        of instadeepai/nucleotide-transformer. Ours: written from the equations, since their code is
         for non-commercial use; no position table and no contact head, which theirs does not use.
     """
     return classifier(task, backbone(options), {**OPTIONS, **options})
@@ -86,7 +86,7 @@ def backbone(options: Mapping[str, Any]) -> Any:
 
 
 def head_width(options: Mapping[str, Any]) -> int:
-    """Components of an attention head; ValueError for options that no network can have."""
+    """Width of an attention head; ValueError for impossible options."""
     for name in ("width", "layers", "heads", "inner"):
         if options[name] < 1:
             raise ValueError(f"{name} is {options[name]}; it must be at least 1")
@@ -94,13 +94,13 @@ def head_width(options: Mapping[str, Any]) -> int:
     if width % (2 * heads):
         raise ValueError(
             f"width is {width} and heads is {heads}; the width must be a multiple of "
-            f"{2 * heads}, so that every head has an even share"
+            f"{2 * heads}, so that every head gets an even width"
         )
     return int(width // heads)
 
 
 def rename(name: str) -> str:
-    """Our name of a tensor of the authors' file; "" for one that the output does not depend on."""
+    """Our name of a tensor of the authors' file; "" where the output does not depend on it."""
     unused = ("position_embeddings.weight", "position_ids", "inv_freq")
     if name.startswith(("lm_head.", "esm.contact_head.")) or name.endswith(unused):
         return ""

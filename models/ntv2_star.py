@@ -1,4 +1,4 @@
-"""NTv2*: Nucleotide Transformer v2 that starts out attending to its neighbourhood, our reading.
+"""NTv2*: Nucleotide Transformer v2 that starts by attending to neighbours, in our reading.
 
 B batch, T length in tokens (one <cls>, then 6 bp each), D width, K task outputs, d width of a head.
 """
@@ -29,10 +29,11 @@ OPTIONS: dict[str, Any] = {
 
 
 def reaches(options: Mapping[str, Any]) -> list[float]:
-    """For each head the distance, in tokens, at which its starting bias is most against a pair.
+    """For each head the distance in tokens at which its initial bias is lowest.
 
     Args:
-        options: heads; nearest and farthest, of the first and the last head, geometric between.
+        options: heads; nearest and farthest, the values of the first and the last head; those
+            between are spaced geometrically.
 
     Raises:
         ValueError: unless 4 <= nearest <= farthest.
@@ -48,32 +49,33 @@ def reaches(options: Mapping[str, Any]) -> list[float]:
 def build(task: Task, options: Mapping[str, Any]) -> Any:
     """NTv2* with the two-layer classification head of NTv2.
 
-    The paper says of it: each attention head has a theta of its own; the biases of the query and
-    key projections start at [0, ..., 0, 1]; everything else is NTv2. It does not say which thetas,
-    whether the vector is that of a head or of the layer, which size, optimiser or epochs.
+    The paper says: each attention head has its own theta; the biases of the query and key
+    projections start at [0, ..., 0, 1]; everything else is NTv2. It gives neither the thetas, nor
+    whether the vector belongs to a head or to the layer, nor size, optimiser or epochs.
 
-    Our reading: the size of ntv2-50m; one vector a head. Its last component turns at the slowest
-    rate w of the head, so queries and keys i - j tokens apart start with cos(w (i - j)) / sqrt(d)
-    in their score. The stock base 10000 gives w = 1.8e-4, flat over any task's length. Here
-    w = pi / r, r from 16 tokens in the first head to 128 in the last, geometric between, and the
-    head's base is w^(-d / (d - 2)). A sequence longer than 2 r favours that distance again.
+    Our reading: the size of ntv2-50m; one vector per head. Its last component rotates at the
+    slowest rate w of the head, so the score of queries and keys i - j tokens apart starts with a
+    term cos(w (i - j)) / sqrt(d). The usual base 10000 gives w = 1.8e-4, flat over the length of
+    any task. Here w = pi / r with r from 16 tokens in the first head to 128 in the last, spaced
+    geometrically, and the head's base is w^(-d / (d - 2)). In sequences longer than 2 r, tokens
+    2 r apart are favoured again.
 
     Args:
         task: gives K.
-        options: width D, layers, heads, inner, pooling as for ntv2; nearest and farthest, r of the
-            first and of the last head, in tokens.
+        options: width D, layers, heads, inner, pooling as for ntv2; nearest and farthest, the r of
+            the first and of the last head, in tokens.
 
     Returns:
-        As for ntv2, the biases of query and key being 1 in the last component of every head.
+        As for ntv2; the biases of query and key are 1 in the last component of every head.
 
     Raises:
         ValueError: as for ntv2; for heads of fewer than 4 components; unless
             4 <= nearest <= farthest.
 
     Accuracy:
-        The authors' code is not out, so there is nothing to compare with but the effect they
-        show: at the start, neighbouring tokens get more attention than distant ones. Of NTv2, whose
-        other numbers it shares, see there.
+        The authors have not released their code, so only the effect they show can be compared: at
+        initialisation, neighbouring tokens get more attention than distant ones. For the rest see
+        ntv2.
 
     Source:
         arXiv 2502.18538 A.5 (without numbers); docs/models.md#ntv2-star. No weights exist.
@@ -82,7 +84,7 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
 
 
 def frequencies(options: Mapping[str, Any]) -> Tensor:
-    """Radians a token of each head: float32 (heads, 1, d / 2); see `build`."""
+    """Radians per token of each head: float32 (heads, 1, d / 2); see `build`."""
     import torch
 
     from dnabench.models._esm import rotary_frequencies
@@ -90,8 +92,8 @@ def frequencies(options: Mapping[str, Any]) -> Tensor:
     d = ntv2.head_width(options)
     if d < 4:
         raise ValueError(
-            f"width is {options['width']} and heads is {options['heads']}; a head must have at "
-            "least 4 components, to have a theta of its own: take fewer heads"
+            f"width is {options['width']} and heads is {options['heads']}; a head must be at "
+            "least 4 wide, to have a theta of its own: take fewer heads"
         )
     bases = [(math.pi / r) ** (-d / (d - 2)) for r in reaches(options)]
     return torch.stack([rotary_frequencies(d, base) for base in bases])[:, None]

@@ -1,4 +1,4 @@
-"""U-Net for DNA: convolutions at 1, 2, 4 and 8 bp a position and back, with skips. Our choice.
+"""A U-Net for DNA, of our design: convolutions at 1, 2, 4 and 8 bp per position and back.
 
 B batch, L sequence length (bp), T positions of a level, C channels, D width, K task outputs.
 """
@@ -22,7 +22,7 @@ OPTIONS: dict[str, Any] = {
 
 
 def shapes(options: Mapping[str, Any], channels: int = LETTERS) -> list[tuple[int, int]]:
-    """Channels into and out of each pair of convolutions: down, the bottom, up again."""
+    """Channels into and out of each pair of convolutions: down, bottom, up."""
     o = {**OPTIONS, **options}
     widths = [o["width"] * 2**i for i in range(o["levels"])]
     down = list(zip([channels, *widths], widths, strict=False))
@@ -34,14 +34,14 @@ def count(options: Mapping[str, Any]) -> int:
     """Exact number of backbone parameters of a network that reads letters.
 
     Source:
-        Ours, from the layer shapes: two convolutions with bias and two layer norms a pair.
+        Ours, from the layer shapes: a pair has two convolutions with bias and two layer norms.
     """
     k = {**OPTIONS, **options}["kernel_size"]
     return int(sum(k * (a * b + b * b) + 6 * b for a, b in shapes(options)))
 
 
 def receptive_field(options: Mapping[str, Any]) -> int:
-    """How many bp one output depends on: its group of 2^(levels - 1), and as much on both sides."""
+    """How many bp one output depends on: its group of 2^(levels - 1) bp and those on both sides."""
     o = {**OPTIONS, **options}
     group = 2 ** (o["levels"] - 1)
     scales = 2 * (group - 1) + group  # 1 + 2 + ... + bottom + ... + 2 + 1
@@ -51,15 +51,16 @@ def receptive_field(options: Mapping[str, Any]) -> int:
 def build(task: Task, options: Mapping[str, Any]) -> Any:
     """A plain U-Net with a pooled linear head, or per base a linear head at full resolution.
 
-    At every level twice (convolution, layer norm over channels, GELU), then dropout. Going down,
-    positions are max-pooled in pairs and the channels double; going up, every position is
-    repeated, and what was there before that pooling is concatenated. With the defaults an output
-    sees 360 bp: its group of 8 bp and 176 bp to both sides.
+    Each level is 2 x (convolution, layer norm over channels, GELU), then dropout. On the way down
+    positions are max-pooled in pairs and the channels double; on the way up every position is
+    repeated, and the values from before that pooling are concatenated. With the defaults the
+    receptive field is 360 bp: a group of 8 bp and 176 bp on either side.
 
     Args:
         task: gives K.
         options: width D of the first level, levels (1 = no pooling), kernel_size (odd), dropout,
-            pooling of the head; tokenizer, with words instead of letters a learned `vocabulary`.
+            pooling of the head; tokenizer, with words instead of letters a learned embedding of
+            `vocabulary` rows.
 
     Returns:
         A torch module: `forward(ids (B, L), mask (B, L) or None) -> logits float32 (B, K)`, per
@@ -67,16 +68,17 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
         from the global generator of torch, PyTorch's default initialisation.
 
     Raises:
-        ValueError: for an even kernel size or an option below its least value.
+        ValueError: for an even kernel size or an option below its minimum.
 
     Accuracy:
-        Padding is in no convolution and no maximum: a sequence has the logits it has alone,
-        unpadded, to float32 rounding. A length that pooling cannot halve is padded likewise.
+        Padding enters no convolution and no maximum: a sequence has the logits it has alone,
+        unpadded, to float32 rounding. A length that pooling cannot halve is padded in the same
+        way.
 
     Source:
-        Ronneberger et al. 2015, arXiv 1505.04597, for the shape. All else is ours: for a DNA U-Net
-        (Karpinsky et al., arXiv 2606.30140) only an abstract was at hand, so no parity is claimed.
-        ConvNova's downsampling variant is another model: convnova_unet.
+        Ronneberger et al. 2015, arXiv 1505.04597, for the shape. The rest is ours. No parity with
+        the DNA U-Net of Karpinsky et al. (arXiv 2606.30140) is claimed: only its abstract was
+        available. ConvNova's downsampling variant is another model: convnova_unet.
     """
     return network(task, backbone(options), int(options["width"]), str(options["pooling"]))
 
@@ -133,7 +135,7 @@ def backbone(options: Mapping[str, Any]) -> Any:
             return x[:, :length]
 
     def halved(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The larger of every two positions, (B, T / 2, C), padding aside, and their mask."""
+        """The maximum of each pair of positions, (B, T / 2, C), without padding, and their mask."""
         if mask is None:
             return torch.maximum(x[:, ::2], x[:, 1::2]), None
         x = x.masked_fill(mask[..., None] == 0, -torch.inf)

@@ -121,7 +121,9 @@ def test_a_preset_reads_its_own_k_mers(k, name):
 
 def test_too_many_tokens_are_refused():
     net = dnabert.backbone(SMALL, 3)
-    with pytest.raises(ValueError, match="a sequence has 513 tokens, and there are 512 positions"):
+    with pytest.raises(
+        ValueError, match="a sequence has 513 tokens, and the model reads at most 512"
+    ):
         net(torch.zeros(1, 513, dtype=torch.int16), None)
 
 
@@ -164,7 +166,7 @@ def test_lora_reaches_every_linear_layer():
     ("change", "says"),
     [
         ({"heads": 5}, "heads must divide width"), ({"inner": 0}, "inner is 0; DNABERT needs"),
-        ({"dropout": -0.1}, "dropout is -0.1; it is a share"),
+        ({"dropout": -0.1}, "dropout is -0.1; it must be at least 0"),
         ({"pooling": "sum"}, "pooling is 'sum'"),
     ],
 )  # fmt: skip

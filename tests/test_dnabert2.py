@@ -239,7 +239,7 @@ def test_lora_reaches_every_linear_layer():
     [
         ({"heads": 7}, "width is 48 and heads 7; .* heads must divide width"),
         ({"layers": 0}, "layers is 0; DNABERT-2 needs at least 1"),
-        ({"dropout": 1.0}, "dropout is 1.0; it is a share"),
+        ({"dropout": 1.0}, "dropout is 1.0; it must be at least 0"),
         ({"pooling": "sum"}, "pooling is 'sum'; it must be one of mean, cls"),
     ],
 )

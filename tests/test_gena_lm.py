@@ -143,7 +143,9 @@ def test_order_matters_through_the_positions():
 def test_too_many_tokens_are_refused():
     net = gena_lm.backbone(SMALL)
     assert net(torch.zeros(1, 512, dtype=torch.int16), None).shape == (1, 512, 32)
-    with pytest.raises(ValueError, match="a sequence has 513 tokens, and there are 512 positions"):
+    with pytest.raises(
+        ValueError, match="a sequence has 513 tokens, and the model reads at most 512"
+    ):
         net(torch.zeros(1, 513, dtype=torch.int16), None)
 
 

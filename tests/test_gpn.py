@@ -226,5 +226,5 @@ def test_impossible_options_are_refused(change, says):
 
 
 def test_promoter_needs_an_even_width():
-    with pytest.raises(ValueError, match="an even one"):
+    with pytest.raises(ValueError, match="an even width"):
         gpn.backbone({"width": 9}, "bytenet")

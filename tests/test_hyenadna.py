@@ -265,7 +265,7 @@ def test_too_long_a_sequence_is_refused():
         build(planted_task(length=65), SMALL)
     net = build(planted_task(length=64), SMALL)
     net(torch.zeros(1, 64, dtype=torch.uint8), None)
-    with pytest.raises(ValueError, match=r"a sequence has 65 bp: take shorter ones or"):
+    with pytest.raises(ValueError, match=r"a sequence has 65 bp: take shorter sequences or"):
         net(torch.zeros(1, 65, dtype=torch.uint8), None)
 
 

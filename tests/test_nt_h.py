@@ -112,7 +112,7 @@ def test_official_names_become_ours():
 def test_more_tokens_than_positions_are_refused():
     net = filled()
     net(torch.full((1, 1000), 7), None)
-    with pytest.raises(ValueError, match="1001 tokens, and there are learned positions for 1000"):
+    with pytest.raises(ValueError, match="1001 tokens, and the model has learned"):
         net(torch.full((1, 1001), 7), None)
 
 

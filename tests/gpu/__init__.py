@@ -1,0 +1,1 @@
+"""What CUDA does to dnabench, measured in sections: see check.py."""

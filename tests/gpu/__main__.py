@@ -1,0 +1,35 @@
+"""One section, or the report: see check.py, which calls this."""
+
+import argparse
+import importlib
+from pathlib import Path
+
+from gpu.report import ORDER, report
+
+
+def main():
+    p = argparse.ArgumentParser(prog="python -m gpu", description=__doc__)
+    p.add_argument("section", choices=[*ORDER, "report"])
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--device", default="cuda")
+    p.add_argument("--tiny", action="store_true", help="small shapes, to test this without a GPU")
+    p.add_argument("--budget", type=float, default=60, help="seconds")
+    p.add_argument("--seconds", type=float, default=0, help="of the whole check, for the report")
+    a = p.parse_args()
+    if a.section == "report":
+        print(report(a.out, a.seconds)[-9000:])
+        return
+    import torch
+
+    from gpu.section import Section
+
+    torch.set_num_threads(1)
+    s = Section(a.section, a.out, a.device, a.tiny, a.budget)
+    try:
+        importlib.import_module(f"gpu.{a.section}").section(s)
+    finally:
+        s.save()
+
+
+if __name__ == "__main__":
+    main()

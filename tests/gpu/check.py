@@ -1,0 +1,112 @@
+"""Everything about CUDA in under 8 minutes on one GPU: `make gpu`, or `python tests/gpu/check.py`.
+
+    python tests/gpu/check.py                       # writes gpu_out/check.json and check.md
+    python tests/gpu/check.py --device cpu --tiny   # the same logic, small, without a GPU
+
+It needs a checkout and a Python that has PyTorch and the other requirements; the package need not
+be installed: a folder of links stands for it. Each section is a process with a budget of seconds.
+It writes a row as soon as it is measured, begins nothing when its budget is over, and says what it
+left out, so an interrupted check can be read too (`python -m gpu report`, from tests/).
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BUDGETS = {  # seconds; the order is that of gpu.report.ORDER
+    "environment": 30, "memory": 30, "records": 40, "steps": 140, "runs": 90, "lengths": 45,
+    "precisions": 50, "repeats": 40,
+}  # fmt: skip
+GRACE = 20  # seconds after its budget in which a section may end what it began
+
+
+def link_package(site):
+    """What `import dnabench` finds, with its requirements, where nothing is installed."""
+    (site / "dnabench").mkdir()
+    rooms = [*(ROOT / "harness").iterdir()]
+    for path in [*rooms, *(ROOT / part for part in ("models", "tasks", "results", "reports"))]:
+        (site / "dnabench" / path.name).symlink_to(path)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    source = (ROOT / "harness" / "__init__.py").read_text()
+    version = re.search(r'__version__ = "([^"]+)"', source)[1]
+    info = site / f"dnabench-{version}.dist-info"
+    info.mkdir()
+    head = ["Metadata-Version: 2.1", "Name: dnabench", f"Version: {version}"]
+    needs = [f"Requires-Dist: {line}" for line in project["dependencies"]]
+    (info / "METADATA").write_text("\n".join([*head, *needs, ""]))
+
+
+def environment(site, cache):
+    path = [str(site), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
+    return {
+        **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path)), "OMP_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1",
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "DNABENCH_CACHE": str(cache),
+    }  # fmt: skip
+
+
+def gpu_tests(out, env):
+    """The suite's own tests that need CUDA."""
+    argv = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", "-q"]
+    with (out / "pytest.txt").open("w") as file:
+        try:
+            code = subprocess.run(
+                [*argv, "tests"], cwd=ROOT, env=env, stdout=file, stderr=file, timeout=90
+            ).returncode
+        except subprocess.TimeoutExpired:
+            code = "more than 90 s"
+        file.write(f"exit {code}\n")
+
+
+def run(args, left, env):
+    for name, wanted in BUDGETS.items():
+        if left() < 12:
+            print(f"== {name}: no time left")
+            continue
+        budget = int(min(wanted, left() - 6))
+        print(f"== {name} ({budget} s of {left():.0f})", flush=True)
+        argv = [sys.executable, "-m", "gpu", name, "--out", args.out, "--device", args.device]
+        argv += ["--budget", str(budget), *(["--tiny"] if args.tiny else [])]
+        try:
+            code = subprocess.run(argv, env=env, timeout=budget + GRACE).returncode
+        except subprocess.TimeoutExpired:
+            code = "too late"
+        if code:
+            print(f"== {name} ended with {code}")
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--device", default="cuda")
+    p.add_argument("--tiny", action="store_true", help="small shapes, to test this without a GPU")
+    p.add_argument("--out", type=lambda x: Path(x).resolve(), default=Path("gpu_out").resolve())
+    p.add_argument("--limit", type=float, default=455, help="seconds for all sections")
+    p.add_argument("--cache", help="a cache folder to keep; default: a temporary one")
+    args = p.parse_args()
+    start = time.monotonic()
+    args.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        site, cache = Path(folder, "site"), Path(args.cache or Path(folder, "cache"))
+        site.mkdir()
+        cache.mkdir(parents=True, exist_ok=True)
+        link_package(site)
+        env = environment(site, cache)
+        if args.device != "cpu":
+            fields = "name,driver_version,memory.total,memory.used,compute_mode"
+            subprocess.run(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"])
+            gpu_tests(args.out, env)
+        run(args, lambda: args.limit - (time.monotonic() - start), env)
+        seconds = f"{time.monotonic() - start:.0f}"
+        argv = [sys.executable, "-m", "gpu", "report", "--out", args.out, "--seconds", seconds]
+        subprocess.run(argv, env=env, check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""What the sections share: rows that are on disk at once, a budget, clocks, and real learners."""
+
+import gc
+import json
+import statistics
+import time
+import traceback
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dnabench import MODELS, Sequences, Split, Task
+from dnabench.splits import streams
+from dnabench.tokens.bpe import tokenizer_named
+from dnabench.train.loop import NetLearner
+from dnabench.types import Recipe
+
+SHAPES = {  # model: batch, bp, options; as in the papers
+    "convnova-386k": (16, 200, {}), "convnova": (256, 500, {}), "hyenadna": (256, 500, {}),
+    "gpn": (32, 500, {}), "dnabert2": (32, 126, {"tokenizer": "char-cls-sep"}),
+    "ntv2-50m": (64, 600, {}), "caduceus_ph": (128, 500, {}),
+}  # fmt: skip
+
+
+@dataclass
+class Section:
+    """The rows of a section. A row that fails keeps its error, and the next one is measured."""
+
+    name: str
+    out: Path
+    device: str
+    tiny: bool
+    budget: float  # seconds
+    start: float = field(default_factory=time.perf_counter)
+    rows: list = field(default_factory=list)
+    left_out: list = field(default_factory=list)
+
+    def __post_init__(self):
+        self.cuda = self.device.startswith("cuda")
+
+    def over(self, what, seconds=0.0):
+        """Whether the budget has no room for a measurement of so many seconds."""
+        if time.perf_counter() - self.start + seconds < self.budget:
+            return False
+        self.left_out.append(what)
+        return True
+
+    def row(self, measure, **key):
+        before = time.perf_counter()
+        try:
+            found = measure()
+        except Exception as e:
+            found = {
+                "error": f"{type(e).__name__}: {(str(e).splitlines() or [''])[0][:300]}",
+                "where": traceback.format_exc().strip().splitlines()[-3:][0].strip()[:160],
+            }
+        self.rows.append({**key, **found, "took": round(time.perf_counter() - before, 2)})
+        print(json.dumps(self.rows[-1]), flush=True)
+        self.clear()
+        self.save()
+
+    def save(self):
+        document = {
+            "section": self.name, "device": self.device, "tiny": self.tiny,
+            "seconds": round(time.perf_counter() - self.start, 1),
+            "left_out": self.left_out, "rows": self.rows,
+        }  # fmt: skip
+        (self.out / f"part-{self.name}.json").write_text(json.dumps(document))
+
+    def clear(self):
+        """Free what an earlier row left: learners are in cycles and wait for the collector."""
+        gc.collect()
+        if self.cuda:
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+
+    def sync(self):
+        if self.cuda:
+            torch.cuda.synchronize()
+
+    def best(self, call, times=7):
+        """Least seconds of a call, after one to warm up."""
+        call()
+        found = []
+        for _ in range(1 if self.tiny else times):
+            self.sync()
+            start = time.perf_counter()
+            call()
+            self.sync()
+            found.append(time.perf_counter() - start)
+        return min(found)
+
+    def peak_gb(self):
+        return torch.cuda.max_memory_allocated() / 1e9 if self.cuda else 0
+
+    def shape(self, name):
+        """Batch, bp and options of a model."""
+        if not self.tiny:
+            return SHAPES[name]
+        return 4, 60, {**SHAPES[name][2], **MODELS[name].reduced}
+
+
+def no_data(split):
+    raise PermissionError(split)
+
+
+def random_data(n, length, seed=0):
+    """A binary task, and n labelled examples of random bases."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 4, n * length, dtype=np.uint8)
+    seqs = Sequences(codes, np.arange(0, n * length + 1, length))
+    task = Task(
+        name="gpu/random", kind="binary", classes=("0", "1"), metric="mcc", length=length,
+        counts={"train": n}, data="0" * 16, load=no_data, source="random", license="CC0-1.0",
+    )  # fmt: skip
+    y = rng.integers(0, 2, n).astype(np.int64)
+    return task, Split(seqs, y, np.array([str(i) for i in range(n)]))
+
+
+def learner(s, name, shape, precision="fp32", steps=8, compiling="off"):
+    """A learner on random bases, as `dnabench run` makes one; and its training examples."""
+    batch, length, options = shape
+    model = MODELS[name]
+    full = {**model.options, **options}
+    task, train = random_data(steps * batch, length)
+    torch.manual_seed(0)
+    net = model.build(task, full)
+    recipe = replace(Recipe(), batch=batch, epochs=1000, precision=precision)
+    tokenizer = tokenizer_named(str(full.get("tokenizer", model.tokenizer)))
+    one = NetLearner(
+        net, model, task, train, recipe, streams(0, task.name), s.device,
+        tokenizer=tokenizer, compiling=compiling,
+    )  # fmt: skip
+    return one, train
+
+
+def timed_steps(s, one, steps):
+    """Milliseconds of a step, median of five epochs.
+
+    `ms` until the device is done, `host_ms` until the host has queued the work. Where both are
+    equal the host is the limit.
+    """
+    one.train_epoch()
+    whole, queued = [], []
+    for _ in range(2 if s.tiny else 5):
+        s.sync()
+        start = time.perf_counter()
+        real, seen = torch.Tensor.__float__, []
+
+        def noted(tensor, real=real, seen=seen):
+            seen.append(time.perf_counter())
+            return real(tensor)
+
+        torch.Tensor.__float__ = noted  # an epoch ends with float(loss): all is queued by then
+        try:
+            one.train_epoch()
+        finally:
+            torch.Tensor.__float__ = real
+        whole.append(time.perf_counter() - start)
+        queued.append((seen[-1] if seen else time.perf_counter()) - start)
+        if sum(whole) > 4:
+            break
+    return {
+        "ms": 1e3 * statistics.median(whole) / steps,
+        "host_ms": 1e3 * statistics.median(queued) / steps,
+    }
+
+
+def launches(s, call, steps):
+    """Kernels, their time, copies and waits of the host, per step, from PyTorch's profiler."""
+    kinds = [torch.profiler.ProfilerActivity.CPU]
+    kinds += [torch.profiler.ProfilerActivity.CUDA] if s.cuda else []
+    with torch.profiler.profile(activities=kinds) as profile:
+        call()
+        s.sync()
+    host, device = {}, {}
+    for event in profile.events():
+        if event.device_type == torch.autograd.DeviceType.CPU:
+            host[event.name] = host.get(event.name, 0) + 1
+        else:
+            name, spent = event.name[:60], getattr(event, "self_device_time_total", 0)
+            device[name] = device.get(name, 0) + spent
+
+    def count(*words):
+        return sum(n for name, n in host.items() if any(w in name for w in words)) / steps
+
+    slowest = sorted(device.items(), key=lambda item: -item[1])[:6]
+    return {
+        "launches": count("cudaLaunchKernel", "cuLaunchKernel", "cudaGraphLaunch"),
+        "copies": count("cudaMemcpyAsync"),
+        "host_waits": count(
+            "cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize"
+        ),
+        "aten_ops": count("aten::"),
+        "device_ms": sum(device.values()) / 1e3 / steps,
+        "slowest": {name: round(spent / 1e3 / steps, 4) for name, spent in slowest},
+    }

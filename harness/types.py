@@ -2,7 +2,7 @@
 
     Model, Task, Protocol, Recipe, seed --plan--> Trial --run_trial--> Record --reports--> table
 
-This file imports nothing from dnabench, so every other file may import it.
+This file imports nothing from dnabench but `sequences`, so every other file may import it.
 
 N examples, L length in bp, K task outputs.
 """
@@ -11,121 +11,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 from typing import Protocol as Interface
 
-import numpy as np
+from dnabench.sequences import CLS as CLS
+from dnabench.sequences import PAD as PAD
+from dnabench.sequences import SEP as SEP
+from dnabench.sequences import A as A
+from dnabench.sequences import Array as Array
+from dnabench.sequences import C as C
+from dnabench.sequences import G as G
+from dnabench.sequences import LetterError as LetterError
+from dnabench.sequences import N as N
+from dnabench.sequences import Sequences as Sequences
+from dnabench.sequences import T as T
 
-Array = np.ndarray[Any, Any]
 Kind = Literal["binary", "multiclass", "multilabel", "regression", "per_base"]
 KINDS: tuple[Kind, ...] = ("binary", "multiclass", "multilabel", "regression", "per_base")
 SplitName = Literal["train", "dev", "test"]
 Progress = Callable[[int, int], None]  # done, in all
 
-A, C, G, T, N, PAD, CLS, SEP = range(8)  # codes of letters; the last three only in batches
 IGNORED = -100  # label of a base that counts for nothing
-_CODES = np.full(256, 255, np.uint8)
-_CODES[list(b"ACGTNacgtnUu")] = [A, C, G, T, N, A, C, G, T, N, T, T]
-_CODES[list(b"RYSWKMBDHVryswkmbdhv")] = N + 10  # IUPAC, ambiguous: becomes N and is counted
-_COMPLEMENT = np.array([T, G, C, A, N], np.uint8)
-
-
-class LetterError(ValueError):
-    """A letter outside the IUPAC alphabet, at `position` (from 0) of sequence `index`."""
-
-    def __init__(self, letter: str, index: int, position: int) -> None:
-        self.letter, self.index, self.position = letter, index, position
-        super().__init__(
-            f"sequence {index} has {letter!r} at position {position} (from 0); "
-            "only A, C, G, T, U, N and the IUPAC ambiguity letters are DNA"
-        )
-
-
-class Sequences:
-    """N DNA sequences as one flat array of codes A0 C1 G2 T3 N4, plus strand, 5' to 3'.
-
-    Args:
-        codes: uint8 (total bp,), all sequences one after the other.
-        offsets: int64 (N + 1,); sequence i is `codes[offsets[i]:offsets[i + 1]]`.
-        ambiguous: int64 (N,), how many letters of each were IUPAC ambiguity codes and became N;
-            none when left out.
-    """
-
-    def __init__(self, codes: Array, offsets: Array, ambiguous: Array | None = None) -> None:
-        self.codes, self.offsets = codes, offsets
-        self.ambiguous = np.zeros(len(self), np.int64) if ambiguous is None else ambiguous
-
-    @classmethod
-    def parse(cls, seqs: Iterable[str]) -> Sequences:
-        """Encode strings. Case is ignored, U reads as T, IUPAC ambiguity letters become N.
-
-        Raises:
-            LetterError: at the first letter that is none of these.
-        """
-        texts = [s.encode("utf-8") for s in seqs]
-        offsets = np.concatenate([[0], np.cumsum([len(t) for t in texts], dtype=np.int64)])
-        codes = _CODES[np.frombuffer(b"".join(texts), np.uint8)]
-        if (codes == 255).any():
-            first = int(np.argmax(codes == 255))
-            index = int(np.searchsorted(offsets, first, side="right")) - 1
-            text = texts[index].decode("utf-8")
-            position = len(texts[index][: first - int(offsets[index])].decode("utf-8"))
-            raise LetterError(text[position], index, position)
-        at = np.flatnonzero(codes > N)
-        codes[at] = N
-        owner = np.searchsorted(offsets, at, side="right") - 1
-        return cls(codes, offsets, np.bincount(owner, minlength=len(texts)))
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, i: int) -> str:
-        row = self.codes[self.offsets[i] : self.offsets[i + 1]]
-        return np.frombuffer(b"ACGTN", np.uint8)[row].tobytes().decode()
-
-    @property
-    def n_ambiguous(self) -> int:
-        """Letters of all sequences that were IUPAC ambiguity codes and became N."""
-        return int(self.ambiguous.sum())
-
-    @property
-    def lengths(self) -> Array:
-        """int64 (N,), bp."""
-        return np.diff(self.offsets)
-
-    def take(self, index: Array) -> Sequences:
-        """Those rows, in that order."""
-        lengths = self.lengths[index]
-        offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-        source = np.repeat(self.offsets[:-1][index] - offsets[:-1], lengths)
-        codes = self.codes[source + np.arange(offsets[-1])]
-        return Sequences(codes, offsets, self.ambiguous[index])
-
-    def reverse_complement(self) -> Sequences:
-        """Every sequence read from the other strand, 5' to 3'."""
-        ends = np.repeat(self.offsets[:-1] + self.offsets[1:] - 1, self.lengths)
-        source = ends - np.arange(len(self.codes))
-        return Sequences(_COMPLEMENT[self.codes[source]], self.offsets, self.ambiguous)
-
-    def padded(
-        self, length: int, fill: int = PAD, side: Literal["left", "right"] = "right"
-    ) -> Array:
-        """One row a sequence, uint8 (N, length), the rest of each row filled with `fill`.
-
-        Raises:
-            ValueError: when a sequence is longer than `length`.
-        """
-        longest = int(self.lengths.max(initial=0))
-        if longest > length:
-            raise ValueError(f"a sequence has {longest} bp, more than the {length} asked for")
-        out = np.full((len(self), length), fill, np.uint8)
-        column = np.arange(length)
-        inside = column < self.lengths[:, None]
-        out[inside if side == "right" else inside[:, ::-1]] = self.codes
-        return out
 
 
 class Split(NamedTuple):
@@ -319,6 +228,30 @@ class Trial:
         what a user's file is called: its bytes count.
         """
         return trial_id(asdict(self))
+
+
+class Job(NamedTuple):
+    """A trial to be run, and what only matters to running it."""
+
+    trial: Trial
+    path: str = ""  # the user's data
+    size: float = 1.0  # bp that training reads
+    checkpoint: str = ""  # path of the user's weights
+    tokenizer: str = ""  # path of the user's tokenizer
+
+
+class Resources(NamedTuple):
+    """How trials are run; none of it changes a number, except by rounding."""
+
+    device: str = "cpu"  # or "cuda", "cuda:1", ...
+    workers: int = 1  # processes at once
+    threads: int = 1  # of each process
+    micro_batch: int = 0  # examples in memory at once; 0 = the recipe's whole batch
+    executor: str = "local"
+    compile: str = "off"  # or "auto"
+
+
+ONE_CPU = Resources()
 
 
 # Recipe fields that came after schema 1: where they have these values, ids are as before them

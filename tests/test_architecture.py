@@ -19,6 +19,7 @@ PARTS = {
 # Who may import whom, innermost first: a module imports only from rows above its own, or from its
 # own room. A room is a folder; the files of harness/ itself are rooms of their own.
 ROWS = [
+    ["sequences"],
     ["types"],
     ["registry", "correlation", "cache"],
     ["metrics", "weights", "host.machine", "host.memory", "host.disk"],

@@ -36,7 +36,8 @@ from dnabench.results.store import Store
 from dnabench.splits import cut
 from dnabench.sweep.grid import Request, grid
 from dnabench.sweep.sweep import run
-from dnabench.sweep.trial import Resources, run_trial
+from dnabench.sweep.trial import run_trial
+from dnabench.types import Resources
 
 INLINE = Resources("cpu", 1, 1, 0, "inline")
 

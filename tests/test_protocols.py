@@ -20,11 +20,11 @@ from dnabench.protocols import (
     protocol_named,
 )
 from dnabench.splits import cut, folds, random_tenth, same_sequence, streams
-from dnabench.sweep.grid import Job, Request, grid
+from dnabench.sweep.grid import Request, grid
 from dnabench.sweep.trial import _task_at, run_trial
 from dnabench.tasks.io.files import task_from_path
 from dnabench.train.loop import fit, loss_of
-from dnabench.types import IGNORED
+from dnabench.types import IGNORED, Job
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 PAPERS = ["caduceus-cv/1", "dnabert2-gue/1", "nt-cv10/1"]

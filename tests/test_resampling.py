@@ -19,8 +19,8 @@ from dnabench.metrics import METRICS
 from dnabench.reports.resampling import NO_FOLDER, Resampler, stamp
 from dnabench.reports.stats.examples import Nested, nested, replicates
 from dnabench.results.store import Store
-from dnabench.sweep.grid import Job
 from dnabench.sweep.trial import run_trial
+from dnabench.types import Job
 
 N = 200
 

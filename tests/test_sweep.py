@@ -16,7 +16,7 @@ from dnabench.executors.local import Event, local
 from dnabench.results.store import Store
 from dnabench.sweep.grid import Request, grid
 from dnabench.sweep.sweep import _outcome, run
-from dnabench.sweep.trial import Resources
+from dnabench.types import Resources
 
 
 def states(out):

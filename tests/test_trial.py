@@ -10,8 +10,8 @@ from conftest import planted_task
 from sklearn.metrics import matthews_corrcoef
 
 from dnabench import MODELS, TASKS, Trial
-from dnabench.sweep.grid import Job
-from dnabench.sweep.trial import Resources, run_trial
+from dnabench.sweep.trial import run_trial
+from dnabench.types import Job, Resources
 
 
 @pytest.fixture

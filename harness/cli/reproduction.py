@@ -19,8 +19,8 @@ from dnabench.reports.papers.matching import (
 )
 from dnabench.reports.papers.published import About, Value, named, values
 from dnabench.reports.papers.reproduction import PlannedCell
-from dnabench.sweep.grid import Job, Request, grid, incompatibility, parse_limit, parse_seeds
-from dnabench.types import Recipe
+from dnabench.sweep.grid import Request, grid, incompatibility, parse_limit, parse_seeds
+from dnabench.types import Job, Recipe
 from dnabench.weights import regimes
 
 STAND_INS = ("_reduced", "_revised")  # suites whose tasks may replace the suite's own

@@ -115,7 +115,7 @@ def resources_of(how: ExecutionOptions) -> Any:
 
     from dnabench.executors.local import EXECUTORS
     from dnabench.host.machine import usable_cores
-    from dnabench.sweep.trial import Resources
+    from dnabench.types import Resources
 
     device, jobs, threads, micro_batch, executor, compiling = how
     if executor not in EXECUTORS:

@@ -25,9 +25,9 @@ from dnabench.forecast.extrapolate import (
 from dnabench.forecast.timing import Measured, Probe, measure
 from dnabench.host.disk import size
 from dnabench.registry import MODELS
-from dnabench.sweep.grid import Job, label
-from dnabench.sweep.trial import Resources, task_of
-from dnabench.types import Trial, trial_id
+from dnabench.sweep.grid import label
+from dnabench.sweep.trial import task_of
+from dnabench.types import Job, Resources, Trial, trial_id
 
 SECONDS = 4.0  # of a probe, about
 SEEDS = (1, 3, 5, 10)

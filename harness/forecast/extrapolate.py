@@ -11,8 +11,9 @@ from dnabench.metrics import metrics_for
 from dnabench.protocols import protocol_named
 from dnabench.registry import MODELS
 from dnabench.splits import VALIDATION_SHARE
-from dnabench.sweep.grid import Job, keeps_features
+from dnabench.sweep.grid import keeps_features
 from dnabench.sweep.trial import task_of
+from dnabench.types import Job
 
 RECORD = 3000, 70  # bytes of a record, and of a metric of a watched split of an epoch
 MODEST, STEEP = 0.5, 1.5  # exponents between which a fit without gradients grows with its examples

@@ -25,15 +25,14 @@ from dnabench.models.kernels.context import Kernels
 from dnabench.protocols import metric_for, protocol_named
 from dnabench.registry import MODELS
 from dnabench.splits import cut, limited, streams
-from dnabench.sweep.grid import Job
-from dnabench.sweep.trial import Resources, task_of
+from dnabench.sweep.trial import task_of
 from dnabench.tokens.bpe import tokenizer_named
 from dnabench.train.batches import EVAL_TOKENS
 from dnabench.train.flops import n_tokens
 from dnabench.train.loop import NetLearner, scores_of
 from dnabench.train.losses import flat
 from dnabench.train.pool import Pool
-from dnabench.types import Array, Learner, Progress, Split, Task
+from dnabench.types import Array, Job, Learner, Progress, Resources, Split, Task
 
 IMPORTED = ("sklearn.linear_model", "sklearn.metrics", "scipy.sparse", "scipy.stats")  # by trials
 RUNS = 3  # timed, after one to warm up

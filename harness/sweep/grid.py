@@ -6,25 +6,15 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from dnabench.protocols import check_protocol, protocol_named
 from dnabench.registry import MODELS, TASKS, explain_miss
 from dnabench.sweep.checks import check_fine_tuning, check_official_tokenizer, check_recipe
-from dnabench.types import Model, Protocol, Recipe, Task, Trial
+from dnabench.types import Job, Model, Protocol, Recipe, Task, Trial
 from dnabench.weights import file_hash, regimes, resolve
 
 MOST_SEEDS = 10_000
-
-
-class Job(NamedTuple):
-    """A trial, for the user's own files where they are, and how many bp its training reads."""
-
-    trial: Trial
-    path: str = ""
-    size: float = 1.0
-    checkpoint: str = ""  # the user's weights, where they are
-    tokenizer: str = ""  # and tokenizer
 
 
 def keeps_features(trial: Trial) -> bool:

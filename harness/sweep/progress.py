@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from dnabench.executors.local import Event
-from dnabench.sweep.grid import Job, label
+from dnabench.sweep.grid import label
 from dnabench.sweep.sweep import Outcome
+from dnabench.types import Job
 
 
 class Estimate:

@@ -13,9 +13,8 @@ from dnabench.executors.local import EXECUTORS, Event
 from dnabench.registry import MODELS
 from dnabench.results.provenance import here
 from dnabench.results.store import Store
-from dnabench.sweep.grid import Job
-from dnabench.sweep.trial import HERE, Resources, run_trial
-from dnabench.types import Array, Progress, Record
+from dnabench.sweep.trial import run_trial
+from dnabench.types import ONE_CPU, Array, Job, Progress, Record, Resources
 from dnabench.weights import fetch, fetch_tokenizer
 
 
@@ -82,7 +81,7 @@ Observer = Callable[[Event, Job, "Outcome | None"], None]
 def run(
     jobs: Sequence[Job],
     store: Store,
-    resources: Resources = HERE,
+    resources: Resources = ONE_CPU,
     observe: Observer = lambda event, job, outcome: None,
     summary: Summary | None = None,
 ) -> Summary:

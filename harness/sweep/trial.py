@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,35 +17,29 @@ from dnabench.protocols import metric_for, protocol_named
 from dnabench.registry import MODELS, TASKS
 from dnabench.results.provenance import here
 from dnabench.splits import cut, limited, streams
-from dnabench.sweep.grid import Job, keeps_features
+from dnabench.sweep.grid import keeps_features
 from dnabench.tokens.bpe import tokenizer_named
 from dnabench.tokens.tokenizers import Tokenizer
 from dnabench.train.meter import Meter, flops
 from dnabench.train.pool import Pool, remembering
-from dnabench.types import IGNORED, Array, Learner, Progress, Record, Split, Task, Trial
+from dnabench.types import (
+    IGNORED,
+    ONE_CPU,
+    Array,
+    Job,
+    Learner,
+    Progress,
+    Record,
+    Resources,
+    Split,
+    Task,
+    Trial,
+)
 from dnabench.weights import check_unchanged, fetch_tokenizer, file_hash, load_regime
 
 
-class Resources(NamedTuple):
-    """How trials are run; none of it decides a number, but for rounding.
-
-    device: "cpu", "cuda", "cuda:1". workers: processes at once. threads: of each.
-    micro_batch: examples in memory at once, 0 = the recipe's whole batch. compile: "auto" or "off".
-    """
-
-    device: str = "cpu"
-    workers: int = 1
-    threads: int = 1
-    micro_batch: int = 0
-    executor: str = "local"
-    compile: str = "off"
-
-
-HERE = Resources()
-
-
 def run_trial(
-    job: Job, resources: Resources = HERE, progress: Progress = lambda done, total: None
+    job: Job, resources: Resources = ONE_CPU, progress: Progress = lambda done, total: None
 ) -> tuple[Record, dict[str, Array]]:
     """Load, cut, build, fit, then read the test split: once, unless the protocol looks at it.
 

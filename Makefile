@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test gpu clean build/types
+.PHONY: demo test docs dev gpu clean build/types
 
 demo: $(VENV)/.installed
 	$(BIN)/dnabench run --suite demo --tasks cell_type,splice_junctions --models kmer,cnn,convnova-386k --seeds 3 --out runs/demo
@@ -17,7 +17,18 @@ test: $(VENV)/.tested
 	$(BIN)/ruff format --check .
 	$(MAKE) --no-print-directory build/types
 	$(BIN)/mypy
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+	$(MAKE) --no-print-directory docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+# the site in build/docs; a notebook or docstring that does not work is an error
+docs: $(VENV)/.tested
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+	@echo 'open build/docs/index.html'
+
+# all that an editor needs: .venv with every extra, an editable install, links that it can follow
+dev: $(VENV)/.tested build/types
+	@echo 'point your editor at $(BIN)/python; make test, make docs'
 
 # what CUDA does, in under 8 minutes on one GPU; DEVICE=cpu TINY=1 runs the same logic without one
 gpu: $(VENV)/.tested
@@ -31,7 +42,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.tested: $(VENV)/.installed
-	$(INSTALL) -e '.[test]'
+	$(INSTALL) -e '.[test,docs]'
 	touch $@
 
 # mypy cannot follow the editable install's map of folders to packages; it can follow links

@@ -38,17 +38,13 @@ IGNORED = -100  # label of a base that counts for nothing
 
 
 class Split(NamedTuple):
-    """Labelled sequences of one split.
+    """Labelled sequences of one split."""
 
-    seqs: N sequences.
-    y: int64 (N,), class indices 0..K-1; multilabel and regression float32 (N, K); per base int8
-        (N, longest), IGNORED beyond a sequence's end.
-    ids: (N,) str, what the file calls each example, or its row number.
-    """
-
-    seqs: Sequences
+    seqs: Sequences  # N of them
+    # int64 (N,), class indices 0..K-1; multilabel and regression float32 (N, K); per base int8
+    # (N, longest), IGNORED beyond a sequence's end
     y: Array
-    ids: Array
+    ids: Array  # (N,) str, what the file calls each example, or its row number
 
     def take(self, index: Array) -> Split:
         """Those rows, in that order."""

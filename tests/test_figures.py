@@ -35,7 +35,7 @@ def axes_of(draw):
         return draw().axes
 
 
-# --- inks -----------------------------------------------------------------------------------------
+# --- colours --------------------------------------------------------------------------------------
 
 
 def test_seventy_models_differ_in_colour_or_marker():
@@ -256,7 +256,6 @@ def test_one_epoch_is_no_curve_and_long_ones_are_thinned():
 def test_leads_turn_their_sign_with_the_pair():
     (evidence,) = weighed(grid({"a": 0.6, "b": 0.65, "c": 0.7}))
     (suite,) = evidence.suites
-    names = [c.name for c in evidence.table.columns]
     for me in range(3):
         found = families.leads(suite, me)
         assert set(found) == {0, 1, 2} - {me}
@@ -270,7 +269,7 @@ def test_leads_turn_their_sign_with_the_pair():
             assert by_family["promoter"] == pytest.approx(np.mean(own))
             three = [by_family[f] for f in ("histone", "promoter", "splice")]
             assert by_family[families.EQUAL] == pytest.approx(np.mean(three))
-    (ax,) = axes_of(lambda: families.figure(families.leads(suite, 2), names))
+    (ax,) = axes_of(lambda: families.figure(families.leads(suite, 2)))
     assert [t.get_text() for t in ax.get_yticklabels()][-2:] == [families.ALL, families.EQUAL]
 
 
@@ -355,7 +354,7 @@ def runs(tmp_path_factory):
         ("strip", ["--protocol", "honest/1"], ["s/h10", "other/t", "kmer", "deep"]),
         ("curves", ["--protocol", "honest/1", "-t", "s"], ["validation MCC", "epoch", "kmer"]),
         ("pareto", ["--protocol", "honest/1", "-t", "s"],
-         ["parameters, with the head", "seconds of a run", "mean MCC of 6 tasks"]),
+         ["parameters, including the head", "seconds per run", "mean MCC of 6 tasks"]),
         ("cd", ["--protocol", "honest/1", "-t", "s"], ["1.00", "4.00", "kmer"]),
         ("heatmap", ["--models", "swept", "--x", "d", "--y", "k"], ["0.500", "d", "k"]),
         ("strip", ["--protocol", "test-selected/1"], ["net", "TEST-SELECTED"]),

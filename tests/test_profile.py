@@ -203,7 +203,7 @@ def test_png_is_whole_and_shows_the_lines_of_each_model(tmp_path):
     from matplotlib.colors import to_rgb
     from matplotlib.image import imread
 
-    from dnabench.reports.figures.profile import PALETTE
+    from dnabench.reports.figures.style import PALETTE
 
     draw(rows_of(MADE), tmp_path / "two.png")
     draw(rows_of(MADE[:1]), tmp_path / "one.png")

@@ -1,11 +1,11 @@
-"""Average ranks on one axis; models that the Nemenyi test does not separate are joined by a bar."""
+"""Average ranks on one axis; a bar joins models that the Nemenyi test does not separate."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dnabench.reports.figures.style import LETTER, PRINT, Theme
+from dnabench.reports.figures.style import LETTER, PRINT, Theme, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,8 +53,6 @@ def figure(
     Raises:
         ValueError: fewer than two models.
     """
-    from matplotlib.figure import Figure
-
     k = len(names)
     if k < 2:
         raise ValueError(f"a rank diagram needs two models, there are {k}")
@@ -62,8 +60,7 @@ def figure(
     side = MARGIN + LETTER * 1.05 * max(map(len, names)) + 0.5
     below = 0.2 + BAR * len(groups)
     high = 0.8 + below + LINE * -(-k // 2)
-    figure = Figure(figsize=(2 * side + AXIS, high), facecolor=theme.paper)
-    ax = figure.add_axes((0, 0, 1, 1), facecolor="none")
+    figure, (ax,) = panels(1, (2 * side + AXIS, high), (0, 0, 0, 0), theme)
     ax.set_axis_off()
     ax.set_xlim(0, 2 * side + AXIS)
     ax.set_ylim(high, 0)  # inches, downwards
@@ -78,16 +75,17 @@ def figure(
                 solid_capstyle="round")  # fmt: skip
     order = sorted(range(k), key=lambda i: (ranks[i], i))
     for place, i in enumerate(order):
-        left = place < (k + 1) // 2
+        left, best = place < (k + 1) // 2, ranks[i] == min(ranks)
         y = 0.8 + below + LINE * (place if left else k - 1 - place) + 0.08
+        side_of, out = ("right", -1) if left else ("left", 1)
         edge = side - 0.42 if left else side + AXIS + 0.42
+        ink = theme.accent if best else theme.ink
         ax.plot([at(ranks[i]), at(ranks[i]), edge], [0.8, y, y], color=theme.quiet, lw=0.9)
-        ax.plot([at(ranks[i])], [0.8], "o", color=theme.accent if not place else theme.ink, ms=4.5)
-        ax.text(edge - 0.06 if left else edge + 0.06, y, names[i], va="center",
-                ha="right" if left else "left", color=theme.accent if not place else theme.ink,
-                fontweight="bold" if not place else "normal")  # fmt: skip
-        ax.text(edge + (0.02 if left else -0.02), y - 0.03, f"{ranks[i]:.2f}", va="bottom",
-                ha="left" if left else "right", fontsize=7, color=theme.quiet)  # fmt: skip
+        ax.plot([at(ranks[i])], [0.8], "o", color=ink, ms=4.5)
+        ax.text(edge + 0.06 * out, y, names[i], va="center", ha=side_of, color=ink,
+                fontweight="bold" if best else "normal")  # fmt: skip
+        ax.text(edge - 0.02 * out, y - 0.03, f"{ranks[i]:.2f}", va="bottom", fontsize=7,
+                ha="left" if left else "right", color=theme.quiet)  # fmt: skip
     return figure
 
 
@@ -102,5 +100,5 @@ def _axis(ax: Axes, k: int, side: float, critical_difference: float, theme: Them
         ax.plot([side, side + wide], [0.36, 0.36], color=theme.quiet, lw=1.4)
         for x in (side, side + wide):
             ax.plot([x, x], [0.31, 0.41], color=theme.quiet, lw=1.4)
-        said = f"critical difference {critical_difference:.2f}"
-        ax.text(side, 0.26, said, color=theme.quiet, fontsize=8, va="bottom")
+        text = f"critical difference {critical_difference:.2f}"
+        ax.text(side, 0.26, text, color=theme.quiet, fontsize=8, va="bottom")

@@ -1,23 +1,15 @@
-"""Learning curves, a panel a task: mean over seeds by epoch, and their range."""
+"""Learning curves, a panel for each task: mean over seeds by epoch, and their range."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dnabench.reports.figures.style import (
-    PAGE,
-    PRINT,
-    Theme,
-    colour,
-    dashes,
-    inline,
-    legend,
-    marker,
-    shortened,
-)
+from dnabench.reports.figures import style
+from dnabench.reports.figures.style import PAGE, PRINT, Theme
 from dnabench.reports.table import Row, Table
 from dnabench.types import Record
 
@@ -25,16 +17,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDE, HIGH = 3.3, 1.85  # inches, a panel
+SIZE = (3.3, 1.85)  # inches, a panel
 INSET = (0.5, 0.38, 0.12, 0.3)  # inches: left, bottom, right, top
-ACROSS, MOST = 3, 40  # panels of a printed figure; epochs of a drawn line
+MOST = 40  # epochs of a drawn line
 WATCHED = {"val": "validation {}", "test": "test {}", "loss": "training loss"}
 
 
 def curves(table: Table, prefix: str = "curve") -> list[tuple[Row, str]]:
-    """Draw each task for a web page: (row, SVG) of those on which a model learned twice or more."""
+    """Draw each task for a web page: (row, SVG) of those where a model has two epochs or more."""
     return [
-        (row, inline(lambda r=row: _figure([r], PAGE), _says(row), f"{prefix}{i}"))  # type: ignore[misc]
+        (row, style.inline(partial(_figure, [row], PAGE), _describe(row), f"{prefix}{i}"))
         for i, row in enumerate(_drawable(table))
     ]
 
@@ -49,12 +41,12 @@ def figure(table: Table, theme: Theme = PRINT) -> Figure:
     if not rows:
         raise ValueError(f"no run under {table.protocol} has two epochs: there is no curve to draw")
     out = _figure(rows, theme)
-    legend(out, table.columns, theme)
+    style.legend(out, style.labels(table.columns), theme)
     return out
 
 
 def watched(row: Row) -> str:
-    """What all runs of a row were watched by: val, test or loss; the first that they have."""
+    """What the curves of a row show: val, test or loss; the first that all its runs have."""
     steps = [epoch for cell in row.cells for run in cell.runs for epoch in run.curve]
     for split in ("val", "test"):
         if steps and all(row.metric in epoch.get(split, {}) for epoch in steps):
@@ -75,36 +67,15 @@ def _drawable(table: Table) -> list[Row]:
     ]
 
 
-def _says(row: Row) -> str:
+def _describe(row: Row) -> str:
     return f"{row.name}: {label(row)} by epoch, mean over seeds of each model and their range"
 
 
 def _figure(rows: Sequence[Row], theme: Theme) -> Figure:
-    from matplotlib.figure import Figure
-
-    across = min(len(rows), ACROSS)
-    down = -(-len(rows) // across)
-    extra = 0.5 if len(rows) > 1 else 0.0  # for the names, above
-    wide, high = across * WIDE, down * HIGH + extra
-    left, bottom, right, top = INSET
-    out = Figure(figsize=(wide, high), facecolor=theme.paper)
-    for k, row in enumerate(rows):
-        y, x = divmod(k, across)
-        base = (down - 1 - y) * HIGH
-        box = (
-            (x * WIDE + left) / wide, (base + bottom) / high,
-            (WIDE - left - right) / wide, (HIGH - bottom - top) / high,
-        )  # fmt: skip
-        _panel(out.add_axes(box, facecolor="none"), row, theme)
-        top_line, said = (base + HIGH - 0.17) / high, label(row)
-        out.text(
-            (x * WIDE + (0.14 if across > 1 else 0)) / wide, top_line,
-            shortened(row.name, 40 - len(said)), color=theme.ink, fontweight="bold", fontsize=9,
-        )  # fmt: skip
-        out.text(
-            ((x + 1) * WIDE - right) / wide, top_line, said, ha="right", color=theme.quiet,
-            fontsize=8,
-        )  # fmt: skip
+    out, axes = style.panels(len(rows), SIZE, INSET, theme)
+    for row, ax in zip(rows, axes, strict=True):
+        _panel(ax, row, theme)
+        style.heading(ax, row.name, label(row), theme, left=0.36)
     return out
 
 
@@ -116,19 +87,16 @@ def _panel(ax: Axes, row: Row, theme: Theme) -> None:
             continue
         shown = np.unique(np.linspace(0, values.shape[1] - 1, MOST).round().astype(int))
         mean, epochs = values.mean(0), shown + 1
-        style: dict[str, Any] = {"color": colour(i, theme), "gid": f"column-{i}"}
+        look: dict[str, Any] = {"color": style.colour(i, theme), "gid": f"column-{i}"}
         if len(values) > 1 and len(epochs) > 1:
             low, high = values.min(0)[shown], values.max(0)[shown]
-            ax.fill_between(epochs, low, high, alpha=0.15, lw=0, **style)
-        ax.plot(epochs, mean[shown], ls=dashes(i), lw=1.4, **style)
-        ax.plot(epochs[-1:], mean[-1:], marker(i), ms=5, mec="none", **style)
+            ax.fill_between(epochs, low, high, alpha=0.15, lw=0, **look)
+        ax.plot(epochs, mean[shown], ls=style.dashes(i), lw=1.4, **look)
+        ax.plot(epochs[-1:], mean[-1:], style.marker(i), ms=5, mec="none", **look)
     ax.locator_params(axis="y", nbins=4)
     ax.locator_params(axis="x", nbins=5, integer=True)
-    ax.tick_params(length=0, labelsize=8, labelcolor=theme.quiet, pad=2)
     ax.set_xlabel("epoch", fontsize=8, color=theme.quiet, labelpad=1)
-    ax.grid(axis="y", color=theme.rule, lw=0.7)
-    ax.set_axisbelow(True)
-    ax.spines[:].set_visible(False)
+    style.bare(ax, theme, "y")
 
 
 def _values(runs: Sequence[Record], split: str, metric: str) -> np.ndarray[Any, np.dtype[Any]]:

@@ -1,23 +1,23 @@
-"""The lead of one model over each other, family by family of tasks."""
+"""The lead of one model over each other model, by family of tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dnabench.reports.evidence import SuiteEvidence
-from dnabench.reports.figures.style import LETTER, PRINT, Theme, colour, marker
+from dnabench.reports.figures.style import LETTER, PRINT, Theme, bare, colour, marker, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PLOT, LINE = 3.6, 0.42  # inches: the axis, a family
-EQUAL = "every family the same"
+EQUAL = "families weighted equally"
 ALL = "all tasks"
 
 
 def leads(suite: SuiteEvidence, of: int) -> dict[int, dict[str, float]]:
-    """Mean lead of a column over each other, by family, and over all in two ways.
+    """Mean lead of a column over each other, by family and over all tasks.
 
     Args:
         suite: the evidence.
@@ -35,28 +35,21 @@ def leads(suite: SuiteEvidence, of: int) -> dict[int, dict[str, float]]:
     return out
 
 
-def figure(
-    found: Mapping[int, Mapping[str, float]], names: Sequence[str], theme: Theme = PRINT
-) -> Figure:
-    """A line a family, a mark a rival; right of zero the model leads.
+def figure(found: Mapping[int, Mapping[str, float]], theme: Theme = PRINT) -> Figure:
+    """A line for each family, a marker for each other model; right of zero the model leads.
 
     Args:
         found: from `leads`.
-        names: of all columns; the marks' names are the page's business.
         theme: its colours.
 
     Raises:
-        ValueError: when there is no rival.
+        ValueError: when there is no other model.
     """
-    from matplotlib.figure import Figure
-
     if not found:
         raise ValueError("no other model: there is no lead to draw")
     lines = list(next(iter(found.values())))
     left, high = 0.3 + LETTER * max(map(len, lines)), 0.45 + LINE * len(lines)
-    wide = left + PLOT + 0.15
-    out = Figure(figsize=(wide, high), facecolor=theme.paper)
-    ax = out.add_axes((left / wide, 0.4 / high, PLOT / wide, 1 - 0.45 / high), facecolor="none")
+    out, (ax,) = panels(1, (left + PLOT + 0.15, high), (left, 0.4, 0.15, 0.05), theme)
     ax.axvline(0, color=theme.ink, lw=1)
     for place, (i, by_family) in enumerate(found.items()):
         shift = 0.6 * ((place + 0.5) / len(found) - 0.5)
@@ -68,9 +61,5 @@ def figure(
     ax.set_yticks(range(len(lines)), lines)
     ax.set_ylim(len(lines) - 0.5, -0.5)
     ax.locator_params(axis="x", nbins=6)
-    ax.tick_params(length=0, labelsize=8.5, labelcolor=theme.ink)
-    ax.tick_params(axis="x", labelcolor=theme.quiet)
-    ax.grid(axis="x", color=theme.rule, lw=0.7)
-    ax.set_axisbelow(True)
-    ax.spines[:].set_visible(False)
+    bare(ax, theme, "x", names=True)
     return out

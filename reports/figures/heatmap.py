@@ -1,4 +1,4 @@
-"""Mean score over two settings that were swept, as a grid of numbers."""
+"""Mean score by two settings that were swept, as a grid of numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dnabench.reports.figures.style import LETTER, PRINT, Theme
+from dnabench.reports.figures.style import LETTER, PRINT, Theme, panels
 from dnabench.reports.table import Column, Row, Table, grouped, option_text
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def heat(table: Table, x: str, y: str, model: str = "") -> Heat:
 
 
 def swept(table: Table) -> list[Heat]:
-    """The grids that stand out: of each model exactly two of whose settings were swept."""
+    """A grid for each model of which exactly two settings were swept."""
     out = []
     for model, columns in grouped(table.columns, lambda c: c.model).items():
         names = {name for c in columns for name in c.options}
@@ -83,7 +83,7 @@ def swept(table: Table) -> list[Heat]:
         if len(vary) == 2 and len(columns) > 3:
             try:
                 out.append(heat(table, vary[0], vary[1], model))
-            except ValueError:  # a grid with holes in its tasks, or a third thing that differs
+            except ValueError:  # tasks are missing, or a third setting differs
                 continue
     return out
 
@@ -91,29 +91,25 @@ def swept(table: Table) -> list[Heat]:
 def figure(found: Heat, theme: Theme = PRINT) -> Figure:
     """Draw it; the highest mean is framed."""
     from matplotlib import colormaps
-    from matplotlib.figure import Figure
 
     left = 0.5 + LETTER * max(map(len, found.ys))
-    wide = left + CELL[0] * len(found.xs) + 0.1
-    high = 0.55 + CELL[1] * len(found.ys) + 0.1
-    out = Figure(figsize=(wide, high), facecolor=theme.paper)
-    box = left / wide, 0.55 / high, 1 - (left + 0.1) / wide, 1 - 0.65 / high
-    ax = out.add_axes(box, facecolor="none")
+    size = left + CELL[0] * len(found.xs) + 0.1, 0.65 + CELL[1] * len(found.ys)
+    out, (ax,) = panels(1, size, (left, 0.55, 0.1, 0.1), theme)
     values = [v for line in found.means for v in line if not math.isnan(v)]
-    low, high_ = min(values), max(values)
+    low, top = min(values), max(values)
     for j, line in enumerate(found.means):
         for i, v in enumerate(line):
             if math.isnan(v):
                 ax.text(i, j, "–", ha="center", va="center", color=theme.quiet)
                 continue
-            share = (v - low) / (high_ - low) if high_ > low else 1.0
+            share = (v - low) / (top - low) if top > low else 1.0
             ax.fill([i - 0.5, i + 0.5, i + 0.5, i - 0.5], [j - 0.5, j - 0.5, j + 0.5, j + 0.5],
                     color=colormaps["cividis"](share), lw=0)  # fmt: skip
             dark = share < 0.55
             ax.text(i, j, f"{v:.3f}", ha="center", va="center",
                     color="#ffffff" if dark else "#111111",
-                    fontweight="bold" if v == high_ else "normal")  # fmt: skip
-            if v == high_:
+                    fontweight="bold" if v == top else "normal")  # fmt: skip
+            if v == top:
                 ax.plot([i - 0.46, i + 0.46, i + 0.46, i - 0.46, i - 0.46],
                         [j - 0.43, j - 0.43, j + 0.43, j + 0.43, j - 0.43],
                         color="#111111", lw=1.6)  # fmt: skip

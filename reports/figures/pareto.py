@@ -1,4 +1,4 @@
-"""What a score costs: mean score of a suite against parameters and against the time of a run."""
+"""Mean score of a suite against parameters and against the time of a run."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from dnabench.reports.figures.style import LETTER, PRINT, Theme, colour, labels, marker
+from dnabench.reports.figures import style
+from dnabench.reports.figures.style import LETTER, PRINT, Theme
 from dnabench.reports.table import Row, Table, grouped, suite_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDE, HIGH = 4.3, 3.0  # inches, a panel
+SIZE = (4.3, 3.0)  # inches, a panel
 INSET = (0.62, 0.5, 0.16, 0.14)  # inches: left, bottom, right, top
-COSTS = {"size": "parameters, with the head", "time": "seconds of a run"}
+COSTS = {"size": "parameters, including the head", "time": "seconds per run"}
 SPOTS = ((0.09, 0.0, "left"), (-0.09, 0.0, "right"), (0.0, 0.14, "center"), (0.0, -0.14, "center"),
          (0.09, 0.14, "left"), (0.09, -0.14, "left"), (-0.09, 0.14, "right"),
          (-0.09, -0.14, "right"))  # fmt: skip  # inches from a mark to its name
@@ -35,7 +36,7 @@ class Point(NamedTuple):
 
 def points(table: Table, rows: Sequence[Row]) -> list[Point]:
     """Every column that has scores on all of these rows."""
-    names, out = labels(table.columns), []
+    names, out = style.labels(table.columns), []
     for i, column in enumerate(table.columns):
         cells = [row.cells[i] for row in rows]
         if not cells or not all(c.scores for c in cells):
@@ -84,23 +85,16 @@ def both(table: Table, rows: Sequence[Row], theme: Theme = PRINT) -> Figure:
         theme: its colours.
 
     Raises:
-        ValueError: the records have neither of two models.
+        ValueError: no two models have either.
     """
-    from matplotlib.figure import Figure
-
     found = points(table, rows)
     known = [cost for cost in COSTS if sum(getattr(p, cost) > 0 for p in found) > 1]
     if not known:
         raise ValueError("no two models have all these tasks and a size or a time")
-    wide = WIDE * len(known)
-    figure = Figure(figsize=(wide, HIGH), facecolor=theme.paper)
-    left, bottom, right, top = INSET
-    for k, cost in enumerate(known):
-        box = (
-            (k * WIDE + left) / wide, bottom / HIGH, (WIDE - left - right) / wide,
-            1 - (bottom + top) / HIGH,
-        )  # fmt: skip
-        draw(figure.add_axes(box, facecolor="none"), found, cost, label(rows), theme)
+    figure, axes = style.panels(len(known), SIZE, INSET, theme)
+    named = [draw(ax, found, c, label(rows), theme) for ax, c in zip(axes, known, strict=True)]
+    if not all(named):
+        style.legend(figure, style.labels(table.columns), theme, lines=False)
     return figure
 
 
@@ -116,19 +110,13 @@ def figure(found: Sequence[Point], cost: str, scored: str, theme: Theme = PRINT)
     Raises:
         ValueError: fewer than two points have that cost.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDE, HIGH), facecolor=theme.paper)
-    left, bottom, right, top = INSET
-    box = left / WIDE, bottom / HIGH, 1 - (left + right) / WIDE, 1 - (bottom + top) / HIGH
-    draw(figure.add_axes(box, facecolor="none"), found, cost, scored, theme)
+    figure, (ax,) = style.panels(1, SIZE, INSET, theme)
+    draw(ax, found, cost, scored, theme)
     return figure
 
 
-def draw(ax: Axes, found: Sequence[Point], cost: str, scored: str, theme: Theme) -> None:
-    """The same in axes that are there."""
-    from dnabench.reports.figures.profile import ticks
-
+def draw(ax: Axes, found: Sequence[Point], cost: str, scored: str, theme: Theme) -> bool:
+    """The same in given axes; False when there was no room for some of the names."""
     shown = [p for p in found if getattr(p, cost) > 0]
     if len(shown) < 2:
         raise ValueError(f"{len(shown)} models have a {cost}: nothing to compare")
@@ -137,23 +125,20 @@ def draw(ax: Axes, found: Sequence[Point], cost: str, scored: str, theme: Theme)
     ax.plot(*zip(*front, strict=True), color=theme.quiet, lw=1, ls=(0, (4, 3)),
             drawstyle="steps-post")  # fmt: skip
     for p in shown:
-        x, ink, gid = getattr(p, cost), colour(p.column, theme), f"column-{p.column}"
+        x, ink, gid = getattr(p, cost), style.colour(p.column, theme), f"column-{p.column}"
         if p.error > 0:
             reach = [p.score - 1.96 * p.error, p.score + 1.96 * p.error]
             ax.plot([x, x], reach, color=ink, lw=1.3, gid=gid)
-        ax.plot([x], [p.score], marker(p.column), color=ink, ms=7, mec=theme.paper, gid=gid)
+        ax.plot([x], [p.score], style.marker(p.column), color=ink, ms=7, mec=theme.paper, gid=gid)
     low, high = (f(getattr(p, cost) for p in shown) for f in (min, max))
     pad = max((high / low) ** 0.12, 1.35, math.sqrt(8 * low / high))
     ax.set_xlim(low / pad, high * pad)
     ax.margins(y=0.12)
-    ticks(ax.xaxis, *ax.get_xlim())
-    _names(ax, shown, cost, theme)
+    style.log_ticks(ax.xaxis, *ax.get_xlim())
     ax.set_xlabel(COSTS[cost], color=theme.quiet)
     ax.set_ylabel(scored, color=theme.quiet)
-    ax.tick_params(which="both", length=0, labelsize=8.5, labelcolor=theme.quiet)
-    ax.grid(color=theme.rule, lw=0.7)
-    ax.set_axisbelow(True)
-    ax.spines[:].set_visible(False)
+    style.bare(ax, theme, "both")
+    return _names(ax, shown, cost, theme)
 
 
 def frontier(pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -165,32 +150,35 @@ def frontier(pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return out
 
 
-def _names(ax: Axes, shown: Sequence[Point], cost: str, theme: Theme) -> None:
-    """A name at each mark, at the first spot where it hides nothing."""
+def _names(ax: Axes, shown: Sequence[Point], cost: str, theme: Theme) -> bool:
+    """A name at each mark where it hides nothing; none and False when not all have such a spot."""
     (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
     box, size = ax.get_position(), ax.figure.get_size_inches()  # type: ignore[union-attr]
     wide, high = box.width * size[0], box.height * size[1]
-    at = [
-        (
-            wide * math.log(getattr(p, cost) / x0) / math.log(x1 / x0),
-            high * (p.score - y0) / (y1 - y0),
-        )
-        for p in shown
-    ]
+    scale = wide / math.log(x1 / x0), high / (y1 - y0)
+    at = [(scale[0] * math.log(getattr(p, cost) / x0), scale[1] * (p.score - y0)) for p in shown]
     taken = [(x - 0.06, y - 0.06, x + 0.06, y + 0.06) for x, y in at]
     for (xa, ya), (xb, yb) in pairwise(frontier(at)):  # the dashed steps
         taken += [(xa, ya - 0.01, xb, ya + 0.01), (xb - 0.01, ya, xb + 0.01, yb)]
+    for p, (x, y) in zip(shown, at, strict=True):  # the intervals
+        reach = scale[1] * 1.96 * p.error if p.error > 0 else 0.0
+        taken.append((x - 0.01, y - reach, x + 0.01, y + reach))
+    places = []
     for p, (x, y) in zip(shown, at, strict=True):
-        length = LETTER * len(p.name)
-        spots = [(*_box(x + dx, y + dy, length, ha), dx, dy, ha) for dx, dy, ha in SPOTS]
-        free = [s for s in spots if s[0] >= 0 and s[2] <= wide and not _hits(s[:4], taken)]
-        inside = [s for s in spots if s[0] >= 0 and s[2] <= wide]
-        *rectangle, dx, dy, ha = (free or inside or spots)[0]
-        taken.append((rectangle[0], rectangle[1], rectangle[2], rectangle[3]))
+        for dx, dy, ha in SPOTS:
+            place = _box(x + dx, y + dy, LETTER * len(p.name), ha)
+            if place[0] >= 0 and place[2] <= wide and not _hits(place, taken):
+                taken.append(place)
+                places.append((p, dx, dy, ha))
+                break
+        else:
+            return False
+    for p, dx, dy, ha in places:
         ax.annotate(
             p.name, (getattr(p, cost), p.score), (dx * 72, dy * 72), textcoords="offset points",
             ha=ha, va="center", fontsize=8.5, color=theme.ink, gid=f"column-{p.column}",
         )  # fmt: skip
+    return True
 
 
 Box = tuple[float, float, float, float]

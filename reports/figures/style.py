@@ -1,4 +1,4 @@
-"""What all figures share: inks and marks that any colour vision tells apart, files, inline SVG.
+"""What all figures share: colours and markers safe for colour blindness, axes, files, inline SVG.
 
 A figure is drawn in a Theme: PRINT for a file; PAGE for a part of a web page, whose colours are
 then the page's CSS variables, light or dark.
@@ -14,18 +14,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
 
 from dnabench.reports.table import Column
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-# Okabe & Ito's colours, told apart with any colour vision; a marker each for print without colour
+# Okabe & Ito's colours, safe for colour blindness; a marker each for print without colour
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX<>*"
 DASHES = ("-", (0, (4, 1.4)), (0, (1.2, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
-# no file says when it was made: the same rows give the same bytes
+# no date in any file: the same rows give the same bytes
 UNDATED: dict[str, dict[str, Any]] = {
     ".png": {"Software": None}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None},
 }  # fmt: skip
@@ -37,8 +41,10 @@ SETTINGS: Any = {
     "text.parse_math": False,  # a name may hold dollars
     "font.sans-serif": ["DejaVu Sans"],
 }
+Style = dict[str, Any]  # keywords of a matplotlib text
 LONGEST = 34  # letters of a label
 LETTER = 0.07  # inches, the mean width of one at 9 points
+ACROSS = 3  # panels side by side
 
 
 class Theme(NamedTuple):
@@ -90,55 +96,124 @@ def labels(columns: Sequence[Column]) -> list[str]:
     return [shortened(" ".join(words[common:])) for words in split]
 
 
-def shortened(text: str, longest: int = LONGEST) -> str:
-    """At most that many letters."""
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+def shortened(text: str, most: int = LONGEST) -> str:
+    """Cut to so many letters, with an ellipsis."""
+    return text if len(text) <= most else text[: max(most, 2) - 1] + "…"
 
 
-def legend(figure: Figure, columns: Sequence[Column], theme: Theme = PRINT) -> None:
-    """Line and mark of each model, above a printed figure."""
+def panels(
+    n: int, size: tuple[float, float], inset: tuple[float, float, float, float], theme: Theme,
+    left: float = 0.0, above: float = 0.0,
+) -> tuple[Figure, list[Axes]]:  # fmt: skip
+    """A figure of n axes, at most three side by side.
+
+    Args:
+        n: axes.
+        size: width and height of a panel, in inches.
+        inset: from the panel's edges to its axes, in inches: left, bottom, right, top.
+        theme: its colours.
+        left: room beside the first panel of each row.
+        above: room above all panels.
+    """
+    from matplotlib.figure import Figure
+
+    across, down = min(n, ACROSS), -(-n // ACROSS)
+    wide, high = left + across * size[0], down * size[1] + above
+    figure = Figure(figsize=(wide, high), facecolor=theme.paper)
+    box = size[0] - inset[0] - inset[2], size[1] - inset[1] - inset[3]
+    axes = []
+    for k in range(n):
+        y, x = divmod(k, ACROSS)
+        at = left + x * size[0] + inset[0], (down - 1 - y) * size[1] + inset[1]
+        rectangle = at[0] / wide, at[1] / high, box[0] / wide, box[1] / high
+        axes.append(figure.add_axes(rectangle, facecolor="none"))
+    return figure, axes
+
+
+def bare(ax: Axes, theme: Theme, grid: Literal["both", "x", "y"], names: bool = False) -> None:
+    """Leave of axes the numbers and a grid; on a y axis of names these are dark."""
+    ax.tick_params(which="both", length=0, labelsize=8.5, labelcolor=theme.quiet)
+    if names:
+        ax.tick_params(axis="y", labelcolor=theme.ink)
+    ax.grid(axis=grid, color=theme.rule, lw=0.7)
+    ax.set_axisbelow(True)
+    ax.spines[:].set_visible(False)
+
+
+def heading(ax: Axes, name: str, label: str, theme: Theme, left: float) -> None:
+    """Name of the task above axes, starting so many inches left of them; the label on the right."""
+    wide = float(ax.get_position().width * ax.figure.get_size_inches()[0])  # type: ignore[union-attr]
+    room = int((wide + left) / LETTER / 1.15) - len(label)
+    bold: Style = {"color": theme.ink, "fontweight": "bold"}
+    quiet: Style = {"color": theme.quiet, "fontsize": 8, "ha": "right"}
+    for text, x, dx, style in (
+        (shortened(name, room), 0, -left, bold), (label, 1, 0.0, quiet),
+    ):  # fmt: skip
+        ax.annotate(
+            text, (x, 1), (72 * dx, 0.13 * 72), xycoords="axes fraction",
+            textcoords="offset points", **style,
+        )  # fmt: skip
+
+
+def log_ticks(axis: Axis, low: float, high: float) -> None:
+    """Plain numbers at powers of ten, and in between where these would be few.
+
+    Args:
+        axis: logarithmic.
+        low: where it begins.
+        high: where it ends.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 100 else (1.0,)))
+    axis.set_major_formatter(FuncFormatter(_plain_number))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _plain_number(x: float, _: object) -> str:
+    for unit, letter in ((1e9, "G"), (1e6, "M")):
+        if x >= unit:
+            return f"{x / unit:g}{letter}"
+    return f"{x:,.0f}" if x >= 1 else f"{x:g}"
+
+
+def legend(figure: Figure, names: Sequence[str], theme: Theme, lines: bool = True) -> None:
+    """Models in the order of their columns, above the figure."""
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color=colour(i, theme), ls=dashes(i), marker=marker(i), ms=5, label=name)
-        for i, name in enumerate(labels(columns))
-    ]
-    widest = max(len(str(handle.get_label())) for handle in handles)
-    across = max(1, int(figure.get_figwidth() / (LETTER * widest + 0.6)))
+        Line2D(
+            [], [], color=colour(i, theme), ls=dashes(i) if lines else "none", marker=marker(i),
+            ms=5, label=name,
+        )
+        for i, name in enumerate(names)
+    ]  # fmt: skip
+    across = max(1, int(figure.get_figwidth() / (LETTER * max(map(len, names)) + 0.6)))
     figure.legend(
-        handles=handles, loc="upper center", ncols=min(len(handles), across), frameon=False,
-        handlelength=2.6,
+        handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False,
+        ncols=min(len(handles), across), handlelength=2.6,
     )  # fmt: skip
 
 
 def swatch(i: int) -> str:
-    """Line and mark of the i-th model as a small SVG, for the legend of a web page."""
-    shape = {
-        "o": '<circle cx="13" cy="6" r="3.6"/>',
-        "s": '<path d="M9.6 2.6h6.8v6.8h-6.8z"/>',
-        "D": '<path d="M13 1.6l4.4 4.4-4.4 4.4-4.4-4.4z"/>',
-        "^": '<path d="M13 1.8l4.2 7.6H8.8z"/>',
-        "v": '<path d="M13 10.2L8.8 2.6h8.4z"/>',
-        "P": '<path d="M11.4 2h3.2v2.4H17v3.2h-2.4V10h-3.2V7.6H9V4.4h2.4z"/>',
-        "X": '<path d="M10.6 1.8L13 4.2l2.4-2.4 1.8 1.8L14.8 6l2.4 2.4-1.8 1.8L13 7.8l-2.4 2.4'
-        '-1.8-1.8L11.2 6 8.8 3.6z"/>',
-        "<": '<path d="M8.8 6l7.6-4.2v8.4z"/>',
-        ">": '<path d="M17.2 6L9.6 1.8v8.4z"/>',
-        "*": '<path d="M13 1l1.3 3.2 3.5.3-2.7 2.2.9 3.4-3-1.8-3 1.8.9-3.4-2.7-2.2 3.5-.3z"/>',
-    }[marker(i)]
-    style = dashes(i)
+    """Line and marker of the i-th model as a small SVG, for the legend of a web page."""
+    from matplotlib.markers import MarkerStyle
+
+    shape = MarkerStyle(marker(i)).scaled(7.6)
+    corners = np.array(shape.get_path().to_polygons(shape.get_transform())[0])
+    points = " ".join(f"{13 + x:.1f},{6 - y:.1f}" for x, y in corners.tolist())
+    style, ink = dashes(i), f"var(--series-{i % len(PALETTE)})"
     dash = f' stroke-dasharray="{" ".join(map(str, style[1]))}"' if style != "-" else ""
-    ink = f"var(--series-{i % len(PALETTE)})"
-    line = f'<path d="M0 6h26" stroke="{ink}" stroke-width="1.6"{dash}/>'
     return (
         f'<svg class="swatch" viewBox="0 0 26 12" width="26" height="12" aria-hidden="true" '
-        f'fill="{ink}">{line}{shape}</svg>'
+        f'fill="{ink}"><path d="M0 6h26" stroke="{ink}" stroke-width="1.6"{dash}/>'
+        f'<polygon points="{points}"/></svg>'
     )
 
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Our settings; letters that matplotlib's font lacks are the reader's font's business."""
+    """Our settings; no warning of letters that only matplotlib's font lacks."""
     import matplotlib
 
     with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
@@ -146,13 +221,14 @@ def drawing() -> Iterator[None]:
         yield
 
 
-def save(draw: Callable[[], Figure], path: Path, watermark: str = "") -> None:
+def save(draw: Callable[[], Figure], path: Path, watermark: str = "", note: str = "") -> None:
     """Write a figure.
 
     Args:
         draw: makes it, in the theme PRINT.
         path: .png, .pdf or .svg decides the format. The same figure gives the same bytes.
-        watermark: written above it; empty when there is nothing to warn of.
+        watermark: a warning above it; may be empty.
+        note: below it, what is shown; may be empty.
 
     Raises:
         ValueError: for another ending.
@@ -164,11 +240,13 @@ def save(draw: Callable[[], Figure], path: Path, watermark: str = "") -> None:
     with drawing():
         figure = draw()
         wide, high = figure.get_size_inches()
-        if watermark:
-            lines = textwrap.fill(watermark, max(20, int(wide / LETTER / 1.15)))
-            figure.text(
-                0.0, 1 + 0.08 / high, lines, color="#8a4b00", fontweight="bold", fontsize=8.5
-            )
+        top = figure.legends[0].get_window_extent().y1 / figure.dpi / high if figure.legends else 1
+        warning: Style = {"color": "#8a4b00", "fontweight": "bold", "fontsize": 8.5, "va": "bottom"}
+        quiet: Style = {"color": PRINT.quiet, "fontsize": 8, "va": "top"}
+        for text, y, style in ((watermark, top + 0.08 / high, warning), (note, -0.1 / high, quiet)):
+            if text:
+                lines = textwrap.fill(text, max(20, int(wide / LETTER / 1.15)))
+                figure.text(0.0, y, lines, **style)
         figure.savefig(
             path, dpi=200, metadata=UNDATED[path.suffix.lower()], bbox_inches="tight",
             pad_inches=0.08,
@@ -180,7 +258,7 @@ def inline(draw: Callable[[], Figure], says: str, prefix: str) -> str:
 
     Args:
         draw: makes the figure, in the theme PAGE.
-        says: what a reader who does not see it is told.
+        says: its description for screen readers.
         prefix: of all ids in it; another for each figure of a page.
 
     Returns:

@@ -184,7 +184,7 @@ def _suite(
     picture = ""
     if leads:
         said = f"Mean lead of {names[order[0]]} over each other model, by family of tasks"
-        picture = _inline(partial(families.figure, leads, names), said, f"{key}f")
+        picture = _inline(partial(families.figure, leads), said, f"{key}f")
     return Suite(name, over, order, _tallies(over, order), ranks, costs, label, order[0], picture,
                  _lead_grid(table, leads))  # fmt: skip
 

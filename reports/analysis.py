@@ -1,7 +1,4 @@
-"""From a table to its evidence: the protocol of tests, in the order of the paper trail.
-
-T tasks, k columns.
-"""
+"""From a table to its evidence: which test answers which question (docs/statistics.md)."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ from dnabench.reports.stats.lint import lint
 from dnabench.reports.table import Row, Table, grouped, suite_of
 
 Pair = tuple[int, int]  # columns
-MOST_SEEDS = 1000  # beyond, nobody would run them
+MOST_SEEDS = 1000  # more are not worth naming
 KEEP_NOTHING = Memo(None)
 
 
@@ -43,9 +40,9 @@ def analyze(
 
     Args:
         table: of one protocol.
-        resampler: gives the intervals that count the test examples too; None = seeds only.
+        resampler: gives the intervals over seeds and test examples; None = seeds only.
         pairs: columns to compare; None = every pair. A suite's tests are one Holm family.
-        memo: keeps what takes long.
+        memo: caches slow results.
 
     Returns:
         Differences are first column - second column of a pair. Two calls give the same numbers.
@@ -76,90 +73,87 @@ def _comparisons(
     rows: Sequence[Row], pairs: Sequence[Pair], resampler: Resampler | None, memo: Memo
 ) -> list[Comparison]:
     """All pairs on all rows of a suite, adjusted together."""
-    met = [
-        (row, i, j) for row in rows for i, j in pairs if row.cells[i].scores and row.cells[j].scores
-    ]
-    values = [(row.cells[i].values, row.cells[j].values) for row, i, j in met]
-    tests = [stats.welch(a, b) for a, b in values]
+    places, found = [], list[Nested | str]()
+    for row in rows:
+        intervals = _intervals(row, pairs, resampler)
+        places += [(row, i, j) for i, j in intervals]
+        found += intervals.values()
+    values = [(row.cells[i].values, row.cells[j].values) for row, i, j in places]
     exact = memo.get("permutation", values, lambda: [stats.permutation(a, b) for a, b in values])
-    intervals = {row.name: _intervals(row, pairs, resampler) for row in rows}
-    drawn = [intervals[row.name][i, j] for row, i, j in met]
-    p = [_both(test.p, found) for test, found in zip(tests, drawn, strict=True)]
-    few = [min(len(a), len(b)) < stats.MIN_SEEDS for a, b in values]  # never a verdict
-    counted = [math.nan if short else x for x, short in zip(p, few, strict=True)]
+    tests = [stats.welch(a, b) for a, b in values]
+    p = [_larger_p(test, nested) for test, nested in zip(tests, found, strict=True)]
+    enough = [min(len(a), len(b)) >= stats.MIN_SEEDS for a, b in values]
+    counted = [x if is_enough else math.nan for x, is_enough in zip(p, enough, strict=True)]
+    adjusted = zip(stats.holm(counted), stats.bh(counted), exact, strict=True)
     out = []
-    for (row, i, j), (a, b), test, found, p_own, p_holm, p_bh, p_exact in zip(
-        met, values, tests, drawn, p, stats.holm(counted), stats.bh(counted), exact, strict=True
+    for (row, i, j), (a, b), test, nested, p_own, (p_holm, p_bh, p_exact) in zip(
+        places, values, tests, found, p, adjusted, strict=True
     ):
-        nested = None
-        if not isinstance(found, str):
-            nested = Interval(test.difference, found.low, found.high)
-        word, reason = stats.verdict(
-            test, p_holm, row.rope, min(len(a), len(b)), nested[1:] if nested else None
-        )
+        ends = None if isinstance(nested, str) else (nested.low, nested.high)
+        verdict, reason = stats.verdict(test, p_holm, row.rope, min(len(a), len(b)), ends)
         out.append(
             Comparison(
                 row=row, i=i, j=j, n=(len(a), len(b)), welch=test, p=p_own, p_holm=p_holm,
                 p_bh=p_bh, p_permutation=p_exact, g=stats.hedges_g(a, b), a12=stats.a12(a, b),
-                nested=nested, why_not=found if isinstance(found, str) else "",
-                verdict=word, reason=reason,
+                nested=Interval(test.difference, *ends) if ends else None,
+                why_not=nested if isinstance(nested, str) else "", verdict=verdict, reason=reason,
             )
         )  # fmt: skip
     return out
 
 
-def _both(p: float, found: Nested | str) -> float:
+def _larger_p(test: stats.Welch, nested: Nested | str) -> float:
     """The larger of Welch's p and that over seeds and test examples.
 
-    Holm over Welch's p alone, with the interval as a second condition, lets a null suite of 18
-    tasks through in up to 64 % of all cases; with this p in 5 % (docs/benchmarks/coverage.md).
+    Holm over Welch's p alone, with the interval as a second condition, finds a difference in up to
+    64 % of null suites of 18 tasks; with this p in 5 % (docs/benchmarks/coverage.md).
     """
-    return p if isinstance(found, str) or math.isnan(found.p) else max(p, found.p)
+    if isinstance(nested, str) or math.isnan(nested.p):
+        return test.p
+    return max(test.p, nested.p)
 
 
 def _intervals(
     row: Row, pairs: Sequence[Pair], resampler: Resampler | None
 ) -> Mapping[Pair, Nested | str]:
-    """Of each pair, over seeds and test examples, or why there is none."""
-    met = [(i, j) for i, j in pairs if row.cells[i].scores and row.cells[j].scores]
+    """Of each pair with scores, over seeds and test examples, or why there is none."""
+    scored = [(i, j) for i, j in pairs if row.cells[i].scores and row.cells[j].scores]
     if resampler is None:
-        return dict.fromkeys(met, "the predictions were not asked for")
-    runs = {k: row.cells[k].runs for k in sorted({k for pair in met for k in pair})}
-    return resampler.intervals(runs, row.metric, met) if met else {}
+        return dict.fromkeys(scored, "the predictions were not read")
+    runs = {k: row.cells[k].runs for k in sorted({k for pair in scored for k in pair})}
+    return resampler.intervals(runs, row.metric, scored) if scored else {}
 
 
 def _best(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Best]:
     """The claim of one model at a time: its p on every task of the suite share one Holm family."""
     several = [row for row in rows if sum(bool(c.scores) for c in row.cells) > 1]
-    scored = {
-        row.name: {k: c.values for k, c in enumerate(row.cells) if c.scores} for row in several
-    }
-    tops = {name: max(each, key=lambda k: _mean(each[k])) for name, each in scored.items()}
-    claims = {}
-    for top in set(tops.values()):
-        names = [name for name, each in scored.items() if top in each]
-        tests = [stats.best_p(list(scored[n].values()), list(scored[n]).index(top)) for n in names]
-        claims[top] = dict(zip(names, zip(tests, stats.holm(tests), strict=True), strict=True))
+    tops = [
+        max(
+            (k for k, c in enumerate(row.cells) if c.scores),
+            key=lambda k: row.cells[k].summary.mean,
+        )
+        for row in several
+    ]
+    claims: dict[tuple[int, str], tuple[float, float]] = {}
+    for top in set(tops):
+        own = [row for row in several if row.cells[top].scores]
+        p = [stats.best_p([c.values for c in row.cells], top) for row in own]
+        for row, *both in zip(own, p, stats.holm(p), strict=True):
+            claims[top, row.name] = both[0], both[1]
     out = []
-    for row in several:
-        top = tops[row.name]
-        p, p_holm = claims[top][row.name]
-        won = _leads(top, row, comparisons)
-        out.append(Best(row=row, column=top, p=p, p_holm=p_holm, separable=won))
+    for row, top in zip(several, tops, strict=True):
+        p_own, p_holm = claims[top, row.name]
+        wins = _beats_all(top, row, comparisons)
+        out.append(Best(row=row, column=top, p=p_own, p_holm=p_holm, beats_all=wins))
     return out
 
 
-def _leads(top: int, row: Row, comparisons: Sequence[Comparison]) -> bool:
+def _beats_all(top: int, row: Row, comparisons: Sequence[Comparison]) -> bool:
     """Whether the verdict is a win against every other model of the row."""
-    own = [
-        d if d.i == top else d.flipped() for d in comparisons if d.row is row and top in (d.i, d.j)
-    ]
-    rivals = {k for k, cell in enumerate(row.cells) if cell.scores and k != top}
-    return rivals == {d.j for d in own if d.verdict == "win"}
-
-
-def _mean(values: Sequence[float]) -> float:
-    return stats.summary(values).mean
+    own = [d for d in comparisons if d.row is row]
+    beaten = {d.j for d in own if d.i == top and d.verdict == "win"}
+    beaten |= {d.i for d in own if d.j == top and d.verdict == "loss"}
+    return beaten == {k for k, cell in enumerate(row.cells) if cell.scores and k != top}
 
 
 def _over_suite(
@@ -187,9 +181,10 @@ def _over_suite(
 
 
 def _complete(table: Table, rows: Sequence[Row]) -> tuple[list[Row], list[int], str]:
-    """Rows and columns without a hole: as many columns x rows as there are.
+    """The complete block of most columns x rows.
 
-    Columns with few rows go first; a task whose data changed counts in the state with most runs.
+    Columns with few rows are dropped first; a task whose data changed counts in the version with
+    most runs.
     """
     fullest = {
         task: max(states, key=lambda r: sum(len(c.scores) for c in r.cells))
@@ -205,12 +200,16 @@ def _complete(table: Table, rows: Sequence[Row]) -> tuple[list[Row], list[int], 
     columns = sorted(widest[sizes.index(max(sizes))])
     shared = _shared(has, columns)
     out = [table.columns[k].name for k, tasks in has.items() if tasks and k not in columns]
-    notes = [f"{len(shared)} of {len(fullest)} tasks: those that all of these models have"]
+    notes = [
+        f"Only the {len(shared)} of {len(fullest)} tasks on which all these models have scores."
+    ]
     notes = notes if len(shared) < len(fullest) else []
-    notes += [f"left out for their missing tasks: {', '.join(out)}"] if out else []
+    notes += [f"Left out because tasks are missing: {', '.join(out)}."] if out else []
     if len(shared) < stats.MIN_TASKS:
-        notes += [f"fewer than {stats.MIN_TASKS} tasks are descriptive only"]
-    return [r for r in fullest.values() if r.task in shared], columns, "; ".join(notes)
+        notes += [
+            f"With fewer than {stats.MIN_TASKS} tasks, tests across tasks are descriptive only."
+        ]
+    return [r for r in fullest.values() if r.task in shared], columns, " ".join(notes)
 
 
 def _shared(has: Mapping[int, set[str]], columns: Sequence[int]) -> set[str]:
@@ -227,16 +226,17 @@ def _pairs(
 ) -> tuple[OverTasks, ...]:
     at = {k: place for place, k in enumerate(columns)}
     named = {row.name for row in rows}
-    words: dict[Pair, list[str]] = {}
+    verdicts: dict[Pair, list[str]] = {}
     for d in comparisons:
         if d.row.name in named and d.i in at and d.j in at:
-            words.setdefault((d.i, d.j), []).append(d.verdict)
-    signed = {(i, j): stats.wilcoxon(means[:, at[i]], means[:, at[j]]) for i, j in words}
+            verdicts.setdefault((d.i, d.j), []).append(d.verdict)
+    signed = {(i, j): stats.wilcoxon(means[:, at[i]], means[:, at[j]]) for i, j in verdicts}
     adjusted = stats.holm([test.p for test in signed.values()])
     nemenyi, out = stats.nemenyi(means), []
-    ropes = np.array([row.rope or 1.0 for row in rows])  # every task in its own unit
+    ropes = np.array([row.rope or 1.0 for row in rows])  # relevant differences
     for ((i, j), test), p_holm in zip(signed.items(), adjusted, strict=True):
         x, y = means[:, at[i]], means[:, at[j]]
+        wins, losses = map(verdicts[i, j].count, ("win", "loss"))
         runs = [[list(row.cells[k].values) for row in rows] for k in (i, j)]
         families = grouped(zip(rows, x - y, strict=True), lambda item: item[0].family or "other")
         leads = {f: float(np.mean([d for _, d in own])) for f, own in families.items()}
@@ -244,15 +244,12 @@ def _pairs(
         posterior = memo.get(
             "posterior", scaled, partial(stats.posterior, scaled[0], scaled[1], 1.0)
         )
-        chance = stats.Size(
-            *memo.get(
-                "improvement", runs, partial(stats.probability_of_improvement, runs[0], runs[1])
-            )
-        )
+        compute = partial(stats.probability_of_improvement, runs[0], runs[1])
+        chance = stats.Size(*memo.get("improvement", runs, compute))
         out.append(
             OverTasks(
-                i=i, j=j, wins=words[i, j].count("win"), losses=words[i, j].count("loss"),
-                open=sum(w in ("not separable", "descriptive") for w in words[i, j]),
+                i=i, j=j, wins=wins, losses=losses,
+                undecided=len(verdicts[i, j]) - wins - losses,
                 w=test.w, p=test.p, p_holm=p_holm, p_nemenyi=float(nemenyi[at[i], at[j]]),
                 posterior=tuple(posterior), improvement=Interval(*chance[:3]),
                 improvement_tasks=Interval(chance.value, chance.low_tasks, chance.high_tasks),
@@ -264,7 +261,7 @@ def _pairs(
 
 
 def _detectable(row: Row) -> Detectable | None:
-    """From the pooled spread of the row's cells; None where nothing varies over seeds."""
+    """From the pooled sd of the row's cells; None where nothing varies between seeds."""
     cells = [c.summary for c in row.cells if len(c.scores) > 1]
     if not cells:
         return None

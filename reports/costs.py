@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
-from dnabench.reports.evidence import Section
+from dnabench.reports.grid import NONE, Grid
 from dnabench.reports.table import Table
 from dnabench.types import Record
 
@@ -14,7 +14,7 @@ TITLE = "Efficiency"
 
 
 def costs(runs: Sequence[Record]) -> dict[str, Any]:
-    """Means over the runs that say it; None where no run does.
+    """Means over the runs that recorded each; None where none did.
 
     Args:
         runs: of one cell.
@@ -22,10 +22,10 @@ def costs(runs: Sequence[Record]) -> dict[str, Any]:
     Returns:
         flops: of a forward pass of one sequence of the task's length. train_per_second,
         inference_per_second: sequences. peak_memory: bytes, the largest of the runs.
-        seconds: wall time of a trial, data and test included; of those that read a probe's features
-        from disk, where other trials had left them, none. seconds_to_best: of training until
-        the chosen epoch was over; of records that did not measure it the share of all seconds,
-        taking epochs as equally long. joules: of the device in training.
+        seconds: wall time of a trial, data and test included; trials that read a probe's features
+        from disk are left out. seconds_to_best: training until the end of the chosen epoch; where
+        it was not measured, its share of all seconds, with epochs of equal length. joules: of the
+        device in training.
     """
     return {
         "flops": max((r.flops for r in runs), default=0) or None,
@@ -38,11 +38,8 @@ def costs(runs: Sequence[Record]) -> dict[str, Any]:
     }
 
 
-def cost_section(table: Table) -> Section:
-    """What a run of each column cost, mean over the tasks that it ran.
-
-    Of energy there is a column only where a record has it.
-    """
+def cost_section(table: Table) -> Grid:
+    """What a run of each column cost, mean over its tasks; energy only where a record has it."""
     rows, known = [], list[dict[str, Any]]()
     for k, column in enumerate(table.columns):
         each = [costs(row.cells[k].runs) for row in table.rows if row.cells[k].runs]
@@ -55,29 +52,28 @@ def cost_section(table: Table) -> Section:
         rows.append([column.name, _span(column.n_params), str(len(each))])
     shown = [s for s in SHOWN if s[1] != "joules" or any(mean["joules"] for mean in known)]
     for row, mean in zip(rows, known, strict=True):
-        row += ["–" if mean[name] is None else text(mean[name]) for _, name, text in shown]
+        row += [NONE if mean[name] is None else text(mean[name]) for _, name, text in shown]
     heads = ["model", "parameters", "tasks", *(head for head, _, _ in shown)]
-    says = WORDS + (JOULES if len(shown) == len(SHOWN) else "")
-    return Section(TITLE, heads, rows, says)
+    return Grid(TITLE, heads, rows, [CAPTION + (JOULES if len(shown) == len(SHOWN) else "")])
 
 
-WORDS = (
-    "Means over tasks and seeds. FLOP: of a forward pass of one sequence as long as the task's "
-    "longest, a multiplication and an addition are two; a training step takes about three times "
-    "as many. Inference: predicting the test split; of a probe there is none, and its training is "
-    "that of the head, on features made before; where they were read from disk its seconds do not "
-    "count. Peak memory: the largest of a run. Wall time: "
-    "until the chosen epoch was over, from the start of training with the validation between "
-    "epochs; of a trial with its data and its test. Only models that ran the same tasks compare, "
-    "and times only where the runs had the same machine to themselves: `where` in the records."
+CAPTION = (
+    "Means over tasks and seeds. FLOP: forward pass of one sequence of the task's maximum length, "
+    "a multiply-add counted as two; a training step takes about three times as many. Inference: "
+    "prediction of the test split. A probe trains only its head on precomputed features, has no "
+    "inference speed, and its seconds are left out where the features were read from disk. Peak "
+    "memory: largest of all runs. Wall time: to the end of the chosen epoch, including the "
+    "validation between epochs; of a trial, including data loading and test. Compare only models "
+    "that ran the same tasks, and times only where runs had the same machine to themselves (see "
+    "`where` in the records)."
 )
-JOULES = " Energy is that of the whole device in training, other programs on it included."
+JOULES = " Energy: the whole device in training, including other programs on it."
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """Of those that are neither None nor 0, both of which stand for unknown."""
-    said = [value for value in values if value]
-    return fmean(said) if said else None
+    """Of the known ones; None and 0 stand for unknown."""
+    known = [value for value in values if value]
+    return fmean(known) if known else None
 
 
 def _to_best(run: Record) -> float:
@@ -85,11 +81,11 @@ def _to_best(run: Record) -> float:
 
 
 def _span(n_params: tuple[int, int]) -> str:
-    return "–".join(f"{n:,}" for n in dict.fromkeys(n_params) if n) or "–"
+    return "–".join(f"{n:,}" for n in dict.fromkeys(n_params) if n) or NONE
 
 
 def _short(value: float) -> str:
-    """Three digits that count: 0.0123, 1.23, 123, 1,234."""
+    """Three significant digits: 0.0123, 1.23, 123, 1,234."""
     return f"{value:,.0f}" if value >= 99.95 else f"{value:#.3g}".removesuffix(".")
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from dnabench.reports import stats
+from dnabench.reports.grid import Grid
 from dnabench.reports.table import Row, Table
 
 
@@ -23,20 +24,11 @@ class Interval(NamedTuple):
 
 
 class Detectable(NamedTuple):
-    """What a Welch test at 0.05 sees with a chance of 80 %, with the spread of the row's runs."""
+    """What a Welch test at level 0.05 detects with 80 % power, from the row's pooled sd."""
 
-    difference: float  # the smallest, with n seeds of each model
+    difference: float  # the smallest that n seeds of each model detect
     n: int
     needed: float  # seeds of each model for a difference of the row's ROPE; NaN = over 1,000
-
-
-class Section(NamedTuple):
-    """One more table that belongs to the evidence, in words already."""
-
-    title: str
-    heads: list[str]
-    rows: list[list[str]]
-    says: str  # what it shows and how it was made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +56,13 @@ class Comparison:
         """Of i and of j."""
         return self.row.cells[self.i].summary.mean, self.row.cells[self.j].summary.mean
 
+    @property
+    def verdict_text(self) -> str:
+        """Verdict and reason."""
+        return f"{self.verdict} {self.reason}".strip()
+
     def flipped(self) -> Comparison:
-        """The same seen from column j."""
+        """The comparison of j against i."""
         w, x = self.welch, self.nested
         turned: dict[stats.Verdict, stats.Verdict] = {"win": "loss", "loss": "win"}
         return replace(
@@ -89,7 +86,7 @@ class Best:
     column: int
     p: float  # the largest one-sided Welch p against the others
     p_holm: float  # over the tasks of the suite
-    separable: bool  # the verdict is a win against every other model of the row
+    beats_all: bool  # the verdict is a win against every other model of the row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,17 +97,28 @@ class OverTasks:
     j: int
     wins: int  # verdicts on tasks, as in the comparisons
     losses: int
-    open: int  # not separable or descriptive
+    undecided: int  # no clear difference, or descriptive
     w: float  # Wilcoxon signed-rank over task means, exact
     p: float
     p_holm: float
     p_nemenyi: float
     posterior: tuple[float, float, float]  # Bayesian signed-rank: j better, same (ROPE), i better
     improvement: Interval  # chance that a run of i beats a run of j on a task; over seeds
-    improvement_tasks: Interval  # the same with tasks drawn again
+    improvement_tasks: Interval  # the same with tasks resampled
     lead: float  # mean difference over tasks
     leads: Mapping[str, float]  # family -> mean difference over its tasks
-    lead_of_families: float  # mean of `leads`: every family counts the same
+    lead_of_families: float  # mean of `leads`: every family has equal weight
+
+    def flipped(self) -> OverTasks:
+        """The comparison of j against i."""
+        a, b = self.improvement, self.improvement_tasks
+        return replace(
+            self, i=self.j, j=self.i, wins=self.losses, losses=self.wins,
+            posterior=self.posterior[::-1], improvement=Interval(1 - a[0], 1 - a[2], 1 - a[1]),
+            improvement_tasks=Interval(1 - b[0], 1 - b[2], 1 - b[1]), lead=-self.lead,
+            leads={family: -lead for family, lead in self.leads.items()},
+            lead_of_families=-self.lead_of_families,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +133,14 @@ class SuiteEvidence:
     critical_difference: float  # Nemenyi at 0.05, for the figure
     iqm: tuple[Interval, ...]  # per-task min-max normalised, of each of `columns`
     pairs: tuple[OverTasks, ...]
-    note: str  # e.g. that fewer than 6 tasks are descriptive only; empty when nothing
+    note: str  # sentences, e.g. which tasks are left out; empty when there is nothing to note
+
+    def between(self, i: int, j: int) -> OverTasks | None:
+        """Column i against column j; None where they were not compared."""
+        for pair in self.pairs:
+            if {pair.i, pair.j} == {i, j}:
+                return pair if pair.i == i else pair.flipped()
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,12 +151,12 @@ class Evidence:
     comparisons: tuple[Comparison, ...]  # by row, then i, then j
     best: tuple[Best, ...]  # a row each, where two columns have scores
     suites: tuple[SuiteEvidence, ...]
-    detectable: Mapping[str, Detectable]  # row name -> what the seeds at hand can see
-    remarks: tuple[str, ...]  # input lint: duplicated runs, no variance, coarse rounding, ...
-    sections: tuple[Section, ...] = ()  # leak-free scores, groups of labels, costs, inflation
+    detectable: Mapping[str, Detectable]  # by row name
+    remarks: tuple[str, ...]  # from `lint`: repeated runs, no variance, coarse rounding, ...
+    sections: tuple[Grid, ...] = ()  # leak-free scores, groups of labels, costs, inflation
 
     def against_best(self) -> tuple[Comparison, ...]:
-        """Of each row the comparisons with the column of the highest mean, which is j."""
+        """The comparisons with the best column of each row, which is j."""
         leader = {best.row.name: best.column for best in self.best}
         met = [d for d in self.comparisons if leader.get(d.row.name) in (d.i, d.j)]
         return tuple(d if d.j == leader[d.row.name] else d.flipped() for d in met)
@@ -149,7 +164,7 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All that is known of a folder of records."""
+    """Everything about the records of a folder."""
 
     evidence: tuple[Evidence, ...]
     audits: tuple[Mapping[str, Any], ...] = ()  # documents of `dnabench audit data`

@@ -1,4 +1,4 @@
-"""What choosing the epoch on the test split added to a score, task by task and model by model.
+"""How much choosing the epoch on the test split raises a score, by task and model.
 
 Scores are fractions. Runs are compared within one state of the data, one limit, one configuration
 of a model and one recipe.
@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from dnabench.protocols import PROTOCOLS
 from dnabench.reports import stats
-from dnabench.reports.evidence import Section
-from dnabench.reports.table import Cell, Column, Row, Table, fixed, tables
+from dnabench.reports.grid import Grid, interval, signed
+from dnabench.reports.table import Cell, Column, Row, Table, tables
 from dnabench.types import Record
 
 HONEST = "honest/1"
@@ -22,35 +22,35 @@ LAST = "last-epoch/1"
 
 @dataclass(frozen=True, kw_only=True)
 class Inflation:
-    """Score with the epoch chosen on test, minus the score without."""
+    """Score with the epoch chosen on test minus the score of the other choice."""
 
     task: str  # the row's name
     data: str
     model: str  # the column's name
     metric: str
     limit: float
-    n: tuple[int, int]  # runs with and without; the same runs where they are paired
+    n: tuple[int, int]  # runs of both choices; the same runs where they are paired
     value: float
     low: float  # 95 %; NaN where undefined
     high: float
-    against: str  # the protocol without
+    against: str  # protocol of the other choice
     paired: bool
     how: str
 
 
 def inflation(records: Iterable[Record]) -> list[Inflation]:
-    """Compare runs that chose on test with what the same configuration scores otherwise.
+    """Compare runs that chose the epoch on test with other choices of the same configuration.
 
     Args:
-        records: of any protocols; nothing comes of a configuration without one that chose on test.
+        records: of any protocols; configurations without runs that chose on test are skipped.
 
     Returns:
         For each task and configuration, in the order of the tables: against honest/1, and against
-        the last epoch. Where the run itself says what the other choice would have scored, the
-        interval is a paired t over seeds: it is the same training. Otherwise it is Welch's, of two
-        sets of runs; where one of them trained on fewer examples, `how` says so, for then the
-        difference is not that of choosing alone. One run, or two sets of which one has one run,
-        give a value without an interval.
+        the last epoch. Where the run itself recorded the score of the other choice, the interval is
+        a paired t over seeds: it is the same training. Otherwise it is Welch's, of two sets of
+        runs; where one of them trained on fewer examples, `how` names both sizes, since the
+        difference then has two causes. One run, or two sets of which one has one run, give a value
+        without an interval.
 
     Source:
         Student 1908, Biometrika 6:1; Welch 1947, Biometrika 34:28. Ours: which of the two.
@@ -74,29 +74,27 @@ def inflation(records: Iterable[Record]) -> list[Inflation]:
     return out
 
 
-def inflation_section(found: Sequence[Inflation], digits: int) -> Section:
-    """The same as a table in words."""
-    limits = any(one.limit for one in found)
-    heads = ["task", "model", "against", "n", "added", "95 % CI", "how"]
-    rows = []
-    for one in found:
-        n = str(one.n[0]) if one.paired or one.n[0] == one.n[1] else f"{one.n[0]}, {one.n[1]}"
-        ends = "–" if math.isnan(one.low) else f"[{', '.join(_both(one, digits))}]"
-        limit = f" (limit {one.limit:g})" if limits and one.limit else ""
-        line = [one.task + limit, one.model, one.against, n, _signed(one.value, digits), ends]
-        rows.append([*line, one.how])
-    return Section("What choosing on the test split added", heads, rows, WORDS)
-
-
-WORDS = (
-    "Score with the epoch chosen on test, minus the score with it chosen on validation (honest/1) "
-    "or with the last epoch. Same runs: what the very same training would have scored, paired t "
-    "over seeds. Other runs: Welch's t."
-)
+def inflation_section(found: Sequence[Inflation], digits: int) -> Grid:
+    """The same as a table of text."""
+    heads = ["task", "model", "against", "n", "gain", "95 % CI", "how"]
+    rows = [
+        [
+            one.task + (f" (limit {one.limit:g})" if one.limit else ""), one.model, one.against,
+            ", ".join(map(str, dict.fromkeys(one.n))), signed(one.value, digits),
+            interval(one.low, one.high, digits), one.how,
+        ]
+        for one in found
+    ]  # fmt: skip
+    note = (
+        "Score with the epoch chosen on test minus the score with it chosen on validation "
+        "(honest/1) or with the last epoch. Same runs: both choices from the same training, paired "
+        "t over seeds. Other runs: Welch's t."
+    )
+    return Grid("Gain from choosing the epoch on the test split", heads, rows, [note])
 
 
 def _within(runs: Sequence[Record], metric: str, against: str) -> Inflation | None:
-    """From what the runs themselves say of the other choice."""
+    """From the other choice as the runs themselves recorded it."""
     gains = []
     for run in runs:
         other = _other_score(run, metric, against)
@@ -105,7 +103,7 @@ def _within(runs: Sequence[Record], metric: str, against: str) -> Inflation | No
     if not gains:
         return None
     s = stats.summary(gains)
-    missing = f", {len(runs) - s.n} others do not say it" if s.n < len(runs) else ""
+    missing = f", not recorded in {len(runs) - s.n} others" if s.n < len(runs) else ""
     return _one(
         n=(s.n, s.n), ends=(s.mean, s.low, s.high), against=against, paired=True,
         how=f"same runs{missing}",
@@ -113,9 +111,8 @@ def _within(runs: Sequence[Record], metric: str, against: str) -> Inflation | No
 
 
 def _other_score(run: Record, metric: str, against: str) -> float | None:
-    said = run.alternatives.get(against)
-    if said:
-        return said["test"].get(metric)  # type: ignore[no-any-return]
+    if other := run.alternatives.get(against):
+        return other["test"].get(metric)  # type: ignore[no-any-return]
     if against == LAST and run.curve and not run.trial.recipe.patience:
         return run.curve[-1].get("test", {}).get(metric)  # type: ignore[no-any-return]
     return None
@@ -130,11 +127,11 @@ def _between(cell: Cell, other: Cell | None, against: str) -> Inflation | None:
     fewer = ""
     if sizes[0] != sizes[1]:
         a, b = (" or ".join(f"{n:,}" for n in sorted(s)) for s in sizes)
-        fewer = f"; trained on {a} examples against {b}, which is in the difference"
-    still = "; no spread over seeds" if test.degenerate else ""
+        fewer = f"; trained on {a} vs {b} examples, which adds to the difference"
+    constant = "; no variation between seeds" if test.degenerate else ""
     return _one(
         n=(len(cell.scores), len(other.scores)), ends=(test.difference, test.low, test.high),
-        against=against, paired=False, how=f"other runs{fewer}{still}",
+        against=against, paired=False, how=f"other runs{fewer}{constant}",
     )  # fmt: skip
 
 
@@ -164,18 +161,9 @@ def _same(a: Column, b: Column, suite: str) -> bool:
 def _one(
     *, n: tuple[int, int], ends: tuple[float, float, float], against: str, paired: bool, how: str
 ) -> Inflation:
-    """Without its place, which the caller knows."""
+    """Without task, model and so on, which the caller adds."""
     value, low, high = ends
     return Inflation(
         task="", data="", model="", metric="", limit=0.0, n=n, value=value, low=low, high=high,
         against=against, paired=paired, how=how,
     )  # fmt: skip
-
-
-def _both(one: Inflation, digits: int) -> tuple[str, str]:
-    return _signed(one.low, digits), _signed(one.high, digits)
-
-
-def _signed(x: float, digits: int) -> str:
-    text = fixed(x, digits)
-    return f"+{text}" if float(text) > 0 else text

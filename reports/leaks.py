@@ -1,4 +1,4 @@
-"""What scores become without the test examples that have a copy in train or dev."""
+"""Scores without the test examples that have a copy in train or dev."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 from dnabench.reports import stats
-from dnabench.reports.evidence import Interval, Section
+from dnabench.reports.evidence import Interval
+from dnabench.reports.grid import Grid, fixed, interval
 from dnabench.reports.memo import Memo, stamp
-from dnabench.reports.table import Row, Table, fixed
+from dnabench.reports.table import Row, Table
 from dnabench.results.store import Store
 from dnabench.tasks.audit.audit import Audit, kept, scores_without_leaks
 from dnabench.types import Record
@@ -33,12 +34,12 @@ class LeakFree(NamedTuple):
 
 
 def leak_free(table: Table, store: Store, memo: Memo) -> list[LeakFree]:
-    """Score every cell again whose task has an audit of the very data of the runs.
+    """Score again every cell whose task has an audit of exactly the data of the runs.
 
     Args:
-        table: rows without such an audit are passed over (`dnabench audit data TASK` makes one).
+        table: rows without such an audit are skipped (`dnabench audit data TASK` makes one).
         store: has the predictions.
-        memo: keeps the scores.
+        memo: caches the scores.
 
     Returns:
         In the order of rows, then columns; a cell without stored predictions is left out.
@@ -93,33 +94,27 @@ def _scores(
     key = [run.trial.id, mark, metric, audit.data, sorted(audit.leaked_ids)]
     try:
         a, b, n, left = memo.get("leak-free", key, compute)
-    except UNREADABLE:  # the intervals of the same row say which file and why
+    except UNREADABLE:  # the intervals of the row name the file and the reason
         return None
     return None if math.isnan(a) or math.isnan(b) else (a, b, n, left)
 
 
-WORDS = (
-    "Without: the same predictions scored without the test examples that have a copy (the same, "
-    "reverse complement or nearly the same) in train or dev, by the audit of these data. The "
-    "change is of the same runs, with its 95 % t interval over seeds; a smaller test split alone "
-    "moves a score too."
-)
-
-
-def leak_section(table: Table, store: Store, memo: Memo) -> Section:
+def leak_section(table: Table, store: Store, memo: Memo) -> Grid:
     """A line a cell that `leak_free` gives."""
     heads = ["task", "model", "n", "metric", "all", "without", "change", "95 % CI", "copied"]
-    digits, rows = table.digits, []
-    for x in leak_free(table, store, memo):
-        change = x.change
-        ends = "–"
-        if not math.isnan(change.low):
-            ends = f"[{change.low:+.{digits}f}, {change.high:+.{digits}f}]"
-        rows.append(
-            [
-                x.row.name, table.columns[x.column].name, str(x.n), x.row.label,
-                fixed(x.score, digits), fixed(x.without, digits), f"{change.value:+.{digits}f}",
-                ends, f"{x.leaked:,} of {x.examples:,}",
-            ]
-        )  # fmt: skip
-    return Section("Without the copied examples", heads, rows, WORDS)
+    digits = table.digits
+    rows = [
+        [
+            x.row.name, table.columns[x.column].name, str(x.n), x.row.label,
+            fixed(x.score, digits), fixed(x.without, digits), f"{x.change.value:+.{digits}f}",
+            interval(x.change.low, x.change.high, digits), f"{x.leaked:,} of {x.examples:,}",
+        ]
+        for x in leak_free(table, store, memo)
+    ]  # fmt: skip
+    note = (
+        "Without: the same predictions scored without the test examples that have an identical, "
+        "reverse-complement or near-identical copy in train or dev, according to the audit of "
+        "these data. Change: of the same runs, with a 95 % t interval over seeds; a smaller test "
+        "split alone also changes a score."
+    )
+    return Grid("Without the copied examples", heads, rows, [note])

@@ -1,4 +1,4 @@
-"""Evidence to a text or a file, in the format that was asked for."""
+"""A report as text or a file, in the requested format."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dnabench.reports.analysis import KEEP_NOTHING, analyze
 from dnabench.reports.evidence import Report
 from dnabench.reports.memo import Memo
 from dnabench.reports.resampling import Resampler
-from dnabench.reports.table import Column, Table, tables
-from dnabench.reports.text.captions import title
+from dnabench.reports.table import tables
 from dnabench.reports.text.html import page
 from dnabench.reports.text.latex import latex
-from dnabench.reports.text.markdown import comparisons, escaped, markdown
+from dnabench.reports.text.markdown import comparisons, markdown
+from dnabench.reports.text.markdown_grid import escaped
 from dnabench.reports.tidy import csv_text, parquet
 from dnabench.types import Record
 
@@ -21,7 +21,7 @@ FORMATS: dict[str, Callable[[Report], str]] = {
     "md": lambda report: markdown(report.evidence),
     "csv": lambda report: csv_text(report.evidence),
     "latex": lambda report: latex(report.evidence),
-    "html": lambda report: _page(report),
+    "html": page,
 }
 FILES: dict[str, Callable[[Report], bytes]] = {"parquet": lambda report: parquet(report.evidence)}
 
@@ -45,16 +45,6 @@ def render(report: Report, fmt: str) -> str | bytes:
     return FORMATS[fmt](report)
 
 
-def _page(report: Report) -> str:
-    several = len(report.evidence) > 1
-    sections = [
-        s._replace(title=f"{s.title}: {title(e.table)}") if several else s
-        for e in report.evidence
-        for s in e.sections
-    ]
-    return page(report.evidence, sections=sections, audits=report.audits, commands=report.commands)
-
-
 def compare_text(
     records: Iterable[Record],
     a: str,
@@ -68,30 +58,23 @@ def compare_text(
         records: of any protocols and limits; each gets its own section and its own Holm family.
         a: a model, meaning all its configurations, or a column as tables name it.
         b: likewise.
-        resampler: as `weigh` takes it.
-        memo: as `weigh` takes it.
+        resampler: as `analyze` takes it.
+        memo: as `analyze` takes it.
 
     Raises:
-        KeyError: when no record is of `a` or `b`; the message has the names there are.
+        KeyError: when no record is of `a` or `b`; the message lists the names.
     """
     sections = tables(records)
     for name in (a, b):
-        if not any(_named(t, name) for t in sections):
+        if not any(t.matching(name) for t in sections):
             known = {n: None for t in sections for c in t.columns for n in (c.model, c.name)}
             raise KeyError(f"no records of {name!r}; there are {', '.join(known) or 'none at all'}")
-    out = [f"# {escaped(a)} against {escaped(b)}"]
+    out = [f"# {escaped(a)} vs {escaped(b)}"]
     for table in sections:
-        at = table.columns.index
-        both = _named(table, a), _named(table, b)
+        both = table.matching(a), table.matching(b)
         chosen = combinations(both[0], 2) if both[0] == both[1] else product(*both)
-        pairs = [(at(x), at(y)) for x, y in chosen if x != y]
-        found = analyze(table, resampler, pairs, memo)
+        found = analyze(table, resampler, [(x, y) for x, y in chosen if x != y], memo)
         out += [comparisons(found)] if found.comparisons else []
     if len(out) == 1:
-        out += ["They share no task with scores under one protocol, limit and state of the data."]
+        out += ["They share no task with scores under the same protocol, limit and data version."]
     return "\n\n".join(out) + "\n"
-
-
-def _named(table: Table, name: str) -> list[Column]:
-    exact = [c for c in table.columns if c.name == name]
-    return exact or [c for c in table.columns if name in (c.model, c.label)]

@@ -1,4 +1,4 @@
-"""A folder of records to all the evidence in it, ready to be written in any format."""
+"""A folder of records to its evidence, ready for any format."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from dataclasses import replace
 from dnabench.reports import stats
 from dnabench.reports.analysis import analyze
 from dnabench.reports.costs import cost_section
-from dnabench.reports.evidence import Report, Section
+from dnabench.reports.evidence import Report
+from dnabench.reports.grid import Grid, fixed
 from dnabench.reports.inflation import inflation, inflation_section
 from dnabench.reports.leaks import leak_section
 from dnabench.reports.memo import Memo
 from dnabench.reports.resampling import Resampler
-from dnabench.reports.table import Table, fixed, tables
+from dnabench.reports.table import Table, tables
 from dnabench.results.store import Store
 from dnabench.tasks.audit.audit import kept
 from dnabench.types import Record
@@ -26,20 +27,20 @@ from dnabench.types import Record
 def report(
     records: Sequence[Record], store: Store, resampler: Resampler, against: str = ""
 ) -> Report:
-    """Weigh every table of a folder.
+    """Analyze every table of a folder.
 
     Args:
         records: of any protocols.
-        store: their folder; has the predictions, and keeps what takes long.
+        store: their folder; has the predictions and caches slow results.
         resampler: of the same folder.
-        against: a model or a column; only pairs with it are compared, so that fewer tests share
-            the error. Empty compares every pair.
+        against: a model or a column; only pairs with it are compared, so that Holm adjusts for
+            fewer tests. Empty compares every pair.
 
     Raises:
-        KeyError: no column is of `against`; the message has the names there are.
+        KeyError: no column is of `against`; the message lists the names.
     """
     memo, found = Memo(store.folder / ".cache" / "report"), tables(records)
-    if against and not any(_of(t, against) for t in found):
+    if against and not any(t.matching(against) for t in found):
         known = dict.fromkeys(c.name for t in found for c in t.columns)
         raise KeyError(f"no records of {against!r}; there are {', '.join(known)}")
     raised = inflation(records) if any(t.watermark for t in found) else []
@@ -63,7 +64,7 @@ def report(
 
 
 def _commands(store: Store) -> tuple[str, ...]:
-    """What was typed to make the records, each once."""
+    """The commands that made the records, each once."""
     typed = []
     for path in sorted((store.folder / "configs").glob("*.json")):
         with suppress(OSError, ValueError, KeyError, TypeError):
@@ -71,7 +72,7 @@ def _commands(store: Store) -> tuple[str, ...]:
     return tuple(dict.fromkeys(typed))
 
 
-def group_section(table: Table) -> Section:
+def group_section(table: Table) -> Grid:
     """Scores of groups of labels, where records have them."""
     rows = []
     for row in table.rows:
@@ -87,23 +88,16 @@ def group_section(table: Table) -> Section:
                 line.append(_mean_sd(values, table.digits))
             rows.append(line)
     heads = ["task", "labels", *(c.name for c in table.columns)]
-    says = "The task's metric over each group of its labels; groups: the mean of the groups."
-    return Section("By group of labels", heads, rows, says)
+    note = "The task's metric over each group of its labels; groups: mean of the groups."
+    return Grid("By group of labels", heads, rows, [note])
 
 
 def _mean_sd(values: Iterable[float], digits: int) -> str:
     s = stats.summary([x for x in values if math.isfinite(x)])
-    if not s.n:
-        return "–"
     return fixed(s.mean, digits) + (f" ± {fixed(s.sd, digits)}" if s.n > 1 else "")
 
 
 def _pairs(table: Table, against: str) -> list[tuple[int, int]]:
-    chosen = _of(table, against)
+    chosen = table.matching(against)
     others = [k for k in range(len(table.columns)) if k not in chosen]
     return [(k, other) for k in chosen for other in others]
-
-
-def _of(table: Table, name: str) -> list[int]:
-    exact = [k for k, c in enumerate(table.columns) if c.name == name]
-    return exact or [k for k, c in enumerate(table.columns) if name in (c.model, c.label)]

@@ -17,11 +17,12 @@ from typing import Any, TypeVar
 from dnabench.metrics import METRICS
 from dnabench.protocols import PROTOCOLS
 from dnabench.reports import stats
+from dnabench.reports.grid import fixed
 from dnabench.types import Recipe, Record
 
 Item = TypeVar("Item")
 Key = TypeVar("Key", bound=Hashable)
-ROW_ZERO = "kmer"  # the model that stands first: what no network should lose to
+BASELINE = "kmer"  # the model that stands first: no network should lose to it
 DIGITS = 3
 STRANGE = "UNKNOWN PROTOCOL {}: how the checkpoint was chosen is not known here."
 
@@ -48,6 +49,11 @@ class Cell:
     failed: int = 0
     undefined: int = 0  # runs without that metric, as AUROC of one class
     collapsed: int = 0  # runs in `scores` that predict one class for everything
+
+    @property
+    def missing(self) -> bool:
+        """Whether nothing was run."""
+        return not (self.scores or self.failed or self.undefined)
 
     @property
     def values(self) -> tuple[float, ...]:
@@ -96,6 +102,11 @@ class Table:
         """Seeds of the fullest cell."""
         return max((len(c.scores) for r in self.rows for c in r.cells), default=0)
 
+    def matching(self, name: str) -> list[int]:
+        """Columns of that name; without one, the columns of that model or label."""
+        exact = [k for k, c in enumerate(self.columns) if c.name == name]
+        return exact or [k for k, c in enumerate(self.columns) if name in (c.model, c.label)]
+
     @property
     def families(self) -> Mapping[str, list[Row]]:
         """Rows by family, both in order."""
@@ -125,12 +136,6 @@ def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list
     for item in items:
         out[key(item)].append(item)
     return dict(out)
-
-
-def fixed(x: float, digits: int) -> str:
-    """A score as it is printed, without a minus before zero."""
-    text = f"{x:.{digits}f}"
-    return text.removeprefix("-") if not float(text) else text
 
 
 def suite_of(thing: Record | Row) -> str:
@@ -185,7 +190,7 @@ def _column_keys(records: Sequence[Record]) -> Callable[[Record], tuple[str, ...
 
 
 def _columns(groups: Mapping[tuple[str, ...], list[Record]]) -> dict[tuple[str, ...], Column]:
-    models = sorted(dict.fromkeys(key[0] for key in groups), key=lambda m: m != ROW_ZERO)
+    models = sorted(dict.fromkeys(key[0] for key in groups), key=lambda m: m != BASELINE)
     labels = {}
     for model in models:
         mine = [key for key in groups if key[0] == model]

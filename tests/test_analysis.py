@@ -1,4 +1,4 @@
-"""Evidence of the published per-seed values against an independent analysis."""
+"""Evidence from the published per-seed values, against an independent analysis of them."""
 
 import csv
 import gzip
@@ -16,7 +16,7 @@ from dnabench.reports.analysis import analyze
 from dnabench.reports.memo import Memo
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.table import tables
-from dnabench.reports.text.findings import comparison_words, matrix_grid, pair_grid, top_grid
+from dnabench.reports.text.findings import grids, methods
 from dnabench.results.store import Store
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -64,7 +64,7 @@ def column(evidence, model):
 
 
 def test_72_comparisons_are_judged_as_in_the_reference():
-    """docs/statistics.md: Holm over ConvNova against four baselines on 18 tasks."""
+    """Holm over ConvNova against four baselines on 18 tasks."""
     (table,) = tables(published())
     found = analyze(table)
     one = column(found, "convnova")
@@ -84,7 +84,7 @@ def test_72_comparisons_are_judged_as_in_the_reference():
     assert h3.p_bh == pytest.approx(0.008239, abs=1e-6)
     assert h3.p_permutation == pytest.approx(0.00535842, abs=1e-8)
     assert h3.a12 == pytest.approx(0.84) and h3.g == pytest.approx(1.322514, abs=1e-6)
-    assert (h3.verdict, h3.nested) == ("not separable", None)
+    assert (h3.verdict, h3.nested) == ("no clear difference", None)
 
 
 def test_best_on_a_task_is_an_intersection_union():
@@ -102,10 +102,10 @@ def test_best_on_a_task_is_an_intersection_union():
     # a claim needs the verdict win against all four, of 180 tests; H4 leads by 0.99 points only
     for b in wins:
         rivals = [d for d in found.comparisons if d.row is b.row and b.column in (d.i, d.j)]
-        assert b.separable == all(
+        assert b.beats_all == all(
             (d if d.i == b.column else d.flipped()).verdict == "win" for d in rivals
         )
-    claimed = {b.row.task for b in wins if b.separable}
+    claimed = {b.row.task for b in wins if b.beats_all}
     assert claimed < low and "nt/h4" not in claimed and len(claimed) > 5
 
 
@@ -144,7 +144,7 @@ def test_two_calls_and_a_memo_give_the_same(tmp_path):
     assert repr(analyze(table, memo=memo)) == repr(first)
 
 
-def test_a_pair_turned_round_says_the_opposite():
+def test_a_flipped_comparison_is_the_opposite():
     (table,) = tables(runs("a", 0.7) + runs("b", 0.8))
     (comparison,) = analyze(table).comparisons
     (other,) = analyze(table, pairs=[(1, 0)]).comparisons
@@ -159,7 +159,7 @@ def test_columns_with_holes_are_left_out_and_named():
     (table,) = tables(records)
     (suite,) = analyze(table).suites
     assert [table.columns[k].name for k in suite.columns] == ["a", "b", "c"]
-    assert len(suite.rows) == 3 and "left out for their missing tasks: d" in suite.note
+    assert len(suite.rows) == 3 and "Left out because tasks are missing: d." in suite.note
     assert "descriptive" in suite.note
     assert not analyze(tables(runs("a", 0.5) + runs("b", 0.6))[0]).suites  # one task
 
@@ -182,19 +182,18 @@ def test_what_the_seeds_can_see():
 
 def test_grids_have_as_many_cells_as_heads():
     found = everything()
-    (suite,) = found.suites
-    grids = [top_grid(found), matrix_grid(found.table, suite), pair_grid(found.table, suite)]
-    for heads, lines in grids:
-        assert lines and {len(line) for line in lines} == {len(heads)}
+    assert len(grids(found)) == 4
+    for grid in grids(found):
+        assert grid.rows and {len(line) for line in grid.rows} == {len(grid.heads)}
 
 
 def test_without_predictions_the_test_noise_is_named():
     found = everything()
-    said = " ".join(comparison_words(found.table, found.comparisons))
-    assert "no comparison has that interval" in said and "seeds only" in said
+    said = " ".join(methods(found.comparisons))
+    assert "No comparison has an interval" in said and "seeds only" in said
     sized = [replace(r, task={**r.task, "n_test": 400}) for r in published()]
-    said = comparison_words(found.table, analyze(tables(sized)[0]).comparisons)
-    assert "standard error from its examples is up to 0.0" in " ".join(said)
+    said = methods(analyze(tables(sized)[0]).comparisons)
+    assert "give a standard error of up to 0.0" in " ".join(said)
 
 
 def test_duplicated_runs_are_remarked():
@@ -222,8 +221,8 @@ def stored(folder, n):
     return store
 
 
-def test_the_noise_of_few_examples_keeps_a_verdict_open(tmp_path):
-    """Welch alone, which sees seeds only, is as sure on 80 examples as on 4,000."""
+def test_few_test_examples_prevent_a_verdict(tmp_path):
+    """Welch alone covers seeds only and is as certain on 80 examples as on 4,000."""
     found = {}
     for n in (80, 4000):
         store = stored(tmp_path / str(n), n)
@@ -233,23 +232,23 @@ def test_the_noise_of_few_examples_keeps_a_verdict_open(tmp_path):
         assert found[n].p == found[n].p_holm >= found[n].welch.p
         assert found[n].nested.value == found[n].welch.difference
     few, many = found[80], found[4000]
-    assert few.verdict == "not separable" and few.p > 0.01 and few.nested.high > 0
+    assert few.verdict == "no clear difference" and few.p > 0.01 and few.nested.high > 0
     assert many.verdict == "loss" and many.nested.high < 0
     (best,) = analyze(table, Resampler(store, replicates=1000)).best
-    assert best.separable
+    assert best.beats_all
     store = Store(tmp_path / "80")
     (best,) = analyze(tables(store)[0], Resampler(store, replicates=1000)).best
-    assert best.p_holm < 1e-4 and not best.separable
+    assert best.p_holm < 1e-4 and not best.beats_all
 
 
-def test_a_control_leaves_other_claims_open():
-    """With pairs of one model only, nobody is said to be the best of all."""
+def test_pairs_with_one_model_only_show_no_best_of_all():
+    """The two others were not compared with each other."""
     records = [r for t in ("s/1", "s/2") for m, x in (("kmer", 0.5), ("x", 0.802), ("y", 0.8))
                for r in runs(m, x, task=t, step=1e-4)]  # fmt: skip
     (table,) = tables(records)
     found = analyze(table, pairs=[(0, 1), (0, 2)])
     assert {d.verdict for d in found.comparisons} == {"loss"}
-    assert not any(b.separable for b in found.best)
+    assert not any(b.beats_all for b in found.best)
 
 
 def test_runs_too_few_for_a_verdict_cost_no_power():
@@ -261,7 +260,7 @@ def test_runs_too_few_for_a_verdict_cost_no_power():
     assert found.comparisons[0].p_holm == alone.p_holm and alone.verdict == "win"
     short = [d for d in found.comparisons if min(d.n) < 5]
     assert all(math.isnan(d.p_holm) and d.verdict == "descriptive" for d in short)
-    assert "Holm over all 1 tests" in " ".join(comparison_words(found.table, found.comparisons))
+    assert "Holm-adjusted over all 1 tests" in " ".join(methods(found.comparisons))
 
 
 def test_a_model_with_few_tasks_does_not_shrink_the_suite():
@@ -288,5 +287,5 @@ def test_the_worst_standard_error_is_named():
     low = runs("a", 0.1, task="s/1") + runs("b", 0.9, task="s/1")
     sized = [replace(r, task={**r.task, "n_test": 1000}) for r in low]
     (table,) = tables(sized)
-    said = " ".join(comparison_words(table, analyze(table).comparisons))
+    said = " ".join(methods(analyze(table).comparisons))
     assert "up to 0.031 (s/1)" in said  # sqrt((1 - 0.1^2) / 1000), not that of 0.9

@@ -657,7 +657,7 @@ def test_markdown_tables_have_equal_columns_and_odd_names_stay_text(tmp_path):
         for block in text.split("\n\n"):
             lines = [line for line in block.splitlines() if line.startswith("|")]
             assert len({line.replace(r"\|", "").count("|") for line in lines}) <= 1
-        assert r"made/\<b>\|\_up\_&amp;" in text
+        assert r"made/\<b>\|\_up\_\&amp;" in text
     text = markdown(found)
     for words in ("Splits", "Copies", "Shared windows", "Shortcuts", "demo/splice", "5 of 15"):
         assert words.replace("_", r"\_") in text

@@ -45,7 +45,7 @@ def test_progress_without_a_terminal_is_one_line_a_trial_with_an_eta(ran):
 
 
 def test_the_report_has_a_table_for_each_protocol_and_a_watermark_for_one(ran):
-    report = dnabench("report", "--out", ran[0])
+    report = dnabench("report", "--out", ran[0], "--full")
     assert report.returncode == 0
     honest, selected = report.stdout.split("## test-selected/1")
     assert "data/motif" in honest and "±" in honest and "TEST-SELECTED" not in honest
@@ -68,7 +68,7 @@ def test_the_html_report_goes_beside_the_records(ran):
 
 def test_compare_names_both_and_their_difference(ran):
     done = dnabench("compare", "kmer", "cnn", "--out", ran[0])
-    assert done.returncode == 0 and "kmer against cnn" in done.stdout and "Hedges" in done.stdout
+    assert done.returncode == 0 and "kmer vs cnn" in done.stdout and "Hedges" in done.stdout
 
 
 def test_a_run_keeps_its_resolved_configuration(ran):

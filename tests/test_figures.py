@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import typer
-from test_html import NASTY, grid, record, weighed
+from test_html import NASTY, analyzed, grid, record
 from typer.testing import CliRunner
 
 from dnabench.cli.figure import KINDS, figure
@@ -254,7 +254,7 @@ def test_one_epoch_is_no_curve_and_long_ones_are_thinned():
 
 
 def test_leads_turn_their_sign_with_the_pair():
-    (evidence,) = weighed(grid({"a": 0.6, "b": 0.65, "c": 0.7}))
+    (evidence,) = analyzed(grid({"a": 0.6, "b": 0.65, "c": 0.7}))
     (suite,) = evidence.suites
     for me in range(3):
         found = families.leads(suite, me)

@@ -12,9 +12,11 @@ import pytest
 from browser import chromium, executable  # noqa: F401  a fixture
 
 from dnabench.reports.analysis import analyze
-from dnabench.reports.evidence import Interval, Section
+from dnabench.reports.evidence import Interval, Report
+from dnabench.reports.grid import Grid
 from dnabench.reports.table import tables
-from dnabench.reports.text.html import flag_words, page
+from dnabench.reports.text import html
+from dnabench.reports.text.html import flags
 from dnabench.reports.text.summary import summary, summary_sentences
 from dnabench.results.store import Store
 from dnabench.types import Recipe, Record, Trial
@@ -51,8 +53,12 @@ def grid(means=MEANS, families=TASKS, seeds=6, **other):
     ]
 
 
-def weighed(records):
+def analyzed(records):
     return [analyze(table) for table in tables(records)]
+
+
+def page(evidence, **other):
+    return html.page(Report(evidence=tuple(evidence), **other))
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +74,9 @@ def stored(tmp_path_factory):
     for one in records:
         store.append(one)
     path = folder / "report.html"
-    path.write_text(
-        page(
-            weighed(store), commands=[f"run -m '{NASTY}'"],
-            sections=[Section("More", ["a", "b"], [[NASTY, "1"]], NASTY)],
-        ),
-        encoding="utf-8",
-    )  # fmt: skip
+    first, second = analyzed(store)
+    second = replace(second, sections=(Grid("More", ["a", "b"], [[NASTY, "1"]], [NASTY]),))
+    path.write_text(page([first, second], commands=(f"run -m '{NASTY}'",)), encoding="utf-8")
     return path
 
 
@@ -110,11 +112,11 @@ def names(tab, query="#t1 .main tbody tr[data-row]"):
 def test_sections_in_order_and_nothing_empty(opened):
     tab = opened()
     assert [x.inner_text() for x in tab.query_selector_all("#t1 > section > h3")] == [
-        "In words", "Scores", "Over tasks", "Every run", "Learning curves", "Tests",
-        "Failures and flags", "Origin",
+        "Summary", "Scores", "Across tasks", "Individual runs", "Learning curves", "Tests",
+        "Failures and flags", "Provenance",
     ]  # fmt: skip
     assert [x.inner_text() for x in tab.query_selector_all("h2")] == [
-        "honest/1", "test-selected/1", "More", "Commands",
+        "honest/1", "test-selected/1", "More: test-selected/1", "Commands",
     ]  # fmt: skip
     # one model: nothing to compare, no tests, no matrix
     assert tab.query_selector("#t2-tests") is None and tab.query_selector("#t2 .matrix") is None
@@ -129,7 +131,7 @@ def test_no_records_is_a_page_too(opened, tmp_path):
 
 def test_the_matrix_counts_the_verdicts(opened):
     tab = opened()
-    (evidence,) = weighed(grid())
+    (evidence,) = analyzed(grid())
     place = {c.name: i for i, c in enumerate(evidence.table.columns)}
     heads = [x.inner_text() for x in tab.query_selector_all("#t1 .matrix thead th")]
     assert heads[0] == "deep" and heads[-1] == "kmer"  # by average rank
@@ -156,57 +158,62 @@ def test_every_seed_is_a_dot(opened):
     assert "net 0.7" in panel.get_attribute("aria-label")
 
 
-def test_summary_says_what_is_separable_and_what_is_not():
-    (evidence,) = weighed(grid())
+def test_summary_names_the_winner_and_the_missing_intervals():
+    (evidence,) = analyzed(grid())
     ((suite, said), (general, more)) = summary(evidence)
     assert (suite, general) == ("s", "")
-    assert said[0] == ("On 6 of 6 tasks one model is better than every other: deep on 6.")
-    assert said[1].startswith("Over 6 tasks deep has the best average rank, 1.00 of 4; of its 18 ")
-    assert "wins 18, loses 0 and leaves 0 open" in said[1]
+    assert said[:2] == [
+        "deep is better than every other model on 6 of 6 tasks.",
+        "Across 6 tasks deep has the best mean rank (1.00 of 4): 18 wins, 0 losses and 0 undecided "
+        "in 18 comparisons.",
+    ]
+    assert said[2].startswith("Across 6 tasks it does not differ significantly from kmer (+0.2")
     assert more == [
-        "No interval here counts the noise of having drawn these test examples (the predictions "
-        "were not asked for): all of this is about the noise of seeds."
+        "The intervals and p-values cover variation between seeds only, not the sampling of the "
+        "test examples (the predictions were not read)."
     ]
 
 
-def test_summary_names_what_is_not_separable():
-    (evidence,) = weighed(grid({"net": 0.71, "wide": 0.705, "kmer": 0.706}))
+def test_summary_without_a_winner():
+    (evidence,) = analyzed(grid({"net": 0.71, "wide": 0.705, "kmer": 0.706}))
     text = " ".join(summary_sentences(evidence))
-    assert "On 0 of 6 tasks one model is better than every other" in text
-    assert "No model is shown to beat kmer on s/h3, s/h4" in text
-    assert "it is separable" not in text
+    assert "No model is better than every other on any of the 6 tasks." in text
+    assert "No model is shown to beat the k-mer baseline on s/h3, s/h4" in text
+    assert "it differs significantly" not in text
 
 
-def test_summary_is_silent_where_nothing_is_lacking():
-    (evidence,) = weighed(grid({"net": 0.6, "deep": 0.7}))
+def test_summary_has_no_general_part_when_nothing_is_missing():
+    (evidence,) = analyzed(grid({"net": 0.6, "deep": 0.7}))
     sure = Interval(-0.1, -0.2, -0.05)
     comparisons = tuple(replace(d, nested=sure, why_not="") for d in evidence.comparisons)
     said = summary(replace(evidence, comparisons=comparisons))
     assert [suite for suite, _ in said] == ["s"]
-    assert said[0][1][0] == "On 6 of 6 tasks one model is better than every other: deep on 6."
+    assert said[0][1][0] == "deep is better than every other model on 6 of 6 tasks."
 
 
 def test_a_tie_of_ranks_is_no_lead():
     records = grid({"b": 0.6}, TASKS) + grid({"a": 0.62}, {"histone": TASKS["histone"]})
     records += grid({"a": 0.58}, {"promoter": TASKS["promoter"], "splice": TASKS["splice"]})
-    (evidence,) = weighed(records)
+    (evidence,) = analyzed(records)
     text = " ".join(summary_sentences(evidence))
-    assert "no model leads: b and a share the best average rank, 1.50 of 2" in text
+    assert "no model leads: b and a share the best mean rank (1.50 of 2)." in text
 
 
 def test_few_seeds_claim_nothing():
-    (evidence,) = weighed(grid(seeds=3))
+    (evidence,) = analyzed(grid(seeds=3))
     said = summary_sentences(evidence)
-    assert said[0].startswith("On no task is anything claimed: every comparison has fewer than 5")
+    assert said[0].startswith(
+        "Nothing is claimed: every comparison has fewer than 5 seeds of a model"
+    )
     assert not any("better than every other" in text for text in said)
 
 
-def test_lost_runs_and_missing_cells_are_in_words():
+def test_failed_runs_and_missing_cells_are_in_the_summary():
     records = grid()[:-6]  # deep lacks s/x
     records[0] = replace(records[0], scores={}, error="Traceback\nboom")
-    (evidence,) = weighed(records)
+    (evidence,) = analyzed(records)
     assert summary_sentences(evidence)[-1] == (
-        "1 run failed and count nowhere and 1 of 24 cells were never run."
+        "Runs: 1 failed (excluded) and 1 of 24 cells not run."
     )
 
 
@@ -215,14 +222,17 @@ def test_families_that_disagree_are_named():
     tasks = {**TASKS, "histone": (*TASKS["histone"], "s/h2")}
     records = grid({"b": 0.6}, tasks) + grid({"a": 0.62}, {"histone": tasks["histone"]})
     records += grid({"a": 0.585}, {"promoter": tasks["promoter"], "splice": tasks["splice"]})
-    (evidence,) = weighed(records)
+    (evidence,) = analyzed(records)
     (pair,) = evidence.suites[0].pairs
     assert pair.lead * pair.lead_of_families < 0
-    assert any("turns its sign when families count alike" in x for x in summary_sentences(evidence))
+    assert any(
+        "changes sign when every family of tasks has equal weight" in x
+        for x in summary_sentences(evidence)
+    )
 
 
-def test_remarks_are_told_once_and_many_are_folded(opened, tmp_path):
-    (evidence,) = weighed(grid(seeds=2))
+def test_remarks_appear_once_and_many_are_folded(opened, tmp_path):
+    (evidence,) = analyzed(grid(seeds=2))
     remarks = ["the same", *(f"{NASTY} {i}" for i in range(12)), "the same"]
     path = tmp_path / "remarks.html"
     path.write_text(page([replace(evidence, remarks=tuple(remarks))]), encoding="utf-8")
@@ -232,12 +242,12 @@ def test_remarks_are_told_once_and_many_are_folded(opened, tmp_path):
     assert [x.is_visible() for x in said.all()] == [True] * 8 + [False] * 5
 
 
-def test_flags_are_told_together():
-    flags = [{"collapsed": True}, {"collapsed": False, "micro_batch": 16}, {"micro_batch": 8}]
-    flags += [{"ambiguous_letters": {"train": 0, "test": 3}}, {"ambiguous_letters": {"train": 0}}]
-    records = [record(seed=i, flags=f) for i, f in enumerate(flags)]
+def test_equal_flags_are_joined():
+    raised = [{"collapsed": True}, {"collapsed": False, "micro_batch": 16}, {"micro_batch": 8}]
+    raised += [{"ambiguous_letters": {"train": 0, "test": 3}}, {"ambiguous_letters": {"train": 0}}]
+    records = [record(seed=i, flags=f) for i, f in enumerate(raised)]
     (table,) = tables(records)
-    assert flag_words(table) == [
+    assert flags(table) == [
         "collapsed: 1 run of net on s/h3", "micro batch 8 to 16: 2 runs of net on s/h3",
         "ambiguous letters: 1 run of net on s/h3",
     ]  # fmt: skip
@@ -292,7 +302,7 @@ def test_sorting_text_and_numbers_of_a_test_table(opened):
 def test_missing_cells_sort_last_both_ways(opened, tmp_path):
     path = tmp_path / "gap.html"
     records = [r for r in grid(seeds=2) if (r.trial.model, r.trial.task) != ("deep", "s/h4")]
-    path.write_text(page(weighed(records)), encoding="utf-8")
+    path.write_text(page(analyzed(records)), encoding="utf-8")
     tab = opened(path)
     for _ in range(2):
         tab.locator("#t1 .main thead th", has_text="deep").locator("button").click()
@@ -473,15 +483,15 @@ def test_a_script_that_slipped_in_would_not_run(chromium, stored, tmp_path):  # 
 
 def test_same_records_same_bytes_and_no_address():
     records = grid({"kmer": 0.6, "net": 0.7}, {"f": ("s/a", "s/b")}, 3)
-    text = page(weighed(records))
-    assert text == page(weighed(records))
+    text = page(analyzed(records))
+    assert text == page(analyzed(records))
     assert not re.search(r"https?://|url\(\s*['\"]?(?!#)|@import|#010[23]", text)
 
 
 def test_eight_models_on_18_tasks_stay_below_3_mb():
     families = {f"f{i}": tuple(f"nt/task_{i}_{k}" for k in range(6)) for i in range(3)}
     models = {f"model-{i}": 0.5 + 0.02 * i for i in range(8)}
-    evidence = weighed(grid(models, families, 10))
+    evidence = analyzed(grid(models, families, 10))
     start = time.process_time()
     text = page(evidence)
     assert time.process_time() - start < 30  # about 3 s
@@ -504,10 +514,10 @@ def test_audits_have_their_section():
         counts={"train": 2, "test": 1}, data="d" * 16, load=load, source="made here", license="-",
     )  # fmt: skip
     document = json.loads(audit(task).to_json())
-    text = page([], audits=[document])
-    assert "What the data hold" in text and "<h3>s/h3</h3>" in text
+    text = page([], audits=(document,))
+    assert "Data audit" in text and "<h3>s/h3</h3>" in text
     assert "1 of 1 test examples (100.0%) have a copy in train" in text
-    assert "What the data hold" not in page([])
+    assert "Data audit" not in page([])
 
 
 def test_a_chromium_is_looked_for_by_name(monkeypatch, tmp_path):

@@ -68,7 +68,7 @@ def test_without_a_dev_split_it_is_two_sets_of_runs_and_says_that_one_trained_on
     )
     (less,) = {r.n_examples["train"] for r in of(records, TASKS[1], "honest").values()}
     assert less < 100
-    assert found.how.startswith(f"other runs; trained on 100 examples against {less}, which")
+    assert found.how.startswith(f"other runs; trained on 100 vs {less} examples, which")
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -136,7 +136,7 @@ def test_one_seed_has_a_value_and_no_interval(records):
 
 def test_as_words(records):
     section = inflation_section(inflation(records), 3)
-    assert section.title == "What choosing on the test split added"
+    assert section.title == "Gain from choosing the epoch on the test split"
     assert {len(row) for row in section.rows} == {len(section.heads)} and len(section.rows) == 4
     assert section.rows[0][:4] == ["demo/cell_type (limit 100)", "cnn", HONEST, "3"]
     assert section.rows[0][4].startswith(("+", "0.000"))

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 
 import pyarrow.parquet as pq
@@ -10,10 +11,14 @@ import pytest
 from conftest import dnabench
 from test_reports import record, runs
 
+from dnabench.reports.analysis import analyze
+from dnabench.reports.evidence import Report
 from dnabench.reports.memo import Memo, stamp
 from dnabench.reports.render import render
 from dnabench.reports.report import report
 from dnabench.reports.resampling import Resampler
+from dnabench.reports.table import tables
+from dnabench.reports.text.overview import WIDTH, overview
 from dnabench.reports.tidy import COLUMNS
 from dnabench.results.store import Store
 
@@ -64,6 +69,58 @@ def test_every_format_from_the_command_line(folder, tmp_path):
     assert done.stdout.strip() == str(folder / "report.parquet")
     wrong = dnabench("report", "--out", folder, "-f", "xlsx")
     assert wrong.returncode == 2 and "no format 'xlsx'; there are md, csv" in wrong.stderr
+
+
+def test_the_first_screen_has_scores_verdict_assumptions_and_the_way_to_the_rest(folder):
+    (folder / "report.html").unlink(missing_ok=True)
+    done = dnabench("report", "--out", folder)
+    assert done.returncode == 0, done.stderr
+    honest, chosen = done.stdout.split("\ntest-selected/1, at most 400")
+    for text in (
+        "demo/splice_junctions  MCC", "\nVerdict\n- kmer is better than every other model on ",
+        "\n- kmer beats majority by 0.", "(95 % CI 0.", ", Holm-adjusted p = ",
+        "\nAssumptions\n- Protocol honest/1", "over n seeds; n = 5", "at least 5 seeds of each",
+    ):  # fmt: skip
+        assert text in honest, text
+    assert "TEST-SELECTED" in chosen and "TEST-SELECTED" not in honest
+    command = f"dnabench report --out {folder}"
+    assert chosen.endswith(f"{command} --format html\n- every table, as text: {command} --full\n")
+    assert (
+        max(map(len, done.stdout.split("\nMore")[0].splitlines())) <= WIDTH
+        and "Recipes" not in done.stdout
+    )
+
+
+def test_full_and_a_file_have_every_table(folder, tmp_path):
+    full, md = (dnabench("report", "--out", folder, *x) for x in (["--full"], ["--format", "md"]))
+    assert full.stdout == md.stdout and "### Recipes" in full.stdout
+    dnabench("report", "--out", folder, "--to", tmp_path / "x")
+    assert (tmp_path / "x").read_text() == full.stdout
+
+
+def test_the_first_screen_names_a_page_newer_than_the_records(tmp_path):
+    store = Store(tmp_path)
+    for one in runs("a", 0.7) + runs("b", 0.8):
+        store.append(one)
+    page = tmp_path / "report.html"
+    page.write_text("")
+    assert f"with figures: {page}\n" in overview(made(tmp_path), tmp_path)
+    os.utime(page, (0, 0))
+    assert "with figures: dnabench report" in overview(made(tmp_path), tmp_path)
+
+
+def test_the_demo_fits_a_screen_and_many_models_are_folded(folder):
+    def lines(models):
+        records = [r for m, x in models for r in runs(m, x, task="demo/splice_junctions")]
+        found = Report(evidence=tuple(analyze(table) for table in tables(records)))
+        text = overview(found, folder).splitlines()
+        assert max(map(len, text[:-2])) <= WIDTH
+        return text
+
+    assert 25 < len(lines([("kmer", 0.4), ("cnn", 0.9), ("convnova-386k", 0.8)])) <= 40
+    rows = [x for x in lines((f"m{k:02}", 0.5 + k / 50) for k in range(12)) if x[:5] == "demo/"]
+    assert len(rows) > 1 and sum(row.count("±") for row in rows) == 12
+    assert rows[-1].endswith("0.720 ± 0.016 *") and "*" not in rows[0]
 
 
 def test_intervals_count_the_test_examples(folder):

@@ -19,7 +19,7 @@ from dnabench.reports.render import FORMATS, compare_text
 from dnabench.reports.render import render as written
 from dnabench.reports.table import fixed, tables
 from dnabench.reports.text.captions import caption, short_count
-from dnabench.reports.text.findings import comparison_words
+from dnabench.reports.text.findings import methods
 from dnabench.reports.text.latex_letters import escaped
 from dnabench.types import Recipe, Record, Trial
 
@@ -73,7 +73,7 @@ def cell(text, task, k):
 
 
 def render(found, fmt):
-    """Tables, weighed without predictions, as text."""
+    """Tables, analyzed without predictions, as text."""
     return written(Report(evidence=tuple(analyze(t) for t in found)), fmt)
 
 
@@ -131,13 +131,13 @@ def test_recipes_that_differ_within_a_suite_make_columns():
     assert [c.label for c in only(both).columns] == ["a k=1 lr=0.001", "a k=2 lr=0.002"]
 
 
-def test_regimes_are_columns_and_are_told_apart():
+def test_regimes_are_separate_columns():
     table = only([record(), record(regime="pretrained", score=0.6)])
     assert [c.name for c in table.columns] == ["a (pretrained)", "a (scratch)"]
     assert [c.values for c in table.rows[0].cells] == [(0.6,), (0.5,)]
 
 
-def test_columns_by_appearance_with_row_zero_first():
+def test_columns_by_appearance_with_the_baseline_first():
     table = only([record(m) for m in ("zeta", "alpha", "kmer", "mid")])
     assert [c.model for c in table.columns] == ["kmer", "zeta", "alpha", "mid"]
 
@@ -228,13 +228,13 @@ def test_fewer_seeds_and_missing_cells_say_so():
     assert cell(text, "demo/t", 1) == "<u>0.600 ± 0.012</u> (n=2)"
     assert cell(text, "demo/t", 2) == "0.500 (n=1)"
     assert cell(text, "demo/u", 1) == "missing"
-    assert "n = 5 where a cell does not say otherwise" in text and "missing: never run" in text
+    assert "n = 5 unless a cell says otherwise" in text and "missing: not run" in text
 
 
 def test_one_seed_has_no_plus_minus():
     text = md([record("a", score=0.7), record("b", score=0.6)])
     assert cell(text, "demo/t", 0) == "**0.700**"
-    assert "One seed in every cell" in text and " ± 0" not in text
+    assert "One seed per cell" in text and " ± 0" not in text
 
 
 def test_a_table_worked_by_hand():
@@ -244,13 +244,17 @@ def test_a_table_worked_by_hand():
     # p = 9.868e-6. Holm of a v b is 3 p, BH 9.868e-6 x 3/2. Of the 252 ways to deal ten runs, 2
     # part a from b as far (2/252 = 0.008), 210 c from b. g is -0.1/0.0158114 x (1 - 3/31).
     text = md(runs("a", 0.7) + runs("b", 0.8) + runs("c", 0.798))
-    lines = text.partition("### Against the best")[2].partition("### Best on")[0].splitlines()
+    lines = (
+        text.partition("### Each model against the best")[2]
+        .partition("### Best model")[0]
+        .splitlines()
+    )
     got = [[x.strip() for x in line.split("|")[1:-1]] for line in lines if "demo/t" in line]
     assert got == [
         ["demo/t", "a", "b", "5", "-0.1000", "[-0.1231, -0.0769]", "–", "2.5e-05", "1.5e-05",
          "0.008", "-5.71", "loss"],
         ["demo/t", "c", "b", "5", "-0.0020", "[-0.0251, +0.0211]", "–", "0.846", "0.846",
-         "0.833", "-0.11", "not separable"],
+         "0.833", "-0.11", "no clear difference"],
     ]  # fmt: skip
 
 
@@ -261,7 +265,7 @@ def test_holm_runs_over_all_pairs_of_a_suite():
     assert len(tests) == 9 and len(against_best(records)) == 6
     smallest = min(t.welch.p for t in tests)
     assert min(t.p_holm for t in tests) == pytest.approx(9 * smallest)
-    assert "Holm over all 9 tests" in md(records)
+    assert "Holm-adjusted over all 9 tests" in md(records)
 
 
 def test_verdicts_respect_seeds_rope_and_spread():
@@ -270,14 +274,14 @@ def test_verdicts_respect_seeds_rope_and_spread():
         return test.verdict, test.reason
 
     assert said(runs("a", 0.7), runs("b", 0.8)) == ("loss", "")
-    assert said(runs("a", 0.7, range(4)), runs("b", 0.8)) == ("descriptive", "only (n<5)")
+    assert said(runs("a", 0.7, range(4)), runs("b", 0.8)) == ("descriptive", "only (n < 5)")
     near = runs("a", 0.7, step=1e-5), runs("b", 0.709, step=1e-5)
-    assert said(*near) == ("not separable", "(difference below 0.01)")
+    assert said(*near) == ("no clear difference", "(difference below 0.01)")
     acc = [[replace(r, task={"metric": "accuracy"}, scores={"test": {"accuracy": r.scores["test"][
         "mcc"]}}) for r in group] for group in near]  # fmt: skip
     assert said(*acc) == ("loss", "")
     flat = said(runs("a", 0.7, step=0), runs("b", 0.8, step=0))
-    assert flat[0] == "descriptive" and "degenerate" in flat[1]
+    assert flat == ("descriptive", "only (no variation between seeds)")
 
 
 # --- captions, watermark --------------------------------------------------------------------------
@@ -285,11 +289,11 @@ def test_verdicts_respect_seeds_rope_and_spread():
 
 def test_caption_says_what_the_numbers_are():
     found = analyze(only(runs("a", 0.7) + runs("b", 0.8)))
-    text = " ".join(caption(found.table) + comparison_words(found.table, found.comparisons))
+    text = " ".join(caption(found.table) + methods(found.comparisons))
     for words in (
-        "sample standard deviation (ddof = 1)", "n = 5", "Protocol honest/1: what you should",
-        "MCC (Matthews", "cover the noise of seeds only", "noise of drawing the test examples",
-        "Welch", "Holm p < 0.05", "0.01 MCC",
+        "sample standard deviation (ddof = 1)", "n = 5", "Protocol honest/1 – what you should",
+        "MCC (Matthews", "cover variation between seeds only", "sampling of test examples",
+        "Welch", "Holm-adjusted p < 0.05", "0.01 MCC",
     ):  # fmt: skip
         assert words in text
 
@@ -452,7 +456,7 @@ def test_compare_worked_by_hand():
         ["demo/t", "MCC", "a", "b", "5", "0.8000", "0.7000", "+0.1000", "[+0.0769, +0.1231]",
          "–", "8.5e-06", "8.5e-06", "0.008", "5.71", "1.00", "win"],
     ]  # fmt: skip
-    assert "cover the noise of seeds only" in text
+    assert "cover variation between seeds only" in text
     assert comparison(compare_text(records, "b", "a"))[0][-1] == "loss"
 
 

@@ -344,7 +344,7 @@ def test_the_command_runs_pretrained_weights_online_then_offline(csv, tmp_path):
     assert again.returncode == 0, again.stderr
     two = [json.loads(p.read_text()) for p in (tmp_path / "two/records").glob("*.json")]
     assert {r["id"]: r["scores"] for r in two} == {r["id"]: r["scores"] for r in records}
-    table = dnabench("report", "--out", tmp_path / "runs").stdout
+    table = dnabench("report", "--out", tmp_path / "runs", "--full").stdout
     head = next(line for line in table.splitlines() if line.startswith("| task"))
     assert ", pretrained)" in head and repo not in head  # short there, in full among the recipes
     assert f"weights=pretrained:{repo}" in table

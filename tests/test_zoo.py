@@ -107,7 +107,7 @@ def test_fine_tuning_modes_run_and_are_recorded(finetune, csv, tmp_path):
     assert done.returncode == 0, done.stderr
     (record,) = records(tmp_path)
     assert record["trial"]["recipe"]["finetune"] == finetune and len(record["curve"]) == 2
-    assert f"finetune={finetune}" in dnabench("report", "--out", tmp_path).stdout
+    assert f"finetune={finetune}" in dnabench("report", "--out", tmp_path, "--full").stdout
 
 
 def test_profile_prints_a_table_and_draws_it(tmp_path):

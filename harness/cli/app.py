@@ -43,8 +43,8 @@ app.command(
     "--lengths 1000,10000,100000"
 )(profile)
 app.command(
-    epilog="Examples: dnabench report | dnabench report --format latex --to table.tex | "
-    "dnabench report --format html"
+    epilog="Examples: dnabench report | dnabench report --full | dnabench report --format html | "
+    "dnabench report --format latex --to table.tex"
 )(report)
 app.command(
     epilog="Examples: dnabench reproduce convnova/table13 -m legnet --dry-run | "

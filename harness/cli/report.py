@@ -1,4 +1,4 @@
-"""`dnabench report` and `dnabench compare`: words in, calls out."""
+"""`dnabench report` and `dnabench compare`."""
 
 from __future__ import annotations
 
@@ -17,32 +17,44 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the records.")
 @report_errors
 def report(
     out: Out = Path("runs"),
+    full: Annotated[
+        bool, typer.Option("--full", help="Print every table, as Markdown; same as --format md.")
+    ] = False,
     format: Annotated[
-        str, typer.Option("--format", "-f", help="md, csv, latex, html or parquet.")
-    ] = "md",
+        str,
+        typer.Option(
+            "--format",
+            "-f",
+            help="Every table as md, csv, latex, html or parquet.",
+            show_default=False,
+        ),
+    ] = "",
     to: Annotated[
-        Path | None, typer.Option(help="File to write; html, parquet: in the folder.")
+        Path | None,
+        typer.Option(help="File to write; html and parquet default to report.* in the folder."),
     ] = None,
     against: Annotated[
         str, typer.Option(help="Compare only with this model: fewer tests, more power.")
     ] = "",
 ) -> None:
-    """Print the tables: mean ± standard deviation over seeds, tests, verdicts."""
+    """Print scores, verdicts and assumptions on one screen; --full or --format for every table."""
     from dnabench.reports.render import FILES, FORMATS, render
     from dnabench.reports.report import report
     from dnabench.reports.resampling import Resampler
+    from dnabench.reports.text.overview import overview
 
-    if format not in {**FORMATS, **FILES}:
+    if format not in {"": None, **FORMATS, **FILES}:
         fail(f"no format {format!r}; there are {', '.join([*FORMATS, *FILES])}")
+    if not format and (full or to is not None):
+        format = "md"
     store, records = records_in(out)
     with _rows_bar(len({(r.trial.protocol, r.trial.task) for r in records})) as observe:
         evidence = report(records, store, Resampler(store, observe=observe), against)
-        found = render(evidence, format)
-    if to is None and (format == "html" or isinstance(found, bytes)):
-        to = out / f"report.{format}"
-    if to is None:
-        typer.echo(found)
+        found = render(evidence, format) if format else overview(evidence, store.folder)
+    if to is None and format != "html" and isinstance(found, str):
+        typer.echo(found.removesuffix("\n"))
         return
+    to = to or out / f"report.{format}"
     to.parent.mkdir(parents=True, exist_ok=True)
     to.write_bytes(found if isinstance(found, bytes) else found.encode())
     typer.echo(str(to))
@@ -63,7 +75,7 @@ def compare(a: str, b: str, out: Out = Path("runs")) -> None:
 
 
 def records_in(out: Path) -> tuple[Any, list[Any]]:
-    """The store in a folder and its records; the command ends where there are none."""
+    """The store in a folder and its records; ends the command when there are none."""
     from dnabench.results.store import Store
 
     store = Store(out)
@@ -75,14 +87,14 @@ def records_in(out: Path) -> tuple[Any, list[Any]]:
 
 
 def warn_unreadable(store: Any) -> None:
-    """Name the files that are no records."""
+    """Name the files that are not records."""
     for path, why in store.unreadable.items():
         typer.echo(f"warning: skipped {path}: not a record: {why}", err=True)
 
 
 @contextmanager
 def _rows_bar(rows: int) -> Iterator[Callable[[str], None]]:
-    """A bar on stderr, a step for each row whose test examples are drawn again."""
+    """A progress bar on stderr, a step for each task whose test examples are resampled."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

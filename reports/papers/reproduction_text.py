@@ -13,9 +13,10 @@ from tabulate import tabulate
 from dnabench.metrics import METRICS
 from dnabench.protocols import PROTOCOLS
 from dnabench.registry import MODELS
+from dnabench.reports.grid import fixed
 from dnabench.reports.papers.published import About, Value
 from dnabench.reports.papers.reproduction import ComparedCell
-from dnabench.reports.table import fixed, grouped, option_text
+from dnabench.reports.table import grouped, option_text
 from dnabench.types import Record
 
 FORMATS = ("md", "csv")

@@ -1,4 +1,4 @@
-"""What may be claimed of one model against another on a task, in a word."""
+"""The verdict on one model against another on a task, and the error of a single score."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Literal
 
 from dnabench.reports.stats.seeds import TIE, Welch
 
-Verdict = Literal["win", "loss", "not separable", "descriptive"]
+Verdict = Literal["win", "loss", "no clear difference", "descriptive"]
 ALPHA = 0.05
-MIN_SEEDS = 5  # of both models; below, a test at 0.05 sees only differences above 2 sd
+MIN_SEEDS = 5  # of both models; below, a test at 0.05 detects only differences above 2 sd
 _COUNTED = ("accuracy", "f1_binary", "f1_macro")  # as if a share of the test examples
 
 
@@ -20,41 +20,41 @@ def verdict(
     n: int,
     nested: tuple[float, float] | None = None,
 ) -> tuple[Verdict, str]:
-    """Say in a word what may be claimed of a against b, and why nothing more.
+    """Whether a is better than b, and the reason where that is not decided.
 
     Args:
         test: of a against b.
         p_holm: its p after `holm`.
-        rope: the smallest difference worth calling one, in score units.
+        rope: the smallest relevant difference (region of practical equivalence), in score units.
         n: seeds of the model that has fewer.
         nested: interval of a - b over seeds and test examples; None when there is none.
 
     Returns:
         "win" or "loss" when p_holm < 0.05, `nested` (if given) lies on the same side of 0 as the
-        difference and this is at least `rope`; else "not separable"; "descriptive" when n is below
-        5 or neither model varies. Then the reason, empty where the word says all.
+        difference and this is at least `rope`; else "no clear difference"; "descriptive" when n is
+        below 5 or neither model varies. Then the reason, which may be empty.
 
     Source:
         docs/statistics.md#the-verdict.
     """
     if n < MIN_SEEDS:
-        return "descriptive", f"only (n<{MIN_SEEDS})"
+        return "descriptive", f"only (n < {MIN_SEEDS})"
     if test.degenerate:
-        return "descriptive", "only (degenerate: no spread over seeds)"
+        return "descriptive", "only (no variation between seeds)"
     if not p_holm < ALPHA:
-        return "not separable", ""
+        return "no clear difference", ""
     word: Verdict = "win" if test.difference > 0 else "loss"
     if nested is not None and not (nested[0] > 0 if word == "win" else nested[1] < 0):
-        return "not separable", f"(test examples: interval {_fault(*nested)})"
+        return "no clear difference", f"(95 % CI {_fault(*nested)})"
     if abs(test.difference) < rope - TIE:
-        return "not separable", f"(difference below {rope:g})"
+        return "no clear difference", f"(difference below {rope:g})"
     return word, ""
 
 
 def _fault(low: float, high: float) -> str:
     if math.isnan(low + high):
         return "undefined"
-    return "holds 0" if low <= 0 <= high else "disagrees"
+    return "includes 0" if low <= 0 <= high else "has the opposite sign"
 
 
 def test_standard_error(metric: str, score: float, n_test: int) -> float:

@@ -1,69 +1,52 @@
-"""What every format of a table says: captions, the words in a cell, recipes, provenance."""
+"""What every format says about a table: the scores themselves, captions, recipes, provenance."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from typing import NamedTuple
 
 from dnabench.metrics import METRICS
 from dnabench.registry import MODELS
-from dnabench.reports.table import Cell, Column, Table, fixed, grouped, option_text
+from dnabench.reports.grid import Grid, fixed
+from dnabench.reports.table import Cell, Column, Table, grouped, option_text
+
+NO_RECORDS = "No records: nothing has been run yet."
 
 
-def title(table: Table) -> str:
-    """Protocol, and the limit if there is one."""
-    return table.protocol + (f", {limit_words(table)}" if table.limit else "")
+class Style(NamedTuple):
+    """How a format writes the score table; all but `escape` are templates of str.format."""
+
+    escape: Callable[[str], str]
+    head: str  # of the column's name and `about_column`
+    best: str
+    second: str
+    family: str
 
 
-def limit_words(table: Table) -> str:
-    """How much of the data was used."""
-    if table.limit < 1:
-        return f"{100 * table.limit:g} % of each split"
-    return f"at most {table.limit:g} examples of each split"
+def score_grid(table: Table, style: Style) -> Grid:
+    """Mean ± sd of every model on every task, families under a line of their own."""
+    escape, rows = style.escape, []
+    heads = [style.head.format(escape(c.name), escape(about_column(c))) for c in table.columns]
+    for family, members in table.families.items():
+        if any(table.families):
+            name = style.family.format(escape(family or "other"))
+            rows.append([name, *[""] * (len(heads) + 1)])
+        for row in members:
+            line = [escape(row.name), escape(row.label)]
+            for i, cell in enumerate(row.cells):
+                mean, sd, remarks = cell_text(cell, table)
+                number, remarks = escape(f"{mean} {sd}".strip()), escape(remarks)
+                if i in row.best | row.second:
+                    number = (style.best if i in row.best else style.second).format(number)
+                line.append(f"{number} ({remarks})" if number and remarks else number or remarks)
+            rows.append(line)
+    return Grid("", ["task", "metric", *heads], rows, [escape(" ".join(caption(table)))])
 
 
-def caption(table: Table) -> list[str]:
-    """Sentences that say what the numbers are."""
-    cells = [c for row in table.rows for c in row.cells]
-    out = [
-        f"± is the sample standard deviation (ddof = 1) over n seeds; n = {table.n} where a cell "
-        "does not say otherwise."
-        if table.n > 1
-        else "One seed in every cell that has a score, so there is no ±."
-        if table.n
-        else "No run has a score.",
-        protocol_words(table),
-    ]
-    metrics = {row.label: METRICS.get(row.metric) for row in table.rows if row.metric}
-    said = [f"{label} ({m.description})" if m else label for label, m in metrics.items()]
-    out += [f"The metric of each row is in its column: {'; '.join(said)}."] if said else []
-    out += [
-        "Scores are fractions of the test split, higher is better. Best in bold, second "
-        f"underlined; means equal at {table.digits} decimals share their place. Parameter counts "
-        "include the task head."
-    ]
-    if any(row.name != row.task for row in table.rows):
-        out += ["@ and six digits: the data of that task changed between runs; never pooled."]
-    if any(not c.scores and not c.failed and not c.undefined for c in cells):
-        out += ["missing: never run."]
-    if any(c.failed for c in cells):
-        out += ["failed: runs that ended in an error; they are in no mean."]
-    if any(c.undefined for c in cells):
-        out += ["undefined: runs whose test split has no value of the metric; they are in no mean."]
-    if any(c.collapsed for c in cells):
-        out += ["†k: k of the runs collapsed to one predicted class; they are in the mean."]
-    return out
-
-
-def protocol_words(table: Table) -> str:
-    """Name and meaning of the protocol, and the limit."""
-    only = f" Only {limit_words(table)} were used." if table.limit else ""
-    return f"Protocol {table.protocol}: {table.why}.{only}"
-
-
-def words(cell: Cell, table: Table) -> tuple[str, str, str]:
-    """Mean, sd with its sign, and remarks; what there is nothing to say of is empty."""
+def cell_text(cell: Cell, table: Table) -> tuple[str, str, str]:
+    """Mean, ± sd, and remarks; each may be empty."""
     s, remarks = cell.summary, []
     if s.n and s.n < table.n:
         remarks += [f"n={s.n}"]
@@ -77,15 +60,11 @@ def words(cell: Cell, table: Table) -> tuple[str, str, str]:
 
 
 def about_column(column: Column) -> str:
-    """Parameter count and regime; the recipes below the table have the regime in full."""
+    """Parameter count, and scratch, pretrained or the name of the user's file."""
     sizes = dict.fromkeys(short_count(n) for n in column.n_params if n)
-    return ", ".join(filter(None, ["–".join(sizes), short_regime(column.regime)]))
-
-
-def short_regime(regime: str) -> str:
-    """scratch, pretrained, or the name of the user's file."""
-    kind, _, what = regime.partition(":")
-    return f"checkpoint {what.partition('@')[0]}" if kind == "checkpoint" else kind
+    kind, _, path = column.regime.partition(":")
+    regime = f"checkpoint {path.partition('@')[0]}" if kind == "checkpoint" else kind
+    return ", ".join(filter(None, ["–".join(sizes), regime]))
 
 
 def short_count(n: int) -> str:
@@ -99,6 +78,58 @@ def short_count(n: int) -> str:
     return text.removesuffix(".0") + unit
 
 
+def title(table: Table) -> str:
+    """Protocol, and the limit if there is one."""
+    return table.protocol + (f", {_limit_text(table)}" if table.limit else "")
+
+
+def _limit_text(table: Table) -> str:
+    if table.limit < 1:
+        return f"{100 * table.limit:g} % of each split"
+    return f"at most {table.limit:g} examples of each split"
+
+
+def caption(table: Table) -> list[str]:
+    """Sentences that say what the numbers are."""
+    cells = [c for row in table.rows for c in row.cells]
+    metrics = {row.label: METRICS.get(row.metric) for row in table.rows if row.metric}
+    named = [f"{label} ({m.description})" if m else label for label, m in metrics.items()]
+    sentences = [
+        (True, spread_text(table)),
+        (True, protocol_text(table)),
+        (bool(named), f"Metric: {'; '.join(named)}."),
+        (True, "Scores are fractions on the test split; higher is better. The best mean is bold, "
+         f"the second underlined; means equal to {table.digits} decimals are tied. Parameter "
+         "counts include the task head."),
+        (any(row.name != row.task for row in table.rows),
+         "@ and six digits: a version of the task's data; versions are never pooled."),
+        (any(c.missing for c in cells), "missing: not run."),
+        (any(c.failed for c in cells),
+         "failed: runs that ended in an error, excluded from the mean."),
+        (any(c.undefined for c in cells),
+         "undefined: runs without a value of the metric on test, excluded from the mean."),
+        (any(c.collapsed for c in cells),
+         "†k: k runs collapsed to a single predicted class; they are included in the mean."),
+    ]  # fmt: skip
+    return [text for applies, text in sentences if applies]
+
+
+def spread_text(table: Table) -> str:
+    """What ± is."""
+    if table.n > 1:
+        return (
+            f"± is the sample standard deviation (ddof = 1) over n seeds; n = {table.n} unless a "
+            "cell says otherwise."
+        )
+    return "One seed per cell, so no standard deviation." if table.n else "No run has a score."
+
+
+def protocol_text(table: Table) -> str:
+    """Name and meaning of the protocol, and the limit."""
+    only = f" Only {_limit_text(table)} were used." if table.limit else ""
+    return f"Protocol {table.protocol} – {table.why}.{only}"
+
+
 def failures(table: Table) -> list[str]:
     """Failed runs, those of one cell with the same last line of traceback together."""
     return [
@@ -108,7 +139,7 @@ def failures(table: Table) -> list[str]:
 
 
 def provenance(table: Table) -> Mapping[str, list[str]]:
-    """What the records say of where they were made: name -> the different values."""
+    """Where and with what the records were made: name -> the different values."""
     found: dict[str, dict[str, None]] = {}
     for record in table.records:
         for name, value in record.where.items():
@@ -120,25 +151,20 @@ def provenance(table: Table) -> Mapping[str, list[str]]:
     return {name: list(values) for name, values in found.items()}
 
 
-def _reads(model: str, recipe_field: str) -> bool:
-    """Whether it means anything to that model, as far as is known here."""
-    return model not in MODELS or MODELS[model].reads(recipe_field)
-
-
-def recipes(table: Table) -> list[tuple[str, str, str]]:
-    """(column, suites, every training number) for each recipe that was used."""
-    out = []
+def recipe_grid(table: Table) -> Grid:
+    """Model, suites and every training number of each recipe that was used."""
+    rows = []
     for column in table.columns:
         for recipe, used in grouped(column.recipes.items(), lambda item: item[1]).items():
             numbers = [
                 f"{k}={option_text(v)}"
                 for k, v in asdict(recipe).items()
                 if k != "source"
-                and _reads(column.model, k)
+                and (column.model not in MODELS or MODELS[column.model].reads(k))
                 and (recipe.finetune == "lora" or not k.startswith("lora_"))
             ]
             if column.regime != "scratch":
                 numbers.insert(0, f"weights={column.regime}")
             numbers.append(f"(source: {recipe.source})")
-            out.append((column.name, ", ".join(suite for suite, _ in used), " ".join(numbers)))
-    return out
+            rows.append([column.name, ", ".join(suite for suite, _ in used), " ".join(numbers)])
+    return Grid("Recipes", ["model", "suite", "recipe"], rows)

@@ -1,4 +1,4 @@
-"""The tests in words and grids, the same in every format: what was asked, what came out."""
+"""The tests as tables of text, the same in every format, and what was tested."""
 
 from __future__ import annotations
 
@@ -8,52 +8,81 @@ from collections.abc import Sequence
 
 from dnabench.reports import stats
 from dnabench.reports.evidence import Comparison, Evidence, Interval, SuiteEvidence
-from dnabench.reports.table import Table, fixed, grouped, suite_of
+from dnabench.reports.grid import NONE, Grid, fixed, interval, p_value, signed
+from dnabench.reports.table import Table, suite_of
 
-Grid = tuple[list[str], list[list[str]]]  # heads, rows
+DIGITS = 4  # of differences
 
 
-def comparison_words(table: Table, comparisons: Sequence[Comparison]) -> list[str]:
+def grids(evidence: Evidence) -> list[Grid]:
+    """Every table of tests, those over the tasks of each suite last."""
+    if not evidence.comparisons:
+        return []
+    out = [best_grid(evidence)]
+    if len(evidence.table.columns) > 2:
+        out += [top_grid(evidence)]
+    for suite in evidence.suites:
+        out += [matrix_grid(evidence.table, suite), pair_grid(evidence.table, suite)]
+    return out
+
+
+def methods(comparisons: Sequence[Comparison]) -> list[str]:
     """Sentences: what was tested on each task, how, and what that leaves out."""
     if not comparisons:
         return []
-    ropes = {d.row.label: d.row.rope for d in comparisons if d.row.rope}
-    least = ", ".join(f"{rope:g} {label}" for label, rope in ropes.items())
-    families = Counter(suite_of(d.row) for d in comparisons if not math.isnan(d.p_holm))
-    m = ", ".join(
-        f"{n} of {suite}" if len(families) > 1 else f"{n}" for suite, n in families.items()
-    )
-    said = f"all {m} tests" if m else "no test, since none has the seeds"
     without = [d for d in comparisons if d.nested is None]
     out = [
-        "Welch's t, two-sided; where predictions are stored p is the larger of Welch's and that "
-        f"over seeds and test examples. Holm over {said} (pairs x tasks of a suite); "
-        "BH is Benjamini-Hochberg, for exploration; exact p is the permutation test. A win or loss "
-        f"needs Holm p < {stats.ALPHA:g}"
-        + (f", a difference of at least {least}" if least else "")
-        + (
-            ", and an interval over seeds and test examples without 0"
-            if len(without) < len(comparisons)
-            else ""
-        )
-        + f". Fewer than {stats.MIN_SEEDS} seeds of either model are descriptive only."
+        *decision_rule(comparisons),
+        "BH p: Benjamini-Hochberg, exploratory. Permutation p: exact, over seeds.",
     ]
     if len(without) < len(comparisons):
         out += [
-            "Seeds + examples: 95 % nested bootstrap, the test examples drawn again for both "
-            "models alike, the seeds for each."
+            "The 95 % CI over seeds and test examples is a nested bootstrap: both models share the "
+            "resampled test examples, the seeds of each are resampled separately."
         ]
     if without:
-        share = "no comparison has" if len(without) == len(comparisons) else f"{len(without)} lack"
+        share = "No comparison has" if len(without) == len(comparisons) else f"{len(without)} lack"
         why = "; ".join(dict.fromkeys(d.why_not for d in without))
         out += [
-            f"The noise of drawing the test examples: {share} that interval ({why}), so those "
-            "tests cover the noise of seeds only" + _usual_error(without) + "."
+            f"{share} an interval that includes the sampling of test examples ({why}): those tests "
+            f"cover variation between seeds only{_standard_error(without)}."
         ]
     return out
 
 
-def _usual_error(comparisons: Sequence[Comparison]) -> str:
+def decision_rule(comparisons: Sequence[Comparison]) -> list[str]:
+    """Where p is from, and what a win or loss requires."""
+    margins = {d.row.label: d.row.rope for d in comparisons if d.row.rope}
+    least = ", ".join(f"{margin:g} {label}" for label, margin in margins.items())
+    families = Counter(suite_of(d.row) for d in comparisons if not math.isnan(d.p_holm))
+    counts = ", ".join(
+        f"{n} of {suite}" if len(families) > 1 else f"{n}" for suite, n in families.items()
+    )
+    nested = any(d.nested for d in comparisons)
+    source = (
+        "p is the larger of Welch's two-sided t-test (seeds) and a nested bootstrap (seeds and "
+        "test examples)"
+        if nested
+        else "p is from Welch's two-sided t-test over seeds"
+    )
+    adjusted = (
+        f"Holm-adjusted over all {counts} tests (pairs x tasks of a suite)"
+        if counts
+        else "not adjusted, since no comparison has enough seeds"
+    )
+    needs = [
+        f"Holm-adjusted p < {stats.ALPHA:g}",
+        *([f"a difference of at least {least}"] * bool(least)),
+    ]
+    needs += ["a 95 % CI over seeds and test examples that excludes 0"] * nested
+    return [
+        f"{source}, {adjusted}.",
+        f"A win or loss requires {', '.join(needs)} and at least {stats.MIN_SEEDS} seeds of each "
+        "model; with fewer seeds the numbers are descriptive only.",
+    ]
+
+
+def _standard_error(comparisons: Sequence[Comparison]) -> str:
     """The standard error of one score that the number of test examples alone gives."""
     known: dict[str, float] = {}
     for d in comparisons:
@@ -64,142 +93,120 @@ def _usual_error(comparisons: Sequence[Comparison]) -> str:
     if not known:
         return ""
     worst = max(known, key=lambda name: known[name])
-    return f"; a score's standard error from its examples is up to {known[worst]:.3f} ({worst})"
+    return f"; the test examples alone give a standard error of up to {known[worst]:.3f} ({worst})"
 
 
 def best_grid(evidence: Evidence) -> Grid:
     """Every model against the best of each task, a line a test."""
-    heads = ["task", "model", "best", "n", "difference", "seeds", "seeds + examples", "Holm p"]
-    rows = []
-    for d in evidence.against_best():
-        rows.append(
-            [
-                d.row.name, *_names(evidence.table, d), _n(d), _signed(d.welch.difference),
-                _interval(d.welch.low, d.welch.high), _nested(d.nested), _p(d.p_holm), _p(d.p_bh),
-                _p(d.p_permutation), _number(d.g, 2), verdict_words(d),
-            ]
-        )  # fmt: skip
-    return [*heads, "BH p", "exact p", "Hedges g", "verdict"], rows
+    rows = [
+        [
+            d.row.name, *_names(evidence.table, d), _n(d), *_differences(d), p_value(d.p_holm),
+            p_value(d.p_bh), p_value(d.p_permutation), fixed(d.g, 2), d.verdict_text,
+        ]
+        for d in evidence.against_best()
+    ]  # fmt: skip
+    heads = ["task", "model", "best", "n", *CIS, "Holm p", "BH p", "permutation p", "Hedges g"]
+    notes = [" ".join(methods(evidence.comparisons))]
+    return Grid("Each model against the best of each task", [*heads, "verdict"], rows, notes)
+
+
+CIS = ["difference", "95 % CI: seeds", "95 % CI: seeds + test"]
 
 
 def comparison_grid(evidence: Evidence) -> Grid:
-    """Pairs over tasks, a line a test."""
-    heads = ["task", "metric", "a", "b", "n", "mean a", "mean b", "a - b", "seeds"]
-    rows = []
-    for d in evidence.comparisons:
-        means = [fixed(m, 4) for m in d.means]
-        rows.append(
-            [
-                d.row.name, d.row.label, *_names(evidence.table, d), _n(d), *means,
-                _signed(d.welch.difference), _interval(d.welch.low, d.welch.high),
-                _nested(d.nested), _p(d.p), _p(d.p_holm), _p(d.p_permutation),
-                _number(d.g, 2), _number(d.a12, 2), verdict_words(d),
-            ]
-        )  # fmt: skip
-    more = ["seeds + examples", "p", "Holm p", "exact p", "Hedges g", "A12", "verdict"]
-    return [*heads, *more], rows
+    """Every pair on every task, a line a test."""
+    rows = [
+        [
+            d.row.name, d.row.label, *_names(evidence.table, d), _n(d),
+            *(fixed(m, DIGITS) for m in d.means), *_differences(d), p_value(d.p),
+            p_value(d.p_holm), p_value(d.p_permutation), fixed(d.g, 2), fixed(d.a12, 2),
+            d.verdict_text,
+        ]
+        for d in evidence.comparisons
+    ]  # fmt: skip
+    heads = ["task", "metric", "a", "b", "n", "mean a", "mean b", "a - b", *CIS[1:], "p", "Holm p"]
+    more = ["permutation p", "Hedges g", "A12", "verdict"]
+    return Grid("Every pair on every task", [*heads, *more], rows)
 
 
 def top_grid(evidence: Evidence) -> Grid:
-    """Of each task the model with the highest mean, against all others at once."""
-    heads = [
-        "task",
-        "highest mean",
-        "p",
-        "Holm p",
-        "better than all others?",
-        "seen at n",
-        "needed",
-    ]
+    """The model with the highest mean of each task, against all others at once."""
     rows = []
     for b in evidence.best:
-        seen = evidence.detectable.get(b.row.name)
+        found = evidence.detectable.get(b.row.name)
         few = min(len(c.scores) for c in b.row.cells if c.scores) < stats.MIN_SEEDS
-        said = f"descriptive only (n<{stats.MIN_SEEDS})" if few else "no"
+        no = f"descriptive only (n < {stats.MIN_SEEDS})" if few else "no"
         rows.append(
             [
-                b.row.name, evidence.table.columns[b.column].name, _p(b.p), _p(b.p_holm),
-                "yes" if b.separable else said,
-                f"{seen.difference:.3f} at {seen.n}" if seen else "–",
-                _needed(seen.needed, b.row.rope) if seen and b.row.rope else "–",
+                b.row.name, evidence.table.columns[b.column].name, p_value(b.p), p_value(b.p_holm),
+                "yes" if b.beats_all else no,
+                f"{found.difference:.3f} (n = {found.n})" if found else NONE,
+                _needed(found.needed, b.row.rope) if found and b.row.rope else NONE,
             ]
         )  # fmt: skip
-    return heads, rows
-
-
-TOP_WORDS = (
-    "p: intersection-union, the largest of the one-sided Welch p against each other model, Holm "
-    "over that model's tasks of a suite; seeds only. Yes needs the verdict win against every other "
-    "model. Seen at n: the smallest difference that one Welch test at 0.05, alone and of seeds "
-    "only, sees with a chance of 80 % at that many seeds; needed: seeds for a difference worth "
-    "calling one."
-)
+    heads = ["task", "best mean", "p", "Holm p", "beats all others"]
+    note = (
+        "p: the largest of the one-sided Welch p-values against each other model "
+        "(intersection-union test, seeds only), Holm-adjusted over that model's tasks of a suite. "
+        "Beats all others: the verdict is a win against every other model. Detectable difference: "
+        "the smallest that a single Welch test over seeds detects at level 0.05 with 80 % power; "
+        "seeds needed: for a difference of the size given."
+    )
+    more = ["detectable difference", "seeds needed"]
+    return Grid("Best model of each task", [*heads, *more], rows, [note])
 
 
 def matrix_grid(table: Table, suite: SuiteEvidence) -> Grid:
-    """Wins, losses and open verdicts of the line's model against the column's."""
+    """Wins, losses and undecided tasks of the line's model against the column's."""
     names = [table.columns[k].name for k in suite.columns]
-    cells: dict[tuple[int, int], str] = {}
-    for pair in suite.pairs:
-        cells[pair.i, pair.j] = f"{pair.wins} / {pair.losses} / {pair.open}"
-        cells[pair.j, pair.i] = f"{pair.losses} / {pair.wins} / {pair.open}"
     order = sorted(range(len(names)), key=lambda place: suite.ranks[place])
-    rows = [
-        [
-            names[a], f"{suite.ranks[a]:.2f}", _three(suite.iqm[a]),
-            *(cells.get((suite.columns[a], suite.columns[b]), "–") for b in order),
-        ]
-        for a in order
-    ]  # fmt: skip
-    return ["wins / losses / open", "mean rank", "IQM", *(names[b] for b in order)], rows
+    rows = []
+    for a in order:
+        pairs = [suite.between(suite.columns[a], suite.columns[b]) for b in order]
+        tallies = [f"{p.wins} / {p.losses} / {p.undecided}" if p else NONE for p in pairs]
+        rows.append([names[a], f"{suite.ranks[a]:.2f}", _estimate(suite.iqm[a]), *tallies])
+    heads = ["wins / losses / undecided", "mean rank", "IQM", *(names[b] for b in order)]
+    return Grid(f"Across the tasks of {suite.suite}", heads, rows)
 
 
 def pair_grid(table: Table, suite: SuiteEvidence) -> Grid:
     """Pairs over the tasks of a suite, a line a pair."""
-    heads = ["a", "b", "a - b", "by family", "Wilcoxon p", "Holm p", "P(a better)", "P(same)"]
-    rows = []
-    for x in suite.pairs:
-        rows.append(
-            [
-                table.columns[x.i].name, table.columns[x.j].name, _signed(x.lead),
-                _signed(x.lead_of_families) + _turns(x.lead, x.lead_of_families),
-                _p(x.p), _p(x.p_holm), fixed(x.posterior[2], 3), fixed(x.posterior[1], 3),
-                _three(x.improvement), _three(x.improvement_tasks).partition(" ")[2] or "–",
-            ]
-        )  # fmt: skip
-    return [*heads, "P(a run of a > one of b)", "tasks drawn again"], rows
+    rows = [
+        [
+            table.columns[x.i].name, table.columns[x.j].name, signed(x.lead, DIGITS),
+            signed(x.lead_of_families, DIGITS)
+            + " (opposite sign)" * (x.lead * x.lead_of_families < 0),
+            p_value(x.p), p_value(x.p_holm), fixed(x.posterior[2], 3), fixed(x.posterior[1], 3),
+            _estimate(x.improvement), _estimate(x.improvement_tasks).partition(" ")[2] or NONE,
+        ]
+        for x in suite.pairs
+    ]  # fmt: skip
+    heads = ["a", "b", "a - b", "mean of families", "Wilcoxon p", "Holm p", "P(a better)"]
+    more = ["P(equivalent)", "P(run of a > run of b)", "95 % CI, tasks resampled"]
+    title = f"Every pair across the tasks of {suite.suite}"
+    return Grid(title, [*heads, *more], rows, [f"{suite_caption(suite)} {SUITE_TERMS}"])
 
 
-def suite_words(suite: SuiteEvidence) -> str:
-    """What was tested over the tasks, and what that leaves out."""
+def suite_caption(suite: SuiteEvidence) -> str:
+    """The size of the suite, the tests of all models at once, and what is left out."""
     out = [f"{len(suite.rows)} tasks, {len(suite.columns)} models."]
     if (f := suite.friedman) and not math.isnan(f.p):
         out += [
-            f"Friedman chi2 = {f.chi2:.2f} (p = {_p(f.p)}), Iman-Davenport F = {f.f:.2f} "
-            f"(p = {_p(f.p_f)}), Kendall's W = {f.kendall_w:.2f}."
+            f"Friedman chi2 = {f.chi2:.2f} (p = {p_value(f.p)}), Iman-Davenport F = {f.f:.2f} "
+            f"(p = {p_value(f.p_f)}), Kendall's W = {f.kendall_w:.2f}."
         ]
-    out += [
-        "Verdicts on tasks count as wins, losses or open. IQM: interquartile mean of scores scaled "
-        "to 0..1 between the models of each task, with the 95 % interval of drawing seeds again. "
-        "Wilcoxon: exact signed-rank test of task means, Holm over the pairs. P(a better), "
-        "P(same): Bayesian signed-rank, same = within the difference worth calling one. by family: "
-        "every family of tasks counts alike, since tasks of a family are not independent."
-    ]
-    return " ".join([*out, *([suite.note[0].upper() + suite.note[1:] + "."] if suite.note else [])])
+    return " ".join(filter(None, [*out, suite.note]))
 
 
-def leads_by_family(suite: SuiteEvidence) -> list[str]:
-    """Families of the suite's tasks, in order."""
-    return list(grouped(suite.rows, lambda r: r.family or "other"))
-
-
-def verdict_words(d: Comparison) -> str:
-    """Verdict and reason."""
-    return f"{d.verdict} {d.reason}".strip()
-
-
-def _turns(lead: float, of_families: float) -> str:
-    return " (sign turns)" if lead * of_families < 0 else ""
+SUITE_TERMS = (
+    "Wins, losses and undecided count the verdicts on single tasks. IQM: interquartile mean of "
+    "the scores, scaled to 0..1 between the models of each task, with its 95 % CI (seeds "
+    "resampled). Wilcoxon p: exact signed-rank test of the task means, Holm-adjusted over the "
+    "pairs. P(a better), P(equivalent): Bayesian signed-rank test; equivalent means within the "
+    "smallest relevant difference. P(run of a > run of b): probability of improvement with its "
+    "95 % CI (seeds resampled). Mean of families: every task family has equal weight, since "
+    "the tasks of a family are not independent."
+)
 
 
 def _names(table: Table, d: Comparison) -> tuple[str, str]:
@@ -207,35 +214,18 @@ def _names(table: Table, d: Comparison) -> tuple[str, str]:
 
 
 def _n(d: Comparison) -> str:
-    return str(d.n[0]) if d.n[0] == d.n[1] else f"{d.n[0]}, {d.n[1]}"
+    return ", ".join(map(str, dict.fromkeys(d.n)))
+
+
+def _differences(d: Comparison) -> list[str]:
+    w, x = d.welch, d.nested
+    both = interval(x.low, x.high, DIGITS) if x else NONE
+    return [signed(w.difference, DIGITS), interval(w.low, w.high, DIGITS), both]
 
 
 def _needed(seeds: float, rope: float) -> str:
-    return (f"{seeds:.0f}" if not math.isnan(seeds) else "over 1,000") + f" for {rope:g}"
+    return ("over 1,000" if math.isnan(seeds) else f"{seeds:.0f}") + f" for {rope:g}"
 
 
-def _number(x: float, digits: int) -> str:
-    return "–" if math.isnan(x) else fixed(x, digits)
-
-
-def _signed(x: float) -> str:
-    text = _number(x, 4)
-    return f"+{text}" if x > 0 and float(text) else text
-
-
-def _interval(low: float, high: float) -> str:
-    return "–" if math.isnan(low) else f"[{_signed(low)}, {_signed(high)}]"
-
-
-def _nested(nested: Interval | None) -> str:
-    return "–" if nested is None else _interval(nested.low, nested.high)
-
-
-def _three(x: Interval) -> str:
-    if math.isnan(x.value):
-        return "–"
-    return f"{x.value:.2f} [{x.low:.2f}, {x.high:.2f}]"
-
-
-def _p(p: float) -> str:
-    return f"{p:.1e}" if p < 0.001 else _number(p, 3)
+def _estimate(x: Interval) -> str:
+    return NONE if math.isnan(x.value) else f"{x.value:.2f} [{x.low:.2f}, {x.high:.2f}]"

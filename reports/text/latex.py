@@ -1,89 +1,69 @@
-"""Evidence to LaTeX: the table of a paper, and the tests behind it."""
+"""Evidence as LaTeX: the table of a paper, and the tests behind it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from dnabench.reports.costs import TITLE
-from dnabench.reports.evidence import Evidence, Section
-from dnabench.reports.table import Table, grouped
-from dnabench.reports.text.captions import about_column, caption, title, words
-from dnabench.reports.text.findings import best_grid, comparison_words
+from dnabench.reports.evidence import Evidence
+from dnabench.reports.grid import Grid
+from dnabench.reports.table import grouped
+from dnabench.reports.text import captions, findings
 from dnabench.reports.text.latex_letters import escaped
-from dnabench.reports.text.markdown import NOTHING
 
 PACKAGES = r"\usepackage{array,booktabs,graphicx,longtable}"
+STYLE = captions.Style(
+    escaped, r"\shortstack{{{}\\{}}}", r"\textbf{{{}}}", r"\underline{{{}}}",
+    r"\addlinespace\textit{{{}}}",
+)  # fmt: skip
 
 
 def latex(evidence: Sequence[Evidence]) -> str:
     """A table and a table of its tests each; needs the packages of its first line."""
     out = [f"% {PACKAGES}"]
     for e in evidence:
-        t = e.table
-        marked = [rf"\textbf{{{escaped(t.watermark)}}}\par\medskip"] if t.watermark else []
-        out += [r"\begin{table}[htbp]", r"\centering\small", *marked]
-        out += [rf"\caption{{{escaped(title(t) + '. ' + ' '.join(caption(t)))}}}"]
-        # as wide as the text at most
-        out += [r"\medskip\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]
-        out += [rf"\begin{{tabular}}{{ll{'c' * len(t.columns)}}}", r"\toprule"]
-        out += [_row(["task", "metric", *(escaped(c.name) for c in t.columns)])]
-        out += [_row(["", "", *(escaped(about_column(c)) for c in t.columns)]), r"\midrule"]
-        out += _body(t)
-        out += [r"\bottomrule", r"\end{tabular}}", r"\end{table}"]
-        out += _tests(e) if e.comparisons else []
-        for section in e.sections:
-            out += _costs(section, t) if section.title == TITLE else []
-    return "\n".join(out if evidence else [f"% {NOTHING}"]) + "\n"
+        title, warning = captions.title(e.table), e.table.watermark
+        marked = [rf"\textbf{{{escaped(warning)}}}\par\medskip"] if warning else []
+        scores = captions.score_grid(e.table, STYLE)
+        out += _table(scores, f"{escaped(title)}. {scores.notes[0]}", "llc", marked)
+        out += _tests(e, f"{title}. Each model against the best of each task. {warning}")
+        for costs in e.sections:
+            if costs.title == TITLE:
+                text = " ".join([f"{title}. {TITLE}. {warning}", *costs.notes])
+                rows = [map(escaped, row) for row in costs.rows]
+                grid = costs._replace(
+                    heads=list(map(escaped, costs.heads)), rows=list(map(list, rows))
+                )
+                out += _table(grid, escaped(text), "lr")
+    return "\n".join(out if evidence else [f"% {captions.NO_RECORDS}"]) + "\n"
 
 
-def _body(table: Table) -> list[str]:
-    out = []
-    for k, (family, members) in enumerate(table.families.items()):
-        if any(table.families):
-            heading = rf"\textit{{{escaped(family or 'other')}}}"
-            out += [r"\addlinespace"] * (k > 0)
-            out += [_row([heading, *[""] * (len(table.columns) + 1)])]
-        for row in members:
-            cells = []
-            for i, cell in enumerate(row.cells):
-                mean, sd, remarks = words(cell, table)
-                number = escaped(f"{mean} {sd}".strip())
-                if i in row.best:
-                    number = rf"\textbf{{{number}}}"
-                elif i in row.second:
-                    number = rf"\underline{{{number}}}"
-                note = f"({remarks})" if mean and remarks else remarks
-                cells.append(f"{number} {escaped(note)}".strip())
-            out += [_row([escaped(row.name), escaped(row.label), *cells])]
-    return out
+def _table(grid: Grid, caption: str, columns: str, marked: Sequence[str] = ()) -> list[str]:
+    """At most as wide as the text; the last letter of `columns` is that of all further ones."""
+    columns += columns[-1] * (len(grid.heads) - len(columns))
+    return [
+        r"\begin{table}[htbp]", r"\centering\small", *marked, rf"\caption{{{caption}}}",
+        r"\medskip\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _row(grid.heads), r"\midrule",
+        *map(_row, grid.rows), r"\bottomrule", r"\end{tabular}}", r"\end{table}",
+    ]  # fmt: skip
 
 
-def _tests(e: Evidence) -> list[str]:
+def _tests(e: Evidence, title: str) -> list[str]:
     """A page-breaking table; task and best, which repeat, are a line over their models."""
-    heads, rows = best_grid(e)
-    what = f"{title(e.table)}. Each model against the best of each task. {e.table.watermark} "
-    said = escaped(what + " ".join(comparison_words(e.table, e.comparisons)))
+    if not e.comparisons:
+        return []
+    grid = findings.best_grid(e)
     out = [r"{\scriptsize\setlength{\tabcolsep}{2pt}"]
     out += [r"\begin{longtable}{lrrrrrrrr>{\raggedright\arraybackslash}p{1.9cm}}"]
-    out += [rf"\caption{{{said}}}\\", r"\toprule"]
-    top = [_row([escaped(heads[1]), *map(escaped, heads[3:])]), r"\midrule"]
+    out += [rf"\caption{{{escaped(' '.join([title, *grid.notes]))}}}\\", r"\toprule"]
+    top = [_row(map(escaped, [grid.heads[1], *grid.heads[3:]])), r"\midrule"]
     out += [*top, r"\endfirsthead", r"\toprule", *top, r"\endhead"]
-    for (task, best), lines in grouped(rows, lambda row: (row[0], row[2])).items():
+    for (task, best), lines in grouped(grid.rows, lambda row: (row[0], row[2])).items():
         out += [rf"\multicolumn{{10}}{{l}}{{\textit{{{escaped(task)}}}, best {escaped(best)}}} \\*"]
-        out += [_row([escaped(line[1]), *map(escaped, line[3:])]) for line in lines]
+        out += [_row(map(escaped, [line[1], *line[3:]])) for line in lines]
     return [*out, r"\bottomrule", r"\end{longtable}}"]
 
 
-def _costs(section: Section, table: Table) -> list[str]:
-    """The table of what a run cost, as wide as the text at most."""
-    said = f"{title(table)}. {section.title}. {table.watermark} {section.says}"
-    out = [r"\begin{table}[htbp]", r"\centering\small", rf"\caption{{{escaped(said)}}}"]
-    out += [r"\medskip\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]
-    out += [rf"\begin{{tabular}}{{l{'r' * (len(section.heads) - 1)}}}", r"\toprule"]
-    out += [_row([escaped(head) for head in section.heads]), r"\midrule"]
-    out += [_row([escaped(x) for x in row]) for row in section.rows]
-    return [*out, r"\bottomrule", r"\end{tabular}}", r"\end{table}"]
-
-
-def _row(cells: Sequence[str]) -> str:
+def _row(cells: Iterable[str]) -> str:
     return " & ".join(cells) + r" \\"

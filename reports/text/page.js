@@ -81,7 +81,7 @@
       });
       const models = off.size ? `, ${boxes.length - off.size} of ${boxes.length} models` : "";
       output.textContent = shown.size < families.size || off.size
-        ? `${shown.size} of ${families.size} tasks${models}; best and second are among all` : "";
+        ? `${shown.size} of ${families.size} tasks${models}; best and second are of all models` : "";
     };
     form.hidden = false;
     form.addEventListener("input", apply);

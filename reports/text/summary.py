@@ -1,15 +1,17 @@
-"""What a table supports and what it does not, in plain sentences, before any number."""
+"""What a table supports and what it does not, in sentences."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from dnabench.reports import stats
-from dnabench.reports.evidence import Best, Comparison, Evidence, OverTasks, SuiteEvidence
-from dnabench.reports.table import ROW_ZERO, Row, fixed, grouped, suite_of
+from dnabench.reports.evidence import Best, Comparison, Evidence, SuiteEvidence
+from dnabench.reports.grid import count, fixed, listed, p_value, signed
+from dnabench.reports.table import BASELINE, Row, grouped, suite_of
 
-NAMED = 5  # names of a list that are written out
+FEW_PAIRS = 6  # comparisons that get a sentence each
 
 
 def summary_sentences(evidence: Evidence) -> list[str]:
@@ -35,210 +37,193 @@ def summary(evidence: Evidence) -> list[tuple[str, list[str]]]:
         comparisons = [d for d in evidence.comparisons if d.row.name in names]
         best = [b for b in evidence.best if b.row.name in names]
         if not comparisons:
-            out.append((suite, [_nothing(evidence, rows)]))
+            out.append((suite, [_nothing_compared(rows)]))
             continue
-        said = _seeds(comparisons) + _best(evidence, best, comparisons)
+        sentences = _too_few_seeds(comparisons) + _winners(evidence, best)
+        sentences += _pairs(evidence, comparisons)
         for one in evidence.suites:
-            said += _over_tasks(evidence, one) if one.suite == suite else []
-        said += _row_zero(evidence, comparisons) + _resolution(evidence, rows)
-        out.append((suite, said))
-    general = _examples(evidence.comparisons) + _lost(evidence)
+            sentences += _across_tasks(evidence, one) if one.suite == suite else []
+        sentences += _baseline(evidence, comparisons) + _resolution(evidence, rows)
+        out.append((suite, sentences))
+    general = _sampling(evidence.comparisons) + _incomplete(evidence)
     return [*out, ("", general)] if general else out
 
 
-def _nothing(evidence: Evidence, rows: Sequence[Row]) -> str:
-    """Why no two models were compared on these rows."""
+def _nothing_compared(rows: Sequence[Row]) -> str:
     scored = [{k for k, c in enumerate(row.cells) if c.scores} for row in rows]
     n = len(set().union(*scored))
     if not n:
-        return "No model has scores here."
+        return "No model has a score here."
     if n == 1:
         return "Only one model has scores here, so there is nothing to compare."
     if all(len(columns) < 2 for columns in scored):
         return "No two models have scores on the same task, so there is nothing to compare."
-    return "None of the pairs that were asked for has scores on the same task."
+    return "None of the requested pairs has scores on the same task."
 
 
-def _seeds(comparisons: Sequence[Comparison]) -> list[str]:
-    """Whether anything may be claimed at all."""
-    open_ = [d for d in comparisons if d.verdict == "descriptive"]
-    few = [d for d in open_ if min(d.n) < stats.MIN_SEEDS]
-    if not few:
+def _too_few_seeds(comparisons: Sequence[Comparison]) -> list[str]:
+    least = [min(d.n) for d in comparisons if min(d.n) < stats.MIN_SEEDS]
+    few = f"fewer than {stats.MIN_SEEDS} seeds of a model"
+    if not least:
         return []
-    least = min(min(d.n) for d in few)
-    if len(few) == len(comparisons):
+    if len(least) == len(comparisons):
         return [
-            f"On no task is anything claimed: every comparison has fewer than {stats.MIN_SEEDS} "
-            f"seeds of one model ({least} at least), which describes these runs and no more."
+            f"Nothing is claimed: every comparison has {few} (as few as {min(least)}), so the "
+            "numbers are descriptive only."
         ]
     return [
-        f"{len(few)} of {len(comparisons)} comparisons have fewer than {stats.MIN_SEEDS} seeds of "
-        "one model; these are described, not tested."
+        f"{len(least)} of {len(comparisons)} comparisons have {few}; these are descriptive only."
     ]
 
 
-def _best(evidence: Evidence, best: Sequence[Best], comparisons: Sequence[Comparison]) -> list[str]:
-    clear = [b for b in best if b.separable]
-    testable = [b for b in best if min(_counts(b.row)) >= stats.MIN_SEEDS]
-    if not testable:
+def _winners(evidence: Evidence, best: Sequence[Best]) -> list[str]:
+    """On which tasks one model beats every other."""
+    clear = [b for b in best if b.beats_all]
+    tested = [
+        b for b in best if min(len(c.scores) for c in b.row.cells if c.scores) >= stats.MIN_SEEDS
+    ]
+    if not tested:
         return []
-    of = f"{len(clear)} of {_count(len(best), 'task')}"
-    columns = evidence.table.columns
+    where = best[0].row.name if len(best) == 1 else f"{len(clear)} of {len(best)} tasks"
     if not clear:
-        return [
-            f"On {of} one model is better than every other: the highest mean is nowhere separable "
-            "from all the rest."
-        ]
-    winners = Counter(columns[b.column].name for b in clear).most_common()
-    who = _listed([f"{name} on {n}" for name, n in winners])
-    text = f"On {of} one model is better than every other: {who}."
-    left = [b.row.name for b in testable if not b.separable]
-    few = [b.row.name for b in best if b not in testable]
-    out = [text]
-    if left:
-        out += [f"Not separable from at least one rival: the best of {_listed(left)}."]
-    if few:
-        least = f"a model has fewer than {stats.MIN_SEEDS} seeds"
-        out += [f"Not claimed, since {least}: the best of {_listed(few)}."]
+        where = where if len(best) == 1 else f"any of the {len(best)} tasks"
+        return [f"No model is better than every other on {where}."]
+    winners = Counter(evidence.table.columns[b.column].name for b in clear).most_common()
+    if len(winners) == 1:
+        out = [f"{winners[0][0]} is better than every other model on {where}."]
+    else:
+        names = listed(f"{name} ({n})" for name, n in winners)
+        out = [f"One model is better than every other on {where}: {names}."]
+    if unclear := [b.row.name for b in tested if not b.beats_all]:
+        out += [f"No clear winner on {listed(unclear)}."]
+    if untested := [b.row.name for b in best if b not in tested]:
+        few = f"a model has fewer than {stats.MIN_SEEDS} seeds"
+        out += [f"Not tested on {listed(untested)}, where {few}."]
     return out
 
 
-def _over_tasks(evidence: Evidence, suite: SuiteEvidence) -> list[str]:
-    names = [evidence.table.columns[k].name for k in suite.columns]
-    top = min(range(len(names)), key=lambda place: suite.ranks[place])
-    leader, n = suite.columns[top], len(suite.rows)
-    tied = [name for name, rank in zip(names, suite.ranks, strict=True) if rank == suite.ranks[top]]
-    if len(tied) > 1:
-        said = f"Over {n} tasks no model leads: {_listed(tied)} share the best average rank"
-        return [f"{said}, {suite.ranks[top]:.2f} of {len(names)}."]
-    mine = [p for p in suite.pairs if leader in (p.i, p.j)]
-    text = f"Over {n} tasks {names[top]} has the best average rank, {suite.ranks[top]:.2f} of "
-    out = [f"{text}{len(names)}{_score_line(evidence, leader, mine)}."]
-    if suite.friedman and not suite.friedman.p_f < stats.ALPHA:
-        out += [
-            "Over tasks no difference between the models is shown "
-            f"(Iman-Davenport p = {suite.friedman.p_f:.2f})."
-        ]
-    better = [_rival(evidence, p, leader) for p in mine if p.p_holm < stats.ALPHA]
-    open_ = [
-        f"{_rival(evidence, p, leader)} (p = {p.p_holm:.2f})"
-        for p in mine
-        if not p.p_holm < stats.ALPHA
-    ]
-    if better:
-        out += [f"Over tasks it is separable from {_listed(better, 9)} (Wilcoxon, Holm)."]
-    if open_:
-        out += [f"Over tasks it is not separable from {_listed(open_, 9)}."]
-    turned = [_rival(evidence, p, leader) for p in mine if p.lead * p.lead_of_families < 0]
-    if turned:
-        out += [f"Its lead over {_listed(turned)} turns its sign when families count alike."]
-    return [*out, *([suite.note[0].upper() + suite.note[1:] + "."] if suite.note else [])]
+def _pairs(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[str]:
+    """Every difference with its interval, where they are few."""
+    out, several = [], len({d.row.name for d in comparisons}) > 1
+    for d in comparisons if len(comparisons) <= FEW_PAIRS else ():
+        d = d if d.welch.difference >= 0 else d.flipped()
+        a, b = (evidence.table.columns[k].name for k in (d.i, d.j))
+        digits = evidence.table.digits
+        size = f"{fixed(d.welch.difference, digits)} {d.row.label}{_details(d, digits)}"
+        where = f" on {d.row.name}" if several else ""
+        if d.verdict == "win":
+            out.append(f"{a} beats {b}{where} by {size}.")
+        elif d.verdict == "descriptive":
+            out.append(f"{a} scores higher than {b}{where} by {size}: {d.verdict_text}.")
+        else:
+            out.append(f"{a} vs {b}{where}: {d.verdict_text}, {size}.")
+    return out
 
 
-def _score_line(evidence: Evidence, leader: int, pairs: Sequence[OverTasks]) -> str:
-    """Wins, losses and open verdicts of the leader over all its rivals."""
-    won = sum(p.wins if p.i == leader else p.losses for p in pairs)
-    lost = sum(p.losses if p.i == leader else p.wins for p in pairs)
-    undecided = sum(p.open for p in pairs)
-    return (
-        f"; of its {won + lost + undecided} comparisons it wins {won}, loses {lost} and leaves "
-        f"{undecided} open"
-        if pairs
-        else ""
-    )
-
-
-def _row_zero(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[str]:
-    """Where nothing is shown to beat the simplest model."""
-    zero = {i for i, c in enumerate(evidence.table.columns) if c.model == ROW_ZERO}
-    compared = grouped(
-        (d for d in comparisons if (d.i in zero) != (d.j in zero) and d.verdict != "descriptive"),
-        lambda d: d.row.name,
-    )
-    scored = {
-        row.name: {k for k, c in enumerate(row.cells) if c.scores} for row in evidence.table.rows
+def _details(d: Comparison, digits: int) -> str:
+    """Interval, p and effect size in parentheses; empty for single runs."""
+    low, high = d.nested[1:] if d.nested else (d.welch.low, d.welch.high)
+    numbers = {
+        "95 % CI": f"{fixed(low, digits)} to {fixed(high, digits)}" if math.isfinite(low) else "",
+        "Holm-adjusted p =": p_value(d.p_holm) if math.isfinite(d.p_holm) else "",
+        "Hedges g =": fixed(d.g, 2) if math.isfinite(d.g) else "",
     }
-    held = [
-        name
-        for name, several in compared.items()
-        if {k for d in several for k in (d.i, d.j)} >= scored[name]
-        and not any(_won(d, d.j if d.i in zero else d.i) for d in several)
-    ]
-    return [f"No model is shown to beat {ROW_ZERO} on {_listed(held)}."] if held else []
+    known = ", ".join(f"{name} {text}" for name, text in numbers.items() if text)
+    return f" ({known})" if known else ""
+
+
+def _across_tasks(evidence: Evidence, suite: SuiteEvidence) -> list[str]:
+    names = [evidence.table.columns[k].name for k in suite.columns]
+    top, n = min(suite.ranks), f"Across {len(suite.rows)} tasks"
+    first = [place for place, rank in enumerate(suite.ranks) if rank == top]
+    rank = f"the best mean rank ({top:.2f} of {len(names)})"
+    if len(first) > 1:
+        return [f"{n} no model leads: {listed(names[place] for place in first)} share {rank}."]
+    leader = suite.columns[first[0]]
+    pairs = [p for k in suite.columns if (p := suite.between(leader, k))]
+    totals = [sum(getattr(p, k) for p in pairs) for k in ("wins", "losses", "undecided")]
+    out = [f"{n} {names[first[0]]} has {rank}."]
+    if pairs:
+        counts = "{} wins, {} losses and {} undecided".format(*totals)
+        out = [f"{out[0][:-1]}: {counts} in {count(sum(totals), 'comparison')}."]
+    if suite.friedman and not suite.friedman.p_f < stats.ALPHA:
+        found = p_value(suite.friedman.p_f)
+        out += [f"{n} the models do not differ significantly (Iman-Davenport p = {found})."]
+    significant: dict[bool, list[str]] = {True: [], False: []}
+    for p in pairs:
+        size = f"{signed(p.lead, evidence.table.digits)}, p = {p_value(p.p_holm)}"
+        significant[p.p_holm < stats.ALPHA].append(f"{evidence.table.columns[p.j].name} ({size})")
+    test = "mean difference, Holm-adjusted Wilcoxon p"
+    for is_significant, rivals in significant.items():
+        verb = "differs" if is_significant else "does not differ"
+        out += [f"{n} it {verb} significantly from {listed(rivals, 9)} ({test})."] if rivals else []
+    turned = [p.j for p in pairs if p.lead * p.lead_of_families < 0]
+    if turned:
+        others = listed(evidence.table.columns[k].name for k in turned)
+        out += [
+            f"Its mean difference from {others} changes sign when every family of tasks has equal "
+            "weight."
+        ]
+    return [*out, *filter(None, [suite.note])]
+
+
+def _baseline(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[str]:
+    """Where no model is shown to beat the k-mer baseline."""
+    simple = {i for i, c in enumerate(evidence.table.columns) if c.model == BASELINE}
+    tested = [d if d.j in simple else d.flipped() for d in comparisons
+              if (d.i in simple) != (d.j in simple) and d.verdict != "descriptive"]  # fmt: skip
+    held = []
+    for name, several in grouped(tested, lambda d: d.row.name).items():
+        scored = {k for k, c in enumerate(several[0].row.cells) if c.scores}
+        if {k for d in several for k in (d.i, d.j)} >= scored and all(
+            d.verdict != "win" for d in several
+        ):
+            held.append(name)
+    return [f"No model is shown to beat the k-mer baseline on {listed(held)}."] if held else []
 
 
 def _resolution(evidence: Evidence, rows: Sequence[Row]) -> list[str]:
-    """What the seeds at hand could have seen."""
-    seen = {row.name: evidence.detectable[row.name] for row in rows if row.name in (
-        evidence.detectable)}  # fmt: skip
-    labels = {row.name: row.label for row in rows}
-    if not seen:
+    """Which differences these numbers of seeds detect."""
+    found = [(evidence.detectable[r.name], r) for r in rows if r.name in evidence.detectable]
+    if not found:
         return []
-    low, high = (f(seen, key=lambda name: seen[name].difference) for f in (min, max))
-    digits = evidence.table.digits
-    n = sorted({one.n for one in seen.values()})
+    found.sort(key=lambda pair: pair[0].difference)
+    n = sorted({one.n for one, _ in found})
     seeds = f"{n[0]}" if len(n) == 1 else f"{n[0]} to {n[-1]}"
-    least = f"{fixed(seen[low].difference, digits)} {labels[low]}"
-    if low != high:
-        least += f" ({low}) to {fixed(seen[high].difference, digits)} {labels[high]} ({high})"
+    sizes = [f"{fixed(one.difference, evidence.table.digits)} {row.label}" for one, row in found]
+    least = sizes[0]
+    if len(found) > 1:
+        least += f" ({found[0][1].name}) to {sizes[-1]} ({found[-1][1].name})"
     return [
-        f"With {seeds} seeds one test, alone and of the noise of seeds only, sees differences of "
-        f"{least}, four times in five."
+        f"With {seeds} seeds a single Welch test (level 0.05, seeds only) has 80 % power to detect "
+        f"a difference of {least}."
     ]
 
 
-def _examples(comparisons: Sequence[Comparison]) -> list[str]:
-    """Whether the noise of the test examples is known."""
+def _sampling(comparisons: Sequence[Comparison]) -> list[str]:
+    """Whether the sampling of the test examples is covered."""
     without = [d for d in comparisons if d.nested is None]
     if not without:
         return []
-    why = _listed(list(dict.fromkeys(d.why_not for d in without if d.why_not)))
+    why = listed(dict.fromkeys(d.why_not for d in without if d.why_not))
     because = f" ({why})" if why else ""
     if len(without) == len(comparisons):
         return [
-            "No interval here counts the noise of having drawn these test examples"
-            f"{because}: all of this is about the noise of seeds."
+            "The intervals and p-values cover variation between seeds only, not the sampling of "
+            f"the test examples{because}."
         ]
     return [
-        f"{len(without)} of {len(comparisons)} comparisons count the noise of seeds only, not that "
-        f"of the test examples{because}."
+        f"{len(without)} of {len(comparisons)} comparisons cover variation between seeds only, not "
+        f"the sampling of the test examples{because}."
     ]
 
 
-def _lost(evidence: Evidence) -> list[str]:
+def _incomplete(evidence: Evidence) -> list[str]:
     cells = [c for row in evidence.table.rows for c in row.cells]
     failed, collapsed = (sum(getattr(c, k) for c in cells) for k in ("failed", "collapsed"))
-    missing = sum(not c.scores and not c.failed and not c.undefined for c in cells)
-    said = [f"{_count(failed, 'run')} failed and count nowhere"] if failed else []
+    missing = sum(c.missing for c in cells)
+    parts = [f"{failed} failed (excluded)"] if failed else []
     if collapsed:
-        said += [f"{_count(collapsed, 'run')} collapsed to one answer and count"]
-    said += [f"{missing} of {len(cells)} cells were never run"] if missing else []
-    return [_sentence(_listed(said))] if said else []
-
-
-def _counts(row: Row) -> list[int]:
-    return [len(c.scores) for c in row.cells if c.scores]
-
-
-def _won(comparison: Comparison, column: int) -> bool:
-    return comparison.verdict == ("win" if comparison.i == column else "loss")
-
-
-def _rival(evidence: Evidence, pair: OverTasks, leader: int) -> str:
-    return evidence.table.columns[pair.j if pair.i == leader else pair.i].name
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'s' if n != 1 else ''}"
-
-
-def _listed(names: Iterable[str], most: int = NAMED) -> str:
-    """A, b and c; beyond `most` the rest is counted."""
-    names = list(names)
-    if len(names) > most + 1:
-        return f"{', '.join(names[:most])} and {len(names) - most} more"
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
-
-
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:] + "."
+        parts += [f"{collapsed} collapsed to a single predicted class (included)"]
+    parts += [f"{missing} of {count(len(cells), 'cell')} not run"] if missing else []
+    return [f"Runs: {listed(parts)}."] if parts else []

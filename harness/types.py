@@ -156,6 +156,10 @@ class Model:
         """Whether that field of a recipe means anything to this model."""
         return self.recipe_fields is None or recipe_field in self.recipe_fields
 
+    def tokenizer_name(self, options: Mapping[str, Any]) -> str:
+        """The tokenizer under these options: a key of TOKENIZERS, or "bpe" without its file."""
+        return str(options.get("tokenizer", self.tokenizer)).partition(":")[0]
+
     def recipe_for(self, suite: str) -> Recipe:
         """The suite's recipe, that of the suite it revises or reduces, or the model's default."""
         base = suite.removesuffix("_revised").removesuffix("_reduced")

@@ -19,7 +19,9 @@ from dnabench import MODELS, Recipe
 from dnabench.splits import streams
 from dnabench.train import compiled
 from dnabench.train.compiled import LEAST_STEPS, Runner, why_not
-from dnabench.train.loop import NetLearner
+from dnabench.train.learner import Examples, NetLearner
+from dnabench.train.objectives import Supervised
+from dnabench.types import Resources
 
 TASK = planted_task()
 TRAIN, MIXED = planted_split(80, 0), planted_split(80, 1)
@@ -32,8 +34,9 @@ def learner(compiling="off", backend="aot_eager", net="convnova", **recipe):
     options = {**model.options, **(SMALL if net == "convnova" else {})}
     recipe = Recipe(**{"batch": 32, "epochs": 3, **recipe})
     one = NetLearner(
-        model.build(TASK, options), model, TASK, TRAIN, recipe, seeds, compiling=compiling
-    )
+        model.build(TASK, options), Examples(model, TASK, TRAIN), Supervised(TASK), recipe, seeds,
+        Resources(compile=compiling),
+    )  # fmt: skip
     one._runner._backend = backend
     return one
 
@@ -64,10 +67,10 @@ def broken(graph, example):
 def compile_(one):
     """Compile as a step on CUDA would."""
     rows = np.arange(32)
-    flips = np.zeros(32, np.int64)
+    targets, weight = one._targets(rows)
 
     def step():
-        loss = one._loss(rows, flips) / 32
+        loss = one._loss(rows, targets) / weight
         one._arithmetic.backward(loss)
         return loss
 
@@ -203,11 +206,11 @@ def test_memory_that_runs_out_ends_compiling_and_says_so():
     compile_(one)
     loss, halved = one._loss, []
 
-    def hungry(rows, flips):
+    def hungry(rows, targets):
         if len(rows) > 16:
             halved.append(1)
             raise torch.OutOfMemoryError("no room")
-        return loss(rows, flips)
+        return loss(rows, targets)
 
     one._loss = hungry
     one.train_epoch()

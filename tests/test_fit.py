@@ -17,11 +17,15 @@ from dnabench import MODELS, Recipe, Sequences, Split
 from dnabench.host.machine import bf16_flags
 from dnabench.protocols import PROTOCOLS
 from dnabench.splits import streams
-from dnabench.train.loop import NetLearner, fit
+from dnabench.train.learner import Examples, NetLearner
+from dnabench.train.loop import fit
+from dnabench.train.objectives import Supervised
 from dnabench.train.schedule import learning_rate
+from dnabench.types import Resources
 
 HONEST, LAST, SELECTED = (PROTOCOLS[f"{n}/1"] for n in ("honest", "last-epoch", "test-selected"))
 TASK = planted_task()
+GOAL = Supervised(TASK)
 SEEDS = streams(0, TASK.name)
 TRAIN, DEV, TEST = (planted_split(n, s) for s, n in enumerate((160, 80, 80)))
 SMALL = {"width": 16, "d_inner": 1, "kernel_size": 5, "blocks": 3}
@@ -32,7 +36,8 @@ def learner(options=SMALL, train=TRAIN, seed=0, micro_batch=0, net=None, **recip
     torch.manual_seed(seeds.init)
     net = net or model.build(TASK, {**model.options, **options})
     recipe = Recipe(**{"batch": 32, "epochs": 3, **recipe})
-    return NetLearner(net, model, TASK, train, recipe, seeds, micro_batch=micro_batch)
+    resources = Resources(micro_batch=micro_batch)
+    return NetLearner(net, Examples(model, TASK, train), GOAL, recipe, seeds, resources)
 
 
 class Scripted:
@@ -101,7 +106,7 @@ def test_one_step_is_torchs_adamw_by_hand():
 
 def test_learns_the_planted_motif():
     one = learner(epochs=10, lr=3e-3, train=planted_split(1200, 7))
-    fit(one, TASK, HONEST, {"val": DEV})
+    fit(one, GOAL, HONEST, {"val": DEV})
     assert matthews_corrcoef(TEST.y, one.predictor(TEST)().argmax(1)) > 0.8
 
 
@@ -198,7 +203,7 @@ def test_an_error_of_another_kind_or_of_a_single_example_is_raised():
 def test_batches_are_shuffled_anew_in_every_epoch_and_hold_every_example_once():
     one = learner(batch=7)
     seen = []
-    one._loss = lambda rows, flips: (seen.append(rows), one.net.head.weight.sum() * 0)[1]
+    one._loss = lambda rows, targets: (seen.append(rows), one.net.head.weight.sum() * 0)[1]
     one.train_epoch()
     one.train_epoch()
     first, second = np.concatenate(seen[:23]), np.concatenate(seen[23:])
@@ -223,43 +228,43 @@ def test_augmentation_flips_half_of_the_training_and_none_of_the_test():
 
 def test_the_best_validation_epoch_is_kept_and_the_earliest_of_equals():
     one = Scripted([50, 70, 60, 70, 65])
-    out = fit(one, TASK, HONEST, {"val": DEV})
+    out = fit(one, GOAL, HONEST, {"val": DEV})
     assert out.best_epoch == 2 and one.epoch == 2 and len(out.curve) == 5
     assert out.curve[1]["val"]["accuracy"] == 70 / 80
 
 
 def test_last_epoch_keeps_the_last():
     one = Scripted([50, 70, 60])
-    assert fit(one, TASK, LAST, {"val": DEV}).best_epoch == 3 and one.epoch == 3
+    assert fit(one, GOAL, LAST, {"val": DEV}).best_epoch == 3 and one.epoch == 3
 
 
 def test_test_selected_chooses_on_test():
     one = Scripted([50, 70, 60], [66, 60, 75])
-    out = fit(one, TASK, SELECTED, {"val": DEV, "test": TEST})
+    out = fit(one, GOAL, SELECTED, {"val": DEV, "test": TEST})
     assert out.best_epoch == 3 and out.curve[2]["test"]["accuracy"] == 75 / 80
 
 
 def test_patience_stops_early():
     one = Scripted([50, 70, 60, 65, 79])
-    out = fit(one, TASK, HONEST, {"val": DEV}, patience=2)
+    out = fit(one, GOAL, HONEST, {"val": DEV}, patience=2)
     assert len(out.curve) == 4 and out.best_epoch == 2
 
 
 def test_choosing_on_a_split_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match="chooses on val, and there is none"):
-        fit(Scripted([1]), TASK, HONEST, {})
+        fit(Scripted([1]), GOAL, HONEST, {})
 
 
 def test_a_loss_that_is_not_finite_ends_the_trial():
     one = Scripted([50])
     one.train_epoch = lambda: math.inf
     with pytest.raises(FloatingPointError, match="loss is inf after epoch 1; lower the learning"):
-        fit(one, TASK, LAST, {})
+        fit(one, GOAL, LAST, {})
 
 
 def test_progress_is_told_of_every_epoch():
     told = []
-    fit(Scripted([1, 2, 3]), TASK, HONEST, {"val": DEV}, progress=lambda *x: told.append(x))
+    fit(Scripted([1, 2, 3]), GOAL, HONEST, {"val": DEV}, progress=lambda *x: told.append(x))
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -337,10 +342,11 @@ def test_learns_every_kind_of_task(kind, metric, least, finetune):
     torch.manual_seed(0)
     model = MODELS["convnova"]
     net = model.build(task, {**model.options, **SMALL})
-    one = NetLearner(net, model, task, train, recipe, SEEDS)
+    goal = Supervised(task)
+    one = NetLearner(net, Examples(model, task, train), goal, recipe, SEEDS)
     calls = []
     net.backbone.register_forward_hook(lambda *_: calls.append(1))
-    fitted = fit(one, task, HONEST, {"val": test})
+    fitted = fit(one, goal, HONEST, {"val": test})
     best = fitted.curve[fitted.best_epoch - 1]["val"][metric]
     assert fitted.curve[-1]["loss"] < fitted.curve[0]["loss"]
     assert best > (least if finetune == "full" else 0.2)
@@ -355,8 +361,10 @@ def test_a_micro_batch_weighs_bases_not_sequences():
         torch.manual_seed(0)
         net = MODELS["convnova-386k"].build(task, MODELS["convnova-386k"].options)
         recipe = Recipe(lr=1e-12, batch=16, epochs=1, clip=0.0, weight_decay=0.0)
-        one = NetLearner(net, MODELS["convnova-386k"], task, bases(16, 0), recipe, SEEDS,
-                         micro_batch=micro)  # fmt: skip
+        examples = Examples(MODELS["convnova-386k"], task, bases(16, 0))
+        one = NetLearner(
+            net, examples, Supervised(task), recipe, SEEDS, Resources(micro_batch=micro)
+        )
         losses.append(one.train_epoch())
         grads = [p.grad.clone() for p in net.parameters()]
         losses.append(grads)

@@ -20,8 +20,9 @@ from dnabench.results.store import Store
 from dnabench.splits import streams
 from dnabench.tokens.bpe import save, train_bpe
 from dnabench.train.kept import LARGEST, kept
-from dnabench.train.loop import NetLearner
-from dnabench.train.pool import Pool, pooled, remembering
+from dnabench.train.learner import Examples, NetLearner
+from dnabench.train.objectives import Supervised
+from dnabench.train.pool import Pool, cached_tokenizer, find_rows
 
 TASK = planted_task()
 WHOLE, TEST = planted_split(120, 0), planted_split(40, 1)
@@ -166,8 +167,8 @@ def test_a_pool_finds_every_sequence_and_no_other():
     rows = pool.rows(MIXED)
     assert len(pool.seqs) == 4 and [pool.seqs[i] for i in rows] == [MIXED[i] for i in range(5)]
     assert pool.rows(Sequences.parse(["GGN", "GG"])) is None
-    assert pooled(pool, [MIXED])[0] is pool
-    other, (a, b) = pooled(pool, [MIXED, MIXED.reverse_complement()])
+    assert find_rows(pool, [MIXED])[0] is pool
+    other, (a, b) = find_rows(pool, [MIXED, MIXED.reverse_complement()])
     assert other is not pool
     assert [other.seqs[i] for i in b] == [MIXED.reverse_complement()[i] for i in range(5)]
     assert [other.seqs[i] for i in a] == [MIXED[i] for i in range(5)]
@@ -184,7 +185,7 @@ def test_tokens_that_are_remembered_are_the_tokens(cache):
     for _ in range(2):  # in memory nothing stays: the second time it is read
         pool = Pool(parts[:2])
         for seqs in (*parts, WHOLE.seqs.reverse_complement()):
-            found = remembering(replace(plain, encode=counted), "x", pool)(seqs, 60, "mask")
+            found = cached_tokenizer(replace(plain, encode=counted), "x", pool)(seqs, 60, "mask")
             wanted = plain(seqs, 60, "mask")
             assert found.ids.dtype == wanted.ids.dtype
             np.testing.assert_array_equal(found.ids, wanted.ids)
@@ -192,9 +193,9 @@ def test_tokens_that_are_remembered_are_the_tokens(cache):
             if wanted.lengths is not None:
                 np.testing.assert_array_equal(found.lengths, wanted.lengths)
         assert len(calls) == 3  # the pool, and the two that are not of it
-        found = remembering(plain, "x", pool)(MIXED, 60, "mask")
+        found = cached_tokenizer(plain, "x", pool)(MIXED, 60, "mask")
         np.testing.assert_array_equal(found.widths, plain(MIXED, 60, "mask").widths)
-    remembering(replace(plain, encode=counted), "y", pool)(MIXED, 60, "mask")
+    cached_tokenizer(replace(plain, encode=counted), "y", pool)(MIXED, 60, "mask")
     assert len(calls) == 4
 
 
@@ -216,9 +217,8 @@ def scores(net, cut, keep="convnova", task=TASK, whole=WHOLE, **recipe):
     train = whole.take(np.setdiff1d(np.arange(len(whole.y)), cut))
     recipe = Recipe(**{"lr": 1e-2, "batch": 16, "epochs": 2, "finetune": "probe", **recipe})
     pool = Pool([train.seqs, val.seqs], both=recipe.rc != "none")
-    one = NetLearner(
-        net, MODELS["convnova-386k"], task, train, recipe, streams(0, "x"), pool=pool, keep=keep
-    )
+    examples = Examples(MODELS["convnova-386k"], task, train, pool=pool, features_key=keep)
+    one = NetLearner(net, examples, Supervised(task), recipe, streams(0, "x"))
     for _ in range(2):
         one.train_epoch()
     return [one.predictor(split)() for split in (val, TEST)], len(calls)

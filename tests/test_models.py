@@ -14,7 +14,8 @@ from dnabench import MODELS, Sequences, Split
 from dnabench.host.machine import bf16_flags
 from dnabench.splits import streams
 from dnabench.tokens.bpe import tokenizer_named
-from dnabench.train.loop import NetLearner
+from dnabench.train.learner import Examples, NetLearner
+from dnabench.train.objectives import Supervised
 from dnabench.weights import REVISION
 
 TASK = planted_task(classes=3, length=80)
@@ -60,9 +61,8 @@ def learner(model, split=MIXED, task=TASK, options=None, **recipe):
     net = model.build(task, options)
     if model.custom_trainer:
         return net(split, recipe)
-    return NetLearner(
-        net, model, task, split, recipe, SEEDS, tokenizer=words(model, options, split.seqs)
-    )
+    examples = Examples(model, task, split, words(model, options, split.seqs))
+    return NetLearner(net, examples, Supervised(task), recipe, SEEDS)
 
 
 def inputs(model):

@@ -23,7 +23,8 @@ from dnabench.splits import cut, folds, random_tenth, same_sequence, streams
 from dnabench.sweep.grid import Request, grid
 from dnabench.sweep.trial import _task_at, run_trial
 from dnabench.tasks.io.files import task_from_path
-from dnabench.train.loop import fit, loss_of
+from dnabench.train.loop import fit
+from dnabench.train.objectives import Supervised
 from dnabench.types import IGNORED, Job
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
@@ -249,7 +250,8 @@ def losses_by_hand():
 
 def test_the_least_loss_is_not_the_best_score():
     task, by_score, by_loss = planted_task(), Scripted(RIGHT, MARGIN), Scripted(RIGHT, MARGIN)
-    scored, lost = (fit(x, task, p, {"val": DEV}) for x, p in ((by_score, HONEST), (by_loss, GUE)))
+    goal = Supervised(task)
+    scored, lost = (fit(x, goal, p, {"val": DEV}) for x, p in ((by_score, HONEST), (by_loss, GUE)))
     assert scored.best_epoch == by_score.epoch == 3
     assert lost.best_epoch == by_loss.epoch == int(np.argmin(losses_by_hand())) + 1 == 4
     found = [row["val_loss"] for row in lost.curve]
@@ -259,14 +261,15 @@ def test_the_least_loss_is_not_the_best_score():
 
 
 def test_the_earliest_of_equal_losses_is_kept():
-    assert fit(Scripted([60, 70, 70], [1] * 3), planted_task(), GUE, {"val": DEV}).best_epoch == 2
+    one = Scripted([60, 70, 70], [1] * 3)
+    assert fit(one, Supervised(planted_task()), GUE, {"val": DEV}).best_epoch == 2
 
 
 def test_patience_waits_for_a_lower_loss():
     one = Scripted(
         [50, 60, 65, 66, 79], [1.0, 1.0, 9.0, 9.0, 1.0]
     )  # epochs 3, 4: score up, loss up
-    out = fit(one, planted_task(), GUE, {"val": DEV}, patience=2)
+    out = fit(one, Supervised(planted_task()), GUE, {"val": DEV}, patience=2)
     assert len(out.curve) == 4 and out.best_epoch == 2
 
 
@@ -274,13 +277,13 @@ def test_a_metric_that_is_undefined_on_validation_does_not_matter_to_the_loss():
     part = DEV.take(np.flatnonzero(DEV.y == 0))
     task = planted_task(metric="auroc")
     with pytest.raises(ValueError, match="auroc is undefined on val"):
-        fit(Scripted([30, 35], [1, 1]), task, HONEST, {"val": part})
-    assert fit(Scripted([30, 35], [1, 1]), task, GUE, {"val": part}).best_epoch == 2
+        fit(Scripted([30, 35], [1, 1]), Supervised(task), HONEST, {"val": part})
+    assert fit(Scripted([30, 35], [1, 1]), Supervised(task), GUE, {"val": part}).best_epoch == 2
 
 
 def test_without_validation_the_least_loss_cannot_be_found():
     with pytest.raises(ValueError, match="dnabert2-gue/1 chooses on val, and there is none"):
-        fit(Scripted([1], [1]), planted_task(), GUE, {})
+        fit(Scripted([1], [1]), Supervised(planted_task()), GUE, {})
 
 
 def test_the_loss_is_that_of_each_kind_of_task():
@@ -294,7 +297,8 @@ def test_the_loss_is_that_of_each_kind_of_task():
     kept = (np.arange(50) % 10) < 7
 
     def of(kind, y, logits):
-        return loss_of(planted_task(kind=kind, classes=3), y, logits)
+        split = Split(Sequences.parse([]), y, np.arange(len(y)))
+        return Supervised(planted_task(kind=kind, classes=3)).mean_loss(split, logits)
 
     assert of("multiclass", y, logits) == pytest.approx(log_loss(y, p), rel=1e-9)
     sure = 1 / (1 + np.exp(-logits.astype(float)))
@@ -392,9 +396,9 @@ def test_every_model_validates_on_the_same_examples(registered, monkeypatch, pro
     task = registered(planted_task())
     watched = {}
 
-    def spied(learner, blind, protocol, watch, *rest):
+    def spied(learner, objective, protocol, watch, *rest):
         watched[type(learner).__name__, len(watched)] = list(watch["val"].ids)
-        return fit(learner, blind, protocol, watch, *rest)
+        return fit(learner, objective, protocol, watch, *rest)
 
     monkeypatch.setattr("dnabench.train.loop.fit", spied)
     records = [run_trial(job(task, protocol, model, 6))[0] for model in ("kmer", "cnn")]

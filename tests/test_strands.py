@@ -9,7 +9,8 @@ from conftest import planted_task
 from dnabench import MODELS, TASKS, Sequences, Split
 from dnabench.splits import Streams
 from dnabench.sweep.checks import check_fine_tuning
-from dnabench.train.loop import NetLearner
+from dnabench.train.learner import Examples, NetLearner
+from dnabench.train.objectives import Supervised
 from dnabench.train.strands import opposite_labels, opposite_logits
 from dnabench.types import IGNORED, Recipe
 
@@ -69,7 +70,8 @@ def learner(rc, epochs=1, train=None):
     options = {**model.options, "width": 8, "blocks": 2}
     recipe = Recipe(rc=rc, epochs=epochs, batch=16, lr=0.01)
     train = train or frames(64, 0)
-    return NetLearner(model.build(task, options), model, task, train, recipe, SEEDS)
+    examples = Examples(model, task, train)
+    return NetLearner(model.build(task, options), examples, Supervised(task), recipe, SEEDS)
 
 
 def test_conjoined_predictions_do_not_depend_on_the_strand():

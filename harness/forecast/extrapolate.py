@@ -11,8 +11,8 @@ from dnabench.metrics import metrics_for
 from dnabench.protocols import protocol_named
 from dnabench.registry import MODELS
 from dnabench.splits import VALIDATION_SHARE
-from dnabench.sweep.grid import keeps_features
 from dnabench.sweep.trial import task_of
+from dnabench.train.build import stores_features
 from dnabench.types import Job
 
 RECORD = 3000, 70  # bytes of a record, and of a metric of a watched split of an epoch
@@ -68,7 +68,7 @@ def trial_seconds(job: Job, m: Measured) -> tuple[float, float]:
     evaluation = m.predict * (epochs * watched + sizes.test) + m.keep * epochs
     own_seconds = m.fixed + loading + m.storing * sizes.test + training + evaluation
     prepared = m.prepare * encoded
-    return (own_seconds, prepared) if keeps_features(trial) else (own_seconds + prepared, 0.0)
+    return (own_seconds, prepared) if stores_features(trial) else (own_seconds + prepared, 0.0)
 
 
 def trial_peak(job: Job, m: Measured) -> int:

@@ -294,7 +294,7 @@ def _encoded(model: Model, options: Mapping[str, Any], length: int) -> Array:
     Raises:
         ValueError: for more tokens than the model reads.
     """
-    name = str(options.get("tokenizer", model.tokenizer)).partition(":")[0]
+    name = model.tokenizer_name(options)
     vocabulary, train = 0, None
     if name == "bpe":
         vocabulary, train = int(options["vocabulary"]), _random_bases(LEARNED_FROM, 1)

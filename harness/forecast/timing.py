@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,11 +25,12 @@ from dnabench.protocols import metric_for, protocol_named
 from dnabench.registry import MODELS
 from dnabench.splits import cut, limited, streams
 from dnabench.sweep.trial import task_of
-from dnabench.tokens.bpe import tokenizer_named
 from dnabench.train.batches import EVAL_TOKENS
+from dnabench.train.build import build_learner, build_tokenizer
 from dnabench.train.flops import n_tokens
-from dnabench.train.loop import NetLearner, scores_of
+from dnabench.train.learner import Examples
 from dnabench.train.losses import flat
+from dnabench.train.objectives import Supervised
 from dnabench.train.pool import Pool
 from dnabench.types import Array, Job, Learner, Progress, Resources, Split, Task
 
@@ -174,14 +174,21 @@ def _network(probe: Probe, task: Task, train: Split, clock: Clock) -> Measured:
     """Steps of growing batches, up to the real one where time allows; then an evaluation."""
     batch, device = probe.job.trial.recipe.batch, probe.resources.device
     order = np.random.default_rng(0).permutation(len(train.y))
-    learned, tokenizer = clock.timed(lambda: _tokenizer(probe.job, train))
+    trial, model = probe.job.trial, MODELS[probe.job.trial.model]
+    # random weights whatever the regime, and no schedule that ends within the probe
+    drawn = replace(trial, regime="scratch", recipe=replace(trial.recipe, epochs=1000))
+    job = probe.job._replace(trial=drawn)
+    learned, tokenizer = clock.timed(partial(build_tokenizer, job, _part(train)))
     points, peaks, left = [], [], probe.seconds
     for rows in _sizes(batch, len(train.y)):
         sample = train.take(np.sort(order[:rows]))
-        learner = None  # before the next is built
+        learner = None  # freed before the next is built
         _forget()
-        build = partial(_learner, probe, task, sample, tokenizer, clock.kernels)
-        built, learner = clock.timed(build)
+        # without a pool, so that the features of an evaluation are computed, not looked up
+        examples = Examples(model, task, sample, tokenizer, Pool([]))
+        built, (learner, _) = clock.timed(
+            partial(build_learner, job, examples, probe.resources, clock.kernels)
+        )
         memory.reset_peak(device)
         epoch = clock.several(learner.train_epoch, left / 8)
         steps = -(-rows // batch)
@@ -193,7 +200,6 @@ def _network(probe: Probe, task: Task, train: Split, clock: Clock) -> Measured:
     assert learner is not None  # there is a smallest sample
     rows, step = points[-1]
     wanted = max(8, int(probe.seconds / 4 / max(step / rows / 3, 1e-9)))
-    trial, model = probe.job.trial, MODELS[probe.job.trial.model]
     tokens = n_tokens(model, trial.options, task.length) or max(1, task.length // 4)
     full = max(1, EVAL_TOKENS // tokens)
     shown = train.take(np.sort(order[: min(wanted, 2 * full)]))
@@ -212,32 +218,6 @@ def _sizes(batch: int, n: int) -> list[int]:
     return sorted({min(n, rows) for rows in (max(2, batch // 8), max(2, batch // 2), 2 * batch)})
 
 
-def _learner(
-    probe: Probe, task: Task, sample: Split, tokenizer: Any, kernels: Kernels
-) -> NetLearner:
-    """The learner of a run, with drawn weights whatever the regime."""
-    trial, resources = probe.job.trial, probe.resources
-    model = MODELS[trial.model]
-    recipe = replace(trial.recipe, epochs=1000)  # so that no schedule ends within the probe
-    return NetLearner(
-        model.build(task, trial.options), model, task, sample, recipe,
-        streams(trial.seed, trial.task), resources.device, resources.micro_batch, tokenizer,
-        pool=Pool([]),  # so that the features of an evaluation are made, not looked up
-        kernels=kernels,
-    )  # fmt: skip
-
-
-def _tokenizer(job: Job, train: Split) -> Any:
-    """That of a run; where it would be downloaded or learned, it is learned from a part."""
-    options, model = job.trial.options, MODELS[job.trial.model]
-    name = str(options.get("tokenizer", model.tokenizer)).partition(":")[0]
-    if name != "bpe":
-        return tokenizer_named(name)
-    file = Path(job.tokenizer) if job.tokenizer else None
-    vocabulary = int(options["vocabulary"])
-    return tokenizer_named(name, vocabulary=vocabulary, train=_part(train).seqs, file=file)
-
-
 def _part(train: Split) -> Split:
     """The first examples, LEARNED_FROM bp or one more of them."""
     n = int(np.searchsorted(train.seqs.offsets, LEARNED_FROM))
@@ -246,17 +226,17 @@ def _part(train: Split) -> Split:
 
 def _learns(job: Job) -> bool:
     """Whether the trial makes its tokenizer from its own training split."""
-    name = str(job.trial.options.get("tokenizer", MODELS[job.trial.model].tokenizer))
-    return name.startswith("bpe") and not job.tokenizer and job.trial.regime == "scratch"
+    name = MODELS[job.trial.model].tokenizer_name(job.trial.options)
+    return name == "bpe" and not job.tokenizer and job.trial.regime == "scratch"
 
 
 def _own(probe: Probe, task: Task, train: Split, clock: Clock) -> Measured:
     """Whole fits on samples that double in size, up to all examples where time allows."""
-    trial, points, peaks, left = probe.job.trial, [], [], probe.seconds
-    build = MODELS[trial.model].build(task, trial.options)
+    model, points, peaks, left = MODELS[probe.job.trial.model], [], [], probe.seconds
 
     def fitted(sample: Split) -> Learner:
-        learner: Learner = build(sample, trial.recipe)
+        examples = Examples(model, task, sample)
+        learner, _ = build_learner(probe.job, examples, probe.resources, clock.kernels)
         for _ in range(learner.epochs):
             learner.train_epoch()
         return learner
@@ -293,7 +273,7 @@ def _evaluation(learner: Learner, task: Task, shown: Split, clock: Clock, probe:
     predict()
     seconds, logits = clock.timed(predict)
     each = (memory.peak(device) - floor) / n
-    scoring, _ = clock.timed(lambda: scores_of(task, shown.y, logits))
+    scoring, _ = clock.timed(lambda: Supervised(task).scores(shown, logits))
     keep, _ = clock.timed(learner.state)
     storing, size = clock.timed(lambda: _stored(task, logits, shown))
     return Measured(

@@ -17,11 +17,6 @@ from dnabench.weights import file_hash, regimes, resolve
 MOST_SEEDS = 10_000
 
 
-def keeps_features(trial: Trial) -> bool:
-    """Whether its frozen features are kept on disk: a probe's, but not of weights a seed drew."""
-    return trial.recipe.finetune == "probe" and trial.regime != "scratch"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What a call of `dnabench run` asks for, in the words of its flags."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -17,11 +16,8 @@ from dnabench.protocols import metric_for, protocol_named
 from dnabench.registry import MODELS, TASKS
 from dnabench.results.provenance import here
 from dnabench.splits import cut, limited, streams
-from dnabench.sweep.grid import keeps_features
-from dnabench.tokens.bpe import tokenizer_named
-from dnabench.tokens.tokenizers import Tokenizer
+from dnabench.train.build import build_examples, build_learner
 from dnabench.train.meter import Meter, flops
-from dnabench.train.pool import Pool, remembering
 from dnabench.types import (
     IGNORED,
     ONE_CPU,
@@ -35,7 +31,6 @@ from dnabench.types import (
     Task,
     Trial,
 )
-from dnabench.weights import check_unchanged, fetch_tokenizer, file_hash, load_regime
 
 
 def run_trial(
@@ -49,21 +44,22 @@ def run_trial(
         progress: called with (epochs done, epochs in all).
 
     Returns:
-        The record, and the test predictions: logits float32 (N, K), labels int64 (N,), ids (N,). Of
-        a per-base task a row of logits and labels is a base that counts, one sequence after the
-        other, and `bases` int64 (N,) says how many each has.
+        The record, and the test predictions: logits float32 (N, K), labels int64 (N,), ids (N,).
+        For a per-base task each row of logits and labels is a base that counts, one sequence after
+        the other, and `bases` int64 (N,) gives the number of rows of each sequence.
 
     Raises:
-        ValueError: data that changed since the grid was made, sequences too short for the model.
+        ValueError: data that changed since the run was planned, sequences too short for the model.
         FloatingPointError: a loss that is not finite.
 
     Accuracy:
-        The same trial gives the same bytes, but for times, on one machine with one thread count.
+        The same trial gives the same bytes, except for times, on one machine with one thread count.
     """
     import torch
 
-    from dnabench.train.loop import fit, task_metrics
+    from dnabench.train.loop import fit
     from dnabench.train.losses import flat
+    from dnabench.train.objectives import Supervised
 
     kernels = Kernels()
     meter, trial, task = Meter(resources.device, kernels), job.trial, _unchanged(task_of(job), job)
@@ -73,23 +69,26 @@ def run_trial(
     train, val = cut(task, protocol, seeds.cut, trial.limit)
     _check_fits(trial, task, train)
     torch.manual_seed(seeds.init)
-    blind = replace(task, load=_sealed)  # models and loop get the task, but none of its data
-    learner, loaded = _learner(job, blind, train, _pool(trial, train, val), resources, kernels)
+    sealed = replace(task, load=_sealed)  # models and the loop cannot load its data
+    objective = Supervised(sealed)
+    examples = build_examples(job, sealed, train, val)
+    learner, loaded = build_learner(job, examples, resources, kernels)
     watch = {"val": val} if val is not None else {}
     if protocol.looks_at_test:
         watch["test"] = limited(task.load("test"), trial.limit)
     fitted = meter.train(
-        partial(fit, learner, blind, protocol, watch, trial.recipe.patience), progress
+        partial(fit, learner, objective, protocol, watch, trial.recipe.patience), progress
     )
     test = watch["test"] if "test" in watch else limited(task.load("test"), trial.limit)
     labels, logits = flat(task.kind, test.y, meter.predict(learner.predictor(test)))
     scores = {
-        "test": score(labels, logits, task_metrics(task))
+        "test": score(labels, logits, objective.metrics)
         | score_groups(labels, logits, task.metric, task.groups)
     }
     if "val" in watch:
         scores["val"] = dict(fitted.curve[fitted.best_epoch - 1]["val"])
-    sizes = {"train": len(train.y), **{k: len(s.y) for k, s in {**watch, "test": test}.items()}}
+    splits = {"train": train, **watch, "test": test}
+    read = 0 if trial.recipe.finetune == "probe" else len(test.y)  # a probe has their features
     record = Record(
         trial=trial,
         scores=scores,
@@ -97,27 +96,22 @@ def run_trial(
         curve=fitted.curve,
         best_epoch=fitted.best_epoch,
         n_params=learner.n_params,
-        n_examples=sizes,
-        **meter.fields(len(train.y), _read_anew(trial, test), fitted.best_epoch),
+        n_examples={name: len(split.y) for name, split in splits.items()},
+        **meter.fields(len(train.y), read, fitted.best_epoch),
         flags={
             **_flags(task, logits, learner, trial),
             **loaded,
-            **_letters({"train": train, **watch, "test": test}),
+            "ambiguous_letters": {name: split.seqs.n_ambiguous for name, split in splits.items()},
         },
         streams=seeds._asdict(),
-        task=_about(task, sizes["test"]),
-        where=_where(job, resources) | _how(learner, kernels),
-        flops=flops(trial, blind),
+        task=_about(task, len(test.y)),
+        where=_where(job, resources, learner, kernels),
+        flops=flops(trial, sealed),
     )
     arrays = {"logits": logits, "labels": labels, "ids": np.asarray(test.ids, dtype=str)}
     if task.kind == "per_base":
         arrays["bases"] = (test.y != IGNORED).sum(1)
     return record, arrays
-
-
-def _read_anew(trial: Trial, test: Split) -> int:
-    """Sequences that the network reads to predict: none in a probe, which has their features."""
-    return 0 if trial.recipe.finetune == "probe" else len(test.y)
 
 
 @lru_cache(maxsize=8)
@@ -130,7 +124,7 @@ def _task_at(name: str, path: str) -> Task:
 
 
 def task_of(job: Job) -> Task:
-    """The task of a job, of the user's own files too."""
+    """The task of a job, also one of the user's own files."""
     return _task_at(job.trial.task, job.path)
 
 
@@ -157,76 +151,25 @@ def _check_fits(trial: Trial, task: Task, train: Split) -> None:
         )
 
 
-def _pool(trial: Trial, train: Split, val: Split | None) -> Pool:
-    """What the cut of any seed divides: the same for all of them."""
-    own = [train.seqs] if val is None else [train.seqs, val.seqs]
-    return Pool(own, both=trial.recipe.rc != "none")
-
-
-def _learner(
-    job: Job, task: Task, train: Split, pool: Pool, resources: Resources, kernels: Kernels
-) -> tuple[Learner, dict[str, Any]]:
-    """The learner, and what is to be known of its weights and tokenizer."""
-    trial, model = job.trial, MODELS[job.trial.model]
-    built = model.build(task, trial.options)
-    if model.custom_trainer:
-        return built(train, trial.recipe), {}
-    from dnabench.train.loop import NetLearner
-
-    loaded = load_regime(built, model, trial.regime, job.checkpoint)
-    seeds = streams(trial.seed, trial.task)
-    learner = NetLearner(
-        built, model, task, train, trial.recipe, seeds, resources.device, resources.micro_batch,
-        _tokenizer(job, task, train, pool), resources.compile, pool,
-        json.dumps([trial.model, dict(trial.options), trial.regime])
-        if keeps_features(trial) else "", kernels,
-    )  # fmt: skip
-    return learner, {} if loaded is None else {"weights": loaded._asdict()}
-
-
-def _tokenizer(job: Job, task: Task, train: Split, pool: Pool) -> Tokenizer:
-    """By name; BPE from the user's file, the official one, or learned from the training split."""
-    trial, model = job.trial, MODELS[job.trial.model]
-    name = str(trial.options.get("tokenizer", model.tokenizer)).partition(":")[0]
-    if name != "bpe":
-        return tokenizer_named(name)
-    file = Path(job.tokenizer) if job.tokenizer else None
-    if file is not None:
-        check_unchanged(file, str(trial.options["tokenizer"]))
-    if file is None and trial.regime.startswith("pretrained:"):
-        file = fetch_tokenizer(model, trial.regime)
-    vocabulary = int(trial.options["vocabulary"])
-    tokenizer = tokenizer_named(name, vocabulary=vocabulary, train=train.seqs, file=file)
-    # another training split learns another one; widths are not kept, and cost as much as ids
-    if file is None or task.kind == "per_base":
-        return tokenizer
-    return remembering(tokenizer, file_hash(file), pool)
-
-
 def _sealed(split: str) -> Split:
-    raise PermissionError(f"training may not read the {split} split; what it may see it is given")
+    raise PermissionError(f"training may not read the {split} split; it gets what it may see")
 
 
 def _alternatives(curve: Sequence[Mapping[str, Any]], trial: Trial, task: Task) -> dict[str, Any]:
-    """What the protocols that do not choose on test would have scored from the same run.
+    """What the protocols that do not choose on test would have scored in the same run.
 
-    Nothing where their runs would have been others: without an official dev split they train on
-    less, with early stopping they end elsewhere.
+    Empty where their runs would have differed: without an official dev split they train on less,
+    with early stopping they end elsewhere.
     """
-    looked = "test" in curve[0]
-    if not looked or "val" not in curve[0] or trial.recipe.patience:
+    if not {"test", "val"} <= curve[0].keys() or trial.recipe.patience:
         return {}
     chosen = max(curve, key=lambda row: row["val"][task.metric])
     rows = {"last-epoch/1": curve[-1], "honest/1": chosen}
     return {name: {"epoch": row["epoch"], "test": row["test"]} for name, row in rows.items()}
 
 
-def _letters(splits: Mapping[str, Split]) -> dict[str, Any]:
-    return {"ambiguous_letters": {name: split.seqs.n_ambiguous for name, split in splits.items()}}
-
-
 def _flags(task: Task, logits: Array, learner: Learner, trial: Trial) -> dict[str, Any]:
-    """Collapsed: every example, or base, is given the same answer."""
+    """Collapsed: every example, or base, gets the same answer."""
     classes = task.kind in ("binary", "multiclass", "per_base")
     answers = logits.argmax(1)[:, None] if classes else logits
     flags: dict[str, Any] = {"collapsed": bool((answers == answers[0]).all())}
@@ -238,28 +181,22 @@ def _flags(task: Task, logits: Array, learner: Learner, trial: Trial) -> dict[st
     return flags | getattr(learner, "notes", {})
 
 
-def _how(learner: Learner, kernels: Kernels) -> dict[str, Any]:
-    """What of this machine the numbers, or the seconds, came from."""
-    frozen = getattr(learner, "frozen", None)
-    found = {
-        "convolution": dict(sorted(kernels.used.items())),
-        "features": "read" if frozen and frozen.read else "",
-    }
-    return {name: value for name, value in found.items() if value}
-
-
 def _about(task: Task, n_test: int) -> dict[str, Any]:
-    """What a report must know of the task, without its data at hand."""
+    """What a report needs to know of the task when its data are not at hand."""
     return {
         "kind": task.kind, "classes": list(task.classes), "metric": task.metric,
         "suite": task.suite, "family": task.family, "length": task.length, "n_test": n_test,
     }  # fmt: skip
 
 
-def _where(job: Job, resources: Resources) -> dict[str, Any]:
+def _where(job: Job, resources: Resources, learner: Learner, kernels: Kernels) -> dict[str, Any]:
+    """The machine, and what else decides rounding or seconds."""
     import torch
 
-    device = resources.device
+    device, frozen = resources.device, getattr(learner, "frozen", None)
     if device.startswith("cuda"):
         device = f"{device} ({torch.cuda.get_device_name(device)})"
-    return {**here(), "device": device, "threads": resources.threads, "path": job.path}
+    where = {**here(), "device": device, "threads": resources.threads, "path": job.path}
+    if kernels.used:
+        where["convolution"] = dict(sorted(kernels.used.items()))
+    return where | ({"features": "read"} if frozen and frozen.read else {})

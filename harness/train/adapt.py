@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dnabench.types import Model, Recipe, Task
+from dnabench.types import Model, Recipe
 
 
 def adapted(net: Any, model: Model, recipe: Recipe) -> Any:
@@ -39,17 +39,17 @@ def adapted(net: Any, model: Model, recipe: Recipe) -> Any:
     return net
 
 
-def linear_head(head: Any, width: int, task: Task) -> Any:
+def linear_head(head: Any, width: int, n_outputs: int) -> Any:
     """The head of a probe: the network's own where it is one linear layer, else a fresh one.
 
     Args:
         head: the network's.
         width: D, of the features.
-        task: gives K.
+        n_outputs: K.
     """
     from torch import nn
 
-    return head if isinstance(head, nn.Linear) else nn.Linear(width, task.n_outputs)
+    return head if isinstance(head, nn.Linear) else nn.Linear(width, n_outputs)
 
 
 def _add_lora(net: Any, model: Model, recipe: Recipe) -> None:

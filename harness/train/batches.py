@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -25,11 +25,33 @@ class Batch(NamedTuple):
     ids: (B, T), cut to the longest of the batch.
     mask: float32 (B, T), 1 on tokens and 0 on padding; None when nothing is padded.
     widths: int32 (B, T), bp that each token stands for; None = one each.
+    target: (B, ...), what the objective wants of it; None where nothing is compared.
     """
 
     ids: Tensor
     mask: Tensor | None
     widths: Tensor | None = None
+    target: Tensor | None = None
+
+
+class Data(Protocol):
+    """The N examples of a split as a network reads them; a second strand is rows N..2N-1."""
+
+    n: int
+    strands: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the batches are."""
+        ...
+
+    def batch(self, rows: Array) -> Batch:
+        """These rows."""
+        ...
+
+    def eval_batches(self, strand: int = 0) -> Iterator[Array]:
+        """All rows of a strand, as many at a time as suit an evaluation."""
+        ...
 
 
 class Resident:
@@ -55,6 +77,11 @@ class Resident:
         self.whole = False  # whether all batches are as wide as the longest row
         bp = [e.widths for e in strands if e.widths is not None] if widths else []
         self._widths = _stacked(bp, 0).to(device) if bp else None
+
+    @property
+    def device(self) -> torch.device:
+        """Where they stay."""
+        return self._ids.device
 
     def batch(self, rows: Array) -> Batch:
         """The rows, 0..N-1 of the first strand, N..2N-1 of the second."""
@@ -88,6 +115,11 @@ class Features:
         self._values, self._rows = values, np.concatenate(rows)
         self.strands, self.n = len(rows), len(rows[0])
         self.width = values.shape[-1]  # D
+
+    @property
+    def device(self) -> torch.device:
+        """Where they stay."""
+        return self._values.device
 
     def batch(self, rows: Array) -> Batch:
         """The rows' features, as `ids`; rows as of `Resident`."""

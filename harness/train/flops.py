@@ -63,7 +63,7 @@ def flops_per_sequence(
 
 def n_tokens(model: Model, options: Mapping[str, Any], length: int) -> int:
     """T of a sequence of `length` bp; 0 where it depends on the letters, as under BPE."""
-    name = str(options.get("tokenizer", model.tokenizer)).partition(":")[0]
+    name = model.tokenizer_name(options)
     if name not in TOKENIZERS:
         return 0
     letters = Sequences(np.zeros(length, np.uint8), np.array([0, length]))

@@ -18,7 +18,7 @@ from dnabench.models.kernels.context import Kernels
 from dnabench.models.kernels.convolve import processor, would_take
 from dnabench.train.batches import Features, Resident, for_all, on_device, per_base
 from dnabench.train.kept import kept
-from dnabench.train.pool import Pool, pooled
+from dnabench.train.pool import Pool, find_rows
 from dnabench.train.precision import Arithmetic
 from dnabench.types import Array, Sequences, Task
 
@@ -55,7 +55,7 @@ class Frozen:
 
     def __call__(self, strands: Sequence[Sequences]) -> Features:
         """Features of N sequences, and of their other strands where there are two."""
-        pool, rows = pooled(self._pool, strands)
+        pool, rows = find_rows(self._pool, strands)
         if pool is not self._pool:
             return Features(self._values(pool), rows)
         if self._of_pool is None:

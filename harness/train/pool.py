@@ -75,8 +75,8 @@ class Pool:
         return rows if bool((known[rows] == wanted).all()) else None
 
 
-def pooled(pool: Pool, seqs: Sequence[Sequences]) -> tuple[Pool, list[Array]]:
-    """A pool that has all of these, the given one if it does, and the rows of each."""
+def find_rows(pool: Pool, seqs: Sequence[Sequences]) -> tuple[Pool, list[Array]]:
+    """Where each of these is in the pool, or in a new pool of them if one is not in it."""
     for one in (pool, Pool(seqs)):
         rows = [one.rows(s) for s in seqs]
         found = [r for r in rows if r is not None]
@@ -85,21 +85,21 @@ def pooled(pool: Pool, seqs: Sequence[Sequences]) -> tuple[Pool, list[Array]]:
     raise AssertionError("a pool has the sequences it was made of")
 
 
-def remembering(tokenizer: Tokenizer, made_from: str, pool: Pool) -> Tokenizer:
-    """The same tokenizer, which keeps in the cache folder, and of the last pool here, its ids.
+def cached_tokenizer(tokenizer: Tokenizer, made_from: str, pool: Pool) -> Tokenizer:
+    """The same tokenizer; its ids are stored in the cache folder, the last pool's in memory.
 
     Args:
-        tokenizer: encodes each sequence by itself.
+        tokenizer: encodes each sequence independently.
         made_from: decides its ids, with the sequences.
-        pool: encoded whole when one of it is asked for. It is given back as it is where the pool
-            has more than LARGEST bp.
+        pool: encoded whole when one of its sequences is asked for. For a pool of more than LARGEST
+            bp the tokenizer is returned unchanged.
     """
     if pool.bp > LARGEST:
         return tokenizer
     last: dict[tuple[str, int, Padding], Arrays] = {}
 
     def encode(seqs: Sequences, length: int, padding: Padding) -> Encoded:
-        of, (rows,) = pooled(pool, [seqs])
+        of, (rows,) = find_rows(pool, [seqs])
 
         def make() -> dict[str, Array]:
             e = tokenizer(of.seqs, length, padding)

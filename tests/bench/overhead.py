@@ -27,7 +27,8 @@ from dnabench.executors.local import KEEP_MEMORY
 from dnabench.results.provenance import here
 from dnabench.splits import streams
 from dnabench.train import losses
-from dnabench.train.loop import NetLearner
+from dnabench.train.learner import Examples, NetLearner
+from dnabench.train.objectives import Supervised
 
 BATCH, LENGTH, GATE = 128, 200, 0.03
 
@@ -54,7 +55,8 @@ def learner(model, split, task):
     torch.manual_seed(0)
     recipe = Recipe(batch=BATCH, epochs=10**6)
     net = model.build(task, model.options)
-    return NetLearner(net, model, task, split, recipe, streams(0, task.name))
+    examples = Examples(model, task, split)
+    return NetLearner(net, examples, Supervised(task), recipe, streams(0, task.name))
 
 
 def watched(one):

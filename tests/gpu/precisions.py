@@ -5,7 +5,8 @@ import statistics
 import numpy as np
 
 from dnabench.sweep.grid import Request, grid
-from dnabench.sweep.trial import Resources, run_trial
+from dnabench.sweep.trial import run_trial
+from dnabench.types import Resources
 
 SAID = ("skipped_steps", "compile", "micro_batch")  # flags that are worth a cell
 

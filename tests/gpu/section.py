@@ -14,8 +14,9 @@ import torch
 from dnabench import MODELS, Sequences, Split, Task
 from dnabench.splits import streams
 from dnabench.tokens.bpe import tokenizer_named
-from dnabench.train.loop import NetLearner
-from dnabench.types import Recipe
+from dnabench.train.learner import Examples, NetLearner
+from dnabench.train.objectives import Supervised
+from dnabench.types import Recipe, Resources
 
 SHAPES = {  # model: batch, bp, options; as in the papers
     "convnova-386k": (16, 200, {}), "convnova": (256, 500, {}), "hyenadna": (256, 500, {}),
@@ -129,10 +130,10 @@ def learner(s, name, shape, precision="fp32", steps=8, compiling="off"):
     torch.manual_seed(0)
     net = model.build(task, full)
     recipe = replace(Recipe(), batch=batch, epochs=1000, precision=precision)
-    tokenizer = tokenizer_named(str(full.get("tokenizer", model.tokenizer)))
+    tokenizer = tokenizer_named(model.tokenizer_name(full))
     one = NetLearner(
-        net, model, task, train, recipe, streams(0, task.name), s.device,
-        tokenizer=tokenizer, compiling=compiling,
+        net, Examples(model, task, train, tokenizer), Supervised(task), recipe,
+        streams(0, task.name), Resources(s.device, compile=compiling),
     )  # fmt: skip
     return one, train
 

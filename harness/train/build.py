@@ -1,0 +1,103 @@
+"""Build what a job trains: its tokenizer, its examples and its learner."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dnabench.registry import MODELS
+from dnabench.splits import streams
+from dnabench.tokens.bpe import tokenizer_named
+from dnabench.tokens.tokenizers import Tokenizer
+from dnabench.train.pool import Pool, cached_tokenizer
+from dnabench.types import Job, Learner, Resources, Split, Task, Trial
+from dnabench.weights import check_unchanged, fetch_tokenizer, file_hash, load_regime
+
+if TYPE_CHECKING:
+    from dnabench.models.kernels.context import Kernels
+    from dnabench.train.learner import Examples
+
+
+def stores_features(trial: Trial) -> bool:
+    """Whether its frozen features are stored on disk: a probe's, but not of random weights."""
+    return trial.recipe.finetune == "probe" and trial.regime != "scratch"
+
+
+def build_tokenizer(job: Job, train: Split, pool: Pool | None = None) -> Tokenizer:
+    """A tokenizer by name, or BPE: from the user's file, the official one, or learned.
+
+    Args:
+        job: names it.
+        train: what it is learned from when there is no file.
+        pool: sequences whose ids are stored on disk, if their tokenizer comes from a file.
+
+    Raises:
+        ValueError: a file that changed since the run was planned, or cannot be read.
+    """
+    trial, model = job.trial, MODELS[job.trial.model]
+    name = model.tokenizer_name(trial.options)
+    if name != "bpe":
+        return tokenizer_named(name)
+    file = Path(job.tokenizer) if job.tokenizer else None
+    if file is not None:
+        check_unchanged(file, str(trial.options["tokenizer"]))
+    elif trial.regime.startswith("pretrained:"):
+        file = fetch_tokenizer(model, trial.regime)
+    vocabulary = int(trial.options["vocabulary"])
+    tokenizer = tokenizer_named(name, vocabulary=vocabulary, train=train.seqs, file=file)
+    # another training split learns another tokenizer, so only a file's ids are worth storing
+    return (
+        tokenizer
+        if file is None or pool is None
+        else cached_tokenizer(tokenizer, file_hash(file), pool)
+    )
+
+
+def build_examples(job: Job, task: Task, train: Split, val: Split | None) -> Examples:
+    """What a network of the job learns from.
+
+    Args:
+        job: names model, tokenizer and recipe.
+        task: without access to its data.
+        train: the examples to learn from.
+        val: those that the protocol cut off; with `train` they are the same for every seed.
+    """
+    from dnabench.train.learner import Examples
+
+    trial, model = job.trial, MODELS[job.trial.model]
+    parts = [train.seqs] if val is None else [train.seqs, val.seqs]
+    pool = Pool(parts, both=trial.recipe.rc != "none")
+    # per base, widths are needed too: they are not stored, and cost as much as ids
+    tokenizer = build_tokenizer(job, train, None if task.kind == "per_base" else pool)
+    key = json.dumps([trial.model, dict(trial.options), trial.regime])
+    return Examples(model, task, train, tokenizer, pool, key if stores_features(trial) else "")
+
+
+def build_learner(
+    job: Job, examples: Examples, resources: Resources, kernels: Kernels
+) -> tuple[Learner, dict[str, Any]]:
+    """What learns, and what a record says about its weights.
+
+    Args:
+        job: names model, weights, recipe and seed.
+        examples: what it learns from.
+        resources: where it learns.
+        kernels: of the trial.
+
+    Raises:
+        ValueError: weights that cannot be had or do not fit; as `NetLearner`.
+    """
+    trial, model = job.trial, examples.model
+    built = model.build(examples.task, trial.options)
+    if model.custom_trainer:
+        return built(examples.train, trial.recipe), {}
+    from dnabench.train.learner import NetLearner
+    from dnabench.train.objectives import Supervised
+
+    loaded = load_regime(built, model, trial.regime, job.checkpoint)
+    learner = NetLearner(
+        built, examples, Supervised(examples.task), trial.recipe,
+        streams(trial.seed, trial.task), resources, kernels,
+    )  # fmt: skip
+    return learner, {} if loaded is None else {"weights": loaded._asdict()}

@@ -1,0 +1,142 @@
+"""What a network learns from sequences. The learner and the loop know nothing else of a task.
+
+N examples, B batch, T tokens, L bp, K outputs of the network.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dnabench.metrics import metrics_for, score
+from dnabench.train import losses
+from dnabench.train.batches import Batch, Data, on_device, per_base
+from dnabench.train.strands import opposite_labels, opposite_logits
+from dnabench.types import Array, Split, Task
+
+
+class Target(NamedTuple):
+    """What a batch should be answered with, and what its summed loss is divided by."""
+
+    values: Tensor  # (B, ...), on the device of the data
+    weight: float
+
+
+class Objective(ABC):
+    """Targets, loss, predictions and metrics of one way to learn."""
+
+    metric: str  # key of `scores` that chooses a checkpoint; higher is better
+    n_outputs: int  # K
+    per_base: bool = False  # whether batches say how many bp each token stands for
+
+    @abstractmethod
+    def targets(
+        self, split: Split, data: Data, rng: np.random.Generator
+    ) -> Callable[[Array], Target]:
+        """Prepare to learn from a split.
+
+        Args:
+            split: its examples.
+            data: the same, encoded; a second strand is rows N..2N-1.
+            rng: for what is drawn, e.g. masks.
+
+        Returns:
+            A function from rows of the data to their targets, called once for each step.
+        """
+
+    def inputs(self, batch: Batch, target: Tensor) -> Batch:
+        """What the network is given in training: the batch, with its part of the targets."""
+        return batch._replace(target=target)
+
+    @abstractmethod
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The summed loss of a batch; the learner divides it by the weight of the whole batch."""
+
+    def questions(self, split: Split, data: Data) -> Callable[[Array], Batch]:
+        """What the network is given to predict rows of a split: their sequences as they are."""
+        return data.batch
+
+    def answers(self, logits: Tensor, batch: Batch) -> Tensor:
+        """What is kept of the logits of such a batch: (B, ...), alike for every batch."""
+        return logits
+
+    def predictions(self, split: Split, strands: Sequence[Array]) -> Array:
+        """The answers (N, ...) for each strand as one prediction: float32, their mean."""
+        return np.asarray(np.stack(strands).mean(0), np.float32)
+
+    @abstractmethod
+    def scores(self, split: Split, predictions: Array) -> dict[str, float]:
+        """Every metric, over all examples at once."""
+
+    @abstractmethod
+    def mean_loss(self, split: Split, predictions: Array) -> float:
+        """The loss over all examples at once, in float64."""
+
+
+class Supervised(Objective):
+    """Learn the labels of a task. Predictions are logits (N, K), per base (N, L, K).
+
+    Args:
+        task: of any kind. Per base, predictions are zero beyond a sequence's end.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task, self.metric, self.n_outputs = task, task.metric, task.n_outputs
+        self.per_base = task.kind == "per_base"
+        self.metrics = (task.metric, *(m for m in metrics_for(task.kind) if m != task.metric))
+
+    def targets(
+        self, split: Split, data: Data, rng: np.random.Generator
+    ) -> Callable[[Array], Target]:
+        """The labels; per base, the other strand has its own."""
+        kind, n, rows_of_y = self.task.kind, data.n, split.y
+        both = self.per_base and data.strands == 2
+        if both:
+            other = opposite_labels(split.y, split.seqs.lengths, self.task.opposite)
+            rows_of_y = np.concatenate([split.y, other])
+        y = losses.target(kind, rows_of_y).to(data.device)
+
+        def labels(rows: Array) -> Target:
+            examples = rows % n
+            values = y[on_device(rows if both else examples, y.device)]
+            return Target(values, losses.weight(kind, split.y[examples]))
+
+        return labels
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """See `losses.loss`."""
+        assert batch.target is not None  # `inputs` put it there
+        if self.per_base:
+            logits = per_base(logits, batch, batch.target.shape[1])
+        return losses.loss(self.task.kind, logits, batch.target)
+
+    def answers(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The logits, per base (B, L, K) with L of the task."""
+        return per_base(logits, batch, self.task.length) if self.per_base else logits
+
+    def predictions(self, split: Split, strands: Sequence[Array]) -> Array:
+        """The mean of both strands; per base, the second is read from its end."""
+        strands = list(strands)
+        if self.per_base:
+            strands = [logits[:, : split.y.shape[1]] for logits in strands]
+            for i, logits in enumerate(strands[1:], 1):
+                strands[i] = opposite_logits(logits, split.seqs.lengths, self.task.opposite)
+        return super().predictions(split, strands)
+
+    def scores(self, split: Split, predictions: Array) -> dict[str, float]:
+        """Every metric of the task, the primary one first."""
+        return score(*losses.flat(self.task.kind, split.y, predictions), self.metrics)
+
+    def mean_loss(self, split: Split, predictions: Array) -> float:
+        """The mean over all examples, or all bases that count."""
+        y, logits = losses.flat(self.task.kind, split.y, predictions)
+        kind = "multiclass" if self.per_base else self.task.kind  # by now one row a base
+        target = losses.target(kind, y)
+        target = target.double() if target.is_floating_point() else target
+        total = losses.loss(kind, torch.tensor(logits, dtype=torch.float64), target)
+        return float(total) / losses.weight(kind, y)

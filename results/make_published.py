@@ -2,7 +2,7 @@
 
 SHARED holds reference/*.csv and the paper's text papers/convnova-2502.18538.md; FOLDER is
 published/ beside this file unless named. The same inputs give the same bytes. Numbers are copied as
-text, never computed; what is added: what the ± is, n, how runs were chosen, the cell as printed,
+text, never computed. Added are: what the ± is, n, how runs were chosen, the cell as printed,
 whether it is underlined in the paper's text (bold type is lost there), and the variant of ConvNova
 whose per-seed values have the printed mean.
 """
@@ -47,92 +47,63 @@ class About(NamedTuple):
 
 
 TEN = "sections 4.1.1 and A.2.1, caption of Table 16 and the match with the per-seed tables"
-TABLES = {
-    (CONVNOVA, "1"): About(
-        "NT benchmark, 18 tasks: ConvNova and four pretrained models", "percent", "10",
-        f"{TEN}; the caption says five", MAX_DEV, BY_SEEDS, NT_EPOCH,
-    ),
-    (CONVNOVA, "2"): About(
-        "Genomic Benchmarks, 8 tasks", "fraction", "5", "caption and section 4.1.2", MAX_DEV,
-        BY_TEXT, GB,
-    ),
-    (CONVNOVA, "3"): About("Gene finding", "fraction", "", "one number, seeds not stated"),
-    (CONVNOVA, "4"): About(
-        "Dilation against downsampling", "percent", "1", "section 4.4: a single seed",
-        selection=NT_EPOCH,
-    ),
-    (CONVNOVA, "5"): About(
-        "Ablation of gate and dual branch, histone tasks", "percent", "10",
-        "section 4.5: ten seeds, as in 4.1.1", MAX_DEV,
-        f"{BY_SEEDS} (ConvNova; the ablations have no per-seed values)", NT_EPOCH,
-    ),
-    (CONVNOVA, "6"): About(
-        "Receptive field of 15 % and of 100 %, four histone tasks", "percent", "10",
-        "match with the per-seed tables", MAX_DEV, BY_SEEDS, NT_EPOCH,
-    ),
-    (CONVNOVA, "7"): About("Hyperparameters of pretraining", ""),
-    (CONVNOVA, "8"): About("Time of pretraining", ""),
-    (CONVNOVA, "9"): About("Hyperparameters of the downstream tasks", ""),
-    (CONVNOVA, "10"): About("Chromatin profiles, AUROC by kind of feature", "percent"),
-    (CONVNOVA, "11"): About(
-        "Kernel size x dilation, average over 18 NT tasks", "percent", selection=NT_EPOCH
-    ),
-    (CONVNOVA, "12"): About(
-        "Kernel size x dilation, 16 NT tasks one by one", "percent", "",
-        "not stated; every value is a multiple of 0.02, as five runs of one decimal would give",
-        selection=NT_EPOCH,
-    ),
-    (CONVNOVA, "13"): About(
-        "NT benchmark with supervised models added", "percent", "5",
-        "caption; ten in the columns of Table 1", "unknown",
-        "the caption calls it error range; the columns of Table 1 are as there", NT_EPOCH,
-    ),
-    (CONVNOVA, "14"): About(
-        "Genomic Benchmarks with supervised models added", "fraction", "5", "caption", MAX_DEV,
-        BY_TEXT, GB,
-    ),
-    (CONVNOVA, "15"): About("NTv2 from scratch, original and modified", "percent"),
-    (CONVNOVA, "16"): About(
-        "Seeds of Table 1: promoters, splice sites, enhancers", "percent", "1",
-        "each value is one seed", selection=NT_EPOCH,
-    ),
-    (CONVNOVA, "17"): About(
-        "Seeds of Table 1: H3 to H3K79me3", "percent", "1", "each value is one seed",
-        selection=NT_EPOCH,
-    ),
-    (CONVNOVA, "18"): About(
-        "Seeds of Table 1: H4 and H4ac", "percent", "1", "each value is one seed",
-        selection=NT_EPOCH,
-    ),
-    **{(CONVNOVA, f"text:{at}"): About(f"Hyperparameters named in section {at}", "")
-       for at in ("3.2", "3.3", "A.1", "A.2.1", "A.2.2", "A.2.3", "A.2.4")},
-    (THESIS, "1"): About(
-        "GPN on Cucujiformia: accuracy of masked bases", "percent", "1", "one run, one seed",
-        "99 % CI half-width", "caption; over tokens, not over runs",
-    ),
-    (THESIS, "2"): About(
-        "GPN on Cucujiformia: loss of masked bases", "nats", "1", "one run, one seed"
-    ),
-    (THESIS, "3"): About("Genome assemblies of the Cucujiformia data", ""),
-    (EMBEDDINGS, "1"): About("Frozen mean-pooled embeddings: human regions", "fraction"),
-    (EMBEDDINGS, "2"): About("Frozen mean-pooled embeddings: other species", "fraction"),
-    (EMBEDDINGS, "3"): About("Frozen mean-pooled embeddings: epigenetic marks", "fraction"),
+SEEDS_OF = {"16": "promoters, splice sites, enhancers", "17": "H3 to H3K79me3", "18": "H4 and H4ac"}
+EMBEDDED = {"1": "human regions", "2": "other species", "3": "epigenetic marks"}
+BY_PAPER = {
+    CONVNOVA: {
+        "1": About("NT benchmark, 18 tasks: ConvNova and four pretrained models", "percent", "10",
+                   f"{TEN}; the caption says five", MAX_DEV, BY_SEEDS, NT_EPOCH),
+        "2": About("Genomic Benchmarks, 8 tasks", "fraction", "5", "caption and section 4.1.2",
+                   MAX_DEV, BY_TEXT, GB),
+        "3": About("Gene finding", "fraction", "", "one number, seeds not stated"),
+        "4": About("Dilation against downsampling", "percent", "1",
+                   "section 4.4: a single seed", selection=NT_EPOCH),
+        "5": About("Ablation of gate and dual branch, histone tasks", "percent", "10",
+                   "section 4.5: ten seeds, as in 4.1.1", MAX_DEV,
+                   f"{BY_SEEDS} (ConvNova; the ablations have no per-seed values)", NT_EPOCH),
+        "6": About("Receptive field of 15 % and of 100 %, four histone tasks", "percent", "10",
+                   "match with the per-seed tables", MAX_DEV, BY_SEEDS, NT_EPOCH),
+        "7": About("Hyperparameters of pretraining", ""),
+        "8": About("Time of pretraining", ""),
+        "9": About("Hyperparameters of the downstream tasks", ""),
+        "10": About("Chromatin profiles, AUROC by kind of feature", "percent"),
+        "11": About("Kernel size x dilation, average over 18 NT tasks", "percent",
+                    selection=NT_EPOCH),
+        "12": About("Kernel size x dilation, 16 NT tasks one by one", "percent", "",
+                    "not stated; every value is a multiple of 0.02, as five runs of one decimal "
+                    "would give", selection=NT_EPOCH),
+        "13": About("NT benchmark with supervised models added", "percent", "5",
+                    "caption; ten in the columns of Table 1", "unknown",
+                    "the caption calls it error range; the columns of Table 1 are as there",
+                    NT_EPOCH),
+        "14": About("Genomic Benchmarks with supervised models added", "fraction", "5", "caption",
+                    MAX_DEV, BY_TEXT, GB),
+        "15": About("NTv2 from scratch, original and modified", "percent"),
+        **{table: About(f"Seeds of Table 1: {tasks}", "percent", "1", "each value is one seed",
+                        selection=NT_EPOCH) for table, tasks in SEEDS_OF.items()},
+        **{f"text:{at}": About(f"Hyperparameters named in section {at}", "")
+           for at in ("3.2", "3.3", "A.1", "A.2.1", "A.2.2", "A.2.3", "A.2.4")},
+    },
+    THESIS: {
+        "1": About("GPN on Cucujiformia: accuracy of masked bases", "percent", "1",
+                   "one run, one seed", "99 % CI half-width",
+                   "caption; over tokens, not over runs"),
+        "2": About("GPN on Cucujiformia: loss of masked bases", "nats", "1", "one run, one seed"),
+        "3": About("Genome assemblies of the Cucujiformia data", ""),
+    },
+    EMBEDDINGS: {table: About(f"Frozen mean-pooled embeddings: {what}", "fraction")
+                 for table, what in EMBEDDED.items()},
 }  # fmt: skip
+TABLES = {(s, table): about for s, known in BY_PAPER.items() for table, about in known.items()}
 CELL = re.compile(r"(<u>)?(-?\d+(?:\.\d+)?)(</u>)?(?: \\pm (\d+\.\d+))?")
 
-ABOUT_CELL = ["spread_is", "n", "selection", "printed", "mark", "unit", "decimals"]
+VALUE = ["source", "table", "suite", "task", "metric", "model"]
 MEANS = [
-    "source", "table", "suite", "task", "metric", "model", "params", "regime", "variant", "mean",
-    "spread", *ABOUT_CELL, "note",
+    *VALUE, "params", "regime", "variant", "mean", "spread", "spread_is", "n", "selection",
+    "printed", "mark", "unit", "decimals", "note",
 ]  # fmt: skip
-SEEDS = [
-    "source", "table", "suite", "task", "metric", "model", "variant", "seed", "value", "selection",
-    "mark", "unit",
-]  # fmt: skip
-LISTED = [
-    "source", "paper", "table", "title", "unit", "n", "n_from", "spread_is", "spread_from",
-    "selection",
-]  # fmt: skip
+SEEDS = [*VALUE, "variant", "seed", "value", "selection", "mark", "unit"]
+LISTED = ["source", "paper", "table", *About._fields]
 
 
 class Cell(NamedTuple):
@@ -204,22 +175,21 @@ def variant(row: Row, means: dict[tuple[str, str], dict[str, float]]) -> str:
 
 def described(row: Row) -> Row:
     """Add what is known of the row's table, and of the row where that differs."""
-    about = TABLES[row["source"], row["table"]]
-    out = {
-        **row, "spread_is": about.spread_is if row["spread"] else "", "n": about.n,
-        "selection": about.selection, "unit": about.unit,
-        "decimals": str(len(row["mean"].partition(".")[2])), "printed": _printed(row),
+    about, at = TABLES[row["source"], row["table"]], (row["source"], row["table"])
+    spread = row.setdefault("spread", "")
+    if at == (CONVNOVA, "13") and row["regime"] == "pretrained":
+        about = TABLES[CONVNOVA, "1"]
+    selection = about.selection
+    if row["model"] == "convnova" and about is TABLES[CONVNOVA, "1"]:
+        selection += DILATION
+    if at == (CONVNOVA, "3") and row["model"] != "convnova":
+        selection = "as in BEND, which selects on its validation split"
+    notes = (x for x in row.get("note", "").split("; ") if not x.startswith(("unit=", "mark=")))
+    return {
+        **row, "spread_is": about.spread_is if spread else "", "n": about.n, "unit": about.unit,
+        "selection": selection, "decimals": str(len(row["mean"].partition(".")[2])),
+        "printed": row["mean"] + (f" ± {spread}" if spread else ""), "note": "; ".join(notes),
     }  # fmt: skip
-    if (row["source"], row["table"]) == (CONVNOVA, "13") and row["regime"] == "pretrained":
-        one = TABLES[CONVNOVA, "1"]
-        out |= {"spread_is": one.spread_is, "n": one.n, "selection": one.selection}
-        if row["model"] == "convnova":
-            out["selection"] += DILATION
-    if (row["source"], row["table"]) == (CONVNOVA, "1") and row["model"] == "convnova":
-        out["selection"] += DILATION
-    if (row["source"], row["table"]) == (CONVNOVA, "3") and row["model"] != "convnova":
-        out["selection"] = "as in BEND, which selects on its validation split"
-    return out
 
 
 def make(shared: Path, folder: Path) -> None:
@@ -231,8 +201,14 @@ def make(shared: Path, folder: Path) -> None:
     marked(means, "mean", text)
     marked(seeds, "value", text)
     marked(kernels, "mean", text)
-    write(folder / "means.csv", MEANS, (_mean(row, _seed_means(seeds)) for row in means))
-    write(folder / "seeds.csv", SEEDS, (_seed(row) for row in seeds))
+    by_seed = seed_means(seeds)
+    write(folder / "means.csv", MEANS, (
+        described({**row, "variant": variant(row, by_seed)}) for row in means
+    ))  # fmt: skip
+    write(folder / "seeds.csv", SEEDS, (
+        row | {"selection": about.selection, "unit": about.unit}
+        for row in seeds for about in [TABLES[row["source"], row["table"]]]
+    ))  # fmt: skip
     write(folder / "kernel_dilation.csv", MEANS, map(_kernel, kernels))
     embeddings = read(reference / "published_embedding_auc.csv")
     write(folder / "embedding_auc.csv", MEANS, map(_embedding, embeddings))
@@ -245,44 +221,24 @@ def make(shared: Path, folder: Path) -> None:
     ))  # fmt: skip
 
 
-def _seed_means(seeds: Sequence[Row]) -> dict[tuple[str, str], dict[str, float]]:
-    groups: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+def seed_means(seeds: Iterable[Row]) -> dict[tuple[str, str], dict[str, float]]:
+    """(task, model) -> variant -> mean of its per-seed values."""
+    scores: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in seeds:
-        groups[row["task"], row["model"]][row["variant"]].append(float(row["value"]))
-    return defaultdict(dict) | {
-        key: {name: sum(x) / len(x) for name, x in by_variant.items()}
-        for key, by_variant in groups.items()
-    }
-
-
-def _mean(row: Row, seed_means: dict[tuple[str, str], dict[str, float]]) -> Row:
-    note = [x for x in row["note"].split("; ") if not x.startswith(("unit=", "mark="))]
-    return described({**row, "variant": variant(row, seed_means), "note": "; ".join(note)})
+        scores[row["task"], row["model"]][row["variant"]].append(float(row["value"]))
+    means = {key: {v: sum(x) / len(x) for v, x in found.items()} for key, found in scores.items()}
+    return defaultdict(dict, means)
 
 
 def _kernel(row: Row) -> Row:
-    size, dilation = row.pop("kernel_size"), row.pop("dilation")
-    note = [x for x in row["note"].split("; ") if not x.startswith("unit=")]
-    return described({
-        **row, "suite": "nt", "model": "convnova", "params": "", "regime": "scratch", "spread": "",
-        "variant": f"kernel={size},dilation={dilation}", "note": "; ".join(note),
-    })  # fmt: skip
+    kind = f"kernel={row.pop('kernel_size')},dilation={row.pop('dilation')}"
+    model = {"suite": "nt", "model": "convnova", "params": "", "regime": "scratch"}
+    return described({**row, **model, "variant": kind})
 
 
 def _embedding(row: Row) -> Row:
-    task, mean = row.pop("dataset"), row.pop("value")
-    return described({
-        **row, "suite": "embeddings", "task": task, "mean": mean, "spread": "",
-    })  # fmt: skip
-
-
-def _seed(row: Row) -> Row:
-    about = TABLES[row["source"], row["table"]]
-    return {**row, "selection": about.selection, "unit": about.unit}
-
-
-def _printed(row: Row) -> str:
-    return row["mean"] + (f" ± {row['spread']}" if row["spread"] else "")
+    names = {"suite": "embeddings", "task": row.pop("dataset"), "mean": row.pop("value")}
+    return described({**row, **names})
 
 
 if __name__ == "__main__":

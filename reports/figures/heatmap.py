@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from dnabench.reports.figures.style import LETTER, PRINT, Theme, panels
 from dnabench.reports.table import Column, Row, Table, grouped, option_text
@@ -73,50 +76,37 @@ def swept(table: Table) -> list[Heat]:
     """A grid for each model of which exactly two settings were swept."""
     out = []
     for model, columns in grouped(table.columns, lambda c: c.model).items():
-        names = {name for c in columns for name in c.options}
-        vary = [
-            n
-            for n in sorted(names)
-            if UNSET not in {_setting(c, n) for c in columns}
-            and len({_setting(c, n) for c in columns}) > 1
-        ]
+        settings = {n: {_setting(c, n) for c in columns} for c in columns for n in c.options}
+        vary = sorted(
+            n for n, values in settings.items() if len(values) > 1 and UNSET not in values
+        )
         if len(vary) == 2 and len(columns) > 3:
-            try:
+            with suppress(ValueError):  # tasks are missing, or a third setting differs
                 out.append(heat(table, vary[0], vary[1], model))
-            except ValueError:  # tasks are missing, or a third setting differs
-                continue
     return out
 
 
 def figure(found: Heat, theme: Theme = PRINT) -> Figure:
     """Draw it; the highest mean is framed."""
-    from matplotlib import colormaps
+    from matplotlib.patches import Rectangle
 
     left = 0.5 + LETTER * max(map(len, found.ys))
     size = left + CELL[0] * len(found.xs) + 0.1, 0.65 + CELL[1] * len(found.ys)
     out, (ax,) = panels(1, size, (left, 0.55, 0.1, 0.1), theme)
-    values = [v for line in found.means for v in line if not math.isnan(v)]
-    low, top = min(values), max(values)
-    for j, line in enumerate(found.means):
-        for i, v in enumerate(line):
-            if math.isnan(v):
-                ax.text(i, j, "–", ha="center", va="center", color=theme.quiet)
-                continue
-            share = (v - low) / (top - low) if top > low else 1.0
-            ax.fill([i - 0.5, i + 0.5, i + 0.5, i - 0.5], [j - 0.5, j - 0.5, j + 0.5, j + 0.5],
-                    color=colormaps["cividis"](share), lw=0)  # fmt: skip
-            dark = share < 0.55
-            ax.text(i, j, f"{v:.3f}", ha="center", va="center",
-                    color="#ffffff" if dark else "#111111",
-                    fontweight="bold" if v == top else "normal")  # fmt: skip
-            if v == top:
-                ax.plot([i - 0.46, i + 0.46, i + 0.46, i - 0.46, i - 0.46],
-                        [j - 0.43, j - 0.43, j + 0.43, j + 0.43, j - 0.43],
-                        color="#111111", lw=1.6)  # fmt: skip
-    ax.set_xlim(-0.5, len(found.xs) - 0.5)
-    ax.set_ylim(len(found.ys) - 0.5, -0.5)
-    ax.set_xticks(range(len(found.xs)), found.xs)
-    ax.set_yticks(range(len(found.ys)), found.ys)
+    means = np.ma.masked_invalid(found.means)
+    low, top = float(means.min()), float(means.max())
+    ax.pcolormesh(means if top > low else 0 * means + 1, cmap="cividis")
+    for (j, i), v in np.ndenumerate(np.array(found.means)):
+        best, dark = v == top, top > low and v < low + 0.55 * (top - low)
+        ink = theme.quiet if math.isnan(v) else "#ffffff" if dark else "#111111"
+        ax.text(i + 0.5, j + 0.5, "–" if math.isnan(v) else f"{v:.3f}", ha="center", va="center",
+                color=ink, fontweight="bold" if best else "normal")  # fmt: skip
+        if best:
+            frame = Rectangle((i + 0.04, j + 0.07), 0.92, 0.86, fill=False, ec="#111111", lw=1.6)
+            ax.add_patch(frame)
+    ax.invert_yaxis()
+    ax.set_xticks(np.arange(len(found.xs)) + 0.5, found.xs)
+    ax.set_yticks(np.arange(len(found.ys)) + 0.5, found.ys)
     ax.set_xlabel(found.x, color=theme.quiet)
     ax.set_ylabel(found.y, color=theme.quiet)
     ax.tick_params(length=0, labelcolor=theme.ink)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from dnabench.protocols import protocol_named
@@ -19,8 +20,15 @@ from dnabench.reports.papers.matching import (
 )
 from dnabench.reports.papers.published import About, Value, named, values
 from dnabench.reports.papers.reproduction import PlannedCell
-from dnabench.sweep.grid import Request, grid, incompatibility, parse_limit, parse_seeds
-from dnabench.types import Job, Recipe
+from dnabench.sweep.grid import (
+    Request,
+    check_settings,
+    grid,
+    incompatibility,
+    parse_limit,
+    parse_seeds,
+)
+from dnabench.types import Job
 from dnabench.weights import regimes
 
 STAND_INS = ("_reduced", "_revised")  # suites whose tasks may replace the suite's own
@@ -74,7 +82,7 @@ def plan_reproduction(request: ReproduceRequest) -> ReproducePlan:
         protocol_named(wanted.protocol)
     chosen = _chosen(values(about.paper, about.table), wanted)
     presets = [preset for value, _ in chosen if (preset := our_model(value).preset)]
-    _check_settings(wanted.settings, presets)
+    check_settings([MODELS[preset] for preset in presets], wanted.settings)
     weights = _regimes(wanted.regime, presets)
     cells, jobs = [], {}
     for value, tasks in chosen:
@@ -153,10 +161,9 @@ def _jobs(
         settings=[f"{k}={v}" for k, v in ours.options.items()],
         overrides={"epochs": epochs} if epochs else {},
     )
-    mine = [s for s in wanted.settings if _knows(ours.preset, s)]
     changed = replace(
         as_published,
-        settings=[*as_published.settings, *mine],
+        settings=[*as_published.settings, *_for_model(ours.preset, wanted.settings)],
         overrides={**as_published.overrides, **wanted.overrides},
     )
     try:
@@ -169,26 +176,14 @@ def _jobs(
         raise  # it can be planned without the user's settings, so they are the problem
 
 
-def _knows(preset: str, setting: str) -> bool:
-    """Whether it names an option of the model or a recipe field that the model reads."""
-    model, key = MODELS[preset], setting.partition("=")[0]
-    owner, dot, option = key.rpartition(".")
-    mine = not dot or owner in (model.name, *model.aliases)
-    of_recipe = option in Recipe.__dataclass_fields__ and model.reads(option)
-    return mine and option != "source" and (option in model.options or of_recipe)
-
-
-def _check_settings(settings: Sequence[str], presets: Sequence[str]) -> None:
-    """Each setting must be known to one of the models."""
+def _for_model(preset: str, settings: Sequence[str]) -> list[str]:
+    """The settings that a model has."""
+    known = []
     for setting in settings:
-        key, equals, _ = setting.partition("=")
-        if not equals:
-            raise ValueError(f"{setting!r} is not a setting; write name=value, e.g. lr=0.001")
-        if not any(_knows(preset, setting) for preset in presets):
-            options = {o for preset in presets for o in MODELS[preset].options}
-            known = sorted(options | {*Recipe.__dataclass_fields__} - {"source"})
-            where = f"choose from {', '.join(known)}"
-            raise KeyError(explain_miss("option", key.rpartition(".")[2], known, where))
+        with suppress(ValueError):
+            check_settings([MODELS[preset]], [setting])
+            known.append(setting)
+    return known
 
 
 def _regimes(text: str, presets: Sequence[str]) -> dict[str, str]:
@@ -211,5 +206,5 @@ def _label(wanted: Request, ours: OurModel, regime: str) -> str:
         return ours.preset
     usual = MODELS[ours.preset].options
     settings = [f"{k}={v}" for k, v in ours.options.items() if usual.get(k) != v]
-    settings += [s for s in wanted.settings if _knows(ours.preset, s)]
+    settings += _for_model(ours.preset, wanted.settings)
     return f"{' '.join([ours.preset, *settings])} ({regime.partition(':')[0]})"

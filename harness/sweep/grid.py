@@ -56,7 +56,7 @@ def grid(request: Request, left_out: Callable[[str], object] = lambda why: None)
     models = models_of(request)
     protocol = protocol_named(request.protocol)
     tasks = tasks_of(request)
-    _check_keys(models, [*request.settings, *request.sweeps])
+    check_settings(models, [*request.settings, *request.sweeps])
     weights = _weights(models, request.regime)
     columns = [
         (model, chosen) for model in models for chosen in _choices(request.settings, request.sweeps)
@@ -315,8 +315,12 @@ def _split_setting(setting: str, model: Model) -> tuple[str, str]:
     return (option if owner in (model.name, *model.aliases) else ""), value
 
 
-def _check_keys(models: Iterable[Model], settings: Sequence[str]) -> None:
-    """Every key must be an option of one of the models or a field of the recipe."""
+def check_settings(models: Iterable[Model], settings: Sequence[str]) -> None:
+    """Check that every setting is an option of one of the models or a recipe field they read.
+
+    Raises:
+        ValueError: it is not; the message suggests.
+    """
     models = list(models)
     for setting in settings:
         key, equals, _ = setting.partition("=")
@@ -325,7 +329,7 @@ def _check_keys(models: Iterable[Model], settings: Sequence[str]) -> None:
         of_recipe = [f for f in _RECIPE if f != "source" and any(m.reads(f) for m in mine)]
         known = sorted({*of_recipe, *(o for m in mine for o in m.options)})
         if not equals:
-            raise ValueError(f"{setting!r} is no setting; write name=value, e.g. lr=0.001")
+            raise ValueError(f"{setting!r} is not a setting; write name=value, e.g. lr=0.001")
         if not mine:
             raise ValueError(f"{setting!r}: no model {owner!r} in this run")
         if (option if dot else key) not in known:

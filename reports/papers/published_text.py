@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from typing import NamedTuple
 
-from tabulate import tabulate
-
 from dnabench.reports.papers import notes
 from dnabench.reports.papers.grid import Cell, Grid, Heads, fill, plain
 from dnabench.reports.papers.layouts import LAYOUTS, PAPER
 from dnabench.reports.papers.published import About, facts, named, values
-from dnabench.reports.text import latex_letters
+from dnabench.reports.text import latex_letters, markdown_grid
 
-_MD_SPECIAL = re.compile(r"[\\|*`<]|(?<!\w)_|_(?!\w)")
 _CSV = (
     "source", "table", "group", "row", "column", "suite", "task", "metric", "model", "params",
     "regime", "variant", "seed", "value", "spread", "spread_is", "n", "selection", "unit",
     "printed_mark", "mark", "note",
 )  # fmt: skip
 TALL = 35  # lines; longer tables need a smaller size to fit on a page
-
-
-def _md(text: str) -> str:
-    return _MD_SPECIAL.sub(r"\\\g<0>", text)
 
 
 class Style(NamedTuple):
@@ -40,7 +32,9 @@ class Style(NamedTuple):
     plus_minus: str
 
 
-MARKDOWN = Style(_md, "*{}*", {"": "{}", "best": "**{}**", "second": "<u>{}</u>"}, " ± ")
+MARKDOWN = Style(
+    markdown_grid.escaped, "*{}*", {"": "{}", "best": "**{}**", "second": "<u>{}</u>"}, " ± "
+)
 LATEX = Style(
     latex_letters.escaped,
     r"\textit{{{}}}",
@@ -119,11 +113,11 @@ def _cell(cell: Cell, style: Style) -> str:
 
 
 def _markdown(about: About, grid: Grid | None) -> str:
-    out = [f"## {_md(f'{about.name}: {about.title}')}"]
+    out = [f"## {markdown_grid.escaped(f'{about.name}: {about.title}')}"]
     for corner, columns, rows in _parts(about, grid, MARKDOWN):
         heads = [corner, *(" ".join(filter(None, c)) for c in columns)]
-        out.append(tabulate(rows, [*map(_md, heads)], tablefmt="pipe", disable_numparse=True))
-    return "\n\n".join([*out, _md(_notes(about, grid))]) + "\n"
+        out.append(markdown_grid.pipes(map(markdown_grid.escaped, heads), rows))
+    return "\n\n".join([*out, markdown_grid.escaped(_notes(about, grid))]) + "\n"
 
 
 def _csv_text(about: About, grid: Grid | None) -> str:

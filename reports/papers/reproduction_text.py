@@ -13,14 +13,13 @@ from tabulate import tabulate
 from dnabench.metrics import METRICS
 from dnabench.protocols import PROTOCOLS
 from dnabench.registry import MODELS
-from dnabench.reports.grid import fixed
+from dnabench.reports.grid import NONE, count, fixed, interval, signed
 from dnabench.reports.papers.published import About, Value
 from dnabench.reports.papers.reproduction import ComparedCell
 from dnabench.reports.table import grouped, option_text
 from dnabench.types import Record
 
 FORMATS = ("md", "csv")
-NOT_KNOWN = "–"
 _HEADS = (
     "task", "metric", "model", "published", "ours", "n", "95 % CI", "difference",
     "95 % CI of the difference", "verdict",
@@ -73,7 +72,7 @@ def _markdown(cells: Sequence[ComparedCell], about: About) -> str:
     records = {r.trial.id: r for c in cells for r in c.records}
     if settings := grouped(records.values(), _setting):
         lines = [
-            f"- {setting} [{', '.join(_few({r.trial.task for r in of}))}: {len(of)} runs]"
+            f"- {setting} [{', '.join(_few({r.trial.task for r in of}))}: {count(len(of), 'run')}]"
             for setting, of in settings.items()
         ]
         parts += ["Our runs:\n" + "\n".join(lines)]
@@ -83,27 +82,19 @@ def _markdown(cells: Sequence[ComparedCell], about: About) -> str:
 def _row(c: ComparedCell) -> list[str]:
     v, scale = c.value, 100 if c.value.unit == "percent" else 1
     digits = max(v.decimals, 2 if scale == 100 else 3)
-
-    def number(x: float, sign: bool = False) -> str:
-        text = fixed(scale * x, digits)
-        plus = "+" if sign and float(text) > 0 else ""
-        return NOT_KNOWN if math.isnan(x) else plus + text
-
-    def interval(low: float, high: float, sign: bool = False) -> str:
-        return NOT_KNOWN if math.isnan(low) else f"[{number(low, sign)}, {number(high, sign)}]"
-
+    mean, low, high = (fixed(scale * x, digits) for x in (c.ours.mean, c.ours.low, c.ours.high))
     metric, _, labels = c.metric.partition(":")
     known = METRICS.get(metric)
     return [
         v.task,
         f"{known.label if known else v.metric} {labels}".strip(),
-        f"{name_of(v)} ({v.regime}) / {c.model or NOT_KNOWN}",
+        f"{name_of(v)} ({v.regime}) / {c.model or NONE}",
         v.printed or fixed(v.mean, v.decimals),
-        number(c.ours.mean),
+        mean,
         str(c.ours.n),
-        interval(c.ours.low, c.ours.high),
-        number(c.gap.difference, sign=True),
-        interval(c.gap.low, c.gap.high, sign=True),
+        low if low == NONE else f"[{low}, {high}]",
+        signed(scale * c.gap.difference, digits),
+        interval(scale * c.gap.low, scale * c.gap.high, digits),
         f"{c.verdict}: {c.why}" if c.why else c.verdict,
     ]
 
@@ -138,7 +129,7 @@ def _few(words: set[str]) -> list[str]:
 
 def _which(cells: Sequence[ComparedCell]) -> str:
     models = dict.fromkeys(f"{c.value.model} {c.value.params}".strip() for c in cells)
-    return f"{len(cells)} cell{'s' * (len(cells) > 1)}: {', '.join(models)}"
+    return f"{count(len(cells), 'cell')}: {', '.join(models)}"
 
 
 def _csv(cells: Sequence[ComparedCell]) -> str:

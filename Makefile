@@ -16,7 +16,7 @@ test: $(VENV)/.tested
 	$(BIN)/ruff format --check .
 	$(MAKE) --no-print-directory build/types
 	$(BIN)/mypy
-	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+	PYRIGHT_PYTHON_GLOBAL_NODE=off PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 	$(MAKE) --no-print-directory docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 

@@ -37,6 +37,7 @@ nb_merge_streams = True
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 default_role = "literal"
+smartquotes = False  # two dashes are a flag
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
@@ -78,4 +79,5 @@ def setup(app):
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
     app.connect("autodoc-process-docstring", generate.plain_text, priority=100)
     app.connect("autodoc-process-docstring", generate.fields, priority=600)
+    app.connect("autodoc-process-signature", generate.short_signature)
     app.connect("autodoc-skip-member", generate.skipped)

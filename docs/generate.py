@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
 import dnabench
@@ -46,8 +47,21 @@ def commands() -> str:
     """The command reference in Markdown, from the command line itself."""
     words = ["dnabench.cli", "utils", "docs", "--name", "dnabench", "--title", "Commands"]
     argv = [sys.executable, "-m", "typer", *words]
-    done = subprocess.run(argv, capture_output=True, text=True, check=True)
-    return done.stdout
+    text = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    first = dict(re.findall(r"^#+ `dnabench (.+)`\n\n(.+)$", text, re.M))
+    parts = re.split(r"^(?=#+ `dnabench)", text, flags=re.M)
+    return "".join(_whole(part, first) for part in parts)
+
+
+def _whole(section: str, first: Mapping[str, str]) -> str:
+    """The section with the first line of each command that it lists, which typer cuts short."""
+    found = re.match(r"#+ `dnabench (.+)`", section)
+    group = f"{found[1]} " if found else ""
+
+    def line(item: re.Match[str]) -> str:
+        return f"* `{item[1]}`: {first.get(group + item[1], item[2])}"
+
+    return re.sub(r"^\* `([a-z]+)`: (.*)$", line, section, flags=re.M)
 
 
 def python_pages() -> dict[str, str]:
@@ -87,9 +101,19 @@ def plain_text(app, what, name, obj, options, lines):
         lines[i] = "".join(parts)
 
 
+def has_fields(obj):
+    """Whether it is a dataclass or a named tuple."""
+    return inspect.isclass(obj) and (dataclasses.is_dataclass(obj) or hasattr(obj, "_fields"))
+
+
+def short_signature(app, what, name, obj, options, signature, returns):
+    """No signature for a class whose fields are listed."""
+    return ("", None) if has_fields(obj) else None
+
+
 def fields(app, what, name, obj, options, lines):
     """Append a class's fields, with the remarks beside them, as its source has them."""
-    if not inspect.isclass(obj) or not (dataclasses.is_dataclass(obj) or hasattr(obj, "_fields")):
+    if not has_fields(obj):
         return
     source = textwrap.dedent(inspect.getsource(obj))
     body = ast.parse(source).body[0].body

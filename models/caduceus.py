@@ -10,7 +10,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from dnabench.models.heads import LETTER_CHOICES, READS_LETTERS, n_words, network
+from dnabench.models.heads import (
+    LETTER_CHOICES,
+    READS_LETTERS,
+    n_words,
+    network,
+    spare_weight_decay,
+)
 from dnabench.registry import MODELS
 from dnabench.types import Model, Recipe, Task, Weights
 from dnabench.weights import prefixed
@@ -51,7 +57,7 @@ def build(task: Task, options: Mapping[str, Any], both_strands: bool) -> Any:
         A torch module: `forward(ids (B, L), mask (B, L) or None) -> logits float32 (B, K)`.
         `backbone(ids, mask)` gives float32 (B, L, D), for PS (B, L, 2 D): the reverse complement
         of a sequence gives the same values with L and 2 D flipped. Weights are drawn
-        from the global generator of torch.
+        from the global generator of torch. `param_groups(recipe)` gives the optimiser's groups.
 
     Raises:
         ValueError: for a width or a number of layers below 1.
@@ -70,9 +76,21 @@ def build(task: Task, options: Mapping[str, Any], both_strands: bool) -> Any:
     """
     d = int(options["width"])
     head = _strand_head(d, task.n_outputs) if both_strands else None
-    return network(
+    net = network(
         task, backbone(options, both_strands), d, str(options.get("pooling", "mean")), head
     )
+    return spare_weight_decay(net, without_decay)
+
+
+def without_decay(name: str) -> bool:
+    """Whether a parameter goes without weight decay, 33 of 72 tensors of four layers.
+
+    Source:
+        kuleshov-group/caduceus configs/config.yaml, `optimizer_param_grouping`, as their code
+        applies it: A_log, D, the biases of dt_proj and conv1d, and the embedding.
+    """
+    exempt = (".A_log", ".D", ".dt_proj.bias", ".conv1d.bias")
+    return name.endswith(exempt) or ".word_embeddings." in name
 
 
 def backbone(options: Mapping[str, Any], both_strands: bool) -> Any:

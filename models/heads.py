@@ -5,11 +5,12 @@ B batch, T length in tokens, D width, K task outputs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from dnabench.tokens.tokenizers import TOKENIZERS
-from dnabench.types import Task
+from dnabench.types import Recipe, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,6 +67,24 @@ def network(task: Task, backbone: Any, width: int, pooling: str = "mean", head: 
             return self.head(self.features(ids, mask))  # type: ignore[no-any-return]
 
     return Network()
+
+
+def spare_weight_decay(net: Any, spared: Callable[[str], bool]) -> Any:
+    """Give a network `param_groups(recipe)`: no weight decay on the parameters so named.
+
+    Args:
+        net: changed in place and returned.
+        spared: whether a parameter of that name goes without.
+    """
+
+    def param_groups(net: Any, recipe: Recipe) -> list[dict[str, Any]]:
+        groups: dict[bool, list[Any]] = {False: [], True: []}
+        for name, p in net.named_parameters():
+            groups[spared(name)].append(p)
+        return [{"params": groups[False]}, {"params": groups[True], "weight_decay": 0.0}]
+
+    net.param_groups = MethodType(param_groups, net)
+    return net
 
 
 def pooled(hidden: Tensor, mask: Tensor | None, pooling: str) -> Tensor:

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from types import MethodType
 from typing import TYPE_CHECKING, Any
 
-from dnabench.models.heads import LETTER_CHOICES, READS_LETTERS, n_words, network
+from dnabench.models.heads import (
+    LETTER_CHOICES,
+    READS_LETTERS,
+    n_words,
+    network,
+    spare_weight_decay,
+)
 from dnabench.models.kernels.filters import (
     BANDS,
     causal_convolution,
@@ -49,16 +54,14 @@ def count(options: Mapping[str, Any]) -> int:
     return int(VOCABULARY * d + n * (12 * d * d + 90 * d + 8768) + 2 * d)
 
 
-def param_groups(net: Any, recipe: Recipe) -> list[dict[str, Any]]:
-    """The optimiser's groups: no weight decay on the networks that generate the filters.
+def without_decay(name: str) -> bool:
+    """Whether a parameter goes without weight decay: the networks that generate the filters.
 
     Source:
         docs/models.md#fine-tuning-hyenadna; the authors call it very important in
         HazyResearch/hyena-dna issue 19.
     """
-    filters = [p for k, p in net.named_parameters() if ".implicit_filter." in k]
-    others = [p for k, p in net.named_parameters() if ".implicit_filter." not in k]
-    return [{"params": others}, {"params": filters, "weight_decay": 0.0}]
+    return ".implicit_filter." in name
 
 
 def build(task: Task, options: Mapping[str, Any]) -> Any:
@@ -96,8 +99,7 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
     o = {**OPTIONS, **options}
     _check_length(task.length, o["l_max"], f"the longest of {task.name}")
     net = network(task, backbone(o), int(o["width"]), o["pooling"])
-    net.param_groups = MethodType(param_groups, net)
-    return net
+    return spare_weight_decay(net, without_decay)
 
 
 def backbone(options: Mapping[str, Any]) -> Any:

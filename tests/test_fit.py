@@ -244,6 +244,12 @@ def test_test_selected_chooses_on_test():
     assert out.best_epoch == 3 and out.curve[2]["test"]["accuracy"] == 75 / 80
 
 
+def test_honest_chooses_on_validation_even_when_it_is_shown_test():
+    one = Scripted([50, 70, 60], [60, 50, 79])
+    fitted = fit(one, TASK, HONEST, {"val": DEV, "test": TEST})
+    assert fitted.best_epoch == one.epoch == 2
+
+
 def test_patience_stops_early():
     one = Scripted([50, 70, 60, 65, 79])
     out = fit(one, GOAL, HONEST, {"val": DEV}, patience=2)

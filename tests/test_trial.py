@@ -153,6 +153,34 @@ def test_a_constant_prediction_is_flagged(task, monkeypatch, predicts):
     assert record.flags["collapsed"] == (predicts is not None)
 
 
+def test_the_record_scores_the_chosen_epoch_not_the_last(task, monkeypatch):
+    class Peaks:
+        """Right in epoch 2 of 3 only."""
+
+        epochs, n_params, epoch = 3, 0, 0
+
+        def train_epoch(self):
+            self.epoch += 1
+            return 0.5
+
+        def predictor(self, split):
+            return lambda: np.eye(2, dtype=np.float32)[split.y if self.epoch == 2 else 0 * split.y]
+
+        def state(self):
+            return self.epoch
+
+        def restore(self, state):
+            self.epoch = state
+
+    peaks = dataclasses.replace(
+        MODELS["kmer"], build=lambda task, options: lambda train, recipe: Peaks()
+    )
+    monkeypatch.setitem(MODELS._entries, "kmer", peaks)
+    record, _ = run_trial(job(task(), "kmer"))
+    assert record.best_epoch == 2
+    assert record.scores["val"]["mcc"] == record.scores["test"]["mcc"] == 1
+
+
 def test_ambiguous_letters_are_counted_where_they_are_used(task):
     one = task(dev=False)
     plain = one.load

@@ -16,6 +16,7 @@ import pytest
 
 from dnabench import Sequences, Split, Task
 
+pytest_plugins = ["fetch_cases", "import_cases", "table_cases"]  # their fixtures
 MOTIF = "TATAAAAG"
 HERE = Path(__file__).parent
 

@@ -18,7 +18,7 @@ test: $(VENV)/.tested
 	$(BIN)/mypy
 	PYRIGHT_PYTHON_GLOBAL_NODE=off PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 	$(MAKE) --no-print-directory docs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # the site in build/docs; a notebook or docstring that does not work is an error
 docs: $(VENV)/.tested

@@ -1,5 +1,6 @@
 """What many tests need: one thread, a planted task, a plugin distribution, the real command."""
 
+import functools
 import gzip
 import os
 
@@ -9,16 +10,33 @@ os.environ["DNABENCH_CACHE"] = "/nowhere/dnabench"  # tests see no data that a u
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from warm import Starter
 
 from dnabench import Sequences, Split, Task
+from dnabench.host.machine import free_memory, usable_cores
 
 pytest_plugins = ["fetch_cases", "import_cases", "table_cases"]  # their fixtures
 MOTIF = "TATAAAAG"
 HERE = Path(__file__).parent
+WORKER_MEMORY = 3e9  # bytes that a process with all tests and what it starts may take
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """`-n auto`: a process a core that this one may use, as far as memory allows."""
+    memory = free_memory() or 1e12  # 0 = not known
+    return max(1, min(usable_cores(), int(memory // WORKER_MEMORY), 8))
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first, so that none of them is left for the end of a parallel run."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 def planted_split(n, seed, length=60, classes=2):
@@ -122,12 +140,26 @@ def command(*words, plugin=None, cache=None):
     env = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     if cache is not None:
         env["DNABENCH_CACHE"] = str(cache)
-    if plugin is not None:
-        env["PYTHONPATH"] = str(plugin)
+    if plugin is not None:  # before the path that this process may have found dnabench on
+        path = os.environ.get("PYTHONPATH")
+        env["PYTHONPATH"] = os.pathsep.join([str(plugin), *([path] if path else [])])
     return [sys.executable, "-m", "dnabench", *map(str, words)], env
+
+
+@functools.cache
+def starter():
+    """What starts commands warm, one for all tests of this process."""
+    return Starter()
+
+
+def pytest_unconfigure():
+    if starter.cache_info().currsize:
+        starter().close()
 
 
 def dnabench(*words, plugin=None, cache=None, timeout=300):
     """Run it to its end; stdout, stderr and exit status are text and a number."""
     argv, env = command(*words, plugin=plugin, cache=cache)
+    if plugin is None:
+        return starter().run(argv[3:], env, timeout)
     return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=timeout)

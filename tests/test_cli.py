@@ -215,6 +215,7 @@ sys.addaudithook(forbid)
 """
 
 
+@pytest.mark.slow
 def test_the_demo_uses_no_network(tmp_path):
     """An audit hook in this process and its workers ends them at the first connection."""
     (tmp_path / "sitecustomize.py").write_text(OFFLINE)

@@ -263,6 +263,7 @@ print(one.said, found["fxgraph_cache_miss"], found["fxgraph_cache_hit"])
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="PyTorch compiles for a CPU with g++")
+@pytest.mark.slow
 def test_what_was_compiled_is_kept_in_our_cache_for_the_next_process(tmp_path):
     env = {**os.environ, "DNABENCH_CACHE": str(tmp_path / "cache")}
     env.pop("TORCHINDUCTOR_CACHE_DIR", None)

@@ -101,6 +101,7 @@ def test_words_that_mean_nothing_are_explained(words, says, capsys):
     assert ended.value.exit_code == 2 and says in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_takes_jobs_and_compile_from_flags_and_files(csv, tmp_path):
     out, toml = tmp_path / "runs", tmp_path / "sweep.toml"
     toml.write_text('jobs = 1\ncompile = "off"\n')

@@ -315,6 +315,7 @@ def checkpoint(path):
     save_file(tensors, path)
 
 
+@pytest.mark.slow
 def test_seeds_of_a_probe_share_features_and_score_as_without_a_cache(csv, tmp_path):
     checkpoint(tmp_path / "w.safetensors")
     words = ["run", "-m", "hyenadna", "--regime", f"checkpoint:{tmp_path / 'w.safetensors'}",

@@ -319,6 +319,7 @@ def small_settings():
     return [w for k, v in WIDTH.items() for w in ("--set", f"hyenadna.{k}={v}")]
 
 
+@pytest.mark.slow
 def test_the_command_runs_pretrained_weights_online_then_offline(csv, tmp_path):
     one, model = Hub(), MODELS["hyenadna"]
     one.put(model.weights.repo, "model.safetensors",

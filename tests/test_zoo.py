@@ -110,6 +110,7 @@ def test_fine_tuning_modes_run_and_are_recorded(finetune, csv, tmp_path):
     assert f"finetune={finetune}" in dnabench("report", "--out", tmp_path, "--full").stdout
 
 
+@pytest.mark.slow
 def test_profile_prints_a_table_and_draws_it(tmp_path):
     picture = tmp_path / "cost.png"
     done = dnabench("profile", "-m", "convnova-386k,cnn", "--lengths", "60,120", "--to", picture)

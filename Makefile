@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test docs dev gpu clean build/types
+.PHONY: demo test mypy pyright docs dev gpu clean build/types
 
 demo: $(VENV)/.installed
 	$(BIN)/dnabench run --suite demo --tasks splice_junctions --models kmer,cnn,convnova-386k --seeds 5 --out runs/demo
@@ -14,14 +14,18 @@ demo: $(VENV)/.installed
 test: $(VENV)/.tested
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(MAKE) --no-print-directory build/types
-	$(BIN)/mypy
-	PYRIGHT_PYTHON_GLOBAL_NODE=off PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
-	$(MAKE) --no-print-directory docs
+	$(MAKE) --no-print-directory -j2 pyright mypy docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
+mypy: $(VENV)/.tested build/types
+	$(BIN)/mypy
+
+# that an editor resolves every import; types are mypy's
+pyright: $(VENV)/.tested build/types
+	PYRIGHT_PYTHON_GLOBAL_NODE=off $(BIN)/pyright --pythonpath $(BIN)/python
+
 # the site in build/docs; a notebook or docstring that does not work is an error
-docs: $(VENV)/.tested
+docs: $(VENV)/.tested build/types
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
 	@echo 'open build/docs/index.html'
 

@@ -1,4 +1,4 @@
-"""`dnabench figure`: one picture of a store as a file."""
+"""`dnabench figure`: a figure of the records as a file."""
 
 from __future__ import annotations
 
@@ -9,11 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dnabench.cli.errors import fail, report_errors, split_commas
+from dnabench.cli.report import warn_unreadable
 
 if TYPE_CHECKING:
     from dnabench.reports.table import Table
 
-KINDS = ("cd", "strip", "pareto", "heatmap", "curves")
+KINDS = {  # and a note below each, on what is shown
+    "cd": "Average rank over tasks, 1 = best. A bar joins models that the Nemenyi test does not "
+    "separate at alpha = 0.05.",
+    "strip": "Dots: runs. Bar: mean. Line: 95 % t interval. In colour: the highest mean.",
+    "pareto": "Bars: 95 % interval from the noise of the seeds. Dashed line: models that no other "
+    "beats in both score and cost.",
+    "heatmap": "",
+    "curves": "Line: mean over seeds. Band: lowest to highest seed.",
+}
 EXAMPLES = (
     "Examples: dnabench figure strip --to runs.pdf | dnabench figure cd --tasks nt --to ranks.svg "
     "| dnabench figure heatmap --x dilation --y kernel_size --to heat.png"
@@ -25,25 +34,27 @@ def figure(
     kind: Annotated[str, typer.Argument(help="cd, strip, pareto, heatmap or curves.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the records.")] = Path("runs"),
     to: Annotated[
-        Path | None, typer.Option(help="File to write: .pdf, .svg or .png; KIND.pdf if none.")
+        Path | None, typer.Option(help="File to write: .pdf, .svg or .png; default KIND.pdf.")
     ] = None,
     tasks: Annotated[
-        str, typer.Option("--tasks", "-t", help="Only these tasks or suites, commas between.")
+        str, typer.Option("--tasks", "-t", help="Only these tasks or suites, comma-separated.")
     ] = "",
-    models: Annotated[str, typer.Option("--models", "-m", help="Only these, commas between.")] = "",
-    protocol: Annotated[str, typer.Option(help="Where the store has several.")] = "",
-    limit: Annotated[str, typer.Option(help="Where the store has several.")] = "",
+    models: Annotated[
+        str, typer.Option("--models", "-m", help="Only these, comma-separated.")
+    ] = "",
+    protocol: Annotated[str, typer.Option(help="Needed where the records have several.")] = "",
+    limit: Annotated[str, typer.Option(help="Needed where the records have several.")] = "",
     x: Annotated[str, typer.Option(help="heatmap: option across.")] = "",
     y: Annotated[str, typer.Option(help="heatmap: option down.")] = "",
 ) -> None:
-    """Draw average ranks, every run, scores against costs, a swept grid or learning curves."""
+    """Draw average ranks, every run, scores against cost, a swept grid or learning curves."""
     from dnabench.reports.figures.style import UNDATED, save
 
     target = to or Path(f"{kind}.pdf")
     if kind not in KINDS:
-        fail(f"no figure named {kind!r}; there are {', '.join(KINDS)}")
+        fail(f"no figure named {kind!r}; choose from {', '.join(KINDS)}")
     if target.suffix.lower() not in UNDATED or not target.parent.is_dir():
-        fail(f"--to {target}: name a .pdf, .svg or .png file in a folder that is there")
+        fail(f"--to {target}: name a .pdf, .svg or .png file in an existing folder")
     if (kind == "heatmap") != bool(x and y):
         fail(
             "heatmap needs two options: --x dilation --y kernel_size"
@@ -51,55 +62,57 @@ def figure(
             else f"--x and --y are for heatmap, not for {kind}"
         )
     table = _table(out, split_commas(tasks), split_commas(models), protocol, limit)
-    save(_draw(kind, table, x, y), target, table.watermark)
+    draw, note = _draw(kind, table, x, y)
+    save(draw, target, table.watermark, note)
     typer.echo(str(target))
 
 
 def _table(out: Path, tasks: list[str], models: list[str], protocol: str, limit: str) -> Table:
-    from dnabench.reports.table import tables
+    from dnabench.reports.table import suite_of, tables
     from dnabench.reports.text.captions import title
     from dnabench.results.store import Store
 
     store = Store(out)
     records = list(store)
-    for path, why in store.unreadable.items():
-        typer.echo(f"warning: skipped {path}: not a record: {why}", err=True)
+    warn_unreadable(store)
     if not records:
         fail(f"no records in {out}; make some: dnabench run --suite demo --out {out}")
-    for name in models:
-        if name not in (known := {r.trial.model for r in records}):
-            fail(f"--models {name}: no record of it in {out}; there are {', '.join(sorted(known))}")
-    for name in tasks:
-        known = {w for r in records for w in (r.trial.task, r.trial.task.partition("/")[0])}
-        if name not in known:
-            fail(f"--tasks {name}: no record of it in {out}; there are {', '.join(sorted(known))}")
-    chosen = [
-        r
-        for r in records
-        if (not models or r.trial.model in models)
-        and (not tasks or {r.trial.task, r.trial.task.partition("/")[0]} & set(tasks))
-        and protocol in ("", r.trial.protocol)
-        and limit in ("", f"{r.trial.limit:g}")
-    ]
-    found = tables(chosen)
+    names_of: dict[str, Callable[[Any], set[str]]] = {
+        "--models": lambda r: {r.trial.model},
+        "--tasks": lambda r: {r.trial.task, suite_of(r)},
+    }
+    chosen = records
+    for (flag, of), wanted in zip(names_of.items(), (models, tasks), strict=True):
+        known = sorted(set().union(*map(of, records)))
+        for name in wanted:
+            if name not in known:
+                fail(f"{flag} {name}: no record of it in {out}; choose from {', '.join(known)}")
+        chosen = [r for r in chosen if not wanted or of(r) & {*wanted}]
+    found = tables(
+        r for r in chosen
+        if protocol in ("", r.trial.protocol) and limit in ("", f"{r.trial.limit:g}")
+    )  # fmt: skip
     if len(found) != 1:
-        there = "; ".join(title(t) for t in (found or tables(records)))
-        fail(f"a figure is of one table; choose with --protocol and --limit from: {there}")
+        known = [title(t) for t in (found or tables(records))]
+        fail(f"a figure shows one table; choose with --protocol and --limit: {'; '.join(known)}")
     return found[0]
 
 
-def _draw(kind: str, table: Table, x: str, y: str) -> Callable[[], Any]:
+def _draw(kind: str, table: Table, x: str, y: str) -> tuple[Callable[[], Any], str]:
+    """The function that draws, and a note on what is shown."""
     from dnabench.reports.figures import curves, heatmap, pareto, strips
 
     if kind == "heatmap":
         found = heatmap.heat(table, x, y)
-        return lambda: heatmap.figure(found)
+        label = pareto.label([row for row in table.rows if row.name in found.tasks])
+        note = f"{label[0].upper()}{label[1:]} ({', '.join(found.tasks)}). Framed: the highest."
+        return lambda: heatmap.figure(found), note
     if kind == "pareto":
         rows = _one_suite(pareto.suites(table), "has two models with all of its tasks")
-        return lambda: pareto.both(table, rows)
+        return lambda: pareto.both(table, rows), KINDS[kind]
     if kind == "cd":
-        return _ranks(table)
-    return lambda: (strips if kind == "strip" else curves).figure(table)
+        return _ranks(table), KINDS[kind]
+    return lambda: (strips if kind == "strip" else curves).figure(table), KINDS[kind]
 
 
 def _ranks(table: Table) -> Callable[[], Any]:
@@ -118,5 +131,5 @@ def _one_suite(found: dict[str, Any], what: str) -> Any:
     if not found:
         fail(f"no suite {what}; run more, or choose other --tasks and --models")
     if len(found) > 1:
-        fail(f"a figure is of one suite; choose with --tasks from: {', '.join(found)}")
+        fail(f"a figure shows one suite; choose with --tasks: {', '.join(found)}")
     return next(iter(found.values()))

@@ -243,9 +243,11 @@ def save(draw: Callable[[], Figure], path: Path, watermark: str = "", note: str 
         top = figure.legends[0].get_window_extent().y1 / figure.dpi / high if figure.legends else 1
         warning: Style = {"color": "#8a4b00", "fontweight": "bold", "fontsize": 8.5, "va": "bottom"}
         quiet: Style = {"color": PRINT.quiet, "fontsize": 8, "va": "top"}
-        for text, y, style in ((watermark, top + 0.08 / high, warning), (note, -0.1 / high, quiet)):
+        for text, y, letter, style in (
+            (watermark, top + 0.08 / high, 1.15, warning), (note, -0.1 / high, 0.85, quiet),
+        ):  # fmt: skip
             if text:
-                lines = textwrap.fill(text, max(20, int(wide / LETTER / 1.15)))
+                lines = textwrap.fill(text, max(20, int(wide / LETTER / letter)))
                 figure.text(0.0, y, lines, **style)
         figure.savefig(
             path, dpi=200, metadata=UNDATED[path.suffix.lower()], bbox_inches="tight",

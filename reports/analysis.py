@@ -284,7 +284,7 @@ def _place(where: Sequence[tuple[str, str]]) -> str:
     """Model and task of the rows that a remark is about; the model once where it is the same."""
     models = dict.fromkeys(model for model, _ in where)
     named = [f"{m} on {', '.join(t for model, t in where if model == m)}" for m in models]
-    return "; ".join(named) or "all"
+    return "; ".join(named) or "all rows"
 
 
 def _runs(table: Table) -> list[tuple[str, str, list[float]]]:

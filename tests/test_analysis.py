@@ -196,12 +196,65 @@ def test_without_predictions_the_test_noise_is_named():
     assert "give a standard error of up to 0.0" in " ".join(said)
 
 
-def test_duplicated_runs_are_remarked():
-    again = [0.7012, 0.7345, 0.7123, 0.7599, 0.7401]
-    records = [record("a", seed=s, score=x) for s, x in enumerate(again * 2)]
-    records += [record("b", seed=s, score=0.6 + 0.00731 * s * s) for s in range(10)]
-    assert any("a" in text for text in analyze(tables(records)[0]).remarks)
-    assert math.isfinite(analyze(tables(records)[0]).comparisons[0].welch.p)
+SCORES = [0.7012, 0.7345, 0.7123, 0.7599, 0.7401]
+
+
+def scored(model, scores, task="s/1"):
+    return [record(model, task, seed, score) for seed, score in enumerate(scores)]
+
+
+def remarks(*groups):
+    return analyze(tables([r for group in groups for r in group])[0]).remarks
+
+
+def test_independent_runs_have_no_remarks():
+    assert remarks(scored("a", SCORES), scored("b", [0.6113, 0.6327, 0.6051, 0.6242, 0.6198])) == ()
+
+
+def test_remarks_name_the_pattern_the_model_and_the_task():
+    other = scored("b", [0.6 + 0.00731 * s * s for s in range(10)])
+    assert remarks(scored("a", SCORES * 2), other) == (
+        "a on s/1: scores 1 to 5 repeat as scores 6 to 10",
+    )
+    assert remarks(scored("a", SCORES), scored("b", SCORES)) == (
+        "a on s/1; b on s/1: 5 of 5 scores are identical at the same seed",
+    )
+    assert remarks(scored("a", SCORES), scored("a", SCORES, "s/2")) == (
+        "a on s/1, s/2: 5 of 5 scores are identical at the same seed",
+        "a on s/1, s/2: r = 1.000 over 5 seeds; 95 % of the largest |r| of 1 independent pairs are "
+        "below 0.878",
+    )
+    assert remarks(scored("a", [0.7] * 5), scored("b", SCORES[:3])) == (
+        "a on s/1: all 5 runs score 0.7", "all rows: numbers of seeds differ: a 5, b 3",
+    )  # fmt: skip
+
+
+def test_a_verdict_needs_all_of_its_conditions():
+    """From records: each condition fails once while the others hold."""
+
+    def verdict(a, b, step=0.002, n=5):
+        (table,) = tables(runs("a", a, range(n), step) + runs("b", b, range(n), step))
+        (found,) = analyze(table).comparisons
+        return found.verdict, found.reason
+
+    assert verdict(0.7, 0.8) == ("loss", "") and verdict(0.8, 0.7) == ("win", "")
+    assert verdict(0.8, 0.7, n=4) == ("descriptive", "only (n < 5)")
+    assert verdict(0.8, 0.7, step=0.1) == ("no clear difference", "")
+    assert verdict(0.709, 0.7, step=1e-4) == ("no clear difference", "(difference below 0.01)")
+
+
+def test_five_seeds_of_one_model_only_are_too_few():
+    (table,) = tables(runs("a", 0.8, step=0.002) + runs("b", 0.7, range(4), 0.002))
+    assert analyze(table).comparisons[0].verdict == "descriptive"
+
+
+def test_p_is_adjusted_before_the_verdict():
+    """Nine equal pairs of tasks make a p of 0.03 one of ten tests."""
+    tasks = {f"s/{k}": 0.0 for k in range(9)} | {"s/9": 0.0245}
+    records = [r for t, lead in tasks.items() for m, x in (("a", 0.7 + lead), ("b", 0.7))
+               for r in runs(m, x, task=t)]  # fmt: skip
+    found = next(d for d in analyze(tables(records)[0]).comparisons if d.row.task == "s/9")
+    assert 0.01 < found.p < 0.05 < found.p_holm and found.verdict == "no clear difference"
 
 
 def stored(folder, n):

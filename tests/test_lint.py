@@ -96,7 +96,7 @@ def test_a_block_of_scores_that_comes_again(clean):
     x[5:8] = x[2:5]
     one = only(lint(clean))
     assert (one.kind, one.where) == ("repeated", (("model0", "task0"),))
-    assert one.says == "scores 3 to 5 come again as scores 6 to 8"
+    assert one.says == "scores 3 to 5 repeat as scores 6 to 8"
 
 
 def test_one_run_under_two_names(clean):

@@ -95,13 +95,13 @@ def _facts(rows: Mapping[Key, Floats], decimals: int | None) -> Iterator[Remark]
         sizes[model][len(x)] += 1
     if len({n for found in sizes.values() for n in found}) > 1:
         listed = {model: "/".join(map(str, sorted(found))) for model, found in sizes.items()}
-        says = "seeds differ: " + ", ".join(f"{m} {n}" for m, n in listed.items())
+        says = "numbers of seeds differ: " + ", ".join(f"{m} {n}" for m, n in listed.items())
         yield Remark("unequal n", (), says, math.nan, True, listed)
     values = np.concatenate(list(rows.values())) if rows else np.zeros(0)
     percent = bool((np.abs(values) > 1.5).any())
     d = decimals_of(values) if decimals is None else decimals
     if len(values) > 1 and np.ptp(values) > 0 and d < (2 if percent else 3):
-        says = f"scores have {d} decimal{'s' * (d != 1)}; ties and repeats tell little"
+        says = f"scores have {d} decimal{'s' * (d != 1)}; ties and repeats are not informative"
         yield Remark("few decimals", (), says, math.nan, True, {"decimals": d})
 
 

@@ -131,7 +131,7 @@ def repeated(rows: Rows) -> list[Look]:
         p = min(1.0, places * rows.equal[key] ** length) if length > 1 else 1.0
         first = end - length + 2
         says = (
-            f"scores {first} to {first + length - 1} come again as scores {first + lag} to "
+            f"scores {first} to {first + length - 1} repeat as scores {first + lag} to "
             f"{first + lag + length - 1}"
         )
         numbers = {"length": length, "first": first, "again": first + lag}
@@ -162,7 +162,7 @@ def shared(rows: Rows) -> list[Look]:
             looks += [NOTHING] * int((same < 2).sum())
             for j in np.flatnonzero(same > 1):
                 k, b = int(same[j]), keys[i + 1 + j]
-                says = f"{k} of {n} scores are the same, seed by seed"
+                says = f"{k} of {n} scores are identical at the same seed"
                 p = _at_least(k, n, _chance_shared(rows, a, b))
                 looks.append(Look((a, b), says, p, {"same": k, "n": n}))
     return looks
@@ -279,8 +279,8 @@ def correlated(rows: Rows) -> list[Look]:
         least = min(abs(_correlation(np.delete(both, i, 1))) for i in range(n))
         point = largest_correlation(n, len(found))
         says = (
-            f"r = {r:.3f} over {n} seeds; the largest |r| of {len(found):,} independent pairs "
-            f"stays below {point:.3f} in 95 %"
+            f"r = {r:.3f} over {n} seeds; 95 % of the largest |r| of {len(found):,} independent "
+            f"pairs are below {point:.3f}"
         )
         numbers = {"r": r, "point": point, "pairs": len(found)}
         looks.append(Look((a, b), says, max(p, _p_of_r(least, n - 1)), numbers))

@@ -24,6 +24,7 @@ from dnabench.reports.resampling import Resampler
 from dnabench.reports.stats.examples import Nested
 from dnabench.reports.stats.lint import lint
 from dnabench.reports.table import Row, Table, grouped, suite_of
+from dnabench.types import Array
 
 Pair = tuple[int, int]  # columns
 MOST_SEEDS = 1000  # more are not worth naming
@@ -60,13 +61,10 @@ def analyze(
         best += _best(rows, compared)
         suites += _over_suite(suite, table, rows, compared, memo)
     return Evidence(
-        table=table,
-        comparisons=tuple(comparisons),
-        best=tuple(best),
-        suites=tuple(suites),
+        table=table, comparisons=tuple(comparisons), best=tuple(best), suites=tuple(suites),
         detectable={row.name: found for row in table.rows if (found := _detectable(row))},
         remarks=tuple(memo.get("remarks", _runs(table), lambda: _remarks(table))),
-    )
+    )  # fmt: skip
 
 
 def _comparisons(
@@ -165,19 +163,15 @@ def _over_suite(
     means = np.array([[row.cells[k].summary.mean for k in columns] for row in rows])
     runs = [[list(row.cells[k].values) for row in rows] for k in columns]
     sizes = memo.get("iqm", runs, lambda: stats.iqm(stats.min_max(runs)))
-    return [
-        SuiteEvidence(
-            suite=suite,
-            rows=tuple(rows),
-            columns=tuple(columns),
-            ranks=tuple(float(r) for r in stats.average_ranks(means)),
-            friedman=stats.friedman(means) if len(columns) > 2 else None,
-            critical_difference=stats.critical_difference(len(columns), len(rows)),
-            iqm=tuple(Interval(*size[:3]) for size in sizes),
-            pairs=_pairs(rows, columns, means, comparisons, memo),
-            note=note,
-        )
-    ]
+    evidence = SuiteEvidence(
+        suite=suite, rows=tuple(rows), columns=tuple(columns), note=note,
+        ranks=tuple(float(r) for r in stats.average_ranks(means)),
+        friedman=stats.friedman(means) if len(columns) > 2 else None,
+        critical_difference=stats.critical_difference(len(columns), len(rows)),
+        iqm=tuple(Interval(*size[:3]) for size in sizes),
+        pairs=_pairs(rows, columns, means, comparisons, memo),
+    )  # fmt: skip
+    return [evidence]
 
 
 def _complete(table: Table, rows: Sequence[Row]) -> tuple[list[Row], list[int], str]:
@@ -200,15 +194,13 @@ def _complete(table: Table, rows: Sequence[Row]) -> tuple[list[Row], list[int], 
     columns = sorted(widest[sizes.index(max(sizes))])
     shared = _shared(has, columns)
     out = [table.columns[k].name for k, tasks in has.items() if tasks and k not in columns]
-    notes = [
-        f"Only the {len(shared)} of {len(fullest)} tasks on which all these models have scores."
-    ]
-    notes = notes if len(shared) < len(fullest) else []
-    notes += [f"Left out because tasks are missing: {', '.join(out)}."] if out else []
-    if len(shared) < stats.MIN_TASKS:
-        notes += [
-            f"With fewer than {stats.MIN_TASKS} tasks, tests across tasks are descriptive only."
-        ]
+    notes, few = [], stats.MIN_TASKS
+    if len(shared) < len(fullest):
+        notes = [f"Only the {len(shared)} of {len(fullest)} tasks that all these models have."]
+    if out:
+        notes += [f"Left out because tasks are missing: {', '.join(out)}."]
+    if len(shared) < few:
+        notes += [f"With fewer than {few} tasks, tests across tasks are descriptive only."]
     return [r for r in fullest.values() if r.task in shared], columns, " ".join(notes)
 
 
@@ -218,12 +210,9 @@ def _shared(has: Mapping[int, set[str]], columns: Sequence[int]) -> set[str]:
 
 
 def _pairs(
-    rows: Sequence[Row],
-    columns: Sequence[int],
-    means: np.ndarray,
-    comparisons: Sequence[Comparison],
+    rows: Sequence[Row], columns: Sequence[int], means: Array, comparisons: Sequence[Comparison],
     memo: Memo,
-) -> tuple[OverTasks, ...]:
+) -> tuple[OverTasks, ...]:  # fmt: skip
     at = {k: place for place, k in enumerate(columns)}
     named = {row.name for row in rows}
     verdicts: dict[Pair, list[str]] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from dnabench.protocols import PROTOCOLS
 from dnabench.reports import stats
@@ -20,22 +21,26 @@ HONEST = "honest/1"
 LAST = "last-epoch/1"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Inflation:
+class Gain(NamedTuple):
     """Score with the epoch chosen on test minus the score of the other choice."""
 
-    task: str  # the row's name
-    data: str
-    model: str  # the column's name
-    metric: str
-    limit: float
     n: tuple[int, int]  # runs of both choices; the same runs where they are paired
     value: float
     low: float  # 95 %; NaN where undefined
     high: float
-    against: str  # protocol of the other choice
     paired: bool
     how: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inflation:
+    """The gain of one model on one task."""
+
+    row: Row
+    column: Column
+    limit: float
+    against: str  # protocol of the other choice
+    gain: Gain
 
 
 def inflation(records: Iterable[Record]) -> list[Inflation]:
@@ -65,12 +70,16 @@ def inflation(records: Iterable[Record]) -> list[Inflation]:
             for column, cell in zip(table.columns, row.cells, strict=True):
                 for against in (HONEST, LAST):
                     other = others.get(against)
-                    one = _within(cell.runs, row.metric, against) or _between(
-                        cell, _match(other, row, column) if other else None, against
+                    gain = _within(cell.runs, row.metric, against) or _between(
+                        cell, _match(other, row, column) if other else None
                     )
-                    if one is not None:
-                        one = replace(one, task=row.name, data=row.data, model=column.name)
-                        out.append(replace(one, metric=row.metric, limit=table.limit))
+                    if gain is not None:
+                        limit = table.limit
+                        out.append(
+                            Inflation(
+                                row=row, column=column, limit=limit, against=against, gain=gain
+                            )
+                        )
     return out
 
 
@@ -79,9 +88,9 @@ def inflation_section(found: Sequence[Inflation], digits: int) -> Grid:
     heads = ["task", "model", "against", "n", "gain", "95 % CI", "how"]
     rows = [
         [
-            one.task + (f" (limit {one.limit:g})" if one.limit else ""), one.model, one.against,
-            ", ".join(map(str, dict.fromkeys(one.n))), signed(one.value, digits),
-            interval(one.low, one.high, digits), one.how,
+            one.row.name + (f" (limit {one.limit:g})" if one.limit else ""), one.column.name,
+            one.against, ", ".join(map(str, dict.fromkeys(one.gain.n))),
+            signed(one.gain.value, digits), interval(*one.gain[2:4], digits), one.gain.how,
         ]
         for one in found
     ]  # fmt: skip
@@ -93,7 +102,7 @@ def inflation_section(found: Sequence[Inflation], digits: int) -> Grid:
     return Grid("Gain from choosing the epoch on the test split", heads, rows, [note])
 
 
-def _within(runs: Sequence[Record], metric: str, against: str) -> Inflation | None:
+def _within(runs: Sequence[Record], metric: str, against: str) -> Gain | None:
     """From the other choice as the runs themselves recorded it."""
     gains = []
     for run in runs:
@@ -104,10 +113,7 @@ def _within(runs: Sequence[Record], metric: str, against: str) -> Inflation | No
         return None
     s = stats.summary(gains)
     missing = f", not recorded in {len(runs) - s.n} others" if s.n < len(runs) else ""
-    return _one(
-        n=(s.n, s.n), ends=(s.mean, s.low, s.high), against=against, paired=True,
-        how=f"same runs{missing}",
-    )  # fmt: skip
+    return Gain((s.n, s.n), s.mean, s.low, s.high, True, f"same runs{missing}")
 
 
 def _other_score(run: Record, metric: str, against: str) -> float | None:
@@ -118,7 +124,7 @@ def _other_score(run: Record, metric: str, against: str) -> float | None:
     return None
 
 
-def _between(cell: Cell, other: Cell | None, against: str) -> Inflation | None:
+def _between(cell: Cell, other: Cell | None) -> Gain | None:
     """From runs of the other protocol."""
     if other is None or not cell.scores or not other.scores:
         return None
@@ -129,10 +135,9 @@ def _between(cell: Cell, other: Cell | None, against: str) -> Inflation | None:
         a, b = (" or ".join(f"{n:,}" for n in sorted(s)) for s in sizes)
         fewer = f"; trained on {a} vs {b} examples, which adds to the difference"
     constant = "; no variation between seeds" if test.degenerate else ""
-    return _one(
-        n=(len(cell.scores), len(other.scores)), ends=(test.difference, test.low, test.high),
-        against=against, paired=False, how=f"other runs{fewer}{constant}",
-    )  # fmt: skip
+    n = len(cell.scores), len(other.scores)
+    how = f"other runs{fewer}{constant}"
+    return Gain(n, test.difference, test.low, test.high, False, how)
 
 
 def _match(table: Table, row: Row, column: Column) -> Cell | None:
@@ -156,14 +161,3 @@ def _same(a: Column, b: Column, suite: str) -> bool:
         and theirs is not None
         and replace(mine, source="") == replace(theirs, source="")
     )
-
-
-def _one(
-    *, n: tuple[int, int], ends: tuple[float, float, float], against: str, paired: bool, how: str
-) -> Inflation:
-    """Without task, model and so on, which the caller adds."""
-    value, low, high = ends
-    return Inflation(
-        task="", data="", model="", metric="", limit=0.0, n=n, value=value, low=low, high=high,
-        against=against, paired=paired, how=how,
-    )  # fmt: skip

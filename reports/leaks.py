@@ -85,11 +85,8 @@ def _scores(
         if "bases" in found:  # an example is a sequence, a row is a base
             ids = ids.repeat(found["bases"])
         scores = scores_without_leaks(audit, y, logits, [metric], ids)
-        return [
-            scores[k].get(name, math.nan)
-            for name in (metric, "examples")
-            for k in ("all", "without")
-        ]
+        names = [(k, name) for name in (metric, "examples") for k in ("all", "without")]
+        return [scores[k].get(name, math.nan) for k, name in names]
 
     key = [run.trial.id, mark, metric, audit.data, sorted(audit.leaked_ids)]
     try:

@@ -67,7 +67,7 @@ def compare_text(
     sections = tables(records)
     for name in (a, b):
         if not any(t.matching(name) for t in sections):
-            known = {n: None for t in sections for c in t.columns for n in (c.model, c.name)}
+            known = dict.fromkeys(n for t in sections for c in t.columns for n in (c.model, c.name))
             raise KeyError(f"no records of {name!r}; there are {', '.join(known) or 'none at all'}")
     out = [f"# {escaped(a)} vs {escaped(b)}"]
     for table in sections:

@@ -24,7 +24,7 @@ Item = TypeVar("Item")
 Key = TypeVar("Key", bound=Hashable)
 BASELINE = "kmer"  # the model that stands first: no network should lose to it
 DIGITS = 3
-STRANGE = "UNKNOWN PROTOCOL {}: how the checkpoint was chosen is not known here."
+UNKNOWN = "UNKNOWN PROTOCOL {}: how the checkpoint was chosen is not known here."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class Row:
     family: str
     metric: str
     label: str  # of the metric
-    rope: float  # smallest difference of the metric worth calling one
+    rope: float  # smallest relevant difference of the metric
     n_test: int  # examples; 0 = unknown
     cells: tuple[Cell, ...]  # one a column
     best: frozenset[int]  # columns that share the highest printed mean; empty below two models
@@ -149,25 +149,16 @@ def _table(protocol: str, limit: float, records: Sequence[Record], digits: int) 
     place = {key: i for i, key in enumerate(columns)}
     rows = _rows(records, lambda r: place[key_of(r)], len(columns), digits)
     lineup, known = tuple(columns.values()), PROTOCOLS.get(protocol)
-    failures = grouped(
-        (r for r in records if r.error),
-        lambda r: (
-            columns[key_of(r)].name,
-            r.trial.task,
-            (r.error.strip() or "?").splitlines()[-1],
-        ),
-    )
+    failures: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for r in filter(lambda r: r.error, records):
+        last_line = (r.error.strip() or "?").splitlines()[-1]
+        failures[columns[key_of(r)].name, r.trial.task, last_line].append(r.trial.seed)
     return Table(
-        protocol=protocol,
+        protocol=protocol, limit=limit, digits=digits, columns=lineup, rows=rows,
         why=known.why if known else "not a protocol of this version of dnabench",
-        watermark=known.watermark if known else STRANGE.format(protocol),
-        limit=limit,
-        digits=digits,
-        columns=lineup,
-        rows=rows,
-        records=tuple(records),
-        failures={k: sorted(r.trial.seed for r in v) for k, v in failures.items()},
-    )
+        watermark=known.watermark if known else UNKNOWN.format(protocol),
+        records=tuple(records), failures={k: sorted(v) for k, v in failures.items()},
+    )  # fmt: skip
 
 
 def _column_keys(records: Sequence[Record]) -> Callable[[Record], tuple[str, ...]]:
@@ -177,9 +168,8 @@ def _column_keys(records: Sequence[Record]) -> Callable[[Record], tuple[str, ...
         recipes[r.trial.model, r.trial.regime, suite_of(r)].add(r.trial.recipe)
     varying: dict[tuple[str, str], set[str]] = defaultdict(set)
     for (model, regime, _), several in recipes.items():
-        varying[model, regime] |= _varying(
-            [asdict(replace(recipe, source="")) for recipe in several]
-        )
+        fields = [asdict(replace(recipe, source="")) for recipe in several]
+        varying[model, regime] |= _varying(fields)
 
     def key(r: Record) -> tuple[str, ...]:
         fields = sorted(varying[r.trial.model, r.trial.regime])
@@ -205,14 +195,11 @@ def _columns(groups: Mapping[tuple[str, ...], list[Record]]) -> dict[tuple[str, 
     for key in order:
         label, sizes = labels[key], [r.n_params for r in groups[key] if r.n_params]
         out[key] = Column(
-            model=key[0],
-            regime=key[1],
-            label=label,
+            model=key[0], regime=key[1], label=label, options=json.loads(key[2]),
             name=label if times[label] == 1 else f"{label} ({key[1]})",
-            options=json.loads(key[2]),
             recipes={suite_of(r): r.trial.recipe for r in groups[key]},
             n_params=(min(sizes, default=0), max(sizes, default=0)),
-        )
+        )  # fmt: skip
     return out
 
 
@@ -234,23 +221,15 @@ def _rows(
         cells = [_cell(own.get(i, []), metric) for i in range(n_columns)]
         facts, known = about.get((task, data), {}), METRICS.get(metric)
         best, second = _podium(cells, digits)
+        name = task + f" @{data[:6]}" * (states[task] > 1)
         out.append(
             Row(
-                task=task,
-                name=task
-                + (f" @{data[:6]}" if states[task] > 1 else "")
-                + (f" ({metric})" if measures[task, data] > 1 else ""),
-                data=data,
-                family=str(facts.get("family", "")),
-                metric=metric,
-                label=known.label if known else metric,
-                rope=known.rope if known else 0.0,
-                n_test=int(facts.get("n_test", 0)),
-                cells=tuple(cells),
-                best=best,
-                second=second,
+                task=task, name=name + f" ({metric})" * (measures[task, data] > 1), data=data,
+                family=str(facts.get("family", "")), metric=metric,
+                label=known.label if known else metric, rope=known.rope if known else 0.0,
+                n_test=int(facts.get("n_test", 0)), cells=tuple(cells), best=best, second=second,
             )
-        )
+        )  # fmt: skip
     order = sorted(out, key=lambda r: (suite_of(r), _natural(r.family), _natural(r.name), r.metric))
     return tuple(order)
 
@@ -284,7 +263,7 @@ def option_text(value: Any) -> str:
 
 
 def _varying(settings: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Names whose values are not the same in all; lacking one is a value of its own."""
+    """Names whose values differ; a missing one is a value of its own."""
     names = {name for s in settings for name in s}
     return {n for n in names if len({_json(s[n]) if n in s else "" for s in settings}) > 1}
 

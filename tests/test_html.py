@@ -170,7 +170,8 @@ def test_summary_names_the_winner_and_the_missing_intervals():
     assert said[2].startswith("Across 6 tasks it does not differ significantly from kmer (+0.2")
     assert more == [
         "The intervals and p-values cover variation between seeds only, not the sampling of the "
-        "test examples (the predictions were not read)."
+        "test examples (the predictions were not read); the test examples alone give a standard "
+        "error of up to 0.040 (s/h3)."
     ]
 
 

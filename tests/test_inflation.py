@@ -37,7 +37,7 @@ def of(records, task, protocol):
 
 
 def one(found, task, against):
-    (only,) = [x for x in found if x.task == task and x.against == against]
+    (only,) = [x for x in found if x.row.name == task and x.against == against]
     return only
 
 
@@ -49,11 +49,11 @@ def test_with_a_dev_split_the_same_runs_are_paired_over_seeds(records):
     gains = [chosen[s].scores["test"]["mcc"] - honest[s].scores["test"]["mcc"] for s in range(3)]
     assert min(gains) >= 0 and max(gains) > 0
     interval = scipy_stats.ttest_1samp(gains, 0).confidence_interval(0.95)
-    assert (found.value, found.low, found.high) == pytest.approx(
+    assert (found.gain.value, found.gain.low, found.gain.high) == pytest.approx(
         (sum(gains) / 3, interval.low, interval.high), abs=1e-12
     )
-    assert found.paired and found.n == (3, 3) and found.how == "same runs"
-    assert (found.model, found.metric, found.limit) == ("cnn", "mcc", 100)
+    assert found.gain.paired and found.gain.n == (3, 3) and found.gain.how == "same runs"
+    assert (found.column.name, found.row.metric, found.limit) == ("cnn", "mcc", 100)
 
 
 def test_without_a_dev_split_it_is_two_sets_of_runs_and_says_that_one_trained_on_less(records):
@@ -62,13 +62,13 @@ def test_without_a_dev_split_it_is_two_sets_of_runs_and_says_that_one_trained_on
     a, b = ([r.scores["test"]["mcc"] for r in of(records, TASKS[1], way).values()] for way in WAYS)
     test = scipy_stats.ttest_ind(a, b, equal_var=False)
     interval = test.confidence_interval(0.95)
-    assert not found.paired and found.n == (3, 3)
-    assert (found.value, found.low, found.high) == pytest.approx(
+    assert not found.gain.paired and found.gain.n == (3, 3)
+    assert (found.gain.value, found.gain.low, found.gain.high) == pytest.approx(
         (sum(a) / 3 - sum(b) / 3, interval.low, interval.high), abs=1e-12
     )
     (less,) = {r.n_examples["train"] for r in of(records, TASKS[1], "honest").values()}
     assert less < 100
-    assert found.how.startswith(f"other runs; trained on 100 vs {less} examples, which")
+    assert found.gain.how.startswith(f"other runs; trained on 100 vs {less} examples, which")
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -76,14 +76,14 @@ def test_the_last_epoch_is_of_the_same_runs_whatever_the_splits(records, task):
     found = one(inflation(records), task, LAST)
     runs = of(records, task, "test-selected").values()
     gains = [r.scores["test"]["mcc"] - r.curve[-1]["test"]["mcc"] for r in runs]
-    assert found.paired and found.value == pytest.approx(sum(gains) / 3, abs=1e-12)
+    assert found.gain.paired and found.gain.value == pytest.approx(sum(gains) / 3, abs=1e-12)
     assert min(gains) >= 0
 
 
 def test_without_the_other_protocol_only_what_the_runs_say_is_left(records):
     alone = [r for r in records if r.trial.protocol == "test-selected/1"]
     found = inflation(alone)
-    assert [(x.task, x.against) for x in found] == [
+    assert [(x.row.name, x.against) for x in found] == [
         (TASKS[0], HONEST), (TASKS[0], LAST), (TASKS[1], LAST),
     ]  # fmt: skip
     assert one(found, TASKS[0], HONEST) == one(inflation(records), TASKS[0], HONEST)
@@ -108,8 +108,8 @@ def test_runs_that_differ_in_more_than_the_protocol_are_not_compared(records, ch
         return dataclasses.replace(record, trial=dataclasses.replace(trial, **change(trial)))
 
     changed = [other(r) if r.trial.protocol == "honest/1" else r for r in records]
-    assert not [x for x in inflation(changed) if (x.task, x.against) == (TASKS[1], HONEST)]
-    assert [x for x in inflation(records) if (x.task, x.against) == (TASKS[1], HONEST)]
+    assert not [x for x in inflation(changed) if (x.row.name, x.against) == (TASKS[1], HONEST)]
+    assert [x for x in inflation(records) if (x.row.name, x.against) == (TASKS[1], HONEST)]
 
 
 def test_an_early_stop_ends_elsewhere_so_its_last_epoch_says_nothing(records):
@@ -124,12 +124,12 @@ def test_an_early_stop_ends_elsewhere_so_its_last_epoch_says_nothing(records):
         for r in records
     ]
     assert {x.against for x in inflation(stopped)} == {HONEST}
-    assert not any(x.paired for x in inflation(stopped))
+    assert not any(x.gain.paired for x in inflation(stopped))
 
 
 def test_one_seed_has_a_value_and_no_interval(records):
     found = one(inflation([r for r in records if r.trial.seed == 0]), TASKS[0], HONEST)
-    assert found.n == (1, 1) and math.isfinite(found.value) and math.isnan(found.low)
+    assert found.gain.n == (1, 1) and math.isfinite(found.gain.value) and math.isnan(found.gain.low)
     (line,) = inflation_section([found], 3).rows
     assert line[5] == "–"
 

@@ -292,7 +292,7 @@ def test_caption_says_what_the_numbers_are():
     text = " ".join(caption(found.table) + methods(found.comparisons))
     for words in (
         "sample standard deviation (ddof = 1)", "n = 5", "Protocol honest/1 – what you should",
-        "MCC (Matthews", "cover variation between seeds only", "sampling of test examples",
+        "MCC (Matthews", "cover variation between seeds only", "sampling of the test examples",
         "Welch", "Holm-adjusted p < 0.05", "0.01 MCC",
     ):  # fmt: skip
         assert words in text

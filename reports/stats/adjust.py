@@ -18,8 +18,7 @@ def holm(p: Sequence[float]) -> list[float]:
     Source:
         Holm 1979, Scand. J. Stat. 6:65.
     """
-    adjusted, floor = [math.nan] * len(p), 0.0
-    order = sorted((i for i, x in enumerate(p) if not math.isnan(x)), key=p.__getitem__)
+    adjusted, order, floor = [math.nan] * len(p), _ascending(p), 0.0
     for rank, i in enumerate(order):
         floor = max(floor, min(1.0, (len(order) - rank) * p[i]))
         adjusted[i] = floor
@@ -38,10 +37,14 @@ def bh(p: Sequence[float]) -> list[float]:
     Source:
         Benjamini and Hochberg 1995, J. R. Stat. Soc. B 57:289.
     """
-    adjusted, ceiling = [math.nan] * len(p), 1.0
-    order = sorted((i for i, x in enumerate(p) if not math.isnan(x)), key=p.__getitem__)
+    adjusted, order, ceiling = [math.nan] * len(p), _ascending(p), 1.0
     for rank in range(len(order), 0, -1):
         i = order[rank - 1]
         ceiling = min(ceiling, p[i] * len(order) / rank)
         adjusted[i] = ceiling
     return adjusted
+
+
+def _ascending(p: Sequence[float]) -> list[int]:
+    """Places of the p-values that are not NaN, smallest first."""
+    return sorted((i for i, x in enumerate(p) if not math.isnan(x)), key=p.__getitem__)

@@ -1,4 +1,4 @@
-"""The noise of having drawn these test examples, with that of the seeds: the nested bootstrap.
+"""The nested bootstrap: sampling of the test examples together with variation between seeds.
 
 S runs (seeds) of a model on one test split, n replicates of the split. All models are scored on the
 same replicates, so what makes an example hard for both cancels in their difference.
@@ -68,22 +68,7 @@ def replicates(
 def resampled(
     y: Array, logits: Iterable[Array], metric: str, unit: Array, n: int, seed: int = 0
 ) -> Array:
-    """`replicates` without its checks, of runs that are read one after the other.
-
-    Args:
-        y: labels, N rows.
-        logits: of each run, (N, K); read once.
-        metric: a key of METRICS.
-        unit: of `units`.
-        n: replicates.
-        seed: of the draws.
-
-    Returns:
-        float64 (runs, n).
-
-    Source:
-        As `replicates`.
-    """
+    """`replicates` without its checks; logits are read once, one run after the other."""
     score = scorer(metric, y, logits, unit)
     return np.concatenate([score(w) for w in draws(int(unit.max()) + 1, n, seed)], axis=1)
 
@@ -124,7 +109,7 @@ class Nested(NamedTuple):
 
 
 def nested(a: Array, b: Array, *, seed: int = 0, level: float = 0.95) -> Nested:
-    """Interval of the difference of two models, were seeds and test examples drawn again.
+    """Interval of the difference of two models over seeds and test examples.
 
     Each replicate of the examples also draws seeds with replacement, independently for the two
     models. Drawn plainly, that errs both ways (docs/benchmarks/coverage.md has the numbers), so:
@@ -167,7 +152,7 @@ def nested(a: Array, b: Array, *, seed: int = 0, level: float = 0.95) -> Nested:
     a, b = a[:, defined], b[:, defined]
     nan = math.nan
     if not a.shape[1]:
-        return Nested(nan, nan, nan, nan, nan, nan)
+        return Nested(*[nan] * 6)
     centre = a.mean(0) - b.mean(0)
     d = float(centre.mean())
     if min(len(a), len(b), a.shape[1]) < 2:

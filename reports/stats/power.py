@@ -1,4 +1,4 @@
-"""What so many seeds can see: the smallest difference, and the seeds that a smaller one takes."""
+"""The smallest difference that n seeds detect, and the seeds that a difference needs."""
 
 from __future__ import annotations
 

@@ -179,10 +179,8 @@ def permutation(a: Sequence[float], b: Sequence[float]) -> float:
     inside = 0
     for size in range(max(0, n - len(pool) + half), min(half, n) + 1):
         need, have = offset - left[size], right[n - size]
-        low, high = (
-            np.searchsorted(have, need - reach, "right"),
-            np.searchsorted(have, need + reach),
-        )
+        low = np.searchsorted(have, need - reach, "right")
+        high = np.searchsorted(have, need + reach)
         inside += int(np.maximum(high - low, 0).sum())
     return (total - inside) / total
 

@@ -23,9 +23,9 @@ class Size(NamedTuple):
     """A value and its two 95 % intervals; NaN where undefined."""
 
     value: float
-    low: float  # seeds drawn again within each task
+    low: float  # seeds resampled within each task
     high: float
-    low_tasks: float  # tasks drawn again, their seeds as they are
+    low_tasks: float  # tasks resampled, their seeds unchanged
     high_tasks: float
 
 
@@ -36,7 +36,7 @@ def min_max(scores: Sequence[Runs]) -> list[list[Array]]:
         scores: of k models, each T tasks of (n,) scores; n may differ.
 
     Returns:
-        The same shape. A task on which all means agree to 1e-12 scales to 0.5 for everybody. Single
+        The same shape. A task on which all means agree to 1e-12 scales to 0.5 for all. Single
         runs may fall outside 0..1.
 
     Raises:
@@ -49,14 +49,12 @@ def min_max(scores: Sequence[Runs]) -> list[list[Array]]:
     means = np.array([[np.mean(task) for task in model] for model in scores])
     low, high = means.min(0), means.max(0)
     width = high - low
-    flat = width <= TIE
-    return [
-        [
-            np.full(len(s), 0.5) if flat[t] else (np.asarray(s, float) - low[t]) / width[t]
-            for t, s in enumerate(model)
-        ]
-        for model in scores
-    ]
+
+    def scaled(runs: Sequence[float] | Array, t: int) -> Array:
+        flat = width[t] <= TIE
+        return np.full(len(runs), 0.5) if flat else (np.asarray(runs, float) - low[t]) / width[t]
+
+    return [[scaled(runs, t) for t, runs in enumerate(model)] for model in scores]
 
 
 def iqm(scores: Sequence[Runs], replicates: int = REPLICATES, seed: int = 0) -> list[Size]:
@@ -128,12 +126,9 @@ def _iqm(model: Runs, replicates: int, seed: int) -> Size:
         [_weights(len(s), replicates, (seed, t + 1, 1)) for t, s in enumerate(model)], axis=1
     )
     tasks = (_weights(len(model), replicates, (seed,)) * share)[:, task]
-    value = _middle(ranked, share[task][None, order])[0]
-    return Size(
-        float(value),
-        *_ends(_middle(ranked, seeds[:, order])),
-        *_ends(_middle(ranked, tasks[:, order])),
-    )
+    value = float(_middle(ranked, share[task][None, order])[0])
+    ends = [_ends(_middle(ranked, weights[:, order])) for weights in (seeds, tasks)]
+    return Size(value, *ends[0], *ends[1])
 
 
 def _middle(ranked: Array, weights: Array) -> Array:

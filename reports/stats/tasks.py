@@ -332,23 +332,17 @@ def _ranks(scores: Array) -> Array:
 def _checked(scores: Array) -> Array:
     scores = np.asarray(scores, float)
     if scores.ndim != 2 or not scores.size:
-        raise ValueError(
-            f"scores have shape {scores.shape}; need (tasks, models), at least 1 of each"
-        )
+        raise ValueError(f"scores have shape {scores.shape}; need at least 1 task and 1 model")
     if not np.isfinite(scores).all():
         t, m = np.argwhere(~np.isfinite(scores))[0]
-        raise ValueError(
-            f"score of task {t}, model {m} (from 0) is {scores[t, m]}; leave out tasks on which a "
-            "model has no score"
-        )
+        where = f"score of task {t}, model {m} (from 0) is {scores[t, m]}"
+        raise ValueError(f"{where}; leave out tasks on which a model has no score")
     return scores
 
 
 def _differences(x: Sequence[float] | Array, y: Sequence[float] | Array) -> Array:
     if np.shape(x) != np.shape(y):
-        raise ValueError(
-            f"x has shape {np.shape(x)}, y {np.shape(y)}; need one score a task in each"
-        )
+        raise ValueError(f"x has shape {np.shape(x)}, y {np.shape(y)}; need one score a task")
     both = _checked(np.stack([x, y], -1))
     d: Array = both[:, 0] - both[:, 1]
     return d

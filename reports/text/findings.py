@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from dnabench.reports import stats
 from dnabench.reports.evidence import Comparison, Evidence, Interval, SuiteEvidence
-from dnabench.reports.grid import NONE, Grid, fixed, interval, p_value, signed
+from dnabench.reports.grid import NONE, Grid, fixed, interval, listed, p_value, signed
 from dnabench.reports.table import Table, suite_of
 
 DIGITS = 4  # of differences
@@ -30,24 +30,30 @@ def methods(comparisons: Sequence[Comparison]) -> list[str]:
     """Sentences: what was tested on each task, how, and what that leaves out."""
     if not comparisons:
         return []
-    without = [d for d in comparisons if d.nested is None]
     out = [
         *decision_rule(comparisons),
         "BH p: Benjamini-Hochberg, exploratory. Permutation p: exact, over seeds.",
     ]
-    if len(without) < len(comparisons):
+    if any(d.nested for d in comparisons):
         out += [
             "The 95 % CI over seeds and test examples is a nested bootstrap: both models share the "
             "resampled test examples, the seeds of each are resampled separately."
         ]
-    if without:
-        share = "No comparison has" if len(without) == len(comparisons) else f"{len(without)} lack"
-        why = "; ".join(dict.fromkeys(d.why_not for d in without))
-        out += [
-            f"{share} an interval that includes the sampling of test examples ({why}): those tests "
-            f"cover variation between seeds only{_standard_error(without)}."
-        ]
-    return out
+    return out + sampling(comparisons)
+
+
+def sampling(comparisons: Sequence[Comparison]) -> list[str]:
+    """Which comparisons leave out that the test examples are a sample, and why."""
+    without = [d for d in comparisons if d.nested is None]
+    if not without:
+        return []
+    which = f"{len(without)} of {len(comparisons)} comparisons"
+    which = which if len(without) < len(comparisons) else "The intervals and p-values"
+    why = listed(dict.fromkeys(d.why_not for d in without))
+    return [
+        f"{which} cover variation between seeds only, not the sampling of the test examples "
+        f"({why}){_standard_error(without)}."
+    ]
 
 
 def decision_rule(comparisons: Sequence[Comparison]) -> list[str]:

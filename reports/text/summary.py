@@ -10,6 +10,7 @@ from dnabench.reports import stats
 from dnabench.reports.evidence import Best, Comparison, Evidence, SuiteEvidence
 from dnabench.reports.grid import count, fixed, listed, p_value, signed
 from dnabench.reports.table import BASELINE, Row, grouped, suite_of
+from dnabench.reports.text.findings import sampling
 
 FEW_PAIRS = 6  # comparisons that get a sentence each
 
@@ -45,7 +46,7 @@ def summary(evidence: Evidence) -> list[tuple[str, list[str]]]:
             sentences += _across_tasks(evidence, one) if one.suite == suite else []
         sentences += _baseline(evidence, comparisons) + _resolution(evidence, rows)
         out.append((suite, sentences))
-    general = _sampling(evidence.comparisons) + _incomplete(evidence)
+    general = sampling(evidence.comparisons) + _incomplete(evidence)
     return [*out, ("", general)] if general else out
 
 
@@ -197,24 +198,6 @@ def _resolution(evidence: Evidence, rows: Sequence[Row]) -> list[str]:
     return [
         f"With {seeds} seeds a single Welch test (level 0.05, seeds only) has 80 % power to detect "
         f"a difference of {least}."
-    ]
-
-
-def _sampling(comparisons: Sequence[Comparison]) -> list[str]:
-    """Whether the sampling of the test examples is covered."""
-    without = [d for d in comparisons if d.nested is None]
-    if not without:
-        return []
-    why = listed(dict.fromkeys(d.why_not for d in without if d.why_not))
-    because = f" ({why})" if why else ""
-    if len(without) == len(comparisons):
-        return [
-            "The intervals and p-values cover variation between seeds only, not the sampling of "
-            f"the test examples{because}."
-        ]
-    return [
-        f"{len(without)} of {len(comparisons)} comparisons cover variation between seeds only, not "
-        f"the sampling of the test examples{because}."
     ]
 
 

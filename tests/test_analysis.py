@@ -294,6 +294,14 @@ def test_few_test_examples_prevent_a_verdict(tmp_path):
     assert best.p_holm < 1e-4 and not best.beats_all
 
 
+def test_an_undefined_interval_prevents_a_verdict(tmp_path):
+    """One replicate of the test examples has no interval, whatever Welch's p is."""
+    store = stored(tmp_path, 400)
+    (found,) = analyze(tables(store)[0], Resampler(store, replicates=1)).comparisons
+    assert found.p_holm < 1e-4
+    assert (found.verdict, found.reason) == ("no clear difference", "(95 % CI undefined)")
+
+
 def test_pairs_with_one_model_only_show_no_best_of_all():
     """The two others were not compared with each other."""
     records = [r for t in ("s/1", "s/2") for m, x in (("kmer", 0.5), ("x", 0.802), ("y", 0.8))

@@ -8,26 +8,12 @@ from dataclasses import dataclass, replace
 
 from dnabench.protocols import protocol_named
 from dnabench.registry import MODELS, TASKS, explain_miss
-from dnabench.reports.papers.matching import (
-    EPOCHS,
-    PAPER,
-    TABLES,
-    OurModel,
-    our_model,
-    protocol_of,
-    regime_of,
-    tasks_of,
-)
+from dnabench.reports.papers import matching
+from dnabench.reports.papers.matching import OurModel, our_model
 from dnabench.reports.papers.published import About, Value, named, values
 from dnabench.reports.papers.reproduction import PlannedCell
-from dnabench.sweep.grid import (
-    Request,
-    check_settings,
-    grid,
-    incompatibility,
-    parse_limit,
-    parse_seeds,
-)
+from dnabench.sweep import grid as grids
+from dnabench.sweep.grid import Request, check_settings, grid, incompatibility
 from dnabench.types import Job
 from dnabench.weights import regimes
 
@@ -71,13 +57,13 @@ def plan_reproduction(request: ReproduceRequest) -> ReproducePlan:
         ValueError: a table without scores, bad seeds, limit, regime or settings.
     """
     about, wanted = named(request.table), request.grid
-    if about.paper != PAPER or about.table not in TABLES:
+    if about.paper != matching.PAPER or about.table not in matching.TABLES:
         raise ValueError(
-            f"{about.name} cannot be reproduced here; choose from {PAPER}/table"
-            f"{', '.join(TABLES[:-1])} and {TABLES[-1]}"
+            f"{about.name} cannot be reproduced here; choose from {matching.PAPER}/table"
+            f"{', '.join(matching.TABLES[:-1])} and {matching.TABLES[-1]}"
         )
-    parse_seeds(wanted.seeds)
-    parse_limit(wanted.limit)
+    grids.parse_seeds(wanted.seeds)
+    grids.parse_limit(wanted.limit)
     if wanted.protocol:
         protocol_named(wanted.protocol)
     chosen = _chosen(values(about.paper, about.table), wanted)
@@ -87,7 +73,7 @@ def plan_reproduction(request: ReproduceRequest) -> ReproducePlan:
     cells, jobs = [], {}
     for value, tasks in chosen:
         ours = our_model(value)
-        regime = weights.get(ours.preset, weights.get("", "")) or regime_of(value)
+        regime = weights.get(ours.preset, weights.get("", "")) or matching.regime_of(value)
         mine, why_not = _jobs(wanted, value, tasks, ours, regime)
         jobs.update({job.trial.id: job for job in mine})
         trials, label = tuple(job.trial.id for job in mine), _label(wanted, ours, regime)
@@ -106,7 +92,7 @@ def _chosen(found: Sequence[Value], wanted: Request) -> list[tuple[Value, tuple[
             continue
         if not models or models & {v.model, our_model(v).preset}:
             own = replaced.get(v.task, v.task)
-            out.append((v, tasks_of(v) if own == v.task else (own,)))
+            out.append((v, matching.tasks_of(v) if own == v.task else (own,)))
     return out
 
 
@@ -151,23 +137,17 @@ def _jobs(
     for task in tasks:
         if why := incompatibility(MODELS[ours.preset], TASKS[task]):
             return [], why
-    epochs = EPOCHS.get(value.suite, 0)
+    epochs = matching.EPOCHS.get(value.suite, 0)
     as_published = replace(
-        wanted,
-        models=[ours.preset],
-        tasks=tasks,
-        protocol=wanted.protocol or protocol_of(value),
-        regime=regime,
+        wanted, models=[ours.preset], tasks=tasks, regime=regime,
+        protocol=wanted.protocol or matching.protocol_of(value),
         settings=[f"{k}={v}" for k, v in ours.options.items()],
         overrides={"epochs": epochs} if epochs else {},
-    )
-    changed = replace(
-        as_published,
-        settings=[*as_published.settings, *_for_model(ours.preset, wanted.settings)],
-        overrides={**as_published.overrides, **wanted.overrides},
-    )
+    )  # fmt: skip
+    settings = [*as_published.settings, *_for_model(ours.preset, wanted.settings)]
+    overrides = {**as_published.overrides, **wanted.overrides}
     try:
-        return grid(changed), ""
+        return grid(replace(as_published, settings=settings, overrides=overrides)), ""
     except ValueError as problem:
         try:
             grid(as_published)

@@ -15,15 +15,8 @@ from itertools import combinations_with_replacement
 import numpy as np
 from scipy.special import bdtrc
 
-from dnabench.reports.papers.rules import (
-    Cell,
-    Finding,
-    Findings,
-    at,
-    by_column,
-    by_table,
-    listed,
-)
+from dnabench.reports.papers import rules
+from dnabench.reports.papers.rules import Cell, Finding, Findings, at, by_table, listed
 from dnabench.reports.table import grouped
 
 Runs = Sequence[float]
@@ -196,7 +189,7 @@ def few_runs(cells: Sequence[Cell]) -> Findings:
     for table, members in by_table(_known(cells, spread=True)).items():
         coarse = {(c.model, c.task): few_values(c) for c in members}
         name = best_definition(members)
-        for model, column in by_column(members).items():
+        for model, column in rules.by_column(members).items():
             off = [c for c in column if not _both_follow(c, name)]
             hit = [(c, found) for c in off if (found := coarse[model, c.task])]
             others = [bool(x) for (m, _), x in coarse.items() if m != model]

@@ -174,7 +174,7 @@ def variant(row: Row, means: dict[tuple[str, str], dict[str, float]]) -> str:
 
 
 def described(row: Row) -> Row:
-    """Add what is known of the row's table, and of the row where that differs."""
+    """Add the facts of the row's table, or of the row where these differ."""
     about, at = TABLES[row["source"], row["table"]], (row["source"], row["table"])
     spread = row.setdefault("spread", "")
     if at == (CONVNOVA, "13") and row["regime"] == "pretrained":

@@ -165,7 +165,7 @@ def test_a_rank_stands_at_its_place():
     first, other = places[style.PRINT.accent], places[style.PRINT.ink]
     assert (other - first) / cd.AXIS == pytest.approx(0.75)
     assert {"x", "y", "z", "1.00", "critical difference 0.90"} <= {t.get_text() for t in ax.texts}
-    with pytest.raises(ValueError, match="needs two models"):
+    with pytest.raises(ValueError, match="needs at least two models"):
         cd.figure(["x"], [1.0], 1.0)
 
 
@@ -314,7 +314,7 @@ def test_heat_says_what_it_cannot_do():
     table = only(records)
     with pytest.raises(ValueError, match="no column has k and x; options here: d, k"):
         heatmap.heat(table, "k", "x")
-    with pytest.raises(ValueError, match=r"k=1 and k=1 are set in 2 columns"):
+    with pytest.raises(ValueError, match=r"k=1 and k=1 are shared by 2 columns"):
         heatmap.heat(table, "k", "k")
     holes = [replace(r, trial=replace(r.trial, task=f"s/{i}")) for i, r in enumerate(records)]
     with pytest.raises(ValueError, match="no task has scores of all these columns"):

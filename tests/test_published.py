@@ -380,7 +380,7 @@ def test_the_script_refuses_a_number_that_the_text_does_not_have(tmp_path):
         (["show", "convnova"], r"no table named 'convnova'"),
         (["show", "convnova/table1", "--format", "pdf"], r"no format 'pdf'.*md, csv, latex"),
         (["list", "convnov"], r"no paper named 'convnov'; did you mean convnova\?"),
-        (["list", "gpn"], r"no paper named 'gpn'; there are convnova, gpn-thesis, embeddings"),
+        (["list", "gpn"], r"no paper named 'gpn'; choose from convnova, gpn-thesis, embeddings"),
     ],
 )  # fmt: skip
 def test_a_wrong_name_gets_one_message(words, said):

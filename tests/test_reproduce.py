@@ -161,7 +161,7 @@ def test_verdicts(ours, mean, error, n, want):
     assert verdict_of(found, n, 0.01) == want
 
 
-# What stands for what
+# Our models for the published ones
 
 
 @pytest.mark.parametrize("table", matching.TABLES)

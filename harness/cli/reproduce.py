@@ -1,4 +1,4 @@
-"""`dnabench reproduce`: a published table compared with runs of ours."""
+"""`dnabench reproduce`: a published table compared with our runs."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def figure(
     """
     k = len(names)
     if k < 2:
-        raise ValueError(f"a rank diagram needs two models, there are {k}")
+        raise ValueError(f"a rank diagram needs at least two models, not {k}")
     groups = joined(ranks, critical_difference)
     side = MARGIN + LETTER * 1.05 * max(map(len, names)) + 0.5
     below = 0.2 + BAR * len(groups)
@@ -79,10 +79,10 @@ def figure(
         y = 0.8 + below + LINE * (place if left else k - 1 - place) + 0.08
         side_of, out = ("right", -1) if left else ("left", 1)
         edge = side - 0.42 if left else side + AXIS + 0.42
-        ink = theme.accent if best else theme.ink
+        colour = theme.accent if best else theme.ink
         ax.plot([at(ranks[i]), at(ranks[i]), edge], [0.8, y, y], color=theme.quiet, lw=0.9)
-        ax.plot([at(ranks[i])], [0.8], "o", color=ink, ms=4.5)
-        ax.text(edge + 0.06 * out, y, names[i], va="center", ha=side_of, color=ink,
+        ax.plot([at(ranks[i])], [0.8], "o", color=colour, ms=4.5)
+        ax.text(edge + 0.06 * out, y, names[i], va="center", ha=side_of, color=colour,
                 fontweight="bold" if best else "normal")  # fmt: skip
         ax.text(edge - 0.02 * out, y - 0.03, f"{ranks[i]:.2f}", va="bottom", fontsize=7,
                 ha="left" if left else "right", color=theme.quiet)  # fmt: skip

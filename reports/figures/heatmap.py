@@ -41,7 +41,7 @@ def heat(table: Table, x: str, y: str, model: str = "") -> Heat:
         model: only columns of that model; may be left out where one has both.
 
     Raises:
-        ValueError: no column has both, or several columns stand in one place.
+        ValueError: no column has both, or several columns share a place.
     """
     found = [
         (c, _setting(c, x), _setting(c, y), i)
@@ -57,8 +57,8 @@ def heat(table: Table, x: str, y: str, model: str = "") -> Heat:
         if len(same) > 1:
             names = ", ".join(c.name for c, *_ in same)
             raise ValueError(
-                f"{x}={option_text(across)} and {y}={option_text(down)} are set in {len(same)} "
-                f"columns, which a heat map cannot show in one place: {names}; choose with --model"
+                f"{x}={option_text(across)} and {y}={option_text(down)} are shared by {len(same)} "
+                f"columns, and a heat map has one place for them: {names}; choose with --models"
             )
     rows = [row for row in table.rows if all(row.cells[i].scores for *_, i in found)]
     if not rows:
@@ -98,9 +98,9 @@ def figure(found: Heat, theme: Theme = PRINT) -> Figure:
     ax.pcolormesh(means if top > low else 0 * means + 1, cmap="cividis")
     for (j, i), v in np.ndenumerate(np.array(found.means)):
         best, dark = v == top, top > low and v < low + 0.55 * (top - low)
-        ink = theme.quiet if math.isnan(v) else "#ffffff" if dark else "#111111"
+        colour = theme.quiet if math.isnan(v) else "#ffffff" if dark else "#111111"
         ax.text(i + 0.5, j + 0.5, "–" if math.isnan(v) else f"{v:.3f}", ha="center", va="center",
-                color=ink, fontweight="bold" if best else "normal")  # fmt: skip
+                color=colour, fontweight="bold" if best else "normal")  # fmt: skip
         if best:
             frame = Rectangle((i + 0.04, j + 0.07), 0.92, 0.86, fill=False, ec="#111111", lw=1.6)
             ax.add_patch(frame)

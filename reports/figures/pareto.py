@@ -125,11 +125,13 @@ def draw(ax: Axes, found: Sequence[Point], cost: str, scored: str, theme: Theme)
     ax.plot(*zip(*front, strict=True), color=theme.quiet, lw=1, ls=(0, (4, 3)),
             drawstyle="steps-post")  # fmt: skip
     for p in shown:
-        x, ink, gid = getattr(p, cost), style.colour(p.column, theme), f"column-{p.column}"
+        x, colour, gid = getattr(p, cost), style.colour(p.column, theme), f"column-{p.column}"
         if p.error > 0:
             reach = [p.score - 1.96 * p.error, p.score + 1.96 * p.error]
-            ax.plot([x, x], reach, color=ink, lw=1.3, gid=gid)
-        ax.plot([x], [p.score], style.marker(p.column), color=ink, ms=7, mec=theme.paper, gid=gid)
+            ax.plot([x, x], reach, color=colour, lw=1.3, gid=gid)
+        ax.plot(
+            [x], [p.score], style.marker(p.column), color=colour, ms=7, mec=theme.paper, gid=gid
+        )
     low, high = (f(getattr(p, cost) for p in shown) for f in (min, max))
     pad = max((high / low) ** 0.12, 1.35, math.sqrt(8 * low / high))
     ax.set_xlim(low / pad, high * pad)

@@ -88,15 +88,15 @@ def _panel(ax: Axes, row: Row, theme: Theme) -> None:
 
 
 def _line(ax: Axes, i: int, cell: Cell, best: bool, theme: Theme) -> None:
-    s, ink, gid = cell.summary, theme.accent if best else theme.ink, f"column-{i}"
+    s, colour, gid = cell.summary, theme.accent if best else theme.ink, f"column-{i}"
     spread = [i + JITTER * ((k + 0.5) / s.n - 0.5) for k in range(s.n)] if s.n > 2 else [i] * s.n
     ax.plot(
-        cell.values, spread, "o", ms=3.6, mfc=ink, mec=theme.paper, mew=0.6, alpha=0.65, zorder=4,
-        gid=gid,
+        cell.values, spread, "o", ms=3.6, mfc=colour, mec=theme.paper, mew=0.6, alpha=0.65,
+        zorder=4, gid=gid,
     )  # fmt: skip
     if s.n > 1:
-        ax.plot([s.low, s.high], [i, i], color=ink, lw=1.5, solid_capstyle="butt", gid=gid)
-        ax.plot([s.mean], [i], "|", color=ink, ms=14, mew=2.4 if best else 1.6, gid=gid)
+        ax.plot([s.low, s.high], [i, i], color=colour, lw=1.5, solid_capstyle="butt", gid=gid)
+        ax.plot([s.mean], [i], "|", color=colour, ms=14, mew=2.4 if best else 1.6, gid=gid)
 
 
 def _limits(row: Row) -> tuple[float, float]:

@@ -202,11 +202,11 @@ def swatch(i: int) -> str:
     shape = MarkerStyle(marker(i)).scaled(7.6)
     corners = np.array(shape.get_path().to_polygons(shape.get_transform())[0])
     points = " ".join(f"{13 + x:.1f},{6 - y:.1f}" for x, y in corners.tolist())
-    style, ink = dashes(i), f"var(--series-{i % len(PALETTE)})"
+    style, fill = dashes(i), f"var(--series-{i % len(PALETTE)})"
     dash = f' stroke-dasharray="{" ".join(map(str, style[1]))}"' if style != "-" else ""
     return (
         f'<svg class="swatch" viewBox="0 0 26 12" width="26" height="12" aria-hidden="true" '
-        f'fill="{ink}"><path d="M0 6h26" stroke="{ink}" stroke-width="1.6"{dash}/>'
+        f'fill="{fill}"><path d="M0 6h26" stroke="{fill}" stroke-width="1.6"{dash}/>'
         f'<polygon points="{points}"/></svg>'
     )
 

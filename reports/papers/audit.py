@@ -146,7 +146,7 @@ def _n_test(task: str) -> int:
 
 
 def cells_of(values: Sequence[Value], runs: Runs) -> list[Cell]:
-    """Published values as cells: columns told apart by what differs within their table.
+    """Published values as cells: columns named by what differs within their table.
 
     Args:
         values: of one paper.

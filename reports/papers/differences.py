@@ -1,4 +1,4 @@
-"""How a run differs from what is known of a published value; any difference rules out comparing."""
+"""How a run differs from a published value; any difference rules out a comparison."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CHOOSES_ON = {"best-test": "test", "last": "no split"}  # Protocol.checkpoint; 
 
 
 def differences(value: Value, record: Record) -> list[str]:
-    """Differences in words; empty when the run repeats what is known of the value.
+    """Differences in words; empty when the run repeats the value as far as its making is known.
 
     Args:
         value: published.

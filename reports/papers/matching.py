@@ -1,6 +1,6 @@
 """Which of our models, options, recipe, metric and protocol correspond to a published value.
 
-Also what is known to differ in ours, and why some values can never be reproduced.
+Also known differences of ours, and why some values can never be reproduced.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PRESETS = {  # model and parameters as printed, "" = any other -> our model
     ("ntv2_star", ""): "ntv2_star", ("basenji", ""): "basenji", ("legnet", ""): "legnet",
     ("deepatt", ""): "deepatt", ("cnn", ""): "cnn",
 }  # fmt: skip
-REMARKS = {  # our model -> what is known to differ, though the values may be compared
+REMARKS = {  # our model -> a known difference that does not rule out a comparison
     "convnova_single_branch": "its width, 172, is our choice: the paper states only the size",
     "hyenadna-large-1m": "three official checkpoints have this size; ours is the one for 1 Mbp",
 }
@@ -59,8 +59,8 @@ class OurModel(NamedTuple):
 
     preset: str = ""  # of MODELS; "" = nothing that could be run
     options: Mapping[str, Any] = {}  # that differ from the preset's
-    remark: str = ""  # what is known to differ, though the values may be compared
-    ruled_out: str = ""  # why they can never be compared
+    remark: str = ""  # a known difference that does not rule out a comparison
+    ruled_out: str = ""  # why its values can never be compared
 
 
 def our_model(value: Value) -> OurModel:

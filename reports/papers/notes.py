@@ -51,7 +51,7 @@ def _spread_and_n(cells: Sequence[Cell], about: About) -> list[str]:
 
 
 def _metrics(grid: Grid) -> str:
-    """By column where a row has several; rows that are models stand for their group, the task."""
+    """By column where a row has several; rows that are models go by their group, the task."""
     models = "model" in grid.layout.row_by
     by_row = [(c.group if models else c.row, c) for c in grid.cells]
     several = len({(label, c.value.metric) for label, c in by_row}) > len(dict(by_row))

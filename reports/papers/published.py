@@ -25,7 +25,7 @@ FACTS = ("hyperparameters", "pretraining_time", "gpn_dataset_composition")
 
 @dataclass(frozen=True, kw_only=True)
 class Value:
-    """A number of a table, a mean or the score of one run, and what is known of its origin."""
+    """A number of a table, a mean or the score of one run, and its origin as far as known."""
 
     source: str  # "arxiv:2502.18538"
     paper: str  # "convnova"
@@ -116,7 +116,7 @@ def tables(paper: str = "", table: str = "") -> tuple[About, ...]:
     else:
         what, name, known = f"table of {paper or 'any paper'}", table, [t.table for t in of_paper]
     if not found:
-        raise KeyError(explain_miss(what, name, known, f"there are {', '.join(known)}"))
+        raise KeyError(explain_miss(what, name, known, f"choose from {', '.join(known)}"))
     return found
 
 

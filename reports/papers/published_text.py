@@ -64,7 +64,9 @@ def show(name: str, fmt: str = "md") -> str:
         ValueError: no such format.
     """
     if fmt not in FORMATS:
-        raise ValueError(f"no format {fmt!r} for a published table; there are {', '.join(FORMATS)}")
+        raise ValueError(
+            f"no format {fmt!r} for a published table; choose from {', '.join(FORMATS)}"
+        )
     about = named(name)
     return FORMATS[fmt](about, grid_of(about))
 

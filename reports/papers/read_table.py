@@ -25,7 +25,7 @@ class Read(NamedTuple):
 
 
 def read(runs: Path, printed: Path | None = None) -> Read:
-    """Read runs, and the printed table they are said to give.
+    """Read runs, and the table printed from them.
 
     Args:
         runs: CSV with columns task, model, seed, value; optional: variant, metric, and mean, spread

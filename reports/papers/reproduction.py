@@ -72,8 +72,8 @@ class ComparedCell:
     published: float
     spread: Spread
     ours: stats.Summary
-    metric: str  # of ours
-    gap: Gap  # NaN without scores of ours
+    metric: str  # ours
+    gap: Gap  # NaN without our scores
     verdict: Verdict
     why: str  # may be empty
     remarks: tuple[str, ...]
@@ -121,7 +121,7 @@ def gap(ours: Sequence[float], mean: float, spread: Spread, test_error: float) -
     Returns:
         difference -+ t sqrt(s^2 / n + sd^2 / m + test_error^2), t of 0.975 at Satterthwaite's
         degrees of freedom, the test term having infinitely many; and the same without that term.
-        One such term stands for two models on one test file whose errors correlate by a half:
+        One such term is that of two models on one test file whose errors correlate by a half:
         2 (1 - 1/2). NaN intervals when n is below 2.
 
     Source:

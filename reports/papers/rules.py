@@ -40,7 +40,7 @@ Findings = Iterator[Finding]
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A printed mean, with the runs it is said to summarise where these are known."""
+    """A printed mean, with the runs it should summarise where these are known."""
 
     table: str
     task: str  # the row; with the metric where a task has several

@@ -1,4 +1,4 @@
-"""Does a printed table follow from the runs it is said to summarise?
+"""Does a printed table follow from the runs that it should summarise?
 
 A printed mean follows from runs when it is within 1.5 units of the last decimal of theirs: half a
 unit each for its own rounding, for that of the runs and for that of the spread's centre. A spread

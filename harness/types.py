@@ -249,6 +249,7 @@ class Resources(NamedTuple):
     micro_batch: int = 0  # examples in memory at once; 0 = the recipe's whole batch
     executor: str = "local"
     compile: str = "off"  # or "auto"
+    timeout: float = 0.0  # seconds that a trial may run; 0 = no limit
 
 
 ONE_CPU = Resources()

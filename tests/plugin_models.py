@@ -42,6 +42,7 @@ TROUBLES = {
     "diverges": lambda: float("nan"),
     "dies": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "sleeps": sleep,
+    "hangs": lambda: time.sleep(3600),
 }
 
 

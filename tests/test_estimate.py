@@ -12,8 +12,7 @@ from conftest import dnabench
 from dnabench.forecast.estimate import (
     Plan,
     Row,
-    _death,
-    _makespan,
+    _advice,
     conclusions,
     duration,
     plan,
@@ -35,6 +34,7 @@ from dnabench.registry import TASKS
 from dnabench.results.store import Store
 from dnabench.splits import cut
 from dnabench.sweep.grid import Request, grid
+from dnabench.sweep.progress import wall_time
 from dnabench.sweep.sweep import run
 from dnabench.sweep.trial import run_trial
 from dnabench.types import Resources
@@ -238,14 +238,16 @@ def test_a_model_that_cannot_run_is_a_row_with_the_reason():
 
 
 def test_a_probe_that_dies_says_what_to_try():
-    assert "signal 9, often out of memory: try --micro-batch" in _death(-9)
-    assert _death(3) == "exit status 3"
+    died = "RuntimeError: the worker process died ({})"
+    killed = died.format("signal 9, often out of memory")
+    assert _advice(killed) == f"{killed}; try --micro-batch or fewer --jobs"
+    assert _advice(died.format("exit status 3")) == died.format("exit status 3")
 
 
 def test_workers_take_the_next_trial_when_they_are_free():
-    assert _makespan([4, 1, 1, 1, 1], 2) == 4
-    assert _makespan([1, 1, 1, 1, 4], 2) == 6
-    assert _makespan([], 2) == 0 and _makespan([3], 8) == 3
+    assert wall_time([4, 1, 1, 1, 1], [0, 0]) == 4
+    assert wall_time([1, 1, 1, 1, 4], [0, 0]) == 6
+    assert wall_time([], [0, 2]) == 2 and wall_time([3, 1], [5, 0, 1]) == 5
 
 
 def test_the_conclusions_say_what_does_not_fit_and_who_else_is_there():

@@ -65,7 +65,8 @@ def troubled(tmp_path_factory):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: profile-plugin\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[dnabench.models]\ntests = profile_plugin\n")
-    env = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     call = CALL.format(["dies", "greedy", "forward_only"])
     done = subprocess.run(
         [sys.executable, "-c", call], env=env, capture_output=True, text=True, check=True
@@ -104,7 +105,10 @@ def test_out_of_reach_is_a_row_that_names_the_context():
 
 def test_a_killed_process_is_a_row(troubled):
     row = troubled["dies"]
-    assert row.error == "forward: the process died (signal 9, often out of memory)"
+    assert (
+        row.error
+        == "forward: RuntimeError: the worker process died (signal 9, often out of memory)"
+    )
     assert row.forward_seconds is None and row.train_bytes is None
 
 

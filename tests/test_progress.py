@@ -7,8 +7,8 @@ from conftest import planted_task
 from rich.console import Console
 from test_trial import job
 
-from dnabench.executors.local import Event
-from dnabench.sweep.progress import Bars, Estimate, Lines, observer, result_line
+from dnabench.executors.base import Event
+from dnabench.sweep.progress import Bars, Eta, Lines, display, result_line
 from dnabench.sweep.sweep import Outcome
 from dnabench.types import Record
 
@@ -23,17 +23,17 @@ def jobs(*names):
 
 
 def test_before_anything_ended_nothing_is_promised():
-    assert Estimate(jobs("kmer", "kmer"), 1).text(0.0) == "over 0:00 left"
+    assert Eta(jobs("kmer", "kmer"), 1).text(0.0) == "more than 0:00 left"
 
 
 def test_a_job_is_expected_to_take_as_long_as_its_model():
     fast, slow, fast2, slow2 = jobs("kmer", "cnn", "kmer", "cnn")
-    eta = Estimate([fast, slow, fast2, slow2], 1)
-    eta.observe(Event("started", 0), fast, None, 0.0)
-    eta.observe(Event("returned", 0), fast, None, 2.0)
+    eta = Eta([fast, slow, fast2, slow2], 1)
+    eta.update(Event("started", 0), fast, None, 0.0)
+    eta.update(Event("returned", 0), fast, None, 2.0)
     assert eta.remaining(2.0) == (2.0 * 3, False)  # the cnn is a guess so far, and said to be one
-    eta.observe(Event("started", 1), slow, None, 2.0)
-    eta.observe(Event("returned", 1), slow, None, 102.0)
+    eta.update(Event("started", 1), slow, None, 2.0)
+    eta.update(Event("returned", 1), slow, None, 102.0)
     assert eta.remaining(102.0) == (2.0 + 100.0, True)
     assert eta.text(102.0) == "1:42 left"
 
@@ -42,19 +42,23 @@ def test_another_task_of_a_model_is_scaled_by_its_size():
     small, large = (
         j._replace(size=s) for j, s in zip(jobs("cnn", "cnn"), (10.0, 30.0), strict=True)
     )
-    eta = Estimate([small, large], 1)
-    eta.observe(Event("started", 0), small, None, 0.0)
-    eta.observe(Event("returned", 0), small, None, 5.0)
+    eta = Eta([small, large], 1)
+    eta.update(Event("started", 0), small, None, 0.0)
+    eta.update(Event("returned", 0), small, None, 5.0)
     assert eta.remaining(5.0) == (15.0, True)
 
 
 def test_a_running_job_promises_by_its_epochs():
     first, second = jobs("cnn", "cnn")
-    eta = Estimate([first, second], 2)
-    eta.observe(Event("started", 0), first, None, 0.0)
-    eta.observe(Event("progress", 0, (1, 4)), first, None, 10.0)
-    assert eta.remaining(10.0) == ((30.0 + 40.0) / 2, True)
-    assert Estimate([], 1).remaining(0.0) == (0.0, True)
+    eta = Eta([first, second], 2)
+    eta.update(Event("started", 0), first, None, 0.0)
+    eta.update(Event("progress", 0, (1, 4)), first, None, 10.0)
+    assert eta.remaining(10.0) == (40.0, True)  # the second runs beside it
+    one = Eta([first, second], 1)
+    one.update(Event("started", 0), first, None, 0.0)
+    one.update(Event("progress", 0, (1, 4)), first, None, 10.0)
+    assert one.remaining(10.0) == (30.0 + 40.0, True)
+    assert Eta([], 1).remaining(0.0) == (0.0, True)
 
 
 RECORD = Record(
@@ -67,11 +71,11 @@ def test_people_get_bars_and_logs_get_lines(terminal, kind):
     (one,) = jobs("kmer")
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=120)
-    with observer([one], 1, console) as observe:
-        assert isinstance(observe, kind)
-        observe(Event("started", 0), one, None)
-        observe(Event("progress", 0, (1, 2)), one, None)
-        observe(Event("returned", 0), one, Outcome("ended", RECORD))
+    with display([one], 1, console) as on_event:
+        assert isinstance(on_event, kind)
+        on_event(Event("started", 0), one, None)
+        on_event(Event("progress", 0, (1, 2)), one, None)
+        on_event(Event("returned", 0), one, Outcome("finished", RECORD))
     assert " planted/motif seed 0: test mcc 0.500  (2 s)" in out.getvalue()
     assert ("all trials" in out.getvalue()) == terminal
 
@@ -79,27 +83,27 @@ def test_people_get_bars_and_logs_get_lines(terminal, kind):
 def test_a_failure_shows_its_last_line():
     (one,) = jobs("kmer")
     out = io.StringIO()
-    with Lines([one], 1, Console(file=out, width=120)) as observe:
-        observe(Event("started", 0), one, None)
+    with Lines([one], 1, Console(file=out, width=120)) as on_event:
+        on_event(Event("started", 0), one, None)
         failed = Record(trial=one.trial, error="Traceback\n...\nValueError: no good\n")
-        observe(Event("returned", 0), one, Outcome("failed", failed))
+        on_event(Event("returned", 0), one, Outcome("failed", failed))
     assert "[1/1] FAILED kmer epochs=2 planted/motif seed 0: ValueError: no good" in out.getvalue()
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_a_job_that_was_busy_comes_again_and_counts_once(terminal):
+def test_a_job_that_ran_elsewhere_comes_again_and_counts_once(terminal):
     (one,) = jobs("kmer")
     out = io.StringIO()
-    with observer([one], 1, Console(file=out, force_terminal=terminal, width=120)) as observe:
-        observe(Event("started", 0), one, None)
-        observe(Event("returned", 0), one, Outcome("busy"))
-        observe(Event("started", 0), one, None)
-        observe(Event("progress", 0, (1, 2)), one, None)
-        observe(Event("returned", 0), one, Outcome("ended", RECORD))
+    with display([one], 1, Console(file=out, force_terminal=terminal, width=120)) as on_event:
+        on_event(Event("started", 0), one, None)
+        on_event(Event("returned", 0), one, Outcome("elsewhere"))
+        on_event(Event("started", 0), one, None)
+        on_event(Event("progress", 0, (1, 2)), one, None)
+        on_event(Event("returned", 0), one, Outcome("finished", RECORD))
     assert out.getvalue().count("test mcc 0.500") == 1
 
 
 def test_an_undefined_score_is_said():
     (one,) = jobs("kmer")
     record = Record(trial=one.trial, scores={"test": {}}, task={"metric": "auroc"})
-    assert "test auroc undefined" in result_line(one, Outcome("ended", record))
+    assert "test auroc undefined" in result_line(one, Outcome("finished", record))

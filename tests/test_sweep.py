@@ -2,7 +2,6 @@
 
 import collections
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -12,7 +11,7 @@ import time
 import pytest
 from conftest import command, dnabench
 
-from dnabench.executors.local import Event, local
+from dnabench.executors.base import Event
 from dnabench.results.store import Store
 from dnabench.sweep.grid import Request, grid
 from dnabench.sweep.sweep import _outcome, run
@@ -119,26 +118,13 @@ def test_a_worker_that_dies_after_its_last_act_loses_nothing(csv, tmp_path):
     store = Store(tmp_path / "runs")
     store.check_writable()
     job = grid(Request(models=["kmer"], data=str(csv), seeds="1"))[0]
-    assert run([job], store, Resources(executor="inline")).ended
+    assert run([job], store, Resources(executor="inline")).finished
     before = store.record_path(job.trial.id).read_bytes()
-    outcome = _outcome(Event("died", 0, -9), job, store, Resources())
-    assert outcome.kind == "ended" and store.record_path(job.trial.id).read_bytes() == before
+    died = Event("died", 0, "RuntimeError: the worker process died (signal 9)")
+    outcome = _outcome(died, job, store, Resources())
+    assert outcome.kind == "finished" and store.record_path(job.trial.id).read_bytes() == before
     with store.claim(job.trial.id):
-        assert _outcome(Event("died", 0, -9), job, store, Resources()).kind == "busy"
-
-
-def double(job, progress):
-    return job * 2
-
-
-def test_a_worker_that_dies_while_it_has_no_job_is_replaced():
-    events = local(double, [1, 2, 3, 4], 1, 1)
-    kinds = [next(events).kind, next(events)]
-    assert kinds[0] == "started" and kinds[1].value == 2
-    (child,) = multiprocessing.active_children()
-    child.kill()
-    child.join()
-    assert [e.value for e in events if e.kind == "returned"] == [4, 6, 8]
+        assert _outcome(died, job, store, Resources()).kind == "elsewhere"
 
 
 @pytest.mark.slow

@@ -140,6 +140,9 @@ def run(
     ] = 0,
     compile: Compile = "auto",
     executor: Annotated[str, typer.Option(help="local, or inline for a debugger.")] = "local",
+    trial_timeout: Annotated[
+        str, typer.Option(help="Stop a trial that runs longer: 3600, 30m, 2h; it counts as failed.")
+    ] = "",
     out: Out = Path("runs"),
     config: Annotated[
         Path | None,
@@ -170,7 +173,7 @@ def run(
     if dry_run:
         _dry_run(plan, notes, out)
     else:
-        how = ExecutionOptions(device, jobs, threads, micro_batch, executor, compile)
+        how = ExecutionOptions(device, jobs, threads, micro_batch, executor, compile, trial_timeout)
         if run_sweep(request, plan, notes, out, how).failed:
             raise typer.Exit(1)
 

@@ -22,7 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
 PLAN_EXAMPLES = (
     "Examples: dnabench plan --suite demo --seeds 10 | dnabench plan --config sweep.toml --json"
 )
-NOT_OF_A_PLAN = ("dry_run", "executor", "compile")  # of the flags of `run`
+NOT_OF_A_PLAN = ("dry_run", "executor", "compile", "trial_timeout")  # of the flags of `run`
 
 
 @report_errors

@@ -32,6 +32,7 @@ class ExecutionOptions(NamedTuple):
     micro_batch: int = 0
     executor: str = "local"
     compile: str = "auto"
+    trial_timeout: str = ""
 
 
 def run_sweep(
@@ -62,7 +63,7 @@ def run_sweep(
 
     from dnabench.host.machine import free_memory
     from dnabench.results.store import Store
-    from dnabench.sweep.progress import observer
+    from dnabench.sweep.progress import display
     from dnabench.sweep.sweep import Summary, fetch_weights, run
 
     plan = list(plan)
@@ -88,8 +89,8 @@ def run_sweep(
     for problem in fetch_weights(left):
         typer.echo(f"warning: {problem}", err=True)
     try:
-        with _sigterm_as_interrupt(), observer(left, resources.workers, console) as observe:
-            run(plan, store, resources, observe, summary)
+        with _sigterm_as_interrupt(), display(left, resources.workers, console) as on_event:
+            run(plan, store, resources, on_event, summary)
     except KeyboardInterrupt:
         typer.echo(
             "interrupted; what is done is kept, the same command goes on from here", err=True
@@ -113,11 +114,12 @@ def resources_of(how: ExecutionOptions) -> Any:
     """
     import torch
 
-    from dnabench.executors.local import EXECUTORS
+    from dnabench.executors import EXECUTORS
     from dnabench.host.machine import usable_cores
+    from dnabench.sweep.grid import parse_duration
     from dnabench.types import Resources
 
-    device, jobs, threads, micro_batch, executor, compiling = how
+    device, jobs, threads, micro_batch, executor, compiling, timeout = how
     if executor not in EXECUTORS:
         fail(f"no executor named {executor!r}; there are {', '.join(EXECUTORS)}")
     if compiling not in ("auto", "off"):
@@ -134,7 +136,8 @@ def resources_of(how: ExecutionOptions) -> Any:
         fail(f"--device {device!r} cannot be used here: {str(e).splitlines()[0]}")
     at_once = max(1, usable_cores() // threads) if device == "cpu" else 1
     at_once = int(jobs) or at_once if jobs != "auto" else at_once
-    return Resources(device, at_once, threads, micro_batch, executor, compiling)
+    limit = parse_duration(timeout)
+    return Resources(device, at_once, threads, micro_batch, executor, compiling, limit)
 
 
 def most_in_memory(jobs: Iterable[Any], done: Iterable[Any], free: int) -> int:
@@ -197,7 +200,7 @@ def _conclude(summary: Any, store: Any, out: Path, aside: bool) -> None:
 
     from dnabench.sweep.grid import label
 
-    counts = f"{len(summary.ended)} ran, {len(summary.already)} were there"
+    counts = f"{len(summary.finished)} ran, {len(summary.skipped)} were there"
     typer.echo(f"{counts}, {len(summary.failed)} failed; records in {out}/records", err=aside)
     if summary.failed:
         rows = [
@@ -212,10 +215,10 @@ def _conclude(summary: Any, store: Any, out: Path, aside: bool) -> None:
         ]
         typer.echo(tabulate(rows, ("task", "model", "seed", "why", "record")), err=True)
         typer.echo("tracebacks are in the records; the same command tries them again", err=True)
-    for line in remarks(summary.ended):
+    for line in remarks(summary.finished):
         typer.echo(f"note: {line}", err=True)
     warn_unreadable(store)
-    if summary.ended or summary.already:
+    if summary.finished or summary.skipped:
         typer.echo(f"see: dnabench report --out {shlex.quote(str(out))}", err=aside)
 
 

@@ -1,8 +1,4 @@
-"""Executors: ways to map a function over jobs. Each yields what happened as it happens.
-
-The function runs in worker processes, one job at a time each, so that a crash, a kill or a leak
-costs one trial. The workers end when this process ends, however it ends.
-"""
+"""Jobs in worker processes on this machine."""
 
 from __future__ import annotations
 
@@ -10,82 +6,129 @@ import multiprocessing as mp
 import os
 import signal
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from typing import Any, Literal, NamedTuple
+from multiprocessing.process import BaseProcess
+from typing import Any, NamedTuple
 
-from dnabench.types import Progress
-
-Work = Callable[[Any, Progress], Any]
+from dnabench.executors.base import Event, Executor, Work, attempt
 
 
-class Event(NamedTuple):
-    """What happened to job number `job`.
+class Local(Executor):
+    """In worker processes on this machine, while `events` is read.
 
-    kind: "started"; "progress" with value (done, total); "returned" with what the function gave;
-    "died" with the exit code of the worker.
+    A worker runs one job at a time and keeps its caches from job to job. One that dies or exceeds
+    the timeout is replaced. Workers end when this process ends, however it ends.
     """
 
-    kind: Literal["started", "progress", "returned", "died"]
-    job: int
-    value: Any = None
+    name = "local"
 
+    def submit(self, jobs: Sequence[Any]) -> str:
+        """Workers start when `events` is read, no more of them than jobs."""
+        crew = [_Worker(self.work, self.threads) for _ in range(min(self.workers, len(jobs)))]
+        return self._keep(_Pool(deque(enumerate(jobs)), crew))
 
-def inline(work: Work, jobs: Sequence[Any], workers: int, threads: int) -> Iterator[Event]:
-    """One after another in this process: for debuggers."""
-    import torch
-
-    torch.set_num_threads(threads)
-    for i, job in enumerate(jobs):
-        yield Event("started", i)
-        yield Event("returned", i, work(job, lambda done, total: None))
-
-
-def local(work: Work, jobs: Sequence[Any], workers: int, threads: int) -> Iterator[Event]:
-    """In `workers` processes of `threads` threads each on this machine."""
-    waiting = deque(range(len(jobs)))
-    crew = [_Worker(work, threads) for _ in range(min(workers, len(jobs)))]
-    try:
+    def events(self, handle: str) -> Iterator[Event]:
+        """Give jobs to idle workers and pass on what they send."""
+        waiting, crew = self._queue(handle)
         while waiting or any(w.job is not None for w in crew):
-            for place, w in enumerate(crew):
-                if w.job is None and waiting:
-                    crew[place] = _given(w, waiting[0], jobs[waiting[0]])
-                    yield Event("started", waiting.popleft())
-            busy = {w.connection: w for w in crew if w.job is not None}
-            for ready in wait(list(busy)):
-                worker = busy[ready]  # type: ignore[index]
-                event = worker.take()
-                if event.kind == "died":
-                    crew[crew.index(worker)] = worker.successor()
-                yield event
-    finally:
-        for w in crew:
-            w.kill()
+            for worker in crew:
+                if worker.job is None and waiting:
+                    worker.give(*waiting.popleft())
+            busy = [w for w in crew if w.job is not None]
+            ends = [w.begun + self.timeout for w in busy if w.begun and self.timeout]
+            patience = max(0.0, min(ends) - time.monotonic()) if ends else None
+            ready = wait([w.connection for w in busy], patience)
+            for worker in busy:
+                if worker.job is None:  # cancelled meanwhile
+                    continue
+                if worker.connection in ready:
+                    yield worker.take()
+                elif self.timeout and 0 < worker.begun < time.monotonic() - self.timeout:
+                    yield worker.stop(self.timeout)
+
+    def cancel(self, handle: str) -> None:
+        """Kill the workers."""
+        waiting, crew = self._queue(handle)
+        waiting.clear()
+        for worker in crew:
+            worker.kill()
 
 
-def _given(worker: _Worker, number: int, job: Any) -> _Worker:
-    """Give a job; to a successor when the worker died while it had none."""
-    try:
-        worker.give(number, job)
-    except OSError:
-        worker = worker.successor()
-        worker.give(number, job)
-    return worker
+class _Pool(NamedTuple):
+    """A submission: numbered jobs that no worker has yet, and the workers."""
+
+    waiting: deque[tuple[int, Any]]
+    crew: list[_Worker]
 
 
 @dataclass(eq=False)
 class _Worker:
-    """One process and the pipe to it."""
+    """A place for one process after another, and the pipes to the present one."""
 
     work: Work
     threads: int
     job: int | None = None
+    begun: float = 0.0  # by the monotonic clock, when the process began the job; 0 = not yet
+    _process: BaseProcess | None = None
 
-    def __post_init__(self) -> None:
+    def give(self, number: int, job: Any) -> None:
+        """Send a job; to a new process if there is none, or if it died while it was idle."""
+        if self._process is None:
+            self._start()
+        try:
+            self.connection.send(job)
+        except OSError:
+            self.kill()
+            self._start()
+            self.connection.send(job)
+        self.job, self.begun = number, 0.0
+
+    def take(self) -> Event:
+        """The next message of the process, or that it died."""
+        assert self.job is not None and self._process is not None
+        number = self.job
+        try:
+            kind, value = self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            if self.begun:
+                self._process.join()
+                code = self._process.exitcode or 0
+                self.kill()
+                how = f"signal {-code}, often out of memory" if code < 0 else f"exit status {code}"
+                error = f"RuntimeError: the worker process died ({how})"
+                return Event("died", number, error)
+            kind, value = "started", None  # the next call says that it died
+        if kind == "started":
+            self.begun = time.monotonic()
+        elif kind != "progress":
+            self.job = None
+        return Event(kind, number, value)
+
+    def stop(self, timeout: float) -> Event:
+        """End the process because its job takes too long."""
+        assert self.job is not None
+        number = self.job
+        self.kill()
+        error = f"still running after {timeout:g} s (--trial-timeout); its worker was stopped"
+        return Event("died", number, f"TimeoutError: {error}")
+
+    def kill(self) -> None:
+        """End the process, if there is one, and wait until it has ended."""
+        self.job = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self.connection.close()
+            self._life.close()
+            self._process = None
+
+    def _start(self) -> None:
         context = mp.get_context("spawn")
         self.connection, theirs = context.Pipe()
         life, self._life = context.Pipe(duplex=False)
@@ -98,35 +141,9 @@ class _Worker:
         theirs.close()
         life.close()
 
-    def give(self, number: int, job: Any) -> None:
-        self.job = number
-        self.connection.send(job)
-
-    def take(self) -> Event:
-        assert self.job is not None
-        try:
-            kind, value = self.connection.recv()
-        except (EOFError, ConnectionResetError):
-            self._process.join()
-            return Event("died", self.job, self._process.exitcode)
-        job = self.job
-        if kind == "returned":
-            self.job = None
-        return Event(kind, job, value)
-
-    def successor(self) -> _Worker:
-        self.kill()
-        return _Worker(self.work, self.threads)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.join()
-        self.connection.close()
-        self._life.close()
-
 
 def _serve(work: Work, jobs: Connection, life: Connection, threads: int) -> None:
-    """A worker's life: take a job, send its progress and its result, repeat."""
+    """A worker's life: take a job, send its events, repeat."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_end_with_parent, args=(life,), daemon=True).start()
     import torch
@@ -134,12 +151,12 @@ def _serve(work: Work, jobs: Connection, life: Connection, threads: int) -> None
     torch.set_num_threads(threads)
     while True:
         job = jobs.recv()
-        value = work(job, lambda done, total: jobs.send(("progress", (done, total))))
-        jobs.send(("returned", value))
+        jobs.send(("started", None))
+        jobs.send(attempt(work, job, lambda *step: jobs.send(("progress", step))))
 
 
 def _end_with_parent(life: Connection) -> None:
-    """The parent never writes to this pipe; when it ends, reading fails, and so do we."""
+    """The parent never writes to this pipe; when it ends, reading fails and this process exits."""
     try:
         life.recv()
     except (EOFError, OSError):
@@ -160,24 +177,16 @@ KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_":
 
 @contextmanager
 def _environment(threads: int) -> Iterator[None]:
-    """What libraries read when a child process starts: thread counts, and how glibc frees memory.
+    """For a child process: the threads of numerical libraries, and how glibc frees memory.
 
-    Left alone, glibc gives arrays of some megabytes back to the kernel, which must clear them again
-    for the next (measured in docs/benchmarks/scaling.md). A user's own values win.
+    By default glibc returns arrays of a few megabytes to the kernel, which must clear their pages
+    again for the next (measured in docs/benchmarks/scaling.md). A user's own memory settings win.
     """
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    wanted = {**KEEP_MEMORY, **dict.fromkeys(names, str(threads))}
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update({k: v for k, v in wanted.items() if k in names or k not in os.environ})
+    before = dict(os.environ)
+    os.environ.update({**KEEP_MEMORY, **before, **dict.fromkeys(names, str(threads))})
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-Executor = Callable[[Work, Sequence[Any], int, int], Iterator[Event]]
-EXECUTORS: dict[str, Executor] = {"local": local, "inline": inline}
+        os.environ.clear()
+        os.environ.update(before)

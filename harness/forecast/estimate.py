@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -12,7 +11,8 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from dnabench.executors.local import EXECUTORS
+from dnabench.executors import EXECUTORS
+from dnabench.executors.base import last_line
 from dnabench.forecast.extrapolate import (
     Sizes,
     power,
@@ -26,6 +26,7 @@ from dnabench.forecast.timing import Measured, Probe, measure
 from dnabench.host.disk import size
 from dnabench.registry import MODELS
 from dnabench.sweep.grid import label
+from dnabench.sweep.progress import wall_time
 from dnabench.sweep.trial import task_of
 from dnabench.types import Job, Resources, Trial, trial_id
 
@@ -172,21 +173,19 @@ def _probed(
 ) -> list[Measured]:
     probes = [Probe(job, resources, seconds) for job in jobs]
     found = [Measured()] * len(probes)
-    run = EXECUTORS[resources.executor]
-    for event in run(measure, probes, resources.workers, resources.threads):
-        if event.kind == "returned":
-            found[event.job] = event.value
-        elif event.kind == "died":
-            found[event.job] = Measured(error=f"the process died ({_death(event.value)})")
+    executor = EXECUTORS[resources.executor](measure, resources.workers, resources.threads)
+    for event in executor.run(probes):
         if event.kind in ("returned", "died"):
+            found[event.job] = (
+                event.value if event.kind == "returned" else Measured(error=_advice(event.value))
+            )
             observe(jobs[event.job], len(jobs))
     return found
 
 
-def _death(code: int | None) -> str:
-    if code and code < 0:
-        return f"signal {-code}, often out of memory: try --micro-batch or fewer --jobs"
-    return f"exit status {code}"
+def _advice(error: str) -> str:
+    memory = "; try --micro-batch or fewer --jobs" if "out of memory" in error else ""
+    return last_line(error) + memory
 
 
 def _row(
@@ -228,17 +227,9 @@ def _summed(
         rows=tuple(rows.values()), resources=resources, start=start,
         share=min(1.0, cpu / wall) if wall else 1.0,
         seconds=sum(queue) + start * (workers + 1 if queue else 0),
-        elapsed=_makespan(queue, workers) + (2 * start if queue else 0),
+        elapsed=wall_time(queue, [0.0] * max(1, workers)) + (2 * start if queue else 0),
         disk=sum(row.missing * row.disk for row in rows.values()),
     )  # fmt: skip
-
-
-def _makespan(queue: Sequence[float], workers: int) -> float:
-    """Seconds until the last ends, when each worker takes the next as soon as it is free."""
-    free = [0.0] * max(1, workers)
-    for seconds in queue:
-        heapq.heapreplace(free, free[0] + seconds)
-    return max(free)
 
 
 def table(found: Plan) -> str:

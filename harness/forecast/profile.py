@@ -14,7 +14,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from dnabench.executors.local import local
+from dnabench.executors import EXECUTORS
+from dnabench.executors.base import last_line
 from dnabench.host import memory
 from dnabench.registry import MODELS, explain_miss
 from dnabench.tokens.bpe import tokenizer_named
@@ -191,14 +192,8 @@ def _out_of_reach(model: Model, length: int) -> str:
 
 def _fresh(run: Run, threads: int) -> Measured:
     """`measure` in a process of its own."""
-    for event in local(measure, [run], 1, threads):
-        if event.kind == "returned":
-            return event.value  # type: ignore[no-any-return]
-        if event.kind == "died":
-            code = event.value
-            killed = f"signal {-code}, often out of memory" if code and code < 0 else f"exit {code}"
-            return Measured(error=f"the process died ({killed})")
-    raise AssertionError("a worker ended without saying how")
+    *_, last = EXECUTORS["local"](measure, 1, threads).run([run])
+    return last.value if last.kind == "returned" else Measured(error=last_line(last.value))
 
 
 def measure(run: Run, progress: Progress) -> Measured:

@@ -241,6 +241,26 @@ def parse_limit(text: str) -> float:
     return limit
 
 
+def parse_duration(text: str) -> float:
+    """Seconds of `3600`, `90s`, `30m` or `2h`; 0 when the text is empty.
+
+    Raises:
+        ValueError: any other text, or a duration that is not above 0.
+    """
+    if not text:
+        return 0.0
+    number, unit = (text[:-1], text[-1]) if text[-1] in "smh" else (text, "s")
+    try:
+        seconds = float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ValueError(
+            f"--trial-timeout {text!r}: give seconds (3600), minutes (30m) or hours (2h)"
+        )
+    return seconds
+
+
 def _choices(settings: Sequence[str], sweeps: Sequence[str]) -> list[list[str]]:
     """All combinations of the sweeps, each behind the settings."""
     axes = []

@@ -1,27 +1,27 @@
-"""What a person sees while a sweep runs: bars with an ETA, or plain lines when nobody looks."""
+"""What a sweep shows while it runs: bars on a terminal, plain lines elsewhere, both with an ETA."""
 
 from __future__ import annotations
 
+import heapq
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from dnabench.executors.local import Event
+from dnabench.executors.base import Event, last_line
 from dnabench.sweep.grid import label
-from dnabench.sweep.sweep import Outcome
+from dnabench.sweep.sweep import OnEvent, Outcome
 from dnabench.types import Job
 
 
-class Estimate:
-    """How long until the last job ends, from the jobs that ended and those that run.
+class Eta:
+    """How long until the last job ends, from the jobs that have ended and those that run.
 
-    A job is expected to take as long as its model on its task; else as its model elsewhere, scaled
-    by the bp it reads; else as all jobs so far. A running job counts with what its finished epochs
-    promise.
+    A job is expected to take as long as its model on its task; else as its model on other tasks,
+    scaled by the bp that it reads; else as all jobs so far. The more epochs a running job has
+    finished, the more its own pace counts. Workers take the jobs in order.
 
     Args:
         jobs: all that this call will run.
@@ -32,81 +32,99 @@ class Estimate:
         self._left = {job.trial.id: job for job in jobs}
         self._workers = max(1, workers)
         self._started: dict[str, float] = {}
-        self._share: dict[str, float] = {}
+        self._pace: dict[str, tuple[float, float]] = {}  # share done, seconds of the whole job
         self._ended: list[tuple[Job, float]] = []
 
-    def observe(self, event: Event, job: Job, outcome: Outcome | None, now: float) -> None:
-        """Take note of an event. A job that another process runs is still to come."""
+    def update(self, event: Event, job: Job, outcome: Outcome | None, now: float) -> None:
+        """Take an event into account. A job that runs elsewhere is still to come."""
         trial_id = job.trial.id
-        if outcome is not None and outcome.kind == "busy":
-            self._started.pop(trial_id, None)
-        elif event.kind == "started":
+        if event.kind == "started":
             self._started[trial_id] = now
         elif event.kind == "progress":
-            self._share[trial_id] = event.value[0] / event.value[1]
-        elif self._left.pop(trial_id, None) is not None:
-            self._share.pop(trial_id, None)
-            self._ended.append((job, now - self._started[trial_id]))
+            share = event.value[0] / event.value[1]
+            self._pace[trial_id] = share, (now - self._started[trial_id]) / share
+        else:
+            seconds = now - self._started.pop(trial_id)
+            self._pace.pop(trial_id, None)
+            if outcome is None or outcome.record is not None:
+                del self._left[trial_id]
+                self._ended.append((job, seconds))
 
     def remaining(self, now: float) -> tuple[float, bool]:
         """Seconds left, and whether every model has shown how long it takes."""
-        known = [*self._ended, *self._promised(now)]
-        total, complete = 0.0, True
+        known = self._ended, [(self._left[i], seconds) for i, (_, seconds) in self._pace.items()]
+        running, waiting, complete = [], [], True
         for trial_id, job in self._left.items():
-            seconds, own = _expected(job, known)
-            spent = now - self._started.get(trial_id, now)
-            total, complete = total + max(seconds - spent, 0.0), complete and own
-        return total / min(self._workers, max(1, len(self._left))), complete
+            seconds, of_model = _expected(job, known)
+            complete = complete and of_model
+            if trial_id in self._started:
+                share, own = self._pace.get(trial_id, (0.0, 0.0))
+                seconds = share * own + (1 - share) * seconds
+                running.append(max(0.0, seconds - (now - self._started[trial_id])))
+            else:
+                waiting.append(seconds)
+        return wall_time(waiting, [*running, *[0.0] * (self._workers - len(running))]), complete
 
     def text(self, now: float) -> str:
-        """The same in words."""
+        """`1:02 left`."""
         seconds, complete = self.remaining(now)
-        return f"{'' if complete else 'over '}{_clock(seconds)} left"
-
-    def _promised(self, now: float) -> list[tuple[Job, float]]:
-        shares = self._share.items()
-        return [(self._left[i], (now - self._started[i]) / share) for i, share in shares]
+        return f"{'' if complete else 'more than '}{_clock(seconds)} left"
 
 
-def _expected(job: Job, known: Sequence[tuple[Job, float]]) -> tuple[float, bool]:
-    """(seconds by the most similar jobs known, whether one is of the same model)."""
-    t = job.trial
-    of_model = [(j, s) for j, s in known if j.trial.model == t.model]
-    alike = [(j, s) for j, s in of_model if j.trial.task == t.task] or of_model or known
-    total, size = sum(s for _, s in alike), sum(j.size for j, _ in alike)
-    return (total * job.size / size if size else 0.0), bool(of_model)
+def _expected(job: Job, known: Sequence[Sequence[tuple[Job, float]]]) -> tuple[float, bool]:
+    """(seconds by the most similar jobs that have ended, or else run; whether of its model)."""
+    for n_equal in (2, 1, 0):  # model and task, model, nothing
+        for jobs in known:
+            alike = [(j, s) for j, s in jobs if _kind(j)[:n_equal] == _kind(job)[:n_equal]]
+            if alike:
+                total, size = sum(s for _, s in alike), sum(j.size for j, _ in alike)
+                return total * job.size / size, n_equal > 0
+    return 0.0, False
 
 
-class Lines:
-    """One line when a trial ends: for logs."""
+def _kind(job: Job) -> tuple[str, str]:
+    return job.trial.model, job.trial.task
+
+
+def wall_time(queue: Iterable[float], busy: Iterable[float]) -> float:
+    """Seconds until the last job ends, when each worker takes the next as soon as it is free.
+
+    Args:
+        queue: seconds of the jobs in order.
+        busy: seconds until each worker is free.
+    """
+    free = list(busy)
+    heapq.heapify(free)
+    for seconds in queue:
+        heapq.heapreplace(free, free[0] + seconds)
+    return max(free)
+
+
+class Lines(AbstractContextManager["Lines"]):
+    """A line for each trial that ends: for logs."""
 
     def __init__(self, jobs: Sequence[Job], workers: int, console: Console) -> None:
-        self._estimate, self._console = Estimate(jobs, workers), console
+        self._eta, self._console = Eta(jobs, workers), console
         self._n, self._total = 0, len(jobs)
-
-    def __enter__(self) -> Lines:
-        return self
 
     def __exit__(self, *exception: object) -> None:
         return None
 
     def __call__(self, event: Event, job: Job, outcome: Outcome | None) -> None:
-        """An observer for `run`."""
+        """An `OnEvent`."""
         now = time.monotonic()
-        self._estimate.observe(event, job, outcome, now)
-        if outcome is None or outcome.kind == "busy":
-            return
-        self._n += 1
-        left = self._estimate.text(now)
-        text = f"[{self._n}/{self._total}] {result_line(job, outcome)}  {left}"
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._eta.update(event, job, outcome, now)
+        if outcome is not None and outcome.record is not None:
+            self._n += 1
+            text = f"[{self._n}/{self._total}] {result_line(job, outcome)}  {self._eta.text(now)}"
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-class Bars:
+class Bars(AbstractContextManager["Bars"]):
     """A bar for the sweep and one for each running trial: for people."""
 
     def __init__(self, jobs: Sequence[Job], workers: int, console: Console) -> None:
-        self._estimate, self._console = Estimate(jobs, workers), console
+        self._eta, self._console = Eta(jobs, workers), console
         columns = (
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
@@ -123,41 +141,40 @@ class Bars:
         self._bars.stop()
 
     def __call__(self, event: Event, job: Job, outcome: Outcome | None) -> None:
-        """An observer for `run`."""
+        """An `OnEvent`."""
         trial_id, now = job.trial.id, time.monotonic()
-        self._estimate.observe(event, job, outcome, now)
+        self._eta.update(event, job, outcome, now)
         if event.kind == "started":
-            epochs = job.trial.recipe.epochs
             self._running[trial_id] = self._bars.add_task(
-                f"  {name_of(job)}", total=epochs, note="epochs"
+                f"  {name_of(job)}", total=job.trial.recipe.epochs, note="epochs"
             )
         elif event.kind == "progress":
             done, total = event.value
             self._bars.update(self._running[trial_id], completed=done, total=total)
-        elif trial_id in self._running:
+        else:
             self._bars.remove_task(self._running.pop(trial_id))
-        if outcome is not None and outcome.kind != "busy":
+        if outcome is not None and outcome.record is not None:
             self._bars.advance(self._sweep)
             self._console.print(result_line(job, outcome), markup=False, highlight=False)
-        self._bars.update(self._sweep, note=self._estimate.text(now))
+        self._bars.update(self._sweep, note=self._eta.text(now))
 
 
-def observer(jobs: Sequence[Job], workers: int, console: Console) -> AbstractContextManager[Any]:
+def display(jobs: Sequence[Job], workers: int, console: Console) -> AbstractContextManager[OnEvent]:
     """Bars on a terminal, lines elsewhere."""
     return (Bars if console.is_terminal else Lines)(jobs, workers, console)
 
 
 def name_of(job: Job) -> str:
-    """A trial in a few words."""
+    """The model, its changed options, task and seed."""
     return f"{label(job.trial)} {job.trial.task} seed {job.trial.seed}"
 
 
 def result_line(job: Job, outcome: Outcome) -> str:
-    """What a finished trial gave, in a line."""
+    """The score or the error of a trial that has ended."""
     record = outcome.record
-    assert record is not None  # a finished trial has one
+    assert record is not None  # a trial that has ended has one
     if record.error:
-        return f"FAILED {name_of(job)}: {record.error.strip().splitlines()[-1]}"
+        return f"FAILED {name_of(job)}: {last_line(record.error)}"
     metric = record.task["metric"]
     value = record.scores["test"].get(metric)
     text = "undefined" if value is None else f"{value:.3f}"

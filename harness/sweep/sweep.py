@@ -1,15 +1,17 @@
-"""The sweep: jobs to records on disk. No job runs twice, and none that fails ends the others."""
+"""The sweep: from jobs to records. No job runs twice, and one that fails does not stop the rest."""
 
 from __future__ import annotations
 
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, NamedTuple
 
-from dnabench.executors.local import EXECUTORS, Event
+from dnabench.executors import EXECUTORS
+from dnabench.executors.base import Event
 from dnabench.registry import MODELS
 from dnabench.results.provenance import here
 from dnabench.results.store import Store
@@ -19,16 +21,21 @@ from dnabench.weights import fetch, fetch_tokenizer
 
 
 class Outcome(NamedTuple):
-    """What became of a job: this call ran it ("ended", "failed") or somebody else did."""
+    """How a job came out.
 
-    kind: Literal["ended", "failed", "busy", "already"]
+    kind: "finished" or "failed" here; "skipped", it had a record; "elsewhere", another process is
+    running it, so there is no record yet.
+    """
+
+    kind: Literal["finished", "failed", "skipped", "elsewhere"]
     record: Record | None = None
 
 
 def fetch_weights(jobs: Sequence[Job]) -> list[str]:
-    """Download what the jobs will load, once and before any of them; what could not be had.
+    """Download the weights that the jobs load, once and before any of them runs.
 
-    Those jobs then fail with the same message, the others run.
+    Returns:
+        What could not be downloaded. Those jobs fail with the same message, the others run.
     """
     problems = []
     for name, regime in {(job.trial.model, job.trial.regime): None for job in jobs}:
@@ -44,14 +51,14 @@ def fetch_weights(jobs: Sequence[Job]) -> list[str]:
 
 
 def work(job: Job, progress: Progress, folder: str, resources: Resources) -> Outcome:
-    """Run a job that nobody else runs or ran, and store what it gave, errors included."""
+    """Run a job unless it is done or another process runs it, and store its record or error."""
     store, trial_id = Store(folder), job.trial.id
     with store.claim(trial_id) as mine:
         if not mine:
-            return Outcome("busy")
+            return Outcome("elsewhere")
         record = store.read(trial_id)
         if record is not None and not record.error:
-            return Outcome("already", record)
+            return Outcome("skipped", record)
         store.log("started", trial_id)
         predictions: dict[str, Array] | None = None
         try:
@@ -59,7 +66,7 @@ def work(job: Job, progress: Progress, folder: str, resources: Resources) -> Out
         except Exception:
             record = _failure(job, resources, traceback.format_exc())
         store.append(record, predictions)
-        return Outcome("failed" if record.error else "ended", record)
+        return Outcome("failed" if record.error else "finished", record)
 
 
 def _failure(job: Job, resources: Resources, error: str) -> Record:
@@ -68,58 +75,60 @@ def _failure(job: Job, resources: Resources, error: str) -> Record:
 
 @dataclass
 class Summary:
-    """What a sweep did: the jobs by what became of them."""
+    """The records of a sweep, by how their jobs came out."""
 
-    ended: list[Record] = field(default_factory=list)
+    finished: list[Record] = field(default_factory=list)
     failed: list[Record] = field(default_factory=list)
-    already: list[Record] = field(default_factory=list)  # done before, or meanwhile by others
+    skipped: list[Record] = field(default_factory=list)  # they had a record, or got one elsewhere
 
 
-Observer = Callable[[Event, Job, "Outcome | None"], None]
+OnEvent = Callable[[Event, Job, "Outcome | None"], None]  # the outcome comes with the last event
 
 
 def run(
     jobs: Sequence[Job],
     store: Store,
     resources: Resources = ONE_CPU,
-    observe: Observer = lambda event, job, outcome: None,
+    on_event: OnEvent = lambda event, job, outcome: None,
     summary: Summary | None = None,
 ) -> Summary:
-    """Run the jobs that the store does not have; jobs that failed before are tried again.
+    """Run the jobs that have no record in the store, and those that failed before.
 
     Args:
         jobs: the grid.
-        store: where records are and go.
-        resources: how many at once, and where.
-        observe: told of everything that happens.
-        summary: filled as the sweep goes, for a caller that may be interrupted.
+        store: where records are read and written.
+        resources: how many jobs at once, and where.
+        on_event: called with every event.
+        summary: filled while the sweep runs, for a caller that may be interrupted.
 
     Returns:
-        What became of every job. A job that another process runs is waited for, and taken over
-        when that process dies.
+        How every job came out. One that another process is running is waited for, and taken over
+        if that process dies.
 
     Raises:
-        ValueError: when the store's folder cannot be written.
+        ValueError: the store's folder cannot be written, or the executor cannot keep the timeout.
     """
     store.check_writable()
     out = Summary() if summary is None else summary
     done = {r.trial.id: r for r in store if not r.error}
-    out.already += [done[job.trial.id] for job in jobs if job.trial.id in done]
+    out.skipped += [done[job.trial.id] for job in jobs if job.trial.id in done]
     left = [job for job in jobs if job.trial.id not in done]
-    task = partial(work, folder=str(store.folder), resources=resources)
+    executor = EXECUTORS[resources.executor](
+        partial(work, folder=str(store.folder), resources=resources),
+        resources.workers, resources.threads, resources.timeout,
+    )  # fmt: skip
     while left:
-        busy: list[Job] = []
-        for event in EXECUTORS[resources.executor](
-            task, left, resources.workers, resources.threads
-        ):
-            job = left[event.job]
-            outcome = _outcome(event, job, store, resources)
-            observe(event, job, outcome)
-            if outcome is not None and outcome.record is not None:
-                getattr(out, outcome.kind).append(outcome.record)
-            elif outcome is not None:
-                busy.append(job)
-        left = _wait_for_others(busy, store, out)
+        elsewhere: list[Job] = []
+        with closing(executor.run(left)) as events:
+            for event in events:
+                job = left[event.job]
+                outcome = _outcome(event, job, store, resources)
+                on_event(event, job, outcome)
+                if outcome is not None and outcome.record is not None:
+                    getattr(out, outcome.kind).append(outcome.record)
+                elif outcome is not None:
+                    elsewhere.append(job)
+        left = _wait_for_others(elsewhere, store, out)
     return out
 
 
@@ -128,28 +137,26 @@ def _outcome(event: Event, job: Job, store: Store, resources: Resources) -> Outc
         return event.value  # type: ignore[no-any-return]
     if event.kind != "died":
         return None
-    code = event.value
-    reason = f"signal {-code}, often out of memory" if code and code < 0 else f"exit status {code}"
     with store.claim(job.trial.id) as mine:
         if not mine:
-            return Outcome("busy")
+            return Outcome("elsewhere")
         record = store.read(job.trial.id)
-        if record is not None and not record.error:  # it died after its last act
-            return Outcome("ended", record)
-        record = _failure(job, resources, f"RuntimeError: the worker process died ({reason})")
+        if record is not None and not record.error:  # it died after it had stored the record
+            return Outcome("finished", record)
+        record = _failure(job, resources, event.value)
         store.append(record)
         return Outcome("failed", record)
 
 
-def _wait_for_others(busy: Sequence[Job], store: Store, out: Summary) -> list[Job]:
-    """Wait until another process has finished one of these or let go of it; the rest is left."""
-    left = list(busy)
-    while left and len(left) == len(busy):
+def _wait_for_others(elsewhere: Sequence[Job], store: Store, out: Summary) -> list[Job]:
+    """Wait until another process finishes or drops one of these jobs; those left to run."""
+    left = list(elsewhere)
+    while left and len(left) == len(elsewhere):
         time.sleep(0.5)
-        for job in busy:
+        for job in elsewhere:
             record = store.read(job.trial.id)
             if record is not None and not record.error:
-                out.already.append(record)
+                out.skipped.append(record)
                 left.remove(job)
                 continue
             with store.claim(job.trial.id) as free:

@@ -1,0 +1,125 @@
+"""The contract of an executor: something that runs jobs, here or elsewhere."""
+
+from __future__ import annotations
+
+import os
+import socket
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from dnabench.types import Progress
+
+Work = Callable[[Any, Progress], Any]
+
+
+class Event(NamedTuple):
+    """Something that happened to job number `job`, counted from 0 in the order of submission.
+
+    kind: "started"; "progress" with value (done, total); "returned" with the value of the function;
+    "died" with an error text whose last line is "Class: reason".
+    """
+
+    kind: Literal["started", "progress", "returned", "died"]
+    job: int
+    value: Any = None
+
+
+class Executor(ABC):
+    """Runs `work(job, progress)` for every job that is submitted, and reports events.
+
+    Every job gives one "started", any number of "progress" and then one "returned" or "died",
+    unless it is cancelled; jobs may overlap and end in any order. A job that raises, or whose
+    worker exits, is killed or exceeds the timeout, is a "died" event and costs no other job
+    anything. An executor may start one worker for several jobs, or several workers for a job that
+    the system restarts: the events stay the same. Jobs and values are pickled, so `work` is a
+    function of a module, and what must outlast the client is written to disk by `work` itself.
+
+    Args:
+        work: the function that runs a job.
+        workers: jobs at once.
+        threads: of each worker.
+        timeout: seconds that a job may run once a worker has begun it; 0 = no limit.
+
+    Raises:
+        ValueError: a timeout where jobs cannot be stopped from outside.
+    """
+
+    name: ClassVar[str]
+    isolated: ClassVar[bool] = True  # jobs run in other processes, which can be stopped
+
+    def __init__(self, work: Work, workers: int = 1, threads: int = 1, timeout: float = 0) -> None:
+        if timeout and not self.isolated:
+            raise ValueError(
+                f"--trial-timeout {timeout:g}: the executor {self.name!r} cannot stop a trial that "
+                "is running; write --executor local"
+            )
+        self.work, self.workers, self.threads, self.timeout = work, workers, threads, timeout
+        self._queues: dict[str, Any] = {}  # by handle
+
+    @abstractmethod
+    def submit(self, jobs: Sequence[Any]) -> str:
+        """Hand over jobs.
+
+        Returns:
+            A handle for the other methods: one line of text that can be written down.
+        """
+
+    @abstractmethod
+    def events(self, handle: str) -> Iterator[Event]:
+        """What happens to the jobs, as it happens; ends with the last job. Cancels nothing."""
+
+    @abstractmethod
+    def cancel(self, handle: str) -> None:
+        """Stop the submission's jobs and workers, and no others; they give no more events.
+
+        A second call does nothing.
+        """
+
+    def reattach(self, handle: str) -> Sequence[Any]:
+        """Adopt the jobs that another process submitted, so that this one may follow or cancel.
+
+        Returns:
+            The jobs as submitted. `events` starts again with the first event of each.
+
+        Raises:
+            ValueError: the handle is unknown, or the workers ended with the process that submitted.
+        """
+        raise ValueError(
+            f"{handle}: jobs of the executor {self.name!r} end with the process that submitted "
+            "them, so there is nothing to reattach; run the same command again: finished trials "
+            "are kept"
+        )
+
+    def run(self, jobs: Sequence[Any]) -> Generator[Event, None, None]:
+        """Submit and follow; whatever ends this iterator early cancels what is left."""
+        handle = self.submit(jobs)
+        try:
+            yield from self.events(handle)
+        finally:
+            self.cancel(handle)
+
+    def _keep(self, queue: Any) -> str:
+        """A handle for a queue that only this process knows."""
+        handle = f"{self.name}:{socket.gethostname()}:{os.getpid()}:{id(self)}:{len(self._queues)}"
+        self._queues[handle] = queue
+        return handle
+
+    def _queue(self, handle: str) -> Any:
+        if handle not in self._queues:
+            raise ValueError(f"{handle}: this executor has submitted nothing under this handle")
+        return self._queues[handle]
+
+
+def attempt(work: Work, job: Any, progress: Progress) -> tuple[Literal["returned", "died"], Any]:
+    """Run a job; the kind and value of its last event."""
+    try:
+        return "returned", work(job, progress)
+    except Exception:
+        return "died", traceback.format_exc()
+
+
+def last_line(error: str) -> str:
+    """`Class: reason` of an error text."""
+    return error.strip().rpartition("\n")[2]

@@ -1,0 +1,41 @@
+"""One job after another in this process: for debuggers."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from dnabench.executors.base import Event, Executor, attempt
+
+
+class Inline(Executor):
+    """One job after another in this process, while `events` is read.
+
+    What it cannot do: run jobs at once (`workers` is ignored), stop a job at a timeout, survive a
+    job that ends the process, or report progress before the job has ended.
+    """
+
+    name, isolated = "inline", False
+
+    def submit(self, jobs: Sequence[Any]) -> str:
+        """Nothing runs before `events` is read."""
+        return self._keep(deque(enumerate(jobs)))
+
+    def events(self, handle: str) -> Iterator[Event]:
+        """Run the jobs."""
+        import torch
+
+        torch.set_num_threads(self.threads)
+        waiting: deque[tuple[int, Any]] = self._queue(handle)
+        while waiting:
+            number, job = waiting.popleft()
+            yield Event("started", number)
+            steps: list[tuple[int, int]] = []
+            kind, value = attempt(self.work, job, lambda *step, to=steps: to.append(step))
+            yield from (Event("progress", number, step) for step in steps)
+            yield Event(kind, number, value)
+
+    def cancel(self, handle: str) -> None:
+        """Forget the jobs that have not started."""
+        self._queue(handle).clear()

@@ -147,7 +147,7 @@ def test_bad_data_get_one_clear_message(tmp_path, text, says):
         (["-s", "demo", "--executor", "slrum"], "no executor named 'slrum'; there are local"),
         (["--data", "nowhere.csv"], "nowhere.csv: no such file or directory"),
         (["--config", "nowhere.toml"], "nowhere.toml: no such file"),
-        ([], "nothing to run on: name --suite demo"),
+        ([], "no tasks; write --suite demo"),
     ],
 )
 def test_bad_words_get_one_clear_message(tmp_path, words, says):

@@ -13,16 +13,16 @@ from dnabench.forecast.estimate import (
     Plan,
     Row,
     _advice,
-    conclusions,
     duration,
     plan,
+    summary,
     table,
 )
 from dnabench.forecast.extrapolate import (
     Sizes,
-    power,
+    linear,
+    power_law,
     sizes_of,
-    straight,
     trial_disk,
     trial_seconds,
 )
@@ -51,7 +51,7 @@ def planned(jobs, done=(), **words):
     """A plan in this process, and how many probes it took."""
     seen = []
     found = plan(
-        jobs, INLINE, dict(done), seconds=0.5, observe=lambda job, n: seen.append(n), **words
+        jobs, INLINE, dict(done), seconds=0.5, on_probe=lambda job, n: seen.append(n), **words
     )
     assert all(n == len(seen) for n in seen)
     return found, len(seen)
@@ -69,18 +69,18 @@ def test_the_clock_stands_still_while_forms_are_measured(tmp_path):
 
 def test_a_line_goes_through_the_last_two_points():
     points = ((2, 9.0), (8, 10.0), (32, 34.0))
-    assert straight(points, 32) == 34 and straight(points, 64) == 66 and straight(points, 8) == 10
-    assert straight(((8, 2.0),), 32) == 8
-    assert straight(((8, 5.0), (32, 4.0)), 64) == 4  # noise: never less for more
-    assert straight(points, 0) >= 0
+    assert linear(points, 32) == 34 and linear(points, 64) == 66 and linear(points, 8) == 10
+    assert linear(((8, 2.0),), 32) == 8
+    assert linear(((8, 5.0), (32, 4.0)), 64) == 4  # noise: never less for more
+    assert linear(points, 0) >= 0
 
 
 def test_a_power_is_that_of_the_last_two_points_within_reason():
-    assert power(((100, 1.0), (200, 2.0)), 800) == pytest.approx(8)
-    assert power(((100, 1.0), (200, 2**1.25)), 400) == pytest.approx(2**2.5)
-    assert power(((100, 1.0), (200, 9.0)), 400) == pytest.approx(9 * 2**1.5)
-    assert power(((100, 1.0), (200, 0.9)), 400) == pytest.approx(0.9 * 2**0.5)
-    assert power(((64, 0.5),), 128) == 1 and power(((64, 0.5),), 64) == 0.5
+    assert power_law(((100, 1.0), (200, 2.0)), 800) == pytest.approx(8)
+    assert power_law(((100, 1.0), (200, 2**1.25)), 400) == pytest.approx(2**2.5)
+    assert power_law(((100, 1.0), (200, 9.0)), 400) == pytest.approx(9 * 2**1.5)
+    assert power_law(((100, 1.0), (200, 0.9)), 400) == pytest.approx(0.9 * 2**0.5)
+    assert power_law(((64, 0.5),), 128) == 1 and power_law(((64, 0.5),), 64) == 0.5
 
 
 def test_a_trial_is_the_sum_of_its_parts():
@@ -233,7 +233,7 @@ def test_a_model_that_cannot_run_is_a_row_with_the_reason():
     found = plan(jobs, INLINE._replace(micro_batch=4), seconds=0.5)
     (row,) = found.rows
     assert "ValueError: cnn has batch norm" in row.error and row.seconds == 0
-    assert any(row.error in line for line in conclusions(found))
+    assert any(row.error in line for line in summary(found))
     assert "1 of 1" in table(found)
 
 
@@ -253,13 +253,13 @@ def test_workers_take_the_next_trial_when_they_are_free():
 def test_the_conclusions_say_what_does_not_fit_and_who_else_is_there():
     row = Row("a/b", "cnn", 10, 6, Sizes(9, 1, 5), 2, 100.0, 0.5, 3 * 10**9, 5000, "a/b", 0.25)
     found = Plan((row,), Resources("cpu", 2), 3.0, 0.5, 609.0, 306.0, 30_000)
-    text = "\n".join(conclusions(found, free_memory=4 * 10**9, free_disk=10**12))
+    text = "\n".join(summary(found, free_memory=4 * 10**9, free_disk=10**12))
     assert "6 of 10 trials are to run: 10.2 min of CPU, 5.1 min from start" in text
     assert "got 50% of a core" in text and "10.2 min from start to end" in text
     assert "3 GB for the largest trial, 6 GB for 2 at once; 4 GB are available" in text
     assert "that is too much" in text and "30 kB of records" in text
     assert "1: 1.67 min, 3: 5 min, 5: 8.33 min, 10: 16.7 min of CPU" in text
-    assert "~ a part of a batch" in text and "~1.67 min" in table(found)
+    assert "~ only a part of a batch" in text and "~1.67 min" in table(found)
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def test_a_recipe_by_name():
         ({"settings": ["patience=2"], "protocol": "last-epoch"}, ValueError, "never stops early"),
         ({"settings": ["lr=nan"]}, ValueError, "lr=nan: must be finite"),
         ({"settings": ["warmup=500"]}, ValueError, "warmup=500.0: is a share, below 1"),
-        ({"tasks": []}, ValueError, "nothing to run on: name --suite demo"),
+        ({"tasks": []}, ValueError, "no tasks; write --suite demo"),
         ({"protocol": "honest/2"}, KeyError, "no protocol named 'honest/2'; did you mean honest/1"),
         ({"recipe": "nt"}, KeyError, "no recipe named 'nt'; kmer has default"),
         ({"settings": ["dilatoin=1"]}, ValueError, "no option named 'dilatoin'; did you mean dila"),

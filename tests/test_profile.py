@@ -51,7 +51,7 @@ CALL = (
 def rows():
     """Two lengths that work, after those that cannot."""
     seen = []
-    done = profile(["convnova-386k", "kmer"], [SHORT, LONG], observe=seen.append)
+    done = profile(["convnova-386k", "kmer"], [SHORT, LONG], on_row=seen.append)
     assert seen == done
     return done
 

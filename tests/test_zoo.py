@@ -27,7 +27,7 @@ def test_the_smallest_of_each_family():
     assert {"convnova-386k", "hyenadna-tiny-1k", "caduceus_ph-470k", "ntv2-50m"} <= names.keys()
     some = models_of(Request(models=["convnova", "convnova-27m", "kmer"], preset="smallest"))
     assert [m.name for m in some] == ["convnova", "kmer"]
-    with pytest.raises(ValueError, match="--preset 'tiny': there is smallest"):
+    with pytest.raises(ValueError, match="--preset 'tiny': write smallest"):
         models_of(Request(models=["all"], preset="tiny"))
 
 

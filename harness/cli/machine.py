@@ -174,7 +174,7 @@ def _plan(request: Any, resources: Any, flags: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
-    from dnabench.forecast.estimate import conclusions, plan, table
+    from dnabench.forecast.estimate import plan, summary, table
     from dnabench.host.machine import existing, free_memory
     from dnabench.results.store import Store
     from dnabench.sweep.grid import grid
@@ -196,7 +196,7 @@ def _plan(request: Any, resources: Any, flags: Mapping[str, Any]) -> None:
         document |= {"rows": rows, "resources": resources._asdict(), "peak": found.peak}
         typer.echo(json.dumps(document, indent=1))
     else:
-        typer.echo("\n".join([table(found), "", *conclusions(found, memory, disk)]))
+        typer.echo("\n".join([table(found), "", *summary(found, memory, disk)]))
     if any(row.error for row in found.rows):
         raise typer.Exit(1)
 

@@ -40,7 +40,7 @@ def profile(
     bp = [int(word) for word in split_commas(lengths)]
     with Progress(console=Console(stderr=True)) as bar:
         line = bar.add_task("profile", total=len(names) * len(bp))
-        rows = measured(names, bp, device, observe=lambda cost: bar.advance(line), threads=threads)
+        rows = measured(names, bp, device, on_row=lambda cost: bar.advance(line), threads=threads)
     text = table(rows)
     typer.echo(text)
     to.with_suffix(".md").write_text(text, encoding="utf-8")

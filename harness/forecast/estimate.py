@@ -13,15 +13,8 @@ from tabulate import tabulate
 
 from dnabench.executors import EXECUTORS
 from dnabench.executors.base import last_line
-from dnabench.forecast.extrapolate import (
-    Sizes,
-    power,
-    sizes_of,
-    straight,
-    trial_disk,
-    trial_peak,
-    trial_seconds,
-)  # fmt: skip
+from dnabench.forecast import extrapolate
+from dnabench.forecast.extrapolate import Sizes, linear, power_law, sizes_of
 from dnabench.forecast.timing import Measured, Probe, measure
 from dnabench.host.disk import size
 from dnabench.registry import MODELS
@@ -32,18 +25,21 @@ from dnabench.types import Job, Resources, Trial, trial_id
 
 SECONDS = 4.0  # of a probe, about
 SEEDS = (1, 3, 5, 10)
-ALONE = 0.85  # share of a core from which on nobody else seems to be there
-# what of a recipe changes no time
-_FREE = ("lr", "weight_decay", "schedule", "warmup", "lr_floor", "lora_alpha", "patience", "source")
+ALONE = 0.85  # share of a core above which no other program seems to run
+# fields of a recipe that do not change how long a step takes
+_NO_TIME = (
+    "lr", "weight_decay", "schedule", "warmup", "lr_floor", "lora_alpha", "patience", "source",
+    "epochs",
+)  # fmt: skip
 
 
 class Row(NamedTuple):
-    """What the trials of a model on a task, that differ by their seed alone, will take.
+    """What the trials of one model on one task will take; they differ by their seed alone.
 
-    seconds: of one, own CPU seconds on a CPU with one thread. shared: further ones, of those that
-    begin first, one a worker, which make what the others read. step: seconds of a training step or,
-    for a model without gradients, of the whole fit. peak, disk: bytes of one. measured: the task
-    whose probe it comes from. part: share of a batch, or of the examples, up to which was measured.
+    seconds: of a trial, own CPU seconds on a CPU with one thread. shared: more seconds of each
+    worker's first trial, which makes features that later ones read. step: seconds of a training
+    step, or of the whole fit of a model without gradients. peak, disk: bytes of a trial. measured:
+    the task that was probed. part: the share of a batch, or of the examples, that was measured.
     """
 
     task: str
@@ -63,10 +59,11 @@ class Row(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Of a grid: its rows; seconds of the missing trials together, and from start to end.
+    """What a grid will take.
 
-    start: seconds a process takes to begin, in `seconds` and `elapsed` already. share: of a core
-    that the probes got. disk: bytes of the missing trials.
+    start: seconds that a process takes to start, included in `seconds` and `elapsed`. share: of a
+    core that the probes got. seconds, disk: of all missing trials. elapsed: seconds from start to
+    end.
     """
 
     rows: tuple[Row, ...]
@@ -83,7 +80,7 @@ class Plan(NamedTuple):
         return max((row.peak for row in self.rows if row.missing), default=0)
 
     def seeds(self, n: int) -> float:
-        """Seconds of the whole grid with n seeds, whether or not some are done."""
+        """Seconds of the whole grid with n seeds, finished trials included."""
         return sum(self.of_row(row, n) for row in self.rows)
 
     def of_row(self, row: Row, n: int) -> float:
@@ -96,45 +93,45 @@ def plan(
     resources: Resources,
     done: Mapping[str, float] = MappingProxyType({}),
     seconds: float = SECONDS,
-    observe: Callable[[Job, int], object] = lambda job, of: None,
+    on_probe: Callable[[Job, int], object] = lambda job, n: None,
 ) -> Plan:
-    """Probe what is missing of a grid and add up.
+    """Probe the missing trials of a grid and add up.
 
     A probe is a few training steps and an evaluation batch of the real learner on the real
     sequences, `resources.workers` of them at once, as in the sweep. Trials that differ only by
-    seed, learning rate or epochs share one, and so do tasks of a suite with equally long sequences,
-    kind and outputs. Models without gradients are fitted on samples that double in size while there
-    is time, and go on by the power of the last two.
+    seed, learning rate or epochs share one, and so do tasks of a suite with equal length, kind and
+    number of outputs. Models without gradients are fitted on samples that double in size while
+    time allows, and extrapolated by a power law through the last two.
 
     Args:
         jobs: the grid.
-        resources: where and how many at once.
-        done: trials that need not run: id -> seconds that its record says it took.
+        resources: where, and how many at once.
+        done: trials that need not run: id -> seconds in its record.
         seconds: of a probe, about.
-        observe: told of each probe that ended, and of how many there are.
+        on_probe: called after each probe with its job and the number of probes.
 
     Returns:
-        The plan; a row whose probe failed has an `error` and takes nothing. One that is done is
-        not probed, its seconds are those of its records.
+        The plan. A row whose probe failed has an `error` and no costs. One that is done is not
+        probed and has the seconds of its records.
 
     Accuracy:
         Within 30 % of a small real sweep (docs/benchmarks/plan.md). Seconds are the process's own
-        on a CPU with one thread, so other programs hardly count; elapsed: every core to itself.
-        Early stopping is not foreseen. A batch of which only a part was measured goes on by a
-        straight line; official weights are not read, so neither is the time to read them there.
-        Memory is right to about a quarter: a worker also keeps what its earlier trials freed.
+        on a CPU with one thread, so other programs hardly matter; `elapsed` assumes that every
+        core is free. Early stopping is not foreseen. A batch of which only a part was measured is
+        extrapolated linearly; official weights are not loaded, so neither is the time for that.
+        Memory is right to about a quarter: a worker also keeps what earlier trials freed.
     """
     groups: dict[str, list[Job]] = {}
     alike: dict[str, list[Job]] = {}
     for job in jobs:
         groups.setdefault(_key(job.trial), []).append(job)
     for group in groups.values():
-        alike.setdefault(_alike(group[0]), []).append(group[0])
-    needed = list(dict.fromkeys(_alike(g[0]) for g in groups.values() if _missing(g, done)))
+        alike.setdefault(_cost_key(group[0]), []).append(group[0])
+    needed = list(dict.fromkeys(_cost_key(g[0]) for g in groups.values() if _missing(g, done)))
     chosen = [_typical(alike[key]) for key in needed]
-    found = _probed(chosen, resources, seconds, observe)
+    found = _probed(chosen, resources, seconds, on_probe)
     measured = {k: (job, m) for k, job, m in zip(needed, chosen, found, strict=True)}
-    rows = {k: _row(g, done, measured.get(_alike(g[0]))) for k, g in groups.items()}
+    rows = {k: _row(g, done, measured.get(_cost_key(g[0]))) for k, g in groups.items()}
     return _summed(rows, found, resources, jobs, done)
 
 
@@ -143,15 +140,15 @@ def _key(trial: Trial) -> str:
     return trial_id(asdict(replace(trial, seed=0)))
 
 
-def _alike(job: Job) -> str:
-    """The same for trials whose steps take as long."""
+def _cost_key(job: Job) -> str:
+    """The same for trials whose steps take equally long."""
     trial, task = job.trial, task_of(job)
-    recipe = {k: v for k, v in asdict(trial.recipe).items() if k not in (*_FREE, "epochs")}
-    what: tuple[Any, ...] = (task.suite, task.length, task.kind, task.n_outputs)
+    recipe = {k: v for k, v in asdict(trial.recipe).items() if k not in _NO_TIME}
+    data: tuple[Any, ...] = (task.suite, task.length, task.kind, task.n_outputs)
     if MODELS[trial.model].custom_trainer:
-        what = (task.name, trial.limit)
+        data = (task.name, trial.limit)
     regime = trial.regime.partition(":")[0]
-    return json.dumps([trial.model, dict(trial.options), recipe, regime, *what], sort_keys=True)
+    return json.dumps([trial.model, dict(trial.options), recipe, regime, *data], sort_keys=True)
 
 
 def _missing(group: Sequence[Job], done: Collection[str]) -> int:
@@ -169,23 +166,23 @@ def _probed(
     jobs: Sequence[Job],
     resources: Resources,
     seconds: float,
-    observe: Callable[[Job, int], object],
+    on_probe: Callable[[Job, int], object],
 ) -> list[Measured]:
-    probes = [Probe(job, resources, seconds) for job in jobs]
-    found = [Measured()] * len(probes)
+    found = [Measured()] * len(jobs)
     executor = EXECUTORS[resources.executor](measure, resources.workers, resources.threads)
-    for event in executor.run(probes):
+    for event in executor.run([Probe(job, resources, seconds) for job in jobs]):
+        if event.kind == "returned":
+            found[event.job] = event.value
+        elif event.kind == "died":
+            found[event.job] = Measured(error=_advice(event.value))
         if event.kind in ("returned", "died"):
-            found[event.job] = (
-                event.value if event.kind == "returned" else Measured(error=_advice(event.value))
-            )
-            observe(jobs[event.job], len(jobs))
+            on_probe(jobs[event.job], len(jobs))
     return found
 
 
 def _advice(error: str) -> str:
-    memory = "; try --micro-batch or fewer --jobs" if "out of memory" in error else ""
-    return last_line(error) + memory
+    hint = "; try --micro-batch or fewer --jobs" if "out of memory" in error else ""
+    return last_line(error) + hint
 
 
 def _row(
@@ -196,18 +193,18 @@ def _row(
     took = [done[job.trial.id] for job in group if job.trial.id in done]
     if took and not row.missing:
         return row._replace(epochs=trial.recipe.epochs, seconds=sum(took) / len(took))
-    assert measured is not None  # what is missing was probed
+    assert measured is not None  # missing trials were probed
     source, m = measured
     if m.error:
         return row._replace(measured=source.trial.task, error=m.error)
-    own = MODELS[trial.model].custom_trainer
-    own_seconds, shared = trial_seconds(job, m)
-    whole = max(1, row.sizes.train if own else min(trial.recipe.batch, row.sizes.train))
+    custom = MODELS[trial.model].custom_trainer
+    seconds, shared = extrapolate.trial_seconds(job, m)
+    whole = max(1, row.sizes.train if custom else min(trial.recipe.batch, row.sizes.train))
     return row._replace(
-        epochs=m.epochs or trial.recipe.epochs, seconds=own_seconds, shared=shared,
-        step=(power if own else straight)(m.points, whole), peak=trial_peak(job, m),
-        disk=trial_disk(job, m), measured=source.trial.task,
-        part=min(1.0, m.points[-1][0] / whole),
+        epochs=m.epochs or trial.recipe.epochs, seconds=seconds, shared=shared,
+        step=(power_law if custom else linear)(m.points, whole),
+        peak=extrapolate.trial_peak(job, m), disk=extrapolate.trial_disk(job, m),
+        measured=source.trial.task, part=min(1.0, m.points[-1][0] / whole),
     )  # fmt: skip
 
 
@@ -218,11 +215,11 @@ def _summed(
     queue, begun = [], Counter[str]()
     for key in (_key(job.trial) for job in jobs if job.trial.id not in done):
         begun[key] += 1
-        first = begun[key] <= resources.workers
-        queue.append(rows[key].seconds + (rows[key].shared if first else 0.0))
+        shared = rows[key].shared if begun[key] <= resources.workers else 0.0
+        queue.append(rows[key].seconds + shared)
     workers = min(resources.workers, len(queue))
     start = max((m.start for m in measured), default=0.0)
-    cpu, wall = (sum(times) for times in ([m.cpu for m in measured], [m.wall for m in measured]))
+    cpu, wall = sum(m.cpu for m in measured), sum(m.wall for m in measured)
     return Plan(
         rows=tuple(rows.values()), resources=resources, start=start,
         share=min(1.0, cpu / wall) if wall else 1.0,
@@ -233,21 +230,21 @@ def _summed(
 
 
 def table(found: Plan) -> str:
-    """A line a model and task; ~ marks what was measured in part, = what was done before."""
+    """A line for each model and task; ~ marks what was measured in part, = what is done."""
     rows = []
     for row in found.rows:
-        mark = "=" if not row.missing else "~" if row.part < 1 else ""
-        examples = "/".join(map(str, row.sizes))
-        start = (row.task, row.model, examples, row.epochs or "-")
+        start = (row.task, row.model, "/".join(map(str, row.sizes)), row.epochs or "-")
+        missing = f"{row.missing} of {row.trials}"
         if row.error:
-            rows.append((*start, "-", "-", "-", f"{row.missing} of {row.trials}", "-"))
+            rows.append((*start, "-", "-", "-", missing, "-"))
             continue
+        mark = "=" if not row.missing else "~" if row.part < 1 else ""
         step = duration(row.step) if row.step else "-"
         if MODELS[row.model.partition(" ")[0]].custom_trainer and row.step:
             step = f"fit {step}"
         rows.append((
             *start, step, mark + duration(row.seconds), size(row.peak) if row.peak else "-",
-            f"{row.missing} of {row.trials}", duration(found.of_row(row, row.missing)),
+            missing, duration(found.of_row(row, row.missing)),
         ))  # fmt: skip
     heads = (
         "task", "model", "train/val/test", "epochs", "a step", "a trial", "memory", "missing",
@@ -256,8 +253,8 @@ def table(found: Plan) -> str:
     return tabulate(rows, heads, disable_numparse=True)
 
 
-def conclusions(found: Plan, free_memory: int = 0, free_disk: int = 0) -> list[str]:
-    """What the table comes to, in sentences.
+def summary(found: Plan, free_memory: int = 0, free_disk: int = 0) -> list[str]:
+    """What the table adds up to, in sentences.
 
     Args:
         found: the plan.
@@ -265,31 +262,30 @@ def conclusions(found: Plan, free_memory: int = 0, free_disk: int = 0) -> list[s
         free_disk: bytes where the records go, 0 = not known.
     """
     r = found.resources
-    on_cpu = r.device == "cpu"
     missing, trials = sum(row.missing for row in found.rows), sum(row.trials for row in found.rows)
-    kind = "of CPU" if on_cpu and r.threads == 1 else f"on {r.device}"
+    kind = "of CPU" if r.device == "cpu" and r.threads == 1 else f"on {r.device}"
     lines = [
         f"{missing} of {trials} trials are to run: {duration(found.seconds)} {kind}, "
         f"{duration(found.elapsed)} from start to end with --jobs {r.workers}"
     ]
     if found.share < ALONE and missing:
-        slow = duration(found.elapsed / found.share)
         lines.append(
-            f"other programs run: the probes got {found.share:.0%} of a core each, and at that "
-            f"rate it is {slow} from start to end"
+            f"other programs are running: each probe got {found.share:.0%} of a core; at that rate "
+            f"it takes {duration(found.elapsed / found.share)} from start to end"
         )
     workers = min(r.workers, missing)
     need = found.peak * workers
-    says = f"memory: {size(found.peak)} for the largest trial, {size(need)} for {workers} at once"
-    lines.append(f"{says}; {size(free_memory)} are available" if free_memory else says)
+    text = f"memory: {size(found.peak)} for the largest trial, {size(need)} for {workers} at once"
+    lines.append(f"{text}; {size(free_memory)} are available" if free_memory else text)
     if free_memory and need > free_memory:
-        lines.append("that is too much: fewer at once with --jobs, or less of each: --micro-batch")
-    says = f"disk: {size(found.disk)} of records and predictions"
-    lines.append(f"{says}; {size(free_disk)} are free" if free_disk else says)
+        lines.append("that is too much: run fewer at once (--jobs) or set --micro-batch")
+    text = f"disk: {size(found.disk)} of records and predictions"
+    lines.append(f"{text}; {size(free_disk)} are free" if free_disk else text)
     each = ", ".join(f"{n}: {duration(found.seeds(n))}" for n in SEEDS)
-    lines.append(f"the whole grid by number of seeds, done or not: {each} {kind}")
+    lines.append(f"the whole grid by number of seeds, finished trials included: {each} {kind}")
     if any(0 < row.part < 1 for row in found.rows):
-        lines.append("~ a part of a batch, or of the examples, was measured: see --probe-seconds")
+        lines.append("~ only a part of a batch, or of the examples, was measured; more with "
+                     "--probe-seconds")  # fmt: skip
     lines += [f"{row.model} on {row.task} failed: {row.error}" for row in found.rows if row.error]
     return lines
 

@@ -1,4 +1,4 @@
-"""What a length costs each model: seconds and peak memory of a forward pass and a training step.
+"""Seconds and peak memory of a forward pass and a training step, by model and length.
 
 L sequence length in bp.
 """
@@ -21,18 +21,18 @@ from dnabench.registry import MODELS, explain_miss
 from dnabench.tokens.bpe import tokenizer_named
 from dnabench.types import Array, Model, Progress, Sequences, Split, Task
 
-RUNS = 3  # timed, after one to warm up
-SLOW = 20.0  # seconds; a run that takes longer is the last
+RUNS = 3  # timed, after a warm-up run
+SLOW = 20.0  # seconds; a run that takes longer is the last one
 LEARNED_FROM = 1 << 20  # bp of random bases, for a byte-pair tokenizer
 MODES: tuple[Literal["forward", "train"], ...] = ("forward", "train")
 
 
 class Cost(NamedTuple):
-    """A row: what one sequence of a length costs a model; None where it could not be measured.
+    """What one sequence of a length costs a model; None where it could not be measured.
 
     forward: a forward pass without gradients. train: forward, cross entropy, backward and a step
-    of AdamW. Bytes are the peak above what the process had before it built the network, so with
-    the weights.
+    of AdamW. Bytes are the peak above that of the process before it built the network, so they
+    include the weights.
     """
 
     model: str
@@ -46,7 +46,7 @@ class Cost(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What a process measures."""
+    """What a process is to measure."""
 
     model: str
     options: Mapping[str, Any]
@@ -56,7 +56,7 @@ class Run(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What a process found; `error` is empty when it worked."""
+    """What a process measured; `error` is empty when it worked."""
 
     n_params: int = 0
     seconds: float = 0.0
@@ -69,33 +69,33 @@ def profile(
     lengths: Sequence[int],
     device: str = "cpu",
     settings: Mapping[str, Any] | None = None,
-    observe: Callable[[Cost], object] = lambda cost: None,
+    on_row: Callable[[Cost], object] = lambda cost: None,
     threads: int = 1,
 ) -> list[Cost]:
-    """Measure each model at each length, batch 1, on random bases, a fresh process each.
+    """Measure each model at each length, batch 1, on random bases, each in a fresh process.
 
     Args:
         models: names of networks.
         lengths: bp.
         device: "cpu", "cuda", "cuda:1", ...
         settings: option -> value, for all models that have it; `model.option` for one of them.
-        observe: told of each row when it is there.
+        on_row: called with each row.
         threads: of the process, on a CPU.
 
     Returns:
-        A row a length and model, by length first. What fails, is out of reach of the model or out
-        of memory is a row with an `error`.
+        A row for each length and model, ordered by length. A failure, a length that the model
+        cannot read and a lack of memory are rows with an `error`.
 
     Raises:
-        KeyError: for an unknown model.
-        ValueError: for a setting that no model has, or a length below 1.
+        KeyError: an unknown model.
+        ValueError: a setting that no model has, or a length below 1.
 
     Accuracy:
-        Seconds are the median of three runs after one; of one when it takes over 20 s. On a CPU
-        they are the process's own, of all threads together, so other programs do not count.
-        Memory on a CPU is resident memory of the process, to some ten megabytes: libraries load
-        parts when first used. Random bases shorten less than real ones under byte-pair tokens,
-        which are learned from random bases too.
+        Seconds are the median of three runs after a warm-up; a single run if it takes over 20 s.
+        On a CPU they are the process's own, summed over threads, so other programs do not count.
+        Memory on a CPU is the resident memory of the process, to about ten megabytes: libraries
+        load parts when first used. Byte-pair tokens, here learned from random bases too, shorten
+        random sequences less than real ones.
     """
     chosen = {name: _options(MODELS[name], models, settings or {}) for name in models}
     if any(length < 1 for length in lengths):
@@ -104,22 +104,23 @@ def profile(
     for length in lengths:
         for name in models:
             rows.append(_row(MODELS[name], chosen[name], length, device, threads))
-            observe(rows[-1])
+            on_row(rows[-1])
     return rows
 
 
 def table(rows: Sequence[Cost]) -> str:
-    """Markdown: a line a row, each number also as a multiple of the first model's at that length.
+    """Markdown, each number also as a multiple of the first model's at that length; then errors.
 
-    Megabytes are 10^6 bytes. Errors follow below.
+    A megabyte is 10^6 bytes.
     """
     first = {row.length: row for row in rows if row.model == rows[0].model}
     times = f"x {rows[0].model}" if rows else "x"
     names = ("forward (s)", "training (s)", "forward (MB)", "training (MB)")
+    heads = [word for name in names for word in (name, times)]
     lines = [
-        ["model", "parameters", "length (bp)", *(word for name in names for word in (name, times))]
+        ["model", "parameters", "length (bp)", *heads],
+        ["---", *["---:"] * (2 + len(heads))],
     ]
-    lines.append(["---", *["---:"] * (len(lines[0]) - 1)])
     for row in rows:
         cells = [row.model, f"{row.n_params:,}" if row.n_params else "-", f"{row.length:,}"]
         for value, one in zip(_numbers(row), _numbers(first.get(row.length)), strict=True):
@@ -140,21 +141,17 @@ def _numbers(row: Cost | None) -> tuple[float | None, ...]:
 
 
 def _short(value: float) -> str:
-    """Three digits that count: 0.0123, 1.23, 123, 1,234."""
-    if value >= 99.95:
-        return f"{value:,.0f}"
-    return f"{value:#.3g}"
+    """Three significant digits: 0.0123, 1.23, 123, 1,234."""
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:#.3g}"
 
 
 def _options(model: Model, models: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The model's options with the settings that are meant for it."""
+    """The model's options with the settings that apply to it."""
     known = {option for name in models for option in MODELS[name].options}
     options = dict(model.options)
     for key, value in settings.items():
         owner, _, option = key.rpartition(".")
-        if (owner and owner not in models) or option not in (
-            MODELS[owner].options if owner else known
-        ):
+        if owner not in ("", *models) or option not in (MODELS[owner].options if owner else known):
             raise ValueError(explain_miss("option", key, sorted(known), "no model here has it"))
         if owner in ("", model.name) and option in options:
             options[option] = value
@@ -162,25 +159,23 @@ def _options(model: Model, models: Sequence[str], settings: Mapping[str, Any]) -
 
 
 def _row(model: Model, options: Mapping[str, Any], length: int, device: str, threads: int) -> Cost:
-    problem = _out_of_reach(model, length)
-    if problem:
-        return Cost(model.name, 0, length, error=problem)
-    found: dict[str, Measured] = {}
+    if error := _unreadable(model, length):
+        return Cost(model.name, 0, length, error=error)
+    row = Cost(model.name, 0, length)
     for mode in MODES:
-        found[mode] = _fresh(Run(model.name, options, length, mode, device), threads)
-        if found[mode].error:
-            break
-    n = max(f.n_params for f in found.values())
-    good = {mode: f for mode, f in found.items() if not f.error}
-    values = {f"{mode}_seconds": f.seconds for mode, f in good.items()} | {
-        f"{mode}_bytes": f.bytes for mode, f in good.items()
-    }
-    errors = [f"{mode}: {f.error}" for mode, f in found.items() if f.error]
-    return Cost(model.name, n, length, error="; ".join(errors), **values)  # type: ignore[arg-type]
+        # a process of its own, so that the peak of memory is that of this measurement
+        executor = EXECUTORS["local"](measure, 1, threads)
+        *_, last = executor.run([Run(model.name, options, length, mode, device)])
+        found = last.value if last.kind == "returned" else Measured(error=last_line(last.value))
+        if found.error:
+            return row._replace(error=f"{mode}: {found.error}")
+        values: dict[str, Any] = {f"{mode}_seconds": found.seconds, f"{mode}_bytes": found.bytes}
+        row = row._replace(n_params=found.n_params, **values)
+    return row
 
 
-def _out_of_reach(model: Model, length: int) -> str:
-    """Why the model cannot read that length, as far as it says so itself; "" = it can."""
+def _unreadable(model: Model, length: int) -> str:
+    """Why the model cannot read that length, as far as it declares; "" = it can."""
     if model.custom_trainer:
         return f"{model.name} is no network: there is no forward pass to measure"
     if length > model.context:
@@ -190,14 +185,8 @@ def _out_of_reach(model: Model, length: int) -> str:
     return ""
 
 
-def _fresh(run: Run, threads: int) -> Measured:
-    """`measure` in a process of its own."""
-    *_, last = EXECUTORS["local"](measure, 1, threads).run([run])
-    return last.value if last.kind == "returned" else Measured(error=last_line(last.value))
-
-
 def measure(run: Run, progress: Progress) -> Measured:
-    """Build, warm up, run and time, in this process; errors become text."""
+    """Build, warm up and time in this process; exceptions become text."""
     import torch
 
     try:
@@ -212,7 +201,7 @@ def measure(run: Run, progress: Progress) -> Measured:
 
 
 def _bound_memory() -> None:
-    """Let an allocation beyond what the machine has left fail, before the kernel kills somebody."""
+    """Make an allocation beyond the free memory fail, before the kernel kills a process."""
     meminfo, status = Path("/proc/meminfo"), Path("/proc/self/status")
     if not (meminfo.exists() and status.exists()):
         return
@@ -246,7 +235,7 @@ def _measured(run: Run) -> Measured:
 
 
 def _step(forward: Any, x: Any, target: Any, net: Any = None) -> Callable[[], object]:
-    """A training step; `net` where `forward` is no network."""
+    """A training step; `net` has the parameters if `forward` is not a module."""
     import torch
 
     net = forward if net is None else net
@@ -261,9 +250,9 @@ def _step(forward: Any, x: Any, target: Any, net: Any = None) -> Callable[[], ob
 
 
 def _timed(step: Callable[[], object], device: str) -> float:
-    """Median seconds of the runs after the first, which counts only when it is too slow to repeat.
+    """Median seconds of the runs after the first, or of that one if it is too slow to repeat.
 
-    On a CUDA device a run ends when the device has done its work.
+    On a CUDA device a run ends when the device has finished.
     """
     import torch
 
@@ -287,7 +276,7 @@ def _encoded(model: Model, options: Mapping[str, Any], length: int) -> Array:
     """Ids (1, T) of random bases.
 
     Raises:
-        ValueError: for more tokens than the model reads.
+        ValueError: more tokens than the model reads.
     """
     name = model.tokenizer_name(options)
     vocabulary, train = 0, None

@@ -1,9 +1,9 @@
-"""From words to a grid of jobs: models x tasks x seeds, each with its options and recipe."""
+"""From flags to a grid of jobs: models x tasks x seeds, each with its options and recipe."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,71 +19,67 @@ MOST_SEEDS = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a call of `dnabench run` asks for, in the words of its flags."""
+    """The flags of `dnabench run` that choose trials."""
 
     models: Sequence[str]  # names, or "all" alone
-    preset: str = ""  # "smallest": of each family the smallest of them
+    preset: str = ""  # "smallest": only the smallest model of each family
     tasks: Sequence[str] = ()
     suite: str = ""
     data: str = ""
     seeds: str = "3"
     protocol: str = "honest/1"
-    regime: str = "scratch"  # or pretrained, checkpoint:PATH; model=regime with commas between
-    recipe: str = ""  # a recipe's name; "" = the suite's, else the model's default
+    regime: str = "scratch"  # or pretrained, checkpoint:PATH; or comma-separated model=regime
+    recipe: str = ""  # name; "" = the suite's, else the model's default
     limit: str = "0"
     settings: Sequence[str] = ()  # k=v or model.k=v
     sweeps: Sequence[str] = ()  # k=v1,v2
     overrides: Mapping[str, Any] = field(default_factory=dict)  # recipe field -> value
 
 
-def grid(request: Request, left_out: Callable[[str], object] = lambda why: None) -> list[Job]:
+def grid(request: Request, on_skip: Callable[[str], object] = lambda why: None) -> list[Job]:
     """Every model on every task at every seed.
 
     Args:
-        request: what is asked for.
-        left_out: told why, of each model and task that cannot go together.
+        request: what to run.
+        on_skip: called with the reason for each model and task that do not go together.
 
     Returns:
         Jobs ordered by task, then seed, then model.
 
     Raises:
-        KeyError: an unknown model, task, suite, protocol or recipe; the message suggests.
-        ValueError: bad seeds, limit or settings, bad data, no model that can do any of the tasks;
-            the message says the way out.
+        KeyError: an unknown model, task, suite, protocol or recipe; the message suggests names.
+        ValueError: bad seeds, limit or settings, bad data, or no model that can do any of the
+            tasks; the message says what to write instead.
     """
     if not request.models:
         raise ValueError("--models is empty; name some, e.g. kmer,cnn, or all")
-    models = models_of(request)
-    protocol = protocol_named(request.protocol)
-    tasks = tasks_of(request)
+    models, tasks = models_of(request), tasks_of(request)
+    protocol, seeds = protocol_named(request.protocol), parse_seeds(request.seeds)
     check_settings(models, [*request.settings, *request.sweeps])
     weights = _weights(models, request.regime)
-    columns = [
-        (model, chosen) for model in models for chosen in _choices(request.settings, request.sweeps)
-    ]
+    columns = list(itertools.product(models, _choices(request.settings, request.sweeps)))
     incompatible = {
         (m.name, t.name): why for t in tasks for m in models if (why := incompatibility(m, t))
     }
     if len(incompatible) == len(tasks) * len({m.name for m in models}):
         raise ValueError("; ".join(incompatible.values()))
     for why in incompatible.values():
-        left_out(why)
-    jobs = []
-    for task, seed in itertools.product(tasks, parse_seeds(request.seeds)):
+        on_skip(why)
+    jobs = {}
+    for task, seed in itertools.product(tasks, seeds):
         check_protocol(protocol, task, seed)
-        for model, chosen in columns:
-            if (model.name, task.name) in incompatible:
-                continue
-            regime, checkpoint = weights[model.name]
-            trial = _trial(model, task, protocol, request, chosen, seed, regime)
-            trial, tokenizer = _with_tokenizer(trial, checkpoint)
-            path = request.data if task.name.startswith("data/") else ""
-            jobs.append(Job(trial, path, _size(task, trial), checkpoint, tokenizer))
-    return list({job.trial.id: job for job in jobs}.values())
+        for model, settings in columns:
+            if (model.name, task.name) not in incompatible:
+                regime, checkpoint = weights[model.name]
+                trial = _trial(model, task, protocol, request, settings, seed, regime)
+                trial, tokenizer = _with_tokenizer(trial, checkpoint)
+                path = request.data if task.name.startswith("data/") else ""
+                jobs[trial.id] = Job(trial, path, _size(task, trial), checkpoint, tokenizer)
+    return list(jobs.values())
 
 
 def incompatibility(model: Model, task: Task) -> str:
-    """Why the model cannot do the task; "" if it can, as far as is known without its data."""
+    """Why the model cannot do the task; "" if it can, as far as is known without the data."""
     if task.kind not in model.kinds:
         return (
             f"{model.name} is left out of {task.name}, a {task.kind} task: it does "
@@ -98,38 +94,41 @@ def incompatibility(model: Model, task: Task) -> str:
 
 
 def models_of(request: Request) -> list[Model]:
-    """The models that a request names; "all" and a preset pick from the families.
+    """The models that a request names, reduced by its preset.
 
     Raises:
-        KeyError: an unknown model; the message suggests.
-        ValueError: an unknown preset rule.
+        KeyError: an unknown model; the message suggests names.
+        ValueError: an unknown preset.
     """
-    models = [
-        MODELS[name] for name in (MODELS if list(request.models) == ["all"] else request.models)
-    ]
+    names = MODELS if list(request.models) == ["all"] else request.models
+    models = [MODELS[name] for name in names]
     if not request.preset:
         return models
     if request.preset != "smallest":
-        raise ValueError(f"--preset {request.preset!r}: there is smallest, of each family one")
+        raise ValueError(
+            f"--preset {request.preset!r}: write smallest, for the smallest model of each family"
+        )
     families: dict[str, Model] = {}
     for model in sorted(models, key=lambda m: (m.n_params, m.name)):
         families.setdefault(model.family, model)
     return [m for m in models if m in families.values()]
 
 
-def _weights(models: Iterable[Model], text: str) -> dict[str, tuple[str, str]]:
-    """Of each model the regime and the user's file."""
-    models = list(models)
+def _weights(models: Sequence[Model], text: str) -> dict[str, tuple[str, str]]:
+    """Model name -> its regime and the user's file."""
     chosen = {MODELS[m].name if m in MODELS else m: r for m, r in regimes(text).items()}
     unknown = [name for name in chosen if name and name not in {m.name for m in models}]
     if unknown:
         raise ValueError(f"--regime {unknown[0]}=...: no model {unknown[0]!r} in this run")
-    usual = chosen.get("", "scratch")
-    return {m.name: resolve(m, chosen.get(m.name, usual)) for m in models}
+    default = chosen.get("", "scratch")
+    return {m.name: resolve(m, chosen.get(m.name, default)) for m in models}
 
 
 def _with_tokenizer(trial: Trial, checkpoint: str) -> tuple[Trial, str]:
-    """A tokenizer file named in the option, or beside the user's weights, by its bytes."""
+    """The trial with the hash of its tokenizer file, and the path of that file.
+
+    The file is named in the option, or lies beside the user's weights.
+    """
     value = str(trial.options.get("tokenizer", ""))
     if value.partition(":")[0] != "bpe":
         return trial, ""
@@ -141,7 +140,7 @@ def _with_tokenizer(trial: Trial, checkpoint: str) -> tuple[Trial, str]:
             return trial, ""
     if not path.is_file():
         raise ValueError(
-            f"no tokenizer file {path}; write --set tokenizer=bpe:PATH of the tokenizer.json "
+            f"no tokenizer file {path}; write --set tokenizer=bpe:PATH with the tokenizer.json "
             "that the weights were trained with"
         )
     named = f"bpe:{path.name}@{file_hash(path)}"
@@ -165,36 +164,35 @@ def tasks_of(request: Request) -> list[Task]:
         from dnabench.tasks.io.files import task_from_path
 
         return [task_from_path(Path(request.data))]
-    names = [f"{request.suite}/{name}" if request.suite and "/" not in name else name
-             for name in request.tasks]  # fmt: skip
+    suite = request.suite
+    names = [f"{suite}/{name}" if suite and "/" not in name else name for name in request.tasks]
     tasks = [TASKS[name] for name in names]
-    if request.suite:
-        of_suite = suites().get(request.suite)
+    if suite:
+        of_suite = suites().get(suite)
         if of_suite is None:
-            raise KeyError(explain_miss("suite", request.suite, list(suites())))
-        unknown = [task.name for task in tasks if task.name not in of_suite]
-        if unknown:
-            raise ValueError(f"{unknown[0]} is no task of the suite {request.suite}")
+            raise KeyError(explain_miss("suite", suite, list(suites())))
+        for task in tasks:
+            if task.name not in of_suite:
+                raise ValueError(f"{task.name} is not in the suite {suite}; leave out --suite")
         tasks = tasks or [TASKS[name] for name in of_suite]
     if not tasks:
-        raise ValueError("nothing to run on: name --suite demo, --tasks NAME,... or --data FILE")
-    absent = [task.name for task in tasks if not task.data]
-    if absent:
+        raise ValueError("no tasks; write --suite demo, --tasks NAME,... or --data FILE")
+    if absent := [task.name for task in tasks if not task.data]:
         raise ValueError(
             f"the data of {', '.join(absent)} are not here; `dnabench data fetch {absent[0]}` gets "
-            "them, `dnabench data import FOLDER` takes the files you have"
+            "them, `dnabench data import FOLDER` takes files that you have"
         )
     for task in tasks:
         if lacking := [split for split in ("train", "test") if split not in task.counts]:
             raise ValueError(
                 f"the data of {task.name} that are here have no {' and no '.join(lacking)} split; "
-                f"`dnabench data fetch {task.name}` gets all of it"
+                f"`dnabench data fetch {task.name}` gets all of them"
             )
     return list({task.name: task for task in tasks}.values())
 
 
 def suites() -> dict[str, tuple[str, ...]]:
-    """Every suite and its tasks: those whose names begin with the suite's."""
+    """Every suite and its tasks, whose names begin with `suite/`."""
     names = sorted(TASKS, key=lambda name: name.partition("/"))
     return {s: tuple(g) for s, g in itertools.groupby(names, lambda n: n.partition("/")[0])}
 
@@ -203,7 +201,7 @@ def parse_seeds(text: str) -> list[int]:
     """`10` -> 0..9; `0,3,7` -> these; `2222,42-50` -> 2222, 42, 43, ..., 50.
 
     Raises:
-        ValueError: when the text is none of these, or names a seed twice.
+        ValueError: any other text, or a seed twice.
     """
     try:
         if text.strip().isdigit():
@@ -218,25 +216,25 @@ def parse_seeds(text: str) -> list[int]:
         seeds = []
     if not seeds or len(set(seeds)) < len(seeds) or len(seeds) > MOST_SEEDS:
         raise ValueError(
-            f"--seeds {text!r}: give how many (10), which (0,3,7; one seed 5 is '5,') "
-            f"or ranges (2222,42-50), none of them twice, at most {MOST_SEEDS}"
+            f"--seeds {text!r}: give how many (10), which (0,3,7; for seed 5 alone '5,') or "
+            f"ranges (2222,42-50); none twice, at most {MOST_SEEDS}"
         )
     return seeds
 
 
 def parse_limit(text: str) -> float:
-    """`200` examples a split, or a share such as `0.1`; 0 or 1.0 = all.
+    """`200` examples of each split, or a share such as `0.1`; 0 or 1.0 = all.
 
     Raises:
-        ValueError: when it is neither.
+        ValueError: any other text.
     """
+    if text.strip() == "1.0":
+        return 0.0
     try:
         limit = float(text)
     except ValueError:
         limit = -1.0
-    if text.strip() == "1.0":
-        return 0.0
-    if not (0 <= limit <= 1 or limit.is_integer()) or limit < 0:
+    if not (0 <= limit <= 1 or (limit > 1 and limit.is_integer())):
         raise ValueError(f"--limit {text!r}: give a number of examples (200) or a share (0.1)")
     return limit
 
@@ -262,7 +260,7 @@ def parse_duration(text: str) -> float:
 
 
 def _choices(settings: Sequence[str], sweeps: Sequence[str]) -> list[list[str]]:
-    """All combinations of the sweeps, each behind the settings."""
+    """The settings with every combination of the sweeps' values."""
     axes = []
     for sweep in sweeps:
         key, _, values = sweep.partition("=")
@@ -271,16 +269,17 @@ def _choices(settings: Sequence[str], sweeps: Sequence[str]) -> list[list[str]]:
 
 
 def _trial(
-    model: Model, task: Task, protocol: Protocol, request: Request, chosen: list[str], seed: int,
+    model: Model, task: Task, protocol: Protocol, request: Request, settings: list[str], seed: int,
     regime: str,
 ) -> Trial:  # fmt: skip
-    mine = {k: v for k, v in request.overrides.items() if model.reads(k)}
-    recipe = replace(_recipe(model, task, request.recipe, regime), **mine)
+    overrides = {k: v for k, v in request.overrides.items() if model.reads(k)}
+    recipe = replace(_recipe(model, task, request.recipe, regime), **overrides)
     options = dict(model.options)
-    for setting in chosen:
-        key, value = _split_setting(setting, model)
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        key = _own_key(key, model)
         if key in options:
-            options[key] = _chosen(model, key, _typed(setting, value, options[key]))
+            options[key] = _allowed(model, key, _typed(setting, value, options[key]))
         elif key in _RECIPE and model.reads(key):
             recipe = replace(recipe, **{key: _typed(setting, value, _RECIPE[key])})
     check_recipe(recipe)
@@ -290,78 +289,62 @@ def _trial(
             f"patience={recipe.patience}: {protocol.name} never stops early; leave it out"
         )
     return Trial(
-        model=model.name,
-        options=options,
-        regime=regime,
-        task=task.name,
-        data=task.data,
-        protocol=protocol.name,
-        recipe=recipe,
-        seed=seed,
-        limit=parse_limit(request.limit),
-    )
+        model=model.name, options=options, regime=regime, task=task.name, data=task.data,
+        protocol=protocol.name, recipe=recipe, seed=seed, limit=parse_limit(request.limit),
+    )  # fmt: skip
 
 
 def _size(task: Task, trial: Trial) -> float:
+    """Base pairs that training reads."""
     n, limit = task.counts["train"], trial.limit
-    shown = n * limit if 0 < limit < 1 else min(n, limit or n)
-    return max(1.0, shown * task.length * trial.recipe.epochs)
+    n_read = n * limit if 0 < limit < 1 else min(n, limit or n)
+    return max(1.0, n_read * task.length * trial.recipe.epochs)
 
 
 _RECIPE: dict[str, Any] = asdict(Recipe())
 
 
 def _recipe(model: Model, task: Task, name: str, regime: str) -> Recipe:
-    """By name; else the suite's, but from scratch none that leaves the drawn weights frozen."""
+    """By name; else the suite's, but with random weights none that leaves them frozen."""
     if not name:
-        usual = model.recipe_for(task.suite)
-        frozen = regime == "scratch" and usual.finetune != "full"
-        return model.recipes["default"] if frozen else usual
+        suites_own = model.recipe_for(task.suite)
+        frozen = regime == "scratch" and suites_own.finetune != "full"
+        return model.recipes["default"] if frozen else suites_own
     if name not in model.recipes:
-        raise KeyError(
-            explain_miss(
-                "recipe", name, list(model.recipes), f"{model.name} has {', '.join(model.recipes)}"
-            )
-        )
+        where = f"{model.name} has {', '.join(model.recipes)}"
+        raise KeyError(explain_miss("recipe", name, list(model.recipes), where))
     return model.recipes[name]
 
 
-def _split_setting(setting: str, model: Model) -> tuple[str, str]:
-    """(key, value); the key is "" when the setting is another model's."""
-    key, _, value = setting.partition("=")
+def _own_key(key: str, model: Model) -> str:
+    """The option or recipe field that a key names; "" if it names one of another model."""
     owner, dot, option = key.rpartition(".")
-    if not dot:
-        return key, value
-    return (option if owner in (model.name, *model.aliases) else ""), value
+    return option if not dot or owner in (model.name, *model.aliases) else ""
 
 
-def check_settings(models: Iterable[Model], settings: Sequence[str]) -> None:
+def check_settings(models: Sequence[Model], settings: Sequence[str]) -> None:
     """Check that every setting is an option of one of the models or a recipe field they read.
 
     Raises:
-        ValueError: it is not; the message suggests.
+        ValueError: it is not; the message suggests names.
     """
-    models = list(models)
     for setting in settings:
         key, equals, _ = setting.partition("=")
-        owner, dot, option = key.rpartition(".")
-        mine = [m for m in models if not dot or owner in (m.name, *m.aliases)]
-        of_recipe = [f for f in _RECIPE if f != "source" and any(m.reads(f) for m in mine)]
-        known = sorted({*of_recipe, *(o for m in mine for o in m.options)})
-        if not equals:
+        owner, _, option = key.rpartition(".")
+        if not equals or not option:
             raise ValueError(f"{setting!r} is not a setting; write name=value, e.g. lr=0.001")
-        if not mine:
+        named = [m for m in models if _own_key(key, m)]
+        if not named:
             raise ValueError(f"{setting!r}: no model {owner!r} in this run")
-        if (option if dot else key) not in known:
-            raise ValueError(
-                explain_miss(
-                    "option", option if dot else key, known, f"here are {', '.join(known)}"
-                )
-            )
+        fields = [f for f in _RECIPE if f != "source" and any(m.reads(f) for m in named)]
+        known = sorted({*fields, *(o for m in named for o in m.options)})
+        if option not in known:
+            where = f"there are {', '.join(known)}"
+            raise ValueError(explain_miss("option", option, known, where))
 
 
-def _chosen(model: Model, option: str, value: Any) -> Any:
-    """The value, when the model allows it; of `tokenizer` the part before the file's path."""
+def _allowed(model: Model, option: str, value: Any) -> Any:
+    """The value, if the model takes it; a tokenizer may have the path of a file behind it."""
     allowed = model.choices.get(option, ())
     with_file = option == "tokenizer" and str(value).startswith("bpe:") and "bpe" in allowed
     if allowed and value not in allowed and not with_file:

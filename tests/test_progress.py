@@ -1,9 +1,12 @@
 """harness/sweep/progress.py: an ETA that can be trusted, bars on a terminal, lines elsewhere."""
 
 import io
+import json
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
-from conftest import planted_task
+from conftest import HERE, planted_task
 from rich.console import Console
 from test_trial import job
 
@@ -16,10 +19,8 @@ TASK = planted_task()
 
 
 def jobs(*names):
-    import dataclasses
-
     made = [job(TASK, name) for name in names]
-    return [j._replace(trial=dataclasses.replace(j.trial, seed=i)) for i, j in enumerate(made)]
+    return [j._replace(trial=replace(j.trial, seed=i)) for i, j in enumerate(made)]
 
 
 def test_before_anything_ended_nothing_is_promised():
@@ -59,6 +60,55 @@ def test_a_running_job_promises_by_its_epochs():
     one.update(Event("progress", 0, (1, 4)), first, None, 10.0)
     assert one.remaining(10.0) == (30.0 + 40.0, True)
     assert Eta([], 1).remaining(0.0) == (0.0, True)
+
+
+TRACES = json.loads((HERE / "eta_traces.json").read_text())
+
+
+def replayed(trace):
+    """What a line says after each job of a recorded sweep: now, seconds left, models that ended."""
+    rows = [
+        made._replace(trial=replace(made.trial, model=model, task=task), size=size)
+        for made, (model, task, size) in zip(
+            jobs(*["kmer"] * len(trace["jobs"])), trace["jobs"], strict=True
+        )
+    ]
+    eta, ended = Eta(rows, trace["workers"]), set()
+    for now, kind, number, value in trace["events"]:
+        last = Outcome("finished", RECORD) if kind == "returned" else None
+        eta.update(Event(kind, number, value), rows[number], last, now)
+        if last is not None:
+            ended.add(rows[number].trial.model)
+            yield now, eta.remaining(now)[0], set(ended)
+
+
+@pytest.mark.parametrize("name", TRACES)
+def test_the_predicted_end_of_real_sweeps_is_steady(name):
+    """Recorded by tests/bench/eta_traces.py on a busy machine."""
+    models = {model for model, _, _ in TRACES[name]["jobs"]}
+    lines = [(now, left) for now, left, ended in replayed(TRACES[name]) if ended == models]
+    assert len(lines) > len(TRACES[name]["jobs"]) / 2
+    for (now, left), (later, rest) in pairwise(lines):
+        assert abs(later + rest - (now + left)) <= left / 3 + 1e-9, (now, later)
+    (end, nothing), half = lines[-1], lines[len(lines) // 2 :]
+    assert nothing == 0
+    for now, left in half[:-1]:
+        assert now + left == pytest.approx(end, rel=0.1)  # and right
+
+
+def test_a_wrong_guess_is_corrected_step_by_step():
+    """The second cnn shows that cnns take ten times as long as the first one did."""
+    rows = jobs(*["cnn"] * 12)
+    eta, now, ends = Eta(rows, 1), 0.0, []
+    for n, row in enumerate(rows):
+        eta.update(Event("started", n), row, None, now)
+        now += 10.0 if n == 0 else 100.0
+        eta.update(Event("returned", n), row, Outcome("finished", RECORD), now)
+        ends.append((now, eta.remaining(now)[0]))
+    true = 10.0 + 11 * 100.0
+    errors = [abs(at + left - true) for at, left in ends]
+    assert errors[0] > 900 and max(errors[7:]) < 50 and errors == sorted(errors, reverse=True)
+    assert all(left > 0 for _, left in ends[:-1])
 
 
 RECORD = Record(

@@ -15,13 +15,18 @@ from dnabench.sweep.grid import label
 from dnabench.sweep.sweep import OnEvent, Outcome
 from dnabench.types import Job
 
+STEP = 1 / 3
+LEAST = 0.05  # share of its expected time that a running job still needs, however long it has run
+
 
 class Eta:
     """How long until the last job ends, from the jobs that have ended and those that run.
 
     A job is expected to take as long as its model on its task; else as its model on other tasks,
     scaled by the bp that it reads; else as all jobs so far. The more epochs a running job has
-    finished, the more its own pace counts. Workers take the jobs in order.
+    finished, the more its own pace counts. Workers take the jobs in order. Once a job of every
+    model has ended, the predicted end moves by at most STEP of the time left per job that ends,
+    unless less than half of the expected time would be shown.
 
     Args:
         jobs: all that this call will run.
@@ -34,6 +39,9 @@ class Eta:
         self._started: dict[str, float] = {}
         self._pace: dict[str, tuple[float, float]] = {}  # share done, seconds of the whole job
         self._ended: list[tuple[Job, float]] = []
+        # the end as predicted when a job ended, and how far it may move until the next one ends
+        self._last: tuple[float, float] | None = None
+        self._before: tuple[float, float] | None = None
 
     def update(self, event: Event, job: Job, outcome: Outcome | None, now: float) -> None:
         """Take an event into account. A job that runs elsewhere is still to come."""
@@ -49,9 +57,22 @@ class Eta:
             if outcome is None or outcome.record is not None:
                 del self._left[trial_id]
                 self._ended.append((job, seconds))
+                self._before = self._last
+                models = {j.trial.model for j in self._left.values()}
+                if models <= {j.trial.model for j, _ in self._ended}:
+                    left, _ = self.remaining(now)
+                    self._last = now + left, STEP * left
 
     def remaining(self, now: float) -> tuple[float, bool]:
         """Seconds left, and whether every model has shown how long it takes."""
+        seconds, complete = self._unsmoothed(now)
+        if self._before is not None and self._left:
+            end, step = self._before
+            latest = max(end + step - now, seconds / 2)
+            seconds = min(max(seconds, end - step - now), latest)
+        return seconds, complete
+
+    def _unsmoothed(self, now: float) -> tuple[float, bool]:
         known = self._ended, [(self._left[i], seconds) for i, (_, seconds) in self._pace.items()]
         running, waiting, complete = [], [], True
         for trial_id, job in self._left.items():
@@ -60,7 +81,8 @@ class Eta:
             if trial_id in self._started:
                 share, own = self._pace.get(trial_id, (0.0, 0.0))
                 seconds = share * own + (1 - share) * seconds
-                running.append(max(0.0, seconds - (now - self._started[trial_id])))
+                spent = now - self._started[trial_id]
+                running.append(max(LEAST * seconds, seconds - spent))
             else:
                 waiting.append(seconds)
         return wall_time(waiting, [*running, *[0.0] * (self._workers - len(running))]), complete

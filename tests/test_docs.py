@@ -225,9 +225,11 @@ def test_a_wrong_flag_is_caught():
         parse(["data", "fech"])
 
 
-@pytest.mark.parametrize("page", GUIDE, ids=lambda p: p.name)
-def test_every_flag_in_a_page_is_a_flag(page):
-    known = {"--help", "--editable", "--version", "--strict"}  # the last is mypy's
+@pytest.mark.parametrize(
+    "page", [p for p in GUIDE if p.name != "CONTRIBUTING.md"], ids=lambda p: p.name
+)
+def test_every_flag_in_a_page_for_users_is_a_flag(page):
+    known = {"--help", "--editable", "--version"}
     todo = [command_tree()]
     while todo:
         command = todo.pop()

@@ -6,13 +6,13 @@ it names the bytes: `scratch`, `pretrained:REPO@40 hex`, `checkpoint:NAME@16 hex
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dnabench.cache import file_sha256
 from dnabench.types import Model, Weights
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def resolve(model: Model, regime: str) -> tuple[str, str]:
             raise ValueError(
                 f"--regime {regime}: {path} is no file ending in .safetensors, {', '.join(PICKLED)}"
             )
-        return f"checkpoint:{path.name}@{file_hash(path)}", str(path.resolve())
+        return f"checkpoint:{path.name}@{file_sha256(path)[:16]}", str(path.resolve())
     official = model.weights
     if official is None or not official.repo:
         raise ValueError(
@@ -97,15 +97,9 @@ def resolve(model: Model, regime: str) -> tuple[str, str]:
     return f"pretrained:{official.repo}@{revision}", ""
 
 
-def file_hash(path: Path) -> str:
-    """16 hex digits of the SHA-256 of a file."""
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()[:16]
-
-
 def check_unchanged(path: Path, named: str) -> None:
     """ValueError when a file is not the one that `NAME@HASH` at the end of `named` names."""
-    if not path.is_file() or file_hash(path) != named.rpartition("@")[2]:
+    if not path.is_file() or file_sha256(path)[:16] != named.rpartition("@")[2]:
         raise ValueError(f"{path} changed since the run was planned; start the run again")
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 from dnabench.reports import stats
 from dnabench.reports.evidence import Interval
@@ -16,8 +14,6 @@ from dnabench.reports.table import Row, Table
 from dnabench.results.store import Store
 from dnabench.tasks.audit.audit import Audit, kept, scores_without_leaks
 from dnabench.types import Record
-
-UNREADABLE = (BadZipFile, EOFError, KeyError, ValueError, OSError, zlib.error)
 
 
 class LeakFree(NamedTuple):
@@ -91,7 +87,7 @@ def _scores(
     key = [run.trial.id, mark, metric, audit.data, sorted(audit.leaked_ids)]
     try:
         a, b, n, left = memo.get("leak-free", key, compute)
-    except UNREADABLE:  # the intervals of the row name the file and the reason
+    except (OSError, ValueError):  # the intervals of the row name the file and the reason
         return None
     return None if math.isnan(a) or math.isnan(b) else (a, b, n, left)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from dnabench.cache import keep_json, read_json
 
 VERSION = 1  # of the numbers; raise it when a computation changes
 
@@ -47,12 +47,8 @@ class Memo:
             return compute()
         text = json.dumps([VERSION, what, key], sort_keys=True)
         path = self.folder / f"{what}-{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
-        with suppress(OSError, ValueError):
-            return json.loads(path.read_text(encoding="utf-8"))
-        value = compute()
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with suppress(OSError):  # a folder of somebody else's: the report is right all the same
-            self.folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(value), encoding="utf-8")
-            temporary.replace(path)
+        value = read_json(path)
+        if value is None:
+            value = compute()
+            keep_json(path, value)
         return value

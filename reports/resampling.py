@@ -9,17 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import secrets
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 
+from dnabench.cache import keep_json, read_json
 from dnabench.metrics import METRICS
+from dnabench.reports.memo import stamp
 from dnabench.reports.stats.examples import REPLICATES, Nested, nested, resampled, units
 from dnabench.reports.stats.replicates import check_cost
 from dnabench.results.store import Store
@@ -105,7 +104,7 @@ class Resampler:
             self.replicates,
         )
         path = self.store.folder / ".cache" / "intervals" / f"{todo.key()}.json"
-        found = _read(path, todo.pairs)
+        found = _parsed(read_json(path), todo.pairs)
         if found is None:
             found = self._computed(todo, path)
         intervals = {pair: found.intervals[at] for pair, at in zip(pairs, todo.pairs, strict=True)}
@@ -119,7 +118,7 @@ class Resampler:
             self.observe(f"resampling {task}: {runs} runs x {todo.replicates:,} replicates")
         found, lasting = todo.compute()
         if lasting:
-            _write(path, found)
+            keep_json(path, _content(found))
         return found
 
 
@@ -134,12 +133,14 @@ class _Row(NamedTuple):
     replicates: int
 
     def key(self) -> str:
-        files = [
-            [(r.trial.id, stamp(self.store, r), r.scores["test"].get(self.metric)) for r in c]
-            for c in self.columns
-        ]
+        files = [list(map(self._file, column)) for column in self.columns]
         content = [VERSION, self.replicates, self.metric, files, list(self.pairs), self.groups]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def _file(self, record: Record) -> tuple[str, list[int] | None, float | None]:
+        """What tells whether a run's predictions changed."""
+        trial_id, score = record.trial.id, record.scores["test"].get(self.metric)
+        return trial_id, stamp(self.store.predictions_path(trial_id)), score
 
     def compute(self) -> tuple[Resampled, bool]:
         """The row, and whether it will be the same as long as the key is."""
@@ -187,8 +188,11 @@ class _Row(NamedTuple):
                 y, logits = file["labels"], file["logits"]
                 names = [n for n in ("ids", "bases") if n in file]
                 parts = [y, *(file[name] for name in names)]
+                gives = METRICS[self.metric].function(y, logits)
+                if (rows := _rows(*parts[1:])) != len(y):
+                    raise ValueError(f"its ids stand for {rows} rows, its labels are {len(y)}")
             found[_hash(parts)] = r
-            self._check_score(r, y, logits)
+            self._check_score(r, gives)
         if len(found) > 1:
             a, b, *_ = (r.trial.seed for r in found.values())
             raise ValueError(
@@ -196,9 +200,8 @@ class _Row(NamedTuple):
             )
         return next(iter(found))
 
-    def _check_score(self, record: Record, y: Array, logits: Array) -> None:
+    def _check_score(self, record: Record, gives: float) -> None:
         said = record.scores["test"][self.metric]
-        gives = METRICS[self.metric].function(y, logits)
         if not abs(gives - said) < 1e-6:
             raise ValueError(
                 f"{self.store.predictions_path(record.trial.id)} gives {self.metric} {gives:.6f}, "
@@ -239,27 +242,17 @@ class _Row(NamedTuple):
         return nested(scores[a], scores[b])
 
     @contextmanager
-    def _opened(self, record: Record) -> Iterator[Any]:
-        path = self.store.predictions_path(record.trial.id)
+    def _opened(self, record: Record) -> Iterator[Mapping[str, Array]]:
+        trial = record.trial
         try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                yield file
+            with self.store.open_predictions(trial.id) as arrays:
+                yield arrays
         except FileNotFoundError:
             raise ValueError(
-                f"no stored predictions of {record.trial.model}, seed {record.trial.seed}: "
-                f"{path} is missing; copy it there, or run the trial again"
+                f"no stored predictions of {trial.model}, seed {trial.seed}: "
+                f"{self.store.predictions_path(trial.id)} is missing; copy it there, or run the "
+                "trial again"
             ) from None
-        except (BadZipFile, EOFError, KeyError, zlib.error) as e:
-            raise ValueError(f"cannot read {path}: {e}; run the trial again") from None
-
-
-def stamp(store: Store, record: Record) -> tuple[str, int, int] | None:
-    """Trial id, size (bytes) and time (ns) of a run's predictions, None when there are none."""
-    try:
-        stat = store.predictions_path(record.trial.id).stat()
-    except OSError:
-        return None
-    return record.trial.id, stat.st_size, stat.st_mtime_ns
 
 
 def _defined(record: Record, metric: str) -> bool:
@@ -276,6 +269,13 @@ def _hash(parts: Sequence[Array]) -> str:
     return digest.hexdigest()
 
 
+def _rows(ids: Array, bases: Array | None = None) -> int:
+    """Rows of the predictions: one an example, or as many as it has bases that count."""
+    if bases is None:
+        return len(ids)
+    return int(bases.sum()) if len(bases) == len(ids) else -1
+
+
 def _groups(ids: Array, bases: Array | None, groups: Mapping[str, int] | None) -> Array | None:
     """The group of every row: that of its example, by default the example itself."""
     if groups is None and bases is None:
@@ -286,31 +286,21 @@ def _groups(ids: Array, bases: Array | None, groups: Mapping[str, int] | None) -
     return own if bases is None else np.repeat(own, bases)
 
 
-def _read(path: Path, pairs: Sequence[Pair]) -> Resampled | None:
-    """What is cached there; None when nothing is or it is not whole."""
+def _parsed(content: Any, pairs: Sequence[Pair]) -> Resampled | None:
+    """What a cache file says; None when it is not whole."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         intervals = {
             (int(a), int(b)): found if isinstance(found, str) else Nested(*map(float, found))
             for a, b, found in content["intervals"]
         }
         se = {int(column): float(value) for column, value in content["se"]}
-    except (OSError, ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError):
         return None
     return Resampled(intervals, se) if intervals.keys() == set(pairs) else None
 
 
-def _write(path: Path, row: Resampled) -> None:
-    """Whole or not at all, and not at all where the folder cannot be written."""
-    content = {
+def _content(row: Resampled) -> dict[str, Any]:
+    return {
         "intervals": [[*pair, found] for pair, found in row.intervals.items()],
         "se": list(row.se.items()),
     }
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.tmp")
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_text(json.dumps(content), encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)

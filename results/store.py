@@ -9,18 +9,20 @@ runs/.locks/<trial id>             held while a process runs the trial
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
+from dnabench.cache import exclusive, remove_drafts, replacing
 from dnabench.types import Array, Record
+
+FOLDERS = ("records", "predictions", "configs", ".locks")
 
 
 class Store:
@@ -35,22 +37,31 @@ class Store:
         self.unreadable: dict[Path, str] = {}  # filled by reading
 
     def check_writable(self) -> None:
-        """Make the folder, and write and lock a file in it.
+        """Make the folder, write and lock a file in it, and remove what killed writers left.
 
         Raises:
             ValueError: when that cannot be done, as on a file system without locks; names the
                 folder and the reason.
         """
-        try:
-            for name in ("records", "predictions", "configs", ".locks"):
+        probe = f".probe-{os.getpid()}"
+        with self._explained():
+            for name in FOLDERS:
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
-            with self.claim(f".probe-{os.getpid()}"):
-                pass
-            (self.folder / ".locks" / f".probe-{os.getpid()}").unlink()
+                remove_drafts(self.folder / name)
+            with self.claim(probe):
+                (self.folder / ".locks" / probe).unlink()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what keeps the folder from being written into a message that says what to do."""
+        try:
+            yield
         except OSError as e:
             raise ValueError(
-                f"cannot write to {self.folder}: {e.strerror}; name another folder with --out"
-            ) from None
+                f"cannot write to {self.folder}: {e.strerror or e}; make room or give access, or "
+                "name another folder with --out. Finished trials are kept: the same command runs "
+                "the others"
+            ) from e
 
     def record_path(self, trial_id: str) -> Path:
         """Where the record of that trial is or will be."""
@@ -61,47 +72,86 @@ class Store:
         return self.folder / "predictions" / f"{trial_id}.npz"
 
     def append(self, record: Record, predictions: Mapping[str, Array] | None = None) -> None:
-        """Write the predictions, then the record; each appears whole or not at all."""
+        """Write the predictions, then the record; each appears whole or not at all.
+
+        Raises:
+            ValueError: when the folder cannot be written, as on a full disk.
+        """
         trial_id = record.trial.id
-        if predictions is not None:
-            with _replacing(self.predictions_path(trial_id)) as f:
-                np.savez_compressed(f, allow_pickle=False, **predictions)
-        with _replacing(self.record_path(trial_id)) as f:
-            f.write(record.to_json().encode())
+        with self._explained():
+            if predictions is not None:
+                with replacing(self.predictions_path(trial_id), sync=True) as f:
+                    np.savez_compressed(f, allow_pickle=False, **predictions)
+            with replacing(self.record_path(trial_id), sync=True) as f:
+                f.write(record.to_json().encode())
         self.log("failed" if record.error else "ended", trial_id)
 
     def read(self, trial_id: str) -> Record | None:
-        """The record of that trial; None when there is none or it cannot be read."""
+        """The record of that trial; None when there is none, or none that can be read.
+
+        The reason of the latter is then in `unreadable`.
+        """
         path = self.record_path(trial_id)
         try:
-            return Record.from_json(path.read_text(encoding="utf-8"))
+            record = Record.from_json(path.read_text(encoding="utf-8"))
+            if record.trial.id != trial_id:
+                raise ValueError(f"a copy: its id is {record.trial.id}, which is not its file name")
+            return record
         except FileNotFoundError:
             return None
         except NotADirectoryError:
             raise ValueError(f"cannot read {path.parent}: not a folder") from None
-        except (ValueError, OSError) as e:
+        except OSError as e:
+            self.unreadable[path] = e.strerror or str(e)
+        except ValueError as e:
             self.unreadable[path] = str(e)
-            return None
+        return None
+
+    @contextmanager
+    def open_predictions(self, trial_id: str) -> Iterator[Mapping[str, Array]]:
+        """The arrays of `predictions`, each read when it is asked for.
+
+        Raises:
+            ValueError: when the file is damaged, or lacks an array that was asked for.
+            OSError: when it is missing or cannot be read.
+        """
+        path = self.predictions_path(trial_id)
+        try:
+            with path.open("rb") as file:
+                arrays = np.load(file, allow_pickle=False)
+                if not isinstance(arrays, np.lib.npyio.NpzFile):
+                    raise ValueError("not an .npz archive")
+                with arrays:
+                    yield arrays
+        except OSError:
+            raise
+        except Exception as e:  # zipfile, zlib and NumPy have many for a damaged file
+            why = str(e) or type(e).__name__
+            raise ValueError(f"cannot read {path}: {why}; run the trial again") from e
 
     def predictions(self, trial_id: str) -> dict[str, Array]:
-        """`logits` float32 (N, K), `labels` (N,), `ids` (N,) of test; see `run.run_trial`."""
-        with (
-            self.predictions_path(trial_id).open("rb") as file,
-            np.load(file, allow_pickle=False) as arrays,
-        ):
+        """`logits` float32 (N, K), `labels` (N,), `ids` (N,) of test; see `trial.run_trial`.
+
+        Raises:
+            ValueError, OSError: as `open_predictions`.
+        """
+        with self.open_predictions(trial_id) as arrays:
             return dict(arrays)
 
     def __iter__(self) -> Iterator[Record]:
         """Every readable record, by the time it was written; the others are in `unreadable`."""
-        records = self.folder / "records"
+        records, found = self.folder / "records", list[tuple[int, str]]()
         try:
-            paths = [path for path in records.iterdir() if not path.name.startswith(".")]
+            names = [path for path in records.iterdir() if not path.name.startswith(".")]
         except FileNotFoundError:
             return
         except OSError as e:
             raise ValueError(f"cannot read {records}: {e.strerror}") from None
-        for path in sorted(paths, key=lambda p: (p.stat().st_mtime_ns, p.name)):
-            record = self.read(path.stem)
+        for path in names:
+            with suppress(FileNotFoundError):  # removed meanwhile
+                found.append((path.lstat().st_mtime_ns, path.stem))
+        for _, trial_id in sorted(found):
+            record = self.read(trial_id)
             if record is not None:
                 yield record
 
@@ -113,56 +163,25 @@ class Store:
         """Keep what a run was asked to do."""
         now = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         path = self.folder / "configs" / f"{now}-{os.getpid()}.json"
-        with _replacing(path) as f:
+        with self._explained(), replacing(path, sync=True) as f:
             f.write(json.dumps(config, indent=1, sort_keys=True).encode())
         return path
 
     def log(self, event: str, trial_id: str) -> None:
         """Add a line to the journal: a single O_APPEND write, which does not mix with others."""
         line = {"at": round(time.time(), 3), "event": event, "trial": trial_id, "pid": os.getpid()}
-        fd = os.open(self.folder / "journal.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(fd, (json.dumps(line) + "\n").encode())
-        finally:
-            os.close(fd)
+        with self._explained():
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+            fd = os.open(self.folder / "journal.jsonl", flags, 0o644)
+            try:
+                os.write(fd, (json.dumps(line) + "\n").encode())
+            finally:
+                os.close(fd)
 
     @contextmanager
     def claim(self, trial_id: str) -> Iterator[bool]:
-        """Hold a trial while it runs. Yields False when another process holds it.
-
-        The kernel lets go of the lock when the process ends, however it ends. The lock files stay:
-        removing one would let two processes hold "the" lock of the same name.
-        """
-        path = self.folder / ".locks" / trial_id
-        with path.open("w") as f:
-            try:
-                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Write to a temporary file beside `path`, flush it to the disk, put it in its place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as f:
-            yield f
-            f.flush()
-            os.fsync(f.fileno())
-        temporary.replace(path)
-        _flush_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Only then does the new name survive a power cut."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        """Hold a trial while it runs. Yields False when another process holds it."""
+        with ExitStack() as stack:
+            with self._explained():
+                held = stack.enter_context(exclusive(self.folder / ".locks" / trial_id))
+            yield held

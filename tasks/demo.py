@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+from dnabench.cache import file_sha256
 from dnabench.registry import TASKS
 from dnabench.tasks.io.parsing import read_table
 from dnabench.types import Split, SplitName, Task
@@ -65,7 +65,7 @@ def load_splice_junctions(split: SplitName) -> Split:
 @cache
 def _splits(name: str, classes: tuple[str, ...]) -> dict[SplitName, Split]:
     path = FOLDER / f"{name}.csv.gz"
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = file_sha256(path)
     if found != SHA256[name]:
         raise ValueError(f"{path}: sha256 {found}, not {SHA256[name]}; install dnabench again")
     table = read_table(path)

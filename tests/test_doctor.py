@@ -9,13 +9,13 @@ import pytest
 import torch
 from conftest import dnabench
 
+from dnabench.cache import existing
 from dnabench.host.doctor import Finding, _hub_settings, _tested, examine, locks
 from dnabench.host.machine import (
     affinity,
     bf16_flags,
     bf16_flags_in,
     cpu_quota,
-    existing,
     free_memory,
     meminfo,
     memory_limit,

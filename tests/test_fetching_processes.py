@@ -1,6 +1,7 @@
 """Fetching as real processes: two at once, killed, in other environments, then imported."""
 
-import contextlib
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -14,7 +15,6 @@ from fetch_cases import NT, SPLITS, csv_of, fasta, gue_zip, noise, put_nt, visib
 
 from dnabench import TASKS
 from dnabench.tasks._declare import ORIGINS
-from dnabench.tasks.io import download as _download
 from dnabench.tasks.io.fetching import fetch
 
 SCRIPT = """
@@ -167,11 +167,10 @@ def test_nt_gue_and_genomic_benchmarks_are_fetched_and_imported(server, tmp_path
 
 
 def test_without_locks_two_downloads_do_not_meet(server, task, tmp_path, monkeypatch):
-    @contextlib.contextmanager
-    def none(lock, waiting):
-        yield False
+    def no_locks(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(_download, "alone", none)
+    monkeypatch.setattr(fcntl, "flock", no_locks)
     data = noise(1000)
     name, _ = web(server, task, data)
     other = tmp_path / "standin/h3/.h3.fna.part"

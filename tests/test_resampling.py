@@ -16,7 +16,8 @@ import pytest
 
 from dnabench import MODELS, TASKS, Recipe, Record, Trial
 from dnabench.metrics import METRICS
-from dnabench.reports.resampling import NO_FOLDER, Resampler, stamp
+from dnabench.reports.memo import stamp
+from dnabench.reports.resampling import NO_FOLDER, Resampler
 from dnabench.reports.stats.examples import Nested, nested, replicates
 from dnabench.results.store import Store
 from dnabench.sweep.trial import run_trial
@@ -232,12 +233,12 @@ def test_without_a_folder():
 
 def test_a_stamp_changes_with_the_file(store):
     record = put(store, "good", 0, 0.9)
-    first = stamp(store, record)
-    assert first is not None and first[0] == record.trial.id
-    os.utime(store.predictions_path(record.trial.id), ns=(5, 5))
-    assert stamp(store, record) == (*first[:2], 5)
-    store.predictions_path(record.trial.id).unlink()
-    assert stamp(store, record) is None
+    path = store.predictions_path(record.trial.id)
+    assert stamp(path) == [path.stat().st_size, path.stat().st_mtime_ns]
+    os.utime(path, ns=(5, 5))
+    assert stamp(path) == [path.stat().st_size, 5]
+    path.unlink()
+    assert stamp(path) is None
 
 
 def test_clusters_widen_the_interval(store):

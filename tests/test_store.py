@@ -3,6 +3,7 @@
 import json
 import multiprocessing as mp
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from dnabench import Recipe, Record, Trial
 from dnabench.results.provenance import here
 from dnabench.results.store import Store
-from dnabench.types import trial_id
+from dnabench.schema import trial_id
 
 
 def trial(seed=0, **changes):
@@ -109,7 +110,7 @@ def test_a_record_that_was_edited_is_refused():
     [(lambda t: t[: len(t) // 2], "delimiter|Expecting|Unterminated"), (lambda t: "", "Expecting"),
      (lambda t: "[]", "not a dnabench.record/1"),
      (lambda t: t.replace("record/1", "record/9"), "record/1"),
-     (lambda t: t.replace('"regime"', '"regimen"'), "missing or unknown")],
+     (lambda t: t.replace('"regime"', '"regimen"'), "missing in trial: regime")],
 )  # fmt: skip
 def test_a_harmed_record_is_named_skipped_and_kept(store, harm, why):
     store.append(record(0))
@@ -145,11 +146,28 @@ def test_a_crash_while_writing_leaves_the_old_record(store, monkeypatch):
 
     with monkeypatch.context() as m:
         m.setattr(os, "fsync", full_disk)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(ValueError, match=r"runs: No space left.*make room.*--out.*the same"):
             store.append(record(0), PREDICTIONS)
     (only,) = store
     assert only.error == "first"
     assert not [p for p in store.folder.rglob("*") if p.name.endswith(".tmp")]
+
+
+def test_what_a_killed_writer_left_is_removed_after_a_day(store):
+    for folder in ("records", "predictions"):
+        for name, age in ((".old.npz.1f2e.tmp", 90_000), (".new.npz.1f2e.tmp", 60)):
+            (store.folder / folder / name).touch()
+            os.utime(store.folder / folder / name, (time.time() - age,) * 2)
+    store.check_writable()
+    left = [p.name for p in store.folder.rglob("*.tmp")]
+    assert left == [".new.npz.1f2e.tmp"] * 2
+
+
+def test_a_folder_that_went_away_is_named_and_not_its_lock(store):
+    shutil.rmtree(store.folder)
+    says = rf"cannot write to {store.folder}: No such file"
+    with pytest.raises(ValueError, match=says), store.claim("t"):
+        pass
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -60,9 +59,8 @@ def list_(
     """Print everything dnabench keeps beside records: size, last use, what it is."""
     from tabulate import tabulate
 
-    from dnabench.cache import cache_folder
+    from dnabench.cache import cache_folder, room
     from dnabench.host.disk import entries, size
-    from dnabench.host.machine import existing
 
     found = entries(out)
     if as_json:
@@ -76,7 +74,7 @@ def list_(
     typer.echo(tabulate(lines, ("name", "size", "last use", "", "what", "where")))
     ours = [e for e in found if e.ours]
     total = size(sum(e.bytes for e in ours))
-    free = shutil.disk_usage(existing(cache_folder())).free
+    free = room(cache_folder())
     typer.echo(f"\n{total} in {len(ours)} entries of {cache_folder()}; {size(free)} of disk free")
 
 
@@ -174,8 +172,9 @@ def _plan(request: Any, resources: Any, flags: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
+    from dnabench.cache import room
     from dnabench.forecast.estimate import plan, summary, table
-    from dnabench.host.machine import existing, free_memory
+    from dnabench.host.machine import free_memory
     from dnabench.results.store import Store
     from dnabench.sweep.grid import grid
 
@@ -189,7 +188,7 @@ def _plan(request: Any, resources: Any, flags: Mapping[str, Any]) -> None:
         found = plan(
             jobs, resources, done, seconds, lambda job, n: bar.update(line, total=n, advance=1)
         )
-    memory, disk = free_memory(), shutil.disk_usage(existing(out)).free
+    memory, disk = free_memory(), room(out)
     if flags["as_json"]:
         document = found._asdict() | {"free_memory": memory, "free_disk": disk}
         rows = [row._asdict() | {"sizes": row.sizes._asdict()} for row in found.rows]

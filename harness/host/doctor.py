@@ -7,19 +7,17 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from dnabench.cache import cache_folder
+from dnabench.cache import cache_folder, existing, room
 from dnabench.host.disk import entries, hub_folder, size
 from dnabench.host.machine import (
     affinity,
     bf16_flags,
     cpu_quota,
-    existing,
     free_memory,
     meminfo,
     memory_limit,
@@ -191,7 +189,7 @@ def _caches() -> list[Finding]:
     home = cache_folder()
     try:
         kept = entries()
-        free = shutil.disk_usage(existing(home)).free
+        free = room(home)
     except OSError as e:
         says = f"{e.filename or home} cannot be read: {e.strerror or e}"
         way_out = "name another folder in the environment variable DNABENCH_CACHE"

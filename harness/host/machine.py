@@ -98,9 +98,3 @@ def bf16_flags_in(cpuinfo: str) -> list[str]:
     lines = re.findall(r"(?m)^(?:flags|Features)\s*:(.*)", cpuinfo)
     flags = set(" ".join(lines).split())
     return [flag for flag in BF16_FLAGS if flag in flags]
-
-
-def existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that is there."""
-    folder = folder.absolute()
-    return next(p for p in (folder, *folder.parents) if p.is_dir())

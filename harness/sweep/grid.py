@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dnabench.cache import file_sha256
 from dnabench.protocols import check_protocol, protocol_named
 from dnabench.registry import MODELS, TASKS, explain_miss
 from dnabench.sweep.checks import check_fine_tuning, check_official_tokenizer, check_recipe
 from dnabench.types import Job, Model, Protocol, Recipe, Task, Trial
-from dnabench.weights import file_hash, regimes, resolve
+from dnabench.weights import regimes, resolve
 
 MOST_SEEDS = 10_000
 
@@ -143,7 +144,7 @@ def _with_tokenizer(trial: Trial, checkpoint: str) -> tuple[Trial, str]:
             f"no tokenizer file {path}; write --set tokenizer=bpe:PATH with the tokenizer.json "
             "that the weights were trained with"
         )
-    named = f"bpe:{path.name}@{file_hash(path)}"
+    named = f"bpe:{path.name}@{file_sha256(path)[:16]}"
     return replace(trial, options={**trial.options, "tokenizer": named}), str(path.resolve())
 
 

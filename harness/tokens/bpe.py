@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import gzip
-import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from dnabench.cache import replacing
 from dnabench.registry import explain_miss
 from dnabench.tokens.tokenizers import (
     TOKENIZERS,
@@ -162,13 +162,8 @@ def save(tokenizer: Tokenizer, path: Path) -> None:
     """
     if not isinstance(tokenizer.encode, _Encoder):
         raise ValueError(f"the tokenizer {tokenizer.name} needs no file: its name says all")
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_text(tokenizer.encode.engine.to_str(pretty=True), encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(Path(path)) as file:
+        file.write(tokenizer.encode.engine.to_str(pretty=True).encode())
 
 
 class _Encoder:

@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dnabench.cache import file_sha256
 from dnabench.registry import MODELS
 from dnabench.splits import streams
 from dnabench.tokens.bpe import tokenizer_named
 from dnabench.tokens.tokenizers import Tokenizer
 from dnabench.train.pool import Pool, cached_tokenizer
 from dnabench.types import Job, Learner, Resources, Split, Task, Trial
-from dnabench.weights import check_unchanged, fetch_tokenizer, file_hash, load_regime
+from dnabench.weights import check_unchanged, fetch_tokenizer, load_regime
 
 if TYPE_CHECKING:
     from dnabench.models.kernels.context import Kernels
@@ -50,7 +51,7 @@ def build_tokenizer(job: Job, train: Split, pool: Pool | None = None) -> Tokeniz
     return (
         tokenizer
         if file is None or pool is None
-        else cached_tokenizer(tokenizer, file_hash(file), pool)
+        else cached_tokenizer(tokenizer, file_sha256(file)[:16], pool)
     )
 
 

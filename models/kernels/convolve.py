@@ -17,7 +17,6 @@ import math
 import os
 import platform
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dnabench.cache import cache_folder, made_folder, replacing
 from dnabench.host.machine import read
 from dnabench.models.kernels.context import OF_ONE_TAP, OF_SEVERAL, active
 from dnabench.models.kernels.tiled import tiled_conv1d, tiling
@@ -207,7 +207,7 @@ def settled(shape: Shape, cache: str, forms: tuple[str, ...]) -> str:
     if file is None:
         return "direct"
     found = _read(file, forms)
-    if found is None and _writable(file.parent, make_all=not cache):
+    if found is None and _writable(cache):
         cpu, start = time.process_time(), time.perf_counter()
         seconds = measure(shape, forms)
         active().cpu_seconds += time.process_time() - cpu
@@ -215,8 +215,8 @@ def settled(shape: Shape, cache: str, forms: tuple[str, ...]) -> str:
         best = min(seconds, key=seconds.__getitem__)
         form = best if seconds[forms[0]] >= GAIN * seconds[best] else forms[0]
         told = {"form": form, "seconds": seconds, "shape": shape.name, **_machine()}
-        with suppress(OSError):
-            _publish(json.dumps(told), file)
+        with suppress(OSError), replacing(file, sync=True, first=True) as draft:
+            draft.write(json.dumps(told).encode())
         found = _read(file, forms)
     return found or "direct"
 
@@ -229,19 +229,16 @@ def _file(name: str, cache: str, forms: tuple[str, ...]) -> Path | None:
     """Where the answer for a shape is kept; None where nobody's home is known."""
     digest = hashlib.sha256(json.dumps([_machine(), forms]).encode()).hexdigest()[:8]
     try:
-        home = Path(cache or "~/.cache/dnabench").expanduser()
+        return cache_folder(cache) / "convolution" / f"{name}-{digest}.json"
     except RuntimeError:
         return None
-    return home / "convolution" / f"{name}-{digest}.json"
 
 
-def _writable(folder: Path, make_all: bool) -> bool:
+def _writable(cache: str) -> bool:
     try:
-        folder.parent.mkdir(parents=make_all, exist_ok=True)
-        folder.mkdir(exist_ok=True)
+        return os.access(made_folder("convolution", cache), os.W_OK)
     except OSError:
         return False
-    return os.access(folder, os.W_OK)
 
 
 def _read(file: Path, forms: tuple[str, ...]) -> str | None:
@@ -259,24 +256,6 @@ def _read(file: Path, forms: tuple[str, ...]) -> str | None:
     with suppress(OSError):
         file.unlink()
     return None
-
-
-def _publish(text: str, file: Path) -> None:
-    """Write the file unless another process was first; whole or not at all."""
-    draft = file.with_name(f".{uuid.uuid4().hex}")
-    try:
-        with draft.open("w") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.link(draft, file)
-    except FileExistsError:
-        return
-    except OSError:  # a file system without links: of two at the same moment the last one stays
-        if not file.exists():
-            draft.replace(file)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def measure(shape: Shape, forms: tuple[str, ...]) -> dict[str, float]:

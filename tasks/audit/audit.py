@@ -7,7 +7,6 @@ N examples of the test split.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dnabench.cache import cache_folder
+from dnabench.cache import cache_folder, replacing
 from dnabench.metrics import score
 from dnabench.registry import TASKS
 from dnabench.tasks.audit.align import COVERAGE, IDENTITY
@@ -157,10 +156,8 @@ def keep(found: Audit) -> Path:
         OSError: the cache cannot be written.
     """
     path = _place(found.task, found.data)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    fresh.write_text(found.to_json(), encoding="utf-8")
-    fresh.replace(path)
+    with replacing(path) as file:
+        file.write(found.to_json().encode())
     return path
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from dnabench.cache import room
+
 MAX_MEMBERS = 2_000_000
 MAX_RATIO = 200  # unpacked size over the archive's; DNA as text is below 10, a bomb near 1,000
 ALWAYS = 64 << 20  # bytes that may come out of any archive, however small it is
@@ -73,7 +75,7 @@ def unpack(archive: Path, target: Path) -> list[Path]:
 
 def _written(archive: Path, target: Path) -> list[Path]:
     limit = max(ALWAYS, MAX_RATIO * archive.stat().st_size)
-    room = shutil.disk_usage(target).free
+    free = room(target)
     total, out = 0, list[Path]()
     try:
         for member in _members(archive):
@@ -90,8 +92,8 @@ def _written(archive: Path, target: Path) -> list[Path]:
                     f"member {member.name!r} brings it to {total:,} bytes, more than the {limit:,} "
                     f"that {archive.stat().st_size:,} bytes of an archive may become"
                 )
-            if total > room:
-                raise ValueError(f"{total:,} bytes and more come out of it, {room:,} are free")
+            if total > free:
+                raise ValueError(f"{total:,} bytes and more come out of it, {free:,} are free")
             _copy(member, path)
             out.append(path)
     except ValueError:

@@ -7,7 +7,6 @@ The common case is read here in pieces; whatever is unusual (quotes, odd rows, b
 from __future__ import annotations
 
 import gzip
-import hashlib
 import re
 import zlib
 from collections.abc import Iterator
@@ -291,9 +290,3 @@ def _rows(
     table = _table(path, texts, numbers, "row ")
     if table is not None and len(numbers):
         yield table
-
-
-def sha256(path: Path) -> str:
-    """Of the file as it is, 64 hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

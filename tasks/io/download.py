@@ -6,17 +6,16 @@ expected. With them a later process goes on where this one stopped.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dnabench.cache import file_sha256, read_json, replacing, room
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -72,18 +71,9 @@ def download(mirrors: Mapping[str, str], part: Path, what: str, observe: Observe
     raise RefusedError("; ".join(reasons))
 
 
-def file_sha256(path: Path) -> str:
-    """All 64 hex digits."""
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
 def check_room(folder: Path, need: int) -> None:
     """Refuse a file of `need` bytes that has no room where it is to go."""
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if need > free:
+    if need > (free := room(folder)):
         raise RefusedError(f"it needs {need:,} bytes of disk, {free:,} are free in {folder}")
 
 
@@ -98,27 +88,6 @@ def check_start(start: bytes) -> None:
             f"the answer is an HTML page{named}, not data: a log-in, a proxy or a page that "
             "describes the file"
         )
-
-
-@contextmanager
-def alone(lock: Path, waiting: Callable[[], None]) -> Iterator[bool]:
-    """Hold a lock file, after other processes; `waiting` is called when there are any.
-
-    The kernel lets go of it when the process ends, however it ends.
-
-    Yields:
-        False where the file system has no locks.
-    """
-    with lock.open("w") as f:
-        held = True
-        try:
-            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waiting()
-            fcntl.flock(f, fcntl.LOCK_EX)
-        except OSError:
-            held = False
-        yield held
 
 
 def _from(url: str, sha256: str, part: Path, what: str, observe: Observe) -> Got:
@@ -261,15 +230,13 @@ def _remember(part: Path, url: str, headers: Message, total: int, sha256: str) -
     etag = headers.get("ETag", "")
     validator = etag if etag.startswith('"') else headers.get("Last-Modified", "")
     note = {"url": url, "validator": validator, "total": total, "sha256": sha256}
-    _note(part).write_text(json.dumps(note))
+    with replacing(_note(part)) as f:
+        f.write(json.dumps(note).encode())
 
 
 def _read_note(part: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        note = json.loads(_note(part).read_text())
-        if isinstance(note, dict):
-            return note
-    return {}
+    note = read_json(_note(part))
+    return note if isinstance(note, dict) else {}
 
 
 def _note(part: Path) -> Path:

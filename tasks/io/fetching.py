@@ -14,13 +14,12 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from dnabench.cache import cache_folder
+from dnabench.cache import cache_folder, exclusive, file_sha256, read_json, replacing
 from dnabench.registry import TASKS
 from dnabench.tasks._declare import ORIGINS, Origin
 from dnabench.tasks.io import archives, download, hub
@@ -241,7 +240,8 @@ def _settle(
     def waiting() -> None:
         observe(f"{what}: waiting for another process", 0, 0)
 
-    with download.alone(target.with_name(f".{target.name}.lock"), waiting) as held:
+    lock = target.with_name(f".{target.name}.lock")
+    with exclusive(lock, waiting, required=False) as held:
         if _is_settled(target, places):
             return False
         unique = "" if held else f".{os.getpid()}"
@@ -254,9 +254,8 @@ def _settle(
         else:
             _remove(target)
             part.replace(target)
-        fresh = part.with_suffix(".origin")
-        fresh.write_text(json.dumps(stamp, indent=1))
-        fresh.replace(_stamp_path(target))
+        with replacing(_stamp_path(target)) as f:
+            f.write(json.dumps(stamp, indent=1).encode())
     return True
 
 
@@ -288,7 +287,7 @@ def _is_settled(target: Path, places: Mapping[str, str]) -> bool:
         return False
     if places[stamp["place"]] not in ("", stamp["sha256"]):
         return False
-    return target.is_dir() or download.file_sha256(target) == stamp["sha256"]
+    return target.is_dir() or file_sha256(target) == stamp["sha256"]
 
 
 def _stamp_path(target: Path) -> Path:
@@ -296,8 +295,5 @@ def _stamp_path(target: Path) -> Path:
 
 
 def _stamp(target: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        stamp = json.loads(_stamp_path(target).read_text())
-        if isinstance(stamp, dict) and {"place", "sha256"} <= stamp.keys():
-            return stamp
-    return {}
+    stamp = read_json(_stamp_path(target))
+    return stamp if isinstance(stamp, dict) and {"place", "sha256"} <= stamp.keys() else {}

@@ -8,13 +8,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from dnabench.cache import file_sha256
 from dnabench.tasks.io.download import (
     Got,
     Observe,
     RefusedError,
     check_room,
     check_start,
-    file_sha256,
 )
 
 

@@ -9,11 +9,9 @@ int64 (N,); y, as in `Split`; ids uint32 (N, longest id), the code points. N exa
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import math
-import os
 import re
 import shutil
 import tempfile
@@ -25,14 +23,13 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from dnabench.cache import cache_folder
+from dnabench.cache import ABANDONED, cache_folder, exclusive, file_sha256, remove_drafts, replacing
 from dnabench.tasks.io.arrays import NAMES, Part, array_path
 from dnabench.types import Array, Sequences, Split, SplitName
 
 SCHEMA = "dnabench.data/1"
 SPLITS: tuple[SplitName, ...] = ("train", "dev", "test")
 _HASHED = ("codes", "offsets", "y")  # what decides a score; ids and `ambiguous` do not
-_ABANDONED = 86_400  # seconds; a half-written folder older than that belongs to nobody
 
 
 class Cached(NamedTuple):
@@ -118,7 +115,7 @@ def check(name: str) -> list[str]:
             elif path.stat().st_size != expected:
                 size = path.stat().st_size
                 problems.append(f"{path}: {size} bytes, not {expected}; import {name} again")
-            elif (found := _sha256(path)) != of["sha256"]:
+            elif (found := file_sha256(path)) != of["sha256"]:
                 problems.append(
                     f"{path}: sha256 {found[:16]}, not {of['sha256'][:16]}; import {name} again"
                 )
@@ -215,21 +212,12 @@ class Writer:
 
     def _replace(self, manifest: Mapping[str, Any]) -> None:
         target, path = self._home / manifest["folder"], self._home / "manifest.json"
-        text = json.dumps(manifest, indent=1)
-        fresh = self._folder.with_suffix(".json")
-        with (self._home / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with exclusive(self._home / ".lock", waiting=lambda: None):
             if target.exists():  # the same content; but it may have been damaged since
                 target.rename(self._folder.with_suffix(".old"))
             self._folder.rename(target)
-            try:
-                with fresh.open("w", encoding="utf-8") as f:
-                    f.write(text)
-                    f.flush()
-                    os.fsync(f.fileno())
-                fresh.replace(path)
-            finally:
-                fresh.unlink(missing_ok=True)
+            with replacing(path, sync=True) as f:
+                f.write(json.dumps(manifest, indent=1).encode())
             for old in self._home.iterdir():
                 if old.is_dir() and old != target and (old.suffix == ".old" or old.name[0] != "."):
                     shutil.rmtree(old, ignore_errors=True)
@@ -247,10 +235,11 @@ class Writer:
 
 def _sweep(home: Path) -> None:
     """Remove what processes that died left half written."""
+    remove_drafts(home)
     for path in home.glob(".writing-*"):
         with suppress(OSError):  # it may be another process's, just being renamed
             newest = max(p.stat().st_mtime for p in (path, *path.iterdir()))
-            if time.time() - newest > _ABANDONED:
+            if time.time() - newest > ABANDONED:
                 shutil.rmtree(path, ignore_errors=True)
 
 
@@ -329,8 +318,3 @@ def _lines(arrays: Mapping[Any, Any], names: tuple[str, ...]) -> Iterator[str]:
         for name in names:
             of = arrays[split][name]
             yield f"{split} {name} {of['dtype']} {of['shape']} {of['sha256']}\n"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()

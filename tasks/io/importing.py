@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dnabench.cache import file_sha256
 from dnabench.registry import TASKS
 from dnabench.tasks._declare import LENGTHS, ORIGINS
-from dnabench.tasks.io.chunks import sha256
 from dnabench.tasks.io.imported import SPLITS, Cached, Writer, cached, open_split
 from dnabench.tasks.io.layouts import CLASS_FOLDERS, OWN_FILES, Found, import_own, read
 from dnabench.tasks.io.trees import Tree, tree, trees
@@ -206,7 +206,7 @@ def _write(one: Tree, found: Found, origin: str) -> Cached:
         writer.note("layout", found.layout)
         if found.layout != CLASS_FOLDERS:
             paths = sorted({path for paths in found.files.values() for path in paths})
-            writer.note("files", {one.words(str(path)): sha256(path) for path in paths})
+            writer.note("files", {one.words(str(path)): file_sha256(path) for path in paths})
     if writer.result is None:
         raise ValueError(f"{origin}: nothing was written")
     return writer.result

@@ -1,11 +1,15 @@
-"""harness/cache.py, pool.py and frozen.py: what is made once, and is the same whoever made it."""
+"""train/kept.py, pool.py and frozen.py: computed once, and the same whoever computed it."""
 
 import copy
 import json
 import multiprocessing
 import os
+import shutil
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,11 +23,12 @@ from dnabench.reports.table import tables
 from dnabench.results.store import Store
 from dnabench.splits import streams
 from dnabench.tokens.bpe import save, train_bpe
-from dnabench.train.kept import LARGEST, kept
+from dnabench.train.kept import LARGEST, kept, sources
 from dnabench.train.learner import Examples, NetLearner
 from dnabench.train.objectives import Supervised
 from dnabench.train.pool import Pool, cached_tokenizer, find_rows
 
+ROOT = Path(__file__).parent.parent
 TASK = planted_task()
 WHOLE, TEST = planted_split(120, 0), planted_split(40, 1)
 WIDTH = {"width": 32, "layers": 2, "l_max": 66}  # of a small HyenaDNA
@@ -34,6 +39,10 @@ MIXED = Sequences.parse(["ACGT" * 10, "A", "GGN", "ACGT" * 10, "GGNA"])
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("DNABENCH_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+def keep(kind, made_from, make, **more):
+    return kept(kind, made_from, make, ["dnabench.train.pool"], **more)
 
 
 def counting(calls, value=1.0):
@@ -52,61 +61,138 @@ def same(a, b):
 
 def test_it_is_made_once_and_read_afterwards(cache):
     calls = []
-    first, second = (kept("frozen", ["a", "b"], counting(calls)) for _ in range(2))
+    first, second = (keep("frozen", ["a", "b"], counting(calls)) for _ in range(2))
     assert len(calls) == 1 and same(first, second)
     assert len(list((cache / "frozen").iterdir())) == 1  # no draft is left
     for other in (["a"], ["ab"], ["a", "c"]):
-        kept("frozen", other, counting(calls))
-    kept("encoded", ["a", "b"], counting(calls))
+        keep("frozen", other, counting(calls))
+    keep("encoded", ["a", "b"], counting(calls))
     assert len(calls) == 5
 
 
 def test_a_damaged_file_is_made_again(cache):
     """Cut off anywhere, or with any byte changed: never read, never raised, and healed."""
     calls = []
-    wanted = kept("frozen", ["a"], counting(calls, 0.1))
+    wanted = keep("frozen", ["a"], counting(calls, 0.1))
     (file,) = (cache / "frozen").iterdir()
     data = file.read_bytes()
     flipped = [data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :] for i in range(0, len(data), 5)]
     for n, bad in enumerate([b"", data[:20], data[:32], data[:-1], data + b"x", *flipped], 2):
         file.write_bytes(bad)
-        assert same(kept("frozen", ["a"], counting(calls, 0.1)), wanted) and len(calls) == n
-        assert file.read_bytes() == data or same(kept("frozen", ["a"], counting(calls)), wanted)
+        assert same(keep("frozen", ["a"], counting(calls, 0.1)), wanted) and len(calls) == n
+        assert file.read_bytes() == data or same(keep("frozen", ["a"], counting(calls)), wanted)
         assert len(calls) == n
 
 
 def test_what_does_not_fit_is_made_again_and_replaced(cache):
     calls = []
-    kept("frozen", ["a"], counting(calls, 1.0))
-    found = kept("frozen", ["a"], counting(calls, 2.0), fits=lambda arrays: arrays["x"][0] == 2)
-    assert found["x"][0] == 2 and kept("frozen", ["a"], counting(calls))["x"][0] == 2
+    keep("frozen", ["a"], counting(calls, 1.0))
+    found = keep("frozen", ["a"], counting(calls, 2.0), fits=lambda arrays: arrays["x"][0] == 2)
+    assert found["x"][0] == 2 and keep("frozen", ["a"], counting(calls))["x"][0] == 2
     assert len(calls) == 2
 
 
-def test_code_that_changes_while_a_process_runs_keeps_nothing(cache, monkeypatch):
-    calls = []
-    monkeypatch.setattr("dnabench.train.kept._code", lambda: "edited")
-    for _ in range(2):
-        kept("frozen", ["a"], counting(calls))
-    assert len(calls) == 2 and not list((cache / "frozen").iterdir())
+@pytest.fixture
+def copied(tmp_path):
+    """A copy of the package that a test may edit; `run(code)` is a process that imports it."""
+    for part in ("harness", "models", "tasks", "results", "reports"):
+        inside = "dnabench" if part == "harness" else f"dnabench/{part}"
+        shutil.copytree(
+            ROOT / part, tmp_path / "site" / inside, dirs_exist_ok=True,
+            ignore=shutil.ignore_patterns("__pycache__", "*_data", "published"),
+        )  # fmt: skip
+
+    def run(code):
+        env = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run.package = tmp_path / "site" / "dnabench"
+    return run
+
+
+PRINT_CODE = """
+from dnabench.train.kept import code_digest
+print(code_digest(("dnabench.models", "dnabench.tokens", "dnabench.train.frozen")))
+"""
+
+
+def edit(path):
+    text = path.read_text()
+    path.write_text(text.replace('"""', '"""Edited. ', 1))
+
+
+def test_the_code_that_decides_features_is_in_their_key_and_no_other(copied):
+    first = copied(PRINT_CODE)
+    for room in ("cli", "reports", "forecast", "sweep", "executors", "tasks", "results"):
+        for file in (copied.package / room).rglob("*.py"):
+            edit(file)
+    for file in ("host/doctor", "host/disk", "host/memory", "train/meter", "train/flops"):
+        edit(copied.package / f"{file}.py")
+    assert copied(PRINT_CODE) == first
+    seen = {first}
+    for file in ("models/kernels/tiled", "models/_layers", "models/hyenadna", "tokens/tokenizers",
+                 "tokens/bpe", "train/batches", "train/precision", "train/pool",
+                 "types"):  # fmt: skip
+        edit(copied.package / f"{file}.py")
+        seen.add(copied(PRINT_CODE))
+    assert len(seen) == 10
+
+
+def test_features_come_from_every_room_that_computes_them():
+    """Of a real probe: the loop encodes, so what it imports counts, splits among it."""
+    modules = set(sources(("dnabench.models", "dnabench.tokens", "dnabench.train.loop")))
+    assert modules >= {
+        "dnabench.models.kernels.convolve", "dnabench.models.heads", "dnabench.tokens.bpe",
+        "dnabench.train.frozen", "dnabench.train.batches", "dnabench.splits", "dnabench.types",
+    }  # fmt: skip
+    rooms = ("cli", "reports", "forecast", "sweep", "executors", "tasks", "results")
+    assert not {m.split(".")[1] for m in modules if "." in m} & set(rooms)
+
+
+def test_code_that_is_not_ours_cannot_be_followed():
+    with pytest.raises(ValueError, match=r"json.tool is no module of dnabench"):
+        sources(("json.tool",))
+
+
+def test_code_that_changes_while_a_process_runs_keeps_nothing(copied, cache):
+    code = f"""
+import os, time
+from pathlib import Path
+import numpy as np
+from dnabench.train.kept import kept
+calls = []
+def make():
+    calls.append(1)
+    return {{"x": np.zeros(3)}}
+def keep(key):
+    kept("frozen", [key], make, ["dnabench.train.pool"])
+keep("a"), keep("a")
+time.sleep(0.05)
+Path({str(copied.package)!r}, "types.py").touch()
+keep("a"), keep("b")
+print(len(calls))
+"""
+    assert copied(code) == "3\n" and len(list((cache / "frozen").iterdir())) == 1
 
 
 def test_an_old_draft_is_removed_and_a_young_one_is_not(cache):
     (cache / "frozen").mkdir(parents=True)
     for name, age in (("old", 90_000), ("young", 10)):
-        (cache / "frozen" / f".{name}").touch()
-        os.utime(cache / "frozen" / f".{name}", (time.time() - age,) * 2)
-    kept("frozen", ["a"], counting([]))
+        (cache / "frozen" / f".{name}.tmp").touch()
+        os.utime(cache / "frozen" / f".{name}.tmp", (time.time() - age,) * 2)
+    keep("frozen", ["a"], counting([]))
     assert {p.name[:2] for p in (cache / "frozen").glob(".*")} == {".y"}
 
 
 def test_what_is_not_worth_it_or_too_large_is_not_kept(cache, monkeypatch):
     calls = []
     for _ in range(2):
-        kept("frozen", ["a"], counting(calls), worth=lambda: False)
+        keep("frozen", ["a"], counting(calls), worth=lambda: False)
     monkeypatch.setattr("dnabench.train.kept.LARGEST", 20)
     for _ in range(2):
-        kept("frozen", ["a"], counting(calls))
+        keep("frozen", ["a"], counting(calls))
     assert len(calls) == 4 and LARGEST > 1e9 and not list((cache / "frozen").iterdir())
 
 
@@ -115,9 +201,9 @@ def test_an_error_of_the_maker_is_its_own_and_leaves_nothing(cache):
         raise ZeroDivisionError("no such luck")
 
     with pytest.raises(ZeroDivisionError, match="no such luck"):
-        kept("frozen", ["a"], fails)
+        keep("frozen", ["a"], fails)
     assert not list((cache / "frozen").iterdir())
-    assert kept("frozen", ["a"], counting([]))["x"][0] == 1.0
+    assert keep("frozen", ["a"], counting([]))["x"][0] == 1.0
 
 
 @pytest.mark.parametrize("where", ["file/cache", "no/such/folder", "file"])
@@ -126,13 +212,13 @@ def test_a_cache_that_cannot_be_written_is_none(tmp_path, monkeypatch, where):
     monkeypatch.setenv("DNABENCH_CACHE", str(tmp_path / where))
     calls = []
     for _ in range(2):
-        assert kept("frozen", ["a"], counting(calls))["x"][0] == 1.0
+        assert keep("frozen", ["a"], counting(calls))["x"][0] == 1.0
     assert len(calls) == 2 and [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def _made(ready, out):
     ready.wait()
-    found = kept("frozen", ["a"], lambda: {"x": np.arange(300_000.0)})["x"]
+    found = keep("frozen", ["a"], lambda: {"x": np.arange(300_000.0)})["x"]
     out.put(bool(np.array_equal(found, np.arange(300_000.0))))
 
 
@@ -147,7 +233,7 @@ def test_processes_may_want_the_same_at_once(cache):
     for worker in workers:
         worker.join()
     assert len(list((cache / "frozen").iterdir())) == 1
-    assert kept("frozen", ["a"], counting([]))["x"].shape == (300_000,)
+    assert keep("frozen", ["a"], counting([]))["x"].shape == (300_000,)
 
 
 def test_a_pool_does_not_depend_on_how_its_sequences_are_cut():
@@ -323,14 +409,15 @@ def test_seeds_of_a_probe_share_features_and_score_as_without_a_cache(csv, tmp_p
              "--set", "finetune=probe", "--jobs", "2",
              *(w for k, v in WIDTH.items() for w in ("--set", f"{k}={v}"))]  # fmt: skip
     for out, cache in (("a", tmp_path / "cache"), ("b", tmp_path / "cache"), ("c", "/nowhere/x")):
-        done = dnabench(*words, "--out", tmp_path / out, cache=cache)
+        one = ["--jobs", "1"] if out == "a" else []  # else the first two may read each other's
+        done = dnabench(*words, *one, "--out", tmp_path / out, cache=cache)
         assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "cache/frozen").iterdir())) == 2  # what is cut, and test
     assert len(predictions(tmp_path / "a")) == 3
     assert predictions(tmp_path / "a") == predictions(tmp_path / "b") == predictions(tmp_path / "c")
     assert all(r.inference_per_second == 0 for r in Store(tmp_path / "a"))
     read = {out: [r.where.get("features") for r in Store(tmp_path / out)] for out in "abc"}
-    assert read["b"] == ["read"] * 3 and read["c"] == [None] * 3 and None in read["a"]
+    assert read == {"a": [None, "read", "read"], "b": ["read"] * 3, "c": [None] * 3}
     (told,) = (cost_section(t).rows[0] for t in tables(list(Store(tmp_path / "b"))))
     assert told[-1] == "–"  # seconds that others spent are none of its own
     listed = dnabench("cache", "list", cache=tmp_path / "cache").stdout

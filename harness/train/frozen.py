@@ -76,6 +76,7 @@ class Frozen:
 
         found = kept(
             "frozen", [*self._made_from, pool.digest], make,
+            code=["dnabench.models", "dnabench.tokens", __name__, self._encode.__module__],
             worth=lambda: not self.eval_batch,  # smaller batches round differently
             fits=self._same_forms,
         )  # fmt: skip

@@ -114,7 +114,8 @@ def cached_tokenizer(tokenizer: Tokenizer, made_from: str, pool: Pool) -> Tokeni
         key = of.digest, length, padding
         if key not in last:
             last.clear()
-            last[key] = kept("encoded", [tokenizer.name, made_from, *map(str, key)], make)
+            made = [tokenizer.name, made_from, *map(str, key)]
+            last[key] = kept("encoded", made, make, code=["dnabench.tokens", __name__])
         found = last[key]
         lengths = found["lengths"][rows]
         longest = int(lengths.max(initial=0))

@@ -2,14 +2,13 @@
 
     Model, Task, Protocol, Recipe, seed --plan--> Trial --run_trial--> Record --reports--> table
 
-This file imports nothing from dnabench but `sequences`, so every other file may import it.
+Every other file may import this one, which imports only `schema` and `sequences`.
 
 N examples, L length in bp, K task outputs.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 from typing import Protocol as Interface
 
+from dnabench.schema import RECORD, counted, known_fields, merged, parse, trial_id
 from dnabench.sequences import CLS as CLS
 from dnabench.sequences import PAD as PAD
 from dnabench.sequences import SEP as SEP
@@ -219,6 +219,8 @@ class Trial:
     recipe: Recipe
     seed: int
     limit: float = 0.0  # 0 = all examples; below 1 a share of each split; else a number
+    # fields of a newer version that decide the number: name, or `recipe.NAME` -> value
+    unknown: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def id(self) -> str:
@@ -255,31 +257,6 @@ class Resources(NamedTuple):
 ONE_CPU = Resources()
 
 
-# Recipe fields that came after schema 1: where they have these values, ids are as before them
-_ADDED = {"finetune": "full", "lora_r": 8, "lora_alpha": 16, "lora_dropout": 0.05}
-
-
-def trial_id(fields: Mapping[str, Any]) -> str:
-    """The id of a trial with these fields; see `Trial.id`."""
-    recipe = {
-        name: value
-        for name, value in fields["recipe"].items()
-        if name != "source" and (name not in _ADDED or _ADDED[name] != value)
-    }
-    options = {k: _nameless(v) for k, v in fields["options"].items()}
-    counts = {**fields, "recipe": recipe, "options": options, "regime": _nameless(fields["regime"])}
-    text = json.dumps(counts, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _nameless(value: Any) -> Any:
-    """`bpe:NAME@HASH` and `checkpoint:NAME@HASH` without the name."""
-    kind, colon, rest = value.partition(":") if isinstance(value, str) else ("", "", "")
-    return (
-        f"{kind}:@{rest.rpartition('@')[2]}" if kind in ("bpe", "checkpoint") and colon else value
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """What a trial gave: scores, or why there are none."""
@@ -306,29 +283,37 @@ class Record:
     # versions, commit, device, threads, forms of convolution
     where: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""  # traceback
+    # fields of a newer version, where they stand in the JSON
+    unknown: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Keys sorted, floats in shortest exact form: equal records give equal bytes."""
-        out = {"schema": "dnabench.record/1", "id": self.trial.id, **asdict(self)}
-        return json.dumps(out, sort_keys=True, indent=1)
+        out = {"schema": RECORD, "id": self.trial.id, **asdict(self)}
+        del out["trial"]["unknown"], out["unknown"]
+        return json.dumps(merged(out, self.unknown), sort_keys=True, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Record:
         """Inverse of `to_json`. Fields that the text lacks, being older, have their defaults.
 
+        Fields that this version does not know are kept. The id is checked over the fields of the
+        text; those that it need not count are no part of `Trial.unknown`.
+
         Raises:
-            ValueError: when the text is no record or the id does not match the fields.
+            ValueError: when the text is no record, a field is missing or of another type, or the id
+                does not match the fields; the message names the field.
         """
-        d = json.loads(text)
-        if not isinstance(d, dict) or d.pop("schema", None) != "dnabench.record/1":
-            raise ValueError("not a dnabench.record/1")
-        try:
-            claimed, t = d.pop("id"), d.pop("trial")
-            found = trial_id(t)
-            record = cls(trial=Trial(**{**t, "recipe": Recipe(**t["recipe"])}), **d)
-            vars(record.trial)["id"] = found  # of the same fields
-        except (KeyError, TypeError) as e:
-            raise ValueError(f"a field is missing or unknown: {e}") from e
-        if found != claimed:
-            raise ValueError(f"it says id {claimed}, its fields give {found}")
-        return record
+        d = parse(text)
+        claimed = d.pop("id", None)
+        trial = known_fields(Trial, d.get("trial"), "trial")
+        recipe = known_fields(Recipe, trial.known["recipe"], "trial.recipe")
+        out = known_fields(cls, d, "")
+        unknown = trial.unknown | {f"recipe.{k}": v for k, v in recipe.unknown.items()}
+        values = trial.known | {"recipe": recipe.known}
+        unknown = counted(values, unknown, claimed)
+        own = Trial(**{**trial.known, "recipe": Recipe(**recipe.known), "unknown": unknown})
+        vars(own)["id"] = claimed
+        inside = trial.unknown | ({"recipe": recipe.unknown} if recipe.unknown else {})
+        rest = out.unknown | ({"trial": inside} if inside else {})
+        rest.pop("schema")
+        return cls(**{**out.known, "trial": own, "unknown": rest})

@@ -174,7 +174,8 @@ def _column_keys(records: Sequence[Record]) -> Callable[[Record], tuple[str, ...
     def key(r: Record) -> tuple[str, ...]:
         fields = sorted(varying[r.trial.model, r.trial.regime])
         recipe = {name: getattr(r.trial.recipe, name) for name in fields}
-        return r.trial.model, r.trial.regime, _json(r.trial.options), _json(recipe)
+        options = {**r.trial.options, **r.trial.unknown}  # of a newer version
+        return r.trial.model, r.trial.regime, _json(options), _json(recipe)
 
     return key
 

@@ -20,6 +20,7 @@ PARTS = {
 # own room. A room is a folder; the files of harness/ itself are rooms of their own.
 ROWS = [
     ["sequences"],
+    ["schema"],
     ["types"],
     ["registry", "correlation", "cache"],
     ["metrics", "weights", "host.machine", "host.memory", "host.disk"],

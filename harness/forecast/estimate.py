@@ -18,10 +18,11 @@ from dnabench.forecast.extrapolate import Sizes, linear, power_law, sizes_of
 from dnabench.forecast.timing import Measured, Probe, measure
 from dnabench.host.disk import size
 from dnabench.registry import MODELS
+from dnabench.schema import trial_id
 from dnabench.sweep.grid import label
 from dnabench.sweep.progress import wall_time
 from dnabench.sweep.trial import task_of
-from dnabench.types import Job, Resources, Trial, trial_id
+from dnabench.types import Job, Resources, Trial
 
 SECONDS = 4.0  # of a probe, about
 SEEDS = (1, 3, 5, 10)

@@ -1,0 +1,254 @@
+"""The JSON of trials and records: ids, types of the fields, fields of newer versions.
+
+This file imports nothing from dnabench.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
+from functools import cache
+from typing import (
+    Any,
+    Literal,
+    NamedTuple,
+    TypedDict,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
+
+RECORD = "dnabench.record/1"
+DEEPEST = 50  # levels of a record; ours have six
+LARGEST = 2**64  # of an integer
+SUBSETS = 1024  # of unknown fields that are tried, to find those that an id counts
+
+# Recipe fields that came after schema 1: where they have these values, ids are as before them
+_ADDED = {"finetune": "full", "lora_r": 8, "lora_alpha": 16, "lora_dropout": 0.05}
+
+
+class Trained(TypedDict):
+    """What every row of `Record.curve` has."""
+
+    epoch: int
+    loss: float
+
+
+class Epoch(Trained, total=False):
+    """A row of `Record.curve`; of the splits, those that were looked at."""
+
+    val_loss: float
+    val: Mapping[str, float]
+    test: Mapping[str, float]
+
+
+class Alternative(TypedDict):
+    """A value of `Record.alternatives`."""
+
+    epoch: int
+    test: Mapping[str, float]
+
+
+class About(TypedDict, total=False):
+    """`Record.task`."""
+
+    kind: str
+    classes: Sequence[str]
+    metric: str
+    suite: str
+    family: str
+    length: int
+    n_test: int
+
+
+class Fields(NamedTuple):
+    """The fields of an object: those of this version, checked, and those of a newer one."""
+
+    known: dict[str, Any]
+    unknown: dict[str, Any]
+
+
+def trial_id(values: Mapping[str, Any]) -> str:
+    """The id of a trial: 16 hex digits of SHA-256 over its fields as JSON with sorted keys.
+
+    Args:
+        values: the fields of `Trial`. Those in `unknown` count as if they stood beside the others,
+            `recipe.NAME` as if in the recipe.
+    """
+    top, unknown = dict(values), dict(values.get("unknown", {}))
+    top.pop("unknown", None)
+    recipe = {
+        name: value
+        for name, value in top["recipe"].items()
+        if name != "source" and (name not in _ADDED or _ADDED[name] != value)
+    }
+    for name, value in unknown.items():
+        part, dot, own = name.partition(".")
+        if part == "recipe" and dot:
+            recipe[own] = value
+        else:
+            top[name] = value
+    options = {k: _nameless(v) for k, v in top["options"].items()}
+    top |= {"recipe": recipe, "options": options, "regime": _nameless(top["regime"])}
+    return hashlib.sha256(json.dumps(top, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _nameless(value: Any) -> Any:
+    """`bpe:NAME@HASH` and `checkpoint:NAME@HASH` without the name."""
+    kind, colon, rest = value.partition(":") if isinstance(value, str) else ("", "", "")
+    return (
+        f"{kind}:@{rest.rpartition('@')[2]}" if kind in ("bpe", "checkpoint") and colon else value
+    )
+
+
+def counted(values: Mapping[str, Any], unknown: Mapping[str, Any], claimed: Any) -> dict[str, Any]:
+    """Which unknown fields of a trial its id counts.
+
+    A newer version leaves a field that it added out of the id where the field has its default, as
+    this one does: such a trial is the same trial without the field.
+
+    Args:
+        values: the known fields.
+        unknown: the others, named as `trial_id` reads them.
+        claimed: the id that the record states.
+
+    Raises:
+        ValueError: when no choice of the unknown fields gives that id.
+    """
+    sizes = range(len(unknown), -1, -1)
+    subsets = itertools.chain.from_iterable(itertools.combinations(unknown, n) for n in sizes)
+    for names in itertools.chain(itertools.islice(subsets, SUBSETS), [()]):
+        chosen = {name: unknown[name] for name in names}
+        if trial_id({**values, "unknown": chosen}) == claimed:
+            return chosen
+    found = trial_id({**values, "unknown": unknown})
+    raise ValueError(f"it says id {claimed}, its fields give {found}")
+
+
+def parse(text: str) -> dict[str, Any]:
+    """The object that a record's text holds, its nesting and letters checked.
+
+    Raises:
+        ValueError: for any other text; the message says what is wrong with it.
+    """
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise ValueError(f"nested more than {DEEPEST} levels deep") from None
+    if not isinstance(found, dict) or found.get("schema") != RECORD:
+        schema = found.get("schema") if isinstance(found, dict) else None
+        other = f"its schema is {_short(schema)}" if schema is not None else "it names no schema"
+        raise ValueError(f"not a {RECORD}: {other}")
+    level: list[Any] = [found]
+    for _ in range(DEEPEST):
+        inner: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                inner += value
+                inner += value.values()
+            elif isinstance(value, list):
+                inner += value
+            elif isinstance(value, str) and not value.isascii():
+                value.encode()  # a lone surrogate cannot be printed
+        level = inner
+    if level:
+        raise ValueError(f"nested more than {DEEPEST} levels deep")
+    return found
+
+
+def known_fields(kind: type, values: Any, place: str) -> Fields:
+    """Sort the fields of an object into those of a dataclass and others.
+
+    Args:
+        kind: the dataclass.
+        values: what the JSON has in its place.
+        place: what messages call it; "" = the record itself.
+
+    Raises:
+        ValueError: no object, a field without a default that is missing, a value of another type.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"{place} is {_short(values)}, not an object")
+    hints = _hints(kind)
+    if missing := _required(kind) - values.keys():
+        raise ValueError(f"missing in {place or 'the record'}: {', '.join(sorted(missing))}")
+    known = {name: value for name, value in values.items() if name in hints}
+    for name, value in known.items():
+        _check(value, hints[name], f"{place}.{name}".removeprefix("."))
+    return Fields(known, {name: value for name, value in values.items() if name not in hints})
+
+
+@cache
+def _required(kind: Any) -> frozenset[str]:
+    own = (f for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING)
+    return frozenset(f.name for f in own)
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """Name -> type of a dataclass's fields; other dataclasses in it are checked apart."""
+    nested = {"curve": Sequence[Epoch], "alternatives": Mapping[str, Alternative], "task": About}
+    hints = {name: hint for name, hint in get_type_hints(kind).items() if name != "unknown"}
+    return {
+        name: nested[name] if name in nested and get_origin(hint) else hint
+        for name, hint in hints.items()
+    }
+
+
+def _check(value: Any, hint: Any, place: str) -> None:
+    """Compare a value of JSON with a type.
+
+    Raises:
+        ValueError: for another type, an integer beyond LARGEST, or a number that is not finite,
+            which only a learning curve may have.
+    """
+    if is_typeddict(hint):
+        _is(value, dict, place)
+        if missing := hint.__required_keys__ - value.keys():
+            raise ValueError(f"missing in {place}: {', '.join(sorted(missing))}")
+        for name, own in get_type_hints(hint).items():
+            if name in value:
+                _check(value[name], own, f"{place}.{name}")
+        return
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal or hint is str:
+        _is(value, str, place)  # a newer version may know more words
+    elif origin is not None and issubclass(origin, Mapping):
+        _is(value, dict, place)
+        for name, item in value.items():
+            _check(item, inner[1], f"{place}.{name}")
+    elif origin is not None:
+        _is(value, list, place)
+        for i, item in enumerate(value):
+            _check(item, inner[0], f"{place}[{i}]")
+    elif hint in (int, float):
+        _is(value, (int,) if hint is int else (int, float), place)
+        if isinstance(value, int) and not -LARGEST < value < LARGEST:
+            raise ValueError(f"{place} is an integer of {value.bit_length()} bits")
+        if not math.isfinite(value) and not place.startswith("curve"):
+            raise ValueError(f"{place} is {value}; it must be finite")
+
+
+def _is(value: Any, kinds: type | tuple[type, ...], place: str) -> None:
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        words = {dict: "an object", list: "a list", str: "text", (int,): "a whole number"}
+        raise ValueError(f"{place} is {_short(value)}, not {words.get(kinds, 'a number')}")
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def merged(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, objects of the same name merged too."""
+    out = dict(values)
+    for name, value in more.items():
+        both = isinstance(value, Mapping) and isinstance(out.get(name), Mapping)
+        out[name] = merged(out[name], value) if both else value
+    return out

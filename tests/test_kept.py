@@ -141,8 +141,8 @@ def test_the_code_that_decides_features_is_in_their_key_and_no_other(copied):
 
 
 def test_features_come_from_every_room_that_computes_them():
-    """Of a real probe: the loop encodes, so what it imports counts, splits among it."""
-    modules = set(sources(("dnabench.models", "dnabench.tokens", "dnabench.train.loop")))
+    """Of a real probe: the learner encodes, so what it imports counts, splits among it."""
+    modules = set(sources(("dnabench.models", "dnabench.tokens", "dnabench.train.learner")))
     assert modules >= {
         "dnabench.models.kernels.convolve", "dnabench.models.heads", "dnabench.tokens.bpe",
         "dnabench.train.frozen", "dnabench.train.batches", "dnabench.splits", "dnabench.types",

@@ -1,4 +1,4 @@
-"""Tasks whose data are not in the package: declared here, read from the cache once imported."""
+"""Tasks whose data are not in the package: declared here, read from the cache after import."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Origin:
 
     repo: data set of the Hugging Face hub; revision: its 40 hex digits, "" = none is known.
     files: split -> paths in that repository. urls: mirrors of one file or archive that holds the
-    whole task or suite. sha256: path or URL -> hex. by_hand: what a person must do where no
-    program may or can fetch.
+    whole task or suite. sha256: path or URL -> hex. by_hand: instructions where the
+    files cannot be fetched by a program.
     """
 
     repo: str = ""
@@ -41,7 +41,7 @@ def declare(
     family: str = "", groups: Mapping[str, slice] | None = None, aliases: tuple[str, ...] = (),
     opposite: tuple[int, ...] = (), sources: Mapping[str, Counts] | None = None,
 ) -> Task:  # fmt: skip
-    """Register a task. Counts, length and hash are those of the imported data, where there are any.
+    """Register a task. Counts, length and hash come from the imported data, if there are any.
 
     Args:
         name: suite/task.
@@ -50,12 +50,12 @@ def declare(
         metric: primary.
         length: bp, the longest sequence of the official files.
         official: number of examples of each official split.
-        source: who made it, and the paper.
+        source: authors and paper.
         license: of the data.
-        origin: where the files are.
+        origin: where the files are published.
         family: tasks of a family are not independent evidence.
-        groups: of labels, which are also scored apart.
-        opposite: of a per-base task, each class as seen from the other strand.
+        groups: of labels that are also scored separately.
+        opposite: for a per-base task, the class that each class is on the other strand.
         aliases: other names of the same task, suite/task.
         sources: who publishes which counts, where sources disagree; `official` is one of them.
     """
@@ -74,6 +74,6 @@ def declare(
 
 def _absent(name: str, split: SplitName) -> Split:
     raise FileNotFoundError(
-        f"the data of {name} are not here; `dnabench data fetch {name}` gets them, or "
-        f"`dnabench data import FOLDER` takes the files you have"
+        f"the data of {name} are not here; run `dnabench data fetch {name}`, or "
+        f"`dnabench data import FOLDER` with files you have"
     )

@@ -1,4 +1,4 @@
-"""BEND gene finding: what every base of 5,976 human gene regions is; from BED, genome and HDF5.
+"""BEND gene finding: a class for every base of 5,976 human regions; from BED, genome and HDF5.
 
 Source:
     Marin et al. 2024, ICLR (arXiv:2311.12570), repository frederikkemarin/BEND: README (layout of
@@ -19,12 +19,12 @@ from dnabench.tasks.io.imported import SPLITS, Cached, Writer
 from dnabench.types import IGNORED, Array, C, G, LetterError, Sequences, Split, SplitName
 
 NAME = "bend/gene_finding"
-TOTAL = 5976  # sequences of all splits; no source that we found gives them split by split
+TOTAL = 5976  # sequences of all splits; we found no source with the counts of each
 CLASSES = (
     "exon_f", "donor_f", "intron_f", "acceptor_f",
     "exon_r", "donor_r", "intron_r", "acceptor_r", "noncoding",
 )  # fmt: skip
-SPLICE_BASES = {1: G, 3: G, 5: C, 7: C}  # class -> its base on the plus strand, in nearly all sites
+SPLICE_BASES = {1: G, 3: G, 5: C, 7: C}  # class -> base on the plus strand at nearly all sites
 GENOME = "GRCh38.primary_assembly.genome.fa"
 FASTA = (".fa", ".fasta", ".fna")
 SPLIT_OF: dict[str, SplitName] = {"train": "train", "valid": "dev", "test": "test"}
@@ -43,20 +43,20 @@ class Regions(NamedTuple):
 
 
 class Genome:
-    """Random access to a FASTA file, which is mapped into memory and never read whole.
+    """Random access to a memory-mapped FASTA file.
 
     Args:
-        path: plain FASTA whose lines are equally long within a record; an index is not needed.
+        path: uncompressed FASTA with lines of equal length within a record; needs no index.
 
     Raises:
-        ValueError: compressed, or no FASTA.
+        ValueError: the file is compressed or not FASTA.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         if path.suffix.lower() not in FASTA:
             raise ValueError(
-                f"{path}: a genome is read by position, so it must be plain FASTA "
+                f"{path}: a genome is read by position, so it must be uncompressed FASTA "
                 f"({', '.join(FASTA)}); unpack it"
             )
         with path.open("rb") as file:
@@ -75,7 +75,7 @@ class Genome:
         """The plus strand of [start, end), from 0, in the letters of the file.
 
         Raises:
-            ValueError: no such chromosome, or it is too short, or its lines differ in length.
+            ValueError: no such chromosome, too short a one, or lines of different length.
         """
         if chromosome not in self._records:
             raise ValueError(
@@ -85,21 +85,21 @@ class Genome:
         first, bases, width, length = self._records[chromosome]
         if not 0 <= start < end <= length:
             raise ValueError(
-                f"{self.path}: {chromosome} has {length} bp, which {start}-{end} is not within; is "
-                f"it the right genome ({GENOME})?"
+                f"{self.path}: {start}-{end} is outside {chromosome}, which has {length} bp; is it "
+                f"the right genome ({GENOME})?"
             )
         a = first + start // bases * width + start % bases
         b = first + end // bases * width + end % bases
         text = self._map[a:b].translate(None, b"\r\n")
         if len(text) != end - start or b">" in text:
             raise ValueError(
-                f"{self.path}: the lines of {chromosome} are not equally long, so positions cannot "
-                "be found; write the file anew, for example with seqkit seq -w 60"
+                f"{self.path}: the lines of {chromosome} differ in length, so positions cannot be "
+                "found; rewrite the file, for example with seqkit seq -w 60"
             )
         return text.decode("latin-1")
 
     def _index(self) -> Iterator[tuple[str, tuple[int, int, int, int]]]:
-        """Name -> where it begins, letters and bytes of a line, bp."""
+        """Name -> offset, letters and bytes per line, length in bp."""
         here, end = 0, len(self._map)
         while here < end:
             line = self._map.find(b"\n", here)
@@ -119,10 +119,10 @@ class Genome:
 
 
 def recognise(folder: Path) -> dict[SplitName, tuple[Path, ...]] | None:
-    """The BED, the labels and, where it is near, the genome: the same for each split.
+    """The BED, the labels and, if it is nearby, the genome: the same files for each split.
 
-    The genome is `GRCh38.primary_assembly.genome.fa` beside them, in `genomes` beside the folder,
-    as BEND has it, or in the folder above.
+    The genome is `GRCh38.primary_assembly.genome.fa` in the same folder, in `genomes` beside it,
+    as in BEND, or in the folder above.
     """
     files = [folder / "gene_finding.bed", folder / "gene_finding.hdf5"]
     if not all(file.is_file() for file in files):
@@ -139,18 +139,18 @@ def read(files: Files) -> Iterator[tuple[SplitName, Split]]:
         files: of `recognise`.
 
     Returns:
-        Pairs of split and examples. A sequence is the plus strand whatever strand its gene is on,
-        as BEND reads it (`read_strand: false`), so classes 4 to 7 are genes of the minus strand
-        with the positions of the plus strand. ids are chromosome:start-end.
+        Pairs of split and examples. A sequence is always the plus strand, as BEND reads it
+        (`read_strand: false`), so classes 4 to 7 are genes of the minus strand at their positions
+        on the plus strand. ids are chromosome:start-end.
 
     Raises:
-        ValueError: a missing genome; files that do not fit each other, with the row.
+        ValueError: the genome is missing, or the files do not match, with the row.
     """
     bed, labels, *rest = next(iter(files.values()))
     if not rest:
         raise ValueError(
-            f"{bed}: the sequences are not in this file; put {GENOME} (GENCODE) beside it or into "
-            "a folder `genomes` beside its folder, or name it with --genome"
+            f"{bed}: this file has no sequences; put {GENOME} (GENCODE) beside it or into a "
+            "folder `genomes` beside its folder, or name it with --genome"
         )
     regions = _regions(bed)
     with open_hdf5(labels) as file, Genome(rest[0]) as genome:
@@ -160,7 +160,7 @@ def read(files: Files) -> Iterator[tuple[SplitName, Split]]:
         if len(values) != len(regions.splits):
             raise ValueError(
                 f"{labels}: {len(values)} rows of labels, {bed} has {len(regions.splits)} regions; "
-                "row i of one belongs to row i of the other, so both must be of one download"
+                "row i of one belongs to row i of the other, so both must be from the same download"
             )
         for split in SPLITS:
             rows = np.flatnonzero(regions.splits == split)
@@ -173,12 +173,12 @@ def import_files(path: Path, genome: Path | None = None) -> Cached:
 
     Args:
         path: the folder, or BEND's `data` folder above it.
-        genome: FASTA of GRCh38, where it is elsewhere.
+        genome: FASTA of GRCh38, if it is elsewhere.
 
     Returns:
-        What was written. Its notes say which share of the labelled splice sites has the base that
-        a site must have (`splice_bases`, 1.0 at best, 0.25 by chance: another genome), and how
-        many regions there are when it is not the published number (`regions`).
+        What was written. Its notes give the share of labelled splice sites with the expected base
+        (`splice_bases`: close to 1.0; 0.25 is chance, so another genome), and the number of regions
+        when it is not the published one (`regions`).
 
     Raises:
         FileNotFoundError: the files are not there.
@@ -198,18 +198,18 @@ def import_files(path: Path, genome: Path | None = None) -> Cached:
         if sites:
             writer.note("splice_bases", round(right / sites, 4))
         if rows != TOTAL:
-            writer.note("regions", f"{rows}, published are {TOTAL}")
+            writer.note("regions", f"{rows}, {TOTAL} were published")
     assert writer.result is not None  # it was written
     return writer.result
 
 
 def splice_bases(part: Split) -> tuple[int, int]:
-    """How many labelled splice sites have the base that nearly all have, and how many there are.
+    """How many labelled splice sites have the canonical base, and how many there are.
 
-    A donor is labelled at the G of GT, an acceptor at the G of AG; of a gene on the minus strand
+    A donor is labelled at the G of GT, an acceptor at the G of AG; for genes on the minus strand
     the plus strand has C there.
 
-    Source: found on the published files by others; GT-AG rule, Breathnach and Chambon 1981.
+    Source: GT-AG rule, Breathnach and Chambon 1981; checked by others on the published files.
     """
     expected = np.full(len(CLASSES), 255, np.uint8)
     expected[list(SPLICE_BASES)] = list(SPLICE_BASES.values())
@@ -221,10 +221,10 @@ def splice_bases(part: Split) -> tuple[int, int]:
 
 
 def open_hdf5(path: Path) -> Any:
-    """An HDF5 file, open for reading.
+    """Open an HDF5 file for reading.
 
     Raises:
-        ValueError: h5py is not installed, or it is no HDF5 file.
+        ValueError: h5py is not installed, or the file is not HDF5.
     """
     try:
         import h5py  # type: ignore[import-untyped]
@@ -279,7 +279,7 @@ def _chunk(rows: Array, regions: Regions, values: Any, genome: Genome, file: Pat
 
 
 def _labels(row: Array, length: int, dimensions: int, file: Path, i: int) -> Array:
-    """The classes of one region; a rectangular data set is filled up beyond its end."""
+    """The classes of one region; a rectangular data set is padded beyond its end."""
     if len(row) < length or (dimensions == 1 and len(row) != length):
         raise ValueError(f"{file}: row {i} (from 0) has {len(row)} labels, its region {length} bp")
     row = row[:length]
@@ -287,7 +287,7 @@ def _labels(row: Array, length: int, dimensions: int, file: Path, i: int) -> Arr
         at = int(bad.argmax())
         raise ValueError(
             f"{file}: row {i} (from 0) has label {row[at]} at position {at}; labels are 0 to "
-            f"{len(CLASSES) - 1}, or {IGNORED} where none is known"
+            f"{len(CLASSES) - 1}, or {IGNORED} where the class is unknown"
         )
     return row
 

@@ -1,9 +1,9 @@
 """DeepSEA chromatin profiles: 919 marks of the middle 200 of 1,000 bp of the human genome.
 
-train.mat is HDF5 (MATLAB 7.3), valid.mat and test.mat are older MATLAB files. Either way sequence
-is what runs fastest along the file, so a few rows are all over it: HDF5 is read in slabs of rows,
-the older files (2 GB at most) in one pass to one byte a base. Nothing is ever whole in memory as
-one-hot. N examples; 4 channels A, G, C, T in this order.
+train.mat is HDF5 (MATLAB 7.3), valid.mat and test.mat are older MATLAB files. In both the example
+is the fastest-running index, so a few examples are spread over the whole file: HDF5 is read in
+slabs of rows, the older files (2 GB at most) in one pass to one byte per base. One-hot data are
+never in memory as a whole. N examples; 4 channels A, G, C, T in this order.
 
 Source:
     Zhou and Troyanskaya 2015, Nature Methods 12:931 (order of the channels in the online methods);
@@ -56,15 +56,15 @@ Files = Mapping[SplitName, tuple[Path, ...]]
 
 
 class Source(NamedTuple):
-    """An open file. rows(a, b): codes uint8 (b - a, 1000) and labels uint8 (b - a, 919)."""
+    """An open file; rows(a, b): codes uint8 (b - a, 1000) and labels uint8 (b - a, 919)."""
 
     n: int
-    step: int  # rows that are best read at a time
+    step: int  # rows to read at a time
     rows: Callable[[int, int], tuple[Array, Array]]
 
 
 def recognise(folder: Path) -> dict[SplitName, tuple[Path, ...]] | None:
-    """Those of train.mat, valid.mat and test.mat that are DeepSEA's; None where none is."""
+    """Those of train.mat, valid.mat and test.mat that are DeepSEA's; None if there are none."""
     found: dict[SplitName, tuple[Path, ...]] = {
         split: (folder / name,) for split, name in FILES.items() if _is_ours(folder / name)
     }
@@ -80,10 +80,10 @@ def read(files: Files) -> Iterator[tuple[SplitName, Split]]:
     Returns:
         Pairs of split and examples; y uint8 (n, 919). ids are row numbers from 1. In the official
         files rows k and k + N/2 are the two strands of one window. A base whose channels are not
-        one 1 and three 0 is N.
+        one 1 and three 0 reads as N.
 
     Raises:
-        ValueError: not such a file, damaged, other shapes, labels other than 0 and 1.
+        ValueError: another kind of file, a damaged one, other shapes, labels other than 0 and 1.
     """
     for split, (path,) in files.items():
         with opened(path) as source:
@@ -107,12 +107,13 @@ def import_files(path: Path) -> Cached:
         ValueError: see `read`.
 
     Accuracy:
-        Peak memory 1.1 GB, for the whole of test.mat; train.mat takes less. See
-        docs/benchmarks/deepsea.md.
+        Peak memory is 1.1 GB, for test.mat; train.mat takes less. See docs/benchmarks/deepsea.md.
     """
     files = recognise(path) or recognise(path / "deepsea_train")
     if files is None:
-        raise FileNotFoundError(f"{path}: none of {', '.join(FILES.values())} of DeepSEA is here")
+        raise FileNotFoundError(
+            f"{path}: no DeepSEA file here; expected {', '.join(FILES.values())}"
+        )
     with Writer(NAME, str(path)) as writer:
         for split, part in read(files):
             writer.add(split, part)
@@ -125,7 +126,7 @@ def opened(path: Path) -> Iterator[Source]:
     """Open a file of either format.
 
     Raises:
-        ValueError: it is neither, or has not the arrays and shapes of DeepSEA's.
+        ValueError: another format, or not the arrays and shapes of DeepSEA.
     """
     if _is_hdf5(path):
         with open_hdf5(path) as file:
@@ -138,8 +139,8 @@ def one_hot_codes(values: Array, axis: int) -> Array:
     """Codes of one-hot columns.
 
     Args:
-        values: numbers, 4 along `axis`: A, G, C, T.
-        axis: of the channels; it is taken away.
+        values: 4 values along `axis`: A, G, C, T.
+        axis: of the channels; it is removed.
 
     Returns:
         uint8; a column that is not one 1 and three 0 is N.
@@ -154,7 +155,7 @@ def one_hot_codes(values: Array, axis: int) -> Array:
 
 
 def _from_hdf5(path: Path, file: Any) -> Source:
-    """Sequences (1000, 4, N), labels (919, N), as MATLAB turns them, or (N, ...) and (N, 919)."""
+    """Sequences (1000, 4, N), labels (919, N), as MATLAB writes them, or (N, ...) and (N, 919)."""
     name = next((key for key in file if key.endswith("xdata")), "xdata")
     if name not in file or name[:-5] + "data" not in file:
         raise ValueError(
@@ -179,13 +180,13 @@ def _from_hdf5(path: Path, file: Any) -> Source:
         return np.ascontiguousarray(codes.T if last else codes), _binary(labels.T)
 
     step = max(1, SLAB // (4 * LENGTH * x.dtype.itemsize))
-    chunk = (x.chunks or (1, 1, 1))[2 if last else 0]  # a slab of whole chunks unpacks each once
+    chunk = (x.chunks or (1, 1, 1))[2 if last else 0]  # whole chunks, each unpacked once
     whole = -(-step // chunk) * chunk
     return Source(n, whole if whole <= 4 * step else step, rows)
 
 
 def _from_level5(path: Path) -> Source:
-    """Sequences (N, 4, 1000) and labels (N, 919), the first index running fastest."""
+    """Sequences (N, 4, 1000) and labels (N, 919); the first index runs fastest."""
     codes: Array | None = None
     labels: Array | None = None
     for name, shape, values in _variables(path):
@@ -201,7 +202,7 @@ def _from_level5(path: Path) -> Source:
             for label in range(LABELS):
                 labels[label] = _binary(values(shape[0]))
     if codes is None or labels is None or codes.shape[1] != labels.shape[1]:
-        raise ValueError(f"{path}: not both arrays of one length are here; {_WANTED}")
+        raise ValueError(f"{path}: the two arrays are missing or differ in length; {_WANTED}")
     x, y = codes, labels
 
     def rows(a: int, b: int) -> tuple[Array, Array]:
@@ -211,12 +212,12 @@ def _from_level5(path: Path) -> Source:
 
 
 def _variables(path: Path) -> Iterator[tuple[str, tuple[int, ...], Callable[[int], Array]]]:
-    """Name, shape and the next so many numbers of each array of a level 5 MAT-file."""
+    """Name, shape and a reader of the next n numbers of each array of a level 5 MAT-file."""
     with path.open("rb") as file:
         head = file.read(128)
         if len(head) < 128 or head[126:] not in (b"IM", b"MI"):
             raise ValueError(
-                f"{path}: begins with {head[:20]!r}, which is no MATLAB file; download it again"
+                f"{path}: not a MATLAB file, it begins with {head[:20]!r}; download it again"
             )
         order = "<" if head[126:] == b"IM" else ">"
         while len(tag := file.read(8)) == 8:
@@ -247,7 +248,7 @@ def _matrix(stream: _Bytes, order: str) -> tuple[str, tuple[int, ...], Callable[
 
 
 def _element(stream: _Bytes, order: str) -> bytes:
-    """A whole element; up to four bytes of data may stand in the tag."""
+    """A whole element; up to four bytes of data may be inside the tag."""
     tag = stream.read(8)
     kind, size = struct.unpack(order + "II", tag)
     if kind >> 16:
@@ -278,7 +279,7 @@ class _Plain:
 
 
 class _Inflated:
-    """The next bytes of a compressed part of a file, unpacked as far as they are asked for."""
+    """The next bytes of a compressed part of a file, unpacked on demand."""
 
     def __init__(self, path: Path, file: IO[bytes], size: int) -> None:
         self._path, self._file, self._left, self._zlib = path, file, size, zlib.decompressobj()
@@ -290,7 +291,7 @@ class _Inflated:
         return bytes(out)
 
     def finish(self) -> None:
-        """Unpack the rest, at whose end there is a checksum."""
+        """Unpack the rest, which ends with a checksum."""
         while not self._zlib.eof:
             self._more(1 << 20)
 
@@ -309,7 +310,7 @@ class _Inflated:
 
 
 _WANTED = (
-    f"DeepSEA's files have ...xdata (N, 4, {LENGTH}) and ...data (N, {LABELS}), N being the same"
+    f"DeepSEA's files have ...xdata (N, 4, {LENGTH}) and ...data (N, {LABELS}) with the same N"
 )
 
 
@@ -318,19 +319,19 @@ def _shapes(path: Path, x: tuple[int, ...], y: tuple[int, ...]) -> str:
 
 
 def _binary(labels: Array) -> Array:
-    """uint8, 2 for what is neither 0 nor 1, which `read` reports with its place."""
+    """uint8; 2 for any value but 0 and 1, which `read` reports with its place."""
     out = np.where((labels == 0) | (labels == 1), labels, 2)
     return np.ascontiguousarray(out, np.uint8)
 
 
 def _is_hdf5(path: Path) -> bool:
-    with path.open("rb") as file:  # MATLAB writes 512 bytes of its own first
+    with path.open("rb") as file:  # MATLAB puts 512 bytes of its own first
         head = file.read(520)
     return b"\x89HDF\r\n\x1a\n" in (head[:8], head[512:])
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether there is such a file with DeepSEA's arrays; a damaged one is, so that it is named."""
+    """Whether it is a file of DeepSEA's; a damaged one counts, so that it is reported."""
     if not path.is_file():
         return False
     try:
@@ -357,6 +358,6 @@ declare(
     origin=Origin(
         urls=("http://deepsea.princeton.edu/media/code/deepsea_train_bundle.v0.9.tar.gz",),
         by_hand="download deepsea_train_bundle.v0.9.tar.gz from http://deepsea.princeton.edu/help/ "
-        "and unpack it, with 10 GB more to spare for the imported data",
+        "and unpack it; the imported data take another 10 GB",
     ),
 )

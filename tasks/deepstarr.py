@@ -1,4 +1,4 @@
-"""DeepSTARR: how strong 249 bp of fly DNA are as an enhancer of two kinds of promoter.
+"""DeepSTARR: enhancer activity of 249 bp of fly DNA with two kinds of promoter.
 
 Source:
     de Almeida et al. 2022, Nature Genetics 54:613; Zenodo record 5502060; the authors' notebook
@@ -20,7 +20,7 @@ from dnabench.types import Array, LetterError, Sequences, Split, SplitName
 NAME = "deepstarr/enhancer_activity"
 COLUMNS = ("Dev_log2_enrichment", "Hk_log2_enrichment")
 WORDS: dict[SplitName, str] = {"train": "Train", "dev": "Val", "test": "Test"}
-# as Zenodo has them, by way of huggingface.co/datasets/MurrellLab/GenBench, metadata.json
+# those of Zenodo, as listed in huggingface.co/datasets/MurrellLab/GenBench, metadata.json
 MD5 = {
     "Sequences_Train.fa": "fe474a31c23db2daf7dc4d1fc49a8e5a",
     "Sequences_Val.fa": "9d1a0e5c9228aa033378af93074109e6",
@@ -35,7 +35,7 @@ Files = Mapping[SplitName, tuple[Path, ...]]
 
 
 def recognise(folder: Path) -> dict[SplitName, tuple[Path, ...]] | None:
-    """Sequences and activities of every split that has both files; None where none has."""
+    """Sequences and activities of every split that has both files; None if none has."""
     found: dict[SplitName, tuple[Path, ...]] = {}
     for split, word in WORDS.items():
         files = folder / f"Sequences_{word}.fa", folder / f"Sequences_activity_{word}.txt"
@@ -52,11 +52,11 @@ def read(files: Files) -> Iterator[tuple[SplitName, Split]]:
 
     Returns:
         Pairs of split and examples; y float32 (n, 2), developmental and housekeeping activity,
-        log2 of enrichment over input. Sequence i of the FASTA file belongs to row i of the table,
-        which has no names.
+        log2 of enrichment over input. Sequence i of the FASTA file belongs to row i of the
+        table, which has no names.
 
     Raises:
-        ValueError: files that do not fit each other, a missing column, a value that is no number.
+        ValueError: files that do not match, a missing column, a value that is not a number.
     """
     for split, (fasta, table) in files.items():
         y = _activities(table)
@@ -64,7 +64,7 @@ def read(files: Files) -> Iterator[tuple[SplitName, Split]]:
         if len(texts) != len(y):
             raise ValueError(
                 f"{fasta}: {len(texts)} sequences, {table} has {len(y)} rows; row i of one belongs "
-                "to row i of the other, so both must be of one download"
+                "to row i of the other, so both must be from the same download"
             )
         for start in range(0, len(y), CHUNK):
             part = slice(start, start + CHUNK)
@@ -82,7 +82,7 @@ def import_files(path: Path) -> Cached:
     """Import a folder that holds the files of the Zenodo record.
 
     Returns:
-        What was written. Its notes name the files that are not those published, byte by byte
+        What was written. Its notes name files that differ from the published ones
         (`not_as_published`).
 
     Raises:
@@ -92,8 +92,8 @@ def import_files(path: Path) -> Cached:
     files = recognise(path)
     if files is None:
         raise FileNotFoundError(
-            f"{path}: no Sequences_Train.fa with Sequences_activity_Train.txt here, nor those of "
-            "Val or Test"
+            f"{path}: no Sequences_Train.fa with Sequences_activity_Train.txt here, nor the files "
+            "of Val or Test"
         )
     with Writer(NAME, str(path)) as writer:
         for split, part in read(files):
@@ -150,7 +150,7 @@ declare(
     length=249,
     official={"train": 402_296, "dev": 40_570, "test": 41_186},
     source="DeepSTARR (de Almeida et al. 2022, Nature Genetics 54:613), Zenodo 5502060",
-    license="not stated in what we read of Zenodo 5502060 (the authors' code is MIT)",
+    license="not stated on Zenodo 5502060 as far as we read it (the authors' code is MIT)",
     family="enhancer_activity",
     aliases=("deepstarr/deepstarr",),
     origin=Origin(

@@ -1,6 +1,6 @@
-"""Gene finding, base by base, from any genome: FASTA and GFF3 or GTF become a per-base task.
+"""Gene finding per base from any genome: FASTA and GFF3 or GTF become a per-base task.
 
-What `import_genes` wrote to the cache is in the registry as genes/<name>.
+Tasks that `import_genes` wrote to the cache are registered as genes/<name>.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ USUAL = Cutting()
 
 
 def windows(fasta: Path, gff: Path, cutting: Cutting = USUAL) -> dict[SplitName, Split]:
-    """All of a small genome at once; `import_genes` says how, and keeps little in memory.
+    """The windows of a small genome, in memory; see `import_genes`, which needs little memory.
 
     Args:
         fasta: the genome.
         gff: its annotation.
-        cutting: lengths, splits, what is an exon.
+        cutting: lengths, splits, what counts as an exon.
 
     Returns:
-        Split by split, ids `name:first-last` (from 1, last included), y int8 (N, longest window).
+        The splits; ids are `name:first-last` (from 1, inclusive), y int8 (N, longest window).
     """
     out: dict[SplitName, list[Split]] = {}
     for split, part in cut(fasta, gff, cutting):
@@ -48,30 +48,30 @@ def import_genes(
 ) -> Task:
     """Make a per-base task of a genome and keep it in the cache.
 
-    Every base is one of CLASSES, as read on the strand of the FASTA. One transcript stands for a
-    gene, that with the longest CDS. Where two genes give a base different classes it is IGNORED, so
-    the order of genes does not matter. IGNORED are also N, gaps of less than 20 bp between exons,
-    and what lies before the first and behind the last feature of a sequence, where nobody looked.
-    Sequences without genes, organelles, and windows in which nothing counts are left out. Splits
-    are by sequence.
+    Every base has one of CLASSES, on the strand of the FASTA. A gene is represented by its
+    transcript with the longest CDS. A base to which two genes give different classes is IGNORED, so
+    the order of genes does not matter. So are N, gaps below 20 bp between exons, and everything
+    before the first and after the last feature of a sequence, which may not be annotated.
+    Sequences without genes, organelles, and windows in which every base is IGNORED are left out.
+    Splits are by sequence.
 
     Args:
         name: the task becomes genes/<name>; data of that name are replaced.
         fasta: the genome, plain or gzipped.
         gff: GFF3 or GTF of the same assembly, plain or gzipped.
-        cutting: lengths, splits, what is an exon.
-        observe: told of progress.
+        cutting: lengths, splits, what counts as an exon.
+        observe: called with progress.
 
     Returns:
-        The task. Other processes find it in the registry.
+        The task, which other processes find in the registry.
 
     Raises:
         FileNotFoundError: a file is not there.
-        ValueError: files that cannot be read, with line and reason, or that do not fit each other.
+        ValueError: a file cannot be read, with line and reason, or the files do not match.
 
     Accuracy:
-        Genes of a family on two chromosomes are in two splits; `dnabench audit data` counts them.
-        One sequence of the genome is in memory at a time: 8 bytes for each of its bases.
+        Related genes on two chromosomes may be in two splits; `dnabench audit data` counts them.
+        One sequence of the genome is in memory at a time, at 8 bytes per base.
 
     Source:
         Classes and their order as in BEND (Marin et al. 2024, arXiv:2311.12570, Table A8: 0-3
@@ -79,7 +79,9 @@ def import_genes(
     """
     full = name if "/" in name else f"genes/{name}"
     if not full.startswith("genes/"):
-        raise ValueError(f"{name!r}: tasks made of a genome are of the suite genes: genes/NAME")
+        raise ValueError(
+            f"{name!r}: tasks made from a genome belong to the suite genes; write genes/NAME"
+        )
     with Writer(full, f"{fasta.name} + {gff.name}") as w:
         counts = np.zeros(len(CLASSES), np.int64)
         for split, part in cut(fasta, gff, cutting, observe):
@@ -92,11 +94,11 @@ def import_genes(
 
 
 def task_of(name: str) -> Task:
-    """The task of that name, genes/..., from the cache."""
+    """The task genes/... of that name, from the cache."""
     here = cached(name)
     if here is None:
         raise FileNotFoundError(
-            f"{name} is not in {cache_folder()}; `dnabench data genes` makes it"
+            f"{name} is not in {cache_folder()}; make it with `dnabench data genes`"
         )
     return Task(
         name=name, kind="per_base", classes=CLASSES, metric="mcc", length=here.length,
@@ -115,7 +117,7 @@ def _joined(parts: list[Split], width: int) -> Split:
 
 
 def _register() -> None:
-    """What was imported before, whatever names it was given."""
+    """Register every task that was imported before."""
     for manifest in sorted((cache_folder() / "tasks" / "genes").glob("*/manifest.json")):
         name = f"genes/{manifest.parent.name}"
         if cached(name) is not None:

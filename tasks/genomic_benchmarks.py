@@ -1,16 +1,16 @@
-"""Suite `genomic_benchmarks`: the 8 data sets that papers compare, and drosophila_enhancers_stark.
+"""Suite `genomic_benchmarks`: the 8 data sets that papers use, and drosophila_enhancers_stark.
 
-Classes are the names of the class folders, sorted, the same for both splits; the order in which a
-file system lists folders has swapped labels of other loaders (genomic_benchmarks issue 15).
+Classes are the sorted names of the class folders, the same for both splits; loaders that took the
+order of the file system have swapped labels (genomic_benchmarks issue 15).
 
 Counts and longest sequences: what the authors' executed notebooks print (experiments/ of
 ML-Bioinfo-CEITEC/genomic_benchmarks), the README of genomic-benchmarks 1.0.0, and, for train where
 only the test split is printed, the totals of HyenaDNA's configs/dataset/genomic_benchmark.yaml
 (which calls train + test `train_len`). 802 bp for human_ensembl_regulatory: zhangtaolab/dnallmmark.
 
-The files are fetched from the authors' Zenodo record, as their package 1.0.0 does: its classes are
-folders. The copies on the hub, katarinagresova/Genomic_Benchmarks_<task>, have the classes as
-numbers and do not say which is which, so they are no mirror here.
+The files are fetched from the authors' Zenodo record, as their package 1.0.0 does, in which classes
+are folders. The copies on the hub, katarinagresova/Genomic_Benchmarks_<task>, number the classes
+and do not say which is which, so they are not used as a mirror.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Suite `gue`: the 28 data sets of Genome Understanding Evaluation, the benchmark of DNABERT-2.
 
-Counts are those of the files, as counted in the comments of configs/dataset/gue.yaml of a Caduceus
+Counts are those of the files, from the comments of configs/dataset/gue.yaml of a Caduceus
 fork (e396251) for the copy on the hub that is fetched here. The paper's table differs:
 
 - virus_covid: 73,335 / 9,166 / 9,168 here; 77,669 / 7,000 / 7,000 in the paper; DNABERT_2 issue 52
@@ -10,12 +10,12 @@ fork (e396251) for the copy on the hub that is fetched here. The paper's table d
   dev and test it gives the 33,048 windows of nt/h3k14ac. For the same reason dev of emp_h3k79me3 is
   2,884, not 2,883.
 
-The EMP tasks and the histone tasks of `nt` are windows of the same yeast loci, split otherwise.
-Classes of splice_reconstructed were read off the sequences: label 0 has AG before the middle
+The EMP tasks and the histone tasks of `nt` are windows of the same yeast loci, split differently.
+The classes of splice_reconstructed were read from the sequences: label 0 has AG before the middle
 (acceptor), 1 has GT after it (donor). The variants of virus_covid are, in the paper's order, Alpha,
-Beta, Delta, Eta, Gamma, Iota, Kappa, Lambda and Zeta; which number is which is not published.
+Beta, Delta, Eta, Gamma, Iota, Kappa, Lambda and Zeta; which label is which is not published.
 
-Metric: MCC; virus_covid macro F1, as in the paper.
+Metric: MCC; macro F1 for virus_covid, as in the paper.
 """
 
 from __future__ import annotations

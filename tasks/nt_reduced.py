@@ -1,7 +1,7 @@
 """Suite `nt_reduced`: three yeast histone tasks with the official test and a smaller training set.
 
-For development where the hub cannot be reached: scores are below those of the `nt` tasks and must
-not be set beside published ones, which is why the tasks have names of their own.
+For development where the hub cannot be reached. Scores are below those of the `nt` tasks and must
+not be compared with published ones, so the tasks have names of their own.
 
 The test split is that of nt/h3, nt/h3k4me3 and nt/h3k14ac. Train is the 25-30 % of the official one
 that public copies of GUE give: rows of GUE's dev, test and train that are not in the NT test.

@@ -1,7 +1,7 @@
 """Suite `nt_revised`: the 18 downstream tasks of the Nucleotide Transformer, after review (2024).
 
-Not the same tasks as `nt` in spite of the names: human only, test sets are held-out chromosomes,
-negatives are real genome. Its holders advise to use it in place of the older one.
+Not the same tasks as `nt` despite the names: human only, test sets are held-out chromosomes,
+negatives are genomic. Its authors recommend it over the older release.
 
 Counts and lengths: the data card of the repository. The card writes splice_sites_acceptor and
 _donor, the folders are called _acceptors and _donors. Nobody publishes what the numbers of
@@ -49,7 +49,7 @@ TABLE = (
     ("splice_sites_donors", 30_000, 3_000, "human splice sites"),
 )
 THREE = ("enhancers_types", "splice_sites_all")  # of three classes
-OTHERS = {  # names in other people's code
+OTHERS = {  # names in other code
     "enhancers": "enhancer",
     "enhancers_types": "enhancer_types",
     "promoter_no_tata": "promoter_non_tata",

@@ -24,16 +24,16 @@ def load(split: SplitName) -> Split:
 
     Returns:
         train 1,220 (chromosomes V and XI), dev 260 (VI), test 308 (III); the last window of a
-        chromosome is shorter. y int8 (N, 1000): 0 codes for protein on this strand, 1 on the
-        other, 2 does neither (introns and RNA genes too), IGNORED where genes of both strands
+        chromosome is shorter. y int8 (N, 1000): 0 coding on this strand, 1 coding on the other,
+        2 non-coding (including introns and RNA genes), IGNORED where genes of both strands
         overlap, in telomeric and transposable elements, and beyond a sequence's end.
 
     Raises:
         ValueError: when the file in the package was changed.
 
     Accuracy:
-        ACGT only, no window twice. Dubious ORFs of SGD are no genes here. Yeast has doubled its
-        genome once: some genes of test have a relative in train.
+        ACGT only, no window twice. SGD's dubious ORFs are not counted as genes. After the yeast
+        genome duplication some genes of test have a paralog in train.
 
     Source:
         PyPI transposonmapper 1.1.5 (Apache-2.0), by demo_data/make_yeast.py: genome R64-2-1 of

@@ -27,7 +27,7 @@ def test_import_list_verify_audit_and_run(run, tmp_path):
     done = run("data", "import", gue(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "gue/mouse_0: 120/40/40 (train/dev/test); CSV" in done.stdout
-    assert "published are 6,478" in done.stdout and "not here, of the same suites" in done.stdout
+    assert "6,478 were published" in done.stdout and "not here, of the same suites" in done.stdout
     listed = run("data", "list", "gue").stdout
     assert "120/40/40" in listed and "6478/810/810" in listed and "not here" in listed
     differ = run("data", "verify", "gue")

@@ -154,7 +154,7 @@ def test_wrong_files_are_named(tmp_path):
     path.write_bytes(whole[:500] + bytes(500) + whole[1000:])
     assert "damaged" in error(path)
     write_level5(path, x, y[:4], "test")
-    assert "one length" in error(path)
+    assert "differ in length" in error(path)
     write_level5(path, x[:, :, :900], y, "test")
     assert "(6, 4, 900)" in error(path)
     y[3, 7] = 5

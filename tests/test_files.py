@@ -334,7 +334,7 @@ BAD = {
     "no train": ("my.csv", "sequence,label,split\nA,0,test\nC,1,test\n",
                  "my.csv: no row has split 'train'"),
     "class not in train": ("my.csv", "sequence,label,split\nA,a,train\nC,b,train\nG,c,test\n",
-                           "my.csv: class 'c' is in no training example, only in another split"),
+                           "my.csv: class 'c' has no training example, only examples in"),
     "twin ids": ("my.csv", "id,sequence,label\na,A,0\nb,C,1\na,G,1\n",
                  "my.csv:4: id 'a' occurs twice, first in"),
     "extension": ("my.txt", "sequence,label\nA,0\n",
@@ -403,10 +403,10 @@ def test_bad_directories(tmp_path):
     two(tmp_path / "train.tsv", [("A", 0), ("C", 1)])
     fails("train.csv and train.tsv both claim the train split; remove or rename one")
     (tmp_path / "train.tsv").rename(tmp_path / "val_test.tsv")
-    fails(f"{tmp_path}/val_test.tsv: the name says dev and test; a file has one split")
+    fails(f"{tmp_path}/val_test.tsv: the name says dev and test; a file holds one split")
     (tmp_path / "val_test.tsv").unlink()
     delimited(tmp_path / "dev.csv", [("A", 0, "dev"), ("A", 0, "test")])
-    fails(f"{tmp_path}/dev.csv:3: split 'test' in a file that is named dev")
+    fails(f"{tmp_path}/dev.csv:3: split 'test' in a file named dev")
 
 
 def test_a_long_sequence_in_a_file_without_quotes(tmp_path):

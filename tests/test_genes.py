@@ -255,7 +255,7 @@ def test_the_import_remembers_what_it_found(files, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="no such sequence"):
         import_genes("mini", *files, Cutting(test=("chr9",)))
     assert cached(task.name).data == before
-    with pytest.raises(ValueError, match="of the suite genes"):
+    with pytest.raises(ValueError, match="belong to the suite genes"):
         import_genes("demo/mine", *files)
 
 
@@ -265,7 +265,7 @@ GOOD = "one\tx\tCDS\t1\t9\t.\t+\t0\tID=c"
 @pytest.mark.parametrize(
     ("second", "reason"),
     [
-        ("one x CDS 1 9 . + 0 ID=c", "1 columns between tabs, GFF3 and GTF have 9"),
+        ("one x CDS 1 9 . + 0 ID=c", "1 tab-separated columns, GFF3 and GTF have 9"),
         ("one\tx\tCDS\t1\tnine\t.\t+\t0\tID=c", "start '1' and end 'nine' must be whole numbers"),
         ("one\tx\tCDS\t9\t1\t.\t+\t0\tID=c", "start 9, end 1; positions are from 1"),
         ("one\tx\tCDS\t0\t1\t.\t+\t0\tID=c", "start 0, end 1; positions are from 1"),
@@ -280,13 +280,15 @@ def test_a_bad_line_is_named(genome, tmp_path, second, reason):
 
 
 def test_windows_longer_than_what_there_is_say_so(files):
-    with pytest.raises(ValueError, match="no stretch of 900 bp without N holds a base of a gene"):
+    with pytest.raises(
+        ValueError, match="no stretch of 900 bp without N contains a base of a gene"
+    ):
         windows(*files, Cutting(longest=1000, shortest=900))
 
 
 def test_files_that_do_not_fit_or_hold_nothing_say_so(genome, tmp_path):
     with pytest.raises(
-        ValueError, match="no line has the type CDS, of which genes are made; there is exon"
+        ValueError, match="no CDS lines, which define genes; the types here are exon"
     ):
         genome(GOOD.replace("CDS", "exon"))
     with pytest.raises(ValueError, match=r"g.fa has one, two, .*g.gff3 has chrX"):
@@ -314,7 +316,7 @@ def test_settings_that_cannot_be_are_refused():
         Cutting(shortest=10, longest=5)
     with pytest.raises(ValueError, match="site 11"):
         Cutting(site=11)
-    with pytest.raises(ValueError, match="X is named for dev and for test"):
+    with pytest.raises(ValueError, match="X is named for both dev and test"):
         Cutting(dev=("X",), test=("X",))
 
 

@@ -262,7 +262,7 @@ def test_a_test_split_alone_is_imported_and_what_lacks_is_said(root):
     put(root / "nt/H3/test.fna", fasta(TEST))
     (got,) = import_tree(root)
     assert got.error == "" and got.counts == {"test": 6}
-    assert "there is no train split; published are 13,468 examples" in got.problems
+    assert "there is no train split; 13,468 examples were published" in got.problems
     assert "without train no model can be run on it" in got.problems
     with pytest.raises(FileNotFoundError, match="no train split"):
         open_split("nt/h3", "train")
@@ -297,13 +297,13 @@ def test_two_files_that_claim_a_split_are_an_error(root):
 def test_counts_that_are_not_the_published_ones_are_named(root):
     gue_tree(root)
     got = by_task(import_tree(root))["gue/mouse_0"]
-    assert "train has 12 examples, published are 6,478" in got.problems
+    assert "train has 12 examples, 6,478 were published" in got.problems
     assert got.problems[:3] == tuple(verify(TASKS["gue/mouse_0"]))[:3]
 
 
 @pytest.mark.parametrize(
     ("label", "words"),
-    [("2", "'2' is no class of gue/mouse_0"), ("-1", "'-1'"), ("0.5", "'0.5'"), ("x", "'x'"),
+    [("2", "'2' is not a class of gue/mouse_0"), ("-1", "'-1'"), ("0.5", "'0.5'"), ("x", "'x'"),
      ("", "empty label"), ("NA", "'NA'")],
 )  # fmt: skip
 def test_a_label_that_is_no_class_is_named_with_file_and_line(root, label, words):

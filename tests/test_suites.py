@@ -190,7 +190,7 @@ def test_verify_says_which_source_counts_follow(counts, source):
 
 def test_verify_names_both_sources_where_neither_is_followed():
     task, counts = TASKS["nt/h4"], {"train": 13_140, "test": 1_459}
-    assert differences(task, counts, {}) == ["test has 1,459 examples, published are 1,461"]
+    assert differences(task, counts, {}) == ["test has 1,459 examples, 1,461 were published"]
     assert counts_in_words(task, counts) == (
         f"sources disagree; {nt.CARD}: 13,140/1,461; {nt.OTHER}: 13,140/1,460"
     )

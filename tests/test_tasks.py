@@ -57,7 +57,7 @@ def test_declarations_make_sense(name):
 
 @pytest.mark.parametrize("name", sorted(set(ALL) - set(PRESENT)))
 def test_absent_data_say_how_to_get_them(name):
-    with pytest.raises(FileNotFoundError, match=f"`dnabench data fetch {name}` gets them"):
+    with pytest.raises(FileNotFoundError, match=f"run `dnabench data fetch {name}`"):
         TASKS[name].load("train")
 
 

@@ -56,7 +56,7 @@ def test_verify_names_every_difference():
     task = TASKS["gue/mouse_0"]
     assert verify(task) == [
         f"gue/mouse_0: nothing is imported, there is no {task_folder(task.name)}/manifest.json; "
-        "`dnabench data fetch gue/mouse_0` gets them"
+        "run `dnabench data fetch gue/mouse_0`"
     ]
     texts = [*sequences(299, 4, 101), "ACG"]
     texts[5] = "N" * 101
@@ -64,12 +64,12 @@ def test_verify_names_every_difference():
     y[4] = 2
     written(task.name, train=(texts, y), test=(sequences(4), np.arange(4) % 2))
     assert verify(task, length=100) == [
-        "train has 300 examples, published are 6,478",
-        "there is no dev split; published are 810 examples",
-        "test has 4 examples, published are 810",
-        "train: 1 sequences have no letter but N",
-        "train: the last sequence has 3 bp, most have 101: is it cut off?",
-        "train: 1 examples have label 2, there are 0 to 1",
+        "train has 300 examples, 6,478 were published",
+        "there is no dev split; 810 examples were published",
+        "test has 4 examples, 810 were published",
+        "train: 1 sequences are all N",
+        "train: the last sequence has 3 bp, most have 101: is it truncated?",
+        "train: 1 examples have label 2; labels are 0 to 1",
         f"train: class {task.classes[1]!r} has no example",
         "the longest sequence has 101 bp, the longest published 100",
     ]
@@ -99,7 +99,7 @@ def test_verify_looks_at_labels_of_every_kind():
     written(genes.name, test=(["ACG", "A"], y))
     found = verify(genes)
     assert "test: 1 labels are not 0 to 8" in found
-    assert "test: 2 labels stand beyond the end of a sequence" in found
+    assert "test: 2 labels are beyond the end of a sequence" in found
 
 
 def test_a_file_with_another_checksum_than_the_published_is_named(root, monkeypatch):

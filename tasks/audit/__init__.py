@@ -1,1 +1,1 @@
-"""What the data of a task hold that a score does not show."""
+"""Problems in the data of a task that a score does not show."""

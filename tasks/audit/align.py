@@ -1,8 +1,8 @@
-"""Whether two sequences are nearly the same: banded alignment of many pairs at once.
+"""Whether two sequences are near duplicates: banded alignment of many pairs at once.
 
-Two sequences are near duplicates when somewhere in an alignment of them there is a stretch that
-holds at least COVERAGE of the bases of the shorter one and in which at least IDENTITY of the
-columns are matches. A column is a base against a base or against a gap; N matches nothing.
+Two sequences are near duplicates when their alignment has a stretch that covers at least COVERAGE
+of the bases of the shorter one and in which at least IDENTITY of the columns are matches. A column
+is a base against a base or against a gap; N matches nothing.
 
 P pairs, a the shorter sequence of a pair, b the longer.
 """
@@ -18,9 +18,9 @@ from dnabench.types import Array, Sequences
 from dnabench.types import N as UNKNOWN
 
 IDENTITY, COVERAGE = 0.9, 0.8
-MISS = -9  # beside +1 for a match: a stretch sums to 0 or more where 90 % of it are matches
-MISMATCH, GAP = -2, -2  # beside +1: of the alignment itself
-OUTSIDE = 0  # of a base that is not in the alignment: no stretch runs over it
+MISS = -9  # with +1 for a match: a stretch sums to 0 or more if 90 % of it are matches
+MISMATCH, GAP = -2, -2  # with +1 for a match: scores of the alignment itself
+OUTSIDE = 0  # for a base outside the alignment: no stretch crosses it
 CELLS = 1 << 25  # of the largest array of a batch
 _A_N, _B_N, _B_END = 250, 251, 252  # letters that match nothing
 
@@ -28,9 +28,9 @@ _A_N, _B_N, _B_END = 250, 251, 252  # letters that match nothing
 class Pairs(NamedTuple):
     """Sequences to compare: rows of one `Sequences`, each array (P,).
 
-    a, b: int64, a no longer than b. flipped: bool, b is to be read from the other strand. diagonal:
-    int64, position in b as it is read, less position in a. middle: the same, in the middle of
-    the band of an alignment with gaps.
+    a, b: int64, a no longer than b. flipped: bool, b is read from the other strand. diagonal:
+    int64, position in b as read minus position in a. middle: the same, for the middle of the band
+    of an alignment with gaps.
     """
 
     a: Array
@@ -45,7 +45,7 @@ class Pairs(NamedTuple):
 
 
 def shorter_first(pairs: Pairs, lengths: Array) -> Pairs:
-    """The same pairs with a and b exchanged where a is the longer."""
+    """The same pairs, with a and b swapped where a is longer."""
     a, b, flipped, *diagonals = pairs
     swap = lengths[a] > lengths[b]
     turned = lengths[a] - lengths[b]
@@ -54,7 +54,7 @@ def shorter_first(pairs: Pairs, lengths: Array) -> Pairs:
 
 
 def half_band(length: int) -> int:
-    """How far a path may leave the middle diagonal, in bp: gaps of 10 % of it, 64 at most."""
+    """How far a path may leave the middle diagonal, in bp: 10 % of the length, at most 64."""
     return min(8 + length // 20, 64)
 
 
@@ -85,9 +85,9 @@ def alike(seqs: Sequences, pairs: Pairs, observe: Callable[[float], object]) -> 
         bool (P,), True where the pair is a near duplicate.
 
     Accuracy:
-        The path is a best local alignment with +1 for a match, -2 for a mismatch or a base in a
-        gap. Another path may hold a stretch where this one has none; a path that leaves the band is
-        not seen.
+        The path is a best local alignment with +1 for a match, -2 for a mismatch or a gapped base.
+        Another path may have a stretch where this one has none; paths outside the band are not
+        seen.
 
     Source:
         Smith and Waterman 1981, J. Mol. Biol. 147:195, within a band.
@@ -111,7 +111,7 @@ def alike(seqs: Sequences, pairs: Pairs, observe: Callable[[float], object]) -> 
 def _batches(
     lengths: Array, cells: Callable[[int], int], most: int = 1 << 14
 ) -> Iterator[tuple[Array, int]]:
-    """Pairs of similar length, and the longest, such that their arrays stay small."""
+    """Batches of pairs of similar length, and their longest, so that arrays stay small."""
     order = np.argsort(lengths, kind="stable")[::-1]
     start = 0
     while start < len(order):
@@ -124,7 +124,7 @@ def _batches(
 def _letters(
     seqs: Sequences, rows: Array, flipped: Array, first: Array | int, length: int
 ) -> Array:
-    """Bases first..first + length - 1 of each row as it is read: uint8 (P, length)."""
+    """Bases first..first + length - 1 of each row as read: uint8 (P, length)."""
     at = np.arange(length) + np.reshape(first, (-1, 1))
     size = seqs.lengths[rows][:, None]
     inside = (at >= 0) & (at < size)
@@ -139,8 +139,8 @@ def _has_stretch(steps: Array, gaps: Array | None, lengths: Array) -> Array:
     """Whether a run of enough bases has no negative sum.
 
     Args:
-        steps: int (P, L), 1 for a base of a that matches, MISS for one that does not, else OUTSIDE.
-        gaps: int (P, L), bases of b before each base of a that stand against a gap, or None.
+        steps: int (P, L), 1 for a base of a that matches, MISS for a mismatch, else OUTSIDE.
+        gaps: int (P, L), gapped bases of b before each base of a, or None.
         lengths: int64 (P,), bp of a.
     """
     length = steps.shape[1]
@@ -148,7 +148,7 @@ def _has_stretch(steps: Array, gaps: Array | None, lengths: Array) -> Array:
     steps = np.where(steps == OUTSIDE, kind(-length - 1), steps.astype(kind, copy=False))
     columns = steps if gaps is None else steps + gaps * MISS
     ends: Array = np.cumsum(columns, axis=1, dtype=kind)
-    lowest = np.minimum.accumulate(ends - steps, axis=1)  # the sum up to a base, that left out
+    lowest = np.minimum.accumulate(ends - steps, axis=1)  # the sum before each base
     need = np.maximum(np.ceil(COVERAGE * lengths - 1e-9).astype(np.int64), 1)
     start = np.arange(length) - need[:, None] + 1
     floor = np.take_along_axis(lowest, np.maximum(start, 0), axis=1)

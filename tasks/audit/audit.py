@@ -1,6 +1,6 @@
-"""What a task's data hold that a score alone does not show: copies, contradictions, shortcuts.
+"""Audit of a task's data: copies, contradictory labels, shortcuts.
 
-What is counted are patterns in the data; why they are there, the numbers do not say.
+The numbers count patterns in the data; they do not say how these came about.
 N examples of the test split.
 """
 
@@ -37,14 +37,14 @@ from dnabench.tasks.audit.windows import windows
 from dnabench.types import Array, Split, SplitName, Task
 
 SCHEMA = "dnabench.audit/1"
-SHOWN = 20  # pairs of examples that are named
-Observe = Callable[[str, float], object]  # what is being done, and the share of it that is, 0..1
+SHOWN = 20  # pairs of examples that are listed
+Observe = Callable[[str, float], object]  # the present step, and its progress, 0..1
 _HOW = {"exact": EXACT, "rc": RC, "near": NEAR}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """What was found, as JSON holds it.
+    """The findings, as stored in JSON.
 
     splits: split -> examples, distinct sequences, bp, length (shortest, median, longest), gc, n
     (shares) and labels: examples of each class or label; mean and sd for regression; bases of each
@@ -58,9 +58,9 @@ class Audit:
     sequences of both that have more than one label.
     leaked: how (exact, rc, near) -> rows of test that have such a copy in train or dev.
     leaked_ids: the ids of all these.
-    windows: of the genome, None when none was given. shortcuts: scores of what sees next to
-    nothing. related: tasks of the same family in other suites. pairs: some near duplicates by
-    id. skipped: what was not looked at -> why. settings: of the search.
+    windows: shared in the genome; None when none was given. shortcuts: scores of trivial
+    predictors. related: tasks of the same family in other suites. pairs: some near duplicates by
+    id. skipped: what was not examined -> why. settings: of the search.
     """
 
     task: str
@@ -81,7 +81,7 @@ class Audit:
     settings: Mapping[str, Any]
 
     def to_json(self) -> str:
-        """The same data give the same bytes."""
+        """JSON; the same data give the same bytes."""
         return json.dumps({"schema": SCHEMA, **asdict(self)})
 
     @classmethod
@@ -89,7 +89,7 @@ class Audit:
         """Inverse of `to_json`.
 
         Raises:
-            ValueError: the text is no audit of this schema.
+            ValueError: the text is not an audit of this schema.
         """
         d = json.loads(text)
         if not isinstance(d, dict) or (found := d.pop("schema", None)) != SCHEMA:
@@ -103,20 +103,20 @@ class Audit:
 def audit(
     task: Task, genome: Path | None = None, observe: Observe = lambda stage, share: None
 ) -> Audit:
-    """Look through the data of a task, within and across its splits.
+    """Audit the data of a task, within and across its splits.
 
     Args:
         task: any kind; all its splits are read.
-        genome: FASTA file, plain or gzipped, in which the sequences are looked up; where windows
+        genome: FASTA file, plain or gzipped, in which the sequences are located: where windows
             overlap, train and test share bases without sharing a sequence.
-        observe: told what is being done.
+        observe: called with the step and its progress.
 
     Raises:
         FileNotFoundError, ValueError: the data or the genome cannot be read.
 
     Accuracy:
-        All is exact but the near duplicates, of which some are missed (docs/benchmarks/audit.md),
-        and the shortcuts, which are lower bounds.
+        Exact, except that some near duplicates are missed (docs/benchmarks/audit.md) and shortcuts
+        are lower bounds.
     """
     observe("reading", 0.0)
     splits = {name: task.load(name) for name in BITS if name in task.counts}
@@ -135,7 +135,7 @@ def audit(
         skipped["shortcuts"] = f"for binary and multiclass tasks; this one is {task.kind}"
     if genome is None:
         skipped["shared windows"] = "no genome was given"
-    strands = task.kind != "per_base"  # else the label of the other strand is another one
+    strands = task.kind != "per_base"  # per base, the label of the other strand differs
     return Audit(
         task=task.name, data=task.data, kind=task.kind, metric=task.metric, classes=task.classes,
         splits={name: _described(task, s, found.sequence[name]) for name, s in splits.items()},
@@ -150,7 +150,7 @@ def audit(
 
 
 def keep(found: Audit) -> Path:
-    """Store an audit in the cache, where `kept` finds it; whole or not at all.
+    """Store an audit in the cache, atomically; `kept` finds it there.
 
     Raises:
         OSError: the cache cannot be written.
@@ -162,7 +162,7 @@ def keep(found: Audit) -> Path:
 
 
 def kept(task: str, data: str) -> Audit | None:
-    """The audit of that state of a task's data that was made last; None when there is none."""
+    """The latest audit of this version of a task's data; None when there is none."""
     try:
         found = Audit.from_json(_place(task, data).read_text(encoding="utf-8"))
     except (OSError, ValueError):  # none, or of an older schema
@@ -177,10 +177,10 @@ def _place(task: str, data: str) -> Path:
 def leak_free_mask(audit: Audit) -> Array:
     """Test examples that share no exact, reverse-complement or near duplicate with train or dev.
 
-    A dev split counts as train does: it chooses the checkpoint.
+    A dev split counts like train, since it chooses the checkpoint.
 
     Returns:
-        bool (N,), True where there is no such copy, as far as was looked for.
+        bool (N,), True where no copy was found.
     """
     out = np.ones(int(audit.splits["test"]["examples"]), bool)
     for rows in audit.leaked.values():
@@ -198,14 +198,14 @@ def scores_without_leaks(
         y: labels, (N, ...).
         logits: float (N, K), or as the metrics take them.
         metrics: keys of dnabench.metrics.METRICS.
-        ids: str (N,), where the rows are not the whole test split in its order.
+        ids: str (N,); needed when the rows are not the whole test split in its order.
 
     Returns:
-        all, without -> metric -> score, and examples, their number. A metric that is undefined is
+        "all" and "without" -> metric -> score, and their number of examples. Undefined metrics are
         left out.
 
     Raises:
-        ValueError: there are no ids and the number of rows is not that of the test split.
+        ValueError: no ids were given and the number of rows is not that of the test split.
     """
     if ids is not None:
         keep = ~np.isin(ids, np.array(audit.leaked_ids, dtype=np.str_))
@@ -213,8 +213,8 @@ def scores_without_leaks(
         keep = leak_free_mask(audit)
     if len(keep) != len(y):
         raise ValueError(
-            f"{len(y)} predictions, the test split of {audit.task} has {len(keep)} examples; give "
-            "the ids of the examples that were predicted"
+            f"{len(y)} predictions, but the test split of {audit.task} has {len(keep)} examples; "
+            "give the ids of the predicted examples"
         )
     out = {"all": {"examples": float(len(y)), **score(y, logits, metrics)}}
     left = score(y[keep], logits[keep], metrics) if keep.any() else {}
@@ -236,7 +236,7 @@ def _described(task: Task, split: Split, sequence: Array) -> dict[str, Any]:
 
 
 def _labels(task: Task, y: Array) -> Any:
-    """How often each class or label is; of a number the mean and the standard deviation."""
+    """Counts of each class or label; mean and standard deviation for regression."""
     if task.kind == "regression":
         return {
             "mean": y.mean(0, dtype=np.float64).tolist(),

@@ -1,4 +1,4 @@
-"""Conditions on an audit, such as train-test-duplicates>0, for checks that run by themselves."""
+"""Conditions on an audit, such as train-test-duplicates>0, for automatic checks."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _COMPARE = {
 
 
 def facts(document: Mapping[str, Any]) -> dict[str, float | None]:
-    """The numbers of an audit by name, for conditions; None where it was not looked.
+    """The numbers of an audit by name, for conditions; None where not measured.
 
     Args:
-        document: an audit as JSON holds it.
+        document: an audit as stored in JSON.
 
     Returns:
         train-duplicates, train-test-near-duplicates and the like, leaked, leaked-share,
@@ -49,21 +49,23 @@ def fail_on(document: Mapping[str, Any], conditions: Sequence[str]) -> list[str]
     """Which conditions hold.
 
     Args:
-        document: an audit as JSON holds it.
+        document: an audit as stored in JSON.
         conditions: such as train-test-duplicates>0 or shortcut-gc>=0.5; the names are those of
             `facts`.
 
     Returns:
-        The conditions that hold, each with the number that was found.
+        The conditions that hold, each with the measured number.
 
     Raises:
-        ValueError: a condition cannot be read, names nothing, or was not looked at.
+        ValueError: a condition cannot be parsed, its name is unknown, or it was not measured.
     """
     known, out = facts(document), []
     for text in conditions:
         parts = _CONDITION.fullmatch(text)
         if not parts:
-            raise ValueError(f"condition {text!r}; write NAME>NUMBER, as train-test-duplicates>0")
+            raise ValueError(
+                f"condition {text!r}; write NAME>NUMBER, such as train-test-duplicates>0"
+            )
         name, sign, limit = parts.groups()
         if name not in known:
             listed = f"there are {', '.join(known)}"

@@ -1,6 +1,6 @@
-"""Which sequences of a task's splits are the same, on either strand, and where labels disagree.
+"""Which sequences of a task's splits are equal, on either strand, and where labels disagree.
 
-N examples of a split, Q different sequences of all splits, a reverse complement being the same.
+N examples of a split, Q distinct sequences of all splits; a reverse complement counts as equal.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import numpy as np
 from dnabench.tasks.audit.kmers import either_strand, fingerprints, numbered
 from dnabench.types import IGNORED, Array, Sequences, Split, SplitName
 
-BITS: dict[SplitName, int] = {"train": 1, "dev": 2, "test": 4}  # the splits that hold a sequence
-NONE, EXACT, RC, NEAR = range(4)  # how an example has a copy
+BITS: dict[SplitName, int] = {"train": 1, "dev": 2, "test": 4}  # the splits that contain a sequence
+NONE, EXACT, RC, NEAR = range(4)  # kinds of copy
 
 
 class Copies(NamedTuple):
-    """Numbers of the same sequences.
+    """Every sequence by number; equal sequences have equal numbers.
 
-    sequence: split -> int64 (N,), equal where sequences are equal. either: the same, with reverse
-    complements equal too, 0..Q-1. label: split -> int64 (N,), equal where labels of sequences that
-    occur twice are. held: uint8, bits of the splits that hold each sequence. bits: uint8 (Q,), on
-    either strand. first: int64 (Q,), the first example of each, counted through all splits.
+    sequence: split -> int64 (N,). either: the same with reverse complements equal, 0..Q-1. label:
+    split -> int64 (N,), numbers of the labels of sequences that occur twice. held: uint8, bits of
+    the splits that contain each sequence. bits: uint8 (Q,), on either strand. first: int64 (Q,),
+    the first example of each, counted through all splits.
     lengths: int64 (Q,), bp.
     """
 
@@ -61,7 +61,7 @@ def copies(splits: Mapping[SplitName, Split]) -> Copies:
 
 
 def representatives(splits: Mapping[SplitName, Split], found: Copies) -> Sequences:
-    """One of each of the Q different sequences."""
+    """The Q distinct sequences."""
     parts, start = [], 0
     for split in splits.values():
         rows = found.first[(found.first >= start) & (found.first < start + len(split.y))] - start
@@ -76,13 +76,13 @@ def representatives(splits: Mapping[SplitName, Split], found: Copies) -> Sequenc
 def how_copied(
     found: Copies, near: Array | None, split: SplitName, among: tuple[SplitName, ...]
 ) -> Array:
-    """How each example of a split has a copy in other splits: NONE, EXACT, RC or NEAR, the nearest.
+    """The closest copy of each example in other splits: NONE, EXACT, RC or NEAR.
 
     Args:
         found: of the task.
-        near: uint8 (Q,), bits of the splits that hold a near duplicate, or None.
-        split: whose examples are asked.
-        among: the splits that are looked through.
+        near: uint8 (Q,), bits of the splits that contain a near duplicate, or None.
+        split: of the examples.
+        among: the splits to search.
     """
     wanted = np.uint8(sum(BITS[name] for name in among))
     either = found.either[split]
@@ -101,7 +101,7 @@ def within(found: Copies, near: Array | None, split: SplitName, strands: bool) -
         found: of the task.
         near: as in `how_copied`; without it there is no near_duplicates.
         split: which.
-        strands: whether a label is the same on either strand; without, there is no rc_conflicts.
+        strands: whether labels are the same on both strands; otherwise no rc_conflicts.
     """
     sequence, either, label = found.sequence[split], found.either[split], found.label[split]
     n = len(np.unique(sequence))
@@ -142,18 +142,18 @@ def _bits(number: Array, bit: Array) -> Array:
 
 
 def _disagreeing(number: Array, label: Array) -> Array:
-    """Numbers that stand beside more than one label."""
+    """Numbers with more than one label."""
     pairs = np.unique(np.stack([number, label], axis=1), axis=0)
     values, times = np.unique(pairs[:, 0], return_counts=True)
     return values[times > 1]
 
 
 def _label_numbers(splits: list[Split], repeated: Array) -> Array:
-    """Numbers that are equal where whole rows of labels are; 0 for a sequence that is alone."""
+    """Numbers that are equal where whole rows of labels are; 0 for a sequence without a copy."""
     ys = [s.y for s in splits]
     if all(y.ndim == 1 for y in ys):
         return np.where(repeated, np.concatenate(ys), 0).astype(np.int64)
-    width = max(y.shape[1] for y in ys)  # per base, that of the longest sequence of its split
+    width = max(y.shape[1] for y in ys)  # per base, the longest sequence of its split
     rows, start = [], 0
     for y in ys:
         taken = y[np.flatnonzero(repeated[start : start + len(y)])]

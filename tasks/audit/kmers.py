@@ -1,6 +1,6 @@
-"""Words of DNA as integers, and fingerprints of whole sequences: everything in arrays.
+"""k-mers as integers, and fingerprints of whole sequences, vectorised.
 
-N sequences, k length of a word in bp. A word is read as digits to base 4, A 0 to T 3.
+N sequences, k length of a word in bp. A word is a number in base 4 with digits A=0 to T=3.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy as np
 from dnabench.types import Array, Sequences
 from dnabench.types import N as UNKNOWN
 
-CHUNK = 1 << 18  # bp worked on at once: its arrays of 64 bits are 2 MB, a core's share of cache
-_SEED = 20_240_917  # of the multipliers: equal data have equal fingerprints on every machine
+CHUNK = 1 << 18  # bp at once: 64-bit arrays of 2 MB, a core's share of cache
+_SEED = 20_240_917  # of the multipliers, so that fingerprints are equal on every machine
 
 
 class Words(NamedTuple):
-    """Words of one chunk of sequences, those without N.
+    """The words without N of one chunk of sequences.
 
-    row: int64, which sequence, of all N. place: int64, start within it, from 0. forward, reverse:
+    row: int64, index of the sequence. place: int64, start within it, from 0. forward, reverse:
     uint64, the word and its reverse complement.
     """
 
@@ -46,10 +46,10 @@ def rolling(codes: Array, k: int, *, low_first: bool = False) -> Array:
     Args:
         codes: uint8 (n,), 0..3.
         k: 1..32.
-        low_first: the first base is the lowest digit, as in a reversed word.
+        low_first: the first base is the lowest digit, as for a reversed word.
 
     Returns:
-        uint64 (n - k + 1,), or none when n < k.
+        uint64 (n - k + 1,), empty when n < k.
     """
     power: Array = codes.astype(np.uint64)
     out, width, done = power[:0], 1, 0
@@ -98,7 +98,7 @@ def words(seqs: Sequences, k: int) -> Iterator[Words]:
 
 
 def other_strand(seqs: Sequences) -> Sequences:
-    """`Sequences.reverse_complement`, a chunk at a time: it needs 24 bytes a base."""
+    """`Sequences.reverse_complement` in chunks, since it needs 24 bytes per base."""
     codes = np.empty_like(seqs.codes)
     for start, end in chunks(seqs):
         part = slice(seqs.offsets[start], seqs.offsets[end])
@@ -118,7 +118,7 @@ def fingerprints(seqs: Sequences) -> tuple[Array, Array]:
         sequences agree with probability below 2**-120.
     """
     longest = int(seqs.lengths.max(initial=1))
-    # drawn one after the other, so those of the first places do not depend on the longest sequence
+    # drawn in order, so the first do not depend on the length of the longest sequence
     factors = [np.random.default_rng(_SEED + i).bit_generator.random_raw(longest) for i in range(2)]
     letters = np.arange(1, 6, dtype=np.uint64)
     other = letters[[3, 2, 1, 0, 4]]
@@ -126,7 +126,7 @@ def fingerprints(seqs: Sequences) -> tuple[Array, Array]:
     for start, end in chunks(seqs):
         codes = seqs.codes[seqs.offsets[start] : seqs.offsets[end]]
         lengths = seqs.lengths[start:end]
-        filled = np.flatnonzero(lengths) + start  # reduceat gives an empty run its first value
+        filled = np.flatnonzero(lengths) + start  # reduceat would give an empty run its first value
         first = seqs.offsets[filled] - seqs.offsets[start]
         place = np.arange(len(codes)) - np.repeat(first, lengths[lengths > 0])
         mirror = np.repeat(lengths - 1, lengths) - place
@@ -137,7 +137,7 @@ def fingerprints(seqs: Sequences) -> tuple[Array, Array]:
 
 
 def numbered(rows: Array) -> Array:
-    """Number the distinct rows of a uint64 (N, 2) from 0, in the order of their values: int64."""
+    """Number the distinct rows of a uint64 (N, 2) from 0 in sorted order: int64."""
     order = np.lexsort((rows[:, 1], rows[:, 0]))
     ranked = rows[order]
     new = (ranked[1:] != ranked[:-1]).any(1)

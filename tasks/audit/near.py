@@ -1,9 +1,9 @@
-"""Pairs of sequences that are nearly the same, on either strand, without comparing all with all.
+"""Pairs of near-duplicate sequences, on either strand, without comparing all with all.
 
-Words of k bp whose hash is small are seeds. Equal seeds are ordered by their place, and each is
-paired with the few of its split that follow it and with the nearest of another split: what is the
-same sequence has its seeds at the same places, so even of a word that thousands share the right
-ones meet. Pairs that share seeds on one diagonal are then aligned (`_align.py`).
+Words of k bp with a small hash are seeds. Equal seeds are sorted by position, and each is paired
+with the next few of its split and with the nearest of another split: copies have their seeds at
+the same positions, so the right ones meet even when thousands share a word. Pairs that share seeds
+on one diagonal are then aligned (`align.py`).
 
 N sequences, S seeds, k length of a word in bp.
 """
@@ -20,23 +20,23 @@ from dnabench.tasks.audit.copies import BITS
 from dnabench.tasks.audit.kmers import words
 from dnabench.types import Array, Sequences
 
-SEEDS = 12_000_000  # of all sequences; of more words a share is taken
-CHANCE = 4_000_000  # pairs of equal seeds that random sequences of that size may have
-FOLLOWERS = 4  # of its split and to either side of another: seeds that a seed is paired with
-GAPPED = 6  # an alignment with gaps needs this part of the seeds shared at 90 % identity
-PARTNERS = 8  # sequences of each split that a sequence is compared with, most seeds first
-SHORTEST = 20  # bp; shorter sequences are not looked at
-LARGEST = 1_000_000_000  # bp; of more, memory would run out
+SEEDS = 12_000_000  # of all sequences; beyond that a share of the words is used
+CHANCE = 4_000_000  # pairs of equal seeds allowed in random sequences of that size
+FOLLOWERS = 4  # seeds that a seed is paired with: in its split, and on either side in another
+GAPPED = 6  # gapped alignment needs 1/6 of the seeds expected at 90 % identity
+PARTNERS = 8  # per split: sequences that a sequence is compared with, most seeds first
+SHORTEST = 20  # bp; shorter sequences are skipped
+LARGEST = 1_000_000_000  # bp; more would not fit in memory
 TRAIN, DEV, TEST = BITS["train"], BITS["dev"], BITS["test"]
 _HASH = np.uint64(0x9E3779B97F4A7C15)  # odd
 
 
 class Search(NamedTuple):
-    """Near duplicates, and how they were looked for.
+    """Near duplicates, and how they were searched.
 
-    near: uint8 (N,), bits of the splits that hold a near duplicate of each sequence. a, b: int64,
-    the pairs that were found. flipped: bool, b is on the other strand. k, share: of the seeds.
-    candidates, aligned: pairs that were compared, and those of them with gaps.
+    near: uint8 (N,), bits of the splits that contain a near duplicate of each sequence. a, b:
+    int64, the pairs found. flipped: bool, b is on the other strand. k, share: of the seeds.
+    candidates, aligned: pairs compared, and those compared with gaps.
     """
 
     near: Array
@@ -50,10 +50,10 @@ class Search(NamedTuple):
 
 
 class _Seeds(NamedTuple):
-    """Seeds that occur twice or more, sorted by word and place: each array (S,).
+    """Seeds that occur at least twice, sorted by word and place: each array (S,).
 
-    word: uint64. row: int64. place: int64, on the strand where the word is the smaller. strand:
-    bool, that strand is the other one.
+    word: uint64. row: int64. place: int64, on the strand on which the word is smaller. strand:
+    bool, whether that is the other strand.
     """
 
     word: Array
@@ -67,27 +67,27 @@ class _Edges(NamedTuple):
 
     row_bits: int
     diagonal_bits: int
-    zero: int  # what diagonal 0 is stored as
+    zero: int  # code of diagonal 0
 
 
 def near_duplicates(
     seqs: Sequences, bits: Array, observe: Callable[[float], object] = lambda share: None
 ) -> Search:
-    """Find sequences that are nearly the same, as `_align.py` defines it.
+    """Find near duplicates as defined in `align.py`.
 
     Args:
-        seqs: N different sequences; none is another's reverse complement.
-        bits: uint8 (N,), the splits that hold each.
-        observe: told the share of the work that is done, 0..1.
+        seqs: N distinct sequences; none is another's reverse complement.
+        bits: uint8 (N,), the splits that contain each.
+        observe: called with the share of the work done, 0..1.
 
     Returns:
-        Which have a near duplicate in which split. The pairs are those that show it, not all.
+        Which sequences have a near duplicate in which split, with evidence: not all pairs.
 
     Raises:
-        ValueError: there is too much, see `too_large`.
+        ValueError: the data are too large, see `too_large`.
 
     Accuracy:
-        What is found is a near duplicate; some are missed: docs/benchmarks/audit.md has the recall.
+        No false positives; some are missed: docs/benchmarks/audit.md has the recall.
     """
     if reason := too_large(seqs.lengths):
         raise ValueError(reason)
@@ -109,7 +109,7 @@ def near_duplicates(
 
 
 def too_large(lengths: Array) -> str:
-    """Why near duplicates of sequences of these lengths cannot be looked for; "" when they can."""
+    """Why sequences of these lengths cannot be searched; "" when they can."""
     total, longest = int(lengths.sum()), int(lengths.max(initial=1))
     if total > LARGEST:
         return f"{total:,} bp, more than the {LARGEST:,} that fit in memory"
@@ -121,14 +121,15 @@ def too_large(lengths: Array) -> str:
 
 
 def plan(lengths: Array) -> tuple[int, float, float]:
-    """Length of a seed, the share of words that are seeds, and how many similar sequences share.
+    """Length of a seed, share of words that are seeds, and seeds that near duplicates share.
 
     Args:
         lengths: int64 (N,), bp.
 
     Returns:
-        k, odd so that no word is its own reverse complement, such that chance pairs at most CHANCE
-        of the seeds; share 0..1; seeds that two sequences of median length share at 90 % identity.
+        k, odd so that no word is its own reverse complement, and large enough that at most CHANCE
+        pairs of seeds are equal by chance; share 0..1; seeds that two sequences of median length
+        share at 90 % identity.
     """
     total = int(lengths.sum())
     share = min(1.0, SEEDS / max(total, 1))
@@ -142,7 +143,7 @@ def plan(lengths: Array) -> tuple[int, float, float]:
 def _part(
     observe: Callable[[float], object], start: float, end: float
 ) -> Callable[[float], object]:
-    """An observer of steps that fill start..end of the whole."""
+    """An observer of a step that is start..end of the whole."""
     done = start
 
     def step(share: float) -> None:
@@ -159,7 +160,7 @@ def _mark(near: Array, bits: Array, found: Pairs) -> None:
 
 
 def _seeds(seqs: Sequences, k: int, share: float) -> _Seeds:
-    """Every field fits into one integer, so that one sort in place orders them all."""
+    """Find the seeds; all fields are packed into one integer, so that one sort orders them."""
     longest = int(seqs.lengths.max(initial=1))
     row_bits, place_bits = len(seqs).bit_length(), longest.bit_length()
     limit = np.uint64(min(int(share * 2**64), 2**64 - 1))
@@ -204,7 +205,7 @@ def _candidates(
 
 
 def _meetings(seeds: _Seeds, bits: Array) -> Iterator[tuple[Array, Array]]:
-    """Pairs of equal seeds: those that follow each other in a split, the nearest of two splits."""
+    """Pairs of equal seeds: neighbours within a split, and the nearest of two splits."""
     word, held = seeds.word, bits[seeds.row]
     for split in (TRAIN, DEV, TEST):
         inside = np.flatnonzero(held & split)
@@ -225,7 +226,7 @@ def _meetings(seeds: _Seeds, bits: Array) -> Iterator[tuple[Array, Array]]:
 def _packed(
     form: _Edges, seeds: _Seeds, lengths: Array, k: int, first: Array, second: Array
 ) -> Array:
-    """Distinct rows of two seeds, strand and diagonal, as one integer each."""
+    """The rows of two seeds, strand and diagonal, packed into one integer; distinct ones."""
     apart = seeds.row[first] != seeds.row[second]
     first, second = first[apart], second[apart]
     turn = seeds.row[first] > seeds.row[second]
@@ -268,7 +269,7 @@ def _grouped(form: _Edges, edges: Array, band: int, need: int) -> tuple[Pairs, A
 
 
 def _first_largest(values: Array, start: Array) -> tuple[Array, Array]:
-    """Where the largest value of each run is, and it."""
+    """Index and value of the maximum of each run."""
     top = np.maximum.reduceat(values, start)
     runs = np.diff(start, append=len(values))
     at = np.flatnonzero(values == np.repeat(top, runs))
@@ -278,7 +279,7 @@ def _first_largest(values: Array, start: Array) -> tuple[Array, Array]:
 
 
 def _best_partners(pairs: Pairs, hits: Array, bits: Array) -> Array:
-    """Pairs that are among the PARTNERS best of either row, for the splits of the other."""
+    """Pairs among the PARTNERS best of either row, per split of the other."""
     kept = np.zeros(len(hits), bool)
     for me, other in ((pairs.a, pairs.b), (pairs.b, pairs.a)):
         order = np.lexsort((-hits, bits[other], me))

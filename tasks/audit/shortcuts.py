@@ -1,6 +1,6 @@
-"""How far a model gets that sees only the length, the GC content, the share of N or short words.
+"""Scores of models that see only the length, the GC content, the share of N or short words.
 
-Each is fitted on train and scored on test with the metric of the task. N examples, K classes.
+Each is fitted on train and scored on test with the task's metric. N examples, K classes.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from dnabench.tasks.audit.kmers import chunks, words
 from dnabench.types import Array, C, G, Sequences, Split, Task
 from dnabench.types import N as UNKNOWN
 
-BINS = 32  # of a feature that is one number, as far as it has so many values
+BINS = 32  # of a scalar feature, fewer if it has fewer values
 FIT_ROWS = 100_000  # of train, evenly spaced, for the words
 WORDS = (1, 2, 3)  # bp
 
 
 def shortcuts(task: Task, train: Split, test: Split) -> dict[str, float | None]:
-    """Score what sees next to nothing.
+    """Score trivial predictors.
 
     Args:
-        task: binary or multiclass; of another kind nothing is scored.
-        train: what they are fitted on.
-        test: what they are scored on.
+        task: binary or multiclass; nothing is scored for other kinds.
+        train: to fit on.
+        test: to score on.
 
     Returns:
-        majority: the class that is commonest in train, always. length, gc, n: of up to 32 bins of
-        that number, each with equally many training sequences, the class shares of train. words:
-        logistic regression on the shares of the 84 words of 1, 2 and 3 bp. None where the metric
-        is undefined. Empty for other kinds of task, and where train has one class only.
+        majority: always the most frequent class of train. length, gc, n: the class shares of train
+        in up to 32 bins of that number, with equally many training sequences each. words: logistic
+        regression on the shares of the 84 words of 1, 2 and 3 bp. None where the metric is
+        undefined. Empty for other kinds of task, and where train has a single class.
 
     Accuracy:
-        These are lower bounds: another model of the same feature may score higher.
+        Lower bounds: another model of the same feature may score higher.
 
     Source: scikit-learn LogisticRegression for the words; the rest ours.
     """
@@ -77,7 +77,7 @@ def _share(seqs: Sequences, letters: tuple[int, ...]) -> Array:
 
 
 def binned(train: Array, y: Array, test: Array, k: int) -> Array:
-    """Class shares of train in the bin of each test value, plus one example spread over all.
+    """Class shares of train in the bin of each test value, smoothed by one example in all.
 
     Args:
         train: float (N,).
@@ -86,7 +86,7 @@ def binned(train: Array, y: Array, test: Array, k: int) -> Array:
         k: number of classes.
 
     Returns:
-        float64 (M, k), the logarithms.
+        float64 (M, k), their logarithms.
     """
     values = np.unique(train)
     if len(values) > BINS:
@@ -100,7 +100,7 @@ def binned(train: Array, y: Array, test: Array, k: int) -> Array:
 
 
 def word_shares(seqs: Sequences) -> Array:
-    """Of the words of each length, how many are which: float32 (N, 84), A0 C1 G2 T3 base 4."""
+    """Frequencies of the words of each length: float32 (N, 84), in base 4 with A=0 to T=3."""
     parts = []
     for k in WORDS:
         table = np.zeros((len(seqs), 4**k), np.float32)
@@ -116,7 +116,7 @@ def word_shares(seqs: Sequences) -> Array:
 def _words(train: Split, test: Split, k: int) -> Array:
     from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
-    # a class is never left out by the spacing: its first example is taken too
+    # the first example of each class is taken too, so that none is left out
     rows = np.unique(np.linspace(0, len(train.y) - 1, min(len(train.y), FIT_ROWS)).astype(np.int64))
     rows = np.union1d(rows, np.unique(train.y, return_index=True)[1])
     x = word_shares(train.seqs.take(rows))

@@ -1,6 +1,6 @@
-"""Where sequences lie in a genome, and how many bp of one split lie in windows of another.
+"""Locations of sequences in a genome, and how many bp of one split lie in windows of another.
 
-Places are exact and on either strand. N sequences.
+Matches are exact, on either strand. N sequences.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from dnabench.tasks.audit.kmers import other_strand, rolling, words
 from dnabench.types import Array, Sequences, Split, SplitName
 from dnabench.types import N as UNKNOWN
 
-WORD = 32  # bp of a sequence that are looked up; shorter sequences are not placed
+WORD = 32  # bp of a sequence that are looked up; shorter sequences are not located
 PIECE = 1 << 22  # bp of a chromosome at once
-MOST = 100  # places of one sequence that are kept
+MOST = 100  # places kept per sequence
 
 
 class Places(NamedTuple):
     """Where sequences were found: row, chromosome, start (from 0) of each place, int64 (P,).
 
     chromosomes: names, in the order of the file. repeated: sequences with more than MOST places,
-    of which the first MOST are here. short: sequences too short to be looked for.
+    of which the first MOST are kept. short: sequences too short to locate.
     """
 
     row: Array
@@ -40,7 +40,7 @@ def read_genome(path: Path) -> Iterator[tuple[str, Array]]:
     """(name, codes uint8) of every sequence of a FASTA file, plain or gzipped, one at a time.
 
     Raises:
-        ValueError: the file is no FASTA, or has a letter that is not DNA.
+        ValueError: the file is not FASTA, or has a letter that is not DNA.
     """
     opened: Callable[[Path, str], IO[bytes]] = gzip.open if path.suffix == ".gz" else open  # type: ignore[assignment]
     name, lines, n = "", list[bytes](), 0
@@ -69,18 +69,18 @@ def _coded(path: Path, name: str, lines: list[bytes]) -> Array:
 def locate(
     seqs: Sequences, genome: Path, observe: Callable[[float], object] = lambda share: None
 ) -> Places:
-    """Find every place of the genome, on either strand, that reads exactly as a sequence.
+    """Find every exact match of each sequence in the genome, on either strand.
 
     Args:
         seqs: N sequences. N equals N only.
         genome: FASTA file.
-        observe: told the share of the genome that is done, as far as the file's size tells.
+        observe: called with the share of the genome done, estimated from the file size.
 
     Raises:
-        ValueError: the file is no genome.
+        ValueError: the file is not a genome.
 
     Accuracy:
-        Exact, up to MOST places a sequence; sequences without WORD bp free of N are not found.
+        Exact, up to MOST places per sequence; sequences without WORD bp free of N are not found.
     """
     both = seqs, other_strand(seqs)
     anchors = [_anchors(s, other) for other, s in enumerate(both)]
@@ -99,7 +99,7 @@ def locate(
             good = _equal(both, codes, row[found], other[found] == 1, start)
             where = np.full(int(good.sum()), chromosome)
             parts.append(np.stack([row[found][good], where, start[good]], axis=1))
-    # a sequence that is its own reverse complement was found twice
+    # a palindromic sequence was found twice
     rows, chromosomes, starts = np.unique(np.concatenate(parts), axis=0).T
     rank = np.arange(len(rows)) - np.searchsorted(rows, rows)
     kept = rank < MOST
@@ -109,7 +109,7 @@ def locate(
 
 
 def _anchors(seqs: Sequences, other: int) -> tuple[Array, Array, Array, Array]:
-    """First word without N of each sequence that has one, its place, the row, and the strand."""
+    """The first word without N of each sequence that has one; its place, row and strand."""
     parts = [[np.zeros(0, kind) for kind in (np.uint64, np.int64, np.int64)]]
     for found in words(seqs, WORD):
         rows, first = np.unique(found.row, return_index=True)
@@ -119,12 +119,12 @@ def _anchors(seqs: Sequences, other: int) -> tuple[Array, Array, Array, Array]:
 
 
 def _slot(word: Array) -> Array:
-    """24 bits of a word, for a table that says at once that most words are no anchor."""
+    """24 bits of a word, for a table that rules out most words quickly."""
     return (word * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)
 
 
 def _hits(codes: Array, key: Array, maybe: Array) -> Iterator[tuple[Array, Array]]:
-    """(position, which anchor) of every anchor of a chromosome, piece by piece."""
+    """(position, anchor) of every anchor in a chromosome, piece by piece."""
     for start in range(0, max(len(codes) - WORD + 1, 0), PIECE):
         piece = codes[start : start + PIECE + WORD - 1]
         word = rolling(piece & 3, WORD)
@@ -140,7 +140,7 @@ def _hits(codes: Array, key: Array, maybe: Array) -> Iterator[tuple[Array, Array
 def _equal(
     both: tuple[Sequences, Sequences], codes: Array, row: Array, other: Array, start: Array
 ) -> Array:
-    """Whether the genome reads as the whole sequence, or its complement, from `start`."""
+    """Whether the genome matches the whole sequence, or its reverse complement, at `start`."""
     lengths, first = both[0].lengths[row], both[0].offsets[:-1][row]
     out = (start >= 0) & (start + lengths <= len(codes))
     for begin in range(0, len(row), 4096):
@@ -159,17 +159,17 @@ def _equal(
 
 
 def shared_bp(places: Places, lengths: Array, first: Array, second: Array) -> Array:
-    """How much of each sequence lies in windows of other sequences.
+    """How many bp of each sequence lie in windows of other sequences.
 
     Args:
         places: of all N sequences.
         lengths: int64 (N,), bp.
-        first: bool (N,), sequences whose windows are laid out.
-        second: bool (N,), sequences that are measured.
+        first: bool (N,), sequences that form the windows.
+        second: bool (N,), sequences to measure.
 
     Returns:
-        int64 (N,), bp of a sequence at its place with the largest overlap; 0 where it is not in
-        `second` or has no place.
+        int64 (N,), the largest overlap of any place of the sequence; 0 where it is not in `second`
+        or has no place.
     """
     out = np.zeros(len(lengths), np.int64)
     ends = places.start + lengths[places.row]
@@ -206,14 +206,13 @@ def windows(
     Args:
         splits: of a task.
         genome: FASTA file.
-        observe: told the share of the file that is read.
+        observe: called with the share of the file read.
 
     Returns:
-        genome: the file's name. placed, short, repeated: examples with a place, too short to be
-        looked for, with more than MOST places. overlapping, most, contained: test examples with 1
-        bp or more, with half their bp or more, with all of them in windows of train or dev. bp: of
-        the overlapping ones the quartiles. rows: which of test overlap. share: of their bp, in the
-        same order.
+        genome: the file's name. placed, short, repeated: examples with a place, too short to
+        locate, with more than MOST places. overlapping, most, contained: test examples with at
+        least 1 bp, at least half, or all of their bp in windows of train or dev. bp: quartiles of
+        the overlaps. rows: the test examples that overlap. share: of their bp, in the same order.
     """
     seqs = Sequences(
         np.concatenate([s.seqs.codes for s in splits.values()]),

@@ -1,6 +1,6 @@
-"""Reading a genome: FASTA, one sequence after the other, and the genes of a GFF3 or GTF file.
+"""Reading a genome: FASTA, one sequence at a time, and the genes of a GFF3 or GTF file.
 
-Positions are from 0, ends are not inclusive, as in BED; a file's own are from 1 and inclusive.
+Positions are from 0 with exclusive ends, as in BED; those in the files are from 1 and inclusive.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import NamedTuple
 from dnabench.types import LetterError, Sequences
 
 WHOLE = {"region", "chromosome", "supercontig", "scaffold", "contig", "biological_region"}
-CODING = {"CDS", "stop_codon"}  # GTF leaves the stop codon out of the CDS, GFF3 has it in
+CODING = {"CDS", "stop_codon"}  # in GTF the CDS excludes the stop codon, in GFF3 it includes it
 _KEY = {
     "gff3": {key: re.compile(rf"(?:^|;) *{key}=([^;]+)") for key in ("ID", "Parent", "gene_id")},
     "gtf": {key: re.compile(rf'\b{key} "?([^";]+)') for key in ("transcript_id", "gene_id")},
@@ -28,10 +28,10 @@ Interval = tuple[int, int]
 
 
 class Gene(NamedTuple):
-    """The transcript that stands for a gene.
+    """The transcript that represents a gene.
 
     exons: start and end of each, ascending, neither touching nor overlapping.
-    line: of the file, where its first exon stands.
+    line: of its first exon in the file.
     """
 
     name: str
@@ -43,10 +43,10 @@ class Gene(NamedTuple):
 
 @dataclass
 class Annotation:
-    """What a GFF file says, by name of sequence.
+    """The contents of a GFF file, by sequence name.
 
     genes: ascending by start. masked: features of the types asked for. span: start of the first
-    and end of the last feature. last: (end, line) of the feature that reaches furthest.
+    and end of the last feature. last: (end, line) of the feature with the largest end.
     """
 
     path: Path
@@ -110,7 +110,7 @@ def encoded(place: str, name: str, body: Iterator[str]) -> Sequences:
     """One record as one sequence; `place` begins an error message.
 
     Raises:
-        ValueError: a letter that is no IUPAC letter.
+        ValueError: a letter that is not IUPAC.
     """
     try:
         return Sequences.parse(["".join(body)])
@@ -122,10 +122,10 @@ def encoded(place: str, name: str, body: Iterator[str]) -> Sequences:
 
 
 def names_of(header: str) -> list[str]:
-    """What a FASTA record may be called in an annotation, the usual name first.
+    """Possible names of a FASTA record in an annotation, the usual one first.
 
-    The first word; its parts between bars (NCBI); with chr before it or without; the chromosome or
-    location in brackets (SGD).
+    The first word; its parts between bars (NCBI); with and without the prefix chr; the chromosome
+    or location in brackets (SGD).
     """
     first = header.split()[0]
     names = [first, *(part for part in first.split("|")[1:] if part)]
@@ -139,19 +139,18 @@ def read_annotation(
 ) -> Annotation:
     """The protein-coding genes of a GFF3 or GTF file, plain or gzipped.
 
-    A gene is what has CDS lines. Of its transcripts the one with the longest CDS stands for it, of
-    equally long ones the first by name. In GFF3 a transcript is the first Parent of a CDS, a gene
-    the Parent of that, and so on up; a CDS without Parent is its own. In GTF both are attributes.
+    A gene has CDS lines. It is represented by its transcript with the longest CDS, the first by
+    name if several are equally long. In GFF3 a transcript is the first Parent of a CDS, a gene the
+    topmost Parent of that; a CDS without Parent is its own gene. In GTF both are attributes.
 
     Args:
-        path: the file. Which of the two formats it is, is seen from its attributes.
-        coding: exons are the CDS, stop codon included; otherwise the exon lines, UTRs included.
-        masked: types of features to remember the places of.
+        path: the file; its attributes tell the format.
+        coding: exons are the CDS, including the stop codon; otherwise the exon lines, with UTRs.
+        masked: types of features whose positions are kept.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: with file, line and reason, a line that is neither format; without a line, a
-            file that has no CDS.
+        ValueError: a line in neither format, with file, line and reason; a file without CDS.
     """
     out, reader = Annotation(path), _Reader(path, coding)
     for number, text in lines_of(path):
@@ -176,7 +175,7 @@ def _feature(path: Path, number: int, text: str) -> tuple[str, str, int, int, st
     fields = text.split("\t")
     if len(fields) != 9:
         raise ValueError(
-            f"{path}:{number}: {len(fields)} columns between tabs, GFF3 and GTF have 9: "
+            f"{path}:{number}: {len(fields)} tab-separated columns, GFF3 and GTF have 9: "
             f"{text[:60]!r}"
         )
     name, _, kind, first, last, _, strand, _, attributes = fields
@@ -191,7 +190,7 @@ def _feature(path: Path, number: int, text: str) -> tuple[str, str, int, int, st
 
 
 class _Reader:
-    """Collects the lines that make genes."""
+    """Collects the lines that make up genes."""
 
     def __init__(self, path: Path, coding: bool) -> None:
         self._path, self._coding = path, coding
@@ -218,7 +217,7 @@ class _Reader:
             return
         if strand not in ("+", "-"):
             raise ValueError(
-                f"{self._path}:{number}: strand {strand!r} of a {kind}; + or - is needed"
+                f"{self._path}:{number}: strand {strand!r} of a {kind}; it must be + or -"
             )
         for transcript in self._transcripts(number, kind, attributes):
             key = name, transcript, strand == "-"
@@ -229,7 +228,7 @@ class _Reader:
         if not self._cds:
             found = ", ".join(sorted(self._kinds)[:12]) or "nothing"
             raise ValueError(
-                f"{self._path}: no line has the type CDS, of which genes are made; there is {found}"
+                f"{self._path}: no CDS lines, which define genes; the types here are {found}"
             )
         best: dict[tuple[str, str], tuple[int, str, Gene]] = {}
         for key, cds in self._cds.items():
@@ -285,7 +284,7 @@ def _format(attributes: str) -> str:
 
 
 def _merged(intervals: list[Interval]) -> tuple[Interval, ...]:
-    """Ascending; what touches or overlaps becomes one."""
+    """Ascending; touching or overlapping intervals are merged."""
     out: list[Interval] = []
     for start, end in sorted(intervals):
         if out and start <= out[-1][1]:

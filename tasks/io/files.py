@@ -1,4 +1,4 @@
-"""The user's own data: a file, or a directory of train, dev and test files, becomes a task.
+"""A user's own data: a file, or a folder of train, dev and test files, becomes a task.
 
 N examples, K classes, L length in bp.
 """
@@ -21,22 +21,22 @@ from dnabench.splits import held_out
 from dnabench.tasks.io.parsing import ACCEPTED, Table, format_of, read_table, stem_of
 from dnabench.types import Array, Kind, Split, SplitName, Task
 
-TEST_SHARE = 0.2  # of train, where the data has no test split
-TEST_SEED = 0  # of that draw: the same for every model and every seed
+TEST_SHARE = 0.2  # of train, where the data have no test split
+TEST_SEED = 0  # of that draw, the same for every model and seed
 SPLIT_WORDS: dict[str, SplitName] = {
     "train": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev",
     "test": "test",
 }  # fmt: skip
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
-Part = tuple[Table, Array]  # a file and the rows of it that are one split
+Part = tuple[Table, Array]  # a file, and its rows that belong to one split
 
 
 class Overlap(NamedTuple):
-    """What two splits share, in examples.
+    """Examples that two splits share.
 
-    shared: of the second split, how many have a sequence of the first.
-    relabelled: how many of these are in the first with another label too, or only with another.
+    shared: examples of the second split whose sequence is in the first.
+    relabelled: those of them that the first also has, or only has, with another label.
     """
 
     shared: int
@@ -48,17 +48,17 @@ def task_from_path(path: Path, name: str | None = None, metric: str | None = Non
 
     A file has columns sequence, label and perhaps split and id (CSV, TSV, Parquet), or headers
     name|label (FASTA). In a directory the split of a file is the word train, dev, val, valid,
-    validation or test in its name, between `_`, `-` and `.`; other files there are ignored. Without
-    a test split, 20 % of train in each class become it, always the same ones. Labels are 0..K-1 or
-    words; words are sorted, and one map serves all splits.
+    validation or test in its name, between `_`, `-` and `.`; other files are ignored. Without a
+    test split, 20 % of each class of train become it, always the same ones. Labels are 0..K-1 or
+    words; words are sorted, and all splits share one mapping.
 
     Args:
         path: the file or directory.
-        name: of the task, put after `data/` unless it has a slash; the path's stem if not given.
-        metric: primary; mcc if not given.
+        name: of the task, prefixed with `data/` unless it has a slash; default: the path's stem.
+        metric: primary; default mcc.
 
     Returns:
-        The task, all of it read. An id is the file's own, or `split:row` with rows from 1.
+        The task, with all data read. Ids are those of the file, or `split:row` with rows from 1.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
@@ -86,10 +86,10 @@ def task_from_path(path: Path, name: str | None = None, metric: str | None = Non
 
 
 def describe(task: Task) -> str:
-    """What was understood of a task's data, and what is suspicious about it: lines of text.
+    """A summary of a task's data, with warnings: lines of text.
 
-    Kind, lengths, classes with their number of examples in each split, IUPAC ambiguity letters that
-    became N, where the test split comes from, and sequences that test shares with train.
+    Kind, lengths, classes with their counts in each split, IUPAC ambiguity letters read as N, the
+    origin of the test split, and sequences that test shares with train.
     """
     splits = {name: task.load(name) for name in task.counts}
     train, test = splits["train"], splits["test"]
@@ -112,10 +112,10 @@ def describe(task: Task) -> str:
 
 
 def _warnings(task: Task, splits: Mapping[SplitName, Split], both: Overlap) -> list[str]:
-    """What makes a score mean less than it seems to, or looks like a slip of the pen."""
+    """Warnings of data that inflate scores, and of likely typos."""
     out = []
     if both.shared:
-        out.append("test scores are too good by what a model remembers of the shared sequences")
+        out.append("test scores are inflated by sequences that the model saw in training")
     for i, name in enumerate(task.classes):
         if not (splits["test"].y == i).any():
             n = int((splits["train"].y == i).sum())
@@ -134,7 +134,7 @@ def overlap(first: Split, second: Split) -> Overlap:
 
 
 def _files(path: Path) -> dict[SplitName | None, Path]:
-    """The file of every split; under None a file that holds all of them."""
+    """The file of every split; under None a file with all of them."""
     if not path.is_dir():
         return {None: path}
     readable = [f for f in sorted(path.iterdir()) if format_of(f) and not f.name.startswith(".")]
@@ -145,7 +145,9 @@ def _files(path: Path) -> dict[SplitName | None, Path]:
         words = re.split(r"[_.\-]", stem_of(file).lower())
         claims = sorted({SPLIT_WORDS[w] for w in words if w in SPLIT_WORDS})
         if len(claims) > 1:
-            raise ValueError(f"{file}: the name says {' and '.join(claims)}; a file has one split")
+            raise ValueError(
+                f"{file}: the name says {' and '.join(claims)}; a file holds one split"
+            )
         for split in claims:
             if split in found:
                 raise ValueError(
@@ -215,7 +217,7 @@ def _parts(
 
 
 def _split_names(table: Table, owner: SplitName | None) -> Array:
-    """The split of every row: its column's, or that of the whole file, which must not differ."""
+    """The split of every row, from its column or the file's name, which must agree."""
     if table.splits is None:
         return np.full(len(table.labels), owner or "train")
     names = [SPLIT_WORDS.get(word.lower(), "") for word in table.splits]
@@ -226,9 +228,7 @@ def _split_names(table: Table, owner: SplitName | None) -> Array:
                 "valid, validation) or test"
             )
         if owner and name != owner:
-            raise ValueError(
-                f"{table.place(i)}: split {table.splits[i]!r} in a file that is named {owner}"
-            )
+            raise ValueError(f"{table.place(i)}: split {table.splits[i]!r} in a file named {owner}")
     return np.array(names)
 
 
@@ -257,15 +257,15 @@ def _check_train(
     if missing.size:
         files = ", ".join(sorted({table.path.name for table, _ in parts.values()}))
         raise ValueError(
-            f"{path}: class {classes[missing[0]]!r} is in no training example, only in another "
-            f"split ({files}); add examples or remove the class"
+            f"{path}: class {classes[missing[0]]!r} has no training example, only examples in "
+            f"another split ({files}); add some or remove the class"
         )
 
 
 def _task_name(path: Path, name: str | None) -> str:
     path = path.resolve()
     stem = path.name if path.is_dir() else stem_of(path)
-    if stem.isdigit() or stem in SPLIT_WORDS:  # says nothing alone: mouse/2, H3/test.fna
+    if stem.isdigit() or stem in SPLIT_WORDS:  # not telling alone: mouse/2, H3/test.fna
         stem = f"{path.parent.name}_{stem}"
     name = name or re.sub(r"[^\w.+-]", "_", stem)
     return name if "/" in name else f"data/{name}"

@@ -1,4 +1,4 @@
-"""From a genome and its annotation to windows in which every base has a class. L length in bp."""
+"""Windows of a genome with a class for every base, from its annotation. L length in bp."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from dnabench.tasks.io.annotation import (
 )
 from dnabench.types import IGNORED, Array, N, Sequences, Split, SplitName
 
-EXON, DONOR, INTRON, ACCEPTOR = range(4)  # of the forward strand; of the reverse strand 4 more
+EXON, DONOR, INTRON, ACCEPTOR = range(4)  # forward strand; on the reverse strand 4 more
 REVERSE = 4
 INTERGENIC = 8
 ORGANELLES = frozenset(
     {"m", "mt", "mito", "mitochondrion", "chrm", "chrmt", "chrmito"}
     | {"c", "pt", "chloroplast", "plastid", "chrc", "chrpt"}
 )
-SHARE = 0.1  # of the bases, of dev and of test, where chromosomes are not named
-SHORTEST_INTRON = 20  # bp; a shorter gap between exons is a frameshift or a joint, no intron
-GAP = 10  # N; a window does not reach over as many
-CHUNK = 2**23  # bp of windows that are made at once
+SHARE = 0.1  # of all bases, for dev and for test, where no chromosomes are named
+SHORTEST_INTRON = 20  # bp; a shorter gap between exons is a frameshift, not an intron
+GAP = 10  # N; windows do not cross a run of this many
+CHUNK = 2**23  # bp of windows made at once
 
 Observer = Callable[[str, int, int], None]  # sequence, bases done, bases in all
 
 
 def silent(name: str, done: int, total: int) -> None:
-    """Tell nobody."""
+    """Report nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,18 +46,18 @@ class Cutting:
 
     Args:
         longest: bp of a window, L. A stretch without N is cut into windows end to end.
-        shortest: bp; what is left at the end of a stretch is a window when it is as long. 0 = a
-            tenth of `longest`.
-        dev: sequences of the dev split, as FASTA or GFF call them; () = see `split_of`.
-        test: of the test split.
-        leave_out: sequences to leave out, whatever their case.
+        shortest: bp; the rest at the end of a stretch is a window if it is at least this long.
+            0 = a tenth of `longest`.
+        dev: sequences of the dev split, by their names in FASTA or GFF; () = see `split_of`.
+        test: sequences of the test split.
+        leave_out: sequences to leave out; case does not matter.
         keep: genes = only windows with a base of a gene, all = the windows between genes too.
         exons: coding = the CDS, so that UTRs are intergenic; all = the exons, UTRs included.
-        site: bp at either end of an intron that are called donor and acceptor.
-        masked: types of GFF features whose bases count for nothing, whatever else they are.
+        site: bp at either end of an intron that are labelled donor and acceptor.
+        masked: types of GFF features whose bases are IGNORED.
 
     Raises:
-        ValueError: lengths that cannot be.
+        ValueError: for impossible lengths.
     """
 
     longest: int = 10_000
@@ -78,16 +78,16 @@ class Cutting:
         if not 1 <= self.site <= SHORTEST_INTRON // 2:
             raise ValueError(f"site {self.site}; need 1 to {SHORTEST_INTRON // 2} bp")
         if both := set(self.dev) & set(self.test):
-            raise ValueError(f"{sorted(both)[0]} is named for dev and for test; name it for one")
+            raise ValueError(f"{sorted(both)[0]} is named for both dev and test; choose one")
 
     @property
     def least(self) -> int:
-        """Of a window, bp."""
+        """Shortest window, bp."""
         return self.shortest or max(1, self.longest // 10)
 
 
 class Place(NamedTuple):
-    """A sequence of the FASTA: what the annotation calls it, its length in bp, its split."""
+    """A sequence of the FASTA: its name in the annotation, length in bp and split."""
 
     name: str
     length: int
@@ -115,8 +115,8 @@ def cut(
         observe(place.name, done, total)
     if not kept:
         raise ValueError(
-            f"{fasta}: no stretch of {cutting.least} bp without N holds a base of a gene; "
-            "ask for shorter windows"
+            f"{fasta}: no stretch of {cutting.least} bp without N contains a base of a gene; "
+            "choose shorter windows"
         )
 
 
@@ -126,7 +126,7 @@ def labels(codes: Array, annotation: Annotation, name: str, site: int = 1) -> Ar
     Args:
         codes: uint8 (L,), of the sequence.
         annotation: its genes.
-        name: what the annotation calls the sequence.
+        name: of the sequence in the annotation.
         site: bp of a donor and of an acceptor.
 
     Returns:
@@ -150,23 +150,23 @@ def labels(codes: Array, annotation: Annotation, name: str, site: int = 1) -> Ar
 def split_of(
     lengths: dict[str, int], dev: Collection[str], test: Collection[str]
 ) -> dict[str, SplitName]:
-    """Which split each sequence of a genome is in.
+    """The split of each sequence of a genome.
 
     Args:
         lengths: name -> bp.
-        dev: names; with `test`, empty for the house rule: sequences in the order of the SHA-256 of
-            their names go to test while they fit into 10 % of all bases, then to dev while they fit
-            into 10 %, else to train. Where test, then dev, would stay empty, it gets the shortest
-            sequence of train, dev only where two are left.
-        test: names. When only one of the two is given, the other stays empty.
+        dev: names; if both dev and test are empty, the default rule applies: sequences in the
+            order of the SHA-256 of their names go to test while they fit into 10 % of all bases,
+            then to dev while they fit into 10 %, else to train. If test, then dev, stays empty, it
+            gets the shortest sequence of train; dev only if two are left.
+        test: names. If only one of the two is given, the other stays empty.
 
     Raises:
-        ValueError: fewer than two sequences, or none left for train or test.
+        ValueError: for fewer than two sequences, or when none is left for train or test.
     """
     if len(lengths) < 2:
         raise ValueError(
             f"only {', '.join(lengths) or 'no sequence'} has genes; "
-            "splits are by sequence, so two are needed"
+            "splits are by sequence, so at least two are needed"
         )
     out: dict[str, SplitName] = dict.fromkeys(lengths, "train")
     named: tuple[tuple[SplitName, Collection[str]], ...] = (("dev", dev), ("test", test))
@@ -189,7 +189,7 @@ def split_of(
 
 
 def _places(fasta: Path, annotation: Annotation, cutting: Cutting) -> dict[str, Place]:
-    """Headers of the records that are used -> what they are."""
+    """Header -> place of the records that are used."""
     found: dict[str, tuple[str, list[str], int]] = {}  # header -> name, other names, bp
     names: list[str] = []
     lines: dict[str, int] = {}
@@ -210,15 +210,15 @@ def _places(fasta: Path, annotation: Annotation, cutting: Cutting) -> dict[str, 
         if end > length:
             raise ValueError(
                 f"{annotation.path}:{at}: a feature ends at {end}, but {name} has {length} bp in "
-                f"{fasta}; the two files must be of one assembly"
+                f"{fasta}; both files must be of the same assembly"
             )
         excluded = {n.lower() for n in cutting.leave_out} & {n.lower() for n in aliases}
         if name in annotation.genes and not excluded:
             found[header] = name, aliases, length
     if not lines:
         raise ValueError(
-            f"no sequence has one name in both files: {fasta} has {_few(names)}, {annotation.path} "
-            f"has {_few(annotation.span)}"
+            f"no sequence has the same name in both files: {fasta} has {_few(names)}, "
+            f"{annotation.path} has {_few(annotation.span)}"
         )
     chosen = {"dev": cutting.dev, "test": cutting.test}
     called = {alias: name for name, aliases, _ in found.values() for alias in (*aliases, name)}
@@ -244,7 +244,7 @@ def _few(names: Iterable[str]) -> str:
 
 
 def _gene_labels(gene: Gene, site: int) -> Array:
-    """int8, from the start of the first exon to the end of the last."""
+    """int8, one per base from the start of the first exon to the end of the last."""
     first = gene.exons[0][0]
     y = np.full(gene.exons[-1][1] - first, INTRON, np.int8)
     left, right = (ACCEPTOR, DONOR) if gene.reverse else (DONOR, ACCEPTOR)
@@ -261,12 +261,12 @@ def _gene_labels(gene: Gene, site: int) -> Array:
 
 
 def _chunks(seq: Sequences, y: Array, name: str, cutting: Cutting, width: int) -> Iterator[Split]:
-    """The windows of a sequence that count, about CHUNK bp of them at a time."""
+    """The windows of a sequence that are kept, about CHUNK bp at a time."""
     starts, ends = _cut_up(seq.codes, cutting)
     if not len(starts):
         return
     counts = y != IGNORED if cutting.keep == "all" else (y != IGNORED) & (y != INTERGENIC)
-    bounds = np.stack([starts, ends], axis=1).ravel()  # even: windows, odd: what is between
+    bounds = np.stack([starts, ends], axis=1).ravel()  # even: windows, odd: between them
     kept = np.logical_or.reduceat(np.append(counts, False), bounds)[::2]
     starts, ends = starts[kept], ends[kept]
     rows = max(1, CHUNK // width)

@@ -1,6 +1,6 @@
-"""The ways in which people keep benchmark data: found by names, read in pieces.
+"""Layouts of benchmark data on disk: recognised by names, read in pieces.
 
-A layout is a function in LAYOUTS that yields what it finds in a tree; `read` gives the examples.
+A layout is a function in LAYOUTS that yields its finds in a tree; `read` gives the examples.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FORMAT_NAMES = {"fasta": "FASTA", "csv": "CSV", "tsv": "TSV", "parquet": "Parque
 OWN_FILES = "the suite's own files"
 OWN = ("bend", "deepsea", "deepstarr")  # modules with NAME, recognise and import_files
 _SHARD = re.compile(r"[-_.]\d+-of-\d+$")
-_TEXTS = 4096  # files of one sequence that are read at a time
+_TEXTS = 4096  # files of one sequence read at a time
 
 
 class Place(NamedTuple):
@@ -42,10 +42,10 @@ class Place(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Files that are a task.
+    """The files of a task.
 
-    files: of each split, in the order they are read; folders of classes in CLASS_FOLDERS. pick: the
-    value of the column task that this task is, where one file holds many.
+    files: of each split, in reading order; class folders for CLASS_FOLDERS. pick: the value of the
+    column task for this task, where one file holds many.
     """
 
     task: str
@@ -61,8 +61,8 @@ Layout = Callable[[Sequence[Place], Match], Iterator[Found]]
 def walk(root: Path) -> list[Place]:
     """Every folder below `root`, which may also be a file, in sorted order.
 
-    Links to folders are not followed and hidden ones left out; links to files are read, since the
-    hub's cache is made of them.
+    Links to folders and hidden folders are skipped; links to files are read, since the hub's cache
+    consists of them.
     """
     if not root.exists():
         raise FileNotFoundError(f"{root}: no such file or directory")
@@ -78,7 +78,7 @@ def walk(root: Path) -> list[Place]:
 
 
 def class_folders(places: Sequence[Place], match: Match) -> Iterator[Found]:
-    """<task>/{train,test}/<class>/*.txt, one sequence a file, as Genomic Benchmarks has them."""
+    """<task>/{train,test}/<class>/*.txt, one sequence per file, as in Genomic Benchmarks."""
     groups: dict[Path, dict[SplitName, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for place in places:
         split = SPLIT_WORDS.get(place.folder.parent.name.lower())
@@ -90,7 +90,7 @@ def class_folders(places: Sequence[Place], match: Match) -> Iterator[Found]:
 
 
 def task_column(places: Sequence[Place], match: Match) -> Iterator[Found]:
-    """Files that hold many tasks, told apart by a column task; the split is in the file's name."""
+    """Files of many tasks with a column task; the split is in the file's name."""
     groups: dict[tuple[str, str], dict[SplitName, list[Path]]] = {}
     for place in places:
         for path in place.files:
@@ -104,7 +104,7 @@ def task_column(places: Sequence[Place], match: Match) -> Iterator[Found]:
 
 
 def labelled_files(places: Sequence[Place], match: Match) -> Iterator[Found]:
-    """A file a split, in a folder of the task's name or with the task's name in its own.
+    """One file per split, in a folder named after the task or with its name in the file's.
 
     `H3/H3_train.fasta`, `H3/train.fna`, `EMP/H3/train.csv`, `H3/train/0000.parquet`,
     `train-00000-of-00002.parquet`.
@@ -122,7 +122,7 @@ def labelled_files(places: Sequence[Place], match: Match) -> Iterator[Found]:
 
 
 def split_column(places: Sequence[Place], match: Match) -> Iterator[Found]:
-    """One file of the task's name whose column split says train, dev or test."""
+    """One file named after the task, with a column split: train, dev or test."""
     for place in places:
         for path in place.files:
             if split_word(stem_of(path)) or not (tasks := match(path.parent, stem_of(path))):
@@ -134,7 +134,7 @@ def split_column(places: Sequence[Place], match: Match) -> Iterator[Found]:
 
 
 def own_files(places: Sequence[Place], match: Match) -> Iterator[Found]:
-    """The suites whose modules read formats of their own: BEND, DeepSEA, DeepSTARR."""
+    """Suites whose modules read their own formats: BEND, DeepSEA, DeepSTARR."""
     for module in _own_modules():
         for place in places:
             if files := module.recognise(place.folder):
@@ -151,13 +151,13 @@ LAYOUTS: dict[str, Layout] = {
 
 
 def split_word(stem: str) -> SplitName | None:
-    """The split that a word of a file's name names, between `_`, `-` and `.`; None without one."""
+    """The split named by a word of a file name, between `_`, `-` and `.`; None without one."""
     found = {SPLIT_WORDS[w] for w in re.split(r"[_.\-]", stem.lower()) if w in SPLIT_WORDS}
     return found.pop() if len(found) == 1 else None
 
 
 def _claim(path: Path, match: Match) -> tuple[SplitName | None, Path, list[str]]:
-    """Split, folder of the task, and the tasks that it may be, by names alone."""
+    """Split, folder of the task, and the tasks it may be, judging by names."""
     stem, folder = _SHARD.sub("", stem_of(path)), path.parent
     split = split_word(stem)
     if split:
@@ -173,21 +173,21 @@ def _quiet_values(path: Path, column: str) -> list[str]:
     try:
         return values(path, column)
     except (ValueError, OSError):
-        return []  # reading the file will say what is wrong with it
+        return []  # reading the file will report what is wrong
 
 
 def read(found: Found) -> Iterator[tuple[SplitName, Split]]:
     """The examples, in pieces, split after split.
 
-    Ids are those of the file, else `split:row` with rows from 1.
+    Ids are those of the file, or `split:row` with rows from 1.
 
     Raises:
-        ValueError: a file cannot be read, a letter is none of DNA's, a label is none of the task's
-            classes; names file and line.
+        ValueError: a file cannot be read, a letter is not DNA, a label is not a class of the task;
+            with file and line.
     """
     task = TASKS[found.task]
     if task.kind not in ("binary", "multiclass"):
-        raise ValueError(f"{task.name} is {task.kind}; files of one label a sequence cannot be it")
+        raise ValueError(f"{task.name} is {task.kind}; these files have one label per sequence")
     if found.layout == CLASS_FOLDERS:
         yield from _read_class_folders(task, found.files)
     elif found.layout == SPLIT_COLUMN:
@@ -236,7 +236,7 @@ def _read_files(
 def _check_split_column(table: Table, split: SplitName) -> None:
     for i, word in enumerate(table.splits or ()):
         if SPLIT_WORDS.get(word.lower()) != split:
-            raise ValueError(f"{table.place(i)}: split {word!r} in a file that is named {split}")
+            raise ValueError(f"{table.place(i)}: split {word!r} in a file named {split}")
 
 
 def _read_split_column(task: Task, path: Path) -> Iterator[tuple[SplitName, Split]]:
@@ -269,8 +269,8 @@ def _codes(task: Task, table: Table) -> Array:
     if None in codes:
         name = str(names[codes.index(None)])
         raise ValueError(
-            f"{table.place(table.labels.index(name))}: label {name!r} is no class of {task.name}; "
-            f"they are {', '.join(task.classes)}, or 0 to {len(task.classes) - 1}"
+            f"{table.place(table.labels.index(name))}: label {name!r} is not a class of "
+            f"{task.name}; they are {', '.join(task.classes)}, or 0 to {len(task.classes) - 1}"
         )
     return np.array(codes, np.int64)[inverse]
 

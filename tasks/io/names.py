@@ -1,4 +1,4 @@
-"""Which declared task a folder or a file is meant to be, by its name and those around it."""
+"""Which declared task a folder or file is, from its name and those around it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dnabench.types import Task
 
-# what people call the folder of a suite, besides its own name; letters and digits only
+# other names of the folder of a suite; letters and digits only
 SUITE_WORDS = {
     "nt": (
         "nucleotidetransformer", "nucleotidetransformerdownstreamtasks", "ntdownstreamtasks",
@@ -25,17 +25,17 @@ _VERSION = re.compile(r"_v\d+$")  # of the archives of Genomic Benchmarks on Zen
 
 
 def plain(text: str) -> str:
-    """Lower case, letters and digits only: names that differ in the rest are the same."""
+    """Lower-case letters and digits only; names that agree in these are the same."""
     return re.sub(r"[\W_]+", "", text.lower())
 
 
 class Names:
-    """Looks tasks up by the end of a path.
+    """Looks up tasks by the end of a path.
 
     Args:
-        tasks: the ones that may be found.
-        root: where the user pointed. A suite that is named inside it, or by it, decides; the
-            folders above it only where several suites have a task of that name.
+        tasks: the tasks to look up.
+        root: the path that the user gave. A suite named in it or below it decides; folders above
+            it only where several suites have a task of that name.
     """
 
     def __init__(self, tasks: Iterable[Task], root: Path) -> None:
@@ -51,9 +51,9 @@ class Names:
                     self._tasks[word + plain(own)].add(task.name)
 
     def match(self, path: Path, *more: str) -> list[str]:
-        """The tasks that this folder, or a name inside it, may be; more than one is a doubt.
+        """The tasks that this folder, or a name inside it, may be; more than one = ambiguous.
 
-        The last three, two or one parts of the path together are a name: EMP/H3, mouse/0.
+        The last one to three parts of the path together form a name: EMP/H3, mouse/0.
         """
         parts = [*_telling(path.absolute().parts), *(_VERSION.sub("", p) for p in more)]
         inside, above = parts[self._above :], parts[: self._above][-3:]
@@ -68,12 +68,12 @@ class Names:
         return []
 
     def suite(self, *parts: str) -> str:
-        """The suite that the last of these folders which names one names; "" when none does."""
+        """The suite named by the last of these folders that names one; "" when none does."""
         named = (self._suites.get(plain(part), "") for part in reversed(parts))
         return next(filter(None, named), "")
 
 
 def _telling(parts: Sequence[str]) -> list[str]:
-    """Without parts that say nothing, versions (cohn_v0) and the hub's datasets--owner--."""
+    """Without uninformative parts, versions (cohn_v0) and the hub's datasets--owner--."""
     named = [p.rpartition("--")[2] for p in parts if not _SAYS_NOTHING.fullmatch(p)]
     return [_VERSION.sub("", p) for p in named]

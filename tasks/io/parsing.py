@@ -1,7 +1,7 @@
 """Reading one file of labelled sequences: CSV, TSV and FASTA, plain or gzipped, and Parquet.
 
-Whatever is wrong with a file is one ValueError that names the file, the line (from 1, the header
-counts; in Parquet the row, from 1) and, within a sequence, the position. N examples.
+Any problem of a file is one ValueError that names the file, the line (from 1, with the header; in
+Parquet the row, from 1) and, within a sequence, the position. N examples.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ MISSING = {"NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?"}
 class Table:
     """The rows of one file, as written.
 
-    sequences, labels: N. splits, ids: N, or None when the file has none. lines: int64 (N,), where
-    the rows are. unit: what lines count, "" for lines of text. sha256: of the file, 64 hex.
+    sequences, labels: N. splits, ids: N, or None when the file has none. lines: int64 (N,), of the
+    rows. unit: of `lines`, "" for lines of text. sha256: of the file, 64 hex.
     """
 
     path: Path
@@ -45,14 +45,14 @@ class Table:
     sha256: str = ""
 
     def place(self, row: int) -> str:
-        """What an error message about that row begins with."""
+        """File and line, with which an error message about the row begins."""
         return f"{self.path}:{self.unit}{self.lines[row]}"
 
     def encode(self, rows: Array) -> Sequences:
         """The sequences of those rows.
 
         Raises:
-            ValueError: at the first letter that is no IUPAC letter.
+            ValueError: at the first letter that is not IUPAC.
         """
         try:
             return Sequences.parse(self.sequences[i] for i in rows)
@@ -78,11 +78,11 @@ def stem_of(path: Path) -> str:
 
 
 def read_table(path: Path) -> Table:
-    """Read a file. Extra columns are ignored, spaces around a field too, blank lines as well.
+    """Read a file. Extra columns, spaces around fields and blank lines are ignored.
 
     CSV, TSV and Parquet need columns sequence (or seq) and label, and may have split and id, in any
-    case and order. In FASTA the header is name|label, split at its last bar; names are ids only
-    when no two are equal, because published files repeat them.
+    case and order. In FASTA the header is name|label, split at the last bar; names are used as
+    ids only if they are unique, because published files repeat them.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -114,7 +114,7 @@ def _text(path: Path, raw: bytes) -> str:
         except (OSError, EOFError, zlib.error) as e:
             raise ValueError(f"{path}: not a complete gzip file ({e})") from e
     try:
-        text = raw.decode("utf-8-sig")  # a byte order mark is what spreadsheets write
+        text = raw.decode("utf-8-sig")  # spreadsheets write a byte order mark
     except UnicodeDecodeError as e:
         line = raw.count(b"\n", 0, e.start) + 1
         raise ValueError(
@@ -125,7 +125,7 @@ def _text(path: Path, raw: bytes) -> str:
 
 
 def _separator(text: str) -> str:
-    """What stands between the columns of the first line; spreadsheets write ; in some countries."""
+    """The column separator, from the first line; spreadsheets write ; in some countries."""
     first = text.partition("\n")[0]
     return next((s for s in ",;\t" if s in first), ",")
 
@@ -199,7 +199,7 @@ def _columns(
 
 
 def _find_columns(place: str, header: Sequence[str]) -> dict[str, int]:
-    """Where the columns that we read are; ValueError when one is missing or there twice."""
+    """Positions of the columns that we read; ValueError if one is missing or repeated."""
     names = [name.strip().lower() for name in header]
     found = {}
     for name, spellings in NAMES.items():

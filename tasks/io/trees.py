@@ -1,4 +1,4 @@
-"""What `data import` is pointed at: a folder, a file or an archive, and archives in the folder."""
+"""The argument of `data import`: a folder, a file or an archive, and archives in the folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dnabench.tasks.io.names import Names
 
 
 class Tree(NamedTuple):
-    """A folder, or what an archive held. shown: what messages call it."""
+    """A folder, or the contents of an archive. shown: its name in messages."""
 
     root: Path
     shown: str
@@ -28,12 +28,12 @@ class Tree(NamedTuple):
     match: Match
 
     def found(self, forced: str = "") -> list[Found]:
-        """What every layout sees in it; `forced` is the task that all files are."""
+        """The finds of every layout; `forced` names the task of all files."""
         match = (lambda *_: [forced]) if forced else self.match
         return [found for layout in LAYOUTS.values() for found in layout(self.places, match)]
 
     def origin(self, found: Found) -> str:
-        """Where the files came from: as fetching noted it, else their path."""
+        """Where the files came from, as noted when they were fetched, else their path."""
         paths = [path for files in found.files.values() for path in files]
         if (
             len(places := {_fetched_from(path, self.root) for path in paths}) == 1
@@ -44,32 +44,32 @@ class Tree(NamedTuple):
         return self.words(common)
 
     def words(self, text: str) -> str:
-        """The same text with the archive's name instead of the folder it was unpacked to."""
+        """The text with the archive's name in place of the folder it was unpacked to."""
         root = str(self.root.absolute())
         return text.replace(root, self.shown) if self.shown != str(self.root) else text
 
 
 def tree(root: Path, shown: str = "") -> Tree:
-    """Look through a folder, or at a file."""
+    """Read the tree of a folder, or a single file."""
     return Tree(root, shown or str(root), walk(root), _names(root).match)
 
 
 @contextmanager
 def trees(root: Path) -> Iterator[tuple[list[Tree], dict[Path, str]]]:
-    """The tree and those of the archives in it, unpacked meanwhile; archives that cannot be: why.
+    """The tree and those of the archives in it, unpacked meanwhile; why others could not be.
 
-    Only archives that are named after a task or a suite are unpacked, and `root` itself.
+    Only archives named after a task or a suite are unpacked, and `root` itself.
 
     Raises:
         FileNotFoundError: there is nothing at `root`.
-        ValueError: `root` is an archive that cannot be unpacked, or there is no place to do it.
+        ValueError: `root` is an archive that cannot be unpacked, or there is nowhere to unpack.
     """
     found = _archives_in(root)
     out = [] if root in found else [tree(root)]
     failed: dict[Path, str] = {}
     with _temporary(bool(found)) as home:
         for i, archive in enumerate(found):
-            # the names around an archive help to recognise what is in it
+            # names around an archive help to recognise its contents
             around = home / str(i) / archive.absolute().parent.name
             around.mkdir(parents=True)
             try:
@@ -103,7 +103,7 @@ def _temporary(needed: bool) -> Iterator[Path]:
 
 
 def _names(root: Path) -> Names:
-    """Of the tasks that are one label a sequence; other kinds have layouts of their own."""
+    """Names of tasks with one label per sequence; other kinds have their own layouts."""
     kinds = ("binary", "multiclass")
     return Names((TASKS[n] for n in TASKS if n in ORIGINS and TASKS[n].kind in kinds), root)
 
@@ -119,13 +119,13 @@ def _archives_in(root: Path) -> Sequence[Path]:
         path
         for path, stem in stems
         if (names.suite(stem) or names.match(path.parent, stem))
-        and not path.with_name(stem).is_dir()  # it was unpacked here already
+        and not path.with_name(stem).is_dir()  # already unpacked here
     )
     return [path for path in known if archives.is_archive(path)]
 
 
 def _fetched_from(path: Path, root: Path) -> str:
-    """What `fetching` wrote beside a file, or beside the folder that an archive became."""
+    """The origin that `fetching` noted beside a file, or beside an unpacked archive."""
     for at in (path, *path.parents):
         if at == root.parent:
             break

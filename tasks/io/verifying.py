@@ -1,4 +1,4 @@
-"""`dnabench data verify`: whether imported data are what was published, and undamaged.
+"""`dnabench data verify`: whether imported data are undamaged and as published.
 
 N examples, K outputs, L bp.
 """
@@ -13,31 +13,31 @@ from dnabench.tasks._declare import LENGTHS, ORIGINS, SOURCES
 from dnabench.tasks.io.imported import SPLITS, Cached, cached, check, open_split
 from dnabench.types import IGNORED, Array, N, Split, SplitName, Task
 
-_ROWS = 8192  # at a time, where letters and labels are checked
-_COMMON = 0.99  # share of sequences of one length that makes the others odd
+_ROWS = 8192  # at a time, when letters and labels are checked
+_COMMON = 0.99  # share of sequences of one length from which other lengths are suspicious
 
 
 def verify(task: Task, length: int | None = None) -> list[str]:
-    """Compare the data of a task with what is published of it, and their files with the manifest.
+    """Compare the data of a task with the published ones, and the files with the manifest.
 
-    Counts of each split, labels, lengths, letters, ids, SHA-256 of the stored arrays and, where the
-    declaration knows them, of the files that were imported.
+    Counts of each split, labels, lengths, letters, ids, SHA-256 of the stored arrays and, where
+    declared, of the imported files.
 
     Args:
-        task: imported, or with data of its own (demo).
+        task: imported, or built in (demo).
         length: bp of the longest published sequence; None = as declared, 0 = not known.
 
     Returns:
-        The differences in words; empty when there is none.
+        The differences as text; empty when there are none.
     """
     here = cached(task.name)
     if here is None:
         if task.data and task.name not in ORIGINS:
             counts = dict(task.counts)
             return differences(task, counts, {s: task.load(s) for s in counts}, task.length)
-        return [f"{why}; `dnabench data fetch {task.name}` gets them" for why in check(task.name)]
+        return [f"{why}; run `dnabench data fetch {task.name}`" for why in check(task.name)]
     if damaged := check(task.name):
-        return damaged  # of arrays that cannot be trusted nothing else is worth saying
+        return damaged  # damaged arrays are not compared any further
     splits = {split: open_split(task.name, split, here.data) for split in here.counts}
     longest = LENGTHS.get(task.name, 0) if length is None else length
     found = differences(task, here.counts, splits, longest)
@@ -47,13 +47,13 @@ def verify(task: Task, length: int | None = None) -> list[str]:
 def differences(
     task: Task, counts: Mapping[SplitName, int], splits: Mapping[SplitName, Split], length: int = 0
 ) -> list[str]:
-    """What is not as the task declares it, in words.
+    """Differences from the task's declaration, as text.
 
     Args:
-        task: with `official` counts, which are compared when there are any.
+        task: its `official` counts are compared, if there are any.
         counts: examples of each split.
-        splits: these splits.
-        length: bp of the longest published sequence; 0 = not known.
+        splits: the data.
+        length: bp of the longest published sequence; 0 = unknown.
     """
     out = [] if source_of_counts(task, counts) else [*_counts(counts, task.official)]
     longest = 0
@@ -88,11 +88,11 @@ def _counts(counts: Mapping[SplitName, int], official: Mapping[SplitName, int]) 
     for split in SPLITS if official else ():
         here, published = counts.get(split, 0), official.get(split, 0)
         if published and not here:
-            yield f"there is no {split} split; published are {published:,} examples"
+            yield f"there is no {split} split; {published:,} examples were published"
         elif here and not published:
-            yield f"there is a {split} split of {here:,} examples, but none is published"
+            yield f"there is a {split} split of {here:,} examples, but none was published"
         elif here != published:
-            yield f"{split} has {here:,} examples, published are {published:,}"
+            yield f"{split} has {here:,} examples, {published:,} were published"
 
 
 def _of_split(task: Task, part: Split) -> Iterator[str]:
@@ -106,12 +106,12 @@ def _of_split(task: Task, part: Split) -> Iterator[str]:
         ends = bounds - bounds[0]
         empty += int((known[ends[1:]] == known[ends[:-1]]).sum())
     if wrong:
-        yield f"{wrong:,} codes are no bases"
+        yield f"{wrong:,} codes are not bases"
     if empty:
-        yield f"{empty:,} sequences have no letter but N"
+        yield f"{empty:,} sequences are all N"
     yield from _lengths(part.seqs.lengths)
     if (distinct := len(np.unique(part.ids))) < len(part.ids):
-        yield f"{len(part.ids) - distinct:,} ids repeat another"
+        yield f"{len(part.ids) - distinct:,} ids are repeated"
     if task.kind in ("binary", "multiclass"):
         yield from _classes(task, part.y)
     else:
@@ -119,25 +119,25 @@ def _of_split(task: Task, part: Split) -> Iterator[str]:
 
 
 def _lengths(lengths: Array) -> Iterator[str]:
-    """A file that was cut off ends with a short sequence; published files have odd ones too."""
+    """A truncated file ends with a short sequence, though some published files do too."""
     values, n = np.unique(lengths, return_counts=True)
     usual = values[n.argmax()]
     if lengths[-1] < usual and n.max() >= _COMMON * len(lengths):
-        yield f"the last sequence has {lengths[-1]:,} bp, most have {usual:,}: is it cut off?"
+        yield f"the last sequence has {lengths[-1]:,} bp, most have {usual:,}: is it truncated?"
 
 
 def _classes(task: Task, y: Array) -> Iterator[str]:
     values, n = np.unique(y, return_counts=True)
     here = dict(zip(values.tolist(), n.tolist(), strict=True))
     for code in here.keys() - set(range(task.n_outputs)):
-        yield f"{here[code]:,} examples have label {code}, there are 0 to {task.n_outputs - 1}"
+        yield f"{here[code]:,} examples have label {code}; labels are 0 to {task.n_outputs - 1}"
     for code, name in enumerate(task.classes):
         if code not in here:
             yield f"class {name!r} has no example"
 
 
 def _many(task: Task, part: Split) -> Iterator[str]:
-    """Labels that are a row each: (N, K), or (N, L) per base."""
+    """Labels with a row per example: (N, K), or (N, L) per base."""
     columns = part.seqs.lengths.max() if task.kind == "per_base" else task.n_outputs
     if part.y.shape != (len(part.ids), columns):
         yield f"the labels are {part.y.shape}, not {(len(part.ids), int(columns))}"
@@ -158,11 +158,11 @@ def _many(task: Task, part: Split) -> Iterator[str]:
     if bad:
         yield f"{bad:,} labels are {what.get(task.kind, f'not 0 to {task.n_outputs - 1}')}"
     if beyond:
-        yield f"{beyond:,} labels stand beyond the end of a sequence"
+        yield f"{beyond:,} labels are beyond the end of a sequence"
 
 
 def _published_files(name: str, here: Cached) -> list[str]:
-    """Files that were imported and have another SHA-256 than the published ones of that name."""
+    """Imported files whose SHA-256 is not that of the published file of the same name."""
     origin, files = ORIGINS.get(name), here.notes.get("files", {})
     published = dict(origin.sha256) if origin else {}
     out = []
@@ -170,5 +170,5 @@ def _published_files(name: str, here: Cached) -> list[str]:
         own = path.rpartition("/")[2]
         found = [sha for file, sha in files.items() if file.rpartition("/")[2] == own]
         if found and expected not in found:
-            out.append(f"{own}: sha256 {found[0][:16]}, published is {expected[:16]}")
+            out.append(f"{own}: sha256 {found[0][:16]}, the published file has {expected[:16]}")
     return out

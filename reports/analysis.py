@@ -27,7 +27,7 @@ from dnabench.reports.table import Row, Table, grouped, suite_of
 from dnabench.types import Array
 
 Pair = tuple[int, int]  # columns
-MOST_SEEDS = 1000  # more are not worth naming
+MOST_SEEDS = 1000  # a larger number is reported as "over 1,000"
 KEEP_NOTHING = Memo(None)
 
 

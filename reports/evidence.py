@@ -1,7 +1,7 @@
-"""What a table's numbers support: pairs of models on every task, and over the tasks of a suite.
+"""The evidence in a table: pairs of models on every task, and across the tasks of a suite.
 
 Scores are fractions, higher is better; the difference of a pair (i, j) is column i - column j.
-Seeds: the noise of training. Examples: the noise of having drawn this test split.
+Seeds: variation between training runs. Examples: sampling of the test split.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a folder of runs to the noise of its test examples: intervals, cached by content.
+"""Intervals over seeds and test examples of the runs in a folder, cached by content.
 
 A row is a task: column number -> the successful records of that column. A pair is (column a,
 column b), its interval that of a - b. Where there is none, a text says why.
@@ -30,7 +30,7 @@ NO_FOLDER = "no stored predictions: the table is not made from a folder of runs"
 
 
 class Resampled(NamedTuple):
-    """What the test examples say of one row."""
+    """The intervals of one row, and the error of each mean due to the test examples."""
 
     intervals: dict[Pair, Nested | str]  # str: why there is none
     se: dict[int, float]  # column -> standard error of its mean due to the test examples
@@ -46,7 +46,7 @@ class Resampler:
     Args:
         store: the folder; None gives a reason for every pair.
         replicates: of the test examples.
-        observe: told in a line of each row that has to be computed.
+        observe: called with a line of text for each row that has to be computed.
     """
 
     def __init__(
@@ -195,9 +195,8 @@ class _Row(NamedTuple):
             self._check_score(r, gives)
         if len(found) > 1:
             a, b, *_ = (r.trial.seed for r in found.values())
-            raise ValueError(
-                f"runs of {records[0].trial.model} (seeds {a}, {b}) were tested on other examples"
-            )
+            model = records[0].trial.model
+            raise ValueError(f"runs of {model} (seeds {a}, {b}) were tested on different examples")
         return next(iter(found))
 
     def _check_score(self, record: Record, gives: float) -> None:
@@ -235,10 +234,10 @@ class _Row(NamedTuple):
             if column in why:
                 return why[column]
         if not any(a in columns and b in columns for columns in splits.values()):
-            return "the two were tested on other examples or labels"
+            return "the two models were tested on different examples or labels"
         if short := [c for c in pair if len(scores[c]) < 2]:
             model = self.columns[short[0]][0].trial.model
-            return f"only one run of {model}: nothing is known of its seeds; two are the least"
+            return f"only one run of {model}; variation between seeds needs at least two"
         return nested(scores[a], scores[b])
 
     @contextmanager

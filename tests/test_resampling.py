@@ -186,8 +186,8 @@ def none_defined(store, row):
     [
         (spoiled, "no stored predictions of worse, seed 1: "), (cut, "cannot read "),
         (other_scores, "its record says 0.500000: one of the two was changed"),
-        (other_examples, "runs of worse .* were tested on other examples"),
-        (other_labels, "the two were tested on other examples or labels"),
+        (other_examples, "runs of worse .* were tested on different examples"),
+        (other_labels, "the two models were tested on different examples or labels"),
         (no_labels, "cannot read .*labels"), (one_seed, "only one run of worse"),
         (none_defined, "no run with a value of mcc"),
     ],

@@ -37,8 +37,8 @@ def replicates(
         y: labels as the metric takes them, N rows.
         logits: one array a run, (N, K), in the order of y.
         metric: a key of METRICS.
-        groups: int (N,), rows of one number are drawn together: bases of a sequence, sequences of
-            a cluster or chromosome. None: every row on its own.
+        groups: int (N,), rows of the same group are resampled together: bases of a sequence,
+            sequences of a cluster or chromosome. None: every row on its own.
         n: replicates.
         seed: of the draws, which depend on it, n and the groups (or N) alone: models scored in
             different calls stay paired.
@@ -104,7 +104,7 @@ class Nested(NamedTuple):
     low: float
     high: float
     se: float
-    df: float  # how well `se` is known: infinite when it is all noise of examples
+    df: float  # of `se`: infinite when only the examples vary
     p: float  # two-sided, of difference / se: for Holm, which cannot adjust an interval
 
 

@@ -1,7 +1,7 @@
 """Do rows of scores look like independent runs? Patterns that independent seeds seldom show.
 
 A row is the scores of one model on one task, one a seed, in the order of the seeds. A remark names
-a pattern; it does not say how the pattern came about.
+a pattern, not its cause.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KINDS: Mapping[str, Callable[[Rows], list[Look]]] = {
 }
 MOST_DECIMALS = 6  # more, and rounding cannot be seen
 SMALL_TEST = 1000  # examples, where the size of the test split is not known
-TOLD_BY = 90  # pairs of other models' scores that show how often scores of a task are equal
+ENOUGH_PAIRS = 90  # of other models' scores, to estimate how often scores of a task are equal
 BESIDE = 0.1  # expected number by chance below which a row is named beside an alarm
 
 
@@ -56,7 +56,7 @@ def lint(
         decimals: of the scores as they are written; found from them when None.
         n_test: task -> examples of its test split. A metric on few examples takes few values, so
             that repeats mean less. 1,000 where it is not known and no other model tells.
-        rate: chance that a table of independent runs gets any remark, plain facts aside.
+        rate: chance that a table of independent runs gets any remark other than plain facts.
 
     Returns:
         Plain facts first (zero variance, unequal n, few decimals), then patterns, `KINDS` in order,
@@ -122,8 +122,8 @@ def _prepared(rows: Mapping[Key, Floats], decimals: int | None, n_test: Mapping[
         floor = 2 * scale / n_test.get(task, SMALL_TEST)  # MCC moves by 2 / n
         for key in keys:
             others = [rows[k] for k in keys if k != key]
-            told = sum(math.comb(len(x), 2) for x in others) >= TOLD_BY
-            near = max(step[task], _step_of(others) if told else floor)
+            estimated = sum(math.comb(len(x), 2) for x in others) >= ENOUGH_PAIRS
+            near = max(step[task], _step_of(others) if estimated else floor)
             equal[key] = min(1.0, near * _density(rows[key]))
     return Rows(rows, d, unit, step, equal)
 
@@ -140,7 +140,7 @@ def _density(row: Floats) -> float:
 
 
 def _judged(kind: str, looks: Sequence[Look], rate: float) -> list[Remark]:
-    """Alarms by Holm; where there is one, what else of the kind is hardly by chance."""
+    """Alarms by Holm; beside an alarm, weaker patterns of the same kind."""
     ranked, stopped = sorted(looks, key=lambda look: look.p), False
     out: list[Remark] = []
     for rank, look in enumerate(ranked):

@@ -1,8 +1,8 @@
 """Seven patterns that independent runs seldom show in their scores.
 
 A row is the scores of one model on one task, one a seed, in the order of the seeds. Every function
-that finds patterns takes `Rows` and returns one `Look` a row, pair or model, found or not: how
-often one looks decides what a p-value is worth (`lint`).
+that finds patterns takes `Rows` and returns one `Look` a row, pair or model, found or not, since
+`lint` adjusts p for the number of looks.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Key = tuple[str, str]  # model, task
 Floats = NDArray[np.float64]
 PERIODS = (2, 3, 4, 5)
 MOST_PARTITIONS = 10_000  # above, 4,999 random ones stand for all
-FEWEST = 100  # below, the most extreme one says little
+FEWEST = 100  # below, the most extreme one is not informative
 WORTH_A_SECOND_LOOK = 0.1  # pairs expected by chance below which seeds are left out one by one
-_TOLD_BY = 30  # scores of other models that show how a task's scores are spread over digits
+_ENOUGH = 30  # scores of other models, to estimate how a task's scores are spread over digits
 
 
 class Look(NamedTuple):
@@ -60,7 +60,7 @@ class Rows(NamedTuple):
     def digits_free(self, key: Key, least: float) -> bool:
         """Whether the task itself lets last digits fall freely: those of other models do."""
         others = self.others(key)
-        return len(others) >= _TOLD_BY and _uniform(self.digits(others)) > least
+        return len(others) >= _ENOUGH and _uniform(self.digits(others)) > least
 
     def digits(self, values: Floats) -> NDArray[np.int64]:
         """Values in units of the last decimal."""
@@ -117,7 +117,7 @@ def largest_correlation(n: int, pairs: int, level: float = 0.95) -> float:
 
 
 def repeated(rows: Rows) -> list[Look]:
-    """The longest run of scores that comes again further on in the same row."""
+    """The longest run of scores that repeats later in the same row."""
     looks = []
     for key, x in rows.scores.items():
         n, best = len(x), (0, 0, 0)
@@ -140,7 +140,7 @@ def repeated(rows: Rows) -> list[Look]:
 
 
 def equal(rows: Rows) -> list[Look]:
-    """More equal scores in a row than its spread and the steps of the metric let expect."""
+    """More equal scores in a row than its spread and the resolution of the metric predict."""
     looks = []
     for key, x in rows.scores.items():
         extra = len(x) - len(np.unique(np.round(x, 9)))
@@ -192,8 +192,8 @@ def rounding(rows: Rows) -> list[Look]:
         if p < 0.01:
             others = rows.digits(rows.others(key))
             q = (int((others % grid == 0).sum()) + 1) / (len(others) + 1)
-            told = rows.sd(key) > grid * rows.unit and rows.digits_free(key, 0.01)
-            p = 2 * _at_least(k, len(x), max(q, 1 / grid)) if told else 1.0
+            free = rows.sd(key) > grid * rows.unit and rows.digits_free(key, 0.01)
+            p = 2 * _at_least(k, len(x), max(q, 1 / grid)) if free else 1.0
         coarse = f"{grid * rows.unit:.{rows.decimals}f}".rstrip("0")
         says = f"{k} of {len(x)} scores are multiples of {coarse} (p = {even[grid]:.0e})"
         numbers = {"k": k, "n": len(x), "grid": grid * rows.unit, "p_even": even[grid]}

@@ -63,7 +63,7 @@ def seeds_needed(
 
     Returns:
         The fewest, at least 2. 0 = unknown: an sd is NaN, neither model varies, or the difference
-        is below a thousandth of the sd, which no number of runs will show.
+        is below a thousandth of the sd.
 
     Raises:
         ValueError: when an sd is negative, or alpha and power are not 0 < alpha < power < 1.

@@ -1,4 +1,4 @@
-"""Every metric under weights: what a score would be, had each test example been drawn w times.
+"""Every metric under weights: the score if each test example had been drawn w times.
 
 R runs, K classes or outputs, G units that are drawn whole (examples, or groups of rows), B
 replicates at once. Weights are int32 (G, B); a scorer gives float64 (R, B), NaN where a replicate
@@ -21,7 +21,7 @@ _RANKED = ("auroc", "auprc", "auroc_mean", "auprc_mean", "spearman")
 
 
 def check_cost(metric: str, rows: int, outputs: int, runs: int, n: int) -> None:
-    """Refuse what would take too long: a metric of ranks passes over every score in each replicate.
+    """Refuse what would take too long: rank metrics pass over every score in each replicate.
 
     Args:
         metric: a key of METRICS.

@@ -1,4 +1,4 @@
-"""Is the difference between two models on a task more than noise of the seeds?
+"""Does the difference between two models on a task exceed the variation between seeds?
 
 n scores of one model on one task, one a seed. Scores are fractions, higher is better. A seed number
 does not pair two different models, so nothing here is a paired test.
@@ -21,7 +21,7 @@ MAX_SPLITS = 200_000  # 10 v 10 seeds have 184,756
 
 
 class Summary(NamedTuple):
-    """n scores in short. `low` and `high` bound the mean; NaN, like `sd`, when n is below 2."""
+    """Summary of n scores. `low` and `high` bound the mean; NaN, like `sd`, when n is below 2."""
 
     n: int
     mean: float
@@ -41,7 +41,7 @@ class Welch(NamedTuple):
     p: float  # two-sided
     low: float
     high: float
-    degenerate: bool  # neither model varies over its seeds: there is no noise to test against
+    degenerate: bool  # neither model varies between seeds, so nothing can be tested
 
 
 def summary(scores: Sequence[float], level: float = 0.95) -> Summary:
@@ -80,7 +80,7 @@ def summary(scores: Sequence[float], level: float = 0.95) -> Summary:
 def welch(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Welch:
     """Test that two models have the same mean over seeds, without assuming equal variances.
 
-    Seeds are the only randomness it knows of: the result is conditional on this one test split.
+    Covers variation between seeds only: the result is conditional on this test split.
 
     Args:
         a: scores of one model, (n_a,), in any order.
@@ -89,7 +89,7 @@ def welch(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Welch:
 
     Returns:
         Everything but the difference is NaN when either n is below 2, or when neither model varies
-        (`degenerate`): p is never 0 for want of noise.
+        (`degenerate`): p is never 0 for lack of variation.
 
     Raises:
         ValueError: when either is empty or a score is not finite.

@@ -1,6 +1,6 @@
-"""Two single runs on the same test examples, where there are no seeds to compare.
+"""Tests of two single runs on the same test examples: do these two trained networks differ?
 
-They say whether these two trained networks differ, not whether the two models do.
+They do not test whether the two models differ; that needs seeds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Is the difference between models over the tasks of a suite more than chance of which tasks?
+"""Does the difference between models across the tasks of a suite exceed chance?
 
 The unit is the task: one score a model and task, the mean over its seeds. Runs of different tasks
-are never pooled. Tasks that share data are not independent, which none of these tests can see.
+are never pooled. These tests assume independent tasks; tasks that share data are not.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def average_ranks(scores: Array) -> Array:
 
 
 def friedman(scores: Array) -> Friedman:
-    """Test that k models are alike over N tasks: the gate before pairs are looked at.
+    """Test that k models are equal over N tasks, before pairs are compared.
 
     Args:
         scores: (N, k) with k >= 3, higher is better.
@@ -144,7 +144,7 @@ def iman_davenport(chi2: float, n: int, k: int) -> tuple[float, float]:
 
 
 def critical_difference(k: int, n: int, alpha: float = 0.05) -> float:
-    """Smallest difference of average ranks that Nemenyi's test calls one. For a figure only.
+    """Smallest significant difference of average ranks in Nemenyi's test. For a figure only.
 
     Args:
         k: models, 2 or more.
@@ -193,7 +193,7 @@ def nemenyi_q(k: int, alpha: float = 0.05) -> float:
 def nemenyi(scores: Array) -> Array:
     """Test every pair of models by the difference of their average ranks.
 
-    The answer for a pair depends on which other models are there; for claims use `wilcoxon`.
+    The result for a pair depends on which other models are included; for claims use `wilcoxon`.
 
     Args:
         scores: (N, k), higher is better.
@@ -267,7 +267,8 @@ def posterior(
     Args:
         x: score of one model on each task, (T,).
         y: of the other.
-        rope: smallest difference worth calling one; 0 leaves no room for "the same".
+        rope: smallest relevant difference (region of practical equivalence); 0 means that no
+            difference counts as "the same".
         samples: draws of the posterior.
         seed: of the draws; the same seed gives the same answer.
 

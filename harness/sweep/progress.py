@@ -23,10 +23,11 @@ class Eta:
     """How long until the last job ends, from the jobs that have ended and those that run.
 
     A job is expected to take as long as its model on its task; else as its model on other tasks,
-    scaled by the bp that it reads; else as all jobs so far. The more epochs a running job has
-    finished, the more its own pace counts. Workers take the jobs in order. Once a job of every
-    model has ended, the predicted end moves by at most STEP of the time left per job that ends,
-    unless less than half of the expected time would be shown.
+    scaled by the bp that it reads; else as all jobs so far. A running job stays as much slower or
+    faster than earlier ones as it is after the same share of its epochs; the first one of its kind
+    counts with its own pace. Workers take the jobs in order. Once a job of every model has ended,
+    the predicted end moves by at most STEP of the time left per job that ends, unless less than
+    half of the expected time would be shown.
 
     Args:
         jobs: all that this call will run.
@@ -37,7 +38,9 @@ class Eta:
         self._left = {job.trial.id: job for job in jobs}
         self._workers = max(1, workers)
         self._started: dict[str, float] = {}
-        self._pace: dict[str, tuple[float, float]] = {}  # share done, seconds of the whole job
+        # share done, seconds of the whole job at that pace, the same over earlier jobs; 0 = none
+        self._pace: dict[str, tuple[float, float, float]] = {}
+        self._spent: dict[tuple[str, str, float], list[float]] = {}  # by kind and share
         self._ended: list[tuple[Job, float]] = []
         # the end as predicted when a job ended, and how far it may move until the next one ends
         self._last: tuple[float, float] | None = None
@@ -50,7 +53,11 @@ class Eta:
             self._started[trial_id] = now
         elif event.kind == "progress":
             share = event.value[0] / event.value[1]
-            self._pace[trial_id] = share, (now - self._started[trial_id]) / share
+            spent = now - self._started[trial_id]
+            earlier = self._spent.setdefault((*_kind(job), share), [])
+            relative = spent * len(earlier) / sum(earlier) if sum(earlier) else 0.0
+            self._pace[trial_id] = share, spent / share, relative
+            earlier.append(spent)
         else:
             seconds = now - self._started.pop(trial_id)
             self._pace.pop(trial_id, None)
@@ -73,14 +80,14 @@ class Eta:
         return seconds, complete
 
     def _unsmoothed(self, now: float) -> tuple[float, bool]:
-        known = self._ended, [(self._left[i], seconds) for i, (_, seconds) in self._pace.items()]
+        known = self._ended, [(self._left[i], seconds) for i, (_, seconds, _) in self._pace.items()]
         running, waiting, complete = [], [], True
         for trial_id, job in self._left.items():
             seconds, of_model = _expected(job, known)
             complete = complete and of_model
             if trial_id in self._started:
-                share, own = self._pace.get(trial_id, (0.0, 0.0))
-                seconds = share * own + (1 - share) * seconds
+                share, own, relative = self._pace.get(trial_id, (0.0, 0.0, 0.0))
+                seconds = relative * seconds or share * own + (1 - share) * seconds
                 spent = now - self._started[trial_id]
                 running.append(max(LEAST * seconds, seconds - spent))
             else:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("harness", "models", "tasks", "results", "reports", "tests")
 LOOP, TRIAL = "harness/train/loop.py", "harness/sweep/trial.py"
+LOCAL, BASE = "harness/executors/local.py", "harness/executors/base.py"
 VERDICT, ANALYSIS = "reports/stats/verdict.py", "reports/analysis.py"
 
 
@@ -85,6 +86,21 @@ MUTATIONS = [
         TRIAL, 'chosen = max(curve, key=lambda row: row["val"][task.metric])',
         'chosen = max(curve, key=lambda row: row["test"][task.metric])',
         "tests/test_trial.py -k 'selected'",
+    ),
+    Mutation(
+        "teardown: a worker is never ended",
+        LOCAL, "        self.job = None\n        if self._process is not None:",
+        "        self.job = None\n        if False:",
+        "tests/test_executors.py -k 'left or cancel or hangs or stops'",
+    ),
+    Mutation(
+        "teardown: what ends the events early cancels nothing",
+        BASE, "            self.cancel(handle)", "            pass",
+        "tests/test_executors.py -k 'left or cancel'",
+    ),
+    Mutation(
+        "teardown: a worker outlives a client that is killed",
+        LOCAL, "        os._exit(1)", "        pass", "tests/test_executors.py -k client_is_killed",
     ),
     Mutation(
         "verdict: p is not compared with 0.05",

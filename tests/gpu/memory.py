@@ -49,7 +49,7 @@ def gradients(s, cap):
     rows = np.arange(len(train.y))
     with limit(s, cap, one):
         one.net.train()
-        with one._arithmetic.products():
+        with one.kernels, one._arithmetic.products():
             loss = one._gradients(rows, *one._targets(rows))
         found = {k: p.grad.detach().clone() for k, p in one.net.named_parameters()}
         logits = one.predictor(train)()

@@ -1,4 +1,4 @@
-"""harness/sweep/sweep.py: one trial in one straight line, and what its record says."""
+"""harness/sweep/trial.py: one trial in one straight line, and what its record says."""
 
 import dataclasses
 import subprocess

@@ -47,7 +47,7 @@ def flops_per_sequence(
         random generator.
 
     Source:
-        torch.utils.flop_counter, tests/test_efficiency.py against hand formulas. 2.5 n log2 n: the
+        torch.utils.flop_counter, tests/test_flops.py against hand formulas. 2.5 n log2 n: the
         convention of benchFFT (Frigo & Johnson). 9 T E S: Gu & Dao's in mamba issue 110.
     """
     t = tokens or n_tokens(model, options, task.length)

@@ -39,16 +39,16 @@ MUTATIONS = [
     Mutation(
         "epoch: the last one is kept, not the best",
         LOOP, "    if kept is not None:\n        learner.restore(kept)", "    pass",
-        "tests/test_fit.py -k epoch",
+        "tests/test_loop.py -k epoch",
     ),
     Mutation(
         "epoch: of equals the later one is kept",
-        LOOP, "if criterion > best:", "if criterion >= best:", "tests/test_fit.py -k epoch",
+        LOOP, "if criterion > best:", "if criterion >= best:", "tests/test_loop.py -k epoch",
     ),
     Mutation(
         "epoch: the worst one is kept",
         LOOP, "best, out.best_epoch, kept =", "best, out.best_epoch, kept = -criterion, epoch, None"
-        "\n            _, out.best_epoch, kept =", "tests/test_fit.py -k epoch",
+        "\n            _, out.best_epoch, kept =", "tests/test_loop.py -k epoch",
     ),
     Mutation(
         "epoch: the greatest loss chooses, not the least",
@@ -59,7 +59,7 @@ MUTATIONS = [
         "epoch: honest chooses on test where it can",
         LOOP, "chooser = CHOOSES_ON[protocol.checkpoint]",
         'chooser = "test" if "test" in watch else CHOOSES_ON[protocol.checkpoint]',
-        "tests/test_fit.py -k 'best or chooses or last'",
+        "tests/test_loop.py -k 'best or chooses or last'",
     ),
     Mutation(
         "epoch: the record's validation score is that of the last epoch",

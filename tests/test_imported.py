@@ -1,4 +1,4 @@
-"""What is written to the cache is what is read, whole or not at all."""
+"""tasks/io/imported.py: what is written to the cache is what is read, whole or not at all."""
 
 import json
 import os

@@ -33,6 +33,11 @@ def pytest_xdist_auto_num_workers():
     return max(1, min(usable_cores(), int(memory // WORKER_MEMORY), 8))
 
 
+def pytest_make_parametrize_id(config, val, argname):
+    """Bytes by their number: archives hold the time, and every process must name tests alike."""
+    return f"{argname}: {len(val)} bytes" if isinstance(val, bytes) else None
+
+
 def pytest_collection_modifyitems(items):
     """Files with slow tests first, so that none of them is left for the end of a parallel run."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))

@@ -122,13 +122,13 @@ def test_a_wrong_checksum_names_both_and_leaves_nothing(server, task, tmp_path):
 @pytest.mark.parametrize(
     ("trouble", "says"),
     [
-        ({"statuses": [403]}, "status 403 it may not be read without a log-in"),
-        ({"statuses": [410]}, "status 410 it was taken away"),
+        ({"statuses": [403]}, "status 403 access is denied, perhaps without a login"),
+        ({"statuses": [410]}, "status 410 it was removed"),
         ({"statuses": [503] * 9}, "status 503 Service Unavailable (4 times in a row)"),
         ({"data": b""}, "the answer is empty"),
         ({"data": PAGE, "kind": "text/html"}, "an HTML page titled 'Sign in', not data"),
         ({"data": b"\xef\xbb\xbf \n<html>"}, "an HTML page, not data"),
-        ({"encoding": "gzip"}, "it comes as gzip, which was not asked for"),
+        ({"encoding": "gzip"}, "it arrives encoded as gzip, which was not requested"),
         ({"length": 10**15}, "needs 1,000,000,000,000,000 bytes of disk"),
         ({"redirect": "ftp://127.0.0.1/h3.fna"}, "no answer"),
     ],
@@ -189,7 +189,7 @@ def test_when_no_mirror_answers_each_is_named(server, task, tmp_path):
     closed = "http://127.0.0.1:9/h3.fna"
     name = task(urls=(closed, f"{server.url}/none.fna"), by_hand="Ask the authors.")
     refused(name, tmp_path, f"{closed}: no answer: [Errno 111] Connection refused",
-            f"{server.url}/none.fna: status 404 no such file there",
+            f"{server.url}/none.fna: status 404 no such file",
             f"Ask the authors, then run `dnabench data import FOLDER --tasks {name}`")  # fmt: skip
 
 
@@ -205,7 +205,7 @@ def test_offline_mode_asks_no_mirror(server, task, tmp_path, monkeypatch):
 def test_other_schemes_are_refused(task, tmp_path):
     (tmp_path / "secret").write_text("x")
     name = task(urls=(f"file://{tmp_path}/secret",))
-    refused(name, tmp_path / "d", "only http and https are spoken")
+    refused(name, tmp_path / "d", "only http and https are supported")
 
 
 def test_tasks_that_no_program_may_fetch_say_what_to_do(task, tmp_path):

@@ -102,7 +102,7 @@ def test_the_environment_names_hub_cache_and_token(server, tmp_path):
 def test_a_hub_that_is_not_there_is_named(tmp_path):
     env = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
     error = said(process("standin/h3", NT, tmp_path / "d", **env))["error"]
-    assert "http://127.0.0.1:9 is not reached" in error and "Connection refused" in error
+    assert "http://127.0.0.1:9 cannot be reached" in error and "Connection refused" in error
 
 
 IMPORT = """

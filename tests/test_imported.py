@@ -273,7 +273,7 @@ def test_other_data_than_those_planned_for_are_refused():
     old = write(("train", split())).data
     new = write(("train", split(seed=1))).data
     assert len(open_split(NAME, "train", new).y) == 40
-    with pytest.raises(ValueError, match=f"imported again and are others now .{new}, not {old}"):
+    with pytest.raises(ValueError, match=f"imported again and have changed .{new}, not {old}"):
         open_split(NAME, "train", old)
 
 

@@ -44,7 +44,7 @@ LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"
         ("test.csv", "\n<!DOCTYPE html><html><title>Sign in</title>", "an HTML page, not data"),
         ("test.csv", gzip.compress(b"<html>quota</html>"), "an HTML page, not data"),
         ("test.fna", "<?xml version='1.0'?><Error/>", "an XML document"),
-        ("test.csv", LFS, "a pointer of git-lfs"),
+        ("test.csv", LFS, "a git-lfs pointer"),
         ("test.csv", '{"error": "Entry not found"}', "a server's error message"),
         ("test.csv.gz", gzip.compress(csv(rows(900)).encode())[:-900], "not a complete gzip file"),
         ("test.parquet", b"PAR1 and then nothing", "not a complete Parquet file"),

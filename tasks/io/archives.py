@@ -13,8 +13,8 @@ from typing import IO, NamedTuple
 from dnabench.cache import room
 
 MAX_MEMBERS = 2_000_000
-MAX_RATIO = 200  # unpacked size over the archive's; DNA as text is below 10, a bomb near 1,000
-ALWAYS = 64 << 20  # bytes that may come out of any archive, however small it is
+MAX_RATIO = 200  # unpacked size over archive size; below 10 for DNA as text, near 1,000 for a bomb
+ALWAYS = 64 << 20  # bytes that any archive may unpack to, however small
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _CHUNK = 1 << 20
 _JUNK = ("__MACOSX", ".DS_Store")
@@ -29,7 +29,7 @@ class Member(NamedTuple):
 
 
 def stem(name: str) -> str:
-    """The name of an archive without its suffix; other names as they are."""
+    """The name of an archive without its suffix; other names unchanged."""
     found = [s for s in SUFFIXES if name.lower().endswith(s) and len(name) > len(s)]
     return name[: -len(found[0])] if found else name
 
@@ -49,21 +49,21 @@ def is_archive(path: Path) -> bool:
 
 
 def unpack(archive: Path, target: Path) -> list[Path]:
-    """Unpack a zip or tar archive into a folder that is not there yet, or leave nothing.
+    """Unpack a zip or tar archive into a new folder, completely or not at all.
 
-    Links are never followed and never made; modes and owners are not taken over.
+    Links are neither followed nor created; modes and owners are ignored.
 
     Args:
-        archive: its content decides how it is read.
-        target: made here; its parent exists.
+        archive: read according to its content.
+        target: the folder to make; its parent exists.
 
     Returns:
-        The files, in the order of the archive, without those that macOS adds.
+        The files in the order of the archive, without those added by macOS.
 
     Raises:
-        ValueError: a link, device or encrypted member, a name that leaves the folder or comes
-            twice: the member is named; more members, bytes or bytes for its size than are
-            plausible; not enough room; a damaged or truncated archive; neither zip nor tar.
+        ValueError: a link, device or encrypted member, or a name that leaves the folder or is
+            repeated, with the member's name; an implausible number of members or bytes; not
+            enough room; a damaged or truncated archive; neither zip nor tar.
     """
     target.mkdir()
     try:
@@ -83,7 +83,7 @@ def _written(archive: Path, target: Path) -> list[Path]:
             if path.name in _JUNK or path.name.startswith("._") or _JUNK[0] in path.parts:
                 continue
             if path.exists():
-                raise ValueError(f"member {member.name!r} comes twice")
+                raise ValueError(f"member {member.name!r} is repeated")
             total += member.size
             if len(out) == MAX_MEMBERS:
                 raise ValueError(f"it has more than {MAX_MEMBERS:,} files")
@@ -93,7 +93,7 @@ def _written(archive: Path, target: Path) -> list[Path]:
                     f"that {archive.stat().st_size:,} bytes of an archive may become"
                 )
             if total > free:
-                raise ValueError(f"{total:,} bytes and more come out of it, {free:,} are free")
+                raise ValueError(f"it unpacks to {total:,} bytes or more, {free:,} are free")
             _copy(member, path)
             out.append(path)
     except ValueError:
@@ -108,12 +108,12 @@ def _written(archive: Path, target: Path) -> list[Path]:
 
 
 def _copy(member: Member, path: Path) -> None:
-    """Write no more than the size that was declared and counted."""
+    """Write at most the declared size, which was counted."""
     left = member.size
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):  # `a` is a file, and here comes `a/b`
-        raise ValueError(f"member {member.name!r} lies in what was a file before") from None
+        raise ValueError(f"member {member.name!r} is inside what was a file before") from None
     with path.open("xb") as f:
         while chunk := member.file.read(_CHUNK):
             left -= len(chunk)
@@ -125,7 +125,7 @@ def _copy(member: Member, path: Path) -> None:
 
 
 def _inside(target: Path, name: str) -> Path:
-    """The path of a member; its name must be a plain path of `/` below the folder."""
+    """The path of a member; its name must be a plain relative path below the folder."""
     parts = [p for p in name.split("/") if p not in ("", ".")]
     plain = parts and not name.startswith("/") and ".." not in parts
     if not plain or any(c in name for c in "\\\0") or ":" in parts[0]:

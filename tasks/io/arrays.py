@@ -1,4 +1,4 @@
-"""Arrays that grow on disk, chunk by chunk, in bounded memory: what `_cache.Writer` is made of.
+"""Arrays that grow on disk, chunk by chunk, in bounded memory: used by `imported.Writer`.
 
 N examples.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from dnabench.types import IGNORED, Array, N, Split, SplitName
 
 NAMES = ("codes", "offsets", "ambiguous", "y", "ids")
-BLOCK = 1 << 22  # numbers or names at a time, where an array is written again
+BLOCK = 1 << 22  # values or names at a time, when an array is rewritten
 
 
 def array_path(folder: Path, split: str, array: str) -> Path:
@@ -24,11 +24,11 @@ def array_path(folder: Path, split: str, array: str) -> Path:
 
 
 class Part:
-    """One split while it is written.
+    """A split being written.
 
-    rows: N. longest: bp. not_acgt: rows with a letter other than A, C, G and T, how many such
-    letters, and how many of them were IUPAC ambiguity letters. repeated: two names were equal, so
-    that the ids are `split:row`; known after `finish`.
+    rows: N. longest: bp. not_acgt: rows with letters other than A, C, G and T, the number of such
+    letters, and of IUPAC ambiguity letters among them. repeated: whether names were repeated, so
+    that ids are `split:row`; known after `finish`.
     """
 
     def __init__(self, folder: Path, split: SplitName) -> None:
@@ -47,7 +47,7 @@ class Part:
         start, stop = int(seqs.offsets[0]), int(seqs.offsets[-1])
         codes = np.asarray(seqs.codes[start:stop], np.uint8)
         if codes.max(initial=0) > N:
-            raise ValueError(f"{self.split}: code {codes.max()} is no base; 0 to {N} are")
+            raise ValueError(f"{self.split}: code {codes.max()} is not a base; bases are 0 to {N}")
         points = _code_points(np.asarray(ids, str))
         self._arrays["codes"].append(codes)
         self._arrays["offsets"].append(np.asarray(seqs.offsets[1:] - start + self._bp, np.int64))
@@ -70,7 +70,7 @@ class Part:
             array.close()
 
     def finish(self) -> dict[str, dict[str, Any]]:
-        """Close the files; what the manifest says of each array."""
+        """Close the files; the manifest's entry of each array."""
         hashes = np.concatenate(self._hashes)
         self.repeated = len(np.unique(hashes)) < len(hashes)
         if self.repeated:
@@ -88,7 +88,7 @@ class Part:
 
 
 class Growing:
-    """An array on disk that rows are appended to. Rows of ids and of bases may differ in width.
+    """An array on disk to which rows are appended. Rows of ids and bases may differ in width.
 
     Args:
         path: of the file, which must not exist.
@@ -99,13 +99,13 @@ class Growing:
         self._file = path.open("xb")
         self._sha = hashlib.sha256()
         self._dtype = np.dtype(np.void)
-        self._blocks: list[tuple[int, ...]] = []  # shapes, neighbours of one width together
+        self._blocks: list[tuple[int, ...]] = []  # shapes, neighbours of equal width merged
 
     def append(self, rows: Array) -> None:
-        """Add rows of the type of those before.
+        """Append rows of the same type.
 
         Raises:
-            ValueError: they are of another type, or of another width where widths are fixed.
+            ValueError: another type, or another width where widths are fixed.
         """
         rows = np.ascontiguousarray(rows, rows.dtype.newbyteorder("<"))
         last = self._blocks[-1] if self._blocks else rows.shape
@@ -130,7 +130,7 @@ class Growing:
         self._file.close()
 
     def finish(self) -> dict[str, Any]:
-        """Close the file, all of it on the disk; dtype, shape and sha256 of the array."""
+        """Flush the file to disk and close it; dtype, shape and sha256 of the array."""
         if len(self._blocks) > 1:
             self._widen()
         if not self._file.closed:
@@ -142,7 +142,7 @@ class Growing:
         return {"dtype": self._dtype.str, "shape": [rows, *width], "sha256": self._sha.hexdigest()}
 
     def _widen(self) -> None:
-        """Write the file again with all rows as wide as the widest."""
+        """Rewrite the file with all rows as wide as the widest."""
         self._file.close()
         width = max(block[1] for block in self._blocks)
         step = max(1, BLOCK // width)
@@ -161,12 +161,12 @@ class Growing:
 
 
 def _code_points(ids: Array) -> Array:
-    """uint32 (N, longest), filled up with zeros."""
+    """uint32 (N, longest), padded with zeros."""
     return np.ascontiguousarray(ids).view(np.uint32).reshape(len(ids), -1)
 
 
 def _row_hashes(points: Array) -> Array:
-    """uint64 (N,): equal for equal names, however far they are filled up with zeros."""
+    """uint64 (N,): equal for equal names, however they are padded."""
     out = np.zeros(len(points), np.uint64)
     for column in range(points.shape[1]):
         letter = points[:, column].astype(np.uint64)

@@ -1,7 +1,7 @@
-"""Reading big files of labelled sequences a piece at a time, and saying what is no data at all.
+"""Reading large files of labelled sequences in pieces, and recognising files that are not data.
 
-The common case is read here in pieces; whatever is unusual (quotes, odd rows, bad bytes) is left to
-`parsing.read_table`, which reads the whole file and has the words for what is wrong with it.
+The common case is read here in pieces; anything unusual (quotes, odd rows, bad bytes) is left to
+`parsing.read_table`, which reads the whole file and reports what is wrong with it.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ SPELLINGS = {
     "task": ("task",),
 }
 _NO_DATA = (
-    (rb"\s*<(!doctype html|html|head|body)", "an HTML page, not data: a log-in, a quota or an "
-     "error page was saved in its place"),
+    (rb"\s*<(!doctype html|html|head|body)", "an HTML page, not data: a login, quota or error "
+     "page was saved in its place"),
     (rb"\s*<\?xml", "an XML document, not data: a server's error message was saved in its place"),
-    (rb"version https://git-lfs", "a pointer of git-lfs, not data: `git lfs pull` gets the file"),
+    (rb"version https://git-lfs", "a git-lfs pointer, not data: run `git lfs pull`"),
     (rb"\s*[{\[]\s*(\"error\"|\"message\"|\"detail\")", "a server's error message, not data"),
 )  # fmt: skip
 
 
 def check_content(path: Path) -> None:
-    """See by its first bytes that a file is not something else.
+    """Check the first bytes of a file.
 
     Raises:
-        ValueError: it is empty, an HTML page, a server's error or a pointer of git-lfs.
+        ValueError: it is empty, an HTML page, a server's error message or a git-lfs pointer.
     """
     start = _opened_start(path)
     if not start:
@@ -55,15 +55,15 @@ def check_content(path: Path) -> None:
 
 
 def tables(path: Path, pick: str = "") -> Iterator[Table]:
-    """The rows of a file, in pieces of a few megabytes; places of rows are those in the file.
+    """The rows of a file in pieces of a few megabytes, with their places in the file.
 
     Args:
-        path: CSV, TSV, FASTA (plain or .gz) or Parquet, as for `read_table`; a column name serves
-            where there is no id.
+        path: CSV, TSV, FASTA (plain or .gz) or Parquet, as for `read_table`; without a column id,
+            a column name is used.
         pick: only the rows with this value in the column task.
 
     Raises:
-        ValueError: as of `read_table`, or `check_content`.
+        ValueError: as for `read_table` and `check_content`.
     """
     check_content(path)
     kind = format_of(path)
@@ -84,7 +84,7 @@ def tables(path: Path, pick: str = "") -> Iterator[Table]:
 
 
 def values(path: Path, column: str) -> list[str]:
-    """The different values of a column (task or split), sorted; [] when there is no such column."""
+    """The distinct values of a column (task or split), sorted; [] without such a column."""
     check_content(path)
     kind = format_of(path)
     if kind == "fasta":
@@ -99,7 +99,7 @@ def values(path: Path, column: str) -> list[str]:
             chunks = (file.read_row_group(i, [name]).column(0).unique() for i in groups)
             return sorted({str(value) for chunk in chunks for value in chunk.to_pylist()})
     seen: set[str] = set()
-    with suppress(OSError, EOFError, zlib.error, UnicodeDecodeError):  # reading will tell
+    with suppress(OSError, EOFError, zlib.error, UnicodeDecodeError):  # reading will report it
         with _opened(path) as file:
             separator, found = _header(file.readline(BLOCK).decode("utf-8-sig"))
         if column not in found:
@@ -112,7 +112,7 @@ def values(path: Path, column: str) -> list[str]:
 
 
 def _rest(table: Table, done: int) -> Iterator[Table]:
-    """The rows after those that were read already."""
+    """The rows after those already read."""
     for first in range(done, len(table.labels), BATCH):
         rows = slice(first, first + BATCH)
         yield replace(
@@ -126,7 +126,7 @@ def _rest(table: Table, done: int) -> Iterator[Table]:
 
 
 def _delimited(path: Path, pick: str) -> Iterator[Table | None]:
-    """Tables; None where this reader does not know on."""
+    """Tables; None where this reader cannot go on."""
     separator, found, width = "", dict[str, int](), 0
     try:
         for line, text in _blocks(path):
@@ -169,7 +169,7 @@ def _table(path: Path, columns: dict[str, list[str]], lines: Array, unit: str = 
 
 
 def _header(text: str) -> tuple[str, dict[str, int]]:
-    """Separator, and where the columns that we read are."""
+    """Separator, and positions of the columns that we read."""
     first = text.partition("\n")[0]
     separator = next((s for s in ",;\t" if s in first), ",")
     return separator, _columns(first.split(separator))
@@ -185,7 +185,7 @@ def _columns(header: list[str]) -> dict[str, int]:
 
 
 def _fasta(path: Path) -> Iterator[Table | None]:
-    """Tables; None where this reader does not know on."""
+    """Tables; None where this reader cannot go on."""
     try:
         for line, text in _blocks(path, "\n>"):
             records = ("\n" + text).split("\n>")
@@ -207,7 +207,7 @@ def _fasta(path: Path) -> Iterator[Table | None]:
 
 
 def _blocks(path: Path, cut: str = "\n") -> Iterator[tuple[int, str]]:
-    """(line from 1, text) of pieces that end before a line, or before a record."""
+    """(line from 1, text) of pieces that end at a line, or at a record."""
     mark, left, line = cut.encode(), b"", 1
     with _opened(path) as file:
         while True:

@@ -1,7 +1,7 @@
-"""One file over HTTP, from the first of its mirrors that gives it: resumable and checked.
+"""One file over HTTP from the first mirror that serves it: resumable and checked.
 
 Beside the part lies `<part>.json`: url, validator (ETag or Last-Modified), total bytes, sha256
-expected. With them a later process goes on where this one stopped.
+expected. With these a later process can resume.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 Observe = Callable[[str, int, int], None]  # what, bytes done, bytes in all (0 = not known)
 
-TRIES = 4  # in a row that bring no new byte
-PAUSE = 0.5  # seconds before the second try; doubles while nothing new comes
+TRIES = 4  # in a row without a new byte
+PAUSE = 0.5  # seconds before the second try; doubled while nothing new arrives
 TIMEOUT = 30  # seconds without a byte
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)  # status: come back later
 _CHUNK = 1 << 18
 
 
 class RefusedError(Exception):
-    """A place does not give the file; the message says why."""
+    """A file cannot be had from a place; the message says why."""
 
 
 class _CutError(Exception):
@@ -48,16 +48,16 @@ class Got(NamedTuple):
 
 
 def download(mirrors: Mapping[str, str], part: Path, what: str, observe: Observe) -> Got:
-    """Bring a file to `part`, which stays as it is, for a later call, when this one fails.
+    """Download a file to `part`; after a failure it is kept for a later call.
 
     Args:
         mirrors: URL -> sha256 in hex, "" = not known; tried in this order.
-        part: temporary name; what an earlier call left there is completed.
-        what: what `observe` hears.
-        observe: told about progress.
+        part: temporary name; a partial file of an earlier call is completed.
+        what: passed to `observe`.
+        observe: called with progress.
 
     Raises:
-        RefusedError: no mirror gave the file; the reason of each.
+        RefusedError: no mirror served the file; with the reason of each.
         OSError: `part` cannot be written.
     """
     reasons = []
@@ -72,7 +72,7 @@ def download(mirrors: Mapping[str, str], part: Path, what: str, observe: Observe
 
 
 def check_room(folder: Path, need: int) -> None:
-    """Refuse a file of `need` bytes that has no room where it is to go."""
+    """RefusedError when `need` bytes do not fit on the disk of `folder`."""
     if need > (free := room(folder)):
         raise RefusedError(f"it needs {need:,} bytes of disk, {free:,} are free in {folder}")
 
@@ -85,17 +85,17 @@ def check_start(start: bytes) -> None:
         title = re.search(rb"<title[^>]*>([^<]{1,200})", start, re.IGNORECASE)
         named = f" titled {title[1].decode(errors='replace').strip()!r}" if title else ""
         raise RefusedError(
-            f"the answer is an HTML page{named}, not data: a log-in, a proxy or a page that "
-            "describes the file"
+            f"the answer is an HTML page{named}, not data: a login, a proxy or a page about "
+            "the file"
         )
 
 
 def _from(url: str, sha256: str, part: Path, what: str, observe: Observe) -> Got:
-    """One mirror: as many requests as bring something new, then the checksum."""
+    """From one mirror: requests for as long as they bring new bytes, then the checksum."""
     resumed = _kept(part, url, sha256)[0] > 0
     _all_of(url, sha256, part, what, observe)
     found = file_sha256(part)
-    if sha256 and found != sha256 and resumed:  # the earlier piece may have been of another file
+    if sha256 and found != sha256 and resumed:  # the earlier part may be of another file
         _drop(part)
         _all_of(url, sha256, part, what, observe)
         found = file_sha256(part)
@@ -119,7 +119,7 @@ def _all_of(url: str, sha256: str, part: Path, what: str, observe: Observe) -> N
 
 
 def _request(url: str, sha256: str, part: Path, what: str, observe: Observe) -> None:
-    """Ask once for what is missing of a part, and append it."""
+    """One request for the missing bytes of a part, which are appended."""
     start, validator = _kept(part, url, sha256)
     headers = {"User-Agent": "dnabench", "Accept-Encoding": "identity"}
     headers |= {"Range": f"bytes={start}-"} if start else {}
@@ -149,13 +149,13 @@ def _request(url: str, sha256: str, part: Path, what: str, observe: Observe) -> 
 
 @contextmanager
 def _open(url: str, headers: dict[str, str], start: int, part: Path) -> Iterator[Any]:
-    """The response; None when there is nothing more to ask for."""
+    """The response; None when nothing is missing."""
     from http.client import HTTPException
     from urllib.error import HTTPError
     from urllib.request import Request
 
     if not url.startswith(("http://", "https://")):
-        raise RefusedError("only http and https are spoken")
+        raise RefusedError("only http and https are supported")
     try:
         response = _opener().open(Request(url, headers=headers), timeout=TIMEOUT)
     except HTTPError as e:
@@ -165,7 +165,7 @@ def _open(url: str, headers: dict[str, str], start: int, part: Path) -> Iterator
             ended = re.fullmatch(r"bytes \*/(\d+)", e.headers.get("Content-Range", ""))
         if not start or not ended or int(ended[1]) != start:
             _drop(part)
-            raise _CutError("the server does not let the download go on where it stopped") from e
+            raise _CutError("the server does not let the download resume") from e
         response = None
     except (OSError, HTTPException) as e:
         why = getattr(e, "reason", e)
@@ -181,13 +181,13 @@ def _open(url: str, headers: dict[str, str], start: int, part: Path) -> Iterator
 
 
 def _status(e: HTTPError) -> str:
-    meaning = {404: "no such file there", 410: "it was taken away", 401: "it asks for a log-in",
-               403: "it may not be read without a log-in, or not at all"}  # fmt: skip
+    meaning = {404: "no such file", 410: "it was removed", 401: "it needs a login",
+               403: "access is denied, perhaps without a login"}  # fmt: skip
     return f"status {e.code} {meaning.get(e.code, e.reason)}"
 
 
 def _extent(response: Any, start: int, validator: str, part: Path) -> tuple[int, int]:
-    """Where the bytes to come belong, and how many the whole has (0 = not known)."""
+    """Offset of the bytes to come, and size of the whole file (0 = unknown)."""
     headers = response.headers
     length = headers.get("Content-Length", "")
     if response.status != 206:
@@ -198,13 +198,15 @@ def _extent(response: Any, start: int, validator: str, part: Path) -> tuple[int,
     other = validator.startswith('"') and headers.get("ETag", validator) != validator
     if not found or int(found[1]) != start or (known and total != known) or other:
         _drop(part)
-        raise _CutError("the server does not go on where the download stopped")
+        raise _CutError("the server does not resume where the download stopped")
     return start, total or int(found[2]) + 1
 
 
 def _check_encoding(headers: Message) -> None:
     if headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise RefusedError(f"it comes as {headers['Content-Encoding']}, which was not asked for")
+        raise RefusedError(
+            f"it arrives encoded as {headers['Content-Encoding']}, which was not requested"
+        )
 
 
 def _read(response: Any) -> bytes:
@@ -217,7 +219,7 @@ def _read(response: Any) -> bytes:
 
 
 def _kept(part: Path, url: str, sha256: str) -> tuple[int, str]:
-    """How many bytes of a part are good for this place, and what to say in If-Range."""
+    """How many bytes of a part are valid for this URL, and the value of If-Range."""
     size, note = _size(part), _read_note(part)
     if size and note.get("url") == url and note.get("validator"):
         return size, str(note["validator"])
@@ -254,7 +256,7 @@ def _drop(part: Path) -> None:
 
 @cache
 def _opener() -> OpenerDirector:
-    """HTTP and HTTPS only, through the proxies of the environment."""
+    """HTTP and HTTPS only, with the proxies of the environment."""
     from urllib import request
 
     class Redirects(request.HTTPRedirectHandler):

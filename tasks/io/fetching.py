@@ -3,8 +3,8 @@
 FOLDER/<suite>/<task>/<path in the repository>    of the hub
 FOLDER/<suite>/<task>/<name of the file>          of a URL that holds one task
 FOLDER/<suite>/<name of the file>                 of a URL that several tasks of the suite share
-Archives become folders, named without .zip or .tar.gz. Beside each lies `.<name>.origin.json`:
-where it came from and its sha256. While a file is on its way, `.<name>.part` lies there.
+Archives become folders, named without .zip or .tar.gz. Beside each is `.<name>.origin.json` with
+its origin and sha256; during a download also `.<name>.part`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 class Fetched(NamedTuple):
     """The files of a task on disk.
 
-    folder: for `import_tree`. files: what was put there; an archive is the folder it became.
-    place: repository@revision or URL. fresh: whether anything came over the network or out of the
-    hub's cache, and was not in the folder before.
+    folder: for `import_tree`. files: the files; an archive is the folder it became. place:
+    repository@revision or URL. fresh: whether anything came from the network or the hub's cache
+    and was not in the folder before.
     """
 
     task: str
@@ -46,7 +46,7 @@ class Fetched(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of one task; `error` is empty when it is there and imported."""
+    """The result for one task; `error` is empty when it is fetched and imported."""
 
     task: str
     fetched: Fetched | None
@@ -55,33 +55,33 @@ class Outcome(NamedTuple):
 
 
 def fetched_folder() -> Path:
-    """Where files go when no folder is named."""
+    """The default folder of fetched files."""
     return cache_folder() / "fetched"
 
 
 def fetch(
     name: str, folder: Path, observe: Observe = lambda *_: None, revision: str = ""
 ) -> Fetched:
-    """Bring the published files of a task to a folder. What is there and right stays.
+    """Fetch the published files of a task to a folder. Valid files that are there stay.
 
-    The hub comes first, then the mirrors. Of the hub, HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE and
-    HF_TOKEN are honoured; HF_HUB_OFFLINE also keeps the mirrors from being asked.
+    The hub is tried first, then the mirrors. HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE and HF_TOKEN are
+    honoured; with HF_HUB_OFFLINE the mirrors are not asked either.
 
     Args:
         name: of the task, or an alias.
-        folder: made where needed.
-        observe: called with (what, bytes done, bytes in all; 0 = not known) as bytes come, and
-            once when another process fetches the same file and this one waits for it.
+        folder: made if needed.
+        observe: called with (what, bytes done, bytes in all; 0 = unknown) as bytes arrive, and
+            once when this process waits for another that fetches the same file.
         revision: of the hub's data set, 40 hex digits, instead of the pinned one.
 
     Raises:
         KeyError: no such task.
-        ValueError: the files cannot be had; task, file, places, the reason of each and the way out.
+        ValueError: the files cannot be had; with task, file, places, reasons and what to do.
     """
     task = TASKS[name].name
     origin = ORIGINS.get(task)
     if origin is None:
-        raise ValueError(f"{task}: nothing to fetch, its data come with the package that adds it")
+        raise ValueError(f"{task}: nothing to fetch; its data come with the package that adds it")
     origin = replace(origin, revision=revision) if revision else origin
     home = folder / task.partition("/")[0]
     reasons = []
@@ -104,19 +104,19 @@ def fetch_and_import(
     names: Sequence[str], observe: Observe = lambda *_: None, folder: Path | None = None,
     revision: str = "",
 ) -> list[Outcome]:  # fmt: skip
-    """Fetch tasks and import what came. A task that fails never stops the others.
+    """Fetch tasks and import them. A task that fails never stops the others.
 
     Args:
         names: of tasks, or aliases.
-        observe: as of `fetch`; and ("importing <task>", 0, 0).
-        folder: where the files go; `fetched_folder()` when None.
-        revision: as of `fetch`.
+        observe: as for `fetch`; also ("importing <task>", 0, 0).
+        folder: of the files; None = `fetched_folder()`.
+        revision: as for `fetch`.
 
     Returns:
         One outcome for each task, in the order of the names.
 
     Raises:
-        KeyError: a name is no task; nothing was fetched then.
+        KeyError: a name is not a task; nothing is fetched then.
     """
     from dnabench.tasks.io.importing import import_tree
 
@@ -155,7 +155,7 @@ def _outcome(
 
 
 def _by_hand(origin: Origin, task: str) -> str:
-    """What a person can do: fetch the files in another way, and import them."""
+    """Instructions for getting the files by hand and importing them."""
     places = [_page(origin)] if origin.repo else list(origin.urls)
     get = origin.by_hand.rstrip(".") or f"get them by hand from {' or '.join(places)}"
     get = f"{get[0].upper()}{get[1:]}"
@@ -199,7 +199,7 @@ def _from_hub(task: str, origin: Origin, home: Path, observe: Observe) -> Fetche
 
 
 def _from_web(task: str, origin: Origin, home: Path, observe: Observe) -> Fetched:
-    """The one file or archive of a task or suite from its mirrors."""
+    """The single file or archive of a task or suite, from its mirrors."""
     names = [unquote(Path(urlsplit(url).path).name) for url in origin.urls]
     mirrors = {url: _expected(origin, url, n) for url, n in zip(origin.urls, names, strict=True)}
     shared = sum(other.urls == origin.urls for other in ORIGINS.values()) > 1
@@ -226,14 +226,14 @@ def _expected(origin: Origin, url: str, name: str) -> str:
 def _settle(
     target: Path, places: Mapping[str, str], get: Callable[[Path], Got], what: str, observe: Observe
 ) -> bool:
-    """Have a file, or the folder of an archive, at `target`; False when it was there already.
+    """Put a file, or the folder of an archive, at `target`; False when it was there already.
 
     Args:
         target: replaced in one step.
-        places: that it may come from -> sha256, "" = not known.
-        get: brings the complete, checked file to the path it is given.
-        what: what `observe` hears.
-        observe: told when another process is at it.
+        places: possible origins -> sha256, "" = unknown.
+        get: downloads the complete, checked file to a path.
+        what: passed to `observe`.
+        observe: called when another process is fetching it.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
 
@@ -260,7 +260,7 @@ def _settle(
 
 
 def _unpack(part: Path, target: Path, got: Got) -> None:
-    """Unpack beside the target, then rename. The archive goes, whether it could be read or not."""
+    """Unpack beside the target, then rename. The archive is removed, even if unreadable."""
     beside = part.with_suffix(".unpacking")
     _remove(beside)
     try:
@@ -281,7 +281,7 @@ def _remove(path: Path) -> None:
 
 
 def _is_settled(target: Path, places: Mapping[str, str]) -> bool:
-    """Whether what is at `target` came from one of these places and is unchanged."""
+    """Whether `target` came from one of these places and is unchanged."""
     stamp = _stamp(target)
     if stamp.get("place") not in places or not target.exists():
         return False

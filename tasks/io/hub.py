@@ -1,4 +1,4 @@
-"""A file of a data set of the Hugging Face hub, checked, with its failures in plain words."""
+"""A checked file of a data set on the Hugging Face hub, with failures in plain words."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def offline() -> bool:
 def get(repo: str, revision: str, path: str, sha256: str, part: Path, observe: Observe) -> Got:
     """Copy a file from the hub, or from the hub's cache, to `part`.
 
-    Its content must have the sha256 that is declared and, for a large file, the one that the hub
-    names it by. Where it has not, the copy in the cache may be damaged, and is replaced once.
+    Its sha256 must be the declared one and, for a large file, the one by which the hub names it.
+    If not, the copy in the cache may be damaged, and is replaced once.
 
     Args:
         repo: of a data set.
         revision: 40 hex digits.
         path: of the file in it.
-        sha256: in hex, "" = not known.
-        part: written.
-        observe: told about progress.
+        sha256: in hex, "" = unknown.
+        part: the file to write.
+        observe: called with progress.
 
     Raises:
-        RefusedError: the file cannot be had, and why.
+        RefusedError: the file cannot be had; says why.
     """
     for again in (False, True):
         source = _from_cache_or_hub(repo, revision, path, observe, again=again)
@@ -83,7 +83,7 @@ def _from_cache_or_hub(
 
 
 def _size(url: str) -> int:
-    """Bytes of a file of the hub, 0 = it does not say."""
+    """Size of a file on the hub in bytes, 0 = unknown."""
     from huggingface_hub import constants, errors, get_hf_file_metadata
 
     try:
@@ -91,7 +91,7 @@ def _size(url: str) -> int:
     except errors.HfHubHTTPError:
         raise
     except Exception as e:
-        raise RefusedError(f"{constants.ENDPOINT} is not reached: {_first_line(e)}") from e
+        raise RefusedError(f"{constants.ENDPOINT} cannot be reached: {_first_line(e)}") from e
 
 
 def _first_line(e: BaseException) -> str:
@@ -99,7 +99,7 @@ def _first_line(e: BaseException) -> str:
 
 
 def _why(e: Exception) -> str:
-    """What a failure of huggingface_hub means."""
+    """The meaning of a failure of huggingface_hub."""
     from huggingface_hub import constants, errors
 
     if offline():
@@ -112,9 +112,9 @@ def _why(e: Exception) -> str:
         if isinstance(e.__cause__, errors.FileMetadataError):
             return (
                 f"{constants.ENDPOINT} answers, but not as the hub does: an HTML page of a proxy "
-                "or a log-in?"
+                "or a login page?"
             )
-        return f"{constants.ENDPOINT} is not reached: {e.__cause__ or first}"
+        return f"{constants.ENDPOINT} cannot be reached: {e.__cause__ or first}"
     meanings: dict[type[Exception], str] = {
         errors.GatedRepoError: "the data set is gated: accept its terms on its page, set HF_TOKEN",
         errors.RepositoryNotFoundError: "the hub knows no such data set; if it is private, set "
@@ -130,7 +130,7 @@ def _why(e: Exception) -> str:
 
 
 def _bar(what: str, observe: Observe) -> Any:
-    """What huggingface_hub takes for a progress bar: it shows nothing and tells `observe`."""
+    """A progress bar for huggingface_hub that shows nothing and calls `observe`."""
     from huggingface_hub.utils.tqdm import tqdm
 
     silent: Any = tqdm
@@ -145,9 +145,9 @@ def _bar(what: str, observe: Observe) -> Any:
             observe(what, self.done, self.all)
 
         def update_transfer(self, n: float | None = 1) -> None:
-            """Bytes on the wire, of a file that comes in pieces; what is written counts."""
+            """Bytes received of a file in pieces; only bytes written count."""
 
         def set_transfer_postfix_str(self, *args: Any, **words: Any) -> None:
-            """Nothing is shown."""
+            """Ignored."""
 
     return Bar

@@ -1,9 +1,9 @@
-"""Imported data on disk: flat arrays, memory-mapped, and a manifest that says what they are.
+"""Imported data on disk: flat, memory-mapped arrays and a manifest that describes them.
 
 <cache>/tasks/<suite>/<task>/manifest.json          counts, shapes, SHA-256; replaced last
 <cache>/tasks/<suite>/<task>/<16 hex>/<split>.<array>.bin   raw, little-endian, C order
 
-The arrays of a split: codes uint8 (total bp,), one byte a base; offsets int64 (N + 1,); ambiguous
+The arrays of a split: codes uint8 (total bp,), one byte per base; offsets int64 (N + 1,); ambiguous
 int64 (N,); y, as in `Split`; ids uint32 (N, longest id), the code points. N examples.
 """
 
@@ -29,16 +29,16 @@ from dnabench.types import Array, Sequences, Split, SplitName
 
 SCHEMA = "dnabench.data/1"
 SPLITS: tuple[SplitName, ...] = ("train", "dev", "test")
-_HASHED = ("codes", "offsets", "y")  # what decides a score; ids and `ambiguous` do not
+_HASHED = ("codes", "offsets", "y")  # what a score depends on; not on ids and `ambiguous`
 
 
 class Cached(NamedTuple):
-    """What the cache holds of a task.
+    """The imported data of a task.
 
-    data: 16 hex of the SHA-256 over sequences and labels of every split, in order; the ids and the
-        files they came from do not change it. counts: examples of each split there is. length: bp,
-        the longest sequence. origin: path or repository@revision. notes: what the import noticed;
-        `not_acgt` is always there: split -> rows, letters and iupac (letters that became N).
+    data: 16 hex of the SHA-256 over sequences and labels of every split, in order; ids and file
+        names do not change it. counts: examples of each split. length: bp of the longest sequence.
+        origin: path or repository@revision. notes: findings of the import; always with `not_acgt`:
+        split -> rows, letters and iupac (letters read as N).
     """
 
     data: str
@@ -49,21 +49,21 @@ class Cached(NamedTuple):
 
 
 def task_folder(name: str) -> Path:
-    """Where the data of a task are or will be.
+    """The folder of a task's data, which need not exist.
 
     Raises:
         ValueError: when the name is not suite/task.
     """
     if not re.fullmatch(r"\w[\w.+-]*/\w[\w.+-]*", name):
-        raise ValueError(f"{name!r} is no name of a task; it is suite/task")
+        raise ValueError(f"{name!r} is not the name of a task; write suite/task")
     return cache_folder() / "tasks" / name
 
 
 def cached(name: str) -> Cached | None:
-    """What is imported of a task, from its manifest alone.
+    """The imported data of a task, from its manifest alone.
 
     Returns:
-        None when nothing is, or when the manifest cannot be read, which `check` explains.
+        None when nothing is imported, or the manifest cannot be read; `check` says why.
     """
     try:
         return _summary(_manifest(name))
@@ -72,16 +72,16 @@ def cached(name: str) -> Cached | None:
 
 
 def open_split(name: str, split: SplitName, data: str = "") -> Split:
-    """A split of the cache, memory-mapped: read when touched. Changing it changes no file.
+    """A split in the cache, memory-mapped: read on access. Changing it changes no file.
 
     Args:
         name: of the task.
         split: which.
-        data: refuse any other than these, 16 hex; "" takes what there is.
+        data: 16 hex of the expected data; "" = any.
 
     Raises:
-        FileNotFoundError: nothing is imported, or not that split.
-        ValueError: the files were damaged, or are of other data.
+        FileNotFoundError: nothing, or not that split, is imported.
+        ValueError: the files are damaged, or hold other data.
     """
     manifest = _current(name, data)
     try:
@@ -97,7 +97,7 @@ def check(name: str) -> list[str]:
     """Read every stored array again and compare it with the manifest.
 
     Returns:
-        Problems in words; empty when all is as it was written.
+        Problems as text; empty when all is as written.
     """
     try:
         manifest = _manifest(name)
@@ -128,10 +128,10 @@ def check(name: str) -> list[str]:
 
 
 class Writer:
-    """Writes the data of a task in chunks; at the end of `with` they replace what was there.
+    """Writes the data of a task in chunks; at the end of `with` they replace the old data.
 
-    When the block raises, or the process dies, what was there before stays. Names that repeat
-    within a split are no ids: they become `split:row`, rows from 1, and a note says so.
+    When the block raises, or the process dies, the old data stay. Names that are repeated within a
+    split cannot be ids: ids become `split:row`, rows from 1, and a note says so.
 
     Args:
         name: suite/task.
@@ -158,7 +158,7 @@ class Writer:
         """Append examples to a split; their order is kept.
 
         Raises:
-            ValueError: sequences, labels and ids do not fit each other or the chunks before.
+            ValueError: sequences, labels and ids do not match each other or the chunks before.
         """
         if not len(part.seqs) == len(part.y) == len(part.ids):
             raise ValueError(
@@ -213,7 +213,7 @@ class Writer:
     def _replace(self, manifest: Mapping[str, Any]) -> None:
         target, path = self._home / manifest["folder"], self._home / "manifest.json"
         with exclusive(self._home / ".lock", waiting=lambda: None):
-            if target.exists():  # the same content; but it may have been damaged since
+            if target.exists():  # the same content, but it may be damaged by now
                 target.rename(self._folder.with_suffix(".old"))
             self._folder.rename(target)
             with replacing(path, sync=True) as f:
@@ -234,10 +234,10 @@ class Writer:
 
 
 def _sweep(home: Path) -> None:
-    """Remove what processes that died left half written."""
+    """Remove half-written folders of processes that died."""
     remove_drafts(home)
     for path in home.glob(".writing-*"):
-        with suppress(OSError):  # it may be another process's, just being renamed
+        with suppress(OSError):  # another process may be renaming it
             newest = max(p.stat().st_mtime for p in (path, *path.iterdir()))
             if time.time() - newest > ABANDONED:
                 shutil.rmtree(path, ignore_errors=True)
@@ -248,12 +248,12 @@ def _current(name: str, data: str) -> dict[str, Any]:
         manifest = _manifest(name)
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"the data of {name} are not in {task_folder(name)}; `dnabench data fetch {name}` gets "
-            "them, `dnabench data import FOLDER` takes the files you have"
+            f"the data of {name} are not in {task_folder(name)}; run `dnabench data fetch "
+            f"{name}`, or `dnabench data import FOLDER` with files you have"
         ) from None
     if data and manifest["data"] != data:
         raise ValueError(
-            f"the data of {name} were imported again and are others now ({manifest['data']}, not "
+            f"the data of {name} were imported again and have changed ({manifest['data']}, not "
             f"{data}); start again"
         )
     return manifest

@@ -59,23 +59,23 @@ def recognise(root: Path) -> tuple[list[Found], list[Path]]:
 def import_tree(
     root: Path, only: Sequence[str] = (), observe: Observe = lambda *_: None
 ) -> list[Imported]:
-    """Import every task that a tree holds. What is wrong with one task never stops the others.
+    """Import every task in a tree. A problem with one task never stops the others.
 
-    Archives that are named after a task or a suite are looked into, and `root` may be one. A task
-    that is found twice is taken from where more of its splits are, and a problem says so. Data that
-    lack splits which the cache has are refused, unless the task is named in `only`.
+    Archives named after a task or a suite are searched, and `root` may be one. A task that is found
+    twice is taken from the place with more of its splits, and a problem says so. Data that lack
+    splits which the cache has are refused, unless the task is named in `only`.
 
     Args:
         root: folder, file, .zip or .tar.gz.
-        only: import these alone. When it is one task, files that are named after no task are it.
-        observe: called with (task, how many are done, how many there are) before each and at last.
+        only: import only these. With a single task, files not named after any task are taken as it.
+        observe: called with (task, number done, number in all) before each and at the end.
 
     Returns:
-        One result a task, by name; [] when nothing was recognised.
+        One result per task, by name; [] when nothing was recognised.
 
     Raises:
         FileNotFoundError: there is nothing at `root`.
-        KeyError: a name in `only` is no task.
+        KeyError: a name in `only` is not a task.
         ValueError: `root` is an archive that cannot be unpacked.
     """
     wanted = {TASKS[name].name for name in only}
@@ -94,7 +94,7 @@ def import_tree(
 
 
 def missing(imported: Sequence[Imported]) -> list[str]:
-    """Declared tasks of the suites that were touched which are neither there nor in the cache."""
+    """Declared tasks of the imported suites that are neither in the tree nor in the cache."""
     here = {i.task for i in imported if i.counts}
     suites = {TASKS[name].suite for name in here}
     absent = (name for name in TASKS if name in ORIGINS and TASKS[name].suite in suites)
@@ -102,7 +102,7 @@ def missing(imported: Sequence[Imported]) -> list[str]:
 
 
 def report(root: Path, imported: Sequence[Imported]) -> list[str]:
-    """What was recognised, task by task, and what is missing: lines of text."""
+    """A report of what was recognised, by task, and what is missing: lines of text."""
     if not imported:
         return [
             f"{root}: nothing here was recognised as a declared task. Folders or files must be "
@@ -125,7 +125,7 @@ def report(root: Path, imported: Sequence[Imported]) -> list[str]:
 
 
 def letters(notes: Mapping[str, Any]) -> list[str]:
-    """The rows that have letters other than A, C, G and T, split by split, in words."""
+    """Counts of rows with letters other than A, C, G and T, by split, as text."""
     out = []
     for split, of in notes.get("not_acgt", {}).items():
         if n := of["rows"]:
@@ -138,7 +138,7 @@ def letters(notes: Mapping[str, Any]) -> list[str]:
 def _jobs(
     here: Sequence[Tree], wanted: set[str]
 ) -> tuple[dict[str, list[tuple[Tree, Found]]], list[Imported]]:
-    """Where each task may be read from; and the files that may be several tasks."""
+    """The places to read each task from, and the files that are ambiguous."""
     pairs = [(one, found) for one in here for found in one.found()]
     if wanted:
         pairs = [(one, found) for one, found in pairs if found.task in wanted]
@@ -155,7 +155,7 @@ def _jobs(
 
 
 def _doubts(all_found: Sequence[Found]) -> tuple[list[Found], list[Found]]:
-    """Those whose files are one task, and those whose files could be several."""
+    """Finds that are one task, and finds that could be several."""
     tasks = defaultdict(set)
     for found in all_found:
         tasks[str(found.files), found.pick].add(found.task)
@@ -174,7 +174,7 @@ def _doubt(one: Tree, found: Found, unsure: Sequence[Found]) -> Imported:
 
 
 def _import(places: Sequence[tuple[Tree, Found]], replace: bool) -> Imported:
-    """Import a task from the best of the places where it was found."""
+    """Import a task from the best of its places."""
     one, found = min(places, key=lambda place: (-len(place[1].files), place[0].origin(place[1])))
     others = [tree.origin(f) for tree, f in places if f is not found]
     task, origin, before = TASKS[found.task], one.origin(found), cached(found.task)

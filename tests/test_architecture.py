@@ -211,7 +211,8 @@ def test_looking_imports_neither_torch_nor_pandas(words, tmp_path):
     code = (
         "import sys\nfrom dnabench.cli.app import main\n"
         f"try: main({words!r})\nexcept SystemExit as e: assert not e.code, e.code\n"
-        "print([m for m in ('torch', 'pandas', 'sklearn', 'matplotlib') if m in sys.modules])"
+        "heavy = 'torch', 'pandas', 'sklearn', 'matplotlib', 'transformers'\n"
+        "print([m for m in heavy if m in sys.modules])"
     )
     argv = [sys.executable, "-c", code]
     done = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=tmp_path)

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 from table_cases import one
 from typer.testing import CliRunner
 
-from dnabench.cli import audit_papers
+from dnabench.cli.audit import audit as app
 from dnabench.reports.papers import rules, rules_labels, rules_seeds
 from dnabench.reports.papers.audit import SCHEMA, audit, to_json
 from dnabench.reports.papers.rules import Cell
@@ -144,10 +143,6 @@ def test_equal_cells_of_coarse_tables_are_no_copies():
 
 @pytest.fixture(scope="module")
 def command():
-    app = typer.Typer()
-    app.command("published")(audit_papers.published)
-    app.command("tables")(audit_papers.tables)
-
     def run(*words):
         return CliRunner().invoke(app, [str(w) for w in words])
 

@@ -144,9 +144,9 @@ def test_the_command_lists_and_clears(cache, tmp_path):
         "fetched", "convolution"
     }  # fmt: skip
     asked = dnabench("cache", "clear", "fetched")
-    assert asked.returncode == 2 and "write --yes" in asked.stderr and (cache / "fetched").exists()
+    assert asked.returncode == 2 and "pass --yes" in asked.stderr and (cache / "fetched").exists()
     unclear = dnabench("cache", "clear")
-    assert unclear.returncode == 2 and "name what to clear" in unclear.stderr
+    assert unclear.returncode == 2 and "name the entries to clear" in unclear.stderr
     done = dnabench("cache", "clear", "--all", "--yes", "--out", runs)
     assert done.returncode == 0 and "6 removed" in done.stdout, done.stderr
     assert (runs / "records" / "0123456789abcdef.json").exists() and not (runs / ".cache").exists()
@@ -157,5 +157,5 @@ def test_the_command_says_what_stays(cache):
     with (task_folder("gue/mouse_0") / ".lock").open("w") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
         done = dnabench("cache", "clear", "tasks", "--yes")
-    assert done.returncode == 1 and "task:gue/mouse_0 stays: another process" in done.stderr
+    assert done.returncode == 1 and "task:gue/mouse_0 was kept: another process" in done.stderr
     assert "1 removed" in done.stdout

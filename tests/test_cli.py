@@ -1,13 +1,31 @@
 """The command, as a user types it: what it prints, how it ends, and what it says of bad words."""
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
 import re
+import shlex
+import struct
 import subprocess
 import sys
+import termios
 
 import pytest
-from conftest import dnabench, planted_split
+from conftest import command, dnabench, planted_split
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from dnabench import MODELS, TASKS
+from dnabench.cli.app import main
+from dnabench.cli.errors import split_commas
+from dnabench.cli.figure import KINDS
+from dnabench.cli.listing import LISTINGS
+from dnabench.reports.papers.published import tables
+from dnabench.sweep.grid import suites
+
+ROOT = get_command(main)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +49,7 @@ def test_a_run_says_what_it_understood_and_what_comes_next(ran):
     out, done = ran
     assert "data/motif: binary, 2 classes" in done.stdout and "yes" in done.stdout
     assert "20 % of train in each class, set aside" in done.stdout
-    assert "6 ran, 0 were there, 0 failed" in done.stdout
+    assert "6 ran, 0 already done, 0 failed" in done.stdout
     assert f"dnabench report --out {out}" in done.stdout
 
 
@@ -98,11 +116,130 @@ def test_lists(what):
     assert done.returncode == 0 and expected[what] in done.stdout
 
 
-def test_help_has_examples_and_the_version_is_there():
-    assert "dnabench run --suite demo" in dnabench("--help").stdout
-    for command in ("run", "report", "compare", "list"):
-        assert "Example" in dnabench(command, "--help").stdout
+def test_the_help_starts_with_the_benchmark_and_the_version_is_there():
+    text = dnabench("--help").stdout
+    assert re.search(r"\n\nBenchmark:\n +run .*\n +report .*\n", text)
+    assert text.index("Benchmark:") < text.index("Planning") < text.index("Published tables:")
+    assert "\n    dnabench run --suite demo --seeds 3\n    dnabench report\n" in text
+    assert not re.search(r"[^\x00-\x7f]", text)  # no boxes in pipes
     assert dnabench("--version").stdout.strip() == "dnabench 0.1.0"
+
+
+def pages(group=ROOT, path=()):
+    """(words, command) of every command and group."""
+    yield path, group
+    for name, page in getattr(group, "commands", {}).items():
+        yield from pages(page, (*path, name))
+
+
+PAGES = dict(pages())
+EXAMPLES = {
+    line.strip(): (path, page)
+    for path, page in PAGES.items()
+    for line in (page.epilog or "").splitlines()[2:]
+}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=" ".join)
+def test_every_help_has_three_examples_and_cuts_no_sentence(path):
+    text = CliRunner().invoke(main, [*path, "--help"], env={"COLUMNS": "80"}).stdout
+    text, examples = text.split("\nExamples:\n")
+    examples = [line.strip() for line in examples.splitlines()]
+    assert len(set(examples)) == 3 and set(examples) <= EXAMPLES.keys()
+    _, _, rest = text.partition("\n\n")
+    assert not re.search(r"\w\.\.\.\n", rest) and max(map(len, rest.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("line", EXAMPLES)
+def test_every_example_has_flags_and_names_that_exist(line, csv, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sweep.toml").write_text('models = "kmer"\nsuite = "demo"\n')
+    path, page = EXAMPLES[line]
+    program, *words = shlex.split(line)
+    assert (program, *words[: len(path)]) == ("dnabench", *path)
+    named = page.make_context("dnabench", words[len(path) :]).params
+    models = [*split_commas(named.get("models") or []), named.get("a"), named.get("b")]
+    assert {*filter(None, models), named.get("against") or "cnn"} <= {*MODELS}
+    known = {*TASKS, *suites(), *MODELS, "fetched", "task:gue", "h3k4me3"}
+    assert {*split_commas(named.get("tasks") or []), *(named.get("names") or [])} <= known
+    assert (named.get("suite") or "demo") in suites()
+    assert named.get("kind", "strip") in (*LISTINGS, *KINDS)
+    if "table" in named:
+        assert named["table"] in [table.name for table in tables("")]
+    if named.get("paper"):
+        assert tables(named["paper"])
+    if path == ("run",):
+        (tmp_path / "my.csv").write_bytes(csv.read_bytes())
+        done = CliRunner().invoke(main, [*words, "--dry-run"])
+        assert done.exit_code == 0, done.output
+    if path == ("list",):
+        assert CliRunner().invoke(main, words).exit_code == 0
+
+
+def test_flags_that_take_lists_accumulate():
+    words = ["run", "--dry-run", "-s", "demo", "--seeds", "1"]
+    once = dnabench(*words, "-m", "kmer,cnn", "-t", "cell_type,splice_junctions").stdout
+    more = ["-m", "kmer", "-m", "cnn", "-t", "cell_type", "-t", "splice_junctions"]
+    assert dnabench(*words, *more).stdout == once and "4 trials: 0 done" in once
+
+
+def in_a_terminal(*words, columns):
+    """What the command prints on a terminal of that width."""
+    parent, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    argv, env = command(*words)
+    env.pop("COLUMNS")
+    done = subprocess.Popen(argv, env=env, stdout=child, stdin=child, stderr=subprocess.PIPE)
+    os.close(child)
+    text = b""
+    with contextlib.suppress(OSError):  # Linux: the other end was closed
+        while read := os.read(parent, 65536):
+            text += read
+    os.close(parent)
+    assert done.wait() == 0, done.stderr.read()
+    done.stderr.close()
+    return text.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("what", LISTINGS)
+def test_a_list_is_cut_to_the_terminal_and_whole_in_a_pipe(what):
+    for columns in (80, 60):
+        lines = in_a_terminal("list", what, columns=columns).splitlines()
+        assert 40 < max(map(len, lines)) <= columns
+    whole = dnabench("list", what).stdout.splitlines()
+    first = whole[2].split()[0]
+    assert first in lines[2] and not any("…" in line for line in whole)
+    if max(map(len, whole)) > 60:
+        assert lines[-1] == f"cut to fit: `dnabench list {what} NAME` shows all"
+    wide = in_a_terminal("list", what, columns=1000)
+    assert wide.splitlines() == whole
+
+
+def test_one_name_of_a_list_is_shown_in_full():
+    text = in_a_terminal("list", "models", "convnova-386k", columns=60)
+    row = next(x for x in dnabench("list", "models").stdout.splitlines() if "convnova-386k" in x)
+    fields = set(dnabench("list", "models").stdout.splitlines()[0].split())
+    assert set(row.split()) == set(text.split()) - fields
+    assert max(map(len, text.splitlines())) <= 60
+    wrong = dnabench("list", "models", "convnov")
+    assert wrong.returncode == 2 and "no model named 'convnov'; did you mean conv" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [("dnabench run -m convnova-3", "convnova-386k"),
+     ("dnabench run -m kmer,convnova-3", "kmer,convnova-386k"),
+     ("dnabench plan --tasks demo/ce", "demo/cell_type"), ("dnabench run -s dem", "demo"),
+     ("dnabench run --protocol last", "last-epoch/1"), ("dnabench compare kme", "kmer"),
+     ("dnabench data verify demo/sp", "demo/splice_junctions"), ("dnabench pl", "plan")],
+)  # fmt: skip
+def test_the_shell_completes_names(line, expected):
+    argv, env = command("--help")
+    env |= {"_DNABENCH_COMPLETE": "complete_bash", "COMP_WORDS": line,
+            "COMP_CWORD": str(len(line.split()) - 1)}  # fmt: skip
+    code = "from dnabench.cli import main; main(prog_name='dnabench')"
+    done = subprocess.run([argv[0], "-c", code], env=env, capture_output=True, text=True)
+    assert done.stdout.split() == [expected]
 
 
 GOOD = "sequence,label\nACGT,0\nACGA,1\n"
@@ -144,7 +281,7 @@ def test_bad_data_get_one_clear_message(tmp_path, text, says):
         (["-s", "demo", "--limit", "x"], "--limit 'x': give a number"),
         (["-s", "demo", "--set", "dilatoin=1"], "no option named 'dilatoin'; did you mean"),
         (["-s", "demo", "--device", "tpu7"], "--device 'tpu7' cannot be used here"),
-        (["-s", "demo", "--executor", "slrum"], "no executor named 'slrum'; there are local"),
+        (["-s", "demo", "--executor", "slrum"], "no executor named 'slrum'; choose from local"),
         (["--data", "nowhere.csv"], "nowhere.csv: no such file or directory"),
         (["--config", "nowhere.toml"], "nowhere.toml: no such file"),
         ([], "no tasks; write --suite demo"),
@@ -253,7 +390,7 @@ def test_a_short_sequence_for_a_model_is_a_failed_record(tmp_path):
     assert (
         done.returncode == 1 and "cnn needs 57 bp; the longest of data/short has 8" in done.stderr
     )
-    assert "1 ran, 0 were there, 1 failed" in done.stdout
+    assert "1 ran, 0 already done, 1 failed" in done.stdout
 
 
 def test_comparing_with_a_model_that_did_not_run(ran):

@@ -49,7 +49,7 @@ def test_import_list_verify_audit_and_run(run, tmp_path):
     ("words", "says"),
     [
         (["run", "-m", "kmer", "-t", "gue/mouse_0"], "data fetch gue/mouse_0` gets them"),
-        (["data", "verify", "gue"], "nothing of gue is here; `dnabench data fetch gue`"),
+        (["data", "verify", "gue"], "no data of gue here; get them: dnabench data fetch gue"),
         (["data", "fetch", "gue/mouse_9"], "no task named 'gue/mouse_9'; did you mean gue/mouse_"),
         (["data", "import", "/no/such"], "/no/such"),
         (["audit", "data", "demo", "--fail-on", "train-test-duplicate>0"], "train-test-duplicate"),

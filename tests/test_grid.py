@@ -183,7 +183,7 @@ def test_a_config_has_the_names_of_the_flags(tmp_path):
         'set = ["lr=1"]\nsweep = "dilation=1,4"',
     )
     assert values == {
-        "models": "cnn,kmer", "seeds": "3,", "batch_size": "8", "set_": ["lr=1"],
+        "models": ["cnn", "kmer"], "seeds": "3,", "batch_size": "8", "set_": ["lr=1"],
         "sweep": ["dilation=1,4"],
     }  # fmt: skip
 

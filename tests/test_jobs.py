@@ -1,4 +1,4 @@
-"""`--jobs` and what a sweep says of compiling, precision and memory (harness/cli/sweep.py)."""
+"""`--jobs` and what a sweep says of compiling, precision and memory (harness/cli)."""
 
 import json
 import os
@@ -8,7 +8,8 @@ import pytest
 from conftest import dnabench
 
 from dnabench import Record
-from dnabench.cli.sweep import ExecutionOptions, most_in_memory, remarks, resources_of
+from dnabench.cli.options import ExecutionOptions
+from dnabench.cli.sweep import most_in_memory, remarks
 from dnabench.host.machine import usable_cores
 from dnabench.sweep.grid import Request, grid
 
@@ -28,9 +29,9 @@ def record_of(job, peak, length, device="cpu"):
 
 @pytest.mark.parametrize("threads", [1, 2, 1000])
 def test_auto_is_the_usable_cores_over_the_threads_of_each(threads):
-    one = resources_of(ExecutionOptions(device="cpu", threads=threads))
+    one = ExecutionOptions(device="cpu", threads=threads).resources()
     assert one.workers == max(1, usable_cores() // threads) and one.compile == "auto"
-    assert resources_of(ExecutionOptions(device="cpu", threads=threads, jobs="3")).workers == 3
+    assert ExecutionOptions(device="cpu", threads=threads, jobs="3").resources().workers == 3
 
 
 def test_auto_obeys_the_cores_that_this_process_was_given():
@@ -39,7 +40,7 @@ def test_auto_obeys_the_cores_that_this_process_was_given():
     before = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(before)})
-        assert resources_of(ExecutionOptions(device="cpu")).workers == 1
+        assert ExecutionOptions(device="cpu").resources().workers == 1
     finally:
         os.sched_setaffinity(0, before)
 
@@ -73,31 +74,30 @@ def test_what_came_otherwise_is_said_once_a_reason():
     ]  # fmt: skip
     assert remarks(replace(one, flags=f) for f in flags) == [
         "cnn: --compile is off: no kernel (2 trials)",
-        "cnn: 3 steps overflowed and were skipped (1 trial)",
-        "cnn: memory ran out, evaluation went on with 8 examples at once (1 trial)",
+        "cnn: 3 steps overflowed in fp16 and were skipped (1 trial)",
+        "cnn: out of memory, so evaluation continued with 8 examples at once (1 trial)",
         "cnn: bf16 gives wrong results here for conv.0, conv.3; they ran in float32 (1 trial)",
     ]
 
 
 def test_no_jobs_at_all_means_auto():
-    """As before there was that word; files may have it."""
-    assert resources_of(ExecutionOptions(jobs="0", device="cpu")) == resources_of(
-        ExecutionOptions(device="cpu")
-    )
+    """Configuration files from before `auto` may say 0."""
+    every = ExecutionOptions(device="cpu").resources()
+    assert ExecutionOptions(jobs="0", device="cpu").resources() == every
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--jobs", "-1"), "--jobs '-1': write auto, or how many trials at once"),
-        (("--jobs", "many"), "--jobs 'many': write auto"),
-        (("--compile", "on"), "--compile 'on': write auto or off"),
+        (("--jobs", "-1"), "--jobs '-1': give auto or the number of trials"),
+        (("--jobs", "many"), "--jobs 'many': give auto"),
+        (("--compile", "on"), "--compile 'on': give auto or off"),
     ],
 )
 def test_words_that_mean_nothing_are_explained(words, says, capsys):
     names = {words[0].removeprefix("--"): words[1]}
     with pytest.raises(Exception) as ended:
-        resources_of(ExecutionOptions(**names))
+        ExecutionOptions(**names).resources()
     assert ended.value.exit_code == 2 and says in capsys.readouterr().err
 
 
@@ -114,6 +114,6 @@ def test_the_command_takes_jobs_and_compile_from_flags_and_files(csv, tmp_path):
     resources = json.loads(kept.read_text())["resources"]
     assert resources["workers"] == 1 and resources["compile"] == "off"
     again = dnabench(*words, "--seeds", "2", "--jobs", "auto", "--device", "cpu")
-    assert again.returncode == 0 and "1 ran, 1 were there" in again.stdout
+    assert again.returncode == 0 and "1 ran, 1 already done" in again.stdout
     for path in (out / "records").rglob("*.json"):
         assert "compile" not in json.loads(path.read_text())["flags"]

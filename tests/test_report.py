@@ -68,7 +68,7 @@ def test_every_format_from_the_command_line(folder, tmp_path):
     done = dnabench("report", "--out", folder, "-f", "parquet")
     assert done.stdout.strip() == str(folder / "report.parquet")
     wrong = dnabench("report", "--out", folder, "-f", "xlsx")
-    assert wrong.returncode == 2 and "no format 'xlsx'; there are md, csv" in wrong.stderr
+    assert wrong.returncode == 2 and "no format 'xlsx'; choose from md, csv" in wrong.stderr
 
 
 def test_the_first_screen_has_scores_verdict_assumptions_and_the_way_to_the_rest(folder):

@@ -264,7 +264,7 @@ def records(ran):
 
 def test_it_runs_what_is_missing_and_prints_every_cell(ran, records):
     _, _, done = ran
-    assert "5 ran, 0 were there, 0 failed" in done.stderr and len(records) == 5
+    assert "5 ran, 0 already done, 0 failed" in done.stderr and len(records) == 5
     pretrained, scratch = [x for x in done.stdout.splitlines() if x.startswith("| nt/h3")]
     assert "81.50 ± 0.80" in pretrained and "weights were not published" in pretrained
     assert "81.18 ± 1.68" in scratch and "convnova width=8 dilation_schedule=code" in scratch
@@ -283,7 +283,7 @@ def test_again_there_is_nothing_to_run_and_csv_has_fractions(ran, records):
     dry = _run(cache, *words, "--dry-run")
     assert "2 cells, 5 trials: 5 done, 0 to run" in dry.stdout and "5 of 5 done" in dry.stdout
     done = _run(cache, *words, "--format", "csv")
-    assert "0 ran, 5 were there" in done.stderr
+    assert "0 ran, 5 already done" in done.stderr
     first, second = csv.DictReader(io.StringIO(done.stdout))
     assert first["verdict"] == "not comparable" and first["ours"] == ""
     want = stats.summary([r.scores["test"]["mcc"] for r in records])

@@ -93,7 +93,7 @@ def test_a_trial_that_another_process_holds_is_waited_for_and_taken_over(csv, pl
         assert sweep.poll() is None and held not in states(out)
     stdout, stderr = sweep.communicate(timeout=60)
     assert sweep.returncode == 0, stderr
-    assert "3 ran, 0 were there, 0 failed" in stdout and len(states(out)) == 3
+    assert "3 ran, 0 already done, 0 failed" in stdout and len(states(out)) == 3
 
 
 @pytest.mark.slow
@@ -111,7 +111,7 @@ def test_a_trial_that_another_process_finishes_is_not_run_again(csv, plugin, tmp
         assert sweep.poll() is None
         (tmp_path / "aside").rename(path)
         stdout, _ = sweep.communicate(timeout=60)
-    assert sweep.returncode == 0 and "0 ran, 2 were there" in stdout
+    assert sweep.returncode == 0 and "0 ran, 2 already done" in stdout
 
 
 def test_a_worker_that_dies_after_its_last_act_loses_nothing(csv, tmp_path):
@@ -151,10 +151,10 @@ def test_failures_are_records_and_the_sweep_goes_on(csv, plugin, tmp_path):
         assert "FloatingPointError: the training loss is nan" in errors["diverges", seed]
         assert "worker process died (signal 9, often out of memory)" in errors["dies", seed]
         assert errors["sleeps", seed] == ""
-    assert "2 ran, 0 were there, 6 failed" in done.stdout
+    assert "2 ran, 0 already done, 6 failed" in done.stdout
     assert "this model always raises" in done.stderr
     again = dnabench(*words, plugin=plugin)
-    assert again.returncode == 1 and "0 ran, 2 were there, 6 failed" in again.stdout
+    assert again.returncode == 1 and "0 ran, 2 already done, 6 failed" in again.stdout
 
 
 @pytest.mark.slow
@@ -182,10 +182,10 @@ def test_an_interrupt_ends_cleanly_and_keeps_what_is_done(csv, plugin, tmp_path,
 def test_a_second_run_does_only_what_is_missing(csv, tmp_path):
     out = tmp_path / "runs"
     words = ["run", "-m", "kmer", "--data", csv, "--out", out]
-    assert "2 ran, 0 were there" in dnabench(*words, "--seeds", "2").stdout
+    assert "2 ran, 0 already done" in dnabench(*words, "--seeds", "2").stdout
     dry = dnabench(*words, "--seeds", "3", "--dry-run").stdout
     assert "3 trials: 2 done, 1 to run" in dry
-    assert "1 ran, 2 were there" in dnabench(*words, "--seeds", "3").stdout
+    assert "1 ran, 2 already done" in dnabench(*words, "--seeds", "3").stdout
 
 
 def test_a_truncated_record_is_named_and_its_trial_runs_again(csv, tmp_path):
@@ -197,7 +197,7 @@ def test_a_truncated_record_is_named_and_its_trial_runs_again(csv, tmp_path):
     report = dnabench("report", "--out", out)
     assert report.returncode == 0 and f"skipped {path}: not a record" in report.stderr
     again = dnabench(*words)
-    assert "1 ran, 1 were there" in again.stdout and f"skipped {path}" in again.stderr
+    assert "1 ran, 1 already done" in again.stdout and f"skipped {path}" in again.stderr
     assert len(states(out)) == 2
 
 

@@ -358,7 +358,7 @@ def test_weights_that_cannot_be_had_fail_their_trials_only(csv, tmp_path):
         "http://127.0.0.1:9", tmp_path / "hf", *words, "--out", tmp_path / "runs", offline=True
     )
     assert done.returncode == 1
-    assert "1 ran, 0 were there, 1 failed" in done.stdout
+    assert "1 ran, 0 already done, 1 failed" in done.stdout
     assert "warning: cannot get model.safetensors of LongSafari" in done.stderr
     assert "HF_HUB_OFFLINE is set" in done.stderr
 
@@ -378,7 +378,7 @@ def test_a_users_checkpoint_is_named_by_its_bytes(csv, tmp_path):
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         ids.add(next(iter((tmp_path / "runs/records").glob("*.json"))).stem)
-    assert len(ids) == 1 and "0 ran, 1 were there" in done.stdout
+    assert len(ids) == 1 and "0 ran, 1 already done" in done.stdout
 
 
 def test_looking_at_weights_imports_no_torch(tmp_path):

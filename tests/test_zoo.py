@@ -90,7 +90,7 @@ def test_a_tokenizer_is_trained_and_used_and_named_by_its_bytes(csv, tmp_path):
     renamed = tmp_path / "same bytes.json"
     renamed.write_bytes(out.read_bytes())
     same = dnabench(*words, "--set", f"tokenizer=bpe:{renamed}", "--set", "vocabulary=64")
-    assert "0 ran, 1 were there" in same.stdout  # a file counts by its bytes
+    assert "0 ran, 1 already done" in same.stdout  # a file counts by its bytes
     used = {r["trial"]["options"]["tokenizer"] for r in records(tmp_path / "runs")}
     assert used == {next(u for u in used if u.startswith("bpe:tokenizer.json@")), "bpe", "6mer"}
     small = dnabench(*words, "--set", f"tokenizer=bpe:{out}", "--set", "vocabulary=32")
@@ -119,7 +119,7 @@ def test_profile_prints_a_table_and_draws_it(tmp_path):
     assert picture.read_bytes()[:4] == b"\x89PNG"
     assert (tmp_path / "cost.md").read_text() in done.stdout
     bad = dnabench("profile", "--lengths", "1k", "--to", picture)
-    assert bad.returncode == 2 and "give bp with commas between" in bad.stderr
+    assert bad.returncode == 2 and "give comma-separated lengths in bp" in bad.stderr
 
 
 def test_models_are_listed_with_the_licence_of_their_weights():

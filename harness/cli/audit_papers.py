@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dnabench.cli.errors import fail, report_errors
+from dnabench.cli.errors import fail
 
 if TYPE_CHECKING:
     from dnabench.reports.papers.audit import Audit
@@ -16,20 +16,18 @@ To = Annotated[Path | None, typer.Option(help="JSON file for the findings with t
 Fail = Annotated[bool, typer.Option("--fail-on-findings", help="Exit 1 if there are any.")]
 
 
-@report_errors
 def published(
     paper: Annotated[str, typer.Option(help="As `dnabench published list` names it.")] = "convnova",
     to: To = None,
     fail_on_findings: Fail = False,
 ) -> None:
-    """Check a paper's printed numbers against its runs, its other tables and its text."""
+    """Check a paper's printed numbers against each other."""
     from dnabench.reports.papers.audit import COMMAND, of_paper
 
     title = f"The published numbers of {paper}, checked by rule"
     _show(of_paper(paper), title, COMMAND.format(paper), to, fail_on_findings)
 
 
-@report_errors
 def tables(
     file: Annotated[
         Path, typer.Argument(help="CSV: task, model, seed, value; also variant, mean, spread.")
@@ -40,7 +38,10 @@ def tables(
     to: To = None,
     fail_on_findings: Fail = False,
 ) -> None:
-    """Check a table of runs, and the means printed of them, by the rules of `audit published`."""
+    """Check a table of runs and the means printed for them.
+
+    The rules are those of `audit published`.
+    """
     from dnabench.reports.papers.audit import of_file
 
     command = f"dnabench audit tables {file}" + (f" --printed {printed}" if printed else "")

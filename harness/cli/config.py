@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+
+from dnabench.cli.errors import fail
 from dnabench.registry import explain_miss
 
-REPEATED = ("set", "sweep")  # flags that may be given several times
+REPEATED = ("models", "tasks", "set", "sweep")  # flags that may be given several times
 
 
 def read_config(path: Path, known: list[str]) -> dict[str, Any]:
     """Defaults for a command's parameters.
 
     Args:
-        path: TOML; keys are flags without dashes in front (`batch-size` or `batch_size`); a list
-            stands for commas.
-        known: the flags there are.
+        path: TOML; keys are flags without leading dashes (`batch-size` or `batch_size`); a list
+            stands for a comma-separated or repeated flag.
+        known: names of the flags.
 
     Returns:
         parameter name -> value, as the command line's parser wants it.
 
     Raises:
-        ValueError: no TOML; a table or a date as a value.
-        KeyError: a key that is no flag; the message suggests the nearest.
+        ValueError: not TOML; a table or a date as a value.
+        KeyError: a key that is not a flag; the message suggests the nearest.
         OSError: no such file.
     """
     if not path.is_file():
@@ -37,22 +40,42 @@ def read_config(path: Path, known: list[str]) -> dict[str, Any]:
     for key, value in values.items():
         flag = key.replace("_", "-")
         if flag not in known or flag in ("config", "help"):
-            hint = explain_miss("flag", flag, known, "`dnabench run --help` prints all")
+            hint = explain_miss("flag", flag, known, "`dnabench run --help` lists all")
             raise KeyError(f"{path}: {hint}")
-        out["set_" if flag == "set" else flag.replace("-", "_")] = _plain(path, key, value)
+        out["set_" if flag == "set" else flag.replace("-", "_")] = _plain(path, flag, value)
     return out
 
 
-def _plain(path: Path, key: str, value: Any) -> Any:
-    if isinstance(value, list):
-        words = [str(v) for v in value]
-        if key == "seeds":
-            return ",".join(words) + ","  # one seed in a list is that seed, not how many
-        return words if key in REPEATED else ",".join(words)
-    if isinstance(value, str) and key in REPEATED:
-        return [value]
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        if isinstance(value, bool) and key.replace("_", "-") == "dry-run":
-            return value
-        raise ValueError(f"{path}: {key} = {value!r}: give text, a number or a list of them")
-    return str(value)
+def _plain(path: Path, flag: str, value: Any) -> Any:
+    items = value if isinstance(value, list) else [value]
+    if flag == "dry-run" and isinstance(value, bool):
+        return value
+    if any(isinstance(v, bool) or not isinstance(v, str | int | float) for v in items):
+        raise ValueError(f"{path}: {flag} = {value!r}: give text, a number or a list of them")
+    words = [str(v) for v in items]
+    if flag in REPEATED:
+        return words
+    if flag == "seeds" and isinstance(value, list):
+        return ",".join(words) + ","  # one seed in a list is that seed, not how many
+    return ",".join(words)
+
+
+def _use_config(ctx: typer.Context, path: Path | None) -> Path | None:
+    """Make the values of a TOML file the defaults of this command's flags."""
+    if path is None:
+        return None
+    known = [o.removeprefix("--") for p in ctx.command.params for o in p.opts if o[:2] == "--"]
+    try:  # `plan` reads the file of a run, whose --dry-run it does not have
+        ctx.default_map = read_config(path, [*known, "dry-run"])
+    except (ValueError, KeyError, OSError) as e:
+        fail(e.args[0] if isinstance(e, KeyError) else str(e))
+    return path
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        callback=_use_config, is_eager=True,
+        help="TOML file of flags and values; flags on the command line take precedence.",
+    ),
+]  # fmt: skip

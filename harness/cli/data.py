@@ -1,39 +1,38 @@
-"""`dnabench data ...` and `dnabench audit data`: what the tasks are made of."""
+"""`dnabench data ...`: get, check and list data."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from dnabench.cli.errors import fail, report_errors, split_commas
-from dnabench.registry import TASKS
+from dnabench.cli.bars import bar
+from dnabench.cli.errors import fail, split_commas
+from dnabench.cli.help import command, group
+from dnabench.cli.options import names_of
 
-data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Get, check and audit data.")
-audits = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look for what misleads.")
-Tasks = Annotated[list[str], typer.Argument(help="Tasks or whole suites: gue/mouse_0 demo.")]
-
-
-@audits.callback()
-def group() -> None:
-    """Look for what misleads."""
+data = group("data", "Download, import and check data.")
+completing = names_of("suites", "tasks")
+Tasks = Annotated[
+    list[str],
+    typer.Argument(help="Tasks or suites, e.g. gue/mouse_0 demo.", autocompletion=completing),
+]
 
 
 def named(names: list[str], present: bool = False) -> list[str]:
-    """Tasks by name, a suite standing for all of its tasks.
+    """Task names, with every suite replaced by its tasks.
 
     Args:
         names: of tasks, aliases or suites.
-        present: of a suite only the tasks whose data are here.
+        present: take only those tasks of a suite whose data have been imported.
 
     Raises:
         KeyError: an unknown name; the message suggests.
-        ValueError: a suite of which nothing is here.
+        ValueError: a suite without imported data.
     """
+    from dnabench.registry import TASKS
     from dnabench.sweep.grid import suites
 
     found = []
@@ -41,18 +40,22 @@ def named(names: list[str], present: bool = False) -> list[str]:
         members = suites().get(name, ())
         here = [t for t in members if TASKS[t].data or not present]
         if members and not here:
-            raise ValueError(f"nothing of {name} is here; `dnabench data fetch {name}` gets it")
+            raise ValueError(f"no data of {name} here; get them: dnabench data fetch {name}")
         found += here if members else [TASKS[name].name]
     return list(dict.fromkeys(found))
 
 
-@data.command("list", epilog="Examples: dnabench data list | dnabench data list gue")
-@report_errors
+@command(data, "list", "", "gue", "nt/h3 demo")
 def list_(
-    names: Annotated[list[str] | None, typer.Argument(help="Tasks or suites; all if none.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Tasks or suites; all by default.", autocompletion=completing),
+    ] = None,
 ) -> None:
-    """Print which tasks' data are here, with the published counts beside those found."""
+    """List tasks with their data, found and published counts."""
     from tabulate import tabulate
+
+    from dnabench.registry import TASKS
 
     rows = []
     for name in named(names) if names else TASKS:
@@ -66,18 +69,21 @@ def list_(
     typer.echo(tabulate(rows, heads, disable_numparse=True))
 
 
-@data.command("import", epilog="Example: dnabench data import ~/GUE")
-@report_errors
+@command(data, "import", "~/GUE", "GUE.zip -t gue/mouse_0,gue/mouse_1", "bend --genome hg38.fa.gz")
 def import_(
     folder: Annotated[
-        Path, typer.Argument(help="A tree of files in a known layout, or an archive.")
+        Path, typer.Argument(help="Folder or archive in a layout that its authors distribute.")
     ],
-    tasks: Annotated[str, typer.Option("--tasks", "-t", help="Only these, commas between.")] = "",
+    tasks: Annotated[
+        list[str],
+        typer.Option("--tasks", "-t", help="Only these, comma-separated.",
+                     autocompletion=names_of("tasks")),
+    ] = [],  # noqa: B006
     genome: Annotated[
-        Path | None, typer.Option(help="GRCh38 FASTA, for bend/gene_finding only.")
+        Path | None, typer.Option(help="GRCh38 FASTA; for bend/gene_finding only.")
     ] = None,
-) -> None:
-    """Take the files you have, task by task, into the cache, and say what is missing."""
+) -> None:  # fmt: skip
+    """Import files you have, and say which are missing."""
     from dnabench.tasks.io.importing import import_tree, report
 
     if genome is not None:
@@ -86,31 +92,41 @@ def import_(
         done = import_files(folder, genome)
         typer.echo(f"bend/gene_finding: {dict(done.counts)}, {dict(done.notes)}")
         return
-    with _bar() as show:
+    with bar("") as show:
         found = import_tree(
-            folder, split_commas(tasks), lambda task, n, total: show(task, n, total)
-        )
+            folder, split_commas(tasks),
+            lambda task, n, total: show(description=task, completed=n, total=total or None),
+        )  # fmt: skip
     typer.echo("\n".join(report(folder, found)))
     if not found or any(one.error for one in found):
         raise typer.Exit(1)
 
 
-@data.command(epilog="Example: dnabench data fetch nt/h3 gue/mouse_0")
-@report_errors
+@command(data, "fetch", "nt/h3 gue/mouse_0", "deepstarr", "gue --folder downloads")
 def fetch(
     tasks: Tasks,
-    folder: Annotated[Path | None, typer.Option(help="For the files; the cache if none.")] = None,
-    revision: Annotated[str, typer.Option(help="40 hex digits, instead of the pinned one.")] = "",
-    offline: Annotated[bool, typer.Option("--offline", help="Only what is in caches.")] = False,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where to put the files; default: the cache.")
+    ] = None,
+    revision: Annotated[
+        str, typer.Option(help="Commit (40 hex digits) instead of the pinned one.")
+    ] = "",
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Use only files that are in a cache.")
+    ] = False,
 ) -> None:
-    """Download tasks at pinned revisions, check them, and import them."""
+    """Download tasks at pinned revisions, check and import them."""
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported, below
     from dnabench.tasks.io.fetching import fetch_and_import
     from dnabench.tasks.io.importing import report
 
-    with _bar() as show:
-        outcomes = fetch_and_import(named(tasks), show, folder, revision)
+    with bar("") as show:
+        outcomes = fetch_and_import(
+            named(tasks),
+            lambda what, n, total: show(description=what, completed=n, total=total or None),
+            folder, revision,
+        )  # fmt: skip
     imported = [one.imported for one in outcomes if one.imported is not None]
     if imported:
         typer.echo("\n".join(report(folder or Path("cache"), imported)))
@@ -121,10 +137,10 @@ def fetch(
         raise typer.Exit(1)
 
 
-@data.command(epilog="Example: dnabench data verify gue")
-@report_errors
+@command(data, "verify", "gue", "nt/h3", "nt gue")
 def verify(tasks: Tasks) -> None:
-    """Compare data with what is published of them: counts, labels, lengths, letters, checksums."""
+    """Compare data with their published counts and checksums."""
+    from dnabench.registry import TASKS
     from dnabench.tasks.io.verifying import counts_in_words, verify
 
     differ = False
@@ -140,24 +156,30 @@ def verify(tasks: Tasks) -> None:
         raise typer.Exit(1)
 
 
-@data.command(epilog="Example: dnabench data genes --fasta g.fa --gff g.gff3 --name fly")
-@report_errors
+@command(
+    data, "genes", "--fasta fly.fa.gz --gff fly.gff3.gz --name fly",
+    "--fasta worm.fa --gff worm.gtf --name worm --dev chrIV --test chrV,chrX",
+    "--fasta fly.fa.gz --gff fly.gff3.gz --name fly --length 2000 --exons all",
+)  # fmt: skip
 def genes(
-    fasta: Annotated[Path, typer.Option(help="Genome, plain or .gz.")],
-    gff: Annotated[Path, typer.Option(help="GFF3 or GTF of it, plain or .gz.")],
-    name: Annotated[str, typer.Option(help="The task becomes genes/NAME.")],
-    length: Annotated[int, typer.Option(help="bp of a window at most.")] = 10_000,
-    dev: Annotated[str, typer.Option(help="Sequences of dev, commas between.")] = "",
-    test: Annotated[str, typer.Option(help="Sequences of test, commas between.")] = "",
-    exons: Annotated[str, typer.Option(help="coding (the CDS) or all.")] = "coding",
-    keep: Annotated[str, typer.Option(help="genes: windows with a gene; all.")] = "genes",
+    fasta: Annotated[Path, typer.Option(help="Genome in FASTA, plain or .gz.")],
+    gff: Annotated[Path, typer.Option(help="Its annotation in GFF3 or GTF, plain or .gz.")],
+    name: Annotated[str, typer.Option(help="The task will be called genes/NAME.")],
+    length: Annotated[int, typer.Option(help="Longest window in bp.")] = 10_000,
+    dev: Annotated[str, typer.Option(help="Comma-separated chromosomes for validation.")] = "",
+    test: Annotated[str, typer.Option(help="Comma-separated chromosomes for testing.")] = "",
+    exons: Annotated[str, typer.Option(help="coding (CDS only) or all.")] = "coding",
+    keep: Annotated[str, typer.Option(help="genes (windows with a gene) or all.")] = "genes",
 ) -> None:
-    """Make a per-base gene finding task of any annotated genome, split by chromosome."""
+    """Make a gene finding task from an annotated genome.
+
+    The splits are whole chromosomes.
+    """
     from dnabench.tasks.genes import import_genes
     from dnabench.tasks.io.gene_windows import Cutting
 
     if exons not in ("coding", "all") or keep not in ("genes", "all"):
-        fail(f"--exons {exons} --keep {keep}: exons are coding or all, keep is genes or all")
+        fail(f"--exons {exons} --keep {keep}: give --exons coding or all, --keep genes or all")
     cutting = Cutting(
         longest=length, dev=tuple(split_commas(dev)), test=tuple(split_commas(test)),
         exons=exons, keep=keep,  # type: ignore[arg-type]
@@ -165,66 +187,3 @@ def genes(
     task = import_genes(name, fasta, gff, cutting)
     counts = "/".join(str(task.counts.get(s, "-")) for s in ("train", "dev", "test"))
     typer.echo(f"{task.name}: {counts} windows (train/dev/test), the longest {task.length:,} bp")
-
-
-@data.command("audit", epilog="Example: dnabench data audit gue/prom_core_tata")
-@audits.command("data", epilog="Example: dnabench audit data gue --fail-on leaked-share>0.01")
-@report_errors
-def audit(
-    tasks: Tasks,
-    genome: Annotated[Path | None, typer.Option(help="FASTA to look the windows up in.")] = None,
-    fail_on: Annotated[
-        list[str] | None,
-        typer.Option(help="Exit 1 where it holds: 'train-test-duplicates>0'."),
-    ] = None,
-    to: Annotated[Path | None, typer.Option(help="Folder for <task>.json and audit.html.")] = None,
-) -> None:
-    """Copies, near copies, conflicting labels and shortcuts, within and between the splits.
-
-    An audit is kept in the cache: `dnabench report` then shows scores without the copied examples.
-    """
-    import json
-
-    from dnabench.reports.text.audit import html, markdown, overview
-    from dnabench.tasks.audit.audit import audit, keep
-    from dnabench.tasks.audit.conditions import fail_on as holding
-
-    documents, held = [], []
-    with _bar() as show:
-        for name in named(tasks, present=True):
-            audited = audit(
-                TASKS[name], genome, lambda what, share: show(what, round(100 * share), 100)
-            )
-            keep(audited)
-            found = audited.to_json()
-            documents.append(json.loads(found))
-            held += holding(documents[-1], fail_on or [])
-            if to is not None:
-                to.mkdir(parents=True, exist_ok=True)
-                (to / f"{name.replace('/', '_')}.json").write_text(found, encoding="utf-8")
-    typer.echo("\n".join(map(markdown, documents)))
-    if len(documents) > 1:
-        typer.echo(overview(documents))
-    if to is not None:
-        page = '<!doctype html><meta charset="utf-8"><title>dnabench audit</title>'
-        (to / "audit.html").write_text(page + html(documents), encoding="utf-8")
-        typer.echo(f"{to}/audit.html")
-    for line in held:
-        typer.echo(line, err=True)
-    if held:
-        raise typer.Exit(1)
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[str, int, int], Any]]:
-    """A bar on stderr that follows (what, done, total); it pulses where the total is not known."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        line = progress.add_task("", total=None)
-
-        def show(what: str, done: int, total: int) -> None:
-            progress.update(line, description=what, completed=done, total=total or None)
-
-        yield show

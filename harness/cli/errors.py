@@ -1,10 +1,10 @@
-"""How the command line says that something is wrong."""
+"""How the command line reports what is wrong."""
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVar
 
 import typer
@@ -13,7 +13,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def report_errors(command: F) -> F:
-    """Turn what is wrong with the user's words or files into one message and exit status 2."""
+    """Turn errors in the user's input or files into one message and exit status 2."""
 
     @functools.wraps(command)
     def inner(*args: Any, **kwargs: Any) -> Any:
@@ -28,11 +28,12 @@ def report_errors(command: F) -> F:
 
 
 def fail(message: str) -> NoReturn:
-    """Say what is wrong and end with exit status 2."""
+    """Print what is wrong and end with exit status 2."""
     typer.echo(f"error: {message}", err=True)
     raise typer.Exit(2)
 
 
-def split_commas(text: str) -> list[str]:
-    """What stands between the commas."""
-    return [word.strip() for word in text.split(",") if word.strip()]
+def split_commas(texts: str | Iterable[str]) -> list[str]:
+    """The words between commas of one text, or of a flag that was given several times."""
+    parts = ",".join([texts] if isinstance(texts, str) else texts).split(",")
+    return [word.strip() for word in parts if word.strip()]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dnabench.cli.errors import fail, report_errors, split_commas
+from dnabench.cli.errors import fail, split_commas
 from dnabench.cli.report import warn_unreadable
 
 if TYPE_CHECKING:
@@ -23,13 +23,8 @@ KINDS = {  # and a note below each, on what is shown
     "heatmap": "",
     "curves": "Line: mean over seeds. Band: lowest to highest seed.",
 }
-EXAMPLES = (
-    "Examples: dnabench figure strip --to runs.pdf | dnabench figure cd --tasks nt --to ranks.svg "
-    "| dnabench figure heatmap --x dilation --y kernel_size --to heat.png"
-)
 
 
-@report_errors
 def figure(
     kind: Annotated[str, typer.Argument(help="cd, strip, pareto, heatmap or curves.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the records.")] = Path("runs"),
@@ -47,7 +42,10 @@ def figure(
     x: Annotated[str, typer.Option(help="heatmap: option across.")] = "",
     y: Annotated[str, typer.Option(help="heatmap: option down.")] = "",
 ) -> None:
-    """Draw average ranks, every run, scores against cost, a swept grid or learning curves."""
+    """Draw one figure from the results.
+
+    Average ranks, every run, scores against cost, a swept grid or learning curves.
+    """
     from dnabench.reports.figures.style import UNDATED, save
 
     target = to or Path(f"{kind}.pdf")

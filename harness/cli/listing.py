@@ -1,12 +1,10 @@
-"""`dnabench list ...`: what there is, as text. Imports neither torch nor pandas."""
+"""The tables of `dnabench list`. Imports neither torch nor pandas."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
-
-from tabulate import tabulate
 
 from dnabench.metrics import METRICS
 from dnabench.protocols import PROTOCOLS, VALIDATION
@@ -15,20 +13,24 @@ from dnabench.sweep.grid import suites
 from dnabench.types import Recipe
 from dnabench.weights import describe
 
+Row = Sequence[Any]
+Rows = list[Row]
+Table = tuple[Row, Rows]  # header and rows
 
-def models() -> str:
+
+def models() -> Table:
     """Every model with its size and options."""
-    rows = [
+    rows: Rows = [
         (m.name, size(m.n_params), _options(m.options), m.license, describe(m.weights), m.source)
         for m in (MODELS[name] for name in MODELS)
     ]
     header = ("model", "parameters", "options", "licence", "official weights", "source")
-    return _table(rows, header)
+    return header, rows
 
 
-def tasks() -> str:
+def tasks() -> Table:
     """Every task with its counts."""
-    rows = [
+    rows: Rows = [
         (
             t.name, t.kind, len(t.classes), t.length, t.metric,
             "/".join(str(t.counts.get(s, "-")) for s in ("train", "dev", "test")),
@@ -37,28 +39,28 @@ def tasks() -> str:
         for t in (TASKS[name] for name in TASKS)
     ]  # fmt: skip
     header = ("task", "kind", "classes", "bp", "metric", "train/dev/test", "licence", "source")
-    return _table(rows, header)
+    return header, rows
 
 
-def suite_list() -> str:
+def suite_list() -> Table:
     """Every suite with its tasks."""
-    return _table([(s, ", ".join(names)) for s, names in suites().items()], ("suite", "tasks"))
+    return ("suite", "tasks"), [(s, ", ".join(names)) for s, names in suites().items()]
 
 
-def protocols() -> str:
+def protocols() -> Table:
     """Every protocol and why it exists."""
-    rows = [
+    rows: Rows = [
         (p.name, VALIDATION[p.validation], p.checkpoint,
          "every epoch" if p.looks_at_test else "once, after training", p.why)
         for p in PROTOCOLS.values()
     ]  # fmt: skip
-    return _table(rows, ("protocol", "validation", "checkpoint", "test is read", "why"))
+    return ("protocol", "validation", "checkpoint", "test is read", "why"), rows
 
 
-def recipes() -> str:
+def recipes() -> Table:
     """Every recipe of every model: what differs from the house recipe."""
     house = asdict(Recipe())
-    rows = []
+    rows: Rows = []
     for name in MODELS:
         for key, recipe in MODELS[name].recipes.items():
             fields = {k: v for k, v in asdict(recipe).items() if k != "source"}
@@ -67,26 +69,21 @@ def recipes() -> str:
             rest = {k: v for k, v in own.items() if v not in (house[k], "")}
             rows.append((name, key, *main.values(), _options(rest), recipe.source))
     header = ("model", "recipe", "lr", "weight decay", "batch", "epochs", "schedule", "other")
-    return _table(rows, (*header, "source"))
+    return (*header, "source"), rows
 
 
-def metrics() -> str:
+def metrics() -> Table:
     """Every metric and what it is."""
-    rows = [(m.name, m.label, ", ".join(m.kinds), m.description) for m in METRICS.values()]
-    return _table(rows, ("metric", "label", "task kinds", "what"))
+    rows: Rows = [(m.name, m.label, ", ".join(m.kinds), m.description) for m in METRICS.values()]
+    return ("metric", "label", "task kinds", "description"), rows
 
 
 def size(n: int) -> str:
     """A number of parameters in three digits: 386K, 1.69M, 27.3M; a dash for 0."""
-    for unit, name in ((1_000_000, "M"), (1_000, "K")):
-        if n >= unit:
-            x = n / unit
-            return (
-                f"{x:.{2 if x < 10 else 1 if x < 100 else 0}f}{name}"
-                if name == "M"
-                else f"{x:.0f}K"
-            )
-    return str(n) if n else "-"
+    if n >= 1_000_000:
+        x = n / 1_000_000
+        return f"{x:.{2 if x < 10 else 1 if x < 100 else 0}f}M"
+    return f"{n / 1000:.0f}K" if n >= 1000 else str(n or "-")
 
 
 def _options(options: Mapping[str, Any]) -> str:
@@ -95,11 +92,7 @@ def _options(options: Mapping[str, Any]) -> str:
     )
 
 
-def _table(rows: list[tuple[Any, ...]], header: tuple[str, ...]) -> str:
-    return tabulate(rows, header, disable_numparse=True)
-
-
-LISTINGS: dict[str, Callable[[], str]] = {
+LISTINGS: dict[str, Callable[[], Table]] = {
     "models": models, "tasks": tasks, "suites": suite_list,
     "protocols": protocols, "recipes": recipes, "metrics": metrics,
 }  # fmt: skip

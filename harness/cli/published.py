@@ -6,19 +6,16 @@ from typing import Annotated
 
 import typer
 
-from dnabench.cli.errors import report_errors
+from dnabench.cli.help import command, group
 
-published = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="The numbers that papers printed."
-)
+published = group("published", "Show the numbers that papers printed.")
 
 
-@published.command("list", epilog="Examples: dnabench published list | ... list convnova")
-@report_errors
+@command(published, "list", "", "convnova", "gpn-thesis")
 def list_(
     paper: Annotated[str, typer.Argument(help="convnova, ...; every paper if none.")] = "",
 ) -> None:
-    """Print every table of a paper, and how many values of it are in the package."""
+    """List the tables of a paper and how many values we have."""
     from tabulate import tabulate
 
     from dnabench.reports.papers.published import facts, seeds, tables, values
@@ -31,13 +28,15 @@ def list_(
     typer.echo(tabulate(rows, ("table", "values", "unit", "what"), disable_numparse=True))
 
 
-@published.command(epilog="Example: dnabench published show convnova/table1 --format latex")
-@report_errors
+@command(
+    published, "show", "convnova/table1", "convnova/table1 --format latex",
+    "convnova/table13 --format csv",
+)  # fmt: skip
 def show(
     table: Annotated[str, typer.Argument(help="As `dnabench published list` has it.")],
     fmt: Annotated[str, typer.Option("--format", "-f", help="md, csv or latex.")] = "md",
 ) -> None:
-    """Print a table in the paper's layout, with its numbers as printed and our marks."""
+    """Print a table as the paper does, with our marks."""
     from dnabench.reports.papers.published_text import show
 
     typer.echo(show(table, fmt), nl=False)

@@ -1,20 +1,17 @@
-"""`dnabench report` and `dnabench compare`."""
+"""`dnabench report`: records into tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from dnabench.cli.errors import fail, report_errors
+from dnabench.cli.bars import bar
+from dnabench.cli.errors import fail
+from dnabench.cli.options import Out, names_of
 
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the records.")]
 
-
-@report_errors
 def report(
     out: Out = Path("runs"),
     full: Annotated[
@@ -22,34 +19,36 @@ def report(
     ] = False,
     format: Annotated[
         str,
-        typer.Option(
-            "--format",
-            "-f",
-            help="Every table as md, csv, latex, html or parquet.",
-            show_default=False,
-        ),
+        typer.Option("--format", "-f", help="Every table as md, csv, latex, html or parquet.",
+                     show_default=False),
     ] = "",
     to: Annotated[
         Path | None,
         typer.Option(help="File to write; html and parquet default to report.* in the folder."),
     ] = None,
     against: Annotated[
-        str, typer.Option(help="Compare only with this model: fewer tests, more power.")
+        str,
+        typer.Option(help="Compare only with this model: fewer tests, more power.",
+                     autocompletion=names_of("models")),
     ] = "",
-) -> None:
-    """Print scores, verdicts and assumptions on one screen; --full or --format for every table."""
+) -> None:  # fmt: skip
+    """Show scores, verdicts and what they assume, on one screen.
+
+    --full or --format gives every table.
+    """
     from dnabench.reports.render import FILES, FORMATS, render
     from dnabench.reports.report import report
     from dnabench.reports.resampling import Resampler
     from dnabench.reports.text.overview import overview
 
     if format not in {"": None, **FORMATS, **FILES}:
-        fail(f"no format {format!r}; there are {', '.join([*FORMATS, *FILES])}")
+        fail(f"no format {format!r}; choose from {', '.join([*FORMATS, *FILES])}")
     if not format and (full or to is not None):
         format = "md"
     store, records = records_in(out)
-    with _rows_bar(len({(r.trial.protocol, r.trial.task) for r in records})) as observe:
-        evidence = report(records, store, Resampler(store, observe=observe), against)
+    with bar("reading", len({(r.trial.protocol, r.trial.task) for r in records})) as show:
+        resampler = Resampler(store, observe=lambda task: show(description=task, advance=1))
+        evidence = report(records, store, resampler, against)
         found = render(evidence, format) if format else overview(evidence, store.folder)
     if to is None and format != "html" and isinstance(found, str):
         typer.echo(found.removesuffix("\n"))
@@ -58,20 +57,6 @@ def report(
     to.parent.mkdir(parents=True, exist_ok=True)
     to.write_bytes(found if isinstance(found, bytes) else found.encode())
     typer.echo(str(to))
-
-
-@report_errors
-def compare(a: str, b: str, out: Out = Path("runs")) -> None:
-    """Compare two models on every task that both ran."""
-    from dnabench.reports.memo import Memo
-    from dnabench.reports.render import compare_text
-    from dnabench.reports.resampling import Resampler
-
-    store, records = records_in(out)
-    with _rows_bar(len({r.trial.task for r in records})) as observe:
-        memo = Memo(store.folder / ".cache" / "report")
-        text = compare_text(records, a, b, Resampler(store, observe=observe), memo)
-    typer.echo(text)
 
 
 def records_in(out: Path) -> tuple[Any, list[Any]]:
@@ -90,19 +75,3 @@ def warn_unreadable(store: Any) -> None:
     """Name the files that are not records."""
     for path, why in store.unreadable.items():
         typer.echo(f"warning: skipped {path}: not a record: {why}", err=True)
-
-
-@contextmanager
-def _rows_bar(rows: int) -> Iterator[Callable[[str], None]]:
-    """A progress bar on stderr, a step for each task whose test examples are resampled."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        line = progress.add_task("reading", total=rows)
-
-        def observe(what: str) -> None:
-            progress.update(line, description=what, advance=1)
-
-        yield observe

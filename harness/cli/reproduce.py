@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dnabench.cli.errors import fail, report_errors, split_commas
+from dnabench.cli.errors import fail, split_commas
+from dnabench.cli.options import ExecutionOptions, Out, with_flags
 from dnabench.cli.report import warn_unreadable
-from dnabench.cli.sweep import Compile, ExecutionOptions, Jobs, run_sweep
+from dnabench.cli.sweep import run_sweep
 
 if TYPE_CHECKING:
     from dnabench.cli.reproduction import ReproducePlan, ReproduceRequest
     from dnabench.results.store import Store
 
 
-@report_errors
+@with_flags
 def reproduce(
     table: Annotated[str, typer.Argument(help="A table, such as convnova/table13.")],
     tasks: Annotated[
@@ -41,21 +42,17 @@ def reproduce(
         list[str] | None,
         typer.Option("--set", help="A model option or recipe field: dilation_schedule=code."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    jobs: Jobs = "auto",
-    threads: Annotated[int, typer.Option(help="Threads of each trial.")] = 1,
-    micro_batch: Annotated[
-        int, typer.Option(help="Examples in memory at once; 0 = the whole batch.")
-    ] = 0,
-    compile: Compile = "auto",
-    executor: Annotated[str, typer.Option(help="local, or inline for a debugger.")] = "local",
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the records.")] = Path("runs"),
+    execution: ExecutionOptions = ExecutionOptions(),  # noqa: B008
+    out: Out = Path("runs"),
     format: Annotated[str, typer.Option("--format", "-f", help="md or csv.")] = "md",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would run, and why the rest cannot.")
     ] = False,
 ) -> None:
-    """Run what is missing of a published table, and compare each value with ours."""
+    """Rerun a published table and compare every value.
+
+    Finished trials are kept: only missing ones run.
+    """
     from dnabench.cli.reproduction import ReproduceRequest
     from dnabench.sweep.grid import Request
 
@@ -64,12 +61,11 @@ def reproduce(
         regime=regime, settings=set_ or [], limit=limit,
         overrides={"epochs": epochs} if epochs else {},
     )  # fmt: skip
-    how = ExecutionOptions(device, jobs, threads, micro_batch, executor, compile)
-    _reproduce(ReproduceRequest(table=table, grid=grid), how, out, format, dry_run)
+    _reproduce(ReproduceRequest(table=table, grid=grid), execution, out, format, dry_run)
 
 
 def _reproduce(
-    request: ReproduceRequest, how: ExecutionOptions, out: Path, format: str, dry_run: bool
+    request: ReproduceRequest, execution: ExecutionOptions, out: Path, format: str, dry_run: bool
 ) -> None:
     from dnabench.cli.reproduction import plan_reproduction
     from dnabench.reports.papers.reproduction import compare
@@ -85,7 +81,7 @@ def _reproduce(
         typer.echo(_dry_run(plan, store))
         warn_unreadable(store)
         return
-    failed = plan.jobs and run_sweep(request, plan.jobs, [], out, how, aside=True).failed
+    failed = plan.jobs and run_sweep(request, plan.jobs, [], out, execution, to_stderr=True).failed
     ids = {i for cell in plan.cells for i in cell.trials}
     records = {i: record for i in ids if (record := store.read(i)) is not None}
     typer.echo(render([compare(cell, records) for cell in plan.cells], plan.about, format))

@@ -1,0 +1,78 @@
+"""`dnabench audit ...`: problems in data and in tables of results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dnabench.cli import audit_papers
+from dnabench.cli.bars import bar
+from dnabench.cli.data import Tasks, data, named
+from dnabench.cli.help import command, group
+
+audit = group("audit", "Check data and tables for problems.")
+EXAMPLES = "gue/prom_core_tata", "gue --to audit", "gue --fail-on 'train-test-duplicates>0'"
+
+
+@command(data, "audit", *EXAMPLES)
+@command(audit, "data", *EXAMPLES)
+def audit_data(
+    tasks: Tasks,
+    genome: Annotated[
+        Path | None, typer.Option(help="FASTA of the genome, to look the sequences up in.")
+    ] = None,
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(help="Exit with status 1 if this holds, e.g. 'train-test-duplicates>0'."),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Folder for a JSON file per task and audit.html.")
+    ] = None,
+) -> None:
+    """Find duplicates, conflicting labels and shortcuts in data.
+
+    Exact and near duplicates are found within and between the splits. From then on `dnabench
+    report` also shows scores without the duplicated test examples.
+    """
+    from dnabench.registry import TASKS
+    from dnabench.reports.text.audit import html, markdown, overview
+    from dnabench.tasks.audit.audit import audit, keep
+    from dnabench.tasks.audit.conditions import fail_on as holding
+
+    documents, held = [], []
+    with bar("", total=1) as show:
+        for name in named(tasks, present=True):
+            audited = audit(
+                TASKS[name], genome,
+                lambda what, share: show(description=what, completed=share),
+            )  # fmt: skip
+            keep(audited)
+            found = audited.to_json()
+            documents.append(json.loads(found))
+            held += holding(documents[-1], fail_on or [])
+            if to is not None:
+                to.mkdir(parents=True, exist_ok=True)
+                (to / f"{name.replace('/', '_')}.json").write_text(found, encoding="utf-8")
+    typer.echo("\n".join(map(markdown, documents)))
+    if len(documents) > 1:
+        typer.echo(overview(documents))
+    if to is not None:
+        page = '<!doctype html><meta charset="utf-8"><title>dnabench audit</title>'
+        (to / "audit.html").write_text(page + html(documents), encoding="utf-8")
+        typer.echo(f"{to}/audit.html")
+    for line in held:
+        typer.echo(line, err=True)
+    if held:
+        raise typer.Exit(1)
+
+
+command(
+    audit, "published", "", "--paper convnova", "--to findings.json --fail-on-findings"
+)(audit_papers.published)  # fmt: skip
+command(
+    audit, "tables", "seeds.csv", "seeds.csv --to audit.json",
+    "seeds.csv --printed table.csv --fail-on-findings",
+)(audit_papers.tables)  # fmt: skip

@@ -1,0 +1,25 @@
+"""`dnabench compare`: two models on every task both have run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from dnabench.cli.bars import bar
+from dnabench.cli.options import OneModel, Out
+from dnabench.cli.report import records_in
+
+
+def compare(a: OneModel, b: OneModel, out: Out = Path("runs")) -> None:
+    """Compare two models on every task both have run."""
+    from dnabench.reports.memo import Memo
+    from dnabench.reports.render import compare_text
+    from dnabench.reports.resampling import Resampler
+
+    store, records = records_in(out)
+    with bar("reading", len({r.trial.task for r in records})) as show:
+        resampler = Resampler(store, observe=lambda what: show(description=what, advance=1))
+        memo = Memo(store.folder / ".cache" / "report")
+        text = compare_text(records, a, b, resampler, memo)
+    typer.echo(text)

@@ -1,0 +1,81 @@
+"""Groups and commands whose plain help has sections and examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from dnabench.cli.errors import report_errors
+
+F = TypeVar("F", bound=Callable[..., Any])
+HEAD = "Examples:\n\n    "  # then a command on each line: a code block in Markdown
+GUTTER = 20  # columns beside the one-line help of a command, about
+
+
+class _Sections:
+    """Help with a section per `rich_help_panel` and examples that are not wrapped."""
+
+    def format_options(self: Any, ctx: Any, formatter: Any) -> None:
+        """Write commands, arguments and options under the headings of their sections."""
+        rows = [
+            (command.rich_help_panel, (name, command.get_short_help_str(formatter.width - GUTTER)))
+            for name, command in getattr(self, "commands", {}).items()
+        ]
+        for parameter in self.get_params(ctx):
+            panel = getattr(parameter, "rich_help_panel", None)
+            heading = panel or f"{parameter.param_type_name.title()}s"
+            rows.append((heading, parameter.get_help_record(ctx)))
+        for heading in dict.fromkeys(heading for heading, row in rows if row):
+            with formatter.section(heading):
+                formatter.write_dl([row for other, row in rows if row and other == heading])
+
+    def format_epilog(self: Any, ctx: Any, formatter: Any) -> None:
+        """Write the examples; those of a group are the first of its commands."""
+        texts = [c.epilog for c in getattr(self, "commands", {}).values()] or [self.epilog]
+        lines = zip(*(t.removeprefix(HEAD).splitlines() for t in texts if t), strict=False)
+        examples = [f"    {line.strip()}\n" for rank in lines for line in rank][:3]
+        formatter.write(f"\nExamples:\n{''.join(examples)}")
+
+
+class Command(_Sections, TyperCommand):
+    """A command."""
+
+
+class Group(_Sections, TyperGroup):
+    """A group of commands."""
+
+
+def group(name: str, help: str) -> typer.Typer:
+    """A group of commands; without a command it prints its help."""
+    made = typer.Typer(
+        name=name, cls=Group, help=help, no_args_is_help=True, rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )  # fmt: skip
+    made.callback()(lambda: None)  # a group of one command stays a group
+    return made
+
+
+def command(
+    of: typer.Typer, name: str, *examples: str, section: str = "Commands"
+) -> Callable[[F], F]:
+    """Add a function to a group as a command; bad input becomes one message.
+
+    Args:
+        of: the group.
+        name: of the command.
+        examples: arguments, for the lines at the end of its help.
+        section: of the group's help.
+    """
+    path = f"{of.info.name} {name}"
+    path = path if path.startswith("dnabench") else f"dnabench {path}"
+    epilog = HEAD + "\n    ".join(f"{path} {example}".rstrip() for example in examples)
+
+    def add(function: F) -> F:
+        decorate = of.command(name, cls=Command, epilog=epilog, rich_help_panel=section)
+        decorate(report_errors(function))
+        return function
+
+    return add

@@ -1,0 +1,172 @@
+"""The flags that several commands share, each defined once."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_type_hints
+
+import typer
+
+from dnabench.cli.errors import fail, split_commas
+
+if TYPE_CHECKING:
+    from dnabench.sweep.grid import Request
+    from dnabench.types import Resources
+
+
+def names_of(*kinds: str) -> Callable[[str], list[str]]:
+    """Shell completion with the names that `dnabench list KIND` prints; after commas too."""
+
+    def complete(incomplete: str) -> list[str]:
+        from dnabench.cli.listing import LISTINGS
+
+        before, comma, _ = incomplete.rpartition(",")
+        return [f"{before}{comma}{row[0]}" for kind in kinds for row in LISTINGS[kind]()[1]]
+
+    return complete
+
+
+which = partial(typer.Option, rich_help_panel="Models and data")
+training = partial(typer.Option, rich_help_panel="Training")
+execution = partial(typer.Option, rich_help_panel="Execution")
+Out = Annotated[Path, typer.Option("--out", "-o", help="Results folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+OneModel = Annotated[str, typer.Argument(help="A model.", autocompletion=names_of("models"))]
+
+
+class GridOptions(NamedTuple):
+    """The flags that say which trials to run."""
+
+    models: Annotated[
+        list[str],
+        which("--models", "-m", help="Comma-separated models, or all.",
+              autocompletion=names_of("models")),
+    ] = ["kmer", "cnn", "convnova-386k"]  # noqa: RUF012  # fmt: skip
+    preset: Annotated[str, which(help="smallest: only the smallest model of each family.")] = ""
+    tasks: Annotated[
+        list[str],
+        which("--tasks", "-t", help="Comma-separated tasks.", autocompletion=names_of("tasks")),
+    ] = []  # noqa: RUF012
+    suite: Annotated[
+        str,
+        which("--suite", "-s", help="All tasks of a suite, or those named by --tasks.",
+              autocompletion=names_of("suites")),
+    ] = ""  # fmt: skip
+    data: Annotated[str, which(help="Your CSV, TSV, Parquet or FASTA file, or a folder.")] = ""
+    seeds: Annotated[str, which(help="How many (10) or which (0,3,7 or 2222,42-50).")] = "5"
+    limit: Annotated[str, which(help="Only N examples per split (200) or a share (0.1).")] = "0"
+    protocol: Annotated[
+        str, which(help="How the checkpoint is chosen.", autocompletion=names_of("protocols"))
+    ] = "honest/1"
+    regime: Annotated[
+        str, training(help="Initial weights: scratch, pretrained or checkpoint:PATH; for single "
+                      "models MODEL=WEIGHTS, comma-separated."),
+    ] = "scratch"  # fmt: skip
+    recipe: Annotated[str, training(help="Training recipe instead of the suite's.")] = ""
+    epochs: Annotated[int, training(help="Number of epochs; 0 = the recipe's.")] = 0
+    batch_size: Annotated[int, training(help="Examples per step; 0 = the recipe's.")] = 0
+    precision: Annotated[str, training(help="fp32, tf32, bf16, fp16; default: the recipe's.")] = ""
+    rc: Annotated[
+        str, training(help="Reverse complements: none, augment, conjoin; default: the recipe's.")
+    ] = ""
+    set_: Annotated[
+        list[str], training("--set", help="Model option or recipe field: dilation=1, cnn.lr=0.01.")
+    ] = []  # noqa: RUF012
+    sweep: Annotated[
+        list[str], training(help="Several values, a column each in the report: dilation=1,4.")
+    ] = []  # noqa: RUF012
+
+    def request(self) -> Request:
+        """What is asked for."""
+        from dnabench.sweep.grid import Request
+
+        changes = {
+            "epochs": self.epochs, "batch": self.batch_size, "precision": self.precision,
+            "rc": self.rc,
+        }  # fmt: skip
+        return Request(
+            models=split_commas(self.models), preset=self.preset, tasks=split_commas(self.tasks),
+            suite=self.suite, data=self.data, seeds=self.seeds, protocol=self.protocol,
+            regime=self.regime, recipe=self.recipe, limit=self.limit, settings=self.set_,
+            sweeps=self.sweep, overrides={k: value for k, value in changes.items() if value},
+        )  # fmt: skip
+
+
+class ExecutionOptions(NamedTuple):
+    """The flags that say where trials run."""
+
+    device: Annotated[str, execution(help="auto, cpu, cuda or cuda:N.")] = "auto"
+    jobs: Annotated[
+        str, execution(help="Trials at once; auto: one per free CPU core, or one on a GPU.")
+    ] = "auto"
+    threads: Annotated[int, execution(help="CPU threads per trial.")] = 1
+    micro_batch: Annotated[int, execution(help="Examples in memory at once; 0 = a batch.")] = 0
+    executor: Annotated[str, execution(help="local, or inline for a debugger.")] = "local"
+    compile: Annotated[
+        str, execution(help="auto: compile training on CUDA where it is faster; or off.")
+    ] = "auto"
+    trial_timeout: Annotated[
+        str, execution(help="Stop a trial that runs longer (3600, 30m, 2h); it counts as failed.")
+    ] = ""
+
+    def resources(self) -> Resources:
+        """The device and number of workers; the command ends when they are not available.
+
+        `--jobs auto` on a CPU: the cores that affinity and cgroups allow, divided by `--threads`.
+        """
+        import torch
+
+        from dnabench.executors import EXECUTORS
+        from dnabench.host.machine import usable_cores
+        from dnabench.sweep.grid import parse_duration
+        from dnabench.types import Resources
+
+        device, jobs, threads, micro_batch, executor, compiling, timeout = self
+        if executor not in EXECUTORS:
+            fail(f"no executor named {executor!r}; choose from {', '.join(EXECUTORS)}")
+        if compiling not in ("auto", "off"):
+            fail(f"--compile {compiling!r}: give auto or off")
+        if jobs != "auto" and not jobs.isdecimal():
+            fail(f"--jobs {jobs!r}: give auto or the number of trials to run at once")
+        if threads < 1 or micro_batch < 0:
+            fail(f"--threads {threads} --micro-batch {micro_batch}: too small")
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as e:
+            fail(f"--device {device!r} cannot be used here: {str(e).splitlines()[0]}")
+        at_once = max(1, usable_cores() // threads) if device == "cpu" else 1
+        at_once = int(jobs) or at_once if jobs != "auto" else at_once
+        limit = parse_duration(timeout)
+        return Resources(device, at_once, threads, micro_batch, executor, compiling, limit)
+
+
+def with_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn every parameter of type GridOptions or ExecutionOptions into the flags of that class."""
+    flags: list[inspect.Parameter] = []
+    groups: dict[str, Any] = {}
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        options: Any = parameter.annotation
+        if options not in (GridOptions, ExecutionOptions):
+            flags.append(parameter)
+            continue
+        groups[parameter.name] = options
+        hints, defaults = get_type_hints(options, include_extras=True), options._field_defaults
+        flags += [
+            parameter.replace(name=n, annotation=hints[n], default=defaults[n]) for n in hints
+        ]
+
+    @functools.wraps(command)
+    def inner(**given: Any) -> None:
+        for name, options in groups.items():
+            given[name] = options(**{field: given.pop(field) for field in options._fields})
+        command(**given)
+
+    inner.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]
+    inner.__annotations__ = {flag.name: flag.annotation for flag in flags}
+    return inner

@@ -1,0 +1,61 @@
+"""`dnabench plan`: what a run with the same flags would take."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dnabench.cli.bars import bar
+from dnabench.cli.config import Config
+from dnabench.cli.errors import fail
+from dnabench.cli.options import ExecutionOptions, GridOptions, Json, Out, with_flags
+from dnabench.cli.sweep import print_notes
+
+
+@with_flags
+def plan(
+    choice: GridOptions,
+    execution: ExecutionOptions,
+    out: Out = Path("runs"),
+    config: Config = None,
+    probe_seconds: Annotated[
+        float, typer.Option(help="Roughly how long to measure each model.")
+    ] = 4.0,
+    as_json: Json = False,
+) -> None:
+    """Estimate the time, memory and disk space a run would take.
+
+    Takes the flags of `dnabench run` and measures a few real training steps of each model.
+    """
+    from dnabench.cache import room
+    from dnabench.forecast.estimate import plan, summary, table
+    from dnabench.host.machine import free_memory
+    from dnabench.results.store import Store
+    from dnabench.sweep.grid import grid
+
+    request, resources, notes = choice.request(), execution.resources(), list[str]()
+    if not probe_seconds > 0:
+        fail(f"--probe-seconds {probe_seconds}: must be above 0")
+    jobs = grid(request, notes.append)
+    print_notes(notes)
+    done = {r.trial.id: r.seconds for r in Store(out) if not r.error}
+    with bar("measuring") as show:
+        found = plan(jobs, resources, done, probe_seconds, lambda job, n: show(total=n, advance=1))
+    memory, disk = free_memory(), room(out)
+    if as_json:
+        typer.echo(json.dumps(_document(found, memory, disk), indent=1))
+    else:
+        typer.echo("\n".join([table(found), "", *summary(found, memory, disk)]))
+    if any(row.error for row in found.rows):
+        raise typer.Exit(1)
+
+
+def _document(found: Any, memory: int, disk: int) -> dict[str, Any]:
+    return {
+        **found._asdict(), "free_memory": memory, "free_disk": disk, "peak": found.peak,
+        "rows": [row._asdict() | {"sizes": row.sizes._asdict()} for row in found.rows],
+        "resources": found.resources._asdict(),
+    }  # fmt: skip

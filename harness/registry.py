@@ -1,4 +1,4 @@
-"""A registry is a dict that refuses duplicates and explains a miss."""
+"""Registries of models and tasks: no duplicates, and suggestions for unknown names."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ Entry = TypeVar("Entry", Model, Task)
 
 
 class Registry(Generic[Entry]):
-    """Names to things, filled by importing a package's modules and a plugin entry-point group.
+    """Entries by name, filled by importing a package's modules and its plugins.
 
     Args:
-        noun: what the things are, for messages ("model").
-        package: the package whose modules call `add` when imported, and the entry-point group
-            through which other distributions add theirs. Modules that begin with "_" and
-            sub-packages are not imported.
+        noun: what the entries are, for messages ("model").
+        package: the package whose modules call `add` when imported, and the entry-point group of
+            plugins. Modules that begin with "_" and sub-packages are not imported.
     """
 
     def __init__(self, noun: str, package: str) -> None:
@@ -75,7 +74,7 @@ class Registry(Generic[Entry]):
             self._try(f"plugin {plugin.name}", functools.partial(_load_plugin, plugin))
 
     def _try(self, name: str, load: Callable[[], object]) -> None:
-        """A file or plugin that does not load is named by `list`; the others are unaffected."""
+        """Record a file or plugin that does not load, which `list` prints; the others load."""
         try:
             load()
         except Exception as e:
@@ -89,7 +88,7 @@ def _load_plugin(plugin: EntryPoint) -> None:
 
 
 def explain_miss(noun: str, name: str, known: list[str], where: str = "") -> str:
-    """The message for a name that is not there: what is near, and where they all are."""
+    """The message for an unknown name: similar names, and where all are listed."""
     near = difflib.get_close_matches(name, known, n=3)
     hint = f"did you mean {', '.join(near)}? " if near else ""
     return f"no {noun} named {name!r}; {hint}{where or f'`dnabench list {noun}s` prints all'}"

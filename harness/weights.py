@@ -1,7 +1,7 @@
-"""Where a network's first weights come from: drawn, official, or the user's own file.
+"""Initial weights of a network: random, official, or from the user's file.
 
-A regime is written `scratch`, `pretrained` or `checkpoint:PATH` by the user, and in a trial so that
-it names the bytes: `scratch`, `pretrained:REPO@40 hex`, `checkpoint:NAME@16 hex of SHA-256`.
+The user writes a regime as `scratch`, `pretrained` or `checkpoint:PATH`; a trial names the bytes:
+`scratch`, `pretrained:REPO@40 hex`, `checkpoint:NAME@16 hex of SHA-256`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,7 @@ SHOWN = 8  # names in a message
 
 
 class Loaded(NamedTuple):
-    """What became of every tensor.
-
-    copied, unused: names in the file. Every tensor of the backbone is copied; the head is as drawn.
-    """
+    """Names of the file's tensors; every one of the backbone is copied, the head stays random."""
 
     copied: list[str]
     unused: list[str]
@@ -37,7 +34,7 @@ def regimes(text: str) -> dict[str, str]:
     """`pretrained` -> {"": "pretrained"}; `ntv2=pretrained,gpn=checkpoint:x.pt` by model.
 
     Raises:
-        ValueError: for a word that is no regime.
+        ValueError: for a word that is not a regime.
     """
     out = {}
     for part in text.split(","):
@@ -59,13 +56,13 @@ def resolve(model: Model, regime: str) -> tuple[str, str]:
     """The regime as a trial names it, and the path of the user's file, "" without one.
 
     Args:
-        model: has the repository of its official weights, where there are any.
-        regime: as the user writes it. `pretrained@` and 40 hex digits takes another revision than
+        model: names the repository of its official weights, if there are any.
+        regime: as the user writes it; `pretrained@` and 40 hex digits names another revision than
             the pinned one.
 
     Raises:
-        ValueError: no official weights or no known revision: the message says what to download and
-            how to name it; a file that is not there or has another suffix.
+        ValueError: no official weights or no known revision, and the message says what to download
+            and how to name it; a file that is missing or has another suffix.
     """
     kind, _, rest = regime.partition(":")
     if kind == "scratch":
@@ -76,13 +73,14 @@ def resolve(model: Model, regime: str) -> tuple[str, str]:
         path = Path(rest).expanduser()
         if not path.is_file() or path.suffix not in (*PICKLED, ".safetensors"):
             raise ValueError(
-                f"--regime {regime}: {path} is no file ending in .safetensors, {', '.join(PICKLED)}"
+                f"--regime {regime}: {path} is not a file with the suffix .safetensors, "
+                f"{', '.join(PICKLED)}"
             )
         return f"checkpoint:{path.name}@{file_sha256(path)[:16]}", str(path.resolve())
     official = model.weights
     if official is None or not official.repo:
         raise ValueError(
-            f"no official weights of {model.name} were published; use --regime scratch for it, or "
+            f"no official weights of {model.name} were published; use --regime scratch, or "
             f"your own: --regime {model.name}=checkpoint:PATH"
         )
     revision = kind.partition("@")[2] or official.revision
@@ -98,7 +96,7 @@ def resolve(model: Model, regime: str) -> tuple[str, str]:
 
 
 def check_unchanged(path: Path, named: str) -> None:
-    """ValueError when a file is not the one that `NAME@HASH` at the end of `named` names."""
+    """Raise ValueError unless a file has the hash in `NAME@HASH` at the end of `named`."""
     if not path.is_file() or file_sha256(path)[:16] != named.rpartition("@")[2]:
         raise ValueError(f"{path} changed since the run was planned; start the run again")
 
@@ -107,7 +105,7 @@ def fetch(model: Model, regime: str) -> Path:
     """The official file of a trial's `pretrained:` regime, from the hub or its cache.
 
     Raises:
-        ValueError: when it cannot be had; the message says why and what to do by hand.
+        ValueError: when it cannot be downloaded; the message says why and what to do by hand.
     """
     assert model.weights is not None  # `resolve` saw to it
     return _from_hub(regime, model.weights.files, model.name)
@@ -129,7 +127,7 @@ def _from_hub(regime: str, files: tuple[str, ...], name: str) -> Path:
         try:
             return Path(hf_hub_download(repo, file, revision=revision))
         except LocalEntryNotFoundError as e:
-            why = f"not in the cache, and the hub is not reached: {e}"
+            why = f"not in the cache, and the hub cannot be reached: {e}"
         except EntryNotFoundError:
             why = why or "the repository has no such file"
         except Exception as e:  # what its HTTP library raises differs by version
@@ -171,8 +169,8 @@ def read(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as e:
         reason = str(e).strip().splitlines()[0]
         raise ValueError(
-            f"{path}: refused, it is a pickle with more than tensors in it; nothing of it was run "
-            f"({reason}). Save it again as safetensors where you trust it"
+            f"{path}: refused: this pickle holds more than tensors, and none of it was run "
+            f"({reason}). If you trust it, save it again as safetensors"
         ) from e
     except Exception as e:
         raise ValueError(f"{path}: cannot be read as weights: {e}") from e
@@ -180,13 +178,13 @@ def read(path: Path) -> dict[str, Tensor]:
     named = found["state_dict"] if lightning else found
     tensors = _tensors(named) if isinstance(named, dict) else {}
     if not tensors:
-        raise ValueError(f"{path}: holds no tensors by name")
+        raise ValueError(f"{path}: holds no named tensors")
     prefixes = ("_orig_mod.", "module.", *(("model.",) if lightning else ()))
     short: dict[str, str] = {}
     for name in tensors:
         if other := short.get(_without(name, prefixes)):
             raise ValueError(
-                f"{path}: {other} and {name} are one name, without what frameworks add"
+                f"{path}: {other} and {name} are the same name without framework prefixes"
             )
         short[_without(name, prefixes)] = name
     return {name: tensors[full] for name, full in short.items()}
@@ -210,21 +208,19 @@ def _without(name: str, prefixes: tuple[str, ...]) -> str:
 
 
 def load(net: Any, model: Model, tensors: Mapping[str, Tensor], source: str) -> Loaded:
-    """Copy a file's tensors into `net.backbone`, and account for every one of both.
+    """Copy a file's tensors into `net.backbone` and account for every tensor of both.
+
+    Tensors that are tied in the network may be in the file under any of their names, or under
+    several if they are equal.
 
     Args:
         net: with a submodule `backbone`; its head stays as it is.
-        model: its `weights` say which name is which.
-        tensors: of `read`.
-        source: what messages call the file.
-
-    Returns:
-        What became of every tensor. Tensors that are one in the network may be in the file under
-        any of their names, or under several if they are equal.
+        model: its `weights` map the names.
+        tensors: from `read`.
+        source: the file's name in messages.
 
     Raises:
-        ValueError: tensors of the file that are unknown, of the network that the file lacks, or of
-            another shape: all of them, by name, with both shapes.
+        ValueError: unknown, missing or differently shaped tensors, by name, with both shapes.
     """
     import torch
 
@@ -241,13 +237,13 @@ def load(net: Any, model: Model, tensors: Mapping[str, Tensor], source: str) -> 
         if not target:
             out.unused.append(name)
         elif target not in own:
-            wrong.append(f"{name} {tuple(tensor.shape)} is no tensor of {model.name}")
+            wrong.append(f"{name} {tuple(tensor.shape)} is not a tensor of {model.name}")
         elif own[target].shape != tensor.shape:
             wrong.append(
                 f"{name} is {tuple(tensor.shape)}, {model.name} has {tuple(own[target].shape)}"
             )
         elif target in taken and not torch.equal(taken[target], tensor):
-            wrong.append(f"{name} and another tensor, which differs, both stand for {target}")
+            wrong.append(f"{name} and another tensor both map to {target} and differ")
         else:
             taken[target] = tensor
             out.copied.append(name)
@@ -256,7 +252,7 @@ def load(net: Any, model: Model, tensors: Mapping[str, Tensor], source: str) -> 
         if not have:
             wrong.append(f"{names[0]} {tuple(own[names[0]].shape)} is not in the file")
         elif any(not torch.equal(taken[n], taken[have[0]]) for n in have[1:]):
-            wrong.append(f"{' and '.join(have)} must be equal, they are one tensor in {model.name}")
+            wrong.append(f"{' and '.join(have)} must be equal: they are tied in {model.name}")
     if wrong:
         more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         raise ValueError(f"{source} does not fit {model.name}: {'; '.join(wrong[:SHOWN])}{more}")
@@ -273,13 +269,13 @@ def _read_once(path: str, stamp: tuple[int, int]) -> dict[str, Tensor]:
 
 
 def load_regime(net: Any, model: Model, regime: str, path: str) -> Loaded | None:
-    """Bring `net` to the state that a trial's regime names; None = as drawn.
+    """Load the weights that a trial's regime names into a new network; None = random ones stay.
 
     Args:
-        net: fresh, as `model.build` gave it.
-        model: what it is.
-        regime: of a trial.
-        path: the user's file, of a `checkpoint:` regime.
+        net: as `model.build` returned it.
+        model: of the network.
+        regime: of the trial.
+        path: the user's file, for a `checkpoint:` regime.
 
     Raises:
         ValueError: as `fetch`, `read` and `load`; a file that changed since the run was planned.
@@ -297,11 +293,11 @@ def load_regime(net: Any, model: Model, regime: str, path: str) -> Loaded | None
 
 
 def prefixed(prefixes: Mapping[str, str], unused: tuple[str, ...] = ()) -> Any:
-    """A `Weights.rename` that replaces the first prefix that fits.
+    """A `Weights.rename` that replaces the first matching prefix.
 
     Args:
         prefixes: in the file -> in our backbone.
-        unused: prefixes of what the backbone has no use for.
+        unused: prefixes of tensors that the backbone does not use.
     """
 
     def rename(name: str) -> str:
@@ -316,7 +312,7 @@ def prefixed(prefixes: Mapping[str, str], unused: tuple[str, ...] = ()) -> Any:
 
 
 def describe(weights: Weights | None) -> str:
-    """For a list of models: the repository and the licence of its weights."""
+    """Repository and licence of the weights, for a list of models."""
     if weights is None or not weights.repo:
         return "none published"
     return f"{weights.repo}: {weights.license}"

@@ -27,7 +27,7 @@ def cache(tmp_path, monkeypatch):
         with Writer(name, "here") as writer:
             for seed, split in enumerate(("train", "test")):
                 writer.add(split, planted_split(40, seed))
-    for folder in ("fetched/gue", "convolution", "unpacked-x1", "my-own"):
+    for folder in ("fetched/gue", "convolution", "audits", "unpacked-x1", "my-own"):
         (home / folder).mkdir(parents=True)
         (home / folder / "file").write_bytes(b"x" * 10_000)
         os.utime(home / folder / "file", (LONG_AGO, LONG_AGO))
@@ -41,7 +41,7 @@ def by_name(out=None):
 def test_everything_is_listed_with_its_size_and_last_use(cache, tmp_path):
     found = by_name()
     assert list(found)[:2] == ["task:gue/mouse_0", "task:gue/mouse_1"]
-    assert set(found) >= {"fetched", "convolution", "unpacked-x1", "my-own"}
+    assert set(found) >= {"fetched", "convolution", "audits", "unpacked-x1", "my-own"}
     assert 10_000 <= found["fetched"].bytes < 30_000
     assert found["fetched"].used == pytest.approx(LONG_AGO, abs=1)
     assert found["task:gue/mouse_0"].used == pytest.approx(time.time(), abs=600)
@@ -68,7 +68,7 @@ def test_names_stand_for_one_or_many(cache):
 def test_clearing_takes_the_whole_and_nothing_else(cache):
     gone = named(["task:gue/mouse_0", "convolution", "unpacked-x1"], entries())
     assert clear(gone) == [(entry, "") for entry in gone]
-    assert set(by_name()) - {"hub"} == {"task:gue/mouse_1", "fetched", "my-own"}
+    assert set(by_name()) - {"hub"} == {"task:gue/mouse_1", "fetched", "audits", "my-own"}
     assert not [p for p in cache.rglob("*") if "removing" in p.name]
     assert clear(gone[:1]) == [(gone[0], "")]  # somebody was faster
 
@@ -76,7 +76,7 @@ def test_clearing_takes_the_whole_and_nothing_else(cache):
 def test_what_is_not_ours_stays(cache):
     (entry,) = named(["my-own"], entries())
     ((_, why),) = clear([entry])
-    assert "not dnabench's to remove" in why and (cache / "my-own" / "file").exists()
+    assert "dnabench does not remove it" in why and (cache / "my-own" / "file").exists()
 
 
 def test_what_another_process_holds_stays(cache):
@@ -148,7 +148,7 @@ def test_the_command_lists_and_clears(cache, tmp_path):
     unclear = dnabench("cache", "clear")
     assert unclear.returncode == 2 and "name the entries to clear" in unclear.stderr
     done = dnabench("cache", "clear", "--all", "--yes", "--out", runs)
-    assert done.returncode == 0 and "6 removed" in done.stdout, done.stderr
+    assert done.returncode == 0 and "7 removed" in done.stdout, done.stderr
     assert (runs / "records" / "0123456789abcdef.json").exists() and not (runs / ".cache").exists()
     assert [p.name for p in cache.iterdir()] in (["tasks", "my-own"], ["my-own", "tasks"])
 

@@ -421,7 +421,7 @@ def test_seeds_of_a_probe_share_features_and_score_as_without_a_cache(csv, tmp_p
     (told,) = (cost_section(t).rows[0] for t in tables(list(Store(tmp_path / "b"))))
     assert told[-1] == "–"  # seconds that others spent are none of its own
     listed = dnabench("cache", "list", cache=tmp_path / "cache").stdout
-    assert "frozen" in listed and "what frozen backbones made" in listed
+    assert "frozen" in listed and "features of frozen backbones" in listed
     gone = dnabench("cache", "clear", "frozen", "--yes", cache=tmp_path / "cache")
     assert gone.returncode == 0 and not (tmp_path / "cache/frozen").exists()
 

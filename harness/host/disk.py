@@ -1,4 +1,4 @@
-"""What dnabench keeps on disk beside records, and how to be rid of it."""
+"""What dnabench keeps on disk besides records, and how to remove it."""
 
 from __future__ import annotations
 
@@ -13,32 +13,28 @@ from typing import NamedTuple
 
 from dnabench.cache import cache_folder
 
-# Folders of the cache that can be made again, and from what; of `tasks` each task is an entry
+# Folders of the cache that can be made again, and what they hold; in `tasks` each task is an entry
 KEPT = {
-    "fetched": "downloads, imported already: `dnabench data fetch` brings them again",
-    "convolution": "which convolution is fastest here: probed again when needed",
-    "encoded": "byte-pair tokens of tasks: encoded again when needed",
-    "frozen": "what frozen backbones made of tasks (finetune=probe): computed again when needed",
-    "compiled": "what torch.compile made of networks: compiled again when needed",
+    "fetched": "downloads, already imported; `dnabench data fetch` downloads them again",
+    "convolution": "the fastest convolution of each shape; measured again when needed",
+    "encoded": "BPE tokens of tasks; encoded again when needed",
+    "frozen": "features of frozen backbones (finetune=probe); computed again when needed",
+    "compiled": "networks compiled by torch.compile; compiled again when needed",
+    "audits": "findings of `dnabench audit data`, which makes them again",
 }
 LEFT_OVER = ("unpacked-", ".removing-")  # folders of an import or a removal that did not end
-_WRITING = 600  # seconds; what was written to as lately is somebody's work
+_WRITING = 600  # seconds; a folder written to that recently is in use
 
 
 class Entry(NamedTuple):
-    """Something that is kept.
+    """A file or folder that is kept."""
 
-    name: for `clear`. path: where. bytes: on disk. used: seconds since 1970 when a file of it was
-    last read or written, as far as the file system notes that. what: in words. ours: whether
-    `clear` may take it; the hub's cache and folders nobody knows are only listed.
-    """
-
-    name: str
+    name: str  # for `clear`
     path: Path
-    bytes: int
-    used: float
-    what: str
-    ours: bool = True
+    bytes: int  # on disk
+    used: float  # seconds since 1970; last read or write, as far as the file system records it
+    what: str  # in words
+    ours: bool = True  # whether `clear` may remove it; other entries are only listed
 
 
 def entries(out: Path | None = None) -> list[Entry]:
@@ -56,14 +52,14 @@ def entries(out: Path | None = None) -> list[Entry]:
         if path.name in KEPT:
             found.append(_entry(path.name, path, KEPT[path.name]))
         elif path.name.startswith(LEFT_OVER):
-            found.append(_entry(path.name, path, "left over: its process did not end well"))
+            found.append(_entry(path.name, path, "left over from a process that was killed"))
         elif path.name != "tasks":
-            found.append(_entry(path.name, path, "not known to dnabench: it stays", ours=False))
+            found.append(_entry(path.name, path, "not dnabench's; never removed", ours=False))
     if out is not None and (out / ".cache").is_dir():
         found.append(_entry("intervals", out / ".cache", f"computed from the records in {out}"))
     hub = hub_folder()
     if hub.is_dir():
-        found.append(_entry("hub", hub, "of huggingface_hub: `hf cache rm` clears it", ours=False))
+        found.append(_entry("hub", hub, "of huggingface_hub; `hf cache rm` clears it", ours=False))
     return found
 
 
@@ -75,16 +71,12 @@ def hub_folder() -> Path:
 
 
 def clear(chosen: Sequence[Entry]) -> list[tuple[Entry, str]]:
-    """Remove entries.
+    """Remove entries of `entries`, except those that another process holds, maps or just wrote.
 
-    What another process holds, maps or has just written stays. An entry goes whole: it is renamed
-    before its files are removed, so that nobody finds half of it.
-
-    Args:
-        chosen: of `entries`.
+    An entry is renamed before its files are removed, so that no process finds half of it.
 
     Returns:
-        Each with the reason why it is still there, "" = it is gone.
+        Each entry with the reason why it is still there, "" = it was removed.
     """
     return [(entry, _clear(entry)) for entry in chosen]
 
@@ -128,7 +120,7 @@ def _tasks(home: Path) -> Iterator[tuple[str, Path]]:
 def _entry(name: str, path: Path, what: str, ours: bool = True) -> Entry:
     total, used = 0, 0.0
     for file in _files(path):
-        with suppress(OSError):  # it went away meanwhile
+        with suppress(OSError):  # removed meanwhile
             stat = file.lstat()
             total += stat.st_blocks * 512
             used = max(used, stat.st_atime, stat.st_mtime)
@@ -146,7 +138,7 @@ def _files(path: Path) -> Iterator[Path]:
 
 def _clear(entry: Entry) -> str:
     if not entry.ours:
-        return f"it is not dnabench's to remove: {entry.what}"
+        return f"dnabench does not remove it: {entry.what}"
     try:
         with _alone(entry.path) as why:
             if why:
@@ -155,7 +147,7 @@ def _clear(entry: Entry) -> str:
             entry.path.rename(going)
         shutil.rmtree(going) if going.is_dir() and not going.is_symlink() else going.unlink()
     except FileNotFoundError:
-        return ""  # another process was faster
+        return ""  # removed by another process
     except OSError as e:
         return f"{e.filename or entry.path}: {e.strerror or e}; remove it by hand"
     return ""
@@ -163,7 +155,7 @@ def _clear(entry: Entry) -> str:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[str]:
-    """Hold every lock file below; yields why that cannot be, "" = nobody else is there."""
+    """Hold every lock file below; yields why that is not possible, "" = it is."""
     held = []
     try:
         for file in _files(path):
@@ -181,7 +173,7 @@ def _alone(path: Path) -> Iterator[str]:
 
 
 def _busy(path: Path) -> str:
-    """Which process reads or writes below, as far as this user may know."""
+    """Why an entry is in use, "" = it is not, as far as this user may see."""
     for folder in [p for p in path.rglob(".writing-*") if p.is_dir()] + (
         [path] if path.name.startswith(LEFT_OVER) else []
     ):

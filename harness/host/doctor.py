@@ -1,4 +1,4 @@
-"""What this machine has, and what follows from it for dnabench."""
+"""Check this machine and suggest fixes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LITTLE_DISK, LITTLE_MEMORY = 2e9, 2e9  # bytes
 
 
 class Finding(NamedTuple):
-    """A line: what it is about, "ok", "note" or "broken", what was found, what can be done."""
+    """One line: its topic and state, what was found, and what to do about it."""
 
     topic: str
     state: Literal["ok", "note", "broken"]
@@ -41,14 +41,11 @@ class Finding(NamedTuple):
 
 
 def examine(out: Path, online: bool = False) -> list[Finding]:
-    """Look at everything; the network only when `online`.
+    """Check everything. "broken" is only what keeps dnabench or a part of it from working.
 
     Args:
         out: the folder of records that a run would use.
-        online: ask the hub whether it is there.
-
-    Returns:
-        Findings; only what keeps dnabench or a part of it from working is "broken".
+        online: also check whether the hub can be reached.
     """
     found = [_python(), *_packages(), *_extras(), *_processor(), _memory(), _bf16()]
     found += [*_gpus(), *_caches(), locks("locks in the cache", cache_folder())]
@@ -88,16 +85,16 @@ def _packages() -> list[Finding]:
     if wrong:
         found.append(Finding("packages", "broken", "; ".join(wrong), "pip install -U dnabench"))
     if other:
-        way_out = "usually fine; for the same numbers pip install -c constraints.txt -e ."
+        way_out = "usually fine; for the tested versions: pip install -c constraints.txt -e ."
         found.append(Finding("packages", "note", "; ".join(other), way_out))
     if not found:
-        compared = "of the tested versions" if tested else "in their ranges"
+        compared = "have the tested versions" if tested else "are in the required ranges"
         found.append(Finding("packages", "ok", f"all {n} {compared}"))
     return found
 
 
 def _tested() -> dict[str, str]:
-    """Package -> version that the tests ran with; empty where the file is not at hand."""
+    """Package -> version that the tests ran with; empty without that file."""
     if not CONSTRAINTS.exists():
         return {}
     pairs = (line.partition("==") for line in CONSTRAINTS.read_text("utf-8").splitlines())
@@ -106,12 +103,12 @@ def _tested() -> dict[str, str]:
 
 def _extras() -> list[Finding]:
     peft, scan = (importlib.util.find_spec(m) is not None for m in ("peft", "mamba_ssm"))
-    lora = Finding("peft", "ok", "here, for --set finetune=lora")
+    lora = Finding("peft", "ok", "installed: --set finetune=lora works")
     if not peft:
-        says = "not here: --set finetune=lora cannot be used"
+        says = "not installed: --set finetune=lora does not work"
         lora = Finding("peft", "note", says, "pip install 'dnabench[lora]'")
-    where = "here, for Caduceus on CUDA" if scan else "not here, not needed: our scan is used"
-    return [lora, Finding("mamba_ssm", "ok", where)]
+    says = "installed, used by Caduceus on CUDA" if scan else "not installed, not needed"
+    return [lora, Finding("mamba_ssm", "ok", says)]
 
 
 def _processor() -> list[Finding]:
@@ -120,24 +117,24 @@ def _processor() -> list[Finding]:
     text = f"{here()['cpu'] or 'CPU'}: {usable} of {os.cpu_count()} cores usable"
     if quota and quota < cores:
         text += f" (a cgroup allows {quota:.3g})"
-    advice = f"one thread a trial, so `dnabench run` does {usable} at once; --threads 1 is fastest"
+    advice = f"one thread a trial, so `dnabench run` runs {usable} at once; --threads 1 is fastest"
     found = [Finding("processor", "ok", f"{text}; {advice}")]
     load = os.getloadavg()[0]
     if load > 0.5 * usable:
         says = f"load {load:.1f}: other programs run, trials will take longer"
-        found.append(Finding("load", "note", says, "measure times when nothing else runs"))
+        found.append(Finding("load", "note", says, "measure times on an idle machine"))
     return found
 
 
 def _memory() -> Finding:
     total, free, limit = meminfo().get("MemTotal", 0), free_memory(), memory_limit()
     if not total:
-        return Finding("memory", "note", f"how much there is is not known on {platform.system()}")
+        return Finding("memory", "note", f"not known on {platform.system()}")
     says = f"{size(free)} of {size(total)} available"
     if 0 < limit < total:
         says += f", a cgroup allows {size(limit)}"
     if free < LITTLE_MEMORY:
-        way_out = "fewer at once with --jobs, less of each with --micro-batch; `dnabench plan`"
+        way_out = "run fewer trials at once (--jobs) or smaller micro-batches (--micro-batch)"
         return Finding("memory", "note", says, way_out)
     return Finding("memory", "ok", says)
 
@@ -145,11 +142,11 @@ def _memory() -> Finding:
 def _bf16() -> Finding:
     topic, have = "bf16 on the CPU", bf16_flags()
     if have is None:
-        return Finding(topic, "note", f"not known on {platform.system()}", "take --precision fp32")
+        return Finding(topic, "note", f"not known on {platform.system()}", "use --precision fp32")
     if have:
         return Finding(topic, "ok", f"yes, {' and '.join(have)}")
-    says = "no: neither amx_bf16 nor avx512_bf16; --precision bf16 is refused, it would be slower"
-    return Finding(topic, "note", says, "stay with --precision fp32")
+    says = "no amx_bf16 or avx512_bf16: --precision bf16 would be slower and is refused"
+    return Finding(topic, "note", says, "use --precision fp32")
 
 
 def _gpus() -> list[Finding]:
@@ -158,12 +155,12 @@ def _gpus() -> list[Finding]:
     there = bool(list(Path("/dev").glob("nvidia[0-9]*")))
     if not torch.cuda.is_available():
         if not there:
-            return [Finding("CUDA", "ok", "no device; everything runs on the CPU")]
+            return [Finding("CUDA", "ok", "no GPU; everything runs on the CPU")]
         if torch.version.cuda is None:
-            says = f"a device is here, but torch {torch.__version__} is built without CUDA"
+            says = f"there is a GPU, but torch {torch.__version__} is built without CUDA"
             way_out = "install a CUDA build of torch (pytorch.org/get-started)"
             return [Finding("CUDA", "note", says, way_out)]
-        says = f"a device is here, but torch for CUDA {torch.version.cuda} cannot use it"
+        says = f"there is a GPU, but torch for CUDA {torch.version.cuda} cannot use it"
         return [Finding("CUDA", "broken", says, "the driver may be too old: see nvidia-smi")]
     return [_gpu(i) for i in range(torch.cuda.device_count())]
 
@@ -177,12 +174,12 @@ def _gpu(index: int) -> Finding:
         float(torch.ones(8, device=topic).sum())
     except RuntimeError as e:
         says = f"{says}: a sum fails: {str(e).splitlines()[0]}"
-        return Finding(topic, "broken", says, "take --device cpu, or a torch built for this device")
+        return Finding(topic, "broken", says, "use --device cpu, or a torch built for this GPU")
     new = about.major >= 8  # tensor cores for both since Ampere
     kinds = "tf32 and bf16: yes" if new else "tf32 and bf16: no, they are refused"
     compiles = importlib.util.find_spec("triton") is not None
-    says = f"{says}; {kinds}; torch.compile: {'yes' if compiles else 'no, triton is not here'}"
-    return Finding(topic, "ok", says, "" if new else "take --precision fp16 or fp32")
+    says = f"{says}; {kinds}; torch.compile: {'yes' if compiles else 'no, triton is not installed'}"
+    return Finding(topic, "ok", says, "" if new else "use --precision fp16 or fp32")
 
 
 def _caches() -> list[Finding]:
@@ -211,7 +208,7 @@ def _caches() -> list[Finding]:
 
 
 def locks(topic: str, folder: Path) -> Finding:
-    """Whether a file can be written in that folder, or where it would be made, and locked."""
+    """Whether files can be written and locked in a folder, or where it would be created."""
     at = existing(folder)
     try:
         with tempfile.NamedTemporaryFile(dir=at, prefix=".dnabench-doctor-") as f:
@@ -220,11 +217,11 @@ def locks(topic: str, folder: Path) -> Finding:
                 try:
                     fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    return Finding(topic, "ok", f"they work in {at}")
-        says = f"two hold the same lock in {at}: concurrent runs would do trials twice"
+                    return Finding(topic, "ok", f"work in {at}")
+        says = f"two processes hold one lock in {at}: concurrent runs would run trials twice"
     except OSError as e:
         says = f"cannot write and lock a file in {at}: {e.strerror or e}"
-    way_out = "take a folder on a local disk: --out, and DNABENCH_CACHE for the cache"
+    way_out = "use a folder on a local disk: --out, and DNABENCH_CACHE for the cache"
     return Finding(topic, "broken", says, way_out)
 
 
@@ -235,13 +232,13 @@ def _registries() -> list[Finding]:
         topic = f"{registry.noun}s"
         found.append(Finding(topic, "ok", f"{n} registered"))
         for what, why in registry.broken.items():
-            way_out = "mend or uninstall it; the others are not affected"
+            way_out = "fix or uninstall it; the others are not affected"
             found.append(Finding(topic, "broken", f"{what} did not load: {why}", way_out))
     return found
 
 
 def _hub_settings(environment: Mapping[str, str] = os.environ) -> Finding:
-    """The variables that decide where weights and data come from; a token is not shown."""
+    """Variables that decide where weights and data come from, without the token."""
     values = {name: environment[name] for name in HUB if environment.get(name)}
     shown = [f"{k}={'(set)' if k == 'HF_TOKEN' else v}" for k, v in values.items()]
     return Finding("hub settings", "ok", ", ".join(shown) or "none: huggingface.co, no token")
@@ -266,5 +263,5 @@ def _reach() -> Finding:
         says = f"{constants.ENDPOINT} answers {e.code}"
         return Finding("hub", state, says, "" if state == "ok" else way_out)
     except (OSError, ValueError) as e:
-        says = f"{constants.ENDPOINT} is not reached: {getattr(e, 'reason', e)}"
+        says = f"{constants.ENDPOINT} cannot be reached: {getattr(e, 'reason', e)}"
         return Finding("hub", "broken", says, way_out)

@@ -1,4 +1,4 @@
-"""What the kernel says of this machine: cores and memory that may be used, bfloat16."""
+"""Cores and memory that may be used here, and bfloat16, from the kernel."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 
 BF16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")  # of x86, x86, ARM
-UNLIMITED = 2**60  # bytes; what cgroups of version 1 say when there is no limit is above
+UNLIMITED = 2**60  # bytes; cgroups of version 1 report more than that when there is no limit
 
 
 def usable_cores() -> int:
-    """Cores that this process may use at once: its affinity, and what a cgroup allows."""
+    """Cores that this process may use at once, by its affinity and its cgroups."""
     quota = cpu_quota()
     return max(1, min(affinity(), int(quota))) if quota else affinity()
 
@@ -24,11 +24,7 @@ def affinity() -> int:
 
 
 def cpu_quota(root: Path = Path("/")) -> float:
-    """Cores that the cgroups of this process allow, 0 = no limit.
-
-    Args:
-        root: what `proc` and `sys` are looked for in.
-    """
+    """Cores that the cgroups of this process allow, 0 = no limit; `root` holds proc and sys."""
     limits = []
     for folder in _cgroups(root, "cpu"):
         words = read(folder / "cpu.max").split()
@@ -50,7 +46,7 @@ def memory_limit(root: Path = Path("/")) -> int:
 
 
 def _cgroups(root: Path, controller: str) -> list[Path]:
-    """Folders of the cgroups that this process is in, version 2 or 1, innermost first."""
+    """Folders of this process's cgroups, version 2 or 1, innermost first."""
     folders = []
     for line in read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
@@ -63,7 +59,7 @@ def _cgroups(root: Path, controller: str) -> list[Path]:
 
 
 def read(path: Path) -> str:
-    """What a file says, "" when it is not there or not to be read."""
+    """The text of a file, "" when it cannot be read."""
     try:
         return path.read_text().strip()
     except OSError:
@@ -71,7 +67,7 @@ def read(path: Path) -> str:
 
 
 def free_memory() -> int:
-    """Bytes that programs may still take, by the kernel and the cgroups; 0 = not known."""
+    """Bytes that programs may still allocate, by kernel and cgroups; 0 = not known."""
     available = meminfo().get("MemAvailable", 0)
     limit, used = memory_limit(), 0
     if limit:
@@ -82,19 +78,19 @@ def free_memory() -> int:
 
 
 def meminfo() -> dict[str, int]:
-    """Name -> bytes of /proc/meminfo; empty elsewhere than on Linux."""
+    """/proc/meminfo as name -> bytes; empty except on Linux."""
     lines = re.findall(r"^(\w+):\s+(\d+) kB", read(Path("/proc/meminfo")), re.MULTILINE)
     return {name: int(kb) * 1024 for name, kb in lines}
 
 
 def bf16_flags() -> list[str] | None:
-    """Instructions of the processor that compute in bfloat16; None = not known here."""
+    """Bfloat16 instructions of the processor; None = not known."""
     text = read(Path("/proc/cpuinfo"))
     return bf16_flags_in(text) if text else None
 
 
 def bf16_flags_in(cpuinfo: str) -> list[str]:
-    """The same, by the text of /proc/cpuinfo."""
+    """The same, from the text of /proc/cpuinfo."""
     lines = re.findall(r"(?m)^(?:flags|Features)\s*:(.*)", cpuinfo)
     flags = set(" ".join(lines).split())
     return [flag for flag in BF16_FLAGS if flag in flags]

@@ -1,4 +1,4 @@
-"""Peak memory of a trial: of the device, or of this process."""
+"""Peak memory of a trial, on its GPU or in this process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LINUX = Path("/proc/self")
 
 
 def reset_peak(device: str) -> None:
-    """Forget earlier peaks. Only Linux can do this for a process."""
+    """Forget earlier peaks; of a process only on Linux."""
     if device.startswith("cuda"):
         import torch
 

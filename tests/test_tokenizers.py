@@ -15,7 +15,8 @@ import pytest
 from dnabench import Sequences
 from dnabench.tokens import bpe
 from dnabench.tokens.bpe import bpe_from_file, save, tokenizer_named, train_bpe, train_from_files
-from dnabench.tokens.tokenizers import TOKENIZERS, Encoded, Tokenizer, longest_of, padded_rows
+from dnabench.tokens.tokenizers import TOKENIZERS, Encoded, Tokenizer, padded_rows
+from dnabench.train.batches import Resident
 
 DNABERT2 = Path(__file__).parents[2] / "shared/data/tokenizers/dnabert2-tokenizer.json"
 needs_dnabert2 = pytest.mark.skipif(not DNABERT2.exists(), reason=f"no {DNABERT2}")
@@ -200,8 +201,13 @@ def test_ids_have_the_smallest_type_that_holds_the_vocabulary(size, kind):
 
 
 def test_a_batch_is_as_wide_as_its_longest_row():
-    assert longest_of(np.array([3, 9, 5]), np.array([0, 2]), 9) == 5
-    assert longest_of(None, np.array([0]), 9) == 9
+    seqs = Sequences.parse(["ACG", "ACGTACGTA", "ACGTA"])
+    data = Resident([TOKENIZERS["char"](seqs, 9, "mask")], "cpu", pad=5)
+    assert data.batch(np.array([0, 2])).ids.shape == (2, 5)
+    data.whole = True
+    assert data.batch(np.array([0, 2])).ids.shape == (2, 9)
+    full = Resident([TOKENIZERS["char"](seqs.take(np.array([1, 1])), 9, "mask")], "cpu", pad=5)
+    assert full.batch(np.array([0])).ids.shape == (1, 9) and full.batch(np.array([0])).mask is None
 
 
 # Byte pairs.
@@ -492,13 +498,13 @@ def test_training_from_fasta_is_training_from_its_sequences(zipped, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "content", "why"),
-    [("a.fa", b">x\nACGT\nAC*T\n", r"a.fa:3: '\*' is no DNA"),
-     ("b.fa", b"ACGT\n", "b.fa:1: not FASTA"),
+    [("a.fa", b">x\nACGT\nAC*T\n", r"a.fa:3: '\*' is not DNA"),
+     ("b.fa", b"ACGT\n", "b.fa:1: a FASTA file begins with '>'"),
      ("c.fa", b"", "c.fa: not FASTA: it is empty"),
-     ("d.fa.gz", b">x\nACGT\n", "d.fa.gz: not a whole"),
-     ("e.fa.gz", gzip.compress(b">x\nACGT\n")[:-6], "e.fa.gz: not a whole"),
-     ("f.fa", b">x\nNNNN\nA\n", "nothing to learn"),
-     ("g.fa", b">x\nACGT\n>y\xc3\x84\n\xc3\x84A", "g.fa:4: 'Ã' is no DNA")],
+     ("d.fa.gz", b">x\nACGT\n", "d.fa.gz: the gzip file is damaged"),
+     ("e.fa.gz", gzip.compress(b">x\nACGT\n")[:-6], "e.fa.gz: the gzip file is damaged"),
+     ("f.fa", b">x\nNNNN\nA\n", "no tokens can be learned"),
+     ("g.fa", b">x\nACGT\n>y\xc3\x84\n\xc3\x84A", "g.fa:4: 'Ã' is not DNA")],
 )  # fmt: skip
 def test_a_file_that_is_no_fasta_is_named_with_its_line(name, content, why, tmp_path):
     pytest.importorskip("tokenizers")

@@ -1,6 +1,6 @@
-"""A few real steps of a trial, measured in a worker as a sweep would run it.
+"""A few real steps of a trial, measured in a worker process as a sweep would run it.
 
-The learners, batches and tokens are those of a run. E examples of an evaluation.
+Learners, batches and tokens are those of a run.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from dnabench.types import Array, Job, Learner, Progress, Resources, Split, Task
 
 IMPORTED = ("sklearn.linear_model", "sklearn.metrics", "scipy.sparse", "scipy.stats")  # by trials
 RUNS = 3  # timed, after one to warm up
-SMALLEST = 64  # examples that a learner without gradients is fitted on first
-LEARNED_FROM = 2**20  # bp, for a byte-pair tokenizer
+SMALLEST = 64  # examples in the first fit of a learner without gradients
+LEARNED_FROM = 2**20  # bp that a byte-pair tokenizer is learned from
 _imported = False  # whether this process has done its first probe
 
 
 class Probe(NamedTuple):
-    """What a worker measures: a trial, where, and for about how many seconds."""
+    """What a worker measures: a trial, on which resources, for about how many seconds."""
 
     job: Job
     resources: Resources
@@ -50,15 +50,16 @@ class Probe(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What was found; seconds are the process's own on a CPU with one thread, else elapsed.
+    """The measurements; seconds are CPU seconds on a CPU with one thread, else elapsed.
 
-    start: once a process, imports. fixed: once a trial, to build. data: once a trial, to load and
-    cut `n_train` examples. prepare: a sequence and strand, once a split. predict: a sequence, its
-    part in the metrics included. keep: a copy of what was learned. points: (rows, seconds of a
-    training step), or of a learner without gradients (examples, seconds of the whole fit), by size.
-    memory: (rows or examples, peak bytes). floor, each, full: bytes without and for each sequence
-    of an evaluation batch, and how many are in one. stored, storing: bytes and seconds of an
-    example's predictions. wall, cpu: seconds of the whole probe, by two clocks.
+    start: imports, once a process. fixed: building, once a trial. data: loading and cutting
+    `n_train` examples, once a trial. prepare: encoding a sequence and strand, once a split.
+    predict: a sequence, with its share of the metrics. keep: a copy of what was learned.
+    points: (rows, seconds of a training step), or (examples, seconds of the whole fit) for a
+    learner without gradients, by size. memory: (rows or examples, peak bytes).
+    floor, each, full: bytes without and for each sequence of an evaluation batch, and its size.
+    stored, storing: bytes and seconds for the predictions of an example. wall, cpu: elapsed and
+    CPU seconds of the whole probe.
     """
 
     start: float = 0.0
@@ -112,7 +113,7 @@ def _measured(probe: Probe) -> Measured:
 
 
 def _first_imports() -> float:
-    """Seconds that this process took before its first probe; 0 at later ones."""
+    """Seconds that this process took before its first probe; 0 for later probes."""
     global _imported
     if _imported:
         return 0.0
@@ -123,20 +124,20 @@ def _first_imports() -> float:
 
 
 def _forget() -> None:
-    """Give freed memory back to the system: the next peak is then of the next probe."""
+    """Return freed memory to the system, so that the next peak is that of the next probe."""
     gc.collect()
     with suppress(OSError, AttributeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)
 
 
 class Clock:
-    """Seconds by the clock that other programs disturb least.
+    """The clock that other programs disturb least.
 
     It stands still while forms of layers are measured: that is done once on a machine.
 
     Args:
-        resources: own CPU seconds on a CPU with one thread; else elapsed, of a device when it has
-            done its work.
+        resources: on a CPU with one thread, CPU seconds of this process; else elapsed seconds,
+            until the device has done its work.
         kernels: of what is timed.
     """
 
@@ -146,15 +147,15 @@ class Clock:
         self.own = resources.device == "cpu" and resources.threads == 1
 
     def timed(self, call: Callable[[], Any]) -> tuple[float, Any]:
-        """Seconds of the call, and what it gave."""
+        """Seconds of the call, and its result."""
         start = self._now()
         value = call()
         return self._now() - start, value
 
     def several(self, call: Callable[[], Any], seconds: float) -> float:
-        """Median seconds of RUNS calls after one, of a single call where that one is long.
+        """Median seconds of RUNS calls after a first one; of a single call if the first is long.
 
-        The first call is never taken: it is the one that the system gives its memory to.
+        The first call never counts: it waits for memory from the system.
         """
         first, _ = self.timed(call)
         runs = 1 if first > seconds else RUNS
@@ -171,7 +172,7 @@ class Clock:
 
 
 def _network(probe: Probe, task: Task, train: Split, clock: Clock) -> Measured:
-    """Steps of growing batches, up to the real one where time allows; then an evaluation."""
+    """Steps of growing batches, up to the recipe's if time allows; then an evaluation."""
     batch, device = probe.job.trial.recipe.batch, probe.resources.device
     order = np.random.default_rng(0).permutation(len(train.y))
     trial, model = probe.job.trial, MODELS[probe.job.trial.model]
@@ -214,24 +215,24 @@ def _network(probe: Probe, task: Task, train: Split, clock: Clock) -> Measured:
 
 
 def _sizes(batch: int, n: int) -> list[int]:
-    """Rows of the samples: an eighth of a batch, half of one, two; not more than there are."""
+    """Rows of the samples: an eighth, a half and two batches; at most n."""
     return sorted({min(n, rows) for rows in (max(2, batch // 8), max(2, batch // 2), 2 * batch)})
 
 
 def _part(train: Split) -> Split:
-    """The first examples, LEARNED_FROM bp or one more of them."""
+    """The first examples, of LEARNED_FROM bp in all."""
     n = int(np.searchsorted(train.seqs.offsets, LEARNED_FROM))
     return train.take(np.arange(min(n, len(train.y))))
 
 
 def _learns(job: Job) -> bool:
-    """Whether the trial makes its tokenizer from its own training split."""
+    """Whether the trial learns its tokenizer from its own training split."""
     name = MODELS[job.trial.model].tokenizer_name(job.trial.options)
     return name == "bpe" and not job.tokenizer and job.trial.regime == "scratch"
 
 
 def _own(probe: Probe, task: Task, train: Split, clock: Clock) -> Measured:
-    """Whole fits on samples that double in size, up to all examples where time allows."""
+    """Whole fits on samples that double in size, up to all examples if time allows."""
     model, points, peaks, left = MODELS[probe.job.trial.model], [], [], probe.seconds
 
     def fitted(sample: Split) -> Learner:

@@ -32,7 +32,7 @@ from dnabench.types import N as ANY_BASE
 
 SPECIALS = ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")  # ids 0-4, as DNABERT-2 has them
 WORD = 512  # bp; no token learned spans two words
-SAMPLE = 1 << 24  # bp learned from: under a minute and about 1 GB
+SAMPLE = 1 << 24  # bp to learn from: under a minute and about 1 GB
 _LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 _GAP = re.compile("N{10,}")  # GENA-LM writes such a run as "-"
 
@@ -44,15 +44,15 @@ def tokenizer_named(
 
     Args:
         name: a key of TOKENIZERS, or "bpe".
-        vocabulary: entries, of "bpe": those learned, or room for those of the file; 0 = as many as
-            the file has.
+        vocabulary: entries of "bpe": the number to learn, or the most that the file may have; 0 =
+            as many as the file has.
         train: for "bpe" without a file: the sequences to learn from.
         file: for "bpe": a tokenizer.json.
 
     Raises:
-        KeyError: an unknown name; the message suggests.
-        ValueError: "bpe" with nothing to make it from, or a file with more entries than
-            `vocabulary`; and as `bpe_from_file` and `train_bpe`.
+        KeyError: an unknown name; the message suggests one.
+        ValueError: "bpe" with neither file nor sequences, or a file with more entries than
+            `vocabulary`; also as `bpe_from_file` and `train_bpe`.
     """
     if name in TOKENIZERS:
         return TOKENIZERS[name]
@@ -76,14 +76,14 @@ def tokenizer_named(
 
 
 def bpe_from_file(path: Path) -> Tokenizer:
-    """The tokenizer of a tokenizer.json, as DNABERT-2, GENA-LM and `save` write it.
+    """The tokenizer in a tokenizer.json, as written by DNABERT-2, GENA-LM and `save`.
 
-    Its special tokens are put as the file says; truncation, padding and dropout that it asks for
-    are turned off. Where "-" is in the vocabulary, a run of ten or more N is read as "-".
+    Special tokens are added as the file says; its truncation, padding and dropout are turned off.
+    If "-" is in the vocabulary, a run of ten or more N is read as "-".
 
     Raises:
         OSError: when the file cannot be read.
-        ValueError: when it is no tokenizer.json, lacks a padding token, or does not know
+        ValueError: when it is not a tokenizer.json, has no padding token, or does not know
             upper-case A, C, G and T.
 
     Source:
@@ -103,17 +103,16 @@ def bpe_from_file(path: Path) -> Tokenizer:
 def train_bpe(seqs: Sequences, vocabulary: int) -> Tokenizer:
     """Learn byte-pair tokens from sequences.
 
-    The most frequent pair of neighbours becomes a token, until there are `vocabulary` of them or
-    no pair occurs twice. Sequences are read in words of 512 bp, and N ends a word. Of more than
-    16.8 Mbp an even sample of words is learned from.
+    The most frequent pair of neighbours becomes a token, until there are `vocabulary` entries or
+    no pair occurs twice. Sequences are read in words of 512 bp, and N ends a word. From more than
+    16.8 Mbp an even sample of words is used.
 
     Args:
         seqs: N sequences.
         vocabulary: entries, [UNK]0 [CLS]1 [SEP]2 [PAD]3 [MASK]4 A5 C6 G7 T8 among them.
 
     Returns:
-        the tokenizer, of at most that many entries; the same input gives the same tokens whatever
-        the number of threads.
+        The tokenizer, with at most that many entries; the same for any number of threads.
 
     Raises:
         ValueError: when `vocabulary` is below 9, or no sequence has two known bases in a row.
@@ -128,16 +127,16 @@ def train_bpe(seqs: Sequences, vocabulary: int) -> Tokenizer:
 def train_from_files(
     paths: Iterable[Path], vocabulary: int, progress: Callable[[int], object] | None = None
 ) -> Tokenizer:
-    """`train_bpe` on FASTA files, plain or .gz, read in pieces of a megabyte.
+    """`train_bpe` on FASTA files, plain or .gz, read one megabyte at a time.
 
     Args:
         paths: the files, e.g. a genome.
         vocabulary: as in `train_bpe`.
-        progress: called now and then with the bp read so far.
+        progress: called for every megabyte with the bp read so far.
 
     Raises:
         OSError: when a file cannot be read.
-        ValueError: as `train_bpe`; when a file is no FASTA or has a letter that is not DNA, with
+        ValueError: as `train_bpe`; when a file is not FASTA or has a letter that is not DNA, with
             its line.
     """
 
@@ -154,20 +153,20 @@ def train_from_files(
 
 
 def save(tokenizer: Tokenizer, path: Path) -> None:
-    """Write a byte-pair tokenizer as tokenizer.json; nobody ever sees half a file.
+    """Write a byte-pair tokenizer as tokenizer.json, whole or not at all.
 
     Raises:
-        ValueError: for a tokenizer that is no byte-pair one.
+        ValueError: for a tokenizer of another kind.
         OSError: when the file cannot be written.
     """
     if not isinstance(tokenizer.encode, _Encoder):
-        raise ValueError(f"the tokenizer {tokenizer.name} needs no file: its name says all")
+        raise ValueError(f"the tokenizer {tokenizer.name} needs no file; use its name")
     with replacing(Path(path)) as file:
         file.write(tokenizer.encode.engine.to_str(pretty=True).encode())
 
 
 class _Encoder:
-    """What turns sequences into ids: the library's engine and what each of its tokens stands for.
+    """Turns sequences into ids: the library's engine, and the bp of each of its tokens.
 
     Raises:
         ValueError: as `bpe_from_file`, without the path.
@@ -184,7 +183,7 @@ class _Encoder:
         unknown = vocabulary.get(str(getattr(engine.model, "unk_token", None)))
         _check_letters(engine, unknown)
         self._gap = "-" in vocabulary
-        self._bp = np.zeros(self.size, np.int32)  # of each id; 0 also where its text does not tell
+        self._bp = np.zeros(self.size, np.int32)  # of each id; 0 also if its text does not show it
         for token, i in vocabulary.items():
             if set(token) <= set("ACGTN"):
                 self._bp[i] = len(token)
@@ -192,7 +191,7 @@ class _Encoder:
             self._bp[unknown] = 1
 
     def __call__(self, seqs: Sequences, length: int, padding: Padding) -> Encoded:
-        """As `tokenizers.char`, but padding "mask" only; special tokens as in the file."""
+        """As `tokenizers.char`, with padding "mask" only; special tokens as in the file."""
         check("bpe", seqs, length, padding)
         parts, counts = [], []
         for codes, offsets in blocks(seqs):
@@ -212,7 +211,7 @@ class _Encoder:
         return texts
 
     def _widths(self, ids: Array, seqs: Sequences) -> Array:
-        """From the tokens' lengths, and from offsets where those do not tell."""
+        """From the tokens' lengths, or from their offsets where the lengths are not enough."""
         bp: Array = self._bp[ids]
         unclear = np.flatnonzero(bp.sum(axis=1) != seqs.lengths)
         for some in np.array_split(unclear, len(unclear) // 4096 + 1):
@@ -225,7 +224,7 @@ class _Encoder:
 
 
 def _spans(encoding: Any, own: Array, text: str, sequence: str) -> Array:
-    """Bp from where each token begins to where the next one does."""
+    """Bp from the start of each token to the start of the next."""
     if not len(own):
         return own
     bp = np.ones(len(text) + 1, np.int64)  # of each character of the text
@@ -271,7 +270,7 @@ def _learn(pieces: Iterable[Array], vocabulary: int) -> Tokenizer:
         )
     words = _sample(_words(pieces))
     if not words:
-        raise ValueError("there is nothing to learn tokens from: no two known bases in a row")
+        raise ValueError("no tokens can be learned: no sequence has two known bases in a row")
     library = _library()
     engine = library.Tokenizer(library.models.BPE(unk_token=SPECIALS[0]))
     engine.pre_tokenizer = library.pre_tokenizers.Whitespace()
@@ -292,20 +291,20 @@ def _learn(pieces: Iterable[Array], vocabulary: int) -> Tokenizer:
 
 
 def _sample(words: Iterable[str]) -> list[str]:
-    """All words, or of more than `SAMPLE` bp every second, fourth, ... one."""
-    kept, bp, stride = list[str](), 0, 1
+    """All words; beyond `SAMPLE` bp every second, fourth, ... one."""
+    sample, bp, stride = list[str](), 0, 1
     for i, word in enumerate(words):
         if i % stride == 0:
-            kept.append(word)
+            sample.append(word)
             bp += len(word)
         if bp > SAMPLE:
-            kept, stride = kept[::2], stride * 2
-            bp = sum(map(len, kept))
-    return kept
+            sample, stride = sample[::2], stride * 2
+            bp = sum(map(len, sample))
+    return sample
 
 
 def _words(pieces: Iterable[Array]) -> Iterator[str]:
-    """Runs of known bases in words of `WORD` bp; a run may go on from one piece to the next."""
+    """Runs of known bases in words of `WORD` bp; a run may continue in the next piece."""
     rest = ""
     for codes in pieces:
         *runs, rest = re.split("N+", rest + _LETTERS[codes].tobytes().decode())
@@ -334,12 +333,12 @@ def _fasta(path: Path) -> Iterator[Array]:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as f:
             while lines := f.readlines(1 << 20):
                 if not number and not lines[0].startswith(b">"):
-                    raise ValueError(f"{path}:1: not FASTA: a file of it begins with '>'")
+                    raise ValueError(f"{path}:1: a FASTA file begins with '>'")
                 texts = ["N" if t[:1] == b">" else t.strip().decode("latin1") for t in lines]
                 yield _codes(texts, path, number)
                 number += len(lines)
     except (gzip.BadGzipFile, EOFError, zlib.error) as e:
-        raise ValueError(f"{path}: not a whole gzip file: {e}") from e
+        raise ValueError(f"{path}: the gzip file is damaged or cut off: {e}") from e
     if not number:
         raise ValueError(f"{path}: not FASTA: it is empty")
 
@@ -351,7 +350,7 @@ def _codes(texts: list[str], path: Path, number: int) -> Array:
         ends = np.cumsum([len(t) for t in texts])
         line = int(np.searchsorted(ends, e.position, side="right"))
         raise ValueError(
-            f"{path}:{number + line + 1}: {e.letter!r} is no DNA; only A, C, G, T, U, N and the "
+            f"{path}:{number + line + 1}: {e.letter!r} is not DNA; only A, C, G, T, U, N and the "
             "IUPAC ambiguity letters are"
         ) from e
 

@@ -1,4 +1,4 @@
-"""Tokenizers: sequences -> one small-integer array, made once and kept on the device.
+"""Tokenizers: from sequences to one array of small integers, made once for a split.
 
 N examples, T tokens of the longest, L length in bp, k letters of a token.
 """
@@ -13,13 +13,12 @@ from typing import Literal
 
 import numpy as np
 
-from dnabench.types import PAD, Array, Sequences
+from dnabench.types import CLS, PAD, SEP, Array, Sequences
 from dnabench.types import N as ANY_BASE
 
 Padding = Literal["mask", "left-n"]
-CLS, SEP = 6, 7  # of the character models
-BLOCK = 1 << 22  # bp worked on at a time, so that what is needed on the way stays small
-_ATCG = np.array([0, 2, 3, 1, 4], np.int16)  # rank of A C G T N where k-mers count A T C G
+BLOCK = 1 << 22  # bp encoded at a time, to limit memory
+_ATCG = np.array([0, 2, 3, 1, 4], np.int16)  # ranks of A C G T N in vocabularies ordered A T C G
 
 
 class Encoded:
@@ -27,10 +26,10 @@ class Encoded:
 
     Args:
         ids: (N, T), uint8, or int16 where the vocabulary exceeds 256.
-        lengths: int64 (N,), tokens that are no padding; None when every row is full.
+        lengths: int64 (N,), tokens without padding; None when every row is full.
         widths: int32 (N, T), bp that each token stands for, 0 for special tokens and padding; or a
-            function that gives it, called when it is first asked for; None = one each. Every base
-            belongs to one token: a row sums to its sequence's L.
+            function that gives it, called when first needed; None = one each. Every base belongs
+            to one token: a row sums to its sequence's L.
     """
 
     def __init__(
@@ -49,7 +48,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """A vocabulary and how sequences become ids of it.
+    """A vocabulary, and how sequences are encoded in it.
 
     `tokenizer(seqs, length, padding)` encodes; `length` is the task's longest sequence in bp.
     """
@@ -69,14 +68,14 @@ class Tokenizer:
 
 
 def char(seqs: Sequences, length: int, padding: Padding) -> Encoded:
-    """One token a base: A0 C1 G2 T3 N4.
+    """One token per base: A0 C1 G2 T3 N4.
 
     Args:
         seqs: N sequences.
         length: bp, the task's longest.
-        padding: "mask" pads with 5 on the right, as far as the longest of these sequences;
-            "left-n" fills with N on the left up to `length`, and nothing marks it as padding: what
-            the HyenaDNA/Caduceus/ConvNova loaders do.
+        padding: "mask" pads with 5 on the right, up to the longest of these sequences; "left-n"
+            fills with N on the left up to `length`, not marked as padding, as the loaders of
+            HyenaDNA, Caduceus and ConvNova do.
 
     Raises:
         ValueError: when a sequence is longer than `length`.
@@ -100,7 +99,7 @@ def _right_aligned(lengths: Array, width: int) -> Array:
 
 
 def _char_sep(seqs: Sequences, length: int, padding: Padding, first: int | None = None) -> Encoded:
-    """`char`, then SEP; before it `first`, when there is one."""
+    """`char`, then SEP; with `first`, if any, before it."""
     check("char-cls-sep" if first else "char-sep", seqs, length, padding)
     counts, lead = seqs.lengths, int(first is not None)
     ids, lengths = padded_rows(seqs.codes, counts, pad=PAD, size=8, first=first, last=SEP)
@@ -114,17 +113,17 @@ def _char_sep(seqs: Sequences, length: int, padding: Padding, first: int | None 
 
 
 def _six_mers(seqs: Sequences, length: int, padding: Padding, specials: int) -> Encoded:
-    """Non-overlapping 6-mers as Nucleotide Transformer cuts them.
+    """Non-overlapping 6-mers, as in Nucleotide Transformer.
 
-    A sequence is cut at each N, every piece into 6-mers from its left, what remains into single
-    letters; N is a token of its own. Before it <cls>, after it nothing.
+    A sequence is cut at each N, every piece into 6-mers from its left, and the rest of it into
+    single letters; N is a token of its own. The first token is <cls>; there is no last one.
 
     Args:
         seqs: N sequences.
         length: bp, the task's longest.
         padding: "mask" only.
-        specials: ids below the first 6-mer: 6 (v2) or 4 (v1). Then come the 4,096 6-mers in the
-            order of A T C G, then A T C G N.
+        specials: ids below the first 6-mer: 6 (v2) or 4 (v1). Then come the 4,096 6-mers in A T C
+            G order, then A T C G N.
 
     Raises:
         ValueError: when a sequence is longer than `length`; for padding other than "mask".
@@ -147,7 +146,7 @@ def _six_mers(seqs: Sequences, length: int, padding: Padding, specials: int) -> 
 
 
 def _six_mers_of(codes: Array, offsets: Array, first: int, singles: int) -> tuple[Array, Array]:
-    """The tokens of all rows, int16, and int64 (N,), how many each row has."""
+    """The tokens of all rows, int16, and their number in each row, int64 (N,)."""
     any_base = np.flatnonzero(codes == ANY_BASE)
     cuts = np.unique(np.concatenate([offsets, any_base, any_base + 1]))  # N is a piece of 1 bp
     whole, rest = np.divmod(np.diff(cuts), 6)
@@ -163,11 +162,11 @@ def _six_mers_of(codes: Array, offsets: Array, first: int, singles: int) -> tupl
 
 
 def _k_mers(seqs: Sequences, length: int, padding: Padding, k: int) -> Encoded:
-    """Overlapping k-mers as DNABERT reads them: [CLS], L - k + 1 tokens, [SEP].
+    """Overlapping k-mers, as in DNABERT: [CLS], L - k + 1 tokens, [SEP].
 
-    [PAD]0 [UNK]1 [CLS]2 [SEP]3 [MASK]4, then k-mers in the order of A T C G. A k-mer with an N is
-    [UNK]; so is a sequence shorter than k, as one token. Token i stands for base i, the last for
-    the k bases that remain.
+    [PAD]0 [UNK]1 [CLS]2 [SEP]3 [MASK]4, then k-mers in A T C G order. A k-mer with an N is [UNK];
+    a sequence shorter than k is one [UNK]. Token i stands for base i, the last for the remaining k
+    bases.
 
     Args:
         seqs: N sequences.
@@ -205,7 +204,7 @@ def _k_mers_of(codes: Array, offsets: Array, k: int) -> tuple[Array, Array]:
     keep = np.ones(len(codes), bool)
     for j in range(k):
         tokens[any_base[any_base >= j] - j] = unknown
-        if j:  # none begins at a row's last k - 1 bases, but at its first
+        if j:  # no k-mer begins at the last k - 1 bases of a row, except at its first base
             keep[offsets[1:][lengths > j] - j] = False
     tokens[offsets[:-1][(lengths > 0) & (lengths < k)]] = unknown
     counts = np.where(lengths < k, np.minimum(lengths, 1), lengths - k + 1)
@@ -213,12 +212,12 @@ def _k_mers_of(codes: Array, offsets: Array, k: int) -> tuple[Array, Array]:
 
 
 def _ranked(letters: Iterator[Array]) -> Array:
-    """Place of each k-mer in the product order, from the ranks of its letters, first to last."""
+    """The rank of each k-mer, from the ranks of its letters, first to last."""
     return functools.reduce(lambda place, rank: place * np.int16(4) + rank, letters)
 
 
 def check(name: str, seqs: Sequences, length: int, padding: Padding) -> None:
-    """ValueError when a sequence is longer than `length`, or for padding other than "mask"."""
+    """Raise ValueError for a sequence longer than `length`, or padding other than "mask"."""
     _check_length(seqs, length)
     if padding != "mask":
         raise ValueError(
@@ -234,7 +233,7 @@ def _check_length(seqs: Sequences, length: int) -> None:
 
 
 def blocks(seqs: Sequences) -> Iterator[tuple[Array, Array]]:
-    """Codes and offsets of some rows after the other, about `BLOCK` bp each; at least one block."""
+    """Codes and offsets of the rows in blocks of about `BLOCK` bp; at least one block."""
     starts = np.searchsorted(seqs.offsets, np.arange(0, len(seqs.codes), BLOCK))
     edges = np.unique(np.concatenate([[0], starts, [len(seqs)]]))
     for a, b in pairwise(edges if len(edges) > 1 else [0, 0]):
@@ -246,11 +245,11 @@ def padded_rows(
     tokens: Array, counts: Array, pad: int, size: int,
     first: int | None = None, last: int | None = None,
 ) -> tuple[Array, Array | None]:  # fmt: skip
-    """One row a sequence, padded on the right.
+    """One row per sequence, padded on the right.
 
     Args:
-        tokens: those of all rows, one after the other.
-        counts: int64 (N,), how many each row has.
+        tokens: of all rows, one row after the other.
+        counts: int64 (N,), the number in each row.
         pad: id of padding.
         size: entries of the vocabulary; decides the type.
         first: id put before each row's tokens; None = none.
@@ -289,8 +288,3 @@ TOKENIZERS = {
         ),
     )
 }
-
-
-def longest_of(lengths: Array | None, rows: Array, width: int) -> int:
-    """How many columns a batch of these rows needs."""
-    return width if lengths is None else int(np.max(lengths[rows]))

@@ -8,7 +8,7 @@ from dnabench.types import Model, Recipe
 
 
 def adapted(net: Any, model: Model, recipe: Recipe) -> Any:
-    """Freeze what the recipe's `finetune` leaves alone.
+    """Freeze the weights that the recipe's `finetune` does not train.
 
     Args:
         net: a fresh or loaded network with submodules `backbone` and `head`.

@@ -1,4 +1,4 @@
-"""Encoded examples on the device: a batch is an index look-up.
+"""Encoded examples on the device, where a batch is an index look-up.
 
 N examples, M sequences, S strands, B batch, T tokens, L bp, K task outputs, D features.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dnabench.tokens.tokenizers import Encoded, longest_of
+from dnabench.tokens.tokenizers import Encoded
 from dnabench.types import Array
 
 EVAL_TOKENS = 2**17  # tokens of an evaluation batch
@@ -39,11 +39,7 @@ class Data(Protocol):
 
     n: int
     strands: int
-
-    @property
-    def device(self) -> torch.device:
-        """Where the batches are."""
-        ...
+    device: torch.device
 
     def batch(self, rows: Array) -> Batch:
         """These rows."""
@@ -55,13 +51,13 @@ class Data(Protocol):
 
 
 class Resident:
-    """The encoded sequences of a split, each strand as further rows behind the first.
+    """The encoded sequences of a split; those of a second strand follow the first.
 
     Args:
         strands: an `Encoded` for each of the S strands, all of the same N sequences.
         device: where they stay.
         pad: id of padding.
-        widths: whether batches tell how many bp each token stands for.
+        widths: whether batches say how many bp each token stands for.
     """
 
     def __init__(
@@ -69,6 +65,7 @@ class Resident:
     ) -> None:
         self.n, self.strands = len(strands[0].ids), len(strands)
         self._ids = _stacked([e.ids for e in strands], pad).to(device)
+        self.device = self._ids.device
         full = all(e.lengths is None for e in strands) and len({e.ids.shape for e in strands}) == 1
         lengths = np.concatenate([_lengths(e) for e in strands])
         self.fullness = float(lengths.mean() / max(self._ids.shape[1], 1))
@@ -78,24 +75,20 @@ class Resident:
         bp = [e.widths for e in strands if e.widths is not None] if widths else []
         self._widths = _stacked(bp, 0).to(device) if bp else None
 
-    @property
-    def device(self) -> torch.device:
-        """Where they stay."""
-        return self._ids.device
-
     def batch(self, rows: Array) -> Batch:
         """The rows, 0..N-1 of the first strand, N..2N-1 of the second."""
-        index = on_device(rows, self._ids.device)
-        width = longest_of(None if self.whole else self._lengths, rows, self._ids.shape[1])
+        index, width = on_device(rows, self.device), self._ids.shape[1]
+        if self._lengths is not None and not self.whole:
+            width = int(self._lengths[rows].max())
         ids = self._ids[index, :width]
         widths = None if self._widths is None else self._widths[index, :width]
         if self._device_lengths is None:
             return Batch(ids, None, widths)
-        columns = torch.arange(width, device=ids.device)
+        columns = torch.arange(width, device=self.device)
         return Batch(ids, (columns < self._device_lengths[index][:, None]).float(), widths)
 
     def eval_batches(self, strand: int = 0) -> Iterator[Array]:
-        """All rows of a strand, those of like length together, about EVAL_TOKENS at a time."""
+        """All rows of a strand, sorted by length, about EVAL_TOKENS at a time."""
         order = np.arange(strand * self.n, (strand + 1) * self.n)
         if self._lengths is not None:
             order = order[np.argsort(self._lengths[order], kind="stable")]
@@ -104,26 +97,21 @@ class Resident:
 
 
 class Features:
-    """What a frozen backbone made of the sequences.
+    """The features that a frozen backbone gives for the sequences of a split.
 
     Args:
         values: float32 (M, D) or, per base, (M, L, D), of M sequences.
-        rows: S arrays int64 (N,), which of them are the sequences of each strand.
+        rows: S arrays int64 (N,), the row in `values` of each sequence of a strand.
     """
 
     def __init__(self, values: Tensor, rows: Sequence[Array]) -> None:
         self._values, self._rows = values, np.concatenate(rows)
         self.strands, self.n = len(rows), len(rows[0])
-        self.width = values.shape[-1]  # D
-
-    @property
-    def device(self) -> torch.device:
-        """Where they stay."""
-        return self._values.device
+        self.width, self.device = values.shape[-1], values.device  # D
 
     def batch(self, rows: Array) -> Batch:
-        """The rows' features, as `ids`; rows as of `Resident`."""
-        return Batch(self._values[on_device(self._rows[rows], self._values.device)], None)
+        """Features in place of ids; rows as in `Resident`."""
+        return Batch(self._values[on_device(self._rows[rows], self.device)], None)
 
     def eval_batches(self, strand: int = 0) -> Iterator[Array]:
         """All rows of a strand, in order."""
@@ -133,26 +121,26 @@ class Features:
 
 
 def on_device(rows: Array, device: torch.device) -> Tensor:
-    """The rows as an index there; the host does not wait for a GPU's queue."""
+    """The rows as an index on the device, without waiting for a GPU's queue."""
     index = torch.from_numpy(rows)
     return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index
 
 
 def for_all(batches: Iterable[Array], most: int, call: Callable[[Array], None]) -> int:
-    """`in_parts` for each batch in turn, with what `most` became; returns the last of it."""
+    """`in_parts` for each batch in turn; returns what `most` has become."""
     for rows in batches:
         most = in_parts(rows, most, call)
     return most
 
 
 def in_parts(rows: Array, most: int, call: Callable[[Array], None]) -> int:
-    """Call with all rows, `most` at a time, 0 = at once; halves that where memory runs out.
+    """Call with all rows, `most` at a time, 0 = at once; halved whenever memory runs out.
 
     Returns:
-        What `most` became.
+        What `most` has become.
 
     Raises:
-        RuntimeError: what `call` raises for other reasons, or for a single row.
+        RuntimeError: when `call` fails for another reason, or for a single row.
     """
     start = 0
     while start < len(rows):
@@ -168,7 +156,7 @@ def in_parts(rows: Array, most: int, call: Callable[[Array], None]) -> int:
 
 
 def ran_out(error: RuntimeError) -> bool:
-    """Whether it says that a device, or this machine, has no memory left."""
+    """Whether the error is that a device, or this machine, has no memory left."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
@@ -176,8 +164,8 @@ def per_base(values: Tensor, batch: Batch, length: int) -> Tensor:
     """From one row a token to one row a base.
 
     Args:
-        values: (B, T, K), of that batch.
-        batch: its widths say how many bp each token stands for.
+        values: (B, T, K).
+        batch: the same B rows; its widths say how many bp each token stands for.
         length: L.
 
     Returns:

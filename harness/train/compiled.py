@@ -1,6 +1,6 @@
-"""torch.compile for training steps: where it pays, and only when it gives what eager gives.
+"""torch.compile for training steps: where it pays, and only if it agrees with eager.
 
-The network stays as it is: its compiled form shares the weights, and evaluation runs eagerly.
+The network is not changed: its compiled form shares the weights, and evaluation runs eagerly.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from torch import Tensor
 
 from dnabench.cache import made_folder
 
-# Relative differences of logits, loss and gradients: rounding in another order
+# Allowed relative difference of logits, loss and gradients: another order of rounding
 TOLERANCE = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 2e-2, "bf16": 5e-2}
-LEAST_STEPS = 5000  # of a training; fewer are over before compiling is paid for
-SMALL = 50_000_000  # parameters; launches, not arithmetic, fill the time of such networks
+LEAST_STEPS = 5000  # of a training; with fewer, compiling does not pay
+SMALL = 50_000_000  # parameters; below, kernel launches take more time than arithmetic
 REPLAYS = 3  # a CUDA graph is warmed up, recorded and then replayed
 
 
 def why_not(device: str, steps: int, fullness: float) -> str:
-    """Why compiling cannot pay, "" where it may.
+    """Why compiling cannot pay; "" if it may.
 
     Args:
         device: "cpu", "cuda", "cuda:1", ...
@@ -33,7 +33,7 @@ def why_not(device: str, steps: int, fullness: float) -> str:
         fullness: mean length of a row of the data, as a share of the longest.
 
     Accuracy:
-        A rule, not a measurement, so that a trial is computed alike each time it runs.
+        A rule, not a measurement, so that a trial is computed the same way each time.
     """
     if not device.startswith("cuda"):
         return f"on {device} it gains nothing"
@@ -47,12 +47,12 @@ def why_not(device: str, steps: int, fullness: float) -> str:
 
 
 def keep_artefacts() -> None:
-    """Have PyTorch keep what it compiles in our cache folder, unless told otherwise.
+    """Have PyTorch store what it compiles in our cache folder, unless it is set otherwise.
 
-    It names each by its content, and several processes may use the folder at once. To be called
-    before a first step, which imports the compiler, and that sets its folder then.
+    Files are named by content, and several processes may use the folder at once. To be called
+    before the first step, which imports the compiler; that reads the setting then.
     """
-    with suppress(OSError, RuntimeError):  # a cache that cannot be written: PyTorch's own place
+    with suppress(OSError, RuntimeError):  # a cache that cannot be written: PyTorch's own folder
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(made_folder("compiled")))
 
 
@@ -61,7 +61,7 @@ class Runner:
 
     Args:
         net: `forward(ids, mask) -> logits`.
-        precision: sets how near the compiled form must be.
+        precision: decides how close the compiled form must be.
         backend: of torch.compile.
     """
 
@@ -75,11 +75,11 @@ class Runner:
 
     @property
     def on(self) -> bool:
-        """Whether training batches run compiled; .grad must then be zeroed in its place."""
+        """Whether training batches run compiled; .grad must then be zeroed in place."""
         return self._fast is not None
 
     def __call__(self, ids: Tensor, mask: Tensor | None) -> Tensor:
-        """The logits; the compiled form's for a training batch of the shape it was made for."""
+        """The logits, from the compiled form for a training batch of the shape it is made for."""
         if self._checking:
             self._logits = (self._net if self._fast is None else self._fast)(ids, mask)
             self._shape = ids.shape
@@ -99,12 +99,12 @@ class Runner:
         """Compile, compare with eager on one real step, and stay eager where they differ.
 
         Args:
-            step: runs this object on a training batch, goes back, and gives the loss; called
-                several times. What it or the compiler raises ends in `said`.
+            step: runs this object on a training batch, forward and backward, and returns the loss;
+                called several times. An error of it or of the compiler ends up in `said`.
 
         Accuracy:
-            Random numbers, buffers and weights are afterwards what they were before; gradients are
-            gone. Logits, loss and every gradient agree within TOLERANCE of their norm.
+            Random numbers, buffers and weights are restored; gradients are removed. Logits, loss
+            and every gradient agree within TOLERANCE of their norm.
         """
         devices = sorted({p.device for p in self._net.parameters() if p.is_cuda}, key=str)
         buffers = [b.clone() for b in self._net.buffers()]
@@ -116,10 +116,10 @@ class Runner:
             self._fast = self._compiled()
             for _ in range(REPLAYS):
                 self._put(buffers)
-                # in its place: a CUDA graph's own memory must never become .grad
+                # in place: a CUDA graph's own memory must never become .grad
                 self._net.zero_grad(set_to_none=False)
                 with warnings.catch_warnings(), torch.random.fork_rng(devices):
-                    warnings.simplefilter("ignore")  # what matters ends in `said`
+                    warnings.simplefilter("ignore")  # what matters ends up in `said`
                     why = why or self._difference(wanted, self._seen(step))
             if why:
                 self.stop(why)
@@ -133,7 +133,7 @@ class Runner:
             self._net.zero_grad(set_to_none=not self.on)
 
     def stop(self, why: str) -> None:
-        """Run eagerly from here on, and say so."""
+        """Run eagerly from now on, for this reason."""
         self._fast, self.said = None, f"off: {why}"
 
     def _compiled(self) -> Any:
@@ -141,10 +141,10 @@ class Runner:
         if self._backend == "inductor":
             graphs = sum(p.numel() for p in self._net.parameters()) <= SMALL
             cuda = next(self._net.parameters()).is_cuda
-            # dropout draws the numbers that it draws eagerly
+            # dropout then draws the same numbers as in eager
             options = {"fallback_random": True, "triton.cudagraphs": graphs and cuda}
-        torch.compiler.reset()  # an earlier trial's forms count towards a limit of PyTorch's
-        # whole or not at all: parts that fall back to eager would do so silently
+        torch.compiler.reset()  # earlier trials count towards a limit of PyTorch
+        # the whole network or nothing: parts would fall back to eager silently
         return torch.compile(
             self._net, fullgraph=True, dynamic=False, backend=self._backend, options=options
         )
@@ -158,11 +158,11 @@ class Runner:
         return out | {k: p.grad.detach().clone() for k, p in named if p.grad is not None}
 
     def _difference(self, wanted: dict[str, Tensor], found: dict[str, Tensor]) -> str:
-        """What is not as in eager, "" when all is."""
+        """What differs from eager; "" if nothing does."""
         if wanted.keys() != found.keys():
             return f"gradients of {', '.join(sorted(wanted.keys() ^ found.keys())[:3])}: missing"
         gradients = [v.norm() for k, v in wanted.items() if k not in ("logits", "loss")]
-        # a gradient that is zero but for rounding is compared with the whole's norm
+        # a gradient that is zero except for rounding is compared with the norm of all
         floor = torch.stack(gradients).norm() / 100
         for name, value in wanted.items():
             scale = value.norm() + (0 if name in ("logits", "loss") else floor)

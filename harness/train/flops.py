@@ -1,4 +1,4 @@
-"""What a sequence costs a network in arithmetic, counted by torch on one forward pass.
+"""Floating-point operations of a network on one sequence, counted by torch in a forward pass.
 
 L sequence length in bp, T tokens, D width, G directions, E channels, S states.
 """
@@ -14,37 +14,37 @@ import numpy as np
 from dnabench.tokens.tokenizers import TOKENIZERS
 from dnabench.types import Model, Sequences, Task
 
-SCAN = 9  # FLOP of a state and step of a selective scan
-STEP = 64  # tokens; where 1, 2 and 3 STEP lie on a line, so do longer sequences
+SCAN = 9  # FLOP of one state in one step of a selective scan
+STEP = 64  # tokens; if the counts of 1, 2 and 3 STEP are on a line, so are longer sequences
 LONGEST_RUN = 2**15  # tokens; no longer sequence is run on the CPU to be counted
-_OF_SCAN = (".bmm", ".baddbmm")  # a mixer's other parts are other operations
+_OF_SCAN = (".bmm", ".baddbmm")  # the other parts of a mixer use other operations
 
 
 def flops_per_sequence(
     model: Model, options: Mapping[str, Any], task: Task, tokens: int = 0
 ) -> int | None:
-    """FLOP of one forward pass over one sequence of `task.length` bp, 2 for a multiply and add.
+    """FLOP of a forward pass over one sequence of `task.length` bp; a multiply and add are 2.
 
     A training step takes about three times as many. Matrix products, convolutions (padding
-    included), attention, Fourier transforms and selective scans count; what is done number by
-    number (activations, norms, sums) does not.
+    included), attention, Fourier transforms and selective scans count; elementwise operations
+    (activations, norms, sums) do not.
 
     Args:
         model: any.
         options: all of the model's.
         task: gives L and K.
-        tokens: T, where the tokenizer does not fix it (BPE); 0 = as many as L bp make.
+        tokens: T, where the tokenizer does not determine it (BPE); 0 = as many as L bp make.
 
     Returns:
-        None for a model that is no network, a BPE model without `tokens`, more tokens than the
-        model reads, and a network that can be run in neither of these ways.
+        None for a model that is not a network, a BPE model without `tokens`, more tokens than the
+        model reads, and a network that can be run in neither of the two ways below.
 
     Accuracy:
         Exact for the operations that count: ConvNova at D = 128, k = 9 has 3.365 MFLOP a token.
         A real Fourier transform of n is 2.5 n log2 n, a scan 9 T G E S, however it is computed.
-        The network runs on torch's meta device, without numbers; one that cannot, on the CPU, where
-        the count must go straight up with T or T be at most 32,768. Neither touches the global
-        random generator.
+        The network runs on torch's meta device, without numbers; if it cannot, on the CPU, where
+        the count must be linear in T or T be at most 32,768. Neither touches the global random
+        generator.
 
     Source:
         torch.utils.flop_counter, tests/test_flops.py against hand formulas. 2.5 n log2 n: the
@@ -56,13 +56,13 @@ def flops_per_sequence(
     for device in ("meta", "cpu"):
         try:
             return _counted(model, options, task, t, device)
-        except Exception:  # the device lacks an operation, or its code is a plugin's
+        except Exception:  # the device lacks an operation, or a plugin fails in its own way
             continue
     return None
 
 
 def n_tokens(model: Model, options: Mapping[str, Any], length: int) -> int:
-    """T of a sequence of `length` bp; 0 where it depends on the letters, as under BPE."""
+    """T of a sequence of `length` bp; 0 if it depends on the letters, as with BPE."""
     name = model.tokenizer_name(options)
     if name not in TOKENIZERS:
         return 0
@@ -89,16 +89,16 @@ def _counted(
 
 
 def _line(net: Any) -> tuple[int, int] | None:
-    """(at no token, more for each STEP tokens) where the count goes straight up, else None."""
+    """(count at T = 0, increase per STEP tokens) if the count is linear in T, else None."""
     try:
         a, b, c = (_count(net, n * STEP) for n in (1, 2, 3))
-    except (RuntimeError, ValueError):  # too short for it
+    except (RuntimeError, ValueError):  # too short for the network
         return None
     return (2 * a - b, b - a) if c - b == b - a else None
 
 
 def _count(net: Any, tokens: int) -> int:
-    """FLOP of one sequence; selective scans by formula, in place of their matrix products."""
+    """FLOP of one sequence; selective scans by formula instead of their matrix products."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -130,28 +130,22 @@ def _count(net: Any, tokens: int) -> int:
 
 
 def _formulas() -> dict[Any, Any]:
-    """What torch's counter lacks: real Fourier transforms, and attention as a CPU does it."""
+    """What torch's counter lacks: real Fourier transforms, and attention as a CPU computes it."""
     import torch
     from torch.utils.flop_counter import sdpa_flop_count
 
-    def transform(numbers: tuple[int, ...], n: int) -> int:
-        """Real transforms of n over a tensor whose other dimensions hold that many rows."""
-        return round(2.5 * n * math.log2(max(n, 2)) * math.prod(numbers))
-
-    def forward(x: Any, dim: Any, *rest: Any, out_shape: Any = None, **words: Any) -> int:
-        rows = tuple(size for i, size in enumerate(x) if i != dim[-1] % len(x))
-        return transform(rows, x[dim[-1]])
-
-    def back(x: Any, dim: Any, *rest: Any, out_shape: Any = None, **words: Any) -> int:
-        rows = tuple(size for i, size in enumerate(x) if i != dim[-1] % len(x))
-        return transform(rows, out_shape[dim[-1]])
+    def transform(x: Any, dim: Any, *rest: Any, out_shape: Any = None, **words: Any) -> int:
+        """One transform for each row; its spectrum has n / 2 + 1 numbers, the other side n."""
+        n: int = max(x[dim[-1]], out_shape[dim[-1]])
+        rows: int = math.prod(x) // x[dim[-1]]
+        return round(2.5 * n * math.log2(max(n, 2)) * rows)
 
     def attention(q: Any, k: Any, v: Any, *rest: Any, out_shape: Any = None, **words: Any) -> int:
         return int(sdpa_flop_count(q, k, v))  # type: ignore[no-untyped-call]
 
     aten = torch.ops.aten
     return {
-        aten._fft_r2c: forward,
-        aten._fft_c2r: back,
+        aten._fft_r2c: transform,
+        aten._fft_c2r: transform,
         aten._scaled_dot_product_flash_attention_for_cpu: attention,
     }

@@ -1,4 +1,4 @@
-"""What a frozen backbone makes of sequences: once for all trials that only learn a head on it.
+"""The features of a frozen backbone, computed once for all trials that learn a head on them.
 
 B batch, L bp, T tokens, D features, M different sequences.
 """
@@ -24,18 +24,18 @@ from dnabench.types import Array, Sequences, Task
 
 
 class Frozen:
-    """The features of sequences, in memory for those of the pool and on disk where that helps.
+    """The features of sequences: in memory for those of the pool, on disk where that helps.
 
     Args:
         net: `features(ids, mask) -> (B, D)`, or (B, T, D) for one row a base.
         task: gives the kind and L.
         arithmetic: of the trial.
-        encode: sequences to batches on the device.
-        pool: computed whole when one of it is asked for, so that the rounding of a sequence's
-            features does not depend on the seed that asks, nor on what is on disk.
+        encode: from sequences to batches on the device.
+        pool: computed as a whole when one of its sequences is asked for, so that the rounding of
+            features depends neither on the seed nor on what is on disk.
         made_from: decides the features, with weights and sequences: model, options, tokenizer; "" =
-            nothing is kept on disk, as for weights that a seed drew. Nor is anything of a network
-            with parts that are neither dnabench's nor PyTorch's: their code could have changed.
+            nothing is stored on disk, as for random weights. Nor is anything of a network with
+            parts that are neither dnabench's nor PyTorch's: their code could have changed.
         kernels: of the trial.
     """
 

@@ -1,4 +1,4 @@
-"""What each kind of task makes of logits: its loss, and what is scored.
+"""From the logits of each kind of task to its loss, and to the rows that are scored.
 
 B batch, N examples, L bp, K task outputs.
 """
@@ -19,7 +19,7 @@ def loss(kind: Kind, logits: Tensor, target: Tensor) -> Tensor:
     Args:
         kind: of the task.
         logits: float (B, K), per base (B, L, K).
-        target: of `target`; per base, IGNORED counts for nothing.
+        target: of `target`; per base, IGNORED does not count.
 
     Returns:
         Cross-entropy of classes and of bases, binary cross-entropy of labels (mean over the K
@@ -37,12 +37,12 @@ def loss(kind: Kind, logits: Tensor, target: Tensor) -> Tensor:
 
 
 def target(kind: Kind, y: Array) -> Tensor:
-    """Labels as they stay on the device: int64 (N,), uint8 or float32 (N, K), int8 (N, L)."""
+    """Labels as kept on the device: int64 (N,), uint8 or float32 (N, K), int8 (N, L)."""
     return torch.tensor(y, dtype=torch.float32 if kind == "regression" else None)
 
 
 def weight(kind: Kind, target: Array) -> int:
-    """How much a batch counts: examples, or bases that are not ignored (at least 1)."""
+    """What a batch counts: its examples, or its bases that are not ignored (at least 1)."""
     return max(1, int((target != IGNORED).sum())) if kind == "per_base" else len(target)
 
 

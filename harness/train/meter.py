@@ -1,12 +1,11 @@
-"""What a trial took: seconds, sequences a second, memory, joules, arithmetic."""
+"""What a trial cost: seconds, sequences per second, memory, joules, operations."""
 
 from __future__ import annotations
 
 import ctypes
 import json
 import time
-from collections.abc import Callable, Mapping
-from functools import lru_cache
+from collections.abc import Callable
 from typing import Any
 
 from dnabench.host import memory
@@ -14,6 +13,8 @@ from dnabench.models.kernels.context import Kernels
 from dnabench.registry import MODELS
 from dnabench.train.flops import flops_per_sequence
 from dnabench.types import Array, Progress, Task, Trial
+
+_COUNTED: dict[tuple[object, ...], int] = {}
 
 
 class Meter:
@@ -35,20 +36,20 @@ class Meter:
         self._fit = self._predict = self._joules = 0.0
 
     def train(self, fit: Callable[[Progress], Any], progress: Progress) -> Any:
-        """`fit(progress)`, which tells its progress after every epoch."""
+        """`fit(progress)`, which reports its progress after every epoch."""
         start, before = self._now(), energy(self._device)
 
-        def told(done: int, total: int) -> None:
+        def epoch_ended(done: int, total: int) -> None:
             self._ends.append(self._now() - start)
             progress(done, total)
 
-        fitted = fit(told)
+        fitted = fit(epoch_ended)
         self._fit, after = self._now() - start, energy(self._device)
         self._joules = 0.0 if before is None or after is None else after - before
         return fitted
 
     def predict(self, predict: Callable[[], Array]) -> Array:
-        """`predict()`; it has to end with its numbers on the host."""
+        """`predict()`; its result must be in the host's memory."""
         start = self._now()
         logits = predict()
         self._predict = self._now() - start
@@ -58,7 +59,7 @@ class Meter:
         return time.perf_counter() - self._kernels.seconds
 
     def fields(self, n_train: int, n_test: int, best_epoch: int) -> dict[str, Any]:
-        """Of a `types.Record`; all of them differ from run to run."""
+        """The measured fields of a `types.Record`; all of them vary from run to run."""
         return {
             "seconds": round(self._now() - self._start, 3),
             "seconds_to_best": round(self._ends[best_epoch - 1], 3),
@@ -70,10 +71,10 @@ class Meter:
 
 
 def energy(device: str) -> float | None:
-    """Joules that a CUDA device has taken since its driver was loaded, whoever used it.
+    """Joules that a CUDA device has used since its driver was loaded, by all processes.
 
     Returns:
-        None where the device does not say: a CPU, a part of a GPU, a GPU before Volta.
+        None where it is not reported: a CPU, a part of a GPU, a GPU older than Volta.
 
     Source:
         nvmlDeviceGetTotalEnergyConsumption of the driver's own library, in mJ.
@@ -99,28 +100,10 @@ def energy(device: str) -> float | None:
 def flops(trial: Trial, task: Task) -> int:
     """FLOP of a forward pass of `task.length` bp; 0 where they cannot be counted.
 
-    Counted once a process for equal models, options and tasks; no random stream is touched.
+    Counted once in a process for equal models, options and tasks; no random stream is touched.
     """
-    return _flops(trial.model, _text(trial.options), _Key(task))
-
-
-class _Key:
-    """A task that equals another where networks for them are the same."""
-
-    def __init__(self, task: Task) -> None:
-        self.task, self._of = task, (task.name, task.kind, task.length, task.classes)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self._of == other._of
-
-    def __hash__(self) -> int:
-        return hash(self._of)
-
-
-@lru_cache(maxsize=256)
-def _flops(model: str, options: str, key: _Key) -> int:
-    return flops_per_sequence(MODELS[model], json.loads(options), key.task) or 0
-
-
-def _text(options: Mapping[str, Any]) -> str:
-    return json.dumps(options, sort_keys=True)
+    options = json.dumps(trial.options, sort_keys=True)
+    key = trial.model, options, task.name, task.kind, task.length, task.classes
+    if key not in _COUNTED:
+        _COUNTED[key] = flops_per_sequence(MODELS[trial.model], trial.options, task) or 0
+    return _COUNTED[key]

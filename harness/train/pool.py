@@ -1,4 +1,4 @@
-"""The sequences that trials of several seeds share, whichever of them each one trains on.
+"""The sequences that trials with different seeds share, however each divides them.
 
 N sequences, M different ones.
 """
@@ -17,18 +17,18 @@ from dnabench.tokens.tokenizers import Encoded, Padding, Tokenizer
 from dnabench.train.kept import Arrays, kept
 from dnabench.types import Array, Sequences
 
-LARGEST = 2**27  # bp of a pool whose tokens are kept: what is needed on the way stays below 2 GB
+LARGEST = 2**27  # bp of a pool whose tokens are stored; encoding it takes less than 2 GB
 
 
 class Pool:
-    """The different ones among some sequences, in an order that does not depend on theirs.
+    """The distinct ones among some sequences, in an order that does not depend on theirs.
 
-    Training and validation examples of any seed are the same pool, so what is made of it for one
+    Training and validation examples make the same pool for every seed, so what is computed for one
     seed serves all.
 
     Args:
-        parts: the sequences; a strand is a sequence of its own.
-        both: whether the other strand of each is in it too.
+        parts: the sequences.
+        both: whether the reverse complement of each is in it too, as a sequence of its own.
     """
 
     def __init__(self, parts: Sequence[Sequences], both: bool = False) -> None:
@@ -36,7 +36,7 @@ class Pool:
 
     @property
     def bp(self) -> int:
-        """Of all the sequences that it was made of, both strands where it has them."""
+        """The length of all its parts, and of their other strands if `both`."""
         return sum(len(s.codes) for s in self._own) * (1 + self._both)
 
     @functools.cached_property
@@ -46,10 +46,9 @@ class Pool:
 
     @functools.cached_property
     def _first(self) -> tuple[Array, Array]:
-        """Digests of the different ones, sorted, and where each is first among all."""
-        none = np.empty(0, "S16")
-        every = np.concatenate([none, *(_digests(s) for s in self._parts)])
-        return np.unique(every, return_index=True)
+        """Digests of the distinct ones, sorted, and the first place of each among all."""
+        every = [np.empty(0, "S16"), *(_digests(s) for s in self._parts)]
+        return np.unique(np.concatenate(every), return_index=True)
 
     @functools.cached_property
     def seqs(self) -> Sequences:
@@ -63,11 +62,11 @@ class Pool:
 
     @functools.cached_property
     def digest(self) -> str:
-        """32 hex; pools of the same sequences have the same."""
+        """32 hex digits, the same for pools of the same sequences."""
         return hashlib.sha256(self._first[0].tobytes()).hexdigest()[:32]
 
     def rows(self, seqs: Sequences) -> Array | None:
-        """Where each of N sequences is: int64 (N,), or None when one is not here."""
+        """The place of each of N sequences: int64 (N,), or None when one is not in the pool."""
         known, wanted = self._first[0], _digests(seqs)
         if not len(known):
             return None
@@ -108,7 +107,7 @@ def cached_tokenizer(tokenizer: Tokenizer, made_from: str, pool: Pool) -> Tokeni
 
         def widths() -> Array:
             bp = tokenizer(seqs, length, padding).widths
-            assert bp is not None  # a token of a byte-pair tokenizer is of several bp
+            assert bp is not None  # byte-pair tokens are of several bp
             return bp
 
         key = of.digest, length, padding

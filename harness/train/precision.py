@@ -1,7 +1,7 @@
-"""The arithmetic of training: fp32, tf32, bf16 or fp16, and what a device can do of it.
+"""The arithmetic of training: fp32, tf32, bf16 or fp16, as far as a device has it.
 
-The recipe's word is a wish for matrix products and convolutions. Weights, optimiser, loss, norms,
-scans and Fourier transforms stay float32 under all four.
+The recipe's precision is that of matrix products and convolutions. Weights, optimiser, loss, norms,
+scans and Fourier transforms are float32 under all four.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ROUNDING = 0.05  # of the largest output: bf16 rounds to 0.004, a wrong product 
 
 
 def check_precision(precision: str, device: str) -> None:
-    """ValueError where the device does not have it: emulated, it would be slower than fp32.
+    """Raise ValueError if the device lacks it: emulated, it would be slower than fp32.
 
     Args:
         precision: fp32, tf32, bf16 or fp16.
@@ -53,15 +53,15 @@ def check_precision(precision: str, device: str) -> None:
 
 
 class Arithmetic:
-    """One precision on one device: the contexts of a step, and its way back.
+    """One precision on one device: the contexts of a step, its backward pass and its update.
 
     Args:
-        precision: as for `check_precision`, which is asked before.
+        precision: as checked by `check_precision`.
         device: "cpu", "cuda", "cuda:1", ...
 
     Accuracy:
-        Under fp32 every call does what PyTorch does without it, to the byte; but on CUDA
-        convolutions do not take TF32, which is PyTorch's default there.
+        Under fp32 everything is as in plain PyTorch, to the byte; except that convolutions on CUDA
+        do not use TF32, which is PyTorch's default.
 
     Source:
         Micikevicius et al. 2018, arXiv 1710.03740: loss scaling; steps that overflow are skipped.
@@ -94,7 +94,7 @@ class Arithmetic:
 
     @contextmanager
     def products(self) -> Iterator[None]:
-        """CUDA's float32 products, forward and back, in TF32 under tf32 only; as before after."""
+        """Inside, float32 products on CUDA, forward and backward, use TF32 under tf32 only."""
         if self._kind != "cuda":
             yield
             return
@@ -109,16 +109,16 @@ class Arithmetic:
                 part.allow_tf32 = was
 
     def forward(self) -> torch.autocast:
-        """Where a network runs."""
+        """The context in which a network runs."""
         half = self._half or torch.bfloat16
         return torch.autocast(self._kind, half, enabled=self._half is not None)
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of the loss, under fp16 times a scale that `step` takes out again."""
+        """Add the gradients of the loss; under fp16 they are scaled until `step`."""
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def step(self, optimizer: torch.optim.Optimizer, net: torch.nn.Module, clip: float) -> None:
-        """Clip the norm of the gradient, 0 = do not, and let the optimiser go a step."""
+        """Clip the norm of the gradient (0 = do not), then take an optimiser step."""
         if clip:
             self._scaler.unscale_(optimizer)
             torch.nn.utils.clip_grad_norm_(net.parameters(), clip)

@@ -1,4 +1,4 @@
-"""A per-base task read from the other strand: labels and logits turned round, classes exchanged.
+"""A per-base task on the other strand: labels and logits reversed, classes exchanged.
 
 N examples, L bp, K classes.
 """
@@ -44,6 +44,6 @@ def opposite_logits(logits: Array, lengths: Array, opposite: Sequence[int]) -> A
 
 
 def _mirror(lengths: Array, width: int) -> Array:
-    """int64 (N, width): where each position lies on the other strand; padding stays in place."""
+    """int64 (N, width): the place of each position on the other strand; padding stays."""
     place = np.arange(width)
     return np.where(place < lengths[:, None], lengths[:, None] - 1 - place, place)

@@ -1,4 +1,4 @@
-"""The long filters of HyenaDNA: what they are drawn from, and the convolution with them.
+"""The long filters of HyenaDNA: their positional inputs and window, and the convolution.
 
 B batch, L sequence length (bp), D width.
 """
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-BANDS = 2  # cosines and as many sines; with the position itself 5 features
-SLOW, FAST = 1.5, 0.3  # share of l_max after which the slowest, fastest channel is at 0.01
+BANDS = 2  # cosines, and as many sines; with the position itself 5 features
+SLOW, FAST = 1.5, 0.3  # share of l_max at which the slowest, fastest channel has decayed to 0.01
 
 
 def causal_convolution(x: Tensor, kernel: Tensor) -> Tensor:
@@ -32,14 +32,14 @@ def causal_convolution(x: Tensor, kernel: Tensor) -> Tensor:
     import torch
 
     length = x.shape[-1]
-    n = fast_length(2 * length - 1)  # enough zeros that nothing wraps around
+    n = fast_length(2 * length - 1)  # enough zeros to prevent wrap-around
     product = torch.fft.rfft(x, n=n) * torch.fft.rfft(kernel, n=n)
     y: Tensor = torch.fft.irfft(product, n=n)
     return y[..., :length]
 
 
 def fast_length(least: int) -> int:
-    """The smallest product of twos, threes and fives from there on: such transforms are fast.
+    """The smallest product of twos, threes and fives that is not less: its transform is fast.
 
     Source:
         As scipy.fft.next_fast_len(least, real=True), which torch.compile cannot follow.
@@ -55,12 +55,12 @@ def fast_length(least: int) -> int:
 
 
 def positions(length: int, like: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """What the filters are drawn from, and the window over them, for the first `length` taps.
+    """The inputs of the filters, and their window, for the first `length` taps.
 
     Args:
         length: L.
         like: gives dtype and device.
-        options: width D; l_max, the length that time is measured in; shift.
+        options: width D; l_max, the unit of time; shift.
 
     Returns:
         Of `places` and `window_over`: (L, 5) and (L, D).

@@ -16,24 +16,24 @@ POSITIONS = 2**13  # of a part, without its surroundings
 
 
 def in_parts(net: Any, reach: int, per_base: bool, pooling: str) -> Any:
-    """Let a network read long sequences in parts, where no gradient is wanted.
+    """Let a network read long sequences in parts when no gradients are needed.
 
     A part is computed with `reach` bp of its surroundings, so memory does not grow with L: the
     backbone's output is pooled, or given to the head, part by part.
 
     Args:
         net: from `heads.network`; its backbone is changed by nothing but the bases within reach.
-        reach: how many bp to either side an output position depends on.
+        reach: bp to either side that an output position depends on.
         per_base: whether every position has an output, which is then not pooled.
-        pooling: of the network; "mean" and "max" are done in parts, others as ever.
+        pooling: of the network; only "mean" and "max" are computed in parts.
 
     Returns:
-        The same network. In evaluation without gradients `forward` and `features` of sequences
-        longer than a part and its surroundings come from parts; everything else is as it was.
+        The same network. In evaluation without gradients, `forward` and `features` use parts for
+        sequences longer than a part and its surroundings; everything else is unchanged.
 
     Accuracy:
-        Equal in exact arithmetic: only the true ends of a sequence border on zeros. The mean is
-        summed in float64.
+        Equal in exact arithmetic: only the ends of the whole sequence are padded with zeros. The
+        mean is summed in float64.
 
     Source:
         Ours; docs/speed.md#long-sequences.
@@ -63,12 +63,12 @@ def in_parts(net: Any, reach: int, per_base: bool, pooling: str) -> Any:
 
 
 def part_of(ids: Tensor, reach: int) -> int:
-    """Positions of a part; L when it is better to take all at once, and to count operations.
+    """Positions of a part; L if one pass is better, and when operations are counted.
 
     Args:
         ids: (B, L).
-        reach: bp of surroundings on either side, computed once more with the part; at least a
-            third of what is computed is new.
+        reach: bp of surroundings on either side, computed again with each part; at least a third
+            of what is computed is new.
     """
     length, n = ids.shape[1], max(POSITIONS, reach)
     if torch.is_grad_enabled() or ids.is_meta or length <= n + 2 * reach:
@@ -88,10 +88,10 @@ def hidden(
 
 
 def by_position(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """`layer(x)`, where no gradient is wanted a part at a time, so that its inside stays small.
+    """`layer(x)`; without gradients one part at a time, to limit memory inside the layer.
 
     Args:
-        layer: treats every position alone: float (B, L, C) to (B, L, O).
+        layer: treats each position by itself: float (B, L, C) to (B, L, O).
         x: float (B, L, C).
     """
     if torch.is_grad_enabled() or x.shape[1] <= POSITIONS:
@@ -107,7 +107,7 @@ def by_position(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def _mean(parts: Iterator[tuple[Tensor, Tensor | None]]) -> Tensor:
-    """(B, D), over the positions that are no padding."""
+    """(B, D), over the positions without padding."""
     total, count, kind = torch.zeros(()), torch.zeros(()), torch.float32
     for h, mask in parts:
         kind = h.dtype
@@ -121,7 +121,7 @@ def _mean(parts: Iterator[tuple[Tensor, Tensor | None]]) -> Tensor:
 
 
 def _largest(parts: Iterator[tuple[Tensor, Tensor | None]]) -> Tensor:
-    """(B, D), over the positions that are no padding."""
+    """(B, D), over the positions without padding."""
     best: Tensor | None = None
     for h, mask in parts:
         h = (h if mask is None else h.where(mask[..., None] > 0, -torch.inf)).amax(1)

@@ -1,4 +1,4 @@
-"""The selective state-space mixer (Mamba, S6), both ways. Imported only inside `build`.
+"""The bidirectional selective state-space mixer (Mamba, S6). Imported only inside `build`.
 
 B batch, L sequence length (bp), D width, G directions, E channels of a direction (2 D), S states of
 a channel (16), R rank of the step sizes.
@@ -23,8 +23,8 @@ from dnabench.models.kernels import parts as _parts
 
 STATES, TAPS, EXPAND = 16, 4, 2  # S; taps of the convolution; E / D
 CACHED, RESIDENT = 2**18, 2**24  # numbers in the states of a chunk, on a CPU and elsewhere
-SHORTEST, LONGEST = 8, 256  # bp of a chunk, whatever that comes to
-PART = 2**11  # bp of a part of a long sequence, whose projections are in memory at once
+SHORTEST, LONGEST = 8, 256  # bp of a chunk, at least and at most
+PART = 2**11  # bp of a long sequence whose projections are in memory at once
 
 
 def selective_scan(
@@ -32,8 +32,8 @@ def selective_scan(
 ) -> Tensor:
     """y[t] = h[t] c[t], where h[t] = exp(delta[t] a) h[t-1] + delta[t] x[t] b[t] and h[-1] = 0.
 
-    Time and memory are linear in L, forward and backward: the backward pass draws the states of one
-    chunk at a time again, from the state at its start.
+    Time and memory are linear in L, forward and backward: the backward pass recomputes the states
+    of one chunk at a time, from the state at its start.
 
     Args:
         x: float32 or float64 (B, L, G, E).
@@ -47,8 +47,9 @@ def selective_scan(
         (B, L, G, E).
 
     Accuracy:
-        Rounding of the step-by-step recurrence, also for steps so large that the decay underflows:
-        nothing is divided. Chunks change only the order of the sum over t in the gradient of a.
+        Rounding of the step-by-step recurrence, also for steps so large that the decay underflows,
+        as there is no division. Chunks change only the order of the sum over t in the gradient of
+        a.
 
     Source:
         Gu & Dao 2023, arXiv 2312.00752, section 3.2. On CUDA the kernel of the package mamba-ssm is
@@ -63,9 +64,9 @@ def selective_scan(
 def scan_on(
     x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, h: Tensor, chunk: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """`selective_scan` that goes on from the state h (B, G, E, S); also gives the state it ends in.
+    """`selective_scan` from the state h (B, G, E, S); also returns the last state.
 
-    On the meta device nothing is scanned: whoever counts there takes the formula.
+    Nothing is scanned on the meta device: its operations are counted by formula.
     """
     if x.is_meta:
         return torch.empty_like(x), h
@@ -79,7 +80,7 @@ def scan_on(
 
 @functools.cache
 def _mamba_kernel() -> Any:
-    """`selective_scan_fn` of mamba-ssm, None where that is not installed."""
+    """`selective_scan_fn` of mamba-ssm, None if that is not installed."""
     try:
         from mamba_ssm.ops.selective_scan_interface import (  # type: ignore[import-not-found]
             selective_scan_fn,
@@ -123,7 +124,7 @@ class _Scan(torch.autograd.Function):
         x, delta, a, b, c, *starts = ctx.saved_tensors
         to_x, to_delta = torch.empty_like(x), torch.empty_like(delta)
         to_a, to_b, to_c = torch.zeros_like(a), torch.empty_like(b), torch.empty_like(c)
-        carry = grad_h.clone()  # what the states after this chunk say about its last
+        carry = grad_h.clone()  # gradient of a chunk's last state, from those after it
         room = _room(x, a, ctx.chunk, 3)
         with exact(x):
             for i in reversed(range(len(starts))):
@@ -140,7 +141,7 @@ class _Scan(torch.autograd.Function):
                 to_c[:, part] = (gs[..., None, :] @ h).squeeze(-2).transpose(0, 1)
                 to_b[:, part] = ((xs * deltas)[..., None, :] @ to_h).squeeze(-2).transpose(0, 1)
                 to_x[:, part] = (u * deltas).transpose(0, 1)
-                decay.mul_(to_h)  # from here on the gradient of delta a
+                decay.mul_(to_h)  # from here on, the gradient of delta a
                 decay[0].mul_(starts[i])
                 decay[1:].mul_(h[:-1])
                 to_a += torch.mul(decay, deltas[..., None], out=h).sum((0, 1))
@@ -154,7 +155,7 @@ def _cut(at: int, chunk: int, *tensors: Tensor) -> list[Tensor]:
 
 
 def _room(x: Tensor, a: Tensor, chunk: int, times: int = 2) -> Tensor:
-    """Memory for the states of a chunk, several times; new memory for each would cost more."""
+    """Memory for `times` times the states of a chunk; allocating it for each is slower."""
     return a.new_empty(times, min(chunk, x.shape[1]), x.shape[0], *a.shape)
 
 
@@ -170,7 +171,7 @@ def _states(
 
 
 def reversal(mask: Tensor | None) -> Tensor | None:
-    """Where `reverse` reads each position; None = the plain flip.
+    """The position that `reverse` reads for each; None = a plain flip.
 
     Args:
         mask: (B, L), ones then zeros; None = no padding.
@@ -188,7 +189,7 @@ def reversal(mask: Tensor | None) -> Tensor | None:
 
 
 def reverse(x: Tensor, order: Tensor | None) -> Tensor:
-    """Flip over length, each sequence within its own; padding stays on the right, where it was.
+    """Flip each sequence within its own length; padding stays on the right.
 
     Args:
         x: (B, L, ...).
@@ -198,7 +199,7 @@ def reverse(x: Tensor, order: Tensor | None) -> Tensor:
 
 
 class Mamba(nn.Module):
-    """The tensors of one direction, as they start; the projections in and out may be shared."""
+    """The weights of one direction; the projections in and out may be shared."""
 
     def __init__(self, width: int, in_proj: nn.Linear, out_proj: nn.Linear) -> None:
         super().__init__()
@@ -256,21 +257,21 @@ class BiMamba(nn.Module):
         return self.mamba_fwd.out_proj(y * F.silu(z))  # type: ignore[no-any-return]
 
     def residual(self, norm: Any, h: Tensor, order: Tensor | None) -> Tensor:
-        """What a layer does, h + self(norm(h), order), where h is long a part at a time.
+        """A layer: h + self(norm(h), order), one part at a time if h is long.
 
-        Each direction reads the parts in its own order and carries its last TAPS - 1 inputs and
-        its state along, so that beside a few tensors of L D numbers only a part is in memory; in
-        training a part is computed again for its gradients. That is done on a CPU, or without the
-        kernel of mamba-ssm, beyond POSITIONS bp without gradients and beyond LONG numbers a
+        Each direction reads the parts in its own order and carries its last TAPS - 1 inputs and its
+        state along, so that apart from a few tensors of L D numbers only one part is in memory; in
+        training a part is recomputed for its gradients. Parts are used on a CPU, or without the
+        kernel of mamba-ssm: beyond POSITIONS bp without gradients, and beyond LONG numbers per
         sequence with them.
 
         Args:
-            norm: treats every position alone.
+            norm: treats each position by itself.
             h: (B, L, D).
             order: of `reversal`.
 
         Accuracy:
-            The same to rounding; of LoRA's dropout other values are zero.
+            Equal to rounding; LoRA's dropout zeroes other values.
         """
         if not _in_parts(h):
             return h + self(norm(h), order)  # type: ignore[no-any-return]
@@ -286,7 +287,7 @@ class BiMamba(nn.Module):
         return out
 
     def _read(self, norm: Any, h: Tensor, turned: Tensor, order: Tensor | None) -> Tensor:
-        """What the scans of both directions say at each position, their sum; (B L, E)."""
+        """The sum of both directions' scans at each position: (B L, E)."""
         (batch, length, _), n = h.shape, PART
         rows = torch.arange(batch * length, device=h.device).view(batch, length)
         ways = [torch.split(t, n, 1) for t in (h, turned, rows, reverse(rows, order))]
@@ -303,7 +304,7 @@ class BiMamba(nn.Module):
     def _part(
         self, norm: Any, here: Tensor, there: Tensor, tail: Tensor, state: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Both directions' next part: (B, n, 2, E), and the inputs and state to go on from."""
+        """Both directions' next part (B, n, 2, E), and the inputs and state for the one after."""
         x = [self.mamba_fwd.in_proj(norm(t)).chunk(2, -1)[0] for t in (here, there)]
         near = torch.cat([tail, torch.cat(x, -1)], 1)
         value, delta, a, b, c = self._steps(near)
@@ -311,7 +312,7 @@ class BiMamba(nn.Module):
         return y + self._skip() * value, near[:, 1 - TAPS :].clone(), state
 
     def _closed(self, norm: Any, h: Tensor, y: Tensor) -> Tensor:
-        """The gate and the way out of a part, added to it."""
+        """A part, plus its gated and projected output."""
         z = self.mamba_fwd.in_proj(norm(h)).chunk(2, -1)[1]
         return h + self.mamba_fwd.out_proj(y * F.silu(z))  # type: ignore[no-any-return]
 
@@ -326,11 +327,11 @@ class BiMamba(nn.Module):
         return [x.to(a.dtype), delta, a, b, c]
 
     def _skip(self) -> Tensor:
-        """(G, E), the share of x that passes the scan by."""
+        """(G, E), the factor of x that bypasses the scan."""
         return torch.stack([self.mamba_fwd.D, self.mamba_rev.D])
 
     def _convolved(self, x: Tensor) -> Tensor:
-        """Each of the G E channels with its own filter, from the left; TAPS - 1 positions less."""
+        """A causal filter for each of the G E channels; TAPS - 1 positions fewer."""
         ways = (self.mamba_fwd.conv1d, self.mamba_rev.conv1d)
         weight = torch.cat([way.weight for way in ways]).unsqueeze(2)
         bias = torch.cat([way.bias for way in ways])  # type: ignore[misc]
@@ -340,7 +341,7 @@ class BiMamba(nn.Module):
 
 
 def _in_parts(h: Tensor) -> bool:
-    """Whether h (B, L, D) is long, and has to be scanned in plain torch."""
+    """Whether h (B, L, D) is long and scanned in plain torch."""
     if h.is_meta or (h.is_cuda and _mamba_kernel() is not None):
         return False
     if torch.is_grad_enabled():
@@ -349,7 +350,7 @@ def _in_parts(h: Tensor) -> bool:
 
 
 def _again(part: Callable[..., Any], *inputs: Any) -> Any:
-    """`part(*inputs)`; for its gradients it is computed again."""
+    """`part(*inputs)`, recomputed for its gradients."""
     if torch.is_grad_enabled():
         return checkpoint(part, *inputs, use_reentrant=False)
     return part(*inputs)

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 LARGEST = 64  # positions of a tile
-RESIDENT, NEAR = 2**22, 2**19  # numbers multiplied at once and, nearer to the core, transformed
+RESIDENT, NEAR = 2**22, 2**19  # numbers multiplied at once, and transformed at once (in cache)
 Engine = Literal["gemm", "conv"]
 
 
@@ -36,9 +36,8 @@ class Half(NamedTuple):
 def halves(n: int, taps: int, dtype: torch.dtype) -> tuple[Half, Half]:
     """The n-point real correlation as two bilinear forms of half the size.
 
-    Even frequencies read x[i] + x[i + n/2] and odd ones x[i] - x[i + n/2]; the first outputs are
-    the sum of both results, those from n/2 on their difference. A complex product is made of three
-    real ones.
+    Even frequencies read x[i] + x[i + n/2] and odd ones x[i] - x[i + n/2]; the first n/2 outputs
+    are the sum of both results, the others their difference. A complex product is three real ones.
 
     Args:
         n: positions of a tile, even.
@@ -85,17 +84,17 @@ class Tiling(NamedTuple):
 
     @property
     def tiles(self) -> int:
-        """Tiles that it takes to cover a phase."""
+        """Tiles that cover a phase."""
         return -(-self.length // (self.step * self.dilation))
 
     @property
     def out_rows(self) -> int:
-        """Positions that the tiles give, at least L."""
+        """Outputs of all tiles, at least L."""
         return self.tiles * self.step * self.dilation
 
     @property
     def in_rows(self) -> int:
-        """Positions that the tiles read: L, the zeros before it and those behind it."""
+        """Inputs of all tiles: L, and the zeros before and after."""
         return self.out_rows + (self.taps - 1) * self.dilation
 
     @property
@@ -127,7 +126,7 @@ class Tiling(NamedTuple):
 
 @functools.lru_cache(maxsize=4096)
 def tiling(batch: int, length: int, taps: int, dilation: int, c_in: int, c_out: int) -> Tiling:
-    """The tile size that should take the least time.
+    """The tiling that should take the least time.
 
     Args:
         batch: B.
@@ -138,8 +137,8 @@ def tiling(batch: int, length: int, taps: int, dilation: int, c_in: int, c_out: 
         c_out: O.
 
     Source:
-        Multiplications of the products and, weighed as they ran (docs/benchmarks/speed.md), of the
-        transforms, the sums around them and the weights. A wrong weight costs time only.
+        Multiplications of the products, and of transforms, sums and weights with factors fitted to
+        measured times (docs/benchmarks/speed.md). A wrong factor costs only time.
     """
 
     def cost(cut: Tiling) -> float:
@@ -164,12 +163,12 @@ def tiled_conv1d(
         weight: (O, C, k), k odd and at least 3.
         bias: (O,) or None.
         dilation: bp between taps.
-        engine: what multiplies: "gemm", a batched matrix product, or "conv", a grouped convolution
-            of one tap, which is faster where the BLAS is not made for the processor.
+        engine: how products are computed: "gemm", a batched matrix product, or "conv", a grouped
+            convolution of one tap, which is faster where the BLAS does not suit the processor.
         size: positions of a tile, even, at least 2 (k - 1); 0 = as `tiling` says.
 
     Returns:
-        (B, L, O), its rows in memory one after the other, the sequences not always.
+        (B, L, O); the rows of a sequence are contiguous, the sequences not always.
 
     Accuracy:
         Rounding of float32: 2e-7 of the values, gradients 4e-7 (relative l2; F.conv1d: 2e-7, 2e-6).
@@ -229,7 +228,7 @@ class _Tiled(torch.autograd.Function):
 
 
 def _chunks(batch: int, cut: Tiling, channels: int, numbers: int) -> Iterator[slice]:
-    """The sequences, as many at a time as have so many numbers in their products."""
+    """The sequences, as many at a time as make `numbers` numbers in their products."""
     each = cut.tiles * cut.dilation * (3 * cut.size // 2) * channels
     step = max(1, numbers // each)
     yield from (slice(at, min(at + step, batch)) for at in range(0, batch, step))
@@ -243,7 +242,7 @@ def _filters(taps: Tensor, cut: Tiling) -> list[Tensor]:
 
 
 def _of_taps(gathered: list[Tensor], cut: Tiling, weight: Tensor) -> Tensor:
-    """The gradient of the weights, from those of the products, two of (P, O, C)."""
+    """The gradient of the weights, from that of the products' weights, two of (P, O, C)."""
     even, odd = halves(cut.size, cut.taps, weight.dtype)
     flat = even.weights.t() @ gathered[0].flatten(1)
     flat.addmm_(odd.weights.t(), gathered[1].flatten(1))
@@ -251,7 +250,7 @@ def _of_taps(gathered: list[Tensor], cut: Tiling, weight: Tensor) -> Tensor:
 
 
 def _gather(gathered: list[Tensor], grads: list[Tensor], values: list[Tensor]) -> None:
-    """Add what a chunk says of the weights of the products, two of (P, O, C)."""
+    """Add a chunk's gradient of the products' weights, two of (P, O, C)."""
     pairs = [(g.permute(1, 2, 0), v.transpose(0, 1)) for g, v in zip(grads, values, strict=True)]
     if not gathered:
         gathered += [torch.bmm(g, v) for g, v in pairs]
@@ -261,19 +260,19 @@ def _gather(gathered: list[Tensor], grads: list[Tensor], values: list[Tensor]) -
 
 
 def _products(values: Tensor, filters: Tensor, engine: Engine) -> Tensor:
-    """(M, P, from) times (P, to, from) is (M, P, to), place by place of P."""
+    """(M, P, from) times (P, to, from) is (M, P, to), for each of the P."""
     if engine == "gemm":
         return torch.bmm(values.transpose(0, 1), filters.transpose(1, 2)).transpose(0, 1)
     m, p, c = values.shape
     image = values.as_strided((1, p * c, 1, m), (m * p * c, 1, m * p * c, p * c))
     weight = filters.view(-1, c, 1, 1)
-    # Of one tap dilation means nothing, but with it PyTorch gives also a small batch to oneDNN
+    # Dilation means nothing for one tap, but with it PyTorch sends small batches to oneDNN too
     found = F.conv2d(image, weight, dilation=(1, 2), groups=p)
     return found.permute(0, 2, 3, 1).reshape(m, p, -1)
 
 
 def _into(x: Tensor, cut: Tiling) -> list[Tensor]:
-    """Sequences (b, L, C) to what is multiplied, two of (M, P, C)."""
+    """From sequences (b, L, C) to the factors of the products, two of (M, P, C)."""
     both = halves(cut.size, cut.taps, x.dtype)
     half, each = cut.size // 2, cut.tiles * cut.dilation
     found = [x.new_empty(len(x) * each, len(h.into), x.shape[2]) for h in both]
@@ -291,7 +290,7 @@ def _into(x: Tensor, cut: Tiling) -> list[Tensor]:
 
 
 def _into_backward(found: list[Tensor], cut: Tiling, rows: Tensor) -> None:
-    """Fill rows (b, in_rows, C) from gradients of what was multiplied, two of (M, P, C)."""
+    """Fill rows (b, in_rows, C) from the gradients of the factors, two of (M, P, C)."""
     both = halves(cut.size, cut.taps, rows.dtype)
     half, rest, each = cut.size // 2, cut.step - cut.size // 2, cut.tiles * cut.dilation
     for part in _chunks(len(rows), cut, rows.shape[2], NEAR):
@@ -316,7 +315,7 @@ def _out(found: list[Tensor], cut: Tiling, rows: Tensor) -> None:
 
 
 def _out_backward(grad: Tensor, cut: Tiling) -> list[Tensor]:
-    """Gradients (b, L, O) of the outputs to those of the products, two of (M, P, O)."""
+    """From gradients (b, L, O) of the outputs to those of the products, two of (M, P, O)."""
     both = halves(cut.size, cut.taps, grad.dtype)
     half, rest, each = cut.size // 2, cut.step - cut.size // 2, cut.tiles * cut.dilation
     found = [grad.new_empty(len(grad) * each, h.out.shape[1], grad.shape[2]) for h in both]

@@ -246,7 +246,7 @@ def test_test_selected_chooses_on_test():
 
 def test_honest_chooses_on_validation_even_when_it_is_shown_test():
     one = Scripted([50, 70, 60], [60, 50, 79])
-    fitted = fit(one, TASK, HONEST, {"val": DEV, "test": TEST})
+    fitted = fit(one, GOAL, HONEST, {"val": DEV, "test": TEST})
     assert fitted.best_epoch == one.epoch == 2
 
 

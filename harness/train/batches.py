@@ -6,7 +6,7 @@ N examples, M sequences, S strands, B batch, T tokens, L bp, K task outputs, D f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -126,33 +126,41 @@ def on_device(rows: Array, device: torch.device) -> Tensor:
     return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index
 
 
-def for_all(batches: Iterable[Array], most: int, call: Callable[[Array], None]) -> int:
-    """`in_parts` for each batch in turn; returns what `most` has become."""
-    for rows in batches:
-        most = in_parts(rows, most, call)
-    return most
+def for_all(
+    data: Data, strand: int, most: int, call: Callable[[Array], Tensor]
+) -> tuple[Tensor, int]:
+    """Call with the rows of each evaluation batch, in smaller parts if memory runs out.
 
-
-def in_parts(rows: Array, most: int, call: Callable[[Array], None]) -> int:
-    """Call with all rows, `most` at a time, 0 = at once; halved whenever memory runs out.
+    Args:
+        data: gives the batches.
+        strand: 0 or 1.
+        most: rows of a part; 0 = a whole batch.
+        call: from B rows to values (B, ...), alike for every batch.
 
     Returns:
-        What `most` has become.
+        The values (N, ...) in the order of the examples, and what `most` has become: it is halved
+        whenever memory runs out.
 
     Raises:
         RuntimeError: when `call` fails for another reason, or for a single row.
     """
-    start = 0
-    while start < len(rows):
-        part = rows[start : start + most] if most else rows
-        try:
-            call(part)
-            start += len(part)
-        except RuntimeError as e:
-            if len(part) == 1 or not ran_out(e):
-                raise
-            most = math.ceil(len(part) / 2)
-    return most
+    out: Tensor | None = None
+    for rows in data.eval_batches(strand):
+        start = 0
+        while start < len(rows):
+            part = rows[start : start + most] if most else rows
+            try:
+                values = call(part)
+                if out is None:
+                    out = torch.empty(data.n, *values.shape[1:], device=values.device)
+                out[on_device(part - strand * data.n, out.device)] = values
+                start += len(part)
+            except RuntimeError as e:
+                if len(part) == 1 or not ran_out(e):
+                    raise
+                most = math.ceil(len(part) / 2)
+    assert out is not None  # a split is never empty
+    return out, most
 
 
 def ran_out(error: RuntimeError) -> bool:

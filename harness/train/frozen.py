@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dnabench.models.kernels.context import Kernels
 from dnabench.models.kernels.convolve import processor, would_take
-from dnabench.train.batches import Features, Resident, for_all, on_device, per_base
+from dnabench.train.batches import Features, Resident, for_all, per_base
 from dnabench.train.kept import kept
 from dnabench.train.pool import Pool, find_rows
 from dnabench.train.precision import Arithmetic
@@ -91,26 +91,20 @@ class Frozen:
     @torch.no_grad()
     def _computed(self, seqs: Sequences) -> Tensor:
         data = self._encode(seqs)
-        values: Tensor | None = None
         self._net.eval()
 
-        def call(rows: Array) -> None:
-            nonlocal values
-            one = data.batch(rows)
+        def features(rows: Array) -> Tensor:
+            batch = data.batch(rows)
             with self._arithmetic.forward():
-                features = self._net.features(one.ids, one.mask).float()
-            if self._length:
-                features = per_base(features, one, self._length)
-            if values is None:
-                values = torch.empty(data.n, *features.shape[1:], device=features.device)
-            values[on_device(rows, values.device)] = features
+                values = self._net.features(batch.ids, batch.mask).float()
+            return per_base(values, batch, self._length) if self._length else values
 
         with self._kernels, self._arithmetic.products():
-            self.eval_batch = for_all(data.eval_batches(), self.eval_batch, call)
-        assert values is not None  # a split is never empty
+            values, self.eval_batch = for_all(data, 0, self.eval_batch, features)
         return values
 
     def _all_else(self, net: Any) -> list[str]:
+        """The rest of what decides features to the byte: weights, arithmetic, machine."""
         device = self._arithmetic.device
         name = torch.cuda.get_device_name(device) if device.startswith("cuda") else processor()
         return [

@@ -18,7 +18,7 @@ from dnabench.models.kernels.context import Kernels
 from dnabench.splits import Streams
 from dnabench.tokens.tokenizers import TOKENIZERS, Tokenizer
 from dnabench.train.adapt import adapted, linear_head
-from dnabench.train.batches import Batch, Data, Features, Resident, for_all, on_device, ran_out
+from dnabench.train.batches import Batch, Data, Features, Resident, for_all, ran_out
 from dnabench.train.compiled import Runner, keep_artefacts, why_not
 from dnabench.train.frozen import Frozen
 from dnabench.train.objectives import Objective
@@ -247,16 +247,9 @@ class NetLearner:
 
     @torch.inference_mode()
     def _answers(self, data: Data, questions: Callable[[Array], Batch], strand: int) -> Array:
-        out: Tensor | None = None
-
-        def call(rows: Array) -> None:
-            nonlocal out
+        def answers(rows: Array) -> Tensor:
             batch = questions(rows)
-            answers = self._objective.answers(self._forward(batch), batch)
-            if out is None:
-                out = torch.empty(data.n, *answers.shape[1:], device=self.device)
-            out[on_device(rows - strand * data.n, out.device)] = answers
+            return self._objective.answers(self._forward(batch), batch)
 
-        self.eval_batch = for_all(data.eval_batches(strand), self.eval_batch, call)
-        assert out is not None  # a split is never empty
+        out, self.eval_batch = for_all(data, strand, self.eval_batch, answers)
         return out.cpu().numpy()

@@ -38,7 +38,7 @@ class Mutation(NamedTuple):
 MUTATIONS = [
     Mutation(
         "epoch: the last one is kept, not the best",
-        LOOP, "    if kept is not None:\n        learner.restore(kept)", "    pass",
+        LOOP, "    if chosen is not None:\n        learner.restore(chosen)", "    pass",
         "tests/test_loop.py -k epoch",
     ),
     Mutation(
@@ -47,8 +47,8 @@ MUTATIONS = [
     ),
     Mutation(
         "epoch: the worst one is kept",
-        LOOP, "best, out.best_epoch, kept =", "best, out.best_epoch, kept = -criterion, epoch, None"
-        "\n            _, out.best_epoch, kept =", "tests/test_loop.py -k epoch",
+        LOOP, "best, out.best_epoch = criterion, epoch",
+        "best, out.best_epoch = -criterion, epoch", "tests/test_loop.py -k epoch",
     ),
     Mutation(
         "epoch: the greatest loss chooses, not the least",
@@ -68,7 +68,7 @@ MUTATIONS = [
     ),
     Mutation(
         "sealing: a model can load a split of its task",
-        TRIAL, "blind = replace(task, load=_sealed)", "blind = task",
+        TRIAL, "sealed = replace(task, load=_sealed)", "sealed = task",
         "tests/test_trial.py -k 'back'",
     ),
     Mutation(

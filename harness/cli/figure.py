@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dnabench.cli.errors import fail, split_commas
-from dnabench.cli.report import warn_unreadable
+from dnabench.cli.report import records_in
 
 if TYPE_CHECKING:
     from dnabench.reports.table import Table
@@ -68,13 +68,8 @@ def figure(
 def _table(out: Path, tasks: list[str], models: list[str], protocol: str, limit: str) -> Table:
     from dnabench.reports.table import suite_of, tables
     from dnabench.reports.text.captions import title
-    from dnabench.results.store import Store
 
-    store = Store(out)
-    records = list(store)
-    warn_unreadable(store)
-    if not records:
-        fail(f"no records in {out}; make some: dnabench run --suite demo --out {out}")
+    _, records = records_in(out)
     names_of: dict[str, Callable[[Any], set[str]]] = {
         "--models": lambda r: {r.trial.model},
         "--tasks": lambda r: {r.trial.task, suite_of(r)},

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dnabench.cli.errors import fail, split_commas
-from dnabench.cli.options import ExecutionOptions, Out, with_flags
+from dnabench.cli.errors import fail
+from dnabench.cli.options import ExecutionOptions, GridOptions, Out, with_flags
 from dnabench.cli.report import warn_unreadable
 from dnabench.cli.sweep import run_sweep
 
@@ -54,13 +54,11 @@ def reproduce(
     Finished trials are kept: only missing ones run.
     """
     from dnabench.cli.reproduction import ReproduceRequest
-    from dnabench.sweep.grid import Request
 
-    grid = Request(
-        models=split_commas(models), tasks=split_commas(tasks), seeds=seeds, protocol=protocol,
-        regime=regime, settings=set_ or [], limit=limit,
-        overrides={"epochs": epochs} if epochs else {},
-    )  # fmt: skip
+    grid = GridOptions(
+        models=[models], tasks=[tasks], seeds=seeds, protocol=protocol, regime=regime, limit=limit,
+        epochs=epochs, set_=set_ or [],
+    ).request()  # fmt: skip
     _reproduce(ReproduceRequest(table=table, grid=grid), execution, out, format, dry_run)
 
 

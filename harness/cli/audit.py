@@ -26,7 +26,7 @@ def audit_data(
     ] = None,
     fail_on: Annotated[
         list[str] | None,
-        typer.Option(help="Exit with status 1 if this holds, e.g. 'train-test-duplicates>0'."),
+        typer.Option(help="Exit with status 1 if this holds, e.g. 'leaked>0'."),
     ] = None,
     to: Annotated[
         Path | None, typer.Option(help="Folder for a JSON file per task and audit.html.")

@@ -27,10 +27,12 @@ class _Sections:
         for parameter in self.get_params(ctx):
             panel = getattr(parameter, "rich_help_panel", None)
             heading = panel or f"{parameter.param_type_name.title()}s"
-            rows.append((heading, parameter.get_help_record(ctx)))
-        for heading in dict.fromkeys(heading for heading, row in rows if row):
+            if record := parameter.get_help_record(ctx):
+                left = record[0].replace("... <list[str]>", "... <str>")
+                rows.append((heading, (left.replace("<list[str]>", "<str>..."), record[1])))
+        for heading in dict.fromkeys(heading for heading, _ in rows):
             with formatter.section(heading):
-                formatter.write_dl([row for other, row in rows if row and other == heading])
+                formatter.write_dl([row for other, row in rows if other == heading])
 
     def format_epilog(self: Any, ctx: Any, formatter: Any) -> None:
         """Write the examples; those of a group are the first of its commands."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dnabench.cli.errors import fail, split_commas
+from dnabench.cli.options import Out
 from dnabench.cli.report import records_in
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ KINDS = {  # and a note below each, on what is shown
 
 def figure(
     kind: Annotated[str, typer.Argument(help="cd, strip, pareto, heatmap or curves.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the records.")] = Path("runs"),
+    out: Out = Path("runs"),
     to: Annotated[
         Path | None, typer.Option(help="File to write: .pdf, .svg or .png; default KIND.pdf.")
     ] = None,

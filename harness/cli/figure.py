@@ -38,10 +38,10 @@ def figure(
     models: Annotated[
         str, typer.Option("--models", "-m", help="Only these, comma-separated.")
     ] = "",
-    protocol: Annotated[str, typer.Option(help="Needed where the records have several.")] = "",
-    limit: Annotated[str, typer.Option(help="Needed where the records have several.")] = "",
-    x: Annotated[str, typer.Option(help="heatmap: option across.")] = "",
-    y: Annotated[str, typer.Option(help="heatmap: option down.")] = "",
+    protocol: Annotated[str, typer.Option(help="Which, where records have several.")] = "",
+    limit: Annotated[str, typer.Option(help="Which, where records have several.")] = "",
+    x: Annotated[str, typer.Option(help="heatmap: swept option on the x axis.")] = "",
+    y: Annotated[str, typer.Option(help="heatmap: swept option on the y axis.")] = "",
 ) -> None:
     """Draw one figure from the results.
 

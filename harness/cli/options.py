@@ -104,7 +104,7 @@ class ExecutionOptions(NamedTuple):
         str, execution(help="Trials at once; auto: one per free CPU core, or one on a GPU.")
     ] = "auto"
     threads: Annotated[int, execution(help="CPU threads per trial.")] = 1
-    micro_batch: Annotated[int, execution(help="Examples in memory at once; 0 = a batch.")] = 0
+    micro_batch: Annotated[int, execution(help="Examples in memory at once; 0 = all.")] = 0
     executor: Annotated[str, execution(help="local, or inline for a debugger.")] = "local"
     compile: Annotated[
         str, execution(help="auto: compile training on CUDA where it is faster; or off.")

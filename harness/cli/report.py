@@ -28,7 +28,7 @@ def report(
     ] = None,
     against: Annotated[
         str,
-        typer.Option(help="Compare only with this model: fewer tests, more power.",
+        typer.Option(help="Test only pairs with this model; choose it before you see results.",
                      autocompletion=names_of("models")),
     ] = "",
 ) -> None:  # fmt: skip

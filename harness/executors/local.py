@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, NamedTuple
+from typing import Any
 
 from dnabench.executors.base import Event, Executor, Work, attempt
 
@@ -31,10 +31,12 @@ class Local(Executor):
     def submit(self, jobs: Sequence[Any]) -> str:
         """Workers start when `events` is read, no more of them than jobs."""
         crew = [_Worker(self.work, self.threads) for _ in range(min(self.workers, len(jobs)))]
-        return self._keep(_Pool(deque(enumerate(jobs)), crew))
+        return self._keep((deque(enumerate(jobs)), crew))
 
     def events(self, handle: str) -> Iterator[Event]:
         """Give jobs to idle workers and pass on what they send."""
+        waiting: deque[tuple[int, Any]]
+        crew: list[_Worker]
         waiting, crew = self._queue(handle)
         while waiting or any(w.job is not None for w in crew):
             for worker in crew:
@@ -58,13 +60,6 @@ class Local(Executor):
         waiting.clear()
         for worker in crew:
             worker.kill()
-
-
-class _Pool(NamedTuple):
-    """A submission: numbered jobs that no worker has yet, and the workers."""
-
-    waiting: deque[tuple[int, Any]]
-    crew: list[_Worker]
 
 
 @dataclass(eq=False)
@@ -136,7 +131,7 @@ class _Worker:
             target=_serve, args=(self.work, theirs, life, self.threads), daemon=True
         )
         resource_tracker.ensure_running()  # else the first start does it, and unblocks SIGINT
-        with _environment(self.threads), _sigint_blocked():  # the child inherits both
+        with _inherited(self.threads):
             self._process.start()
         theirs.close()
         life.close()
@@ -163,30 +158,23 @@ def _end_with_parent(life: Connection) -> None:
         os._exit(1)
 
 
-@contextmanager
-def _sigint_blocked() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "10000000000"}
 
 
 @contextmanager
-def _environment(threads: int) -> Iterator[None]:
-    """For a child process: the threads of numerical libraries, and how glibc frees memory.
+def _inherited(threads: int) -> Iterator[None]:
+    """What a child process inherits: SIGINT blocked, threads of numerical libraries, memory policy.
 
     By default glibc returns arrays of a few megabytes to the kernel, which must clear their pages
     again for the next (measured in docs/benchmarks/scaling.md). A user's own memory settings win.
     """
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = dict(os.environ)
-    os.environ.update({**KEEP_MEMORY, **before, **dict.fromkeys(names, str(threads))})
+    environment = dict(os.environ)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    os.environ.update({**KEEP_MEMORY, **environment, **dict.fromkeys(names, str(threads))})
     try:
         yield
     finally:
         os.environ.clear()
-        os.environ.update(before)
+        os.environ.update(environment)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -113,21 +113,20 @@ def table(rows: Sequence[Cost]) -> str:
 
     A megabyte is 10^6 bytes.
     """
+    from tabulate import tabulate
+
     first = {row.length: row for row in rows if row.model == rows[0].model}
     times = f"x {rows[0].model}" if rows else "x"
     names = ("forward (s)", "training (s)", "forward (MB)", "training (MB)")
-    heads = [word for name in names for word in (name, times)]
-    lines = [
-        ["model", "parameters", "length (bp)", *heads],
-        ["---", *["---:"] * (2 + len(heads))],
-    ]
+    heads = ["model", "parameters", "length (bp)", *(h for n in names for h in (n, times))]
+    lines = []
     for row in rows:
-        cells = [row.model, f"{row.n_params:,}" if row.n_params else "-", f"{row.length:,}"]
+        lines.append([row.model, f"{row.n_params:,}" if row.n_params else "-", f"{row.length:,}"])
         for value, one in zip(_numbers(row), _numbers(first.get(row.length)), strict=True):
-            cells.append("-" if value is None else _short(value))
-            cells.append("-" if value is None or not one else f"{value / one:.2f}")
-        lines.append(cells)
-    text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+            lines[-1].append("-" if value is None else _short(value))
+            lines[-1].append("-" if value is None or not one else f"{value / one:.2f}")
+    aligned = ("left", *["right"] * (len(heads) - 1))
+    text = tabulate(lines, heads, tablefmt="pipe", disable_numparse=True, colalign=aligned)
     errors = [f"- {row.model} at {row.length:,} bp: {row.error}" for row in rows if row.error]
     return "\n".join([text, *(["", *errors] if errors else [])]) + "\n"
 

@@ -1,7 +1,5 @@
 """p-values of many tests at once: Holm for claims, Benjamini-Hochberg for exploring."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -15,8 +13,7 @@ def holm(p: Sequence[float]) -> list[float]:
     Returns:
         Adjusted p-values in the same order, each >= its own p and <= 1.
 
-    Source:
-        Holm 1979, Scand. J. Stat. 6:65.
+    Source: Holm 1979, Scand. J. Stat. 6:65.
     """
     adjusted, order, floor = [math.nan] * len(p), _ascending(p), 0.0
     for rank, i in enumerate(order):
@@ -34,8 +31,7 @@ def bh(p: Sequence[float]) -> list[float]:
     Returns:
         Adjusted p-values in the same order, each >= its own p, and <= its `holm` value.
 
-    Source:
-        Benjamini and Hochberg 1995, J. R. Stat. Soc. B 57:289.
+    Source: Benjamini and Hochberg 1995, J. R. Stat. Soc. B 57:289.
     """
     adjusted, order, ceiling = [math.nan] * len(p), _ascending(p), 1.0
     for rank in range(len(order), 0, -1):

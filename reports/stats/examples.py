@@ -4,8 +4,6 @@ S runs (seeds) of a model on one test split, n replicates of the split. All mode
 same replicates, so what makes an example hard for both cancels in their difference.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -23,14 +21,9 @@ _NORMAL = 1e9  # degrees of freedom from which Student's t is the normal
 
 
 def replicates(
-    y: Array,
-    logits: Sequence[Array],
-    metric: str,
-    *,
-    groups: Array | None = None,
-    n: int = REPLICATES,
-    seed: int = 0,
-) -> Array:
+    y: Array, logits: Sequence[Array], metric: str, *, groups: Array | None = None,
+    n: int = REPLICATES, seed: int = 0,
+) -> Array:  # fmt: skip
     """Score every run on the same n resamples of the test examples.
 
     Args:
@@ -50,11 +43,7 @@ def replicates(
         ValueError: for what the metric refuses, groups that do not fit, no replicates, a metric of
             ranks over so many labels or examples that it would take minutes (`check_cost`).
 
-    Accuracy:
-        Counts and ranks are exact integers; see `replicates.scorer`.
-
-    Source:
-        Efron and Tibshirani 1993, An Introduction to the Bootstrap, ch. 8 (pairs, clusters).
+    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, ch. 8 (pairs, clusters).
     """
     rows = len(y)
     if n < 1:
@@ -150,13 +139,12 @@ def nested(a: Array, b: Array, *, seed: int = 0, level: float = 0.95) -> Nested:
         raise ValueError(f"a is {a.shape}, b {b.shape}; both need (runs, n) with one n")
     defined = ~(np.isnan(a).any(0) | np.isnan(b).any(0))
     a, b = a[:, defined], b[:, defined]
-    nan = math.nan
     if not a.shape[1]:
-        return Nested(*[nan] * 6)
+        return Nested(*[math.nan] * 6)
     centre = a.mean(0) - b.mean(0)
     d = float(centre.mean())
     if min(len(a), len(b), a.shape[1]) < 2:
-        return Nested(d, nan, nan, nan, nan, nan)
+        return Nested(d, *[math.nan] * 5)
     rng = np.random.default_rng([seed, 1])  # not the stream of the examples
     examples = float(centre.var(ddof=1))
     shared, between, noise, drawn = examples, 0.0, 0.0, np.zeros_like(centre)
@@ -169,7 +157,7 @@ def nested(a: Array, b: Array, *, seed: int = 0, level: float = 0.95) -> Nested:
     shared = max(0.0, shared)
     total = shared + between
     if total <= TIE**2:
-        return Nested(d, d, d, 0.0, nan, nan)
+        return Nested(d, d, d, 0.0, math.nan, math.nan)
     if shared:
         drawn += math.sqrt(shared / examples) * (centre - d)
     df = total**2 / noise if noise else math.inf
@@ -181,11 +169,10 @@ def nested(a: Array, b: Array, *, seed: int = 0, level: float = 0.95) -> Nested:
 
 
 def _seed_noise(runs: Array) -> tuple[Array, float, float]:
-    """Of one model, runs (S, n): what to draw seeds from, and two parts of the mean's variance.
+    """What to draw seeds from, and two parts of the variance of the mean, of runs (S, n).
 
-    Returns:
-        Deviations of the runs (S,), grown by sqrt(S / (S - 1)); the variance that they give the
-        mean; how much of it are errors on single examples, which the replicates show too.
+    Deviations of the runs (S,), grown by sqrt(S / (S - 1)); the variance that they give the mean;
+    how much of it are errors on single examples, which the replicates show too.
     """
     size = len(runs)
     scores = runs.mean(1)

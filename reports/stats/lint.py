@@ -4,10 +4,8 @@ A row is the scores of one model on one task, one a seed, in the order of the se
 a pattern, not its cause.
 """
 
-from __future__ import annotations
-
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,17 +13,14 @@ import numpy as np
 
 from dnabench.reports.stats import patterns
 from dnabench.reports.stats.patterns import Floats, Key, Look, Rows
+from dnabench.reports.table import grouped
 
 RATE = 0.05
 KINDS: Mapping[str, Callable[[Rows], list[Look]]] = {
-    "repeated": patterns.repeated,
-    "equal values": patterns.equal,
-    "shared": patterns.shared,
-    "rounding": patterns.rounding,
-    "last digits": patterns.last_digits,
-    "period": patterns.periods,
+    "repeated": patterns.repeated, "equal values": patterns.equal, "shared": patterns.shared,
+    "rounding": patterns.rounding, "last digits": patterns.last_digits, "period": patterns.periods,
     "correlated": patterns.correlated,
-}
+}  # fmt: skip
 MOST_DECIMALS = 6  # more, and rounding cannot be seen
 SMALL_TEST = 1000  # examples, where the size of the test split is not known
 ENOUGH_PAIRS = 90  # of other models' scores, to estimate how often scores of a task are equal
@@ -90,10 +85,10 @@ def _facts(rows: Mapping[Key, Floats], decimals: int | None) -> Iterator[Remark]
         if len(x) > 1 and np.ptp(x) == 0:
             says = f"all {len(x)} runs score {x[0]:g}"
             yield Remark("zero variance", (key,), says, math.nan, True, {"n": len(x)})
-    sizes: dict[str, Counter[int]] = defaultdict(Counter)
+    sizes: dict[str, set[int]] = defaultdict(set)
     for (model, _), x in rows.items():
-        sizes[model][len(x)] += 1
-    if len({n for found in sizes.values() for n in found}) > 1:
+        sizes[model].add(len(x))
+    if len(set().union(*sizes.values())) > 1:
         listed = {model: "/".join(map(str, sorted(found))) for model, found in sizes.items()}
         says = "numbers of seeds differ: " + ", ".join(f"{m} {n}" for m, n in listed.items())
         yield Remark("unequal n", (), says, math.nan, True, listed)
@@ -107,13 +102,10 @@ def _facts(rows: Mapping[Key, Floats], decimals: int | None) -> Iterator[Remark]
 
 def _prepared(rows: Mapping[Key, Floats], decimals: int | None, n_test: Mapping[str, int]) -> Rows:
     """Resolution of the scores and the chance of equal ones, row by row."""
-    by_task: dict[str, list[Key]] = defaultdict(list)
-    for key in rows:
-        by_task[key[1]].append(key)
     d = decimals if decimals is not None else decimals_of(np.concatenate([*rows.values(), [0.0]]))
     unit = 10.0**-d if d <= MOST_DECIMALS else 0.0
     step, equal = {}, {}
-    for task, keys in by_task.items():
+    for task, keys in grouped(rows, lambda key: key[1]).items():
         pooled = np.unique(np.concatenate([rows[key] for key in keys]))
         gaps = np.diff(pooled)
         smallest = float(gaps[gaps > 1e-9].min(initial=np.inf))
@@ -151,11 +143,7 @@ def _judged(kind: str, looks: Sequence[Look], rate: float) -> list[Remark]:
 
 
 def decimals_of(values: Sequence[float] | Floats) -> int:
-    """Fewest decimals that write every value exactly; MOST_DECIMALS + 1 when none does.
-
-    Returns:
-        0 to MOST_DECIMALS + 1.
-    """
+    """Fewest decimals that write every value exactly; MOST_DECIMALS + 1 when none does."""
     x = np.asarray(values, dtype=np.float64)
     for d in range(MOST_DECIMALS + 1):
         if np.allclose(x, np.round(x, d), rtol=0, atol=1e-9):

@@ -5,18 +5,17 @@ that finds patterns takes `Rows` and returns one `Look` a row, pair or model, fo
 `lint` adjusts p for the number of looks.
 """
 
-from __future__ import annotations
-
 import functools
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtrc, chdtrc, pdtrc, stdtr, stdtrit
+
+from dnabench.reports.table import grouped
 
 Key = tuple[str, str]  # model, task
 Floats = NDArray[np.float64]
@@ -48,6 +47,18 @@ class Rows(NamedTuple):
     step: Mapping[str, float]  # task -> how far apart neighbouring scores lie, at least
     equal: Mapping[Key, float]  # chance that two runs of the row score the same
 
+    def by_model(self) -> dict[str, list[Key]]:
+        """Rows of each model."""
+        return grouped(self.scores, lambda key: key[0])
+
+    def alike(self) -> list[tuple[str, int, list[Key]]]:
+        """Rows of one model with the same number of scores: model, that number, rows."""
+        return [
+            (model, n, same)
+            for model, keys in self.by_model().items()
+            for n, same in grouped(keys, lambda key: len(self.scores[key])).items()
+        ]
+
     def sd(self, key: Key) -> float:
         """Sample standard deviation of a row."""
         return float(self.scores[key].std(ddof=1))
@@ -70,12 +81,9 @@ class Rows(NamedTuple):
 def period_test(rows: Floats, period: int) -> tuple[Floats, Floats, int]:
     """Are seeds a fixed number of places apart more alike than other groupings of the seeds?
 
-    The first floor(n / period) * period seeds are grouped by place modulo the period; the sum of
-    squares between groups is compared with that of every partition into groups of that size.
-
-    Args:
-        rows: scores, (m, n).
-        period: number of groups, 2 to n / 2.
+    Of scores (m, n), the first floor(n / period) * period seeds are grouped by place modulo the
+    period, 2 to n / 2; the sum of squares between groups is compared with that of every partition
+    into groups of that size.
 
     Returns:
         p, (m,): share of partitions at least as extreme; R2, (m,): variance between groups over
@@ -84,8 +92,7 @@ def period_test(rows: Floats, period: int) -> tuple[Floats, Floats, int]:
     Accuracy:
         Exact up to 10,000 partitions, else 4,999 random ones with a fixed seed.
 
-    Source:
-        Ours, after Fisher 1935, The Design of Experiments, section 21.
+    Source: Ours, after Fisher 1935, The Design of Experiments, section 21.
     """
     n = rows.shape[1] // period * period
     x = rows[:, :n] - rows[:, :n].mean(1, keepdims=True)
@@ -98,18 +105,11 @@ def period_test(rows: Floats, period: int) -> tuple[Floats, Floats, int]:
 
 
 def largest_correlation(n: int, pairs: int, level: float = 0.95) -> float:
-    """The |r| that the largest of many independent correlations stays below.
+    """The |r| that the largest of independent correlations stays below, with chance `level`.
 
-    Args:
-        n: values of each row, 3 or more.
-        pairs: of rows.
-        level: chance that it does.
+    Of that many pairs of rows, each row of n values, 3 or more.
 
-    Returns:
-        In (0, 1).
-
-    Source:
-        Student's t of r; Sidak 1967, JASA 62:626.
+    Source: Student's t of r; Sidak 1967, JASA 62:626.
     """
     tail = -math.expm1(math.log(level) / pairs) / 2
     t = -float(stdtrit(n - 2, tail))
@@ -155,7 +155,7 @@ def equal(rows: Rows) -> list[Look]:
 def shared(rows: Rows) -> list[Look]:
     """Two rows with the same score at the same seed, more often than by chance."""
     looks = []
-    for n, keys in _by_length(rows.scores, rows.scores).items():
+    for n, keys in grouped(rows.scores, lambda key: len(rows.scores[key])).items():
         x = np.array([rows.scores[key] for key in keys])
         for i, a in enumerate(keys):
             same = (np.abs(x[i + 1 :] - x[i]) < 1e-9).sum(1)
@@ -204,7 +204,7 @@ def rounding(rows: Rows) -> list[Look]:
 def last_digits(rows: Rows) -> list[Look]:
     """The last digits of a model's scores, against ten equally likely ones."""
     looks = []
-    for model, keys in _by_model(rows.scores).items() if rows.unit else ():
+    for model, keys in rows.by_model().items() if rows.unit else ():
         used = [
             rows.digits(rows.scores[k])
             for k in keys
@@ -230,14 +230,12 @@ def _uniform(values: NDArray[np.int64]) -> float:
 
 def periods(rows: Rows) -> list[Look]:
     """Rows of a model in which grouping by place modulo a period is the most extreme partition."""
-    looks = []
-    for model, keys in _by_model(rows.scores).items():
-        for n, same in _by_length(rows.scores, keys).items():
-            x = np.array([rows.scores[k] for k in same])
-            for period in PERIODS:
-                if n >= 2 * period and len(_partitions(n // period * period, period)) >= FEWEST:
-                    looks.append(_period(model, same, x, period))
-    return looks
+    return [
+        _period(model, keys, np.array([rows.scores[k] for k in keys]), period)
+        for model, n, keys in rows.alike()
+        for period in PERIODS
+        if n >= 2 * period and len(_partitions(n // period * period, period)) >= FEWEST
+    ]
 
 
 def _period(model: str, keys: Sequence[Key], x: Floats, period: int) -> Look:
@@ -262,12 +260,11 @@ def _period(model: str, keys: Sequence[Key], x: Floats, period: int) -> Look:
 def correlated(rows: Rows) -> list[Look]:
     """Two tasks of a model whose scores go together over the seeds, whichever seed is left out."""
     found: list[tuple[Key, Key, float]] = []
-    for keys in _by_model(rows.scores).values():
-        for n, same in _by_length(rows.scores, keys).items():
-            if n >= 5 and len(same) > 1:
-                r = np.corrcoef([rows.scores[key] for key in same])
-                pairs = combinations(range(len(same)), 2)
-                found += [(same[i], same[j], float(r[i, j])) for i, j in pairs]
+    for _, n, keys in rows.alike():
+        if n >= 5 and len(keys) > 1:
+            r = np.corrcoef([rows.scores[key] for key in keys])
+            pairs = combinations(range(len(keys)), 2)
+            found += [(keys[i], keys[j], float(r[i, j])) for i, j in pairs]
     looks = []
     for a, b, r in found:
         n = len(rows.scores[a])
@@ -302,20 +299,6 @@ def _p_of_r(r: float, n: int) -> float:
     rest = 1 - r * r
     t = abs(r) * math.sqrt((n - 2) / rest) if rest > 0 else math.inf
     return 2 * float(stdtr(n - 2, -t))
-
-
-def _by_model(rows: Mapping[Key, Floats]) -> dict[str, list[Key]]:
-    out: dict[str, list[Key]] = defaultdict(list)
-    for key in rows:
-        out[key[0]].append(key)
-    return out
-
-
-def _by_length(rows: Mapping[Key, Floats], keys: Iterable[Key]) -> dict[int, list[Key]]:
-    out: dict[int, list[Key]] = defaultdict(list)
-    for key in keys:
-        out[len(rows[key])].append(key)
-    return out
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,6 +1,7 @@
-"""The smallest difference that n seeds detect, and the seeds that a difference needs."""
+"""The smallest difference that n seeds detect, and the seeds that a difference needs.
 
-from __future__ import annotations
+ValueError: an sd is negative, or alpha and power are not 0 < alpha < power < 1.
+"""
 
 import math
 
@@ -26,14 +27,10 @@ def detectable(
     Returns:
         In the units of the sd. NaN when n is below 2, an sd is NaN or neither model varies.
 
-    Raises:
-        ValueError: when an sd is negative, or alpha and power are not 0 < alpha < power < 1.
-
     Accuracy:
         1e-6, against statsmodels at equal sd; scores are taken as normal and the sd as known.
 
-    Source:
-        Noncentral t, Welch 1947, Biometrika 34:28, degrees of freedom as in Satterthwaite 1946.
+    Source: Noncentral t, Welch 1947, Biometrika 34:28, degrees of freedom as in Satterthwaite 1946.
     """
     _check(sd_a, sd_b, alpha, power)
     if n < 2 or not sd_a + sd_b > 0:
@@ -65,11 +62,7 @@ def seeds_needed(
         The fewest, at least 2. 0 = unknown: an sd is NaN, neither model varies, or the difference
         is below a thousandth of the sd.
 
-    Raises:
-        ValueError: when an sd is negative, or alpha and power are not 0 < alpha < power < 1.
-
-    Source:
-        As `detectable`.
+    Source: As `detectable`.
     """
     _check(sd_a, sd_b, alpha, power)
     difference = abs(difference)

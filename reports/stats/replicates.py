@@ -5,8 +5,6 @@ replicates at once. Weights are int32 (G, B); a scorer gives float64 (R, B), NaN
 has no value. Classes and ranks are counted in integers, as in `dnabench.metrics`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -23,12 +21,7 @@ _RANKED = ("auroc", "auprc", "auroc_mean", "auprc_mean", "spearman")
 def check_cost(metric: str, rows: int, outputs: int, runs: int, n: int) -> None:
     """Refuse what would take too long: rank metrics pass over every score in each replicate.
 
-    Args:
-        metric: a key of METRICS.
-        rows: test examples, N.
-        outputs: K; two classes are ranked once.
-        runs: how many are scored.
-        n: replicates.
+    N rows, K outputs (two classes are ranked once), n replicates of each run.
 
     Raises:
         ValueError: above MOST_STEPS, and for a metric that is not resampled; says what to do.
@@ -56,18 +49,12 @@ def scorer(metric: str, y: Array, logits: Iterable[Array], unit: Array) -> Score
         logits: of each run, (N, K); read once, one after the other.
         unit: int (N,), which unit each row belongs to, 0..G-1.
 
-    Returns:
-        The function from weights (G, B) to scores (R, B).
-
     Raises:
         ValueError: what the metric itself refuses, or K that differs between runs.
 
     Accuracy:
         With weights of one, mcc, f1_binary, accuracy and AUROC of two classes are bit for bit what
-        METRICS gives, the rest within 1e-12.
-
-    Source:
-        The same as each metric's.
+        METRICS gives, the rest within 1e-12. Sources are those of each metric.
     """
     if metric in _COUNTED:
         return _counted(metric, y, _checked(metric, y, logits), unit)

@@ -1,10 +1,9 @@
 """Does the difference between two models on a task exceed the variation between seeds?
 
 n scores of one model on one task, one a seed. Scores are fractions, higher is better. A seed number
-does not pair two different models, so nothing here is a paired test.
+does not pair two different models, so nothing here is a paired test. ValueError: a score is not
+finite; of `welch` and `permutation` also when a or b is empty.
 """
-
-from __future__ import annotations
 
 import functools
 import math
@@ -55,11 +54,7 @@ def summary(scores: Sequence[float], level: float = 0.95) -> Summary:
         n, mean, sd, min, max and mean -+ t sd / sqrt(n). All but n are NaN when n is 0; sd and the
         interval also when n is 1. sd is exactly 0 when all scores are equal to 1e-12.
 
-    Raises:
-        ValueError: when a score is not finite.
-
-    Source:
-        Student 1908, Biometrika 6:1.
+    Source: Student 1908, Biometrika 6:1.
     """
     n = len(scores)
     for i, x in enumerate(scores):
@@ -91,21 +86,14 @@ def welch(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Welch:
         Everything but the difference is NaN when either n is below 2, or when neither model varies
         (`degenerate`): p is never 0 for lack of variation.
 
-    Raises:
-        ValueError: when either is empty or a score is not finite.
-
-    Source:
-        Welch 1947, Biometrika 34:28; degrees of freedom as in Satterthwaite 1946.
+    Source: Welch 1947, Biometrika 34:28; degrees of freedom as in Satterthwaite 1946.
     """
-    if not len(a) or not len(b):
-        raise ValueError(f"need scores of both models; got {len(a)} and {len(b)}")
-    x, y = summary(a), summary(b)
+    x, y = _both(a, b)
     d = x.mean - y.mean
-    if min(x.n, y.n) < 2:
-        return _untestable(d, degenerate=False)
+    single, nan = min(x.n, y.n) < 2, math.nan
     v, w = x.sd**2 / x.n, y.sd**2 / y.n
-    if v + w == 0:
-        return _untestable(d, degenerate=True)
+    if single or v + w == 0:
+        return Welch(d, nan, nan, nan, nan, nan, degenerate=not single)
     se, share = math.sqrt(v + w), v / (v + w)
     df = 1 / (share**2 / (x.n - 1) + (1 - share) ** 2 / (y.n - 1))
     half = float(stdtrit(df, (1 + level) / 2)) * se
@@ -113,15 +101,17 @@ def welch(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Welch:
     return Welch(d, d / se, df, p, d - half, d + half, False)
 
 
-def _untestable(difference: float, degenerate: bool) -> Welch:
-    nan = math.nan
-    return Welch(difference, nan, nan, nan, nan, nan, degenerate)
+def _both(a: Sequence[float], b: Sequence[float]) -> tuple[Summary, Summary]:
+    if not len(a) or not len(b):
+        raise ValueError(f"need scores of both models; got {len(a)} and {len(b)}")
+    return summary(a), summary(b)
 
 
 def best_p(scores_by_model: Sequence[Sequence[float]], i: int) -> float:
     """Test that model i is better than every other on a task: intersection-union.
 
-    Each other is tested on its own at the full level; the weakest of the tests is the answer.
+    Each other model that has scores is tested on its own at the full level; the weakest of the
+    tests is the answer.
 
     Args:
         scores_by_model: of k models, each (n_m,); models without scores are left out.
@@ -131,8 +121,7 @@ def best_p(scores_by_model: Sequence[Sequence[float]], i: int) -> float:
         The largest one-sided Welch p of i against another. NaN when one of these cannot be tested
         (fewer than two scores, or no spread), when i has no scores, or when there is no other.
 
-    Source:
-        Berger 1982, Technometrics 24:295; one-sided p of Welch 1947.
+    Source: Berger 1982, Technometrics 24:295; one-sided p of Welch 1947.
     """
     mine = scores_by_model[i]
     others = [s for j, s in enumerate(scores_by_model) if j != i and len(s)]
@@ -154,9 +143,6 @@ def permutation(a: Sequence[float], b: Sequence[float]) -> float:
         at least as much as those of a and b do, in either direction. NaN when there are more than
         200,000 ways, or when neither model varies.
 
-    Raises:
-        ValueError: when either is empty or a score is not finite.
-
     Accuracy:
         Exact: every split is counted. Differences that agree to 1e-12 are equal. About 0.3 ms for
         10 v 10: the sums of the two halves of the pool are sorted and matched, not enumerated.
@@ -164,9 +150,7 @@ def permutation(a: Sequence[float], b: Sequence[float]) -> float:
     Source:
         Fisher 1935, The Design of Experiments; halves as in Horowitz and Sahni 1974, J. ACM 21:277.
     """
-    if not len(a) or not len(b):
-        raise ValueError(f"need scores of both models; got {len(a)} and {len(b)}")
-    x, y = summary(a), summary(b)
+    x, y = _both(a, b)
     n, total = x.n, math.comb(x.n + y.n, x.n)
     if total > MAX_SPLITS or (x.max - x.min <= TIE and y.max - y.min <= TIE):
         return math.nan
@@ -227,16 +211,15 @@ def hedges_g(a: Sequence[float], b: Sequence[float]) -> float:
         b: of the other, (n_b,).
 
     Returns:
-        Positive when a is better. NaN when either n is below 2 or neither model varies.
+        NaN where `d_cohen` is.
 
-    Source:
-        Hedges 1981, J. Educ. Stat. 6:107.
+    Source: Hedges 1981, J. Educ. Stat. 6:107.
     """
     return d_cohen(a, b) * (1 - 3 / (4 * (len(a) + len(b) - 2) - 1))
 
 
 def a12(a: Sequence[float], b: Sequence[float]) -> float:
-    """Chance that a random run of a scores above a random run of b, ties counting half.
+    """Chance that a random run of a scores above a random run of b, ties (to 1e-12) counting half.
 
     Args:
         a: scores of one model, (n_a,).
@@ -245,11 +228,7 @@ def a12(a: Sequence[float], b: Sequence[float]) -> float:
     Returns:
         A value in [0, 1]; 0.5 when neither is better. NaN when either is empty.
 
-    Accuracy:
-        Scores that agree to 1e-12 are ties.
-
-    Source:
-        Vargha and Delaney 2000, J. Educ. Behav. Stat. 25:101.
+    Source: Vargha and Delaney 2000, J. Educ. Behav. Stat. 25:101.
     """
     if not len(a) or not len(b):
         return math.nan
@@ -268,7 +247,6 @@ def delta(a: Sequence[float], b: Sequence[float]) -> float:
     Returns:
         2 `a12` - 1, in [-1, 1]. NaN when either is empty.
 
-    Source:
-        Cliff 1993, Psychol. Bull. 114:494.
+    Source: Cliff 1993, Psychol. Bull. 114:494.
     """
     return 2 * a12(a, b) - 1

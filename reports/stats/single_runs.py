@@ -1,9 +1,8 @@
 """Tests of two single runs on the same test examples: do these two trained networks differ?
 
-They do not test whether the two models differ; that needs seeds.
+They do not test whether the two models differ; that needs seeds. y are the labels, a and b what the
+two runs say, all (N,).
 """
-
-from __future__ import annotations
 
 import math
 from typing import NamedTuple
@@ -38,16 +37,12 @@ class McNemar(NamedTuple):
 
 
 def delong(y: Array, a: Array, b: Array, level: float = 0.95) -> DeLong:
-    """Test that two runs have the same area under the ROC curve, on the same examples.
+    """Test that two runs have the same area under the ROC curve.
 
-    Args:
-        y: 0 or 1, (N,).
-        a: scores of one run, (N,), as logit 1 minus logit 0.
-        b: of the other.
-        level: coverage of [low, high].
+    y is 0 or 1; a and b are scores, such as logit 1 minus logit 0.
 
     Returns:
-        Areas, difference a - b, covariance, z, p and the interval of the difference.
+        Areas, difference a - b, covariance, z, p and the interval that covers `level`.
 
     Raises:
         ValueError: shapes that differ, labels other than 0 and 1, scores that are not finite, fewer
@@ -68,25 +63,20 @@ def delong(y: Array, a: Array, b: Array, level: float = 0.95) -> DeLong:
     overall = _midranks(scores)
     wins = (overall[:, positive] - _midranks(scores[:, positive])) / n  # of each positive
     losses = 1 - (overall[:, ~positive] - _midranks(scores[:, ~positive])) / m
-    areas = wins.mean(1)
+    area_a, area_b = map(float, wins.mean(1))
     covariance = np.cov(wins) / m + np.cov(losses) / n
-    d = float(areas[0] - areas[1])
+    d = area_a - area_b
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     if variance <= TIE**2:
-        return DeLong(float(areas[0]), float(areas[1]), d, covariance, *[math.nan] * 4)
+        return DeLong(area_a, area_b, d, covariance, *[math.nan] * 4)
     se = math.sqrt(variance)
     half = float(ndtri((1 + level) / 2)) * se
     p = 2 * float(ndtr(-abs(d) / se))
-    return DeLong(float(areas[0]), float(areas[1]), d, covariance, d / se, p, d - half, d + half)
+    return DeLong(area_a, area_b, d, covariance, d / se, p, d - half, d + half)
 
 
 def mcnemar(y: Array, a: Array, b: Array) -> McNemar:
-    """Test that two runs are right equally often, on the same examples.
-
-    Args:
-        y: classes, (N,).
-        a: classes that one run predicts, (N,).
-        b: that the other predicts.
+    """Test that two runs are right equally often; y, a and b are classes.
 
     Returns:
         Both counts and both p-values, which are 1 when the counts are equal.

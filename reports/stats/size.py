@@ -1,10 +1,9 @@
 """How large a lead is over a suite: normalised IQM and probability of improvement.
 
 Each with two intervals, since they answer two questions. Seeds: had the same models been trained
-again on these tasks. Tasks: had the suite been made of other tasks like these.
+again on these tasks. Tasks: had the suite been made of other tasks like these. ValueError: the
+models differ in their number of tasks, or a task has no scores.
 """
-
-from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
@@ -39,11 +38,7 @@ def min_max(scores: Sequence[Runs]) -> list[list[Array]]:
         The same shape. A task on which all means agree to 1e-12 scales to 0.5 for all. Single
         runs may fall outside 0..1.
 
-    Raises:
-        ValueError: when the models differ in their number of tasks, or a task has no scores.
-
-    Source:
-        docs/statistics.md#size-of-the-lead.
+    Source: docs/statistics.md#size-of-the-lead.
     """
     _checked(scores)
     means = np.array([[np.mean(task) for task in model] for model in scores])
@@ -70,14 +65,10 @@ def iqm(scores: Sequence[Runs], replicates: int = REPLICATES, seed: int = 0) -> 
         One a model: the mean of the middle half of the runs, a task counting the same whatever its
         number of seeds. The scale stays as it is in all replicates.
 
-    Raises:
-        ValueError: when the models differ in their number of tasks, or a task has no scores.
-
     Accuracy:
         The value is exact, and scipy's trim_mean(runs, 0.25) where 4 divides the number of runs.
 
-    Source:
-        Agarwal et al. 2021, NeurIPS (arXiv:2108.13264).
+    Source: Agarwal et al. 2021, NeurIPS (arXiv:2108.13264).
     """
     _checked(scores)
     return [_iqm(model, replicates, seed) for model in scores]
@@ -97,11 +88,7 @@ def probability_of_improvement(
     Returns:
         The mean over tasks of `a12`. Swapping a and b gives 1 - value.
 
-    Raises:
-        ValueError: when a and b differ in their number of tasks, or a task has no scores.
-
-    Source:
-        Agarwal et al. 2021, NeurIPS (arXiv:2108.13264).
+    Source: Agarwal et al. 2021, NeurIPS (arXiv:2108.13264).
     """
     _checked([a, b])
     n_tasks = len(a)
@@ -135,14 +122,12 @@ def _middle(ranked: Array, weights: Array) -> Array:
     """Float (R,): mean of the middle half of ascending values (M,), by weights (R, M)."""
     edges = np.cumsum(weights, axis=1)
     edges = np.clip(edges / edges[:, -1:], 0.25, 0.75)
-    middle: Array = np.diff(edges, axis=1, prepend=0.25) @ ranked * 2
-    return middle
+    return np.asarray(np.diff(edges, axis=1, prepend=0.25) @ ranked * 2)
 
 
 def _weights(n: int, replicates: int, key: tuple[int, ...]) -> Array:
     """Float (replicates, n): how often each of n is drawn, in n draws with replacement, over n."""
-    weights: Array = _counts(n, replicates, key) / n
-    return weights
+    return np.asarray(_counts(n, replicates, key) / n)
 
 
 @functools.lru_cache(maxsize=256)  # the same for all pairs of a suite

@@ -1,7 +1,5 @@
 """The verdict on one model against another on a task, and the error of a single score."""
 
-from __future__ import annotations
-
 import math
 from typing import Literal
 
@@ -14,11 +12,7 @@ _COUNTED = ("accuracy", "f1_binary", "f1_macro")  # as if a share of the test ex
 
 
 def verdict(
-    test: Welch,
-    p_holm: float,
-    rope: float,
-    n: int,
-    nested: tuple[float, float] | None = None,
+    test: Welch, p_holm: float, rope: float, n: int, nested: tuple[float, float] | None = None
 ) -> tuple[Verdict, str]:
     """Whether a is better than b, and the reason where that is not decided.
 
@@ -34,8 +28,7 @@ def verdict(
         difference and this is at least `rope`; else "no clear difference"; "descriptive" when n is
         below 5 or neither model varies. Then the reason, which may be empty.
 
-    Source:
-        docs/statistics.md#the-verdict.
+    Source: docs/statistics.md#the-verdict.
     """
     if n < MIN_SEEDS:
         return "descriptive", f"only (n < {MIN_SEEDS})"
@@ -73,8 +66,7 @@ def test_standard_error(metric: str, score: float, n_test: int) -> float:
         MCC: of balanced classes (1.50 points where a simulation had 1.54, n = 1,497). F1: as if it
         were an accuracy, so only near it. With stored predictions use the nested bootstrap.
 
-    Source:
-        docs/statistics.md#the-test-examples.
+    Source: docs/statistics.md#the-test-examples.
     """
     if n_test < 1:
         return math.nan

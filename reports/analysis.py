@@ -1,7 +1,5 @@
 """From a table to its evidence: which test answers which question (docs/statistics.md)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -9,16 +7,8 @@ from itertools import combinations
 
 import numpy as np
 
-from dnabench.reports import stats
-from dnabench.reports.evidence import (
-    Best,
-    Comparison,
-    Detectable,
-    Evidence,
-    Interval,
-    OverTasks,
-    SuiteEvidence,
-)
+from dnabench.reports import evidence, stats
+from dnabench.reports.evidence import Best, Comparison, Interval, OverTasks, SuiteEvidence
 from dnabench.reports.memo import Memo
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.stats.examples import Nested
@@ -36,20 +26,13 @@ def analyze(
     resampler: Resampler | None = None,
     pairs: Iterable[Pair] | None = None,
     memo: Memo = KEEP_NOTHING,
-) -> Evidence:
-    """Test what the table shows.
+) -> evidence.Evidence:
+    """Test what the table shows; differences are first column - second column of a pair.
 
-    Args:
-        table: of one protocol.
-        resampler: gives the intervals over seeds and test examples; None = seeds only.
-        pairs: columns to compare; None = every pair. A suite's tests are one Holm family.
-        memo: caches slow results.
+    Without a resampler, intervals are over seeds only. `pairs` are the columns to compare, None for
+    every pair; the tests of a suite are one Holm family. Two calls give the same numbers.
 
-    Returns:
-        Differences are first column - second column of a pair. Two calls give the same numbers.
-
-    Source:
-        Ours, from Demsar 2006, Benavoli et al. 2016 and 2017, Bouthillier et al. 2021.
+    Source: Ours, from Demsar 2006, Benavoli et al. 2016 and 2017, Bouthillier et al. 2021.
     """
     chosen = list(combinations(range(len(table.columns)), 2)) if pairs is None else list(pairs)
     comparisons: list[Comparison] = []
@@ -60,7 +43,7 @@ def analyze(
         comparisons += compared
         best += _best(rows, compared)
         suites += _over_suite(suite, table, rows, compared, memo)
-    return Evidence(
+    return evidence.Evidence(
         table=table, comparisons=tuple(comparisons), best=tuple(best), suites=tuple(suites),
         detectable={row.name: found for row in table.rows if (found := _detectable(row))},
         remarks=tuple(memo.get("remarks", _runs(table), lambda: _remarks(table))),
@@ -124,33 +107,26 @@ def _intervals(
 
 def _best(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Best]:
     """The claim of one model at a time: its p on every task of the suite share one Holm family."""
-    several = [row for row in rows if sum(bool(c.scores) for c in row.cells) > 1]
-    tops = [
-        max(
-            (k for k, c in enumerate(row.cells) if c.scores),
-            key=lambda k: row.cells[k].summary.mean,
-        )
-        for row in several
-    ]
-    claims: dict[tuple[int, str], tuple[float, float]] = {}
-    for top in set(tops):
-        own = [row for row in several if row.cells[top].scores]
+    tops: list[tuple[Row, int]] = []
+    for row in rows:
+        means = {k: c.summary.mean for k, c in enumerate(row.cells) if c.scores}
+        if len(means) > 1:
+            tops.append((row, max(means, key=means.__getitem__)))
+    out = {}
+    for top in {k for _, k in tops}:
+        own = [row for row, _ in tops if row.cells[top].scores]
         p = [stats.best_p([c.values for c in row.cells], top) for row in own]
-        for row, *both in zip(own, p, stats.holm(p), strict=True):
-            claims[top, row.name] = both[0], both[1]
-    out = []
-    for row, top in zip(several, tops, strict=True):
-        p_own, p_holm = claims[top, row.name]
-        wins = _beats_all(top, row, comparisons)
-        out.append(Best(row=row, column=top, p=p_own, p_holm=p_holm, beats_all=wins))
-    return out
+        for row, p_own, p_holm in zip(own, p, stats.holm(p), strict=True):
+            wins = _beats_all(top, row, comparisons)
+            out[row.name, top] = Best(row=row, column=top, p=p_own, p_holm=p_holm, beats_all=wins)
+    return [out[row.name, top] for row, top in tops]
 
 
 def _beats_all(top: int, row: Row, comparisons: Sequence[Comparison]) -> bool:
     """Whether the verdict is a win against every other model of the row."""
     own = [d for d in comparisons if d.row is row]
-    beaten = {d.j for d in own if d.i == top and d.verdict == "win"}
-    beaten |= {d.i for d in own if d.j == top and d.verdict == "loss"}
+    turned = [d if d.i == top else d.flipped() for d in own if top in (d.i, d.j)]
+    beaten = {d.j for d in turned if d.verdict == "win"}
     return beaten == {k for k, cell in enumerate(row.cells) if cell.scores and k != top}
 
 
@@ -163,7 +139,7 @@ def _over_suite(
     means = np.array([[row.cells[k].summary.mean for k in columns] for row in rows])
     runs = [[list(row.cells[k].values) for row in rows] for k in columns]
     sizes = memo.get("iqm", runs, lambda: stats.iqm(stats.min_max(runs)))
-    evidence = SuiteEvidence(
+    found = SuiteEvidence(
         suite=suite, rows=tuple(rows), columns=tuple(columns), note=note,
         ranks=tuple(float(r) for r in stats.average_ranks(means)),
         friedman=stats.friedman(means) if len(columns) > 2 else None,
@@ -171,7 +147,7 @@ def _over_suite(
         iqm=tuple(Interval(*size[:3]) for size in sizes),
         pairs=_pairs(rows, columns, means, comparisons, memo),
     )  # fmt: skip
-    return [evidence]
+    return [found]
 
 
 def _complete(table: Table, rows: Sequence[Row]) -> tuple[list[Row], list[int], str]:
@@ -230,9 +206,8 @@ def _pairs(
         families = grouped(zip(rows, x - y, strict=True), lambda item: item[0].family or "other")
         leads = {f: float(np.mean([d for _, d in own])) for f, own in families.items()}
         scaled = [(x / ropes).tolist(), (y / ropes).tolist()]
-        posterior = memo.get(
-            "posterior", scaled, partial(stats.posterior, scaled[0], scaled[1], 1.0)
-        )
+        draw = partial(stats.posterior, scaled[0], scaled[1], 1.0)
+        posterior = memo.get("posterior", scaled, draw)
         compute = partial(stats.probability_of_improvement, runs[0], runs[1])
         chance = stats.Size(*memo.get("improvement", runs, compute))
         out.append(
@@ -249,19 +224,18 @@ def _pairs(
     return tuple(out)
 
 
-def _detectable(row: Row) -> Detectable | None:
+def _detectable(row: Row) -> evidence.Detectable | None:
     """From the pooled sd of the row's cells; None where nothing varies between seeds."""
     cells = [c.summary for c in row.cells if len(c.scores) > 1]
-    if not cells:
-        return None
-    n = min(c.n for c in cells)
-    sd = math.sqrt(sum(c.sd**2 * (c.n - 1) for c in cells) / sum(c.n - 1 for c in cells))
+    degrees = sum(c.n - 1 for c in cells)
+    sd = math.sqrt(sum(c.sd**2 * (c.n - 1) for c in cells) / degrees) if cells else 0.0
     if not sd:
         return None
+    n = min(c.n for c in cells)
     needed = stats.seeds_needed(sd, sd, row.rope) if row.rope else math.nan
     if not 0 < needed <= MOST_SEEDS:
         needed = math.nan
-    return Detectable(stats.detectable(sd, sd, n), n, needed)
+    return evidence.Detectable(stats.detectable(sd, sd, n), n, needed)
 
 
 def _remarks(table: Table) -> list[str]:

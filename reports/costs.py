@@ -1,7 +1,5 @@
 """What the runs of a cell cost: arithmetic, time, speed, memory, energy."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
@@ -14,10 +12,7 @@ TITLE = "Efficiency"
 
 
 def costs(runs: Sequence[Record]) -> dict[str, Any]:
-    """Means over the runs that recorded each; None where none did.
-
-    Args:
-        runs: of one cell.
+    """Means over the runs of a cell that recorded each; None where none did.
 
     Returns:
         flops: of a forward pass of one sequence of the task's length. train_per_second,

@@ -66,16 +66,11 @@ class Comparison:
         w, x = self.welch, self.nested
         turned: dict[stats.Verdict, stats.Verdict] = {"win": "loss", "loss": "win"}
         return replace(
-            self,
-            i=self.j,
-            j=self.i,
-            n=self.n[::-1],
+            self, i=self.j, j=self.i, n=self.n[::-1],
             welch=w._replace(difference=-w.difference, t=-w.t, low=-w.high, high=-w.low),
-            g=-self.g,
-            a12=1 - self.a12,
-            nested=x and Interval(-x.value, -x.high, -x.low),
+            g=-self.g, a12=1 - self.a12, nested=x and Interval(-x.value, -x.high, -x.low),
             verdict=turned.get(self.verdict, self.verdict),
-        )
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,5 @@
 """A table of text for any format, and how numbers and lists are printed."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple

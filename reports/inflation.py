@@ -4,17 +4,16 @@ Scores are fractions. Runs are compared within one state of the data, one limit,
 of a model and one recipe.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import replace
+from itertools import product
+from typing import Any, NamedTuple
 
 from dnabench.protocols import PROTOCOLS
 from dnabench.reports import stats
 from dnabench.reports.grid import Grid, interval, signed
-from dnabench.reports.table import Cell, Column, Row, Table, tables
+from dnabench.reports.table import Cell, Column, Row, Table, suite_of, tables
 from dnabench.types import Record
 
 HONEST = "honest/1"
@@ -32,8 +31,7 @@ class Gain(NamedTuple):
     how: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Inflation:
+class Inflation(NamedTuple):
     """The gain of one model on one task."""
 
     row: Row
@@ -46,19 +44,16 @@ class Inflation:
 def inflation(records: Iterable[Record]) -> list[Inflation]:
     """Compare runs that chose the epoch on test with other choices of the same configuration.
 
-    Args:
-        records: of any protocols; configurations without runs that chose on test are skipped.
+    Where the run itself recorded the score of the other choice, the interval is a paired t over
+    seeds: it is the same training. Otherwise it is Welch's, of two sets of runs; where one of them
+    trained on fewer examples, `how` names both sizes, since the difference then has two causes. One
+    run, or two sets of which one has one run, give a value without an interval.
 
     Returns:
-        For each task and configuration, in the order of the tables: against honest/1, and against
-        the last epoch. Where the run itself recorded the score of the other choice, the interval is
-        a paired t over seeds: it is the same training. Otherwise it is Welch's, of two sets of
-        runs; where one of them trained on fewer examples, `how` names both sizes, since the
-        difference then has two causes. One run, or two sets of which one has one run, give a value
-        without an interval.
+        For each task and configuration with runs that chose on test, in the order of the tables:
+        against honest/1, and against the last epoch.
 
-    Source:
-        Student 1908, Biometrika 6:1; Welch 1947, Biometrika 34:28. Ours: which of the two.
+    Source: Student 1908, Biometrika 6:1; Welch 1947, Biometrika 34:28. Ours: which of the two.
     """
     found = tables(records)
     out = []
@@ -66,20 +61,13 @@ def inflation(records: Iterable[Record]) -> list[Inflation]:
         if table.protocol not in PROTOCOLS or not PROTOCOLS[table.protocol].looks_at_test:
             continue
         others = {t.protocol: t for t in found if t.limit == table.limit}
-        for row in table.rows:
-            for column, cell in zip(table.columns, row.cells, strict=True):
-                for against in (HONEST, LAST):
-                    other = others.get(against)
-                    gain = _within(cell.runs, row.metric, against) or _between(
-                        cell, _match(other, row, column) if other else None
-                    )
-                    if gain is not None:
-                        limit = table.limit
-                        out.append(
-                            Inflation(
-                                row=row, column=column, limit=limit, against=against, gain=gain
-                            )
-                        )
+        cells = product(table.rows, enumerate(table.columns), (HONEST, LAST))
+        for row, (k, column), against in cells:
+            cell, other = row.cells[k], others.get(against)
+            match = _match(other, row, column) if other else None
+            gain = _within(cell.runs, row.metric, against) or _between(cell, match)
+            if gain is not None:
+                out.append(Inflation(row, column, table.limit, against, gain))
     return out
 
 
@@ -104,11 +92,9 @@ def inflation_section(found: Sequence[Inflation], digits: int) -> Grid:
 
 def _within(runs: Sequence[Record], metric: str, against: str) -> Gain | None:
     """From the other choice as the runs themselves recorded it."""
-    gains = []
-    for run in runs:
-        other = _other_score(run, metric, against)
-        if other is not None and math.isfinite(other):
-            gains.append(run.scores["test"][metric] - other)
+    others = [(run, _other_score(run, metric, against)) for run in runs]
+    known = [(run, x) for run, x in others if x is not None and math.isfinite(x)]
+    gains = [run.scores["test"][metric] - x for run, x in known]
     if not gains:
         return None
     s = stats.summary(gains)
@@ -117,11 +103,10 @@ def _within(runs: Sequence[Record], metric: str, against: str) -> Gain | None:
 
 
 def _other_score(run: Record, metric: str, against: str) -> float | None:
-    if other := run.alternatives.get(against):
-        return other["test"].get(metric)  # type: ignore[no-any-return]
-    if against == LAST and run.curve and not run.trial.recipe.patience:
-        return run.curve[-1].get("test", {}).get(metric)  # type: ignore[no-any-return]
-    return None
+    other = run.alternatives.get(against)
+    if not other and against == LAST and run.curve and not run.trial.recipe.patience:
+        other = run.curve[-1]
+    return (other or {}).get("test", {}).get(metric)  # type: ignore[no-any-return]
 
 
 def _between(cell: Cell, other: Cell | None) -> Gain | None:
@@ -142,22 +127,16 @@ def _between(cell: Cell, other: Cell | None) -> Gain | None:
 
 def _match(table: Table, row: Row, column: Column) -> Cell | None:
     """The cell of the same task, data, metric, configuration and recipe."""
-    suite = row.task.partition("/")[0]
+    suite = suite_of(row)
     for other in table.rows:
-        if (other.task, other.data, other.metric) != (row.task, row.data, row.metric):
-            continue
-        for candidate, cell in zip(table.columns, other.cells, strict=True):
-            if _same(candidate, column, suite):
-                return cell
+        if (other.task, other.data, other.metric) == (row.task, row.data, row.metric):
+            for candidate, cell in zip(table.columns, other.cells, strict=True):
+                if suite in column.recipes and _key(candidate, suite) == _key(column, suite):
+                    return cell
     return None
 
 
-def _same(a: Column, b: Column, suite: str) -> bool:
-    if (a.model, a.regime, a.options) != (b.model, b.regime, b.options):
-        return False
-    mine, theirs = a.recipes.get(suite), b.recipes.get(suite)
-    return (
-        mine is not None
-        and theirs is not None
-        and replace(mine, source="") == replace(theirs, source="")
-    )
+def _key(column: Column, suite: str) -> tuple[Any, ...]:
+    recipe = column.recipes.get(suite)
+    options = column.model, column.regime, column.options
+    return *options, recipe and replace(recipe, source="")

@@ -1,7 +1,5 @@
 """Scores without the test examples that have a copy in train or dev."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -32,38 +30,25 @@ class LeakFree(NamedTuple):
 def leak_free(table: Table, store: Store, memo: Memo) -> list[LeakFree]:
     """Score again every cell whose task has an audit of exactly the data of the runs.
 
-    Args:
-        table: rows without such an audit are skipped (`dnabench audit data TASK` makes one).
-        store: has the predictions.
-        memo: caches the scores.
-
-    Returns:
-        In the order of rows, then columns; a cell without stored predictions is left out.
-
-    Source:
-        Ours.
+    Rows without such an audit (`dnabench audit data TASK` makes one) and cells without stored
+    predictions are left out.
     """
     out = []
     for row in table.rows:
-        audit = kept(row.task, row.data)
-        if audit is None:
-            continue
-        for k, cell in enumerate(row.cells):
-            scored = [_scores(store, run, audit, row.metric, memo) for run in cell.runs]
-            pairs = [s for s in scored if s is not None]
-            if pairs:
-                out.append(_summed(row, k, pairs))
+        if audit := kept(row.task, row.data):
+            for k, cell in enumerate(row.cells):
+                scored = [_scores(store, run, audit, row.metric, memo) for run in cell.runs]
+                if pairs := [s for s in scored if s is not None]:
+                    out.append(_summed(row, k, pairs))
     return out
 
 
 def _summed(row: Row, column: int, pairs: Sequence[Sequence[float]]) -> LeakFree:
     whole, without = (stats.summary([p[i] for p in pairs]).mean for i in (0, 1))
     change = stats.summary([p[1] - p[0] for p in pairs])
-    return LeakFree(
-        row, column, len(pairs), whole, without,
-        Interval(change.mean, change.low, change.high),
-        int(pairs[0][2]), int(pairs[0][2] - pairs[0][3]),
-    )  # fmt: skip
+    examples, leaked = int(pairs[0][2]), int(pairs[0][2] - pairs[0][3])
+    interval = Interval(change.mean, change.low, change.high)
+    return LeakFree(row, column, len(pairs), whole, without, interval, examples, leaked)
 
 
 def _scores(

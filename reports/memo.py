@@ -1,7 +1,5 @@
 """What a report computed before, kept by content beside the records: the next one is quick."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable
@@ -26,22 +24,18 @@ class Memo:
     """A folder of JSON values, named by the hash of what they were computed from.
 
     Any number of processes may read and write it; a file appears whole or not at all. One that
-    cannot be read is computed again; where none can be written, nothing is kept.
-
-    Args:
-        folder: made on the first write; None keeps nothing.
+    cannot be read is computed again; where none can be written, nothing is kept. The folder is made
+    on the first write; None keeps nothing.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
 
     def get(self, what: str, key: Any, compute: Callable[[], Any]) -> Any:
-        """The value computed before for this key, or `compute()`, which is then kept.
+        """The value of the computation `what` for this key, or `compute()`, which is then kept.
 
-        Args:
-            what: name of the computation.
-            key: everything the value depends on; must be JSON. Floats count to the last bit.
-            compute: gives a JSON value; NaN is fine.
+        `key` is everything the value depends on; floats count to the last bit. Both are JSON, in
+        which NaN is fine.
         """
         if self.folder is None:
             return compute()

@@ -1,7 +1,5 @@
 """A report as text or a file, in the requested format."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from itertools import combinations, product
 
@@ -27,42 +25,26 @@ FILES: dict[str, Callable[[Report], bytes]] = {"parquet": lambda report: parquet
 
 
 def render(report: Report, fmt: str) -> str | bytes:
-    """Write a report down.
+    """Write a report down in one of FORMATS, which give text, or of FILES, which give bytes.
 
-    Args:
-        report: of any number of tables; none is fine.
-        fmt: a key of FORMATS, which give text, or of FILES, which give bytes. CSV and Parquet have
-            a line a cell and full precision; LaTeX needs array, booktabs, graphicx and longtable;
-            HTML needs no other file.
-
-    Raises:
-        ValueError: no such format.
+    CSV and Parquet have a line a cell and full precision; LaTeX needs array, booktabs, graphicx and
+    longtable; HTML needs no other file. ValueError: no such format.
     """
-    if fmt in FILES:
-        return FILES[fmt](report)
-    if fmt not in FORMATS:
-        raise ValueError(f"no format {fmt!r}; there are {', '.join([*FORMATS, *FILES])}")
-    return FORMATS[fmt](report)
+    formats: dict[str, Callable[[Report], str | bytes]] = {**FORMATS, **FILES}
+    if fmt not in formats:
+        raise ValueError(f"no format {fmt!r}; there are {', '.join(formats)}")
+    return formats[fmt](report)
 
 
 def compare_text(
-    records: Iterable[Record],
-    a: str,
-    b: str,
-    resampler: Resampler | None = None,
+    records: Iterable[Record], a: str, b: str, resampler: Resampler | None = None,
     memo: Memo = KEEP_NOTHING,
-) -> str:
+) -> str:  # fmt: skip
     """Compare two models over all tasks they share, in Markdown.
 
-    Args:
-        records: of any protocols and limits; each gets its own section and its own Holm family.
-        a: a model, meaning all its configurations, or a column as tables name it.
-        b: likewise.
-        resampler: as `analyze` takes it.
-        memo: as `analyze` takes it.
-
-    Raises:
-        KeyError: when no record is of `a` or `b`; the message lists the names.
+    a and b are models, meaning all their configurations, or columns as tables name them. Each
+    protocol and limit gets its own section and its own Holm family. KeyError: no record is of `a`
+    or `b`; the message lists the names.
     """
     sections = tables(records)
     for name in (a, b):

@@ -1,7 +1,5 @@
 """A folder of records to its evidence, ready for any format."""
 
-from __future__ import annotations
-
 import json
 import math
 import shlex
@@ -27,17 +25,10 @@ from dnabench.types import Record
 def report(
     records: Sequence[Record], store: Store, resampler: Resampler, against: str = ""
 ) -> Report:
-    """Analyze every table of a folder.
+    """Analyze every table of the folder `store`, which also caches slow results.
 
-    Args:
-        records: of any protocols.
-        store: their folder; has the predictions and caches slow results.
-        resampler: of the same folder.
-        against: a model or a column; only pairs with it are compared, so that Holm adjusts for
-            fewer tests. Empty compares every pair.
-
-    Raises:
-        KeyError: no column is of `against`; the message lists the names.
+    With a model or a column `against`, only pairs with it are compared, so that Holm adjusts for
+    fewer tests. KeyError: no column is of it; the message lists the names.
     """
     memo, found = Memo(store.folder / ".cache" / "report"), tables(records)
     if against and not any(t.matching(against) for t in found):
@@ -53,14 +44,10 @@ def report(
             own = [one for one in raised if one.limit == table.limit]
             sections.append(inflation_section(own, table.digits))
         out.append(replace(evidence, sections=tuple(s for s in sections if s.rows)))
-    audits = {
-        row.name: a for table in found for row in table.rows if (a := kept(row.task, row.data))
-    }
-    return Report(
-        evidence=tuple(out),
-        audits=tuple(json.loads(a.to_json()) for a in audits.values()),
-        commands=_commands(store),
-    )
+    rows = [row for table in found for row in table.rows]
+    audits = {row.name: a for row in rows if (a := kept(row.task, row.data))}
+    documents = tuple(json.loads(a.to_json()) for a in audits.values())
+    return Report(evidence=tuple(out), audits=documents, commands=_commands(store))
 
 
 def _commands(store: Store) -> tuple[str, ...]:
@@ -78,10 +65,8 @@ def group_section(table: Table) -> Grid:
     for row in table.rows:
         runs = [run for cell in row.cells for run in cell.runs]
         prefix = f"{row.metric}:"
-        names = dict.fromkeys(
-            k for run in runs for k in run.scores.get("test", {}) if k.startswith(prefix)
-        )
-        for name in names:
+        names = dict.fromkeys(k for run in runs for k in run.scores.get("test", {}))
+        for name in filter(lambda name: name.startswith(prefix), names):
             line = [row.name, name.removeprefix(prefix)]
             for cell in row.cells:
                 values = [x for r in cell.runs if (x := r.scores["test"].get(name)) is not None]

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,26 +37,19 @@ class Resampled(NamedTuple):
     se: dict[int, float]  # column -> standard error of its mean due to the test examples
 
 
+@dataclass
 class Resampler:
     """Resamples the stored predictions of a folder, a row at a time.
 
     What was computed lies in `<folder>/.cache/intervals` and is taken from there as long as
     trials, prediction files, metric, pairs and `replicates` are the same. Processes may share it;
-    a folder that cannot be written does without.
-
-    Args:
-        store: the folder; None gives a reason for every pair.
-        replicates: of the test examples.
-        observe: called with a line of text for each row that has to be computed.
+    a folder that cannot be written does without. Without a store every pair gets a reason.
+    `observe` is called with a line of text for each row that has to be computed.
     """
 
-    def __init__(
-        self,
-        store: Store | None,
-        replicates: int = REPLICATES,
-        observe: Callable[[str], None] | None = None,
-    ) -> None:
-        self.store, self.replicates, self.observe = store, replicates, observe
+    store: Store | None
+    replicates: int = REPLICATES  # of the test examples
+    observe: Callable[[str], None] | None = None
 
     def intervals(
         self, row_records: Mapping[int, Sequence[Record]], metric: str, pairs: Sequence[Pair]
@@ -64,27 +58,17 @@ class Resampler:
         return self.row(row_records, metric, pairs).intervals
 
     def row(
-        self,
-        row_records: Mapping[int, Sequence[Record]],
-        metric: str,
-        pairs: Sequence[Pair],
+        self, row_records: Mapping[int, Sequence[Record]], metric: str, pairs: Sequence[Pair],
         groups: Mapping[str, int] | None = None,
-    ) -> Resampled:
-        """Resample one row.
+    ) -> Resampled:  # fmt: skip
+        """Resample one row, by `stats.examples.replicates` and `nested`.
 
-        Args:
-            row_records: column -> successful records of one task; those without a value of the
-                metric are left out, as in the table.
-            metric: a key of METRICS.
-            pairs: which columns to compare.
-            groups: id of an example -> its cluster or chromosome, drawn as a whole.
+        Records without a value of the metric are left out, as in the table. `groups` gives by id
+        the cluster or chromosome of an example, which is drawn as a whole.
 
         Returns:
             An interval or a reason for every pair, in that order; standard errors of the columns
             that could be read.
-
-        Source:
-            `stats.examples.replicates` and `nested`.
         """
         if self.store is None:
             return Resampled(dict.fromkeys(pairs, NO_FOLDER), {})
@@ -95,27 +79,18 @@ class Resampler:
         # columns go by their trials, so that a new column elsewhere makes nothing stale
         order = sorted(ended, key=lambda column: ([r.trial.id for r in ended[column]], column))
         place = {column: i for i, column in enumerate(order)}
-        todo = _Row(
-            self.store,
-            [ended[column] for column in order],
-            metric,
-            [(place[a], place[b]) for a, b in pairs],
-            groups,
-            self.replicates,
-        )
+        columns, numbered = [ended[k] for k in order], [(place[a], place[b]) for a, b in pairs]
+        todo = _Row(self.store, columns, metric, numbered, groups, self.replicates)
         path = self.store.folder / ".cache" / "intervals" / f"{todo.key()}.json"
-        found = _parsed(read_json(path), todo.pairs)
-        if found is None:
-            found = self._computed(todo, path)
+        found = _parsed(read_json(path), todo.pairs) or self._computed(todo, path)
         intervals = {pair: found.intervals[at] for pair, at in zip(pairs, todo.pairs, strict=True)}
         return Resampled(intervals, {order[i]: se for i, se in found.se.items()})
 
     def _computed(self, todo: _Row, path: Path) -> Resampled:
-        runs = sum(map(len, todo.columns))
         if self.observe is not None:
-            first = next((r for records in todo.columns for r in records), None)
-            task = first.trial.task if first is not None else "a task without runs"
-            self.observe(f"resampling {task}: {runs} runs x {todo.replicates:,} replicates")
+            runs = [r for records in todo.columns for r in records]
+            task = runs[0].trial.task if runs else "a task without runs"
+            self.observe(f"resampling {task}: {len(runs)} runs x {todo.replicates:,} replicates")
         found, lasting = todo.compute()
         if lasting:
             keep_json(path, _content(found))
@@ -149,34 +124,31 @@ class _Row(NamedTuple):
         except ValueError as e:
             return Resampled(dict.fromkeys(self.pairs, str(e)), {}), False
         splits: dict[str, list[int]] = {}  # columns by the examples that they were tested on
-        why, lasting = {}, True
+        why: dict[int, str] = {}  # a column -> why it has no scores; may be gone the next time
         for column, records in enumerate(self.columns):
             try:
                 splits.setdefault(self._split(records), []).append(column)
             except ValueError as e:
-                why[column], lasting = str(e), False
-            except OSError as e:  # it may be gone the next time
-                why[column], lasting = f"cannot read {e.filename}: {e.strerror}", False
+                why[column] = str(e)
+            except OSError as e:
+                why[column] = f"cannot read {e.filename}: {e.strerror}"
         scores: dict[int, Array] = {}
         for columns in splits.values():
             try:
                 scores |= self._scores(columns)
             except ValueError as e:
                 why |= dict.fromkeys(columns, str(e))
-                lasting = False
         intervals = {pair: self._interval(pair, splits, scores, why) for pair in self.pairs}
         means = {column: x.mean(0) for column, x in scores.items()}
         se = {c: float(np.nanstd(m, ddof=1)) for c, m in means.items() if (m == m).sum() > 1}
-        return Resampled(intervals, se), lasting
+        return Resampled(intervals, se), not why
 
     def _check_cost(self) -> None:
         """Before anything is read: predictions of a large task take gigabytes."""
         records = [r for column in self.columns for r in column]
-        for r in records[:1]:
-            outputs = len(r.task.get("classes", ()))
-            check_cost(
-                self.metric, int(r.task.get("n_test", 0)), outputs, len(records), self.replicates
-            )
+        for task in [r.task for r in records[:1]]:
+            rows, outputs = int(task.get("n_test", 0)), len(task.get("classes", ()))
+            check_cost(self.metric, rows, outputs, len(records), self.replicates)
 
     def _split(self, records: Sequence[Record]) -> str:
         """A hash of the examples and labels that all runs of a column were tested on."""
@@ -223,22 +195,17 @@ class _Row(NamedTuple):
             return np.asarray(file["logits"])
 
     def _interval(
-        self,
-        pair: Pair,
-        splits: Mapping[str, list[int]],
-        scores: Mapping[int, Array],
+        self, pair: Pair, splits: Mapping[str, list[int]], scores: Mapping[int, Array],
         why: Mapping[int, str],
-    ) -> Nested | str:
-        a, b = pair
-        for column in pair:
-            if column in why:
-                return why[column]
-        if not any(a in columns and b in columns for columns in splits.values()):
+    ) -> Nested | str:  # fmt: skip
+        if known := [why[column] for column in pair if column in why]:
+            return known[0]
+        if not any(set(pair) <= set(columns) for columns in splits.values()):
             return "the two models were tested on different examples or labels"
         if short := [c for c in pair if len(scores[c]) < 2]:
             model = self.columns[short[0]][0].trial.model
             return f"only one run of {model}; variation between seeds needs at least two"
-        return nested(scores[a], scores[b])
+        return nested(scores[pair[0]], scores[pair[1]])
 
     @contextmanager
     def _opened(self, record: Record) -> Iterator[Mapping[str, Array]]:

@@ -4,8 +4,6 @@ A table holds one protocol and one limit, a row one state of the data, a column 
 a model. Nothing is averaged over any of these; what a cell lacks, it says.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re
@@ -114,17 +112,12 @@ class Table:
 
 
 def tables(records: Iterable[Record], digits: int = DIGITS) -> list[Table]:
-    """Sort records into tables.
+    """Sort records into a table for each (protocol, limit), in the order of these.
 
-    Args:
-        records: of any protocols, limits, models and tasks; failed ones are counted, not averaged.
-        digits: decimals that are printed. Means that print alike are tied.
-
-    Returns:
-        A table for each (protocol, limit), in the order of these. Rows are in the order of suite,
-        family, name; models in the order in which they appear, `kmer` first; configurations of one
-        model by their label. Runs of a model whose recipes differ within a suite are different
-        configurations; recipes that differ only between suites are not.
+    Failed records are counted, not averaged; means that print alike are tied. Rows are in the order
+    of suite, family, name; models in the order in which they appear, `kmer` first; configurations
+    of one model by their label. Runs of a model whose recipes differ within a suite are different
+    configurations; recipes that differ only between suites are not.
     """
     groups = grouped(records, lambda r: (r.trial.protocol, float(r.trial.limit)))
     return [_table(*key, groups[key], digits) for key in sorted(groups)]
@@ -132,10 +125,10 @@ def tables(records: Iterable[Record], digits: int = DIGITS) -> list[Table]:
 
 def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
     """Items by key, both in order of appearance."""
-    out: dict[Key, list[Item]] = defaultdict(list)
+    out: dict[Key, list[Item]] = {}
     for item in items:
-        out[key(item)].append(item)
-    return dict(out)
+        out.setdefault(key(item), []).append(item)
+    return out
 
 
 def suite_of(thing: Record | Row) -> str:
@@ -181,10 +174,10 @@ def _column_keys(records: Sequence[Record]) -> Callable[[Record], tuple[str, ...
 
 
 def _columns(groups: Mapping[tuple[str, ...], list[Record]]) -> dict[tuple[str, ...], Column]:
-    models = sorted(dict.fromkeys(key[0] for key in groups), key=lambda m: m != BASELINE)
+    by_model = grouped(groups, lambda key: key[0])
+    models = sorted(by_model, key=lambda m: m != BASELINE)
     labels = {}
-    for model in models:
-        mine = [key for key in groups if key[0] == model]
+    for model, mine in by_model.items():
         options = [json.loads(key[2]) for key in mine]
         vary = _varying(options)
         for key, chosen in zip(mine, options, strict=True):
@@ -214,8 +207,8 @@ def _rows(
         return *at, (r.task or about.get(at, {})).get("metric", "")
 
     groups = grouped(records, row_of)
-    states = Counter(task for task, _ in {key[:2] for key in groups})
     measures = Counter(key[:2] for key in groups)
+    states = Counter(task for task, _ in measures)
     out = []
     for (task, data, metric), mine in groups.items():
         own = grouped(mine, column_of)
@@ -239,13 +232,12 @@ def _cell(records: Sequence[Record], metric: str) -> Cell:
     ended = sorted((r for r in records if not r.error), key=lambda r: r.trial.seed)
     scores = {r.trial.seed: r.scores.get("test", {}).get(metric) for r in ended}
     defined = {seed: x for seed, x in scores.items() if x is not None and math.isfinite(x)}
+    runs = tuple(r for r in ended if r.trial.seed in defined)
     return Cell(
-        scores=defined,
-        runs=tuple(r for r in ended if r.trial.seed in defined),
-        failed=len(records) - len(ended),
+        scores=defined, runs=runs, failed=len(records) - len(ended),
         undefined=len(scores) - len(defined),
-        collapsed=sum(bool(r.flags.get("collapsed")) for r in ended if r.trial.seed in defined),
-    )
+        collapsed=sum(bool(r.flags.get("collapsed")) for r in runs),
+    )  # fmt: skip
 
 
 def _podium(cells: Sequence[Cell], digits: int) -> tuple[frozenset[int], frozenset[int]]:

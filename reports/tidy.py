@@ -1,7 +1,5 @@
 """Tables as data: a line a cell, in full precision, as CSV or Parquet."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
@@ -13,6 +11,7 @@ from typing import Any
 
 from dnabench.reports.costs import costs
 from dnabench.reports.evidence import Evidence
+from dnabench.reports.table import suite_of
 
 NUMBERS = ("mean", "sd", "min", "max", "ci_low", "ci_high")
 COLUMNS: dict[str, type] = {
@@ -31,8 +30,7 @@ def lines(evidence: Sequence[Evidence]) -> Iterator[dict[str, Any]]:
     for e in evidence:
         t = e.table
         for row, (i, column) in product(t.rows, enumerate(t.columns)):
-            cell = row.cells[i]
-            recipe = column.recipes.get(row.task.partition("/")[0])
+            cell, recipe = row.cells[i], column.recipes.get(suite_of(row))
             s, cost = cell.summary, costs(cell.runs)
             numbers = dict(zip(NUMBERS, s[1:], strict=True))
             yield {

@@ -130,11 +130,9 @@ def repeated(rows: Rows) -> list[Look]:
         places = (n - length) * (n - length + 1) / 2
         p = min(1.0, places * rows.equal[key] ** length) if length > 1 else 1.0
         first = end - length + 2
-        says = (
-            f"scores {first} to {first + length - 1} repeat as scores {first + lag} to "
-            f"{first + lag + length - 1}"
-        )
-        numbers = {"length": length, "first": first, "again": first + lag}
+        again, more = first + lag, length - 1
+        says = f"scores {first} to {first + more} repeat as scores {again} to {again + more}"
+        numbers = {"length": length, "first": first, "again": again}
         looks.append(Look((key,), says, p, numbers))
     return looks
 
@@ -205,11 +203,8 @@ def last_digits(rows: Rows) -> list[Look]:
     """The last digits of a model's scores, against ten equally likely ones."""
     looks = []
     for model, keys in rows.by_model().items() if rows.unit else ():
-        used = [
-            rows.digits(rows.scores[k])
-            for k in keys
-            if rows.sd(k) > 5 * rows.unit and rows.digits_free(k, 0.05)
-        ]
+        free = [k for k in keys if rows.sd(k) > 5 * rows.unit and rows.digits_free(k, 0.05)]
+        used = [rows.digits(rows.scores[k]) for k in free]
         if sum(map(len, used)) < 50:
             continue
         # a metric on few examples repeats scores, so that each counts once a row

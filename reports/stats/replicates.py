@@ -283,10 +283,7 @@ def _defined_mean(values: Array, axis: int) -> Array:
 
 
 _COUNTED: dict[str, Callable[[Array, Array, Array], Array]] = {
-    "mcc": _mcc,
-    "f1_macro": _f1_macro,
-    "f1_binary": _f1_binary,
-    "accuracy": _accuracy,
+    "mcc": _mcc, "f1_macro": _f1_macro, "f1_binary": _f1_binary, "accuracy": _accuracy,
     "balanced_accuracy": _balanced_accuracy,
-}
+}  # fmt: skip
 _MOMENTS = ("pearson", "r2")

@@ -3,8 +3,6 @@
 A copy or an overlap is a pattern in the data; the text says where it is, not how it came about.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,11 +30,7 @@ def overview(documents: Sequence[Document]) -> str:
 
 
 def markdown(document: Document) -> str:
-    """One audit as Markdown, from its title on.
-
-    Args:
-        document: as JSON holds it.
-    """
+    """One audit as Markdown, from its title on."""
     head = grid(Grid(document["task"], [], [], [summary(document)]), level=2)
     return "\n\n".join([head, *map(grid, grids(document))]) + "\n"
 
@@ -69,12 +63,9 @@ def summary(document: Document) -> str:
 
 def grids(document: Document) -> list[Grid]:
     """The tables of one audit, in order."""
-    out = [_splits(document), _copies(document)]
-    if document["windows"]:
-        out.append(_windows(document["windows"], document["splits"]["test"]["examples"]))
-    if document["shortcuts"]:
-        out.append(_shortcuts(document))
-    return [*out, _rest(document)]
+    windows = [_windows(document)] if document["windows"] else []
+    shortcuts = [_shortcuts(document)] if document["shortcuts"] else []
+    return [_splits(document), _copies(document), *windows, *shortcuts, _rest(document)]
 
 
 def _overview(documents: Sequence[Document]) -> Grid:
@@ -85,11 +76,9 @@ def _overview(documents: Sequence[Document]) -> Grid:
         n, total = d["splits"]["test"]["examples"], sum(map(len, d["leaked"].values()))
         across, best = d["across"]["train-test"], _best_shortcut(d)
         cells = [_count(across.get(key)) for key in list(_KINDS)[:3]]
-        shortcut = f"{_SHORTCUTS[best[0]]}, {_label(d)} {best[1]:.3f}" if best else NONE
-        conflicts = _count(d["within"]["train"]["conflicts"])
-        rows.append(
-            [d["task"], f"{n:,}", *cells, f"{total:,} ({total / n:.1%})", conflicts, shortcut]
-        )
+        cells += [f"{total:,} ({total / n:.1%})", _count(d["within"]["train"]["conflicts"])]
+        cells += [f"{_SHORTCUTS[best[0]]}, {_label(d)} {best[1]:.3f}" if best else NONE]
+        rows.append([d["task"], f"{n:,}", *cells])
     return Grid("", heads, rows)
 
 
@@ -132,7 +121,8 @@ def _copies(document: Document) -> Grid:
     return Grid("Copies", ["where", *_KINDS.values()], rows, notes)
 
 
-def _windows(found: Mapping[str, Any], n: int) -> Grid:
+def _windows(document: Document) -> Grid:
+    found, n = document["windows"], document["splits"]["test"]["examples"]
     shares = {
         "1 bp or more": "overlapping", "half of their bp or more": "most",
         "all of their bp": "contained",
@@ -140,14 +130,12 @@ def _windows(found: Mapping[str, Any], n: int) -> Grid:
     rows = [[words, f"{found[k]:,}", f"{found[k] / n:.1%}"] for words, k in shares.items()]
     notes = [f"{found['placed']:,} sequences of all splits were located in {found['genome']}."]
     if found["bp"]:
-        low, middle, high = found["bp"]
-        notes.append(
-            f"Shared bp of those that overlap: median {middle:g}, quartiles {low:g} and {high:g}."
-        )
+        low, middle, high = (f"{bp:g}" for bp in found["bp"])
+        notes += [f"Shared bp of those that overlap: median {middle}, quartiles {low} and {high}."]
     if found["short"]:
-        notes.append(f"{found['short']:,} are too short to be located.")
+        notes += [f"{found['short']:,} are too short to be located."]
     if found["repeated"]:
-        notes.append(f"{found['repeated']:,} occur so often that not all places were recorded.")
+        notes += [f"{found['repeated']:,} occur so often that not all places were recorded."]
     heads = ["test examples whose window overlaps train or dev by", "examples", "share of test"]
     return Grid("Shared windows", heads, rows, notes)
 
@@ -170,21 +158,15 @@ def _rest(document: Document) -> Grid:
         [f"{p['split']} {p['id']}", f"{p['other_split']} {p['other_id']}", p["strand"]]
         for p in document["pairs"]
     ]
-    heads = ["a", "b", "strand of b"]
-    return (
-        Grid("Examples of near-identical pairs", heads, rows, notes)
-        if rows
-        else Grid("", [], [], notes)
-    )
+    if not rows:
+        return Grid("", [], [], notes)
+    return Grid("Examples of near-identical pairs", ["a", "b", "strand of b"], rows, notes)
 
 
 def _best_shortcut(document: Document) -> tuple[str, float] | None:
     """The best score from next to no information; ties go to the most frequent class."""
-    scores = {k: v for k, v in document["shortcuts"].items() if v is not None}
-    if not scores:
-        return None
-    name = max(scores, key=lambda k: (scores[k], k == "majority"))
-    return name, scores[name]
+    scores = [(k, v) for k, v in document["shortcuts"].items() if v is not None]
+    return max(scores, key=lambda pair: (pair[1], pair[0] == "majority"), default=None)
 
 
 def _label(document: Document) -> str:

@@ -1,7 +1,5 @@
 """What every format says about a table: the scores themselves, captions, recipes, provenance."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -50,9 +48,8 @@ def cell_text(cell: Cell, table: Table) -> tuple[str, str, str]:
     s, remarks = cell.summary, []
     if s.n and s.n < table.n:
         remarks += [f"n={s.n}"]
-    remarks += [f"{cell.failed} failed"] if cell.failed else []
-    remarks += [f"{cell.undefined} undefined"] if cell.undefined else []
-    remarks += [f"†{cell.collapsed}"] if cell.collapsed else []
+    counts = {"{} failed": cell.failed, "{} undefined": cell.undefined, "†{}": cell.collapsed}
+    remarks += [text.format(n) for text, n in counts.items() if n]
     if not s.n:
         return "", "", ", ".join(remarks) or "missing"
     sd = f"± {fixed(s.sd, table.digits)}" if s.n > 1 else ""
@@ -116,12 +113,10 @@ def caption(table: Table) -> list[str]:
 
 def spread_text(table: Table) -> str:
     """What ± is."""
-    if table.n > 1:
-        return (
-            f"± is the sample standard deviation (ddof = 1) over n seeds; n = {table.n} unless a "
-            "cell says otherwise."
-        )
-    return "One seed per cell, so no standard deviation." if table.n else "No run has a score."
+    if table.n < 2:
+        return "One seed per cell, so no standard deviation." if table.n else "No run has a score."
+    sd = "± is the sample standard deviation (ddof = 1) over n seeds"
+    return f"{sd}; n = {table.n} unless a cell says otherwise."
 
 
 def protocol_text(table: Table) -> str:
@@ -156,15 +151,13 @@ def recipe_grid(table: Table) -> Grid:
     rows = []
     for column in table.columns:
         for recipe, used in grouped(column.recipes.items(), lambda item: item[1]).items():
-            numbers = [
+            numbers = [f"weights={column.regime}"] * (column.regime != "scratch") + [
                 f"{k}={option_text(v)}"
                 for k, v in asdict(recipe).items()
                 if k != "source"
                 and (column.model not in MODELS or MODELS[column.model].reads(k))
                 and (recipe.finetune == "lora" or not k.startswith("lora_"))
             ]
-            if column.regime != "scratch":
-                numbers.insert(0, f"weights={column.regime}")
-            numbers.append(f"(source: {recipe.source})")
-            rows.append([column.name, ", ".join(suite for suite, _ in used), " ".join(numbers)])
+            text = " ".join([*numbers, f"(source: {recipe.source})"])
+            rows.append([column.name, ", ".join(suite for suite, _ in used), text])
     return Grid("Recipes", ["model", "suite", "recipe"], rows)

@@ -1,7 +1,5 @@
 """The tests as tables of text, the same in every format, and what was tested."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -34,12 +32,11 @@ def methods(comparisons: Sequence[Comparison]) -> list[str]:
         *decision_rule(comparisons),
         "BH p: Benjamini-Hochberg, exploratory. Permutation p: exact, over seeds.",
     ]
-    if any(d.nested for d in comparisons):
-        out += [
-            "The 95 % CI over seeds and test examples is a nested bootstrap: both models share the "
-            "resampled test examples, the seeds of each are resampled separately."
-        ]
-    return out + sampling(comparisons)
+    bootstrap = (
+        "The 95 % CI over seeds and test examples is a nested bootstrap: both models share the "
+        "resampled test examples, the seeds of each are resampled separately."
+    )
+    return out + [bootstrap] * any(d.nested for d in comparisons) + sampling(comparisons)
 
 
 def sampling(comparisons: Sequence[Comparison]) -> list[str]:
@@ -61,26 +58,19 @@ def decision_rule(comparisons: Sequence[Comparison]) -> list[str]:
     margins = {d.row.label: d.row.rope for d in comparisons if d.row.rope}
     least = ", ".join(f"{margin:g} {label}" for label, margin in margins.items())
     families = Counter(suite_of(d.row) for d in comparisons if not math.isnan(d.p_holm))
-    counts = ", ".join(
-        f"{n} of {suite}" if len(families) > 1 else f"{n}" for suite, n in families.items()
-    )
-    nested = any(d.nested for d in comparisons)
-    source = (
-        "p is the larger of Welch's two-sided t-test (seeds) and a nested bootstrap (seeds and "
-        "test examples)"
-        if nested
-        else "p is from Welch's two-sided t-test over seeds"
-    )
-    adjusted = (
-        f"Holm-adjusted over all {counts} tests (pairs x tasks of a suite)"
-        if counts
-        else "not adjusted, since no comparison has enough seeds"
-    )
-    needs = [
-        f"Holm-adjusted p < {stats.ALPHA:g}",
-        *([f"a difference of at least {least}"] * bool(least)),
-    ]
-    needs += ["a 95 % CI over seeds and test examples that excludes 0"] * nested
+    several = len(families) > 1
+    counts = ", ".join(f"{n} of {suite}" if several else f"{n}" for suite, n in families.items())
+    source = "p is from Welch's two-sided t-test over seeds"
+    adjusted = "not adjusted, since no comparison has enough seeds"
+    needs = [f"Holm-adjusted p < {stats.ALPHA:g}"]
+    if least:
+        needs += [f"a difference of at least {least}"]
+    if any(d.nested for d in comparisons):
+        source = "p is the larger of Welch's two-sided t-test (seeds) and a nested bootstrap "
+        source += "(seeds and test examples)"
+        needs += ["a 95 % CI over seeds and test examples that excludes 0"]
+    if counts:
+        adjusted = f"Holm-adjusted over all {counts} tests (pairs x tasks of a suite)"
     return [
         f"{source}, {adjusted}.",
         f"A win or loss requires {', '.join(needs)} and at least {stats.MIN_SEEDS} seeds of each "
@@ -90,16 +80,16 @@ def decision_rule(comparisons: Sequence[Comparison]) -> list[str]:
 
 def _standard_error(comparisons: Sequence[Comparison]) -> str:
     """The standard error of one score that the number of test examples alone gives."""
-    known: dict[str, float] = {}
-    for d in comparisons:
-        for mean in d.means if d.row.n_test else ():
-            se = stats.test_standard_error(d.row.metric, mean, d.row.n_test)
-            if not math.isnan(se):
-                known[d.row.name] = max(se, known.get(d.row.name, 0.0))
+    errors = [
+        (stats.test_standard_error(d.row.metric, mean, d.row.n_test), d.row.name)
+        for d in comparisons
+        for mean in d.means
+    ]
+    known = [pair for pair in errors if not math.isnan(pair[0])]
     if not known:
         return ""
-    worst = max(known, key=lambda name: known[name])
-    return f"; the test examples alone give a standard error of up to {known[worst]:.3f} ({worst})"
+    error, worst = max(known, key=lambda pair: pair[0])
+    return f"; the test examples alone give a standard error of up to {error:.3f} ({worst})"
 
 
 def best_grid(evidence: Evidence) -> Grid:

@@ -4,8 +4,6 @@ The text is from captions.py, findings.py and summary.py; page.html, page.css an
 structure, looks and behaviour. The figures are SVG in the page's own colours.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import math
@@ -56,14 +54,9 @@ class View(NamedTuple):
 
 
 def page(report: Report) -> str:
-    """Write the report.
+    """Write the report as HTML; the same report gives the same bytes.
 
-    Args:
-        report: of any number of tables; none is fine.
-
-    Returns:
-        HTML. All text from records is escaped, and the page forbids any script but its own. The
-        same report gives the same bytes.
+    All text from records is escaped, and the page forbids any script but its own.
     """
     from markupsafe import Markup
 
@@ -86,10 +79,10 @@ def page(report: Report) -> str:
 
 def _view(evidence: Evidence, key: str) -> View:
     table = evidence.table
-    heats = [
-        (heat, _svg(partial(heatmap.figure, heat), _heat_text(heat), f"{key}h{i}"))
-        for i, heat in enumerate(heatmap.swept(table))
-    ]
+    heats = []
+    for i, heat in enumerate(heatmap.swept(table)):
+        text = f"Mean score of {heat.y} by {heat.x} over {count(len(heat.tasks), 'task')}"
+        heats.append((heat, _svg(partial(heatmap.figure, heat), text, f"{key}h{i}")))
     remarks = [f"{x} ({n} times)" if n > 1 else x for x, n in Counter(evidence.remarks).items()]
     return View(
         evidence=evidence, table=table, key=key, sentences=summary(evidence),
@@ -97,10 +90,6 @@ def _view(evidence: Evidence, key: str) -> View:
         curves=curves.curves(table, f"{key}c"), heats=heats, tests=_tests(evidence),
         flags=flags(table), remarks=remarks,
     )  # fmt: skip
-
-
-def _heat_text(heat: heatmap.Heat) -> str:
-    return f"Mean score of {heat.y} by {heat.x} over {count(len(heat.tasks), 'task')}"
 
 
 def _suites(evidence: Evidence, key: str) -> list[Suite]:
@@ -130,8 +119,7 @@ def _suite(
     if leads:
         text = f"Mean lead of {names[order[0]]} over each other model, by family of tasks"
         picture = _svg(partial(families.figure, leads), text, f"{key}f")
-    grid = _lead_grid(table, leads)
-    return Suite(name, over, order, ranks, costs, label, picture, grid)
+    return Suite(name, over, order, ranks, costs, label, picture, _lead_grid(table, leads))
 
 
 def _costs(table: Table, rows: Sequence[Row], key: str) -> tuple[list[tuple[str, str]], str]:
@@ -147,10 +135,8 @@ def _costs(table: Table, rows: Sequence[Row], key: str) -> tuple[list[tuple[str,
 
 
 def _lead_grid(table: Table, leads: Mapping[int, Mapping[str, float]]) -> Grid:
-    rows = [
-        [table.columns[i].name, *(signed(x, table.digits) for x in by_family.values())]
-        for i, by_family in leads.items()
-    ]
+    signs = {i: [signed(x, table.digits) for x in each.values()] for i, each in leads.items()}
+    rows = [[table.columns[i].name, *texts] for i, texts in signs.items()]
     return Grid("Lead by family", ["over", *next(iter(leads.values()), {})], rows)
 
 

@@ -1,7 +1,5 @@
 """Evidence as LaTeX: the table of a paper, and the tests behind it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from dnabench.reports.costs import TITLE
@@ -30,11 +28,8 @@ def latex(evidence: Sequence[Evidence]) -> str:
         for costs in e.sections:
             if costs.title == TITLE:
                 text = " ".join([f"{title}. {TITLE}. {warning}", *costs.notes])
-                rows = [map(escaped, row) for row in costs.rows]
-                grid = costs._replace(
-                    heads=list(map(escaped, costs.heads)), rows=list(map(list, rows))
-                )
-                out += _table(grid, escaped(text), "lr")
+                heads, *rows = [list(map(escaped, row)) for row in (costs.heads, *costs.rows)]
+                out += _table(Grid("", heads, rows), escaped(text), "lr")
     return "\n".join(out if evidence else [f"% {captions.NO_RECORDS}"]) + "\n"
 
 

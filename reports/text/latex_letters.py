@@ -1,7 +1,5 @@
 """Letters of any text as pdflatex prints them. Imports nothing, so that looking stays light."""
 
-from __future__ import annotations
-
 _GREEK = (
     "alpha", "beta", "gamma", "delta", "varepsilon", "zeta", "eta", "theta", "iota", "kappa",
     "lambda", "mu", "nu", "xi", "pi", "rho", "sigma", "tau", "upsilon", "varphi", "chi", "psi",

@@ -1,7 +1,5 @@
 """Evidence as Markdown, for a README, a paper's repository or a terminal."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from dnabench.reports.evidence import Evidence

@@ -1,7 +1,5 @@
 """A table of text as Markdown."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 

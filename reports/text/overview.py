@@ -1,7 +1,5 @@
 """The first screen: scores, verdict, assumptions, and how to see the rest. Plain text."""
 
-from __future__ import annotations
-
 import shlex
 import shutil
 import textwrap
@@ -19,14 +17,10 @@ STYLE = captions.Style(str, "{}\n{}", "{} *", "{}", "{}:")
 
 
 def overview(report: Report, folder: Path) -> str:
-    """What `dnabench report` prints without a format.
+    """What `dnabench report` prints without a format: the tables one after the other.
 
-    Args:
-        report: of any number of tables, one after the other.
-        folder: of the records; an HTML report there is named if it is newer than they are.
-
-    Returns:
-        Lines of at most WIDTH columns (fewer on a narrower terminal), but for names and commands.
+    Lines of at most WIDTH columns (fewer on a narrower terminal), but for names and commands. An
+    HTML report in the folder of the records is named if it is newer than they are.
     """
     width = min(WIDTH, shutil.get_terminal_size((WIDTH, 40)).columns)
     parts = [part for e in report.evidence for part in _table(e, width)]
@@ -41,9 +35,8 @@ def _table(e: Evidence, width: int) -> list[str]:
         f"{captions.spread_text(t)} * marks the best mean.",
         *findings.decision_rule(e.comparisons),
     ]
-    checks = [*e.remarks[:MOST_CHECKS]]
-    if more := len(e.remarks) - len(checks):
-        checks.append(f"{more} more in the full report")
+    more = len(e.remarks) - MOST_CHECKS
+    checks = [*e.remarks[:MOST_CHECKS], *[f"{more} more in the full report"] * (more > 0)]
     return [
         captions.title(t),
         *(["\n".join(textwrap.wrap(t.watermark, width))] if t.watermark else []),
@@ -60,10 +53,7 @@ def _commands(folder: Path) -> list[str]:
     newest = max(p.stat().st_mtime for p in (folder / "records").iterdir())
     current = html.exists() and html.stat().st_mtime >= newest
     page = f"{html}" if current else f"{command} --format html"
-    return [
-        f"- every table, with figures: {page}",
-        f"- every table, as text: {command} --full",
-    ]
+    return [f"- every table, with figures: {page}", f"- every table, as text: {command} --full"]
 
 
 def _section(title: str, texts: Iterable[str], width: int) -> str:

@@ -1,7 +1,5 @@
 """What a table supports and what it does not, in sentences."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -27,11 +25,7 @@ def summary_sentences(evidence: Evidence) -> list[str]:
 
 
 def summary(evidence: Evidence) -> list[tuple[str, list[str]]]:
-    """Sentences by suite.
-
-    Returns:
-        (suite, sentences) in the order of rows; what concerns all of them stands last under "".
-    """
+    """Sentences by suite, in the order of rows; what concerns all stands last under ""."""
     out = []
     for suite, rows in grouped(evidence.table.rows, suite_of).items():
         names = {row.name for row in rows}
@@ -52,28 +46,25 @@ def summary(evidence: Evidence) -> list[tuple[str, list[str]]]:
 
 def _nothing_compared(rows: Sequence[Row]) -> str:
     scored = [{k for k, c in enumerate(row.cells) if c.scores} for row in rows]
-    n = len(set().union(*scored))
-    if not n:
+    if not any(scored):
         return "No model has a score here."
-    if n == 1:
-        return "Only one model has scores here, so there is nothing to compare."
-    if all(len(columns) < 2 for columns in scored):
-        return "No two models have scores on the same task, so there is nothing to compare."
-    return "None of the requested pairs has scores on the same task."
+    if any(len(columns) > 1 for columns in scored):
+        return "None of the requested pairs has scores on the same task."
+    one = len(set().union(*scored)) == 1
+    who = "Only one model has scores here" if one else "No two models have scores on the same task"
+    return f"{who}, so there is nothing to compare."
 
 
 def _too_few_seeds(comparisons: Sequence[Comparison]) -> list[str]:
     least = [min(d.n) for d in comparisons if min(d.n) < stats.MIN_SEEDS]
-    few = f"fewer than {stats.MIN_SEEDS} seeds of a model"
+    few, n = f"fewer than {stats.MIN_SEEDS} seeds of a model", len(comparisons)
     if not least:
         return []
-    if len(least) == len(comparisons):
-        return [
-            f"Nothing is claimed: every comparison has {few} (as few as {min(least)}), so the "
-            "numbers are descriptive only."
-        ]
+    if len(least) < n:
+        return [f"{len(least)} of {n} comparisons have {few}; these are descriptive only."]
     return [
-        f"{len(least)} of {len(comparisons)} comparisons have {few}; these are descriptive only."
+        f"Nothing is claimed: every comparison has {few} (as few as {min(least)}), so the "
+        "numbers are descriptive only."
     ]
 
 
@@ -90,11 +81,10 @@ def _winners(evidence: Evidence, best: Sequence[Best]) -> list[str]:
         where = where if len(best) == 1 else f"any of the {len(best)} tasks"
         return [f"No model is better than every other on {where}."]
     winners = Counter(evidence.table.columns[b.column].name for b in clear).most_common()
+    names = listed(f"{name} ({n})" for name, n in winners)
+    out = [f"One model is better than every other on {where}: {names}."]
     if len(winners) == 1:
         out = [f"{winners[0][0]} is better than every other model on {where}."]
-    else:
-        names = listed(f"{name} ({n})" for name, n in winners)
-        out = [f"One model is better than every other on {where}: {names}."]
     if unclear := [b.row.name for b in tested if not b.beats_all]:
         out += [f"No clear winner on {listed(unclear)}."]
     if untested := [b.row.name for b in best if b not in tested]:
@@ -158,8 +148,7 @@ def _across_tasks(evidence: Evidence, suite: SuiteEvidence) -> list[str]:
     for is_significant, rivals in significant.items():
         verb = "differs" if is_significant else "does not differ"
         out += [f"{n} it {verb} significantly from {listed(rivals, 9)} ({test})."] if rivals else []
-    turned = [p.j for p in pairs if p.lead * p.lead_of_families < 0]
-    if turned:
+    if turned := [p.j for p in pairs if p.lead * p.lead_of_families < 0]:
         others = listed(evidence.table.columns[k].name for k in turned)
         out += [
             f"Its mean difference from {others} changes sign when every family of tasks has equal "
@@ -176,9 +165,8 @@ def _baseline(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[str
     held = []
     for name, several in grouped(tested, lambda d: d.row.name).items():
         scored = {k for k, c in enumerate(several[0].row.cells) if c.scores}
-        if {k for d in several for k in (d.i, d.j)} >= scored and all(
-            d.verdict != "win" for d in several
-        ):
+        won = any(d.verdict == "win" for d in several)
+        if not won and {k for d in several for k in (d.i, d.j)} >= scored:
             held.append(name)
     return [f"No model is shown to beat the k-mer baseline on {listed(held)}."] if held else []
 
@@ -203,10 +191,10 @@ def _resolution(evidence: Evidence, rows: Sequence[Row]) -> list[str]:
 
 def _incomplete(evidence: Evidence) -> list[str]:
     cells = [c for row in evidence.table.rows for c in row.cells]
-    failed, collapsed = (sum(getattr(c, k) for c in cells) for k in ("failed", "collapsed"))
-    missing = sum(c.missing for c in cells)
-    parts = [f"{failed} failed (excluded)"] if failed else []
-    if collapsed:
-        parts += [f"{collapsed} collapsed to a single predicted class (included)"]
-    parts += [f"{missing} of {count(len(cells), 'cell')} not run"] if missing else []
+    counts = {
+        "failed (excluded)": sum(c.failed for c in cells),
+        "collapsed to a single predicted class (included)": sum(c.collapsed for c in cells),
+        f"of {count(len(cells), 'cell')} not run": sum(c.missing for c in cells),
+    }
+    parts = [f"{n} {what}" for what, n in counts.items() if n]
     return [f"Runs: {listed(parts)}."] if parts else []

@@ -22,11 +22,9 @@ KEEP_NOTHING = Memo(None)
 
 
 def analyze(
-    table: Table,
-    resampler: Resampler | None = None,
-    pairs: Iterable[Pair] | None = None,
+    table: Table, resampler: Resampler | None = None, pairs: Iterable[Pair] | None = None,
     memo: Memo = KEEP_NOTHING,
-) -> evidence.Evidence:
+) -> evidence.Evidence:  # fmt: skip
     """Test what the table shows; differences are first column - second column of a pair.
 
     Without a resampler, intervals are over seeds only. `pairs` are the columns to compare, None for
@@ -191,17 +189,16 @@ def _pairs(
 ) -> tuple[OverTasks, ...]:  # fmt: skip
     at = {k: place for place, k in enumerate(columns)}
     named = {row.name for row in rows}
-    verdicts: dict[Pair, list[str]] = {}
-    for d in comparisons:
-        if d.row.name in named and d.i in at and d.j in at:
-            verdicts.setdefault((d.i, d.j), []).append(d.verdict)
+    met = [d for d in comparisons if d.row.name in named and {d.i, d.j} <= at.keys()]
+    verdicts = grouped(met, lambda d: (d.i, d.j))
     signed = {(i, j): stats.wilcoxon(means[:, at[i]], means[:, at[j]]) for i, j in verdicts}
     adjusted = stats.holm([test.p for test in signed.values()])
     nemenyi, out = stats.nemenyi(means), []
     ropes = np.array([row.rope or 1.0 for row in rows])  # relevant differences
     for ((i, j), test), p_holm in zip(signed.items(), adjusted, strict=True):
         x, y = means[:, at[i]], means[:, at[j]]
-        wins, losses = map(verdicts[i, j].count, ("win", "loss"))
+        wins = sum(d.verdict == "win" for d in verdicts[i, j])
+        losses = sum(d.verdict == "loss" for d in verdicts[i, j])
         runs = [[list(row.cells[k].values) for row in rows] for k in (i, j)]
         families = grouped(zip(rows, x - y, strict=True), lambda item: item[0].family or "other")
         leads = {f: float(np.mean([d for _, d in own])) for f, own in families.items()}

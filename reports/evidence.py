@@ -132,10 +132,8 @@ class SuiteEvidence:
 
     def between(self, i: int, j: int) -> OverTasks | None:
         """Column i against column j; None where they were not compared."""
-        for pair in self.pairs:
-            if {pair.i, pair.j} == {i, j}:
-                return pair if pair.i == i else pair.flipped()
-        return None
+        found = next((pair for pair in self.pairs if {pair.i, pair.j} == {i, j}), None)
+        return found.flipped() if found and found.i != i else found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dnabench.reports import stats
 from dnabench.reports.evidence import Interval
@@ -61,8 +61,7 @@ def _scores(
 
     def compute() -> list[float]:
         found = store.predictions(run.trial.id)
-        ids: Any = found["ids"]
-        y, logits = found["labels"], found["logits"]
+        ids, y, logits = (found[name] for name in ("ids", "labels", "logits"))
         if "bases" in found:  # an example is a sequence, a row is a base
             ids = ids.repeat(found["bases"])
         scores = scores_without_leaks(audit, y, logits, [metric], ids)

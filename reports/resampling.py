@@ -93,7 +93,8 @@ class Resampler:
             self.observe(f"resampling {task}: {len(runs)} runs x {todo.replicates:,} replicates")
         found, lasting = todo.compute()
         if lasting:
-            keep_json(path, _content(found))
+            intervals = [[*pair, interval] for pair, interval in found.intervals.items()]
+            keep_json(path, {"intervals": intervals, "se": list(found.se.items())})
         return found
 
 
@@ -263,10 +264,3 @@ def _parsed(content: Any, pairs: Sequence[Pair]) -> Resampled | None:
     except (ValueError, TypeError, KeyError):
         return None
     return Resampled(intervals, se) if intervals.keys() == set(pairs) else None
-
-
-def _content(row: Resampled) -> dict[str, Any]:
-    return {
-        "intervals": [[*pair, found] for pair, found in row.intervals.items()],
-        "se": list(row.se.items()),
-    }

@@ -142,26 +142,28 @@ def _table(protocol: str, limit: float, records: Sequence[Record], digits: int) 
     place = {key: i for i, key in enumerate(columns)}
     rows = _rows(records, lambda r: place[key_of(r)], len(columns), digits)
     lineup, known = tuple(columns.values()), PROTOCOLS.get(protocol)
-    failures: dict[tuple[str, str, str], list[int]] = defaultdict(list)
-    for r in filter(lambda r: r.error, records):
+
+    def failure_of(r: Record) -> tuple[str, str, str]:
         last_line = (r.error.strip() or "?").splitlines()[-1]
-        failures[columns[key_of(r)].name, r.trial.task, last_line].append(r.trial.seed)
+        return columns[key_of(r)].name, r.trial.task, last_line
+
+    failures = grouped((r for r in records if r.error), failure_of)
     return Table(
         protocol=protocol, limit=limit, digits=digits, columns=lineup, rows=rows,
         why=known.why if known else "not a protocol of this version of dnabench",
         watermark=known.watermark if known else UNKNOWN.format(protocol),
-        records=tuple(records), failures={k: sorted(v) for k, v in failures.items()},
+        records=tuple(records),
+        failures={k: sorted(r.trial.seed for r in failed) for k, failed in failures.items()},
     )  # fmt: skip
 
 
 def _column_keys(records: Sequence[Record]) -> Callable[[Record], tuple[str, ...]]:
     """What tells columns apart: model, regime, options, recipe fields that vary in a suite."""
-    recipes: dict[tuple[str, ...], set[Recipe]] = defaultdict(set)
-    for r in records:
-        recipes[r.trial.model, r.trial.regime, suite_of(r)].add(r.trial.recipe)
+    groups = grouped(records, lambda r: (r.trial.model, r.trial.regime, suite_of(r)))
     varying: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for (model, regime, _), several in recipes.items():
-        fields = [asdict(replace(recipe, source="")) for recipe in several]
+    for (model, regime, _), several in groups.items():
+        recipes = {r.trial.recipe for r in several}
+        fields = [asdict(replace(recipe, source="")) for recipe in recipes]
         varying[model, regime] |= _varying(fields)
 
     def key(r: Record) -> tuple[str, ...]:

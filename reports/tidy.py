@@ -52,8 +52,7 @@ def csv_text(evidence: Sequence[Evidence]) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, list(COLUMNS), lineterminator="\n")
     writer.writeheader()
-    for line in lines(evidence):
-        writer.writerow({k: "" if v is None else _exact(v) for k, v in line.items()})
+    writer.writerows({k: _exact(v) for k, v in line.items()} for line in lines(evidence))
     return out.getvalue()
 
 
@@ -69,8 +68,8 @@ def parquet(evidence: Sequence[Evidence]) -> bytes:
     return out.getvalue()
 
 
-def _exact(value: Any) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+def _exact(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _json(value: Any) -> str:

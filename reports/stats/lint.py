@@ -5,7 +5,6 @@ a pattern, not its cause.
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from dnabench.reports.stats.patterns import Floats, Key, Look, Rows
 from dnabench.reports.table import grouped
 
 RATE = 0.05
-KINDS: Mapping[str, Callable[[Rows], list[Look]]] = {
+KINDS: Mapping[str, Callable[[Rows], Iterator[Look]]] = {
     "repeated": patterns.repeated, "equal values": patterns.equal, "shared": patterns.shared,
     "rounding": patterns.rounding, "last digits": patterns.last_digits, "period": patterns.periods,
     "correlated": patterns.correlated,
@@ -39,11 +38,9 @@ class Remark(NamedTuple):
 
 
 def lint(
-    table: Mapping[Key, Sequence[float]],
-    decimals: int | None = None,
-    n_test: Mapping[str, int] | None = None,
-    rate: float = RATE,
-) -> list[Remark]:
+    table: Mapping[Key, Sequence[float]], decimals: int | None = None,
+    n_test: Mapping[str, int] | None = None, rate: float = RATE,
+) -> list[Remark]:  # fmt: skip
     """Look for rows that independent runs would seldom give.
 
     Args:
@@ -76,7 +73,7 @@ def lint(
     varied = {key: x for key, x in rows.items() if len(x) > 1 and np.ptp(x) > 0}
     prepared = _prepared(varied, decimals, n_test or {})
     for kind, find in KINDS.items():
-        remarks += _judged(kind, find(prepared), rate / len(KINDS))
+        remarks += _judged(kind, list(find(prepared)), rate / len(KINDS))
     return remarks
 
 
@@ -85,11 +82,10 @@ def _facts(rows: Mapping[Key, Floats], decimals: int | None) -> Iterator[Remark]
         if len(x) > 1 and np.ptp(x) == 0:
             says = f"all {len(x)} runs score {x[0]:g}"
             yield Remark("zero variance", (key,), says, math.nan, True, {"n": len(x)})
-    sizes: dict[str, set[int]] = defaultdict(set)
-    for (model, _), x in rows.items():
-        sizes[model].add(len(x))
-    if len(set().union(*sizes.values())) > 1:
-        listed = {model: "/".join(map(str, sorted(found))) for model, found in sizes.items()}
+    if len(set(map(len, rows.values()))) > 1:
+        models = grouped(rows, lambda key: key[0]).items()
+        sizes = {model: sorted({len(rows[k]) for k in keys}) for model, keys in models}
+        listed = {model: "/".join(map(str, found)) for model, found in sizes.items()}
         says = "numbers of seeds differ: " + ", ".join(f"{m} {n}" for m, n in listed.items())
         yield Remark("unequal n", (), says, math.nan, True, listed)
     values = np.concatenate(list(rows.values())) if rows else np.zeros(0)

@@ -1,14 +1,14 @@
 """Seven patterns that independent runs seldom show in their scores.
 
 A row is the scores of one model on one task, one a seed, in the order of the seeds. Every function
-that finds patterns takes `Rows` and returns one `Look` a row, pair or model, found or not, since
+that finds patterns takes `Rows` and yields one `Look` a row, pair or model, found or not, since
 `lint` adjusts p for the number of looks.
 """
 
 import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,9 +116,8 @@ def largest_correlation(n: int, pairs: int, level: float = 0.95) -> float:
     return t / math.sqrt(n - 2 + t * t)
 
 
-def repeated(rows: Rows) -> list[Look]:
+def repeated(rows: Rows) -> Iterator[Look]:
     """The longest run of scores that repeats later in the same row."""
-    looks = []
     for key, x in rows.scores.items():
         n, best = len(x), (0, 0, 0)
         for lag in range(1, n):
@@ -133,37 +132,32 @@ def repeated(rows: Rows) -> list[Look]:
         again, more = first + lag, length - 1
         says = f"scores {first} to {first + more} repeat as scores {again} to {again + more}"
         numbers = {"length": length, "first": first, "again": again}
-        looks.append(Look((key,), says, p, numbers))
-    return looks
+        yield Look((key,), says, p, numbers)
 
 
-def equal(rows: Rows) -> list[Look]:
+def equal(rows: Rows) -> Iterator[Look]:
     """More equal scores in a row than its spread and the resolution of the metric predict."""
-    looks = []
     for key, x in rows.scores.items():
         extra = len(x) - len(np.unique(np.round(x, 9)))
         expected = math.comb(len(x), 2) * rows.equal[key]
         # equal scores of a metric on few examples come in clumps: twice as many would not surprise
         p = float(pdtrc(extra - 1, 2 * expected)) if extra else 1.0
         says = f"{len(x)} runs take {len(x) - extra} values; {expected:.2f} equal pairs expected"
-        looks.append(Look((key,), says, p, {"distinct": len(x) - extra, "expected": expected}))
-    return looks
+        yield Look((key,), says, p, {"distinct": len(x) - extra, "expected": expected})
 
 
-def shared(rows: Rows) -> list[Look]:
+def shared(rows: Rows) -> Iterator[Look]:
     """Two rows with the same score at the same seed, more often than by chance."""
-    looks = []
     for n, keys in grouped(rows.scores, lambda key: len(rows.scores[key])).items():
         x = np.array([rows.scores[key] for key in keys])
         for i, a in enumerate(keys):
             same = (np.abs(x[i + 1 :] - x[i]) < 1e-9).sum(1)
-            looks += [NOTHING] * int((same < 2).sum())
+            yield from [NOTHING] * int((same < 2).sum())
             for j in np.flatnonzero(same > 1):
                 k, b = int(same[j]), keys[i + 1 + j]
                 says = f"{k} of {n} scores are identical at the same seed"
                 p = _at_least(k, n, _chance_shared(rows, a, b))
-                looks.append(Look((a, b), says, p, {"same": k, "n": n}))
-    return looks
+                yield Look((a, b), says, p, {"same": k, "n": n})
 
 
 def _chance_shared(rows: Rows, a: Key, b: Key) -> float:
@@ -177,12 +171,9 @@ def _chance_shared(rows: Rows, a: Key, b: Key) -> float:
     return min(1.0, max(normal, seen))
 
 
-def rounding(rows: Rows) -> list[Look]:
+def rounding(rows: Rows) -> Iterator[Look]:
     """Scores on multiples of 5 or 10 units of the last decimal, where others' are not."""
-    if not rows.unit:
-        return []
-    looks = []
-    for key, x in rows.scores.items():
+    for key, x in rows.scores.items() if rows.unit else ():
         counts = {grid: int((rows.digits(x) % grid == 0).sum()) for grid in (5, 10)}
         even = {grid: _at_least(k, len(x), 1 / grid) for grid, k in counts.items()}
         grid = min(even, key=even.__getitem__)
@@ -195,13 +186,11 @@ def rounding(rows: Rows) -> list[Look]:
         coarse = f"{grid * rows.unit:.{rows.decimals}f}".rstrip("0")
         says = f"{k} of {len(x)} scores are multiples of {coarse} (p = {even[grid]:.0e})"
         numbers = {"k": k, "n": len(x), "grid": grid * rows.unit, "p_even": even[grid]}
-        looks.append(Look((key,), says, min(p, 1.0), numbers))
-    return looks
+        yield Look((key,), says, min(p, 1.0), numbers)
 
 
-def last_digits(rows: Rows) -> list[Look]:
+def last_digits(rows: Rows) -> Iterator[Look]:
     """The last digits of a model's scores, against ten equally likely ones."""
-    looks = []
     for model, keys in rows.by_model().items() if rows.unit else ():
         free = [k for k in keys if rows.sd(k) > 5 * rows.unit and rows.digits_free(k, 0.05)]
         used = [rows.digits(rows.scores[k]) for k in free]
@@ -213,8 +202,7 @@ def last_digits(rows: Rows) -> list[Look]:
         counts = np.bincount(every % 10, minlength=10)
         says = "last digits 0 to 9 come " + ", ".join(map(str, counts)) + " times"
         numbers = {"model": model, "counts": counts.tolist(), "p_all": _uniform(every)}
-        looks.append(Look(tuple(keys), says, p, numbers))
-    return looks
+        yield Look(tuple(keys), says, p, numbers)
 
 
 def _uniform(values: NDArray[np.int64]) -> float:
@@ -223,14 +211,11 @@ def _uniform(values: NDArray[np.int64]) -> float:
     return float(chdtrc(9, float(((counts - expected) ** 2).sum() / expected)))
 
 
-def periods(rows: Rows) -> list[Look]:
+def periods(rows: Rows) -> Iterator[Look]:
     """Rows of a model in which grouping by place modulo a period is the most extreme partition."""
-    return [
-        _period(model, keys, np.array([rows.scores[k] for k in keys]), period)
-        for model, n, keys in rows.alike()
-        for period in PERIODS
-        if n >= 2 * period and len(_partitions(n // period * period, period)) >= FEWEST
-    ]
+    for (model, n, keys), period in product(rows.alike(), PERIODS):
+        if n >= 2 * period and len(_partitions(n // period * period, period)) >= FEWEST:
+            yield _period(model, keys, np.array([rows.scores[k] for k in keys]), period)
 
 
 def _period(model: str, keys: Sequence[Key], x: Floats, period: int) -> Look:
@@ -252,7 +237,7 @@ def _period(model: str, keys: Sequence[Key], x: Floats, period: int) -> Look:
     return Look(tuple(keys[i] for i in hit), says, chance, numbers)
 
 
-def correlated(rows: Rows) -> list[Look]:
+def correlated(rows: Rows) -> Iterator[Look]:
     """Two tasks of a model whose scores go together over the seeds, whichever seed is left out."""
     found: list[tuple[Key, Key, float]] = []
     for _, n, keys in rows.alike():
@@ -260,12 +245,11 @@ def correlated(rows: Rows) -> list[Look]:
             r = np.corrcoef([rows.scores[key] for key in keys])
             pairs = combinations(range(len(keys)), 2)
             found += [(keys[i], keys[j], float(r[i, j])) for i, j in pairs]
-    looks = []
     for a, b, r in found:
         n = len(rows.scores[a])
         p = _p_of_r(r, n)
         if p * len(found) >= WORTH_A_SECOND_LOOK:
-            looks.append(NOTHING)
+            yield NOTHING
             continue
         both = np.array([rows.scores[a], rows.scores[b]])  # one strange seed makes a correlation
         least = min(abs(_correlation(np.delete(both, i, 1))) for i in range(n))
@@ -275,8 +259,7 @@ def correlated(rows: Rows) -> list[Look]:
             f"pairs are below {point:.3f}"
         )
         numbers = {"r": r, "point": point, "pairs": len(found)}
-        looks.append(Look((a, b), says, max(p, _p_of_r(least, n - 1)), numbers))
-    return looks
+        yield Look((a, b), says, max(p, _p_of_r(least, n - 1)), numbers)
 
 
 def _correlation(both: Floats) -> float:

@@ -230,11 +230,13 @@ def a12(a: Sequence[float], b: Sequence[float]) -> float:
 
     Source: Vargha and Delaney 2000, J. Educ. Behav. Stat. 25:101.
     """
-    if not len(a) or not len(b):
-        return math.nan
+    return float(above(a, b).mean()) if len(a) and len(b) else math.nan
+
+
+def above(a: Sequence[float] | Array, b: Sequence[float] | Array) -> Array:
+    """Float (n_a, n_b): 1 where a run of a scores above one of b, 0.5 where they tie."""
     gap = np.subtract.outer(np.asarray(a, float), np.asarray(b, float))
-    halves = 2 * np.count_nonzero(gap > TIE) + np.count_nonzero(np.abs(gap) <= TIE)
-    return int(halves) / (2 * len(a) * len(b))
+    return np.asarray((gap > TIE) + 0.5 * (np.abs(gap) <= TIE))
 
 
 def delta(a: Sequence[float], b: Sequence[float]) -> float:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dnabench.reports.stats.seeds import TIE
+from dnabench.reports.stats.seeds import TIE, above
 from dnabench.types import Array
 
 Runs = Sequence[Sequence[float] | Array]  # of one model: T tasks, each (n_t,) scores
@@ -94,12 +94,11 @@ def probability_of_improvement(
     n_tasks = len(a)
     values, drawn = np.empty(n_tasks), np.zeros(replicates)
     for t, (x, y) in enumerate(zip(a, b, strict=True)):
-        gap = np.subtract.outer(np.asarray(x, float), np.asarray(y, float))
-        above = (gap > TIE) + 0.5 * (np.abs(gap) <= TIE)
-        values[t] = above.mean()
+        wins = above(x, y)
+        values[t] = wins.mean()
         left = _weights(len(x), replicates, (seed, t + 1, 1))
         right = _weights(len(y), replicates, (seed, t + 1, 2))
-        drawn += ((left @ above) * right).sum(1) / n_tasks
+        drawn += ((left @ wins) * right).sum(1) / n_tasks
     tasks = _weights(n_tasks, replicates, (seed,)) @ values
     return Size(float(values.mean()), *_ends(drawn), *_ends(tasks))
 

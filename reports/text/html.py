@@ -155,21 +155,18 @@ def _tests(evidence: Evidence) -> list[tuple[Grid, list[tuple[str, int, int]]]]:
 def flags(table: Table) -> list[str]:
     """The flags of runs whose scores are in the table, equal ones together."""
     names = {id(run): i for row in table.rows for i, c in enumerate(row.cells) for run in c.runs}
-    raised = [
-        (flag, table.columns[names[id(run)]].name, run.trial.task, value)
-        for run in table.records
-        if id(run) in names
-        for flag, value in run.flags.items()
-        if _is_set(value)
-    ]
+    runs = [run for run in table.records if id(run) in names]
+    raised = [(flag, run) for run in runs for flag, value in run.flags.items() if _is_set(value)]
     out = []
     for flag, several in grouped(raised, lambda item: item[0]).items():
-        who = ", ".join(dict.fromkeys(name for _, name, _, _ in several))
-        where = listed(dict.fromkeys(task for _, _, task, _ in several))
-        numbers = [v for *_, v in several if isinstance(v, (int, float)) and v is not True]
+        who = ", ".join(dict.fromkeys(table.columns[names[id(run)]].name for _, run in several))
+        where = listed(dict.fromkeys(run.trial.task for _, run in several))
+        values = [run.flags[flag] for _, run in several]
+        numbers = [v for v in values if isinstance(v, (int, float)) and v is not True]
         size = f" {min(numbers):g} to {max(numbers):g}" if numbers else ""
-        runs = count(len(several), "run")
-        out.append(f"{flag.replace('_', ' ')}{size}: {runs} of {who} on {where}")
+        out.append(
+            f"{flag.replace('_', ' ')}{size}: {count(len(several), 'run')} of {who} on {where}"
+        )
     return out
 
 

@@ -140,13 +140,13 @@ def _across_tasks(evidence: Evidence, suite: SuiteEvidence) -> list[str]:
     if suite.friedman and not suite.friedman.p_f < stats.ALPHA:
         found = p_value(suite.friedman.p_f)
         out += [f"{n} the models do not differ significantly (Iman-Davenport p = {found})."]
-    significant: dict[bool, list[str]] = {True: [], False: []}
+    significant: dict[str, list[str]] = {"differs": [], "does not differ": []}
     for p in pairs:
         size = f"{signed(p.lead, evidence.table.digits)}, p = {p_value(p.p_holm)}"
-        significant[p.p_holm < stats.ALPHA].append(f"{evidence.table.columns[p.j].name} ({size})")
+        verb = "differs" if p.p_holm < stats.ALPHA else "does not differ"
+        significant[verb].append(f"{evidence.table.columns[p.j].name} ({size})")
     test = "mean difference, Holm-adjusted Wilcoxon p"
-    for is_significant, rivals in significant.items():
-        verb = "differs" if is_significant else "does not differ"
+    for verb, rivals in significant.items():
         out += [f"{n} it {verb} significantly from {listed(rivals, 9)} ({test})."] if rivals else []
     if turned := [p.j for p in pairs if p.lead * p.lead_of_families < 0]:
         others = listed(evidence.table.columns[k].name for k in turned)
@@ -178,7 +178,7 @@ def _resolution(evidence: Evidence, rows: Sequence[Row]) -> list[str]:
         return []
     found.sort(key=lambda pair: pair[0].difference)
     n = sorted({one.n for one, _ in found})
-    seeds = f"{n[0]}" if len(n) == 1 else f"{n[0]} to {n[-1]}"
+    seeds = " to ".join(map(str, dict.fromkeys((n[0], n[-1]))))
     sizes = [f"{fixed(one.difference, evidence.table.digits)} {row.label}" for one, row in found]
     least = sizes[0]
     if len(found) > 1:

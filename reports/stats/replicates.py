@@ -43,11 +43,8 @@ def check_cost(metric: str, rows: int, outputs: int, runs: int, n: int) -> None:
 def scorer(metric: str, y: Array, logits: Iterable[Array], unit: Array) -> Scorer:
     """Prepare the runs of one test split for scoring under any weights.
 
-    Args:
-        metric: a key of METRICS that `check_cost` let pass.
-        y: labels as that metric takes them, N rows.
-        logits: of each run, (N, K); read once, one after the other.
-        unit: int (N,), which unit each row belongs to, 0..G-1.
+    Labels y as the metric takes them; logits (N, K) of each run, read once, one after the other;
+    `unit`, int (N,), the unit of each row, 0..G-1. Call `check_cost` first.
 
     Raises:
         ValueError: what the metric itself refuses, or K that differs between runs.

@@ -1,7 +1,5 @@
 """`dnabench published ...`: the numbers that papers printed."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

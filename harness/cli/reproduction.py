@@ -1,7 +1,5 @@
 """From a published table to the trials that repeat it: `dnabench reproduce convnova/table13`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace

@@ -3,8 +3,6 @@
 Findings come from rules over cells and runs, not from a list of places.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections import Counter

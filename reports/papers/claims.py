@@ -5,8 +5,6 @@ names. Percent and points are kept apart: points are differences of the metric i
 is a difference over the baseline.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

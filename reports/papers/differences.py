@@ -1,7 +1,5 @@
 """How a run differs from a published value; any difference rules out a comparison."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any

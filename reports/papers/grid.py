@@ -4,8 +4,6 @@ A layout holds no numbers. It names the fields of a value that tell rows and col
 labels both in the order in which the values are printed.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """How the tables of the ConvNova paper are laid out: rows, columns, groups, and what is marked."""
 
-from __future__ import annotations
-
 from dnabench.reports.papers.grid import Heads, Layout, Rule
 
 PAPER = "convnova"

@@ -3,8 +3,6 @@
 Also known differences of ours, and why some values can never be reproduced.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple

@@ -1,7 +1,5 @@
 """Notes under a published table: source, unit, ±, n, how runs were chosen, what is marked."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from dnabench.reports.papers.grid import Cell, Grid

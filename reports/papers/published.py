@@ -4,8 +4,6 @@ Numbers are as printed: in percent where the paper prints percent. `results/make
 the files; nothing here computes.
 """
 
-from __future__ import annotations
-
 import csv
 import functools
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """Published tables as text: Markdown, CSV, LaTeX."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence

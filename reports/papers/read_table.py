@@ -1,7 +1,5 @@
 """Read a user's table of runs from CSV, for an audit."""
 
-from __future__ import annotations
-
 import csv
 import math
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 Scores are fractions here whatever the paper prints; differences are ours - published.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What `dnabench reproduce` prints: the cells as Markdown or CSV, and how our runs were made."""
 
-from __future__ import annotations
-
 import csv
 import io
 import math

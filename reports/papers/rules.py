@@ -4,8 +4,6 @@ A rule takes cells and yields findings, none where all is in order. A finding na
 where it is and the numbers; it does not say how the pattern came about.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence

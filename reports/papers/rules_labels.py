@@ -1,7 +1,5 @@
 """Cells of a column that follow from the runs of another row."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

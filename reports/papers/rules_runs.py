@@ -1,7 +1,5 @@
 """Do the runs behind a table look independent? The remarks of `stats.lint` as findings."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations

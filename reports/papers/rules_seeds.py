@@ -5,8 +5,6 @@ unit each for its own rounding, for that of the runs and for that of the spread'
 is judged in the same way. Rules skip cells without `runs`.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence

@@ -15,12 +15,7 @@ _CHOOSES_ON = {"best-test": "test", "last": "no split"}  # Protocol.checkpoint; 
 
 
 def differences(value: Value, record: Record) -> list[str]:
-    """Differences in words; empty when the run repeats the value as far as its making is known.
-
-    Args:
-        value: published.
-        record: of a run that ended.
-    """
+    """Of a run that ended, in words; empty when it repeats the value as far as that is known."""
     trial, preset = record.trial, matching.our_model(value).preset
     out = [*_data(value, record), *_selection(value, trial), *_initial_weights(value, trial)]
     if trial.model != preset:

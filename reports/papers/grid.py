@@ -27,9 +27,7 @@ class Layout:
     table: str  # its number
     corner: str = "Task"  # above the labels of rows
     rows: Mapping[str, Sequence[str]]  # heading of a group of rows, or "" -> labels
-    blocks: Sequence[
-        Sequence[Heads]
-    ]  # columns; blocks stand one below the other, each with all rows
+    blocks: Sequence[Sequence[Heads]]  # columns; one block below the other, each with all rows
     row_by: tuple[str, ...] = ("task",)  # fields of a value, or names in its variant
     column_by: tuple[str, ...] = MODEL
     rule: Rule = "none"  # what the caption says is marked
@@ -76,15 +74,10 @@ class Grid(NamedTuple):
 
 
 def fill(paper: str, layout: Layout) -> Grid:
-    """Put the published values of a table into its layout.
+    """Put the published values of a table of a paper into its layout.
 
-    Args:
-        paper: short name.
-        layout: of a table of that paper.
-
-    Returns:
-        As many cells as the table has values. Bold and underline are found from the printed
-        means, higher being better; equal means share their place.
+    Bold and underline are found from the printed means, higher being better; equal means share
+    their place.
 
     Raises:
         ValueError: other numbers of rows or columns than labels, or a cell that does not have

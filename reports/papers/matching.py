@@ -53,7 +53,7 @@ RULED_OUT = {  # as in PRESETS -> why it can never be compared
 
 
 class OurModel(NamedTuple):
-    """Our model for a published one."""
+    """Our model for a published one, or why there is none."""
 
     preset: str = ""  # of MODELS; "" = nothing that could be run
     options: Mapping[str, Any] = {}  # that differ from the preset's
@@ -62,10 +62,7 @@ class OurModel(NamedTuple):
 
 
 def our_model(value: Value) -> OurModel:
-    """Our model for the model of a published value; its `variant` is among the options.
-
-    A model that has none gets an empty preset and the reason.
-    """
+    """Our model for that of a published value, whose `variant` is among the options."""
     if value.table == "3" and value.model in FROM_BEND:
         reason = "the paper took this value from BEND, which trains a small network on frozen "
         return OurModel(ruled_out=reason + "embeddings")
@@ -126,16 +123,10 @@ def obstacles(value: Value) -> list[str]:
 
 
 def as_published(value: Value, preset: str, regime: str) -> tuple[dict[str, Any], Recipe]:
-    """Options and recipe of a run that repeats the value, with nothing changed by the user.
+    """All options and the recipe of a run that repeats the value, unchanged by the user.
 
-    Args:
-        value: published.
-        preset: our model.
-        regime: of the run. From scratch, a recipe that trains only a part is replaced by the
-            default.
-
-    Returns:
-        All options, and the recipe of the value's suite with the epochs that the paper states.
+    The recipe is that of the value's suite with the epochs that the paper states; from scratch, one
+    that trains only a part is replaced by the default.
     """
     model = MODELS[preset]
     recipe = model.recipe_for(value.suite)

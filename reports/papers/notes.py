@@ -13,30 +13,25 @@ FOUND = "found here from the printed means, equal means sharing their place"
 MOST = 6  # labels that are worth listing
 
 
-def of_grid(about: About, grid: Grid) -> list[str]:
-    """Sentences under a table in the paper's layout."""
+def under(about: About, grid: Grid | None) -> str:
+    """Sentences under a table; without scores only its source."""
+    at = f"Table {about.table}" if about.table.isdigit() else about.table.replace(":", " ")
+    source = f"Source: {about.source}, {at}"
+    if grid is None:
+        return f"{source}."
     cells, layout = grid.cells, grid.layout
-    unit = {"fraction": "fractions of 1"}.get(about.unit, about.unit)
+    unit = "fractions of 1" if about.unit == "fraction" else about.unit
     where = "group of rows" if layout.along == "group" else "row"
     marks = MARKS.get(layout.rule, "").format(where=where)
     selection = ((c.column, part) for c in cells for part in c.value.selection.split("; "))
-    return [
-        f"Source: {_place(about)}: {len(cells)} values, in {unit}. Metric: {_metrics(grid)}.",
+    sentences = [
+        f"{source}: {len(cells)} values, in {unit}. Metric: {_metrics(grid)}.",
         *_spread_and_n(cells, about),
         f"Selection: {_merged(selection)}.",
         f"{marks}: {FOUND}." if marks else "Nothing is marked.",
         *layout.remarks,
     ]
-
-
-def of_facts(about: About) -> list[str]:
-    """Sentences under a table without scores."""
-    return [f"Source: {_place(about)}."]
-
-
-def _place(about: About) -> str:
-    at = f"Table {about.table}" if about.table.isdigit() else about.table.replace(":", " ")
-    return f"{about.source}, {at}"
+    return " ".join(sentences)
 
 
 def _spread_and_n(cells: Sequence[Cell], about: About) -> list[str]:

@@ -1,7 +1,7 @@
 """The numbers that papers printed, read from the package's results/published/*.csv.
 
 Numbers are as printed: in percent where the paper prints percent. `results/make_published.py` made
-the files; nothing here computes.
+the files; nothing here computes. An unknown paper or table is a KeyError whose message suggests.
 """
 
 import csv
@@ -70,43 +70,29 @@ class About:
 
 
 def values(paper: str = "", table: str = "") -> tuple[Value, ...]:
-    """Published means.
+    """Published means in the order of print; empty for a table that holds something else.
 
     Args:
         paper: short name or source; all papers when empty.
         table: number ("1"); all tables when empty.
-
-    Returns:
-        In the order of print. Empty for a table that holds something else.
-
-    Raises:
-        KeyError: an unknown paper or table; the message suggests.
     """
     return tuple(v for v in _of(paper, table) if v.seed is None)
 
 
 def seeds(paper: str = "", table: str = "") -> tuple[Value, ...]:
-    """Published scores of single runs; arguments, order and errors as in `values`."""
+    """Published scores of single runs; arguments and order as in `values`."""
     return tuple(v for v in _of(paper, table) if v.seed is not None)
 
 
 def facts(paper: str, table: str) -> tuple[Mapping[str, str], ...]:
-    """Rows of a table that holds no scores: hyperparameters, times, genomes.
-
-    Raises:
-        KeyError: an unknown paper or table; the message suggests.
-    """
+    """Rows of a table that holds no scores: hyperparameters, times, genomes."""
     keys = {(t.source, t.table) for t in tables(paper, table)}
     rows = (row for name in FACTS for row in _rows(name))
     return tuple(row for row in rows if (row["source"], row["table"]) in keys)
 
 
 def tables(paper: str = "", table: str = "") -> tuple[About, ...]:
-    """Every table, or those of a paper, or one, in the order of print.
-
-    Raises:
-        KeyError: an unknown paper or table; the message suggests.
-    """
+    """Every table, or those of a paper, or one, in the order of print."""
     of_paper = [t for t in _tables() if paper in ("", t.paper, t.source)]
     found = tuple(t for t in of_paper if table in ("", t.table))
     if not of_paper:
@@ -119,14 +105,7 @@ def tables(paper: str = "", table: str = "") -> tuple[About, ...]:
 
 
 def named(name: str) -> About:
-    """Find a table by its name.
-
-    Args:
-        name: "convnova/table1", or "convnova/1".
-
-    Raises:
-        KeyError: no such table; the message has the nearest names.
-    """
+    """Find a table by its name, "convnova/table1" or "convnova/1"."""
     paper, _, table = name.partition("/")
     for about in _tables():
         if (about.paper, about.table) == (paper, table.removeprefix("table")):

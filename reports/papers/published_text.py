@@ -7,9 +7,9 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import NamedTuple
 
-from dnabench.reports.papers import notes
 from dnabench.reports.papers.grid import Cell, Grid, Heads, fill, plain
 from dnabench.reports.papers.layouts import LAYOUTS, PAPER
+from dnabench.reports.papers.notes import under
 from dnabench.reports.papers.published import About, facts, named, values
 from dnabench.reports.text import latex_letters, markdown_grid
 
@@ -84,10 +84,6 @@ def _facts(about: About) -> list[list[str]]:
     return [heads, *([row[h] for h in heads] for row in rows)]
 
 
-def _notes(about: About, grid: Grid | None) -> str:
-    return " ".join(notes.of_grid(about, grid) if grid else notes.of_facts(about))
-
-
 def _parts(about: About, grid: Grid | None, style: Style) -> list[Part]:
     if grid is None:
         (corner, *heads), *rows = _facts(about)
@@ -117,33 +113,29 @@ def _markdown(about: About, grid: Grid | None) -> str:
     for corner, columns, rows in _parts(about, grid, MARKDOWN):
         heads = [corner, *(" ".join(filter(None, c)) for c in columns)]
         out.append(markdown_grid.pipes(map(markdown_grid.escaped, heads), rows))
-    return "\n\n".join([*out, markdown_grid.escaped(_notes(about, grid))]) + "\n"
+    return "\n\n".join([*out, markdown_grid.escaped(under(about, grid))]) + "\n"
 
 
 def _csv_text(about: About, grid: Grid | None) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    if grid is None:
-        writer.writerows(_facts(about))
-    else:
-        writer.writerow(_CSV)
-        writer.writerows([_csv_row(cell)[name] for name in _CSV] for cell in grid.cells)
+    writer.writerows(_facts(about) if grid is None else [_CSV, *map(_csv_row, grid.cells)])
     return out.getvalue()
 
 
-def _csv_row(cell: Cell) -> dict[str, str]:
+def _csv_row(cell: Cell) -> list[str]:
     mean, spread = cell.printed
-    known = {k: "" if v is None else str(v) for k, v in asdict(cell.value).items()}
-    return known | {
+    known = asdict(cell.value) | {
         "group": cell.group, "row": cell.row, "column": cell.column, "value": mean,
         "spread": spread, "printed_mark": cell.value.mark, "mark": cell.mark,
     }  # fmt: skip
+    return ["" if known[name] is None else str(known[name]) for name in _CSV]
 
 
 def _latex(about: About, grid: Grid | None) -> str:
     height = len(grid.rows) * len(grid.layout.blocks) if grid else 0
     size = r"\scriptsize" if height > TALL else r"\small"
-    caption = latex_letters.escaped(f"{about.title}. {_notes(about, grid)}")
+    caption = latex_letters.escaped(f"{about.title}. {under(about, grid)}")
     out = [r"% \usepackage{booktabs,graphicx}", r"\begin{table}[htbp]", rf"\centering{size}"]
     out += [rf"\caption{{{caption}}}"]
     for corner, columns, rows in _parts(about, grid, LATEX):

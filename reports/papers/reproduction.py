@@ -81,8 +81,7 @@ class ComparedCell:
 def spread_of(value: Value) -> Spread:
     """The standard deviation over seeds behind a published ±.
 
-    Args:
-        value: its `spread_is` says what the ± is; `unknown` is taken for the largest deviation.
+    Where `spread_is` is unknown, the ± is taken for the largest deviation.
 
     Returns:
         sd as a fraction: NaN where no ± is printed, or it is something else, or its n is not known.
@@ -113,7 +112,7 @@ def gap(ours: Sequence[float], mean: float, spread: Spread, test_error: float) -
     Args:
         ours: scores, one a seed, (n,).
         mean: published.
-        spread: of the published mean. Where its sd is NaN, ours is used in its place.
+        spread: of that mean. Where its sd is NaN, ours is used in its place.
         test_error: standard error of a score from sampling the test examples; NaN leaves it out.
 
     Returns:
@@ -131,10 +130,9 @@ def gap(ours: Sequence[float], mean: float, spread: Spread, test_error: float) -
         nan = math.nan
         return Gap(difference, nan, nan, nan, nan, test_error)
     own = mine.sd**2
+    terms = [(own / mine.n, mine.n - 1.0), (spread.sd**2 / spread.n, spread.df)]
     if math.isnan(spread.sd):
         terms = [(own / mine.n + own / spread.n, mine.n - 1.0)]
-    else:
-        terms = [(own / mine.n, mine.n - 1.0), (spread.sd**2 / spread.n, spread.df)]
     narrow = _half(terms, 0.0)
     extra = 0.0 if math.isnan(test_error) else test_error**2
     half = max(narrow, _half(terms, extra))  # more noise never narrows an interval
@@ -169,14 +167,10 @@ def verdict_of(found: Gap, n: int, rope: float) -> tuple[Verdict, str]:
 
 
 def compare(cell: PlannedCell, records: Mapping[str, Record]) -> ComparedCell:
-    """Compare a published value with what was run for it.
+    """Compare a published value with the records, by trial id, of what was run for it.
 
-    Args:
-        cell: the value and its trials.
-        records: by trial id; failed ones are counted, not averaged.
-
-    Returns:
-        The numbers, also where the verdict is "not comparable", whose reasons are in `why`.
+    Failed runs are counted, not averaged. There are numbers also where the verdict is "not
+    comparable", whose reasons are in `why`.
     """
     value, spread = cell.value, spread_of(cell.value)
     published = value.mean / _unit(value)

@@ -37,13 +37,7 @@ _NO_WEIGHTS = (
 
 
 def render(cells: Sequence[ComparedCell], about: About, format: str) -> str:
-    """The cells of a table, in the order of print.
-
-    Args:
-        cells: of that table.
-        about: the table.
-        format: "md", in the unit of the paper, or "csv", in fractions.
-    """
+    """The cells of a table: "md", in the unit of the paper, or "csv", in fractions."""
     return _csv(cells) if format == "csv" else _markdown(cells, about)
 
 
@@ -103,13 +97,9 @@ def _setting(record: Record) -> str:
     model = MODELS[trial.model]  # every trial of a cell was planned here
     always = ("dilation_schedule",)
     options = {k: v for k, v in trial.options.items() if k in always or model.options.get(k) != v}
-    recipe = {
-        k: v
-        for k, v in asdict(trial.recipe).items()
-        if k != "source"
-        and model.reads(k)
-        and (trial.recipe.finetune == "lora" or not k.startswith("lora_"))
-    }
+    left_out = ("source",) if trial.recipe.finetune == "lora" else ("source", "lora_")
+    usual = asdict(trial.recipe).items()
+    recipe = {k: v for k, v in usual if model.reads(k) and not k.startswith(left_out)}
     settings, fields = (
         " ".join(f"{k}={option_text(v)}" for k, v in some.items()) for some in (options, recipe)
     )

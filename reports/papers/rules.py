@@ -244,14 +244,11 @@ def constant(cells: Sequence[Cell]) -> Findings:
 def steps(cells: Sequence[Cell]) -> Findings:
     """Columns, or whole tables, whose values are all multiples of more than one unit."""
     for table, members in by_table(cells).items():
-        columns = by_column(members)
+        columns = {at(table, model): line for model, line in by_column(members).items()}
         rate = RARE / (len(columns) + 1)
-        if step := _step(members, rate):
-            yield _stepped(table, members, step)
-        else:
-            for model, line in columns.items():
-                if step := _step(line, rate):
-                    yield _stepped(at(table, model), line, step)
+        for where, line in ({table: members} if _step(members, rate) else columns).items():
+            if step := _step(line, rate):
+                yield _stepped(where, line, step)
 
 
 def _stepped(where: str, line: Sequence[Cell], step: int) -> Finding:

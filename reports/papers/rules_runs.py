@@ -1,4 +1,7 @@
-"""Do the runs behind a table look independent? The remarks of `stats.lint` as findings."""
+"""Do the runs behind a table look independent? The remarks of `stats.lint` as findings.
+
+Runs are scores in the order of seeds, by (model, task).
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +14,7 @@ from scipy.special import stdtr
 from dnabench.reports.papers.rules import Finding, Findings, Severity, at, listed
 from dnabench.reports.stats.lint import lint
 
-Runs = Mapping[tuple[str, str], Sequence[float]]  # (model, task) -> by seed
+Runs = Mapping[tuple[str, str], Sequence[float]]
 RARE = 0.001
 FEWEST_PAIRS = 20
 MOST_NAMED = 10
@@ -26,12 +29,7 @@ class Pairing(NamedTuple):
 
 
 def independence(runs: Runs, n_test: Mapping[str, int] | None = None) -> Findings:
-    """Patterns that independent runs seldom show; see `lint` for what and how seldom.
-
-    Args:
-        runs: scores in the order of seeds.
-        n_test: task -> examples of its test split, where known.
-    """
+    """Patterns that independent runs seldom show; see `lint` for these, and for `n_test`."""
     for remark in lint(runs, n_test=n_test):
         models = dict.fromkeys(model for model, _ in remark.where)
         tasks = dict.fromkeys(task for _, task in remark.where)
@@ -43,13 +41,7 @@ def independence(runs: Runs, n_test: Mapping[str, int] | None = None) -> Finding
 
 
 def pairing(runs: Runs) -> Pairing:
-    """Are models that share a seed number correlated?
-
-    Args:
-        runs: scores in the order of seeds; rows of different lengths are not compared.
-
-    Returns:
-        Mean correlation, number of (task, pair of models), p.
+    """Are models that share a seed number correlated? Rows of other lengths are not compared.
 
     Source:
         Fisher 1921, Metron 1:3, for atanh r; Student 1908, Biometrika 6:1.

@@ -173,9 +173,8 @@ def single_runs(cells: Sequence[Cell]) -> Findings:
 
 
 def _places(cell: Cell) -> list[int]:
-    rows = cell.runs.values()
-    half = cell.unit / 2
-    return sorted({i + 1 for x in rows for i, v in enumerate(x) if abs(v - cell.mean) < half})
+    runs, half = (enumerate(x, 1) for x in cell.runs.values()), cell.unit / 2
+    return sorted({i for x in runs for i, v in x if abs(v - cell.mean) < half})
 
 
 def few_runs(cells: Sequence[Cell]) -> Findings:
@@ -213,14 +212,9 @@ def _both_follow(cell: Cell, name: str) -> bool:
 
 
 def few_values(cell: Cell, n: int = FEW_RUNS) -> tuple[float, ...]:
-    """N values of one decimal fewer that have the mean and the largest deviation of a cell.
+    """The first n values of one decimal fewer with the mean and the largest deviation of a cell.
 
-    Args:
-        cell: with a spread.
-        n: values.
-
-    Returns:
-        The first such values, ascending; empty where there are none.
+    They are ascending; empty where there are none.
     """
     if math.isnan(cell.spread) or cell.decimals < 1:
         return ()

@@ -43,9 +43,6 @@ class ReproducePlan:
 def plan_reproduction(request: ReproduceRequest) -> ReproducePlan:
     """Find the cells, and the trials of each.
 
-    Args:
-        request: what to reproduce.
-
     Returns:
         A cell for each requested value; where nothing can be run, it says why. Jobs are in the
         order of the cells, each once.

@@ -15,11 +15,7 @@ AXIS, LINE, MARGIN, BAR = 3.4, 0.25, 0.15, 0.11  # inches: axis, a label, the ri
 
 
 def joined(ranks: Sequence[float], critical_difference: float) -> list[tuple[float, float]]:
-    """The widest groups of models whose ranks differ by less than the critical difference.
-
-    Args:
-        ranks: average ranks, (k,), in any order.
-        critical_difference: in ranks.
+    """The widest groups of models whose average ranks differ by less than the critical difference.
 
     Returns:
         Lowest and highest rank of each group of two or more; none lies within another.
@@ -37,18 +33,9 @@ def joined(ranks: Sequence[float], critical_difference: float) -> list[tuple[flo
 
 
 def figure(
-    names: Sequence[str],
-    ranks: Sequence[float],
-    critical_difference: float,
-    theme: Theme = PRINT,
+    names: Sequence[str], ranks: Sequence[float], critical_difference: float, theme: Theme = PRINT
 ) -> Figure:
-    """Draw the diagram, the best rank on the left.
-
-    Args:
-        names: of k models.
-        ranks: average rank of each, 1 = best.
-        critical_difference: in ranks; NaN draws no bars.
-        theme: its colours.
+    """Draw models by average rank, 1 = best on the left; a NaN critical difference draws no bars.
 
     Raises:
         ValueError: fewer than two models.

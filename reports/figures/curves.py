@@ -60,11 +60,7 @@ def label(row: Row) -> str:
 
 
 def _drawable(table: Table) -> list[Row]:
-    return [
-        row
-        for row in table.rows
-        if any(len(run.curve) > 1 for cell in row.cells for run in cell.runs)
-    ]
+    return [row for row in table.rows if any(len(r.curve) > 1 for c in row.cells for r in c.runs)]
 
 
 def _describe(row: Row) -> str:

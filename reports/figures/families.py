@@ -17,14 +17,10 @@ ALL = "all tasks"
 
 
 def leads(suite: SuiteEvidence, of: int) -> dict[int, dict[str, float]]:
-    """Mean lead of a column over each other, by family and over all tasks.
-
-    Args:
-        suite: the evidence.
-        of: index of the column.
+    """Mean lead of the column with index `of` over each other, in score units.
 
     Returns:
-        Other column -> family -> mean difference, in score units; then ALL tasks, then EQUAL.
+        Index of the other column -> family -> lead; after the families ALL tasks, then EQUAL.
     """
     out = {}
     for pair in suite.pairs:
@@ -36,11 +32,7 @@ def leads(suite: SuiteEvidence, of: int) -> dict[int, dict[str, float]]:
 
 
 def figure(found: Mapping[int, Mapping[str, float]], theme: Theme = PRINT) -> Figure:
-    """A line for each family, a marker for each other model; right of zero the model leads.
-
-    Args:
-        found: from `leads`.
-        theme: its colours.
+    """Draw `leads`: a line a family, a marker for each other model; right of 0 the model leads.
 
     Raises:
         ValueError: when there is no other model.

@@ -77,9 +77,7 @@ def swept(table: Table) -> list[Heat]:
     out = []
     for model, columns in grouped(table.columns, lambda c: c.model).items():
         settings = {n: {_setting(c, n) for c in columns} for c in columns for n in c.options}
-        vary = sorted(
-            n for n, values in settings.items() if len(values) > 1 and UNSET not in values
-        )
+        vary = sorted(n for n, of in settings.items() if len(of) > 1 and UNSET not in of)
         if len(vary) == 2 and len(columns) > 3:
             with suppress(ValueError):  # tasks are missing, or a third setting differs
                 out.append(heat(table, vary[0], vary[1], model))

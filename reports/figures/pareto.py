@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from dnabench.reports.figures import style
@@ -43,18 +44,16 @@ def points(table: Table, rows: Sequence[Row]) -> list[Point]:
             continue
         summaries = [c.summary for c in cells]
         spent = [[r.seconds for r in c.runs if r.seconds > 0] for c in cells]
-        out.append(
-            Point(
-                column=i,
-                name=names[i],
-                score=math.fsum(s.mean for s in summaries) / len(rows),
-                error=math.sqrt(math.fsum(s.sd**2 / s.n for s in summaries)) / len(rows),
-                size=float(max(column.n_params)) or math.nan,
-                time=math.fsum(math.fsum(x) / len(x) for x in spent) / len(rows)
-                if all(spent)
-                else math.nan,
-            )
+        seconds = [fmean(x) if x else math.nan for x in spent]
+        point = Point(
+            column=i,
+            name=names[i],
+            score=fmean(s.mean for s in summaries),
+            error=math.sqrt(math.fsum(s.sd**2 / s.n for s in summaries)) / len(rows),
+            size=float(max(column.n_params)) or math.nan,
+            time=fmean(seconds),
         )
+        out.append(point)
     return out
 
 
@@ -77,12 +76,9 @@ def label(rows: Sequence[Row]) -> str:
 
 
 def both(table: Table, rows: Sequence[Row], theme: Theme = PRINT) -> Figure:
-    """Size and time beside each other, as far as the records have them.
+    """Size and time beside each other, as far as the records have them, on rows of one suite.
 
-    Args:
-        table: of the rows.
-        rows: of one suite; only columns that have all of them are drawn.
-        theme: its colours.
+    Only columns that have all of these rows are drawn.
 
     Raises:
         ValueError: no two models have either.
@@ -99,13 +95,7 @@ def both(table: Table, rows: Sequence[Row], theme: Theme = PRINT) -> Figure:
 
 
 def figure(found: Sequence[Point], cost: str, scored: str, theme: Theme = PRINT) -> Figure:
-    """One panel.
-
-    Args:
-        found: of one suite.
-        cost: a key of COSTS.
-        scored: label of the score.
-        theme: its colours.
+    """One panel: the points of a suite by a key of COSTS; `scored` labels the score.
 
     Raises:
         ValueError: fewer than two points have that cost.
@@ -121,9 +111,8 @@ def draw(ax: Axes, found: Sequence[Point], cost: str, scored: str, theme: Theme)
     if len(shown) < 2:
         raise ValueError(f"{len(shown)} models have a {cost}: nothing to compare")
     ax.set_xscale("log")
-    front = [(x, y) for x, y in frontier([(getattr(p, cost), p.score) for p in shown])]
-    ax.plot(*zip(*front, strict=True), color=theme.quiet, lw=1, ls=(0, (4, 3)),
-            drawstyle="steps-post")  # fmt: skip
+    front = zip(*frontier([(getattr(p, cost), p.score) for p in shown]), strict=True)
+    ax.plot(*front, color=theme.quiet, lw=1, ls=(0, (4, 3)), drawstyle="steps-post")
     for p in shown:
         x, colour, gid = getattr(p, cost), style.colour(p.column, theme), f"column-{p.column}"
         if p.error > 0:

@@ -21,14 +21,13 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Two panels with logarithmic axes: seconds and megabytes (10^6 bytes) against bp.
 
     Args:
-        rows: each with `model`, `length` (bp), and, as far as they were measured (else None),
-            `forward_seconds`, `train_seconds`, `forward_bytes`, `train_bytes`: those of `Cost`
-            as dicts.
-        path: of the file to write; .png, .pdf or .svg decides the format.
+        rows: each a `Cost` as a dict, with `model`, `length` (bp), and, as far as they were
+            measured (else None), `forward_seconds`, `train_seconds`, `forward_bytes`,
+            `train_bytes`.
+        path: as for `save`.
 
     Raises:
-        ValueError: for another ending, or rows without a number.
-        OSError: when the file cannot be written.
+        ValueError: no row has a number; or as `save` does.
     """
     if not any(_line(rows, mode, kind) for mode in MODES for kind, _, _ in PANELS):
         raise ValueError(f"{path}: no row has a number to draw; their errors say why")

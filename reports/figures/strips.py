@@ -20,15 +20,10 @@ LEAST = 0.01  # of a score, the smallest range of an axis
 
 
 def strips(table: Table, prefix: str = "strip") -> list[tuple[Row, str]]:
-    """Draw each task for a web page.
+    """Draw each task that has a score for a web page: (row, SVG), each with its own scale.
 
-    Args:
-        table: rows without any score are left out.
-        prefix: of the ids in the pictures.
-
-    Returns:
-        (row, SVG), each with its own scale; the best of a task in the accent, its name bold. An
-        interval that is much wider than the spread of the runs is cut at the edge.
+    The best of a task is in the accent, its name bold. An interval that is much wider than the
+    spread of the runs is cut at the edge.
     """
     names, out = style.labels(table.columns), []
     for i, row in enumerate(_scored(table)):
@@ -90,10 +85,8 @@ def _panel(ax: Axes, row: Row, theme: Theme) -> None:
 def _line(ax: Axes, i: int, cell: Cell, best: bool, theme: Theme) -> None:
     s, colour, gid = cell.summary, theme.accent if best else theme.ink, f"column-{i}"
     spread = [i + JITTER * ((k + 0.5) / s.n - 0.5) for k in range(s.n)] if s.n > 2 else [i] * s.n
-    ax.plot(
-        cell.values, spread, "o", ms=3.6, mfc=colour, mec=theme.paper, mew=0.6, alpha=0.65,
-        zorder=4, gid=gid,
-    )  # fmt: skip
+    ax.plot(cell.values, spread, "o", ms=3.6, mfc=colour, mec=theme.paper, mew=0.6, alpha=0.65,
+            zorder=4, gid=gid)  # fmt: skip
     if s.n > 1:
         ax.plot([s.low, s.high], [i, i], color=colour, lw=1.5, solid_capstyle="butt", gid=gid)
         ax.plot([s.mean], [i], "|", color=colour, ms=14, mew=2.4 if best else 1.6, gid=gid)

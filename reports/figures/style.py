@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -88,11 +89,9 @@ def dashes(i: int) -> Any:
 def labels(columns: Sequence[Column]) -> list[str]:
     """Names short enough for a figure: words that all begin with are left out, the rest is cut."""
     split = [column.name.split() for column in columns]
-    common = 0
-    while len(split) > 1 and all(len(w) > common + 1 for w in split) and (
-        len({w[common] for w in split}) == 1
-    ):  # fmt: skip
-        common += 1
+    firsts = zip(*(words[:-1] for words in split), strict=False)  # one word at least is left
+    shared = list(takewhile(lambda words: len({*words}) == 1, firsts))
+    common = len(shared) if len(split) > 1 else 0
     return [shortened(" ".join(words[common:])) for words in split]
 
 
@@ -103,22 +102,22 @@ def shortened(text: str, most: int = LONGEST) -> str:
 
 def panels(
     n: int, size: tuple[float, float], inset: tuple[float, float, float, float], theme: Theme,
-    left: float = 0.0, above: float = 0.0,
+    left: float = 0.0,
 ) -> tuple[Figure, list[Axes]]:  # fmt: skip
-    """A figure of n axes, at most three side by side.
+    """A figure of n axes, at most three side by side; sizes in inches.
 
     Args:
         n: axes.
-        size: width and height of a panel, in inches.
-        inset: from the panel's edges to its axes, in inches: left, bottom, right, top.
+        size: width and height of a panel.
+        inset: from the panel's edges to its axes: left, bottom, right, top.
         theme: its colours.
         left: room beside the first panel of each row.
-        above: room above all panels.
+
     """
     from matplotlib.figure import Figure
 
     across, down = min(n, ACROSS), -(-n // ACROSS)
-    wide, high = left + across * size[0], down * size[1] + above
+    wide, high = left + across * size[0], down * size[1]
     figure = Figure(figsize=(wide, high), facecolor=theme.paper)
     box = size[0] - inset[0] - inset[2], size[1] - inset[1] - inset[3]
     axes = []
@@ -146,23 +145,13 @@ def heading(ax: Axes, name: str, label: str, theme: Theme, left: float) -> None:
     room = int((wide + left) / LETTER / 1.15) - len(label)
     bold: Style = {"color": theme.ink, "fontweight": "bold"}
     quiet: Style = {"color": theme.quiet, "fontsize": 8, "ha": "right"}
-    for text, x, dx, style in (
-        (shortened(name, room), 0, -left, bold), (label, 1, 0.0, quiet),
-    ):  # fmt: skip
-        ax.annotate(
-            text, (x, 1), (72 * dx, 0.13 * 72), xycoords="axes fraction",
-            textcoords="offset points", **style,
-        )  # fmt: skip
+    for text, x, dx, style in ((shortened(name, room), 0, -left, bold), (label, 1, 0.0, quiet)):
+        ax.annotate(text, (x, 1), (72 * dx, 0.13 * 72), xycoords="axes fraction",
+                    textcoords="offset points", **style)  # fmt: skip
 
 
 def log_ticks(axis: Axis, low: float, high: float) -> None:
-    """Plain numbers at powers of ten, and in between where these would be few.
-
-    Args:
-        axis: logarithmic.
-        low: where it begins.
-        high: where it ends.
-    """
+    """Plain numbers at powers of ten from low to high, and in between where these would be few."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 100 else (1.0,)))
@@ -182,10 +171,8 @@ def legend(figure: Figure, names: Sequence[str], theme: Theme, lines: bool = Tru
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D(
-            [], [], color=colour(i, theme), ls=dashes(i) if lines else "none", marker=marker(i),
-            ms=5, label=name,
-        )
+        Line2D([], [], color=colour(i, theme), ls=dashes(i) if lines else "none", marker=marker(i),
+               ms=5, label=name)
         for i, name in enumerate(names)
     ]  # fmt: skip
     across = max(1, int(figure.get_figwidth() / (LETTER * max(map(len, names)) + 0.6)))
@@ -222,11 +209,11 @@ def drawing() -> Iterator[None]:
 
 
 def save(draw: Callable[[], Figure], path: Path, watermark: str = "", note: str = "") -> None:
-    """Write a figure.
+    """Write a figure; the same figure gives the same bytes.
 
     Args:
         draw: makes it, in the theme PRINT.
-        path: .png, .pdf or .svg decides the format. The same figure gives the same bytes.
+        path: .png, .pdf or .svg decides the format.
         watermark: a warning above it; may be empty.
         note: below it, what is shown; may be empty.
 
@@ -249,10 +236,8 @@ def save(draw: Callable[[], Figure], path: Path, watermark: str = "", note: str 
             if text:
                 lines = textwrap.fill(text, max(20, int(wide / LETTER / letter)))
                 figure.text(0.0, y, lines, **style)
-        figure.savefig(
-            path, dpi=200, metadata=UNDATED[path.suffix.lower()], bbox_inches="tight",
-            pad_inches=0.08,
-        )  # fmt: skip
+        undated = UNDATED[path.suffix.lower()]
+        figure.savefig(path, dpi=200, metadata=undated, bbox_inches="tight", pad_inches=0.08)
 
 
 def inline(draw: Callable[[], Figure], says: str, prefix: str) -> str:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from dnabench.registry import TASKS
 from dnabench.reports.papers import published, rules, rules_labels, rules_seeds
@@ -25,43 +25,36 @@ COMMAND = "dnabench audit published --paper {}"
 WITH_RUNS = "pretrained"  # runs are published of pretrained models
 
 
-class Section(NamedTuple):
-    """Findings of one rule: a title, and what the rule looks for."""
-
-    title: str
-    looks_for: str
-
-
-SECTIONS: Mapping[str, Section] = {
-    "spread": Section("What ± means", "The definition that fits most spreads of a table, within "
-                      "1.5 units of the last decimal, where that is not the sample sd."),
-    "n": Section("Number of runs", "Whether means follow from as many runs as the table states."),
-    "labels": Section("Rows that match another label", "Columns whose means and spreads are better "
-                      "explained with the row labels in another order. Numbers cannot say which "
-                      "labels are right."),
-    "means": Section("Means", "Printed means that are not the rounded mean of the runs, without "
-                     "the rows named above. In brackets: within 1.5 units of the last decimal, as "
-                     "rounding twice gives, and what columns have in common."),
-    "spreads": Section("Spreads", "Printed ± that do not follow from the runs by the definition "
-                       "that fits the table, without the rows named above."),
-    "variants": Section("One column, several configurations", "Columns whose cells follow from "
-                        "runs of different variants of the model."),
-    "single runs": Section("Single runs", "Cells of one run, where it is not the run that most "
-                           "cells of the table show."),
-    "across": Section("Differences between tables", "Cells with the same name that are printed "
-                      "differently."),
-    "copies": Section("Equal entries", "Two cells of a row or column with the same mean and ±, "
-                      "where fewer than 0.05 such pairs are expected in the table by chance."),
-    "constant": Section("No variation", "A ± of zero."),
-    "steps": Section("Coarse steps", "Columns and tables whose values are all multiples of more "
-                     "than one unit of the last decimal."),
-    "marks": Section("Best and second-best marks", "Marks that are not on the highest or the next "
-                     "highest printed mean. Means that are printed alike share a rank."),
-    "runs": Section("Runs that do not look independent", "In a table of independent runs, the "
-                    "chance of any statistical pattern listed here is below 5 %. In brackets: "
-                    "patterns too weak on their own, beside a stronger one of the same kind."),
-    "claims": Section("Claims in the text", "What the text claims, and what the printed tables and "
-                      "the runs give. In brackets: claims that these support."),
+SECTIONS = {  # rule -> title, what the rule looks for
+    "spread": ("What ± means", "The definition that fits most spreads of a table, within 1.5 units "
+               "of the last decimal, where that is not the sample sd."),
+    "n": ("Number of runs", "Whether means follow from as many runs as the table states."),
+    "labels": ("Rows that match another label", "Columns whose means and spreads are better "
+               "explained with the row labels in another order. Numbers cannot say which labels "
+               "are right."),
+    "means": ("Means", "Printed means that are not the rounded mean of the runs, without the rows "
+              "named above. In brackets: within 1.5 units of the last decimal, as rounding twice "
+              "gives, and what columns have in common."),
+    "spreads": ("Spreads", "Printed ± that do not follow from the runs by the definition that fits "
+                "the table, without the rows named above."),
+    "variants": ("One column, several configurations", "Columns whose cells follow from runs of "
+                 "different variants of the model."),
+    "single runs": ("Single runs", "Cells of one run, where it is not the run that most cells of "
+                    "the table show."),
+    "across": ("Differences between tables", "Cells with the same name that are printed "
+               "differently."),
+    "copies": ("Equal entries", "Two cells of a row or column with the same mean and ±, where "
+               "fewer than 0.05 such pairs are expected in the table by chance."),
+    "constant": ("No variation", "A ± of zero."),
+    "steps": ("Coarse steps", "Columns and tables whose values are all multiples of more than one "
+              "unit of the last decimal."),
+    "marks": ("Best and second-best marks", "Marks that are not on the highest or the next highest "
+              "printed mean. Means that are printed alike share a rank."),
+    "runs": ("Runs that do not look independent", "In a table of independent runs, the chance of "
+             "any statistical pattern listed here is below 5 %. In brackets: patterns too weak on "
+             "their own, beside a stronger one of the same kind."),
+    "claims": ("Claims in the text", "What the text claims, and what the printed tables and the "
+               "runs give. In brackets: claims that these support."),
 }  # fmt: skip
 TABLE_RULES = (
     rules_seeds.spread_definition, rules_seeds.configurations, rules_seeds.single_runs,
@@ -94,7 +87,7 @@ def audit(cells: Sequence[Cell], runs: Mapping[tuple[str, str], Sequence[float]]
     Args:
         cells: printed ones; none when there are only runs.
         runs: (model, task) -> scores in the order of seeds.
-        subject: what is audited, for the title.
+        subject: what is audited.
         n_test: task -> examples of its test split, where known.
     """
     moved = list(rules_labels.labels(cells))
@@ -106,14 +99,7 @@ def audit(cells: Sequence[Cell], runs: Mapping[tuple[str, str], Sequence[float]]
 
 
 def of_paper(paper: str = "convnova") -> Audit:
-    """Audit a paper whose numbers are in the package.
-
-    Args:
-        paper: short name, as `dnabench published list` prints it.
-
-    Raises:
-        KeyError: an unknown paper; the message suggests.
-    """
+    """Audit a paper of the package by its short name; errors are those of `published`."""
     seeds = published.seeds(paper)
     by_run = grouped(seeds, lambda s: (s.model, s.task, s.variant))
     runs = {key: [s.mean for s in some] for key, some in by_run.items()}
@@ -126,12 +112,7 @@ def of_paper(paper: str = "convnova") -> Audit:
 
 
 def of_file(runs: Path, printed: Path | None = None) -> Audit:
-    """Audit a user's table; columns and errors are those of `read_table.read`.
-
-    Args:
-        runs: CSV with a line a run.
-        printed: CSV of the table that was printed of them.
-    """
+    """Audit a user's table; files, their columns and errors are those of `read_table.read`."""
     cells, rows = read(runs, printed)
     known = {task: _n_test(task) for _, task in rows if task in TASKS}
     return audit(cells, rows, runs.name, {task: n for task, n in known.items() if n})
@@ -144,12 +125,7 @@ def _n_test(task: str) -> int:
 
 
 def cells_of(values: Sequence[Value], runs: Runs) -> list[Cell]:
-    """Published values as cells: columns named by what differs within their table.
-
-    Args:
-        values: of one paper.
-        runs: (model, task, variant) -> scores by seed.
-    """
+    """Values of one paper as cells: columns named by what differs within their table."""
     out = []
     for table, members in grouped(values, lambda v: v.table).items():
         metrics = Counter(task for task, _ in {(v.task, v.metric) for v in members})
@@ -180,13 +156,7 @@ def _column(value: Value, columns: Sequence[Value], variant: str) -> str:
 
 
 def markdown(done: Audit, title: str, command: str) -> str:
-    """An audit to read: a section for each rule that found something.
-
-    Args:
-        done: the audit.
-        title: of the page.
-        command: that prints it.
-    """
+    """An audit to read, printed by `command`: a section for each rule that found something."""
     parts = [
         f"# {title}",
         f"Printed by `{command}`. {done.cells:,} printed values and {done.runs:,} runs were "
@@ -194,11 +164,11 @@ def markdown(done: Audit, title: str, command: str) -> str:
         "how it came about.",
     ]
     by_section = grouped(done.findings, _section)
-    for key, section in SECTIONS.items():
+    for key, (title, looks_for) in SECTIONS.items():
         if found := by_section.get(key):
             n = sum(f.severity == "finding" for f in found)
             body = _claims(found) if key == "claims" else "\n".join(map(_line, found))
-            parts += [f"## {section.title} ({n})", section.looks_for, body]
+            parts += [f"## {title} ({n})", looks_for, body]
     if not done.findings:
         parts.append("Nothing was found.")
     return "\n\n".join(parts) + "\n"
@@ -214,8 +184,7 @@ def to_json(done: Audit) -> str:
 
 
 def _line(finding: Finding) -> str:
-    kind = finding.rule.partition(": ")[2]
-    where = ": ".join(part for part in (kind, finding.where) if part)
+    where = ": ".join(filter(None, [finding.rule.partition(": ")[2], finding.where]))
     text = f"**{where}**: {finding.says}." if where else f"{finding.says}."
     return f"- ({text})" if finding.severity == "note" else f"- {text}"
 
@@ -223,9 +192,8 @@ def _line(finding: Finding) -> str:
 def _claims(found: Sequence[Finding]) -> str:
     lines = ["| where | claim | printed tables | runs |", "|---|---|---|---|"]
     for f in found:
-        claim = f.numbers["claim"]
-        claim = claim if f.severity == "finding" else f"({claim})"
-        cells = (f.where, claim, f.numbers["printed"], f.numbers["runs"])
+        claim, printed, runs = (f.numbers[name] for name in ("claim", "printed", "runs"))
+        cells = (f.where, claim if f.severity == "finding" else f"({claim})", printed, runs)
         lines.append("| " + " | ".join(str(c).replace("|", "\\|") for c in cells) + " |")
     return "\n".join(lines)
 

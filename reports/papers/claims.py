@@ -5,9 +5,9 @@ names. Percent and points are kept apart: points are differences of the metric i
 is a difference over the baseline.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,7 +97,7 @@ def margins(means: Means, ours: str, tasks: Iterable[str], other: str = "") -> t
         base = row[other] if other else max(v for k, v in row.items() if k != ours)
         points.append(row[ours] - base)
         relative.append((row[ours] - base) / base)
-    return _mean(points), _mean(relative)
+    return fmean(points), fmean(relative)
 
 
 def checked(claims: Iterable[Claim], evidence: Evidence) -> Findings:
@@ -210,7 +210,7 @@ def _seeds(evidence: Evidence, table: str, claimed: int) -> Outcome:
 def _averages(evidence: Evidence, table: str, ours: str) -> Outcome:
     means = evidence.printed(table)
     columns = next(iter(means.values()))
-    average = {c: _mean([row[c] for row in means.values()]) for c in columns}
+    average = {c: fmean(row[c] for row in means.values()) for c in columns}
     behind = wins(means, ours).lost
     text = "averages " + ", ".join(f"{c} {v:.2f}" for c, v in average.items())
     text += f"; {ours} is behind on {listed(behind)}" if behind else ""
@@ -221,12 +221,12 @@ def _pretraining(evidence: Evidence) -> Outcome:
     """The pretrained column against the scratch one, as printed and with one dilation."""
     printed, fixed = evidence.printed("13"), evidence.fixed(D4)
     scratch = {t: row[f"{OURS} scratch"] for t, row in printed.items()}
-    mean = _mean([printed[t][OURS] - scratch[t] for t in printed])
+    mean = fmean(printed[t][OURS] - scratch[t] for t in printed)
     matched = {t: fixed[t][OURS] - scratch[t] for t in scratch}
     gains = {
-        "all": _mean(list(matched.values())),
-        "histone": _mean([d for t, d in matched.items() if t.startswith(HISTONE)]),
-        "others": _mean([d for t, d in matched.items() if not t.startswith(HISTONE)]),
+        "all": fmean(matched.values()),
+        "histone": fmean(d for t, d in matched.items() if t.startswith(HISTONE)),
+        "others": fmean(d for t, d in matched.items() if not t.startswith(HISTONE)),
     }
     worse = {t: d for t, d in matched.items() if d < 0}
     one, kernels = evidence.fixed(D1), evidence.printed("12")
@@ -235,14 +235,10 @@ def _pretraining(evidence: Evidence) -> Outcome:
     runs = (
         f"{D4} in both: {gains['all']:+.2f} on average, histone {gains['histone']:+.2f}, others "
         f"{gains['others']:+.2f}; lower with pretraining on {len(worse)} of {len(matched)} "
-        f"({lower}); {D1} in both, Table 12: {_mean(gained):+.2f} over {len(gained)} histone tasks"
+        f"({lower}); {D1} in both, Table 12: {fmean(gained):+.2f} over {len(gained)} histone tasks"
     )
-    numbers = {"printed": mean, "gains": gains, "one": _mean(gained), "worse": worse}
+    numbers = {"printed": mean, "gains": gains, "one": fmean(gained), "worse": worse}
     return Outcome(f"{mean:+.2f} points on average", runs, abs(mean - gains["all"]) < 0.05, numbers)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
 
 
 OURS, HISTONE, D4, D1 = "convnova", "nt/h", "dilation=4", "dilation=1"

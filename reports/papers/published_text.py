@@ -30,6 +30,8 @@ class Style(NamedTuple):
     plus_minus: str
 
 
+# corner, heads, formatted rows; a table has several when its columns do not fit side by side
+Part = tuple[str, Sequence[Heads], list[list[str]]]
 MARKDOWN = Style(
     markdown_grid.escaped, "*{}*", {"": "{}", "best": "**{}**", "second": "<u>{}</u>"}, " ± "
 )
@@ -39,14 +41,6 @@ LATEX = Style(
     {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"},
     r" $\pm$ ",
 )
-
-
-class Part(NamedTuple):
-    """Rows and columns of text; a table has several when its columns do not fit side by side."""
-
-    corner: str
-    heads: Sequence[Heads]
-    rows: list[list[str]]  # formatted
 
 
 def show(name: str, fmt: str = "md") -> str:
@@ -87,8 +81,9 @@ def _facts(about: About) -> list[list[str]]:
 def _parts(about: About, grid: Grid | None, style: Style) -> list[Part]:
     if grid is None:
         (corner, *heads), *rows = _facts(about)
-        return [Part(corner, [(h,) for h in heads], [list(map(style.escaped, r)) for r in rows])]
-    out, start = [], 0
+        return [(corner, [(h,) for h in heads], [list(map(style.escaped, r)) for r in rows])]
+    out: list[Part] = []
+    start = 0
     for block in grid.layout.blocks:
         rows = []
         for group, members in groupby(grid.rows, key=lambda row: row[0].group):
@@ -97,7 +92,7 @@ def _parts(about: About, grid: Grid | None, style: Style) -> list[Part]:
             for row in members:
                 cells = (_cell(c, style) for c in row[start : start + len(block)])
                 rows.append([style.escaped(row[0].row), *cells])
-        out.append(Part(grid.layout.corner, block, rows))
+        out.append((grid.layout.corner, block, rows))
         start += len(block)
     return out
 

@@ -4,7 +4,6 @@ import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from dnabench.reports.papers.rules import Cell
 
@@ -15,14 +14,10 @@ MARKS = ("", "best", "second")
 Row = tuple[int, Mapping[str, str]]  # line of the file, fields
 
 
-class Read(NamedTuple):
-    """What an audit needs."""
-
-    cells: list[Cell]
-    runs: dict[tuple[str, str], list[float]]  # (model, task) -> by seed, in the file's order
+Scores = dict[tuple[str, str], list[float]]  # (model, task) -> by seed
 
 
-def read(runs: Path, printed: Path | None = None) -> Read:
+def read(runs: Path, printed: Path | None = None) -> tuple[list[Cell], Scores]:
     """Read runs, and the table printed from them.
 
     Args:
@@ -31,8 +26,8 @@ def read(runs: Path, printed: Path | None = None) -> Read:
         printed: CSV with columns task, model, mean; optional: variant, metric, spread, mark.
 
     Returns:
-        Runs of a model's variants are models of their own. Seeds are in the order in which the file
-        first names them, the same for every row.
+        Cells, and runs: those of a model's variants are models of their own; seeds are in the order
+        in which the file first names them, the same for every row.
 
     Raises:
         ValueError: a column is missing, a value is not a number, a run occurs twice, a cell is
@@ -56,7 +51,7 @@ def read(runs: Path, printed: Path | None = None) -> Read:
         for key, values in found.items()
     }
     table = lines if printed is None else _lines(printed, PRINTED)
-    return Read(_cells(printed or runs, table, scores), scores)
+    return _cells(printed or runs, table, scores), scores
 
 
 def _lines(path: Path, needed: Sequence[str]) -> list[Row]:
@@ -104,9 +99,7 @@ def _number(path: Path, line: int, row: Mapping[str, str], column: str) -> float
     return value
 
 
-def _cells(
-    path: Path, lines: Sequence[Row], runs: Mapping[tuple[str, str], list[float]]
-) -> list[Cell]:
+def _cells(path: Path, lines: Sequence[Row], runs: Scores) -> list[Cell]:
     stated: dict[tuple[str, str], Row] = {}
     for number, row in lines:
         if not row.get("mean"):

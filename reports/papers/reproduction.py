@@ -125,10 +125,9 @@ def gap(ours: Sequence[float], mean: float, spread: Spread, test_error: float) -
         Welch 1947, Biometrika 34:28; test term: docs/statistics.md#the-test-examples; sum: ours.
     """
     mine = stats.summary(ours)
-    difference = mine.mean - mean
+    d, nan = mine.mean - mean, math.nan
     if mine.n < 2:
-        nan = math.nan
-        return Gap(difference, nan, nan, nan, nan, test_error)
+        return Gap(d, nan, nan, nan, nan, test_error)
     own = mine.sd**2
     terms = [(own / mine.n, mine.n - 1.0), (spread.sd**2 / spread.n, spread.df)]
     if math.isnan(spread.sd):
@@ -136,10 +135,7 @@ def gap(ours: Sequence[float], mean: float, spread: Spread, test_error: float) -
     narrow = _half(terms, 0.0)
     extra = 0.0 if math.isnan(test_error) else test_error**2
     half = max(narrow, _half(terms, extra))  # more noise never narrows an interval
-    return Gap(
-        difference, difference - half, difference + half, difference - narrow,
-        difference + narrow, test_error,
-    )  # fmt: skip
+    return Gap(d, d - half, d + half, d - narrow, d + narrow, test_error)
 
 
 def verdict_of(found: Gap, n: int, rope: float) -> tuple[Verdict, str]:

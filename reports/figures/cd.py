@@ -35,11 +35,7 @@ def joined(ranks: Sequence[float], critical_difference: float) -> list[tuple[flo
 def figure(
     names: Sequence[str], ranks: Sequence[float], critical_difference: float, theme: Theme = PRINT
 ) -> Figure:
-    """Draw models by average rank, 1 = best on the left; a NaN critical difference draws no bars.
-
-    Raises:
-        ValueError: fewer than two models.
-    """
+    """Draw models by average rank, 1 = best on the left; a NaN critical difference has no bars."""
     k = len(names)
     if k < 2:
         raise ValueError(f"a rank diagram needs at least two models, not {k}")

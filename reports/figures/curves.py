@@ -32,11 +32,7 @@ def curves(table: Table, prefix: str = "curve") -> list[tuple[Row, str]]:
 
 
 def figure(table: Table, theme: Theme = PRINT) -> Figure:
-    """All tasks in one figure, with the models' names.
-
-    Raises:
-        ValueError: when no run has two epochs.
-    """
+    """All tasks with curves of two epochs or more in one figure, with the models' names."""
     rows = _drawable(table)
     if not rows:
         raise ValueError(f"no run under {table.protocol} has two epochs: there is no curve to draw")

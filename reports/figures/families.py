@@ -32,11 +32,7 @@ def leads(suite: SuiteEvidence, of: int) -> dict[int, dict[str, float]]:
 
 
 def figure(found: Mapping[int, Mapping[str, float]], theme: Theme = PRINT) -> Figure:
-    """Draw `leads`: a line a family, a marker for each other model; right of 0 the model leads.
-
-    Raises:
-        ValueError: when there is no other model.
-    """
+    """Draw `leads`: a line a family, a marker for each other model; right of 0 the model leads."""
     if not found:
         raise ValueError("no other model: there is no lead to draw")
     lines = list(next(iter(found.values())))

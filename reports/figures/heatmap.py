@@ -32,13 +32,9 @@ class Heat(NamedTuple):
 
 
 def heat(table: Table, x: str, y: str, model: str = "") -> Heat:
-    """Gather the grid.
+    """Gather the grid of two settings, options of a model or fields of a recipe: x across, y down.
 
-    Args:
-        table: whose columns differ in these settings.
-        x: an option of a model or a field of a recipe, across.
-        y: another, down.
-        model: only columns of that model; may be left out where one has both.
+    Only columns of `model` count; it may be left out where only one model has both.
 
     Raises:
         ValueError: no column has both, or several columns share a place.

@@ -78,10 +78,7 @@ def label(rows: Sequence[Row]) -> str:
 def both(table: Table, rows: Sequence[Row], theme: Theme = PRINT) -> Figure:
     """Size and time beside each other, as far as the records have them, on rows of one suite.
 
-    Only columns that have all of these rows are drawn.
-
-    Raises:
-        ValueError: no two models have either.
+    Only columns that have all of these rows are drawn; a ValueError where no two have either.
     """
     found = points(table, rows)
     known = [cost for cost in COSTS if sum(getattr(p, cost) > 0 for p in found) > 1]
@@ -95,11 +92,7 @@ def both(table: Table, rows: Sequence[Row], theme: Theme = PRINT) -> Figure:
 
 
 def figure(found: Sequence[Point], cost: str, scored: str, theme: Theme = PRINT) -> Figure:
-    """One panel: the points of a suite by a key of COSTS; `scored` labels the score.
-
-    Raises:
-        ValueError: fewer than two points have that cost.
-    """
+    """One panel: two or more points of a suite by a key of COSTS; `scored` labels the score."""
     figure, (ax,) = style.panels(1, SIZE, INSET, theme)
     draw(ax, found, cost, scored, theme)
     return figure

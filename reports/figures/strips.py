@@ -33,11 +33,7 @@ def strips(table: Table, prefix: str = "strip") -> list[tuple[Row, str]]:
 
 
 def figure(table: Table, theme: Theme = PRINT) -> Figure:
-    """All tasks in one figure.
-
-    Raises:
-        ValueError: when no row has a score.
-    """
+    """All tasks that have a score in one figure."""
     rows = _scored(table)
     if not rows:
         raise ValueError(f"no run under {table.protocol} has a score: there is nothing to draw")

@@ -1,7 +1,8 @@
 """What all figures share: colours and markers safe for colour blindness, axes, files, inline SVG.
 
 A figure is drawn in a Theme: PRINT for a file; PAGE for a part of a web page, whose colours are
-then the page's CSS variables, light or dark.
+then the page's CSS variables, light or dark. The functions `figure` raise a ValueError that says
+why where there is nothing to draw.
 """
 
 from __future__ import annotations

@@ -82,13 +82,9 @@ class Audit:
 
 def audit(cells: Sequence[Cell], runs: Mapping[tuple[str, str], Sequence[float]],
           subject: str = "", n_test: Mapping[str, int] | None = None) -> Audit:  # fmt: skip
-    """Apply every rule.
+    """Apply every rule to printed cells, which may be none, and runs: (model, task) -> by seed.
 
-    Args:
-        cells: printed ones; none when there are only runs.
-        runs: (model, task) -> scores in the order of seeds.
-        subject: what is audited.
-        n_test: task -> examples of its test split, where known.
+    `n_test` has the examples of the test splits of tasks, where known.
     """
     moved = list(rules_labels.labels(cells))
     standing = rules_labels.relabelled(cells, moved)

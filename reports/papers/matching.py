@@ -24,26 +24,25 @@ OPTION_OF = {"kernel": "kernel_size", "dilation": "dilation"}  # in Value.varian
 FREE = ("dilation_schedule",)  # options that the paper leaves open: text and code differ
 UNPUBLISHED = "pretrained weights were not published"
 FROM_BEND = ("nt_h", "dnabert2", "gena_lm", "hyenadna")  # in Table 3
-PRESETS = {  # model and parameters as printed, "" = any other -> our model
-    ("convnova", "386K"): "convnova-386k", ("convnova", "6.8M"): "convnova-6.8m",
-    ("convnova", "7.4M"): "convnova-7.4m", ("convnova", "27.4M"): "convnova-27m",
-    ("convnova", ""): "convnova", ("convnova_no_gate", ""): "convnova_no_gate",
-    ("convnova_single_branch", ""): "convnova_single_branch",
-    ("convnova_unet", ""): "convnova_unet",
-    ("hyenadna", "0.4M"): "hyenadna-tiny-1k", ("hyenadna", "436K"): "hyenadna-tiny-1k",
-    ("hyenadna", "1.6M"): "hyenadna", ("hyenadna", "3.3M"): "hyenadna-small-32k",
-    ("hyenadna", "6.5M"): "hyenadna-large-1m",
-    ("caduceus_ph", "470K"): "caduceus_ph-470k", ("caduceus_ph", "1.9M"): "caduceus_ph",
-    ("dnabert2", ""): "dnabert2", ("ntv2", "50M"): "ntv2-50m", ("ntv2", "100M"): "ntv2-100m",
-    ("ntv2", "250M"): "ntv2-250m", ("ntv2", "500M"): "ntv2-500m", ("ntv2", ""): "ntv2-50m",
-    ("ntv2_star", ""): "ntv2_star", ("basenji", ""): "basenji", ("legnet", ""): "legnet",
-    ("deepatt", ""): "deepatt", ("cnn", ""): "cnn",
+SAME_NAME = (
+    "convnova_no_gate", "convnova_single_branch", "convnova_unet", "dnabert2", "ntv2_star",
+    "basenji", "legnet", "deepatt", "cnn",
+)  # fmt: skip
+PRESETS = {name: {"": name} for name in SAME_NAME} | {
+    # model as printed -> its parameters as printed, "" = any other -> our model
+    "convnova": {"386K": "convnova-386k", "6.8M": "convnova-6.8m", "7.4M": "convnova-7.4m",
+                 "27.4M": "convnova-27m", "": "convnova"},
+    "hyenadna": {"0.4M": "hyenadna-tiny-1k", "436K": "hyenadna-tiny-1k", "1.6M": "hyenadna",
+                 "3.3M": "hyenadna-small-32k", "6.5M": "hyenadna-large-1m"},
+    "caduceus_ph": {"470K": "caduceus_ph-470k", "1.9M": "caduceus_ph"},
+    "ntv2": {"50M": "ntv2-50m", "100M": "ntv2-100m", "250M": "ntv2-250m", "500M": "ntv2-500m",
+             "": "ntv2-50m"},
 }  # fmt: skip
 REMARKS = {  # our model -> a known difference that does not rule out a comparison
     "convnova_single_branch": "its width, 172, is our choice: the paper states only the size",
     "hyenadna-large-1m": "three official checkpoints have this size; ours is the one for 1 Mbp",
 }
-RULED_OUT = {  # as in PRESETS -> why it can never be compared
+RULED_OUT = {  # model, parameters as in PRESETS -> why it can never be compared
     ("convnova_unet", ""): "the paper names a U-Net style but gives no architecture; ours is our "
     "choice",
     ("ntv2", ""): "the paper states neither its size nor its recipe; ours are our choice",
@@ -66,8 +65,9 @@ def our_model(value: Value) -> OurModel:
     if value.table == "3" and value.model in FROM_BEND:
         reason = "the paper took this value from BEND, which trains a small network on frozen "
         return OurModel(ruled_out=reason + "embeddings")
-    size = value.params if (value.model, value.params) in PRESETS else ""
-    preset = PRESETS.get((value.model, size), "")
+    presets = PRESETS.get(value.model, {})
+    size = value.params if value.params in presets else ""
+    preset = presets.get(size, "")
     if not preset:
         what = " ".join(filter(None, [value.model, value.params]))
         return OurModel(ruled_out=f"no model here corresponds to {what}")

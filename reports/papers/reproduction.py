@@ -139,12 +139,7 @@ def gap(ours: Sequence[float], mean: float, spread: Spread, test_error: float) -
 
 
 def verdict_of(found: Gap, n: int, rope: float) -> tuple[Verdict, str]:
-    """Whether our runs agree with a published value.
-
-    Args:
-        found: the difference.
-        n: number of our seeds.
-        rope: the smallest difference that matters, in score units.
+    """Whether n of our seeds agree with a published value, up to `rope` in score units.
 
     Returns:
         "descriptive" below five seeds; "agrees" when the 95 % interval holds 0 or the difference

@@ -3,9 +3,12 @@
 import functools
 import gzip
 import os
+import secrets
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ["DNABENCH_CACHE"] = "/nowhere/dnabench"  # tests see no data that a user imported
+# tests see no data that a user or another run of the tests imported
+os.environ["DNABENCH_CACHE"] = f"{tempfile.gettempdir()}/no-cache-{secrets.token_hex(8)}/dnabench"
 
 import subprocess
 import sys
@@ -23,7 +26,14 @@ from dnabench.host.machine import free_memory, usable_cores
 pytest_plugins = ["fetch_cases", "import_cases", "table_cases"]  # their fixtures
 MOTIF = "TATAAAAG"
 HERE = Path(__file__).parent
+NO_CACHE = os.environ["DNABENCH_CACHE"]
 WORKER_MEMORY = 3e9  # bytes that a process with all tests and what it starts may take
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_test_leaves_a_cache_behind():
+    yield
+    assert not Path(NO_CACHE).parent.exists(), f"a test without a cache of its own made {NO_CACHE}"
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -408,7 +408,11 @@ def test_seeds_of_a_probe_share_features_and_score_as_without_a_cache(csv, tmp_p
              "--data", csv, "--protocol", "caduceus-cv", "--seeds", "3", "--epochs", "2",
              "--set", "finetune=probe", "--jobs", "2",
              *(w for k, v in WIDTH.items() for w in ("--set", f"{k}={v}"))]  # fmt: skip
-    for out, cache in (("a", tmp_path / "cache"), ("b", tmp_path / "cache"), ("c", "/nowhere/x")):
+    for out, cache in (
+        ("a", tmp_path / "cache"),
+        ("b", tmp_path / "cache"),
+        ("c", tmp_path / "no/x"),
+    ):
         one = ["--jobs", "1"] if out == "a" else []  # else the first two may read each other's
         done = dnabench(*words, *one, "--out", tmp_path / out, cache=cache)
         assert done.returncode == 0, done.stderr
@@ -431,7 +435,11 @@ def test_tokens_of_a_users_tokenizer_are_kept_and_scores_do_not_tell(csv, tmp_pa
     words = ["run", "-m", "convnova-386k", "--data", csv, "--seeds", "2", "--epochs", "1",
              "--set", "width=16", "--set", "blocks=2", "--executor", "inline",
              "--set", f"tokenizer=bpe:{tmp_path / 'tokenizer.json'}"]  # fmt: skip
-    for out, cache in (("a", tmp_path / "cache"), ("b", tmp_path / "cache"), ("c", "/nowhere/x")):
+    for out, cache in (
+        ("a", tmp_path / "cache"),
+        ("b", tmp_path / "cache"),
+        ("c", tmp_path / "no/x"),
+    ):
         done = dnabench(*words, "--out", tmp_path / out, cache=cache)
         assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "cache/encoded").iterdir())) == 2

@@ -53,8 +53,8 @@ def main():
         print("| features | time (s) | ratio |\n|---|---:|---:|")
         base, scores = 0.0, []
         for what, cache in (
-            ("computed by every trial", "/nowhere/cache"), ("kept, none before", folder / "cache"),
-            ("kept, all there", folder / "cache"),
+            ("computed by every trial", folder / "no/cache"),
+            ("kept, none before", folder / "cache"), ("kept, all there", folder / "cache"),
         ):  # fmt: skip
             out = folder / what.replace(" ", "-")
             argv, env = command(*run, "--out", out, cache=cache)

@@ -1,9 +1,7 @@
 """How well numbers are predicted: correlations, and what metrics share.
 
-N examples, K task outputs.
+N examples, K task outputs; y and scores are float (N, K).
 """
-
-from __future__ import annotations
 
 import math
 
@@ -15,13 +13,7 @@ from dnabench.types import Array
 def pearson(y: Array, scores: Array) -> float:
     """Pearson's correlation of each output, mean over the outputs.
 
-    Args:
-        y: float (N, K).
-        scores: float (N, K).
-
-    Returns:
-        A value in [-1, 1]; NaN when every output or its prediction is constant.
-
+    Returns: a value in [-1, 1]; NaN when every output or its prediction is constant.
     Source: scipy.stats.pearsonr, per column.
     """
     y, scores = aligned(np.asarray(y, np.float64), scores, y_dimensions=2)
@@ -31,13 +23,7 @@ def pearson(y: Array, scores: Array) -> float:
 def spearman(y: Array, scores: Array) -> float:
     """Spearman's rank correlation of each output, mean over the outputs; ties share their rank.
 
-    Args:
-        y: float (N, K).
-        scores: float (N, K).
-
-    Returns:
-        A value in [-1, 1]; NaN when every output or its prediction is constant.
-
+    Returns: a value in [-1, 1]; NaN when every output or its prediction is constant.
     Source: scipy.stats.spearmanr, per column.
     """
     y, scores = aligned(np.asarray(y, np.float64), scores, y_dimensions=2)
@@ -47,13 +33,7 @@ def spearman(y: Array, scores: Array) -> float:
 def r2(y: Array, scores: Array) -> float:
     """Share of the variance explained, of each output, mean over the outputs.
 
-    Args:
-        y: float (N, K).
-        scores: float (N, K).
-
-    Returns:
-        At most 1; 0 for predicting the mean. NaN when every output is constant.
-
+    Returns: at most 1; 0 for predicting the mean. NaN when every output is constant.
     Source: scikit-learn r2_score(multioutput="uniform_average").
     """
     y, scores = aligned(np.asarray(y, np.float64), scores, y_dimensions=2)

@@ -1,12 +1,13 @@
-"""Metrics: (y (N,), logits (N, K)) -> float, over a whole split at once, by name.
+"""Metrics: (y, logits) -> float, over a whole split at once, by name.
+
+N examples, K task outputs. For classes, y is int64 (N,), 0..K-1, and logits float (N, K). For
+labels, y is 0/1 or bool (N, K) and scores float (N, K), any increasing function of the logits.
 
 Scores are fractions, never per cent; higher is better for every metric. They are pooled: a mean of
 per-batch values is another number, which depends on the batches. The predicted class is the largest
 logit, in a tie the lowest class. Unequal shapes, N = 0, a label outside 0..K-1 and a logit that is
-not finite are a ValueError with the value and its place. N examples, K task outputs.
+not finite are a ValueError with the value and its place.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -33,13 +34,7 @@ class Metric:
 def mcc(y: Array, logits: Array) -> float:
     """Matthews correlation of labels and predictions, for K >= 2 classes.
 
-    Args:
-        y: int64 (N,), classes 0..K-1.
-        logits: float (N, K).
-
-    Returns:
-        A value in [-1, 1]; 0 when labels or predictions are constant. Counts are exact integers.
-
+    Returns: a value in [-1, 1]; 0 when labels or predictions are constant. Counts are integers.
     Source: Gorodkin 2004, Comput. Biol. Chem. 28:367 (R_K); K = 2 is Matthews 1975.
     """
     c = _confusion(y, logits)
@@ -52,13 +47,7 @@ def mcc(y: Array, logits: Array) -> float:
 def f1_macro(y: Array, logits: Array) -> float:
     """Mean over classes of F1, the harmonic mean of precision and recall.
 
-    Args:
-        y: int64 (N,), classes 0..K-1.
-        logits: float (N, K).
-
-    Returns:
-        A value in [0, 1]. A class that is neither a label nor predicted is left out of the mean.
-
+    Returns: a value in [0, 1], without classes that are neither a label nor predicted.
     Source: scikit-learn f1_score(average="macro"); not the F1 of averages (arXiv:1911.03347).
     """
     c = _confusion(y, logits)
@@ -69,13 +58,7 @@ def f1_macro(y: Array, logits: Array) -> float:
 def f1_binary(y: Array, logits: Array) -> float:
     """F1 of class 1, the positive one, of two.
 
-    Args:
-        y: int64 (N,), 0 or 1.
-        logits: float (N, 2).
-
-    Returns:
-        A value in [0, 1]; 0 when class 1 is neither a label nor predicted, where it is undefined.
-
+    Returns: a value in [0, 1]; 0 where it is undefined: class 1 neither a label nor predicted.
     Source: scikit-learn f1_score(pos_label=1, zero_division=0).
     """
     c = _confusion(y, logits)
@@ -88,13 +71,7 @@ def f1_binary(y: Array, logits: Array) -> float:
 def accuracy(y: Array, logits: Array) -> float:
     """Fraction of examples whose largest logit is the label.
 
-    Args:
-        y: int64 (N,), classes 0..K-1.
-        logits: float (N, K).
-
-    Returns:
-        A value in [0, 1].
-
+    Returns: a value in [0, 1].
     Source: Definition.
     """
     return int(_confusion(y, logits).trace()) / len(y)
@@ -103,13 +80,7 @@ def accuracy(y: Array, logits: Array) -> float:
 def balanced_accuracy(y: Array, logits: Array) -> float:
     """Mean recall over the classes in y: accuracy, were they equally frequent.
 
-    Args:
-        y: int64 (N,), classes 0..K-1.
-        logits: float (N, K).
-
-    Returns:
-        A value in [0, 1]; chance is one over the number of classes in y.
-
+    Returns: a value in [0, 1]; chance is one over the number of classes in y.
     Source: scikit-learn balanced_accuracy_score(adjusted=False).
     """
     c = _confusion(y, logits)
@@ -120,14 +91,8 @@ def balanced_accuracy(y: Array, logits: Array) -> float:
 def auroc(y: Array, logits: Array) -> float:
     """Area under the ROC curve; for K > 2 the mean over classes, each against the rest.
 
-    Args:
-        y: int64 (N,), classes 0..K-1.
-        logits: float (N, K), ranked by logit 1 minus logit 0, or for K > 2 by softmax probability.
-
-    Returns:
-        A value in [0, 1], chance 0.5; a class that is no label or every label is left out, NaN when
-        that leaves none. Pairs are counted in integers; what is equal in float64 is a tie.
-
+    Returns: a value in [0, 1], chance 0.5; a class that is no label or every label is left out, NaN
+        when that leaves none. Pairs are counted in integers; what is equal in float64 is a tie.
     Source: Hanley and McNeil 1982, Radiology 143:29; scikit-learn roc_auc_score, "ovr" and "macro".
     """
     return _one_versus_rest(auroc_per_label, y, logits)
@@ -136,13 +101,7 @@ def auroc(y: Array, logits: Array) -> float:
 def auprc(y: Array, logits: Array) -> float:
     """Average precision, sum over thresholds of (rise in recall) x precision; classes as `auroc`.
 
-    Args:
-        y: int64 (N,), classes 0..K-1.
-        logits: float (N, K).
-
-    Returns:
-        A value in (0, 1], not interpolated; chance is the share of positives. NaN as in `auroc`.
-
+    Returns: a value in (0, 1], not interpolated; chance is the share of positives; NaN as `auroc`.
     Source: scikit-learn average_precision_score.
     """
     return _one_versus_rest(auprc_per_label, y, logits)
@@ -151,13 +110,7 @@ def auprc(y: Array, logits: Array) -> float:
 def auroc_per_label(y: Array, scores: Array) -> Array:
     """Area under the ROC curve of every label of a multilabel task.
 
-    Args:
-        y: 0/1 or bool (N, K), which labels each example has.
-        scores: float (N, K), any increasing function of the logits.
-
-    Returns:
-        float64 (K,) in [0, 1], a tie counting half; NaN for a label that no or every example has.
-
+    Returns: float64 (K,) in [0, 1], a tie counting half; NaN where no or every example has it.
     Source: Hanley and McNeil 1982, Radiology 143:29 (area = Mann-Whitney U).
     """
     return _per_label(_roc_area, y, scores)
@@ -166,13 +119,7 @@ def auroc_per_label(y: Array, scores: Array) -> Array:
 def auprc_per_label(y: Array, scores: Array) -> Array:
     """Average precision of every label of a multilabel task.
 
-    Args:
-        y: 0/1 or bool (N, K), which labels each example has.
-        scores: float (N, K), any increasing function of the logits.
-
-    Returns:
-        float64 (K,) in (0, 1], a tie being one threshold; NaN where no or every example has it.
-
+    Returns: float64 (K,) in (0, 1], a tie being one threshold; NaN as `auroc_per_label`.
     Source: scikit-learn average_precision_score. Ours: NaN, where it always gives 0 or 1.
     """
     return _per_label(_average_precision, y, scores)
@@ -181,13 +128,7 @@ def auprc_per_label(y: Array, scores: Array) -> Array:
 def auroc_mean(y: Array, scores: Array) -> float:
     """Area under the ROC curve of each label, mean over the labels that have both values.
 
-    Args:
-        y: (N, K), 0 or 1.
-        scores: float (N, K).
-
-    Returns:
-        A value in [0, 1], 0.5 by chance; NaN when no label has both values.
-
+    Returns: a value in [0, 1], 0.5 by chance; NaN when no label has both values.
     Source: scikit-learn roc_auc_score(average="macro"), which refuses a constant label.
     """
     return defined_mean(auroc_per_label(y, scores))
@@ -196,30 +137,16 @@ def auroc_mean(y: Array, scores: Array) -> float:
 def auprc_mean(y: Array, scores: Array) -> float:
     """Average precision of each label, mean over the labels that have both values.
 
-    Args:
-        y: (N, K), 0 or 1.
-        scores: float (N, K).
-
-    Returns:
-        A value in (0, 1]; chance is the mean share of ones. NaN when no label has both values.
-
+    Returns: a value in (0, 1]; chance is the mean share of ones. NaN when no label has both values.
     Source: scikit-learn average_precision_score(average="macro").
     """
     return defined_mean(auprc_per_label(y, scores))
 
 
 def score(y: Array, logits: Array, names: Sequence[str]) -> dict[str, float]:
-    """Several metrics of one split.
+    """Several metrics of one split; `names` are keys of METRICS.
 
-    Args:
-        y: int64 (N,), classes 0..K-1.
-        logits: float (N, K).
-        names: keys of METRICS.
-
-    Returns:
-        name -> score, in the order of `names`; an undefined one, NaN, is left out (for JSON).
-
-    Source: Ours.
+    Returns: name -> score, in the order of `names`; an undefined one, NaN, is left out (for JSON).
     """
     if unknown := [name for name in names if name not in METRICS]:
         raise KeyError(f"no metric named {unknown[0]!r}; there are {', '.join(METRICS)}")
@@ -230,18 +157,9 @@ def score(y: Array, logits: Array, names: Sequence[str]) -> dict[str, float]:
 def score_groups(
     y: Array, logits: Array, name: str, groups: Mapping[str, slice]
 ) -> dict[str, float]:
-    """A metric of each group of labels of a multilabel task.
+    """The metric `name` of each group of labels; `groups` may be empty.
 
-    Args:
-        y: 0/1 (N, K).
-        logits: float (N, K).
-        name: key of METRICS.
-        groups: name -> which labels; none is fine.
-
-    Returns:
-        "metric:group" -> score, and "metric:groups", the mean of the groups; an undefined one,
-        NaN, is left out.
-
+    Returns: "metric:group" -> score, and "metric:groups", their mean; without those that are NaN.
     Source: DeepSEA's and ConvNova's tables (arXiv 2502.18538, Table 10: 96.62, 92.93 and 85.74 of
         three groups give the "Avg." 91.76).
     """
@@ -252,15 +170,9 @@ def score_groups(
 
 
 def metrics_for(kind: Kind) -> tuple[str, ...]:
-    """Keys of METRICS that fit a kind of task.
+    """Which metrics fit a kind of task.
 
-    Args:
-        kind: of task.
-
-    Returns:
-        Names, in the order of METRICS.
-
-    Source: Ours.
+    Returns: keys of METRICS, in its order.
     """
     names = tuple(m.name for m in METRICS.values() if kind in m.kinds)
     if not names:
@@ -296,9 +208,7 @@ def _one_versus_rest(per_label: Callable[[Array, Array], Array], y: Array, logit
     weights = np.exp(logits - logits.max(1, keepdims=True))
     # summed by size, so that the order of the other classes neither makes nor breaks a tie
     softmax = weights / np.sort(weights, axis=1).sum(1, keepdims=True)
-    values = per_label(y[:, None] == np.arange(logits.shape[1]), softmax)
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if values.size else math.nan
+    return defined_mean(per_label(y[:, None] == np.arange(logits.shape[1]), softmax))
 
 
 def _per_label(area: Callable[[Array, Array], float], y: Array, scores: Array) -> Array:

@@ -4,8 +4,6 @@ The cache holds what can be downloaded, imported or computed again. Every file t
 may read, here or in a folder of records, is written by `replacing`.
 """
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import json
@@ -23,13 +21,9 @@ ABANDONED = 86_400  # seconds; an unfinished file older than that has lost its p
 
 
 def cache_folder(named: str | None = None) -> Path:
-    """The folder of the cache; it may not exist yet.
+    """The folder of the cache, by default $DNABENCH_CACHE or, if empty, ~/.cache/dnabench.
 
-    Args:
-        named: None = what $DNABENCH_CACHE says; "" = ~/.cache/dnabench.
-
-    Raises:
-        RuntimeError: when the home folder is not known.
+    It may not exist yet. RuntimeError when the home folder is not known.
     """
     named = os.environ.get("DNABENCH_CACHE") if named is None else named
     return Path(named or "~/.cache/dnabench").expanduser()
@@ -37,10 +31,6 @@ def cache_folder(named: str | None = None) -> Path:
 
 def made_folder(kind: str, named: str | None = None) -> Path:
     """A folder in the cache, created if missing.
-
-    Args:
-        kind: its name.
-        named: as for `cache_folder`.
 
     Raises:
         OSError: when it cannot be created. The parent of a cache that is named must exist: a

@@ -3,8 +3,6 @@
 A trial's number means nothing without this name, so every table prints it.
 """
 
-from __future__ import annotations
-
 from fnmatch import fnmatchcase
 
 from dnabench.metrics import METRICS
@@ -24,15 +22,13 @@ _ALL = [
         name="honest/1",
         validation="dev-or-tenth",
         checkpoint="best-val",
-        watermark="",
-        why="what you should publish: the epoch is chosen on validation, test is scored once",
+        why="for results you publish: the epoch is chosen on validation, test is scored once",
     ),
     Protocol(
         name="last-epoch/1",
         validation="dev-or-tenth",
         checkpoint="last",
-        watermark="",
-        why="no selection at all: the last epoch is scored, test is scored once",
+        why="no checkpoint is chosen: the last epoch is scored, once, on test",
     ),
     Protocol(
         name="test-selected/1",
@@ -42,7 +38,7 @@ _ALL = [
             "TEST-SELECTED: the epoch was chosen on the test split, so these numbers are too high. "
             "For comparison with tables made the same way only."
         ),
-        why="what the HyenaDNA/ConvNova code family does; only to compare with their tables",
+        why="as HyenaDNA and ConvNova were run; only for comparison with their tables",
     ),
     # kuleshov-group/caduceus, src/dataloaders/genomics.py: datasets' train_test_split(0.1, seed)
     # for NT, torch's random_split for Genomic Benchmarks, neither stratified; seeds 1-10 and 1-5.
@@ -50,12 +46,11 @@ _ALL = [
         name="caduceus-cv/1",
         validation="random-tenth",
         checkpoint="best-val",
-        watermark="",
         why=(
-            "as Caduceus was run: seed k holds out a plain random tenth of train (not stratified, "
-            "copies not kept together, for NT the very rows of train_val_split_seed=k; a dev split "
-            "is not read), the best epoch on it is scored on test once; its seeds were 1-10 on NT, "
-            "1-5 on Genomic Benchmarks, and changed the cut only, ours change weights and order too"
+            "as Caduceus was run: seed k holds out a random tenth of train (not stratified, copies "
+            "not kept together, for NT the very rows of train_val_split_seed=k; a dev split is not "
+            "read), and its best epoch is scored once on test; Caduceus used seeds 1-10 on NT and "
+            "1-5 on Genomic Benchmarks, for the cut only; here they set weights and order too"
         ),
         metrics={
             "nt*/promoter_*": "f1_binary",
@@ -72,11 +67,10 @@ _ALL = [
         name="dnabert2-gue/1",
         validation="dev",
         checkpoint="least-val-loss",
-        watermark="",
         why=(
             "as DNABERT-2 was run on GUE: the checkpoint with the least loss on the official dev "
-            "split is scored on test once; theirs looked every 200 or 400 steps at one seed (42), "
-            "here after every epoch"
+            "split is scored once on test; the authors evaluated every 200 or 400 steps with one "
+            "seed (42), here it is after every epoch"
         ),
         metrics={"gue/virus_covid": "f1_macro", "gue/*": "mcc"},
     ),
@@ -86,11 +80,10 @@ _ALL = [
         name="nt-cv10/1",
         validation="fold",
         checkpoint="best-val",
-        watermark="",
         why=(
-            "as the Nucleotide Transformer paper: seed k (0-9) validates on fold k of ten, which "
-            "are stratified and the same for every model, the best epoch on it is scored on test "
-            "once; the paper shows mean ± 2 SD of the ten, and has not released its own folds"
+            "as in the Nucleotide Transformer paper: seed k (0-9) validates on fold k of ten, and "
+            "its best epoch is scored once on test; the folds are stratified and the same for all "
+            "models; the paper shows mean ± 2 SD of the ten, and its folds were not released"
         ),
         metrics={"*": "mcc"},
     ),
@@ -113,12 +106,7 @@ def protocol_named(name: str) -> Protocol:
 def metric_for(protocol: Protocol, task: Task) -> str:
     """The primary metric of a task under a protocol, which chooses the epoch and heads the table.
 
-    Args:
-        protocol: its `metrics` are read in their order, the first pattern that fits counts.
-        task: a metric that is not defined for its kind is passed over.
-
-    Returns:
-        A key of METRICS: the task's own where the protocol says nothing of it.
+    Of the protocol's `metrics` the first that fits the task's name and kind; else the task's own.
     """
     for pattern, metric in protocol.metrics.items():
         if fnmatchcase(task.name, pattern) and task.kind in METRICS[metric].kinds:
@@ -127,18 +115,14 @@ def metric_for(protocol: Protocol, task: Task) -> str:
 
 
 def check_protocol(protocol: Protocol, task: Task, seed: int) -> None:
-    """Whether the protocol can be followed on that task at that seed.
-
-    Raises:
-        ValueError: a task without the dev split that it needs, a seed that is none of its folds.
-    """
+    """Raise ValueError for a task without the dev split needed, or a seed that is no fold."""
     if protocol.validation == "dev" and "dev" not in task.counts:
         raise ValueError(
             f"{protocol.name} chooses on the official dev split, and {task.name} has none; leave "
-            "the task out, or write --protocol honest, which cuts 10 % of train off"
+            "the task out, or write --protocol honest, which validates on 10 % of train"
         )
     if protocol.validation == "fold" and seed not in range(FOLDS):
         raise ValueError(
             f"seed {seed}: {protocol.name} has the folds 0..{FOLDS - 1}, and seed k holds out fold "
-            f"k; write --seeds {FOLDS} for all of them, or some such as --seeds 0,3"
+            f"k; write --seeds {FOLDS} for all folds, or name some: --seeds 0,3"
         )

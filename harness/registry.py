@@ -1,12 +1,10 @@
 """Registries of models and tasks: no duplicates, and suggestions for unknown names."""
 
-from __future__ import annotations
-
 import difflib
-import functools
-import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
@@ -62,16 +60,11 @@ class Registry(Generic[Entry]):
         if self._loaded:
             return
         self._loaded = True  # first, so that a module may look something up while it loads
-        root = importlib.import_module(self.package)
-        for module in pkgutil.iter_modules(root.__path__):
-            if module.ispkg or module.name.startswith("_"):
-                continue
-            self._try(
-                module.name,
-                functools.partial(importlib.import_module, f"{self.package}.{module.name}"),
-            )
+        for module in pkgutil.iter_modules(import_module(self.package).__path__):
+            if not (module.ispkg or module.name.startswith("_")):
+                self._try(module.name, partial(import_module, f"{self.package}.{module.name}"))
         for plugin in entry_points(group=self.package):
-            self._try(f"plugin {plugin.name}", functools.partial(_load_plugin, plugin))
+            self._try(f"plugin {plugin.name}", partial(_load_plugin, plugin))
 
     def _try(self, name: str, load: Callable[[], object]) -> None:
         """Record a file or plugin that does not load, which `list` prints; the others load."""

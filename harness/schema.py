@@ -3,25 +3,15 @@
 This file imports nothing from dnabench.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json
 import math
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from functools import cache
-from typing import (
-    Any,
-    Literal,
-    NamedTuple,
-    TypedDict,
-    get_args,
-    get_origin,
-    get_type_hints,
-    is_typeddict,
-)
+from typing import Any, Literal, NamedTuple, TypedDict
 
 RECORD = "dnabench.record/1"
 DEEPEST = 50  # levels of a record; ours have six
@@ -80,17 +70,13 @@ def trial_id(values: Mapping[str, Any]) -> str:
         values: the fields of `Trial`. Those in `unknown` count as if they stood beside the others,
             `recipe.NAME` as if in the recipe.
     """
-    top, unknown = dict(values), dict(values.get("unknown", {}))
-    top.pop("unknown", None)
-    recipe = {
-        name: value
-        for name, value in top["recipe"].items()
-        if name != "source" and (name not in _ADDED or _ADDED[name] != value)
-    }
+    top = dict(values)
+    unknown = top.pop("unknown", {})
+    recipe = {k: v for k, v in top["recipe"].items() if k not in _ADDED or _ADDED[k] != v}
+    recipe.pop("source", None)
     for name, value in unknown.items():
-        part, dot, own = name.partition(".")
-        if part == "recipe" and dot:
-            recipe[own] = value
+        if name.startswith("recipe."):
+            recipe[name.removeprefix("recipe.")] = value
         else:
             top[name] = value
     options = {k: _nameless(v) for k, v in top["options"].items()}
@@ -100,10 +86,10 @@ def trial_id(values: Mapping[str, Any]) -> str:
 
 def _nameless(value: Any) -> Any:
     """`bpe:NAME@HASH` and `checkpoint:NAME@HASH` without the name."""
-    kind, colon, rest = value.partition(":") if isinstance(value, str) else ("", "", "")
-    return (
-        f"{kind}:@{rest.rpartition('@')[2]}" if kind in ("bpe", "checkpoint") and colon else value
-    )
+    if isinstance(value, str) and value.startswith(("bpe:", "checkpoint:")):
+        kind, _, rest = value.partition(":")
+        return f"{kind}:@{rest.rpartition('@')[2]}"
+    return value
 
 
 def counted(values: Mapping[str, Any], unknown: Mapping[str, Any], claimed: Any) -> dict[str, Any]:
@@ -140,8 +126,8 @@ def parse(text: str) -> dict[str, Any]:
         found = json.loads(text)
     except RecursionError:
         raise ValueError(f"nested more than {DEEPEST} levels deep") from None
-    if not isinstance(found, dict) or found.get("schema") != RECORD:
-        schema = found.get("schema") if isinstance(found, dict) else None
+    schema = found.get("schema") if isinstance(found, dict) else None
+    if schema != RECORD:
         other = f"its schema is {_short(schema)}" if schema is not None else "it names no schema"
         raise ValueError(f"not a {RECORD}: {other}")
     level: list[Any] = [found]
@@ -149,8 +135,7 @@ def parse(text: str) -> dict[str, Any]:
         inner: list[Any] = []
         for value in level:
             if isinstance(value, dict):
-                inner += value
-                inner += value.values()
+                inner += [*value, *value.values()]
             elif isinstance(value, list):
                 inner += value
             elif isinstance(value, str) and not value.isascii():
@@ -158,10 +143,10 @@ def parse(text: str) -> dict[str, Any]:
         level = inner
     if level:
         raise ValueError(f"nested more than {DEEPEST} levels deep")
-    return found
+    return dict(found)
 
 
-def known_fields(kind: type, values: Any, place: str) -> Fields:
+def known_fields(kind: Any, values: Any, place: str) -> Fields:
     """Sort the fields of an object into those of a dataclass and others.
 
     Args:
@@ -175,7 +160,8 @@ def known_fields(kind: type, values: Any, place: str) -> Fields:
     if not isinstance(values, dict):
         raise ValueError(f"{place} is {_short(values)}, not an object")
     hints = _hints(kind)
-    if missing := _required(kind) - values.keys():
+    needed = {f.name for f in fields(kind) if f.default is f.default_factory is MISSING}
+    if missing := needed - values.keys():
         raise ValueError(f"missing in {place or 'the record'}: {', '.join(sorted(missing))}")
     known = {name: value for name, value in values.items() if name in hints}
     for name, value in known.items():
@@ -184,20 +170,12 @@ def known_fields(kind: type, values: Any, place: str) -> Fields:
 
 
 @cache
-def _required(kind: Any) -> frozenset[str]:
-    own = (f for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING)
-    return frozenset(f.name for f in own)
-
-
-@cache
 def _hints(kind: Any) -> dict[str, Any]:
     """Name -> type of a dataclass's fields; other dataclasses in it are checked apart."""
     nested = {"curve": Sequence[Epoch], "alternatives": Mapping[str, Alternative], "task": About}
-    hints = {name: hint for name, hint in get_type_hints(kind).items() if name != "unknown"}
-    return {
-        name: nested[name] if name in nested and get_origin(hint) else hint
-        for name, hint in hints.items()
-    }
+    hints = typing.get_type_hints(kind)
+    hints.pop("unknown", None)
+    return hints | {k: v for k, v in nested.items() if typing.get_origin(hints.get(k))}
 
 
 def _check(value: Any, hint: Any, place: str) -> None:
@@ -207,15 +185,15 @@ def _check(value: Any, hint: Any, place: str) -> None:
         ValueError: for another type, an integer beyond LARGEST, or a number that is not finite,
             which only a learning curve may have.
     """
-    if is_typeddict(hint):
+    if typing.is_typeddict(hint):
         _is(value, dict, place)
         if missing := hint.__required_keys__ - value.keys():
             raise ValueError(f"missing in {place}: {', '.join(sorted(missing))}")
-        for name, own in get_type_hints(hint).items():
+        for name, own in typing.get_type_hints(hint).items():
             if name in value:
                 _check(value[name], own, f"{place}.{name}")
         return
-    origin, inner = get_origin(hint), get_args(hint)
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal or hint is str:
         _is(value, str, place)  # a newer version may know more words
     elif origin is not None and issubclass(origin, Mapping):

@@ -1,9 +1,8 @@
 """Random streams, the validation cut, and `--limit`: who sees which example, decided by a seed.
 
-N examples.
+N examples. A share of a class is rounded to whole examples, at least one where the class has two.
+Copies of a sequence may be on either strand; their class is that of the first copy.
 """
-
-from __future__ import annotations
 
 import hashlib
 import itertools
@@ -33,10 +32,7 @@ class Streams(NamedTuple):
 def streams(seed: int, task: str, protocol: Protocol | None = None) -> Streams:
     """Three independent 32-bit seeds; `cut` depends on the task too, none on the model.
 
-    Args:
-        seed: of the trial.
-        task: its name.
-        protocol: where it says what seed k holds out, `cut` is k itself.
+    Under a protocol that says what seed k holds out, `cut` is k itself.
     """
     words = (f"init/{seed}", f"order/{seed}", f"cut/{task}/{seed}")
     digests = (hashlib.sha256(w.encode()).digest() for w in words)
@@ -59,12 +55,7 @@ def same_sequence(seqs: Sequences) -> Array:
 
 
 def held_out(split: Split, share: float, seed: int) -> Array:
-    """Pick a share of every class at random, all copies of a sequence together.
-
-    Args:
-        split: N examples; copies may stand on either strand.
-        share: see `stratified`, of the distinct sequences; a class is that of the first copy.
-        seed: of the draw.
+    """Pick a share of every class's distinct sequences at random, with all their copies.
 
     Returns:
         bool (N,), True where picked.
@@ -79,7 +70,7 @@ def stratified(y: Array, share: float, seed: int) -> Array:
 
     Args:
         y: int64 (N,), class indices; of other kinds of task (N, ...), which are one class.
-        share: of each class, rounded to whole examples; at least one where a class has two.
+        share: of each class.
         seed: of the draw.
 
     Returns:
@@ -96,10 +87,6 @@ def stratified(y: Array, share: float, seed: int) -> Array:
 def random_tenth(n: int, seed: int) -> Array:
     """Pick a tenth of n rows at random, whatever they hold; rounded up.
 
-    Args:
-        n: rows.
-        seed: of the draw.
-
     Returns:
         bool (n,), True where picked.
 
@@ -115,11 +102,8 @@ def random_tenth(n: int, seed: int) -> Array:
 def folds(split: Split, n: int, seed: int) -> Array:
     """Deal the examples into folds: each class evenly, all copies of a sequence into one.
 
-    Args:
-        split: N examples; copies may stand on either strand.
-        n: folds. Of the distinct sequences every fold gets as many as any other, or one less, of
-            each class too; a class is that of the first copy.
-        seed: of the shuffle.
+    The numbers of distinct sequences in any two of the n folds, in all and of each class, differ by
+    at most one.
 
     Returns:
         int64 (N,), 0..n-1.
@@ -134,7 +118,7 @@ def folds(split: Split, n: int, seed: int) -> Array:
 
 
 def _classes(y: Array) -> list[Array]:
-    """The rows of each class; of kinds of task that have none all of them are one."""
+    """The rows of each class; a kind of task without classes has one of all rows."""
     if y.ndim > 1:
         return [np.arange(len(y))]
     return [np.flatnonzero(y == label) for label in np.unique(y)]
@@ -143,10 +127,8 @@ def _classes(y: Array) -> list[Array]:
 def limited(split: Split, limit: float) -> Split:
     """A fixed stratified subset, for trying things out.
 
-    Args:
-        split: all of it.
-        limit: 0 keeps all; below 1 a share; from 1 a number of examples, of which every class gets
-            its proportion (so a class may round the number up or down).
+    A limit of 0 keeps all; below 1 it is a share; from 1 a number of examples, of which every class
+    gets its proportion (so a class may round the number up or down).
     """
     n = len(split.y)
     share = limit if limit < 1 else limit / n
@@ -164,9 +146,6 @@ def cut(task: Task, protocol: Protocol, seed: int, limit: float = 0) -> tuple[Sp
         seed: of the cut, from `streams`.
         limit: see `limited`; applied to each official split before the cut.
 
-    Returns:
-        (train, validation or None).
-
     Raises:
         ValueError: a seed or a task that the protocol cannot take, too few examples for a cut.
     """
@@ -181,8 +160,8 @@ def cut(task: Task, protocol: Protocol, seed: int, limit: float = 0) -> tuple[Sp
 
 
 def _held(train: Split, task: Task, protocol: Protocol, seed: int) -> Array:
-    """Which rows of train become validation: bool (N,), True somewhere and False somewhere."""
-    way_out = "run it with --protocol honest"
+    """Which rows of train become validation: bool (N,), neither none nor all."""
+    remedy = "run it with --protocol honest"
     if protocol.validation == "fold":
         digest = hashlib.sha256(f"folds/{task.name}".encode()).digest()
         held: Array = folds(train, FOLDS, int.from_bytes(digest[:4], "big")) == seed
@@ -192,9 +171,9 @@ def _held(train: Split, task: Task, protocol: Protocol, seed: int) -> Array:
         lack = "train has one example"
     else:
         held = held_out(train, VALIDATION_SHARE, seed)
-        lack, way_out = "no class has two different sequences in train", "a dev split"
+        lack, remedy = "no class has two different sequences in train", "a dev split"
     if not held.any() or held.all():
         raise ValueError(
-            f"{task.name}: {lack}, so no validation can be cut off; add examples or {way_out}"
+            f"{task.name}: {lack}, so no validation can be cut off; add examples or {remedy}"
         )
     return held

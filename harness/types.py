@@ -174,19 +174,15 @@ class Learner(Interface):
 
     def train_epoch(self) -> float:
         """Learn for one epoch; return its mean training loss."""
-        ...
 
     def predictor(self, split: Split) -> Callable[[], Array]:
         """Prepare a split; the function gives its logits float32 (N, K) as learned so far."""
-        ...
 
     def state(self) -> Any:
         """A copy of what was learned so far, for `restore`."""
-        ...
 
     def restore(self, state: Any) -> None:
         """Go back to that state."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,8 +192,8 @@ class Protocol:
     name: str  # name/version
     validation: Literal["dev-or-tenth", "dev-or-none", "dev", "random-tenth", "fold"]
     checkpoint: Literal["best-val", "least-val-loss", "last", "best-test"]
-    watermark: str  # printed over every table of it; empty when there is nothing to warn of
-    why: str
+    why: str  # a phrase, printed after the name
+    watermark: str = ""  # a warning, printed over every table of it
     metrics: Mapping[str, str] = field(default_factory=dict)  # pattern of task names -> metric
 
     @property
@@ -309,8 +305,7 @@ class Record:
         recipe = known_fields(Recipe, trial.known["recipe"], "trial.recipe")
         out = known_fields(cls, d, "")
         unknown = trial.unknown | {f"recipe.{k}": v for k, v in recipe.unknown.items()}
-        values = trial.known | {"recipe": recipe.known}
-        unknown = counted(values, unknown, claimed)
+        unknown = counted(trial.known | {"recipe": recipe.known}, unknown, claimed)
         own = Trial(**{**trial.known, "recipe": Recipe(**recipe.known), "unknown": unknown})
         vars(own)["id"] = claimed
         inside = trial.unknown | ({"recipe": recipe.unknown} if recipe.unknown else {})

@@ -96,7 +96,7 @@ def resolve(model: Model, regime: str) -> tuple[str, str]:
 
 
 def check_unchanged(path: Path, named: str) -> None:
-    """Raise ValueError unless a file has the hash in `NAME@HASH` at the end of `named`."""
+    """Raise ValueError unless the file has the hash at the end of a name `NAME@HASH`."""
     if not path.is_file() or file_sha256(path)[:16] != named.rpartition("@")[2]:
         raise ValueError(f"{path} changed since the run was planned; start the run again")
 

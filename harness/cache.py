@@ -21,21 +21,24 @@ ABANDONED = 86_400  # seconds; an unfinished file older than that has lost its p
 
 
 def cache_folder(named: str | None = None) -> Path:
-    """The folder of the cache, by default $DNABENCH_CACHE or, if empty, ~/.cache/dnabench.
+    """The folder of the cache, which may not exist yet.
 
-    It may not exist yet. RuntimeError when the home folder is not known.
+    Args:
+        named: None = what $DNABENCH_CACHE says; "" = ~/.cache/dnabench.
+
+    Raises:
+        RuntimeError: when the home folder is not known.
     """
     named = os.environ.get("DNABENCH_CACHE") if named is None else named
     return Path(named or "~/.cache/dnabench").expanduser()
 
 
 def made_folder(kind: str, named: str | None = None) -> Path:
-    """A folder in the cache, created if missing.
+    """A folder in the cache, created if missing; `named` and RuntimeError as for `cache_folder`.
 
     Raises:
         OSError: when it cannot be created. The parent of a cache that is named must exist: a
             misspelled path is not created.
-        RuntimeError: when the home folder is not known.
     """
     named = os.environ.get("DNABENCH_CACHE") if named is None else named
     home = cache_folder(named or "")
@@ -52,7 +55,7 @@ def replacing(path: Path, *, sync: bool = False, first: bool = False) -> Iterato
     killed process leaves it behind for `remove_drafts`.
 
     Args:
-        path: replaced at the end of the block; its folder is created if missing.
+        path: its folder is created if missing.
         sync: flush file and folder to the disk, so that a power cut loses neither.
         first: keep a file that another process has put there meanwhile. Without hard links on the
             file system, the later of two simultaneous writers wins.
@@ -80,10 +83,8 @@ def _linked(draft: Path, path: Path) -> bool:
     """Give the draft a second name, unless that is taken; False where links are not possible."""
     try:
         os.link(draft, path)
-    except FileExistsError:
-        return True
-    except OSError:
-        return False
+    except OSError as e:
+        return isinstance(e, FileExistsError)
     return True
 
 

@@ -66,12 +66,7 @@ def held_out(split: Split, share: float, seed: int) -> Array:
 
 
 def stratified(y: Array, share: float, seed: int) -> Array:
-    """Pick a share of every class at random.
-
-    Args:
-        y: int64 (N,), class indices; of other kinds of task (N, ...), which are one class.
-        share: of each class.
-        seed: of the draw.
+    """Pick a share of every class at random; y as in `Split`, labels that are no classes being one.
 
     Returns:
         bool (N,), True where picked.

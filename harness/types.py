@@ -274,13 +274,11 @@ class Record:
     flops: int = 0  # of a forward pass of the longest sequence; 0 = not counted
     flags: Mapping[str, Any] = field(default_factory=dict)  # collapsed, truncated share, ...
     streams: Mapping[str, int] = field(default_factory=dict)  # the random streams' own seeds
-    # kind, classes, metric, family: for reports
-    task: Mapping[str, Any] = field(default_factory=dict)
+    task: Mapping[str, Any] = field(default_factory=dict)  # `schema.About`, for reports
     # versions, commit, device, threads, forms of convolution
     where: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""  # traceback
-    # fields of a newer version, where they stand in the JSON
-    unknown: Mapping[str, Any] = field(default_factory=dict)
+    unknown: Mapping[str, Any] = field(default_factory=dict)  # of a newer version, as in the JSON
 
     def to_json(self) -> str:
         """Keys sorted, floats in shortest exact form: equal records give equal bytes."""

@@ -7,7 +7,7 @@ The user writes a regime as `scratch`, `pretrained` or `checkpoint:PATH`; a tria
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +18,7 @@ from dnabench.types import Model, Weights
 if TYPE_CHECKING:
     from torch import Tensor
 
+REGIME = re.compile(r"((?P<model>[^=]*)=)?(?P<regime>scratch|pretrained(@[^:]*)?|checkpoint:.+)")
 REVISION = re.compile("[0-9a-f]{40}")
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 SHOWN = 8  # names in a message
@@ -37,18 +38,14 @@ def regimes(text: str) -> dict[str, str]:
         ValueError: for a word that is not a regime.
     """
     out = {}
-    for part in text.split(","):
-        model, equals, regime = part.strip().partition("=")
-        if not equals:
-            model, regime = "", part.strip()
-        kind, _, path = regime.partition(":")
-        named = (kind == "scratch" or kind.partition("@")[0] == "pretrained") and not path
-        if not named and not (kind == "checkpoint" and path):
+    for part in map(str.strip, text.split(",")):
+        found = REGIME.fullmatch(part)
+        if not found:
             raise ValueError(
-                f"--regime {part.strip()!r}: write scratch, pretrained, pretrained@REVISION or "
+                f"--regime {part!r}: write scratch, pretrained, pretrained@REVISION or "
                 "checkpoint:PATH, or one for a model: ntv2=pretrained"
             )
-        out[model] = regime
+        out[found["model"] or ""] = found["regime"]
     return out
 
 
@@ -101,28 +98,24 @@ def check_unchanged(path: Path, named: str) -> None:
         raise ValueError(f"{path} changed since the run was planned; start the run again")
 
 
-def fetch(model: Model, regime: str) -> Path:
-    """The official file of a trial's `pretrained:` regime, from the hub or its cache.
+def fetch(model: Model, regime: str, *, tokenizer: bool = False) -> Path:
+    """The official weights of a trial's `pretrained:` regime, from the hub or its cache.
+
+    Args:
+        model: names the files.
+        regime: names the repository and revision.
+        tokenizer: get the tokenizer of the weights instead.
 
     Raises:
         ValueError: when it cannot be downloaded; the message says why and what to do by hand.
     """
-    assert model.weights is not None  # `resolve` saw to it
-    return _from_hub(regime, model.weights.files, model.name)
-
-
-def fetch_tokenizer(model: Model, regime: str) -> Path:
-    """The tokenizer file that belongs to those weights; errors as `fetch`."""
-    assert model.weights is not None
-    return _from_hub(regime, (model.weights.tokenizer,), model.name)
-
-
-def _from_hub(regime: str, files: tuple[str, ...], name: str) -> Path:
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+    assert model.weights is not None  # `resolve` checks it
+    files = (model.weights.tokenizer,) if tokenizer else model.weights.files
     repo, _, revision = regime.removeprefix("pretrained:").rpartition("@")
-    why = ""
+    why, cause = "", None
     for file in files:
         try:
             return Path(hf_hub_download(repo, file, revision=revision))
@@ -131,17 +124,15 @@ def _from_hub(regime: str, files: tuple[str, ...], name: str) -> Path:
         except EntryNotFoundError:
             why = why or "the repository has no such file"
         except Exception as e:  # what its HTTP library raises differs by version
-            raise ValueError(_by_hand(repo, files, revision, name, f"{e}")) from e
+            why, cause = f"{e}", e
+            break
     offline = "HF_HUB_OFFLINE is set; " if constants.HF_HUB_OFFLINE else ""
-    raise ValueError(_by_hand(repo, files, revision, name, offline + why))
-
-
-def _by_hand(repo: str, files: tuple[str, ...], revision: str, name: str, why: str) -> str:
-    return (
-        f"cannot get {' or '.join(files)} of {repo}@{revision}: {why.strip().splitlines()[0]}. Get "
-        f"it by hand from https://huggingface.co/{repo}/tree/{revision} and write "
-        f"--regime {name}=checkpoint:PATH"
-    )
+    raise ValueError(
+        f"cannot get {' or '.join(files)} of {repo}@{revision}: {offline}"
+        f"{why.strip().splitlines()[0]}. Download it from "
+        f"https://huggingface.co/{repo}/tree/{revision} and write "
+        f"--regime {model.name}=checkpoint:PATH"
+    ) from cause
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -157,14 +148,13 @@ def read(path: Path) -> dict[str, Tensor]:
     """
     import pickle
 
+    import torch
+    from safetensors.torch import load_file
+
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             found: Any = load_file(path)
         else:
-            import torch
-
             found = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except pickle.UnpicklingError as e:
         reason = str(e).strip().splitlines()[0]
@@ -176,35 +166,25 @@ def read(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path}: cannot be read as weights: {e}") from e
     lightning = isinstance(found, dict) and isinstance(found.get("state_dict"), dict)
     named = found["state_dict"] if lightning else found
-    tensors = _tensors(named) if isinstance(named, dict) else {}
+    prefixes = re.compile(r"^(_orig_mod\.)?(module\.)?" + (r"(model\.)?" if lightning else ""))
+    tensors: dict[str, Tensor] = {}
+    full: dict[str, str] = {}
+    for name, value in named.items() if isinstance(named, dict) else ():
+        if isinstance(name, str) and isinstance(value, torch.Tensor):
+            short = prefixes.sub("", name)
+            if short in tensors:
+                raise ValueError(
+                    f"{path}: {full[short]} and {name} are the same name without framework prefixes"
+                )
+            tensors[short], full[short] = value, name
     if not tensors:
         raise ValueError(f"{path}: holds no named tensors")
-    prefixes = ("_orig_mod.", "module.", *(("model.",) if lightning else ()))
-    short: dict[str, str] = {}
-    for name in tensors:
-        if other := short.get(_without(name, prefixes)):
-            raise ValueError(
-                f"{path}: {other} and {name} are the same name without framework prefixes"
-            )
-        short[_without(name, prefixes)] = name
-    return {name: tensors[full] for name, full in short.items()}
+    return tensors
 
 
 def _is_zip(path: Path) -> bool:
     with path.open("rb") as f:
         return f.read(2) == b"PK"
-
-
-def _tensors(named: Mapping[Any, Any]) -> dict[str, Tensor]:
-    import torch
-
-    return {k: v for k, v in named.items() if isinstance(k, str) and isinstance(v, torch.Tensor)}
-
-
-def _without(name: str, prefixes: tuple[str, ...]) -> str:
-    for prefix in prefixes:
-        name = name.removeprefix(prefix)
-    return name
 
 
 def load(net: Any, model: Model, tensors: Mapping[str, Tensor], source: str) -> Loaded:
@@ -271,11 +251,7 @@ def _read_once(path: str, stamp: tuple[int, int]) -> dict[str, Tensor]:
 def load_regime(net: Any, model: Model, regime: str, path: str) -> Loaded | None:
     """Load the weights that a trial's regime names into a new network; None = random ones stay.
 
-    Args:
-        net: as `model.build` returned it.
-        model: of the network.
-        regime: of the trial.
-        path: the user's file, for a `checkpoint:` regime.
+    `path` is the user's file, for a `checkpoint:` regime.
 
     Raises:
         ValueError: as `fetch`, `read` and `load`; a file that changed since the run was planned.
@@ -292,7 +268,7 @@ def load_regime(net: Any, model: Model, regime: str, path: str) -> Loaded | None
     return load(net, model, tensors, file.name)
 
 
-def prefixed(prefixes: Mapping[str, str], unused: tuple[str, ...] = ()) -> Any:
+def prefixed(prefixes: Mapping[str, str], unused: tuple[str, ...] = ()) -> Callable[[str], str]:
     """A `Weights.rename` that replaces the first matching prefix.
 
     Args:

@@ -1,13 +1,11 @@
 """What dnabench keeps on disk besides records, and how to remove it."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,7 +45,11 @@ def entries(out: Path | None = None) -> list[Entry]:
         OSError: a folder that cannot be read.
     """
     home = cache_folder()
-    found = [_entry(f"task:{name}", path, "imported data") for name, path in _tasks(home)]
+    found = [
+        _entry(f"task:{path.parent.name}/{path.name}", path, "imported data")
+        for path in sorted((home / "tasks").glob("*/*"))
+        if path.is_dir() and not path.name.startswith(".")
+    ]
     for path in sorted(home.iterdir()) if home.is_dir() else []:
         if path.name in KEPT:
             found.append(_entry(path.name, path, KEPT[path.name]))
@@ -90,15 +92,13 @@ def named(names: Sequence[str], found: Sequence[Entry]) -> list[Entry]:
     from dnabench.registry import explain_miss
 
     chosen: dict[str, Entry] = {}
+    where = "`dnabench cache list` prints what there is"
     for name in names:
         whole = "task:" if name == "tasks" else f"{name}/"
-        hits = [e for e in found if e.name == name or e.name.startswith(whole)]
+        hits = {e.name: e for e in found if e.name == name or e.name.startswith(whole)}
         if not hits:
-            known = [e.name for e in found]
-            raise KeyError(
-                explain_miss("cache", name, known, "`dnabench cache list` prints what there is")
-            )
-        chosen.update({e.name: e for e in hits})
+            raise KeyError(explain_miss("cache", name, [e.name for e in found], where))
+        chosen |= hits
     return list(chosen.values())
 
 
@@ -109,12 +109,6 @@ def size(n: float) -> str:
             return f"{n:.0f} B" if unit == "B" else f"{n:.3g} {unit}"
         n /= 1000
     return f"{n:,.3g} TB"
-
-
-def _tasks(home: Path) -> Iterator[tuple[str, Path]]:
-    for path in sorted((home / "tasks").glob("*/*")):
-        if path.is_dir() and not path.name.startswith("."):
-            yield f"{path.parent.name}/{path.name}", path
 
 
 def _entry(name: str, path: Path, what: str, ours: bool = True) -> Entry:
@@ -156,32 +150,26 @@ def _clear(entry: Entry) -> str:
 @contextmanager
 def _alone(path: Path) -> Iterator[str]:
     """Hold every lock file below; yields why that is not possible, "" = it is."""
-    held = []
-    try:
+    with ExitStack() as held:
         for file in _files(path):
             if file.name.endswith(".lock"):
-                held.append(file.open("r"))
+                lock = held.enter_context(file.open("r"))
                 try:
-                    fcntl.flock(held[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     yield f"another process holds {file}; try again when it has ended"
                     return
         yield _busy(path)
-    finally:
-        for lock in held:
-            lock.close()
 
 
 def _busy(path: Path) -> str:
     """Why an entry is in use, "" = it is not, as far as this user may see."""
-    for folder in [p for p in path.rglob(".writing-*") if p.is_dir()] + (
-        [path] if path.name.startswith(LEFT_OVER) else []
-    ):
+    written = [p for p in path.rglob(".writing-*") if p.is_dir()]
+    for folder in [*written, path] if path.name.startswith(LEFT_OVER) else written:
         newest = max((f.lstat().st_mtime for f in _files(folder)), default=folder.stat().st_mtime)
         if time.time() - newest < _WRITING:
             return f"something was written to {folder} just now; try again in ten minutes"
-    users = users_of(path)
-    if users:
+    if users := users_of(path):
         return f"in use by process {', '.join(map(str, users))}; try again when it has ended"
     return ""
 
@@ -190,11 +178,9 @@ def users_of(path: Path) -> list[int]:
     """Ids of other processes that map or have open a file below `path`; Linux only."""
     inside, found = f"{path.resolve()}/", []
     for process in Path("/proc").glob("[0-9]*"):
-        if int(process.name) == os.getpid():
-            continue
         with suppress(OSError):  # it ended, or is another user's
             if inside in (process / "maps").read_text() or any(
                 str(fd.readlink()).startswith(inside) for fd in (process / "fd").iterdir()
             ):
                 found.append(int(process.name))
-    return sorted(found)
+    return sorted({*found} - {os.getpid()})

@@ -1,7 +1,5 @@
 """Check this machine and suggest fixes."""
 
-from __future__ import annotations
-
 import fcntl
 import importlib.metadata
 import importlib.util
@@ -13,16 +11,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from dnabench.cache import cache_folder, existing, room
+from dnabench.host import machine
 from dnabench.host.disk import entries, hub_folder, size
-from dnabench.host.machine import (
-    affinity,
-    bf16_flags,
-    cpu_quota,
-    free_memory,
-    meminfo,
-    memory_limit,
-    usable_cores,
-)
 from dnabench.registry import MODELS, TASKS
 from dnabench.results.provenance import here
 
@@ -66,12 +56,10 @@ def _packages() -> list[Finding]:
     from packaging.version import Version
 
     wanted = [Requirement(r) for r in importlib.metadata.requires("dnabench") or ()]
+    wanted = [r for r in wanted if r.marker is None or r.marker.evaluate({"extra": ""})]
     tested = _tested()
-    wrong, other, n = [], [], 0
+    wrong, other = [], []
     for need in wanted:
-        if need.marker is not None and not need.marker.evaluate({"extra": ""}):
-            continue
-        n += 1
         try:
             have = Version(importlib.metadata.version(need.name))
         except importlib.metadata.PackageNotFoundError:
@@ -89,7 +77,7 @@ def _packages() -> list[Finding]:
         found.append(Finding("packages", "note", "; ".join(other), way_out))
     if not found:
         compared = "have the tested versions" if tested else "are in the required ranges"
-        found.append(Finding("packages", "ok", f"all {n} {compared}"))
+        found.append(Finding("packages", "ok", f"all {len(wanted)} {compared}"))
     return found
 
 
@@ -102,20 +90,19 @@ def _tested() -> dict[str, str]:
 
 
 def _extras() -> list[Finding]:
-    peft, scan = (importlib.util.find_spec(m) is not None for m in ("peft", "mamba_ssm"))
     lora = Finding("peft", "ok", "installed: --set finetune=lora works")
-    if not peft:
+    if not importlib.util.find_spec("peft"):
         says = "not installed: --set finetune=lora does not work"
         lora = Finding("peft", "note", says, "pip install 'dnabench[lora]'")
+    scan = importlib.util.find_spec("mamba_ssm")
     says = "installed, used by Caduceus on CUDA" if scan else "not installed, not needed"
     return [lora, Finding("mamba_ssm", "ok", says)]
 
 
 def _processor() -> list[Finding]:
-    cores, quota = affinity(), cpu_quota()
-    usable = usable_cores()
+    quota, usable = machine.cpu_quota(), machine.usable_cores()
     text = f"{here()['cpu'] or 'CPU'}: {usable} of {os.cpu_count()} cores usable"
-    if quota and quota < cores:
+    if 0 < quota < machine.affinity():
         text += f" (a cgroup allows {quota:.3g})"
     advice = f"one thread a trial, so `dnabench run` runs {usable} at once; --threads 1 is fastest"
     found = [Finding("processor", "ok", f"{text}; {advice}")]
@@ -127,9 +114,10 @@ def _processor() -> list[Finding]:
 
 
 def _memory() -> Finding:
-    total, free, limit = meminfo().get("MemTotal", 0), free_memory(), memory_limit()
+    total, limit = machine.meminfo().get("MemTotal", 0), machine.memory_limit()
     if not total:
         return Finding("memory", "note", f"not known on {platform.system()}")
+    free = machine.free_memory()
     says = f"{size(free)} of {size(total)} available"
     if 0 < limit < total:
         says += f", a cgroup allows {size(limit)}"
@@ -140,7 +128,7 @@ def _memory() -> Finding:
 
 
 def _bf16() -> Finding:
-    topic, have = "bf16 on the CPU", bf16_flags()
+    topic, have = "bf16 on the CPU", machine.bf16_flags()
     if have is None:
         return Finding(topic, "note", f"not known on {platform.system()}", "use --precision fp32")
     if have:
@@ -152,17 +140,16 @@ def _bf16() -> Finding:
 def _gpus() -> list[Finding]:
     import torch
 
-    there = bool(list(Path("/dev").glob("nvidia[0-9]*")))
-    if not torch.cuda.is_available():
-        if not there:
-            return [Finding("CUDA", "ok", "no GPU; everything runs on the CPU")]
-        if torch.version.cuda is None:
-            says = f"there is a GPU, but torch {torch.__version__} is built without CUDA"
-            way_out = "install a CUDA build of torch (pytorch.org/get-started)"
-            return [Finding("CUDA", "note", says, way_out)]
-        says = f"there is a GPU, but torch for CUDA {torch.version.cuda} cannot use it"
-        return [Finding("CUDA", "broken", says, "the driver may be too old: see nvidia-smi")]
-    return [_gpu(i) for i in range(torch.cuda.device_count())]
+    if torch.cuda.is_available():
+        return [_gpu(i) for i in range(torch.cuda.device_count())]
+    if not list(Path("/dev").glob("nvidia[0-9]*")):
+        return [Finding("CUDA", "ok", "no GPU; everything runs on the CPU")]
+    if torch.version.cuda is None:
+        says = f"there is a GPU, but torch {torch.__version__} is built without CUDA"
+        way_out = "install a CUDA build of torch (pytorch.org/get-started)"
+        return [Finding("CUDA", "note", says, way_out)]
+    says = f"there is a GPU, but torch for CUDA {torch.version.cuda} cannot use it"
+    return [Finding("CUDA", "broken", says, "the driver may be too old: see nvidia-smi")]
 
 
 def _gpu(index: int) -> Finding:
@@ -185,8 +172,7 @@ def _gpu(index: int) -> Finding:
 def _caches() -> list[Finding]:
     home = cache_folder()
     try:
-        kept = entries()
-        free = room(home)
+        kept, free = entries(), room(home)
     except OSError as e:
         says = f"{e.filename or home} cannot be read: {e.strerror or e}"
         way_out = "name another folder in the environment variable DNABENCH_CACHE"
@@ -196,15 +182,12 @@ def _caches() -> list[Finding]:
     parts = [f"{len(tasks)} tasks {size(sum(e.bytes for e in tasks))}"]
     parts += [f"{e.name} {size(e.bytes)}" for e in others]
     says = f"{home}: {', '.join(parts)}; {size(free)} of disk free"
-    hub = sum(e.bytes for e in kept if e.name == "hub")
-    found = [
-        Finding("cache", "ok", says),
-        Finding("hub cache", "ok", f"{hub_folder()}: {size(hub)}"),
-    ]
+    own = Finding("cache", "ok", says)
     if free < LITTLE_DISK:
         way_out = "`dnabench cache clear NAME`, or another folder in DNABENCH_CACHE"
-        found[0] = found[0]._replace(state="note", way_out=way_out)
-    return found
+        own = own._replace(state="note", way_out=way_out)
+    hub = sum(e.bytes for e in kept if e.name == "hub")
+    return [own, Finding("hub cache", "ok", f"{hub_folder()}: {size(hub)}")]
 
 
 def locks(topic: str, folder: Path) -> Finding:
@@ -226,13 +209,11 @@ def locks(topic: str, folder: Path) -> Finding:
 
 
 def _registries() -> list[Finding]:
-    found = []
+    found, way_out = [], "fix or uninstall it; the others are not affected"
     for registry in (MODELS, TASKS):
-        n = len(list(registry))
         topic = f"{registry.noun}s"
-        found.append(Finding(topic, "ok", f"{n} registered"))
+        found.append(Finding(topic, "ok", f"{len(list(registry))} registered"))
         for what, why in registry.broken.items():
-            way_out = "fix or uninstall it; the others are not affected"
             found.append(Finding(topic, "broken", f"{what} did not load: {why}", way_out))
     return found
 
@@ -257,11 +238,11 @@ def _reach() -> Finding:
     request: Any = urllib.request.Request(constants.ENDPOINT, method="HEAD")
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
-            return Finding("hub", "ok", f"{constants.ENDPOINT} answers {answer.status}")
+            code = answer.status
     except urllib.error.HTTPError as e:
-        state: Literal["ok", "broken"] = "ok" if e.code < 500 else "broken"
-        says = f"{constants.ENDPOINT} answers {e.code}"
-        return Finding("hub", state, says, "" if state == "ok" else way_out)
+        code = e.code
     except (OSError, ValueError) as e:
         says = f"{constants.ENDPOINT} cannot be reached: {getattr(e, 'reason', e)}"
         return Finding("hub", "broken", says, way_out)
+    says = f"{constants.ENDPOINT} answers {code}"
+    return Finding("hub", "ok", says) if code < 500 else Finding("hub", "broken", says, way_out)

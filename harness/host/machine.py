@@ -1,7 +1,5 @@
 """Cores and memory that may be used here, and bfloat16, from the kernel."""
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

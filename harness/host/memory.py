@@ -1,10 +1,12 @@
 """Peak memory of a trial, on its GPU or in this process."""
 
-from __future__ import annotations
-
+import re
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
+
+from dnabench.host.machine import read
 
 _LINUX = Path("/proc/self")
 
@@ -15,11 +17,9 @@ def reset_peak(device: str) -> None:
         import torch
 
         torch.cuda.reset_peak_memory_stats(device)
-    elif (_LINUX / "clear_refs").exists():
-        try:
+    else:  # some containers forbid it; the peak is then the process's so far
+        with suppress(OSError):
             (_LINUX / "clear_refs").write_text("5")
-        except OSError:  # some containers forbid it; the peak is then the process's so far
-            return
 
 
 def peak(device: str) -> int:
@@ -32,9 +32,7 @@ def peak(device: str) -> int:
         import torch
 
         return int(torch.cuda.max_memory_allocated(device))
-    if (_LINUX / "status").exists():
-        for line in (_LINUX / "status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+    if found := re.search(r"VmHWM:\s*(\d+)", read(_LINUX / "status")):
+        return int(found[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

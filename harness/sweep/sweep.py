@@ -17,7 +17,7 @@ from dnabench.results.provenance import here
 from dnabench.results.store import Store
 from dnabench.sweep.trial import run_trial
 from dnabench.types import ONE_CPU, Array, Job, Progress, Record, Resources
-from dnabench.weights import fetch, fetch_tokenizer
+from dnabench.weights import fetch
 
 
 class Outcome(NamedTuple):
@@ -44,7 +44,7 @@ def fetch_weights(jobs: Sequence[Job]) -> list[str]:
             try:
                 fetch(model, regime)
                 if model.weights is not None and model.weights.tokenizer:
-                    fetch_tokenizer(model, regime)
+                    fetch(model, regime, tokenizer=True)
             except ValueError as e:
                 problems.append(str(e))
     return problems

@@ -13,7 +13,7 @@ from dnabench.tokens.bpe import tokenizer_named
 from dnabench.tokens.tokenizers import Tokenizer
 from dnabench.train.pool import Pool, cached_tokenizer
 from dnabench.types import Job, Learner, Resources, Split, Task, Trial
-from dnabench.weights import check_unchanged, fetch_tokenizer, load_regime
+from dnabench.weights import check_unchanged, fetch, load_regime
 
 if TYPE_CHECKING:
     from dnabench.models.kernels.context import Kernels
@@ -44,7 +44,7 @@ def build_tokenizer(job: Job, train: Split, pool: Pool | None = None) -> Tokeniz
     if file is not None:
         check_unchanged(file, str(trial.options["tokenizer"]))
     elif trial.regime.startswith("pretrained:"):
-        file = fetch_tokenizer(model, trial.regime)
+        file = fetch(model, trial.regime, tokenizer=True)
     vocabulary = int(trial.options["vocabulary"])
     tokenizer = tokenizer_named(name, vocabulary=vocabulary, train=train.seqs, file=file)
     # another training split learns another tokenizer, so only a file's ids are worth storing

@@ -6,8 +6,6 @@ Processes do not wait for each other: those that need the same arrays at once al
 same bytes.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import pkgutil

@@ -167,7 +167,7 @@ def test_an_interrupt_ends_cleanly_and_keeps_what_is_done(csv, plugin, tmp_path,
     os.killpg(sweep.pid, how)  # a terminal's Ctrl-C reaches the workers too
     stdout, stderr = sweep.communicate(timeout=30)
     assert sweep.returncode == 130 and "Traceback" not in stderr
-    assert "interrupted; what is done is kept" in stderr
+    assert "interrupted; finished trials are kept" in stderr
     kept = states(out)
     assert 2 < len(kept) < 200 and not any(kept.values())
     assert (

@@ -1,7 +1,5 @@
 """What a grid of trials will take, before it runs: time, memory and disk, from a few real steps."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,7 +12,7 @@ from tabulate import tabulate
 from dnabench.executors import EXECUTORS
 from dnabench.executors.base import last_line
 from dnabench.forecast import extrapolate
-from dnabench.forecast.extrapolate import Sizes, linear, power_law, sizes_of
+from dnabench.forecast.extrapolate import Sizes, sizes_of
 from dnabench.forecast.timing import Measured, Probe, measure
 from dnabench.host.disk import size
 from dnabench.registry import MODELS
@@ -35,13 +33,7 @@ _NO_TIME = (
 
 
 class Row(NamedTuple):
-    """What the trials of one model on one task will take; they differ by their seed alone.
-
-    seconds: of a trial, own CPU seconds on a CPU with one thread. shared: more seconds of each
-    worker's first trial, which makes features that later ones read. step: seconds of a training
-    step, or of the whole fit of a model without gradients. peak, disk: bytes of a trial. measured:
-    the task that was probed. part: the share of a batch, or of the examples, that was measured.
-    """
+    """What the trials of one model on one task will take; they differ by their seed alone."""
 
     task: str
     model: str
@@ -49,31 +41,26 @@ class Row(NamedTuple):
     missing: int
     sizes: Sizes
     epochs: int = 0
-    seconds: float = 0.0
-    step: float = 0.0
-    peak: int = 0
-    disk: int = 0
-    measured: str = ""
-    part: float = 1.0
+    seconds: float = 0.0  # of a trial, own CPU seconds on a CPU with one thread
+    step: float = 0.0  # seconds of a training step, or of the whole fit without gradients
+    peak: int = 0  # bytes of a trial
+    disk: int = 0  # bytes of a trial
+    measured: str = ""  # the task that was probed
+    part: float = 1.0  # the share of a batch, or of the examples, that was measured
     error: str = ""
-    shared: float = 0.0
+    shared: float = 0.0  # more of a worker's first trial, which makes features that others read
 
 
 class Plan(NamedTuple):
-    """What a grid will take.
-
-    start: seconds that a process takes to start, included in `seconds` and `elapsed`. share: of a
-    core that the probes got. seconds, disk: of all missing trials. elapsed: seconds from start to
-    end.
-    """
+    """What a grid will take; seconds and disk are those of all missing trials."""
 
     rows: tuple[Row, ...]
     resources: Resources
-    start: float
-    share: float
+    start: float  # seconds that a process takes to start, included in `seconds` and `elapsed`
+    share: float  # of a core that the probes got
     seconds: float
-    elapsed: float
-    disk: int
+    elapsed: float  # seconds from start to end
+    disk: int  # bytes
 
     @property
     def peak(self) -> int:
@@ -164,11 +151,9 @@ def _typical(jobs: Sequence[Job]) -> Job:
 
 
 def _probed(
-    jobs: Sequence[Job],
-    resources: Resources,
-    seconds: float,
+    jobs: Sequence[Job], resources: Resources, seconds: float,
     on_probe: Callable[[Job, int], object],
-) -> list[Measured]:
+) -> list[Measured]:  # fmt: skip
     found = [Measured()] * len(jobs)
     executor = EXECUTORS[resources.executor](measure, resources.workers, resources.threads)
     for event in executor.run([Probe(job, resources, seconds) for job in jobs]):
@@ -203,7 +188,7 @@ def _row(
     whole = max(1, row.sizes.train if custom else min(trial.recipe.batch, row.sizes.train))
     return row._replace(
         epochs=m.epochs or trial.recipe.epochs, seconds=seconds, shared=shared,
-        step=(power_law if custom else linear)(m.points, whole),
+        step=(extrapolate.power_law if custom else extrapolate.linear)(m.points, whole),
         peak=extrapolate.trial_peak(job, m), disk=extrapolate.trial_disk(job, m),
         measured=source.trial.task, part=min(1.0, m.points[-1][0] / whole),
     )  # fmt: skip
@@ -255,13 +240,7 @@ def table(found: Plan) -> str:
 
 
 def summary(found: Plan, free_memory: int = 0, free_disk: int = 0) -> list[str]:
-    """What the table adds up to, in sentences.
-
-    Args:
-        found: the plan.
-        free_memory: bytes, 0 = not known.
-        free_disk: bytes where the records go, 0 = not known.
-    """
+    """What the table adds up to, in sentences; free bytes are 0 where they are not known."""
     r = found.resources
     missing, trials = sum(row.missing for row in found.rows), sum(row.trials for row in found.rows)
     kind = "of CPU" if r.device == "cpu" and r.threads == 1 else f"on {r.device}"

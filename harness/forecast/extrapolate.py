@@ -1,7 +1,5 @@
 """From the measurements of a probe to the seconds, memory and disk of a trial."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -46,11 +44,9 @@ def _limited(n: int, limit: float) -> int:
 
 
 def trial_seconds(job: Job, m: Measured) -> tuple[float, float]:
-    """Seconds of a trial, from a probe of one that costs the same.
+    """Seconds of every trial, and more of each worker's first, from a probe of one as costly.
 
-    Returns:
-        Seconds of every trial, and more seconds of each worker's first one, which makes features
-        that the others read from disk.
+    The first makes features that the others read from disk.
     """
     trial, sizes = job.trial, sizes_of(job)
     recipe, custom = trial.recipe, MODELS[trial.model].custom_trainer
@@ -76,8 +72,7 @@ def trial_peak(job: Job, m: Measured) -> int:
     sizes, recipe = sizes_of(job), job.trial.recipe
     custom = MODELS[job.trial.model].custom_trainer
     at = sizes.train if custom else min(recipe.batch, sizes.train)
-    several = len(m.memory) > 1
-    training = linear(m.memory, at) if several else float(m.memory[-1][1])
+    training = linear(m.memory, at) if len(m.memory) > 1 else float(m.memory[-1][1])
     evaluation = m.floor + m.each * min(m.full, max(sizes.val, sizes.test))
     strands = 1 if recipe.rc == "none" else 2
     return round(max(training, evaluation) + 2 * strands * sum(sizes) * task_of(job).length)

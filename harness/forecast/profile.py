@@ -3,8 +3,7 @@
 L sequence length in bp.
 """
 
-from __future__ import annotations
-
+import itertools
 import resource
 import statistics
 import time
@@ -101,10 +100,9 @@ def profile(
     if any(length < 1 for length in lengths):
         raise ValueError(f"lengths are {', '.join(map(str, lengths))}; each must be 1 bp or more")
     rows = []
-    for length in lengths:
-        for name in models:
-            rows.append(_row(MODELS[name], chosen[name], length, device, threads))
-            on_row(rows[-1])
+    for length, name in itertools.product(lengths, models):
+        rows.append(_row(MODELS[name], chosen[name], length, device, threads))
+        on_row(rows[-1])
     return rows
 
 
@@ -272,11 +270,7 @@ def _random_bases(length: int, seed: int) -> Sequences:
 
 
 def _encoded(model: Model, options: Mapping[str, Any], length: int) -> Array:
-    """Ids (1, T) of random bases.
-
-    Raises:
-        ValueError: more tokens than the model reads.
-    """
+    """Ids (1, T) of random bases; ValueError for more tokens than the model reads."""
     name = model.tokenizer_name(options)
     vocabulary, train = 0, None
     if name == "bpe":

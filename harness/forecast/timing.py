@@ -3,8 +3,6 @@
 Learners, batches and tokens are those of a run.
 """
 
-from __future__ import annotations
-
 import ctypes
 import gc
 import importlib
@@ -52,32 +50,26 @@ class Probe(NamedTuple):
 class Measured(NamedTuple):
     """The measurements; seconds are CPU seconds on a CPU with one thread, else elapsed.
 
-    start: imports, once a process. fixed: building, once a trial. data: loading and cutting
-    `n_train` examples, once a trial. prepare: encoding a sequence and strand, once a split.
-    predict: a sequence, with its share of the metrics. keep: a copy of what was learned.
     points: (rows, seconds of a training step), or (examples, seconds of the whole fit) for a
-    learner without gradients, by size. memory: (rows or examples, peak bytes).
-    floor, each, full: bytes without and for each sequence of an evaluation batch, and its size.
-    stored, storing: bytes and seconds for the predictions of an example. wall, cpu: elapsed and
-    CPU seconds of the whole probe.
+    learner without gradients, by size.
     """
 
-    start: float = 0.0
-    fixed: float = 0.0
-    data: float = 0.0
+    start: float = 0.0  # imports, once a process
+    fixed: float = 0.0  # building, once a trial
+    data: float = 0.0  # loading and cutting `n_train` examples, once a trial
     n_train: int = 0
-    prepare: float = 0.0
-    predict: float = 0.0
-    keep: float = 0.0
+    prepare: float = 0.0  # encoding a sequence and strand, once a split
+    predict: float = 0.0  # a sequence, with its share of the metrics
+    keep: float = 0.0  # a copy of what was learned
     points: tuple[tuple[int, float], ...] = ()
-    memory: tuple[tuple[int, int], ...] = ()
-    floor: int = 0
-    each: float = 0.0
-    full: int = 0
-    stored: float = 0.0
-    storing: float = 0.0
-    wall: float = 0.0
-    cpu: float = 0.0
+    memory: tuple[tuple[int, int], ...] = ()  # (rows or examples, peak bytes)
+    floor: int = 0  # bytes without an evaluation batch
+    each: float = 0.0  # bytes for each sequence of an evaluation batch
+    full: int = 0  # sequences of an evaluation batch
+    stored: float = 0.0  # bytes for the predictions of an example
+    storing: float = 0.0  # seconds for them
+    wall: float = 0.0  # elapsed seconds of the whole probe
+    cpu: float = 0.0  # CPU seconds of the whole probe
     epochs: int = 0
     n_params: int = 0
     error: str = ""
@@ -97,9 +89,8 @@ def _measured(probe: Probe) -> Measured:
     start = _first_imports()
     _forget()
     clock, began = Clock(probe.resources, Kernels()), (time.perf_counter(), time.process_time())
-    trial = probe.job.trial
+    trial, task = probe.job.trial, task_of(probe.job)
     protocol = protocol_named(trial.protocol)
-    task = task_of(probe.job)
     task = replace(task, metric=metric_for(protocol, task))
     seeds = streams(trial.seed, trial.task, protocol)
     data, (train, _) = clock.timed(lambda: cut(task, protocol, seeds.cut, trial.limit))
@@ -133,17 +124,12 @@ def _forget() -> None:
 class Clock:
     """The clock that other programs disturb least.
 
-    It stands still while forms of layers are measured: that is done once on a machine.
-
-    Args:
-        resources: on a CPU with one thread, CPU seconds of this process; else elapsed seconds,
-            until the device has done its work.
-        kernels: of what is timed.
+    On a CPU with one thread, CPU seconds of this process; else elapsed seconds, until the device
+    has done its work. It stands still while forms of layers are measured, as in `Meter`.
     """
 
     def __init__(self, resources: Resources, kernels: Kernels) -> None:
-        self.kernels = kernels
-        self._device = resources.device
+        self.kernels, self._device = kernels, resources.device
         self.own = resources.device == "cpu" and resources.threads == 1
 
     def timed(self, call: Callable[[], Any]) -> tuple[float, Any]:

@@ -1,7 +1,5 @@
 """Checks of a trial's settings before anything runs."""
 
-from __future__ import annotations
-
 import importlib.util
 import math
 from collections.abc import Mapping

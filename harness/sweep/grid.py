@@ -1,9 +1,8 @@
 """From flags to a grid of jobs: models x tasks x seeds, each with its options and recipe."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -49,8 +48,8 @@ def grid(request: Request, on_skip: Callable[[str], object] = lambda why: None) 
 
     Raises:
         KeyError: an unknown model, task, suite, protocol or recipe; the message suggests names.
-        ValueError: bad seeds, limit or settings, bad data, or no model that can do any of the
-            tasks; the message says what to write instead.
+        ValueError: bad seeds, limit, preset or settings, bad data, or no model that can do any of
+            the tasks; the message says what to write instead.
     """
     if not request.models:
         raise ValueError("--models is empty; name some, e.g. kmer,cnn, or all")
@@ -81,26 +80,15 @@ def grid(request: Request, on_skip: Callable[[str], object] = lambda why: None) 
 
 def incompatibility(model: Model, task: Task) -> str:
     """Why the model cannot do the task; "" if it can, as far as is known without the data."""
+    left_out = f"{model.name} is left out of {task.name}"
     if task.kind not in model.kinds:
-        return (
-            f"{model.name} is left out of {task.name}, a {task.kind} task: it does "
-            f"{', '.join(model.kinds)}"
-        )
-    if task.length > model.context:
-        return (
-            f"{model.name} is left out of {task.name}: it reads {model.context:,} bp at most, the "
-            f"longest sequence has {task.length:,}"
-        )
-    return ""
+        return f"{left_out}, a {task.kind} task: it does {', '.join(model.kinds)}"
+    most = f"it reads {model.context:,} bp at most, the longest sequence has {task.length:,}"
+    return f"{left_out}: {most}" if task.length > model.context else ""
 
 
 def models_of(request: Request) -> list[Model]:
-    """The models that a request names, reduced by its preset.
-
-    Raises:
-        KeyError: an unknown model; the message suggests names.
-        ValueError: an unknown preset.
-    """
+    """The models that a request names, reduced by its preset; errors as from `grid`."""
     names = MODELS if list(request.models) == ["all"] else request.models
     models = [MODELS[name] for name in names]
     if not request.preset:
@@ -201,8 +189,7 @@ def suites() -> dict[str, tuple[str, ...]]:
 def parse_seeds(text: str) -> list[int]:
     """`10` -> 0..9; `0,3,7` -> these; `2222,42-50` -> 2222, 42, 43, ..., 50.
 
-    Raises:
-        ValueError: any other text, or a seed twice.
+    ValueError for any other text, or a seed twice.
     """
     try:
         if text.strip().isdigit():
@@ -224,35 +211,25 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def parse_limit(text: str) -> float:
-    """`200` examples of each split, or a share such as `0.1`; 0 or 1.0 = all.
-
-    Raises:
-        ValueError: any other text.
-    """
+    """`200` examples of each split, or a share such as `0.1`; 0 or 1.0 = all; else ValueError."""
     if text.strip() == "1.0":
         return 0.0
-    try:
+    limit = -1.0
+    with suppress(ValueError):
         limit = float(text)
-    except ValueError:
-        limit = -1.0
     if not (0 <= limit <= 1 or (limit > 1 and limit.is_integer())):
         raise ValueError(f"--limit {text!r}: give a number of examples (200) or a share (0.1)")
     return limit
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of `3600`, `90s`, `30m` or `2h`; 0 when the text is empty.
-
-    Raises:
-        ValueError: any other text, or a duration that is not above 0.
-    """
+    """Seconds of `3600`, `90s`, `30m` or `2h`, above 0; 0 of no text; else ValueError."""
     if not text:
         return 0.0
     number, unit = (text[:-1], text[-1]) if text[-1] in "smh" else (text, "s")
-    try:
+    seconds = 0.0
+    with suppress(ValueError):
         seconds = float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
-    except ValueError:
-        seconds = 0.0
     if not 0 < seconds < float("inf"):
         raise ValueError(
             f"--trial-timeout {text!r}: give seconds (3600), minutes (30m) or hours (2h)"
@@ -286,9 +263,8 @@ def _trial(
     check_recipe(recipe)
     check_fine_tuning(model, task, recipe, options)
     if recipe.patience and protocol.checkpoint == "last":
-        raise ValueError(
-            f"patience={recipe.patience}: {protocol.name} never stops early; leave it out"
-        )
+        never = f"{protocol.name} never stops early"
+        raise ValueError(f"patience={recipe.patience}: {never}; leave it out")
     return Trial(
         model=model.name, options=options, regime=regime, task=task.name, data=task.data,
         protocol=protocol.name, recipe=recipe, seed=seed, limit=parse_limit(request.limit),
@@ -324,11 +300,7 @@ def _own_key(key: str, model: Model) -> str:
 
 
 def check_settings(models: Sequence[Model], settings: Sequence[str]) -> None:
-    """Check that every setting is an option of one of the models or a recipe field they read.
-
-    Raises:
-        ValueError: it is not; the message suggests names.
-    """
+    """ValueError for a setting that is no option or recipe field of a model; it suggests names."""
     for setting in settings:
         key, equals, _ = setting.partition("=")
         owner, _, option = key.rpartition(".")

@@ -1,7 +1,5 @@
 """One trial, in one straight line: load, cut, build, fit, read the test split."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -10,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dnabench import types
 from dnabench.metrics import score, score_groups
 from dnabench.models.kernels.context import Kernels
 from dnabench.protocols import metric_for, protocol_named
@@ -18,30 +17,16 @@ from dnabench.results.provenance import here
 from dnabench.splits import cut, limited, streams
 from dnabench.train.build import build_examples, build_learner
 from dnabench.train.meter import Meter, flops
-from dnabench.types import (
-    IGNORED,
-    ONE_CPU,
-    Array,
-    Job,
-    Learner,
-    Progress,
-    Record,
-    Resources,
-    Split,
-    Task,
-    Trial,
-)
+from dnabench.types import IGNORED, Array, Job, Learner, Record, Resources, Split, Task, Trial
 
 
 def run_trial(
-    job: Job, resources: Resources = ONE_CPU, progress: Progress = lambda done, total: None
-) -> tuple[Record, dict[str, Array]]:
+    job: Job, resources: Resources = types.ONE_CPU,
+    progress: types.Progress = lambda done, total: None,
+) -> tuple[Record, dict[str, Array]]:  # fmt: skip
     """Load, cut, build, fit, then read the test split: once, unless the protocol looks at it.
 
-    Args:
-        job: what to run.
-        resources: where.
-        progress: called with (epochs done, epochs in all).
+    `progress` is called with (epochs done, epochs in all).
 
     Returns:
         The record, and the test predictions: logits float32 (N, K), labels int64 (N,), ids (N,).
@@ -89,25 +74,16 @@ def run_trial(
         scores["val"] = dict(fitted.curve[fitted.best_epoch - 1]["val"])
     splits = {"train": train, **watch, "test": test}
     read = 0 if trial.recipe.finetune == "probe" else len(test.y)  # a probe has their features
+    ambiguous = {name: split.seqs.n_ambiguous for name, split in splits.items()}
     record = Record(
-        trial=trial,
-        scores=scores,
-        alternatives=_alternatives(fitted.curve, trial, task),
-        curve=fitted.curve,
-        best_epoch=fitted.best_epoch,
-        n_params=learner.n_params,
+        trial=trial, scores=scores, alternatives=_alternatives(fitted.curve, trial, task),
+        curve=fitted.curve, best_epoch=fitted.best_epoch, n_params=learner.n_params,
         n_examples={name: len(split.y) for name, split in splits.items()},
         **meter.fields(len(train.y), read, fitted.best_epoch),
-        flags={
-            **_flags(task, logits, learner, trial),
-            **loaded,
-            "ambiguous_letters": {name: split.seqs.n_ambiguous for name, split in splits.items()},
-        },
-        streams=seeds._asdict(),
-        task=_about(task, len(test.y)),
-        where=_where(job, resources, learner, kernels),
-        flops=flops(trial, sealed),
-    )
+        flags=_flags(task, logits, learner, trial) | loaded | {"ambiguous_letters": ambiguous},
+        streams=seeds._asdict(), task=_about(task, len(test.y)),
+        where=_where(job, resources, learner, kernels), flops=flops(trial, sealed),
+    )  # fmt: skip
     arrays = {"logits": logits, "labels": labels, "ids": np.asarray(test.ids, dtype=str)}
     if task.kind == "per_base":
         arrays["bases"] = (test.y != IGNORED).sum(1)

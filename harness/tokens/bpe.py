@@ -3,10 +3,9 @@
 N examples, T tokens of the longest.
 """
 
-from __future__ import annotations
-
 import functools
 import gzip
+import importlib
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -18,15 +17,8 @@ import numpy as np
 
 from dnabench.cache import replacing
 from dnabench.registry import explain_miss
-from dnabench.tokens.tokenizers import (
-    TOKENIZERS,
-    Encoded,
-    Padding,
-    Tokenizer,
-    blocks,
-    check,
-    padded_rows,
-)
+from dnabench.tokens import tokenizers
+from dnabench.tokens.tokenizers import TOKENIZERS, Encoded, Padding, Tokenizer
 from dnabench.types import Array, LetterError, Sequences
 from dnabench.types import N as ANY_BASE
 
@@ -115,7 +107,7 @@ def train_bpe(seqs: Sequences, vocabulary: int) -> Tokenizer:
         The tokenizer, with at most that many entries; the same for any number of threads.
 
     Raises:
-        ValueError: when `vocabulary` is below 9, or no sequence has two known bases in a row.
+        ValueError: `vocabulary` is below 9, or no sequence has two known bases in a row.
 
     Source:
         Sennrich et al. 2016 (byte-pair encoding); specials and template as DNABERT-2,
@@ -129,10 +121,7 @@ def train_from_files(
 ) -> Tokenizer:
     """`train_bpe` on FASTA files, plain or .gz, read one megabyte at a time.
 
-    Args:
-        paths: the files, e.g. a genome.
-        vocabulary: as in `train_bpe`.
-        progress: called for every megabyte with the bp read so far.
+    `progress` is called for every megabyte with the bp read so far.
 
     Raises:
         OSError: when a file cannot be read.
@@ -155,9 +144,7 @@ def train_from_files(
 def save(tokenizer: Tokenizer, path: Path) -> None:
     """Write a byte-pair tokenizer as tokenizer.json, whole or not at all.
 
-    Raises:
-        ValueError: for a tokenizer of another kind.
-        OSError: when the file cannot be written.
+    ValueError for a tokenizer of another kind, OSError when the file cannot be written.
     """
     if not isinstance(tokenizer.encode, _Encoder):
         raise ValueError(f"the tokenizer {tokenizer.name} needs no file; use its name")
@@ -192,15 +179,14 @@ class _Encoder:
 
     def __call__(self, seqs: Sequences, length: int, padding: Padding) -> Encoded:
         """As `tokenizers.char`, with padding "mask" only; special tokens as in the file."""
-        check("bpe", seqs, length, padding)
-        parts, counts = [], []
-        for codes, offsets in blocks(seqs):
-            texts = self._texts(Sequences(codes, offsets))
-            lists = [e.ids for e in self.engine.encode_batch_fast(texts)]
-            counts += [len(ids) for ids in lists]
-            parts += [np.array(ids, np.int32) for ids in lists]
-        tokens = np.concatenate([np.empty(0, np.int32), *parts])
-        ids, lengths = padded_rows(tokens, np.array(counts, np.int64), self.pad, self.size)
+        tokenizers.check("bpe", seqs, length, padding)
+        rows = list[Array]()
+        for block in tokenizers.blocks(seqs):
+            texts = self._texts(Sequences(*block))
+            rows += [np.array(e.ids, np.int32) for e in self.engine.encode_batch_fast(texts)]
+        tokens = np.concatenate([np.empty(0, np.int32), *rows])
+        counts = np.array([len(row) for row in rows], np.int64)
+        ids, lengths = tokenizers.padded_rows(tokens, counts, self.pad, self.size)
         return Encoded(ids, lengths, lambda: self._widths(ids, seqs))
 
     def _texts(self, seqs: Sequences) -> list[str]:
@@ -275,17 +261,13 @@ def _learn(pieces: Iterable[Array], vocabulary: int) -> Tokenizer:
     engine = library.Tokenizer(library.models.BPE(unk_token=SPECIALS[0]))
     engine.pre_tokenizer = library.pre_tokenizers.Whitespace()
     engine.post_processor = library.processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
-    )
+    )  # fmt: skip
     trainer = library.trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        min_frequency=2,
-        special_tokens=list(SPECIALS),
-        initial_alphabet=list("ACGT"),
-        show_progress=False,
-    )
+        vocab_size=vocabulary, min_frequency=2, special_tokens=list(SPECIALS),
+        initial_alphabet=list("ACGT"), show_progress=False,
+    )  # fmt: skip
     engine.train_from_iterator(words, trainer)
     return _tokenizer(engine)
 
@@ -323,7 +305,7 @@ def _cut(run: str) -> Iterator[str]:
 
 def _with_breaks(seqs: Sequences) -> Iterator[Array]:
     """Codes with an N after each sequence."""
-    return (np.insert(codes, offsets[1:], ANY_BASE) for codes, offsets in blocks(seqs))
+    return (np.insert(codes, offsets[1:], ANY_BASE) for codes, offsets in tokenizers.blocks(seqs))
 
 
 def _fasta(path: Path) -> Iterator[Array]:
@@ -358,9 +340,8 @@ def _codes(texts: list[str], path: Path, number: int) -> Array:
 @functools.cache
 def _library() -> Any:
     try:
-        import tokenizers
+        return importlib.import_module("tokenizers")
     except ModuleNotFoundError as e:
         raise ModuleNotFoundError(
             "byte-pair tokens need the package tokenizers: pip install tokenizers"
         ) from e
-    return tokenizers

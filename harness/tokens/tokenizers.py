@@ -3,8 +3,6 @@
 N examples, T tokens of the longest, L length in bp, k letters of a token.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -50,7 +48,9 @@ class Encoded:
 class Tokenizer:
     """A vocabulary, and how sequences are encoded in it.
 
-    `tokenizer(seqs, length, padding)` encodes; `length` is the task's longest sequence in bp.
+    `tokenizer(seqs, length, padding)` encodes N sequences; `length` is the task's longest in bp.
+    Padding "mask" fills on the right, up to the longest row; "left-n" is defined for `char` only.
+    ValueError when a sequence is longer than `length`, or for a padding that is not defined.
     """
 
     name: str
@@ -59,26 +59,15 @@ class Tokenizer:
     encode: Callable[[Sequences, int, Padding], Encoded]
 
     def __call__(self, seqs: Sequences, length: int, padding: Padding) -> Encoded:
-        """Encode; see `encode`'s own documentation.
-
-        Raises:
-            ValueError: when a sequence is longer than `length`, or the tokenizer lacks the padding.
-        """
+        """Encode; see the class, and `encode`'s own documentation."""
         return self.encode(seqs, length, padding)
 
 
 def char(seqs: Sequences, length: int, padding: Padding) -> Encoded:
-    """One token per base: A0 C1 G2 T3 N4.
+    """One token per base: A0 C1 G2 T3 N4, padding 5.
 
-    Args:
-        seqs: N sequences.
-        length: bp, the task's longest.
-        padding: "mask" pads with 5 on the right, up to the longest of these sequences; "left-n"
-            fills with N on the left up to `length`, not marked as padding, as the loaders of
-            HyenaDNA, Caduceus and ConvNova do.
-
-    Raises:
-        ValueError: when a sequence is longer than `length`.
+    Padding "left-n" fills with N on the left up to `length`, not marked as padding, as the loaders
+    of HyenaDNA, Caduceus and ConvNova do.
 
     Source:
         docs/models.md#letters-and-ids; aim-uofa/ConvNova@c606027 subtracts 7 from HyenaDNA's ids
@@ -116,17 +105,9 @@ def _six_mers(seqs: Sequences, length: int, padding: Padding, specials: int) -> 
     """Non-overlapping 6-mers, as in Nucleotide Transformer.
 
     A sequence is cut at each N, every piece into 6-mers from its left, and the rest of it into
-    single letters; N is a token of its own. The first token is <cls>; there is no last one.
-
-    Args:
-        seqs: N sequences.
-        length: bp, the task's longest.
-        padding: "mask" only.
-        specials: ids below the first 6-mer: 6 (v2) or 4 (v1). Then come the 4,096 6-mers in A T C
-            G order, then A T C G N.
-
-    Raises:
-        ValueError: when a sequence is longer than `length`; for padding other than "mask".
+    single letters; N is a token of its own. The first token is <cls>; there is no last one. Ids
+    below `specials`, 6 (v2) or 4 (v1), are special tokens. Then come the 4,096 6-mers in A T C G
+    order, then A T C G N.
 
     Source:
         docs/models.md#tokens-of-the-nucleotide-transformer; instadeepai/nucleotide-transformer.
@@ -162,20 +143,11 @@ def _six_mers_of(codes: Array, offsets: Array, first: int, singles: int) -> tupl
 
 
 def _k_mers(seqs: Sequences, length: int, padding: Padding, k: int) -> Encoded:
-    """Overlapping k-mers, as in DNABERT: [CLS], L - k + 1 tokens, [SEP].
+    """Overlapping k-mers, k 3 to 6, as in DNABERT: [CLS], L - k + 1 tokens, [SEP].
 
     [PAD]0 [UNK]1 [CLS]2 [SEP]3 [MASK]4, then k-mers in A T C G order. A k-mer with an N is [UNK];
     a sequence shorter than k is one [UNK]. Token i stands for base i, the last for the remaining k
     bases.
-
-    Args:
-        seqs: N sequences.
-        length: bp, the task's longest.
-        padding: "mask" only.
-        k: 3 to 6.
-
-    Raises:
-        ValueError: when a sequence is longer than `length`; for padding other than "mask".
 
     Source:
         docs/models.md#dnabert; Ji et al. 2021, jerryji1993/DNABERT.
@@ -245,7 +217,7 @@ def padded_rows(
     tokens: Array, counts: Array, pad: int, size: int,
     first: int | None = None, last: int | None = None,
 ) -> tuple[Array, Array | None]:  # fmt: skip
-    """One row per sequence, padded on the right.
+    """Ids and lengths as in `Encoded`: one row per sequence, padded on the right.
 
     Args:
         tokens: of all rows, one row after the other.
@@ -254,9 +226,6 @@ def padded_rows(
         size: entries of the vocabulary; decides the type.
         first: id put before each row's tokens; None = none.
         last: id put after them; None = none.
-
-    Returns:
-        ids (N, T) and lengths int64 (N,), or None when all rows are full, as in `Encoded`.
     """
     longest = int(counts.max(initial=0))
     lead, tail = int(first is not None), int(last is not None)

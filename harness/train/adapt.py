@@ -1,7 +1,5 @@
 """Which weights learn: all of them, low-rank additions (LoRA), or a linear head alone (probe)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from dnabench.types import Model, Recipe
@@ -40,13 +38,7 @@ def adapted(net: Any, model: Model, recipe: Recipe) -> Any:
 
 
 def linear_head(head: Any, width: int, n_outputs: int) -> Any:
-    """The head of a probe: the network's own where it is one linear layer, else a fresh one.
-
-    Args:
-        head: the network's.
-        width: D, of the features.
-        n_outputs: K.
-    """
+    """The head of a probe: the network's if it is one linear layer, else a new one."""
     from torch import nn
 
     return head if isinstance(head, nn.Linear) else nn.Linear(width, n_outputs)

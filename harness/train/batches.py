@@ -3,11 +3,10 @@
 N examples, M sequences, S strands, B batch, T tokens, L bp, K task outputs, D features.
 """
 
-from __future__ import annotations
-
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,29 +33,33 @@ class Batch(NamedTuple):
     target: Tensor | None = None
 
 
-class Data(Protocol):
+class Data(ABC):
     """The N examples of a split as a network reads them; a second strand is rows N..2N-1."""
 
     n: int
     strands: int
     device: torch.device
+    size: int  # tokens, or features, of a row
+    _lengths: Array | None = None  # tokens of each row; None = all rows are full
 
+    @abstractmethod
     def batch(self, rows: Array) -> Batch:
         """These rows."""
-        ...
 
     def eval_batches(self, strand: int = 0) -> Iterator[Array]:
-        """All rows of a strand, as many at a time as suit an evaluation."""
-        ...
+        """All rows of a strand, sorted by length, about EVAL_TOKENS at a time."""
+        order = np.arange(strand * self.n, (strand + 1) * self.n)
+        if self._lengths is not None:
+            order = order[np.argsort(self._lengths[order], kind="stable")]
+        size = max(1, EVAL_TOKENS // max(self.size, 1))
+        yield from (order[i : i + size] for i in range(0, self.n, size))
 
 
-class Resident:
-    """The encoded sequences of a split; those of a second strand follow the first.
+class Resident(Data):
+    """The encoded sequences of a split, on a device; those of a second strand follow the first.
 
     Args:
         strands: an `Encoded` for each of the S strands, all of the same N sequences.
-        device: where they stay.
-        pad: id of padding.
         widths: whether batches say how many bp each token stands for.
     """
 
@@ -65,10 +68,10 @@ class Resident:
     ) -> None:
         self.n, self.strands = len(strands[0].ids), len(strands)
         self._ids = _stacked([e.ids for e in strands], pad).to(device)
-        self.device = self._ids.device
+        self.device, self.size = self._ids.device, self._ids.shape[1]
         full = all(e.lengths is None for e in strands) and len({e.ids.shape for e in strands}) == 1
         lengths = np.concatenate([_lengths(e) for e in strands])
-        self.fullness = float(lengths.mean() / max(self._ids.shape[1], 1))
+        self.fullness = float(lengths.mean() / max(self.size, 1))
         self._lengths = None if full else lengths
         self._device_lengths = None if full else torch.from_numpy(lengths).to(device)
         self.whole = False  # whether all batches are as wide as the longest row
@@ -77,7 +80,7 @@ class Resident:
 
     def batch(self, rows: Array) -> Batch:
         """The rows, 0..N-1 of the first strand, N..2N-1 of the second."""
-        index, width = on_device(rows, self.device), self._ids.shape[1]
+        index, width = on_device(rows, self.device), self.size
         if self._lengths is not None and not self.whole:
             width = int(self._lengths[rows].max())
         ids = self._ids[index, :width]
@@ -87,16 +90,8 @@ class Resident:
         columns = torch.arange(width, device=self.device)
         return Batch(ids, (columns < self._device_lengths[index][:, None]).float(), widths)
 
-    def eval_batches(self, strand: int = 0) -> Iterator[Array]:
-        """All rows of a strand, sorted by length, about EVAL_TOKENS at a time."""
-        order = np.arange(strand * self.n, (strand + 1) * self.n)
-        if self._lengths is not None:
-            order = order[np.argsort(self._lengths[order], kind="stable")]
-        size = max(1, EVAL_TOKENS // max(self._ids.shape[1], 1))
-        yield from (order[i : i + size] for i in range(0, self.n, size))
 
-
-class Features:
+class Features(Data):
     """The features that a frozen backbone gives for the sequences of a split.
 
     Args:
@@ -108,16 +103,11 @@ class Features:
         self._values, self._rows = values, np.concatenate(rows)
         self.strands, self.n = len(rows), len(rows[0])
         self.width, self.device = values.shape[-1], values.device  # D
+        self.size = int(values[0].numel())
 
     def batch(self, rows: Array) -> Batch:
         """Features in place of ids; rows as in `Resident`."""
         return Batch(self._values[on_device(self._rows[rows], self.device)], None)
-
-    def eval_batches(self, strand: int = 0) -> Iterator[Array]:
-        """All rows of a strand, in order."""
-        size = max(1, EVAL_TOKENS // int(self._values[0].numel()))
-        rows = np.arange(strand * self.n, (strand + 1) * self.n)
-        yield from (rows[i : i + size] for i in range(0, self.n, size))
 
 
 def on_device(rows: Array, device: torch.device) -> Tensor:
@@ -131,11 +121,8 @@ def for_all(
 ) -> tuple[Tensor, int]:
     """Call with the rows of each evaluation batch, in smaller parts if memory runs out.
 
-    Args:
-        data: gives the batches.
-        strand: 0 or 1.
-        most: rows of a part; 0 = a whole batch.
-        call: from B rows to values (B, ...), alike for every batch.
+    `call` goes from B rows to values (B, ...), alike for every batch. A part has at most `most`
+    rows; 0 = a whole batch.
 
     Returns:
         The values (N, ...) in the order of the examples, and what `most` has become: it is halved
@@ -169,15 +156,9 @@ def ran_out(error: RuntimeError) -> bool:
 
 
 def per_base(values: Tensor, batch: Batch, length: int) -> Tensor:
-    """From one row a token to one row a base.
+    """From one row a token, (B, T, K), to one row a base, (B, L, K); zeros beyond a sequence's end.
 
-    Args:
-        values: (B, T, K).
-        batch: the same B rows; its widths say how many bp each token stands for.
-        length: L.
-
-    Returns:
-        (B, L, K); zeros beyond a sequence's end.
+    `batch` has the same B rows; its widths say how many bp each token stands for. `length` is L.
     """
     if batch.widths is None:
         if batch.mask is not None:

@@ -26,15 +26,10 @@ def stores_features(trial: Trial) -> bool:
 
 
 def build_tokenizer(job: Job, train: Split, pool: Pool | None = None) -> Tokenizer:
-    """A tokenizer by name, or BPE: from the user's file, the official one, or learned.
+    """A tokenizer by name, or BPE: from the user's file, the official one, or learned from `train`.
 
-    Args:
-        job: names it.
-        train: what it is learned from when there is no file.
-        pool: sequences whose ids are stored on disk, if their tokenizer comes from a file.
-
-    Raises:
-        ValueError: a file that changed since the run was planned, or cannot be read.
+    With a pool, the ids of its sequences are stored on disk if the tokenizer comes from a file.
+    ValueError for a file that changed since the run was planned, or cannot be read.
     """
     trial, model = job.trial, MODELS[job.trial.model]
     name = model.tokenizer_name(trial.options)
@@ -56,13 +51,9 @@ def build_tokenizer(job: Job, train: Split, pool: Pool | None = None) -> Tokeniz
 
 
 def build_examples(job: Job, task: Task, train: Split, val: Split | None) -> Examples:
-    """What a network of the job learns from.
+    """What a network of the job learns from; the task gives no access to its data.
 
-    Args:
-        job: names model, tokenizer and recipe.
-        task: without access to its data.
-        train: the examples to learn from.
-        val: those that the protocol cut off; with `train` they are the same for every seed.
+    `val` are the examples that the protocol cut off; with `train` they are the same for every seed.
     """
     from dnabench.train.learner import Examples
 
@@ -80,14 +71,7 @@ def build_learner(
 ) -> tuple[Learner, dict[str, Any]]:
     """What learns, and what a record says about its weights.
 
-    Args:
-        job: names model, weights, recipe and seed.
-        examples: what it learns from.
-        resources: where it learns.
-        kernels: of the trial.
-
-    Raises:
-        ValueError: weights that cannot be had or do not fit; as `NetLearner`.
+    ValueError for weights that cannot be had or do not fit, and as `NetLearner`.
     """
     trial, model = job.trial, examples.model
     built = model.build(examples.task, trial.options)

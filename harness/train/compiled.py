@@ -3,8 +3,6 @@
 The network is not changed: its compiled form shares the weights, and evaluation runs eagerly.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import warnings
@@ -25,15 +23,10 @@ REPLAYS = 3  # a CUDA graph is warmed up, recorded and then replayed
 
 
 def why_not(device: str, steps: int, fullness: float) -> str:
-    """Why compiling cannot pay; "" if it may.
+    """Why compiling a training of that many steps cannot pay; "" if it may.
 
-    Args:
-        device: "cpu", "cuda", "cuda:1", ...
-        steps: of the whole training.
-        fullness: mean length of a row of the data, as a share of the longest.
-
-    Accuracy:
-        A rule, not a measurement, so that a trial is computed the same way each time.
+    `fullness` is the mean length of a row of the data, as a share of the longest. A rule, not a
+    measurement, so that a trial is computed the same way each time.
     """
     if not device.startswith("cuda"):
         return f"on {device} it gains nothing"
@@ -98,9 +91,8 @@ class Runner:
     def compile(self, step: Callable[[], Tensor]) -> None:
         """Compile, compare with eager on one real step, and stay eager where they differ.
 
-        Args:
-            step: runs this object on a training batch, forward and backward, and returns the loss;
-                called several times. An error of it or of the compiler ends up in `said`.
+        `step` runs this object on a training batch, forward and backward, and returns the loss; it
+        is called several times. An error of it or of the compiler ends up in `said`.
 
         Accuracy:
             Random numbers, buffers and weights are restored; gradients are removed. Logits, loss

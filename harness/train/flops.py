@@ -3,8 +3,6 @@
 L sequence length in bp, T tokens, D width, G directions, E channels, S states.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -29,11 +27,7 @@ def flops_per_sequence(
     included), attention, Fourier transforms and selective scans count; elementwise operations
     (activations, norms, sums) do not.
 
-    Args:
-        model: any.
-        options: all of the model's.
-        task: gives L and K.
-        tokens: T, where the tokenizer does not determine it (BPE); 0 = as many as L bp make.
+    `tokens` is T where the tokenizer does not determine it (BPE); 0 = as many as L bp make.
 
     Returns:
         None for a model that is not a network, a BPE model without `tokens`, more tokens than the

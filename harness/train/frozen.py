@@ -3,8 +3,6 @@
 B batch, L bp, T tokens, D features, M different sequences.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +18,7 @@ from dnabench.train.batches import Features, Resident, for_all, per_base
 from dnabench.train.kept import kept
 from dnabench.train.pool import Pool, find_rows
 from dnabench.train.precision import Arithmetic
-from dnabench.types import Array, Sequences, Task
+from dnabench.types import Array, Sequences
 
 
 class Frozen:
@@ -28,28 +26,24 @@ class Frozen:
 
     Args:
         net: `features(ids, mask) -> (B, D)`, or (B, T, D) for one row a base.
-        task: gives the kind and L.
-        arithmetic: of the trial.
         encode: from sequences to batches on the device.
         pool: computed as a whole when one of its sequences is asked for, so that the rounding of
             features depends neither on the seed nor on what is on disk.
-        made_from: decides the features, with weights and sequences: model, options, tokenizer; "" =
+        made_from: decides the features, with weights and sequences: model, options, encoding; "" =
             nothing is stored on disk, as for random weights. Nor is anything of a network with
             parts that are neither dnabench's nor PyTorch's: their code could have changed.
-        kernels: of the trial.
+        length: L, for one row a base; 0 = one row a sequence.
     """
 
     def __init__(
-        self, net: Any, task: Task, arithmetic: Arithmetic,
-        encode: Callable[[Sequences], Resident], pool: Pool, made_from: str, kernels: Kernels,
+        self, net: Any, arithmetic: Arithmetic, encode: Callable[[Sequences], Resident],
+        pool: Pool, made_from: str, kernels: Kernels, length: int,
     ) -> None:  # fmt: skip
         self._net, self._arithmetic, self._encode = net, arithmetic, encode
-        self._kernels = kernels
-        self._length = task.length if task.kind == "per_base" else 0
-        self._pool = pool
+        self._pool, self._kernels, self._length = pool, kernels, length
         self._of_pool: Tensor | None = None
         keep = made_from and _known(net)
-        self._made_from = [made_from, str(task.length), *self._all_else(net)] if keep else []
+        self._made_from = [made_from, *self._all_else(net)] if keep else []
         self.read = False  # whether features came from the disk
         self.eval_batch = 0  # examples; 0 = as many as `Resident.eval_batches` gives
 

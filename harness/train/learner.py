@@ -3,8 +3,6 @@
 B batch, N examples, T tokens, K outputs.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable
@@ -165,11 +163,12 @@ class NetLearner:
         return optimizer
 
     def _new_frozen(self) -> Frozen:
-        both, key = self.recipe.rc != "none", self._examples.features_key
+        examples, recipe, length = self._examples, self.recipe, self._examples.task.length
+        key = examples.features_key and f"{examples.features_key} {recipe.padding} {length}"
         return Frozen(
-            self.net, self._examples.task, self._arithmetic, lambda seqs: self._resident([seqs]),
-            self._examples.pool or Pool([self._examples.train.seqs], both),
-            f"{key} {self.recipe.padding}" if key else "", self.kernels,
+            self.net, self._arithmetic, lambda seqs: self._resident([seqs]),
+            examples.pool or Pool([examples.train.seqs], recipe.rc != "none"), key, self.kernels,
+            length if self._objective.per_base else 0,
         )  # fmt: skip
 
     def _read(self, split: Split, both: bool) -> Resident | Features:

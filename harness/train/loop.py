@@ -1,7 +1,5 @@
 """The training loop: epochs, validation, and the choice of the checkpoint."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,23 +20,14 @@ class FitResult:
 
 
 def fit(
-    learner: Learner,
-    objective: Objective,
-    protocol: Protocol,
-    watch: Mapping[str, Split],
-    patience: int = 0,
-    progress: Progress = lambda done, total: None,
-) -> FitResult:
+    learner: Learner, objective: Objective, protocol: Protocol, watch: Mapping[str, Split],
+    patience: int = 0, progress: Progress = lambda done, total: None,
+) -> FitResult:  # fmt: skip
     """Train `learner` in place and leave it at the checkpoint that the protocol chooses.
 
-    Args:
-        learner: see `types.Learner`.
-        objective: scores its predictions.
-        protocol: names the criterion.
-        watch: the splits to score after every epoch: "val", and "test" only when the protocol
-            looks at test. No other split can be reached from here.
-        patience: stop after this many epochs without a better criterion; 0 = never.
-        progress: called after every epoch.
+    The splits of `watch` are scored after every epoch: "val", and "test" only when the protocol
+    looks at test. No other split can be reached from here. Training stops after `patience` epochs
+    without a better criterion; 0 = never.
 
     Returns:
         The curve (loss and all metrics of the watched splits, per epoch; `val_loss` too, where

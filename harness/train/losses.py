@@ -1,9 +1,8 @@
 """From the logits of each kind of task to its loss, and to the rows that are scored.
 
-B batch, N examples, L bp, K task outputs.
+Logits are float (N, K) of N examples and K task outputs, per base (N, L, K) with L in bp; labels y
+as in `Split.y`.
 """
-
-from __future__ import annotations
 
 import numpy as np
 import torch
@@ -16,14 +15,8 @@ from dnabench.types import IGNORED, Array, Kind
 def loss(kind: Kind, logits: Tensor, target: Tensor) -> Tensor:
     """Sum over the examples, to be divided by `weight`.
 
-    Args:
-        kind: of the task.
-        logits: float (B, K), per base (B, L, K).
-        target: of `target`; per base, IGNORED does not count.
-
-    Returns:
-        Cross-entropy of classes and of bases, binary cross-entropy of labels (mean over the K
-        labels), squared error of regression (mean over the K outputs), each summed.
+    Cross-entropy of classes and of bases that are not IGNORED, binary cross-entropy of labels (mean
+    over the K labels), squared error of regression (mean over the K outputs).
     """
     if kind == "multilabel":
         target = target.to(logits.dtype)
@@ -47,16 +40,7 @@ def weight(kind: Kind, target: Array) -> int:
 
 
 def flat(kind: Kind, y: Array, logits: Array) -> tuple[Array, Array]:
-    """Labels and logits as the metrics read them: per base, every base that counts is one row.
-
-    Args:
-        kind: of the task.
-        y: as in `Split.y`.
-        logits: float32 (N, K), per base (N, L, K).
-
-    Returns:
-        y (rows, ...) and logits float32 (rows, K).
-    """
+    """Labels and logits (rows, K) for the metrics; per base, every base that counts is one row."""
     if kind != "per_base":
         return y, logits
     counts = y != IGNORED

@@ -1,7 +1,5 @@
 """What a trial cost: seconds, sequences per second, memory, joules, operations."""
 
-from __future__ import annotations
-
 import ctypes
 import json
 import time
@@ -22,10 +20,6 @@ class Meter:
 
     They stand still while forms of layers are measured: that is done once on a machine, and is no
     part of what a trial takes.
-
-    Args:
-        device: "cpu", "cuda", "cuda:1", ...
-        kernels: of the trial.
     """
 
     def __init__(self, device: str, kernels: Kernels) -> None:
@@ -73,8 +67,7 @@ class Meter:
 def energy(device: str) -> float | None:
     """Joules that a CUDA device has used since its driver was loaded, by all processes.
 
-    Returns:
-        None where it is not reported: a CPU, a part of a GPU, a GPU older than Volta.
+    None where it is not reported: a CPU, a part of a GPU, a GPU older than Volta.
 
     Source:
         nvmlDeviceGetTotalEnergyConsumption of the driver's own library, in mJ.

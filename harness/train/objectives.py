@@ -3,8 +3,6 @@
 N examples, B batch, T tokens, L bp, K outputs of the network.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -27,6 +25,9 @@ class Target(NamedTuple):
     weight: float
 
 
+Targets = Callable[[Array], Target]  # from rows of the data
+
+
 class Objective(ABC):
     """Targets, loss, predictions and metrics of one way to learn."""
 
@@ -35,18 +36,11 @@ class Objective(ABC):
     per_base: bool = False  # whether batches say how many bp each token stands for
 
     @abstractmethod
-    def targets(
-        self, split: Split, data: Data, rng: np.random.Generator
-    ) -> Callable[[Array], Target]:
-        """Prepare to learn from a split.
+    def targets(self, split: Split, data: Data, rng: np.random.Generator) -> Targets:
+        """Prepare to learn from a split; `data` are its examples, encoded.
 
-        Args:
-            split: its examples.
-            data: the same, encoded; a second strand is rows N..2N-1.
-            rng: for what is drawn, e.g. masks.
-
-        Returns:
-            A function from rows of the data to their targets, called once for each step.
+        The function gives the targets of some rows of the data, and is called once for each step.
+        `rng` is for what is drawn, e.g. masks.
         """
 
     def inputs(self, batch: Batch, target: Tensor) -> Batch:
@@ -90,9 +84,7 @@ class Supervised(Objective):
         self.per_base = task.kind == "per_base"
         self.metrics = (task.metric, *(m for m in metrics_for(task.kind) if m != task.metric))
 
-    def targets(
-        self, split: Split, data: Data, rng: np.random.Generator
-    ) -> Callable[[Array], Target]:
+    def targets(self, split: Split, data: Data, rng: np.random.Generator) -> Targets:
         """The labels; per base, the other strand has its own."""
         kind, n, rows_of_y = self.task.kind, data.n, split.y
         both = self.per_base and data.strands == 2

@@ -3,8 +3,6 @@
 N sequences, M different ones.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import itertools
@@ -21,14 +19,10 @@ LARGEST = 2**27  # bp of a pool whose tokens are stored; encoding it takes less 
 
 
 class Pool:
-    """The distinct ones among some sequences, in an order that does not depend on theirs.
+    """The distinct ones among `parts`, in an order that does not depend on theirs.
 
     Training and validation examples make the same pool for every seed, so what is computed for one
-    seed serves all.
-
-    Args:
-        parts: the sequences.
-        both: whether the reverse complement of each is in it too, as a sequence of its own.
+    seed serves all. With `both`, the reverse complement of each is in it as a sequence of its own.
     """
 
     def __init__(self, parts: Sequence[Sequences], both: bool = False) -> None:
@@ -118,10 +112,8 @@ def cached_tokenizer(tokenizer: Tokenizer, made_from: str, pool: Pool) -> Tokeni
         found = last[key]
         lengths = found["lengths"][rows]
         longest = int(lengths.max(initial=0))
-        return Encoded(
-            found["ids"][rows, :longest], None if (lengths == longest).all() else lengths,
-            widths,
-        )  # fmt: skip
+        full = bool((lengths == longest).all())
+        return Encoded(found["ids"][rows, :longest], None if full else lengths, widths)
 
     return replace(tokenizer, encode=encode)
 

@@ -4,8 +4,6 @@ The recipe's precision is that of matrix products and convolutions. Weights, opt
 scans and Fourier transforms are float32 under all four.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,39 +23,30 @@ ROUNDING = 0.05  # of the largest output: bf16 rounds to 0.004, a wrong product 
 def check_precision(precision: str, device: str) -> None:
     """Raise ValueError if the device lacks it: emulated, it would be slower than fp32.
 
-    Args:
-        precision: fp32, tf32, bf16 or fp16.
-        device: "cpu", "cuda", "cuda:1", ...
-
     Source:
         tf32 and bf16 of GPUs: NVIDIA Ampere architecture whitepaper, 2020 (capability 8.0).
     """
-    why = ""
-    way_out = "write --precision fp32"
+    why, instead = "", "fp32"
     if device.startswith("cuda"):
         if precision in ("tf32", "bf16"):
             major, minor = torch.cuda.get_device_capability(device)
             if major < TENSOR_CORES:
                 why = f"{device} has capability {major}.{minor}, 8.0 or more is needed"
-                way_out = "write --precision fp16 or fp32"
+                instead = "fp16 or fp32"
     elif precision in ("tf32", "fp16"):
         why = f"only CUDA devices are trained with it, the trial would be on {device}"
         if precision == "fp16" and device == "cpu" and bf16_flags():
-            way_out = "write --precision bf16 or fp32"
+            instead = "bf16 or fp32"
     elif precision == "bf16" and device == "cpu" and not (have := bf16_flags()):
         why = "the processor of this machine has neither amx_bf16 nor avx512_bf16"
         if have is None:
             why = "whether the processor of this machine has it is not known"
     if why:
-        raise ValueError(f"precision={precision} on {device}: {why}; {way_out}")
+        raise ValueError(f"precision={precision} on {device}: {why}; write --precision {instead}")
 
 
 class Arithmetic:
     """One precision on one device: the contexts of a step, its backward pass and its update.
-
-    Args:
-        precision: as checked by `check_precision`.
-        device: "cpu", "cuda", "cuda:1", ...
 
     Accuracy:
         Under fp32 everything is as in plain PyTorch, to the byte; except that convolutions on CUDA

@@ -1,24 +1,16 @@
 """The learning rate of each step."""
 
-from __future__ import annotations
-
 import math
 
 from dnabench.types import Recipe
 
 
 def learning_rate(step: int, total: int, recipe: Recipe) -> float:
-    """The learning rate of a step.
+    """The learning rate of a step, counted from 0, of `total` in the whole training.
 
-    Args:
-        step: from 0.
-        total: steps of the whole training.
-        recipe: lr, schedule, warmup W (share of all steps), lr_floor.
-
-    Returns:
-        During warm-up 1e-6 + (lr - 1e-6) step / W. After it lr ("constant"), lr (total - step) /
-        (total - W) ("linear"), or floor + (lr - floor) (1 + cos(pi step / total)) / 2 ("cosine",
-        where the warm-up is not subtracted from the step).
+    During a warm-up of W steps 1e-6 + (lr - 1e-6) step / W. After it lr ("constant"),
+    lr (total - step) / (total - W) ("linear"), or floor + (lr - floor) (1 + cos(pi step / total)) /
+    2 ("cosine", where the warm-up is not subtracted from the step).
 
     Source:
         docs/models.md#learning-rate: as HyenaDNA, Caduceus and ConvNova are configured.

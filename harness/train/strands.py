@@ -1,9 +1,8 @@
 """A per-base task on the other strand: labels and logits reversed, classes exchanged.
 
-N examples, L bp, K classes.
+N examples of `lengths` (N,) bp, L the longest, K classes; class k on one strand is `opposite[k]` on
+the other. What lies beyond a sequence's end stays there. Twice gives the same again.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 
@@ -13,31 +12,13 @@ from dnabench.types import IGNORED, Array
 
 
 def opposite_labels(y: Array, lengths: Array, opposite: Sequence[int]) -> Array:
-    """Labels of the reverse complements.
-
-    Args:
-        y: int8 (N, L), IGNORED where unknown and beyond a sequence's end.
-        lengths: (N,), bp.
-        opposite: class k on one strand is class opposite[k] on the other.
-
-    Returns:
-        int8 (N, L). Twice gives y again.
-    """
+    """Labels y, int8 (N, L), of the reverse complements; IGNORED stays."""
     turned = np.take_along_axis(y, _mirror(lengths, y.shape[1]), axis=1)
     return np.where(turned == IGNORED, turned, np.array(opposite, y.dtype)[np.maximum(turned, 0)])
 
 
 def opposite_logits(logits: Array, lengths: Array, opposite: Sequence[int]) -> Array:
-    """Logits of the reverse complements as logits of the sequences.
-
-    Args:
-        logits: float (N, L, K).
-        lengths: (N,), bp.
-        opposite: as for `opposite_labels`.
-
-    Returns:
-        float (N, L, K). Twice gives the logits again.
-    """
+    """Logits, float (N, L, K), of the reverse complements as logits of the sequences."""
     mirror = _mirror(lengths, logits.shape[1])[..., None]
     out: Array = np.take_along_axis(logits, mirror, axis=1)[..., list(opposite)]
     return out

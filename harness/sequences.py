@@ -47,8 +47,7 @@ class Sequences:
     def parse(cls, seqs: Iterable[str]) -> Sequences:
         """Encode strings. Case is ignored, U reads as T, IUPAC ambiguity letters become N.
 
-        Raises:
-            LetterError: at the first letter that is none of these.
+        LetterError at the first letter that is none of these.
         """
         texts = [s.encode("utf-8") for s in seqs]
         offsets = np.concatenate([[0], np.cumsum([len(t) for t in texts], dtype=np.int64)])
@@ -100,8 +99,7 @@ class Sequences:
     ) -> Array:
         """One row a sequence, uint8 (N, length), the rest of each row filled with `fill`.
 
-        Raises:
-            ValueError: when a sequence is longer than `length`.
+        ValueError when a sequence is longer than `length`.
         """
         longest = int(self.lengths.max(initial=0))
         if longest > length:

@@ -77,12 +77,9 @@ class Plan(NamedTuple):
 
 
 def plan(
-    jobs: Sequence[Job],
-    resources: Resources,
-    done: Mapping[str, float] = MappingProxyType({}),
-    seconds: float = SECONDS,
-    on_probe: Callable[[Job, int], object] = lambda job, n: None,
-) -> Plan:
+    jobs: Sequence[Job], resources: Resources, done: Mapping[str, float] = MappingProxyType({}),
+    seconds: float = SECONDS, on_probe: Callable[[Job, int], object] = lambda job, n: None,
+) -> Plan:  # fmt: skip
     """Probe the missing trials of a grid and add up.
 
     A probe is a few training steps and an evaluation batch of the real learner on the real
@@ -225,9 +222,8 @@ def table(found: Plan) -> str:
             rows.append((*start, "-", "-", "-", missing, "-"))
             continue
         mark = "=" if not row.missing else "~" if row.part < 1 else ""
-        step = duration(row.step) if row.step else "-"
-        if MODELS[row.model.partition(" ")[0]].custom_trainer and row.step:
-            step = f"fit {step}"
+        fit = "fit " if MODELS[row.model.partition(" ")[0]].custom_trainer else ""
+        step = fit + duration(row.step) if row.step else "-"
         rows.append((
             *start, step, mark + duration(row.seconds), size(row.peak) if row.peak else "-",
             missing, duration(found.of_row(row, row.missing)),

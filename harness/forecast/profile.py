@@ -64,22 +64,14 @@ class Measured(NamedTuple):
 
 
 def profile(
-    models: Sequence[str],
-    lengths: Sequence[int],
-    device: str = "cpu",
+    models: Sequence[str], lengths: Sequence[int], device: str = "cpu",
     settings: Mapping[str, Any] | None = None,
-    on_row: Callable[[Cost], object] = lambda cost: None,
-    threads: int = 1,
-) -> list[Cost]:
+    on_row: Callable[[Cost], object] = lambda cost: None, threads: int = 1,
+) -> list[Cost]:  # fmt: skip
     """Measure each model at each length, batch 1, on random bases, each in a fresh process.
 
-    Args:
-        models: names of networks.
-        lengths: bp.
-        device: "cpu", "cuda", "cuda:1", ...
-        settings: option -> value, for all models that have it; `model.option` for one of them.
-        on_row: called with each row.
-        threads: of the process, on a CPU.
+    `settings` gives option -> value, for all models that have it; `model.option` for one of them.
+    `on_row` is called with each row. `threads` are those of the process, on a CPU.
 
     Returns:
         A row for each length and model, ordered by length. A failure, a length that the model

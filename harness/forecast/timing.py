@@ -159,9 +159,9 @@ class Clock:
 
 def _network(probe: Probe, task: Task, train: Split, clock: Clock) -> Measured:
     """Steps of growing batches, up to the recipe's if time allows; then an evaluation."""
-    batch, device = probe.job.trial.recipe.batch, probe.resources.device
+    trial, device = probe.job.trial, probe.resources.device
+    batch, model = trial.recipe.batch, MODELS[trial.model]
     order = np.random.default_rng(0).permutation(len(train.y))
-    trial, model = probe.job.trial, MODELS[probe.job.trial.model]
     # random weights whatever the regime, and no schedule that ends within the probe
     drawn = replace(trial, regime="scratch", recipe=replace(trial.recipe, epochs=1000))
     job = probe.job._replace(trial=drawn)

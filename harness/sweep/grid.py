@@ -239,10 +239,8 @@ def parse_duration(text: str) -> float:
 
 def _choices(settings: Sequence[str], sweeps: Sequence[str]) -> list[list[str]]:
     """The settings with every combination of the sweeps' values."""
-    axes = []
-    for sweep in sweeps:
-        key, _, values = sweep.partition("=")
-        axes.append([f"{key}={value}" for value in values.split(",")])
+    parts = [sweep.partition("=") for sweep in sweeps]
+    axes = [[f"{key}={value}" for value in values.split(",")] for key, _, values in parts]
     return [[*settings, *combination] for combination in itertools.product(*axes)]
 
 

@@ -114,17 +114,14 @@ def _unchanged(task: Task, job: Job) -> Task:
 
 
 def _check_fits(trial: Trial, task: Task, train: Split) -> None:
-    model, shortest = MODELS[trial.model], int(train.seqs.lengths.min())
+    model, shortest, why = MODELS[trial.model], int(train.seqs.lengths.min()), ""
     if shortest < model.min_length:
-        raise ValueError(
-            f"{trial.model} needs sequences of {model.min_length} bp or more; the shortest of "
-            f"{task.name} has {shortest} bp: leave out one of the two"
-        )
-    if task.length > model.context:
-        raise ValueError(
-            f"{trial.model} reads {model.context} bp at most; the longest of {task.name} has "
-            f"{task.length} bp: leave out one of the two"
-        )
+        needs = f"needs sequences of {model.min_length} bp or more"
+        why = f"{needs}; the shortest of {task.name} has {shortest} bp"
+    elif task.length > model.context:
+        why = f"reads {model.context} bp at most; the longest of {task.name} has {task.length} bp"
+    if why:
+        raise ValueError(f"{trial.model} {why}: leave out one of the two")
 
 
 def _sealed(split: str) -> Split:

@@ -32,14 +32,10 @@ _GAP = re.compile("N{10,}")  # GENA-LM writes such a run as "-"
 def tokenizer_named(
     name: str, *, vocabulary: int = 0, train: Sequences | None = None, file: Path | None = None
 ) -> Tokenizer:
-    """A tokenizer by name.
+    """A tokenizer by name: a key of TOKENIZERS, or "bpe".
 
-    Args:
-        name: a key of TOKENIZERS, or "bpe".
-        vocabulary: entries of "bpe": the number to learn, or the most that the file may have; 0 =
-            as many as the file has.
-        train: for "bpe" without a file: the sequences to learn from.
-        file: for "bpe": a tokenizer.json.
+    "bpe" is read from `file`, a tokenizer.json, or learned from the sequences `train`; `vocabulary`
+    is the number of entries to learn, or the most that the file may have; 0 = as many as it has.
 
     Raises:
         KeyError: an unknown name; the message suggests one.
@@ -99,12 +95,8 @@ def train_bpe(seqs: Sequences, vocabulary: int) -> Tokenizer:
     no pair occurs twice. Sequences are read in words of 512 bp, and N ends a word. From more than
     16.8 Mbp an even sample of words is used.
 
-    Args:
-        seqs: N sequences.
-        vocabulary: entries, [UNK]0 [CLS]1 [SEP]2 [PAD]3 [MASK]4 A5 C6 G7 T8 among them.
-
-    Returns:
-        The tokenizer, with at most that many entries; the same for any number of threads.
+    The tokenizer has at most that many entries, [UNK]0 [CLS]1 [SEP]2 [PAD]3 [MASK]4 A5 C6 G7 T8
+    among them; it is the same for any number of threads.
 
     Raises:
         ValueError: `vocabulary` is below 9, or no sequence has two known bases in a row.

@@ -8,10 +8,8 @@ from dnabench.types import Model, Recipe
 def adapted(net: Any, model: Model, recipe: Recipe) -> Any:
     """Freeze the weights that the recipe's `finetune` does not train.
 
-    Args:
-        net: a fresh or loaded network with submodules `backbone` and `head`.
-        model: names the linear layers that LoRA may change.
-        recipe: finetune, lora_r, lora_alpha, lora_dropout.
+    The network, fresh or loaded, has submodules `backbone` and `head`; the model names the linear
+    layers that LoRA may change.
 
     Returns:
         The network, changed in place. "full": everything learns. "lora": W x becomes

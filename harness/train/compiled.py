@@ -52,10 +52,7 @@ def keep_artefacts() -> None:
 class Runner:
     """A network that may be compiled for the batches of its training.
 
-    Args:
-        net: `forward(ids, mask) -> logits`.
-        precision: decides how close the compiled form must be.
-        backend: of torch.compile.
+    `net(ids, mask)` gives logits; the precision decides how close the compiled form must be.
     """
 
     def __init__(self, net: Any, precision: str = "fp32", backend: Any = "inductor") -> None:

@@ -138,8 +138,5 @@ def _formulas() -> dict[Any, Any]:
         return int(sdpa_flop_count(q, k, v))  # type: ignore[no-untyped-call]
 
     aten = torch.ops.aten
-    return {
-        aten._fft_r2c: transform,
-        aten._fft_c2r: transform,
-        aten._scaled_dot_product_flash_attention_for_cpu: attention,
-    }
+    flash = aten._scaled_dot_product_flash_attention_for_cpu
+    return {aten._fft_r2c: transform, aten._fft_c2r: transform, flash: attention}

@@ -53,7 +53,6 @@ class NetLearner:
             `param_groups(recipe)`, the optimiser's groups with their own weight decay.
         examples: what it learns from.
         objective: what it learns.
-        recipe: every training number.
         seeds: `order` decides batches, strand flips, dropout and what the objective draws.
         resources: device, micro-batch and `compile`: with "auto", training steps run compiled
             unless `compiled.why_not` objects. The gradients of micro-batches add up to those of the
@@ -153,14 +152,12 @@ class NetLearner:
         self.net.load_state_dict(state, strict=self.recipe.finetune == "full")
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
-        kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
-        groups = [p for p in self.net.parameters() if p.requires_grad]
-        if self.recipe.finetune == "full" and hasattr(self.net, "param_groups"):
-            groups = self.net.param_groups(self.recipe)
-        optimizer: torch.optim.Optimizer = kinds[self.recipe.optimizer](
-            groups, lr=self.recipe.lr, weight_decay=self.recipe.weight_decay
-        )
-        return optimizer
+        recipe, groups = self.recipe, [p for p in self.net.parameters() if p.requires_grad]
+        if recipe.finetune == "full" and hasattr(self.net, "param_groups"):
+            groups = self.net.param_groups(recipe)
+        kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimizer]
+        made: torch.optim.Optimizer = kind(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        return made
 
     def _new_frozen(self) -> Frozen:
         examples, recipe, length = self._examples, self.recipe, self._examples.task.length

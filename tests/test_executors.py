@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from conftest import dnabench
 
 from dnabench.executors import EXECUTORS
 from dnabench.executors.base import last_line
+from dnabench.executors.local import _inherited
 from dnabench.results.store import Store
 from dnabench.sweep.grid import parse_duration
 
@@ -24,6 +26,13 @@ ALL = pytest.mark.parametrize("kind", EXECUTORS.values(), ids=list(EXECUTORS))
 ISOLATED = pytest.mark.parametrize(
     "kind", [k for k in EXECUTORS.values() if k.isolated], ids=lambda k: k.name
 )
+
+
+class _Unreadable:
+    """Pickles, but does not unpickle."""
+
+    def __reduce__(self):
+        return int, ("no number",)
 
 
 def work(job, progress, folder=None):
@@ -38,6 +47,13 @@ def work(job, progress, folder=None):
         raise KeyError("no good")
     if what == "exit":
         os._exit(arguments[0])
+    if what == "unreadable":
+        return _Unreadable()
+    if what == "burn":  # CPU seconds, so that time spent stopped does not count
+        end = time.process_time() + arguments[0]
+        while time.process_time() < end:
+            pass
+        return "burnt"
     if what == "signal":
         os.kill(os.getpid(), arguments[0])
     time.sleep(3600)
@@ -123,6 +139,56 @@ def test_a_worker_that_dies_says_how_and_its_successor_goes_on(kind, workers, tm
     }
     assert Counter(e.job for e in events if e.kind == "started") == Counter(range(4))
     assert len(pids(tmp_path)) >= 3 and not any(map(alive, pids(tmp_path)))
+
+
+@ISOLATED
+def test_an_answer_that_cannot_be_read_costs_one_job(kind, tmp_path):
+    jobs = [("unreadable",), ("double", 4)]
+    events = list(kind(partial(work, folder=tmp_path)).run(jobs))
+    (died,) = (e for e in events if e.kind == "died")
+    assert died.job == 0 and "the worker's answer is unreadable (ValueError" in died.value
+    assert [e.value for e in events if e.kind == "returned"] == [8]
+
+
+@ISOLATED
+def test_a_worker_that_cannot_start_says_why_and_leaves_nothing_open(kind):
+    list(kind(work).run([("double", 1)]))  # what the first start opens for good
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises((AttributeError, TypeError, pickle.PicklingError), match="pickle"):
+        list(kind(lambda job, progress: job, workers=2).run([1, 2]))
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_starting_a_worker_leaves_the_environment_as_it_was(monkeypatch):
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+    before = dict(os.environ)
+    with _inherited(3):
+        assert os.environ["OMP_NUM_THREADS"] == "3" and "MALLOC_TRIM_THRESHOLD_" in os.environ
+    assert dict(os.environ) == before
+
+
+STOPPED = """
+import sys
+from test_executors import EXECUTORS, work
+for event in EXECUTORS["local"](work, timeout=3).run([("burn", 1.0)]):
+    print(event.kind, event.value, flush=True)
+"""
+
+
+def test_time_spent_stopped_does_not_count_towards_the_timeout():
+    """As Ctrl-Z and a batch system's suspension stop a whole process group."""
+    here = str(Path(__file__).parent)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])}
+    client = subprocess.Popen(
+        [sys.executable, "-c", STOPPED], env=env, stdout=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    with client, client.stdout as lines:
+        assert lines.readline() == "started None\n"
+        os.killpg(client.pid, signal.SIGSTOP)
+        time.sleep(5)
+        os.killpg(client.pid, signal.SIGCONT)
+        assert "returned burnt" in lines.read()
 
 
 @ISOLATED

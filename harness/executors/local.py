@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -17,6 +17,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from dnabench.executors.base import Event, Executor, Work, attempt
+
+TICK = 1.0  # seconds of waiting at a time, so that a stopped process notices
 
 
 class Local(Executor):
@@ -44,8 +46,12 @@ class Local(Executor):
                     worker.give(*waiting.popleft())
             busy = [w for w in crew if w.job is not None]
             ends = [w.begun + self.timeout for w in busy if w.begun and self.timeout]
-            patience = max(0.0, min(ends) - time.monotonic()) if ends else None
+            now = time.monotonic()
+            patience = min(TICK, max(0.0, min(ends) - now)) if ends else None
             ready = wait([w.connection for w in busy], patience)
+            if patience is not None and (asleep := time.monotonic() - now - patience) > TICK:
+                for worker in busy:  # this process was stopped (Ctrl-Z), and they with it
+                    worker.begun += asleep if worker.begun else 0.0
             for worker in busy:
                 if worker.job is None:  # cancelled meanwhile
                     continue
@@ -99,6 +105,13 @@ class _Worker:
                 error = f"RuntimeError: the worker process died ({how})"
                 return Event("died", number, error)
             kind, value = "started", None  # the next call says that it died
+        except Exception as e:  # a message cut off, or a value that does not unpickle
+            if self.begun:
+                self.kill()
+                error = f"RuntimeError: the worker's answer is unreadable ({type(e).__name__}: {e})"
+                return Event("died", number, error)
+            self._process.kill()
+            kind, value = "started", None
         if kind == "started":
             self.begun = time.monotonic()
         elif kind != "progress":
@@ -125,16 +138,19 @@ class _Worker:
 
     def _start(self) -> None:
         context = mp.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        life, self._life = context.Pipe(duplex=False)
-        self._process = context.Process(
-            target=_serve, args=(self.work, theirs, life, self.threads), daemon=True
-        )
-        resource_tracker.ensure_running()  # else the first start does it, and unblocks SIGINT
-        with _inherited(self.threads):
-            self._process.start()
-        theirs.close()
-        life.close()
+        with ExitStack() as ends:  # all of them are closed if the process cannot start
+            self.connection, theirs = context.Pipe()
+            life, self._life = context.Pipe(duplex=False)
+            for end in (self.connection, self._life):
+                ends.enter_context(end)
+            with theirs, life:
+                args = (self.work, theirs, life, self.threads)
+                process = context.Process(target=_serve, args=args, daemon=True)
+                resource_tracker.ensure_running()  # else the first start does, unblocking SIGINT
+                with _inherited(self.threads):
+                    process.start()
+            ends.pop_all()
+        self._process = process
 
 
 def _serve(work: Work, jobs: Connection, life: Connection, threads: int) -> None:
@@ -169,12 +185,17 @@ def _inherited(threads: int) -> Iterator[None]:
     again for the next (measured in docs/benchmarks/scaling.md). A user's own memory settings win.
     """
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    environment = dict(os.environ)
+    wanted = {k: v for k, v in KEEP_MEMORY.items() if k not in os.environ}
+    wanted.update(dict.fromkeys(names, str(threads)))
+    before = {name: os.environ.get(name) for name in wanted}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    os.environ.update({**KEEP_MEMORY, **environment, **dict.fromkeys(names, str(threads))})
+    os.environ.update(wanted)
     try:
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(environment)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -1,6 +1,8 @@
 """Records on disk: one file a trial, written whole or not at all, shared by many processes.
 
 runs/records/<trial id>.json       the record; its presence means the trial has ended
+runs/records/<trial id>.json.unreadable-<n>
+                                   what this version could not read there when the trial ran again
 runs/predictions/<trial id>.npz    logits float32 (N, K), labels (N,), ids (N,) of the test split
 runs/configs/<time>-<pid>.json     the resolved configuration of every `dnabench run`
 runs/journal.jsonl                 one line a trial started, ended or failed
@@ -9,6 +11,7 @@ runs/.locks/<trial id>             held while a process runs the trial
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
@@ -22,7 +25,15 @@ import numpy as np
 from dnabench.cache import exclusive, remove_drafts, replacing
 from dnabench.types import Array, Record
 
+KEPT = ".unreadable-"  # in the names of records that this version cannot read
 FOLDERS = ("records", "predictions", "configs", ".locks")
+
+
+def _rename(path: Path) -> None:
+    """Add the first free ending to the name of a file, if the file exists."""
+    names = (path.with_name(f"{path.name}{KEPT}{n}") for n in itertools.count(1))
+    with suppress(FileNotFoundError):
+        path.rename(next(name for name in names if not name.exists()))
 
 
 class Store:
@@ -93,10 +104,7 @@ class Store:
         """
         path = self.record_path(trial_id)
         try:
-            record = Record.from_json(path.read_text(encoding="utf-8"))
-            if record.trial.id != trial_id:
-                raise ValueError(f"a copy: its id is {record.trial.id}, which is not its file name")
-            return record
+            return self._load(trial_id)
         except FileNotFoundError:
             return None
         except NotADirectoryError:
@@ -106,6 +114,42 @@ class Store:
         except ValueError as e:
             self.unreadable[path] = str(e)
         return None
+
+    def read_before_writing(self, trial_id: str) -> Record | None:
+        """The record of a trial that is claimed and about to run.
+
+        A file that holds no record for this version, perhaps one of a newer version, is renamed to
+        `<id>.json.unreadable-<n>`, so that `append` does not overwrite it; see `kept`. So are its
+        predictions.
+
+        Raises:
+            ValueError: when the file cannot be opened or renamed, so the trial must not run.
+        """
+        path = self.record_path(trial_id)
+        try:
+            return self._load(trial_id)
+        except FileNotFoundError:
+            return None
+        except OSError as e:
+            raise ValueError(
+                f"cannot read {path}: {e.strerror or e}; the trial did not run, as that would "
+                "overwrite the file: give access to it or move it away, then run the same command"
+            ) from e
+        except ValueError:
+            with self._explained():
+                _rename(path)
+                _rename(self.predictions_path(trial_id))
+            return None
+
+    def _load(self, trial_id: str) -> Record:
+        record = Record.from_json(self.record_path(trial_id).read_text(encoding="utf-8"))
+        if record.trial.id != trial_id:
+            raise ValueError(f"a copy: its id is {record.trial.id}, which is not its file name")
+        return record
+
+    def kept(self) -> set[Path]:
+        """The records that `read_before_writing` renamed."""
+        return set((self.folder / "records").glob(f"*{KEPT}*"))
 
     @contextmanager
     def open_predictions(self, trial_id: str) -> Iterator[Mapping[str, Array]]:
@@ -142,7 +186,7 @@ class Store:
         """Every readable record, by the time it was written; the others are in `unreadable`."""
         records, found = self.folder / "records", list[tuple[int, str]]()
         try:
-            names = [path for path in records.iterdir() if not path.name.startswith(".")]
+            names = [p for p in records.iterdir() if p.name[0] != "." and KEPT not in p.name]
         except FileNotFoundError:
             return
         except OSError as e:

@@ -14,9 +14,13 @@ from conftest import dnabench
 
 from dnabench import Record
 from dnabench.cli.app import main
+from dnabench.executors.base import Event
 from dnabench.reports.table import tables
 from dnabench.results.store import Store
 from dnabench.schema import trial_id
+from dnabench.sweep.grid import Request, grid
+from dnabench.sweep.sweep import _outcome
+from dnabench.types import Resources
 
 HERE = Path(__file__).parent
 GOOD = HERE / "cases" / "store"  # six runs: three of cnn, three of kmer
@@ -127,6 +131,56 @@ def test_an_odd_record_of_a_trial_that_is_asked_for_runs_again(out, csv):
         assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
         assert "missing" in done.stdout or "1 ran" in done.stdout
     assert Record.from_json(mine.read_text()).trial.model == "kmer"
+
+
+def test_a_record_that_this_version_cannot_read_is_kept_when_its_trial_runs_again(csv, tmp_path):
+    """A newer version may give a field another type; twice, so that the names differ."""
+    out = tmp_path / "runs"
+    words = ["run", "--models", "kmer", "--data", csv, "--seeds", "1", "--out", out]
+    assert dnabench(*words).returncode == 0
+    (mine,) = (out / "records").iterdir()
+    predictions = out / "predictions" / f"{mine.stem}.npz"
+    for n in (1, 2):
+        logits = predictions.read_bytes()
+        newer = json.dumps(json.loads(mine.read_text()) | {"seconds": {"training": n}})
+        mine.write_text(newer)
+        done = dnabench(*words)
+        kept = mine.with_name(f"{mine.name}.unreadable-{n}")
+        assert done.returncode == 0 and "1 ran" in done.stdout, done.stderr
+        assert done.stderr.count("warning: kept ") == 1 and f"kept {kept}: " in done.stderr
+        assert predictions.with_name(f"{mine.stem}.npz.unreadable-{n}").read_bytes() == logits
+        assert kept.read_text() == newer and Record.from_json(mine.read_text()).scores
+    store = Store(out)
+    assert len(list(store)) == 1 and not store.unreadable and len(store.kept()) == 2
+
+
+def test_a_dead_worker_overwrites_no_record_that_this_version_cannot_read(csv, tmp_path):
+    store, died = Store(tmp_path / "runs"), Event("died", 0, "RuntimeError: the worker died")
+    store.check_writable()
+    job = grid(Request(models=["kmer"], data=str(csv), seeds="1"))[0]
+    path = store.record_path(job.trial.id)
+    path.write_text("of a newer version")
+    assert _outcome(died, job, store, Resources()).kind == "failed"
+    assert [p.read_text() for p in store.kept()] == ["of a newer version"]
+    path.unlink()
+    path.mkdir()  # cannot be read, even by root
+    refused = _outcome(died, job, store, Resources())
+    assert refused.kind == "failed" and str(path) in refused.record.error and path.is_dir()
+
+
+def test_a_record_file_that_cannot_be_opened_is_named_and_its_trial_does_not_run(csv, tmp_path):
+    out = tmp_path / "runs"
+    words = ["run", "--models", "kmer", "--data", csv, "--seeds", "2", "--out", out]
+    plan = dnabench(*words, "--dry-run").stdout.splitlines()
+    held = next(line.split()[2] for line in plan if line.split()[1:2] == ["0"])
+    path = out / "records" / f"{held}.json"
+    path.mkdir(parents=True)
+    done = dnabench(*words)
+    assert done.returncode == 1 and "1 ran, 0 already done, 1 failed" in done.stdout, done.stderr
+    assert f"cannot read {path}: " in done.stderr and "did not run" in done.stderr
+    assert path.is_dir() and not Store(out).kept()
+    journal = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
+    assert held not in {line["trial"] for line in journal}
 
 
 RECORDS = sorted((GOOD / "records").iterdir())

@@ -53,6 +53,7 @@ def run_sweep(
 
     store, resources, summary = Store(out), execution.resources(), Summary()
     store.check_writable()
+    kept = store.kept()
     done = {r.trial.id: r for r in store if not r.error}
     left = [job for job in jobs if job.trial.id not in done]
     _check_precisions(left, resources.device)
@@ -81,6 +82,9 @@ def run_sweep(
         typer.echo("interrupted; finished trials are kept, run the same command to continue",
                    err=True)  # fmt: skip
     _print_summary(summary, store, to_stderr)
+    for path in sorted(store.kept() - kept):
+        why = "this version cannot read that record, so the trial ran again"
+        typer.echo(f"warning: kept {path}: {why}", err=True)
     if interrupted:
         raise typer.Exit(130)
     return summary

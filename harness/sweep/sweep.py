@@ -56,7 +56,10 @@ def work(job: Job, progress: Progress, folder: str, resources: Resources) -> Out
     with store.claim(trial_id) as mine:
         if not mine:
             return Outcome("elsewhere")
-        record = store.read(trial_id)
+        try:
+            record = store.read_before_writing(trial_id)
+        except ValueError as e:  # nothing is stored: the file stays as it is
+            return Outcome("failed", _failure(job, resources, f"ValueError: {e}"))
         if record is not None and not record.error:
             return Outcome("skipped", record)
         store.log("started", trial_id)
@@ -140,7 +143,10 @@ def _outcome(event: Event, job: Job, store: Store, resources: Resources) -> Outc
     with store.claim(job.trial.id) as mine:
         if not mine:
             return Outcome("elsewhere")
-        record = store.read(job.trial.id)
+        try:
+            record = store.read_before_writing(job.trial.id)
+        except ValueError as e:
+            return Outcome("failed", _failure(job, resources, f"ValueError: {e}"))
         if record is not None and not record.error:  # it died after it had stored the record
             return Outcome("finished", record)
         record = _failure(job, resources, event.value)

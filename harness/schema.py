@@ -74,14 +74,19 @@ def trial_id(values: Mapping[str, Any]) -> str:
     unknown = top.pop("unknown", {})
     recipe = {k: v for k, v in top["recipe"].items() if k not in _ADDED or _ADDED[k] != v}
     recipe.pop("source", None)
-    for name, value in unknown.items():
-        if name.startswith("recipe."):
-            recipe[name.removeprefix("recipe.")] = value
-        else:
-            top[name] = value
+    newer = nested(unknown)
+    recipe |= newer.pop("recipe", {})
+    top |= newer
     options = {k: _nameless(v) for k, v in top["options"].items()}
     top |= {"recipe": recipe, "options": options, "regime": _nameless(top["regime"])}
     return hashlib.sha256(json.dumps(top, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def nested(unknown: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `Trial.unknown` where a trial's JSON has them: `recipe.NAME` in the recipe."""
+    out = {k: v for k, v in unknown.items() if not k.startswith("recipe.")}
+    recipe = {k.removeprefix("recipe."): v for k, v in unknown.items() if k not in out}
+    return out | ({"recipe": recipe} if recipe else {})
 
 
 def _nameless(value: Any) -> Any:

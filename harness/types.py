@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 from typing import Protocol as Interface
 
-from dnabench.schema import RECORD, counted, known_fields, merged, parse, trial_id
+from dnabench.schema import RECORD, counted, known_fields, merged, nested, parse, trial_id
 from dnabench.sequences import CLS as CLS
 from dnabench.sequences import PAD as PAD
 from dnabench.sequences import SEP as SEP
@@ -283,8 +283,9 @@ class Record:
     def to_json(self) -> str:
         """Keys sorted, floats in shortest exact form: equal records give equal bytes."""
         out = {"schema": RECORD, "id": self.trial.id, **asdict(self)}
-        del out["trial"]["unknown"], out["unknown"]
-        return json.dumps(merged(out, self.unknown), sort_keys=True, indent=1)
+        del out["unknown"]
+        newer = {"trial": nested(out["trial"].pop("unknown"))}
+        return json.dumps(merged(merged(out, newer), self.unknown), sort_keys=True, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Record:

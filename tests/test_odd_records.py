@@ -19,8 +19,8 @@ from dnabench.reports.table import tables
 from dnabench.results.store import Store
 from dnabench.schema import trial_id
 from dnabench.sweep.grid import Request, grid
-from dnabench.sweep.sweep import _outcome
-from dnabench.types import Resources
+from dnabench.sweep.sweep import _outcome, run
+from dnabench.types import Job, Resources
 
 HERE = Path(__file__).parent
 GOOD = HERE / "cases" / "store"  # six runs: three of cnn, three of kmer
@@ -290,6 +290,18 @@ def test_a_record_of_a_newer_version_is_read_and_written_back_with_all_its_field
     assert record.trial.id == json.loads(text)["id"] and record.trial.recipe.optimizer == "muon"
     assert record.unknown["reviewed"] is True and record.task["genome"] == "hg38"
     assert record.unknown["trial"]["recipe"] == {"ema": 0.999, "dropout_schedule": "off"}
+
+
+def test_a_trial_of_a_newer_version_does_not_run_and_its_error_record_is_readable(tmp_path):
+    trial, store = Record.from_json(FUTURE.read_text()).trial, Store(tmp_path / "runs")
+    (failed,) = run([Job(trial)], store, Resources(executor="inline")).failed
+    assert "needs a newer version of dnabench" in failed.error
+    assert "does not know recipe.ema, window, " in failed.error
+    (back,) = store
+    assert not store.unreadable and back.trial == trial and back.trial.id == trial.id
+    assert json.loads(failed.to_json())["trial"]["window"] == {"stride": 3}
+    assert json.loads(failed.to_json())["trial"]["recipe"]["ema"] == 0.999
+    assert back.to_json() == failed.to_json()
 
 
 def test_what_a_newer_version_leaves_out_of_its_id_does_not_count_here():

@@ -34,7 +34,8 @@ def run_trial(
         the other, and `bases` int64 (N,) gives the number of rows of each sequence.
 
     Raises:
-        ValueError: data that changed since the run was planned, sequences too short for the model.
+        ValueError: data that changed since the run was planned, sequences too short for the model,
+            a trial with fields of a newer version.
         FloatingPointError: a loss that is not finite.
 
     Accuracy:
@@ -46,6 +47,7 @@ def run_trial(
     from dnabench.train.losses import flat
     from dnabench.train.objectives import Supervised
 
+    _check_known(job.trial)
     kernels = Kernels()
     meter, trial, task = Meter(resources.device, kernels), job.trial, _unchanged(task_of(job), job)
     protocol = protocol_named(trial.protocol)
@@ -111,6 +113,15 @@ def _unchanged(task: Task, job: Job) -> Task:
             f"{task.data} now; start the run again"
         )
     return task
+
+
+def _check_known(trial: Trial) -> None:
+    if trial.unknown:
+        names = ", ".join(sorted(trial.unknown))
+        raise ValueError(
+            f"trial {trial.id} needs a newer version of dnabench: this one does not know {names}, "
+            "which the number depends on; update dnabench and run the trial there"
+        )
 
 
 def _check_fits(trial: Trial, task: Task, train: Split) -> None:

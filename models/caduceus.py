@@ -28,7 +28,7 @@ VOCABULARY = 16  # 12 ids, rounded up to a multiple of 8
 IDS = [7, 8, 9, 10, 11, 4, 0, 1]  # of A, C, G, T, N, padding, [CLS] and [SEP] in it
 COMPLEMENT = [0, 1, 2, 3, 4, 5, 6, 10, 9, 8, 7, 11, 12, 13, 14, 15]
 AGAIN = 2**21  # values of a sequence in a layer: 8,192 bp at width 256, for which it keeps 400 MB
-OPTIONS: dict[str, Any] = {"width": 256, "layers": 4, **READS_LETTERS}
+OPTIONS: dict[str, Any] = {"width": 256, "layers": 4, "exempt": True, **READS_LETTERS}
 
 
 def count(options: Mapping[str, Any]) -> int:
@@ -49,7 +49,9 @@ def build(task: Task, options: Mapping[str, Any], both_strands: bool) -> Any:
     Args:
         task: gives K.
         options: width D, layers; pooling; tokenizer, for Ph also one of words, with an embedding
-            of `vocabulary` rows. A word has no complement, so PS reads letters only.
+            of `vocabulary` rows. A word has no complement, so PS reads letters only. exempt: True
+            = the parameters of `without_decay` have no weight decay, as in the authors' code;
+            False = every parameter has it, as in records from before 2026-11-28.
         both_strands: True = PS: the same weights read the sequence and its reverse complement,
             which trade places at every layer, and the head reads the mean of the two. False = Ph.
 
@@ -57,7 +59,8 @@ def build(task: Task, options: Mapping[str, Any], both_strands: bool) -> Any:
         A torch module: `forward(ids (B, L), mask (B, L) or None) -> logits float32 (B, K)`.
         `backbone(ids, mask)` gives float32 (B, L, D), for PS (B, L, 2 D): the reverse complement
         of a sequence gives the same values with L and 2 D flipped. Weights are drawn
-        from the global generator of torch. `param_groups(recipe)` gives the optimiser's groups.
+        from the global generator of torch. With `exempt`, `param_groups(recipe)` gives the
+        optimiser's groups.
 
     Raises:
         ValueError: for a width or a number of layers below 1.
@@ -79,7 +82,7 @@ def build(task: Task, options: Mapping[str, Any], both_strands: bool) -> Any:
     net = network(
         task, backbone(options, both_strands), d, str(options.get("pooling", "mean")), head
     )
-    return spare_weight_decay(net, without_decay)
+    return spare_weight_decay(net, without_decay) if options.get("exempt", True) else net
 
 
 def without_decay(name: str) -> bool:

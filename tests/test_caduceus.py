@@ -4,7 +4,7 @@ import golden
 import numpy as np
 import pytest
 import torch
-from conftest import planted_task
+from conftest import planted_split, planted_task
 
 from dnabench import MODELS
 from dnabench.models import _layers, caduceus
@@ -19,6 +19,9 @@ from dnabench.models.kernels.scan import (
     scan_on,
     selective_scan,
 )
+from dnabench.splits import streams
+from dnabench.train.learner import Examples, NetLearner
+from dnabench.train.objectives import Supervised
 
 SMALL = {"width": 8, "layers": 3}
 FLIPPED = torch.tensor([3, 2, 1, 0, 4, 5])  # complement of our codes
@@ -366,6 +369,27 @@ def test_the_authors_exemptions_from_weight_decay(name):
     kinds = {names[id(p)].rpartition("mamba_")[2][4:] for p in spared["params"]}
     assert {"A_log", "D", "dt_proj.bias", "conv1d.bias"} < kinds
     assert "head.weight" in {names[id(p)] for p in decayed["params"]}
+
+
+@pytest.mark.parametrize("name", ["caduceus_ph", "caduceus_ps"])
+def test_without_exemptions_every_parameter_has_weight_decay(name):
+    """As it was before the exemption."""
+    model, split = MODELS[name], planted_split(16, 0)
+    small = {**model.options, "width": 8, "layers": 1}
+    found = {}
+    for exempt in (True, False):
+        net = model.build(planted_task(), {**small, "exempt": exempt})
+        examples = Examples(model, planted_task(), split)
+        learner = NetLearner(
+            net, examples, Supervised(planted_task()), model.recipes["nt"], streams(0, "x")
+        )
+        groups = learner._optimizer.param_groups
+        found[exempt] = {
+            decay: sum(len(g["params"]) for g in groups if g["weight_decay"] == decay)
+            for decay in {g["weight_decay"] for g in groups}
+        }
+        everything = len(list(net.parameters()))
+    assert found == {True: {0.1: everything - 9, 0.0: 9}, False: {0.1: everything}}
 
 
 def test_weights_start_as_specified():

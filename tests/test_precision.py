@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import dnabench
-from test_models import MIXED, NETS, build, inputs
+from test_models import MIXED, NETS, build, inputs, learner
 
 from dnabench import MODELS
 from dnabench.host.machine import bf16_flags
@@ -89,6 +89,13 @@ def test_a_convolution_that_is_wrong_runs_in_float32_and_the_record_names_it(mon
     with arithmetic.forward():
         net(*inputs(MODELS["cnn"]))
     assert kinds == {"cnn_model.4": torch.bfloat16, "cnn_model.7": torch.float32}
+
+
+def test_a_learner_guards_its_network_and_its_notes_name_the_layer(monkeypatch):
+    monkeypatch.setattr("dnabench.train.precision.bf16_flags", lambda: ["avx512_bf16"])
+    monkeypatch.setattr("dnabench.train.precision._right_in_bf16", lambda *shape: shape[0][1] > 8)
+    notes = learner(MODELS["cnn"], precision="bf16").notes
+    assert notes["float32_layers"] == ["cnn_model.7"]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])

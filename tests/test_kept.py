@@ -1,6 +1,7 @@
 """train/kept.py, pool.py and frozen.py: computed once, and the same whoever computed it."""
 
 import copy
+import functools
 import json
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ import pytest
 import torch
 from conftest import dnabench, planted_split, planted_task
 from safetensors.torch import save_file
+from torch.nn.modules.module import register_module_forward_hook
 
 from dnabench import MODELS, Recipe, Sequences
 from dnabench.reports.costs import cost_section
@@ -294,20 +296,26 @@ def net_of(seed, name="convnova-386k"):
     return model.build(TASK, {**model.options, **model.reduced})
 
 
-def scores(net, cut, keep="convnova", task=TASK, whole=WHOLE, **recipe):
+def scores(net, cut, keep="convnova", task=TASK, whole=WHOLE, model="convnova-386k", **recipe):
     """The logits of a probe of that network whose validation is the rows `cut`; and how often
     its backbone was called."""
     net, calls = copy.deepcopy(net), []
-    net.backbone.register_forward_hook(lambda *_: calls.append(1))
     val = whole.take(cut)
     train = whole.take(np.setdiff1d(np.arange(len(whole.y)), cut))
     recipe = Recipe(**{"lr": 1e-2, "batch": 16, "epochs": 2, "finetune": "probe", **recipe})
     pool = Pool([train.seqs, val.seqs], both=recipe.rc != "none")
-    examples = Examples(MODELS["convnova-386k"], task, train, pool=pool, features_key=keep)
-    one = NetLearner(net, examples, Supervised(task), recipe, streams(0, "x"))
-    for _ in range(2):
-        one.train_epoch()
-    return [one.predictor(split)() for split in (val, TEST)], len(calls)
+    examples = Examples(MODELS[model], task, train, pool=pool, features_key=keep)
+    # a hook on the backbone itself would keep its features from being stored
+    hook = register_module_forward_hook(
+        lambda m, *_: calls.append(1) if m is net.backbone else None
+    )
+    try:
+        one = NetLearner(net, examples, Supervised(task), recipe, streams(0, "x"))
+        for _ in range(2):
+            one.train_epoch()
+        return [one.predictor(split)() for split in (val, TEST)], len(calls)
+    finally:
+        hook.remove()
 
 
 @pytest.mark.parametrize("rc", ["none", "augment", "conjoin"])
@@ -363,6 +371,109 @@ def test_features_of_code_that_nobody_hashes_are_not_kept(cache):
     net.backbone.factor = 3.0
     assert scores(net, cut)[1] and not np.array_equal(scores(net, cut)[0][0], first[0][0])
     assert not (cache / "frozen").exists()
+
+
+FACTOR = 1.0  # what an edit of a plugin changes
+
+
+def scaled(out):
+    return out * FACTOR
+
+
+def stretch(forward, *args):
+    return scaled(forward(*args))
+
+
+def reader(task, options):
+    """A plugin: dnabench's modules, with a number of its own."""
+    net = MODELS["convnova-386k"].build(task, options)
+    for norm in net.backbone.norms:
+        norm.eps = FACTOR  # no part of the weights
+    return net
+
+
+@functools.wraps(MODELS["convnova-386k"].build)
+def wrapped(task, options):
+    return reader(task, options)
+
+
+def hooked(task, options):
+    net = MODELS["convnova-386k"].build(task, options)
+    net.backbone.register_forward_hook(lambda module, given, out: scaled(out))
+    return net
+
+
+@pytest.fixture
+def plugin():
+    """Register a copy of ConvNova with another `build`, for one test."""
+    names = []
+
+    def add(build):
+        names.append(f"plugin-{len(names)}")
+        return MODELS.add(replace(MODELS["convnova-386k"], name=names[-1], build=build)).name
+
+    yield add
+    for name in names:
+        del MODELS._entries[name]
+
+
+def edited(monkeypatch, name, change=lambda net: None):
+    """Whether scores follow an edit of a plugin between two runs, the cache of the first warm."""
+    found = []
+    for factor in (1.0, 3.0):
+        monkeypatch.setitem(globals(), "FACTOR", factor)
+        net = net_of(0, name)
+        change(net)
+        found.append(scores(net, np.arange(12), model=name))
+    return found[1][1] > 0 and not np.array_equal(found[0][0][0], found[1][0][0])
+
+
+@pytest.mark.parametrize("build", [reader, wrapped, hooked, functools.partial(reader)])
+def test_features_of_a_plugin_that_builds_our_modules_are_not_kept(
+    cache, monkeypatch, plugin, build
+):
+    assert edited(monkeypatch, plugin(build)) and not (cache / "frozen").exists()
+
+
+def hook(net):
+    net.backbone.register_forward_hook(lambda module, given, out: scaled(out))
+
+
+def early_hook(net):
+    net.backbone.norms[0].register_forward_pre_hook(lambda module, given: (given[0] ** FACTOR,))
+
+
+def forward(net):
+    net.backbone.forward = functools.partial(stretch, net.backbone.forward)
+
+
+def features(net):
+    net.features = functools.partial(stretch, net.features)
+
+
+@pytest.mark.parametrize("change", [hook, early_hook, forward, features])
+def test_features_of_our_network_that_other_code_changed_are_not_kept(cache, monkeypatch, change):
+    assert edited(monkeypatch, "convnova-386k", change) and not (cache / "frozen").exists()
+
+
+def test_what_a_partial_hands_to_build_is_in_the_key_or_nothing_is_kept(cache, plugin):
+    build, net = MODELS["convnova-386k"].build, net_of(0)
+    runs = [functools.partial(build, a) for a in ("a", "b", "a")]
+    calls = [scores(net, np.arange(12), model=plugin(run))[1] for run in runs]
+    assert calls[0] and calls[1] and not calls[2]
+    calls = [scores(net, np.arange(12), model=plugin(functools.partial(build, scaled)))[1]
+             for _ in range(2)]  # fmt: skip
+    assert all(calls)
+
+
+def test_what_the_guard_of_bf16_decides_is_in_the_key(cache, monkeypatch):
+    """Processors of one name can have libraries that differ in what they get wrong."""
+    monkeypatch.setattr("dnabench.train.precision.bf16_flags", lambda: ["amx_bf16"])
+    net, cut, calls = net_of(0), np.arange(12), []
+    for right in (True, False, False, True):
+        monkeypatch.setattr("dnabench.train.precision._right_in_bf16", lambda *_, r=right: r)
+        calls.append(scores(net, cut, precision="bf16")[1])
+    assert calls[0] and calls[1] and calls[2:] == [0, 0]
 
 
 def test_features_of_another_form_are_made_anew(cache):

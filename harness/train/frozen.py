@@ -3,6 +3,7 @@
 B batch, L bp, T tokens, D features, M different sequences.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from dnabench.models.kernels.convolve import processor, would_take
 from dnabench.train.batches import Features, Resident, for_all, per_base
 from dnabench.train.kept import kept
 from dnabench.train.pool import Pool, find_rows
-from dnabench.train.precision import Arithmetic
+from dnabench.train.precision import Arithmetic, guarded
 from dnabench.types import Array, Sequences
 
 
@@ -31,7 +32,7 @@ class Frozen:
             features depends neither on the seed nor on what is on disk.
         made_from: decides the features, with weights and sequences: model, options, encoding; "" =
             nothing is stored on disk, as for random weights. Nor is anything of a network with
-            parts that are neither dnabench's nor PyTorch's: their code could have changed.
+            parts or hooks that are neither dnabench's nor PyTorch's: their code could have changed.
         length: L, for one row a base; 0 = one row a sequence.
     """
 
@@ -103,12 +104,41 @@ class Frozen:
         name = torch.cuda.get_device_name(device) if device.startswith("cuda") else processor()
         return [
             _digest(net), str(self._length), self._arithmetic.precision, torch.__version__, name,
-            str(torch.get_num_threads()), self._kernels.form,
+            str(torch.get_num_threads()), self._kernels.form, *self._arithmetic.float32_layers,
         ]  # fmt: skip
 
 
+def built_by(build: Callable[..., Any]) -> str:
+    """The part of `made_from` that says what built a network; "" = a plugin's code, or may be.
+
+    What partials hand to a function counts. `functools.wraps` copies `__module__`, so the code of a
+    function is known by where its names are looked up.
+    """
+    given: list[tuple[Any, Any]] = []
+    while isinstance(build, functools.partial):
+        given += [*enumerate(build.args), *sorted(build.keywords.items())]
+        build = build.func
+    module = getattr(build, "__globals__", {"__name__": ""})["__name__"]
+    if not (_ours(module) and all(isinstance(value, str | int | float) for _, value in given)):
+        return ""
+    return f"{module}.{build.__qualname__} {given}"
+
+
+def _ours(module: str) -> bool:
+    return module.partition(".")[0] == "dnabench"
+
+
 def _known(net: torch.nn.Module) -> bool:
-    return {type(m).__module__.partition(".")[0] for m in net.modules()} <= {"torch", "dnabench"}
+    """Whether a network's parts are dnabench's or PyTorch's, and nothing was done to one of them.
+
+    Hooks and replaced methods are other code, but for those of `Arithmetic.guard`.
+    """
+    return all(
+        (_ours(type(m).__module__) or type(m).__module__.partition(".")[0] == "torch")
+        and not (m._forward_hooks or m._forward_pre_hooks or "features" in vars(m))
+        and ("forward" not in vars(m) or guarded(m))
+        for m in net.modules()
+    )
 
 
 def _digest(net: torch.nn.Module) -> str:

@@ -18,7 +18,7 @@ from dnabench.tokens.tokenizers import TOKENIZERS, Tokenizer
 from dnabench.train.adapt import adapted, linear_head
 from dnabench.train.batches import Batch, Data, Features, Resident, for_all, ran_out
 from dnabench.train.compiled import Runner, keep_artefacts, why_not
-from dnabench.train.frozen import Frozen
+from dnabench.train.frozen import Frozen, built_by
 from dnabench.train.objectives import Objective
 from dnabench.train.pool import Pool
 from dnabench.train.precision import Arithmetic, check_precision
@@ -161,7 +161,8 @@ class NetLearner:
 
     def _new_frozen(self) -> Frozen:
         examples, recipe, length = self._examples, self.recipe, self._examples.task.length
-        key = examples.features_key and f"{examples.features_key} {recipe.padding} {length}"
+        built, key = built_by(examples.model.build), examples.features_key
+        key = f"{key} {built} {recipe.padding} {length}" if key and built else ""
         return Frozen(
             self.net, self._arithmetic, lambda seqs: self._resident([seqs]),
             examples.pool or Pool([examples.train.seqs], recipe.rc != "none"), key, self.kernels,

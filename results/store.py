@@ -78,6 +78,13 @@ class Store:
         """Where the record of that trial is or will be."""
         return self.folder / "records" / f"{trial_id}.json"
 
+    def written(self, trial_id: str) -> int:
+        """When that trial's record was written, in nanoseconds since 1970; 0 = there is none."""
+        try:
+            return self.record_path(trial_id).stat().st_mtime_ns
+        except OSError:
+            return 0
+
     def predictions_path(self, trial_id: str) -> Path:
         """Where the predictions of that trial are or will be."""
         return self.folder / "predictions" / f"{trial_id}.npz"

@@ -15,7 +15,7 @@ from dnabench.executors.base import Event
 from dnabench.results.store import Store
 from dnabench.sweep.grid import Request, grid
 from dnabench.sweep.sweep import _outcome, run
-from dnabench.types import Resources
+from dnabench.types import Record, Resources
 
 
 def states(out):
@@ -112,6 +112,28 @@ def test_a_trial_that_another_process_finishes_is_not_run_again(csv, plugin, tmp
         (tmp_path / "aside").rename(path)
         stdout, _ = sweep.communicate(timeout=60)
     assert sweep.returncode == 0 and "0 ran, 2 already done" in stdout
+
+
+def test_a_trial_that_fails_in_another_process_meanwhile_is_not_run_again(csv, tmp_path):
+    """Before this sweep it failed too; that failure alone would be run again."""
+    out = tmp_path / "runs"
+    words = ["run", "-m", "kmer", "--data", csv, "--seeds", "2", "--out", out]
+    store = Store(out)
+    store.check_writable()
+    first, _ = (job.trial for job in grid(Request(models=["kmer"], data=str(csv), seeds="2")))
+    store.append(Record(trial=first, error="RuntimeError: yesterday"))
+    with store.claim(first.id) as mine:
+        assert mine
+        sweep = start(*words, plugin=None)
+        wait_for(lambda: len(states(out)) == 2)  # it runs the other one, so it has begun
+        store.append(Record(trial=first, error="TimeoutError: today"))
+    stdout, stderr = sweep.communicate(timeout=60)
+    assert sweep.returncode == 1 and "1 ran, 0 already done, 1 failed" in stdout, stderr
+    assert "TimeoutError: today" in stderr and states(out)[first.id] == "TimeoutError: today"
+    lines = map(json.loads, (out / "journal.jsonl").read_text().splitlines())
+    assert [e["event"] for e in lines if e["trial"] == first.id] == ["failed", "failed"]
+    again = dnabench(*words)
+    assert again.returncode == 0 and "1 ran, 1 already done, 0 failed" in again.stdout
 
 
 def test_a_worker_that_dies_after_its_last_act_loses_nothing(csv, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,8 +23,8 @@ from dnabench.weights import fetch
 class Outcome(NamedTuple):
     """How a job came out.
 
-    kind: "finished" or "failed" here; "skipped", it had a record; "elsewhere", another process is
-    running it, so there is no record yet.
+    kind: "finished" here; "failed" here, or in another process since the sweep began; "skipped", it
+    had a record; "elsewhere", another process is running it, so there is no record yet.
     """
 
     kind: Literal["finished", "failed", "skipped", "elsewhere"]
@@ -50,8 +50,19 @@ def fetch_weights(jobs: Sequence[Job]) -> list[str]:
     return problems
 
 
-def work(job: Job, progress: Progress, folder: str, resources: Resources) -> Outcome:
-    """Run a job unless it is done or another process runs it, and store its record or error."""
+def work(
+    job: Job, progress: Progress, folder: str, resources: Resources, before: Mapping[str, int]
+) -> Outcome:
+    """Run a job unless it is done or another process runs it, and store its record or error.
+
+    Args:
+        job: what to run.
+        progress: called with (epochs done, epochs in all).
+        folder: of the store.
+        resources: where to run.
+        before: trial id -> `Store.written` when the sweep began. A failure that was written later
+            comes from another process and is not run again.
+    """
     store, trial_id = Store(folder), job.trial.id
     with store.claim(trial_id) as mine:
         if not mine:
@@ -62,6 +73,8 @@ def work(job: Job, progress: Progress, folder: str, resources: Resources) -> Out
             return Outcome("failed", _failure(job, resources, f"ValueError: {e}"))
         if record is not None and not record.error:
             return Outcome("skipped", record)
+        if record is not None and store.written(trial_id) != before[trial_id]:
+            return Outcome("failed", record)
         store.log("started", trial_id)
         predictions: dict[str, Array] | None = None
         try:
@@ -106,18 +119,19 @@ def run(
 
     Returns:
         How every job came out. One that another process is running is waited for, and taken over
-        if that process dies.
+        if that process dies; where it fails there, it is not run again.
 
     Raises:
         ValueError: the store's folder cannot be written, or the executor cannot keep the timeout.
     """
     store.check_writable()
     out = Summary() if summary is None else summary
+    before = {job.trial.id: store.written(job.trial.id) for job in jobs}
     done = {r.trial.id: r for r in store if not r.error}
     out.skipped += [done[job.trial.id] for job in jobs if job.trial.id in done]
     left = [job for job in jobs if job.trial.id not in done]
     executor = EXECUTORS[resources.executor](
-        partial(work, folder=str(store.folder), resources=resources),
+        partial(work, folder=str(store.folder), resources=resources, before=before),
         resources.workers, resources.threads, resources.timeout,
     )  # fmt: skip
     while left:

@@ -92,7 +92,7 @@ def auroc(y: Array, logits: Array) -> float:
     """Area under the ROC curve; for K > 2 the mean over classes, each against the rest.
 
     Returns: a value in [0, 1], chance 0.5; a class that is no label or every label is left out, NaN
-        when that leaves none. Pairs are counted in integers; what is equal in float64 is a tie.
+    when that leaves none. Pairs are counted in integers; what is equal in float64 is a tie.
     Source: Hanley and McNeil 1982, Radiology 143:29; scikit-learn roc_auc_score, "ovr" and "macro".
     """
     return _one_versus_rest(auroc_per_label, y, logits)
@@ -161,7 +161,7 @@ def score_groups(
 
     Returns: "metric:group" -> score, and "metric:groups", their mean; without those that are NaN.
     Source: DeepSEA's and ConvNova's tables (arXiv 2502.18538, Table 10: 96.62, 92.93 and 85.74 of
-        three groups give the "Avg." 91.76).
+    three groups give the "Avg." 91.76).
     """
     each = {g: METRICS[name].function(y[:, s], logits[:, s]) for g, s in groups.items()}
     if each:

@@ -1,8 +1,7 @@
 """Records on disk: one file a trial, written whole or not at all, shared by many processes.
 
 runs/records/<trial id>.json       the record; its presence means the trial has ended
-runs/records/<trial id>.json.unreadable-<n>
-                                   what this version could not read there when the trial ran again
+runs/records/<trial id>.json.unreadable-<n>    one that could not be read when its trial ran again
 runs/predictions/<trial id>.npz    logits float32 (N, K), labels (N,), ids (N,) of the test split
 runs/configs/<time>-<pid>.json     the resolved configuration of every `dnabench run`
 runs/journal.jsonl                 one line a trial started, ended or failed

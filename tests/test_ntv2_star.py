@@ -108,7 +108,7 @@ def test_a_score_does_not_depend_on_padding():
 @pytest.mark.parametrize(
     ("change", "says"),
     [({"nearest": 3.0}, "nearest is 3.0"), ({"farthest": 8.0}, "farthest is 8.0"),
-     ({"width": 8}, "at least 4 components"), ({"width": 60}, "multiple of 8")],
+     ({"width": 8}, "at least 4 wide"), ({"width": 60}, "multiple of 8")],
 )  # fmt: skip
 def test_impossible_options_are_refused(change, says):
     with pytest.raises(ValueError, match=says):

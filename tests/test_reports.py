@@ -291,7 +291,8 @@ def test_caption_says_what_the_numbers_are():
     found = analyze(only(runs("a", 0.7) + runs("b", 0.8)))
     text = " ".join(caption(found.table) + methods(found.comparisons))
     for words in (
-        "sample standard deviation (ddof = 1)", "n = 5", "Protocol honest/1 – what you should",
+        "sample standard deviation (ddof = 1)", "n = 5",
+        "Protocol honest/1 – for results you publish",
         "MCC (Matthews", "cover variation between seeds only", "sampling of the test examples",
         "Welch", "Holm-adjusted p < 0.05", "0.01 MCC",
     ):  # fmt: skip

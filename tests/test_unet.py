@@ -110,7 +110,7 @@ def test_receptive_field_as_measured(options):
 
 def test_the_docstring_says_what_an_output_sees():
     assert unet.receptive_field({}) == 360 == 8 + 2 * 176
-    assert "360 bp: its group of 8 bp and 176 bp" in unet.build.__doc__
+    assert "360 bp: a group of 8 bp and 176 bp" in unet.build.__doc__
 
 
 def test_gives_a_prediction_a_base():

@@ -168,23 +168,26 @@ def test_starting_a_worker_leaves_the_environment_as_it_was(monkeypatch):
 
 
 STOPPED = """
-import sys
+import sys, time
 from test_executors import EXECUTORS, work
 for event in EXECUTORS["local"](work, timeout=3).run([("burn", 1.0)]):
     print(event.kind, event.value, flush=True)
+    time.sleep(float(sys.argv[1]))
 """
 
 
-def test_time_spent_stopped_does_not_count_towards_the_timeout():
+@pytest.mark.parametrize("handling", [0, 0.5], ids=["while it waits", "while it handles an event"])
+def test_time_spent_stopped_does_not_count_towards_the_timeout(handling):
     """As Ctrl-Z and a batch system's suspension stop a whole process group."""
     here = str(Path(__file__).parent)
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])}
     client = subprocess.Popen(
-        [sys.executable, "-c", STOPPED], env=env, stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-c", STOPPED, str(handling)], env=env, stdout=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
     with client, client.stdout as lines:
         assert lines.readline() == "started None\n"
+        time.sleep(0 if handling else 0.5)  # until it waits
         os.killpg(client.pid, signal.SIGSTOP)
         time.sleep(5)
         os.killpg(client.pid, signal.SIGCONT)

@@ -40,18 +40,19 @@ class Local(Executor):
         waiting: deque[tuple[int, Any]]
         crew: list[_Worker]
         waiting, crew = self._queue(handle)
+        seen = time.monotonic()
         while waiting or any(w.job is not None for w in crew):
             for worker in crew:
                 if worker.job is None and waiting:
                     worker.give(*waiting.popleft())
             busy = [w for w in crew if w.job is not None]
             ends = [w.begun + self.timeout for w in busy if w.begun and self.timeout]
-            now = time.monotonic()
-            patience = min(TICK, max(0.0, min(ends) - now)) if ends else None
+            patience = min(TICK, max(0.0, min(ends) - time.monotonic())) if ends else None
             ready = wait([w.connection for w in busy], patience)
-            if patience is not None and (asleep := time.monotonic() - now - patience) > TICK:
+            seen, before = time.monotonic(), seen
+            if self.timeout and (gap := seen - before) > 2 * TICK:
                 for worker in busy:  # this process was stopped (Ctrl-Z), and they with it
-                    worker.begun += asleep if worker.begun else 0.0
+                    worker.begun += gap if worker.begun else 0.0
             for worker in busy:
                 if worker.job is None:  # cancelled meanwhile
                     continue

@@ -215,6 +215,17 @@ def test_a_list_is_cut_to_the_terminal_and_whole_in_a_pipe(what):
     assert wide.splitlines() == whole
 
 
+@pytest.mark.parametrize("words", [("data", "list"), ("published", "list"), ("cache", "list")])
+def test_other_lists_are_cut_to_the_terminal_too(words):
+    lines = in_a_terminal(*words, columns=60).splitlines()
+    table = lines[: next((i for i, line in enumerate(lines) if not line), len(lines))]
+    assert max(map(len, table)) <= 60
+    whole = dnabench(*words).stdout
+    assert "…" not in whole and in_a_terminal(*words, columns=1000) == whole
+    if words[0] != "cache":  # which is empty here
+        assert "cut to fit: add `| cat` to see all" in lines
+
+
 def test_one_name_of_a_list_is_shown_in_full():
     text = in_a_terminal("list", "models", "convnova-386k", columns=60)
     row = next(x for x in dnabench("list", "models").stdout.splitlines() if "convnova-386k" in x)

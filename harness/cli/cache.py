@@ -13,6 +13,7 @@ import typer
 from dnabench.cli.errors import fail
 from dnabench.cli.help import command, group
 from dnabench.cli.options import Json
+from dnabench.cli.table import Rows, print_table
 
 cache = group("cache", "List and clear what is cached on disk.")
 OutToo = Annotated[
@@ -23,8 +24,6 @@ OutToo = Annotated[
 @command(cache, "list", "", "--out runs", "--json")
 def list_(out: OutToo = None, as_json: Json = False) -> None:
     """List the cached files with their size, last use and purpose."""
-    from tabulate import tabulate
-
     from dnabench.cache import cache_folder, room
     from dnabench.host.disk import entries, size
 
@@ -33,14 +32,11 @@ def list_(out: OutToo = None, as_json: Json = False) -> None:
         rows = [{**entry._asdict(), "path": str(entry.path)} for entry in found]
         typer.echo(json.dumps(rows, indent=1))
         return
-    lines = [
-        (
-            e.name, size(e.bytes), time.strftime("%Y-%m-%d", time.localtime(e.used)),
-            "" if e.ours else "not managed here", e.what, e.path,
-        )
+    lines: Rows = [
+        (e.name, size(e.bytes), time.strftime("%Y-%m-%d", time.localtime(e.used)), e.what, e.path)
         for e in found
-    ]  # fmt: skip
-    typer.echo(tabulate(lines, ("name", "size", "last use", "", "what", "where")))
+    ]
+    print_table(("name", "size", "last use", "what", "where"), lines)
     ours = [e for e in found if e.ours]
     total = size(sum(e.bytes for e in ours))
     free = room(cache_folder())

@@ -12,6 +12,7 @@ from dnabench.cli.bars import bar
 from dnabench.cli.errors import fail, split_commas
 from dnabench.cli.help import command, group
 from dnabench.cli.options import names_of
+from dnabench.cli.table import Rows, print_table
 
 data = group("data", "Download, import and check data.")
 completing = names_of("suites", "tasks")
@@ -53,11 +54,9 @@ def list_(
     ] = None,
 ) -> None:
     """List tasks with their data, found and published counts."""
-    from tabulate import tabulate
-
     from dnabench.registry import TASKS
 
-    rows = []
+    rows: Rows = []
     for name in named(names) if names else TASKS:
         task = TASKS[name]
         both = [
@@ -66,7 +65,7 @@ def list_(
         ]
         rows.append((task.name, task.data or "not here", *both, task.license))
     heads = ("task", "data", "train/dev/test here", "published", "licence")
-    typer.echo(tabulate(rows, heads, disable_numparse=True))
+    print_table(heads, rows)
 
 
 @command(data, "import", "~/GUE", "GUE.zip -t gue/mouse_0,gue/mouse_1", "bend --genome hg38.fa.gz")

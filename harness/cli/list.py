@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from dnabench.cli.errors import fail
-
-if TYPE_CHECKING:
-    from dnabench.cli.listing import Row, Rows
+from dnabench.cli.table import NARROWEST, print_table
 
 KINDS = ("models", "tasks", "suites", "protocols", "recipes", "metrics")
-NARROWEST = 16  # characters of a shortened column
 
 
 def list_(
@@ -48,28 +44,7 @@ def list_(
             fields = zip(header, row, strict=True)
             typer.echo(tabulate(fields, tablefmt="plain", maxcolwidths=room) + "\n")
     if not names:
-        cut = False
-        if sys.stdout.isatty():
-            header, rows, cut = fit(header, rows, max(width, 40))
-        typer.echo(tabulate(rows, header, disable_numparse=True))
-        if cut:
-            typer.echo(f"cut to fit: `dnabench list {kind} NAME` shows all")
+        print_table(header, rows, f"`dnabench list {kind} NAME` shows all")
     for registry in (dnabench.MODELS, dnabench.TASKS):
         for what, why in registry.broken.items():
             typer.echo(f"warning: {registry.noun}s: {what} did not load: {why}", err=True)
-
-
-def fit(header: Row, rows: Rows, width: int) -> tuple[Row, Rows, bool]:
-    """The first columns that fit, the last one shortened, and whether anything was cut."""
-    kept: list[list[str]] = []
-    for column in zip(header, *rows, strict=True):
-        texts = [str(cell) for cell in column]
-        longest = max(len(texts[0]) + 2, *map(len, texts))  # tabulate pads headers
-        if longest > width >= NARROWEST:
-            kept.append([t if len(t) <= width else f"{t[: width - 1]}…" for t in texts])
-        if longest > width:
-            break
-        kept.append(texts)
-        width -= longest + 2
-    first, *rest = zip(*kept, strict=True)
-    return first, [*rest], width < longest

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from dnabench.cli.table import Row, Rows
 from dnabench.metrics import METRICS
 from dnabench.protocols import PROTOCOLS, VALIDATION
 from dnabench.registry import MODELS, TASKS
@@ -13,8 +14,6 @@ from dnabench.sweep.grid import suites
 from dnabench.types import Recipe
 from dnabench.weights import describe
 
-Row = Sequence[Any]
-Rows = list[Row]
 Table = tuple[Row, Rows]  # header and rows
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from dnabench.cli.help import command, group
+from dnabench.cli.table import Rows, print_table
 
 published = group("published", "Show the numbers that papers printed.")
 
@@ -14,16 +15,14 @@ def list_(
     paper: Annotated[str, typer.Argument(help="convnova, ...; every paper if none.")] = "",
 ) -> None:
     """List the tables of a paper and how many values we have."""
-    from tabulate import tabulate
-
     from dnabench.reports.papers.published import facts, seeds, tables, values
 
-    rows = []
+    rows: Rows = []
     for one in tables(paper):
         at = one.source, one.table
         count = len(values(*at)) or len(seeds(*at)) or len(facts(*at))
         rows.append((one.name, count, one.unit or "-", one.title))
-    typer.echo(tabulate(rows, ("table", "values", "unit", "what"), disable_numparse=True))
+    print_table(("table", "values", "unit", "what"), rows)
 
 
 @command(

@@ -16,8 +16,17 @@ def pearson(y: Array, scores: Array) -> float:
     Returns: a value in [-1, 1]; NaN when every output or its prediction is constant.
     Source: scipy.stats.pearsonr, per column.
     """
+    return defined_mean(pearson_per_output(y, scores))
+
+
+def pearson_per_output(y: Array, scores: Array) -> Array:
+    """Pearson's correlation of each output.
+
+    Returns: float64 (K,) in [-1, 1]; NaN where an output or its prediction is constant.
+    Source: scipy.stats.pearsonr.
+    """
     y, scores = aligned(np.asarray(y, np.float64), scores, y_dimensions=2)
-    return defined_mean(_correlations(y, scores))
+    return _correlations(y, scores)
 
 
 def spearman(y: Array, scores: Array) -> float:
@@ -26,8 +35,17 @@ def spearman(y: Array, scores: Array) -> float:
     Returns: a value in [-1, 1]; NaN when every output or its prediction is constant.
     Source: scipy.stats.spearmanr, per column.
     """
+    return defined_mean(spearman_per_output(y, scores))
+
+
+def spearman_per_output(y: Array, scores: Array) -> Array:
+    """Spearman's rank correlation of each output; ties share their rank.
+
+    Returns: float64 (K,) in [-1, 1]; NaN where an output or its prediction is constant.
+    Source: scipy.stats.spearmanr.
+    """
     y, scores = aligned(np.asarray(y, np.float64), scores, y_dimensions=2)
-    return defined_mean(_correlations(_ranks(y), _ranks(scores)))
+    return _correlations(_ranks(y), _ranks(scores))
 
 
 def r2(y: Array, scores: Array) -> float:
@@ -36,11 +54,20 @@ def r2(y: Array, scores: Array) -> float:
     Returns: at most 1; 0 for predicting the mean. NaN when every output is constant.
     Source: scikit-learn r2_score(multioutput="uniform_average").
     """
+    return defined_mean(r2_per_output(y, scores))
+
+
+def r2_per_output(y: Array, scores: Array) -> Array:
+    """Share of the variance explained, of each output.
+
+    Returns: float64 (K,), at most 1; 0 for predicting the mean. NaN where an output is constant.
+    Source: scikit-learn r2_score(multioutput="raw_values").
+    """
     y, scores = aligned(np.asarray(y, np.float64), scores, y_dimensions=2)
     total = ((y - y.mean(0)) ** 2).sum(0)
     left = ((y - scores) ** 2).sum(0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return defined_mean(np.where(total > 0, 1 - left / total, np.nan))
+        return np.where(total > 0, 1 - left / total, np.nan)
 
 
 def aligned(y: Array, scores: Array, y_dimensions: int) -> tuple[Array, Array]:
@@ -64,6 +91,12 @@ def defined_mean(values: Array) -> float:
     """Mean of the values that are no NaN; NaN when none is."""
     values = values[~np.isnan(values)]
     return float(values.mean()) if values.size else math.nan
+
+
+def defined_median(values: Array) -> float:
+    """Median of the values that are no NaN; NaN when none is."""
+    values = values[~np.isnan(values)]
+    return float(np.median(values)) if values.size else math.nan
 
 
 def _correlations(a: Array, b: Array) -> Array:

@@ -12,10 +12,22 @@ not finite are a ValueError with the value and its place.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
 
 import numpy as np
 
-from dnabench.correlation import aligned, defined_mean, pearson, r2, spearman
+from dnabench.correlation import (
+    aligned,
+    defined_mean,
+    defined_median,
+    pearson,
+    pearson_per_output,
+    r2,
+    r2_per_output,
+    spearman,
+    spearman_per_output,
+)
 from dnabench.types import Array, Kind
 
 
@@ -29,6 +41,9 @@ class Metric:
     kinds: tuple[Kind, ...]  # of task
     description: str
     rope: float  # smallest difference worth calling one
+    # (y, scores) -> (K,), a value of each output, and how the metric sums up those that are defined
+    of_output: Callable[[Array, Array], Array] | None = None
+    summed_up: Callable[[Array], float] = defined_mean
 
 
 def mcc(y: Array, logits: Array) -> float:
@@ -134,6 +149,15 @@ def auroc_mean(y: Array, scores: Array) -> float:
     return defined_mean(auroc_per_label(y, scores))
 
 
+def auroc_median(y: Array, scores: Array) -> float:
+    """Area under the ROC curve of each label, median over the labels that have both values.
+
+    Returns: a value in [0, 1], 0.5 by chance; NaN when no label has both values.
+    Source: Zhou and Troyanskaya 2015, Nature Methods 12:931 (DeepSEA), whose results are medians.
+    """
+    return defined_median(auroc_per_label(y, scores))
+
+
 def auprc_mean(y: Array, scores: Array) -> float:
     """Average precision of each label, mean over the labels that have both values.
 
@@ -143,30 +167,35 @@ def auprc_mean(y: Array, scores: Array) -> float:
     return defined_mean(auprc_per_label(y, scores))
 
 
-def score(y: Array, logits: Array, names: Sequence[str]) -> dict[str, float]:
-    """Several metrics of one split; `names` are keys of METRICS.
+def score(
+    y: Array,
+    logits: Array,
+    names: Sequence[str],
+    groups: Mapping[str, slice] = MappingProxyType({}),
+) -> dict[str, float]:
+    """Several metrics of one split; `names` are keys of METRICS, `groups` are slices of outputs.
 
     Returns: name -> score, in the order of `names`; an undefined one, NaN, is left out (for JSON).
+    With groups also "name:group", and "name:groups", the mean of the groups, of every metric that
+    sums up a value of each output.
+    Source: DeepSEA's and ConvNova's tables (arXiv 2502.18538, Table 10: 96.62, 92.93 and 85.74 of
+    three groups give the "Avg." 91.76); DeepSTARR's, which has no mean of the two outputs.
     """
     if unknown := [name for name in names if name not in METRICS]:
         raise KeyError(f"no metric named {unknown[0]!r}; there are {', '.join(METRICS)}")
-    values = {name: METRICS[name].function(y, logits) for name in names}
+    of_output = cache(lambda f: f(y, logits))  # shared by mean and median
+    values: dict[str, float] = {}
+    for metric in map(METRICS.__getitem__, names):
+        if metric.of_output is None:
+            values[metric.name] = metric.function(y, logits)
+            continue
+        outputs = of_output(metric.of_output)
+        values[metric.name] = metric.summed_up(outputs)
+        each = {g: metric.summed_up(outputs[s]) for g, s in groups.items()}
+        if each:
+            each["groups"] = sum(each.values()) / len(each)
+        values |= {f"{metric.name}:{g}": value for g, value in each.items()}
     return {name: value for name, value in values.items() if not math.isnan(value)}
-
-
-def score_groups(
-    y: Array, logits: Array, name: str, groups: Mapping[str, slice]
-) -> dict[str, float]:
-    """The metric `name` of each group of labels; `groups` may be empty.
-
-    Returns: "metric:group" -> score, and "metric:groups", their mean; without those that are NaN.
-    Source: DeepSEA's and ConvNova's tables (arXiv 2502.18538, Table 10: 96.62, 92.93 and 85.74 of
-    three groups give the "Avg." 91.76).
-    """
-    each = {g: METRICS[name].function(y[:, s], logits[:, s]) for g, s in groups.items()}
-    if each:
-        each["groups"] = sum(each.values()) / len(each)
-    return {f"{name}:{g}": value for g, value in each.items() if not math.isnan(value)}
 
 
 def metrics_for(kind: Kind) -> tuple[str, ...]:
@@ -254,11 +283,25 @@ _ALL = [
     Metric("auroc", auroc, "AUROC", _BOTH, "area under the ROC curve, class v. rest", 0.01),
     Metric("auprc", auprc, "AUPRC", _BOTH, "average precision, class v. rest", 0.01),
     Metric(
-        "auroc_mean", auroc_mean, "AUROC", _LABELS, "area under the ROC curve, mean of labels", 0.01
+        "auroc_mean", auroc_mean, "AUROC", _LABELS, "area under the ROC curve, mean of labels",
+        0.01, auroc_per_label,
     ),
-    Metric("auprc_mean", auprc_mean, "AUPRC", _LABELS, "average precision, labels' mean", 0.01),
-    Metric("pearson", pearson, "Pearson r", _VALUES, "correlation, outputs' mean", 0.01),
-    Metric("spearman", spearman, "Spearman r", _VALUES, "rank correlation, outputs' mean", 0.01),
-    Metric("r2", r2, "R2", _VALUES, "variance explained, outputs' mean", 0.01),
-]
+    Metric(
+        "auroc_median", auroc_median, "AUROC (median)", _LABELS,
+        "area under the ROC curve, median of labels", 0.01, auroc_per_label, defined_median,
+    ),
+    Metric(
+        "auprc_mean", auprc_mean, "AUPRC", _LABELS, "average precision, labels' mean", 0.01,
+        auprc_per_label,
+    ),
+    Metric(
+        "pearson", pearson, "Pearson r", _VALUES, "correlation, outputs' mean", 0.01,
+        pearson_per_output,
+    ),
+    Metric(
+        "spearman", spearman, "Spearman r", _VALUES, "rank correlation, outputs' mean", 0.01,
+        spearman_per_output,
+    ),
+    Metric("r2", r2, "R2", _VALUES, "variance explained, outputs' mean", 0.01, r2_per_output),
+]  # fmt: skip
 METRICS: dict[str, Metric] = {m.name: m for m in _ALL}

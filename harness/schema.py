@@ -50,6 +50,7 @@ class About(TypedDict, total=False):
     kind: str
     classes: Sequence[str]
     metric: str
+    reported: str
     suite: str
     family: str
     length: int

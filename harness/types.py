@@ -68,7 +68,8 @@ class Task:
     official: Mapping[SplitName, int] = field(default_factory=dict)  # counts as published
     family: str = ""  # tasks of a family are not independent evidence
     opposite: tuple[int, ...] = ()  # per base: class k is class opposite[k] on the other strand
-    groups: Mapping[str, slice] = field(default_factory=dict)  # of labels, also scored apart
+    groups: Mapping[str, slice] = field(default_factory=dict)  # of outputs, also scored apart
+    reported: str = ""  # metric of the authors' own tables, where it is not `metric`
     aliases: tuple[str, ...] = ()
 
     @property

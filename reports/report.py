@@ -1,20 +1,18 @@
 """A folder of records to its evidence, ready for any format."""
 
 import json
-import math
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from dnabench.reports import stats
 from dnabench.reports.analysis import analyze
 from dnabench.reports.costs import cost_section
 from dnabench.reports.evidence import Report
-from dnabench.reports.grid import Grid, fixed
 from dnabench.reports.inflation import inflation, inflation_section
 from dnabench.reports.leaks import leak_section
 from dnabench.reports.memo import Memo
+from dnabench.reports.outputs import group_section
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.table import Table, tables
 from dnabench.results.store import Store
@@ -57,29 +55,6 @@ def _commands(store: Store) -> tuple[str, ...]:
         with suppress(OSError, ValueError, KeyError, TypeError):
             typed.append(shlex.join(["dnabench", *json.loads(path.read_text("utf-8"))["argv"]]))
     return tuple(dict.fromkeys(typed))
-
-
-def group_section(table: Table) -> Grid:
-    """Scores of groups of labels, where records have them."""
-    rows = []
-    for row in table.rows:
-        runs = [run for cell in row.cells for run in cell.runs]
-        prefix = f"{row.metric}:"
-        names = dict.fromkeys(k for run in runs for k in run.scores.get("test", {}))
-        for name in filter(lambda name: name.startswith(prefix), names):
-            line = [row.name, name.removeprefix(prefix)]
-            for cell in row.cells:
-                values = [x for r in cell.runs if (x := r.scores["test"].get(name)) is not None]
-                line.append(_mean_sd(values, table.digits))
-            rows.append(line)
-    heads = ["task", "labels", *(c.name for c in table.columns)]
-    note = "The task's metric over each group of its labels; groups: mean of the groups."
-    return Grid("By group of labels", heads, rows, [note])
-
-
-def _mean_sd(values: Iterable[float], digits: int) -> str:
-    s = stats.summary([x for x in values if math.isfinite(x)])
-    return fixed(s.mean, digits) + (f" ± {fixed(s.sd, digits)}" if s.n > 1 else "")
 
 
 def _pairs(table: Table, against: str) -> list[tuple[int, int]]:

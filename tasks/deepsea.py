@@ -354,6 +354,7 @@ declare(
     license="not stated (labels from ENCODE and Roadmap Epigenomics)",
     family="chromatin_profile",
     groups=GROUPS,
+    reported="auroc_median",
     aliases=("deepsea/deepsea",),
     origin=Origin(
         urls=("http://deepsea.princeton.edu/media/code/deepsea_train_bundle.v0.9.tar.gz",),

@@ -19,6 +19,7 @@ from dnabench.types import Array, LetterError, Sequences, Split, SplitName
 
 NAME = "deepstarr/enhancer_activity"
 COLUMNS = ("Dev_log2_enrichment", "Hk_log2_enrichment")
+GROUPS = {"Dev": slice(0, 1), "Hk": slice(1, 2)}  # the authors have no mean of the two
 WORDS: dict[SplitName, str] = {"train": "Train", "dev": "Val", "test": "Test"}
 # those of Zenodo, as listed in huggingface.co/datasets/MurrellLab/GenBench, metadata.json
 MD5 = {
@@ -152,6 +153,7 @@ declare(
     source="DeepSTARR (de Almeida et al. 2022, Nature Genetics 54:613), Zenodo 5502060",
     license="not stated on Zenodo 5502060 as far as we read it (the authors' code is MIT)",
     family="enhancer_activity",
+    groups=GROUPS,
     aliases=("deepstarr/deepstarr",),
     origin=Origin(
         urls=("https://zenodo.org/api/records/5502060/files-archive",),

@@ -8,8 +8,10 @@ import sys
 import numpy as np
 import pytest
 import scipy.io
+from sklearn.metrics import roc_auc_score
 
-from dnabench.metrics import auroc_mean, score_groups
+from dnabench.metrics import auroc_mean, score
+from dnabench.registry import TASKS
 from dnabench.tasks import deepsea
 from dnabench.types import A, C, G, N, T
 
@@ -116,18 +118,26 @@ def test_the_channels_are_a_g_c_t_and_what_is_not_one_hot_is_n():
     assert deepsea.one_hot_codes(soft, 1).tolist() == [N] * 4
 
 
-def test_groups_are_averaged_over_their_columns():
+def test_groups_are_summed_up_over_their_columns():
     rng = np.random.default_rng(0)
     y = (rng.random((60, 919)) < 0.3).astype(np.uint8)
     logits = rng.normal(size=(60, 919)).astype(np.float32)
     logits[:, :125] += 20 * y[:, :125]  # DNase is perfect
     logits[:, 815:] -= 20 * y[:, 815:]  # histone marks are all wrong
     y[:, 700] = 0  # a factor that no example has, as one of the official test split
-    found = score_groups(y, logits, "auroc_mean", deepsea.GROUPS)
+    found = score(y, logits, ["auroc_mean", "auroc_median"], deepsea.GROUPS)
     dhs, tf, hm, mean = (found[f"auroc_mean:{g}"] for g in ("dhs", "tf", "hm", "groups"))
     assert dhs == 1 and hm == 0 and 0.45 < tf < 0.55
+    assert found["auroc_mean"] == auroc_mean(y, logits)
     assert auroc_mean(y, logits) == pytest.approx((125 + 689 * tf) / 918, abs=1e-9)
     assert mean == pytest.approx((1 + tf) / 3, abs=1e-12)
+    columns = [roc_auc_score(y[:, k], logits[:, k]) for k in range(125, 815) if y[:, k].any()]
+    assert found["auroc_mean:tf"] == pytest.approx(np.mean(columns), abs=1e-12)
+    assert found["auroc_median:tf"] == pytest.approx(np.median(columns), abs=1e-12)
+    assert found["auroc_median:tf"] != pytest.approx(found["auroc_mean:tf"], abs=1e-4)
+    assert TASKS[deepsea.NAME].reported == "auroc_median" and TASKS[deepsea.NAME].metric == (
+        "auroc_mean"  # which chooses epochs
+    )
     sizes = {g: s.stop - s.start for g, s in deepsea.GROUPS.items()}
     assert sizes == {"dhs": 125, "tf": 690, "hm": 104}  # Zhou and Troyanskaya 2015
     prefixes = [name.partition("_")[0] for name in deepsea.CLASSES]
@@ -202,8 +212,9 @@ def test_it_is_imported_and_trained_by_the_real_command(bundle, tmp_path):
     (predictions,) = (tmp_path / "runs" / "predictions").glob("*.npz")
     with np.load(predictions) as stored:
         assert stored["logits"].shape == (24, 919) and set(np.unique(stored["labels"])) == {0, 1}
-        scores = score_groups(stored["labels"], stored["logits"], "auroc_mean", deepsea.GROUPS)
-    assert len(scores) == 4 and all(0 < value < 1 for value in scores.values())
+        own = stored["labels"], stored["logits"]
+        scores = score(*own, ["auroc_mean", "auroc_median"], deepsea.GROUPS)
+    assert len(scores) == 10 and all(0 < value < 1 for value in scores.values())
     (record,) = (tmp_path / "runs" / "records").glob("*.json")
     found = json.loads(record.read_text())["scores"]["test"]
     assert scores.items() <= found.items()

@@ -1,11 +1,14 @@
 """DeepSTARR: FASTA and table of the Zenodo record, paired by order; refusals; a training."""
 
+import csv
+import json
 import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from scipy.stats import pearsonr
 
 from dnabench.tasks import deepstarr
 from dnabench.types import N
@@ -149,5 +152,26 @@ def test_it_is_imported_and_trained_by_the_real_command(record, tmp_path):
         assert stored["logits"].shape == (32, 2)
         known = {tuple(row) for row in parts["test"][1].astype(np.float32).tolist()}
         assert {tuple(row) for row in stored["labels"].tolist()} <= known
-    (record_,) = (tmp_path / "runs" / "records").glob("*.json")
-    assert '"pearson"' in record_.read_text()
+        y, predicted = stored["labels"].T, stored["logits"].T
+    (path,) = (tmp_path / "runs" / "records").glob("*.json")
+    scores = json.loads(path.read_text())["scores"]["test"]
+    for k, group in enumerate(("Dev", "Hk")):  # apart, as the authors print them
+        assert scores[f"pearson:{group}"] == pytest.approx(
+            pearsonr(y[k], predicted[k])[0], abs=1e-6
+        )
+        assert f"spearman:{group}" in scores and f"r2:{group}" in scores
+    assert scores["pearson"] == pytest.approx(scores["pearson:groups"])
+    printed = dnabench("report", "--out", tmp_path / "runs", env=env)
+    for group, r in (("Dev", scores["pearson:Dev"]), ("Hk", scores["pearson:Hk"])):
+        assert [deepstarr.NAME, "Pearson", "r", group, f"{r:.3f}"] in map(str.split, printed)
+    lines = dnabench("report", "--out", tmp_path / "runs", "--format", "csv", env=env)
+    found = {(d["metric"], d["group"]): float(d["mean"]) for d in csv.DictReader(lines)}
+    assert found["pearson", "Dev"] == scores["pearson:Dev"]
+    assert found["pearson", ""] == scores["pearson"] and len(found) == 10
+
+
+def dnabench(*words, env):
+    argv = [sys.executable, "-m", "dnabench", *map(str, words)]
+    done = subprocess.run(argv, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()

@@ -437,6 +437,6 @@ def test_a_constant_output_or_label_is_left_out_of_the_mean():
 
 
 def test_every_kind_of_task_has_metrics_and_they_are_its_own():
-    assert metrics_for("multilabel") == ("auroc_mean", "auprc_mean")
+    assert metrics_for("multilabel") == ("auroc_mean", "auroc_median", "auprc_mean")
     assert metrics_for("regression") == ("pearson", "spearman", "r2")
     assert "mcc" in metrics_for("per_base") and "auroc" not in metrics_for("per_base")

@@ -161,15 +161,33 @@ def test_the_commands_that_made_the_records_are_named(folder):
     assert "--protocol test-selected" in render(made(folder), "html")
 
 
-def test_groups_of_labels_have_their_own_lines(tmp_path):
+def test_groups_of_outputs_have_their_own_lines(tmp_path):
     store = Store(tmp_path)
     for seed, x in enumerate((0.7, 0.8)):
         one = record("a", "deepsea/x", seed, metric="auroc_mean")
         scores = {"auroc_mean": x, "auroc_mean:tf": x + 0.1, "auroc_mean:groups": x}
+        scores |= {"auroc_median:tf": x + 0.15, "auprc_mean:tf": 0.1}
         object.__setattr__(one, "scores", {"test": scores})
+        object.__setattr__(one, "task", {**one.task, "reported": "auroc_median"})
         store.append(one)
     text = render(made(tmp_path), "md")
-    assert "### By group of labels" in text and "| deepsea/x | tf       | 0.850 ± 0.071 |" in text
+    authors, ours = (
+        "| AUROC (median), authors' | tf            |",
+        "| AUROC                    | tf            |",
+    )
+    assert "### By group of outputs" in text and f"{authors} 0.900 ± 0.071 |" in text
+    assert f"{ours} 0.850 ± 0.071 |" in text and text.index(authors) < text.index(ours)
+    assert "Authors': the metric of the authors' own tables" in text and "AUPRC" not in text
+    assert "AUROC (median), authors' & tf & 0.900" in render(made(tmp_path), "latex")
+    screen = overview(made(tmp_path), tmp_path)
+    assert "deepsea/x  AUROC (median), authors'  tf" in screen
+    lines = list(csv.DictReader(io.StringIO(render(made(tmp_path), "csv"))))
+    found = {(d["metric"], d["group"]): d["scores"] for d in lines}
+    assert list(found) == [
+        ("auroc_mean", ""), ("auroc_median", "tf"), ("auroc_mean", "tf"), ("auroc_mean", "groups"),
+        ("auprc_mean", "tf"),
+    ]  # fmt: skip
+    assert found["auroc_median", "tf"] == "0:0.85 1:0.9500000000000001"
 
 
 def test_a_folder_that_cannot_be_written_is_read_all_the_same(folder, tmp_path):

@@ -136,6 +136,20 @@ def test_counts_beyond_float32_and_int32_are_exact():
     assert found["auroc"] == pairs / (2 * int(drawn[y == 1].sum()) * int(drawn[y == 0].sum()))
 
 
+def test_replicates_of_a_median_of_labels():
+    rng = np.random.default_rng(5)
+    y = (rng.random((60, 4)) < 0.1).astype(np.uint8)
+    y[:, 3] = 0  # never defined
+    x = [rng.normal(size=y.shape) + y for _ in range(2)]
+    found = replicates(y, x, "auroc_median", n=40)
+    drawn = np.concatenate(list(draws(60, 40, 0)), axis=1)
+    for b in range(40):
+        rows = np.repeat(np.arange(60), drawn[:, b])
+        for run in (0, 1):
+            expected = METRICS["auroc_median"].function(y[rows], x[run][rows])
+            assert found[run, b] == pytest.approx(expected, abs=1e-12)
+
+
 def test_replicates_of_one_class_have_no_auroc():
     y, x = np.array([0, 0, 1]), np.array([[0, 0.1], [0, 0.2], [0, 0.3]])
     found = replicates(y, [x], "auroc", n=500)[0]

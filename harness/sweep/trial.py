@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dnabench import types
-from dnabench.metrics import score, score_groups
+from dnabench.metrics import score
 from dnabench.models.kernels.context import Kernels
 from dnabench.protocols import metric_for, protocol_named
 from dnabench.registry import MODELS, TASKS
@@ -68,10 +68,7 @@ def run_trial(
     )
     test = watch["test"] if "test" in watch else limited(task.load("test"), trial.limit)
     labels, logits = flat(task.kind, test.y, meter.predict(learner.predictor(test)))
-    scores = {
-        "test": score(labels, logits, objective.metrics)
-        | score_groups(labels, logits, task.metric, task.groups)
-    }
+    scores = {"test": score(labels, logits, objective.metrics, task.groups)}
     if "val" in watch:
         scores["val"] = dict(fitted.curve[fitted.best_epoch - 1]["val"])
     splits = {"train": train, **watch, "test": test}
@@ -170,6 +167,7 @@ def _about(task: Task, n_test: int) -> dict[str, Any]:
     return {
         "kind": task.kind, "classes": list(task.classes), "metric": task.metric,
         "suite": task.suite, "family": task.family, "length": task.length, "n_test": n_test,
+        **({"reported": task.reported} if task.reported else {}),
     }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from dnabench.types import Array
 Scorer = Callable[[Array], Array]
 MOST_STEPS = 1e11  # some two minutes of one core
 _EXACT32 = 2**24  # integers that float32 holds
-_RANKED = ("auroc", "auprc", "auroc_mean", "auprc_mean", "spearman")
+_RANKED = ("auroc", "auprc", "auroc_mean", "auroc_median", "auprc_mean", "spearman")
 
 
 def check_cost(metric: str, rows: int, outputs: int, runs: int, n: int) -> None:
@@ -61,12 +61,13 @@ def scorer(metric: str, y: Array, logits: Iterable[Array], unit: Array) -> Score
     if metric == "spearman":
         return _rank_correlation(np.asarray(y, np.float64), runs, unit)
     prepare = _roc_area if metric.startswith("auroc") else _average_precision
+    sum_up = _defined_median if metric == "auroc_median" else _defined_mean
     areas = []
     for x in runs:
         positive, scores = _one_versus_rest(y, x) if metric in ("auroc", "auprc") else (y == 1, x)
         areas.append([prepare(positive[:, k], scores[:, k], unit) for k in range(scores.shape[1])])
     return lambda weights: np.stack(
-        [_defined_mean(np.stack([area(weights) for area in run]), axis=0) for run in areas]
+        [sum_up(np.stack([area(weights) for area in run]), axis=0) for run in areas]
     )
 
 
@@ -277,6 +278,13 @@ def _defined_mean(values: Array, axis: int) -> Array:
     there = ~np.isnan(values)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.where(there, values, 0.0).sum(axis) / there.sum(axis))
+
+
+def _defined_median(values: Array, axis: int) -> Array:
+    """Median of the values that are no NaN, NaN where none is."""
+    n, ranked = (~np.isnan(values)).sum(axis, keepdims=True), np.sort(values, axis)  # NaN last
+    middle = [np.take_along_axis(ranked, at // 2, axis) for at in (n - 1, n)]
+    return np.asarray(np.mean(middle, axis=0).squeeze(axis))
 
 
 _COUNTED: dict[str, Callable[[Array, Array, Array], Array]] = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from dnabench.reports.costs import TITLE
+from dnabench.reports import costs, outputs
 from dnabench.reports.evidence import Evidence
 from dnabench.reports.grid import Grid
 from dnabench.reports.table import grouped
@@ -10,6 +10,7 @@ from dnabench.reports.text import captions, findings
 from dnabench.reports.text.latex_letters import escaped
 
 PACKAGES = r"\usepackage{array,booktabs,graphicx,longtable}"
+COLUMNS = {costs.TITLE: "lr", outputs.TITLE: "lllc"}  # of the sections that are printed
 STYLE = captions.Style(
     escaped, r"\shortstack{{{}\\{}}}", r"\textbf{{{}}}", r"\underline{{{}}}",
     r"\addlinespace\textit{{{}}}",
@@ -25,11 +26,11 @@ def latex(evidence: Sequence[Evidence]) -> str:
         scores = captions.score_grid(e.table, STYLE)
         out += _table(scores, f"{escaped(title)}. {scores.notes[0]}", "llc", marked)
         out += _tests(e, f"{title}. Each model against the best of each task. {warning}")
-        for costs in e.sections:
-            if costs.title == TITLE:
-                text = " ".join([f"{title}. {TITLE}. {warning}", *costs.notes])
-                heads, *rows = [list(map(escaped, row)) for row in (costs.heads, *costs.rows)]
-                out += _table(Grid("", heads, rows), escaped(text), "lr")
+        for section in e.sections:
+            if section.title in COLUMNS:
+                text = " ".join([f"{title}. {section.title}. {warning}", *section.notes])
+                heads, *rows = [list(map(escaped, row)) for row in (section.heads, *section.rows)]
+                out += _table(Grid("", heads, rows), escaped(text), COLUMNS[section.title])
     return "\n".join(out if evidence else [f"% {captions.NO_RECORDS}"]) + "\n"
 
 

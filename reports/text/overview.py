@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from dnabench.reports import outputs
 from dnabench.reports.evidence import Evidence, Report
 from dnabench.reports.grid import Grid
 from dnabench.reports.text import captions, findings
@@ -41,10 +42,16 @@ def _table(e: Evidence, width: int) -> list[str]:
         captions.title(t),
         *(["\n".join(textwrap.wrap(t.watermark, width))] if t.watermark else []),
         *_folded(captions.score_grid(t, STYLE), width),
+        *(text for s in e.sections if s.title == outputs.TITLE for text in _groups(s, width)),
         _section("Verdict", summary_sentences(e), width),
         _section("Assumptions", assumed, width),
         *([_section("Points to check", checks, width)] if checks else []),
     ]
+
+
+def _groups(section: Grid, width: int) -> list[str]:
+    first, *more = _folded(section, width, 3)
+    return [f"{section.title}\n{first}", *more, *section.notes]
 
 
 def _commands(folder: Path) -> list[str]:
@@ -61,23 +68,26 @@ def _section(title: str, texts: Iterable[str], width: int) -> str:
     return "\n".join([title, *lines])
 
 
-def _folded(grid: Grid, width: int) -> list[str]:
-    """The table with as many models side by side as fit; the others follow in further tables."""
-    first, out = 2, []
+def _folded(grid: Grid, width: int, named: int = 2) -> list[str]:
+    """The table with as many models side by side as fit; the others follow in further tables.
+
+    The first `named` columns, which name the row, are in each of them.
+    """
+    first, out = named, []
     while first < len(grid.heads):
         last = len(grid.heads)
-        while len(_text(grid, first, last).partition("\n")[0]) > width and last > first + 1:
+        while len(_text(grid, first, last, named).partition("\n")[0]) > width and last > first + 1:
             last -= 1
-        out.append(_text(grid, first, last))
+        out.append(_text(grid, first, last, named))
         first = last
     return out
 
 
-def _text(grid: Grid, first: int, last: int) -> str:
+def _text(grid: Grid, first: int, last: int, named: int) -> str:
     from tabulate import tabulate
 
     def part(line: Sequence[str]) -> list[str]:
-        return [*line[:2], *line[first:last]]
+        return [*line[:named], *line[first:last]]
 
     rows = list(map(part, grid.rows))
     return tabulate(rows, part(grid.heads), tablefmt="simple", disable_numparse=True)

@@ -49,6 +49,7 @@ class About(TypedDict, total=False):
 
     kind: str
     classes: Sequence[str]
+    clusters: str
     metric: str
     reported: str
     suite: str

@@ -45,10 +45,13 @@ class Split(NamedTuple):
     # (N, longest), IGNORED beyond a sequence's end
     y: Array
     ids: Array  # (N,) str, what the file calls each example, or its row number
+    # int64 (N,), equal for related examples (a gene, a chromosome, homologs); None = not known
+    clusters: Array | None = None
 
     def take(self, index: Array) -> Split:
         """Those rows, in that order."""
-        return Split(self.seqs.take(index), self.y[index], self.ids[index])
+        clusters = None if self.clusters is None else self.clusters[index]
+        return Split(self.seqs.take(index), self.y[index], self.ids[index], clusters)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +72,7 @@ class Task:
     family: str = ""  # tasks of a family are not independent evidence
     opposite: tuple[int, ...] = ()  # per base: class k is class opposite[k] on the other strand
     groups: Mapping[str, slice] = field(default_factory=dict)  # of outputs, also scored apart
+    clusters: str = ""  # what the examples of a cluster share, in a word or two; see `Split`
     reported: str = ""  # metric of the authors' own tables, where it is not `metric`
     aliases: tuple[str, ...] = ()
 

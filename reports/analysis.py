@@ -8,9 +8,10 @@ from itertools import combinations
 import numpy as np
 
 from dnabench.reports import evidence, stats
+from dnabench.reports.blocks import Blocks
 from dnabench.reports.evidence import Best, Comparison, Interval, OverTasks, SuiteEvidence
 from dnabench.reports.memo import Memo
-from dnabench.reports.resampling import Resampler
+from dnabench.reports.resampling import Resampled, Resampler
 from dnabench.reports.stats.examples import Nested
 from dnabench.reports.stats.lint import lint
 from dnabench.reports.table import Row, Table, grouped, suite_of
@@ -52,11 +53,12 @@ def _comparisons(
     rows: Sequence[Row], pairs: Sequence[Pair], resampler: Resampler | None, memo: Memo
 ) -> list[Comparison]:
     """All pairs on all rows of a suite, adjusted together."""
-    places, found = [], list[Nested | str]()
+    places, found, drawn = [], list[Nested | str](), list[Blocks | None]()
     for row in rows:
-        intervals = _intervals(row, pairs, resampler)
-        places += [(row, i, j) for i, j in intervals]
-        found += intervals.values()
+        resampled = _resampled(row, pairs, resampler)
+        places += [(row, i, j) for i, j in resampled.intervals]
+        found += resampled.intervals.values()
+        drawn += [resampled.drawn] * len(resampled.intervals)
     values = [(row.cells[i].values, row.cells[j].values) for row, i, j in places]
     exact = memo.get("permutation", values, lambda: [stats.permutation(a, b) for a, b in values])
     tests = [stats.welch(a, b) for a, b in values]
@@ -65,8 +67,8 @@ def _comparisons(
     counted = [x if is_enough else math.nan for x, is_enough in zip(p, enough, strict=True)]
     adjusted = zip(stats.holm(counted), stats.bh(counted), exact, strict=True)
     out = []
-    for (row, i, j), (a, b), test, nested, p_own, (p_holm, p_bh, p_exact) in zip(
-        places, values, tests, found, p, adjusted, strict=True
+    for (row, i, j), (a, b), test, nested, how, p_own, (p_holm, p_bh, p_exact) in zip(
+        places, values, tests, found, drawn, p, adjusted, strict=True
     ):
         ends = None if isinstance(nested, str) else (nested.low, nested.high)
         verdict, reason = stats.verdict(test, p_holm, row.rope, min(len(a), len(b)), ends)
@@ -75,7 +77,8 @@ def _comparisons(
                 row=row, i=i, j=j, n=(len(a), len(b)), welch=test, p=p_own, p_holm=p_holm,
                 p_bh=p_bh, p_permutation=p_exact, g=stats.hedges_g(a, b), a12=stats.a12(a, b),
                 nested=Interval(test.difference, *ends) if ends else None,
-                why_not=nested if isinstance(nested, str) else "", verdict=verdict, reason=reason,
+                why_not=nested if isinstance(nested, str) else "", drawn=how if ends else None,
+                verdict=verdict, reason=reason,
             )
         )  # fmt: skip
     return out
@@ -92,15 +95,13 @@ def _larger_p(test: stats.Welch, nested: Nested | str) -> float:
     return max(test.p, nested.p)
 
 
-def _intervals(
-    row: Row, pairs: Sequence[Pair], resampler: Resampler | None
-) -> Mapping[Pair, Nested | str]:
-    """Of each pair with scores, over seeds and test examples, or why there is none."""
+def _resampled(row: Row, pairs: Sequence[Pair], resampler: Resampler | None) -> Resampled:
+    """Each pair with scores: its interval over seeds and test examples, or why there is none."""
     scored = [(i, j) for i, j in pairs if row.cells[i].scores and row.cells[j].scores]
     if resampler is None:
-        return dict.fromkeys(scored, "the predictions were not read")
+        return Resampled(dict.fromkeys(scored, "the predictions were not read"), {})
     runs = {k: row.cells[k].runs for k in sorted({k for pair in scored for k in pair})}
-    return resampler.intervals(runs, row.metric, scored) if scored else {}
+    return resampler.row(runs, row.metric, scored) if scored else Resampled({}, {})
 
 
 def _best(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Best]:

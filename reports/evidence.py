@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from dnabench.reports import stats
+from dnabench.reports.blocks import Blocks
 from dnabench.reports.grid import Grid
 from dnabench.reports.table import Row, Table
 
@@ -48,6 +49,7 @@ class Comparison:
     a12: float
     nested: Interval | None  # seeds and test examples; None without stored predictions
     why_not: str  # why there is no nested interval; empty when there is
+    drawn: Blocks | None  # how `nested` draws the test examples
     verdict: stats.Verdict  # of i
     reason: str
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from dnabench.cache import keep_json, read_json
 from dnabench.metrics import METRICS
+from dnabench.reports.blocks import Blocks, blocks
 from dnabench.reports.memo import stamp
 from dnabench.reports.stats.examples import REPLICATES, Nested, nested, resampled, units
 from dnabench.reports.stats.replicates import check_cost
@@ -26,7 +27,7 @@ from dnabench.results.store import Store
 from dnabench.types import Array, Record
 
 Pair = tuple[int, int]
-VERSION = 1  # of what is cached; a change of the method or of a metric makes it one more
+VERSION = 2  # of what is cached; a change of the method or of a metric makes it one more
 NO_FOLDER = "no stored predictions: the table is not made from a folder of runs"
 
 
@@ -35,6 +36,7 @@ class Resampled(NamedTuple):
 
     intervals: dict[Pair, Nested | str]  # str: why there is none
     se: dict[int, float]  # column -> standard error of its mean due to the test examples
+    drawn: Blocks | None = None  # how the test examples were drawn; None where they were not
 
 
 @dataclass
@@ -51,20 +53,13 @@ class Resampler:
     replicates: int = REPLICATES  # of the test examples
     observe: Callable[[str], None] | None = None
 
-    def intervals(
-        self, row_records: Mapping[int, Sequence[Record]], metric: str, pairs: Sequence[Pair]
-    ) -> dict[Pair, Nested | str]:
-        """The intervals of `row`."""
-        return self.row(row_records, metric, pairs).intervals
-
     def row(
-        self, row_records: Mapping[int, Sequence[Record]], metric: str, pairs: Sequence[Pair],
-        groups: Mapping[str, int] | None = None,
-    ) -> Resampled:  # fmt: skip
+        self, row_records: Mapping[int, Sequence[Record]], metric: str, pairs: Sequence[Pair]
+    ) -> Resampled:
         """Resample one row, by `stats.examples.replicates` and `nested`.
 
-        Records without a value of the metric are left out, as in the table. `groups` gives by id
-        the cluster or chromosome of an example, which is drawn as a whole.
+        Records without a value of the metric are left out, as in the table. Related test examples
+        are drawn together, see `blocks`.
 
         Returns:
             An interval or a reason for every pair, in that order; standard errors of the columns
@@ -80,11 +75,11 @@ class Resampler:
         order = sorted(ended, key=lambda column: ([r.trial.id for r in ended[column]], column))
         place = {column: i for i, column in enumerate(order)}
         columns, numbered = [ended[k] for k in order], [(place[a], place[b]) for a, b in pairs]
-        todo = _Row(self.store, columns, metric, numbered, groups, self.replicates)
+        todo = _Row(self.store, columns, metric, numbered, self.replicates)
         path = self.store.folder / ".cache" / "intervals" / f"{todo.key()}.json"
         found = _parsed(read_json(path), todo.pairs) or self._computed(todo, path)
         intervals = {pair: found.intervals[at] for pair, at in zip(pairs, todo.pairs, strict=True)}
-        return Resampled(intervals, {order[i]: se for i, se in found.se.items()})
+        return Resampled(intervals, {order[i]: se for i, se in found.se.items()}, found.drawn)
 
     def _computed(self, todo: _Row, path: Path) -> Resampled:
         if self.observe is not None:
@@ -94,7 +89,8 @@ class Resampler:
         found, lasting = todo.compute()
         if lasting:
             intervals = [[*pair, interval] for pair, interval in found.intervals.items()]
-            keep_json(path, {"intervals": intervals, "se": list(found.se.items())})
+            content = {"intervals": intervals, "se": list(found.se.items()), "drawn": found.drawn}
+            keep_json(path, content)
         return found
 
 
@@ -105,12 +101,11 @@ class _Row(NamedTuple):
     columns: Sequence[Sequence[Record]]
     metric: str
     pairs: Sequence[Pair]
-    groups: Mapping[str, int] | None
     replicates: int
 
     def key(self) -> str:
         files = [list(map(self._file, column)) for column in self.columns]
-        content = [VERSION, self.replicates, self.metric, files, list(self.pairs), self.groups]
+        content = [VERSION, self.replicates, self.metric, files, list(self.pairs)]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def _file(self, record: Record) -> tuple[str, list[int] | None, float | None]:
@@ -134,15 +129,17 @@ class _Row(NamedTuple):
             except OSError as e:
                 why[column] = f"cannot read {e.filename}: {e.strerror}"
         scores: dict[int, Array] = {}
+        drawn: list[Blocks] = []
         for columns in splits.values():
             try:
-                scores |= self._scores(columns)
+                found, how = self._scores(columns)
+                scores, drawn = scores | found, [*drawn, how]
             except ValueError as e:
                 why |= dict.fromkeys(columns, str(e))
         intervals = {pair: self._interval(pair, splits, scores, why) for pair in self.pairs}
         means = {column: x.mean(0) for column, x in scores.items()}
         se = {c: float(np.nanstd(m, ddof=1)) for c, m in means.items() if (m == m).sum() > 1}
-        return Resampled(intervals, se), not why
+        return Resampled(intervals, se, drawn[0] if drawn else None), not why
 
     def _check_cost(self) -> None:
         """Before anything is read: predictions of a large task take gigabytes."""
@@ -180,16 +177,28 @@ class _Row(NamedTuple):
                 f"its record says {said:.6f}: one of the two was changed; run the trial again"
             )
 
-    def _scores(self, columns: Sequence[int]) -> dict[int, Array]:
-        """Column -> its runs on all replicates, (S, n)."""
+    def _scores(self, columns: Sequence[int]) -> tuple[dict[int, Array], Blocks]:
+        """Column -> its runs on all replicates, (S, n); how the examples were drawn."""
         records = [r for column in columns for r in self.columns[column]]
         with self._opened(records[0]) as file:
             y, ids = file["labels"], file["ids"]
             bases = file.get("bases")
-        unit = units(len(y), _groups(ids, bases, self.groups))
+        block, drawn = self._blocks(records, ids)
+        if bases is not None:  # the bases of a sequence belong together
+            block = np.repeat(np.arange(len(ids)) if block is None else block, bases)
+        unit = units(len(y), block)
         runs = resampled(y, map(self._logits, records), self.metric, unit, self.replicates)
         ends = np.cumsum([len(self.columns[column]) for column in columns])[:-1]
-        return dict(zip(columns, np.split(runs, ends), strict=True))
+        return dict(zip(columns, np.split(runs, ends), strict=True)), drawn
+
+    def _blocks(self, records: Sequence[Record], ids: Array) -> tuple[Array | None, Blocks]:
+        """From the first run that says which examples are related: older ones do not."""
+        for record in records:
+            with self._opened(record) as file:
+                clusters, copies = file.get("clusters"), file.get("copies")
+            if clusters is not None or copies is not None:
+                return blocks(ids, clusters, copies, str(record.task.get("clusters", "")))
+        return blocks(ids, None, None, "")
 
     def _logits(self, record: Record) -> Array:
         with self._opened(record) as file:
@@ -243,16 +252,6 @@ def _rows(ids: Array, bases: Array | None = None) -> int:
     return int(bases.sum()) if len(bases) == len(ids) else -1
 
 
-def _groups(ids: Array, bases: Array | None, groups: Mapping[str, int] | None) -> Array | None:
-    """The group of every row: that of its example, by default the example itself."""
-    if groups is None and bases is None:
-        return None
-    if groups is not None and (unknown := [i for i in ids.tolist() if i not in groups]):
-        raise ValueError(f"example {unknown[0]!r} is in no group; {len(unknown)} are in none")
-    own = np.arange(len(ids)) if groups is None else np.array([groups[i] for i in ids.tolist()])
-    return own if bases is None else np.repeat(own, bases)
-
-
 def _parsed(content: Any, pairs: Sequence[Pair]) -> Resampled | None:
     """What a cache file says; None when it is not whole."""
     try:
@@ -261,6 +260,7 @@ def _parsed(content: Any, pairs: Sequence[Pair]) -> Resampled | None:
             for a, b, found in content["intervals"]
         }
         se = {int(column): float(value) for column, value in content["se"]}
+        drawn = None if content["drawn"] is None else Blocks(*content["drawn"])
     except (ValueError, TypeError, KeyError):
         return None
-    return Resampled(intervals, se) if intervals.keys() == set(pairs) else None
+    return Resampled(intervals, se, drawn) if intervals.keys() == set(pairs) else None

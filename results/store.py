@@ -2,7 +2,8 @@
 
 runs/records/<trial id>.json       the record; its presence means the trial has ended
 runs/records/<trial id>.json.unreadable-<n>    one that could not be read when its trial ran again
-runs/predictions/<trial id>.npz    logits float32 (N, K), labels (N,), ids (N,) of the test split
+runs/predictions/<trial id>.npz    logits float32 (N, K), labels (N,), ids (N,) of the test split,
+                                   which of its examples are related (see `trial.run_trial`)
 runs/configs/<time>-<pid>.json     the resolved configuration of every `dnabench run`
 runs/journal.jsonl                 one line a trial started, ended or failed
 runs/.locks/<trial id>             held while a process runs the trial

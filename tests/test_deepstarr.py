@@ -29,6 +29,10 @@ def made(n, seed, length=249):
     return ["".join(row) for row in letters], np.stack([10 * gc, -7 * gc + 3], 1)
 
 
+def other_strand(sequence):
+    return sequence[::-1].translate(str.maketrans("ACGT", "TGCA"))
+
+
 def write(folder, split, sequences, y, header=HEADER, newline="\n"):
     """As the record has them: two lines a sequence; a table with six columns and no names."""
     word = deepstarr.WORDS[split]
@@ -47,6 +51,9 @@ def write(folder, split, sequences, y, header=HEADER, newline="\n"):
 def record(tmp_path_factory):
     folder = tmp_path_factory.mktemp("deepstarr")
     parts = {split: made(n, seed) for seed, (split, n) in enumerate(SIZES.items())}
+    half = SIZES["test"] // 2  # both strands of every window, as in the record
+    parts["test"][0][half:] = map(other_strand, parts["test"][0][:half])
+    parts["test"][1][half:] = parts["test"][1][:half]
     names = {split: write(folder, split, *part) for split, part in parts.items()}
     return folder, parts, names
 
@@ -141,7 +148,7 @@ def test_it_is_imported_and_trained_by_the_real_command(record, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{SIZES} {deepstarr.NAME}\n6\n"
     words = (
-        f"run -m cnn -t {deepstarr.NAME} --seeds 1 --epochs 2 --limit 32 --out {tmp_path / 'runs'}"
+        f"run -m cnn -t {deepstarr.NAME} --seeds 1 --epochs 2 --limit 40 --out {tmp_path / 'runs'}"
     )
     run = subprocess.run(
         [sys.executable, "-m", "dnabench", *words.split()], env=env, capture_output=True, text=True
@@ -149,7 +156,9 @@ def test_it_is_imported_and_trained_by_the_real_command(record, tmp_path):
     assert run.returncode == 0, run.stdout + run.stderr
     (predictions,) = (tmp_path / "runs" / "predictions").glob("*.npz")
     with np.load(predictions) as stored:
-        assert stored["logits"].shape == (32, 2)
+        assert stored["logits"].shape == (40, 2)
+        _, times = np.unique(stored["copies"], return_counts=True)
+        assert times.tolist() == [2] * 20  # the strands of a window are drawn together
         known = {tuple(row) for row in parts["test"][1].astype(np.float32).tolist()}
         assert {tuple(row) for row in stored["labels"].tolist()} <= known
         y, predicted = stored["labels"].T, stored["logits"].T

@@ -76,7 +76,6 @@ def test_an_interval_is_that_of_the_stored_predictions(store, metric):
     assert found.intervals[3, 7].low > 0 > found.intervals[7, 3].high
     spread = {column: x.mean(0).std(ddof=1) for column, x in runs.items()}
     assert found.se == pytest.approx(spread, rel=1e-12)
-    assert Resampler(store, 500).intervals(row, metric, [(3, 7)]).keys() == {(3, 7)}
 
 
 def test_what_was_computed_is_read_again_and_in_any_numbering(store):
@@ -102,16 +101,15 @@ def test_only_what_changed_is_computed_again(store):
     row, said = two(store), []
     resampler = Resampler(store, 200, observe=said.append)
 
-    def asked(row, metric="mcc", pairs=((3, 7),), **more):
+    def asked(row, metric="mcc", pairs=((3, 7),)):
         before = len(said)
-        resampler.row(row, metric, list(pairs), **more)
+        resampler.row(row, metric, list(pairs))
         return len(said) - before
 
     assert asked(row) == 1 and asked(row) == 0
     assert asked(row, metric="auroc") == 1
     assert asked(row, pairs=[(7, 3)]) == 1
     assert asked({**row, 3: row[3][1:]}) == 1
-    assert asked(row, groups={f"e{i}": i // 5 for i in range(N)}) == 1
     os.utime(store.predictions_path(row[3][0].trial.id), ns=(1, 1))
     assert asked(row) == 1 and asked(row) == 0
     put(store, "good", 0, 0.9)  # a file of its own time again
@@ -121,8 +119,9 @@ def test_only_what_changed_is_computed_again(store):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"intervals": [], "se": []}', '{"intervals": [[0, 1, [1]]], "se": []}',
-             '{"intervals": [[0, 1, [1, 2, 3, 4, 5, null]]], "se": []}'],
+    "text", ["", "{", "[]", '{"intervals": [], "se": [], "drawn": null}',
+             '{"intervals": [[0, 1, [1]]], "se": [], "drawn": null}',
+             '{"intervals": [[0, 1, [1, 2, 3, 4, 5, null]]], "se": [], "drawn": null}'],
 )  # fmt: skip
 def test_an_unreadable_cache_file_is_written_again(store, text):
     row = two(store)
@@ -141,8 +140,8 @@ def test_nan_and_infinity_survive_the_cache(store):
         2: [put(store, "same", s, 0.9, luck=1) for s in range(3)],
     }
     pairs = [(0, 1), (0, 2)]
-    first = Resampler(store, 100).intervals(row, "mcc", pairs)
-    again = Resampler(store, 100).intervals(row, "mcc", pairs)
+    first = Resampler(store, 100).row(row, "mcc", pairs).intervals
+    again = Resampler(store, 100).row(row, "mcc", pairs).intervals
     assert first[0, 1] == again[0, 1] and again[0, 1].df == math.inf
     assert first[0, 2][:4] == again[0, 2][:4] == (0, 0, 0, 0)
     assert math.isnan(first[0, 2].p) and math.isnan(again[0, 2].p)
@@ -198,7 +197,7 @@ def test_why_there_is_no_interval(store, change, words):
     change(store, row)
     pairs = [(3, 7), (3, 9), (7, 9)]
     for _ in range(2):  # computed, then from the cache
-        found = Resampler(store, 100).intervals(row, "mcc", pairs)
+        found = Resampler(store, 100).row(row, "mcc", pairs).intervals
         assert list(found) == pairs
         for pair in ((3, 7), (7, 9)):
             assert isinstance(found[pair], str) and re.search(words, found[pair]), found[pair]
@@ -210,9 +209,9 @@ def test_a_missing_file_that_comes_back_counts(store):
     path = store.predictions_path(row[3][0].trial.id)
     kept = path.read_bytes()
     path.unlink()
-    assert "run the trial again" in Resampler(store, 100).intervals(row, "mcc", [(3, 7)])[3, 7]
+    assert "run the trial again" in Resampler(store, 100).row(row, "mcc", [(3, 7)]).intervals[3, 7]
     path.write_bytes(kept)
-    assert isinstance(Resampler(store, 100).intervals(row, "mcc", [(3, 7)])[3, 7], Nested)
+    assert isinstance(Resampler(store, 100).row(row, "mcc", [(3, 7)]).intervals[3, 7], Nested)
 
 
 def test_a_metric_that_costs_too_much_is_refused_before_reading(store):
@@ -223,12 +222,13 @@ def test_a_metric_that_costs_too_much_is_refused_before_reading(store):
             scores = {"test": {"auroc_mean": 0.9}}
             records[i] = Record(trial=r.trial, scores=scores, task=facts)
     shutil.rmtree(store.folder / "predictions")
-    said = Resampler(store).intervals(row, "auroc_mean", [(3, 7)])[3, 7]
+    said = Resampler(store).row(row, "auroc_mean", [(3, 7)]).intervals[3, 7]
     assert said.startswith("10,000 replicates of auroc_mean for 8 runs of 455,024 examples x 919")
 
 
 def test_without_a_folder():
-    assert Resampler(None).row({0: [], 1: []}, "mcc", [(0, 1)]) == ({(0, 1): NO_FOLDER}, {})
+    none = {(0, 1): NO_FOLDER}, {}, None
+    assert Resampler(None).row({0: [], 1: []}, "mcc", [(0, 1)]) == none
 
 
 def test_a_stamp_changes_with_the_file(store):
@@ -241,19 +241,41 @@ def test_a_stamp_changes_with_the_file(store):
     assert stamp(path) is None
 
 
-def test_clusters_widen_the_interval(store):
+def with_clusters(store, name, numbers):
+    """The two columns again, their files saying which examples are related."""
     row = two(store)
-    # right and wrong of all runs in blocks: sorting makes neighbours alike
-    order = np.argsort([store.predictions(r.trial.id)["logits"][:, 1] for r in row[3]], axis=1)[0]
-    cluster = {f"e{e}": int(rank) // 20 for rank, e in enumerate(order)}
-    resampler = Resampler(store, 1000)
-    alone = resampler.row(row, "mcc", [(3, 7)])
-    blocks = resampler.row(row, "mcc", [(3, 7)], groups=cluster)
-    assert blocks.se[3] != alone.se[3]
-    own = resampler.row(row, "mcc", [(3, 7)], groups={f"e{i}": i for i in range(N)})
-    assert own == alone
-    lacking = resampler.row(row, "mcc", [(3, 7)], groups={"e0": 0}).intervals[3, 7]
-    assert lacking == "example 'e1' is in no group; 199 are in none"
+    for records in row.values():
+        for r in records:
+            store.append(r, {**store.predictions(r.trial.id), name: np.asarray(numbers)})
+    return row
+
+
+@pytest.mark.parametrize("name", ["clusters", "copies"])
+def test_related_examples_are_drawn_together(store, name):
+    alone = Resampler(store, 1000).row(two(store), "mcc", [(3, 7)])
+    numbers = np.arange(N) // 4 + 10
+    row = with_clusters(store, name, numbers)
+    found = Resampler(store, 1000).row(row, "mcc", [(3, 7)])
+    stored = [store.predictions(r.trial.id) for r in sorted(row[3], key=lambda r: r.trial.id)]
+    logits = [s["logits"] for s in stored]
+    runs = replicates(stored[0]["labels"], logits, "mcc", groups=numbers, n=1000)
+    assert found.se[3] == pytest.approx(runs.mean(0).std(ddof=1), rel=1e-12) != alone.se[3]
+    by = {"clusters": "clusters", "copies": "copies on either strand"}[name]
+    assert found.drawn == (N, N // 4, by) and alone.drawn == (N, N, "")
+    assert Resampler(store, 1000).row(row, "mcc", [(3, 7)]) == found  # from the cache
+    own = with_clusters(store, name, np.arange(N))
+    assert Resampler(store, 1000).row(own, "mcc", [(3, 7)]) == alone
+
+
+def test_one_run_that_knows_the_clusters_is_enough(store):
+    row = with_clusters(store, "clusters", np.arange(N) // 4)
+    known = Resampler(store, 300).row(row, "mcc", [(3, 7)])
+    kept = row[7][2].trial.id
+    for r in [*row[3], *row[7]]:  # as an older version wrote them
+        if r.trial.id != kept:
+            arrays = store.predictions(r.trial.id)
+            store.append(r, {k: a for k, a in arrays.items() if k != "clusters"})
+    assert Resampler(store, 300).row(row, "mcc", [(3, 7)]) == known
 
 
 def test_a_folder_that_cannot_be_written(store):

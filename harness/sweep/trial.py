@@ -15,6 +15,7 @@ from dnabench.protocols import metric_for, protocol_named
 from dnabench.registry import MODELS, TASKS
 from dnabench.results.provenance import here
 from dnabench.splits import cut, limited, streams
+from dnabench.tasks.audit.kmers import either_strand, fingerprints, numbered
 from dnabench.train.build import build_examples, build_learner
 from dnabench.train.meter import Meter, flops
 from dnabench.types import IGNORED, Array, Job, Learner, Record, Resources, Split, Task, Trial
@@ -31,7 +32,9 @@ def run_trial(
     Returns:
         The record, and the test predictions: logits float32 (N, K), labels int64 (N,), ids (N,).
         For a per-base task each row of logits and labels is a base that counts, one sequence after
-        the other, and `bases` int64 (N,) gives the number of rows of each sequence.
+        the other, and `bases` int64 (N,) gives the number of rows of each sequence. `clusters` and
+        `copies` int64 (N,), where there are some, have equal numbers for related examples: those of
+        the task, and copies of a sequence on either strand.
 
     Raises:
         ValueError: data that changed since the run was planned, sequences too short for the model,
@@ -86,7 +89,7 @@ def run_trial(
     arrays = {"logits": logits, "labels": labels, "ids": np.asarray(test.ids, dtype=str)}
     if task.kind == "per_base":
         arrays["bases"] = (test.y != IGNORED).sum(1)
-    return record, arrays
+    return record, arrays | _related(test)
 
 
 @lru_cache(maxsize=8)
@@ -162,12 +165,19 @@ def _flags(task: Task, logits: Array, learner: Learner, trial: Trial) -> dict[st
     return flags | getattr(learner, "notes", {})
 
 
+def _related(test: Split) -> dict[str, Array]:
+    """Which test examples resampling must draw together."""
+    copies = numbered(either_strand(*fingerprints(test.seqs)))
+    found = {} if test.clusters is None else {"clusters": test.clusters.astype(np.int64)}
+    return found | ({"copies": copies} if int(copies.max()) + 1 < len(copies) else {})
+
+
 def _about(task: Task, n_test: int) -> dict[str, Any]:
     """What a report needs to know of the task when its data are not at hand."""
     return {
         "kind": task.kind, "classes": list(task.classes), "metric": task.metric,
         "suite": task.suite, "family": task.family, "length": task.length, "n_test": n_test,
-        **({"reported": task.reported} if task.reported else {}),
+        **{k: v for k in ("clusters", "reported") if (v := getattr(task, k))},
     }  # fmt: skip
 
 

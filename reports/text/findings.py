@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from dnabench.reports import stats
+from dnabench.reports import blocks, stats
 from dnabench.reports.evidence import Comparison, Evidence, Interval, SuiteEvidence
 from dnabench.reports.grid import NONE, Grid, fixed, interval, listed, p_value, signed
 from dnabench.reports.table import Table, suite_of
@@ -36,7 +36,13 @@ def methods(comparisons: Sequence[Comparison]) -> list[str]:
         "The 95 % CI over seeds and test examples is a nested bootstrap: both models share the "
         "resampled test examples, the seeds of each are resampled separately."
     )
-    return out + [bootstrap] * any(d.nested for d in comparisons) + sampling(comparisons)
+    out += [bootstrap] * any(d.nested for d in comparisons)
+    return out + related(comparisons) + sampling(comparisons)
+
+
+def related(comparisons: Sequence[Comparison]) -> list[str]:
+    """Which test examples are drawn together, and which are taken as independent."""
+    return blocks.sentences({d.row.name: d.drawn for d in comparisons if d.drawn})
 
 
 def sampling(comparisons: Sequence[Comparison]) -> list[str]:

@@ -35,6 +35,7 @@ def _table(e: Evidence, width: int) -> list[str]:
         captions.protocol_text(t),
         f"{captions.spread_text(t)} * marks the best mean.",
         *findings.decision_rule(e.comparisons),
+        *findings.related(e.comparisons),
     ]
     more = len(e.remarks) - MOST_CHECKS
     checks = [*e.remarks[:MOST_CHECKS], *[f"{more} more in the full report"] * (more > 0)]

@@ -43,7 +43,7 @@ class Part:
 
     def add(self, part: Split) -> None:
         """Append examples; at least one."""
-        seqs, y, ids = part
+        seqs, y, ids = part[:3]
         start, stop = int(seqs.offsets[0]), int(seqs.offsets[-1])
         codes = np.asarray(seqs.codes[start:stop], np.uint8)
         if codes.max(initial=0) > N:

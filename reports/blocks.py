@@ -1,0 +1,122 @@
+"""Which test examples are related, so that resampling draws them together.
+
+N test examples. What a task says of its examples comes first: its clusters. Without these, genomic
+coordinates in the ids ("chr1:1000-1500") make blocks: chromosomes, windows of 1 Mbp, or windows
+that overlap. Copies of a sequence, on either strand, join in any case.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from dnabench.types import Array
+
+LEAST = 20  # blocks by coordinates; an interval from fewer is too narrow
+WINDOW = 1_000_000  # bp
+COPIES = "copies on either strand"
+_PLACE = re.compile(r"([^:\s]+):(\d+)-(\d+)")
+
+
+class Blocks(NamedTuple):
+    """How the test examples of a row are drawn."""
+
+    examples: int
+    blocks: int
+    by: str  # what the examples of a block share; "" = each is drawn on its own
+
+
+def blocks(
+    ids: Array, clusters: Array | None, copies: Array | None, shared: str
+) -> tuple[Array | None, Blocks]:
+    """The block of each test example.
+
+    Args:
+        ids: str (N,).
+        clusters: int (N,), those of the task, or None.
+        copies: int (N,), equal for copies of a sequence, or None where there are none.
+        shared: what the examples of a cluster share, in words.
+
+    Returns:
+        int64 (N,), or None where every example is a block; and the same in words.
+    """
+    found = [] if clusters is None else [(clusters, shared or "clusters")]
+    found += _by_place(ids) if clusters is None else []
+    found += [] if copies is None else [(copies, COPIES)]
+    unit = None
+    for more, _ in found:
+        unit = more if unit is None else joined(unit, more)
+    n = len(ids) if unit is None else len(np.unique(unit))
+    by = ", ".join(words for _, words in found) if n < len(ids) else ""
+    return unit, Blocks(len(ids), n, by)
+
+
+def joined(a: Array, b: Array) -> Array:
+    """The finest clusters that hold every cluster of both: int64 (N,)."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    (_, left), (_, right) = (np.unique(x, return_inverse=True) for x in (a, b))
+    n, m = int(left.max()) + 1, int(right.max()) + 1
+    links = coo_array((np.ones(len(left)), (left, right + n)), shape=(n + m, n + m))
+    return np.asarray(connected_components(links, directed=False)[1][left], np.int64)
+
+
+def _by_place(ids: Array) -> list[tuple[Array, str]]:
+    """By chromosome, by window or by overlap: the coarsest of which there are enough blocks."""
+    places = _places(ids.tolist())
+    if places is None:
+        return []
+    chromosome, start, end = places
+    if int(chromosome.max()) + 1 >= LEAST:
+        return [(chromosome, "chromosome")]
+    window = np.stack([chromosome, (start + end) // 2 // WINDOW], 1)
+    numbers = np.unique(window, axis=0, return_inverse=True)[1].reshape(-1)
+    if int(numbers.max()) + 1 >= LEAST:
+        return [(numbers, "window of 1 Mbp")]
+    overlapping = _overlapping(chromosome, start, end)
+    return [(overlapping, "overlap")] if len(np.unique(overlapping)) < len(ids) else []
+
+
+def _places(ids: Iterable[str]) -> tuple[Array, Array, Array] | None:
+    """Chromosome (numbers from 0), start and end of each, int64 (N,); None where an id has none."""
+    numbers: dict[str, int] = {}
+    rows = []
+    for name in ids:
+        found = _PLACE.match(name)
+        if found is None:
+            return None
+        chromosome = numbers.setdefault(found[1], len(numbers))
+        rows.append((chromosome, int(found[2]), int(found[3])))
+    chromosome, start, end = np.array(rows, np.int64).T
+    return chromosome, start, end
+
+
+def _overlapping(chromosome: Array, start: Array, end: Array) -> Array:
+    """Numbers that are equal for examples which overlap, directly or in a chain."""
+    order = np.lexsort((start, chromosome))
+    far = end + chromosome * (int(end.max()) + 1)  # chromosomes one behind the other
+    near = start + chromosome * (int(end.max()) + 1)
+    reach = np.maximum.accumulate(far[order])
+    new = np.concatenate([[False], near[order][1:] > reach[:-1]])
+    out = np.empty(len(order), np.int64)
+    out[order] = np.cumsum(new)
+    return out
+
+
+def sentences(found: Mapping[str, Blocks]) -> list[str]:
+    """What is assumed of the test examples; keys are the names of tasks."""
+    named = [
+        f"{name} by {b.by} ({b.examples:,} examples in {b.blocks:,} blocks)"
+        for name, b in found.items() if b.by
+    ]  # fmt: skip
+    alone = [name for name, b in found.items() if not b.by]
+    out = [f"Related test examples are drawn together: {'; '.join(named)}."] if named else []
+    if alone:
+        which = f" of {len(alone)} of {len(found)} tasks" if named else ""
+        out.append(
+            f"Test examples{which} are taken as independent, since nothing is known of copies, "
+            "overlaps or shared genes among them; related ones would make intervals too narrow."
+        )
+    return out

@@ -1,0 +1,176 @@
+"""Which test examples are drawn together: clusters, coordinates, copies; and what is said of it."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import dnabench
+from test_resampling import put
+
+from dnabench import MODELS, TASKS, Recipe, Trial
+from dnabench.reports.blocks import COPIES, LEAST, Blocks, blocks, joined, sentences
+from dnabench.reports.report import report
+from dnabench.reports.resampling import Resampler
+from dnabench.reports.text.overview import overview
+from dnabench.results.store import Store
+from dnabench.sweep.trial import run_trial
+from dnabench.types import Job, Sequences, Split, Task
+
+
+def same(a, b):
+    """Whether two arrays of numbers are one partition."""
+    return (
+        len(set(zip(a.tolist(), b.tolist(), strict=True)))
+        == len(set(a.tolist()))
+        == len(set(b.tolist()))
+    )
+
+
+def brute(*partitions):
+    """Join by hand: relabel until nothing changes."""
+    out = list(range(len(partitions[0])))
+    for _ in out:
+        for p in partitions:
+            for i, j in itertools.combinations(range(len(out)), 2):
+                if p[i] == p[j]:
+                    out[i] = out[j] = min(out[i], out[j])
+    return np.array(out)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_partitions_are_joined(seed):
+    rng = np.random.default_rng(seed)
+    a, b = rng.integers(0, 9, 12), rng.integers(-3, 9, 12)
+    assert same(joined(a, b), brute(a, b))
+    assert same(joined(a, np.arange(12)), a)
+
+
+def names(*places):
+    return np.array([f"{c}:{a}-{b}" for c, a, b in places])
+
+
+def test_nothing_known_means_every_example_alone():
+    ids = np.array(["a", "b", "c"])
+    assert blocks(ids, None, None, "") == (None, (3, 3, ""))
+    unit, found = blocks(names(("chr1", 1, 9), ("chr1", 20, 29)), None, None, "")
+    assert (unit is None or len(set(unit)) == 2) and found == (2, 2, "")
+
+
+def test_clusters_of_the_task_come_before_coordinates():
+    ids = names(*[(f"chr{i}", 1, 100) for i in range(LEAST)])
+    given = np.arange(LEAST) // 2
+    unit, found = blocks(ids, given, None, "gene")
+    assert same(unit, given) and found == (LEAST, LEAST // 2, "gene")
+
+
+def test_chromosomes_if_there_are_enough_else_windows_else_overlap():
+    many = [(f"chr{i % LEAST}", 1000 * i, 1000 * i + 500) for i in range(3 * LEAST)]
+    unit, found = blocks(names(*many), None, None, "")
+    assert found == (3 * LEAST, LEAST, "chromosome")
+    assert same(unit, np.arange(3 * LEAST) % LEAST)
+    few = [("chr1", 250_000 * i, 250_000 * i + 500) for i in range(4 * LEAST)]
+    unit, found = blocks(names(*few), None, None, "")
+    assert found == (4 * LEAST, LEAST, "window of 1 Mbp") and same(unit, np.arange(4 * LEAST) // 4)
+    near = [("chr1", 1, 100), ("chr2", 60, 150), ("chr1", 90, 180), ("chr1", 170, 200),
+            ("chr1", 201, 300)]  # fmt: skip
+    unit, found = blocks(names(*near), None, None, "")
+    assert same(unit, np.array([0, 1, 0, 0, 2])) and found == (5, 3, "overlap")
+
+
+def test_copies_join_in_any_case():
+    ids = np.array(list("abcdef"))
+    copies, clusters = np.array([0, 1, 0, 3, 4, 5]), np.array([1, 1, 2, 2, 3, 4])
+    unit, found = blocks(ids, clusters, copies, "gene")
+    assert same(unit, np.array([0, 0, 0, 0, 1, 2])) and found == (6, 3, f"gene, {COPIES}")
+    unit, found = blocks(ids, None, copies, "")
+    assert same(unit, copies) and found == (6, 5, COPIES)
+
+
+def test_what_is_assumed_is_said():
+    alone, pairs = Blocks(500, 500, ""), Blocks(1200, 600, COPIES)
+    (one,) = sentences({"a/x": alone})
+    assert one.startswith("Test examples are taken as independent, since nothing is known of")
+    (one,) = sentences({"a/y": pairs})
+    assert one == (
+        "Related test examples are drawn together: a/y by copies on either strand (1,200 examples "
+        "in 600 blocks)."
+    )
+    both = sentences({"a/x": alone, "a/y": pairs})
+    assert len(both) == 2 and both[1].startswith("Test examples of 1 of 2 tasks are taken as ind")
+    assert sentences({}) == []
+
+
+def test_the_report_says_it_under_the_table(tmp_path):
+    store = Store(tmp_path / "runs")
+    for model, right in (("good", 0.9), ("worse", 0.7)):
+        for seed in range(5):
+            put(store, model, seed, right)
+    found = report(list(store), store, Resampler(store, 200))
+    text = " ".join(overview(found, store.folder).split())
+    assert "Test examples are taken as independent, since nothing is known" in text
+    done = dnabench("report", "--out", store.folder, "--full")
+    assert "Test examples are taken as independent" in done.stdout
+
+
+def synthetic(kind, pairs):
+    """A task whose test examples are the two strands of windows, as in DeepSEA and DeepSTARR."""
+    rng = np.random.default_rng(3)
+    one = Sequences(rng.integers(0, 4, 60 * pairs).astype(np.uint8), np.arange(pairs + 1) * 60)
+    two = one.reverse_complement()
+    both = Sequences(np.concatenate([one.codes, two.codes]), np.arange(2 * pairs + 1) * 60)
+    gc = np.isin(one.codes, (1, 2)).reshape(pairs, 60).mean(1)
+    y = {"regression": np.stack([gc, 1 - gc], 1).astype(np.float32),
+         "multilabel": np.stack([gc > 0.5, gc < 0.45], 1).astype(np.float32)}[kind]  # fmt: skip
+    ids = np.arange(1, 2 * pairs + 1).astype("U8")
+    split = Split(both, np.concatenate([y, y]), ids)
+    metric = {"regression": "pearson", "multilabel": "auroc_mean"}[kind]
+    return Task(
+        name=f"pairs/{kind}", kind=kind, classes=("a", "b"), metric=metric, length=60,
+        counts={"train": 2 * pairs, "test": 2 * pairs}, data="0" * 16, load=lambda _: split,
+        source="synthetic", license="none",
+    )  # fmt: skip
+
+
+def cnn(task, seed, **changes):
+    """A trial whose answer is the same on both strands."""
+    return Trial(
+        model="cnn", options=dict(MODELS["cnn"].options), regime="scratch", task=task.name,
+        data=task.data, protocol="honest/1", seed=seed,
+        recipe=Recipe(rc="conjoin", epochs=1, batch=256), **changes,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["regression", "multilabel"])
+def test_strand_pairs_widen_the_intervals_by_1_4(tmp_path, kind, monkeypatch):
+    task, store, records = synthetic(kind, 300), Store(tmp_path), []
+    monkeypatch.setitem(TASKS._entries, task.name, task)
+    for seed in range(2):
+        trial = cnn(task, seed)
+        found, arrays = run_trial(Job(trial))
+        assert same(arrays["copies"], np.arange(600) % 300)
+        store.append(found, arrays)
+        records.append(found)
+    pairs = Resampler(store, 2000).row({0: records}, task.metric, [])
+    assert pairs.drawn == (600, 300, COPIES)
+    for one in records:
+        arrays = store.predictions(one.trial.id)
+        store.append(one, {k: a for k, a in arrays.items() if k != "copies"})
+    alone = Resampler(store, 2000).row({0: records}, task.metric, [])
+    assert alone.drawn == (600, 600, "")
+    assert pairs.se[0] / alone.se[0] == pytest.approx(np.sqrt(2), rel=0.06)
+
+
+def test_clusters_follow_the_examples_into_the_predictions(tmp_path, monkeypatch):
+    task = synthetic("regression", 60)
+    whole = task.load("test")._replace(clusters=np.arange(120) // 5)
+    part = whole.take(np.array([3, 50, 7]))
+    assert part.clusters.tolist() == [0, 10, 1] and part.ids.tolist() == ["4", "51", "8"]
+    own = replace(task, name="pairs/genes", load=lambda _: whole, clusters="gene")
+    monkeypatch.setitem(TASKS._entries, own.name, own)
+    trial = cnn(own, 0, limit=40)
+    found, arrays = run_trial(Job(trial))
+    rows = [int(i) - 1 for i in arrays["ids"]]
+    assert len(rows) == 40 and arrays["clusters"].tolist() == [r // 5 for r in rows]
+    assert found.task["clusters"] == "gene"
+    assert type(found).from_json(found.to_json()) == found

@@ -27,6 +27,7 @@ class Registry(Generic[Entry]):
         self.broken: dict[str, str] = {}  # module or plugin -> why it did not load
         self._entries: dict[str, Entry] = {}
         self._aliases: dict[str, str] = {}
+        self._brought: dict[str, Entry] = {}  # by the user, for this process
         self._loaded = False
 
     def add(self, entry: Entry) -> Entry:
@@ -39,7 +40,18 @@ class Registry(Generic[Entry]):
         self._aliases.update(dict.fromkeys(names[1:], entry.name))
         return entry
 
+    def bring(self, entry: Entry) -> Entry:
+        """Make an entry known in this process by its name and aliases; no list shows it.
+
+        It takes the place of one that was brought before.
+        """
+        names = [entry.name, *getattr(entry, "aliases", ())]
+        self._brought.update(dict.fromkeys(names, entry))
+        return entry
+
     def __getitem__(self, name: str) -> Entry:
+        if name in self._brought:
+            return self._brought[name]
         self._load()
         name = self._aliases.get(name, name)
         if name not in self._entries:
@@ -54,7 +66,7 @@ class Registry(Generic[Entry]):
 
     def __contains__(self, name: str) -> bool:
         self._load()
-        return name in self._entries or name in self._aliases
+        return name in self._entries or name in self._aliases or name in self._brought
 
     def _load(self) -> None:
         if self._loaded:

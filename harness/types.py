@@ -156,6 +156,7 @@ class Model:
     custom_trainer: bool = False
     aliases: tuple[str, ...] = ()
     recipe_fields: tuple[str, ...] | None = None  # those it reads; None = all of them
+    reference: str = ""  # how `-m` names it, with its whole path, when it is in no registry
 
     def reads(self, recipe_field: str) -> bool:
         """Whether that field of a recipe means anything to this model."""
@@ -241,6 +242,7 @@ class Job(NamedTuple):
     size: float = 1.0  # bp that training reads
     checkpoint: str = ""  # path of the user's weights
     tokenizer: str = ""  # path of the user's tokenizer
+    reference: str = ""  # `Model.reference`
 
 
 class Resources(NamedTuple):

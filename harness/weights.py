@@ -31,13 +31,15 @@ class Loaded(NamedTuple):
     unused: list[str]
 
 
-def regimes(text: str) -> dict[str, str]:
-    """`pretrained` -> {"": "pretrained"}; `ntv2=pretrained,gpn=checkpoint:x.pt` by model.
+def regimes(text: str) -> dict[str, list[str]]:
+    """`pretrained` -> {"": ["pretrained"]}; `ntv2=pretrained,gpn=checkpoint:x.pt` by model.
+
+    A model may have several: `ntv2=pretrained,ntv2=scratch`.
 
     Raises:
         ValueError: for a word that is not a regime.
     """
-    out = {}
+    out: dict[str, list[str]] = {}
     for part in map(str.strip, text.split(",")):
         found = REGIME.fullmatch(part)
         if not found:
@@ -45,7 +47,9 @@ def regimes(text: str) -> dict[str, str]:
                 f"--regime {part!r}: write scratch, pretrained, pretrained@REVISION or "
                 "checkpoint:PATH, or one for a model: ntv2=pretrained"
             )
-        out[found["model"] or ""] = found["regime"]
+        named = out.setdefault(found["model"] or "", [])
+        if found["regime"] not in named:
+            named.append(found["regime"])
     return out
 
 
@@ -256,7 +260,7 @@ def load_regime(net: Any, model: Model, regime: str, path: str) -> Loaded | None
     Raises:
         ValueError: as `fetch`, `read` and `load`; a file that changed since the run was planned.
     """
-    if regime == "scratch":
+    if regime == "scratch" or regime.startswith("own:"):
         return None
     if regime.startswith("checkpoint:"):
         file = Path(path)

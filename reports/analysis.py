@@ -45,7 +45,9 @@ def analyze(
     return evidence.Evidence(
         table=table, comparisons=tuple(comparisons), best=tuple(best), suites=tuple(suites),
         detectable={row.name: found for row in table.rows if (found := _detectable(row))},
-        remarks=tuple(memo.get("remarks", _runs(table), lambda: _remarks(table))),
+        remarks=(
+            *_of_networks(table), *memo.get("remarks", _runs(table), lambda: _remarks(table))
+        ),
     )  # fmt: skip
 
 
@@ -234,6 +236,18 @@ def _detectable(row: Row) -> evidence.Detectable | None:
     if not 0 < needed <= MOST_SEEDS:
         needed = math.nan
     return evidence.Detectable(stats.detectable(sd, sd, n), n, needed)
+
+
+def _of_networks(table: Table) -> list[str]:
+    """What the checks of networks found, once a column."""
+    found = {
+        f"{column.name}: {text}": None
+        for row in table.rows
+        for column, cell in zip(table.columns, row.cells, strict=True)
+        for run in cell.runs
+        for text in run.flags.get("contract", ())
+    }
+    return list(found)
 
 
 def _remarks(table: Table) -> list[str]:

@@ -92,6 +92,9 @@ def place(tmp_path_factory):
         "model,task,seed,score\n"
         + "".join(f"{'ab'[i // 10]},t,{i % 10},{s}\n" for i, s in enumerate(scores))
     )
+    guide = (ROOT / "CONTRIBUTING.md").read_text()
+    (net,) = re.findall(r"^`net.py`\n\n```python\n(.*?)^```$", guide, re.M | re.S)
+    (folder / "net.py").write_text(net)
     page = (DOCS / "own-model.md").read_text()
     for name, text in re.findall(r"^`mymodel/(\S+)`\n\n```\w+\n(.*?)^```$", page, re.M | re.S):
         target = folder / "mymodel" / name

@@ -265,9 +265,9 @@ def test_what_cannot_be_loaded_says_what_to_do(name, regime, says):
 
 
 def test_regimes_of_single_models():
-    assert regimes("pretrained") == {"": "pretrained"}
+    assert regimes("pretrained") == {"": ["pretrained"]}
     assert regimes("scratch,ntv2=pretrained, gpn=checkpoint:a/b.pt") == {
-        "": "scratch", "ntv2": "pretrained", "gpn": "checkpoint:a/b.pt",
+        "": ["scratch"], "ntv2": ["pretrained"], "gpn": ["checkpoint:a/b.pt"],
     }  # fmt: skip
     for bad in ("pretraind", "checkpoint:", "scratch:x", "ntv2="):
         with pytest.raises(ValueError, match="write scratch, pretrained"):

@@ -9,6 +9,7 @@ import typer
 import dnabench
 from dnabench.cli.audit import audit
 from dnabench.cli.cache import cache
+from dnabench.cli.check_model import check_model
 from dnabench.cli.compare import compare
 from dnabench.cli.data import data
 from dnabench.cli.doctor import doctor
@@ -55,6 +56,9 @@ command(
 command(app, "doctor", "", "--online", "--json", section=PLAN)(doctor)
 app.add_typer(cache, rich_help_panel=PLAN)
 command(app, "list", "models", "tasks gue/mouse_0", "recipes convnova", section=DATA)(list_)
+command(app, "check-model", "net.py:Net", "net.py:Net --set width=64", "convnova", section=DATA)(
+    check_model
+)
 app.add_typer(data, rich_help_panel=DATA)
 app.add_typer(audit, rich_help_panel=DATA)
 app.add_typer(tokenizer, rich_help_panel=DATA)

@@ -11,7 +11,7 @@ import typer
 from dnabench.cli.errors import fail
 from dnabench.registry import explain_miss
 
-REPEATED = ("models", "tasks", "set", "sweep")  # flags that may be given several times
+REPEATED = ("models", "tasks", "regime", "set", "sweep")  # flags that may be given several times
 
 
 def read_config(path: Path, known: list[str]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class GridOptions(NamedTuple):
 
     models: Annotated[
         list[str],
-        which("--models", "-m", help="Comma-separated models, or all.",
+        which("--models", "-m", help="Comma-separated models, files (net.py:Name), or all.",
               autocompletion=names_of("models")),
     ] = ["kmer", "cnn", "convnova-386k"]  # noqa: RUF012  # fmt: skip
     preset: Annotated[str, which(help="smallest: only the smallest model of each family.")] = ""
@@ -63,9 +63,10 @@ class GridOptions(NamedTuple):
         str, which(help="How the checkpoint is chosen.", autocompletion=names_of("protocols"))
     ] = "honest/1"
     regime: Annotated[
-        str, training(help="Initial weights: scratch, pretrained or checkpoint:PATH; for single "
-                      "models MODEL=WEIGHTS, comma-separated."),
-    ] = "scratch"  # fmt: skip
+        list[str],
+        training(help="Initial weights: scratch, pretrained or checkpoint:PATH; for single "
+                 "models MODEL=WEIGHTS. Several of one model are a column each."),
+    ] = ["scratch"]  # noqa: RUF012  # fmt: skip
     recipe: Annotated[str, training(help="Training recipe instead of the suite's.")] = ""
     epochs: Annotated[int, training(help="Number of epochs; 0 = the recipe's.")] = 0
     batch_size: Annotated[int, training(help="Examples per step; 0 = the recipe's.")] = 0
@@ -91,7 +92,7 @@ class GridOptions(NamedTuple):
         return Request(
             models=split_commas(self.models), preset=self.preset, tasks=split_commas(self.tasks),
             suite=self.suite, data=self.data, seeds=self.seeds, protocol=self.protocol,
-            regime=self.regime, recipe=self.recipe, limit=self.limit, settings=self.set_,
+            regime=",".join(self.regime), recipe=self.recipe, limit=self.limit, settings=self.set_,
             sweeps=self.sweep, overrides={k: value for k, value in changes.items() if value},
         )  # fmt: skip
 

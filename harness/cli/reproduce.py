@@ -56,8 +56,8 @@ def reproduce(
     from dnabench.cli.reproduction import ReproduceRequest
 
     grid = GridOptions(
-        models=[models], tasks=[tasks], seeds=seeds, protocol=protocol, regime=regime, limit=limit,
-        epochs=epochs, set_=set_ or [],
+        models=[models], tasks=[tasks], seeds=seeds, protocol=protocol, regime=[regime],
+        limit=limit, epochs=epochs, set_=set_ or [],
     ).request()  # fmt: skip
     _reproduce(ReproduceRequest(table=table, grid=grid), execution, out, format, dry_run)
 

@@ -165,7 +165,7 @@ def _regimes(text: str, presets: Sequence[str]) -> dict[str, str]:
     """Our model -> regime; "" -> that of the others."""
     if not text:
         return {}
-    chosen = {MODELS[m].name if m else "": regime for m, regime in regimes(text).items()}
+    chosen = {MODELS[m].name if m else "": named[-1] for m, named in regimes(text).items()}
     for name in chosen:
         if name and name not in presets:
             raise ValueError(

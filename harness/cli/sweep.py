@@ -165,10 +165,18 @@ def _print_summary(summary: Summary, store: Store, to_stderr: bool) -> None:
         typer.echo(tabulate(rows, ("task", "model", "seed", "error", "record")), err=True)
         typer.echo("the records hold the tracebacks; the same command runs these again", err=True)
     print_notes(remarks(summary.finished))
+    if wrong := broken_contracts([*summary.finished, *summary.skipped]):
+        typer.echo("\n".join(["Look at these", *(f"- {line}" for line in wrong)]), err=True)
     warn_unreadable(store)
     if summary.finished or summary.skipped:
         folder = shlex.quote(str(store.folder))
         typer.echo(f"next: dnabench report --out {folder}", err=to_stderr)
+
+
+def broken_contracts(records: Iterable[Record]) -> list[str]:
+    """What the checks of networks found, a line each."""
+    found = {f"{r.trial.model}: {s}": None for r in records for s in r.flags.get("contract", ())}
+    return [*found, *(["`dnabench check-model` makes all checks"] if found else [])]
 
 
 def remarks(records: Iterable[Record]) -> list[str]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dnabench.cache import file_sha256
+from dnabench.models.outside.loaded import own_weights
+from dnabench.models.outside.references import model_named
 from dnabench.protocols import check_protocol, protocol_named
 from dnabench.registry import MODELS, TASKS, explain_miss
 from dnabench.sweep.checks import check_fine_tuning, check_official_tokenizer, check_recipe
@@ -53,11 +55,12 @@ def grid(request: Request, on_skip: Callable[[str], object] = lambda why: None) 
     """
     if not request.models:
         raise ValueError("--models is empty; name some, e.g. kmer,cnn, or all")
-    models, tasks = models_of(request), tasks_of(request)
+    models, tasks = models_of(request, on_skip), tasks_of(request)
     protocol, seeds = protocol_named(request.protocol), parse_seeds(request.seeds)
     check_settings(models, [*request.settings, *request.sweeps])
     weights = _weights(models, request.regime)
-    columns = list(itertools.product(models, _choices(request.settings, request.sweeps)))
+    choices = _choices(request.settings, request.sweeps)
+    columns = [(m, s, w) for m in models for s in choices for w in weights[m.name]]
     incompatible = {
         (m.name, t.name): why for t in tasks for m in models if (why := incompatibility(m, t))
     }
@@ -68,13 +71,16 @@ def grid(request: Request, on_skip: Callable[[str], object] = lambda why: None) 
     jobs = {}
     for task, seed in itertools.product(tasks, seeds):
         check_protocol(protocol, task, seed)
-        for model, settings in columns:
+        for model, settings, (regime, checkpoint) in columns:
             if (model.name, task.name) not in incompatible:
-                regime, checkpoint = weights[model.name]
                 trial = _trial(model, task, protocol, request, settings, seed, regime)
                 trial, tokenizer = _with_tokenizer(trial, checkpoint)
-                path = request.data if task.name.startswith("data/") else ""
-                jobs[trial.id] = Job(trial, path, _size(task, trial), checkpoint, tokenizer)
+                path, size = (
+                    request.data if task.name.startswith("data/") else "",
+                    _size(task, trial),
+                )
+                job = Job(trial, path, size, checkpoint, tokenizer, model.reference)
+                jobs[trial.id] = job
     return list(jobs.values())
 
 
@@ -87,10 +93,20 @@ def incompatibility(model: Model, task: Task) -> str:
     return f"{left_out}: {most}" if task.length > model.context else ""
 
 
-def models_of(request: Request) -> list[Model]:
-    """The models that a request names, reduced by its preset; errors as from `grid`."""
+def models_of(
+    request: Request, say: Callable[[str], object] = lambda note: None
+) -> list[Model]:  # fmt: skip
+    """The models that a request names, reduced by its preset; errors as from `grid`.
+
+    `say` is called where a model is not what was written.
+    """
     names = MODELS if list(request.models) == ["all"] else request.models
-    models = [MODELS[name] for name in names]
+    models = [model_named(name, say) for name in names]
+    for a, b in itertools.combinations(models, 2):
+        if a.name == b.name and a.reference != b.reference:
+            raise ValueError(
+                f"{a.reference} and {b.reference} would both be called {a.name}: rename one"
+            )
     if not request.preset:
         return models
     if request.preset != "smallest":
@@ -103,14 +119,14 @@ def models_of(request: Request) -> list[Model]:
     return [m for m in models if m in families.values()]
 
 
-def _weights(models: Sequence[Model], text: str) -> dict[str, tuple[str, str]]:
-    """Model name -> its regime and the user's file."""
+def _weights(models: Sequence[Model], text: str) -> dict[str, list[tuple[str, str]]]:
+    """Model name -> its regimes, each with the user's file."""
     chosen = {MODELS[m].name if m in MODELS else m: r for m, r in regimes(text).items()}
     unknown = [name for name in chosen if name and name not in {m.name for m in models}]
     if unknown:
         raise ValueError(f"--regime {unknown[0]}=...: no model {unknown[0]!r} in this run")
-    default = chosen.get("", "scratch")
-    return {m.name: resolve(m, chosen.get(m.name, default)) for m in models}
+    default = chosen.get("", ["scratch"])
+    return {m.name: [resolve(m, r) for r in chosen.get(m.name, default)] for m in models}
 
 
 def _with_tokenizer(trial: Trial, checkpoint: str) -> tuple[Trial, str]:
@@ -250,16 +266,12 @@ def _trial(
 ) -> Trial:  # fmt: skip
     overrides = {k: v for k, v in request.overrides.items() if model.reads(k)}
     recipe = replace(_recipe(model, task, request.recipe, regime), **overrides)
-    options = dict(model.options)
-    for setting in settings:
-        key, _, value = setting.partition("=")
-        key = _own_key(key, model)
-        if key in options:
-            options[key] = _allowed(model, key, _typed(setting, value, options[key]))
-        elif key in _RECIPE and model.reads(key):
-            recipe = replace(recipe, **{key: _typed(setting, value, _RECIPE[key])})
+    options, fields = chosen(model, settings)
+    recipe = replace(recipe, **fields)
     check_recipe(recipe)
     check_fine_tuning(model, task, recipe, options)
+    if regime == "scratch" and (share := own_weights(model, task, options)):
+        regime = f"own:{100 * share:.3g}%"
     if recipe.patience and protocol.checkpoint == "last":
         never = f"{protocol.name} never stops early"
         raise ValueError(f"patience={recipe.patience}: {never}; leave it out")
@@ -289,6 +301,22 @@ def _recipe(model: Model, task: Task, name: str, regime: str) -> Recipe:
         where = f"{model.name} has {', '.join(model.recipes)}"
         raise KeyError(explain_miss("recipe", name, list(model.recipes), where))
     return model.recipes[name]
+
+
+def chosen(model: Model, settings: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All options of a model, and the recipe fields that the settings name.
+
+    ValueError for a value of another type, or one that the model does not take.
+    """
+    options, fields = dict(model.options), dict[str, Any]()
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        key = _own_key(key, model)
+        if key in options:
+            options[key] = _allowed(model, key, _typed(setting, value, options[key]))
+        elif key in _RECIPE and model.reads(key):
+            fields[key] = _typed(setting, value, _RECIPE[key])
+    return options, fields
 
 
 def _own_key(key: str, model: Model) -> str:

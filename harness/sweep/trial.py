@@ -11,6 +11,7 @@ import numpy as np
 from dnabench import types
 from dnabench.metrics import score
 from dnabench.models.kernels.context import Kernels
+from dnabench.models.outside.references import model_of
 from dnabench.protocols import metric_for, protocol_named
 from dnabench.registry import MODELS, TASKS
 from dnabench.results.provenance import here
@@ -51,6 +52,7 @@ def run_trial(
     from dnabench.train.objectives import Supervised
 
     _check_known(job.trial)
+    model_of(job)
     kernels = Kernels()
     meter, trial, task = Meter(resources.device, kernels), job.trial, _unchanged(task_of(job), job)
     protocol = protocol_named(trial.protocol)

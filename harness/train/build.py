@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnabench.cache import file_sha256
+from dnabench.models.outside.loaded import of_dnabench
 from dnabench.registry import MODELS
 from dnabench.splits import streams
 from dnabench.tokens.bpe import tokenizer_named
@@ -69,7 +70,7 @@ def build_examples(job: Job, task: Task, train: Split, val: Split | None) -> Exa
 def build_learner(
     job: Job, examples: Examples, resources: Resources, kernels: Kernels
 ) -> tuple[Learner, dict[str, Any]]:
-    """What learns, and what a record says about its weights.
+    """What learns, and what a record says about its weights and what is wrong with the network.
 
     ValueError for weights that cannot be had or do not fit, and as `NetLearner`.
     """
@@ -77,12 +78,17 @@ def build_learner(
     built = model.build(examples.task, trial.options)
     if model.custom_trainer:
         return built(examples.train, trial.recipe), {}
+    from dnabench.train.contract import quick_checks
     from dnabench.train.learner import NetLearner
     from dnabench.train.objectives import Supervised
 
-    loaded = load_regime(built, model, trial.regime, job.checkpoint)
+    found: dict[str, Any] = {}
+    if loaded := load_regime(built, model, trial.regime, job.checkpoint):
+        found["weights"] = loaded._asdict()
     learner = NetLearner(
         built, examples, Supervised(examples.task), trial.recipe,
         streams(trial.seed, trial.task), resources, kernels,
     )  # fmt: skip
-    return learner, {} if loaded is None else {"weights": loaded._asdict()}
+    if not of_dnabench(model.build) and (wrong := quick_checks(learner, examples)):
+        found["contract"] = wrong
+    return learner, found

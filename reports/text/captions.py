@@ -57,10 +57,13 @@ def cell_text(cell: Cell, table: Table) -> tuple[str, str, str]:
 
 
 def about_column(column: Column) -> str:
-    """Parameter count, and scratch, pretrained or the name of the user's file."""
+    """Parameter count, and scratch, pretrained, the user's file, or what its own code loads."""
     sizes = dict.fromkeys(short_count(n) for n in column.n_params if n)
     kind, _, path = column.regime.partition(":")
-    regime = f"checkpoint {path.partition('@')[0]}" if kind == "checkpoint" else kind
+    regime = {
+        "checkpoint": f"checkpoint {path.partition('@')[0]}",
+        "own": f"pretrained by its own code ({path.removesuffix('%')} %)",
+    }.get(kind, kind)
     return ", ".join(filter(None, ["–".join(sizes), regime]))
 
 

@@ -22,7 +22,7 @@ def markdown(evidence: Sequence[Evidence]) -> str:
             out += _bullets("Summary", summary_sentences(e))
         out += map(grid, [*findings.grids(e), *e.sections])
         recipes = (f"{who}, {of}: {numbers}" for who, of, numbers in captions.recipe_grid(t).rows)
-        out += _bullets("Recipes", recipes) + _bullets("Points to check", e.remarks)
+        out += _bullets("Recipes", recipes) + _bullets("Look at these", e.remarks)
         out += _bullets("Failed runs", captions.failures(t))
     return "\n\n".join(out or [captions.NO_RECORDS]) + "\n"
 

@@ -46,7 +46,7 @@ def _table(e: Evidence, width: int) -> list[str]:
         *(text for s in e.sections if s.title == outputs.TITLE for text in _groups(s, width)),
         _section("Verdict", summary_sentences(e), width),
         _section("Assumptions", assumed, width),
-        *([_section("Points to check", checks, width)] if checks else []),
+        *([_section("Look at these", checks, width)] if checks else []),
     ]
 
 

@@ -1,0 +1,234 @@
+"""The contract test of a network, as one line a check: `dnabench check-model`.
+
+N examples, K task outputs.
+"""
+
+import dataclasses
+import io
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from dnabench.host.machine import bf16_flags
+from dnabench.models.outside.loaded import own_weights
+from dnabench.splits import streams
+from dnabench.tokens.bpe import tokenizer_named
+from dnabench.train import contract
+from dnabench.train.contract import alone, apart, predicted
+from dnabench.train.learner import Examples, NetLearner
+from dnabench.train.objectives import Supervised
+from dnabench.types import Model, Sequences, Split, Task
+
+N, SHORTER, CLASSES = 12, 0.7, 3
+TINY = 1e-12  # a gradient below it is rounding
+
+
+class Check(NamedTuple):
+    """One check: whether it held, what was found, and what to do if it did not."""
+
+    name: str
+    ok: bool
+    says: str
+
+
+class _Subject(NamedTuple):
+    """A model under test, with random sequences of one length and of several."""
+
+    model: Model
+    options: Mapping[str, Any]
+    task: Task
+    even: Split
+    uneven: Split
+
+    def net(self, seed: int) -> Any:
+        torch.manual_seed(seed)
+        return self.model.build(self.task, self.options)
+
+    def learner(self, split: Split, seed: int = 0, **recipe: Any) -> NetLearner:
+        chosen = dataclasses.replace(self.model.recipes["default"], epochs=1, **recipe)
+        name, entries = self.model.tokenizer_name(self.options), self.options.get("vocabulary", 0)
+        words = tokenizer_named(name, vocabulary=entries, train=split.seqs)
+        examples = Examples(self.model, self.task, split, words)
+        order = streams(seed, self.task.name)
+        return NetLearner(self.net(seed), examples, Supervised(self.task), chosen, order)
+
+
+def check_model(model: Model, options: Mapping[str, Any], length: int) -> Iterator[Check]:
+    """Run every check on random sequences, three classes; those that fail say what to do.
+
+    Args:
+        model: a network.
+        options: all of them.
+        length: bp; a quarter of the sequences is this long, the others down to 0.7 of it.
+
+    Raises:
+        ValueError: a model that is not a network, or a length that it does not read.
+    """
+    if model.custom_trainer:
+        raise ValueError(f"{model.name} is not a network: it trains itself, nothing is checked")
+    if not model.min_length <= math.ceil(SHORTER * length) <= length <= model.context:
+        raise ValueError(
+            f"--length {length}: {model.name} reads {model.min_length:,} to {model.context:,} bp, "
+            f"and sequences of {math.ceil(SHORTER * length)} to {length} bp are checked"
+        )
+    subject = _subject(model, options, length)
+    for name, check in CHECKS.items():
+        try:
+            yield Check(name, *check(subject))
+        except Exception as e:  # a network may raise anything, and the other checks go on
+            last = (str(e).strip() or "no message").splitlines()[0]
+            yield Check(name, False, f"{type(e).__name__}: {last}")
+            if name == "builds":
+                return
+
+
+def _subject(model: Model, options: Mapping[str, Any], length: int) -> _Subject:
+    rng = np.random.default_rng(0)
+    letters = np.array(list("ACGT"))[rng.integers(0, 4, (N, length))]
+    cut = np.linspace(math.ceil(SHORTER * length), length, N).astype(int)
+    y, ids = np.arange(N) % CLASSES, np.arange(N).astype(str)
+
+    def split(ends: Iterable[int]) -> Split:
+        rows = zip(letters, ends, strict=True)
+        return Split(Sequences.parse("".join(row[:n]) for row, n in rows), y, ids)
+
+    even, uneven = split([length] * N), split(cut)
+
+    def load(split: str) -> Split:
+        return even
+
+    task = Task(
+        name="check/random", kind="multiclass", classes=("0", "1", "2"), metric="mcc", load=load,
+        length=length, counts={"train": N, "test": N}, data="0" * 16, source="", license="",
+    )  # fmt: skip
+    return _Subject(model, options, task, even, uneven)
+
+
+def _builds(s: _Subject) -> tuple[bool, str]:
+    net, share = s.net(0), own_weights(s.model, s.task, s.options)
+    logits = predicted(s.learner(s.even), s.even)
+    if logits.shape != (N, CLASSES):
+        return False, f"{N} sequences give logits {logits.shape}: make it (sequences, n_outputs)"
+    n = sum(p.numel() for p in net.parameters())
+    own = f"; its own code loads {100 * share:.3g} % of them, so it is not called scratch"
+    return True, f"{n:,} parameters{own * (share > 0)}"
+
+
+def _padding(s: _Subject) -> tuple[bool, str]:
+    one = s.learner(s.uneven)
+    one.train_epoch()
+    found = apart(predicted(one, s.uneven), alone(one, s.uneven))
+    if found.within:
+        return True, f"a score is the same alone and beside longer ones, to {found.largest:.1e}"
+    return False, f"differs by {found.largest:.1e}: {contract.PADDING}"
+
+
+def _neighbours(s: _Subject) -> tuple[bool, str]:
+    one = s.learner(s.even)
+    one.train_epoch()
+    found = apart(predicted(one, s.even), alone(one, s.even))
+    if found.within:
+        return True, f"a score is the same in any batch, to {found.largest:.1e}"
+    return False, f"differs by {found.largest:.1e}: {contract.NEIGHBOURS}"
+
+
+def _strands(s: _Subject) -> tuple[bool, str]:
+    other = s.even._replace(seqs=s.even.seqs.reverse_complement())
+    plain, both = s.learner(s.even), s.learner(s.even, rc="conjoin")
+    if not apart(predicted(both, s.even), predicted(both, other)).within:
+        return False, "with --rc conjoin a strand and its reverse complement differ in score"
+    same = apart(predicted(plain, s.even), predicted(plain, other))
+    if same.within:
+        return True, f"both strands score alike, to {same.largest:.1e}"
+    return True, "the strands score differently; --rc conjoin takes the mean of both"
+
+
+def _seed(s: _Subject) -> tuple[bool, str]:
+    runs = []
+    for _ in range(2):
+        one = s.learner(s.even)
+        one.train_epoch()
+        runs.append(predicted(one, s.even).tobytes())
+    if runs[0] != runs[1]:
+        return False, (
+            "the same seed gives other numbers: draw from torch's generator only, and set no seed"
+        )
+    a, b = (s.net(seed).state_dict().values() for seed in (0, 1))
+    if all(map(torch.equal, a, b)):
+        return False, "another seed draws the same weights: do not call torch.manual_seed"
+    return True, "the same seed gives the same bytes, another seed other weights"
+
+
+def _gradients(s: _Subject) -> tuple[bool, str]:
+    one = s.learner(s.even, weight_decay=0.0)
+    one.train_epoch()
+    after = dict(one.net.named_parameters())
+    dead = [k for k, p in after.items() if p.grad is None or not p.grad.abs().max() > TINY]
+    if all(k.endswith("bias") for k in dead):  # one added to all keys moves no softmax
+        but = f", but the biases {', '.join(dead)}" if dead else ""
+        return True, f"reach all {len(after)} parameters{but}"
+    more = f" and {len(dead) - 5} more" if len(dead) > 5 else ""
+    return False, (
+        f"do not reach {', '.join(dead[:5])}{more}: use them in forward, or set requires_grad=False"
+    )
+
+
+def _first_loss(s: _Subject) -> tuple[bool, str]:
+    guess = contract.guessing(s.task)
+    losses = []
+    for seed in range(5):
+        logits = predicted(s.learner(s.even, seed), s.even)
+        losses.append(Supervised(s.task).mean_loss(s.even, logits))
+    loss = float(np.median(losses))
+    if loss > contract.FAR * guess:
+        return False, f"{loss:.2f} against {guess:.2f}: {contract.FIRST_LOSS}"
+    return True, f"{loss:.2f}; guessing has {guess:.2f}"
+
+
+def _bf16(s: _Subject) -> tuple[bool, str]:
+    if not bf16_flags():
+        return True, "not checked: this processor has no bfloat16"
+    full = predicted(s.learner(s.even), s.even)
+    half = predicted(s.learner(s.even, precision="bf16"), s.even)
+    worst, size = float(np.abs(full - half).max()), float(np.abs(full).max())
+    if not worst <= 0.05 * max(1.0, size):
+        return False, f"off by {worst:.1e}: keep sums, softmax and norms in float32"
+    return True, f"within {worst:.1e} of float32"
+
+
+def _saves(s: _Subject) -> tuple[bool, str]:
+    one, two = s.net(0).eval(), s.net(1).eval()
+    file = io.BytesIO()
+    torch.save(one.state_dict(), file)
+    file.seek(0)
+    two.load_state_dict(torch.load(file, weights_only=True))
+    logits = []
+    for net in (one, two):
+        learner = s.learner(s.even)
+        learner.net = net
+        logits.append(predicted(learner, s.even))
+    if not np.array_equal(logits[0], logits[1]):
+        return False, "its state_dict does not hold all that it learned: register buffers"
+    return True, "a saved network gives the same logits"
+
+
+def _speed(s: _Subject) -> tuple[bool, str]:
+    one, rounds = s.learner(s.even), 0
+    one.train_epoch()
+    start = time.perf_counter()
+    while rounds < 3 or time.perf_counter() - start < 1.0:
+        one.train_epoch()
+        rounds += 1
+    speed = rounds * N / (time.perf_counter() - start)
+    return True, f"{speed:,.0f} training sequences of {s.task.length} bp a second on this CPU"
+
+
+CHECKS: Mapping[str, Callable[[_Subject], tuple[bool, str]]] = {
+    "builds": _builds, "padding": _padding, "neighbours": _neighbours, "strands": _strands,
+    "seed": _seed, "gradients": _gradients, "first loss": _first_loss, "bf16": _bf16,
+    "save/load": _saves, "speed": _speed,
+}  # fmt: skip

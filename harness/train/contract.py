@@ -1,0 +1,112 @@
+"""What a network must do to be compared fairly, checked on the network itself.
+
+N examples, K task outputs.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from dnabench.train.learner import Examples, NetLearner
+from dnabench.train.objectives import Supervised
+from dnabench.types import Array, Split, Task
+
+SOME = 8  # examples that a check looks at
+FAR = 1.5  # times the loss of guessing
+ATOL, RTOL = 2e-5, 1e-4  # float32 rounding in another batch
+PADDING = (
+    "a score depends on padding: multiply by `mask` before every operation that reads neighbours, "
+    "and average over it"
+)
+NEIGHBOURS = (
+    "a score depends on the other sequences of its batch: use no statistics of the batch when "
+    "predicting (eval mode)"
+)
+FIRST_LOSS = (
+    "the first loss is more than 1.5 times that of guessing: draw the head's weights smaller, or "
+    "divide what it reads by its size"
+)
+
+
+class Difference(NamedTuple):
+    """How far scores lie apart that should be equal."""
+
+    largest: float
+    within: bool  # rounding
+
+
+def apart(a: Array, b: Array) -> Difference:
+    """Compare logits (N, K) of the same sequences."""
+    return Difference(float(np.abs(a - b).max(initial=0)), bool(np.allclose(a, b, RTOL, ATOL)))
+
+
+def alone(learner: NetLearner, split: Split) -> Array:
+    """The logits of each sequence in a batch of its own, in the order of the split."""
+    every = range(len(split.y))
+    return np.concatenate([predicted(learner, split.take(np.array([i]))) for i in every])
+
+
+def padding(learner: NetLearner, split: Split) -> Difference:
+    """Sequences of different lengths, together and each in a batch of its own."""
+    return apart(predicted(learner, split), alone(learner, split))
+
+
+def guessing(task: Task) -> float:
+    """The loss of equal probabilities; NaN for regression."""
+    if task.kind == "regression":
+        return math.nan
+    return math.log(2 if task.kind == "multilabel" else task.n_outputs)
+
+
+def quick_checks(learner: NetLearner, examples: Examples) -> list[str]:
+    """The three cheapest checks, on a few training examples: padding, neighbours, first loss.
+
+    The network is not changed, and no random number of the trial is drawn.
+
+    Returns:
+        What is wrong and what to do, a sentence each. Padding is looked at where the examples
+        differ in length; per base nothing is, nor for a probe.
+
+    Raises:
+        ValueError: logits of another shape than (N, K).
+    """
+    if learner.frozen is not None:
+        return []
+    task, few, wrong = examples.task, _few(examples.train), list[str]()
+    with torch.random.fork_rng(devices=[]):
+        logits = predicted(learner, few)
+        _check_shape(examples, logits, few)
+        if task.kind == "per_base":
+            return []
+        if not apart(logits, alone(learner, few)).within:
+            equal = len(set(few.seqs.lengths.tolist())) == 1
+            wrong.append(NEIGHBOURS if equal else PADDING)
+    loss = Supervised(task).mean_loss(few, logits)
+    if loss > FAR * guessing(task):
+        wrong.append(FIRST_LOSS)
+    return wrong
+
+
+def _few(train: Split) -> Split:
+    """Some of the training examples, the shortest and the longest among them."""
+    order = np.argsort(train.seqs.lengths, kind="stable")
+    picked = np.unique(np.linspace(0, len(order) - 1, min(SOME, len(order))).astype(int))
+    return train.take(order[picked])
+
+
+def predicted(learner: NetLearner, split: Split) -> Array:
+    """The logits as learned so far."""
+    return learner.predictor(split)()
+
+
+def _check_shape(examples: Examples, logits: Array, split: Split) -> None:
+    task, n = examples.task, len(split.y)
+    wanted = (n, *([task.length] * (task.kind == "per_base")), task.n_outputs)
+    if logits.shape != wanted:
+        raise ValueError(
+            f"{examples.model.name} answers {n} sequences with logits of shape {logits.shape}; "
+            f"{task.name} needs {wanted}: (sequences, n_outputs), for a per-base task (sequences, "
+            "length, n_outputs)"
+        )

@@ -458,7 +458,7 @@ def test_nt_fasta_agrees_with_the_csv_of_the_same_examples():
 
 
 def texts_with_labels(task, split):
-    seqs, y, _ = task.load(split)
+    seqs, y, *_ = task.load(split)
     return [(seqs[i], int(y[i])) for i in range(len(y))]
 
 

@@ -27,7 +27,7 @@ def test_counts_labels_letters_and_lengths_are_as_declared(name):
     task = TASKS[name]
     longest, classes = 0, set(range(len(task.classes)))
     for split, count in task.counts.items():
-        seqs, y, ids = task.load(split)
+        seqs, y, ids = task.load(split)[:3]
         assert len(seqs) == len(y) == len(ids) == count > 0
         if task.kind == "per_base":
             assert y.dtype == np.int8 and set(np.unique(y)) - {IGNORED} == classes
@@ -122,7 +122,7 @@ def test_introns_begin_with_gt_and_end_with_ag_where_the_window_says_so():
     task = TASKS["demo/splice_junctions"]
     share = {}
     for split in task.counts:
-        seqs, y, _ = task.load(split)
+        seqs, y, *_ = task.load(split)
         texts = np.array([seqs[i] for i in range(len(seqs))])
         for c, name in enumerate(task.classes):
             of = texts[y == c]

@@ -1,21 +1,19 @@
 """From a table to its evidence: which test answers which question (docs/statistics.md)."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 
-import numpy as np
-
 from dnabench.reports import evidence, stats
+from dnabench.reports.across import across
 from dnabench.reports.blocks import Blocks
-from dnabench.reports.evidence import Best, Comparison, Interval, OverTasks, SuiteEvidence
+from dnabench.reports.evidence import Best, Comparison, Interval, SuiteEvidence
 from dnabench.reports.memo import Memo
+from dnabench.reports.pooling import mixed_cells, unlike_models
 from dnabench.reports.resampling import Resampled, Resampler
 from dnabench.reports.stats.examples import Nested
 from dnabench.reports.stats.lint import lint
 from dnabench.reports.table import Row, Table, grouped, suite_of
-from dnabench.types import Array
 
 Pair = tuple[int, int]  # columns
 MOST_SEEDS = 1000  # a larger number is reported as "over 1,000"
@@ -41,12 +39,13 @@ def analyze(
         compared = _comparisons(rows, chosen, resampler, memo)
         comparisons += compared
         best += _best(rows, compared)
-        suites += _over_suite(suite, table, rows, compared, memo)
+        suites += across(suite, table, rows, compared, memo)
     return evidence.Evidence(
         table=table, comparisons=tuple(comparisons), best=tuple(best), suites=tuple(suites),
         detectable={row.name: found for row in table.rows if (found := _detectable(row))},
         remarks=(
-            *_of_networks(table), *memo.get("remarks", _runs(table), lambda: _remarks(table))
+            *unlike_models(table), *mixed_cells(table), *_of_networks(table),
+            *memo.get("remarks", _runs(table), lambda: _remarks(table)),
         ),
     )  # fmt: skip
 
@@ -68,16 +67,19 @@ def _comparisons(
     enough = [min(len(a), len(b)) >= stats.MIN_SEEDS for a, b in values]
     counted = [x if is_enough else math.nan for x, is_enough in zip(p, enough, strict=True)]
     adjusted = zip(stats.holm(counted), stats.bh(counted), exact, strict=True)
+    tests_made = sum(not math.isnan(x) for x in counted)
     out = []
     for (row, i, j), (a, b), test, nested, how, p_own, (p_holm, p_bh, p_exact) in zip(
         places, values, tests, found, drawn, p, adjusted, strict=True
     ):
         ends = None if isinstance(nested, str) else (nested.low, nested.high)
+        error = (test.se, test.df) if isinstance(nested, str) else (nested.se, nested.df)
         verdict, reason = stats.verdict(test, p_holm, row.rope, min(len(a), len(b)), ends)
         out.append(
             Comparison(
                 row=row, i=i, j=j, n=(len(a), len(b)), welch=test, p=p_own, p_holm=p_holm,
-                p_bh=p_bh, p_permutation=p_exact, g=stats.hedges_g(a, b), a12=stats.a12(a, b),
+                p_bh=p_bh, tests=tests_made, se=error[0], df=error[1], p_permutation=p_exact,
+                g=stats.hedges_g(a, b), a12=stats.a12(a, b),
                 nested=Interval(test.difference, *ends) if ends else None,
                 why_not=nested if isinstance(nested, str) else "", drawn=how if ends else None,
                 verdict=verdict, reason=reason,
@@ -129,99 +131,6 @@ def _beats_all(top: int, row: Row, comparisons: Sequence[Comparison]) -> bool:
     turned = [d if d.i == top else d.flipped() for d in own if top in (d.i, d.j)]
     beaten = {d.j for d in turned if d.verdict == "win"}
     return beaten == {k for k, cell in enumerate(row.cells) if cell.scores and k != top}
-
-
-def _over_suite(
-    suite: str, table: Table, rows: Sequence[Row], comparisons: Sequence[Comparison], memo: Memo
-) -> list[SuiteEvidence]:
-    rows, columns, note = _complete(table, rows)
-    if len(rows) < 2 or len(columns) < 2:
-        return []
-    means = np.array([[row.cells[k].summary.mean for k in columns] for row in rows])
-    runs = [[list(row.cells[k].values) for row in rows] for k in columns]
-    sizes = memo.get("iqm", runs, lambda: stats.iqm(stats.min_max(runs)))
-    found = SuiteEvidence(
-        suite=suite, rows=tuple(rows), columns=tuple(columns), note=note,
-        ranks=tuple(float(r) for r in stats.average_ranks(means)),
-        friedman=stats.friedman(means) if len(columns) > 2 else None,
-        critical_difference=stats.critical_difference(len(columns), len(rows)),
-        iqm=tuple(Interval(*size[:3]) for size in sizes),
-        pairs=_pairs(rows, columns, means, comparisons, memo),
-    )  # fmt: skip
-    return [found]
-
-
-def _complete(table: Table, rows: Sequence[Row]) -> tuple[list[Row], list[int], str]:
-    """The complete block of most columns x rows.
-
-    Columns with few rows are dropped first; a task whose data changed counts in the version with
-    most runs.
-    """
-    fullest = {
-        task: max(states, key=lambda r: sum(len(c.scores) for c in r.cells))
-        for task, states in grouped(rows, lambda r: r.task).items()
-    }
-    has = {
-        k: {task for task, row in fullest.items() if row.cells[k].scores}
-        for k in range(len(table.columns))
-    }
-    columns = sorted((k for k, tasks in has.items() if tasks), key=lambda k: -len(has[k]))
-    widest = [columns[:n] for n in range(2, len(columns) + 1)] or [columns]
-    sizes = [len(c) * len(_shared(has, c)) for c in widest]
-    columns = sorted(widest[sizes.index(max(sizes))])
-    shared = _shared(has, columns)
-    out = [table.columns[k].name for k, tasks in has.items() if tasks and k not in columns]
-    notes, few = [], stats.MIN_TASKS
-    if len(shared) < len(fullest):
-        notes = [f"Only the {len(shared)} of {len(fullest)} tasks that all these models have."]
-    if out:
-        notes += [f"Left out because tasks are missing: {', '.join(out)}."]
-    if len(shared) < few:
-        notes += [f"With fewer than {few} tasks, tests across tasks are descriptive only."]
-    return [r for r in fullest.values() if r.task in shared], columns, " ".join(notes)
-
-
-def _shared(has: Mapping[int, set[str]], columns: Sequence[int]) -> set[str]:
-    """Tasks that all of these columns have."""
-    return set.intersection(*(has[k] for k in columns)) if columns else set()
-
-
-def _pairs(
-    rows: Sequence[Row], columns: Sequence[int], means: Array, comparisons: Sequence[Comparison],
-    memo: Memo,
-) -> tuple[OverTasks, ...]:  # fmt: skip
-    at = {k: place for place, k in enumerate(columns)}
-    named = {row.name for row in rows}
-    met = [d for d in comparisons if d.row.name in named and {d.i, d.j} <= at.keys()]
-    verdicts = grouped(met, lambda d: (d.i, d.j))
-    signed = {(i, j): stats.wilcoxon(means[:, at[i]], means[:, at[j]]) for i, j in verdicts}
-    adjusted = stats.holm([test.p for test in signed.values()])
-    nemenyi, out = stats.nemenyi(means), []
-    ropes = np.array([row.rope or 1.0 for row in rows])  # relevant differences
-    for ((i, j), test), p_holm in zip(signed.items(), adjusted, strict=True):
-        x, y = means[:, at[i]], means[:, at[j]]
-        wins = sum(d.verdict == "win" for d in verdicts[i, j])
-        losses = sum(d.verdict == "loss" for d in verdicts[i, j])
-        runs = [[list(row.cells[k].values) for row in rows] for k in (i, j)]
-        families = grouped(zip(rows, x - y, strict=True), lambda item: item[0].family or "other")
-        leads = {f: float(np.mean([d for _, d in own])) for f, own in families.items()}
-        scaled = [(x / ropes).tolist(), (y / ropes).tolist()]
-        draw = partial(stats.posterior, scaled[0], scaled[1], 1.0)
-        posterior = memo.get("posterior", scaled, draw)
-        compute = partial(stats.probability_of_improvement, runs[0], runs[1])
-        chance = stats.Size(*memo.get("improvement", runs, compute))
-        out.append(
-            OverTasks(
-                i=i, j=j, wins=wins, losses=losses,
-                undecided=len(verdicts[i, j]) - wins - losses,
-                w=test.w, p=test.p, p_holm=p_holm, p_nemenyi=float(nemenyi[at[i], at[j]]),
-                posterior=tuple(posterior), improvement=Interval(*chance[:3]),
-                improvement_tasks=Interval(chance.value, chance.low_tasks, chance.high_tasks),
-                lead=float(np.mean(x - y)), leads=leads,
-                lead_of_families=float(np.mean(list(leads.values()))),
-            )
-        )  # fmt: skip
-    return tuple(out)
 
 
 def _detectable(row: Row) -> evidence.Detectable | None:

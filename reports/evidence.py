@@ -44,6 +44,9 @@ class Comparison:
     p: float  # the larger of Welch's and that over seeds and examples, where there is one
     p_holm: float  # over all pairs x tasks that were tested in the suite
     p_bh: float
+    tests: int  # that p_holm is adjusted for
+    se: float  # of the difference, over seeds and, where there is `nested`, test examples
+    df: float
     p_permutation: float  # exact, two-sided; NaN where there are too many
     g: float
     a12: float
@@ -102,9 +105,12 @@ class OverTasks:
     posterior: tuple[float, float, float]  # Bayesian signed-rank: j better, same (ROPE), i better
     improvement: Interval  # chance that a run of i beats a run of j on a task; over seeds
     improvement_tasks: Interval  # the same with tasks resampled
-    lead: float  # mean difference over tasks
+    n: int  # seeds of the fewest cell
+    lead: stats.Lead  # mean difference over tasks; NaN when their metrics differ
+    lead_of_families: stats.Lead  # every family with equal weight; a task without one is its own
+    like_these: stats.LikeThese  # the same, families drawn again
     leads: Mapping[str, float]  # family -> mean difference over its tasks
-    lead_of_families: float  # mean of `leads`: every family has equal weight
+    p_claim: float  # of `lead`, or of ranks when metrics differ, Holm-adjusted over the pairs
 
     def flipped(self) -> OverTasks:
         """The comparison of j against i."""
@@ -112,9 +118,9 @@ class OverTasks:
         return replace(
             self, i=self.j, j=self.i, wins=self.losses, losses=self.wins,
             posterior=self.posterior[::-1], improvement=Interval(1 - a[0], 1 - a[2], 1 - a[1]),
-            improvement_tasks=Interval(1 - b[0], 1 - b[2], 1 - b[1]), lead=-self.lead,
+            improvement_tasks=Interval(1 - b[0], 1 - b[2], 1 - b[1]), lead=self.lead.flipped(),
             leads={family: -lead for family, lead in self.leads.items()},
-            lead_of_families=-self.lead_of_families,
+            lead_of_families=self.lead_of_families.flipped(), like_these=self.like_these.flipped(),
         )  # fmt: skip
 
 
@@ -164,3 +170,4 @@ class Report:
     evidence: tuple[Evidence, ...]
     audits: tuple[Mapping[str, Any], ...] = ()  # documents of `dnabench audit data`
     commands: tuple[str, ...] = ()  # that made the records, as typed
+    notes: tuple[str, ...] = ()  # about the folder, e.g. which files were not counted

@@ -12,12 +12,13 @@ from dnabench.reports.text.html import page
 from dnabench.reports.text.latex import latex
 from dnabench.reports.text.markdown import comparisons, markdown
 from dnabench.reports.text.markdown_grid import escaped
-from dnabench.reports.tidy import csv_text, parquet
+from dnabench.reports.tidy import csv_text, json_text, parquet
 from dnabench.types import Record
 
 FORMATS: dict[str, Callable[[Report], str]] = {
-    "md": lambda report: markdown(report.evidence),
+    "md": lambda report: markdown(report.evidence, report.notes),
     "csv": lambda report: csv_text(report.evidence),
+    "json": lambda report: json_text(report.evidence),
     "latex": lambda report: latex(report.evidence),
     "html": page,
 }
@@ -27,8 +28,8 @@ FILES: dict[str, Callable[[Report], bytes]] = {"parquet": lambda report: parquet
 def render(report: Report, fmt: str) -> str | bytes:
     """Write a report down in one of FORMATS, which give text, or of FILES, which give bytes.
 
-    CSV and Parquet have a line a cell and full precision; LaTeX needs array, booktabs, graphicx and
-    longtable; HTML needs no other file. ValueError: no such format.
+    CSV and Parquet have a line a cell and full precision, JSON every test besides; LaTeX needs
+    array, booktabs, graphicx and longtable; HTML needs no other file. ValueError: no such format.
     """
     formats: dict[str, Callable[[Report], str | bytes]] = {**FORMATS, **FILES}
     if fmt not in formats:

@@ -9,26 +9,35 @@ from dataclasses import replace
 from dnabench.reports.analysis import analyze
 from dnabench.reports.costs import cost_section
 from dnabench.reports.evidence import Report
+from dnabench.reports.grid import count, listed
 from dnabench.reports.inflation import inflation, inflation_section
 from dnabench.reports.leaks import leak_section
 from dnabench.reports.memo import Memo
 from dnabench.reports.outputs import group_section
+from dnabench.reports.pooling import code_remarks
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.table import Table, tables
-from dnabench.results.store import Store
+from dnabench.reports.validity import checked
+from dnabench.results.store import COPY, Store
 from dnabench.tasks.audit.audit import kept
 from dnabench.types import Record
 
 
 def report(
-    records: Sequence[Record], store: Store, resampler: Resampler, against: str = ""
-) -> Report:
+    records: Sequence[Record], store: Store, resampler: Resampler, against: str = "",
+    same_code: bool = False,
+) -> Report:  # fmt: skip
     """Analyze every table of the folder `store`, which also caches slow results.
 
     With a model or a column `against`, only pairs with it are compared, so that Holm adjusts for
-    fewer tests. KeyError: no column is of it; the message lists the names.
+    fewer tests. KeyError: no column is of it; the message lists the names. ValueError: `same_code`
+    is asked for, and runs that would be averaged or compared were made by different code.
     """
-    memo, found = Memo(store.folder / ".cache" / "report"), tables(records)
+    memo = Memo(store.folder / ".cache" / "report")
+    records = checked(records, store, memo)
+    found = tables(records)
+    if same_code and (mixed := [x for table in found for x in code_remarks(table)]):
+        raise ValueError(f"the runs are not of the same code: {'; '.join(mixed)}")
     if against and not any(t.matching(against) for t in found):
         known = dict.fromkeys(c.name for t in found for c in t.columns)
         raise KeyError(f"no records of {against!r}; there are {', '.join(known)}")
@@ -45,7 +54,19 @@ def report(
     rows = [row for table in found for row in table.rows]
     audits = {row.name: a for row in rows if (a := kept(row.task, row.data))}
     documents = tuple(json.loads(a.to_json()) for a in audits.values())
-    return Report(evidence=tuple(out), audits=documents, commands=_commands(store))
+    return Report(
+        evidence=tuple(out), audits=documents, commands=_commands(store), notes=copies(store)
+    )
+
+
+def copies(store: Store) -> tuple[str, ...]:
+    """A sentence that names the files that are copies of other records, which were not counted."""
+    found = [(path.name, why) for path, why in store.unreadable.items() if why.startswith(COPY)]
+    if not found:
+        return ()
+    names = listed(name for name, _ in sorted(found))
+    return (f"{count(len(found), 'file')} of records not counted, since each is a copy of a trial "
+            f"that has its own file: {names}.",)  # fmt: skip
 
 
 def _commands(store: Store) -> tuple[str, ...]:

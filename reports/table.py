@@ -22,6 +22,7 @@ Item = TypeVar("Item")
 Key = TypeVar("Key", bound=Hashable)
 BASELINE = "kmer"  # the model that stands first: no network should lose to it
 DIGITS = 3
+INVALID = "invalid"  # flag of a record whose score does not follow from its predictions
 UNKNOWN = "UNKNOWN PROTOCOL {}: how the checkpoint was chosen is not known here."
 
 
@@ -45,13 +46,14 @@ class Cell:
     scores: Mapping[int, float]  # seed -> primary metric on test, seeds ascending
     runs: tuple[Record, ...] = ()  # the records of these scores, in their order
     failed: int = 0
+    invalid: int = 0  # runs whose score does not follow from their predictions
     undefined: int = 0  # runs without that metric, as AUROC of one class
     collapsed: int = 0  # runs in `scores` that predict one class for everything
 
     @property
     def missing(self) -> bool:
         """Whether nothing was run."""
-        return not (self.scores or self.failed or self.undefined)
+        return not (self.scores or self.failed or self.undefined or self.invalid)
 
     @property
     def values(self) -> tuple[float, ...]:
@@ -144,10 +146,10 @@ def _table(protocol: str, limit: float, records: Sequence[Record], digits: int) 
     lineup, known = tuple(columns.values()), PROTOCOLS.get(protocol)
 
     def failure_of(r: Record) -> tuple[str, str, str]:
-        last_line = (r.error.strip() or "?").splitlines()[-1]
-        return columns[key_of(r)].name, r.trial.task, last_line
+        last_line = (r.error or f"invalid: {r.flags.get(INVALID)}").strip() or "?"
+        return columns[key_of(r)].name, r.trial.task, last_line.splitlines()[-1]
 
-    failures = grouped((r for r in records if r.error), failure_of)
+    failures = grouped((r for r in records if r.error or r.flags.get(INVALID)), failure_of)
     return Table(
         protocol=protocol, limit=limit, digits=digits, columns=lineup, rows=rows,
         why=known.why if known else "not a protocol of this version of dnabench",
@@ -231,12 +233,14 @@ def _rows(
 
 
 def _cell(records: Sequence[Record], metric: str) -> Cell:
-    ended = sorted((r for r in records if not r.error), key=lambda r: r.trial.seed)
+    whole = [r for r in records if not r.error]
+    ended = sorted((r for r in whole if not r.flags.get(INVALID)), key=lambda r: r.trial.seed)
     scores = {r.trial.seed: r.scores.get("test", {}).get(metric) for r in ended}
     defined = {seed: x for seed, x in scores.items() if x is not None and math.isfinite(x)}
     runs = tuple(r for r in ended if r.trial.seed in defined)
     return Cell(
-        scores=defined, runs=runs, failed=len(records) - len(ended),
+        scores=defined, runs=runs, failed=len(records) - len(whole),
+        invalid=len(whole) - len(ended),
         undefined=len(scores) - len(defined),
         collapsed=sum(bool(r.flags.get("collapsed")) for r in runs),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Tables as data: a line a cell, in full precision, as CSV or Parquet."""
+"""Tables as data in full precision: a line a cell as CSV or Parquet; with the tests as JSON."""
 
 import csv
 import io
@@ -8,12 +8,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from dnabench.reports.across import on_one_scale
 from dnabench.reports.costs import costs
-from dnabench.reports.evidence import Evidence
+from dnabench.reports.evidence import Comparison, Evidence, OverTasks, SuiteEvidence
 from dnabench.reports.outputs import group_scores
 from dnabench.reports.stats import Summary
 from dnabench.reports.table import Row, Table, suite_of
+from dnabench.reports.text.leads import leader
 
+# of the suite's best model over that of the line; 95 % CI of these tasks, and of tasks like these
+LEADS = ("lead_of_best", "lead_low", "lead_high", "lead_p_holm", "like_low", "like_high")
 NUMBERS = ("mean", "sd", "min", "max", "ci_low", "ci_high")
 COLUMNS: dict[str, type] = {
     "protocol": str, "limit": float, "task": str, "data": str, "family": str, "metric": str,
@@ -23,7 +27,7 @@ COLUMNS: dict[str, type] = {
     "failed": int, "undefined": int, "collapsed": int, "flops": int,
     "train_per_second": float, "inference_per_second": float, "peak_memory": int,
     "seconds": float, "seconds_to_best": float, "joules": float,
-    "scores": str, "watermark": str,
+    "scores": str, "watermark": str, "best_over_tasks": str, **dict.fromkeys(LEADS, float),
 }  # fmt: skip
 
 
@@ -34,10 +38,14 @@ def lines(evidence: Sequence[Evidence]) -> Iterator[dict[str, Any]]:
     metric that has groups.
     """
     for e in evidence:
+        leads = _bests(e)
         for row in e.table.rows:
-            yield from _cells(e.table, row, row.metric, "", [cell.summary for cell in row.cells])
-            for one in group_scores(row):
-                yield from _cells(e.table, row, one.metric, one.group, one.cells)
+            over = [leads.get((suite_of(row), k), NO_LEAD) for k in range(len(e.table.columns))]
+            own = [cell.summary for cell in row.cells]
+            groups = [(one.metric, one.group, one.cells) for one in group_scores(row)]
+            for shown in [(row.metric, "", own), *groups]:
+                found = _cells(e.table, row, *shown)
+                yield from (line | lead for line, lead in zip(found, over, strict=True))
 
 
 def _cells(
@@ -62,6 +70,31 @@ def _cells(
         }  # fmt: skip
 
 
+NO_LEAD = {"best_over_tasks": "", **dict.fromkeys(LEADS)}
+
+
+def _bests(e: Evidence) -> dict[tuple[str, int], dict[str, Any]]:
+    """The best model of each suite and its lead over each column, by suite and column."""
+    out = {}
+    for suite in e.suites:
+        if (best := leader(suite)) is not None:
+            name = {"best_over_tasks": e.table.columns[best].name}
+            for k in suite.columns:
+                pair = suite.between(best, k)
+                out[suite.suite, k] = NO_LEAD | name | (_lead(pair) if pair else {})
+    return out
+
+
+def _lead(pair: OverTasks) -> dict[str, float | None]:
+    lead, like = pair.lead, pair.like_these
+    numbers = lead.value, lead.low, lead.high, pair.p_claim, like.low, like.high
+    return {k: _known(x) for k, x in zip(LEADS, numbers, strict=True)}
+
+
+def _known(x: float) -> float | None:
+    return x if math.isfinite(x) else None
+
+
 def csv_text(evidence: Sequence[Evidence]) -> str:
     """With a header line; empty where there is no value."""
     out = io.StringIO()
@@ -81,6 +114,56 @@ def parquet(evidence: Sequence[Evidence]) -> bytes:
     out = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(list(lines(evidence)), schema), out)
     return out.getvalue()
+
+
+def json_text(evidence: Sequence[Evidence]) -> str:
+    """Every cell, every pair on every task, every pair over the tasks of a suite.
+
+    null where there is no value; p_holm is adjusted for `tests` tests.
+    """
+    out = {
+        "cells": list(lines(evidence)),
+        "comparisons": [_comparison(e, d) for e in evidence for d in e.comparisons],
+        "over_tasks": [
+            _over_tasks(e, suite, pair) for e in evidence for suite in e.suites
+            for pair in suite.pairs
+        ],
+    }  # fmt: skip
+    return json.dumps(out, indent=1) + "\n"
+
+
+def _comparison(e: Evidence, d: Comparison) -> dict[str, Any]:
+    low, high = d.nested[1:] if d.nested else (d.welch.low, d.welch.high)
+    numbers = {"difference": d.welch.difference, "low": low, "high": high, "p": d.p,
+               "p_holm": d.p_holm}  # fmt: skip
+    return {
+        **_place(e, d.i, d.j), "task": d.row.task, "data": d.row.data, "metric": d.row.metric,
+        "seeds": list(d.n), "counts_test_examples": d.nested is not None,
+        **{k: _known(x) for k, x in numbers.items()}, "tests": d.tests, "verdict": d.verdict,
+        "reason": d.reason,
+    }  # fmt: skip
+
+
+def _over_tasks(e: Evidence, suite: SuiteEvidence, pair: OverTasks) -> dict[str, Any]:
+    rows, families = on_one_scale(suite.rows), pair.lead_of_families
+    numbers = {
+        "difference": pair.lead.value, "low": pair.lead.low, "high": pair.lead.high,
+        "p": pair.lead.p, "p_holm": pair.p_claim, "of_families": families.value,
+        "of_families_low": families.low, "of_families_high": families.high,
+        "like_these_low": pair.like_these.low, "like_these_high": pair.like_these.high,
+        "p_wilcoxon_holm": pair.p_holm,
+    }  # fmt: skip
+    return {
+        **_place(e, pair.i, pair.j), "suite": suite.suite,
+        "metric": rows[0].metric if rows else None, "tasks": len(rows), "seeds": pair.n,
+        "families": pair.like_these.families, **{k: _known(x) for k, x in numbers.items()},
+        "wins": pair.wins, "losses": pair.losses, "undecided": pair.undecided,
+    }  # fmt: skip
+
+
+def _place(e: Evidence, i: int, j: int) -> dict[str, Any]:
+    a, b = (e.table.columns[k].name for k in (i, j))
+    return {"protocol": e.table.protocol, "limit": float(e.table.limit), "a": a, "b": b}
 
 
 def _exact(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 runs/records/<trial id>.json       the record; its presence means the trial has ended
 runs/records/<trial id>.json.unreadable-<n>    one that could not be read when its trial ran again
+runs/records/<trial id>.json.replaced-<n>      one that was set aside to run its trial again
 runs/predictions/<trial id>.npz    logits float32 (N, K), labels (N,), ids (N,) of the test split,
                                    which of its examples are related (see `trial.run_trial`)
 runs/configs/<time>-<pid>.json     the resolved configuration of every `dnabench run`
@@ -26,12 +27,14 @@ from dnabench.cache import exclusive, remove_drafts, replacing
 from dnabench.types import Array, Record
 
 KEPT = ".unreadable-"  # in the names of records that this version cannot read
+REPLACED = ".replaced-"  # and of those that were run again on request
+COPY = "a copy: its id is"  # begins the reason of a record in a file of another name
 FOLDERS = ("records", "predictions", "configs", ".locks")
 
 
-def _rename(path: Path) -> None:
+def _rename(path: Path, ending: str = KEPT) -> None:
     """Add the first free ending to the name of a file, if the file exists."""
-    names = (path.with_name(f"{path.name}{KEPT}{n}") for n in itertools.count(1))
+    names = (path.with_name(f"{path.name}{ending}{n}") for n in itertools.count(1))
     with suppress(FileNotFoundError):
         path.rename(next(name for name in names if not name.exists()))
 
@@ -151,8 +154,18 @@ class Store:
     def _load(self, trial_id: str) -> Record:
         record = Record.from_json(self.record_path(trial_id).read_text(encoding="utf-8"))
         if record.trial.id != trial_id:
-            raise ValueError(f"a copy: its id is {record.trial.id}, which is not its file name")
+            raise ValueError(f"{COPY} {record.trial.id}, which is not its file name; not counted")
         return record
+
+    def set_aside(self, trial_id: str) -> None:
+        """Rename the record and predictions of a trial to `.replaced-<n>`, so that it runs again.
+
+        Raises:
+            ValueError: when they cannot be renamed.
+        """
+        with self._explained():
+            _rename(self.record_path(trial_id), REPLACED)
+            _rename(self.predictions_path(trial_id), REPLACED)
 
     def kept(self) -> set[Path]:
         """The records that `read_before_writing` renamed."""
@@ -193,7 +206,9 @@ class Store:
         """Every readable record, by the time it was written; the others are in `unreadable`."""
         records, found = self.folder / "records", list[tuple[int, str]]()
         try:
-            names = [p for p in records.iterdir() if p.name[0] != "." and KEPT not in p.name]
+            aside = (KEPT, REPLACED)
+            names = [p for p in records.iterdir()
+                     if p.name[0] != "." and not any(x in p.name for x in aside)]  # fmt: skip
         except FileNotFoundError:
             return
         except OSError as e:

@@ -129,7 +129,8 @@ def test_the_suite_is_ranked_and_paired_as_in_the_reference():
     assert forward == pytest.approx(0.707, abs=1e-3)
     lead = abs(ntv2.leads["histone"])
     assert lead == pytest.approx(0.0756, abs=1e-4)
-    assert abs(ntv2.lead_of_families) == pytest.approx((7.56 + 4.74 - 0.29 - 1.82) / 400, abs=1e-4)
+    # over the tasks of one metric, MCC: F1 of promoters and splice sites is another scale
+    assert abs(ntv2.lead_of_families.value) == pytest.approx((7.56 + 4.74) / 200, abs=1e-4)
 
 
 def test_two_calls_and_a_memo_give_the_same(tmp_path):

@@ -60,7 +60,7 @@ def test_csv_and_parquet_are_the_same_lines(folder, tmp_path):
 
 def test_every_format_from_the_command_line(folder, tmp_path):
     for fmt, start in (("csv", b"protocol,"), ("parquet", b"PAR1"), ("latex", b"% "),
-                       ("md", b"## "), ("html", b"<!doctype")):  # fmt: skip
+                       ("json", b"{"), ("md", b"## "), ("html", b"<!doctype")):  # fmt: skip
         to = tmp_path / f"x.{fmt}"
         done = dnabench("report", "--out", folder, "-f", fmt, "--to", to)
         assert done.returncode == 0 and done.stdout.strip() == str(to), done.stderr
@@ -78,7 +78,7 @@ def test_the_first_screen_has_scores_verdict_assumptions_and_the_way_to_the_rest
     honest, chosen = done.stdout.split("\ntest-selected/1, at most 400")
     for text in (
         "demo/splice_junctions  MCC", "\nVerdict\n- kmer is better than every other model on ",
-        "\n- kmer beats majority by 0.", "(95 % CI 0.", ", Holm-adjusted p = ",
+        "\n- kmer beats majority by 0.", "(95 % CI 0.", ", Holm p = ",
         "\nAssumptions\n- Protocol honest/1", "over n seeds; n = 5", "at least 5 seeds of each",
     ):  # fmt: skip
         assert text in honest, text

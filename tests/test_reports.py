@@ -361,7 +361,8 @@ def messy():
 def test_no_records_is_a_text_too(fmt):
     text = render([], fmt)
     assert text.endswith("\n") or fmt == "html"
-    assert text.startswith("protocol,") if fmt == "csv" else "No records" in text
+    starts = {"csv": "protocol,", "json": '{\n "cells": []'}
+    assert text.startswith(starts[fmt]) if fmt in starts else "No records" in text
 
 
 def test_markdown_rows_have_as_many_cells_as_heads():
@@ -436,7 +437,7 @@ def test_latex_compiles(tmp_path):
 
 
 def test_an_unknown_format_is_refused():
-    with pytest.raises(ValueError, match="no format 'pdf'; there are md, csv, latex, html"):
+    with pytest.raises(ValueError, match="no format 'pdf'; there are md, csv, json, latex, html"):
         render([], "pdf")
 
 

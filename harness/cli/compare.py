@@ -16,10 +16,11 @@ def compare(a: OneModel, b: OneModel, out: Out = Path("runs")) -> None:
     from dnabench.reports.memo import Memo
     from dnabench.reports.render import compare_text
     from dnabench.reports.resampling import Resampler
+    from dnabench.reports.validity import checked
 
     store, records = records_in(out)
     with bar("reading", len({r.trial.task for r in records})) as show:
         resampler = Resampler(store, observe=lambda what: show(description=what, advance=1))
         memo = Memo(store.folder / ".cache" / "report")
-        text = compare_text(records, a, b, resampler, memo)
+        text = compare_text(checked(records, store, memo), a, b, resampler, memo)
     typer.echo(text)

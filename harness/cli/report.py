@@ -19,7 +19,7 @@ def report(
     ] = False,
     format: Annotated[
         str,
-        typer.Option("--format", "-f", help="Every table as md, csv, latex, html or parquet.",
+        typer.Option("--format", "-f", help="Every table as md, csv, json, latex, html or parquet.",
                      show_default=False),
     ] = "",
     to: Annotated[
@@ -31,6 +31,10 @@ def report(
         typer.Option(help="Test only pairs with this model; choose it before you see results.",
                      autocompletion=names_of("models")),
     ] = "",
+    same_code: Annotated[
+        bool,
+        typer.Option("--same-code", help="Refuse runs made by several versions, commits or torch."),
+    ] = False,
 ) -> None:  # fmt: skip
     """Show scores, verdicts and what they assume, on one screen.
 
@@ -48,7 +52,7 @@ def report(
     store, records = records_in(out)
     with bar("reading", len({(r.trial.protocol, r.trial.task) for r in records})) as show:
         resampler = Resampler(store, observe=lambda task: show(description=task, advance=1))
-        evidence = report(records, store, resampler, against)
+        evidence = report(records, store, resampler, against, same_code)
         found = render(evidence, format) if format else overview(evidence, store.folder)
     if to is None and format != "html" and isinstance(found, str):
         typer.echo(found.removesuffix("\n"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from dnabench.cli.config import Config
+from dnabench.cli.errors import fail, split_commas
 from dnabench.cli.options import ExecutionOptions, GridOptions, Out, with_flags
 from dnabench.cli.report import warn_unreadable
 from dnabench.cli.sweep import print_notes, run_sweep
@@ -20,6 +21,14 @@ def run(
     execution: ExecutionOptions,
     out: Out = Path("runs"),
     config: Config = None,
+    again: Annotated[
+        list[str],
+        typer.Option(help="Run these trials anew, by id; their records are kept as *.replaced-N."),
+    ] = [],  # noqa: B006
+    invalid: Annotated[
+        bool,
+        typer.Option("--invalid", help="Run anew what `report` shows as invalid."),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the trials and their state; run nothing.")
     ] = False,
@@ -36,10 +45,32 @@ def run(
         from dnabench.tasks.io.files import describe
 
         typer.echo(describe(tasks_of(request)[0]))
+    if again or invalid:
+        jobs = _repeated(jobs, out, again, invalid, dry_run)
     if dry_run:
         _dry_run(jobs, notes, out)
     elif run_sweep(request, jobs, notes, out, execution).failed:
         raise typer.Exit(1)
+
+
+def _repeated(
+    jobs: Sequence[Any], out: Path, again: list[str], invalid: bool, dry_run: bool
+) -> list[Any]:
+    """The jobs to run anew, whose records are set aside."""
+    from dnabench.reports.validity import reason
+    from dnabench.results.store import Store
+
+    store, ids = Store(out), {job.trial.id for job in jobs}
+    chosen = set(split_commas(again))
+    if unknown := sorted(chosen - ids):
+        fail(f"--again {unknown[0]}: not a trial of this command; --dry-run lists its {len(ids)}")
+    for trial_id in ids if invalid else ():
+        record = store.read(trial_id)
+        if record is not None and not record.error and reason(record, store):
+            chosen.add(trial_id)
+    for trial_id in () if dry_run else chosen:
+        store.set_aside(trial_id)
+    return [job for job in jobs if job.trial.id in chosen]
 
 
 def _dry_run(jobs: Iterable[Any], notes: Iterable[str], out: Path) -> None:

@@ -26,7 +26,7 @@ def leads(suite: SuiteEvidence, of: int) -> dict[int, dict[str, float]]:
     for pair in suite.pairs:
         if of in (pair.i, pair.j):
             sign = 1 if pair.i == of else -1
-            every = {**pair.leads, ALL: pair.lead, EQUAL: pair.lead_of_families}
+            every = {**pair.leads, ALL: pair.lead.value, EQUAL: pair.lead_of_families.value}
             out[pair.j if pair.i == of else pair.i] = {k: sign * x for k, x in every.items()}
     return out
 

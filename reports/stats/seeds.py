@@ -41,6 +41,7 @@ class Welch(NamedTuple):
     low: float
     high: float
     degenerate: bool  # neither model varies between seeds, so nothing can be tested
+    se: float = math.nan  # 0 when degenerate
 
 
 def summary(scores: Sequence[float], level: float = 0.95) -> Summary:
@@ -93,12 +94,13 @@ def welch(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Welch:
     single, nan = min(x.n, y.n) < 2, math.nan
     v, w = x.sd**2 / x.n, y.sd**2 / y.n
     if single or v + w == 0:
-        return Welch(d, nan, nan, nan, nan, nan, degenerate=not single)
+        se = nan if single else 0.0
+        return Welch(d, nan, nan, nan, nan, nan, degenerate=not single, se=se)
     se, share = math.sqrt(v + w), v / (v + w)
     df = 1 / (share**2 / (x.n - 1) + (1 - share) ** 2 / (y.n - 1))
     half = float(stdtrit(df, (1 + level) / 2)) * se
     p = 2 * float(stdtr(df, -abs(d / se)))
-    return Welch(d, d / se, df, p, d - half, d + half, False)
+    return Welch(d, d / se, df, p, d - half, d + half, False, se)
 
 
 def _both(a: Sequence[float], b: Sequence[float]) -> tuple[Summary, Summary]:

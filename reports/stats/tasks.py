@@ -45,6 +45,20 @@ class Wilcoxon(NamedTuple):
     p_sign: float  # two-sided, of wins and losses alone
 
 
+def ranks(scores: Array) -> Array:
+    """Rank of each model on each task.
+
+    Args:
+        scores: (T, k), higher is better.
+
+    Returns:
+        float (T, k): mid-ranks, 1 = highest.
+
+    Source: Demsar 2006, JMLR 7:1, section 3.2.2.
+    """
+    return _ranks(_checked(scores))
+
+
 def average_ranks(scores: Array) -> Array:
     """Mean rank of each model over the tasks.
 
@@ -56,7 +70,7 @@ def average_ranks(scores: Array) -> Array:
 
     Source: Demsar 2006, JMLR 7:1, section 3.2.2.
     """
-    return np.asarray(_ranks(_checked(scores)).mean(0))
+    return np.asarray(ranks(scores).mean(0))
 
 
 def friedman(scores: Array) -> Friedman:
@@ -293,7 +307,7 @@ def _range_sf(q: Array, k: int) -> Array:
 
 
 def _ranks(scores: Array) -> Array:
-    """Float (T, k): mid-ranks in each row, 1 = highest."""
+    """`ranks` of scores that were checked."""
     order = np.argsort(-scores, axis=1, kind="stable")
     step = -np.diff(np.take_along_axis(scores, order, 1), axis=1) > TIE
     group = np.concatenate([np.zeros((len(scores), 1), int), np.cumsum(step, 1)], 1)

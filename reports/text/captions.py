@@ -48,7 +48,12 @@ def cell_text(cell: Cell, table: Table) -> tuple[str, str, str]:
     s, remarks = cell.summary, []
     if s.n and s.n < table.n:
         remarks += [f"n={s.n}"]
-    counts = {"{} failed": cell.failed, "{} undefined": cell.undefined, "†{}": cell.collapsed}
+    counts = {
+        "{} failed": cell.failed,
+        "{} invalid": cell.invalid,
+        "{} undefined": cell.undefined,
+        "†{}": cell.collapsed,
+    }
     remarks += [text.format(n) for text, n in counts.items() if n]
     if not s.n:
         return "", "", ", ".join(remarks) or "missing"
@@ -106,6 +111,9 @@ def caption(table: Table) -> list[str]:
         (any(c.missing for c in cells), "missing: not run."),
         (any(c.failed for c in cells),
          "failed: runs that ended in an error, excluded from the mean."),
+        (any(c.invalid for c in cells),
+         "invalid: runs whose score does not follow from their predictions, excluded from the mean "
+         "(`dnabench run --invalid` repeats them)."),
         (any(c.undefined for c in cells),
          "undefined: runs without a value of the metric on test, excluded from the mean."),
         (any(c.collapsed for c in cells),

@@ -175,18 +175,24 @@ def pair_grid(table: Table, suite: SuiteEvidence) -> Grid:
     """Pairs over the tasks of a suite, a line a pair."""
     rows = [
         [
-            table.columns[x.i].name, table.columns[x.j].name, signed(x.lead, DIGITS),
-            signed(x.lead_of_families, DIGITS)
-            + " (opposite sign)" * (x.lead * x.lead_of_families < 0),
-            p_value(x.p), p_value(x.p_holm), fixed(x.posterior[2], 3), fixed(x.posterior[1], 3),
+            table.columns[x.i].name, table.columns[x.j].name, *_lead(x.lead), p_value(x.p_claim),
+            signed(x.lead_of_families.value, DIGITS)
+            + " (opposite sign)" * (x.lead.value * x.lead_of_families.value < 0),
+            interval(*x.lead_of_families[1:3], DIGITS), interval(*x.like_these[1:3], DIGITS),
+            p_value(x.p_holm), fixed(x.posterior[2], 3), fixed(x.posterior[1], 3),
             _estimate(x.improvement), _estimate(x.improvement_tasks).partition(" ")[2] or NONE,
         ]
         for x in suite.pairs
     ]  # fmt: skip
-    heads = ["a", "b", "a - b", "mean of families", "Wilcoxon p", "Holm p", "P(a better)"]
+    heads = ["a", "b", "a - b", "95 % CI: these tasks", "Holm p", "mean of families"]
+    heads += ["95 % CI", "95 % CI: tasks like these", "Wilcoxon p", "P(a better)"]
     more = ["P(equivalent)", "P(run of a > run of b)", "95 % CI, tasks resampled"]
     title = f"Every pair across the tasks of {suite.suite}"
     return Grid(title, [*heads, *more], rows, [f"{suite_caption(suite)} {SUITE_TERMS}"])
+
+
+def _lead(x: stats.Lead) -> list[str]:
+    return [signed(x.value, DIGITS), interval(x.low, x.high, DIGITS)]
 
 
 def suite_caption(suite: SuiteEvidence) -> str:
@@ -201,13 +207,16 @@ def suite_caption(suite: SuiteEvidence) -> str:
 
 
 SUITE_TERMS = (
-    "Wins, losses and undecided count the verdicts on single tasks. IQM: interquartile mean of "
-    "the scores, scaled to 0..1 between the models of each task, with its 95 % CI (seeds "
-    "resampled). Wilcoxon p: exact signed-rank test of the task means, Holm-adjusted over the "
-    "pairs. P(a better), P(equivalent): Bayesian signed-rank test; equivalent means within the "
-    "smallest relevant difference. P(run of a > run of b): probability of improvement with its "
-    "95 % CI (seeds resampled). Mean of families: every task family has equal weight, since "
-    "the tasks of a family are not independent."
+    "Wins, losses and undecided count the verdicts on single tasks. a - b: mean difference over "
+    "the tasks of the metric that most of them have. These tasks: CI over seeds and test examples, "
+    "its p Holm-adjusted over the pairs. Tasks like these: CI with families of tasks drawn again. "
+    "In both a family is one piece of evidence, and a task without one its own; mean of families "
+    "gives each the same weight. IQM: interquartile mean of the scores, scaled to 0..1 between the "
+    "models of each task, with its 95 % CI (seeds resampled). Wilcoxon p: exact signed-rank test "
+    "of the task means as if tasks were independent, Holm-adjusted over the pairs. P(a better), "
+    "P(equivalent): Bayesian signed-rank test; equivalent means within the smallest relevant "
+    "difference. P(run of a > run of b): probability of improvement with its 95 % CI (seeds "
+    "resampled)."
 )
 
 

@@ -70,7 +70,7 @@ def page(report: Report) -> str:
     return rendered(
         "page.html", captions=captions, findings=findings, count=count, svg=Markup,
         swatch=style.swatch, views=[_view(e, f"t{i + 1}") for i, e in enumerate(report.evidence)],
-        sections=sections, commands=report.commands, script=Markup(script),
+        sections=sections, commands=report.commands, notes=report.notes, script=Markup(script),
         audits=Markup(audit.html(report.audits)) if report.audits else "",
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),

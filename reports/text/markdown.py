@@ -8,12 +8,13 @@ from dnabench.reports.text import captions, findings
 from dnabench.reports.text.markdown_grid import escaped, grid, pipes
 from dnabench.reports.text.summary import summary_sentences
 
+MOST_SENTENCES = 4  # above the tables of `comparisons`
 STYLE = captions.Style(escaped, "{} ({})", "**{}**", "<u>{}</u>", "*{}*")
 
 
-def markdown(evidence: Sequence[Evidence]) -> str:
+def markdown(evidence: Sequence[Evidence], notes: Sequence[str] = ()) -> str:
     """A section a table: scores, then what was tested, then how the models were trained."""
-    out = []
+    out = [escaped(note) for note in notes] if evidence else []
     for e in evidence:
         t = e.table
         scores = captions.score_grid(t, STYLE)
@@ -33,7 +34,8 @@ def comparisons(evidence: Evidence) -> str:
     notes = [" ".join([captions.protocol_text(table), *findings.methods(found)])]
     pairs = findings.comparison_grid(evidence)._replace(title="", notes=notes)
     over = [findings.pair_grid(table, suite) for suite in evidence.suites if suite.pairs]
-    return "\n\n".join([*_heading(table), *map(grid, [pairs, *over])])
+    first = [escaped(text) for text in summary_sentences(evidence)[:MOST_SENTENCES]]
+    return "\n\n".join([*_heading(table), *first, *map(grid, [pairs, *over])])
 
 
 def _heading(table: Table) -> list[str]:

@@ -24,7 +24,8 @@ def overview(report: Report, folder: Path) -> str:
     HTML report in the folder of the records is named if it is newer than they are.
     """
     width = min(WIDTH, shutil.get_terminal_size((WIDTH, 40)).columns)
-    parts = [part for e in report.evidence for part in _table(e, width)]
+    parts = ["\n".join(textwrap.wrap(note, width)) for note in report.notes]
+    parts += [part for e in report.evidence for part in _table(e, width)]
     parts.append("\n".join(["More", *_commands(folder)]))
     return "\n\n".join(parts) + "\n"
 

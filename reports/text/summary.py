@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from dnabench.reports import stats
-from dnabench.reports.evidence import Best, Comparison, Evidence, SuiteEvidence
-from dnabench.reports.grid import count, fixed, listed, p_value, signed
+from dnabench.reports.evidence import Best, Comparison, Evidence
+from dnabench.reports.grid import count, fixed, listed, p_value
 from dnabench.reports.table import BASELINE, Row, grouped, suite_of
 from dnabench.reports.text.findings import sampling
+from dnabench.reports.text.leads import lead_sentences, tally
 
 FEW_PAIRS = 6  # comparisons that get a sentence each
 
@@ -34,10 +35,13 @@ def summary(evidence: Evidence) -> list[tuple[str, list[str]]]:
         if not comparisons:
             out.append((suite, [_nothing_compared(rows)]))
             continue
-        sentences = _too_few_seeds(comparisons) + _winners(evidence, best)
+        over = [one for one in evidence.suites if one.suite == suite]
+        sentences = [text for one in over for text in lead_sentences(evidence, one)]
+        claimed = any(min(d.n) >= stats.MIN_SEEDS for d in comparisons)
+        sentences += _too_few_seeds(comparisons) if claimed or not sentences else []
+        sentences += _winners(evidence, best)
         sentences += _pairs(evidence, comparisons)
-        for one in evidence.suites:
-            sentences += _across_tasks(evidence, one) if one.suite == suite else []
+        sentences += [text for one in over for text in (*tally(evidence, one), one.note) if text]
         sentences += _baseline(evidence, comparisons) + _resolution(evidence, rows)
         out.append((suite, sentences))
     general = sampling(evidence.comparisons) + _incomplete(evidence)
@@ -116,45 +120,11 @@ def _details(d: Comparison, digits: int) -> str:
     low, high = d.nested[1:] if d.nested else (d.welch.low, d.welch.high)
     numbers = {
         "95 % CI": f"{fixed(low, digits)} to {fixed(high, digits)}" if math.isfinite(low) else "",
-        "Holm-adjusted p =": p_value(d.p_holm) if math.isfinite(d.p_holm) else "",
+        "Holm p =": f"{p_value(d.p_holm)} of {count(d.tests, 'test')}" * math.isfinite(d.p_holm),
         "Hedges g =": fixed(d.g, 2) if math.isfinite(d.g) else "",
     }
     known = ", ".join(f"{name} {text}" for name, text in numbers.items() if text)
     return f" ({known})" if known else ""
-
-
-def _across_tasks(evidence: Evidence, suite: SuiteEvidence) -> list[str]:
-    names = [evidence.table.columns[k].name for k in suite.columns]
-    top, n = min(suite.ranks), f"Across {len(suite.rows)} tasks"
-    first = [place for place, rank in enumerate(suite.ranks) if rank == top]
-    rank = f"the best mean rank ({top:.2f} of {len(names)})"
-    if len(first) > 1:
-        return [f"{n} no model leads: {listed(names[place] for place in first)} share {rank}."]
-    leader = suite.columns[first[0]]
-    pairs = [p for k in suite.columns if (p := suite.between(leader, k))]
-    totals = [sum(getattr(p, k) for p in pairs) for k in ("wins", "losses", "undecided")]
-    out = [f"{n} {names[first[0]]} has {rank}."]
-    if pairs:
-        counts = "{} wins, {} losses and {} undecided".format(*totals)
-        out = [f"{out[0][:-1]}: {counts} in {count(sum(totals), 'comparison')}."]
-    if suite.friedman and not suite.friedman.p_f < stats.ALPHA:
-        found = p_value(suite.friedman.p_f)
-        out += [f"{n} the models do not differ significantly (Iman-Davenport p = {found})."]
-    significant: dict[str, list[str]] = {"differs": [], "does not differ": []}
-    for p in pairs:
-        size = f"{signed(p.lead, evidence.table.digits)}, p = {p_value(p.p_holm)}"
-        verb = "differs" if p.p_holm < stats.ALPHA else "does not differ"
-        significant[verb].append(f"{evidence.table.columns[p.j].name} ({size})")
-    test = "mean difference, Holm-adjusted Wilcoxon p"
-    for verb, rivals in significant.items():
-        out += [f"{n} it {verb} significantly from {listed(rivals, 9)} ({test})."] if rivals else []
-    if turned := [p.j for p in pairs if p.lead * p.lead_of_families < 0]:
-        others = listed(evidence.table.columns[k].name for k in turned)
-        out += [
-            f"Its mean difference from {others} changes sign when every family of tasks has equal "
-            "weight."
-        ]
-    return [*out, *filter(None, [suite.note])]
 
 
 def _baseline(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[str]:
@@ -193,6 +163,9 @@ def _incomplete(evidence: Evidence) -> list[str]:
     cells = [c for row in evidence.table.rows for c in row.cells]
     counts = {
         "failed (excluded)": sum(c.failed for c in cells),
+        "invalid (excluded: the score does not follow from the predictions)": sum(
+            c.invalid for c in cells
+        ),
         "collapsed to a single predicted class (included)": sum(c.collapsed for c in cells),
         f"of {count(len(cells), 'cell')} not run": sum(c.missing for c in cells),
     }

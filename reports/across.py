@@ -1,0 +1,168 @@
+"""Evidence across the tasks of a suite (docs/statistics.md)."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from dnabench.metrics import METRICS
+from dnabench.reports import stats
+from dnabench.reports.evidence import Comparison, Interval, OverTasks, SuiteEvidence
+from dnabench.reports.memo import Memo
+from dnabench.reports.table import Row, Table, grouped
+from dnabench.types import Array
+
+
+def across(
+    suite: str, table: Table, rows: Sequence[Row], comparisons: Sequence[Comparison], memo: Memo
+) -> list[SuiteEvidence]:
+    """Test the models of a suite over the tasks that all of them have; [] below two of either."""
+    rows, columns, note = _complete(table, rows)
+    if len(rows) < 2 or len(columns) < 2:
+        return []
+    means = np.array([[row.cells[k].summary.mean for k in columns] for row in rows])
+    runs = [[list(row.cells[k].values) for row in rows] for k in columns]
+    sizes = memo.get("iqm", runs, lambda: stats.iqm(stats.min_max(runs)))
+    found = SuiteEvidence(
+        suite=suite, rows=tuple(rows), columns=tuple(columns), note=note,
+        ranks=tuple(float(r) for r in stats.average_ranks(means)),
+        friedman=stats.friedman(means) if len(columns) > 2 else None,
+        critical_difference=stats.critical_difference(len(columns), len(rows)),
+        iqm=tuple(Interval(*size[:3]) for size in sizes),
+        pairs=_pairs(rows, columns, means, comparisons, memo),
+    )  # fmt: skip
+    return [found]
+
+
+def _complete(table: Table, rows: Sequence[Row]) -> tuple[list[Row], list[int], str]:
+    """The complete block of most columns x rows.
+
+    Columns with few rows are dropped first; a task whose data changed counts in the version with
+    most runs.
+    """
+    fullest = {
+        task: max(states, key=lambda r: sum(len(c.scores) for c in r.cells))
+        for task, states in grouped(rows, lambda r: r.task).items()
+    }
+    has = {
+        k: {task for task, row in fullest.items() if row.cells[k].scores}
+        for k in range(len(table.columns))
+    }
+    columns = sorted((k for k, tasks in has.items() if tasks), key=lambda k: -len(has[k]))
+    widest = [columns[:n] for n in range(2, len(columns) + 1)] or [columns]
+    sizes = [len(c) * len(_shared(has, c)) for c in widest]
+    columns = sorted(widest[sizes.index(max(sizes))])
+    shared = _shared(has, columns)
+    out = [table.columns[k].name for k, tasks in has.items() if tasks and k not in columns]
+    notes, few = [], stats.MIN_TASKS
+    if len(shared) < len(fullest):
+        notes = [f"Only the {len(shared)} of {len(fullest)} tasks that all these models have."]
+    if out:
+        notes += [f"Left out because tasks are missing: {', '.join(out)}."]
+    if len(shared) < few:
+        notes += [f"With fewer than {few} tasks, tests across tasks are descriptive only."]
+    return [r for r in fullest.values() if r.task in shared], columns, " ".join(notes)
+
+
+def _shared(has: Mapping[int, set[str]], columns: Sequence[int]) -> set[str]:
+    """Tasks that all of these columns have."""
+    return set.intersection(*(has[k] for k in columns)) if columns else set()
+
+
+def _pairs(
+    rows: Sequence[Row], columns: Sequence[int], means: Array, comparisons: Sequence[Comparison],
+    memo: Memo,
+) -> tuple[OverTasks, ...]:  # fmt: skip
+    at = {k: place for place, k in enumerate(columns)}
+    named = {row.name for row in rows}
+    met = [d for d in comparisons if d.row.name in named and {d.i, d.j} <= at.keys()]
+    verdicts = grouped(met, lambda d: (d.i, d.j))
+    signed = {(i, j): stats.wilcoxon(means[:, at[i]], means[:, at[j]]) for i, j in verdicts}
+    adjusted = stats.holm([test.p for test in signed.values()])
+    ranks = stats.ranks(means)
+    claims = [_claim(own, ranks[:, at[j]] - ranks[:, at[i]]) for (i, j), own in verdicts.items()]
+    nemenyi, out = stats.nemenyi(means), []
+    ropes = np.array([row.rope or 1.0 for row in rows])  # relevant differences
+    for ((i, j), test), p_holm, p_claim in zip(
+        signed.items(), adjusted, stats.holm(claims), strict=True
+    ):
+        x, y = means[:, at[i]], means[:, at[j]]
+        own = verdicts[i, j]
+        wins, losses = (sum(d.verdict == word for d in own) for word in ("win", "loss"))
+        runs = [[list(row.cells[k].values) for row in rows] for k in (i, j)]
+        scaled = [(x / ropes).tolist(), (y / ropes).tolist()]
+        draw = partial(stats.posterior, scaled[0], scaled[1], 1.0)
+        compute = partial(stats.probability_of_improvement, runs[0], runs[1])
+        chance = stats.Size(*memo.get("improvement", runs, compute))
+        out.append(
+            OverTasks(
+                i=i, j=j, wins=wins, losses=losses, undecided=len(own) - wins - losses,
+                w=test.w, p=test.p, p_holm=p_holm, p_nemenyi=float(nemenyi[at[i], at[j]]),
+                posterior=tuple(memo.get("posterior", scaled, draw)),
+                improvement=Interval(*chance[:3]),
+                improvement_tasks=Interval(chance.value, chance.low_tasks, chance.high_tasks),
+                n=min(min(d.n) for d in own), p_claim=p_claim, **_leads(own),
+            )
+        )  # fmt: skip
+    return tuple(out)
+
+
+def on_one_scale(rows: Iterable[Row]) -> list[Row]:
+    """The tasks whose differences may be averaged: those of the metric that most of them have.
+
+    Empty when no metric has more than half, or when it is not known.
+    """
+    rows = list(rows)
+    by_metric = grouped(rows, lambda row: row.metric)
+    most = max(by_metric, key=lambda metric: len(by_metric[metric]), default="")
+    return by_metric[most] if most in METRICS and 2 * len(by_metric[most]) > len(rows) else []
+
+
+def unit(row: Row) -> str:
+    """What counts as one piece of evidence: the family; a task without one is its own."""
+    return f"family {row.family}" if row.family else f"task {row.name}"
+
+
+def _leads(own: Sequence[Comparison]) -> dict[str, Any]:
+    """The mean differences of a pair, from its comparisons on the tasks."""
+    scaled = {row.name for row in on_one_scale(one.row for one in own)}
+    used = [one for one in own if one.row.name in scaled]
+    families = grouped(own, lambda one: one.row.family or "other")
+    leads = {family: _mean_difference(of) for family, of in families.items()}
+    if not used:
+        nan = math.nan
+        none, no = stats.Lead(*[nan] * 6), stats.LikeThese(nan, nan, nan, 0)
+        return {"lead": none, "lead_of_families": none, "like_these": no, "leads": leads}
+    d, errors = [one.welch.difference for one in used], [one.se for one in used]
+    df = [one.df if one.se else math.inf for one in used]
+    units = [unit(one.row) for one in used]
+    return {
+        "lead": stats.lead(d, errors, df, units),
+        "lead_of_families": stats.lead(d, errors, df, units, equal=True),
+        "like_these": stats.like_these(d, units),
+        "leads": leads,
+    }
+
+
+def _mean_difference(own: Sequence[Comparison]) -> float:
+    """NaN where the metrics differ."""
+    same = len({one.row.metric for one in own}) == 1
+    return float(np.mean([one.welch.difference for one in own])) if same else math.nan
+
+
+def _claim(own: Sequence[Comparison], ranks: Array) -> float:
+    """P of a pair over these tasks before adjustment; NaN where nothing may be claimed.
+
+    Of the mean difference where most tasks have one metric. Else of the differences of ranks, by
+    Wilcoxon's test over families, which needs six.
+    """
+    if min(min(d.n) for d in own) < stats.MIN_SEEDS or all(d.welch.degenerate for d in own):
+        return math.nan
+    if on_one_scale(d.row for d in own):
+        return _leads(own)["lead"].p  # type: ignore[no-any-return]
+    families = grouped(zip(own, ranks, strict=True), lambda item: unit(item[0].row))
+    means = [float(np.mean([rank for _, rank in of])) for of in families.values()]
+    few = len(means) < stats.MIN_TASKS
+    return math.nan if few else stats.wilcoxon(means, [0.0] * len(means)).p

@@ -1,0 +1,241 @@
+"""Who is better over the tasks of a suite: the number, its intervals, and the sentence."""
+
+import csv
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy import stats as reference
+from test_reports import record, runs
+
+from dnabench.metrics import mcc
+from dnabench.reports import stats
+from dnabench.reports.analysis import analyze
+from dnabench.reports.evidence import Report
+from dnabench.reports.render import compare_text, render
+from dnabench.reports.resampling import Resampler
+from dnabench.reports.table import tables
+from dnabench.reports.text.leads import lead_sentences
+from dnabench.reports.text.summary import summary_sentences
+from dnabench.results.store import Store
+
+D, SE, DF = [0.02, 0.05, 0.03, 0.04], [0.01, 0.02, 0.01, 0.015], [8.0, 6.0, 9.0, math.inf]
+
+
+def analyzed(records, **other):
+    (table,) = tables(records)
+    return analyze(table, **other)
+
+
+def suite(models, tasks, families=(), n=5, step=0.004, **other):
+    """Records of models whose means differ on every task by the same."""
+    families = families or [""] * len(tasks)
+    rng = np.random.default_rng(3)
+    return [
+        one for k, (t, f) in enumerate(zip(tasks, families, strict=True))
+        for m, mean in models.items()
+        for one in runs(m, mean + 0.01 * k + rng.normal(0, 0.002), range(n), step, task=t,
+                        family=f, **other)
+    ]  # fmt: skip
+
+
+TASKS = [f"s/t{k}" for k in range(8)]
+
+
+# --- the numbers ---------------------------------------------------------------------------------
+
+
+def test_independent_tasks_are_averaged_as_satterthwaite_says():
+    found = stats.lead(D, SE, DF, list("abcd"))
+    v = np.array(SE) ** 2 / 16
+    df = v.sum() ** 2 / sum(x**2 / f for x, f in zip(v, DF, strict=True))
+    assert found.value == pytest.approx(0.035) and found.se == pytest.approx(math.sqrt(v.sum()))
+    assert found.df == pytest.approx(df)
+    low, high = reference.t.interval(0.95, df, 0.035, math.sqrt(v.sum()))
+    assert found[1:3] == pytest.approx((low, high))
+    assert found.p == pytest.approx(2 * reference.t.sf(0.035 / math.sqrt(v.sum()), df))
+    exact = stats.lead(D, SE, [math.inf] * 4, list("abcd"))
+    assert exact.p == pytest.approx(2 * reference.norm.sf(0.035 / math.sqrt(v.sum())))
+
+
+def test_the_errors_of_a_family_are_added_up():
+    one = stats.lead(D, [0.01] * 4, [8.0] * 4, ["f"] * 4)
+    assert (one.se, one.df) == (pytest.approx(0.01), pytest.approx(8))
+    two = stats.lead(D, [0.01] * 4, [8.0] * 4, list("ffgg"))
+    assert (two.se, two.df) == (pytest.approx(0.01 / math.sqrt(2)), pytest.approx(16))
+
+
+def test_families_can_count_alike():
+    found = stats.lead(D, SE, DF, list("fffg"), equal=True)
+    assert found.value == pytest.approx((np.mean(D[:3]) + D[3]) / 2)
+    assert found.se == pytest.approx(math.hypot(np.mean(SE[:3]) / 2, SE[3] / 2))
+
+
+def test_tasks_drawn_again_are_students_interval_of_the_families():
+    found = stats.like_these(D, list("abcd"))
+    low, high = reference.t.interval(0.95, 3, np.mean(D), reference.sem(D))
+    assert found == (pytest.approx(0.035), pytest.approx(low), pytest.approx(high), 4)
+    one = stats.like_these(D, ["f"] * 4)
+    assert one.families == 1 and math.isnan(one.low) and one.value == pytest.approx(0.035)
+
+
+def test_what_is_undefined_has_no_p():
+    assert math.isnan(stats.lead(D, [0.0] * 4, DF, list("abcd")).p)
+    assert math.isnan(stats.lead(D, [math.nan, *SE[1:]], DF, list("abcd")).low)
+    with pytest.raises(ValueError, match="4 differences, 3 errors"):
+        stats.lead(D, SE[1:], DF, list("abcd"))
+
+
+def test_the_other_way_round():
+    (pair,) = analyzed(suite({"a": 0.7, "b": 0.6}, TASKS)).suites[0].pairs
+    turned = pair.flipped()
+    assert turned.lead.value == -pair.lead.value and turned.lead.low == -pair.lead.high
+    assert turned.like_these.high == -pair.like_these.low and turned.flipped() == pair
+
+
+# --- the sentence --------------------------------------------------------------------------------
+
+
+def first(records):
+    return summary_sentences(analyzed(records))[0]
+
+
+def test_it_is_the_first_sentence_and_says_by_how_much():
+    found = analyzed(suite({"a": 0.7, "b": 0.6, "c": 0.697}, TASKS, step=0.02))
+    said = summary_sentences(found)
+    assert said[0].startswith("a is better than b by 0.1") and " over 8 tasks (5 seeds, " in said[0]
+    assert "Holm over 3 pairs of models); over tasks like these the interval is [0.0" in said[0]
+    assert said[1].startswith("It is not clearly better than c (0.00")
+    assert any(x.startswith("On single tasks (Holm over 24 tests) a has 8 wins, 0 losses and 8 ")
+               for x in said)  # fmt: skip
+
+
+def test_near_copies_of_one_data_set_are_one_piece_of_evidence():
+    """Eight tasks that each say nothing say nothing together, unless they are independent."""
+
+    def found(families):
+        records = suite({"a": 0.605, "b": 0.6, "c": 0.604}, TASKS, families, step=0.006)
+        evidence = analyzed(records)
+        assert {d.p_holm for d in evidence.comparisons} == {1.0}
+        return evidence.suites[0], lead_sentences(evidence, evidence.suites[0])
+
+    copies, said = found(["f"] * 8)
+    assert said[0].startswith("No model is clearly the best over 8 tasks")
+    assert not any("is better than" in text for text in said)
+    independent, said = found([])
+    assert said[0].startswith("a is better than b by 0.00")
+    assert min(p.p_claim for p in independent.pairs) < 0.05 < min(p.p_claim for p in copies.pairs)
+
+
+def test_one_family_says_nothing_of_other_tasks():
+    said = first(suite({"a": 0.7, "b": 0.6}, TASKS, ["f"] * 8))
+    assert said.endswith("; these are of one family, so nothing is said of other tasks.")
+
+
+def test_one_seed_claims_nothing_and_has_no_interval():
+    evidence = analyzed(suite({"a": 0.7, "b": 0.6}, TASKS, n=1))
+    said = summary_sentences(evidence)
+    assert said[0] == (
+        "Nothing is claimed over 8 tasks, since a model has 1 seed and a claim needs 5: a scores "
+        "above b by 0.100 MCC."
+    )
+    assert math.isnan(evidence.suites[0].pairs[0].lead.low)
+    assert not any("CI" in text or "seeds again" in text or "separable" in text for text in said)
+
+
+def test_four_seeds_claim_nothing_beside_five():
+    records = suite({"a": 0.7, "b": 0.6}, TASKS) + suite({"c": 0.5}, TASKS, n=4)
+    found = analyzed(records)
+    said = lead_sentences(found, found.suites[0])
+    assert said[0].startswith("a is better than b by") and "of models" not in said[0]
+    assert said[-1] == "Not tested against c: fewer than 5 seeds (as few as 4)."
+
+
+def test_metrics_are_never_averaged():
+    half = suite({"a": 0.7, "b": 0.6}, TASKS[:4]) + suite({"a": 0.3, "b": 0.1}, TASKS[4:],
+                                                          metric="r2")  # fmt: skip
+    found = analyzed(half)
+    (pair,) = found.suites[0].pairs
+    assert math.isnan(pair.lead.value) and math.isnan(pair.leads["other"])
+    assert first(half) == (
+        "The metrics differ (MCC and R2), so 8 tasks give no mean difference: a has the best mean "
+        "rank (1.00 of 2)."
+    )
+    assert pair.p_claim == pytest.approx(2 / 2**8)
+    families = suite({"a": 0.7, "b": 0.6}, TASKS[:4], list("ffgg"))
+    families += suite({"a": 0.3, "b": 0.1}, TASKS[4:], list("hhii"), metric="r2")
+    (pair,) = analyzed(families).suites[0].pairs
+    assert math.isnan(pair.p_claim)  # four families: a test of ranks needs six
+    assert "would need 5 seeds and 6 families" in " ".join(summary_sentences(analyzed(families)))
+
+
+def test_most_tasks_of_one_metric_are_enough():
+    mixed = suite({"a": 0.7, "b": 0.6}, TASKS[:5]) + suite({"a": 0.9, "b": 0.1}, TASKS[5:],
+                                                           metric="f1_macro")  # fmt: skip
+    assert "over the 5 of 8 tasks whose metric is MCC (5 seeds)" in first(mixed)
+    assert analyzed(mixed).suites[0].pairs[0].lead.value == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_small_lead_hardly_matters():
+    said = summary_sentences(analyzed(suite({"a": 0.606, "b": 0.6}, TASKS, step=1e-3)))
+    assert said[1] == "The lead over b is below 0.01 MCC, which hardly matters."
+
+
+def test_many_rivals_are_counted():
+    models = {f"m{k}": 0.5 + k / 50 for k in range(9)}
+    said = first(suite(models, TASKS))
+    assert said.count(" by ") == 3 and said.count("m") < 20 and "than 5 other models" in said
+    assert said.startswith("m8 is better than m7 by 0.0")
+
+
+# --- where it stands -----------------------------------------------------------------------------
+
+
+def test_every_format_has_it():
+    found = analyzed(suite({"a": 0.7, "b": 0.6, "c": 0.5}, TASKS, list("ffgghhii")))
+    report, by_pair = Report(evidence=(found,)), {(p.i, p.j): p for p in found.suites[0].pairs}
+    pair = by_pair[0, 1]
+    lines = list(csv.DictReader(io.StringIO(render(report, "csv"))))
+    (line,) = {tuple(x[k] for k in ("best_over_tasks", "lead_of_best", "lead_low", "lead_p_holm",
+                                    "like_high")) for x in lines if x["model"] == "b"}  # fmt: skip
+    numbers = pair.lead.value, pair.lead.low, pair.p_claim, pair.like_these.high
+    assert line[0] == "a" and tuple(map(float, line[1:])) == numbers
+    assert {x["lead_of_best"] for x in lines if x["model"] == "a"} == {""}
+    document = json.loads(render(report, "json"))
+    told = next(x for x in document["over_tasks"] if (x["a"], x["b"]) == ("a", "b"))
+    assert (told["difference"], told["low"], told["p_holm"], told["families"]) == (
+        pair.lead.value, pair.lead.low, pair.p_claim, 4,
+    )  # fmt: skip
+    assert (told["tasks"], told["metric"], told["seeds"]) == (8, "mcc", 5)
+    assert len(document["cells"]) == 24 and len(document["comparisons"]) == 24
+    for fmt in ("md", "html"):
+        assert "a is better than b by 0.1" in render(report, fmt)
+
+
+def test_compare_begins_with_it():
+    text = compare_text(suite({"a": 0.7, "b": 0.6, "c": 0.5}, TASKS), "b", "a")
+    assert text.split("\n\n")[2].startswith("a is better than b by 0.10")
+
+
+def test_a_difference_that_no_single_task_shows(tmp_path):
+    """0.03 MCC on all of eight tasks, five seeds, 500 test examples each."""
+    store, rng, y = Store(tmp_path), np.random.default_rng(2), np.arange(500) % 2
+    store.check_writable()
+    for task in TASKS:
+        shared = rng.normal(0, math.sqrt(0.3), 500)
+        for model, skill in (("a", 1.17), ("b", 1.10)):
+            own = rng.normal(0, math.sqrt(0.5), 500)
+            for seed in range(5):
+                x = (2 * y - 1) * skill + shared + own + rng.normal(0, math.sqrt(0.2), 500)
+                logits = np.stack([np.zeros(500), x], 1).astype(np.float32)
+                one = record(model, task, seed, mcc(y, logits))
+                store.append(
+                    one, {"logits": logits, "labels": y, "ids": np.arange(500).astype(str)}
+                )
+    found = analyzed(store, resampler=Resampler(store, replicates=500))
+    assert not any(d.verdict == "win" for d in found.comparisons)
+    (pair,) = found.suites[0].pairs
+    assert pair.p_claim < 0.05 and pair.lead.low > 0
+    assert summary_sentences(found)[0].startswith("a is better than b by 0.0")

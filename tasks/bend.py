@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dnabench.tasks._declare import Origin, declare
+from dnabench.tasks.io import splice_sites
 from dnabench.tasks.io.imported import SPLITS, Cached, Writer
-from dnabench.types import IGNORED, Array, C, G, LetterError, Sequences, Split, SplitName
+from dnabench.types import IGNORED, Array, LetterError, Sequences, Split, SplitName
 
 NAME = "bend/gene_finding"
 TOTAL = 5976  # sequences of all splits; we found no source with the counts of each
@@ -24,7 +25,6 @@ CLASSES = (
     "exon_f", "donor_f", "intron_f", "acceptor_f",
     "exon_r", "donor_r", "intron_r", "acceptor_r", "noncoding",
 )  # fmt: skip
-SPLICE_BASES = {1: G, 3: G, 5: C, 7: C}  # class -> base on the plus strand at nearly all sites
 GENOME = "GRCh38.primary_assembly.genome.fa"
 FASTA = (".fa", ".fasta", ".fna")
 SPLIT_OF: dict[str, SplitName] = {"train": "train", "valid": "dev", "test": "test"}
@@ -176,8 +176,8 @@ def import_files(path: Path, genome: Path | None = None) -> Cached:
         genome: FASTA of GRCh38, if it is elsewhere.
 
     Returns:
-        What was written. Its notes give the share of labelled splice sites with the expected base
-        (`splice_bases`: close to 1.0; 0.25 is chance, so another genome), and the number of regions
+        What was written. Its notes give the share of the labelled splice sites of each class that
+        have its two bases (`splice_sites`: close to 1.0; 0.06 is chance), and the number of regions
         when it is not the published one (`regions`).
 
     Raises:
@@ -189,35 +189,23 @@ def import_files(path: Path, genome: Path | None = None) -> Cached:
         raise FileNotFoundError(f"{path}: no gene_finding.bed with gene_finding.hdf5 here")
     if genome is not None:
         files = dict.fromkeys(SPLITS, (*files["train"][:2], genome))
-    right = sites = rows = 0
-    with Writer(NAME, str(path)) as writer:
+    rows = 0
+
+    def written(writer: Writer) -> Iterator[Split]:
+        nonlocal rows
         for split, part in read(files):
             writer.add(split, part)
-            found, of = splice_bases(part)
-            right, sites, rows = right + found, sites + of, rows + len(part.y)
-        if sites:
-            writer.note("splice_bases", round(right / sites, 4))
+            rows += len(part.y)
+            yield part
+
+    with Writer(NAME, str(path)) as writer:
+        writer.note(
+            "splice_sites", splice_sites.shares(splice_sites.counted(written(writer)), CLASSES)
+        )
         if rows != TOTAL:
             writer.note("regions", f"{rows}, {TOTAL} were published")
     assert writer.result is not None  # it was written
     return writer.result
-
-
-def splice_bases(part: Split) -> tuple[int, int]:
-    """How many labelled splice sites have the canonical base, and how many there are.
-
-    A donor is labelled at the G of GT, an acceptor at the G of AG; for genes on the minus strand
-    the plus strand has C there.
-
-    Source: GT-AG rule, Breathnach and Chambon 1981; checked by others on the published files.
-    """
-    expected = np.full(len(CLASSES), 255, np.uint8)
-    expected[list(SPLICE_BASES)] = list(SPLICE_BASES.values())
-    inside = np.arange(part.y.shape[1]) < part.seqs.lengths[:, None]
-    labels = part.y[inside].astype(np.int64)
-    wanted = np.where(labels == IGNORED, 255, expected[labels])
-    sites = wanted != 255
-    return int((wanted[sites] == part.seqs.codes[sites]).sum()), int(sites.sum())
 
 
 def open_hdf5(path: Path) -> Any:

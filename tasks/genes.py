@@ -5,6 +5,7 @@ Tasks that `import_genes` wrote to the cache are registered as genes/<name>.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from dnabench.cache import cache_folder
 from dnabench.registry import TASKS
+from dnabench.tasks.io import splice_sites
 from dnabench.tasks.io.gene_windows import Cutting, Observer, cut, silent
 from dnabench.tasks.io.imported import Writer, cached, open_split
 from dnabench.types import IGNORED, Sequences, Split, SplitName, Task
@@ -49,11 +51,10 @@ def import_genes(
     """Make a per-base task of a genome and keep it in the cache.
 
     Every base has one of CLASSES, on the strand of the FASTA. A gene is represented by its
-    transcript with the longest CDS. A base to which two genes give different classes is IGNORED, so
-    the order of genes does not matter. So are N, gaps below 20 bp between exons, and everything
-    before the first and after the last feature of a sequence, which may not be annotated.
-    Sequences without genes, organelles, and windows in which every base is IGNORED are left out.
-    Splits are by sequence.
+    transcript with the longest CDS; where genes overlap, the one with the longest CDS counts. A
+    stop codon is intergenic, as in BEND; `Cutting.labels` has the alternative. N and gaps below 20
+    bp between exons are IGNORED. Sequences without genes, organelles, and windows in which every
+    base is IGNORED are left out. Splits are by sequence.
 
     Args:
         name: the task becomes genes/<name>; data of that name are replaced.
@@ -71,11 +72,13 @@ def import_genes(
 
     Accuracy:
         Related genes on two chromosomes may be in two splits; `dnabench audit data` counts them.
-        One sequence of the genome is in memory at a time, at 8 bytes per base.
+        One sequence of the genome is in memory at a time, at 8 bytes per base. An incomplete CDS
+        loses its last three bases if they read as a stop codon by chance.
 
     Source:
-        Classes and their order as in BEND (Marin et al. 2024, arXiv:2311.12570, Table A8: 0-3
-        forward, 4-7 reverse, 8 non-coding). Ours: the rest.
+        Classes, their order and the stop codon as in BEND (Marin et al. 2024, arXiv:2311.12570,
+        Table A8: 0-3 forward, 4-7 reverse, 8 non-coding). Ours: the rest; each of BEND's regions
+        has the labels of one gene.
     """
     full = name if "/" in name else f"genes/{name}"
     if not full.startswith("genes/"):
@@ -84,9 +87,15 @@ def import_genes(
         )
     with Writer(full, f"{fasta.name} + {gff.name}") as w:
         counts = np.zeros(len(CLASSES), np.int64)
-        for split, part in cut(fasta, gff, cutting, observe):
-            w.add(split, part)
-            counts += np.bincount(part.y[part.y != IGNORED], minlength=len(CLASSES))
+
+        def written() -> Iterator[Split]:
+            nonlocal counts
+            for split, part in cut(fasta, gff, cutting, observe):
+                w.add(split, part)
+                counts += np.bincount(part.y[part.y != IGNORED], minlength=len(CLASSES))
+                yield part
+
+        w.note("splice_sites", splice_sites.shares(splice_sites.counted(written()), CLASSES))
         w.note("bases", dict(zip(CLASSES, counts.tolist(), strict=True)))
         choices = vars(cutting).items()
         w.note("cutting", {k: sorted(v) if isinstance(v, frozenset) else v for k, v in choices})

@@ -7,7 +7,10 @@ import sys
 import numpy as np
 import pytest
 
+from dnabench.registry import TASKS
 from dnabench.tasks import bend
+from dnabench.tasks.io.splice_sites import counted, problems
+from dnabench.tasks.io.verifying import differences
 from dnabench.types import IGNORED, Sequences, Split
 
 h5py = pytest.importorskip("h5py", reason="BEND's labels are HDF5: pip install h5py")
@@ -181,18 +184,40 @@ def test_lines_of_unequal_length_are_refused(tmp_path):
         genome.fetch("a", 0, 14)
 
 
-def test_splice_sites_have_their_base():
-    #           exon, donor at the G of GT, intron, acceptor at the G of AG; then the other strand
-    plus, labels = "ACCGTAAGTTTTCAGCAT", [0, 0, 0, 1] + [2] * 10 + [3, 0, 0, 0]
+def spliced(plus, labels, n=12):
+    """The gene on each strand, n times."""
     reverse = Sequences.parse([plus]).reverse_complement()
     other = [label + 4 for label in labels[::-1]]
-    y = np.full((2, 20), IGNORED, np.int8)
-    y[0, :18], y[1, :18] = labels, other
-    seqs = Sequences.parse([plus, reverse[0]])
-    part = Split(seqs, y, np.array(["a", "b"]))
-    assert bend.splice_bases(part) == (4, 4)
-    shifted = Sequences.parse([plus[1:] + "A", reverse[0][1:] + "A"])
-    assert bend.splice_bases(part._replace(seqs=shifted)) == (0, 4)
+    y = np.full((2 * n, 20), IGNORED, np.int8)
+    y[::2, :18], y[1::2, :18] = labels, other
+    seqs = Sequences.parse([plus, reverse[0]] * n)
+    return Split(seqs, y, np.arange(2 * n).astype(str))
+
+
+PLUS = "ACCGTAAGTTTTCAGCAT"  # exon, GT ... AG, exon
+PLACES = [0, 0, 0, 1] + [2] * 10 + [3, 0, 0, 0]
+
+
+def test_splice_sites_have_their_two_bases():
+    part = spliced(PLUS, PLACES)
+    found = counted([part])
+    assert found == dict.fromkeys((1, 3, 5, 7), (12, 12)) and not problems(found, bend.CLASSES)
+    wide = spliced(PLUS, [0, 0, 0, 1, 1] + [2] * 8 + [3, 3, 0, 0, 0])
+    assert counted([wide]) == found  # of a wider label, the base next to the exon
+    turned = Sequences.parse([part.seqs[i][1:] + "A" for i in range(24)])
+    assert [c.right for c in counted([part._replace(seqs=turned)]).values()] == [0] * 4
+
+
+@pytest.mark.parametrize("strand", [(1, 3), (5, 7)])
+def test_donor_and_acceptor_swapped_on_one_strand_are_found(strand):
+    part = spliced(PLUS, PLACES)
+    y, (donor, acceptor) = part.y.copy(), strand
+    y[part.y == donor], y[part.y == acceptor] = acceptor, donor
+    found = problems(counted([part._replace(y=y)]), bend.CLASSES)
+    assert [text.partition(":")[0] for text in found] == [bend.CLASSES[k] for k in strand]
+    assert "0 of 12 labelled sites (0%)" in found[0] and "may be swapped" in found[0]
+    task = TASKS[bend.NAME]
+    assert differences(task, {"test": 24}, {"test": part._replace(y=y)})[-2:] == found
 
 
 def test_it_is_imported_and_trained_by_the_real_command(data, tmp_path):
@@ -201,7 +226,7 @@ def test_it_is_imported_and_trained_by_the_real_command(data, tmp_path):
         "import sys; from pathlib import Path\n"
         "from dnabench.tasks.io.importing import import_tree\n"
         "(got,) = import_tree(Path(sys.argv[1])); print(got.error or got.counts)\n"
-        "print(got.task, got.notes['regions'], got.notes['splice_bases'] < .5)"
+        "print(got.task, got.notes['regions'], max(got.notes['splice_sites'].values()) < .5)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, data], env=env, capture_output=True, text=True

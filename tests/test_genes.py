@@ -17,7 +17,8 @@ from dnabench.types import IGNORED
 # One letter a class, in the order of CLASSES; . is intergenic, - is IGNORED
 LETTERS = "EDIAedia."
 RNG = np.random.default_rng(0)
-ONE = Cutting(longest=1000, shortest=1, keep="all", dev=(), test=("two",))
+ONE = Cutting(longest=1000, shortest=1, keep="all", dev=(), test=("two",), labels="certain")
+BEND = Cutting(**{**vars(ONE), "labels": "bend"})
 
 
 def random_dna(n):
@@ -131,6 +132,52 @@ def test_what_nobody_can_know_is_ignored(genome):
     assert genome(gff(*rows), one=one) == (
         "-" * 10 + "EEE-" + "E" * 6 + "-" * 10 + "E" * 10 + "." * 40 + "-" * 5 + "." * 8 + "-" * 7
     )
+
+
+def with_letters(**places):
+    """100 bp without a stop codon on either strand, and these letters (from 1)."""
+    one = list("ACC" * 33 + "A")
+    for place, letters in places.items():
+        start = int(place[1:]) - 1
+        one[start : start + len(letters)] = letters
+    return "".join(one)
+
+
+@pytest.mark.parametrize("stop", ["TAA", "TAG", "TGA"])
+def test_a_stop_codon_is_not_coding_as_in_bend(genome, stop):
+    other = stop[::-1].translate(str.maketrans("ACGT", "TGCA"))
+    one = with_letters(p38=stop, p71=other)
+    rows = ["CDS 11 40 + ID=a", "CDS 71 90 - ID=b"]
+    assert genome(gff(*rows), BEND, one) == "." * 10 + "E" * 27 + "." * 36 + "e" * 17 + "." * 10
+    assert genome(gff(*rows), BEND, with_letters()) == (  # incomplete: the end is not annotated
+        "." * 10 + "E" * 30 + "." * 30 + "e" * 20 + "." * 10
+    )
+    parted = gff("CDS 11 40 + ID=a", "CDS 66 67 + ID=a")  # by an intron, which goes with it
+    assert genome(parted, BEND, with_letters(p40=stop[0], p66=stop[1:])) == (
+        "." * 10 + "E" * 29 + "." * 61
+    )
+    utr = gff("mRNA 1 99 + ID=t", "exon 5 50 + Parent=t", "CDS 11 40 + ID=c;Parent=t")
+    everything = Cutting(**{**vars(BEND), "exons": "all"})
+    assert genome(utr, everything, one) == "." * 4 + "E" * 46 + "." * 50
+
+
+def test_a_stop_codon_of_its_own_line_is_the_same(genome):
+    of = 'gene_id "g"; transcript_id "t";'
+    rows = [("gene", 1, 100, 'gene_id "g";'), ("CDS", 11, 37, of), ("stop_codon", 38, 40, of)]
+    lines = ["\t".join(["one", "x", k, str(a), str(b), ".", "+", ".", o]) for k, a, b, o in rows]
+    two = "\t".join(["two", "x", "CDS", "1", "9", ".", "+", ".", of])
+    text = "\n".join([*lines, two]) + "\n"
+    found = genome(text, BEND, with_letters(p38="TAG"), suffix="gtf")
+    assert found == "." * 10 + "E" * 27 + "." * 63
+
+
+def test_the_longer_of_two_genes_and_no_unknown_ends_as_in_bend(genome):
+    rows = ["CDS 11 40 + ID=a", "CDS 31 70 - ID=b", "CDS 35 39 + ID=c"]
+    expected = "." * 10 + "E" * 20 + "e" * 40 + "." * 30
+    for order in (rows, rows[::-1]):
+        assert genome(gff(*order), BEND, with_letters()) == expected
+    tie = gff("CDS 11 40 + ID=a", "CDS 31 60 - ID=b")
+    assert genome(tie, BEND, with_letters()) == "." * 10 + "E" * 20 + "e" * 30 + "." * 40
 
 
 def test_turning_the_genome_round_turns_the_labels_round(genome):

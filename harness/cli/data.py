@@ -169,20 +169,36 @@ def genes(
     test: Annotated[str, typer.Option(help="Comma-separated chromosomes for testing.")] = "",
     exons: Annotated[str, typer.Option(help="coding (CDS only) or all.")] = "coding",
     keep: Annotated[str, typer.Option(help="genes (windows with a gene) or all.")] = "genes",
-) -> None:
+    labels: Annotated[
+        str,
+        typer.Option(help="bend (stop codons are non-coding, the longer of two overlapping genes "
+                     "counts) or certain (ignore overlaps and unannotated ends)."),
+    ] = "bend",
+) -> None:  # fmt: skip
     """Make a gene finding task from an annotated genome.
 
     The splits are whole chromosomes.
     """
     from dnabench.tasks.genes import import_genes
     from dnabench.tasks.io.gene_windows import Cutting
+    from dnabench.tasks.io.imported import cached
+    from dnabench.tasks.io.splice_sites import LEAST
 
-    if exons not in ("coding", "all") or keep not in ("genes", "all"):
-        fail(f"--exons {exons} --keep {keep}: give --exons coding or all, --keep genes or all")
+    chosen = {"exons": (exons, "coding", "all"), "keep": (keep, "genes", "all"),
+              "labels": (labels, "bend", "certain")}  # fmt: skip
+    for option, (given, one, other) in chosen.items():
+        if given not in (one, other):
+            fail(f"--{option} {given}: give --{option} {one} or {other}")
     cutting = Cutting(
         longest=length, dev=tuple(split_commas(dev)), test=tuple(split_commas(test)),
-        exons=exons, keep=keep,  # type: ignore[arg-type]
+        exons=exons, keep=keep, labels=labels,  # type: ignore[arg-type]
     )  # fmt: skip
     task = import_genes(name, fasta, gff, cutting)
     counts = "/".join(str(task.counts.get(s, "-")) for s in ("train", "dev", "test"))
     typer.echo(f"{task.name}: {counts} windows (train/dev/test), the longest {task.length:,} bp")
+    shares = here.notes["splice_sites"] if (here := cached(task.name)) else {}
+    said = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+    if any(share < LEAST for share in shares.values()):
+        said += f"; below {LEAST:.0%} the annotation may be of another genome or strand"
+    if said:
+        typer.echo(f"labelled splice sites with the bases of one (GT, AG): {said}")

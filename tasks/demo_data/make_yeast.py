@@ -62,7 +62,7 @@ def arrays(folder: Path) -> dict[str, Any]:
     used = {name for names in SPLITS.values() for name in names}
     cutting = Cutting(
         longest=1000, shortest=500, keep="all", dev=SPLITS["dev"], test=SPLITS["test"],
-        leave_out=set(ROMAN) - used, masked=REPEATED,
+        leave_out=set(ROMAN) - used, masked=REPEATED, labels="certain",
     )  # fmt: skip
     splits = windows(folder / FASTA, annotation(folder), cutting)
     merge = np.full(128, 2, np.int8)

@@ -40,6 +40,11 @@ class Gene(NamedTuple):
     exons: tuple[Interval, ...]
     line: int
 
+    @property
+    def bp(self) -> int:
+        """Of all exons."""
+        return sum(end - start for start, end in self.exons)
+
 
 @dataclass
 class Annotation:

@@ -19,11 +19,12 @@ from dnabench.tasks.io.annotation import (
     read_annotation,
     records,
 )
-from dnabench.types import IGNORED, Array, N, Sequences, Split, SplitName
+from dnabench.types import IGNORED, A, Array, G, N, Sequences, Split, SplitName, T
 
 EXON, DONOR, INTRON, ACCEPTOR = range(4)  # forward strand; on the reverse strand 4 more
 REVERSE = 4
 INTERGENIC = 8
+CODON, STOPS = 3, {(T, A, A), (T, A, G), (T, G, A)}
 ORGANELLES = frozenset(
     {"m", "mt", "mito", "mitochondrion", "chrm", "chrmt", "chrmito"}
     | {"c", "pt", "chloroplast", "plastid", "chrc", "chrpt"}
@@ -55,6 +56,10 @@ class Cutting:
         exons: coding = the CDS, so that UTRs are intergenic; all = the exons, UTRs included.
         site: bp at either end of an intron that are labelled donor and acceptor.
         masked: types of GFF features whose bases are IGNORED.
+        labels: bend = as BEND labels: a stop codon is intergenic, nothing is IGNORED for want of
+            knowledge, and of overlapping genes the one with the longest CDS counts. certain = a
+            stop codon is exon, and IGNORED are bases to which two genes give different classes and
+            those before the first and after the last feature of a sequence.
 
     Raises:
         ValueError: for impossible lengths.
@@ -69,6 +74,7 @@ class Cutting:
     exons: Literal["coding", "all"] = "coding"
     site: int = 1
     masked: Collection[str] = ("transposable_element_gene", "pseudogene")
+    labels: Literal["bend", "certain"] = "bend"
 
     def __post_init__(self) -> None:
         if not 0 <= self.shortest <= self.longest or not self.longest:
@@ -107,7 +113,7 @@ def cut(
         if place is None:
             continue
         seq = encoded(f"{fasta}:{line}", place.name, body)
-        y = labels(seq.codes, annotation, place.name, cutting.site)
+        y = labels(seq.codes, annotation, place.name, cutting)
         for part in _chunks(seq, y, place.name, cutting, width):
             kept += len(part.y)
             yield place.split, part
@@ -120,31 +126,60 @@ def cut(
         )
 
 
-def labels(codes: Array, annotation: Annotation, name: str, site: int = 1) -> Array:
+def labels(codes: Array, annotation: Annotation, name: str, cutting: Cutting) -> Array:
     """The class of every base of a sequence.
 
     Args:
         codes: uint8 (L,), of the sequence.
         annotation: its genes.
         name: of the sequence in the annotation.
-        site: bp of a donor and of an acceptor.
+        cutting: its site, exons and labels count.
 
     Returns:
         int8 (L,), 0..8 or IGNORED.
     """
     y = np.full(len(codes), INTERGENIC, np.int8)
+    certain = cutting.labels == "certain"
+    genes = annotation.genes.get(name, ())
+    if not certain:  # the longest is written last
+        known = genes if cutting.exons == "all" else (without_stop(g, codes) for g in genes)
+        genes = sorted((g for g in known if g.exons), key=lambda g: (g.bp, g.name))
     claimed = np.zeros(len(codes), bool)
-    for gene in annotation.genes.get(name, ()):
+    for gene in genes:
         here = slice(gene.exons[0][0], gene.exons[-1][1])
-        own = _gene_labels(gene, site)
-        y[here] = np.where(claimed[here] & (y[here] != own), IGNORED, own)
+        own = _gene_labels(gene, cutting.site)
+        unclear = certain & claimed[here] & (y[here] != own)
+        y[here] = np.where(unclear, IGNORED, own)
         claimed[here] = True
     first, last = annotation.span[name]
-    y[:first] = y[last:] = IGNORED
+    if certain:
+        y[:first] = y[last:] = IGNORED
     for start, end in annotation.masked.get(name, ()):
         y[start:end] = IGNORED
     y[codes == N] = IGNORED
     return y
+
+
+def without_stop(gene: Gene, codes: Array) -> Gene:
+    """The gene without its last codon, if that is a stop codon; an intron may part it.
+
+    Args:
+        gene: its exons are coding.
+        codes: uint8 (L,), of the sequence.
+    """
+    left, out = CODON, []
+    bases: list[int] = []
+    for start, end in gene.exons if gene.reverse else gene.exons[::-1]:
+        cut = min(left, end - start)
+        at = range(start, start + cut) if gene.reverse else range(end - 1, end - 1 - cut, -1)
+        bases += codes[list(at)].tolist()
+        left -= cut
+        if cut < end - start:
+            out.append((start + cut, end) if gene.reverse else (start, end - cut))
+    codon = [T - b for b in bases[::-1]] if gene.reverse else bases[::-1]
+    if tuple(codon) not in STOPS:
+        return gene
+    return gene._replace(exons=tuple(out if gene.reverse else out[::-1]))
 
 
 def split_of(

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from dnabench.tasks._declare import LENGTHS, ORIGINS, SOURCES
+from dnabench.tasks.io import splice_sites
 from dnabench.tasks.io.imported import SPLITS, Cached, cached, check, open_split
 from dnabench.types import IGNORED, Array, N, Split, SplitName, Task
 
@@ -62,6 +63,8 @@ def differences(
         longest = max(longest, int(part.seqs.lengths.max(initial=0)))
     if length and longest != length:
         out.append(f"the longest sequence has {longest:,} bp, the longest published {length:,}")
+    if splice_sites.has_sites(task.classes):
+        out += splice_sites.problems(splice_sites.counted(splits.values()), task.classes)
     return out
 
 

@@ -7,12 +7,20 @@ The user writes a regime as `scratch`, `pretrained` or `checkpoint:PATH`; a tria
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dnabench.cache import file_sha256
+from dnabench.tensors import (
+    INDEX,
+    PICKLED,
+    WRAPPED,
+    checkpoint_files,
+    content_hash,
+    is_checkpoint,
+    read,
+)
 from dnabench.types import Model, Weights
 
 if TYPE_CHECKING:
@@ -20,8 +28,7 @@ if TYPE_CHECKING:
 
 REGIME = re.compile(r"((?P<model>[^=]*)=)?(?P<regime>scratch|pretrained(@[^:]*)?|checkpoint:.+)")
 REVISION = re.compile("[0-9a-f]{40}")
-PICKLED = (".bin", ".pt", ".pth", ".ckpt")
-SHOWN = 8  # names in a message
+SHOWN = 8  # names in a message, with two lines more
 
 
 class Loaded(NamedTuple):
@@ -72,12 +79,12 @@ def resolve(model: Model, regime: str) -> tuple[str, str]:
         raise ValueError(f"{model.name} has no weights to load; give it --regime scratch")
     if kind == "checkpoint":
         path = Path(rest).expanduser()
-        if not path.is_file() or path.suffix not in (*PICKLED, ".safetensors"):
+        if not is_checkpoint(path):
             raise ValueError(
                 f"--regime {regime}: {path} is not a file with the suffix .safetensors, "
-                f"{', '.join(PICKLED)}"
+                f"{', '.join(PICKLED)} or {INDEX}"
             )
-        return f"checkpoint:{path.name}@{file_sha256(path)[:16]}", str(path.resolve())
+        return f"checkpoint:{path.name}@{content_hash(path)}", str(path.resolve())
     official = model.weights
     if official is None or not official.repo:
         raise ValueError(
@@ -98,7 +105,7 @@ def resolve(model: Model, regime: str) -> tuple[str, str]:
 
 def check_unchanged(path: Path, named: str) -> None:
     """Raise ValueError unless the file has the hash at the end of a name `NAME@HASH`."""
-    if not path.is_file() or file_sha256(path)[:16] != named.rpartition("@")[2]:
+    if not path.is_file() or content_hash(path) != named.rpartition("@")[2]:
         raise ValueError(f"{path} changed since the run was planned; start the run again")
 
 
@@ -139,115 +146,108 @@ def fetch(model: Model, regime: str, *, tokenizer: bool = False) -> Path:
     ) from cause
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file by name, on the CPU. No code in the file is ever run.
-
-    Args:
-        path: .safetensors, or a pickle of tensors only (.bin, .pt, .pth, .ckpt); of a Lightning
-            checkpoint its `state_dict`, without the `model.` before the names.
-
-    Raises:
-        ValueError: a pickle with anything but tensors and plain values, a damaged file, one without
-            tensors, or with two of one name; path and reason.
-    """
-    import pickle
-
-    import torch
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            found: Any = load_file(path)
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
-    except pickle.UnpicklingError as e:
-        reason = str(e).strip().splitlines()[0]
-        raise ValueError(
-            f"{path}: refused: this pickle holds more than tensors, and none of it was run "
-            f"({reason}). If you trust it, save it again as safetensors"
-        ) from e
-    except Exception as e:
-        raise ValueError(f"{path}: cannot be read as weights: {e}") from e
-    lightning = isinstance(found, dict) and isinstance(found.get("state_dict"), dict)
-    named = found["state_dict"] if lightning else found
-    prefixes = re.compile(r"^(_orig_mod\.)?(module\.)?" + (r"(model\.)?" if lightning else ""))
-    tensors: dict[str, Tensor] = {}
-    full: dict[str, str] = {}
-    for name, value in named.items() if isinstance(named, dict) else ():
-        if isinstance(name, str) and isinstance(value, torch.Tensor):
-            short = prefixes.sub("", name)
-            if short in tensors:
-                raise ValueError(
-                    f"{path}: {full[short]} and {name} are the same name without framework prefixes"
-                )
-            tensors[short], full[short] = value, name
-    if not tensors:
-        raise ValueError(f"{path}: holds no named tensors")
-    return tensors
-
-
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as f:
-        return f.read(2) == b"PK"
-
-
 def load(net: Any, model: Model, tensors: Mapping[str, Tensor], source: str) -> Loaded:
     """Copy a file's tensors into `net.backbone` and account for every tensor of both.
 
     Tensors that are tied in the network may be in the file under any of their names, or under
-    several if they are equal.
+    several if they are equal. Where a name is not known, what it has before its first dot is taken
+    off if it is the usual name of a wrapped network (`model.`), and the rest looked up.
 
     Args:
-        net: with a submodule `backbone`; its head stays as it is.
+        net: with a submodule `backbone`, and then its head stays as it is. Without one, a user's
+            network, it is loaded as a whole; of its head what the file has in the same shape.
         model: its `weights` map the names.
-        tensors: from `read`.
+        tensors: from `tensors.read`.
         source: the file's name in messages.
 
     Raises:
-        ValueError: unknown, missing or differently shaped tensors, by name, with both shapes.
+        ValueError: unknown, missing or differently shaped tensors, integers for weights, values
+            that are not finite, by name; at most ten lines, of which the last is a summary.
     """
     import torch
 
-    if hasattr(net.backbone, "check_weights"):  # what a file's names and shapes do not tell
-        net.backbone.check_weights(tensors)
-    own = net.backbone.state_dict()
-    groups: dict[int, list[str]] = {}
-    for name, tensor in own.items():
-        groups.setdefault(tensor.data_ptr() if tensor.numel() else id(tensor), []).append(name)
+    body = getattr(net, "backbone", net)
+    if hasattr(body, "check_weights"):  # what a file's names and shapes do not tell
+        body.check_weights(tensors)
+    own = body.state_dict()
+    spare = set() if hasattr(net, "head") and body is not net else set(own)
+    spare = {name for name in spare if name.startswith("head.")}
     rename = model.weights.rename if model.weights else str
     out, taken, wrong = Loaded([], []), dict[str, "Tensor"](), list[str]()
     for name, tensor in tensors.items():
-        target = rename(name)
-        if not target:
+        target = _target(name, rename, own)
+        if not target or (target in spare and own[target].shape != tensor.shape):
             out.unused.append(name)
         elif target not in own:
             wrong.append(f"{name} {tuple(tensor.shape)} is not a tensor of {model.name}")
-        elif own[target].shape != tensor.shape:
-            wrong.append(
-                f"{name} is {tuple(tensor.shape)}, {model.name} has {tuple(own[target].shape)}"
-            )
+        elif why := _unfit(tensor, own[target], model.name):
+            wrong.append(f"{name} {why}")
         elif target in taken and not torch.equal(taken[target], tensor):
             wrong.append(f"{name} and another tensor both map to {target} and differ")
         else:
             taken[target] = tensor
             out.copied.append(name)
-    for names in groups.values():
-        have = [n for n in names if n in taken]
-        if not have:
-            wrong.append(f"{names[0]} {tuple(own[names[0]].shape)} is not in the file")
-        elif any(not torch.equal(taken[n], taken[have[0]]) for n in have[1:]):
-            wrong.append(f"{' and '.join(have)} must be equal: they are tied in {model.name}")
+    wrong += _missing(own, taken, spare, model.name)
     if wrong:
-        more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        raise ValueError(f"{source} does not fit {model.name}: {'; '.join(wrong[:SHOWN])}{more}")
+        raise ValueError(_in_few_lines(wrong, f"{source} does not fit {model.name}"))
     with torch.no_grad():
         for name, tensor in taken.items():
             own[name].copy_(tensor)
     return out
 
 
+def _target(name: str, rename: Callable[[str], str], own: Mapping[str, Tensor]) -> str:
+    """Our name of a tensor of the file, "" for one without use; without a match, as renamed."""
+    short = name
+    while (target := rename(short)) and target not in own:
+        first, dot, rest = short.partition(".")
+        if not dot or first not in WRAPPED:
+            return rename(name)
+        short = rest
+    return target
+
+
+def _unfit(tensor: Tensor, own: Tensor, model: str) -> str:
+    """Why a tensor cannot be copied into ours; "" if it can."""
+    if own.shape != tensor.shape:
+        return f"is {tuple(tensor.shape)}, {model} has {tuple(own.shape)}"
+    kind = str(tensor.dtype).removeprefix("torch.")
+    if own.is_floating_point() != tensor.is_floating_point() or "float8" in kind:
+        ours = str(own.dtype).removeprefix("torch.")
+        return f"has values of type {kind}, {model} {ours}: save it in {ours}, not quantised"
+    bad = int((~tensor.isfinite()).sum()) if tensor.is_floating_point() else 0
+    return f"has {bad:,} of {tensor.numel():,} values that are not finite" if bad else ""
+
+
+def _missing(
+    own: Mapping[str, Tensor], taken: Mapping[str, Tensor], spare: set[str], model: str
+) -> list[str]:
+    """Tensors of ours that got none, those that are tied being one, and tied ones that differ."""
+    import torch
+
+    groups: dict[int, list[str]] = {}
+    for name, tensor in own.items():
+        groups.setdefault(tensor.data_ptr() if tensor.numel() else id(tensor), []).append(name)
+    wrong = []
+    for names in groups.values():
+        have = [n for n in names if n in taken]
+        if not have and names[0] not in spare:
+            wrong.append(f"{names[0]} {tuple(own[names[0]].shape)} is not in the file")
+        elif any(not torch.equal(taken[n], taken[have[0]]) for n in have[1:]):
+            wrong.append(f"{' and '.join(have)} must be equal: they are tied in {model}")
+    return wrong
+
+
+def _in_few_lines(wrong: Sequence[str], summary: str) -> str:
+    """What is wrong, a line each, and last a line that stands alone in a table of failures."""
+    if len(wrong) == 1:
+        return f"{summary}: {wrong[0]}"
+    more = [f"and {len(wrong) - SHOWN} more"] * (len(wrong) > SHOWN)
+    return "\n".join([*wrong[:SHOWN], *more, f"{summary} in {len(wrong)} tensors, see above"])
+
+
 @lru_cache(maxsize=1)
-def _read_once(path: str, stamp: tuple[int, int]) -> dict[str, Tensor]:
+def _read_once(path: str, stamps: tuple[tuple[int, int], ...]) -> dict[str, Tensor]:
     """The trials of one worker read a file once."""
     return read(Path(path))
 
@@ -267,8 +267,8 @@ def load_regime(net: Any, model: Model, regime: str, path: str) -> Loaded | None
         check_unchanged(file, regime)
     else:
         file = fetch(model, regime)
-    stat = file.stat()
-    tensors = _read_once(str(file), (stat.st_mtime_ns, stat.st_size))
+    stats = [f.stat() for f in checkpoint_files(file)]
+    tensors = _read_once(str(file), tuple((s.st_mtime_ns, s.st_size) for s in stats))
     return load(net, model, tensors, file.name)
 
 

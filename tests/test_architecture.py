@@ -23,6 +23,7 @@ ROWS = [
     ["schema"],
     ["types"],
     ["registry", "correlation", "cache"],
+    ["tensors"],
     ["metrics", "weights", "host.machine", "host.memory", "host.disk"],
     ["protocols"],
     ["splits", ""],

@@ -25,7 +25,8 @@ from safetensors.torch import save as safetensors_bytes
 from safetensors.torch import save_file
 
 from dnabench import MODELS
-from dnabench.weights import fetch, load, load_regime, read, regimes, resolve
+from dnabench.tensors import read
+from dnabench.weights import fetch, load, load_regime, regimes, resolve
 
 TASK = planted_task(classes=3)
 OTHER = "f" * 40

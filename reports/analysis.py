@@ -42,10 +42,12 @@ def analyze(
         suites += across(suite, table, rows, compared, memo)
     return evidence.Evidence(
         table=table, comparisons=tuple(comparisons), best=tuple(best), suites=tuple(suites),
-        detectable={row.name: found for row in table.rows if (found := _detectable(row))},
+        detectable={
+            row.name: found for row in table.rows if (found := _detectable(row, comparisons))
+        },
         remarks=(
             *unlike_models(table), *mixed_cells(table), *_of_networks(table),
-            *memo.get("remarks", _runs(table), lambda: _remarks(table)),
+            *memo.get("remarks", [_runs(table), _sizes(table)], lambda: _remarks(table)),
         ),
     )  # fmt: skip
 
@@ -133,18 +135,24 @@ def _beats_all(top: int, row: Row, comparisons: Sequence[Comparison]) -> bool:
     return beaten == {k for k, cell in enumerate(row.cells) if cell.scores and k != top}
 
 
-def _detectable(row: Row) -> evidence.Detectable | None:
+def _detectable(row: Row, comparisons: Sequence[Comparison]) -> evidence.Detectable | None:
     """From the pooled sd of the row's cells; None where nothing varies between seeds."""
     cells = [c.summary for c in row.cells if len(c.scores) > 1]
     degrees = sum(c.n - 1 for c in cells)
     sd = math.sqrt(sum(c.sd**2 * (c.n - 1) for c in cells) / degrees) if cells else 0.0
     if not sd:
         return None
-    n = min(c.n for c in cells)
-    needed = stats.seeds_needed(sd, sd, row.rope) if row.rope else math.nan
-    if not 0 < needed <= MOST_SEEDS:
-        needed = math.nan
-    return evidence.Detectable(stats.detectable(sd, sd, n), n, needed)
+    own = [d for d in comparisons if d.row is row]
+    tests = max([d.tests for d in own], default=0) or 1
+    errors = [max(0.0, d.se**2 - d.welch.se**2) for d in own if d.nested and math.isfinite(d.se)]
+    error, n = math.sqrt(sum(errors) / len(errors)) if errors else 0.0, min(c.n for c in cells)
+    alpha = stats.ALPHA / tests
+    needed = stats.seeds_needed(sd, sd, row.rope, alpha, error=error) if row.rope else math.nan
+    return evidence.Detectable(
+        difference=max(stats.detectable(sd, sd, n, alpha, error=error), row.rope), n=n,
+        needed=needed if 0 < needed <= MOST_SEEDS else math.nan, tests=tests, error=error,
+        examples=row.n_test, hopeless=stats.out_of_reach(row.rope, error, alpha),
+    )  # fmt: skip
 
 
 def _of_networks(table: Table) -> list[str]:
@@ -161,7 +169,13 @@ def _of_networks(table: Table) -> list[str]:
 
 def _remarks(table: Table) -> list[str]:
     runs = {(column, task): values for column, task, values in _runs(table)}
-    return [f"{_place(remark.where)}: {remark.says}" for remark in lint(runs)]
+    found = lint(runs, n_test=_sizes(table))
+    return [f"{_place(remark.where)}: {remark.says}" for remark in found]
+
+
+def _sizes(table: Table) -> dict[str, int]:
+    """Test examples by task, where they are known."""
+    return {row.name: row.n_test for row in table.rows if row.n_test}
 
 
 def _place(where: Sequence[tuple[str, str]]) -> str:

@@ -25,11 +25,15 @@ class Interval(NamedTuple):
 
 
 class Detectable(NamedTuple):
-    """What a Welch test at level 0.05 detects with 80 % power, from the row's pooled sd."""
+    """What a verdict finds with 80 % power: seeds, test examples and its Holm family counted."""
 
     difference: float  # the smallest that n seeds of each model detect
     n: int
     needed: float  # seeds of each model for a difference of the row's ROPE; NaN = over 1,000
+    tests: int  # that the verdict is adjusted for
+    error: float  # that the test examples give a difference; 0 = not known, so seeds only
+    examples: int  # test examples; 0 = not known
+    hopeless: bool  # no number of seeds finds the ROPE with these examples
 
 
 @dataclass(frozen=True, kw_only=True)

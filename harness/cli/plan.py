@@ -24,8 +24,13 @@ def plan(
     probe_seconds: Annotated[
         float, typer.Option(help="Roughly how long to measure each model.")
     ] = 4.0,
+    detect: Annotated[
+        float,
+        typer.Option(help="Instead say whether a difference of this size could be seen: 0.01.",
+                     show_default=False),
+    ] = 0.0,
     as_json: Json = False,
-) -> None:
+) -> None:  # fmt: skip
     """Estimate the time, memory and disk space a run would take.
 
     Takes the flags of `dnabench run` and measures a few real training steps of each model.
@@ -36,11 +41,15 @@ def plan(
     from dnabench.results.store import Store
     from dnabench.sweep.grid import grid
 
-    request, resources, notes = choice.request(), execution.resources(), list[str]()
+    request, notes = choice.request(), list[str]()
     if not probe_seconds > 0:
         fail(f"--probe-seconds {probe_seconds}: must be above 0")
     jobs = grid(request, notes.append)
     print_notes(notes)
+    if detect:
+        _detect(jobs, request, detect, as_json)
+        return
+    resources = execution.resources()
     done = {r.trial.id: r.seconds for r in Store(out) if not r.error}
     with bar("measuring") as show:
         found = plan(jobs, resources, done, probe_seconds, lambda job, n: show(total=n, advance=1))
@@ -51,6 +60,26 @@ def plan(
         typer.echo("\n".join([table(found), "", *summary(found, memory, disk)]))
     if any(row.error for row in found.rows):
         raise typer.Exit(1)
+
+
+def _detect(jobs: Any, request: Any, difference: float, as_json: bool) -> None:
+    from tabulate import tabulate
+
+    from dnabench.forecast.detect import detect, grid
+    from dnabench.sweep.grid import tasks_of
+
+    if not 0 < difference < 1:
+        fail(f"--detect {difference:g}: a difference of scores, between 0 and 1")
+    tasks = {task.name: task for task in tasks_of(request)}
+    found = detect(jobs, lambda job: tasks[job.trial.task], difference)
+    if not found:
+        fail("--detect needs two models or more: with one there is nothing to compare")
+    if as_json:
+        typer.echo(json.dumps([one._asdict() for one in found], indent=1))
+        return
+    shown = grid(found, difference, len({job.trial.seed for job in jobs}))
+    typer.echo(tabulate(list(map(list, shown.rows)), list(shown.heads), disable_numparse=True))
+    typer.echo("\n" + "\n".join(shown.notes))
 
 
 def _document(found: Any, memory: int, disk: int) -> dict[str, Any]:

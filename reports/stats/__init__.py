@@ -2,7 +2,12 @@
 
 from dnabench.reports.stats.adjust import bh, holm
 from dnabench.reports.stats.lead import Lead, LikeThese, lead, like_these
-from dnabench.reports.stats.power import detectable, seeds_needed
+from dnabench.reports.stats.power import (
+    detectable,
+    examples_needed,
+    out_of_reach,
+    seeds_needed,
+)
 from dnabench.reports.stats.seeds import (
     TIE,
     Summary,
@@ -37,8 +42,9 @@ from dnabench.reports.stats.verdict import ALPHA, MIN_SEEDS, Verdict, test_stand
 __all__ = [
     "ALPHA", "MIN_SEEDS", "MIN_TASKS", "TIE", "Friedman", "Lead", "LikeThese", "Size",
     "Summary", "Verdict", "Welch", "Wilcoxon", "a12", "average_ranks", "best_p", "bh",
-    "critical_difference", "d_cohen", "delta", "detectable", "friedman", "friedman_of_ranks",
-    "hedges_g", "holm", "iman_davenport", "iqm", "lead", "like_these", "min_max", "nemenyi",
-    "nemenyi_q", "permutation", "posterior", "probability_of_improvement", "ranks",
-    "seeds_needed", "summary", "test_standard_error", "verdict", "welch", "wilcoxon",
+    "critical_difference", "d_cohen", "delta", "detectable", "examples_needed", "friedman",
+    "friedman_of_ranks", "hedges_g", "holm", "iman_davenport", "iqm", "lead", "like_these",
+    "min_max", "nemenyi", "nemenyi_q", "out_of_reach", "permutation", "posterior",
+    "probability_of_improvement", "ranks", "seeds_needed", "summary", "test_standard_error",
+    "verdict", "welch", "wilcoxon",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from dnabench.reports import blocks, stats
-from dnabench.reports.evidence import Comparison, Evidence, Interval, SuiteEvidence
+from dnabench.reports.evidence import Comparison, Detectable, Evidence, Interval, SuiteEvidence
 from dnabench.reports.grid import NONE, Grid, fixed, interval, listed, p_value, signed
 from dnabench.reports.table import Table, suite_of
 
@@ -143,7 +143,7 @@ def top_grid(evidence: Evidence) -> Grid:
                 b.row.name, evidence.table.columns[b.column].name, p_value(b.p), p_value(b.p_holm),
                 "yes" if b.beats_all else no,
                 f"{found.difference:.3f} (n = {found.n})" if found else NONE,
-                _needed(found.needed, b.row.rope) if found and b.row.rope else NONE,
+                _needed(found, b.row.rope) if found and b.row.rope else NONE,
             ]
         )  # fmt: skip
     heads = ["task", "best mean", "p", "Holm p", "beats all others"]
@@ -151,8 +151,8 @@ def top_grid(evidence: Evidence) -> Grid:
         "p: the largest of the one-sided Welch p-values against each other model "
         "(intersection-union test, seeds only), Holm-adjusted over that model's tasks of a suite. "
         "Beats all others: the verdict is a win against every other model. Detectable difference: "
-        "the smallest that a single Welch test over seeds detects at level 0.05 with 80 % power; "
-        "seeds needed: for a difference of the size given."
+        "the smallest that a verdict finds with 80 % power, test examples (where predictions are "
+        "stored) and the Holm family counted; seeds needed: for a difference of the size given."
     )
     more = ["detectable difference", "seeds needed"]
     return Grid("Best model of each task", [*heads, *more], rows, [note])
@@ -234,8 +234,10 @@ def _differences(d: Comparison) -> list[str]:
     return [signed(w.difference, DIGITS), interval(w.low, w.high, DIGITS), both]
 
 
-def _needed(seeds: float, rope: float) -> str:
-    return ("over 1,000" if math.isnan(seeds) else f"{seeds:.0f}") + f" for {rope:g}"
+def _needed(found: Detectable, rope: float) -> str:
+    if found.hopeless:
+        return f"not with these {found.examples:,} examples for {rope:g}"
+    return ("over 1,000" if math.isnan(found.needed) else f"{found.needed:.0f}") + f" for {rope:g}"
 
 
 def _estimate(x: Interval) -> str:

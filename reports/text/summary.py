@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from dnabench.reports import stats
-from dnabench.reports.evidence import Best, Comparison, Evidence
+from dnabench.reports.evidence import Best, Comparison, Detectable, Evidence
 from dnabench.reports.grid import count, fixed, listed, p_value
 from dnabench.reports.table import BASELINE, Row, grouped, suite_of
 from dnabench.reports.text.findings import sampling
@@ -142,8 +142,9 @@ def _baseline(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[str
 
 
 def _resolution(evidence: Evidence, rows: Sequence[Row]) -> list[str]:
-    """Which differences these numbers of seeds detect."""
+    """Which differences a verdict sees here, and what the smallest of interest would need."""
     found = [(evidence.detectable[r.name], r) for r in rows if r.name in evidence.detectable]
+    found = [(one, row) for one, row in found if one.n >= stats.MIN_SEEDS]
     if not found:
         return []
     found.sort(key=lambda pair: pair[0].difference)
@@ -153,10 +154,27 @@ def _resolution(evidence: Evidence, rows: Sequence[Row]) -> list[str]:
     least = sizes[0]
     if len(found) > 1:
         least += f" ({found[0][1].name}) to {sizes[-1]} ({found[-1][1].name})"
+    counted = "these test examples" if all(one.error for one, _ in found) else "no test examples"
+    tests = f"{seeds} seeds, {counted} and Holm over {count(found[0][0].tests, 'test')}"
     return [
-        f"With {seeds} seeds a single Welch test (level 0.05, seeds only) has 80 % power to detect "
-        f"a difference of {least}."
+        f"A verdict sees differences of {least} with 80 % power ({tests} counted){_smaller(found)}."
     ]
+
+
+def _smaller(found: Sequence[tuple[Detectable, Row]]) -> str:
+    """What the smallest difference of interest would need; begins with a semicolon."""
+    open_ = [(one, row) for one, row in found if row.rope and one.difference > row.rope]
+    never = [row.name for one, row in open_ if one.hopeless]
+    if not open_:
+        return ""
+    if never:
+        sizes = sorted({one.examples for one, row in open_ if one.hopeless})
+        span = " to ".join(f"{n:,}" for n in dict.fromkeys((sizes[0], sizes[-1])))
+        where = "" if len(found) == 1 else f" on {listed(never, 2)}"
+        return f"; {open_[0][1].rope:g} is not to be seen with these {span} test examples{where}"
+    most = max((one.needed for one, _ in open_), key=lambda x: math.inf if math.isnan(x) else x)
+    seeds = "over 1,000" if math.isnan(most) else f"{most:.0f}"
+    return f"; {open_[0][1].rope:g} would need {'up to ' * (len(found) > 1)}{seeds} seeds"
 
 
 def _incomplete(evidence: Evidence) -> list[str]:

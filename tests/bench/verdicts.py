@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import ndtr, stdtr
 from scipy.stats import wilcoxon
 
-from dnabench.reports.stats import MIN_TASKS, holm, lead, like_these
+from dnabench.reports.stats import MIN_TASKS, detectable, holm, lead, like_these
 from dnabench.results.provenance import here
 
 TASKS, ROPE, SHARED, OF_MODEL = 8, 0.01, 0.5, 0.2
@@ -92,6 +92,24 @@ def line(suites, n, seeds, difference):
     return 100 * won / suites, 100 * found / suites, 100 * covered / suites
 
 
+def senses(suites, n, seeds, tests=3 * TASKS):
+    """The difference that a report says it sees, and how often verdicts find it, in percent."""
+    rng = np.random.default_rng([n, seeds, 9])
+    base = skill_of(2 * ndtr(SKILL) - 1)
+    sd, examples = 0.0, 0.0
+    for _ in range(suites):
+        scores, influence = task(rng, n, seeds, (base, base))
+        error, own = compared(scores, influence)[2], scores.var(1, ddof=1)
+        sd, examples = sd + own.mean() / suites, examples + max(0, error**2 - own.sum() / seeds)
+    sd, error, alpha = math.sqrt(sd), math.sqrt(examples / suites), 0.05 / tests
+    sees, alone = detectable(sd, sd, seeds, alpha, error=error), detectable(sd, sd, seeds)
+    better, hit = skill_of(2 * ndtr(SKILL) - 1 + sees), 0
+    for _ in range(suites):
+        d, p, *_ = compared(*task(rng, n, seeds, (base, better)))
+        hit += p < alpha and abs(d) >= ROPE
+    return alone, sees, 100 * hit / suites
+
+
 def drawn_again(suites, families, sd=0.02):
     """Coverage of `like_these` where the tasks' true differences vary around 0.03."""
     rng, hit = np.random.default_rng(families), 0
@@ -119,6 +137,11 @@ def main():
                 print(f"| {difference:g} | {seeds} | {n:,} | {cells} |", flush=True)
     again = [f"{k} families {drawn_again(20 * suites, k):.1f} %" for k in (3, MIN_TASKS, 18)]
     print(f"\nTasks drawn again, the interval holds the true mean: {', '.join(again)}.")
+    print("\n| seeds | examples | sees, seeds alone at 0.05 | sees, as printed | found |")
+    print("|---:|---:|---:|---:|---:|")
+    for seeds, n in ((5, 500), (10, 500), (10, 2000)):
+        alone, sees, hit = senses(suites, n, seeds)
+        print(f"| {seeds} | {n:,} | {alone:.3f} | {sees:.3f} | {hit:.1f} % |", flush=True)
     print(f"\n{time.process_time() - start:.0f} CPU seconds")
 
 

@@ -2,20 +2,22 @@
 
 N test examples. What a task says of its examples comes first: its clusters. Without these, genomic
 coordinates in the ids ("chr1:1000-1500") make blocks: chromosomes, windows of 1 Mbp, or windows
-that overlap. Copies of a sequence, on either strand, join in any case.
+that overlap. Copies of a sequence, on either strand, join in any case, and so do the near copies
+that an audit found.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from dnabench.tasks.audit.near import joined
 from dnabench.types import Array
 
 LEAST = 20  # blocks by coordinates; an interval from fewer is too narrow
 WINDOW = 1_000_000  # bp
-COPIES = "copies on either strand"
+COPIES, NEAR = "copies on either strand", "near copies"
 _PLACE = re.compile(r"([^:\s]+):(\d+)-(\d+)")
 
 
@@ -28,8 +30,9 @@ class Blocks(NamedTuple):
 
 
 def blocks(
-    ids: Array, clusters: Array | None, copies: Array | None, shared: str
-) -> tuple[Array | None, Blocks]:
+    ids: Array, clusters: Array | None = None, copies: Array | None = None, shared: str = "",
+    near: Sequence[Sequence[str]] = (),
+) -> tuple[Array | None, Blocks]:  # fmt: skip
     """The block of each test example.
 
     Args:
@@ -37,6 +40,7 @@ def blocks(
         clusters: int (N,), those of the task, or None.
         copies: int (N,), equal for copies of a sequence, or None where there are none.
         shared: what the examples of a cluster share, in words.
+        near: ids of near copies, those of each cluster together.
 
     Returns:
         int64 (N,), or None where every example is a block; and the same in words.
@@ -44,23 +48,28 @@ def blocks(
     found = [] if clusters is None else [(clusters, shared or "clusters")]
     found += _by_place(ids) if clusters is None else []
     found += [] if copies is None else [(copies, COPIES)]
+    found += _by_id(ids, near)
     unit = None
     for more, _ in found:
-        unit = more if unit is None else joined(unit, more)
+        unit = more if unit is None else merged(unit, more)
     n = len(ids) if unit is None else len(np.unique(unit))
     by = ", ".join(words for _, words in found) if n < len(ids) else ""
     return unit, Blocks(len(ids), n, by)
 
 
-def joined(a: Array, b: Array) -> Array:
+def merged(a: Array, b: Array) -> Array:
     """The finest clusters that hold every cluster of both: int64 (N,)."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+    order = np.argsort(b, kind="stable")
+    same = b[order][1:] == b[order][:-1]
+    numbers = np.unique(a, return_inverse=True)[1].reshape(-1)
+    return joined(numbers, order[1:][same], order[:-1][same])
 
-    (_, left), (_, right) = (np.unique(x, return_inverse=True) for x in (a, b))
-    n, m = int(left.max()) + 1, int(right.max()) + 1
-    links = coo_array((np.ones(len(left)), (left, right + n)), shape=(n + m, n + m))
-    return np.asarray(connected_components(links, directed=False)[1][left], np.int64)
+
+def _by_id(ids: Array, clusters: Sequence[Sequence[str]]) -> list[tuple[Array, str]]:
+    number = {name: k for k, names in enumerate(clusters) for name in names}
+    own = range(len(clusters), len(clusters) + len(ids))
+    found = np.array([number.get(i, k) for i, k in zip(ids.tolist(), own, strict=True)])
+    return [(found, NEAR)] if len(np.unique(found)) < len(ids) else []
 
 
 def _by_place(ids: Array) -> list[tuple[Array, str]]:

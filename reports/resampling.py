@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from dnabench.reports.memo import stamp
 from dnabench.reports.stats.examples import REPLICATES, Nested, nested, resampled, units
 from dnabench.reports.stats.replicates import check_cost
 from dnabench.results.store import Store
+from dnabench.tasks.audit.audit import kept
 from dnabench.types import Array, Record
 
 Pair = tuple[int, int]
@@ -75,7 +76,8 @@ class Resampler:
         order = sorted(ended, key=lambda column: ([r.trial.id for r in ended[column]], column))
         place = {column: i for i, column in enumerate(order)}
         columns, numbered = [ended[k] for k in order], [(place[a], place[b]) for a, b in pairs]
-        todo = _Row(self.store, columns, metric, numbered, self.replicates)
+        near = _near_copies(r for column in columns for r in column)
+        todo = _Row(self.store, columns, metric, numbered, near, self.replicates)
         path = self.store.folder / ".cache" / "intervals" / f"{todo.key()}.json"
         found = _parsed(read_json(path), todo.pairs) or self._computed(todo, path)
         intervals = {pair: found.intervals[at] for pair, at in zip(pairs, todo.pairs, strict=True)}
@@ -101,11 +103,12 @@ class _Row(NamedTuple):
     columns: Sequence[Sequence[Record]]
     metric: str
     pairs: Sequence[Pair]
+    near: Sequence[Sequence[str]]  # ids of near copies among the test examples
     replicates: int
 
     def key(self) -> str:
         files = [list(map(self._file, column)) for column in self.columns]
-        content = [VERSION, self.replicates, self.metric, files, list(self.pairs)]
+        content = [VERSION, self.replicates, self.metric, files, list(self.pairs), self.near]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def _file(self, record: Record) -> tuple[str, list[int] | None, float | None]:
@@ -197,8 +200,9 @@ class _Row(NamedTuple):
             with self._opened(record) as file:
                 clusters, copies = file.get("clusters"), file.get("copies")
             if clusters is not None or copies is not None:
-                return blocks(ids, clusters, copies, str(record.task.get("clusters", "")))
-        return blocks(ids, None, None, "")
+                words = str(record.task.get("clusters", ""))
+                return blocks(ids, clusters, copies, words, self.near)
+        return blocks(ids, near=self.near)
 
     def _logits(self, record: Record) -> Array:
         with self._opened(record) as file:
@@ -229,6 +233,14 @@ class _Row(NamedTuple):
                 f"{self.store.predictions_path(trial.id)} is missing; copy it there, or run the "
                 "trial again"
             ) from None
+
+
+def _near_copies(records: Iterable[Record]) -> Sequence[Sequence[str]]:
+    """Those that the audit of the task found, if there is one of the same data."""
+    for r in records:
+        audit = kept(r.trial.task, r.trial.data)
+        return audit.clusters if audit else ()
+    return ()
 
 
 def _defined(record: Record, metric: str) -> bool:

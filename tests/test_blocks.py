@@ -9,7 +9,7 @@ from conftest import dnabench
 from test_resampling import put
 
 from dnabench import MODELS, TASKS, Recipe, Trial
-from dnabench.reports.blocks import COPIES, LEAST, Blocks, blocks, joined, sentences
+from dnabench.reports.blocks import COPIES, LEAST, NEAR, Blocks, blocks, merged, sentences
 from dnabench.reports.report import report
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.text.overview import overview
@@ -42,8 +42,8 @@ def brute(*partitions):
 def test_two_partitions_are_joined(seed):
     rng = np.random.default_rng(seed)
     a, b = rng.integers(0, 9, 12), rng.integers(-3, 9, 12)
-    assert same(joined(a, b), brute(a, b))
-    assert same(joined(a, np.arange(12)), a)
+    assert same(merged(a, b), brute(a, b))
+    assert same(merged(a, np.arange(12)), a)
 
 
 def names(*places):
@@ -52,8 +52,8 @@ def names(*places):
 
 def test_nothing_known_means_every_example_alone():
     ids = np.array(["a", "b", "c"])
-    assert blocks(ids, None, None, "") == (None, (3, 3, ""))
-    unit, found = blocks(names(("chr1", 1, 9), ("chr1", 20, 29)), None, None, "")
+    assert blocks(ids) == (None, (3, 3, ""))
+    unit, found = blocks(names(("chr1", 1, 9), ("chr1", 20, 29)))
     assert (unit is None or len(set(unit)) == 2) and found == (2, 2, "")
 
 
@@ -66,15 +66,15 @@ def test_clusters_of_the_task_come_before_coordinates():
 
 def test_chromosomes_if_there_are_enough_else_windows_else_overlap():
     many = [(f"chr{i % LEAST}", 1000 * i, 1000 * i + 500) for i in range(3 * LEAST)]
-    unit, found = blocks(names(*many), None, None, "")
+    unit, found = blocks(names(*many))
     assert found == (3 * LEAST, LEAST, "chromosome")
     assert same(unit, np.arange(3 * LEAST) % LEAST)
     few = [("chr1", 250_000 * i, 250_000 * i + 500) for i in range(4 * LEAST)]
-    unit, found = blocks(names(*few), None, None, "")
+    unit, found = blocks(names(*few))
     assert found == (4 * LEAST, LEAST, "window of 1 Mbp") and same(unit, np.arange(4 * LEAST) // 4)
     near = [("chr1", 1, 100), ("chr2", 60, 150), ("chr1", 90, 180), ("chr1", 170, 200),
             ("chr1", 201, 300)]  # fmt: skip
-    unit, found = blocks(names(*near), None, None, "")
+    unit, found = blocks(names(*near))
     assert same(unit, np.array([0, 1, 0, 0, 2])) and found == (5, 3, "overlap")
 
 
@@ -83,8 +83,11 @@ def test_copies_join_in_any_case():
     copies, clusters = np.array([0, 1, 0, 3, 4, 5]), np.array([1, 1, 2, 2, 3, 4])
     unit, found = blocks(ids, clusters, copies, "gene")
     assert same(unit, np.array([0, 0, 0, 0, 1, 2])) and found == (6, 3, f"gene, {COPIES}")
-    unit, found = blocks(ids, None, copies, "")
+    unit, found = blocks(ids, copies=copies)
     assert same(unit, copies) and found == (6, 5, COPIES)
+    unit, found = blocks(ids, copies=copies, near=[["f", "e", "gone"], ["c", "b"]])
+    assert same(unit, np.array([0, 0, 0, 1, 2, 2])) and found == (6, 3, f"{COPIES}, {NEAR}")
+    assert blocks(ids, near=[["a", "elsewhere"]]) == (None, (6, 6, ""))
 
 
 def test_what_is_assumed_is_said():

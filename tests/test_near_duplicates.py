@@ -1,5 +1,7 @@
 """tasks/audit/near.py, align.py and kmers.py against the definition and brute force."""
 
+import json
+
 import numpy as np
 import pytest
 from audit_cases import document, random_rows, reverse, sequences, task_of
@@ -8,7 +10,7 @@ from bench.audit import altered, flipped
 from dnabench.reports.text.audit import markdown
 from dnabench.tasks.audit import align, kmers
 from dnabench.tasks.audit import near as _near
-from dnabench.tasks.audit.audit import audit, leak_free_mask
+from dnabench.tasks.audit.audit import Audit, audit, leak_free_mask
 from dnabench.tasks.audit.conditions import fail_on
 
 
@@ -156,6 +158,20 @@ def test_planted_copies_are_found_and_nothing_else_is(length):
         assert leaked[: len(jobs)][[j == job for j in jobs]].mean() >= 0.96, job
     assert leaked[: len(jobs)].mean() >= 0.99 and not leaked[len(jobs) :].any()
     assert found.leaked_ids == [f"test{i}" for i in np.flatnonzero(leaked)]
+
+
+def test_related_test_examples_are_named_together():
+    rng = np.random.default_rng(8)
+    train, test = random_rows(rng, 5, 200), random_rows(rng, 6, 200)
+    test[2] = flipped(test[0])
+    test[4] = altered(rng, test[0], 0.97, "substitutions")
+    test[1] = altered(rng, train[3], 0.95, "both")  # in a chain through train
+    test[5] = altered(rng, train[3], 0.95, "both")
+    made = audit(task_of({"train": (train, [0, 1] * 2 + [0]), "test": (test, [0] * 6)}))
+    assert sorted(map(sorted, made.clusters)) == [["test0", "test2", "test4"], ["test1", "test5"]]
+    again = json.loads(made.to_json())
+    del again["clusters"]  # as an earlier version wrote it
+    assert Audit.from_json(json.dumps(again)).clusters == ()
 
 
 @pytest.mark.parametrize(("n_train", "n_test"), [(1200, 200), (60, 1500)])

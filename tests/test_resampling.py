@@ -21,6 +21,7 @@ from dnabench.reports.resampling import NO_FOLDER, Resampler
 from dnabench.reports.stats.examples import Nested, nested, replicates
 from dnabench.results.store import Store
 from dnabench.sweep.trial import run_trial
+from dnabench.tasks.audit.audit import Audit, keep
 from dnabench.types import Job
 
 N = 200
@@ -265,6 +266,22 @@ def test_related_examples_are_drawn_together(store, name):
     assert Resampler(store, 1000).row(row, "mcc", [(3, 7)]) == found  # from the cache
     own = with_clusters(store, name, np.arange(N))
     assert Resampler(store, 1000).row(own, "mcc", [(3, 7)]) == alone
+
+
+def test_near_copies_of_an_audit_are_drawn_together(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("DNABENCH_CACHE", str(tmp_path / "cache"))
+    row = two(store)
+    alone = Resampler(store, 300).row(row, "mcc", [(3, 7)])
+    fields = dict.fromkeys(Audit.__dataclass_fields__, ())
+    of = {"task": "planted/motif", "data": "0" * 16}
+    groups = [[f"e{i}" for i in range(k, k + 4)] for k in range(0, N, 4)]
+    keep(Audit(**{**fields, **of, "clusters": groups}))
+    found = Resampler(store, 300).row(row, "mcc", [(3, 7)])
+    assert found.drawn == (N, N // 4, "near copies") and alone.drawn == (N, N, "")
+    told = Resampler(store, 300).row(
+        with_clusters(store, "clusters", np.arange(N) // 4), "mcc", [(3, 7)]
+    )
+    assert found.intervals == told.intervals != alone.intervals
 
 
 def test_one_run_that_knows_the_clusters_is_enough(store):

@@ -31,7 +31,7 @@ from dnabench.tasks.audit.copies import (
     representatives,
     within,
 )  # fmt: skip
-from dnabench.tasks.audit.near import SHORTEST, Search, near_duplicates, too_large
+from dnabench.tasks.audit.near import SHORTEST, Search, joined, near_duplicates, too_large
 from dnabench.tasks.audit.shortcuts import numbers, shortcuts
 from dnabench.tasks.audit.windows import windows
 from dnabench.types import Array, Split, SplitName, Task
@@ -60,7 +60,8 @@ class Audit:
     leaked_ids: the ids of all these.
     windows: shared in the genome; None when none was given. shortcuts: scores of trivial
     predictors. related: tasks of the same family in other suites. pairs: some near duplicates by
-    id. skipped: what was not examined -> why. settings: of the search.
+    id. skipped: what was not examined -> why. settings: of the search. clusters: ids of test
+    examples that are copies or near duplicates of each other, directly or in a chain.
     """
 
     task: str
@@ -79,6 +80,7 @@ class Audit:
     pairs: Sequence[Mapping[str, str]]
     skipped: Mapping[str, str]
     settings: Mapping[str, Any]
+    clusters: Sequence[Sequence[str]] = ()  # audits of earlier versions have none
 
     def to_json(self) -> str:
         """JSON; the same data give the same bytes."""
@@ -146,6 +148,7 @@ def audit(
         windows=windows(splits, genome, lambda s: observe("genome", s)) if genome else None,
         shortcuts=scores, related=_related(task), pairs=_pairs(splits, found, search),
         skipped=skipped, settings=_settings(search),
+        clusters=_clusters(splits["test"].ids, found.either["test"], search),
     )  # fmt: skip
 
 
@@ -273,6 +276,18 @@ def _pairs(
         }
         for i, a, b in zip(order, *sides, strict=True)
     ]  # fmt: skip
+
+
+def _clusters(ids: Array, either: Array, search: Search | None) -> list[list[str]]:
+    """The ids of related test examples; `either` numbers their sequences as `copies` does."""
+    cluster = either
+    if search is not None:
+        cluster = joined(np.arange(len(search.near)), search.a, search.b)[either]
+    _, number, times = np.unique(cluster, return_inverse=True, return_counts=True)
+    order = np.flatnonzero(times[number] > 1)
+    order = order[np.argsort(number[order], kind="stable")]
+    ends = np.flatnonzero(np.diff(number[order])) + 1
+    return [part.tolist() for part in np.split(ids[order], ends) if len(part)]
 
 
 def _settings(search: Search | None) -> dict[str, Any]:

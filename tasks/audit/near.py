@@ -120,6 +120,17 @@ def too_large(lengths: Array) -> str:
     return ""
 
 
+def joined(cluster: Array, a: Array, b: Array) -> Array:
+    """Clusters int64 (N,), merged where a member of one is linked to a member of another."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n = int(cluster.max(initial=-1)) + 1
+    edges = coo_array((np.ones(len(a), bool), (cluster[a], cluster[b])), shape=(n, n))
+    merged: Array = connected_components(edges, directed=False)[1].astype(np.int64)
+    return merged[cluster]
+
+
 def plan(lengths: Array) -> tuple[int, float, float]:
     """Length of a seed, share of words that are seeds, and seeds that near duplicates share.
 

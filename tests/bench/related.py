@@ -1,0 +1,150 @@
+"""Do verdicts hold when test examples are related? `python tests/bench/related.py [SUITES]`.
+
+Not collected by pytest. First: how much wider intervals get when strand pairs are drawn together.
+Then null suites through the whole report: three equal models, 8 tasks of a family each, 500 test
+examples in groups that are copies of one another (label and all noise; coverage.py has the model of
+an example, noise "typical"). `report` gets records and predictions as runs write them, kept in
+memory instead of files, and draws 1,000 replicates. A suite is false if any of its 24 verdicts is a
+win or a loss. True differences are 0, so an interval covers where it holds 0.
+
+Prints Markdown: SUITES (400) a line with 10 seeds, half as many with 5, a tenth where the groups
+are not known to the report. The bounds are those of Clopper and Pearson, one-sided, 95 %. Set
+OMP_NUM_THREADS=1.
+"""
+
+import math
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+
+import numpy as np
+from coverage import SKILLS, TYPICAL, tau
+from scipy.stats import beta
+
+from dnabench.metrics import METRICS
+from dnabench.reports.report import report
+from dnabench.reports.resampling import Resampler
+from dnabench.reports.stats.examples import nested, replicates
+from dnabench.results.provenance import here
+from dnabench.results.store import Store
+from dnabench.types import Recipe, Record, Trial
+
+MODELS, TASKS, EXAMPLES, REPLICATES = 3, 8, 500, 1000
+GROUPS = (1, 2, 4)
+IDS = np.arange(EXAMPLES).astype("U6")
+
+
+def simulated(rng, group, seeds):
+    """Labels (N,), and scores (models, seeds, N); each block of `group` examples is equal."""
+    n = EXAMPLES // group
+    y = rng.integers(0, 2, n)
+    shared = rng.normal(0, math.sqrt(TYPICAL.shared), n)
+    of_model = rng.normal(0, math.sqrt(TYPICAL.of_model), (MODELS, 1, n))
+    own = math.sqrt(1 - TYPICAL.shared - TYPICAL.of_model)
+    skill = SKILLS[0] + rng.normal(0, tau(SKILLS[0], TYPICAL.seeds), (MODELS, seeds, 1))
+    noise = shared + of_model + rng.normal(0, own, (MODELS, seeds, n))
+    return np.repeat(y, group), np.repeat((2 * y - 1) * skill + noise, group, axis=2)
+
+
+class InMemory(Store):
+    """A folder whose predictions are not written."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.kept = {}
+
+    @contextmanager
+    def open_predictions(self, trial_id):
+        yield self.kept[trial_id]
+
+
+def fill(store, rng, group, seeds, told):
+    """The records of a suite; their predictions are in the store."""
+    records = []
+    clusters = {"clusters": np.arange(EXAMPLES) // group} if told and group > 1 else {}
+    for t in range(TASKS):
+        y, scores = simulated(rng, group, seeds)
+        for m, s in np.ndindex(MODELS, seeds):
+            x = scores[m, s]
+            logits = np.stack([np.zeros_like(x), x], 1).astype(np.float32)
+            trial = Trial(
+                model=f"model{m}", options={}, regime="scratch", task=f"null/task{t}",
+                data="0" * 16, protocol="honest/1", recipe=Recipe(), seed=s,
+            )  # fmt: skip
+            facts = {"kind": "binary", "metric": "mcc", "family": f"{t}", "n_test": EXAMPLES,
+                     "classes": ["0", "1"], "clusters": "group"}  # fmt: skip
+            found = {"mcc": METRICS["mcc"].function(y, logits)}
+            records.append(Record(trial=trial, scores={"test": found}, task=facts))
+            store.kept[trial.id] = {"logits": logits, "labels": y, "ids": IDS, **clusters}
+    return records
+
+
+def null(suites, group, seeds, told=True):
+    """False suites, suites with a false claim over tasks, and how many of all intervals hold 0."""
+    rng = np.random.default_rng([group, seeds])
+    false = claims = covered = intervals = 0
+    for _ in range(suites):
+        with tempfile.TemporaryDirectory() as name:
+            store = InMemory(name)
+            records = fill(store, rng, group, seeds, told)
+            (e,) = report(records, store, Resampler(store, REPLICATES)).evidence
+        assert all(d.nested for d in e.comparisons) and len(e.comparisons) == 3 * TASKS
+        assert told is False or {d.drawn.blocks for d in e.comparisons} == {EXAMPLES // group}
+        false += any(d.verdict in ("win", "loss") for d in e.comparisons)
+        claims += any(pair.p_claim < 0.05 for suite in e.suites for pair in suite.pairs)
+        covered += sum(d.nested.low <= 0 <= d.nested.high for d in e.comparisons)
+        intervals += len(e.comparisons)
+    return false, claims, covered / intervals
+
+
+def bound(k, n):
+    """Upper 95 % bound of a share of which k of n were seen."""
+    return 1.0 if k == n else float(beta.ppf(0.95, k + 1, n - k))
+
+
+def widths(kind, pairs=2000, seeds=5):
+    """Mean width of the interval of two models on strand pairs: each row alone, and together."""
+    rng = np.random.default_rng(1)
+    outputs = 2 if kind == "pearson" else 20
+    y = rng.normal(size=(pairs, outputs))
+    y = y if kind == "pearson" else (y > 1).astype(float)
+    shared, found = rng.normal(size=y.shape), {}
+    runs = [y + shared + 0.7 * rng.normal(size=y.shape) for _ in range(2)]  # of a model
+    logits = [m + 0.1 * rng.normal(size=y.shape) for m in runs for _ in range(seeds)]
+    both, blocks = np.concatenate([y, y]), np.tile(np.arange(pairs), 2)
+    for name, groups in (("alone", None), ("together", blocks)):
+        again = [np.concatenate([x, x]).astype(np.float32) for x in logits]
+        r = replicates(both, again, kind, groups=groups, n=REPLICATES)
+        interval = nested(r[:seeds], r[seeds:])
+        found[name] = interval.high - interval.low
+    return found["alone"], found["together"]
+
+
+def main():
+    suites = int(sys.argv[1]) if len(sys.argv) > 1 else 400
+    start = time.process_time()
+    where = ", ".join(f"{k} {v}" for k, v in here().items() if k not in ("host", "cpu"))
+    print(where)
+    print("\n| like | metric | rows | width, each row alone | strand pairs together | ratio |")
+    print("|---|---|---:|---:|---:|---:|")
+    for like, metric in (("DeepSTARR", "pearson"), ("DeepSEA", "auroc_mean")):
+        alone, together = widths(metric)
+        print(f"| {like} | {metric} | 4,000 | {alone:.4f} | {together:.4f} | "
+              f"{together / alone:.2f} |", flush=True)  # fmt: skip
+    print("\n| group size | seeds | suites | false suites | upper bound | false over tasks | "
+          "upper bound | intervals that cover |")  # fmt: skip
+    print("|---:|---:|---:|---:|---:|---:|---:|---:|")
+    cases = [(group, 10, suites, True) for group in GROUPS]
+    cases += [(group, 10, suites // 10, False) for group in GROUPS[1:]]
+    cases += [(group, 5, suites // 2, True) for group in GROUPS]
+    for group, seeds, n, told in cases:
+        false, claims, covered = null(n, group, seeds, told)
+        print(f"| {group}{'' if told else ', not known'} | {seeds} | {n} | {false / n:.1%} | "
+              f"{bound(false, n):.1%} | {claims / n:.1%} | {bound(claims, n):.1%} | "
+              f"{covered:.1%} |", flush=True)  # fmt: skip
+    print(f"\n{time.process_time() - start:.0f} CPU seconds")
+
+
+if __name__ == "__main__":
+    main()

@@ -260,6 +260,14 @@ class Resources(NamedTuple):
 ONE_CPU = Resources()
 
 
+LONGEST_REASON = 200  # characters of `Record.reason`
+
+
+def printable(text: str) -> str:
+    r"""The text with what a terminal would obey, such as the escape character, written as \\x1b."""
+    return "".join(c if c in "\n\t" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """What a trial gave: scores, or why there are none."""
@@ -286,6 +294,12 @@ class Record:
     where: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""  # traceback
     unknown: Mapping[str, Any] = field(default_factory=dict)  # of a newer version, as in the JSON
+
+    @property
+    def reason(self) -> str:
+        """`Class: reason` of a trial that failed, on one line of at most 200 characters."""
+        line = printable((self.error.strip() or "?").splitlines()[-1])
+        return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 3]}..."
 
     def to_json(self) -> str:
         """Keys sorted, floats in shortest exact form: equal records give equal bytes."""

@@ -146,8 +146,8 @@ def _table(protocol: str, limit: float, records: Sequence[Record], digits: int) 
     lineup, known = tuple(columns.values()), PROTOCOLS.get(protocol)
 
     def failure_of(r: Record) -> tuple[str, str, str]:
-        last_line = (r.error or f"invalid: {r.flags.get(INVALID)}").strip() or "?"
-        return columns[key_of(r)].name, r.trial.task, last_line.splitlines()[-1]
+        why = r.reason if r.error else f"invalid: {r.flags.get(INVALID)}"
+        return columns[key_of(r)].name, r.trial.task, why
 
     failures = grouped((r for r in records if r.error or r.flags.get(INVALID)), failure_of)
     return Table(

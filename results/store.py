@@ -5,9 +5,9 @@ runs/records/<trial id>.json.unreadable-<n>    one that could not be read when i
 runs/records/<trial id>.json.replaced-<n>      one that was set aside to run its trial again
 runs/predictions/<trial id>.npz    logits float32 (N, K), labels (N,), ids (N,) of the test split,
                                    which of its examples are related (see `trial.run_trial`)
-runs/configs/<time>-<pid>.json     the resolved configuration of every `dnabench run`
-runs/journal.jsonl                 one line a trial started, ended or failed
-runs/.locks/<trial id>             held while a process runs the trial
+runs/configs/<time>-<host>-<random>.json       the resolved configuration of every `dnabench run`
+runs/journal-<host>.jsonl          one line a trial started, ended or failed
+runs/.locks/<trial id>[.<n>]       held while a process runs the trial, see results/claims.py
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import secrets
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -23,12 +25,14 @@ from typing import Any
 
 import numpy as np
 
-from dnabench.cache import exclusive, remove_drafts, replacing
+from dnabench.cache import remove_drafts, replacing
+from dnabench.results.claims import Claim, claimed
 from dnabench.types import Array, Record
 
 KEPT = ".unreadable-"  # in the names of records that this version cannot read
 REPLACED = ".replaced-"  # and of those that were run again on request
 COPY = "a copy: its id is"  # begins the reason of a record in a file of another name
+HOST = socket.gethostname()
 FOLDERS = ("records", "predictions", "configs", ".locks")
 
 
@@ -57,7 +61,7 @@ class Store:
             ValueError: when that cannot be done, as on a file system without locks; names the
                 folder and the reason.
         """
-        probe = f".probe-{os.getpid()}"
+        probe = f".probe-{secrets.token_hex(8)}"
         with self._explained():
             for name in FOLDERS:
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
@@ -228,26 +232,26 @@ class Store:
     def save_config(self, config: Mapping[str, Any]) -> Path:
         """Keep what a run was asked to do."""
         now = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-        path = self.folder / "configs" / f"{now}-{os.getpid()}.json"
+        path = self.folder / "configs" / f"{now}-{HOST}-{secrets.token_hex(4)}.json"
         with self._explained(), replacing(path, sync=True) as f:
             f.write(json.dumps(config, indent=1, sort_keys=True).encode())
         return path
 
     def log(self, event: str, trial_id: str) -> None:
-        """Add a line to the journal: a single O_APPEND write, which does not mix with others."""
+        """Add a line to this host's journal: one O_APPEND write, which does not mix with others."""
         line = {"at": round(time.time(), 3), "event": event, "trial": trial_id, "pid": os.getpid()}
         with self._explained():
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-            fd = os.open(self.folder / "journal.jsonl", flags, 0o644)
+            fd = os.open(self.folder / f"journal-{HOST}.jsonl", flags, 0o644)
             try:
                 os.write(fd, (json.dumps(line) + "\n").encode())
             finally:
                 os.close(fd)
 
     @contextmanager
-    def claim(self, trial_id: str) -> Iterator[bool]:
-        """Hold a trial while it runs. Yields False when another process holds it."""
+    def claim(self, trial_id: str) -> Iterator[Claim | None]:
+        """Hold a trial while it runs. Yields None when another process, here or elsewhere, does."""
         with ExitStack() as stack:
             with self._explained():
-                held = stack.enter_context(exclusive(self.folder / ".locks" / trial_id))
+                held = stack.enter_context(claimed(self.folder / ".locks", trial_id))
             yield held

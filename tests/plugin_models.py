@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 
 import numpy as np
@@ -37,7 +38,41 @@ def sleep():
     return 0.5
 
 
+def leave_a_child():
+    subprocess.Popen(["sleep", "3599"])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+held = []
+
+
+def hold_memory():
+    held.append("held")
+    raise MemoryError("what it holds stays in memory")
+
+
+def expect_memory():
+    if held:
+        raise RuntimeError("the worker still holds another trial's memory")
+    return 0.5
+
+
+def leave():
+    os.chdir("/")
+    return 0.5
+
+
+def shout():
+    raise RuntimeError("\x1b[31m" + "A" * 2_000_000)
+
+
 TROUBLES = {
+    "leaves": leave,
+    "holds": hold_memory,
+    "needs": expect_memory,
+    "shouts": shout,
+    "crashes": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "parent": leave_a_child,
     "raises": explode,
     "diverges": lambda: float("nan"),
     "dies": lambda: os.kill(os.getpid(), signal.SIGKILL),

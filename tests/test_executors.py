@@ -45,6 +45,8 @@ def work(job, progress, folder=None):
         return arguments[0] * 2
     if what == "raise":
         raise KeyError("no good")
+    if what == "allocate":
+        raise MemoryError("no more")
     if what == "exit":
         os._exit(arguments[0])
     if what == "unreadable":
@@ -128,11 +130,19 @@ def test_a_job_that_raises_is_an_event_with_the_traceback_and_the_others_go_on(k
 
 
 @ISOLATED
+def test_a_worker_that_runs_out_of_memory_is_replaced(kind, tmp_path):
+    jobs = [("allocate",), ("double", 1)]
+    found = ended(kind(partial(work, folder=tmp_path)).run(jobs))
+    assert last_line(found[0][1]) == "MemoryError: no more" and found[1] == ("returned", 2)
+    assert len(pids(tmp_path)) == 2
+
+
+@ISOLATED
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_worker_that_dies_says_how_and_its_successor_goes_on(kind, workers, tmp_path):
     jobs = [("exit", 3), ("signal", signal.SIGKILL), ("double", 2), ("exit", 0)]
     events = list(kind(partial(work, folder=tmp_path), workers).run(jobs))
-    how = {0: "exit status 3", 1: "signal 9, often out of memory", 3: "exit status 0"}
+    how = {0: "exit status 3", 1: "SIGKILL, often out of memory", 3: "exit status 0"}
     error = "RuntimeError: the worker process died ({})"
     assert ended(events) == {2: ("returned", 4)} | {
         n: ("died", error.format(reason)) for n, reason in how.items()
@@ -162,7 +172,7 @@ def test_a_worker_that_cannot_start_says_why_and_leaves_nothing_open(kind):
 def test_starting_a_worker_leaves_the_environment_as_it_was(monkeypatch):
     monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
     before = dict(os.environ)
-    with _inherited(3):
+    with _inherited(3, "mark"):
         assert os.environ["OMP_NUM_THREADS"] == "3" and "MALLOC_TRIM_THRESHOLD_" in os.environ
     assert dict(os.environ) == before
 
@@ -170,7 +180,7 @@ def test_starting_a_worker_leaves_the_environment_as_it_was(monkeypatch):
 STOPPED = """
 import sys, time
 from test_executors import EXECUTORS, work
-for event in EXECUTORS["local"](work, timeout=3).run([("burn", 1.0)]):
+for event in EXECUTORS["local"](work, timeout=5).run([("burn", 0.3)]):
     print(event.kind, event.value, flush=True)
     time.sleep(float(sys.argv[1]))
 """
@@ -189,7 +199,7 @@ def test_time_spent_stopped_does_not_count_towards_the_timeout(handling):
         assert lines.readline() == "started None\n"
         time.sleep(0 if handling else 0.5)  # until it waits
         os.killpg(client.pid, signal.SIGSTOP)
-        time.sleep(5)
+        time.sleep(7)
         os.killpg(client.pid, signal.SIGCONT)
         assert "returned burnt" in lines.read()
 

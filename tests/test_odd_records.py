@@ -179,7 +179,9 @@ def test_a_record_file_that_cannot_be_opened_is_named_and_its_trial_does_not_run
     assert done.returncode == 1 and "1 ran, 0 already done, 1 failed" in done.stdout, done.stderr
     assert f"cannot read {path}: " in done.stderr and "did not run" in done.stderr
     assert path.is_dir() and not Store(out).kept()
-    journal = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
+    journal = [
+        json.loads(line) for line in next(out.glob("journal-*.jsonl")).read_text().splitlines()
+    ]
     assert held not in {line["trial"] for line in journal}
 
 

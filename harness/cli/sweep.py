@@ -42,7 +42,8 @@ def run_sweep(
         to_stderr: print the summary there, for commands whose output is a table.
 
     Raises:
-        typer.Exit: 130 after Ctrl-C or SIGTERM; 2 for resources that are not available.
+        typer.Exit: 130 after Ctrl-C, SIGTERM, SIGHUP or SIGQUIT; 2 for resources that are not
+            available.
     """
     from rich.console import Console
 
@@ -75,12 +76,15 @@ def run_sweep(
     interrupted = False
     try:
         bars = display(left, resources.workers, Console(stderr=True))
-        with _sigterm_as_interrupt(), bars as on_event:
+        with _ended_as_by_ctrl_c(), bars as on_event:
             run(jobs, store, resources, on_event, summary)
     except KeyboardInterrupt:
         interrupted = True
         typer.echo("interrupted; finished trials are kept, run the same command to continue",
                    err=True)  # fmt: skip
+    except ValueError:  # the folder cannot be written any more
+        _print_summary(summary, store, to_stderr)
+        raise
     _print_summary(summary, store, to_stderr)
     for path in sorted(store.kept() - kept):
         why = "this version cannot read that record, so the trial ran again"
@@ -136,17 +140,23 @@ def _check_precisions(jobs: Iterable[Job], device: str) -> None:
 
 
 @contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """A scheduler's SIGTERM ends a sweep as Ctrl-C does."""
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """SIGTERM, SIGHUP (the terminal closed) and SIGQUIT end a sweep as Ctrl-C does.
+
+    What is ignored, as SIGHUP under nohup, stays ignored.
+    """
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    numbers = [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
+    heard = [n for n in numbers if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {n: signal.signal(n, interrupt) for n in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _print_summary(summary: Summary, store: Store, to_stderr: bool) -> None:
@@ -159,7 +169,7 @@ def _print_summary(summary: Summary, store: Store, to_stderr: bool) -> None:
     typer.echo(f"{counts}, {records}", err=to_stderr)
     if summary.failed:
         rows = [
-            (t.task, label(t), t.seed, r.error.strip().splitlines()[-1], t.id)
+            (t.task, label(t), t.seed, r.reason, t.id)
             for r in summary.failed for t in [r.trial]
         ]  # fmt: skip
         typer.echo(tabulate(rows, ("task", "model", "seed", "error", "record")), err=True)

@@ -113,11 +113,15 @@ class Executor(ABC):
 
 
 def attempt(work: Work, job: Any, progress: Progress) -> tuple[Literal["returned", "died"], Any]:
-    """Run a job; the kind and value of its last event."""
+    """Run a job; the kind and value of its last event. The working folder is as before it."""
+    home = os.open(".", os.O_RDONLY)
     try:
         return "returned", work(job, progress)
     except Exception:
         return "died", traceback.format_exc()
+    finally:
+        os.fchdir(home)
+        os.close(home)
 
 
 def last_line(error: str) -> str:

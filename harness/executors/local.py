@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import os
+import secrets
 import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
-from dnabench.executors.base import Event, Executor, Work, attempt
+from dnabench.executors.base import Event, Executor, Work, attempt, last_line
 
+MARK = "DNABENCH_WORKER"  # in the environment of a worker, and so of all that it starts
 TICK = 1.0  # seconds of waiting at a time, so that a stopped process notices
 
 
 class Local(Executor):
     """In worker processes on this machine, while `events` is read.
 
-    A worker runs one job at a time and keeps its caches from job to job. One that dies or exceeds
-    the timeout is replaced. Workers end when this process ends, however it ends.
+    A worker runs one job at a time and keeps its caches from job to job. One that dies, exceeds the
+    timeout or runs out of memory is replaced. Workers end when this process ends, however it ends;
+    on Linux so does every process that their jobs started.
     """
 
     name = "local"
@@ -78,6 +82,7 @@ class _Worker:
     job: int | None = None
     begun: float = 0.0  # by the monotonic clock, when the process began the job; 0 = not yet
     _process: BaseProcess | None = None
+    _mark: str = ""
 
     def give(self, number: int, job: Any) -> None:
         """Send a job; to a new process if there is none, or if it died while it was idle."""
@@ -100,10 +105,8 @@ class _Worker:
         except (EOFError, ConnectionResetError):
             if self.begun:
                 self._process.join()
-                code = self._process.exitcode or 0
+                error = f"RuntimeError: the worker process died ({_how(self._process.exitcode)})"
                 self.kill()
-                how = f"signal {-code}, often out of memory" if code < 0 else f"exit status {code}"
-                error = f"RuntimeError: the worker process died ({how})"
                 return Event("died", number, error)
             kind, value = "started", None  # the next call says that it died
         except Exception as e:  # a message cut off, or a value that does not unpickle
@@ -115,6 +118,8 @@ class _Worker:
             kind, value = "started", None
         if kind == "started":
             self.begun = time.monotonic()
+        elif kind == "died" and last_line(value).startswith("MemoryError"):
+            self.kill()  # what the job holds would fail the next one
         elif kind != "progress":
             self.job = None
         return Event(kind, number, value)
@@ -128,11 +133,12 @@ class _Worker:
         return Event("died", number, f"TimeoutError: {error}")
 
     def kill(self) -> None:
-        """End the process, if there is one, and wait until it has ended."""
+        """End the process, if there is one, and all it started; wait until it has ended."""
         self.job = None
         if self._process is not None:
             self._process.kill()
             self._process.join()
+            _kill_marked(self._mark)
             self.connection.close()
             self._life.close()
             self._process = None
@@ -148,7 +154,8 @@ class _Worker:
                 args = (self.work, theirs, life, self.threads)
                 process = context.Process(target=_serve, args=args, daemon=True)
                 resource_tracker.ensure_running()  # else the first start does, unblocking SIGINT
-                with _inherited(self.threads):
+                self._mark = secrets.token_hex(8)
+                with _inherited(self.threads, self._mark):
                     process.start()
             ends.pop_all()
         self._process = process
@@ -172,22 +179,42 @@ def _end_with_parent(life: Connection) -> None:
     try:
         life.recv()
     except (EOFError, OSError):
+        _kill_marked(os.environ[MARK])
         os._exit(1)
+
+
+def _kill_marked(mark: str) -> None:
+    """End every other process that was started with this mark in its environment; Linux only."""
+    entry = f"{MARK}={mark}".encode()
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # it ended, or is another user's
+            process = int(environment.parent.name)
+            if process != os.getpid() and entry in environment.read_bytes().split(b"\0"):
+                os.kill(process, signal.SIGKILL)
+
+
+def _how(exitcode: int | None) -> str:
+    if exitcode is None or exitcode >= 0:
+        return f"exit status {exitcode}"
+    with suppress(ValueError):
+        name = signal.Signals(-exitcode).name
+        return f"{name}, often out of memory" if name == "SIGKILL" else name
+    return f"signal {-exitcode}"
 
 
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "10000000000"}
 
 
 @contextmanager
-def _inherited(threads: int) -> Iterator[None]:
-    """What a child process inherits: SIGINT blocked, threads of numerical libraries, memory policy.
+def _inherited(threads: int, mark: str) -> Iterator[None]:
+    """What a child process inherits: SIGINT blocked, its mark, threads of libraries, memory policy.
 
     By default glibc returns arrays of a few megabytes to the kernel, which must clear their pages
     again for the next (measured in docs/benchmarks/scaling.md). A user's own memory settings win.
     """
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     wanted = {k: v for k, v in KEEP_MEMORY.items() if k not in os.environ}
-    wanted.update(dict.fromkeys(names, str(threads)))
+    wanted.update({**dict.fromkeys(names, str(threads)), MARK: mark})
     before = {name: os.environ.get(name) for name in wanted}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.environ.update(wanted)

@@ -17,6 +17,7 @@ from dnabench.types import Job, Model, Protocol, Recipe, Task, Trial
 from dnabench.weights import regimes, resolve
 
 MOST_SEEDS = 10_000
+LARGEST = 2**63
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +209,7 @@ def parse_seeds(text: str) -> list[int]:
     ValueError for any other text, or a seed twice.
     """
     try:
-        if text.strip().isdigit():
+        if _plain(text).strip().isdigit():
             seeds = list(range(min(int(text), MOST_SEEDS + 1)))
         else:
             seeds = []
@@ -232,7 +233,7 @@ def parse_limit(text: str) -> float:
         return 0.0
     limit = -1.0
     with suppress(ValueError):
-        limit = float(text)
+        limit = float(_plain(text))
     if not (0 <= limit <= 1 or (limit > 1 and limit.is_integer())):
         raise ValueError(f"--limit {text!r}: give a number of examples (200) or a share (0.1)")
     return limit
@@ -245,7 +246,7 @@ def parse_duration(text: str) -> float:
     number, unit = (text[:-1], text[-1]) if text[-1] in "smh" else (text, "s")
     seconds = 0.0
     with suppress(ValueError):
-        seconds = float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+        seconds = float(_plain(number)) * {"s": 1, "m": 60, "h": 3600}[unit]
     if not 0 < seconds < float("inf"):
         raise ValueError(
             f"--trial-timeout {text!r}: give seconds (3600), minutes (30m) or hours (2h)"
@@ -356,7 +357,19 @@ def _typed(setting: str, text: str, example: Any) -> Any:
     try:
         if isinstance(example, bool):
             return {"true": True, "false": False}[text.lower()]
-        return type(example)(text)
+        if isinstance(example, str):
+            return text
+        value = type(example)(_plain(text))
+        if isinstance(value, int) and abs(value) >= LARGEST:
+            raise ValueError
+        return value
     except (ValueError, KeyError):
-        kind = {"bool": "true or false"}.get(type(example).__name__, type(example).__name__)
-        raise ValueError(f"{setting!r}: {text!r} is no {kind}") from None
+        kinds = {"bool": "true or false", "int": "a whole number below 2^63", "float": "a number"}
+        raise ValueError(f"{setting!r}: {text!r} is not {kinds[type(example).__name__]}") from None
+
+
+def _plain(text: str) -> str:
+    """The text of a number; ValueError for 1_000 and for digits of other scripts."""
+    if "_" in text or not text.isascii():
+        raise ValueError(f"{text!r}: write numbers with the digits 0-9 alone")
+    return text

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from dnabench.executors.base import Event, last_line
+from dnabench.executors.base import Event
 from dnabench.sweep.grid import label
 from dnabench.sweep.sweep import OnEvent, Outcome
 from dnabench.types import Job
@@ -203,7 +203,7 @@ def result_line(job: Job, outcome: Outcome) -> str:
     record = outcome.record
     assert record is not None  # a trial that has ended has one
     if record.error:
-        return f"FAILED {name_of(job)}: {last_line(record.error)}"
+        return f"FAILED {name_of(job)}: {record.reason}"
     metric = record.task["metric"]
     value = record.scores["test"].get(metric)
     text = "undefined" if value is None else f"{value:.3f}"

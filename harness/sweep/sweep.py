@@ -16,8 +16,10 @@ from dnabench.registry import MODELS
 from dnabench.results.provenance import here
 from dnabench.results.store import Store
 from dnabench.sweep.trial import run_trial
-from dnabench.types import ONE_CPU, Array, Job, Progress, Record, Resources
+from dnabench.types import ONE_CPU, Array, Job, Progress, Record, Resources, printable
 from dnabench.weights import fetch
+
+LONGEST_ERROR = 20_000  # characters that are kept
 
 
 class Outcome(NamedTuple):
@@ -79,14 +81,34 @@ def work(
         predictions: dict[str, Array] | None = None
         try:
             record, predictions = run_trial(job, resources, progress)
-        except Exception:
+        except Exception as e:
+            if _out_of_memory(e):
+                raise MemoryError(str(e)) from e  # an executor replaces the worker
             record = _failure(job, resources, traceback.format_exc())
+        if mine.lost():  # this host was silent for minutes, and another runs the trial now
+            return Outcome("elsewhere")
         store.append(record, predictions)
         return Outcome("failed" if record.error else "finished", record)
 
 
+def _out_of_memory(error: Exception) -> bool:
+    from dnabench.train.batches import ran_out
+
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and ran_out(error))
+
+
 def _failure(job: Job, resources: Resources, error: str) -> Record:
-    return Record(trial=job.trial, error=error, where={**here(), "device": resources.device})
+    where = {**here(), "device": resources.device}
+    return Record(trial=job.trial, error=_readable(error), where=where)
+
+
+def _readable(error: str) -> str:
+    """At most 20 kB, the first and last half of that, without what a terminal would obey."""
+    if len(error) > LONGEST_ERROR:
+        half = LONGEST_ERROR // 2
+        left_out = f"[{len(error) - 2 * half} characters left out]"
+        error = f"{error[:half]}\n... {left_out} ...\n{error[-half:]}"
+    return printable(error)
 
 
 @dataclass
@@ -131,7 +153,7 @@ def run(
     out.skipped += [done[job.trial.id] for job in jobs if job.trial.id in done]
     left = [job for job in jobs if job.trial.id not in done]
     executor = EXECUTORS[resources.executor](
-        partial(work, folder=str(store.folder), resources=resources, before=before),
+        partial(work, folder=str(store.folder.resolve()), resources=resources, before=before),
         resources.workers, resources.threads, resources.timeout,
     )  # fmt: skip
     while left:
@@ -170,9 +192,10 @@ def _outcome(event: Event, job: Job, store: Store, resources: Resources) -> Outc
 
 def _wait_for_others(elsewhere: Sequence[Job], store: Store, out: Summary) -> list[Job]:
     """Wait until another process finishes or drops one of these jobs; those left to run."""
-    left = list(elsewhere)
+    left, pause = list(elsewhere), 0.5
     while left and len(left) == len(elsewhere):
-        time.sleep(0.5)
+        time.sleep(pause)
+        pause = min(1.2 * pause, 5.0)
         for job in elsewhere:
             record = store.read(job.trial.id)
             if record is not None and not record.error:

@@ -204,7 +204,7 @@ def _once(texts: Iterable[str]) -> list[str]:
 
 def _errors(failed: Sequence[Record]) -> str:
     """The last lines of their tracebacks."""
-    last = {shorten((r.error.strip() or "?").splitlines()[-1], 160) for r in failed}
+    last = {shorten(r.reason, 160) for r in failed}
     return "; ".join(sorted(last))
 
 

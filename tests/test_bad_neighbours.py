@@ -1,0 +1,111 @@
+"""Models that harm the process they run in: no other trial pays for it."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import command, dnabench
+
+from dnabench.results.store import Store
+
+
+def errors(out):
+    return {(r.trial.model, r.trial.seed): r.error for r in Store(out)}
+
+
+def swept(csv, plugin, out, models, seeds="2", cwd=None):
+    argv, env = command(
+        "run", "-m", models, "--data", csv, "--seeds", seeds, "--jobs", "1", "--out", out,
+        plugin=plugin,
+    )  # fmt: skip
+    return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120, cwd=cwd)
+
+
+def test_a_model_that_changes_the_working_folder_keeps_its_record(csv, plugin, tmp_path):
+    done = swept(csv.resolve(), plugin, "runs", "leaves,sleeps", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = errors(tmp_path / "runs")
+    assert len(found) == 4 and not any(found.values())
+
+
+def test_memory_that_a_failed_trial_holds_is_gone_for_the_next(csv, plugin, tmp_path):
+    done = swept(csv, plugin, tmp_path / "runs", "holds,needs")
+    found = errors(tmp_path / "runs")
+    assert done.returncode == 1 and len(found) == 4
+    for seed in "01":
+        assert found["holds", int(seed)].endswith("MemoryError: what it holds stays in memory\n")
+        assert found["needs", int(seed)] == ""
+
+
+def sleepers():
+    found = []
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if line.read_bytes() == b"sleep\x003599\x00":
+                found.append(int(line.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="children are found in /proc, on Linux only")
+def test_what_a_dead_worker_started_is_ended_with_it(csv, plugin, tmp_path):
+    before = set(sleepers())
+    done = swept(csv, plugin, tmp_path / "runs", "parent,crashes", seeds="1")
+    found = errors(tmp_path / "runs")
+    assert found["parent", 0].endswith("worker process died (SIGKILL, often out of memory)")
+    assert found["crashes", 0].endswith("worker process died (SIGSEGV)")
+    assert "2 failed" in done.stdout
+    time.sleep(0.2)
+    assert set(sleepers()) <= before
+
+
+def test_a_huge_error_with_escape_codes_is_cut_and_made_printable(csv, plugin, tmp_path):
+    done = swept(csv, plugin, tmp_path / "runs", "shouts", seeds="1")
+    (error,) = errors(tmp_path / "runs").values()
+    assert len(error) < 20_100 and error.startswith("Traceback")
+    assert "characters left out]" in error and error.isascii() and "\x1b" not in error
+    assert len(done.stderr) < 5_000 and "\x1b[31m" not in done.stderr
+
+
+def test_a_sweep_under_nohup_outlives_its_terminal(csv, plugin, tmp_path):
+    argv, env = command(
+        "run", "-m", "sleeps", "--data", csv, "--seeds", "3", "--out", tmp_path / "runs",
+        plugin=plugin,
+    )  # fmt: skip
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        sweep = subprocess.Popen(
+            argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    end = time.monotonic() + 60
+    while not list((tmp_path / "runs").glob("records/*.json")):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    os.killpg(sweep.pid, signal.SIGHUP)
+    stdout, stderr = sweep.communicate(timeout=60)
+    assert sweep.returncode == 0, stderr
+    assert "3 ran" in stdout
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["batch=99999999999999999999", "batch=\u0663", "epochs=1_000", "lr=1_0.5"],
+)
+def test_numbers_are_plain_digits(csv, tmp_path, setting):
+    done = dnabench("run", "-m", "cnn", "--data", csv, "--set", setting, "--out", tmp_path / "r")
+    value = setting.partition("=")[2]
+    assert done.returncode == 2 and f"'{setting}': '{value}' is not a" in done.stderr
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("seeds", ["1_0", "\u0663", "\u00b2"])
+def test_seeds_are_plain_digits(csv, tmp_path, seeds):
+    done = dnabench("run", "-m", "cnn", "--data", csv, "--seeds", seeds, "--out", tmp_path / "r")
+    assert done.returncode == 2 and f"--seeds {seeds!r}: give how many" in done.stderr

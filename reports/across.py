@@ -85,8 +85,8 @@ def _pairs(
     claims = [_claim(own, ranks[:, at[j]] - ranks[:, at[i]]) for (i, j), own in verdicts.items()]
     nemenyi, out = stats.nemenyi(means), []
     ropes = np.array([row.rope or 1.0 for row in rows])  # relevant differences
-    for ((i, j), test), p_holm, p_claim in zip(
-        signed.items(), adjusted, stats.holm(claims), strict=True
+    for ((i, j), test), p_holm, p_raw, p_claim in zip(
+        signed.items(), adjusted, claims, stats.holm(claims), strict=True
     ):
         x, y = means[:, at[i]], means[:, at[j]]
         own = verdicts[i, j]
@@ -103,7 +103,7 @@ def _pairs(
                 posterior=tuple(memo.get("posterior", scaled, draw)),
                 improvement=Interval(*chance[:3]),
                 improvement_tasks=Interval(chance.value, chance.low_tasks, chance.high_tasks),
-                n=min(min(d.n) for d in own), p_claim=p_claim, **_leads(own),
+                n=min(min(d.n) for d in own), p_raw=p_raw, p_claim=p_claim, **_leads(own),
             )
         )  # fmt: skip
     return tuple(out)

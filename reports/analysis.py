@@ -8,6 +8,7 @@ from dnabench.reports import evidence, stats
 from dnabench.reports.across import across
 from dnabench.reports.blocks import Blocks
 from dnabench.reports.evidence import Best, Comparison, Interval, SuiteEvidence
+from dnabench.reports.families import ALL_PAIRS, Families
 from dnabench.reports.memo import Memo
 from dnabench.reports.pooling import mixed_cells, unlike_models
 from dnabench.reports.resampling import Resampled, Resampler
@@ -22,12 +23,13 @@ KEEP_NOTHING = Memo(None)
 
 def analyze(
     table: Table, resampler: Resampler | None = None, pairs: Iterable[Pair] | None = None,
-    memo: Memo = KEEP_NOTHING,
+    memo: Memo = KEEP_NOTHING, families: Families = ALL_PAIRS,
 ) -> evidence.Evidence:  # fmt: skip
     """Test what the table shows; differences are first column - second column of a pair.
 
     Without a resampler, intervals are over seeds only. `pairs` are the columns to compare, None for
-    every pair; the tests of a suite are one Holm family. Two calls give the same numbers.
+    every pair; the tests of a suite are one Holm family. `families` says which of these are shown,
+    and which were declared before results existed. Two calls give the same numbers.
 
     Source: Ours, from Demsar 2006, Benavoli et al. 2016 and 2017, Bouthillier et al. 2021.
     """
@@ -36,10 +38,11 @@ def analyze(
     best: list[Best] = []
     suites: list[SuiteEvidence] = []
     for suite, rows in grouped(table.rows, suite_of).items():
-        compared = _comparisons(rows, chosen, resampler, memo)
+        every = _comparisons(rows, chosen, resampler, memo)
+        compared = families.judged(every)
         comparisons += compared
         best += _best(rows, compared)
-        suites += across(suite, table, rows, compared, memo)
+        suites += families.over_tasks(across(suite, table, rows, every, memo), compared)
     return evidence.Evidence(
         table=table, comparisons=tuple(comparisons), best=tuple(best), suites=tuple(suites),
         detectable={

@@ -6,6 +6,7 @@ Seeds: variation between training runs. Examples: sampling of the test split.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -36,6 +37,14 @@ class Detectable(NamedTuple):
     hopeless: bool  # no number of seeds finds the ROPE with these examples
 
 
+class Other(NamedTuple):
+    """What the other family of tests would say of a comparison."""
+
+    p_holm: float
+    tests: int
+    verdict: stats.Verdict
+
+
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Column i against column j on one row."""
@@ -59,6 +68,8 @@ class Comparison:
     drawn: Blocks | None  # how `nested` draws the test examples
     verdict: stats.Verdict  # of i
     reason: str
+    declared: bool = False  # before results existed: p_holm is then of the declared pairs alone
+    other: Other | None = None  # of all pairs when declared; as if declared when it was asked for
 
     @property
     def means(self) -> tuple[float, float]:
@@ -77,6 +88,9 @@ class Comparison:
         return replace(
             self, i=self.j, j=self.i, n=self.n[::-1],
             welch=w._replace(difference=-w.difference, t=-w.t, low=-w.high, high=-w.low),
+            other=self.other and self.other._replace(
+                verdict=turned.get(self.other.verdict, self.other.verdict)
+            ),
             g=-self.g, a12=1 - self.a12, nested=x and Interval(-x.value, -x.high, -x.low),
             verdict=turned.get(self.verdict, self.verdict),
         )  # fmt: skip
@@ -114,7 +128,9 @@ class OverTasks:
     lead_of_families: stats.Lead  # every family with equal weight; a task without one is its own
     like_these: stats.LikeThese  # the same, families drawn again
     leads: Mapping[str, float]  # family -> mean difference over its tasks
-    p_claim: float  # of `lead`, or of ranks when metrics differ, Holm-adjusted over the pairs
+    p_raw: float  # of `lead`, or of ranks when metrics differ; NaN where nothing may be claimed
+    p_claim: float  # Holm-adjusted over the pairs
+    p_claim_other: float = math.nan  # of the other family, see Comparison.other
 
     def flipped(self) -> OverTasks:
         """The comparison of j against i."""

@@ -1,10 +1,11 @@
 """A report as text or a file, in the requested format."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations, product
 
 from dnabench.reports.analysis import KEEP_NOTHING, analyze
 from dnabench.reports.evidence import Report
+from dnabench.reports.families import Families, declared_pairs
 from dnabench.reports.memo import Memo
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.table import tables
@@ -39,13 +40,13 @@ def render(report: Report, fmt: str) -> str | bytes:
 
 def compare_text(
     records: Iterable[Record], a: str, b: str, resampler: Resampler | None = None,
-    memo: Memo = KEEP_NOTHING,
+    memo: Memo = KEEP_NOTHING, declared: Sequence[tuple[str, str]] = (),
 ) -> str:  # fmt: skip
     """Compare two models over all tasks they share, in Markdown.
 
     a and b are models, meaning all their configurations, or columns as tables name them. Each
-    protocol and limit gets its own section and its own Holm family. KeyError: no record is of `a`
-    or `b`; the message lists the names.
+    protocol and limit gets its own section. p is adjusted for every pair of its table, unless the
+    pair is one of `declared`. KeyError: no record is of `a` or `b`; the message lists the names.
     """
     sections = tables(records)
     for name in (a, b):
@@ -56,7 +57,9 @@ def compare_text(
     for table in sections:
         both = table.matching(a), table.matching(b)
         chosen = combinations(both[0], 2) if both[0] == both[1] else product(*both)
-        found = analyze(table, resampler, [(x, y) for x, y in chosen if x != y], memo)
+        asked = tuple((x, y) for x, y in chosen if x != y)
+        families = Families(asked, declared_pairs(table, declared))
+        found = analyze(table, resampler, None, memo, families)
         out += [comparisons(found)] if found.comparisons else []
     if len(out) == 1:
         out += ["They share no task with scores under the same protocol, limit and data version."]

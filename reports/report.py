@@ -9,6 +9,7 @@ from dataclasses import replace
 from dnabench.reports.analysis import analyze
 from dnabench.reports.costs import cost_section
 from dnabench.reports.evidence import Report
+from dnabench.reports.families import Families, declared_pairs
 from dnabench.reports.grid import count, listed
 from dnabench.reports.inflation import inflation, inflation_section
 from dnabench.reports.leaks import leak_section
@@ -29,9 +30,10 @@ def report(
 ) -> Report:  # fmt: skip
     """Analyze every table of the folder `store`, which also caches slow results.
 
-    With a model or a column `against`, only pairs with it are compared, so that Holm adjusts for
-    fewer tests. KeyError: no column is of it; the message lists the names. ValueError: `same_code`
-    is asked for, and runs that would be averaged or compared were made by different code.
+    With a model or a column `against`, only pairs with it are shown. Their p is adjusted for every
+    pair of the table unless they were declared before results existed. KeyError: no column is of
+    it; the message lists the names. ValueError: `same_code` is asked for, and runs that would be
+    averaged or compared were made by different code.
     """
     memo = Memo(store.folder / ".cache" / "report")
     records = checked(records, store, memo)
@@ -44,8 +46,11 @@ def report(
     raised = inflation(records) if any(t.watermark for t in found) else []
     out = []
     for table in found:
-        pairs = _pairs(table, against) if against else None
-        evidence = analyze(table, resampler, pairs, memo)
+        families = Families(
+            asked=tuple(_pairs(table, against)) if against else None,
+            declared=declared_pairs(table, store.declared()),
+        )
+        evidence = analyze(table, resampler, None, memo, families)
         sections = [leak_section(table, store, memo), group_section(table), cost_section(table)]
         if table.protocol == "test-selected/1":
             own = [one for one in raised if one.limit == table.limit]

@@ -37,6 +37,7 @@ class Column:
     options: Mapping[str, Any]
     recipes: Mapping[str, Recipe]  # suite -> recipe
     n_params: tuple[int, int]  # smallest and largest over tasks, heads differ; 0, 0 = unknown
+    variants: int = 1  # columns of this model and regime, which differ in options or recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +189,7 @@ def _columns(groups: Mapping[tuple[str, ...], list[Record]]) -> dict[tuple[str, 
             said = {k: chosen.get(k, "unset") for k in sorted(vary)} | json.loads(key[3])
             labels[key] = " ".join([model, *(f"{k}={option_text(v)}" for k, v in said.items())])
     order = sorted(groups, key=lambda k: (models.index(k[0]), _natural(labels[k]), k))
-    times = Counter(labels.values())
+    times, variants = Counter(labels.values()), Counter(key[:2] for key in groups)
     out = {}
     for key in order:
         label, sizes = labels[key], [r.n_params for r in groups[key] if r.n_params]
@@ -196,7 +197,7 @@ def _columns(groups: Mapping[tuple[str, ...], list[Record]]) -> dict[tuple[str, 
             model=key[0], regime=key[1], label=label, options=json.loads(key[2]),
             name=label if times[label] == 1 else f"{label} ({key[1]})",
             recipes={suite_of(r): r.trial.recipe for r in groups[key]},
-            n_params=(min(sizes, default=0), max(sizes, default=0)),
+            n_params=(min(sizes, default=0), max(sizes, default=0)), variants=variants[key[:2]],
         )  # fmt: skip
     return out
 
@@ -271,6 +272,7 @@ def _json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=dict)
 
 
-def _natural(text: str) -> list[tuple[str, int]]:
-    """Sorts k9 before k10."""
-    return [(word, int(digits or 0)) for word, digits in re.findall(r"(\D*)(\d*)", text)]
+def _natural(text: str) -> list[tuple[str, float]]:
+    """Sorts k9 before k10, and lr=0.0003 before lr=0.001 before lr=1e-2."""
+    found = re.findall(r"(\D*?)((?:(?<![\w.])\d+\.\d+|\d+)(?:e[+-]?\d+\b)?|$)", text)
+    return [(word, float(digits or 0)) for word, digits in found]

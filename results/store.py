@@ -237,6 +237,15 @@ class Store:
             f.write(json.dumps(config, indent=1, sort_keys=True).encode())
         return path
 
+    def declared(self) -> list[tuple[str, str]]:
+        """Pairs of models that were declared before results existed, each once."""
+        found: dict[tuple[str, str], None] = {}
+        for path in sorted((self.folder / "configs").glob("*.json")):
+            with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+                for a, b in json.loads(path.read_text(encoding="utf-8"))["declared"]:
+                    found[str(a), str(b)] = None
+        return list(found)
+
     def log(self, event: str, trial_id: str) -> None:
         """Add a line to this host's journal: one O_APPEND write, which does not mix with others."""
         line = {"at": round(time.time(), 3), "event": event, "trial": trial_id, "pid": os.getpid()}

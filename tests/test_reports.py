@@ -450,13 +450,14 @@ def comparison(text):
 
 
 def test_compare_worked_by_hand():
-    # as above: t = 10, df = 8; g = 0.1/0.0158114 x (1 - 3/31) = 5.7125; every run of a is above
+    # as above: t = 10, df = 8; g = 0.1/0.0158114 x (1 - 3/31) = 5.7125; every run of a is above;
+    # of the three pairs c v b has a smaller p and c v a the same, so Holm doubles it
     records = runs("a", 0.8) + runs("b", 0.7) + runs("c", 0.9)
     records += runs("a", 0.6, task="demo/u") + runs("b", 0.598, task="demo/v")
     text = compare_text(records, "a", "b")
     assert comparison(text) == [
         ["demo/t", "MCC", "a", "b", "5", "0.8000", "0.7000", "+0.1000", "[+0.0769, +0.1231]",
-         "–", "8.5e-06", "8.5e-06", "0.008", "5.71", "1.00", "win"],
+         "–", "8.5e-06", "1.7e-05", "8.5e-06", "0.008", "5.71", "1.00", "win"],
     ]  # fmt: skip
     assert "cover variation between seeds only" in text
     assert comparison(compare_text(records, "b", "a"))[0][-1] == "loss"

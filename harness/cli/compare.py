@@ -22,5 +22,5 @@ def compare(a: OneModel, b: OneModel, out: Out = Path("runs")) -> None:
     with bar("reading", len({r.trial.task for r in records})) as show:
         resampler = Resampler(store, observe=lambda what: show(description=what, advance=1))
         memo = Memo(store.folder / ".cache" / "report")
-        text = compare_text(checked(records, store, memo), a, b, resampler, memo)
+        text = compare_text(checked(records, store, memo), a, b, resampler, memo, store.declared())
     typer.echo(text)

@@ -28,7 +28,7 @@ def report(
     ] = None,
     against: Annotated[
         str,
-        typer.Option(help="Test only pairs with this model; choose it before you see results.",
+        typer.Option(help="Show only pairs with this model; p counts all pairs unless declared.",
                      autocompletion=names_of("models")),
     ] = "",
     same_code: Annotated[

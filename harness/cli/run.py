@@ -29,6 +29,10 @@ def run(
         bool,
         typer.Option("--invalid", help="Run anew what `report` shows as invalid."),
     ] = False,
+    declare: Annotated[
+        list[str],
+        typer.Option(help="Before results exist: pairs to judge on their own, as 'mine>cnn'."),
+    ] = [],  # noqa: B006
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the trials and their state; run nothing.")
     ] = False,
@@ -47,10 +51,32 @@ def run(
         typer.echo(describe(tasks_of(request)[0]))
     if again or invalid:
         jobs = _repeated(jobs, out, again, invalid, dry_run)
+    declared = _declared(split_commas(declare), jobs, out)
     if dry_run:
         _dry_run(jobs, notes, out)
-    elif run_sweep(request, jobs, notes, out, execution).failed:
+    elif run_sweep(request, jobs, notes, out, execution, declared=declared).failed:
         raise typer.Exit(1)
+
+
+def _declared(texts: Sequence[str], jobs: Sequence[Any], out: Path) -> list[list[str]]:
+    """Pairs of models to declare; the command ends where both have results already."""
+    from dnabench.results.store import Store
+
+    store, models = Store(out), {job.trial.model for job in jobs}
+    known, pairs = store.declared(), [text.partition(">")[::2] for text in texts]
+    if not pairs:
+        return []
+    ended = {r.trial.model for r in store if not r.error}
+    for text, (a, b) in zip(texts, pairs, strict=True):
+        if a == b or not {a, b} <= models:
+            fail(f"--declare {text!r}: write two models of this run as 'a>b'; it has "
+                 f"{', '.join(sorted(models))}")  # fmt: skip
+        if (a, b) not in known and {a, b} <= ended:
+            fail(
+                f"--declare {text!r}: {out} already has results of both, and a pair chosen after "
+                "seeing them is not declared; declare before the first run, or in another folder"
+            )
+    return [[a, b] for a, b in pairs]
 
 
 def _repeated(

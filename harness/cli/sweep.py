@@ -30,6 +30,7 @@ def run_sweep(
     out: Path,
     execution: ExecutionOptions,
     to_stderr: bool = False,
+    declared: Sequence[Sequence[str]] = (),
 ) -> Summary:
     """Run the jobs that are missing and print how they ended.
 
@@ -40,6 +41,7 @@ def run_sweep(
         out: results folder.
         execution: where to run.
         to_stderr: print the summary there, for commands whose output is a table.
+        declared: pairs of models, kept with the records.
 
     Raises:
         typer.Exit: 130 after Ctrl-C, SIGTERM, SIGHUP or SIGQUIT; 2 for resources that are not
@@ -69,6 +71,7 @@ def run_sweep(
         {
             "request": asdict(request), "resources": resources._asdict(), "argv": sys.argv[1:],
             "trials": {j.trial.id: asdict(j.trial) for j in jobs}, "version": dnabench.__version__,
+            "declared": [list(pair) for pair in declared],
         }
     )  # fmt: skip
     for problem in fetch_weights(left):

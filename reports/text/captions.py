@@ -10,6 +10,7 @@ from dnabench.registry import MODELS
 from dnabench.reports.grid import Grid, fixed
 from dnabench.reports.table import Cell, Column, Table, grouped, option_text
 
+VARIANT = "‡"  # behind a best mean that was chosen among variants
 NO_RECORDS = "No records: nothing has been run yet."
 
 
@@ -36,11 +37,19 @@ def score_grid(table: Table, style: Style) -> Grid:
             for i, cell in enumerate(row.cells):
                 mean, sd, remarks = cell_text(cell, table)
                 number, remarks = escape(f"{mean} {sd}".strip()), escape(remarks)
+                if i in row.best and number and table.columns[i].variants > 1:
+                    number += VARIANT
                 if i in row.best | row.second:
                     number = (style.best if i in row.best else style.second).format(number)
                 line.append(f"{number} ({remarks})" if number and remarks else number or remarks)
             rows.append(line)
     return Grid("", ["task", "metric", *heads], rows, [escape(" ".join(caption(table)))])
+
+
+CHOSEN = (
+    "‡: the best of several variants, columns of one model that differ in options or recipe only: "
+    "chosen after seeing test, so too high; choose on validation."
+)
 
 
 def cell_text(cell: Cell, table: Table) -> tuple[str, str, str]:
@@ -116,6 +125,7 @@ def caption(table: Table) -> list[str]:
          "(`dnabench run --invalid` repeats them)."),
         (any(c.undefined for c in cells),
          "undefined: runs without a value of the metric on test, excluded from the mean."),
+        (any(table.columns[i].variants > 1 for row in table.rows for i in row.best), CHOSEN),
         (any(c.collapsed for c in cells),
          "†k: k runs collapsed to a single predicted class; they are included in the mean."),
     ]  # fmt: skip

@@ -1,7 +1,6 @@
 """The tests as tables of text, the same in every format, and what was tested."""
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 
 from dnabench.reports import blocks, stats
@@ -63,9 +62,13 @@ def decision_rule(comparisons: Sequence[Comparison]) -> list[str]:
     """Where p is from, and what a win or loss requires."""
     margins = {d.row.label: d.row.rope for d in comparisons if d.row.rope}
     least = ", ".join(f"{margin:g} {label}" for label, margin in margins.items())
-    families = Counter(suite_of(d.row) for d in comparisons if not math.isnan(d.p_holm))
+    families: dict[str, int] = {}
+    for d in comparisons:
+        if not math.isnan(d.p_holm) and not d.declared:
+            families[suite_of(d.row)] = d.tests
     several = len(families) > 1
     counts = ", ".join(f"{n} of {suite}" if several else f"{n}" for suite, n in families.items())
+    own = [d.tests for d in comparisons if d.declared]
     source = "p is from Welch's two-sided t-test over seeds"
     adjusted = "not adjusted, since no comparison has enough seeds"
     needs = [f"Holm-adjusted p < {stats.ALPHA:g}"]
@@ -77,6 +80,9 @@ def decision_rule(comparisons: Sequence[Comparison]) -> list[str]:
         needs += ["a 95 % CI over seeds and test examples that excludes 0"]
     if counts:
         adjusted = f"Holm-adjusted over all {counts} tests (pairs x tasks of a suite)"
+    if own:
+        declared = f"over the {max(own)} tests of pairs declared before results existed"
+        adjusted = f"{adjusted}; {declared}" if counts else f"Holm-adjusted {declared}"
     return [
         f"{source}, {adjusted}.",
         f"A win or loss requires {', '.join(needs)} and at least {stats.MIN_SEEDS} seeds of each "
@@ -116,17 +122,19 @@ CIS = ["difference", "95 % CI: seeds", "95 % CI: seeds + test"]
 
 
 def comparison_grid(evidence: Evidence) -> Grid:
-    """Every pair on every task, a line a test."""
+    """Every pair on every task, a line a test; p by both families where there are two."""
+    both = any(d.other for d in evidence.comparisons)
     rows = [
         [
             d.row.name, d.row.label, *_names(evidence.table, d), _n(d),
             *(fixed(m, DIGITS) for m in d.means), *_differences(d), p_value(d.p),
-            p_value(d.p_holm), p_value(d.p_permutation), fixed(d.g, 2), fixed(d.a12, 2),
-            d.verdict_text,
+            *(_both_p(d) if both else [p_value(d.p_holm)]), p_value(d.p_permutation),
+            fixed(d.g, 2), fixed(d.a12, 2), d.verdict_text,
         ]
         for d in evidence.comparisons
     ]  # fmt: skip
-    heads = ["task", "metric", "a", "b", "n", "mean a", "mean b", "a - b", *CIS[1:], "p", "Holm p"]
+    heads = ["task", "metric", "a", "b", "n", "mean a", "mean b", "a - b", *CIS[1:], "p"]
+    heads += ["Holm p: all pairs", "Holm p: declared pair"] if both else ["Holm p"]
     more = ["permutation p", "Hedges g", "A12", "verdict"]
     return Grid("Every pair on every task", [*heads, *more], rows)
 
@@ -198,7 +206,7 @@ def _lead(x: stats.Lead) -> list[str]:
 def suite_caption(suite: SuiteEvidence) -> str:
     """The size of the suite, the tests of all models at once, and what is left out."""
     out = [f"{len(suite.rows)} tasks, {len(suite.columns)} models."]
-    if (f := suite.friedman) and not math.isnan(f.p):
+    if (f := suite.friedman) and not math.isnan(f.p) and len(suite.pairs) > 1:
         out += [
             f"Friedman chi2 = {f.chi2:.2f} (p = {p_value(f.p)}), Iman-Davenport F = {f.f:.2f} "
             f"(p = {p_value(f.p_f)}), Kendall's W = {f.kendall_w:.2f}."
@@ -218,6 +226,14 @@ SUITE_TERMS = (
     "difference. P(run of a > run of b): probability of improvement with its 95 % CI (seeds "
     "resampled)."
 )
+
+
+def _both_p(d: Comparison) -> list[str]:
+    """Adjusted for all pairs, and for declared pairs alone."""
+    if d.other is None:
+        return [p_value(d.p_holm), NONE]
+    own, other = p_value(d.p_holm), p_value(d.other.p_holm)
+    return [other, own] if d.declared else [own, other]
 
 
 def _names(table: Table, d: Comparison) -> tuple[str, str]:

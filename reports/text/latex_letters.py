@@ -9,7 +9,8 @@ _LETTERS = {c: "\\" + c for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
     "[": "{[}", "]": "{]}", "*": "{*}",  # would be an argument of the \\ before them
-    "±": r"$\pm$", "†": r"$\dagger$", "–": "--", "≥": r"$\geq$", "≤": r"$\leq$", "µ": r"$\mu$",
+    "±": r"$\pm$", "†": r"$\dagger$", "‡": r"$\ddagger$",
+    "–": "--", "≥": r"$\geq$", "≤": r"$\leq$", "µ": r"$\mu$",
     "→": r"$\rightarrow$", "←": r"$\leftarrow$", "≈": r"$\approx$", "−": "$-$", "…": r"\ldots{}",
 }  # fmt: skip
 _LETTERS |= {c: rf"$\{name}$" for c, name in zip("αβγδεζηθικλμνξπρστυφχψω", _GREEK, strict=True)}

@@ -86,6 +86,9 @@ def _claims(table: Table, suite: SuiteEvidence, pairs: Sequence[OverTasks]) -> l
             if won
             else f"No model is clearly the best {over}: {name} leads {rivals}."
         ]
+    if (k := table.columns[pairs[0].i].variants) > 1:
+        out += [f"{name} is one of {k} variants of its model, chosen after seeing test: its lead "
+                "is too large."]  # fmt: skip
     rope = rows[0].rope
     if small := [p for p in won if p.lead.value < rope - stats.TIE]:
         out += [f"The lead over {_names(table, small)} is below {rope:g} {label}, which hardly "

@@ -41,6 +41,7 @@ def summary(evidence: Evidence) -> list[tuple[str, list[str]]]:
         sentences += _too_few_seeds(comparisons) if claimed or not sentences else []
         sentences += _winners(evidence, best)
         sentences += _pairs(evidence, comparisons)
+        sentences += _families(evidence, comparisons)
         sentences += [text for one in over for text in (*tally(evidence, one), one.note) if text]
         sentences += _baseline(evidence, comparisons) + _resolution(evidence, rows)
         out.append((suite, sentences))
@@ -112,6 +113,33 @@ def _pairs(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[str]:
             out.append(f"{a} scores higher than {b}{where} by {size}: {d.verdict_text}.")
         else:
             out.append(f"{a} vs {b}{where}: {d.verdict_text}, {size}.")
+    return out
+
+
+def _families(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[str]:
+    """Which tests p is adjusted for where pairs were declared, or chosen for this report."""
+    declared = [d for d in comparisons if d.declared]
+    chosen = [(d, d.other) for d in comparisons if d.other and not d.declared]
+    out = []
+    if declared:
+        pairs = dict.fromkeys((d.i, d.j) for d in declared)
+        names = [" and ".join(evidence.table.columns[k].name for k in pair) for pair in pairs]
+        out = [f"{listed(names)} were declared before results existed: p of these is adjusted for "
+               f"their {count(declared[0].tests, 'test')} alone."]  # fmt: skip
+    gained = [(d, other) for d, other in chosen if other.verdict != d.verdict]
+    if chosen:
+        full, alone = (max(x) for x in zip(*((d.tests, o.tests) for d, o in chosen), strict=True))
+        which = "No pair was declared" if not declared else "The others were not declared"
+        would = "no verdict would differ"
+        if gained:
+            d, other = gained[0]
+            pair = " v ".join(evidence.table.columns[k].name for k in (d.i, d.j))
+            more = f" and {len(gained) - 1} more" * (len(gained) > 1)
+            would = (f"{pair} on {d.row.name}{more} would be a {other.verdict} (p = "
+                     f"{p_value(other.p_holm)}, here {p_value(d.p_holm)})")  # fmt: skip
+        if alone < full:
+            out += [f"{which} before results existed, so the verdicts count all {full} tests of "
+                    f"the table; declared, as {count(alone, 'test')}, {would}."]  # fmt: skip
     return out
 
 

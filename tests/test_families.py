@@ -1,0 +1,168 @@
+"""Declared pairs and chosen ones: which tests a p is adjusted for; variants chosen on test."""
+
+import json
+
+import pytest
+from conftest import dnabench
+from test_leads import TASKS, suite
+from test_reports import record, runs
+
+from dnabench.reports import stats
+from dnabench.reports.analysis import analyze
+from dnabench.reports.families import Families, declared_pairs
+from dnabench.reports.render import compare_text, render
+from dnabench.reports.report import report
+from dnabench.reports.resampling import Resampler
+from dnabench.reports.table import tables
+from dnabench.reports.text.captions import caption
+from dnabench.reports.text.findings import decision_rule
+from dnabench.reports.text.summary import summary_sentences
+from dnabench.results.store import Store
+
+# a beats b with p = .02: a win alone, nothing among three pairs
+NEAR = runs("a", 0.7295, step=0.01) + runs("b", 0.7, step=0.01) + runs("c", 0.72, step=0.01)
+
+
+def only(records):
+    (table,) = tables(records)
+    return table
+
+
+def test_a_pair_chosen_after_the_table_keeps_the_familys_p():
+    full = {(d.i, d.j): d for d in analyze(only(NEAR)).comparisons}
+    (d,) = analyze(only(NEAR), families=Families(asked=((0, 1),))).comparisons
+    assert 0.005 < d.p < 0.05 < d.p_holm == full[0, 1].p_holm and d.tests == 3
+    assert (d.verdict, d.other.verdict) == ("no clear difference", "win")
+    assert (d.other.p_holm, d.other.tests) == (d.p, 1) and not d.declared
+    assert d.verdict == full[0, 1].verdict  # compare says what the report says
+
+
+def test_compare_prints_both_and_says_which_holds():
+    text = compare_text(NEAR, "b", "a")
+    (d,) = analyze(only(NEAR), families=Families(asked=((1, 0),))).comparisons
+    assert d.welch.difference < 0 and d.other.verdict == "loss"
+    assert (
+        "No pair was declared before results existed, so the verdicts count all 3 tests of the "
+        f"table; declared, as 1 test, b v a on demo/t would be a loss (p = {d.p:.3f}, here "
+        f"{d.p_holm:.3f})."
+    ) in text
+    heads = next(x for x in text.splitlines() if x.startswith("| task"))
+    assert "Holm p: all pairs" in heads and "Holm p: declared pair" in heads
+    line = next(x for x in text.splitlines() if x.startswith("| demo/t"))
+    assert f"| {d.p_holm:.3f} " in line and "no clear difference" in line
+    assert "Holm-adjusted over all 3 tests" in text and "Friedman" not in text
+
+
+def test_a_declared_pair_has_a_family_of_its_own(tmp_path):
+    table = only(NEAR)
+    pairs = declared_pairs(table, [("a", "b")])
+    found = analyze(table, families=Families(declared=pairs))
+    by = {(d.i, d.j): d for d in found.comparisons}
+    d = by[0, 1]
+    assert (d.verdict, d.tests, d.declared, d.p_holm) == ("win", 1, True, d.p)
+    assert (d.other.verdict, d.other.tests) == ("no clear difference", 3)
+    assert by[0, 2].other is None and by[0, 2].tests == 3
+    said = summary_sentences(found)
+    assert any("a and b were declared before results existed: p of these is" in x for x in said)
+    assert "over the 1 tests of pairs declared before" in " ".join(decision_rule(found.comparisons))
+    assert "declared, " not in " ".join(said)
+    text = compare_text(NEAR, "a", "b", declared=[("a", "b")])
+    assert "| win " in text and "No pair was declared" not in text
+
+
+def test_leads_over_tasks_follow_the_same_families():
+    records = suite({"a": 0.605, "b": 0.6, "c": 0.604}, TASKS, step=0.009)
+    table = only(records)
+    raw = {(p.i, p.j): p for p in analyze(table).suites[0].pairs}
+    assert raw[0, 1].p_raw < raw[0, 1].p_claim
+    (asked,) = analyze(table, families=Families(asked=((1, 0),))).suites[0].pairs
+    assert (asked.p_claim, asked.p_claim_other) == (raw[0, 1].p_claim, raw[0, 1].p_raw)
+    assert asked.lead.value == -raw[0, 1].lead.value
+    declared = analyze(table, families=Families(declared=((0, 1),))).suites[0]
+    pair = declared.between(0, 1)
+    assert (pair.p_claim, pair.p_claim_other) == (raw[0, 1].p_raw, raw[0, 1].p_claim)
+
+
+def test_run_declares_before_results_exist_and_only_then(tmp_path):
+    words = ("run", "-m", "kmer,majority", "-t", "demo/splice_junctions", "--seeds", "1",
+             "--limit", "60", "--out", tmp_path)  # fmt: skip
+    wrong = dnabench(*words, "--declare", "kmer>cnn")
+    assert wrong.returncode == 2 and "two models of this run as 'a>b'" in wrong.stderr
+    assert not Store(tmp_path).declared()
+    done = dnabench(*words, "--declare", "kmer>majority")
+    assert done.returncode == 0, done.stderr
+    assert Store(tmp_path).declared() == [("kmer", "majority")]
+    again = dnabench(*words, "--declare", "kmer>majority")  # the same command goes on
+    assert again.returncode == 0 and "0 ran" in again.stdout
+    late = dnabench(*words, "--declare", "majority>kmer")
+    assert late.returncode == 2 and "already has results of both" in late.stderr
+    assert Store(tmp_path).declared() == [("kmer", "majority")]
+
+
+def test_the_report_reads_what_was_declared(tmp_path):
+    store = Store(tmp_path)
+    for one in NEAR:
+        store.append(one)
+    (plain,) = report(list(store), store, Resampler(store)).evidence
+    assert not any(d.declared for d in plain.comparisons)
+    store.save_config({"argv": ["run"], "declared": [["a", "b"]]})
+    (tmp_path / "configs" / "odd.json").write_text(json.dumps({"declared": 3}))
+    (found,) = report(list(store), store, Resampler(store)).evidence
+    assert [d.declared for d in found.comparisons].count(True) == 1
+
+
+def test_chosen_pairs_are_no_more_often_false():
+    """The p that compare uses is the report's, whatever pair is asked for."""
+    table = only([r for k in range(4) for r in runs(f"m{k}", 0.5 + k / 100, step=0.008)])
+    full = {(d.i, d.j): d.verdict for d in analyze(table).comparisons}
+    for pair, verdict in full.items():
+        (d,) = analyze(table, families=Families(asked=(pair,))).comparisons
+        assert d.verdict == verdict and d.other.p_holm <= d.p_holm
+
+
+# --- variants -------------------------------------------------------------------------------------
+
+
+def swept(**other):
+    return [r for k, x in ((0.0001, 0.6), (0.0003, 0.7), (0.001, 0.75), (0.01, 0.65))
+            for r in runs("net", x, options={"lr": k}, **other)]  # fmt: skip
+
+
+def test_options_sort_as_numbers():
+    mixed = [record("net", options={"lr": x}) for x in (0.0001, 0.001, 0.01, 0.0003, 1e-5, 2)]
+    names = [c.label for c in only(mixed).columns]
+    assert [x.partition("=")[2] for x in names] == ["1e-05", "0.0001", "0.0003", "0.001", "0.01",
+                                                    "2"]  # fmt: skip
+
+
+def test_the_best_of_variants_was_chosen_on_test():
+    records = swept() + runs("plain", 0.5)
+    table = only(records)
+    assert [c.variants for c in table.columns] == [4, 4, 4, 4, 1]
+    assert "chosen after seeing test" in " ".join(caption(table))
+    text = render(report_of(records), "md")
+    assert "**0.750 ± 0.016‡**" in text and text.count("‡") == 2  # and its note
+    assert "‡" in render(report_of(records), "html")
+    for fmt in ("latex", "csv"):
+        assert render(report_of(records), fmt)
+    alone = render(report_of(runs("net", 0.7) + runs("plain", 0.5)), "md")
+    assert "‡" not in alone and "seeing test" not in alone
+
+
+def report_of(records):
+    from dnabench.reports.evidence import Report
+
+    return Report(evidence=tuple(analyze(t) for t in tables(records)))
+
+
+def test_the_lead_of_a_variant_says_so():
+    records = [r for t in TASKS for r in (*swept(task=t), *runs("plain", 0.5, task=t))]
+    found = analyze(only(records))
+    assert any(x.startswith("net lr=0.001 is one of 4 variants of its model, chosen after seeing")
+               for x in summary_sentences(found))  # fmt: skip
+
+
+@pytest.mark.parametrize("pairs", [((0, 1),), ((0, 1), (0, 2))])
+def test_as_if_declared_is_holm_over_the_asked(pairs):
+    found = analyze(only(NEAR), families=Families(asked=pairs)).comparisons
+    assert [d.other.p_holm for d in found] == stats.holm([d.p for d in found])

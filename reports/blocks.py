@@ -125,7 +125,7 @@ def sentences(found: Mapping[str, Blocks]) -> list[str]:
     if alone:
         which = f" of {len(alone)} of {len(found)} tasks" if named else ""
         out.append(
-            f"Test examples{which} are taken as independent, since nothing is known of copies, "
-            "overlaps or shared genes among them; related ones would make intervals too narrow."
+            f"Test examples{which} are taken as independent: none are known to be related (copies, "
+            "overlaps, one gene). If some are, the intervals are too narrow."
         )
     return out

@@ -139,6 +139,7 @@ def _comparison(e: Evidence, d: Comparison) -> dict[str, Any]:
     return {
         **_place(e, d.i, d.j), "task": d.row.task, "data": d.row.data, "metric": d.row.metric,
         "seeds": list(d.n), "counts_test_examples": d.nested is not None,
+        "drawn": d.drawn._asdict() if d.drawn else None,
         **{k: _known(x) for k, x in numbers.items()}, "tests": d.tests, "verdict": d.verdict,
         "reason": d.reason,
     }  # fmt: skip

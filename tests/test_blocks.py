@@ -1,6 +1,7 @@
 """Which test examples are drawn together: clusters, coordinates, copies; and what is said of it."""
 
 import itertools
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from test_resampling import put
 
 from dnabench import MODELS, TASKS, Recipe, Trial
 from dnabench.reports.blocks import COPIES, LEAST, NEAR, Blocks, blocks, merged, sentences
+from dnabench.reports.render import render
 from dnabench.reports.report import report
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.text.overview import overview
@@ -93,7 +95,7 @@ def test_copies_join_in_any_case():
 def test_what_is_assumed_is_said():
     alone, pairs = Blocks(500, 500, ""), Blocks(1200, 600, COPIES)
     (one,) = sentences({"a/x": alone})
-    assert one.startswith("Test examples are taken as independent, since nothing is known of")
+    assert one.startswith("Test examples are taken as independent: none are known to be related")
     (one,) = sentences({"a/y": pairs})
     assert one == (
         "Related test examples are drawn together: a/y by copies on either strand (1,200 examples "
@@ -111,9 +113,11 @@ def test_the_report_says_it_under_the_table(tmp_path):
             put(store, model, seed, right)
     found = report(list(store), store, Resampler(store, 200))
     text = " ".join(overview(found, store.folder).split())
-    assert "Test examples are taken as independent, since nothing is known" in text
+    assert "Test examples are taken as independent: none are known" in text
     done = dnabench("report", "--out", store.folder, "--full")
     assert "Test examples are taken as independent" in done.stdout
+    (one,) = json.loads(render(found, "json"))["comparisons"]
+    assert one["drawn"] == {"examples": 200, "blocks": 200, "by": ""}
 
 
 def synthetic(kind, pairs):

@@ -25,6 +25,14 @@ _ALL = [
         why="for results you publish: the epoch is chosen on validation, test is scored once",
     ),
     Protocol(
+        name="honest/2",
+        validation="dev-or-tenth",
+        checkpoint="best-val",
+        together=True,
+        why="as honest/1, for your own data: a validation cut off train keeps related sequences "
+        "on one side",
+    ),
+    Protocol(
         name="last-epoch/1",
         validation="dev-or-tenth",
         checkpoint="last",
@@ -39,6 +47,14 @@ _ALL = [
             "For comparison with tables made the same way only."
         ),
         why="as HyenaDNA and ConvNova were run; only for comparison with their tables",
+    ),
+    Protocol(
+        name="last-epoch/2",
+        validation="dev-or-tenth",
+        checkpoint="last",
+        together=True,
+        why="as last-epoch/1, for your own data: a validation cut off train keeps related "
+        "sequences on one side",
     ),
     # kuleshov-group/caduceus, src/dataloaders/genomics.py: datasets' train_test_split(0.1, seed)
     # for NT, torch's random_split for Genomic Benchmarks, neither stratified; seeds 1-10 and 1-5.
@@ -101,6 +117,19 @@ def protocol_named(name: str) -> Protocol:
     if full not in PROTOCOLS:
         raise KeyError(explain_miss("protocol", name, list(PROTOCOLS)))
     return PROTOCOLS[full]
+
+
+def protocol_for(name: str, task: Task) -> Protocol:
+    """The protocol of that name for a task.
+
+    Without a version it is /1, or /2 where the task knows which examples are related and a cut can
+    keep them together.
+
+    Raises:
+        KeyError: as for `protocol_named`.
+    """
+    newer = PROTOCOLS.get(f"{name}/2")
+    return newer if task.clusters and newer is not None else protocol_named(name)
 
 
 def metric_for(protocol: Protocol, task: Task) -> str:

@@ -56,6 +56,7 @@ class About(TypedDict, total=False):
     family: str
     length: int
     n_test: int
+    notes: Sequence[str]
 
 
 class Fields(NamedTuple):

@@ -54,19 +54,41 @@ def same_sequence(seqs: Sequences) -> Array:
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
 
 
-def held_out(split: Split, share: float, seed: int) -> Array:
+def held_out(split: Split, share: float, seed: int, together: bool = False) -> Array:
     """Pick a share of every class's distinct sequences at random, with all their copies.
+
+    Args:
+        split: to pick from.
+        share: 0..1.
+        seed: of the draw.
+        together: pick whole groups of `Split.clusters`, until they hold that share of the
+            examples; a group that would hold too many stays. The class of a group is that of its first example.
 
     Returns:
         bool (N,), True where picked.
     """
-    group = same_sequence(split.seqs)
-    _, first = np.unique(group, return_index=True)
-    return stratified(split.y[first], share, seed)[group]
+    whole = together and split.clusters is not None
+    group = numbered(split.clusters) if whole else same_sequence(split.seqs)
+    _, first, sizes = np.unique(group, return_index=True, return_counts=True)
+    return stratified(split.y[first], share, seed, sizes if whole else None)[group]
 
 
-def stratified(y: Array, share: float, seed: int) -> Array:
+def numbered(values: Array | None) -> Array:
+    """Number the distinct values from 0 in the order in which they first appear: int64 (N,)."""
+    found = np.unique(np.asarray(values), return_index=True, return_inverse=True)
+    _, first, number = found
+    out: Array = np.argsort(np.argsort(first))[number]
+    return out
+
+
+def stratified(y: Array, share: float, seed: int, sizes: Array | None = None) -> Array:
     """Pick a share of every class at random; y as in `Split`, labels that are no classes being one.
+
+    Args:
+        y: labels.
+        share: 0..1.
+        seed: of the draw.
+        sizes: int (N,), examples that each row stands for, where the share is one of these.
 
     Returns:
         bool (N,), True where picked.
@@ -74,8 +96,18 @@ def stratified(y: Array, share: float, seed: int) -> Array:
     rng = np.random.default_rng(seed)
     picked = np.zeros(len(y), bool)
     for rows in _classes(y):
-        n = max(round(share * len(rows)), 1 if len(rows) > 1 else 0)
-        picked[rng.permutation(rows)[:n]] = True
+        order = rng.permutation(rows)
+        n = len(rows) if sizes is None else int(sizes[rows].sum())
+        room = max(round(share * n), 1 if len(rows) > 1 else 0)
+        if sizes is None:
+            picked[order[:room]] = True
+            continue
+        for row in order:
+            if sizes[row] <= room:
+                picked[row] = True
+                room -= int(sizes[row])
+        if not picked[rows].any() and len(rows) > 1:
+            picked[min(order, key=sizes.__getitem__)] = True
     return picked
 
 
@@ -165,7 +197,7 @@ def _held(train: Split, task: Task, protocol: Protocol, seed: int) -> Array:
         held = random_tenth(len(train.y), seed)
         lack = "train has one example"
     else:
-        held = held_out(train, VALIDATION_SHARE, seed)
+        held = held_out(train, VALIDATION_SHARE, seed, protocol.together)
         lack, remedy = "no class has two different sequences in train", "a dev split"
     if not held.any() or held.all():
         raise ValueError(

@@ -75,6 +75,7 @@ class Task:
     clusters: str = ""  # what the examples of a cluster share, in a word or two; see `Split`
     reported: str = ""  # metric of the authors' own tables, where it is not `metric`
     aliases: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # how the user's file was read, in words
 
     @property
     def suite(self) -> str:
@@ -85,6 +86,27 @@ class Task:
     def n_outputs(self) -> int:
         """K, the number of logits."""
         return len(self.classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnData:
+    """How the user's own files are read and cut into splits; "" and () = found out."""
+
+    sequence: str = ""  # columns, by their names in the header
+    label: tuple[str, ...] = ()  # several = several outputs
+    id: str = ""
+    split: str = ""  # "none" = no column says the split
+    header: str = ""  # of FASTA, as in name|label
+    kind: str = ""
+    positive: str = ""  # class, of two
+    metric: str = ""
+    split_by: str = ""  # a column, "file", or "homology"
+    test_groups: tuple[str, ...] = ()
+    dev_groups: tuple[str, ...] = ()
+    split_seed: int = 0
+    identity: float = 0.9  # of near copies
+    coverage: float = 0.8
+    leak_check: bool = True  # look for related sequences, and keep them together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +222,7 @@ class Protocol:
     checkpoint: Literal["best-val", "least-val-loss", "last", "best-test"]
     why: str  # a phrase, printed after the name
     watermark: str = ""  # a warning, printed over every table of it
+    together: bool = False  # a validation that is cut off keeps related examples together
     metrics: Mapping[str, str] = field(default_factory=dict)  # pattern of task names -> metric
 
     @property
@@ -243,6 +266,7 @@ class Job(NamedTuple):
     checkpoint: str = ""  # path of the user's weights
     tokenizer: str = ""  # path of the user's tokenizer
     reference: str = ""  # `Model.reference`
+    own: OwnData = OwnData()  # how the user's data are read
 
 
 class Resources(NamedTuple):

@@ -171,6 +171,8 @@ def test_the_cut_never_loads_test():
 
 def test_protocols_by_name():
     assert protocol_named("honest") is PROTOCOLS["honest/1"]
-    with pytest.raises(KeyError, match="no protocol named 'honset'; did you mean honest/1"):
+    with pytest.raises(
+        KeyError, match="no protocol named 'honset'; did you mean honest/2, honest/1"
+    ):
         protocol_named("honset")
     assert [p.name for p in PROTOCOLS.values() if p.watermark] == ["test-selected/1"]

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dnabench.tasks.io.files import describe, overlap, task_from_path
+from dnabench.tasks.io.describing import describe, overlap
+from dnabench.tasks.io.files import task_from_path
+from dnabench.types import OwnData
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 SPLITS = ("train", "dev", "test")
@@ -167,9 +169,12 @@ def test_byte_order_mark_and_every_line_end(end, mark, tmp_path):
     assert sum(task_from_path(tmp_path / "my.fa").counts.values()) == 4
 
 
-def test_which_rows_are_set_aside_never_changes(tmp_path):
-    rows = [("ACGT" + "A" * i, y) for i, y in enumerate("01" * 20)]
-    task = task_from_path(two(tmp_path / "my.csv", rows))
+@pytest.mark.parametrize("leak_check", [True, False])
+def test_which_rows_are_set_aside_never_changes(leak_check, tmp_path):
+    rng = np.random.default_rng(1)  # unrelated sequences: both ways draw the same
+    rows = [("".join(rng.choice(list("ACGT"), 60)), y) for y in "01" * 20]
+    path = two(tmp_path / "my.csv", rows)
+    task = task_from_path(path, own=OwnData(leak_check=leak_check))
     rng = np.random.default_rng(0)  # row numbers of each class in turn, a fifth of each
     expected = [i + 1 for c in (0, 1) for i in rng.permutation(np.arange(c, 40, 2))[:4]]
     assert task.load("test").ids.tolist() == [f"test:{i}" for i in sorted(expected)]
@@ -178,9 +183,11 @@ def test_which_rows_are_set_aside_never_changes(tmp_path):
 def test_multi_line_fasta_and_a_bar_in_the_name(tmp_path):
     path = tmp_path / "my.fa"
     path.write_text("\n".join(f">chr{i}|x|{i % 2}\nAC\nGT{'A' * i}\n" for i in range(10)))
-    task = task_from_path(path)
+    with pytest.raises(ValueError, match=r"my.fa:1: header '>chr0\|x\|0' has 3 fields .*--header"):
+        task_from_path(path)
+    task = task_from_path(path, own=OwnData(header="id|-|label"))
     ids = [*task.load("train").ids, *task.load("test").ids]
-    assert sorted(ids) == sorted(f"chr{i}|x" for i in range(10)) and task.length == 13
+    assert sorted(ids) == sorted(f"chr{i}" for i in range(10)) and task.length == 13
 
 
 def test_ids_are_the_files_own_or_split_and_row(tmp_path):
@@ -302,17 +309,17 @@ BAD = {
                   "my.csv: every label is 'x'; a task needs two classes or more"),
     "one class, twice spelled": ("my.csv", "sequence,label\nA,0\nC,0.0\n",
                                  "my.csv: every label is 0; a task needs two classes or more"),
-    "negative": ("my.csv", "sequence,label\nA,1\nC,-1\n",
-                 "my.csv:3: label '-1' is negative; renumber labels from 0, or use words"),
+    "negative": ("my.csv", "sequence,label\nA,1\nC,-1\nG,0\n",
+                 "my.csv: labels are -1, 0, 1: not numbered from 0 or 1 without gaps; give --kind"),
     "gap": ("my.csv", "sequence,label\nA,0\nC,1\nG,3\n",
-            "my.csv: labels are 0, 1, 3: label 2 is missing; renumber them from 0 without gaps, or "
-            "use words"),
-    "from one": ("my.csv", "sequence,label\nA,1\nC,2\n",
-                 "my.csv: labels are 1, 2: label 0 is missing"),
+            "my.csv: labels are 0, 1, 3: not numbered from 0 or 1 without gaps; give --kind "
+            "multiclass to take each as a class, or --kind regression"),
     "fraction": ("my.csv", "sequence,label\nA,0\nC,0.5\n",
-                 "my.csv:3: label '0.5' is not a whole number; regression is not supported yet"),
+                 "my.csv:3: label '0.5' is not a whole number, and there are only 2 different "
+                 "labels (0, 0.5); give --kind regression to predict the number, or"),
     "exponent": ("my.tsv", "sequence\tlabel\nA\t1e-3\nC\t1\n",
-                 "my.tsv:2: label '1e-3' is not a whole number; regression is not supported yet"),
+                 "my.tsv:2: label '1e-3' is not a whole number, and there are only 2 different "
+                 "labels (0.001, 1); give --kind regression"),
     "empty sequence": ("my.csv", "sequence,label\nA,0\n,1\n", "my.csv:3: empty sequence"),
     "empty fasta sequence": ("my.fa", ">a|0\nA\n>b|1\n>c|1\nC\n", "my.fa:3: empty sequence"),
     "empty label": ("my.csv", "sequence,label\nA,0\nC, \n", "my.csv:3: empty label"),
@@ -329,8 +336,8 @@ BAD = {
                             "my.fa:3: header '>chr1:5-9' has no '|label'; write '>name|label'"),
     "not fasta": ("my.fa", "\nACGT\n>a|0\nA\n",
                   "my.fa:2: a FASTA file begins with '>', not 'ACGT'"),
-    "split word": ("my.csv", "sequence,label,split\nA,0,train\nC,1,training\n",
-                   "my.csv:3: split 'training'; it must be train, dev (or val, valid, validation)"),
+    "split word": ("my.csv", "sequence,label,split\nA,0,train\nC,1,learning\n",
+                   "my.csv:3: split 'learning'; it must be train, dev (or val, valid, validation)"),
     "no train": ("my.csv", "sequence,label,split\nA,0,test\nC,1,test\n",
                  "my.csv: no row has split 'train'"),
     "class not in train": ("my.csv", "sequence,label,split\nA,a,train\nC,b,train\nG,c,test\n",
@@ -411,7 +418,10 @@ def test_bad_directories(tmp_path):
 
 def test_a_long_sequence_in_a_file_without_quotes(tmp_path):
     rows = [("ACGT" * 50_000 + "A" * i, y) for i, y in enumerate("0101010101")]
-    assert task_from_path(two(tmp_path / "my.csv", rows)).length == 200_009
+    path = two(tmp_path / "my.csv", rows)
+    assert task_from_path(path, own=OwnData(leak_check=False)).length == 200_009
+    with pytest.raises(ValueError, match=r"all 10 examples are in 1 group.* --no-leak-check"):
+        task_from_path(path)
 
 
 def test_thirty_thousand_sequences_of_500_bp_load_in_seconds(tmp_path):
@@ -422,7 +432,7 @@ def test_thirty_thousand_sequences_of_500_bp_load_in_seconds(tmp_path):
     for write in (two, fasta):
         path = write(tmp_path / ("my.csv" if write is two else "my.fa"), rows)
         start = time.process_time()
-        task_from_path(path)
+        task_from_path(path, own=OwnData(leak_check=False))
         assert time.process_time() - start < 5
 
 

@@ -52,10 +52,13 @@ def test_words_are_those_that_slicing_gives(k, monkeypatch):
     assert found == expected and expected
 
 
+RULE = align.Likeness()
+
+
 def holds_stretch(a, b):
     """The definition, over all alignments: from each base of a the best way to each later one."""
-    need = int(np.ceil(align.COVERAGE * len(a) - 1e-9))
-    cost = align.MISS
+    need = int(np.ceil(RULE.coverage * len(a) - 1e-9))
+    cost = -9  # with +1 for a match: at 90 % they cancel
     steps = np.where((a[:, None] == b) & (a < 4)[:, None], 1, cost)
     ramp = cost * np.arange(len(b) + 1)
     for start in range(len(a) - need + 1):
@@ -88,7 +91,7 @@ def test_alignment_decides_as_the_definition_does(way):
         b = altered(rng, a, 1 - i / 120 * 0.3, way)
         rows += [a, b] if len(a) <= len(b) else [b, a]
     seqs, pairs = sequences(rows), pairs_of(120)
-    found = align.alike(seqs, pairs, quiet)
+    found = align.alike(seqs, pairs, RULE, quiet)
     truth = np.array([holds_stretch(rows[2 * i], rows[2 * i + 1]) for i in range(120)])
     assert 30 < truth.sum() < 110
     assert not (found & ~truth).any() and found.sum() >= 0.95 * truth.sum()
@@ -104,7 +107,7 @@ def test_comparison_without_gaps_is_exact():
         rows += [a, np.concatenate([rng.integers(0, 4, 12, np.uint8), b[at:]])]
     pairs = pairs_of(300)._replace(diagonal=np.array([12 - (50 + 12 - len(r)) for r in rows[1::2]]))
     found = align.alike_without_gaps(
-        sequences(rows), align.shorter_first(pairs, sequences(rows).lengths), quiet
+        sequences(rows), align.shorter_first(pairs, sequences(rows).lengths), RULE, quiet
     )
 
     def naive(a, b, d):

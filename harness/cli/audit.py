@@ -10,17 +10,24 @@ import typer
 
 from dnabench.cli import audit_papers
 from dnabench.cli.bars import bar
-from dnabench.cli.data import Tasks, data, named
+from dnabench.cli.data import MaybeTasks, data, named
+from dnabench.cli.errors import fail
 from dnabench.cli.help import command, group
+from dnabench.cli.options import DataOptions, with_flags
 
 audit = group("audit", "Check data and tables for problems.")
-EXAMPLES = "gue/prom_core_tata", "gue --to audit", "gue --fail-on 'train-test-duplicates>0'"
+EXAMPLES = "gue/prom_core_tata", "gue --to audit", "--data my.csv --fail-on 'leaked>0'"
 
 
 @command(data, "audit", *EXAMPLES)
 @command(audit, "data", *EXAMPLES)
+@with_flags
 def audit_data(
-    tasks: Tasks,
+    reading: DataOptions,
+    tasks: MaybeTasks = None,
+    data: Annotated[
+        list[str] | None, typer.Option(help="Your own file or folder; may be repeated.")
+    ] = None,
     genome: Annotated[
         Path | None, typer.Option(help="FASTA of the genome, to look the sequences up in.")
     ] = None,
@@ -39,14 +46,19 @@ def audit_data(
     """
     from dnabench.registry import TASKS
     from dnabench.reports.text.audit import html, markdown, overview
+    from dnabench.sweep.grid import own_task
     from dnabench.tasks.audit.audit import audit, keep
     from dnabench.tasks.audit.conditions import fail_on as holding
 
+    if not (tasks or data):
+        fail("name tasks or suites, or your own files: --data FILE")
     documents, held = [], []
+    chosen = [TASKS[name] for name in named(tasks or [], present=True)]
+    chosen += [own_task(path, reading.own()) for path in data or []]
     with bar("", total=1) as show:
-        for name in named(tasks, present=True):
+        for task in chosen:
             audited = audit(
-                TASKS[name], genome,
+                task, genome,
                 lambda what, share: show(description=what, completed=share),
             )  # fmt: skip
             keep(audited)
@@ -55,7 +67,7 @@ def audit_data(
             held += holding(documents[-1], fail_on or [])
             if to is not None:
                 to.mkdir(parents=True, exist_ok=True)
-                (to / f"{name.replace('/', '_')}.json").write_text(found, encoding="utf-8")
+                (to / f"{task.name.replace('/', '_')}.json").write_text(found, encoding="utf-8")
     typer.echo("\n".join(map(markdown, documents)))
     if len(documents) > 1:
         typer.echo(overview(documents))

@@ -11,7 +11,12 @@ import typer
 from dnabench.cli.errors import fail
 from dnabench.registry import explain_miss
 
-REPEATED = ("models", "tasks", "regime", "set", "sweep")  # flags that may be given several times
+# flags that may be given several times
+REPEATED = (
+    "models", "tasks", "regime", "set", "sweep", "data", "label-column", "test-groups",
+    "dev-groups",
+)  # fmt: skip
+SWITCHES = ("dry-run", "no-leak-check")
 
 
 def read_config(path: Path, known: list[str]) -> dict[str, Any]:
@@ -48,7 +53,7 @@ def read_config(path: Path, known: list[str]) -> dict[str, Any]:
 
 def _plain(path: Path, flag: str, value: Any) -> Any:
     items = value if isinstance(value, list) else [value]
-    if flag == "dry-run" and isinstance(value, bool):
+    if flag in SWITCHES and isinstance(value, bool):
         return value
     if any(isinstance(v, bool) or not isinstance(v, str | int | float) for v in items):
         raise ValueError(f"{path}: {flag} = {value!r}: give text, a number or a list of them")

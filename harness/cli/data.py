@@ -21,6 +21,11 @@ Tasks = Annotated[
     typer.Argument(help="Tasks or suites, e.g. gue/mouse_0 demo.", autocompletion=completing),
 ]
 
+MaybeTasks = Annotated[
+    list[str] | None,
+    typer.Argument(help="Tasks or suites, e.g. gue/mouse_0 demo.", autocompletion=completing),
+]
+
 
 def named(names: list[str], present: bool = False) -> list[str]:
     """Task names, with every suite replaced by its tasks.

@@ -15,7 +15,7 @@ from dnabench.cli.errors import fail, split_commas
 
 if TYPE_CHECKING:
     from dnabench.sweep.grid import Request
-    from dnabench.types import Resources
+    from dnabench.types import OwnData, Resources
 
 
 def names_of(*kinds: str) -> Callable[[str], list[str]]:
@@ -31,6 +31,7 @@ def names_of(*kinds: str) -> Callable[[str], list[str]]:
 
 
 which = partial(typer.Option, rich_help_panel="Models and data")
+own = partial(typer.Option, rich_help_panel="Your own data")
 training = partial(typer.Option, rich_help_panel="Training")
 execution = partial(typer.Option, rich_help_panel="Execution")
 Out = Annotated[Path, typer.Option("--out", "-o", help="Results folder.")]
@@ -56,12 +57,14 @@ class GridOptions(NamedTuple):
         which("--suite", "-s", help="All tasks of a suite, or those named by --tasks.",
               autocompletion=names_of("suites")),
     ] = ""  # fmt: skip
-    data: Annotated[str, which(help="Your CSV, TSV, Parquet or FASTA file, or a folder.")] = ""
+    data: Annotated[
+        list[str], which(help="Your own file or folder; may be repeated. docs: own-data.")
+    ] = []  # noqa: RUF012
     seeds: Annotated[str, which(help="How many (10) or which (0,3,7 or 2222,42-50).")] = "5"
     limit: Annotated[str, which(help="Only N examples per split (200) or a share (0.1).")] = "0"
     protocol: Annotated[
         str, which(help="How the checkpoint is chosen.", autocompletion=names_of("protocols"))
-    ] = "honest/1"
+    ] = "honest"
     regime: Annotated[
         list[str],
         training(help="Initial weights: scratch, pretrained or checkpoint:PATH; for single "
@@ -81,9 +84,10 @@ class GridOptions(NamedTuple):
         list[str], training(help="Several values, a column each in the report: dilation=1,4.")
     ] = []  # noqa: RUF012
 
-    def request(self) -> Request:
-        """What is asked for."""
+    def request(self, reading: DataOptions | None = None) -> Request:
+        """What is asked for; `reading` says how the user's own files are read."""
         from dnabench.sweep.grid import Request
+        from dnabench.types import OwnData
 
         changes = {
             "epochs": self.epochs, "batch": self.batch_size, "precision": self.precision,
@@ -91,9 +95,52 @@ class GridOptions(NamedTuple):
         }  # fmt: skip
         return Request(
             models=split_commas(self.models), preset=self.preset, tasks=split_commas(self.tasks),
-            suite=self.suite, data=self.data, seeds=self.seeds, protocol=self.protocol,
-            regime=",".join(self.regime), recipe=self.recipe, limit=self.limit, settings=self.set_,
+            suite=self.suite, data=tuple(self.data), seeds=self.seeds, protocol=self.protocol,
+            own=OwnData() if reading is None else reading.own(), regime=",".join(self.regime),
+            recipe=self.recipe, limit=self.limit, settings=self.set_,
             sweeps=self.sweep, overrides={k: value for k, value in changes.items() if value},
+        )  # fmt: skip
+
+
+class DataOptions(NamedTuple):
+    """The flags that say how the user's own files are read and cut."""
+
+    sequence_column: Annotated[str, own(help="The column of sequences.")] = ""
+    label_column: Annotated[
+        list[str], own(help="The column of labels; several (A,B,C) are several outputs.")
+    ] = []  # noqa: RUF012
+    id_column: Annotated[str, own(help="The column of names.")] = ""
+    split_column: Annotated[
+        str, own(help="The column with train, dev and test; none: there is no such column.")
+    ] = ""
+    header: Annotated[str, own(help="What is between the bars of FASTA headers: 'id|-|label'.")] = (
+        ""
+    )
+    kind: Annotated[str, own(help="binary, multiclass, multilabel or regression.")] = ""
+    positive: Annotated[str, own(help="The positive class, of two.")] = ""
+    split_by: Annotated[
+        str, own(help="Keep together: a column (chrom, gene, patient), file, or homology.")
+    ] = ""
+    test_groups: Annotated[list[str], own(help="Groups of --split-by for testing: chr8,chr9.")] = []  # noqa: RUF012
+    dev_groups: Annotated[list[str], own(help="Groups for validation: chr7.")] = []  # noqa: RUF012
+    split_seed: Annotated[int, own(help="Draws another test split.")] = 0
+    identity: Annotated[float, own(help="Near copies: identity, 0.8 to 1.")] = 0.9
+    coverage: Annotated[float, own(help="Near copies: share of the shorter one, 0.5 to 1.")] = 0.8
+    no_leak_check: Annotated[
+        bool, own("--no-leak-check", help="Do not look for related sequences.")
+    ] = False
+
+    def own(self) -> OwnData:
+        """As the readers take it."""
+        from dnabench.types import OwnData
+
+        return OwnData(
+            sequence=self.sequence_column, label=tuple(split_commas(self.label_column)),
+            id=self.id_column, split=self.split_column, header=self.header, kind=self.kind,
+            positive=self.positive, split_by=self.split_by,
+            test_groups=tuple(split_commas(self.test_groups)),
+            dev_groups=tuple(split_commas(self.dev_groups)), split_seed=self.split_seed,
+            identity=self.identity, coverage=self.coverage, leak_check=not self.no_leak_check,
         )  # fmt: skip
 
 
@@ -147,13 +194,16 @@ class ExecutionOptions(NamedTuple):
         return Resources(device, at_once, threads, micro_batch, executor, compiling, limit)
 
 
+GROUPS = (GridOptions, DataOptions, ExecutionOptions)
+
+
 def with_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn every parameter of type GridOptions or ExecutionOptions into the flags of that class."""
+    """Turn every parameter whose type is one of GROUPS into the flags of that class."""
     flags: list[inspect.Parameter] = []
     groups: dict[str, Any] = {}
     for parameter in inspect.signature(command, eval_str=True).parameters.values():
         options: Any = parameter.annotation
-        if options not in (GridOptions, ExecutionOptions):
+        if options not in GROUPS:
             flags.append(parameter)
             continue
         groups[parameter.name] = options

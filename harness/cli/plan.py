@@ -11,13 +11,21 @@ import typer
 from dnabench.cli.bars import bar
 from dnabench.cli.config import Config
 from dnabench.cli.errors import fail
-from dnabench.cli.options import ExecutionOptions, GridOptions, Json, Out, with_flags
+from dnabench.cli.options import (
+    DataOptions,
+    ExecutionOptions,
+    GridOptions,
+    Json,
+    Out,
+    with_flags,
+)
 from dnabench.cli.sweep import print_notes
 
 
 @with_flags
 def plan(
     choice: GridOptions,
+    reading: DataOptions,
     execution: ExecutionOptions,
     out: Out = Path("runs"),
     config: Config = None,
@@ -41,7 +49,7 @@ def plan(
     from dnabench.results.store import Store
     from dnabench.sweep.grid import grid
 
-    request, notes = choice.request(), list[str]()
+    request, notes = choice.request(reading), list[str]()
     if not probe_seconds > 0:
         fail(f"--probe-seconds {probe_seconds}: must be above 0")
     jobs = grid(request, notes.append)

@@ -10,7 +10,7 @@ import typer
 
 from dnabench.cli.config import Config
 from dnabench.cli.errors import fail, split_commas
-from dnabench.cli.options import ExecutionOptions, GridOptions, Out, with_flags
+from dnabench.cli.options import DataOptions, ExecutionOptions, GridOptions, Out, with_flags
 from dnabench.cli.report import warn_unreadable
 from dnabench.cli.sweep import print_notes, run_sweep
 
@@ -18,6 +18,7 @@ from dnabench.cli.sweep import print_notes, run_sweep
 @with_flags
 def run(
     choice: GridOptions,
+    reading: DataOptions,
     execution: ExecutionOptions,
     out: Out = Path("runs"),
     config: Config = None,
@@ -41,14 +42,14 @@ def run(
 
     Finished trials are kept: the same command again runs only what is missing or failed.
     """
-    from dnabench.sweep.grid import grid, tasks_of
+    from dnabench.sweep.grid import grid, own_tasks
 
-    request, notes = choice.request(), list[str]()
+    request, notes = choice.request(reading), list[str]()
     jobs = grid(request, notes.append)
-    if request.data:
-        from dnabench.tasks.io.files import describe
+    if mine := own_tasks(request):
+        from dnabench.tasks.io.describing import describe
 
-        typer.echo(describe(tasks_of(request)[0]))
+        typer.echo("\n\n".join(map(describe, mine)))
     if again or invalid:
         jobs = _repeated(jobs, out, again, invalid, dry_run)
     declared = _declared(split_commas(declare), jobs, out)

@@ -4,16 +4,17 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from dnabench.cache import file_sha256
 from dnabench.models.outside.loaded import own_weights
 from dnabench.models.outside.references import model_named
-from dnabench.protocols import check_protocol, protocol_named
+from dnabench.protocols import check_protocol, protocol_for
 from dnabench.registry import MODELS, TASKS, explain_miss
 from dnabench.sweep.checks import check_fine_tuning, check_official_tokenizer, check_recipe
-from dnabench.types import Job, Model, Protocol, Recipe, Task, Trial
+from dnabench.types import Job, Model, OwnData, Protocol, Recipe, Task, Trial
 from dnabench.weights import regimes, resolve
 
 MOST_SEEDS = 10_000
@@ -28,9 +29,10 @@ class Request:
     preset: str = ""  # "smallest": only the smallest model of each family
     tasks: Sequence[str] = ()
     suite: str = ""
-    data: str = ""
+    data: Sequence[str] | str = ()  # paths of the user's own files
+    own: OwnData = field(default_factory=OwnData)  # how these are read
     seeds: str = "3"
-    protocol: str = "honest/1"
+    protocol: str = "honest"
     regime: str = "scratch"  # or pretrained, checkpoint:PATH; or comma-separated model=regime
     recipe: str = ""  # name; "" = the suite's, else the model's default
     limit: str = "0"
@@ -57,7 +59,8 @@ def grid(request: Request, on_skip: Callable[[str], object] = lambda why: None) 
     if not request.models:
         raise ValueError("--models is empty; name some, e.g. kmer,cnn, or all")
     models, tasks = models_of(request, on_skip), tasks_of(request)
-    protocol, seeds = protocol_named(request.protocol), parse_seeds(request.seeds)
+    protocols = {task.name: protocol_for(request.protocol, task) for task in tasks}
+    seeds, paths = parse_seeds(request.seeds), own_paths(request)
     check_settings(models, [*request.settings, *request.sweeps])
     weights = _weights(models, request.regime)
     choices = _choices(request.settings, request.sweeps)
@@ -71,16 +74,16 @@ def grid(request: Request, on_skip: Callable[[str], object] = lambda why: None) 
         on_skip(why)
     jobs = {}
     for task, seed in itertools.product(tasks, seeds):
+        protocol = protocols[task.name]
         check_protocol(protocol, task, seed)
         for model, settings, (regime, checkpoint) in columns:
             if (model.name, task.name) not in incompatible:
                 trial = _trial(model, task, protocol, request, settings, seed, regime)
                 trial, tokenizer = _with_tokenizer(trial, checkpoint)
-                path, size = (
-                    request.data if task.name.startswith("data/") else "",
-                    _size(task, trial),
-                )
-                job = Job(trial, path, size, checkpoint, tokenizer, model.reference)
+                path, size = paths.get(task.name, ""), _size(task, trial)
+                job = Job(
+                    trial, path, size, checkpoint, tokenizer, model.reference, request.own
+                )  # fmt: skip
                 jobs[trial.id] = job
     return list(jobs.values())
 
@@ -164,12 +167,9 @@ def label(trial: Trial) -> str:
 
 def tasks_of(request: Request) -> list[Task]:
     """The tasks that a request names by --tasks, --suite or --data."""
-    if request.data:
-        if request.tasks or request.suite:
-            raise ValueError("--data is a task of its own; leave out --tasks and --suite")
-        from dnabench.tasks.io.files import task_from_path
-
-        return [task_from_path(Path(request.data))]
+    mine = own_tasks(request)
+    if mine and not (request.tasks or request.suite):
+        return mine
     suite = request.suite
     names = [f"{suite}/{name}" if suite and "/" not in name else name for name in request.tasks]
     tasks = [TASKS[name] for name in names]
@@ -194,7 +194,32 @@ def tasks_of(request: Request) -> list[Task]:
                 f"the data of {task.name} that are here have no {' and no '.join(lacking)} split; "
                 f"`dnabench data fetch {task.name}` gets all of them"
             )
-    return list({task.name: task for task in tasks}.values())
+    return list({task.name: task for task in [*tasks, *mine]}.values())
+
+
+def own_tasks(request: Request) -> list[Task]:
+    """The tasks of the user's own files; errors as from `task_from_path`."""
+    paths = [request.data] if isinstance(request.data, str) else request.data
+    return [own_task(path, request.own) for path in paths if path]
+
+
+def own_paths(request: Request) -> dict[str, str]:
+    """Task name -> path, of the user's own files."""
+    paths = [request.data] if isinstance(request.data, str) else request.data
+    names: dict[str, str] = {}
+    for path in filter(None, paths):
+        name = own_task(path, request.own).name
+        if names.setdefault(name, path) != path:
+            raise ValueError(f"--data {path}: {names[name]} has the same name, {name}; rename one")
+    return names
+
+
+@lru_cache(maxsize=8)
+def own_task(path: str, own: OwnData) -> Task:
+    """The task of the user's own files, read once in a process."""
+    from dnabench.tasks.io.files import task_from_path
+
+    return task_from_path(Path(path), own=own)
 
 
 def suites() -> dict[str, tuple[str, ...]]:

@@ -19,7 +19,18 @@ from dnabench.splits import cut, limited, streams
 from dnabench.tasks.audit.kmers import either_strand, fingerprints, numbered
 from dnabench.train.build import build_examples, build_learner
 from dnabench.train.meter import Meter, flops
-from dnabench.types import IGNORED, Array, Job, Learner, Record, Resources, Split, Task, Trial
+from dnabench.types import (
+    IGNORED,
+    Array,
+    Job,
+    Learner,
+    OwnData,
+    Record,
+    Resources,
+    Split,
+    Task,
+    Trial,
+)
 
 
 def run_trial(
@@ -95,17 +106,17 @@ def run_trial(
 
 
 @lru_cache(maxsize=8)
-def _task_at(name: str, path: str) -> Task:
+def _task_at(name: str, path: str, own: OwnData) -> Task:
     if not path:
         return TASKS[name]
     from dnabench.tasks.io.files import task_from_path
 
-    return task_from_path(Path(path))
+    return task_from_path(Path(path), own=own)
 
 
 def task_of(job: Job) -> Task:
     """The task of a job, also one of the user's own files."""
-    return _task_at(job.trial.task, job.path)
+    return _task_at(job.trial.task, job.path, job.own)
 
 
 def _unchanged(task: Task, job: Job) -> Task:
@@ -180,6 +191,7 @@ def _about(task: Task, n_test: int) -> dict[str, Any]:
         "kind": task.kind, "classes": list(task.classes), "metric": task.metric,
         "suite": task.suite, "family": task.family, "length": task.length, "n_test": n_test,
         **{k: v for k in ("clusters", "reported") if (v := getattr(task, k))},
+        **({"notes": list(task.notes)} if task.notes else {}),
     }  # fmt: skip
 
 

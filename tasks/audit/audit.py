@@ -18,7 +18,7 @@ import numpy as np
 from dnabench.cache import cache_folder, replacing
 from dnabench.metrics import score
 from dnabench.registry import TASKS
-from dnabench.tasks.audit.align import COVERAGE, IDENTITY
+from dnabench.tasks.audit.align import Likeness
 from dnabench.tasks.audit.copies import (
     BITS,
     EXACT,
@@ -291,7 +291,7 @@ def _clusters(ids: Array, either: Array, search: Search | None) -> list[list[str
 
 
 def _settings(search: Search | None) -> dict[str, Any]:
-    out = {"identity": IDENTITY, "coverage": COVERAGE, "shortest": SHORTEST}
+    out = {**Likeness()._asdict(), "shortest": SHORTEST}
     if search is None:
         return out
     return out | {

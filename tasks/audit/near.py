@@ -15,7 +15,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dnabench.tasks.audit.align import Pairs, alike, alike_without_gaps, half_band, shorter_first
+from dnabench.tasks.audit.align import (
+    Likeness,
+    Pairs,
+    alike,
+    alike_without_gaps,
+    half_band,
+    shorter_first,
+)
 from dnabench.tasks.audit.copies import BITS
 from dnabench.tasks.audit.kmers import words
 from dnabench.types import Array, Sequences
@@ -23,7 +30,7 @@ from dnabench.types import Array, Sequences
 SEEDS = 12_000_000  # of all sequences; beyond that a share of the words is used
 CHANCE = 4_000_000  # pairs of equal seeds allowed in random sequences of that size
 FOLLOWERS = 4  # seeds that a seed is paired with: in its split, and on either side in another
-GAPPED = 6  # gapped alignment needs 1/6 of the seeds expected at 90 % identity
+GAPPED = 6  # gapped alignment needs 1/6 of the seeds expected at the least identity
 PARTNERS = 8  # per split: sequences that a sequence is compared with, most seeds first
 SHORTEST = 20  # bp; shorter sequences are skipped
 LARGEST = 1_000_000_000  # bp; more would not fit in memory
@@ -71,7 +78,11 @@ class _Edges(NamedTuple):
 
 
 def near_duplicates(
-    seqs: Sequences, bits: Array, observe: Callable[[float], object] = lambda share: None
+    seqs: Sequences,
+    bits: Array,
+    observe: Callable[[float], object] = lambda share: None,
+    rule: Likeness = Likeness(),  # noqa: B008  # a constant
+    known: tuple[Array, Array] | None = None,
 ) -> Search:
     """Find near duplicates as defined in `align.py`.
 
@@ -79,6 +90,9 @@ def near_duplicates(
         seqs: N distinct sequences; none is another's reverse complement.
         bits: uint8 (N,), the splits that contain each.
         observe: called with the share of the work done, 0..1.
+        rule: how alike near duplicates are.
+        known: what another search found: `near` as in `Search`, and int64 (N,) clusters. Pairs
+            that would add to neither are not compared.
 
     Returns:
         Which sequences have a near duplicate in which split, with evidence: not all pairs.
@@ -91,18 +105,21 @@ def near_duplicates(
     """
     if reason := too_large(seqs.lengths):
         raise ValueError(reason)
-    k, share, expected = plan(seqs.lengths)
+    k, share, expected = plan(seqs.lengths, rule.identity)
     need = 2 if expected >= 8 else 1
     pairs, hits = _candidates(seqs, bits, _seeds(seqs, k, share), k, need)
     observe(0.5)
-    plain = alike_without_gaps(seqs, pairs, _part(observe, 0.5, 0.7))
-    near = np.zeros(len(seqs), np.uint8)
+    near, cluster = known or (np.zeros(len(seqs), np.uint8), None)
+    near = near.copy()
+    left = np.flatnonzero(_adds(near, bits, cluster, pairs))
+    pairs, hits = pairs.take(left), hits[left]
+    plain = alike_without_gaps(seqs, pairs, rule, _part(observe, 0.5, 0.7))
     _mark(near, bits, pairs.take(np.flatnonzero(plain)))
-    known = ((near[pairs.a] & bits[pairs.b]) == bits[pairs.b]) & (
-        (near[pairs.b] & bits[pairs.a]) == bits[pairs.a]
-    )
-    rest = np.flatnonzero(~plain & ~known & (hits >= max(2.0, expected / GAPPED)))
-    gapped = rest[alike(seqs, pairs.take(rest), _part(observe, 0.7, 1.0))]
+    if cluster is not None:
+        cluster = joined(cluster, pairs.a[plain], pairs.b[plain])
+    new = _adds(near, bits, cluster, pairs)
+    rest = np.flatnonzero(~plain & new & (hits >= max(2.0, expected / GAPPED)))
+    gapped = rest[alike(seqs, pairs.take(rest), rule, _part(observe, 0.7, 1.0))]
     _mark(near, bits, pairs.take(gapped))
     found = pairs.take(np.concatenate([np.flatnonzero(plain), gapped]))
     return Search(near, found.a, found.b, found.flipped, k, share, len(hits), len(rest))
@@ -131,16 +148,17 @@ def joined(cluster: Array, a: Array, b: Array) -> Array:
     return merged[cluster]
 
 
-def plan(lengths: Array) -> tuple[int, float, float]:
+def plan(lengths: Array, identity: float = 0.9) -> tuple[int, float, float]:
     """Length of a seed, share of words that are seeds, and seeds that near duplicates share.
 
     Args:
         lengths: int64 (N,), bp.
+        identity: of near duplicates.
 
     Returns:
         k, odd so that no word is its own reverse complement, and large enough that at most CHANCE
         pairs of seeds are equal by chance; share 0..1; seeds that two sequences of median length
-        share at 90 % identity.
+        share at that identity.
     """
     total = int(lengths.sum())
     share = min(1.0, SEEDS / max(total, 1))
@@ -148,7 +166,7 @@ def plan(lengths: Array) -> tuple[int, float, float]:
     while k < 15 and (share * total) ** 2 / 4**k > CHANCE:
         k += 2
     places = float(np.median(lengths)) - k + 1 if len(lengths) else 0.0
-    return k, share, share * places * 0.9**k
+    return k, share, share * places * identity**k
 
 
 def _part(
@@ -168,6 +186,13 @@ def _part(
 def _mark(near: Array, bits: Array, found: Pairs) -> None:
     np.bitwise_or.at(near, found.a, bits[found.b])
     np.bitwise_or.at(near, found.b, bits[found.a])
+
+
+def _adds(near: Array, bits: Array, cluster: Array | None, pairs: Pairs) -> Array:
+    """Which pairs would add a bit to `near`, or join two clusters: bool (P,)."""
+    a, b = pairs.a, pairs.b
+    out: Array = ((near[a] & bits[b]) != bits[b]) | ((near[b] & bits[a]) != bits[a])
+    return out if cluster is None else out | (cluster[a] != cluster[b])
 
 
 def _seeds(seqs: Sequences, k: int, share: float) -> _Seeds:

@@ -18,7 +18,7 @@ import numpy as np
 
 from dnabench.registry import TASKS
 from dnabench.tasks.io.chunks import tables, values
-from dnabench.tasks.io.files import SPLIT_WORDS
+from dnabench.tasks.io.headers import SPLIT_WORDS
 from dnabench.tasks.io.imported import SPLITS, Cached
 from dnabench.tasks.io.parsing import Table, format_of, stem_of
 from dnabench.types import Array, LetterError, Sequences, Split, SplitName, Task

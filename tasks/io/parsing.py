@@ -1,4 +1,4 @@
-"""Reading one file of labelled sequences: CSV, TSV and FASTA, plain or gzipped, and Parquet.
+"""Reading one file of labelled sequences into a table of text.
 
 Any problem of a file is one ValueError that names the file, the line (from 1, with the header; in
 Parquet the row, from 1) and, within a sequence, the position. N examples.
@@ -9,22 +9,29 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
-import io
+import sys
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from dnabench.types import Array, LetterError, Sequences
+from dnabench.tasks.io.headers import fasta_fields
+from dnabench.types import Array, LetterError, OwnData, Sequences
 
+MOST_UNPACKED, MOST_TIMES = 1 << 30, 200  # bytes, times the file: both exceeded = refused
 FORMATS = {"csv": "csv", "tsv": "tsv", "fa": "fasta", "fasta": "fasta", "fna": "fasta"}
 ACCEPTED = ".csv .tsv .fa .fasta .fna (each also with .gz) .parquet"
 NAMES = {"sequence": ("sequence", "seq"), "label": ("label",), "split": ("split",), "id": ("id",)}
 
-MISSING = {"NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?"}
+# what pandas reads as missing, and "?"
+MISSING = {
+    "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>",
+    "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "?",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,9 @@ class Table:
     """The rows of one file, as written.
 
     sequences, labels: N. splits, ids: N, or None when the file has none. lines: int64 (N,), of the
-    rows. unit: of `lines`, "" for lines of text. sha256: of the file, 64 hex.
+    rows. unit: of `lines`, "" for lines of text. sha256: of the file, 64 hex. targets: name -> N,
+    where there are several columns of labels; `labels` is the first. others: the other columns, by
+    the names in the header.
     """
 
     path: Path
@@ -43,6 +52,8 @@ class Table:
     lines: Array
     unit: str = ""
     sha256: str = ""
+    targets: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    others: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def place(self, row: int) -> str:
         """File and line, with which an error message about the row begins."""
@@ -77,12 +88,16 @@ def stem_of(path: Path) -> str:
     return name.rpartition(".")[0] or name
 
 
-def read_table(path: Path) -> Table:
-    """Read a file. Extra columns, spaces around fields and blank lines are ignored.
+def read_table(path: Path, own: OwnData = OwnData()) -> Table:  # noqa: B008  # a constant
+    """Read a file. Spaces around fields and blank lines are ignored.
 
     CSV, TSV and Parquet need columns sequence (or seq) and label, and may have split and id, in any
-    case and order. In FASTA the header is name|label, split at the last bar; names are used as
+    case and order. In FASTA the header is name|label, see `headers.fasta_fields`; names are used as
     ids only if they are unique, because published files repeat them.
+
+    Args:
+        path: of the file.
+        own: which columns are which, where the header has other names.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -97,12 +112,12 @@ def read_table(path: Path) -> Table:
     if not raw:
         raise ValueError(f"{path}: the file is empty")
     if kind == "parquet":
-        table = _parquet(path, raw)
+        table = _parquet(path, raw, own)
     elif kind == "fasta":
-        table = _fasta(path, _text(path, raw))
+        table = _fasta(path, _text(path, raw), own)
     else:
         text = _text(path, raw)
-        table = _delimited(path, text, "\t" if kind == "tsv" else _separator(text))
+        table = _delimited(path, text, "\t" if kind == "tsv" else _separator(text), own)
     _check(table)
     return Table(**{**vars(table), "sha256": hashlib.sha256(raw).hexdigest()})
 
@@ -130,12 +145,12 @@ def _separator(text: str) -> str:
     return next((s for s in ",;\t" if s in first), ",")
 
 
-def _delimited(path: Path, text: str, separator: str) -> Table:
+def _delimited(path: Path, text: str, separator: str, own: OwnData) -> Table:
     rows = _fields(path, text, separator)
     if not rows:
         raise ValueError(f"{path}: the file is empty")
     (line, header), body = rows[0], rows[1:]
-    _find_columns(f"{path}:{line}", header)
+    _find_columns(f"{path}:{line}", header, own)
     for line, row in body:
         if len(row) != len(header):
             raise ValueError(f"{path}:{line}: {len(row)} fields, the header has {len(header)}")
@@ -144,7 +159,7 @@ def _delimited(path: Path, text: str, separator: str) -> Table:
     def column(i: int) -> list[str]:
         return [value.strip() for value in values[i]]
 
-    return _columns(path, header, column, [line for line, _ in body], unit="")
+    return _columns(path, header, column, [line for line, _ in body], "", own)
 
 
 def _fields(path: Path, text: str, separator: str) -> list[tuple[int, list[str]]]:
@@ -152,105 +167,185 @@ def _fields(path: Path, text: str, separator: str) -> list[tuple[int, list[str]]
     if '"' not in text:  # no limit on the length of a field, unlike the csv module
         lines = enumerate(text.split("\n"), start=1)
         return [(i, line.split(separator)) for i, line in lines if line.strip(separator + " ")]
-    reader = csv.reader(io.StringIO(text), delimiter=separator)
-    try:
-        return [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
-    except csv.Error as e:
-        raise ValueError(f"{path}:{reader.line_num}: {e}; DNA needs no quotes") from e
+    return list(_quoted(path, text, separator))
 
 
-def _parquet(path: Path, raw: bytes) -> Table:
+def _quoted(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """(line, fields) of a text with quotes, each of which must close on its line."""
+    csv.field_size_limit(sys.maxsize)  # a sequence may be longer than the usual 131,072
+    lines, line = text.split("\n"), 0
+    odd = next((i for i, row in enumerate(lines, start=1) if row.count('"') % 2), len(lines) + 1)
+    reader = csv.reader(lines[: odd - 1], delimiter=separator)
+    for row in reader:
+        line += 1
+        if reader.line_num != line:
+            break
+        if any(map(str.strip, row)):
+            yield line, row
+    else:
+        if odd > len(lines):
+            return
+        line = odd
+    raise ValueError(
+        f'{path}:{line}: a quote (") opens in this line and is not closed in it; remove it, DNA '
+        "needs none"
+    )
+
+
+def _parquet(path: Path, raw: bytes, own: OwnData) -> Table:
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     try:
         file = pq.ParquetFile(pa.BufferReader(raw))
+        check_unpacked(path, file)
         header = file.schema_arrow.names
-        found = _find_columns(str(path), header)
-        data = file.read(columns=[header[i] for i in found.values()])
-    except (pa.ArrowException, OSError) as e:
+        _find_columns(str(path), header, own)
+        data = file.read()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as e:
         raise ValueError(f"{path}: not a Parquet file ({e})") from e
+    return arrow_table(path, data, own)
+
+
+def check_unpacked(path: Path, file: Any) -> None:
+    """Refuse a Parquet file that says it holds more than memory should.
+
+    Raises:
+        ValueError: over MOST_UNPACKED bytes, and 200 times those of the file.
+    """
+    groups = range(file.metadata.num_row_groups)
+    size = sum(file.metadata.row_group(i).total_byte_size for i in groups)
+    rows = file.metadata.num_rows
+    if max(size, rows) > max(MOST_UNPACKED, MOST_TIMES * path.stat().st_size):
+        raise ValueError(
+            f"{path}: {rows:,} rows, {size:,} bytes unpacked from {path.stat().st_size:,}: more "
+            f"than {MOST_TIMES} times; a damaged file, or one made to fill memory"
+        )
+
+
+def arrow_table(path: Path, data: Any, own: OwnData) -> Table:
+    """The rows of an Arrow table, as `read_table` reads those of Parquet; errors likewise."""
+    import pyarrow as pa
+
+    header = data.schema.names
+    found = _find_columns(str(path), header, own)
+    for name in (header[i] for i in found.values()):
+        kind = data.schema.field(name).type
+        if pa.types.is_nested(kind):
+            raise ValueError(
+                f"{path}: column {name!r} holds {kind} in each row; several labels need a column "
+                "each: --label-column A,B,C"
+            )
 
     def column(i: int) -> list[str]:
-        values = data.column(header[i]).to_pylist()
-        return ["" if v is None or v != v else str(v).strip() for v in values]
+        if pa.types.is_nested(data.schema.field(header[i]).type):
+            return [""] * data.num_rows
+        try:
+            values = data.column(header[i]).to_pylist()
+        except (UnicodeDecodeError, pa.ArrowException) as e:
+            raise ValueError(f"{path}: column {header[i]!r}: text that is not UTF-8 ({e})") from e
+        return [_arrow_text(path, header[i], row, v) for row, v in enumerate(values, start=1)]
 
-    return _columns(path, header, column, range(1, data.num_rows + 1), unit="row ")
+    return _columns(path, header, column, range(1, data.num_rows + 1), "row ", own)
+
+
+def _arrow_text(path: Path, name: str, row: int, value: Any) -> str:
+    if isinstance(value, bytes):
+        try:
+            value = value.decode()
+        except UnicodeDecodeError as e:
+            raise ValueError(f"{path}:row {row}: column {name!r} is binary, not text: {e}") from e
+    return "" if value is None or value != value else str(value).strip()
 
 
 def _columns(
-    path: Path,
-    header: Sequence[str],
-    column: Callable[[int], list[str]],
-    lines: Iterable[int],
-    unit: str,
-) -> Table:
-    found = _find_columns(str(path), header)
-    values = {name: column(i) for name, i in found.items()}
+    path: Path, header: Sequence[str], column: Callable[[int], list[str]], lines: Iterable[int],
+    unit: str, own: OwnData,
+) -> Table:  # fmt: skip
+    found = _find_columns(str(path), header, own)
+    labels = [i for role, i in found.items() if role.startswith("label")]
+    values = {role: column(i) for role, i in found.items() if not role.startswith("label")}
+    targets = {header[i].strip(): column(i) for i in labels}
+    used = set(found.values())
     return Table(
-        path,
-        values["sequence"],
-        values["label"],
-        values.get("split"),
-        values.get("id"),
-        np.fromiter(lines, np.int64),
-        unit,
-    )
+        path, values["sequence"], next(iter(targets.values())), values.get("split"),
+        values.get("id"), np.fromiter(lines, np.int64), unit,
+        targets=targets if len(targets) > 1 else {},
+        others={h.strip(): column(i) for i, h in enumerate(header) if i not in used},
+    )  # fmt: skip
 
 
-def _find_columns(place: str, header: Sequence[str]) -> dict[str, int]:
-    """Positions of the columns that we read; ValueError if one is missing or repeated."""
+def _find_columns(place: str, header: Sequence[str], own: OwnData) -> dict[str, int]:
+    """Role -> position of the columns that we read; several labels are label, label 2, ..."""
     names = [name.strip().lower() for name in header]
+    asked = {"sequence": own.sequence, "id": own.id, "split": own.split}
     found = {}
-    for name, spellings in NAMES.items():
+    for role, spellings in NAMES.items():
+        if role == "label" and own.label:
+            for k, name in enumerate(own.label):
+                found[f"label {k + 1}" if k else "label"] = _position(place, names, name, role)
+            continue
+        if asked.get(role) == "none":
+            continue
+        if wanted := asked.get(role):
+            found[role] = _position(place, names, wanted, role)
+            continue
         at = [i for i, n in enumerate(names) if n in spellings]
         if len(at) > 1:
-            raise ValueError(f"{place}: two columns are named {name!r}; remove one")
-        if not at and name in ("sequence", "label"):
+            raise ValueError(f"{place}: two columns are named {role!r}; remove one")
+        if not at and role in ("sequence", "label"):
             listed = ", ".join(n[:20] for n in names)
             raise ValueError(
-                f"{place}: no column {name!r}; found {listed}. The header must name the columns "
-                "sequence and label, and may name split and id"
+                f"{place}: no column {role!r}; found {listed}. The header must name the columns "
+                f"sequence and label, and may name split and id; or say which it is: "
+                f"--{role}-column NAME" + (" (several: A,B,C)" if role == "label" else "")
             )
         if at:
-            found[name] = at[0]
+            found[role] = at[0]
     return found
 
 
-def _fasta(path: Path, text: str) -> Table:
+def _position(place: str, names: Sequence[str], wanted: str, role: str) -> int:
+    at = [i for i, n in enumerate(names) if n == wanted.strip().lower()]
+    if len(at) != 1:
+        how = "two columns are" if at else "no column is"
+        listed = ", ".join(n[:20] for n in names)
+        raise ValueError(f"{place}: --{role}-column {wanted}: {how} named so; found {listed}")
+    return at[0]
+
+
+def _fasta(path: Path, text: str, own: OwnData) -> Table:
     head, *records = ("\n" + text).split("\n>")
     if head.strip():
         line = len(head) - len(head.lstrip())
         raise ValueError(f"{path}:{line}: a FASTA file begins with '>', not {head.strip()[:20]!r}")
     lines = head.count("\n") + 1 + np.cumsum([0, *(r.count("\n") + 1 for r in records)])[:-1]
-    names, labels, sequences = [], [], []
-    for line, record in zip(lines, records, strict=True):
-        header, _, body = record.partition("\n")
-        name, bar, label = header.rpartition("|")
-        if not bar:
-            raise ValueError(
-                f"{path}:{line}: header '>{header[:60]}' has no '|label'; write '>name|label'"
-            )
-        names.append(name.strip())
-        labels.append(label.strip())
-        sequences.append("".join(body.split()))
-    distinct = len(set(names)) == len(names) and "" not in names
-    return Table(path, sequences, labels, None, names if distinct else None, lines)
+    parts = [record.partition("\n") for record in records]
+    headers = fasta_fields(
+        [header for header, _, _ in parts], own.header, lambda i: f"{path}:{lines[i]}"
+    )
+    sequences = ["".join(body.split()) for _, _, body in parts]
+    names = headers.pop("id", None)
+    distinct = names is not None and len(set(names)) == len(names) and "" not in names
+    labels, splits = headers.pop("label"), headers.pop("split", None)
+    return Table(
+        path, sequences, labels, splits, names if distinct else None, lines, others=headers
+    )
 
 
 def _check(table: Table) -> None:
     if not table.labels:
         raise ValueError(f"{table.path}: no sequences, the file has no rows")
-    for values, what in (
-        (table.sequences, "empty sequence"),
-        (table.labels, "empty label"),
-        (table.ids or ["-"], "empty id"),
-    ):
+    targets = [(labels, "label") for labels in table.targets.values() or [table.labels]]
+    for values, what in ((table.sequences, "sequence"), *targets, (table.ids or ["-"], "id")):
         if "" in values:
-            raise ValueError(f"{table.place(values.index(''))}: {what}")
-    for label in MISSING & set(table.labels):
-        place = table.place(table.labels.index(label))
-        raise ValueError(f"{place}: label {label!r} looks like a missing value; remove the row")
+            raise ValueError(f"{table.place(values.index(''))}: empty {what}")
+    for values, what in ((table.sequences, "sequence"), *targets):
+        for value in set(values) & MISSING if what == "label" else _no_sequences(values):
+            place = table.place(values.index(value))
+            raise ValueError(
+                f"{place}: {what} {value!r} looks like a missing value; remove the row"
+            )
     if table.ids and len(set(table.ids)) < len(table.ids):
         (name, _), *_ = Counter(table.ids).most_common(1)
         first = table.ids.index(name)
@@ -259,3 +354,9 @@ def _check(table: Table) -> None:
             f"{table.place(again)}: id {name!r} occurs twice, first in {table.place(first)}; ids "
             "must be unique, or leave the column out"
         )
+
+
+def _no_sequences(values: Sequence[str]) -> list[str]:
+    """Those that are words for a missing value; some consist of letters of DNA."""
+    upper = {word.upper() for word in MISSING}
+    return [value for value in values if len(value) < 9 and value.upper() in upper]

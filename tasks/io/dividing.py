@@ -1,0 +1,256 @@
+"""Which example of a user's files is in which split: as they say, by groups, or by a draw.
+
+N rows of all tables, one table after the other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dnabench.splits import held_out, numbered
+from dnabench.tasks.io.headers import SPLIT_WORDS
+from dnabench.tasks.io.parsing import ACCEPTED, Table, format_of, stem_of
+from dnabench.tasks.io.places import chromosome_column
+from dnabench.types import Array, OwnData, Split, SplitName
+
+TEST_SHARE = 0.2  # of train, where the data have no test split
+# names that say "split" without saying which is which
+MAYBE = re.compile(
+    r"eval|evaluation|hold_?out|held(_?out)?|unseen|blind|tune|tuning|cv|cv_?fold|folds?\d*|"
+    r"partition|subset|set|data_?split|train_?test|split_?name|is_?(test|train)|phase|testing"
+)
+
+
+class File(NamedTuple):
+    """A file of a folder, and the split that its name says; None = all splits."""
+
+    path: Path
+    split: SplitName | None
+
+
+class Stated(NamedTuple):
+    """What the files say of each row.
+
+    names: (N,) train, dev or test. group: (N,) the value of the column that was split by, or None.
+    origin: where the test split comes from, "" = there is none. used: columns. notes: in words.
+    """
+
+    names: Array
+    group: Array | None
+    origin: str
+    used: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def find_files(path: Path, own: OwnData) -> tuple[list[File], tuple[str, ...]]:
+    """The files of a task, and what to say about others in the folder.
+
+    The split of a file is the word train, dev, val, valid, validation or test in its name, between
+    `_`, `-` and `.`.
+
+    Raises:
+        ValueError: no file named train, two for one split, one whose name may mean a split.
+    """
+    if not path.is_dir():
+        return [File(path, None)], ()
+    shown = [f for f in sorted(path.iterdir()) if f.is_file() and not f.name.startswith(".")]
+    readable = [f for f in shown if format_of(f)]
+    if not readable:
+        raise ValueError(f"{path}: no file here has an accepted extension: {ACCEPTED}")
+    if own.split_by == "file":
+        return [File(f, None) for f in readable], ()
+    found: dict[SplitName, Path] = {}
+    ignored = []
+    for file in shown:
+        claims = _claims(file)
+        if file not in readable:
+            if claims and _looks_tabular(file):
+                raise ValueError(
+                    f"{file}: its name says {claims[0]}, but the extension is none of {ACCEPTED}; "
+                    "rename it, or move it away"
+                )
+            continue
+        if len(claims) > 1:
+            raise ValueError(
+                f"{file}: the name says {' and '.join(claims)}; a file holds one split"
+            )
+        if not claims:
+            ignored.append(file)
+        for split in claims:
+            if split in found:
+                raise ValueError(
+                    f"{path}: {found[split].name} and {file.name} both claim the {split} split; "
+                    "remove or rename one"
+                )
+            found[split] = file
+    if "train" not in found:
+        raise ValueError(
+            f"{path}: no file here is named train; found {', '.join(f.name for f in readable)}; "
+            "say which is which: --split-by file --test-groups NAME"
+        )
+    for file in ignored:
+        if any(MAYBE.fullmatch(word) for word in _words(file)):
+            raise ValueError(
+                f"{file}: the name looks like a split, but not which one; rename it to test or "
+                f"dev, move it away, or write --split-by file --test-groups {stem_of(file)}"
+            )
+    notes = (f"ignored files: {', '.join(f.name for f in ignored)}",) if ignored else ()
+    return [File(f, split) for split, f in found.items()], notes
+
+
+def _words(file: Path) -> list[str]:
+    return re.split(r"[_.\-]", stem_of(file).lower())
+
+
+def _claims(file: Path) -> list[SplitName]:
+    return sorted({SPLIT_WORDS[w] for w in _words(file) if w in SPLIT_WORDS})
+
+
+def _looks_tabular(file: Path) -> bool:
+    """A text of lines, or a table in a format that is not read; not a README or a picture."""
+    name = file.name.lower().removesuffix(".gz")
+    return name.endswith((".txt", ".tab", ".dat", ".data", ".seq", ".ffn", ".bed", ".xls", ".pkl"))
+
+
+def stated(path: Path, files: Sequence[File], tables: Sequence[Table], own: OwnData) -> Stated:
+    """Read the split of every row: from the column to split by, from a column split, from files.
+
+    Raises:
+        ValueError: a word that is no split, a column that may be one, groups that do not exist.
+    """
+    by = own.split_by
+    if not by and (own.test_groups or own.dev_groups):
+        by = chromosome_column(tables)
+        if not by:
+            raise ValueError(
+                f"{path}: --test-groups without a column of chromosomes; name one: --split-by "
+                "COLUMN"
+            )
+    if by and by != "homology":
+        return _by_groups(path, by, tables, own)
+    parts, used, notes, origin = [], set(), [], ""
+    for (file, owner), table in zip(files, tables, strict=True):
+        column, name = _split_column(table, own)
+        if by == "homology":
+            column, owner = None, "train"
+        if name and by != "homology":
+            used.add(name)
+            notes += [f"the split is column {name!r}"] if name != "split" else []
+        parts.append(_split_names(table, column, owner))
+        if "test" in parts[-1]:
+            origin = f"file {file.name}" if owner else f"column {name}"
+    return Stated(np.concatenate(parts), None, origin, tuple(used), tuple(dict.fromkeys(notes)))
+
+
+def _split_column(table: Table, own: OwnData) -> tuple[Sequence[str] | None, str]:
+    """The column of splits and its name: split, or another that holds nothing but split words."""
+    if table.splits is not None:
+        return table.splits, own.split or "split"
+    if own.split == "none" or own.split_by:
+        return None, ""
+    words = {name: {v.lower() for v in values} for name, values in table.others.items()}
+    sure = [n for n, w in words.items() if len(w) > 1 and w <= SPLIT_WORDS.keys() and "train" in
+            {SPLIT_WORDS[x] for x in w}]  # fmt: skip
+    if len(sure) == 1:
+        return table.others[sure[0]], sure[0]
+    maybe = sure or [n for n in words if MAYBE.fullmatch(n.lower()) and len(words[n]) < 100]
+    if maybe:
+        name = maybe[0]
+        listed = sorted(words[name])
+        some = ", ".join(listed[:6]) + (", ..." if len(listed) > 6 else "")
+        raise ValueError(
+            f"{table.path}: column {name!r} ({some}) looks like a split; say which of them is test:"
+            f" --split-by {name} --test-groups {listed[-1] or 'VALUE'}; or which column is the "
+            f"split: --split-column {name}; or that none is: --split-column none"
+        )
+    return None, ""
+
+
+def _split_names(table: Table, column: Sequence[str] | None, owner: SplitName | None) -> Array:
+    """The split of every row, from its column or the file's name, which must agree."""
+    if column is None:
+        return np.full(len(table.labels), owner or "train")
+    names = [SPLIT_WORDS.get(word.lower(), "") for word in column]
+    for i, name in enumerate(names):
+        if not name:
+            raise ValueError(
+                f"{table.place(i)}: split {column[i]!r}; it must be train, dev (or val, "
+                "valid, validation) or test"
+            )
+        if owner and name != owner:
+            raise ValueError(f"{table.place(i)}: split {column[i]!r} in a file named {owner}")
+    return np.array(names)
+
+
+def _by_groups(path: Path, by: str, tables: Sequence[Table], own: OwnData) -> Stated:
+    columns = [_group_column(table, by) for table in tables]
+    group = np.array([value for column in columns for value in column])
+    known = np.unique(group)
+    for flag, wanted in (("test", own.test_groups), ("dev", own.dev_groups)):
+        if missing := [name for name in wanted if name not in known]:
+            listed = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "")
+            raise ValueError(f"{path}: --{flag}-groups {missing[0]}: {by} has {listed}")
+    if both := set(own.test_groups) & set(own.dev_groups):
+        raise ValueError(f"{path}: {both.pop()} is in --test-groups and in --dev-groups")
+    if len(known) < 2:
+        raise ValueError(f"{path}: --split-by {by}: every row has {known[0]!r} there")
+    names = np.full(len(group), "train")
+    names[np.isin(group, own.dev_groups)] = "dev"
+    names[np.isin(group, own.test_groups)] = "test"
+    origin = f"{by} {', '.join(own.test_groups)}" if own.test_groups else ""
+    notes = [f"split by {by}: {len(known)} groups"]
+    if any(table.splits is not None for table in tables) and by.lower() != "split":
+        notes.append("column split is not used, because of --split-by")
+    return Stated(names, group, origin, (by,), tuple(notes))
+
+
+def _group_column(table: Table, by: str) -> Sequence[str]:
+    if by == "file":
+        return [stem_of(table.path)] * len(table.labels)
+    columns = {name.lower(): values for name, values in table.others.items()}
+    if table.splits is not None:
+        columns.setdefault("split", table.splits)
+    if by.lower() not in columns:
+        listed = ", ".join(table.others) or "no other columns"
+        raise ValueError(f"{table.path}: --split-by {by}: no such column; there are {listed}")
+    return columns[by.lower()]
+
+
+def set_aside(path: Path, rows: Split, own: OwnData, together: bool) -> tuple[Array, str]:
+    """Draw a test split from train.
+
+    Args:
+        path: of the data, for messages.
+        rows: the training examples, N of them.
+        own: the seed of the draw.
+        together: keep groups on one side.
+
+    Returns:
+        bool (N,), and what to say where the share is another than asked for.
+
+    Raises:
+        ValueError: nothing can be set aside.
+    """
+    picked = held_out(rows, TEST_SHARE, own.split_seed, together)
+    if not picked.any() or picked.all():
+        groups = 0 if rows.clusters is None else int(numbered(rows.clusters).max()) + 1
+        why = (
+            f"all {len(rows.y):,} examples are in {groups} groups of related sequences, and a "
+            "group stays on one side; bring a test split, or cut at random with --no-leak-check"
+            if together and groups < len(rows.y) and groups < 3
+            else "no class has two different sequences, so none can be set aside"
+        )
+        raise ValueError(f"{path}: there is no test split, and {why}")
+    share = picked.mean()
+    if together and abs(share - TEST_SHARE) > 0.02 and len(rows.y) >= 50:
+        largest = np.bincount(numbered(rows.clusters)).max() / len(rows.y)
+        return picked, (
+            f"{share:.1%} of the examples are test, not {TEST_SHARE:.0%}: a group stays on one "
+            f"side, and the largest holds {largest:.1%}"
+        )
+    return picked, ""

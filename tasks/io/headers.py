@@ -1,0 +1,61 @@
+"""FASTA headers: where the label is, and perhaps the split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from dnabench.types import SplitName
+
+SPLIT_WORDS: dict[str, SplitName] = {
+    "train": "train", "training": "train", "dev": "dev", "val": "dev", "valid": "dev",
+    "validation": "dev", "test": "test", "testing": "test",
+}  # fmt: skip
+
+
+def fasta_fields(
+    headers: Sequence[str], form: str, place: Callable[[int], str]
+) -> dict[str, list[str]]:
+    """The fields of FASTA headers: id|label, or id|label|split where the last is a split word.
+
+    Args:
+        headers: N, without the ">".
+        form: what is between the bars, as in "id|-|label"; "" = found out. A header may have more
+            bars only where this says what they separate.
+        place: of a header in the file, for messages.
+
+    Returns:
+        id, label, perhaps split and others named in the form: N values each. A field ends at the
+        first blank; the rest is a description.
+
+    Raises:
+        ValueError: a header without a label, or with more bars than the form.
+    """
+    rows = [[field.strip() for field in header.split("|")] for header in headers]
+    names = form.split("|") if form else _found(rows)
+    if "label" not in names or len(set(names) - {"-"}) < len([n for n in names if n != "-"]):
+        raise ValueError(
+            f"--header {form!r}: name each field once, and one of them label: id|label"
+        )
+    for i, row in enumerate(rows):
+        if len(row) == 1:
+            raise ValueError(
+                f"{place(i)}: header '>{headers[i][:60]}' has no '|label'; write '>name|label'"
+            )
+        if len(row) != len(names):
+            raise ValueError(
+                f"{place(i)}: header '>{headers[i][:60]}' has {len(row)} fields between bars, not "
+                f"{len(names)}; say what they are: --header 'id|-|label' (- is not used)"
+            )
+    columns = zip(names, zip(*rows, strict=True), strict=True)
+    return {
+        name: [value if name == "id" else (value.split() or [""])[0] for value in values]
+        for name, values in columns
+        if name != "-"
+    }
+
+
+def _found(rows: Sequence[Sequence[str]]) -> list[str]:
+    last = {row[-1].lower() for row in rows}
+    if last <= SPLIT_WORDS.keys() and all(len(row) == 3 for row in rows):
+        return ["id", "label", "split"]
+    return ["id", "label"]

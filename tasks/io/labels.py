@@ -1,0 +1,240 @@
+"""What a file's labels are: classes, several labels, or numbers to predict.
+
+N rows of a table, K outputs.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dnabench.metrics import metrics_for
+from dnabench.tasks.io.parsing import Table
+from dnabench.types import KINDS, Array, Kind, OwnData
+
+MOST_CLASSES = 20  # whole numbers with more values may be counts
+FEWEST_VALUES = 10  # fractions with fewer values may be classes
+METRIC: dict[Kind, str] = {"multilabel": "auroc_mean", "regression": "pearson"}  # else mcc
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+# letters of other alphabets that look like Latin ones
+_ALIKE = str.maketrans(
+    "АВЕКМНОРСТХаеорсухіјѕΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "ABEKMHOPCTXaeopcyxijsABEZHIKMNOPTYXo"
+)
+
+
+class Labels(NamedTuple):
+    """The labels of all tables.
+
+    y: for each table int64 (N,), or float32 (N, K) for several labels and for numbers. notes: what
+    was understood, in words.
+    """
+
+    kind: Kind
+    classes: tuple[str, ...]
+    y: list[Array]
+    notes: tuple[str, ...] = ()
+
+
+def read_labels(path: Path, tables: Sequence[Table], own: OwnData) -> Labels:
+    """Find out what the labels are, unless `own.kind` says it.
+
+    Several columns are a multilabel task where all are 0 or 1, else regression. Fractions are
+    regression. Whole numbers are classes 0..K-1; 1..K and -1, 1 are renumbered. Words are classes,
+    sorted.
+
+    Raises:
+        ValueError: the labels could be several things: the message says which flag decides.
+    """
+    if own.kind and own.kind not in KINDS[:4]:
+        raise ValueError(f"--kind {own.kind!r}: give one of {', '.join(KINDS[:4])}")
+    if tables[0].targets:
+        return _several(tables, own)
+    if own.kind == "multilabel":
+        raise ValueError(f"{path}: --kind multilabel needs a column each: --label-column A,B,C")
+    written = sorted({label for table in tables for label in table.labels})
+    plain = {label: label.replace("\N{MINUS SIGN}", "-") for label in written}
+    numeric = all(map(_NUMBER.fullmatch, plain.values()))
+    if own.kind == "regression" or (
+        numeric and not own.kind and _is_continuous(path, tables, plain)
+    ):
+        name = own.label[0] if own.label else "label"
+        return Labels("regression", (name,), [_numbers([t.labels], t) for t in tables])
+    if numeric and _all_whole(plain):
+        codes, classes, notes = _whole_numbers(path, plain, own)
+    else:
+        codes, classes, notes = _words(path, written, own)
+    if len(classes) < 2:
+        only = repr(classes[0]) if not numeric else classes[0]
+        raise ValueError(f"{path}: every label is {only}; a task needs two classes or more")
+    if len(classes) == 2:
+        codes, classes = _positive_last(path, codes, classes, own.positive)
+        notes = (*notes, f"positive class: {classes[1]} (--positive chooses)")
+    elif own.positive:
+        raise ValueError(f"--positive {own.positive}: {path} has {len(classes)} classes, not two")
+    kind: Kind = "binary" if len(classes) == 2 else "multiclass"
+    if own.kind == "binary" != kind:
+        raise ValueError(f"{path}: --kind binary, but there are {len(classes)} classes")
+    y = [np.array([codes[label] for label in t.labels], np.int64) for t in tables]
+    return Labels(kind, classes, y, notes)
+
+
+def standardised(labels: Labels, train: Sequence[Array]) -> Labels:
+    """Numbers with mean 0 and standard deviation 1 in train.
+
+    Args:
+        labels: of any kind; others than regression stay.
+        train: for each table bool (N,), its training examples.
+    """
+    if labels.kind != "regression":
+        return labels
+    known = np.concatenate([y[rows] for y, rows in zip(labels.y, train, strict=True)])
+    mean, sd = known.mean(0, dtype=np.float64), known.std(0, dtype=np.float64)
+    if (flat := np.flatnonzero(sd == 0)).size:
+        raise ValueError(
+            f"every training example has the same {labels.classes[flat[0]]}: {mean[flat[0]]:g}"
+        )
+    said = ", ".join(
+        f"{name} {m:.4g} and {s:.4g}"
+        for name, m, s in zip(labels.classes[:5], mean, sd, strict=False)
+    )
+    more = ", ..." if len(mean) > 5 else ""
+    note = f"labels are standardised; mean and standard deviation in train: {said}{more}"
+    y = [((values - mean) / sd).astype(np.float32) for values in labels.y]
+    return labels._replace(y=y, notes=(*labels.notes, note))
+
+
+def metric_of(labels: Labels, metric: str) -> str:
+    """The primary metric, checked; the default of the kind where none is named."""
+    known = metrics_for(labels.kind)
+    if metric and metric not in known:
+        raise ValueError(
+            f"no metric {metric!r} for a {labels.kind} task; there are {', '.join(known)}"
+        )
+    return metric or METRIC.get(labels.kind, "mcc")
+
+
+def _several(tables: Sequence[Table], own: OwnData) -> Labels:
+    names = tuple(tables[0].targets)
+    y = [_numbers(list(table.targets.values()), table) for table in tables]
+    zero_one = all(((values == 0) | (values == 1)).all() for values in y)
+    kind = own.kind or ("multilabel" if zero_one else "regression")
+    if kind not in ("multilabel", "regression") or (kind == "multilabel" and not zero_one):
+        raise ValueError(
+            f"{tables[0].path}: --kind {kind} with {len(names)} label columns: they must be 0 or 1 "
+            "(multilabel) or numbers (regression)"
+        )
+    return Labels("multilabel" if kind == "multilabel" else "regression", names, y)
+
+
+def _numbers(columns: Sequence[Sequence[str]], table: Table) -> Array:
+    """float32 (N, K); ValueError at the first text that is no finite number."""
+    out = np.empty((len(table.labels), len(columns)), np.float32)
+    for k, column in enumerate(columns):
+        for i, text in enumerate(column):
+            plain = text.replace("\N{MINUS SIGN}", "-")
+            plain = {"true": "1", "false": "0"}.get(plain.lower(), plain)
+            value = float(plain) if _NUMBER.fullmatch(plain) else np.nan
+            if not np.isfinite(np.float32(value)):
+                raise ValueError(f"{table.place(i)}: label {text!r} is not a finite number")
+            out[i, k] = value
+    return out
+
+
+def _all_whole(plain: dict[str, str]) -> bool:
+    return all(float(text).is_integer() for text in plain.values())
+
+
+def _is_continuous(path: Path, tables: Sequence[Table], plain: dict[str, str]) -> bool:
+    """Whether numbers are to be predicted as such; ValueError where that is not clear."""
+    values = sorted({float(text) for text in plain.values()})
+    listed = ", ".join(f"{v:g}" for v in values[:6]) + (", ..." if len(values) > 6 else "")
+    choose = "give --kind regression to predict the number, or --kind multiclass for classes"
+    if not _all_whole(plain):
+        if len(values) >= FEWEST_VALUES:
+            return True
+        label = next(text for text, p in plain.items() if not float(p).is_integer())
+        place = next(t.place(t.labels.index(label)) for t in tables if label in t.labels)
+        raise ValueError(
+            f"{place}: label {label!r} is not a whole number, and there are only {len(values)} "
+            f"different labels ({listed}); {choose}"
+        )
+    if len(values) > MOST_CLASSES:
+        raise ValueError(
+            f"{path}: labels are {len(values)} different whole numbers ({listed}), which may be "
+            f"counts; {choose}"
+        )
+    return False
+
+
+def _whole_numbers(
+    path: Path, plain: dict[str, str], own: OwnData
+) -> tuple[dict[str, int], tuple[str, ...], tuple[str, ...]]:
+    """Label as written -> class, the classes, and what to say about it."""
+    values = sorted({int(float(text)) for text in plain.values()})
+    numbers = {value: i for i, value in enumerate(values)}
+    codes = {label: numbers[int(float(text))] for label, text in plain.items()}
+    names = tuple(map(str, values))
+    listed = ", ".join(names[:10]) + (", ..." if len(values) > 10 else "")
+    if values == list(range(len(values))) or own.kind in ("binary", "multiclass"):
+        return codes, names, ()
+    if values == [-1, 1] or values == list(range(1, len(values) + 1)):
+        return codes, names, (f"labels {listed} are read as classes 0 to {len(values) - 1}",)
+    raise ValueError(
+        f"{path}: labels are {listed}: not numbered from 0 or 1 without gaps; give --kind "
+        "multiclass to take each as a class, or --kind regression to predict the number"
+    )
+
+
+def _words(
+    path: Path, written: list[str], own: OwnData
+) -> tuple[dict[str, int], tuple[str, ...], tuple[str, ...]]:
+    if own.kind not in ("binary", "multiclass"):
+        _check_words(path, written)
+    return {label: i for i, label in enumerate(written)}, tuple(written), ()
+
+
+def _check_words(path: Path, written: list[str]) -> None:
+    """ValueError for labels that look alike, or like several labels in one."""
+    take = "or give --kind multiclass to take them as they are"
+    folded = defaultdict(list)
+    for label in written:
+        folded[_skeleton(label)].append(label)
+    for twins in folded.values():
+        if len(twins) > 1:
+            raise ValueError(
+                f"{path}: labels {' and '.join(map(ascii, twins))} look alike; write them in one "
+                f"way, {take}"
+            )
+    for label in written:
+        parts = {part.strip() for part in re.split(r"[;,|/]", label)}
+        if (len(parts) > 1 and parts & set(written)) or ";" in label.strip(";"):
+            raise ValueError(
+                f"{path}: label {label!r} looks like several; give each a column of 0 and 1 and "
+                f"name them: --label-column A,B,C; {take}"
+            )
+
+
+def _skeleton(label: str) -> str:
+    """Equal for labels that look alike."""
+    text = "".join(
+        c for c in unicodedata.normalize("NFKC", label) if unicodedata.category(c) != "Cf"
+    )
+    return " ".join(text.translate(_ALIKE).casefold().split())
+
+
+def _positive_last(
+    path: Path, codes: dict[str, int], classes: tuple[str, ...], positive: str
+) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Class 1 is the positive one: the chosen, else + before -, else the last."""
+    if positive and positive not in classes:
+        raise ValueError(f"--positive {positive}: {path} has the classes {' and '.join(classes)}")
+    chosen = positive or ("+" if set(classes) == {"+", "-"} else classes[1])
+    if chosen == classes[1]:
+        return codes, classes
+    return {label: 1 - code for label, code in codes.items()}, (classes[1], classes[0])

@@ -62,7 +62,8 @@ def held_out(split: Split, share: float, seed: int, together: bool = False) -> A
         share: 0..1.
         seed: of the draw.
         together: pick whole groups of `Split.clusters`, until they hold that share of the
-            examples; a group that would hold too many stays. The class of a group is that of its first example.
+            examples; a group that would hold too many stays. The class of a group is that of its
+            first example.
 
     Returns:
         bool (N,), True where picked.

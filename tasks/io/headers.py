@@ -10,6 +10,7 @@ SPLIT_WORDS: dict[str, SplitName] = {
     "train": "train", "training": "train", "dev": "dev", "val": "dev", "valid": "dev",
     "validation": "dev", "test": "test", "testing": "test",
 }  # fmt: skip
+LAST = "...|label"
 
 
 def fasta_fields(
@@ -20,7 +21,7 @@ def fasta_fields(
     Args:
         headers: N, without the ">".
         form: what is between the bars, as in "id|-|label"; "" = found out. A header may have more
-            bars only where this says what they separate.
+            bars only where this says what they separate; LAST = the label is after the last.
         place: of a header in the file, for messages.
 
     Returns:
@@ -30,8 +31,9 @@ def fasta_fields(
     Raises:
         ValueError: a header without a label, or with more bars than the form.
     """
-    rows = [[field.strip() for field in header.split("|")] for header in headers]
-    names = form.split("|") if form else _found(rows)
+    most = 1 if form == LAST else -1
+    rows = [[field.strip() for field in header.rsplit("|", most)] for header in headers]
+    names = ["id", "label"] if form == LAST else form.split("|") if form else _found(rows)
     if "label" not in names or len(set(names) - {"-"}) < len([n for n in names if n != "-"]):
         raise ValueError(
             f"--header {form!r}: name each field once, and one of them label: id|label"
@@ -44,7 +46,8 @@ def fasta_fields(
         if len(row) != len(names):
             raise ValueError(
                 f"{place(i)}: header '>{headers[i][:60]}' has {len(row)} fields between bars, not "
-                f"{len(names)}; say what they are: --header 'id|-|label' (- is not used)"
+                f"{len(names)}; say what they are: --header 'id|-|label' (- is not used), or "
+                f"--header '{LAST}'"
             )
     columns = zip(names, zip(*rows, strict=True), strict=True)
     return {

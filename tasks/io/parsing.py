@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from dnabench.tasks.io.headers import fasta_fields
+from dnabench.tasks.io.headers import LAST, fasta_fields
 from dnabench.types import Array, LetterError, OwnData, Sequences
 
 MOST_UNPACKED, MOST_TIMES = 1 << 30, 200  # bytes, times the file: both exceeded = refused
@@ -32,6 +32,8 @@ MISSING = {
     "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>",
     "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "?",
 }  # fmt: skip
+
+PUBLISHED = OwnData(header=LAST)
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def stem_of(path: Path) -> str:
     return name.rpartition(".")[0] or name
 
 
-def read_table(path: Path, own: OwnData = OwnData()) -> Table:  # noqa: B008  # a constant
+def read_table(path: Path, own: OwnData = PUBLISHED) -> Table:
     """Read a file. Spaces around fields and blank lines are ignored.
 
     CSV, TSV and Parquet need columns sequence (or seq) and label, and may have split and id, in any
@@ -97,7 +99,8 @@ def read_table(path: Path, own: OwnData = OwnData()) -> Table:  # noqa: B008  # 
 
     Args:
         path: of the file.
-        own: which columns are which, where the header has other names.
+        own: which columns are which, where the header has other names. A published file has the
+            usual names, and the label of a FASTA header after the last bar.
 
     Raises:
         FileNotFoundError: there is no such file.

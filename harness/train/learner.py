@@ -5,7 +5,6 @@ B batch, N examples, T tokens, K outputs.
 
 import copy
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,16 +13,16 @@ from torch import Tensor
 
 from dnabench.models.kernels.context import Kernels
 from dnabench.splits import Streams
-from dnabench.tokens.tokenizers import TOKENIZERS, Tokenizer
+from dnabench.tokens.tokenizers import Tokenizer
 from dnabench.train.adapt import adapted, linear_head
-from dnabench.train.batches import Batch, Data, Features, Resident, for_all, ran_out
+from dnabench.train.batches import Batch, Data, Features, Resident, ran_out
 from dnabench.train.compiled import Runner, keep_artefacts, why_not
 from dnabench.train.frozen import Frozen, built_by
 from dnabench.train.objectives import Objective
 from dnabench.train.pool import Pool
-from dnabench.train.precision import Arithmetic, check_precision
+from dnabench.train.predictor import Predictor, Reading
 from dnabench.train.schedule import learning_rate
-from dnabench.types import ONE_CPU, Array, Model, Recipe, Resources, Sequences, Split, Task
+from dnabench.types import ONE_CPU, Array, Model, Recipe, Resources, Split, Task
 
 BATCH_NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)
 
@@ -45,7 +44,7 @@ class Examples(NamedTuple):
     features_key: str = ""
 
 
-class NetLearner:
+class NetLearner(Predictor):
     """A torch module that learns an objective; a `types.Learner`.
 
     Args:
@@ -71,16 +70,11 @@ class NetLearner:
         self, net: Any, examples: Examples, objective: Objective, recipe: Recipe, seeds: Streams,
         resources: Resources = ONE_CPU, kernels: Kernels | None = None,
     ) -> None:  # fmt: skip
-        self.device = device = resources.device
-        check_precision(recipe.precision, device)
-        self.net, self.recipe = adapted(net, examples.model, recipe).to(device), recipe
+        reading = Reading(examples.model, examples.task, examples.tokenizer)
+        net, device = adapted(net, examples.model, recipe), resources.device
+        super().__init__(net, reading, objective, recipe, device, kernels)
         self.epochs, self.micro_batch = recipe.epochs, resources.micro_batch or recipe.batch
-        self.eval_batch = 0  # examples; 0 = as many as `Resident.eval_batches` gives
-        self.kernels = kernels or Kernels()
-        self._arithmetic = Arithmetic(recipe.precision, device)
-        self._arithmetic.guard(self.net)
-        self._examples, self._objective = examples, objective
-        self._tokenizer = examples.tokenizer or TOKENIZERS[examples.model.tokenizer]
+        self._examples = examples
         self._whole_batches = any(isinstance(m, BATCH_NORMS) for m in net.modules())
         if self._whole_batches and self.micro_batch < recipe.batch:
             raise ValueError(
@@ -129,19 +123,6 @@ class NetLearner:
                 loss += self._train_step(rows + flips[rows] * self._data.n) * len(rows)
         return float(loss) / len(order)
 
-    def predictor(self, split: Split) -> Callable[[], Array]:
-        """Encode the split once; the function gives the objective's predictions, in its order."""
-        data = self._read(split, both=self.recipe.rc == "conjoin")
-        questions = self._objective.questions(split, data)
-
-        def predict() -> Array:
-            self.net.eval()
-            with self.kernels, self._arithmetic.products():
-                strands = [self._answers(data, questions, s) for s in range(data.strands)]
-            return self._objective.predictions(split, strands)
-
-        return predict
-
     def state(self) -> Any:
         """A copy of what learns, and of the buffers."""
         frozen = {k for k, p in self.net.named_parameters() if not p.requires_grad}
@@ -169,20 +150,10 @@ class NetLearner:
             length if self._objective.per_base else 0,
         )  # fmt: skip
 
-    def _read(self, split: Split, both: bool) -> Resident | Features:
-        strands = [split.seqs, split.seqs.reverse_complement()] if both else [split.seqs]
-        return self.frozen(strands) if self.frozen else self._resident(strands)
-
-    def _resident(self, strands: list[Sequences]) -> Resident:
-        model, task = self._examples.model, self._examples.task
-        encoded = [self._tokenizer(s, task.length, self.recipe.padding) for s in strands]
-        n = max(e.ids.shape[1] for e in encoded)
-        if model.max_tokens and n > model.max_tokens:
-            raise ValueError(
-                f"{model.name} reads at most {model.max_tokens} tokens; a sequence of {task.name} "
-                f"has {n}: leave out one of the two"
-            )
-        return Resident(encoded, self.device, self._tokenizer.pad, self._objective.per_base)
+    def _read(self, split: Split, both: bool) -> Data:
+        if self.frozen is None:
+            return super()._read(split, both)
+        return self.frozen([split.seqs, split.seqs.reverse_complement()][: 1 + both])
 
     def _train_step(self, rows: Array) -> Tensor:
         for group in self._optimizer.param_groups:
@@ -241,12 +212,3 @@ class NetLearner:
             if self.frozen:
                 return self.net.head(batch.ids).float()  # type: ignore[no-any-return]
             return self._runner(batch.ids, batch.mask).float()
-
-    @torch.inference_mode()
-    def _answers(self, data: Data, questions: Callable[[Array], Batch], strand: int) -> Array:
-        def answers(rows: Array) -> Tensor:
-            batch = questions(rows)
-            return self._objective.answers(self._forward(batch), batch)
-
-        out, self.eval_batch = for_all(data, strand, self.eval_batch, answers)
-        return out.cpu().numpy()

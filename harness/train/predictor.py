@@ -1,0 +1,98 @@
+"""A network that predicts: from sequences to the objective's answers, both strands if asked for.
+
+B batch, N examples, T tokens, K outputs.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dnabench.models.kernels.context import Kernels
+from dnabench.tokens.tokenizers import TOKENIZERS, Tokenizer
+from dnabench.train.batches import Batch, Data, Resident, for_all
+from dnabench.train.objectives import Objective
+from dnabench.train.precision import Arithmetic, check_precision
+from dnabench.types import Array, Model, Recipe, Sequences, Split, Task
+
+
+class Reading(NamedTuple):
+    """How sequences become what a network reads."""
+
+    model: Model
+    task: Task  # gives the name, and the length to encode for
+    tokenizer: Tokenizer | None = None  # None = the model's own
+
+
+class Predictor:
+    """A torch module and all that turns sequences into its predictions.
+
+    Args:
+        net: `forward(ids (B, T), mask (B, T) or None) -> logits (B, K)`, or (B, T, K).
+        reading: how sequences are encoded.
+        objective: what the network answers.
+        recipe: gives precision, padding and, under `rc="conjoin"`, the mean of both strands.
+        device: where it runs.
+        kernels: of the trial; None = its own.
+
+    Raises:
+        ValueError: a precision that the device lacks.
+    """
+
+    def __init__(
+        self, net: Any, reading: Reading, objective: Objective, recipe: Recipe,
+        device: str = "cpu", kernels: Kernels | None = None,
+    ) -> None:  # fmt: skip
+        check_precision(recipe.precision, device)
+        self.net, self.recipe, self.device = net.to(device), recipe, device
+        self.eval_batch = 0  # examples; 0 = as many as `Resident.eval_batches` gives
+        self.kernels = kernels or Kernels()
+        self._arithmetic = Arithmetic(recipe.precision, device)
+        self._arithmetic.guard(self.net)
+        self._reading, self._objective = reading, objective
+        self._tokenizer = reading.tokenizer or TOKENIZERS[reading.model.tokenizer]
+
+    def predictor(self, split: Split) -> Callable[[], Array]:
+        """Encode the split once; the function gives the objective's predictions, in its order.
+
+        Raises:
+            ValueError: sequences of more tokens than the model can read, or longer than the task's.
+        """
+        data = self._read(split, both=self.recipe.rc == "conjoin")
+        questions = self._objective.questions(split, data)
+
+        def predict() -> Array:
+            self.net.eval()
+            with self.kernels, self._arithmetic.products():
+                strands = [self._answers(data, questions, s) for s in range(data.strands)]
+            return self._objective.predictions(split, strands)
+
+        return predict
+
+    def _read(self, split: Split, both: bool) -> Data:
+        return self._resident([split.seqs, split.seqs.reverse_complement()][: 1 + both])
+
+    def _resident(self, strands: list[Sequences]) -> Resident:
+        model, task = self._reading.model, self._reading.task
+        encoded = [self._tokenizer(s, task.length, self.recipe.padding) for s in strands]
+        n = max(e.ids.shape[1] for e in encoded)
+        if model.max_tokens and n > model.max_tokens:
+            raise ValueError(
+                f"{model.name} reads at most {model.max_tokens} tokens; a sequence of {task.name} "
+                f"has {n}: leave out one of the two"
+            )
+        return Resident(encoded, self.device, self._tokenizer.pad, self._objective.per_base)
+
+    def _forward(self, batch: Batch) -> Tensor:
+        with self._arithmetic.forward():
+            return self.net(batch.ids, batch.mask).float()  # type: ignore[no-any-return]
+
+    @torch.inference_mode()
+    def _answers(self, data: Data, questions: Callable[[Array], Batch], strand: int) -> Array:
+        def answers(rows: Array) -> Tensor:
+            batch = questions(rows)
+            return self._objective.answers(self._forward(batch), batch)
+
+        out, self.eval_batch = for_all(data, strand, self.eval_batch, answers)
+        return out.cpu().numpy()

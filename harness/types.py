@@ -207,7 +207,10 @@ class Learner(Interface):
         """Prepare a split; the function gives its logits float32 (N, K) as learned so far."""
 
     def state(self) -> Any:
-        """A copy of what was learned so far, for `restore`."""
+        """A copy of what was learned so far, for `restore`: arrays by name, so that it can be kept.
+
+        A learner made of an empty training split must predict after `restore`.
+        """
 
     def restore(self, state: Any) -> None:
         """Go back to that state."""
@@ -267,6 +270,7 @@ class Job(NamedTuple):
     tokenizer: str = ""  # path of the user's tokenizer
     reference: str = ""  # `Model.reference`
     own: OwnData = OwnData()  # how the user's data are read
+    keep: str = "no"  # which networks of the sweep are kept: no, best or all
 
 
 class Resources(NamedTuple):

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dnabench.cache import read_json
 from dnabench.tensors import (
     INDEX,
     PICKLED,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 REGIME = re.compile(r"((?P<model>[^=]*)=)?(?P<regime>scratch|pretrained(@[^:]*)?|checkpoint:.+)")
 REVISION = re.compile("[0-9a-f]{40}")
+KEPT = "network.json"  # in the folder of a kept network
 SHOWN = 8  # names in a message, with two lines more
 
 
@@ -66,11 +68,12 @@ def resolve(model: Model, regime: str) -> tuple[str, str]:
     Args:
         model: names the repository of its official weights, if there are any.
         regime: as the user writes it; `pretrained@` and 40 hex digits names another revision than
-            the pinned one.
+            the pinned one; `checkpoint:` and a file, or the folder of a network that was kept.
 
     Raises:
         ValueError: no official weights or no known revision, and the message says what to download
-            and how to name it; a file that is missing or has another suffix.
+            and how to name it; a file that is missing or has another suffix; a folder that is no
+            kept network, or one of another model.
     """
     kind, _, rest = regime.partition(":")
     if kind == "scratch":
@@ -79,10 +82,13 @@ def resolve(model: Model, regime: str) -> tuple[str, str]:
         raise ValueError(f"{model.name} has no weights to load; give it --regime scratch")
     if kind == "checkpoint":
         path = Path(rest).expanduser()
+        if path.is_dir():
+            file = _of_kept_network(path, model)
+            return f"checkpoint:{path.name}@{content_hash(file)}", str(file.resolve())
         if not is_checkpoint(path):
             raise ValueError(
-                f"--regime {regime}: {path} is not a file with the suffix .safetensors, "
-                f"{', '.join(PICKLED)} or {INDEX}"
+                f"--regime {regime}: {path} is neither a file with the suffix .safetensors, "
+                f"{', '.join(PICKLED)} or {INDEX} nor the folder of a kept network"
             )
         return f"checkpoint:{path.name}@{content_hash(path)}", str(path.resolve())
     official = model.weights
@@ -101,6 +107,28 @@ def resolve(model: Model, regime: str) -> tuple[str, str]:
             f"there and write --regime {model.name}=checkpoint:PATH"
         )
     return f"pretrained:{official.repo}@{revision}", ""
+
+
+def _of_kept_network(folder: Path, model: Model) -> Path:
+    """The file with the weights of a kept network, as `networks.card` describes it."""
+    card = read_json(folder / KEPT)
+    if not isinstance(card, dict):
+        raise ValueError(
+            f"--regime checkpoint:{folder}: no kept network in this folder, which would have a "
+            f"{KEPT}; name a folder runs/networks/TRIAL, or a file of weights"
+        )
+    name = card.get("record", {}).get("trial", {}).get("model")
+    if name != model.name:
+        raise ValueError(
+            f"--regime checkpoint:{folder}: that is a network of {name}, not of {model.name}; "
+            f"write --regime {name}=checkpoint:{folder}"
+        )
+    if card.get("backbone"):
+        raise ValueError(
+            f"--regime checkpoint:{folder}: that is a head on frozen weights, which it does not "
+            f"hold: {card['backbone']}; write --regime {name}=pretrained"
+        )
+    return folder / "model.safetensors"
 
 
 def check_unchanged(path: Path, named: str) -> None:
@@ -144,6 +172,35 @@ def fetch(model: Model, regime: str, *, tokenizer: bool = False) -> Path:
         f"https://huggingface.co/{repo}/tree/{revision} and write "
         f"--regime {model.name}=checkpoint:PATH"
     ) from cause
+
+
+def load_kept(net: Any, model: Model, file: Path) -> Loaded:
+    """Copy the tensors of a kept network into one of the same model, all but its head's.
+
+    Raises:
+        ValueError: unknown, missing or differently shaped tensors, by name, with both shapes.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    tensors, source = load_file(file), f"{file.parent.name}/{file.name}"
+    own = {k: v for k, v in net.state_dict().items() if not k.startswith("head.")}
+    taken = {k: v for k, v in tensors.items() if not k.startswith("head.")}
+    wrong = [f"{k} is not in both" for k in sorted(own.keys() ^ taken.keys())]
+    wrong += [
+        f"{k} is {tuple(taken[k].shape)}, here it is {tuple(own[k].shape)}"
+        for k in own.keys() & taken.keys() if own[k].shape != taken[k].shape
+    ]  # fmt: skip
+    if wrong:
+        more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise ValueError(
+            f"{source} does not fit {model.name} as it is set here: {'; '.join(wrong[:SHOWN])}"
+            f"{more}. Give the options of the kept network with --set"
+        )
+    with torch.no_grad():
+        for name, tensor in taken.items():
+            own[name].copy_(tensor)
+    return Loaded(list(taken), [name for name in tensors if name not in taken])
 
 
 def load(net: Any, model: Model, tensors: Mapping[str, Tensor], source: str) -> Loaded:
@@ -267,6 +324,8 @@ def load_regime(net: Any, model: Model, regime: str, path: str) -> Loaded | None
         check_unchanged(file, regime)
     else:
         file = fetch(model, regime)
+    if (file.parent / KEPT).is_file():
+        return load_kept(net, model, file)
     stats = [f.stat() for f in checkpoint_files(file)]
     tensors = _read_once(str(file), tuple((s.st_mtime_ns, s.st_size) for s in stats))
     return load(net, model, tensors, file.name)

@@ -14,6 +14,7 @@ from dnabench.registry import MODELS
 from dnabench.types import IGNORED, A, Array, G, Kind, Model, N, Recipe, Sequences, Split, T, Task
 
 KINDS: tuple[Kind, ...] = ("binary", "multiclass", "per_base")
+LEARNED = ("odds", "edges", "shares")  # what a gene finder's state holds
 BINS = 16  # of an ORF's score
 LONG_ORF = 300  # bp; codon usage is learned from open reading frames at least as long
 _STOP = np.zeros(65, bool)
@@ -55,13 +56,14 @@ class Majority:
 
         return predict
 
-    def state(self) -> Any:
-        """The shares."""
-        return self._shares
+    def state(self) -> dict[str, Array]:
+        """The logarithms of the shares."""
+        assert self._shares is not None
+        return {"shares": self._shares}
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: Mapping[str, Array]) -> None:
         """Set the shares."""
-        self._shares = state
+        self._shares = state["shares"]
 
 
 class Orfs(NamedTuple):
@@ -123,13 +125,14 @@ class CodonStatistics:
 
         return predict
 
-    def state(self) -> Any:
-        """The counts."""
-        return self._learned
+    def state(self) -> dict[str, Array]:
+        """Log odds, edges and log shares, by name."""
+        assert self._learned is not None
+        return dict(zip(LEARNED, self._learned, strict=True))
 
-    def restore(self, state: Any) -> None:
-        """Set the counts."""
-        self._learned = state
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Set them."""
+        self._learned = state["odds"], state["edges"], state["shares"]
 
     def _scores(self, split: Split, odds: Array) -> tuple[Array, Array]:
         """Forward and reverse scores of every base, or of the best base of each sequence."""

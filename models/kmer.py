@@ -63,62 +63,70 @@ class KmerRegression:
     def __init__(self, train: Split, n_outputs: int, k_min: int, k_max: int) -> None:
         if not 1 <= k_min <= k_max <= 8:
             raise ValueError(f"need 1 <= k_min <= k_max <= 8; got {k_min} and {k_max}")
-        if len(np.unique(train.y)) < n_outputs:
-            raise ValueError(f"kmer needs examples of all {n_outputs} classes in train")
-        self._ks, self._y, self._n_outputs = range(k_min, k_max + 1), train.y, n_outputs
-        self._x = self._features(train)
-        self.n_params = (self._x.shape[1] + 1) * n_outputs
-        self._fits: list[tuple[Array, Array]] = []
-        self._weights: tuple[Array, Array] | None = None
+        self._ks, self._train, self._n_outputs = range(k_min, k_max + 1), train, n_outputs
+        self.n_params = (sum(4**k for k in self._ks) + 1) * n_outputs
+        self._n_fits, self._x = 0, None  # of train, computed in the first epoch
+        self._weights: dict[str, Array] = {}
 
     def train_epoch(self) -> float:
         """Fit with the next weaker penalty; return the mean cross-entropy on the training split."""
         from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
+        y = self._train.y
+        if self._x is None:
+            if len(np.unique(y)) < self._n_outputs:
+                raise ValueError(f"kmer needs examples of all {self._n_outputs} classes in train")
+            self._x = self._scaled(self._train)
         model = LogisticRegression(
-            C=STRENGTHS[len(self._fits)], max_iter=500, warm_start=True, tol=1e-4
+            C=STRENGTHS[self._n_fits], max_iter=500, warm_start=True, tol=1e-4
         )
-        if self._weights is not None:
-            model.coef_, model.intercept_ = (w.copy() for w in self._weights)
-        model.fit(self._x, self._y)
-        self._weights = model.coef_, model.intercept_
-        self._fits.append(self._weights)
+        if "coef" in self._weights:
+            model.coef_, model.intercept_ = (self._weights[w].copy() for w in ("coef", "intercept"))
+        model.fit(self._x, y)
+        self._weights |= {"coef": model.coef_, "intercept": model.intercept_}
+        self._n_fits += 1
         logits = self._logits(self._x).astype(np.float64)
         top = logits.max(1, keepdims=True)
         log_total = top[:, 0] + np.log(np.exp(logits - top).sum(1))
-        return float(np.mean(log_total - logits[np.arange(len(self._y)), self._y]))
+        return float(np.mean(log_total - logits[np.arange(len(y)), y]))
 
     def predictor(self, split: Split) -> Callable[[], Array]:
         """Count the split's k-mers once; the returned function gives logits float32 (N, K)."""
         x = self._features(split)
-        return lambda: self._logits(x)
+        return lambda: self._logits(x @ self._scale())
 
-    def state(self) -> Any:
-        """The weights."""
-        return self._weights
+    def state(self) -> dict[str, Array]:
+        """The weights: coef, intercept and scale."""
+        return dict(self._weights)
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: Mapping[str, Array]) -> None:
         """Set the weights."""
-        self._weights = state
+        self._weights = dict(state)
 
     def _features(self, split: Split) -> Any:
-        """k-mer frequencies over their root mean square on the training split."""
+        """k-mer frequencies, scipy.sparse CSR (N, F)."""
         from scipy.sparse import diags, hstack
 
         parts = []
         for k in self._ks:
             places = np.maximum(split.seqs.lengths - k + 1, 1)
             parts.append(diags(1 / places) @ counts(split.seqs, k))
-        x = hstack(parts, format="csr")
-        if not hasattr(self, "_scale"):
-            rms = np.sqrt(np.asarray(x.multiply(x).mean(0)).ravel())
-            self._scale = diags(np.where(rms > 0, 1 / np.where(rms > 0, rms, 1), 0))
-        return x @ self._scale
+        return hstack(parts, format="csr")
+
+    def _scaled(self, train: Split) -> Any:
+        """Frequencies over their root mean square on the training split."""
+        x = self._features(train)
+        rms = np.sqrt(np.asarray(x.multiply(x).mean(0)).ravel())
+        self._weights["scale"] = np.where(rms > 0, 1 / np.where(rms > 0, rms, 1), 0)
+        return x @ self._scale()
+
+    def _scale(self) -> Any:
+        from scipy.sparse import diags
+
+        return diags(self._weights["scale"])
 
     def _logits(self, x: Any) -> Array:
-        assert self._weights is not None
-        coef, intercept = self._weights
-        z = x @ coef.T + intercept
+        z = x @ self._weights["coef"].T + self._weights["intercept"]
         if z.shape[1] == 1:  # two classes: scikit-learn keeps the log-odds of the second only
             z = np.concatenate([np.zeros_like(z), z], axis=1)
         return np.asarray(z, np.float32)

@@ -5,6 +5,7 @@ runs/records/<trial id>.json.unreadable-<n>    one that could not be read when i
 runs/records/<trial id>.json.replaced-<n>      one that was set aside to run its trial again
 runs/predictions/<trial id>.npz    logits float32 (N, K), labels (N,), ids (N,) of the test split,
                                    which of its examples are related (see `trial.run_trial`)
+runs/networks/<trial id>/          a kept network; network.json comes last
 runs/configs/<time>-<host>-<random>.json       the resolved configuration of every `dnabench run`
 runs/journal-<host>.jsonl          one line a trial started, ended or failed
 runs/.locks/<trial id>[.<n>]       held while a process runs the trial, see results/claims.py
@@ -95,6 +96,35 @@ class Store:
     def predictions_path(self, trial_id: str) -> Path:
         """Where the predictions of that trial are or will be."""
         return self.folder / "predictions" / f"{trial_id}.npz"
+
+    def network_path(self, trial_id: str) -> Path:
+        """The folder in which the network of that trial is or will be."""
+        return self.folder / "networks" / trial_id
+
+    def has_network(self, trial_id: str) -> bool:
+        """Whether the network of that trial is kept."""
+        return (self.network_path(trial_id) / "network.json").is_file()
+
+    def save_network(self, trial_id: str, files: Mapping[str, bytes]) -> None:
+        """Write the files of a network, each whole or not at all, network.json last.
+
+        Raises:
+            ValueError: when the folder cannot be written, as on a full disk.
+        """
+        folder = self.network_path(trial_id)
+        with self._explained():
+            for name in sorted(files, key="network.json".__eq__):
+                with replacing(folder / name, sync=True) as f:
+                    f.write(files[name])
+            remove_drafts(folder)
+
+    def remove_network(self, trial_id: str) -> None:
+        """Remove a kept network, network.json first; nothing happens where there is none."""
+        folder = self.network_path(trial_id)
+        with self._explained(), suppress(FileNotFoundError):
+            for file in sorted(folder.iterdir(), key=lambda p: p.name != "network.json"):
+                file.unlink(missing_ok=True)
+            folder.rmdir()
 
     def append(self, record: Record, predictions: Mapping[str, Array] | None = None) -> None:
         """Write the predictions, then the record; each appears whole or not at all.

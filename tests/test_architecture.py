@@ -30,6 +30,7 @@ ROWS = [
     ["tokens"],
     ["models", "tasks", "results"],
     ["train", "reports", "host.doctor"],
+    ["networks"],
     ["executors"],
     ["sweep"],
     ["forecast"],

@@ -257,7 +257,7 @@ def test_a_checkpoint_that_changed_since_the_plan_is_refused(tmp_path):
         ("cnn", "pretrained", "no official weights of cnn were published"),
         ("convnova", "pretrained", "no official weights of convnova were published"),
         ("hyenadna", "pretrained@main", "'main' is not one. Take it from https://huggingface.co/Lo"),
-        ("hyenadna", "checkpoint:/no/such.ckpt", "/no/such.ckpt is not a file with the suffix"),
+        ("hyenadna", "checkpoint:/no/such.ckpt", "/no/such.ckpt is neither a file with"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_loaded_says_what_to_do(name, regime, says):

@@ -67,8 +67,8 @@ class GridOptions(NamedTuple):
     ] = "honest"
     regime: Annotated[
         list[str],
-        training(help="Initial weights: scratch, pretrained or checkpoint:PATH; for single "
-                 "models MODEL=WEIGHTS. Several of one model are a column each."),
+        training(help="Initial weights: scratch, pretrained or checkpoint:PATH (a file, or a "
+                 "kept network); for single models MODEL=WEIGHTS. Several of one model are a column each."),
     ] = ["scratch"]  # noqa: RUF012  # fmt: skip
     recipe: Annotated[str, training(help="Training recipe instead of the suite's.")] = ""
     epochs: Annotated[int, training(help="Number of epochs; 0 = the recipe's.")] = 0

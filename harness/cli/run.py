@@ -21,6 +21,11 @@ def run(
     reading: DataOptions,
     execution: ExecutionOptions,
     out: Out = Path("runs"),
+    keep: Annotated[
+        str,
+        typer.Option(help="Trained networks to keep: no, best (of each model and task the seed "
+                     "with the best validation score) or all.")
+    ] = "no",
     config: Config = None,
     again: Annotated[
         list[str],
@@ -37,15 +42,17 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the trials and their state; run nothing.")
     ] = False,
-) -> None:
+) -> None:  # fmt: skip
     """Train and score models on tasks over several seeds.
 
     Finished trials are kept: the same command again runs only what is missing or failed.
     """
     from dnabench.sweep.grid import grid, own_tasks
+    from dnabench.sweep.keeping import check_keep
 
     request, notes = choice.request(reading), list[str]()
-    jobs = grid(request, notes.append)
+    jobs = [job._replace(keep=keep) for job in grid(request, notes.append)]
+    check_keep(keep, jobs)
     if mine := own_tasks(request):
         from dnabench.tasks.io.describing import describe
 
@@ -55,7 +62,9 @@ def run(
     declared = _declared(split_commas(declare), jobs, out)
     if dry_run:
         _dry_run(jobs, notes, out)
-    elif run_sweep(request, jobs, notes, out, execution, declared=declared).failed:
+        return
+    summary = run_sweep(request, jobs, notes, out, execution, declared=declared)
+    if summary.failed or any(summary.networks.values()):
         raise typer.Exit(1)
 
 

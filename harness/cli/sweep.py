@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from dnabench.sweep.sweep import Summary
     from dnabench.types import Job, Record
 
+SHOWN = 10  # networks in the summary
+
 
 def run_sweep(
     request: Any,
@@ -51,8 +53,9 @@ def run_sweep(
 
     from dnabench.host.machine import free_memory
     from dnabench.results.store import Store
+    from dnabench.sweep.keeping import wanted
     from dnabench.sweep.progress import display
-    from dnabench.sweep.sweep import Summary, fetch_weights, run
+    from dnabench.sweep.sweep import Summary, fetch_weights, run, run_for_networks
 
     store, resources, summary = Store(out), execution.resources(), Summary()
     store.check_writable()
@@ -79,8 +82,15 @@ def run_sweep(
     interrupted = False
     try:
         bars = display(left, resources.workers, Console(stderr=True))
-        with _ended_as_by_ctrl_c(), bars as on_event:
-            run(jobs, store, resources, on_event, summary)
+        with _ended_as_by_ctrl_c():
+            with bars as on_event:
+                run(jobs, store, resources, on_event, summary)
+            to_keep = wanted(jobs, [*summary.finished, *summary.skipped])
+            again = [j for j in to_keep if not store.has_network(j.trial.id)]
+            if again := [j for j in again if not summary.networks.get(j.trial.id)]:
+                print_notes([f"{len(again)} finished trials run again to keep their networks"])
+                with display(again, resources.workers, Console(stderr=True)) as on_event:
+                    run_for_networks(again, store, resources, on_event, summary)
     except KeyboardInterrupt:
         interrupted = True
         typer.echo("interrupted; finished trials are kept, run the same command to continue",
@@ -89,6 +99,7 @@ def run_sweep(
         _print_summary(summary, store, to_stderr)
         raise
     _print_summary(summary, store, to_stderr)
+    _print_networks(jobs, summary, store, to_stderr)
     for path in sorted(store.kept() - kept):
         why = "this version cannot read that record, so the trial ran again"
         typer.echo(f"warning: kept {path}: {why}", err=True)
@@ -190,6 +201,30 @@ def broken_contracts(records: Iterable[Record]) -> list[str]:
     """What the checks of networks found, a line each."""
     found = {f"{r.trial.model}: {s}": None for r in records for s in r.flags.get("contract", ())}
     return [*found, *(["`dnabench check-model` makes all checks"] if found else [])]
+
+
+def _print_networks(jobs: Sequence[Job], summary: Summary, store: Store, to_stderr: bool) -> None:
+    """Which networks are kept and which are not, or how to keep them."""
+    from dnabench.sweep.grid import label
+    from dnabench.sweep.keeping import wanted
+
+    done = [*summary.finished, *summary.skipped]
+    if done and all(job.keep == "no" for job in jobs):
+        how = "the same command with --keep best keeps the best seed of each"
+        typer.echo(f"no trained network is kept; {how}", err=to_stderr)
+    kept = []
+    for trial in (job.trial for job in wanted(jobs, done)):
+        what = f"{label(trial)} on {trial.task}, seed {trial.seed}"
+        if store.has_network(trial.id):
+            kept.append(f"  {trial.id}  {what}")
+        else:
+            why = summary.networks.get(trial.id) or "interrupted; run the same command again"
+            typer.echo(f"warning: the network of {what} is not kept: {why}", err=True)
+    if kept:
+        more = [f"  and {len(kept) - SHOWN} more"] if len(kept) > SHOWN else []
+        folder = shlex.quote(str(store.folder / "networks"))
+        head = f"{len(kept)} network{'s' * (len(kept) > 1)} kept in {folder}:"
+        typer.echo("\n".join([head, *kept[:SHOWN], *more]), err=to_stderr)
 
 
 def remarks(records: Iterable[Record]) -> list[str]:

@@ -11,15 +11,18 @@ from functools import partial
 from typing import Literal, NamedTuple
 
 from dnabench.executors import EXECUTORS
-from dnabench.executors.base import Event
+from dnabench.executors.base import Event, Executor, last_line
+from dnabench.networks.saving import Trained, network_files
 from dnabench.registry import MODELS
 from dnabench.results.provenance import here
 from dnabench.results.store import Store
+from dnabench.sweep.keeping import drop_worse
 from dnabench.sweep.trial import run_trial
 from dnabench.types import ONE_CPU, Array, Job, Progress, Record, Resources, printable
 from dnabench.weights import fetch
 
 LONGEST_ERROR = 20_000  # characters that are kept
+ROUNDING = 1e-4  # of the largest logit: by more, a trial that ran again gave another network
 
 
 class Outcome(NamedTuple):
@@ -27,10 +30,13 @@ class Outcome(NamedTuple):
 
     kind: "finished" here; "failed" here, or in another process since the sweep began; "skipped", it
     had a record; "elsewhere", another process is running it, so there is no record yet.
+
+    not_kept: why its network is not kept, if it was to be.
     """
 
     kind: Literal["finished", "failed", "skipped", "elsewhere"]
     record: Record | None = None
+    not_kept: str = ""
 
 
 def fetch_weights(jobs: Sequence[Job]) -> list[str]:
@@ -74,21 +80,60 @@ def work(
         except ValueError as e:  # nothing is stored: the file stays as it is
             return Outcome("failed", _failure(job, resources, f"ValueError: {e}"))
         if record is not None and not record.error:
-            return Outcome("skipped", record)
+            return Outcome("skipped", record, _kept_again(job, progress, store, resources))
         if record is not None and store.written(trial_id) != before[trial_id]:
             return Outcome("failed", record)
         store.log("started", trial_id)
         predictions: dict[str, Array] | None = None
+        trained: list[Trained] = []
+        keep = None if job.keep == "no" else trained.append
         try:
-            record, predictions = run_trial(job, resources, progress)
+            record, predictions = run_trial(job, resources, progress, keep)
         except Exception as e:
             if _out_of_memory(e):
                 raise MemoryError(str(e)) from e  # an executor replaces the worker
             record = _failure(job, resources, traceback.format_exc())
         if mine.lost():  # this host was silent for minutes, and another runs the trial now
             return Outcome("elsewhere")
+        why = _save(trained, job, store)
         store.append(record, predictions)
-        return Outcome("failed" if record.error else "finished", record)
+        return Outcome("failed" if record.error else "finished", record, why)
+
+
+def _save(trained: Sequence[Trained], job: Job, store: Store) -> str:
+    """Keep the network, if there is one; why that cannot be done."""
+    try:
+        for one in trained:
+            store.save_network(job.trial.id, network_files(one, job.keep))
+    except ValueError as e:
+        return str(e)
+    return ""
+
+
+def _kept_again(job: Job, progress: Progress, store: Store, resources: Resources) -> str:
+    """Run a finished trial again for its network alone; why it is not kept, "" if it is.
+
+    The record stays as it is. The network is kept if it gives the logits that are stored.
+    """
+    trial_id = job.trial.id
+    if job.keep == "no" or store.has_network(trial_id):
+        return ""
+    trained: list[Trained] = []
+    try:
+        stored = store.predictions(trial_id)["logits"]
+        _, predictions = run_trial(job, resources, progress, trained.append)
+    except Exception as e:
+        return f"running it again failed: {type(e).__name__}: {e}"
+    logits = predictions["logits"]
+    if logits.shape != stored.shape:
+        return f"run again, it gave logits {logits.shape}; {stored.shape} are stored"
+    off, largest = float(abs(logits - stored).max()), max(1.0, float(abs(stored).max()))
+    if off > ROUNDING * largest:
+        return (
+            f"run again, its test logits differ from the stored ones by up to {off:.2g}; another "
+            "machine, version or number of threads rounds differently: run it into a new folder"
+        )
+    return _save(trained, job, store)
 
 
 def _out_of_memory(error: Exception) -> bool:
@@ -118,6 +163,8 @@ class Summary:
     finished: list[Record] = field(default_factory=list)
     failed: list[Record] = field(default_factory=list)
     skipped: list[Record] = field(default_factory=list)  # they had a record, or got one elsewhere
+    # trial id -> why its network is not kept, "" where it is; those to be kept only
+    networks: dict[str, str] = field(default_factory=dict)
 
 
 OnEvent = Callable[[Event, Job, "Outcome | None"], None]  # the outcome comes with the last event
@@ -152,10 +199,7 @@ def run(
     done = {r.trial.id: r for r in store if not r.error}
     out.skipped += [done[job.trial.id] for job in jobs if job.trial.id in done]
     left = [job for job in jobs if job.trial.id not in done]
-    executor = EXECUTORS[resources.executor](
-        partial(work, folder=str(store.folder.resolve()), resources=resources, before=before),
-        resources.workers, resources.threads, resources.timeout,
-    )  # fmt: skip
+    executor = _executor(store, resources, before)
     while left:
         elsewhere: list[Job] = []
         with closing(executor.run(left)) as events:
@@ -165,10 +209,44 @@ def run(
                 on_event(event, job, outcome)
                 if outcome is not None and outcome.record is not None:
                     getattr(out, outcome.kind).append(outcome.record)
+                    _note_network(job, outcome, store, out)
                 elif outcome is not None:
                     elsewhere.append(job)
         left = _wait_for_others(elsewhere, store, out)
     return out
+
+
+def run_for_networks(
+    jobs: Sequence[Job], store: Store, resources: Resources, on_event: OnEvent, summary: Summary
+) -> None:
+    """Run finished trials again to keep their networks; what became of each is in the summary.
+
+    Args:
+        jobs: from `keeping.without_network`.
+        store: as for `run`.
+        resources: as for `run`.
+        on_event: as for `run`.
+        summary: that of the sweep.
+    """
+    executor = _executor(store, resources, {})
+    with closing(executor.run(jobs)) as events:
+        for event in events:
+            job, outcome = jobs[event.job], None
+            if event.kind == "returned":
+                outcome = event.value
+            elif event.kind == "died":
+                outcome = Outcome("failed", store.read(job.trial.id), last_line(event.value))
+            on_event(event, job, outcome)
+            if outcome is not None:
+                busy = "another process runs the trial" if outcome.kind == "elsewhere" else ""
+                summary.networks[job.trial.id] = outcome.not_kept or busy
+
+
+def _executor(store: Store, resources: Resources, before: Mapping[str, int]) -> Executor:
+    return EXECUTORS[resources.executor](
+        partial(work, folder=str(store.folder.resolve()), resources=resources, before=before),
+        resources.workers, resources.threads, resources.timeout,
+    )  # fmt: skip
 
 
 def _outcome(event: Event, job: Job, store: Store, resources: Resources) -> Outcome | None:
@@ -188,6 +266,15 @@ def _outcome(event: Event, job: Job, store: Store, resources: Resources) -> Outc
         record = _failure(job, resources, event.value)
         store.append(record)
         return Outcome("failed", record)
+
+
+def _note_network(job: Job, outcome: Outcome, store: Store, out: Summary) -> None:
+    """Whether it is kept; of all but the best, if those alone are wanted, the network goes."""
+    if job.keep == "no" or outcome.kind == "failed":
+        return
+    out.networks[job.trial.id] = outcome.not_kept
+    if job.keep == "best" and outcome.record is not None:
+        drop_worse([*out.finished, *out.skipped], outcome.record, store)
 
 
 def _wait_for_others(elsewhere: Sequence[Job], store: Store, out: Summary) -> list[Job]:

@@ -1,6 +1,6 @@
 """One trial, in one straight line: load, cut, build, fit, read the test split."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from dnabench import types
 from dnabench.metrics import score
 from dnabench.models.kernels.context import Kernels
 from dnabench.models.outside.references import model_of
+from dnabench.networks.saving import Trained
 from dnabench.protocols import metric_for, protocol_named
 from dnabench.registry import MODELS, TASKS
 from dnabench.results.provenance import here
@@ -36,10 +37,15 @@ from dnabench.types import (
 def run_trial(
     job: Job, resources: Resources = types.ONE_CPU,
     progress: types.Progress = lambda done, total: None,
+    keep: Callable[[Trained], object] | None = None,
 ) -> tuple[Record, dict[str, Array]]:  # fmt: skip
     """Load, cut, build, fit, then read the test split: once, unless the protocol looks at it.
 
-    `progress` is called with (epochs done, epochs in all).
+    Args:
+        job: what to run.
+        resources: where.
+        progress: called with (epochs done, epochs in all).
+        keep: called in the end with what was trained.
 
     Returns:
         The record, and the test predictions: logits float32 (N, K), labels int64 (N,), ids (N,).
@@ -102,6 +108,9 @@ def run_trial(
     arrays = {"logits": logits, "labels": labels, "ids": np.asarray(test.ids, dtype=str)}
     if task.kind == "per_base":
         arrays["bases"] = (test.y != IGNORED).sum(1)
+    if keep is not None:
+        known = val and flat(task.kind, val.y, learner.predictor(val)())
+        keep(Trained(learner, examples.tokenizer, sealed, record, known))
     return record, arrays | _related(test)
 
 

@@ -138,10 +138,10 @@ def save(tokenizer: Tokenizer, path: Path) -> None:
 
     ValueError for a tokenizer of another kind, OSError when the file cannot be written.
     """
-    if not isinstance(tokenizer.encode, _Encoder):
+    if tokenizer.text is None:
         raise ValueError(f"the tokenizer {tokenizer.name} needs no file; use its name")
     with replacing(Path(path)) as file:
-        file.write(tokenizer.encode.engine.to_str(pretty=True).encode())
+        file.write(tokenizer.text().encode())
 
 
 class _Encoder:
@@ -217,7 +217,8 @@ def _spans(encoding: Any, own: Array, text: str, sequence: str) -> Array:
 
 def _tokenizer(engine: Any) -> Tokenizer:
     encoder = _Encoder(engine)
-    return Tokenizer("bpe", encoder.size, encoder.pad, encoder)
+    text = functools.partial(engine.to_str, pretty=True)
+    return Tokenizer("bpe", encoder.size, encoder.pad, encoder, text)
 
 
 def _padding_id(engine: Any, vocabulary: dict[str, int]) -> int:

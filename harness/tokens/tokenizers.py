@@ -57,6 +57,7 @@ class Tokenizer:
     size: int  # entries of the vocabulary: ids are below it
     pad: int  # id of padding
     encode: Callable[[Sequences, int, Padding], Encoded]
+    text: Callable[[], str] | None = None  # its tokenizer.json; None = the name says it all
 
     def __call__(self, seqs: Sequences, length: int, padding: Padding) -> Encoded:
         """Encode; see the class, and `encode`'s own documentation."""

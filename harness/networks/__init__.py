@@ -1,0 +1,1 @@
+"""Trained networks: kept, loaded, and used on new sequences."""

@@ -1,0 +1,197 @@
+"""A kept network, loaded: its logits for new sequences.
+
+N sequences, L length in bp of the longest, K task outputs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dnabench.networks.card import WEIGHTS, Card, card_of
+from dnabench.registry import MODELS
+from dnabench.tokens.bpe import tokenizer_named
+from dnabench.tokens.tokenizers import Tokenizer
+from dnabench.types import Array, Learner, Model, Recipe, Sequences, Split, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Network:
+    """A network that predicts as it did when its test split was scored.
+
+    Args:
+        card: what it is.
+        model: of the registry.
+        net: a torch module, or a learner for a model that trains itself.
+        tokenizer: None = the model's own.
+        recipe: as it was trained; the precision may be another.
+        device: where it runs.
+
+    Raises:
+        ValueError: a precision that the device lacks.
+    """
+
+    def __init__(
+        self, card: Card, model: Model, net: Any, tokenizer: Tokenizer | None, recipe: Recipe,
+        device: str = "cpu",
+    ) -> None:  # fmt: skip
+        self.card, self.model, self.net, self.device = card, model, net, device
+        self.task, self.tokenizer, self.recipe = card.task_without_data(), tokenizer, recipe
+        self._predictors: dict[int, Any] = {}
+        if not model.custom_trainer:
+            self._predictor(self.task.length)
+
+    def logits(self, seqs: Sequences | Iterable[str]) -> Array:
+        """What the network answers, on both strands if it was trained so.
+
+        Args:
+            seqs: N sequences; per base they may be longer than those it was trained on.
+
+        Returns:
+            float32 (N, K), per base (N, L, K) with zeros beyond a sequence's end; of a regression
+            the predicted values.
+
+        Raises:
+            ValueError: a sequence that is too short or too long; the message says what is allowed.
+        """
+        seqs = seqs if isinstance(seqs, Sequences) else Sequences.parse(seqs)
+        if not len(seqs):
+            shape = (0, 0) if self.task.kind == "per_base" else (0,)
+            return np.zeros((*shape, self.task.n_outputs), np.float32)
+        self._check(seqs)
+        return self.prepared(seqs)()
+
+    def prepared(self, seqs: Sequences) -> Callable[[], Array]:
+        """Encode the sequences; the function gives their logits."""
+        longest = int(seqs.lengths.max())
+        split = _unlabelled(seqs, self.task, longest)
+        if self.model.custom_trainer:
+            learner: Learner = self.net
+            return learner.predictor(split)
+        predict: Callable[[], Array] = self._predictor(max(longest, self.task.length)).predictor(
+            split
+        )
+        return predict
+
+    def _check(self, seqs: Sequences) -> None:
+        shortest, longest = int(seqs.lengths.min()), int(seqs.lengths.max())
+        least, most = max(1, self.model.min_length), self.longest
+        name = self.card.record.trial.model
+        if shortest < least:
+            raise ValueError(
+                f"sequence {int(seqs.lengths.argmin())} has {shortest} bp; {name} needs {least} or "
+                "more: leave it out"
+            )
+        if longest > most:
+            raise ValueError(
+                f"sequence {int(seqs.lengths.argmax())} has {longest:,} bp; this network of {name} "
+                f"reads {most:,} at most: cut it into windows (predict --window {most})"
+            )
+
+    @property
+    def longest(self) -> int:
+        """The longest sequence that it takes, in bp: as trained, per base the model's context."""
+        return self.model.context if self.task.kind == "per_base" else self.task.length
+
+    def _predictor(self, length: int) -> Any:
+        from dnabench.train.objectives import Supervised
+        from dnabench.train.predictor import Predictor, Reading
+
+        if length not in self._predictors:
+            task = replace(self.task, length=length)
+            reading = Reading(self.model, task, self.tokenizer)
+            self._predictors = {
+                length: Predictor(self.net, reading, Supervised(task), self.recipe, self.device)
+            }
+        return self._predictors[length]
+
+
+def _unlabelled(seqs: Sequences, task: Task, longest: int) -> Split:
+    """A split with labels that nothing reads."""
+    shape = (len(seqs), longest) if task.kind == "per_base" else (len(seqs),)
+    return Split(seqs, np.zeros(shape, np.int8), np.zeros(len(seqs), dtype="U1"))
+
+
+def load_network(
+    path: Path | str, *, model: str = "", device: str = "cpu", precision: str = ""
+) -> Network:
+    """Load a network that `run --keep` kept.
+
+    Args:
+        path: its folder, `runs/networks/<trial id>`.
+        model: the model again, for one whose code is a file of yours or of a hub; its trial names
+            the hash of that code, which must be the same. "" = as the trial names it.
+        device: cpu, cuda or cuda:N.
+        precision: another than it was trained with: fp32, tf32, bf16 or fp16.
+
+    Raises:
+        FileNotFoundError: there is no kept network.
+        KeyError: its model is not registered here.
+        ValueError: a file that is damaged or does not fit, weights of its backbone that cannot be
+            had, a precision that the device lacks.
+    """
+    folder, card = card_of(path)
+    found = MODELS[model or card.record.trial.model]
+    tensors = _read(folder / WEIGHTS, card)
+    net = _assembled(card, found, tensors, folder)
+    tokenizer = None
+    name = found.tokenizer_name(card.record.trial.options)
+    if card.tokenizer:
+        tokenizer = tokenizer_named(name, file=folder / card.tokenizer)
+    elif not found.custom_trainer:
+        tokenizer = tokenizer_named(name)
+    changes: dict[str, Any] = {"precision": precision} if precision else {}
+    recipe = replace(card.record.trial.recipe, **changes)
+    return Network(card, found, net, tokenizer, recipe, device)
+
+
+def _read(file: Path, card: Card) -> dict[str, Tensor]:
+    from safetensors.torch import load
+
+    data = file.read_bytes()
+    if hashlib.sha256(data).hexdigest() != card.weights:
+        raise ValueError(
+            f"{file}: not the file that was kept, its SHA-256 is another; remove the folder and "
+            "run the same command again"
+        )
+    return load(data)
+
+
+def _assembled(card: Card, model: Model, tensors: Mapping[str, Tensor], folder: Path) -> Any:
+    """The network, or the learner, with its weights."""
+    import torch
+
+    from dnabench.train.adapt import linear_head
+    from dnabench.weights import load_regime
+
+    task, trial = card.task_without_data(), card.record.trial
+    with torch.random.fork_rng(devices=[]):
+        net = model.build(task, trial.options)
+    if model.custom_trainer:
+        empty = _unlabelled(Sequences.parse([]), task, 0)
+        learner = net(empty, trial.recipe)
+        learner.restore({name: value.numpy() for name, value in tensors.items()})
+        return learner
+    if trial.recipe.finetune == "probe":
+        width = tensors["head.weight"].shape[1]
+        net.head = linear_head(net.head, width, task.n_outputs)
+    if card.backbone:
+        load_regime(net, model, card.backbone, "")
+    try:
+        missing, unknown = net.load_state_dict(tensors, strict=not card.backbone)
+    except RuntimeError as e:
+        why = str(e).splitlines()
+        raise ValueError(
+            f"{folder / WEIGHTS} does not fit {model.name} of this version: "
+            f"{' '.join(line.strip() for line in why[1:4])}"
+        ) from e
+    if unknown or any(name.startswith("head.") for name in missing):
+        raise ValueError(f"{folder / WEIGHTS} does not fit {model.name}: {[*unknown, *missing]}")
+    return net.eval()

@@ -1,0 +1,187 @@
+"""`run --keep` and `--regime checkpoint:DIR`, as real commands."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from conftest import dnabench, planted_split
+from kept_cases import job_of, kept, task_of_kind
+
+from dnabench import MODELS
+from dnabench.networks.network import load_network
+from dnabench.results.store import Store
+from dnabench.sweep.keeping import best_seeds, validation
+from dnabench.sweep.trial import task_of
+from dnabench.types import Job
+from dnabench.weights import load_regime, resolve
+
+FLAGS = ("--epochs", "2", "--seeds", "3", "--executor", "inline")
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """A finished sweep without networks; copy it before writing to it."""
+    folder = tmp_path_factory.mktemp("swept")
+    rows = ["sequence,label,split"]
+    for seed, (split, n) in enumerate((("train", 64), ("dev", 24), ("test", 32))):
+        part = planted_split(n, seed)
+        rows += [f"{part.seqs[i]},{part.y[i]},{split}" for i in range(n)]
+    (folder / "motif.csv").write_text("\n".join(rows) + "\n")
+    done = run(folder, folder / "runs")
+    assert done.returncode == 0, done.stderr
+    assert "no trained network is kept; the same command with --keep best" in done.stdout
+    assert not (folder / "runs" / "networks").exists()
+    return folder
+
+
+@pytest.fixture
+def runs(swept, tmp_path):
+    """A copy of the sweep's folder."""
+    return shutil.copytree(swept / "runs", tmp_path / "runs")
+
+
+def run(folder, out, *words, models="kmer,cnn"):
+    return dnabench("run", "-m", models, "--data", folder / "motif.csv", "--out", out,
+                    *FLAGS, *words)  # fmt: skip
+
+
+def networks(out):
+    return {p.parent.name for p in out.glob("networks/*/network.json")}
+
+
+def check_logits(out):
+    """Every network gives the stored logits of its trial."""
+    store = Store(out)
+    for trial_id in networks(out):
+        network, stored = load_network(store.network_path(trial_id)), store.predictions(trial_id)
+        record = network.card.record
+        task = task_of(Job(record.trial, record.where["path"]))
+        logits = network.logits(task.load("test").seqs)
+        np.testing.assert_allclose(logits, stored["logits"], atol=1e-5, rtol=1e-5)
+
+
+def test_finished_trials_run_again_for_their_networks_alone(swept, runs):
+    before = {p.name: p.read_bytes() for p in (runs / "records").iterdir()}
+    done = run(swept, runs, "--keep", "best")
+    assert done.returncode == 0, done.stderr
+    assert "2 finished trials run again to keep their networks" in done.stderr
+    assert "0 ran, 6 already done" in done.stdout and "2 networks kept in" in done.stdout
+    assert networks(runs) == best_seeds(Store(runs)) and len(networks(runs)) == 2
+    assert before == {p.name: p.read_bytes() for p in (runs / "records").iterdir()}
+    check_logits(runs)
+    again = run(swept, runs, "--keep", "best")
+    assert "run again" not in again.stderr and "2 networks kept in" in again.stdout
+    assert "6 networks kept in" in run(swept, runs, "--keep", "all").stdout
+    assert len(networks(runs)) == 6
+    check_logits(runs)
+
+
+def test_the_best_seed_alone_is_kept_from_the_start(swept, tmp_path):
+    done = run(swept, tmp_path, "--keep", "best")
+    assert done.returncode == 0 and "6 ran" in done.stdout, done.stderr
+    records = list(Store(tmp_path))
+    assert networks(tmp_path) == best_seeds(records) and "run again" not in done.stderr
+    for trial_id in networks(tmp_path):
+        best = next(r for r in records if r.trial.id == trial_id)
+        rivals = [r for r in records if r.trial.model == best.trial.model]
+        top = max(r.scores["val"]["mcc"] for r in rivals)
+        assert best.scores["val"]["mcc"] == validation(best) == top
+    ids = {r.trial.id for r in records}
+    assert ids == {r.trial.id for r in Store(swept / "runs")}  # --keep is no part of them
+
+
+def test_a_network_that_would_give_other_logits_is_not_kept(swept, runs):
+    trial_id = next(r.trial.id for r in Store(runs) if r.trial.model == "cnn")
+    path = Store(runs).predictions_path(trial_id)
+    arrays = Store(runs).predictions(trial_id)
+    np.savez(path, **{**arrays, "logits": arrays["logits"] + 0.5})
+    done = run(swept, runs, "--keep", "all", models="cnn")
+    assert done.returncode == 1 and "2 networks kept in" in done.stdout
+    assert "differ from the stored ones by up to 0.5" in done.stderr
+    assert trial_id not in networks(runs) and len(networks(runs)) == 2
+    path.unlink()
+    done = run(swept, runs, "--keep", "all", models="cnn")
+    assert done.returncode == 1 and "running it again failed: FileNotFoundError" in done.stderr
+
+
+def test_a_network_whose_writing_was_cut_off_is_written_again(swept, runs):
+    run(swept, runs, "--keep", "all", models="cnn")
+    one, two, _ = sorted(networks(runs))
+    (runs / "networks" / one / "network.json").unlink()  # it comes last
+    os.truncate(runs / "networks" / two / "model.safetensors", 100)
+    done = run(swept, runs, "--keep", "all", models="cnn")
+    assert "1 finished trials run again" in done.stderr and one in networks(runs)
+    with pytest.raises(ValueError, match="its SHA-256 is another; remove the folder"):
+        load_network(runs / "networks" / two)
+
+
+def test_other_words_and_protocols_without_validation_are_refused(swept, tmp_path):
+    done = run(swept, tmp_path, "--keep", "some")
+    assert done.returncode == 2 and "--keep 'some': write no, best or all" in done.stderr
+    rows = (swept / "motif.csv").read_text().replace(",dev\n", ",train\n")
+    (tmp_path / "motif.csv").write_text(rows)
+    done = run(tmp_path, tmp_path, "--keep", "best", "--protocol", "test-selected/1")
+    assert done.returncode == 2 and "has no validation scores of data/motif" in done.stderr
+
+
+def test_removing_a_network_leaves_nothing(tmp_path):
+    store = Store(tmp_path)
+    store.save_network("x", {"network.json": b"{}", "model.safetensors": b"1"})
+    assert store.has_network("x")
+    store.remove_network("x")
+    store.remove_network("x")
+    assert not store.has_network("x") and not store.network_path("x").exists()
+
+
+def test_a_kept_network_is_where_another_training_begins(swept, tmp_path):
+    first, second = tmp_path / "a", tmp_path / "b"
+    run(swept, first, "--keep", "all", models="cnn")
+    start = sorted(networks(first))[0]
+    folder = first / "networks" / start
+    words = ("--regime", f"checkpoint:{folder}", "--seeds", "1", "--set", "lr=1e-9")
+    done = run(swept, second, "--keep", "all", *words, models="cnn")
+    assert done.returncode == 0, done.stderr
+    (record,) = Store(second)
+    assert record.trial.regime.startswith(f"checkpoint:{start}@")
+    assert "head.0.weight" in record.flags["weights"]["unused"]
+    old, new = load_network(folder), load_network(second / "networks" / record.trial.id)
+    assert new.card.licenses["weights"] == "not stated"
+    for name, value in old.net.state_dict().items():
+        same = np.allclose(value, new.net.state_dict()[name], atol=1e-6)
+        # running statistics of batch norm follow the data even when nothing is learned
+        assert "running" in name or "tracked" in name or same != name.startswith("head."), name
+
+
+@pytest.mark.parametrize("name", ["ntv2-50m", "convnova-386k", "hyenadna-tiny-1k", "unet", "cnn"])
+def test_the_same_weights_for_a_task_of_another_kind(name, put, tmp_path):
+    model = MODELS[name]
+    network, record, _ = kept(job_of(model, put(task_of_kind("multiclass"))), tmp_path)
+    regime, path = resolve(model, f"checkpoint:{tmp_path / 'networks' / record.trial.id}")
+    other = task_of_kind("regression")
+    net = model.build(other, record.trial.options)
+    loaded = load_regime(net, model, regime, path)
+    own = network.net.state_dict()
+    assert set(loaded.copied) == {k for k in own if not k.startswith("head.")}
+    assert all(bool((own[k] == v).all()) for k, v in net.state_dict().items() if k[:5] != "head.")
+
+
+def test_folders_that_are_no_start_are_refused(put, tmp_path):
+    model = MODELS["convnova-386k"]
+    with pytest.raises(ValueError, match="no kept network in this folder"):
+        resolve(model, f"checkpoint:{tmp_path}")
+    _, record, _ = kept(job_of(model, put(task_of_kind("multiclass"))), tmp_path)
+    folder = tmp_path / "networks" / record.trial.id
+    with pytest.raises(ValueError, match="of convnova-386k, not of unet; write --regime"):
+        resolve(MODELS["unet"], f"checkpoint:{folder}")
+    regime, path = resolve(model, f"checkpoint:{folder}")
+    wider = model.build(task_of_kind("multiclass"), {**model.options, "width": 12})
+    with pytest.raises(ValueError, match=r"does not fit convnova-386k as it is set here: .*--set"):
+        load_regime(wider, model, regime, path)
+    card = json.loads((folder / "network.json").read_text())
+    (folder / "network.json").write_text(
+        json.dumps({**card, "backbone": "pretrained:a/b@" + "0" * 40})
+    )
+    with pytest.raises(ValueError, match="a head on frozen weights, which it does not hold"):
+        resolve(model, f"checkpoint:{folder}")

@@ -17,6 +17,7 @@ ROOMS = {  # in the order of the page; a module is in the first room that fits i
     "dnabench.types": "Nouns",
     "dnabench.tokens": "Tokens",
     "dnabench.train": "Training",
+    "dnabench.networks": "Kept networks",
     "dnabench.sweep": "Sweeps and trials",
     "dnabench.executors": "Executors",
     "dnabench.forecast": "Forecasts",

@@ -17,6 +17,7 @@ from dnabench.cli.figure import figure
 from dnabench.cli.help import command, group
 from dnabench.cli.list import list_
 from dnabench.cli.plan import plan
+from dnabench.cli.predict import predict
 from dnabench.cli.profile import profile
 from dnabench.cli.published import published
 from dnabench.cli.report import report
@@ -25,6 +26,7 @@ from dnabench.cli.run import run
 from dnabench.cli.tokenizer import tokenizer
 
 BENCHMARK, PLAN = "Benchmark", "Planning and this machine"
+USE = "Trained networks"
 DATA, PUBLISHED = "Models and data", "Published tables"
 app = main = group(
     "dnabench", "Which DNA sequence model is better, by how much, and can you believe it?"
@@ -45,6 +47,10 @@ command(
     app, "figure", "strip --to runs.pdf", "cd --tasks nt --to ranks.svg",
     "heatmap --x dilation --y kernel_size --to heat.png", section=BENCHMARK,
 )(figure)  # fmt: skip
+command(
+    app, "predict", "runs/networks/TRIAL new.fa", "runs/networks/TRIAL new.csv --to new.parquet",
+    "runs/networks/TRIAL genome.fa.gz --window 200 --stride 100 --to windows.csv", section=USE,
+)(predict)  # fmt: skip
 command(
     app, "plan", "--suite demo --seeds 10", "-m hyenadna,convnova -s nt --device cuda",
     "--config sweep.toml --json", section=PLAN,

@@ -68,7 +68,8 @@ class GridOptions(NamedTuple):
     regime: Annotated[
         list[str],
         training(help="Initial weights: scratch, pretrained or checkpoint:PATH (a file, or a "
-                 "kept network); for single models MODEL=WEIGHTS. Several of one model are a column each."),
+                 "kept network); for single models MODEL=WEIGHTS. Several of one model are a "
+                 "column each."),
     ] = ["scratch"]  # noqa: RUF012  # fmt: skip
     recipe: Annotated[str, training(help="Training recipe instead of the suite's.")] = ""
     epochs: Annotated[int, training(help="Number of epochs; 0 = the recipe's.")] = 0
@@ -166,10 +167,8 @@ class ExecutionOptions(NamedTuple):
 
         `--jobs auto` on a CPU: the cores that affinity and cgroups allow, divided by `--threads`.
         """
-        import torch
-
         from dnabench.executors import EXECUTORS
-        from dnabench.host.machine import usable_cores
+        from dnabench.host.machine import device_named, usable_cores
         from dnabench.sweep.grid import parse_duration
         from dnabench.types import Resources
 
@@ -182,12 +181,7 @@ class ExecutionOptions(NamedTuple):
             fail(f"--jobs {jobs!r}: give auto or the number of trials to run at once")
         if threads < 1 or micro_batch < 0:
             fail(f"--threads {threads} --micro-batch {micro_batch}: too small")
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as e:
-            fail(f"--device {device!r} cannot be used here: {str(e).splitlines()[0]}")
+        device = device_named(device)
         at_once = max(1, usable_cores() // threads) if device == "cpu" else 1
         at_once = int(jobs) or at_once if jobs != "auto" else at_once
         limit = parse_duration(timeout)

@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,8 @@ from dnabench.cli.report import warn_unreadable
 
 if TYPE_CHECKING:
     from dnabench.results.store import Store
-    from dnabench.sweep.sweep import Summary
-    from dnabench.types import Job, Record
+    from dnabench.sweep.sweep import OnEvent, Summary
+    from dnabench.types import Job, Record, Resources
 
 SHOWN = 10  # networks in the summary
 
@@ -53,9 +53,9 @@ def run_sweep(
 
     from dnabench.host.machine import free_memory
     from dnabench.results.store import Store
-    from dnabench.sweep.keeping import wanted
     from dnabench.sweep.progress import display
-    from dnabench.sweep.sweep import Summary, fetch_weights, run, run_for_networks
+    from dnabench.sweep.sweep import Summary, fetch_weights
+    from dnabench.sweep.whole import run_and_keep
 
     store, resources, summary = Store(out), execution.resources(), Summary()
     store.check_writable()
@@ -70,27 +70,20 @@ def run_sweep(
             notes = [*notes, f"{cores}, the free memory {most}; running {most}"]
             resources = resources._replace(workers=most)
     print_notes(notes)
-    store.save_config(
-        {
-            "request": asdict(request), "resources": resources._asdict(), "argv": sys.argv[1:],
-            "trials": {j.trial.id: asdict(j.trial) for j in jobs}, "version": dnabench.__version__,
-            "declared": [list(pair) for pair in declared],
-        }
-    )  # fmt: skip
+    config = config_of(request, jobs, resources)
+    store.save_config({**config, "declared": [list(pair) for pair in declared]})
     for problem in fetch_weights(left):
         typer.echo(f"warning: {problem}", err=True)
     interrupted = False
+
+    def show(some: Sequence[Job]) -> AbstractContextManager[OnEvent]:
+        if again := sum(job.trial.id in done for job in some):
+            print_notes([f"{again} finished trials run again to keep their networks"])
+        return display(some, resources.workers, Console(stderr=True))
+
     try:
-        bars = display(left, resources.workers, Console(stderr=True))
         with _ended_as_by_ctrl_c():
-            with bars as on_event:
-                run(jobs, store, resources, on_event, summary)
-            to_keep = wanted(jobs, [*summary.finished, *summary.skipped])
-            again = [j for j in to_keep if not store.has_network(j.trial.id)]
-            if again := [j for j in again if not summary.networks.get(j.trial.id)]:
-                print_notes([f"{len(again)} finished trials run again to keep their networks"])
-                with display(again, resources.workers, Console(stderr=True)) as on_event:
-                    run_for_networks(again, store, resources, on_event, summary)
+            run_and_keep(jobs, store, resources, show, summary)
     except KeyboardInterrupt:
         interrupted = True
         typer.echo("interrupted; finished trials are kept, run the same command to continue",
@@ -106,6 +99,14 @@ def run_sweep(
     if interrupted:
         raise typer.Exit(130)
     return summary
+
+
+def config_of(request: Any, jobs: Sequence[Job], resources: Resources) -> dict[str, Any]:
+    """What a sweep was asked to do, as a store keeps it."""
+    return {
+        "request": asdict(request), "resources": resources._asdict(), "argv": sys.argv[1:],
+        "trials": {j.trial.id: asdict(j.trial) for j in jobs}, "version": dnabench.__version__,
+    }  # fmt: skip
 
 
 def print_notes(notes: Iterable[str]) -> None:

@@ -8,6 +8,24 @@ BF16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")  # of x86, x86, ARM
 UNLIMITED = 2**60  # bytes; cgroups of version 1 report more than that when there is no limit
 
 
+def device_named(text: str) -> str:
+    """A device that can be used here; "auto" is CUDA where there is one, else the CPU.
+
+    Raises:
+        ValueError: for one that cannot.
+    """
+    import torch
+
+    if text == "auto":
+        text = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=text)
+    except (RuntimeError, AssertionError) as e:
+        why = str(e).splitlines()[0]
+        raise ValueError(f"--device {text!r} cannot be used here: {why}") from None
+    return text
+
+
 def usable_cores() -> int:
     """Cores that this process may use at once, by its affinity and its cgroups."""
     quota = cpu_quota()

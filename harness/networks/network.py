@@ -6,7 +6,7 @@ N sequences, L length in bp of the longest, K task outputs.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +65,7 @@ class Network:
         if not len(seqs):
             shape = (0, 0) if self.task.kind == "per_base" else (0,)
             return np.zeros((*shape, self.task.n_outputs), np.float32)
-        self._check(seqs)
+        self.check(seqs, [f"sequence {i}" for i in range(len(seqs))])
         return self.prepared(seqs)()
 
     def prepared(self, seqs: Sequences) -> Callable[[], Array]:
@@ -75,24 +75,24 @@ class Network:
         if self.model.custom_trainer:
             learner: Learner = self.net
             return learner.predictor(split)
-        predict: Callable[[], Array] = self._predictor(max(longest, self.task.length)).predictor(
-            split
-        )
-        return predict
+        predictor = self._predictor(max(longest, self.task.length))
+        prepared: Callable[[], Array] = predictor.predictor(split)
+        return prepared
 
-    def _check(self, seqs: Sequences) -> None:
+    def check(self, seqs: Sequences, names: Sequence[str]) -> None:
+        """Raise ValueError for a sequence, by its name, that is too short or too long."""
         shortest, longest = int(seqs.lengths.min()), int(seqs.lengths.max())
         least, most = max(1, self.model.min_length), self.longest
-        name = self.card.record.trial.model
+        model = self.card.record.trial.model
         if shortest < least:
             raise ValueError(
-                f"sequence {int(seqs.lengths.argmin())} has {shortest} bp; {name} needs {least} or "
+                f"{names[int(seqs.lengths.argmin())]} has {shortest} bp; {model} needs {least} or "
                 "more: leave it out"
             )
         if longest > most:
             raise ValueError(
-                f"sequence {int(seqs.lengths.argmax())} has {longest:,} bp; this network of {name} "
-                f"reads {most:,} at most: cut it into windows (predict --window {most})"
+                f"{names[int(seqs.lengths.argmax())]} has {longest:,} bp; this network of {model} "
+                f"reads {most:,} at most: cut it into windows (--window {most})"
             )
 
     @property
@@ -106,9 +106,11 @@ class Network:
 
         if length not in self._predictors:
             task = replace(self.task, length=length)
-            reading = Reading(self.model, task, self.tokenizer)
+            reading, recipe = Reading(self.model, task, self.tokenizer), self.recipe
+            if length > self.task.length:  # nothing in training was padded to this length
+                recipe = replace(recipe, padding="mask")
             self._predictors = {
-                length: Predictor(self.net, reading, Supervised(task), self.recipe, self.device)
+                length: Predictor(self.net, reading, Supervised(task), recipe, self.device)
             }
         return self._predictors[length]
 

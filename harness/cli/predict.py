@@ -1,0 +1,79 @@
+"""`dnabench predict`: a kept network on new sequences."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dnabench.cli.errors import fail
+
+Kept = Annotated[Path, typer.Argument(help="A kept network: runs/networks/TRIAL.")]
+NewFile = Annotated[
+    Path, typer.Argument(help="Sequences: FASTA, CSV, TSV (each also .gz) or Parquet.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Code = Annotated[
+    str,
+    typer.Option("--model", "-m", help="The model again, where its code is a file of yours."),
+]
+
+
+def predict(
+    network: Kept,
+    file: NewFile,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="File to write: .csv or .parquet; for each base .bed or .bedgraph. "
+                     "Default: CSV or BED on the screen."),
+    ] = None,
+    calibrated: Annotated[
+        bool,
+        typer.Option("--calibrated", help="Divide logits by the temperature fitted on validation."),
+    ] = False,
+    window: Annotated[
+        int, typer.Option(help="Cut sequences into windows of so many bp; 0 = do not.")
+    ] = 0,
+    stride: Annotated[
+        int, typer.Option(help="A window every so many bp; 0 = they follow each other.")
+    ] = 0,
+    class_: Annotated[
+        str,
+        typer.Option("--class", help="Whose probability a bedGraph shows; default: the last."),
+    ] = "",
+    device: Device = "auto",
+    precision: Annotated[
+        str, typer.Option(help="fp32, tf32, bf16 or fp16 instead of the recipe's.")
+    ] = "",
+    model: Code = "",
+) -> None:  # fmt: skip
+    """Predict new sequences with a kept network.
+
+    Both strands are read if the network was trained so. Of a sequence: class, margin and
+    probabilities, or values. Of each base: intervals of the predicted class, or a graph of one
+    class's probability. Memory does not grow with the file.
+    """
+    from dnabench.cache import replacing
+    from dnabench.cli.bars import bar
+    from dnabench.host.machine import device_named
+    from dnabench.networks.network import load_network
+    from dnabench.networks.predicting import Asked, predict_file
+
+    loaded = load_network(network, model=model, device=device_named(device), precision=precision)
+    per_base = loaded.task.kind == "per_base"
+    form = to.suffix.removeprefix(".").lower() if to else "bed" if per_base else "csv"
+    asked = Asked(window, stride, calibrated, class_)
+    if window < 0 or stride < 0:
+        fail(f"--window {window} --stride {stride}: give bp above 0")
+
+    def say(note: str) -> None:
+        typer.echo(f"note: {note}", err=True)
+
+    if to is None:
+        predict_file(loaded, file, sys.stdout.buffer, form, asked, say)
+        return
+    with bar("predicting") as show, replacing(to) as out:
+        n = predict_file(loaded, file, out, form, asked, say, lambda bp: show(advance=bp))
+    typer.echo(f"{to}: {n:,} {'intervals' if per_base else 'rows'}")

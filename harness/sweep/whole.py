@@ -1,0 +1,38 @@
+"""A whole sweep: trials first, then those that run again because their networks are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+from dnabench.results.store import Store
+from dnabench.sweep.keeping import wanted
+from dnabench.sweep.sweep import OnEvent, Summary, run, run_for_networks
+from dnabench.types import Job, Resources
+
+Show = Callable[[Sequence[Job]], AbstractContextManager[OnEvent]]
+
+
+def run_and_keep(
+    jobs: Sequence[Job], store: Store, resources: Resources, show: Show, summary: Summary
+) -> None:
+    """Run the jobs that have no record, then keep the networks that `Job.keep` asks for.
+
+    Args:
+        jobs: the grid.
+        store: where records and networks are.
+        resources: where to run.
+        show: from the jobs about to run to what shows their progress.
+        summary: filled meanwhile.
+
+    Raises:
+        ValueError: as `sweep.run`.
+    """
+    done = store.done()
+    with show([job for job in jobs if job.trial.id not in done]) as on_event:
+        run(jobs, store, resources, on_event, summary)
+    to_keep = wanted(jobs, [*summary.finished, *summary.skipped])
+    left = [job for job in to_keep if not store.has_network(job.trial.id)]
+    if left := [job for job in left if not summary.networks.get(job.trial.id)]:
+        with show(left) as on_event:
+            run_for_networks(left, store, resources, on_event, summary)

@@ -1,5 +1,8 @@
 """dnabench: DNA models x tasks x seeds -> a table with its uncertainty."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from dnabench.registry import MODELS as MODELS
 from dnabench.registry import TASKS as TASKS
 from dnabench.types import Model as Model
@@ -11,4 +14,25 @@ from dnabench.types import Split as Split
 from dnabench.types import Task as Task
 from dnabench.types import Trial as Trial
 
+if TYPE_CHECKING:
+    from dnabench.api import Network as Network
+    from dnabench.api import Results as Results
+    from dnabench.api import load_network as load_network
+    from dnabench.api import run as run
+
 __version__ = "0.1.0"
+_API = ("Network", "Results", "load_network", "run")  # imported when first used
+__all__ = [
+    "MODELS", "TASKS", "Model", "Network", "Protocol", "Recipe", "Record", "Results", "Sequences",
+    "Split", "Task", "Trial", "load_network", "run",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _API:
+        return getattr(import_module("dnabench.api"), name)
+    raise AttributeError(f"module 'dnabench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_API])

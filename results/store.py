@@ -192,7 +192,7 @@ class Store:
         return record
 
     def set_aside(self, trial_id: str) -> None:
-        """Rename the record and predictions of a trial to `.replaced-<n>`, so that it runs again.
+        """Rename record, predictions and network of a trial to `.replaced-<n>`; it then runs again.
 
         Raises:
             ValueError: when they cannot be renamed.
@@ -200,6 +200,7 @@ class Store:
         with self._explained():
             _rename(self.record_path(trial_id), REPLACED)
             _rename(self.predictions_path(trial_id), REPLACED)
+            _rename(self.network_path(trial_id), REPLACED)
 
     def kept(self) -> set[Path]:
         """The records that `read_before_writing` renamed."""

@@ -26,7 +26,7 @@ ROWS = [
     ["tensors"],
     ["metrics", "weights", "host.machine", "host.memory", "host.disk"],
     ["protocols"],
-    ["splits", ""],
+    ["splits"],
     ["tokens"],
     ["models", "tasks", "results"],
     ["train", "reports", "host.doctor"],
@@ -35,6 +35,8 @@ ROWS = [
     ["sweep"],
     ["forecast"],
     ["cli"],
+    ["api"],
+    [""],
     ["__main__"],
 ]
 LONGEST_FUNCTION = 60  # lines of code, without the docstring

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version as version_of
 from typing import Annotated
 
 import typer
 
-import dnabench
 from dnabench.cli.audit import audit
 from dnabench.cli.cache import cache
 from dnabench.cli.check_model import check_model
@@ -78,7 +78,7 @@ command(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"dnabench {dnabench.__version__}")
+        typer.echo(f"dnabench {version_of('dnabench')}")
         raise typer.Exit
 
 

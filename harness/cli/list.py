@@ -27,9 +27,8 @@ def list_(
     """
     from tabulate import tabulate
 
-    import dnabench
     from dnabench.cli.listing import LISTINGS
-    from dnabench.registry import explain_miss
+    from dnabench.registry import MODELS, TASKS, explain_miss
 
     if kind not in KINDS:
         fail(explain_miss("list", kind, [*KINDS], f"choose from {', '.join(KINDS)}"))
@@ -45,6 +44,6 @@ def list_(
             typer.echo(tabulate(fields, tablefmt="plain", maxcolwidths=room) + "\n")
     if not names:
         print_table(header, rows, f"`dnabench list {kind} NAME` shows all")
-    for registry in (dnabench.MODELS, dnabench.TASKS):
+    for registry in (MODELS, TASKS):
         for what, why in registry.broken.items():
             typer.echo(f"warning: {registry.noun}s: {what} did not load: {why}", err=True)

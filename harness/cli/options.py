@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_type_hints
 
 import typer
 
-from dnabench.cli.errors import fail, split_commas
+from dnabench.cli.errors import split_commas
 
 if TYPE_CHECKING:
     from dnabench.sweep.grid import Request
@@ -163,7 +163,7 @@ class ExecutionOptions(NamedTuple):
     ] = ""
 
     def resources(self) -> Resources:
-        """The device and number of workers; the command ends when they are not available.
+        """The device and number of workers; ValueError when they are not available.
 
         `--jobs auto` on a CPU: the cores that affinity and cgroups allow, divided by `--threads`.
         """
@@ -174,13 +174,13 @@ class ExecutionOptions(NamedTuple):
 
         device, jobs, threads, micro_batch, executor, compiling, timeout = self
         if executor not in EXECUTORS:
-            fail(f"no executor named {executor!r}; choose from {', '.join(EXECUTORS)}")
+            raise ValueError(f"no executor named {executor!r}; choose from {', '.join(EXECUTORS)}")
         if compiling not in ("auto", "off"):
-            fail(f"--compile {compiling!r}: give auto or off")
+            raise ValueError(f"--compile {compiling!r}: give auto or off")
         if jobs != "auto" and not jobs.isdecimal():
-            fail(f"--jobs {jobs!r}: give auto or the number of trials to run at once")
+            raise ValueError(f"--jobs {jobs!r}: give auto or the number of trials to run at once")
         if threads < 1 or micro_batch < 0:
-            fail(f"--threads {threads} --micro-batch {micro_batch}: too small")
+            raise ValueError(f"--threads {threads} --micro-batch {micro_batch}: too small")
         device = device_named(device)
         at_once = max(1, usable_cores() // threads) if device == "cpu" else 1
         at_once = int(jobs) or at_once if jobs != "auto" else at_once

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-import dnabench
 from dnabench.cli.options import ExecutionOptions
 from dnabench.cli.report import warn_unreadable
 
@@ -105,7 +105,7 @@ def config_of(request: Any, jobs: Sequence[Job], resources: Resources) -> dict[s
     """What a sweep was asked to do, as a store keeps it."""
     return {
         "request": asdict(request), "resources": resources._asdict(), "argv": sys.argv[1:],
-        "trials": {j.trial.id: asdict(j.trial) for j in jobs}, "version": dnabench.__version__,
+        "trials": {j.trial.id: asdict(j.trial) for j in jobs}, "version": version("dnabench"),
     }  # fmt: skip
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dnabench.models.outside.references import model_named
+from dnabench.networks.answers import columns, temperature_of
 from dnabench.networks.card import WEIGHTS, Card, card_of
 from dnabench.registry import MODELS
 from dnabench.tokens.bpe import tokenizer_named
@@ -20,6 +22,7 @@ from dnabench.tokens.tokenizers import Tokenizer
 from dnabench.types import Array, Learner, Model, Recipe, Sequences, Split, Task
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import Tensor
 
 
@@ -67,6 +70,37 @@ class Network:
             return np.zeros((*shape, self.task.n_outputs), np.float32)
         self.check(seqs, [f"sequence {i}" for i in range(len(seqs))])
         return self.prepared(seqs)()
+
+    def predict(
+        self, seqs: Sequences | Iterable[str], ids: Sequence[str] = (), calibrated: bool = False
+    ) -> pd.DataFrame:
+        """The answers as a table; columns as `answers.columns` names them.
+
+        Args:
+            seqs: as for `logits`.
+            ids: names of the sequences; () = their numbers from 0.
+            calibrated: divide logits by the temperature that was fitted on validation.
+
+        Returns:
+            A row for each sequence, with its `id`; per base a row for each base, with the `id` of
+            its sequence and its `position` from 0.
+
+        Raises:
+            ValueError: as `logits`; another number of ids; no temperature.
+        """
+        import pandas as pd
+
+        seqs = seqs if isinstance(seqs, Sequences) else Sequences.parse(seqs)
+        names = np.array(list(ids) or [str(i) for i in range(len(seqs))])
+        if len(names) != len(seqs):
+            raise ValueError(f"{len(names)} ids for {len(seqs)} sequences")
+        logits, rows = self.logits(seqs), {"id": names}
+        if self.task.kind == "per_base":
+            inside = np.arange(logits.shape[1]) < seqs.lengths[:, None]
+            logits, places = logits[inside], np.nonzero(inside)[1]
+            rows = {"id": names.repeat(seqs.lengths), "position": places}
+        temperature = temperature_of(self.card, calibrated)
+        return pd.DataFrame({**rows, **columns(self.card, logits, temperature)})
 
     def prepared(self, seqs: Sequences) -> Callable[[], Array]:
         """Encode the sequences; the function gives their logits."""
@@ -140,7 +174,7 @@ def load_network(
             had, a precision that the device lacks.
     """
     folder, card = card_of(path)
-    found = MODELS[model or card.record.trial.model]
+    found = _model_of(card, model)
     tensors = _read(folder / WEIGHTS, card)
     net = _assembled(card, found, tensors, folder)
     tokenizer = None
@@ -152,6 +186,26 @@ def load_network(
     changes: dict[str, Any] = {"precision": precision} if precision else {}
     recipe = replace(card.record.trial.recipe, **changes)
     return Network(card, found, net, tokenizer, recipe, device)
+
+
+def _model_of(card: Card, given: str) -> Model:
+    """The model, its code the same as in training if that is a file or of a hub."""
+    trial = card.record.trial
+    if not given and trial.model not in MODELS and "code" in trial.options:
+        raise ValueError(
+            f"the code of {trial.model} is not part of dnabench; give it again: "
+            f"--model PATH/{trial.model}, in Python model=..."
+        )
+    found = model_named(given or trial.model)
+    if found.name != trial.model:
+        raise ValueError(f"--model {given}: this network is one of {trial.model}")
+    trained, now = (o.get("code") for o in (trial.options, found.options))
+    if trained != now:
+        raise ValueError(
+            f"--model {given}: its code is {now}, that of the network was {trained}; give the file "
+            "as it was"
+        )
+    return found
 
 
 def _read(file: Path, card: Card) -> dict[str, Tensor]:

@@ -1,0 +1,233 @@
+"""The Python interface: the same engine, flags and folder of results as the command line.
+
+import dnabench as db
+
+results = db.run(models=["kmer", "cnn"], data="my.csv", seeds=5, keep="best")
+results.scores()
+db.load_network("runs/networks/0123456789abcdef").predict(["ACGT..."])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dnabench.networks.network import Network, load_network
+from dnabench.types import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Network", "Results", "load_network", "run"]
+
+Names = str | Sequence[str]
+
+
+def run(
+    models: Names = ("kmer", "cnn", "convnova-386k"), data: str | Path = "", *, suite: str = "",
+    tasks: Names = (), seeds: int | str | Sequence[int] = 5, keep: str = "no",
+    out: str | Path = "runs", **flags: Any,
+) -> Results:  # fmt: skip
+    """Train and score models on tasks over several seeds; finished trials are not run again.
+
+    In a script, call it under `if __name__ == "__main__":`, since trials run in processes of their
+    own; `executor="inline"` runs them in this one.
+
+    Args:
+        models: names, comma-separated or in a list, or "all".
+        data: your file or folder; see "Your own data".
+        suite: all tasks of a suite, or those named by `tasks`.
+        tasks: names.
+        seeds: how many, which, or as `--seeds` takes them: "2222,42-50".
+        keep: trained networks to keep: no, best or all.
+        out: folder of results.
+        flags: other flags of `dnabench run` with _ for -, e.g. `epochs=2`, `set=["cnn.lr=0.01"]`,
+            `regime="pretrained"`, `device="cuda"`, `jobs=2`.
+
+    Returns:
+        What is in the folder of these trials. Those that failed are in `failed`; progress and
+        warnings go to stderr.
+
+    Raises:
+        KeyError: an unknown name; the message suggests others.
+        ValueError: a value that no flag takes, bad data.
+        TypeError: a flag that does not exist.
+        KeyboardInterrupt: finished trials are kept.
+    """
+    import typer
+
+    from dnabench.cli.sweep import run_sweep
+    from dnabench.sweep.grid import grid
+    from dnabench.sweep.keeping import check_keep
+
+    choice, execution = _options(
+        {"models": models, "data": data, "suite": suite, "tasks": tasks, **flags}, seeds
+    )
+    request, notes = choice.request(), list[str]()
+    jobs = [job._replace(keep=keep) for job in grid(request, notes.append)]
+    check_keep(keep, jobs)
+    try:
+        run_sweep(request, jobs, notes, Path(out), execution, to_stderr=True)
+    except typer.Exit as e:
+        raise KeyboardInterrupt(f"exit status {e.exit_code}") from None
+    return Results(out, [job.trial.id for job in jobs])
+
+
+def _options(given: Mapping[str, Any], seeds: int | str | Sequence[int]) -> tuple[Any, Any]:
+    """The flags of `dnabench run`, from Python values."""
+    from dnabench.cli.options import ExecutionOptions, GridOptions
+
+    text = f"{','.join(map(str, seeds))}," if isinstance(seeds, Sequence) and not isinstance(
+        seeds, str
+    ) else str(seeds)  # fmt: skip
+    values: dict[str, Any] = {"seeds": text}
+    for name, value in given.items():
+        field = "set_" if name == "set" else name
+        kind = GridOptions if field in GridOptions._fields else ExecutionOptions
+        if field not in kind._fields:
+            known = sorted({*GridOptions._fields, *ExecutionOptions._fields} - {"set_"})
+            raise TypeError(f"run() has no {name!r}; there are set, {', '.join(known)}")
+        usual = kind._field_defaults[field]
+        if isinstance(usual, list):
+            value = [value] if isinstance(value, str) else list(map(str, value))
+        values[field] = str(value) if isinstance(usual, str) else value
+    own = {k: v for k, v in values.items() if k in GridOptions._fields}
+    rest = {k: v for k, v in values.items() if k not in own}
+    return GridOptions(**own), ExecutionOptions(**rest)
+
+
+class Results:
+    """Records in a folder, as tables.
+
+    Args:
+        out: the folder of results, as of `dnabench run --out`.
+        trials: ids of the trials that count; None = all that are there.
+    """
+
+    def __init__(self, out: str | Path = "runs", trials: Sequence[str] | None = None) -> None:
+        from dnabench.results.store import Store
+
+        self.store = Store(out)
+        chosen = None if trials is None else set(trials)
+        every = [r for r in self.store if chosen is None or r.trial.id in chosen]
+        self.records: list[Record] = [r for r in every if not r.error]
+        self.failed: list[Record] = [r for r in every if r.error]
+
+    def __repr__(self) -> str:
+        failed = f", {len(self.failed)} failed" if self.failed else ""
+        return f"<Results: {len(self.records)} trials in {self.store.folder}{failed}>"
+
+    def scores(self) -> pd.DataFrame:
+        """A row for each trial: what it was, and every metric of the test split.
+
+        Columns task, model (with the options that differ from its defaults), regime, protocol,
+        seed, trial, network (its folder if kept, else ""), metric (the task's), score (its value),
+        then every metric by its name.
+        """
+        import pandas as pd
+
+        rows = []
+        for record in self.records:
+            test, metric = record.scores["test"], record.task["metric"]
+            row = {**self._what(record), "network": self._network(record.trial.id)}
+            rows.append({**row, "metric": metric, "score": test.get(metric), **test})
+        return pd.DataFrame(rows)
+
+    def curves(self) -> pd.DataFrame:
+        """A row for each epoch of each trial: loss, and the metrics of the splits looked at.
+
+        Columns as in `scores`, then epoch, chosen (whether it was scored), loss and `val_<metric>`.
+        """
+        import pandas as pd
+
+        rows = []
+        for record in self.records:
+            for epoch in record.curve:
+                row = {**self._what(record), "epoch": epoch["epoch"]}
+                row |= {"chosen": epoch["epoch"] == record.best_epoch, "loss": epoch["loss"]}
+                for split in ("val", "test"):
+                    row |= {f"{split}_{k}": v for k, v in epoch.get(split, {}).items()}
+                rows.append(row)
+        return pd.DataFrame(rows)
+
+    def verdicts(self) -> pd.DataFrame:
+        """A row for each pair of models on each task: what `dnabench report` says of them.
+
+        Columns protocol, task, metric, a, b, mean_a, mean_b, difference, low, high (95 % interval
+        over seeds, and test examples where there are predictions), p, p_holm, verdict of a.
+        """
+        import pandas as pd
+
+        rows = []
+        for evidence in self._report().evidence:
+            names = [column.name for column in evidence.table.columns]
+            for c in evidence.comparisons:
+                span = c.nested or (c.welch.difference, c.welch.low, c.welch.high)
+                rows.append(
+                    {
+                        "protocol": evidence.table.protocol, "task": c.row.name,
+                        "metric": c.row.metric, "a": names[c.i], "b": names[c.j],
+                        "mean_a": c.means[0], "mean_b": c.means[1],
+                        "difference": c.welch.difference, "low": span[1], "high": span[2],
+                        "p": c.p, "p_holm": c.p_holm, "verdict": c.verdict_text,
+                    }
+                )  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def report(self, format: str = "md", to: str | Path | None = None) -> str | bytes:
+        """What `dnabench report` makes of these records.
+
+        Args:
+            format: md, csv, latex, html, json or parquet.
+            to: a file to write too.
+        """
+        from dnabench.reports.render import render
+
+        found = render(self._report(), format)
+        if to is not None:
+            Path(to).write_bytes(found if isinstance(found, bytes) else found.encode())
+        return found
+
+    def best(self, task: str, model: str = "") -> Network:
+        """The kept network with the best validation score on a task.
+
+        Args:
+            task: its name.
+            model: of this model alone; "" = of any.
+
+        Raises:
+            KeyError: no trial of that task or model.
+            ValueError: none of them kept its network.
+        """
+        from dnabench.sweep.keeping import validation
+
+        own = [r for r in self.records if r.trial.task == task and model in ("", r.trial.model)]
+        if not own:
+            known = sorted({f"{r.trial.model} on {r.trial.task}" for r in self.records})
+            raise KeyError(f"no trial of {model or 'a model'} on {task}; there are {known}")
+        kept = [r for r in own if self._network(r.trial.id)]
+        if not kept:
+            raise ValueError(f"no network of {task} is kept; run the same with keep='best'")
+        return load_network(self._network(max(kept, key=validation).trial.id))
+
+    def _what(self, record: Record) -> dict[str, Any]:
+        from dnabench.sweep.grid import label
+
+        t = record.trial
+        return {
+            "task": t.task, "model": label(t), "regime": t.regime, "protocol": t.protocol,
+            "seed": t.seed, "trial": t.id,
+        }  # fmt: skip
+
+    def _network(self, trial_id: str) -> str:
+        has = self.store.has_network(trial_id)
+        return str(self.store.network_path(trial_id)) if has else ""
+
+    def _report(self) -> Any:
+        from dnabench.reports.report import report
+        from dnabench.reports.resampling import Resampler
+
+        if not self.records:
+            raise ValueError(f"no finished trials in {self.store.folder}")
+        return report([*self.records, *self.failed], self.store, Resampler(self.store))

@@ -17,14 +17,15 @@ from dnabench.types import Trial as Trial
 if TYPE_CHECKING:
     from dnabench.api import Network as Network
     from dnabench.api import Results as Results
+    from dnabench.api import embed as embed
     from dnabench.api import load_network as load_network
     from dnabench.api import run as run
 
 __version__ = "0.1.0"
-_API = ("Network", "Results", "load_network", "run")  # imported when first used
+_API = ("Network", "Results", "embed", "load_network", "run")  # imported when first used
 __all__ = [
     "MODELS", "TASKS", "Model", "Network", "Protocol", "Recipe", "Record", "Results", "Sequences",
-    "Split", "Task", "Trial", "load_network", "run",
+    "Split", "Task", "Trial", "embed", "load_network", "run",
 ]  # fmt: skip
 
 

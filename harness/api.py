@@ -11,15 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dnabench.networks.network import Network, load_network
-from dnabench.types import Record
+from dnabench.types import Array, Record, Sequences
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Network", "Results", "load_network", "run"]
+__all__ = ["Network", "Results", "embed", "load_network", "run"]
 
 Names = str | Sequence[str]
 
@@ -72,6 +75,51 @@ def run(
     except typer.Exit as e:
         raise KeyboardInterrupt(f"exit status {e.exit_code}") from None
     return Results(out, [job.trial.id for job in jobs])
+
+
+def embed(
+    network: str | Path, seqs: Sequence[str] | Sequences | Path, *, layer: int = 0,
+    pool: str = "own", strands: str = "one", regime: str = "pretrained", device: str = "cpu",
+    to: str | Path | None = None,
+) -> Array:  # fmt: skip
+    """What a network makes of sequences before its head.
+
+    Args:
+        network: folder of a kept network, or a model, with the weights that `regime` names.
+        seqs: sequences, or the path of a file of them.
+        layer: output of that block, from 1; 0 = of the whole backbone.
+        pool: own (as the network's head sees it), mean, max, cls, or none: a row for each base.
+        strands: one, or mean: with the other strand's.
+        regime: scratch, pretrained, pretrained@REVISION or checkpoint:PATH.
+        device: cpu, cuda or cuda:N.
+        to: a file for the result, .npy or .parquet; needs the path of a file.
+
+    Returns:
+        float32 (N, D), or a row for each base; with `to` as an .npy, opened from that file.
+
+    Raises:
+        KeyError, ValueError, OSError: an unknown model, weights that cannot be had, a layer that
+            there is not, bad sequences.
+    """
+    from dnabench.networks.embed_file import embed_file, source_of
+    from dnabench.networks.embedding import Embedder
+
+    if not isinstance(seqs, Path | Sequences):
+        seqs = Sequences.parse(seqs)
+    source = source_of(str(network), seqs, regime, device)
+    embedder = Embedder(source, layer, pool, strands, device)
+    if isinstance(seqs, Sequences):
+        if to is not None:
+            raise ValueError("to=...: give the path of a file of sequences")
+        return embedder(seqs)
+    with TemporaryDirectory() as folder:
+        file = Path(to) if to is not None else Path(folder) / "rows.npy"
+        embed_file(embedder, seqs, file)
+        if file.suffix != ".npy":
+            import pandas as pd
+
+            return pd.read_parquet(file).filter(regex=r"^e\d+$").to_numpy()
+        return np.load(file, mmap_mode=None if to is None else "r")  # type: ignore[no-any-return]
 
 
 def _options(given: Mapping[str, Any], seeds: int | str | Sequence[int]) -> tuple[Any, Any]:

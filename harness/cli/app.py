@@ -13,6 +13,8 @@ from dnabench.cli.check_model import check_model
 from dnabench.cli.compare import compare
 from dnabench.cli.data import data
 from dnabench.cli.doctor import doctor
+from dnabench.cli.embed import embed
+from dnabench.cli.export import export
 from dnabench.cli.figure import figure
 from dnabench.cli.help import command, group
 from dnabench.cli.list import list_
@@ -51,6 +53,14 @@ command(
     app, "predict", "runs/networks/TRIAL new.fa", "runs/networks/TRIAL new.csv --to new.parquet",
     "runs/networks/TRIAL genome.fa.gz --window 200 --stride 100 --to windows.csv", section=USE,
 )(predict)  # fmt: skip
+command(
+    app, "embed", "runs/networks/TRIAL my.fa --to my.parquet", "ntv2-50m my.csv --to my.npy",
+    "caduceus_ph my.fa --layer 3 --pool mean --strands mean --to my.npy", section=USE,
+)(embed)  # fmt: skip
+command(
+    app, "export", "runs/networks/TRIAL", "runs/networks/TRIAL --format torch-export",
+    "runs/networks/TRIAL --to model.onnx", section=USE,
+)(export)  # fmt: skip
 command(
     app, "plan", "--suite demo --seeds 10", "-m hyenadna,convnova -s nt --device cuda",
     "--config sweep.toml --json", section=PLAN,

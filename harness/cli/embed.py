@@ -1,0 +1,52 @@
+"""`dnabench embed`: what a network makes of sequences before its head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dnabench.cli.options import names_of
+from dnabench.cli.predict import Code, Device, NewFile
+
+
+def embed(
+    network: Annotated[
+        str,
+        typer.Argument(help="A kept network (runs/networks/TRIAL), or a model.",
+                       autocompletion=names_of("models")),
+    ],
+    file: NewFile,
+    to: Annotated[Path, typer.Option(help="File to write: .parquet or .npy.")],
+    layer: Annotated[
+        int, typer.Option(help="Output of that layer, from 1; 0 = of the whole backbone.")
+    ] = 0,
+    pool: Annotated[
+        str,
+        typer.Option(help="own (what the head sees), mean, max, cls, or none: a row a base."),
+    ] = "own",
+    strands: Annotated[
+        str, typer.Option(help="one, or mean: with the other strand's embedding.")
+    ] = "one",
+    regime: Annotated[
+        str, typer.Option(help="Weights of a model: pretrained, scratch or checkpoint:PATH.")
+    ] = "pretrained",
+    device: Device = "auto",
+    model: Code = "",
+) -> None:  # fmt: skip
+    """Write embeddings of sequences, a row each, for clustering, UMAP or a model of your own.
+
+    Features of official or kept weights are kept in the cache and used again.
+    """
+    from dnabench.cli.bars import bar
+    from dnabench.host.machine import device_named
+    from dnabench.networks.embed_file import embed_file, source_of
+    from dnabench.networks.embedding import Embedder
+
+    device = device_named(device)
+    source = source_of(network, file, regime, device, model)
+    embedder = Embedder(source, layer, pool, strands, device)
+    with bar("embedding") as show:
+        rows, width = embed_file(embedder, file, to, lambda bp: show(advance=bp))
+    typer.echo(f"{to}: {rows:,} rows of {width:,} features")

@@ -1,0 +1,36 @@
+"""`dnabench export`: a kept network as a file for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dnabench.cli.predict import Code, Kept
+
+
+def export(
+    network: Kept,
+    format: Annotated[
+        str, typer.Option("--format", "-f", help="onnx (needs 'dnabench[export]') or torch-export.")
+    ] = "onnx",
+    to: Annotated[
+        Path | None, typer.Option(help="File to write; default: beside the network's weights.")
+    ] = None,
+    model: Code = "",
+) -> None:
+    """Write a kept network for other programs, and compare that file's logits with its own.
+
+    Inputs are `ids` int64 and `mask` float32, both batch x tokens: docs/networks.md says which id
+    a letter has. The output is the logits of the strand that is given.
+    """
+    from dnabench.networks.export import FORMS, export
+    from dnabench.networks.network import load_network
+
+    loaded = load_network(network, model=model)
+    done = export(loaded, format, to or network / f"model{FORMS.get(format, '')}")
+    width = "any number of tokens" if done.any_length else f"{done.tokens} tokens, padded"
+    typer.echo(f"{done.path}: {width}; logits off by {done.difference:.1g} at most")
+    if loaded.card.strands == "conjoin":
+        typer.echo("note: give it both strands and take the mean, as in training", err=True)

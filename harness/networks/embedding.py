@@ -1,0 +1,231 @@
+"""What a network makes of sequences before its head: embeddings, by layer, pooling and strand.
+
+B batch, T tokens, D features, N sequences.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dnabench.cache import file_sha256
+from dnabench.models.heads import pooled
+from dnabench.models.kernels.context import Kernels
+from dnabench.models.outside.references import model_named
+from dnabench.networks.network import Network
+from dnabench.tokens.tokenizers import TOKENIZERS, Tokenizer
+from dnabench.train.batches import Resident
+from dnabench.train.build import build_tokenizer
+from dnabench.train.frozen import Frozen, built_by
+from dnabench.train.pool import Pool
+from dnabench.train.precision import Arithmetic, check_precision
+from dnabench.types import Array, Job, Model, Recipe, Sequences, Split, Task, Trial
+from dnabench.weights import load_regime, resolve
+
+POOLS = ("own", "mean", "max", "cls", "none")
+STRANDS = ("one", "mean")
+
+
+class Source(NamedTuple):
+    """A network whose embeddings are wanted.
+
+    length: bp of the longest sequence that it takes. key: decides the features, with weights and
+    sequences, for the cache; "" = nothing is stored.
+    """
+
+    net: Any
+    model: Model
+    tokenizer: Tokenizer
+    recipe: Recipe
+    length: int
+    key: str
+
+
+def of_network(network: Network) -> Source:
+    """A kept network.
+
+    Raises:
+        ValueError: a model that trains itself, so has no features.
+    """
+    model, trial = network.model, network.card.record.trial
+    if model.custom_trainer:
+        raise ValueError(f"{model.name} has no features before its answers; embed another model")
+    tokenizer = network.tokenizer or TOKENIZERS[model.tokenizer]
+    key = json.dumps([trial.model, dict(trial.options), "kept"])
+    return Source(network.net, model, tokenizer, network.recipe, network.longest, key)
+
+
+def of_model(name: str, regime: str, length: int) -> Source:
+    """A model with the weights that a regime names, at its default options.
+
+    Args:
+        name: of the model.
+        regime: as the user writes it; under "scratch" random weights of seed 0.
+        length: bp of the longest sequence.
+
+    Raises:
+        KeyError: no such model.
+        ValueError: weights that cannot be had, a model without features.
+    """
+    model = model_named(name)
+    if model.custom_trainer:
+        raise ValueError(f"{model.name} has no features before its answers; embed another model")
+    named, path = resolve(model, regime)
+    options, beside = dict(model.options), Path(path).parent / "tokenizer.json"
+    if path and options.get("tokenizer") == "bpe" and beside.is_file():
+        options["tokenizer"] = f"bpe:{beside.name}@{file_sha256(beside)[:16]}"
+    else:
+        beside = Path()
+    recipe = replace(model.recipes["default"], rc="none", precision="fp32")
+    trial = Trial(
+        model=model.name, options=options, regime=named, task="embed", data="", seed=0,
+        protocol="honest/1", recipe=recipe,
+    )  # fmt: skip
+    job = Job(trial, checkpoint=path, tokenizer=str(beside) if beside.name else "")
+    nothing = Split(Sequences.parse([]), np.zeros(0, np.int64), np.zeros(0, dtype="U1"))
+    task = Task(
+        name="embed", kind="binary", classes=("0", "1"), metric="mcc", length=length, counts={},
+        data="", load=_no_data, source="", license="",
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = model.build(task, options)
+    load_regime(net, model, named, path)
+    key = "" if named == "scratch" else json.dumps([model.name, options, named])
+    return Source(net, model, build_tokenizer(job, nothing), recipe, length, key)
+
+
+def _no_data(split: str) -> Split:
+    raise ValueError(f"there is no {split} split")
+
+
+class Embedder:
+    """Embeddings of sequences, which the cache of features keeps.
+
+    Args:
+        source: the network.
+        layer: output of that block, from 1; 0 = of the whole backbone.
+        pool: one of POOLS: "own" = what the network's head sees; "none" = a row for each base.
+        strands: "mean" = the mean with the other strand's, for each base turned around.
+        device: where it runs.
+
+    Raises:
+        ValueError: another word, a layer that there is not, a network without what is asked for.
+    """
+
+    def __init__(
+        self, source: Source, layer: int = 0, pool: str = "own", strands: str = "one",
+        device: str = "cpu",
+    ) -> None:  # fmt: skip
+        for flag, word, known in (("pool", pool, POOLS), ("strands", strands, STRANDS)):
+            if word not in known:
+                raise ValueError(f"--{flag} {word!r}: write {', '.join(known)}")
+        check_precision(source.recipe.precision, device)
+        net = source.net
+        if not (pool == "own" and layer == 0):
+            net = Before(net, source.model.name, layer, "mean" if pool == "own" else pool)
+        elif not hasattr(net, "features"):
+            raise ValueError(f"{source.model.name} has no features before its answers")
+        self._net, self._source = net.to(device).eval(), source
+        self.each_base, self.longest = pool == "none", source.length
+        self._both = strands == "mean"
+        self._arithmetic, self._kernels = Arithmetic(source.recipe.precision, device), Kernels()
+        self._arithmetic.guard(self._net)
+        built = built_by(source.model.build)
+        what = f"{layer} {pool} {source.recipe.padding} {source.length}"
+        self._key = f"{source.key} {built} {what}" if source.key and built else ""
+
+    def __call__(self, seqs: Sequences) -> Array:
+        """Float32 (N, D), or, without pooling, (bp of all, D), sequence after sequence."""
+        strands = [seqs, seqs.reverse_complement()][: 1 + self._both]
+        longest = int(seqs.lengths.max(initial=0))
+        if longest > self._source.length:
+            raise ValueError(f"a sequence has {longest:,} bp, {self._source.length:,} at most fit")
+        frozen = Frozen(
+            self._net, self._arithmetic, self._encode, Pool([seqs], self._both), self._key,
+            self._kernels, longest if self.each_base else 0,
+        )  # fmt: skip
+        data = frozen(strands)
+        n = len(seqs)
+        parts = [data.batch(np.arange(n) + s * n).ids.cpu().numpy() for s in range(len(strands))]
+        if self.each_base:
+            inside = np.arange(longest) < seqs.lengths[:, None]
+            if self._both:
+                place = np.arange(longest)
+                turned = np.where(inside, seqs.lengths[:, None] - 1 - place, place)
+                parts[1] = np.take_along_axis(parts[1], turned[..., None], axis=1)
+            parts = [part[inside] for part in parts]
+        return np.asarray(np.mean(parts, axis=0), np.float32)
+
+    def _encode(self, seqs: Sequences) -> Resident:
+        source = self._source
+        encoded = source.tokenizer(seqs, source.length, source.recipe.padding)
+        if source.model.max_tokens and encoded.ids.shape[1] > source.model.max_tokens:
+            raise ValueError(
+                f"{source.model.name} reads at most {source.model.max_tokens} tokens; a sequence "
+                f"has {encoded.ids.shape[1]}: leave it out"
+            )
+        return Resident([encoded], self._arithmetic.device, source.tokenizer.pad, self.each_base)
+
+
+class Before(nn.Module):
+    """A network up to a layer, with another pooling than its own.
+
+    Args:
+        net: with a submodule `backbone`.
+        name: of the model, for messages.
+        layer: block of the backbone, from 1; 0 = all of it.
+        pool: mean, max, cls or none.
+    """
+
+    def __init__(self, net: Any, name: str, layer: int, pool: str) -> None:
+        super().__init__()
+        if not hasattr(net, "backbone"):
+            raise ValueError(f"{name} has no backbone of which a layer could be pooled; --pool own")
+        self.backbone, self._pool, self._layer = net.backbone, pool, layer
+        blocks = blocks_of(net.backbone)
+        if layer and not 1 <= layer <= len(blocks):
+            have = f"has layers 1 to {len(blocks)}" if blocks else "has no layers by number"
+            raise ValueError(f"--layer {layer}: {name} {have}; 0 = all of them")
+        self._block = [blocks[layer - 1]] if layer else []  # in a list: no second parent
+
+    def features(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, D), or (B, T, D) without pooling."""
+        hidden = self._hidden(ids, mask)
+        return hidden if self._pool == "none" else pooled(hidden, mask, self._pool)
+
+    def _hidden(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+        found: list[Tensor] = []
+
+        def keep(module: Any, given: tuple[Any, ...], out: Any) -> None:
+            first = out[0] if isinstance(out, tuple) else out
+            if isinstance(first, Tensor) and first.dim() == 3:
+                found.append(first)
+
+        hooks = [block.register_forward_hook(keep) for block in self._block]
+        try:
+            hidden: Tensor = self.backbone(ids, mask)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if not self._block:
+            return hidden
+        if len(found) != 1 or found[0].shape[:2] != ids.shape:
+            raise ValueError(f"--layer {self._layer}: its output has no row for each token; use 0")
+        return found[0]
+
+
+def blocks_of(backbone: Any) -> list[Any]:
+    """The longest list of layers in a backbone that are more than single operations of PyTorch."""
+    lists = [
+        list(m) for m in backbone.modules()
+        if isinstance(m, nn.ModuleList) and len(m)
+        and not any(type(x).__module__.startswith("torch.nn.modules") for x in m)
+    ]  # fmt: skip
+    return max(lists, key=len, default=[])

@@ -1,0 +1,193 @@
+"""A kept network as a file for other programs: ONNX, or an exported program of PyTorch.
+
+B batch, T tokens, K task outputs.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dnabench.cache import replacing
+from dnabench.models.kernels.context import Kernels
+from dnabench.networks.network import Network
+from dnabench.tokens.tokenizers import TOKENIZERS
+from dnabench.types import A, Sequences, T
+
+FORMS = {"onnx": ".onnx", "torch-export": ".pt2"}
+ROUNDING = 1e-3  # of the largest logit, by which the file's may differ from the network's
+Run = Callable[[Tensor, Tensor], Tensor]
+
+
+class Exported(NamedTuple):
+    """A file that was written.
+
+    any_length: whether it takes any number of tokens, not only that of `tokens`. difference: the
+    largest of its logits to the network's, over both batches that were tried.
+    """
+
+    path: Path
+    any_length: bool
+    tokens: int
+    difference: float
+
+
+class OneStrand(nn.Module):
+    """`forward(ids int64 (B, T), mask float32 (B, T)) -> logits (B, K)`, per base (B, T, K)."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Of the strand that is given; the mask is 1 on tokens and 0 on padding."""
+        return self.net(ids, mask).float()  # type: ignore[no-any-return]
+
+
+def export(network: Network, form: str, to: Path) -> Exported:
+    """Write a network to a file, read that again, and compare their logits.
+
+    What it was trained for is in the file: task, classes, tokenizer, strands, temperature, trial.
+
+    Args:
+        network: on the CPU.
+        form: a key of FORMS.
+        to: the file.
+
+    Raises:
+        ValueError: another form; a model that trains itself, or whose operations the format lacks;
+            a file whose logits differ. Nothing is written then.
+        ModuleNotFoundError: the extra packages are missing.
+    """
+    if form not in FORMS:
+        raise ValueError(f"--format {form!r}: write {' or '.join(FORMS)}")
+    name = network.model.name
+    if network.model.custom_trainer:
+        raise ValueError(f"{name} cannot be exported: it is no network of PyTorch")
+    write = _onnx if form == "onnx" else _torch_export
+    if form == "onnx":
+        _need("onnx", "onnxscript", "onnxruntime")
+    inputs, why = _batch(network, 3), ""
+    for any_length in (True, False):
+        try:
+            with warnings.catch_warnings(), Kernels("direct"), _quiet(), torch.no_grad():
+                warnings.simplefilter("ignore")
+                data, run = write(
+                    OneStrand(network.net.eval()), inputs, any_length, _about(network)
+                )
+                difference = _difference(network, run, any_length)
+            break
+        except Exception as e:  # every layer of the exporters has errors of its own
+            why = why or f"{type(e).__name__}: {str(e).strip().splitlines()[0][:200]}"
+    else:
+        raise ValueError(f"{name} cannot be exported to {form}: {why}")
+    if not difference <= ROUNDING:
+        raise ValueError(f"{name} exported to {form} gives other logits, off by {difference:.2g}")
+    with replacing(to) as file:
+        file.write(data)
+    return Exported(to, any_length, inputs[0].shape[1], difference)
+
+
+def _need(*packages: str) -> None:
+    from importlib.util import find_spec
+
+    if lacking := [p for p in packages if find_spec(p) is None]:
+        raise ModuleNotFoundError(
+            f"--format onnx needs {', '.join(lacking)}: pip install 'dnabench[export]'"
+        )
+
+
+def _quiet() -> Any:
+    """A context in which the exporters do not print."""
+    from contextlib import ExitStack, redirect_stderr, redirect_stdout
+
+    stack = ExitStack()
+    stack.enter_context(redirect_stdout(io.StringIO()))
+    stack.enter_context(redirect_stderr(io.StringIO()))
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    stack.callback(logging.disable, before)
+    return stack
+
+
+def _batch(network: Network, n: int, shorter: int = 0) -> tuple[Tensor, Tensor]:
+    """Ids and mask of n random sequences, the first `shorter` tokens shorter than the others."""
+    length = network.task.length - shorter
+    codes = np.random.default_rng(0).integers(A, T + 1, (n, length), np.uint8)
+    seqs = Sequences(codes.reshape(-1), np.arange(n + 1, dtype=np.int64) * length)
+    tokenizer = network.tokenizer or TOKENIZERS[network.model.tokenizer]
+    encoded = tokenizer(seqs, network.task.length, "mask")
+    ids, width = torch.from_numpy(encoded.ids).long(), encoded.ids.shape[1]
+    lengths = np.full(n, width) if encoded.lengths is None else encoded.lengths
+    mask = torch.from_numpy(np.arange(width) < lengths[:, None]).float()
+    return ids, mask
+
+
+def _about(network: Network) -> dict[str, str]:
+    card = network.card
+    about: dict[str, Any] = {
+        "dnabench": json.dumps({"trial": card.record.trial.id, "model": network.model.name}),
+        "task": card.task["name"], "kind": card.kind, "classes": json.dumps(card.task["classes"]),
+        "tokenizer": network.tokenizer.name if network.tokenizer else network.model.tokenizer,
+        "strands": card.strands, "temperature": str(card.temperature),
+    }  # fmt: skip
+    return about
+
+
+def _shapes(any_length: bool) -> dict[str, Any]:
+    dynamic = torch.export.Dim.DYNAMIC
+    shape = {0: dynamic, 1: dynamic} if any_length else {0: dynamic}
+    return {"ids": shape, "mask": shape}
+
+
+def _torch_export(
+    net: nn.Module, inputs: tuple[Tensor, Tensor], any_length: bool, about: dict[str, str]
+) -> tuple[bytes, Run]:
+    program = torch.export.export(net, inputs, dynamic_shapes=_shapes(any_length))
+    file = io.BytesIO()
+    torch.export.save(program, file, extra_files={"dnabench.json": json.dumps(about)})
+    file.seek(0)
+    loaded = torch.export.load(file).module()
+    return file.getvalue(), lambda ids, mask: loaded(ids, mask)
+
+
+def _onnx(
+    net: nn.Module, inputs: tuple[Tensor, Tensor], any_length: bool, about: dict[str, str]
+) -> tuple[bytes, Run]:
+    import onnxruntime  # type: ignore[import-untyped]
+
+    program = torch.onnx.export(
+        net, inputs, dynamo=True, dynamic_shapes=_shapes(any_length), verbose=False,
+        input_names=["ids", "mask"], output_names=["logits"],
+    )  # fmt: skip
+    assert program is not None
+    program.model.metadata_props.update(about)
+    data = program.model_proto.SerializeToString()
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    known = {i.name for i in session.get_inputs()}
+
+    def run(ids: Tensor, mask: Tensor) -> Tensor:
+        given = {"ids": ids.numpy(), "mask": mask.numpy()}
+        (found,) = session.run(None, {k: v for k, v in given.items() if k in known})
+        return torch.from_numpy(found)
+
+    return data, run
+
+
+def _difference(network: Network, run: Run, any_length: bool) -> float:
+    """The largest difference over the largest logit, for batches of another size and length."""
+    found = 0.0
+    for ids, mask in (_batch(network, 3), _batch(network, 5, 12 if any_length else 0)):
+        own = network.net(ids, mask)
+        scale = max(1.0, float(own.abs().max()))
+        found = max(found, float((run(ids, mask) - own).abs().max()) / scale)
+    return found

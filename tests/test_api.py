@@ -1,0 +1,131 @@
+"""`import dnabench as db`: one file from training to export, by command and in Python."""
+
+import csv
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import dnabench, planted_split
+
+import dnabench as db
+from dnabench.results.store import Store
+
+FLAGS = {"epochs": 2, "seeds": 3, "keep": "best", "executor": "inline"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A CSV of labelled sequences, a FASTA of new ones, and what Python made of the CSV."""
+    folder = tmp_path_factory.mktemp("api")
+    rows = ["sequence,label,split"]
+    for seed, (split, n) in enumerate((("train", 64), ("dev", 24), ("test", 32))):
+        part = planted_split(n, seed)
+        rows += [f"{part.seqs[i]},{part.y[i]},{split}" for i in range(n)]
+    (folder / "motif.csv").write_text("\n".join(rows) + "\n")
+    new = planted_split(9, 7).seqs
+    (folder / "new.fa").write_text("".join(f">n{i}\n{new[i]}\n" for i in range(9)))
+    results = db.run(["kmer", "cnn"], folder / "motif.csv", out=folder / "runs", **FLAGS)
+    return folder, results, new
+
+
+def test_command_and_python_share_engine_and_folder(place):
+    folder, results, _ = place
+    words = ["--epochs", 2, "--seeds", 3, "--keep", "best", "--executor", "inline"]
+    done = dnabench("run", "-m", "kmer,cnn", "--data", folder / "motif.csv", "--out",
+                    folder / "runs", *words)  # fmt: skip
+    assert "0 ran, 6 already done" in done.stdout and "run again" not in done.stderr
+    assert len(results.records) == 6 and not results.failed
+    assert repr(results) == f"<Results: 6 trials in {folder / 'runs'}>"
+
+
+def test_scores_and_curves_are_those_of_the_records(place):
+    _, results, _ = place
+    scores, curves = results.scores(), results.curves()
+    assert isinstance(scores, pd.DataFrame) and len(scores) == 6
+    for record in results.records:
+        row = scores[scores["trial"] == record.trial.id].iloc[0]
+        assert row["score"] == row["mcc"] == record.scores["test"]["mcc"]
+        assert row["metric"] == "mcc" and row["seed"] == record.trial.seed
+        own = curves[curves["trial"] == record.trial.id]
+        assert own["loss"].tolist() == [epoch["loss"] for epoch in record.curve]
+        assert own[own["chosen"]]["epoch"].tolist() == [record.best_epoch]
+    assert (scores["network"] != "").sum() == 2
+
+
+def test_verdicts_and_report_are_those_of_the_command(place):
+    folder, results, _ = place
+    (row,) = results.verdicts().to_dict("records")
+    report = dnabench("report", "--out", folder / "runs", "--format", "md").stdout
+    assert {row["a"], row["b"]} == {"kmer", "cnn"} and row["verdict"] in report
+    assert row["low"] <= row["difference"] <= row["high"]
+    assert results.report("md").strip() == report.strip()
+    results.report("html", to=folder / "r.html")
+    assert (folder / "r.html").read_text().startswith("<!doctype html>")
+
+
+def test_from_one_csv_to_predictions_embeddings_and_an_export(place):
+    folder, results, new = place
+    network = results.best("data/motif", "cnn")
+    path = folder / "runs" / "networks" / network.card.record.trial.id
+    scores = results.scores()
+    assert str(path) in set(scores["network"])
+
+    stored = Store(folder / "runs").predictions(path.name)["logits"]
+    rows = pd.read_csv(folder / "motif.csv").query("split == 'test'")
+    np.testing.assert_allclose(network.logits(rows["sequence"]), stored, atol=1e-5)
+
+    by_command = dnabench("predict", path, folder / "new.fa").stdout
+    table = db.load_network(path).predict(new, ids=[f"n{i}" for i in range(9)])
+    found = list(csv.DictReader(io.StringIO(by_command)))
+    assert [row["id"] for row in found] == table["id"].tolist()
+    assert [row["class"] for row in found] == table["class"].tolist()
+    np.testing.assert_allclose([float(row["p_1"]) for row in found], table["p_1"], atol=1e-5)
+
+    done = dnabench("embed", path, folder / "new.fa", "--to", folder / "new.parquet")
+    assert done.returncode == 0, done.stderr
+    features = pd.read_parquet(folder / "new.parquet")
+    assert features["id"].tolist() == table["id"].tolist()
+    np.testing.assert_allclose(
+        features.drop(columns="id"), db.embed(path, folder / "new.fa"), atol=1e-6
+    )
+
+    done = dnabench("export", path, "--format", "torch-export")
+    assert done.returncode == 0 and (path / "model.pt2").is_file(), done.stderr
+
+
+def test_names_and_flags_that_do_not_exist_are_refused(place):
+    folder, results, _ = place
+    with pytest.raises(TypeError, match=r"run\(\) has no 'epoch'; there are set, "):
+        db.run("kmer", folder / "motif.csv", epoch=2)
+    with pytest.raises(KeyError, match="no model named 'kmre'; did you mean kmer"):
+        db.run("kmre", folder / "motif.csv", out=folder / "x")
+    with pytest.raises(ValueError, match="--device 'cuda:9' cannot be used here"):
+        db.run("kmer", folder / "motif.csv", out=folder / "x", device="cuda:9")
+    with pytest.raises(KeyError, match="no trial of a model on data/other"):
+        results.best("data/other")
+    with pytest.raises(ValueError, match="write no, best or all"):
+        db.run("kmer", folder / "motif.csv", out=folder / "x", keep="some")
+    with pytest.raises(ValueError, match="2 ids for 1 sequences"):
+        results.best("data/motif", "cnn").predict(["ACGT" * 15], ids=["a", "b"])
+
+
+def test_results_of_a_folder_that_the_command_line_filled(place):
+    folder, results, _ = place
+    every = db.Results(folder / "runs")
+    assert sorted(every.scores()["trial"]) == sorted(results.scores()["trial"])
+    with pytest.raises(ValueError, match="no finished trials"):
+        db.Results(folder / "none").verdicts()
+
+
+def test_importing_dnabench_is_light_and_its_names_are_complete():
+    code = (
+        "import sys, dnabench as db\n"
+        "heavy = [m for m in ('torch', 'pandas', 'pyarrow', 'dnabench.api') if m in sys.modules]\n"
+        "print(heavy, all(hasattr(db, name) for name in db.__all__), 'run' in dir(db))\n"
+        "print([hasattr(db, 'nothing')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["[] True True", "[False]"]

@@ -1,0 +1,169 @@
+"""`dnabench embed` and `export`: what other programs get is what the network has."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from conftest import dnabench, planted_split
+from kept_cases import task_of_kind, tiny_network
+
+import dnabench as db
+from dnabench import MODELS, Sequences
+from dnabench.networks.embed_file import embed_file, source_of
+from dnabench.networks.embedding import Embedder, blocks_of, of_model, of_network
+from dnabench.networks.export import export
+
+SEQS = Sequences.parse([planted_split(6, 3, 80, 3).seqs[i][: 80 - 7 * i] for i in range(6)])
+TOKENS = {"hyenadna-tiny-1k": True, "unet": False}
+
+
+@pytest.fixture
+def network(put, tmp_path):
+    return tiny_network(tmp_path, put, "hyenadna-tiny-1k", "multiclass")[0]
+
+
+@pytest.fixture
+def fasta(tmp_path):
+    path = tmp_path / "a.fa"
+    path.write_text("".join(f">s{i}\n{SEQS[i]}\n" for i in range(6)))
+    return path
+
+
+def hidden(network, i, layer=0, turned=False):
+    """What the backbone, or a block of it, gives for a sequence alone: (tokens, D)."""
+    seqs = SEQS.take(np.array([i]))
+    seqs = seqs.reverse_complement() if turned else seqs
+    ids = torch.from_numpy(network.tokenizer(seqs, 80, "mask").ids)
+    found = []
+    block = blocks_of(network.net.backbone)[layer - 1]
+    hook = block.register_forward_hook(lambda m, x, out: found.append(out))
+    with torch.no_grad():
+        whole = network.net.backbone(ids, None)
+    hook.remove()
+    return (found[0] if layer else whole)[0].numpy(), network.net.features(ids, None).detach()[0]
+
+
+def test_poolings_layers_and_strands(network):
+    source = of_network(network)
+    for pool, layer in (("mean", 0), ("max", 0), ("cls", 0), ("mean", 1), ("own", 0)):
+        for strands in ("one", "mean"):
+            found = Embedder(source, layer, pool, strands)(SEQS)
+            for i in range(6):
+                each = []
+                for turned in (False, True)[: 1 + (strands == "mean")]:
+                    rows, own = hidden(network, i, layer, turned)
+                    pick = {"mean": rows.mean(0), "max": rows.max(0), "cls": rows[0]}
+                    each.append(pick.get(pool, own.numpy()))
+                np.testing.assert_allclose(found[i], np.mean(each, axis=0), atol=1e-5)
+
+
+def test_a_row_for_each_base_of_both_strands(network):
+    found = Embedder(of_network(network), 0, "none", "mean")(SEQS)
+    assert len(found) == len(SEQS.codes)
+    for i in range(6):
+        n = int(SEQS.lengths[i])
+        one, other = (hidden(network, i, 0, turned)[0][:n] for turned in (False, True))
+        own = found[SEQS.offsets[i] : SEQS.offsets[i + 1]]
+        np.testing.assert_allclose(own, (one + other[::-1]) / 2, atol=1e-5)
+
+
+def test_files_hold_what_python_gives(network, fasta, tmp_path):
+    folder = tmp_path / "networks" / network.card.record.trial.id
+    expected = db.embed(folder, SEQS)
+    done = dnabench("embed", folder, fasta, "--to", tmp_path / "a.npy")
+    assert done.returncode == 0 and "6 rows of" in done.stdout, done.stderr
+    found = np.load(tmp_path / "a.npy", mmap_mode="r")
+    assert isinstance(found, np.memmap) and found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert (tmp_path / "a.ids.txt").read_text().split() == [f"s{i}" for i in range(6)]
+    np.testing.assert_allclose(db.embed(folder, fasta, to=tmp_path / "b.npy"), expected, atol=1e-6)
+    done = dnabench("embed", folder, fasta, "--pool", "none", "--to", tmp_path / "a.parquet")
+    assert done.returncode == 0 and not list(tmp_path.glob("a.parquet.ids*"))
+    table = pq.read_table(tmp_path / "a.parquet")
+    each = db.embed(folder, [SEQS[i] for i in range(6)], pool="none")
+    assert table["id"].to_pylist() == [f"s{i}" for i in range(6) for _ in SEQS[i]]
+    assert table["position"].to_pylist() == [k for i in range(6) for k in range(len(SEQS[i]))]
+    np.testing.assert_allclose(table["e0"], each[:, 0], atol=1e-6)
+
+
+def test_features_of_kept_weights_come_from_the_cache(network, tmp_path, monkeypatch):
+    monkeypatch.setenv("DNABENCH_CACHE", str(tmp_path))
+    first = Embedder(of_network(network), 0, "mean")
+    values = first(SEQS)
+    assert len(list((tmp_path / "frozen").iterdir())) == 1
+    calls = []
+    network.net.backbone.layers[0].register_forward_hook(lambda *_: calls.append(1))
+    hook = next(iter(network.net.backbone.layers[0]._forward_hooks))
+    del network.net.backbone.layers[0]._forward_hooks[hook]  # a hook is other code: not cached
+    again = Embedder(of_network(network), 0, "mean")
+    again._net.features = None  # would fail if it were called
+    del again._net.features
+    np.testing.assert_array_equal(again(SEQS), values)
+    assert len(list((tmp_path / "frozen").iterdir())) == 1 and not calls
+    Embedder(of_network(network), 1, "mean")(SEQS)
+    assert len(list((tmp_path / "frozen").iterdir())) == 2
+
+
+def test_a_model_without_a_network(fasta, tmp_path):
+    source = source_of("convnova-386k", fasta, "scratch")
+    assert source.length == 80 and source.key == ""
+    rows, width = embed_file(Embedder(source), fasta, tmp_path / "a.npy")
+    assert (rows, width) == np.load(tmp_path / "a.npy").shape == (6, 64)
+    done = dnabench("embed", "convnova", fasta, "--to", tmp_path / "b.npy")
+    assert done.returncode == 2 and "no official weights of convnova" in done.stderr
+
+
+def test_what_cannot_be_embedded_is_refused(network, put, tmp_path, fasta):
+    source = of_network(network)
+    for call, says in (
+        (lambda: Embedder(source, 0, "sum"), "--pool 'sum': write own, mean"),
+        (lambda: Embedder(source, 0, "own", "both"), "--strands 'both': write one, mean"),
+        (lambda: Embedder(source, 99, "mean"), "--layer 99: hyenadna-tiny-1k has layers 1 to"),
+        (lambda: of_model("kmer", "scratch", 80), "kmer has no features"),
+        (lambda: Embedder(of_model("cnn", "scratch", 80), 0, "mean"), "cnn has no backbone"),
+        (lambda: Embedder(of_model("convnova-386k", "scratch", 80), 1), "has no layers by number"),
+        (lambda: Embedder(source)(Sequences.parse(["A" * 81])), "a sequence has 81 bp, 80 at most"),
+        (lambda: embed_file(Embedder(source), fasta, tmp_path / "a.csv"), "ends in .parquet or"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            call()
+
+
+@pytest.mark.parametrize("form", ["torch-export", "onnx"])
+@pytest.mark.parametrize("model", ["cnn", "unet"])
+def test_an_exported_network_has_the_same_logits(model, form, put, tmp_path):
+    network, record, _ = tiny_network(tmp_path, put, model, "multiclass")
+    folder = tmp_path / "networks" / record.trial.id
+    done = export(network, form, folder / "file")
+    assert done.difference < 1e-4
+    ids = torch.from_numpy(network.tokenizer(SEQS.take(np.array([0])), 80, "mask").ids).long()
+    mask = torch.ones(ids.shape)
+    expected = network.logits([SEQS[0]])
+    if form == "onnx":
+        import onnx
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(folder / "file")
+        given = {"ids": ids.numpy(), "mask": mask.numpy()}
+        known = {i.name: given[i.name] for i in session.get_inputs()}
+        (logits,) = session.run(None, known)
+        about = {p.key: p.value for p in onnx.load(folder / "file").metadata_props}
+    else:
+        more = {"dnabench.json": ""}
+        program = torch.export.load(folder / "file", extra_files=more)
+        logits = program.module()(ids, mask).detach().numpy()
+        about = json.loads(more["dnabench.json"])
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+    assert json.loads(about["classes"]) == ["0", "1", "2"] and about["tokenizer"] == "char"
+
+
+def test_what_cannot_be_exported_is_refused(put, tmp_path):
+    from kept_cases import job_of, kept
+
+    network, *_ = kept(job_of(MODELS["kmer"], put(task_of_kind("multiclass"))), tmp_path)
+    with pytest.raises(ValueError, match="kmer cannot be exported: it is no network of PyTorch"):
+        export(network, "onnx", tmp_path / "a.onnx")
+    with pytest.raises(ValueError, match="--format 'pdf': write onnx or torch-export"):
+        export(network, "pdf", tmp_path / "a.pdf")

@@ -10,6 +10,7 @@ db.load_network("runs/networks/0123456789abcdef").predict(["ACGT..."])
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -129,20 +130,21 @@ def _options(given: Mapping[str, Any], seeds: int | str | Sequence[int]) -> tupl
     text = f"{','.join(map(str, seeds))}," if isinstance(seeds, Sequence) and not isinstance(
         seeds, str
     ) else str(seeds)  # fmt: skip
+    kinds = {kind: signature(kind).parameters for kind in (GridOptions, ExecutionOptions)}
+    usual = {name: p.default for known in kinds.values() for name, p in known.items()}
     values: dict[str, Any] = {"seeds": text}
     for name, value in given.items():
         field = "set_" if name == "set" else name
-        kind = GridOptions if field in GridOptions._fields else ExecutionOptions
-        if field not in kind._fields:
-            known = sorted({*GridOptions._fields, *ExecutionOptions._fields} - {"set_"})
-            raise TypeError(f"run() has no {name!r}; there are set, {', '.join(known)}")
-        usual = kind._field_defaults[field]
-        if isinstance(usual, list):
+        if field not in usual:
+            known = ", ".join(sorted(usual.keys() - {"set_"}))
+            raise TypeError(f"run() has no {name!r}; there are set, {known}")
+        if isinstance(usual[field], list):
             value = [value] if isinstance(value, str) else list(map(str, value))
-        values[field] = str(value) if isinstance(usual, str) else value
-    own = {k: v for k, v in values.items() if k in GridOptions._fields}
-    rest = {k: v for k, v in values.items() if k not in own}
-    return GridOptions(**own), ExecutionOptions(**rest)
+        values[field] = str(value) if isinstance(usual[field], str) else value
+    grid, execution = (
+        kind(**{k: v for k, v in values.items() if k in known}) for kind, known in kinds.items()
+    )
+    return grid, execution
 
 
 class Results:

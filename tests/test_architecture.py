@@ -24,7 +24,7 @@ ROWS = [
     ["types"],
     ["registry", "correlation", "cache"],
     ["tensors"],
-    ["metrics", "weights", "host.machine", "host.memory", "host.disk"],
+    ["metrics", "weights", "host", "host.machine", "host.memory", "host.disk"],
     ["protocols"],
     ["splits"],
     ["tokens"],

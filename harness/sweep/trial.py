@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from dnabench import types
 from dnabench.metrics import score
 from dnabench.models.kernels.context import Kernels
 from dnabench.models.outside.references import model_of
@@ -22,21 +21,33 @@ from dnabench.train.build import build_examples, build_learner
 from dnabench.train.meter import Meter, flops
 from dnabench.types import (
     IGNORED,
+<<<<<<< HEAD
     Array,
     Job,
     Learner,
     OwnData,
+=======
+    ONE_CPU,
+    Array,
+    Job,
+    Learner,
+    Progress,
+>>>>>>> b62979f (Keep the root package above all that it offers)
     Record,
     Resources,
     Split,
     Task,
     Trial,
+<<<<<<< HEAD
 )
+=======
+)  # fmt: skip
+>>>>>>> b62979f (Keep the root package above all that it offers)
 
 
 def run_trial(
-    job: Job, resources: Resources = types.ONE_CPU,
-    progress: types.Progress = lambda done, total: None,
+    job: Job, resources: Resources = ONE_CPU,
+    progress: Progress = lambda done, total: None,
     keep: Callable[[Trained], object] | None = None,
 ) -> tuple[Record, dict[str, Array]]:  # fmt: skip
     """Load, cut, build, fit, then read the test split: once, unless the protocol looks at it.

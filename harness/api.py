@@ -29,7 +29,7 @@ Names = str | Sequence[str]
 
 
 def run(
-    models: Names = ("kmer", "cnn", "convnova-386k"), data: str | Path = "", *, suite: str = "",
+    models: Names = ("kmer", "cnn", "convnova-386k"), data: Names | Path = (), *, suite: str = "",
     tasks: Names = (), seeds: int | str | Sequence[int] = 5, keep: str = "no",
     out: str | Path = "runs", **flags: Any,
 ) -> Results:  # fmt: skip
@@ -40,7 +40,7 @@ def run(
 
     Args:
         models: names, comma-separated or in a list, or "all".
-        data: your file or folder; see "Your own data".
+        data: your file or folder, or several; see "Your own data".
         suite: all tasks of a suite, or those named by `tasks`.
         tasks: names.
         seeds: how many, which, or as `--seeds` takes them: "2222,42-50".
@@ -65,10 +65,10 @@ def run(
     from dnabench.sweep.grid import grid
     from dnabench.sweep.keeping import check_keep
 
-    choice, execution = _options(
+    choice, reading, execution = _options(
         {"models": models, "data": data, "suite": suite, "tasks": tasks, **flags}, seeds
     )
-    request, notes = choice.request(), list[str]()
+    request, notes = choice.request(reading), list[str]()
     jobs = [job._replace(keep=keep) for job in grid(request, notes.append)]
     check_keep(keep, jobs)
     try:
@@ -123,14 +123,15 @@ def embed(
         return np.load(file, mmap_mode=None if to is None else "r")  # type: ignore[no-any-return]
 
 
-def _options(given: Mapping[str, Any], seeds: int | str | Sequence[int]) -> tuple[Any, Any]:
+def _options(given: Mapping[str, Any], seeds: int | str | Sequence[int]) -> tuple[Any, ...]:
     """The flags of `dnabench run`, from Python values."""
-    from dnabench.cli.options import ExecutionOptions, GridOptions
+    from dnabench.cli.options import DataOptions, ExecutionOptions, GridOptions
 
     text = f"{','.join(map(str, seeds))}," if isinstance(seeds, Sequence) and not isinstance(
         seeds, str
     ) else str(seeds)  # fmt: skip
-    kinds = {kind: signature(kind).parameters for kind in (GridOptions, ExecutionOptions)}
+    every = (GridOptions, DataOptions, ExecutionOptions)
+    kinds = {kind: signature(kind).parameters for kind in every}
     usual = {name: p.default for known in kinds.values() for name, p in known.items()}
     values: dict[str, Any] = {"seeds": text}
     for name, value in given.items():
@@ -139,12 +140,11 @@ def _options(given: Mapping[str, Any], seeds: int | str | Sequence[int]) -> tupl
             known = ", ".join(sorted(usual.keys() - {"set_"}))
             raise TypeError(f"run() has no {name!r}; there are set, {known}")
         if isinstance(usual[field], list):
-            value = [value] if isinstance(value, str) else list(map(str, value))
+            value = [str(value)] if isinstance(value, str | Path) else list(map(str, value))
         values[field] = str(value) if isinstance(usual[field], str) else value
-    grid, execution = (
+    return tuple(
         kind(**{k: v for k, v in values.items() if k in known}) for kind, known in kinds.items()
     )
-    return grid, execution
 
 
 class Results:

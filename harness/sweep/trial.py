@@ -21,28 +21,18 @@ from dnabench.train.build import build_examples, build_learner
 from dnabench.train.meter import Meter, flops
 from dnabench.types import (
     IGNORED,
-<<<<<<< HEAD
-    Array,
-    Job,
-    Learner,
-    OwnData,
-=======
     ONE_CPU,
     Array,
     Job,
     Learner,
+    OwnData,
     Progress,
->>>>>>> b62979f (Keep the root package above all that it offers)
     Record,
     Resources,
     Split,
     Task,
     Trial,
-<<<<<<< HEAD
 )
-=======
-)  # fmt: skip
->>>>>>> b62979f (Keep the root package above all that it offers)
 
 
 def run_trial(

@@ -18,8 +18,14 @@ DEEPEST = 50  # levels of a record; ours have six
 LARGEST = 2**64  # of an integer
 SUBSETS = 1024  # of unknown fields that are tried, to find those that an id counts
 
-# Recipe fields that came after schema 1: where they have these values, ids are as before them
-_ADDED = {"finetune": "full", "lora_r": 8, "lora_alpha": 16, "lora_dropout": 0.05}
+# Recipe fields that came later: where they have these values, records are as before them
+_LATER = {
+    "no_decay": "model", "norm_batch": 0, "max_steps": 0, "horizon": "own", "warmup_from": 1e-6,
+    "max_length": 0, "differs": "",
+}  # fmt: skip
+# ... and ids, of these and of fields that every record has
+_ADDED = {"finetune": "full", "lora_r": 8, "lora_alpha": 16, "lora_dropout": 0.05, **_LATER}
+_SAID = ("source", "differs")  # recipe fields that decide nothing
 
 
 class Trained(TypedDict):
@@ -75,14 +81,21 @@ def trial_id(values: Mapping[str, Any]) -> str:
     """
     top = dict(values)
     unknown = top.pop("unknown", {})
-    recipe = {k: v for k, v in top["recipe"].items() if k not in _ADDED or _ADDED[k] != v}
-    recipe.pop("source", None)
+    recipe = {
+        k: v for k, v in top["recipe"].items()
+        if k not in _SAID and (k not in _ADDED or _ADDED[k] != v)
+    }  # fmt: skip
     newer = nested(unknown)
     recipe |= newer.pop("recipe", {})
     top |= newer
     options = {k: _nameless(v) for k, v in top["options"].items()}
     top |= {"recipe": recipe, "options": options, "regime": _nameless(top["regime"])}
     return hashlib.sha256(json.dumps(top, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def written(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a recipe as a record has them: later ones only where they say something."""
+    return {k: v for k, v in recipe.items() if k not in _LATER or _LATER[k] != v}
 
 
 def nested(unknown: Mapping[str, Any]) -> dict[str, Any]:

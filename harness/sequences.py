@@ -82,11 +82,16 @@ class Sequences:
 
     def take(self, index: Array) -> Sequences:
         """Those rows, in that order."""
-        lengths = self.lengths[index]
+        return self._parts(self.offsets[:-1][index], self.lengths[index], self.ambiguous[index])
+
+    def head(self, most: int) -> Sequences:
+        """The first `most` bp of every sequence."""
+        return self._parts(self.offsets[:-1], self.lengths.clip(max=most), self.ambiguous)
+
+    def _parts(self, starts: Array, lengths: Array, ambiguous: Array) -> Sequences:
         offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-        source = np.repeat(self.offsets[:-1][index] - offsets[:-1], lengths)
-        codes = self.codes[source + np.arange(offsets[-1])]
-        return Sequences(codes, offsets, self.ambiguous[index])
+        source = np.repeat(starts - offsets[:-1], lengths)
+        return Sequences(self.codes[source + np.arange(offsets[-1])], offsets, ambiguous)
 
     def reverse_complement(self) -> Sequences:
         """Every sequence read from the other strand, 5' to 3'."""

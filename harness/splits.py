@@ -152,6 +152,11 @@ def _classes(y: Array) -> list[Array]:
     return [np.flatnonzero(y == label) for label in np.unique(y)]
 
 
+def size_under(limit: float, n: int) -> int:
+    """How many of n examples, about, a limit keeps; see `limited`."""
+    return round(n * limit) if 0 < limit < 1 else min(n, int(limit) or n)
+
+
 def limited(split: Split, limit: float) -> Split:
     """A fixed stratified subset, for trying things out.
 

@@ -2,7 +2,7 @@
 
     Model, Task, Protocol, Recipe, seed --plan--> Trial --run_trial--> Record --reports--> table
 
-Every other file may import this one, which imports only `schema` and `sequences`.
+Every other file may import this one, which imports only `recipes`, `schema` and `sequences`.
 
 N examples, L length in bp, K task outputs.
 """
@@ -16,7 +16,9 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 from typing import Protocol as Interface
 
-from dnabench.schema import RECORD, counted, known_fields, merged, nested, parse, trial_id
+from dnabench.recipes import Published as Published
+from dnabench.recipes import Recipe as Recipe
+from dnabench.schema import RECORD, counted, known_fields, merged, nested, parse, trial_id, written
 from dnabench.sequences import CLS as CLS
 from dnabench.sequences import PAD as PAD
 from dnabench.sequences import SEP as SEP
@@ -107,30 +109,6 @@ class OwnData:
     identity: float = 0.9  # of near copies
     coverage: float = 0.8
     leak_check: bool = True  # look for related sequences, and keep them together
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """Every training number. The defaults are the house recipe; a Model carries its own."""
-
-    optimizer: Literal["adamw", "adam"] = "adamw"
-    lr: float = 1e-3
-    weight_decay: float = 0.1
-    batch: int = 64  # examples an optimiser step, whatever the device
-    epochs: int = 20
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup: float = 0.01  # share of all steps
-    lr_floor: float = 0.1  # share of lr where cosine ends
-    clip: float = 1.0  # norm of the gradient; 0 = off
-    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
-    rc: Literal["none", "augment", "conjoin"] = "none"
-    padding: Literal["mask", "left-n"] = "mask"
-    patience: int = 0  # epochs without a better validation score; 0 = never stop early
-    finetune: Literal["full", "lora", "probe"] = "full"  # probe: a linear head on frozen features
-    lora_r: int = 8
-    lora_alpha: int = 16
-    lora_dropout: float = 0.05
-    source: str = "house"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,8 +232,8 @@ class Trial:
     def id(self) -> str:
         """16 hex digits of SHA-256 over the fields: the same trial has the same id anywhere.
 
-        The recipe's `source` is left out, where a number comes from does not change it, and so is
-        what a user's file is called: its bytes count.
+        The recipe's `source` and `differs` are left out, where a number comes from does not change
+        it, and so is what a user's file is called: its bytes count.
         """
         return trial_id(asdict(self))
 
@@ -333,6 +311,7 @@ class Record:
         """Keys sorted, floats in shortest exact form: equal records give equal bytes."""
         out = {"schema": RECORD, "id": self.trial.id, **asdict(self)}
         del out["unknown"]
+        out["trial"]["recipe"] = written(out["trial"]["recipe"])
         newer = {"trial": nested(out["trial"].pop("unknown"))}
         return json.dumps(merged(merged(out, newer), self.unknown), sort_keys=True, indent=1)
 

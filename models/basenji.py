@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from dnabench.models.convnova import FILE, LENGTHS, LOADER
 from dnabench.models.heads import LETTER_CHOICES, POOLINGS, READS_LETTERS, pooled
 from dnabench.models.legnet import masked_layers
 from dnabench.registry import MODELS
-from dnabench.types import Model, Recipe, Task
+from dnabench.types import Model, Published, Recipe, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -163,6 +164,14 @@ def backbone(options: Mapping[str, Any]) -> Any:
     return Basenji()
 
 
+BENCHMARKS = Published(
+    lr=6e-4, weight_decay=0.1, batch=256, norm_batch=64, epochs=10, padding="left-n",
+    horizon="train+test", tasks=LENGTHS,
+    why=LOADER | {"norm_batch": "the batch of one GPU, whose statistics are its own"},
+    source=FILE.format("genomic-benchmark", "basenji"),
+    differs="theirs is fp16 (--precision fp16 on CUDA), ours fp32",
+)  # fmt: skip
+
 MODELS.add(
     Model(
         name="basenji",
@@ -183,11 +192,8 @@ MODELS.add(
                 source="house: ConvNova publishes no NT configuration of Basenji; batch and epochs "
                 "of its LegNet there, rate and weight decay of its basenji.yaml",
             ),
-            "genomic_benchmarks": Recipe(
-                lr=6e-4, weight_decay=0.1, batch=256, epochs=10, padding="left-n",
-                source="aim-uofa/ConvNova@c606027 "
-                "configs/experiment/genomic-benchmark/basenji.yaml; theirs is fp16, ours fp32",
-            ),
+            "genomic_benchmarks": BENCHMARKS,
+            "genomic_benchmarks-house": BENCHMARKS.house("genomic_benchmarks"),
         },
     )
 )  # fmt: skip

@@ -18,7 +18,7 @@ from dnabench.models.heads import (
     spare_weight_decay,
 )
 from dnabench.registry import MODELS
-from dnabench.types import Model, Recipe, Task, Weights
+from dnabench.types import Model, Published, Recipe, Task, Weights
 from dnabench.weights import prefixed
 
 if TYPE_CHECKING:
@@ -67,15 +67,16 @@ def build(task: Task, options: Mapping[str, Any], both_strands: bool) -> Any:
 
     Accuracy:
         With equal weights the backbone is within 1e-4 of the authors' code (three golden records).
-        PS gives both strands the same logits to float32 rounding. Padding must be on the right;
-        each sequence is flipped within its own length, so a score does not depend on padding.
+        PS gives both strands the same logits to float32 rounding. Masked padding must be on the
+        right; each sequence is flipped within its own length, so a score does not depend on it.
         Long sequences are read in parts, equal apart from rounding: see `BiMamba.residual`.
 
     Source:
         Schiff et al. 2024, arXiv 2403.03234; tensor names of kuleshov-group/caduceus, released
         configurations (fused_add_norm: the halves of PS trade places). Ours: the scan in plain
         torch; masked padding on the right (theirs is on the left, read by the layers, and part of
-        the mean); no [SEP]; the mean of PS is taken before the head, which is linear.
+        the mean: padding=left-pad); no [SEP]; the mean of PS is taken before the head, which is
+        linear.
     """
     d = int(options["width"])
     head = _strand_head(d, task.n_outputs) if both_strands else None
@@ -221,25 +222,52 @@ def add(name: str, both_strands: bool, repo: str, revision: str, **options: Any)
 
 def recipes(both_strands: bool) -> dict[str, Recipe]:
     """The house recipe and, per suite, the smallest values of the grids the authors searched."""
-    conjoined = "" if both_strands else "; rc=conjoin as theirs (conjoin_test)"
-    source = (
-        "kuleshov-group/caduceus slurm_scripts/{}, grid lr 1e-3 or 2e-3, batch {}: the least "
-        "values taken; theirs is fp16 and pads with [PAD] on the left, ours fp32 and masked"
-    )
     rc: Literal["none", "conjoin"] = "none" if both_strands else "conjoin"
+    common: dict[str, Any] = {
+        "lr": 1e-3, "weight_decay": 0.1, "batch": 128, "rc": rc, "padding": "left-pad",
+        "options": {"exempt": True},
+    }  # fmt: skip
+    why = {
+        "exempt": f"{REPO} configs/config.yaml, optimizer_param_grouping, as their code applies it",
+        "rc": f"{REPO} slurm_scripts/wrapper_run_genomics.sh, conjoin_test",
+        "precision": "house: any device; theirs is fp16",
+        "padding": f"{REPO} src/dataloaders/genomics.py: left, [PAD]",
+    }
+    differs = (
+        "theirs is fp16 (--precision fp16 on CUDA), ours fp32; theirs takes the better of lr 1e-3 "
+        "and 2e-3 and of batch 128 and {} for each task, ours the first"
+    )
+    nt = Published(
+        **common, epochs=20, horizon="train", source=f"{REPO} {SCRIPTS[0]}",
+        differs=differs.format(512),
+        why=why | {"horizon": f"{REPO} configs/dataset, train_len: validation is held out of it"},
+    )  # fmt: skip
+    gb = Published(
+        **common, epochs=10, horizon="train+test", source=f"{REPO} {SCRIPTS[1]}",
+        differs=differs.format(256), tasks=LENGTHS,
+        why=why | {"horizon": f"{REPO} configs/dataset, train_len: train and test together",
+                   "max_length": f"{REPO} configs/dataset, max_length of each task"},
+    )  # fmt: skip
     return {
         "default": Recipe(),
-        "nt": Recipe(
-            lr=1e-3, weight_decay=0.1, batch=128, epochs=20, rc=rc,
-            source=source.format("run_nucleotide_transformer.sh", "128 or 512") + conjoined,
-        ),
-        "genomic_benchmarks": Recipe(
-            lr=1e-3, weight_decay=0.1, batch=128, epochs=10, rc=rc,
-            source=source.format("run_genomics_benchmark.sh", "128 or 256") + conjoined,
-        ),
-    }  # fmt: skip
+        "nt": nt,
+        "nt-house": nt.house("nt"),
+        "genomic_benchmarks": gb,
+        "genomic_benchmarks-house": gb.house("genomic_benchmarks"),
+    }
 
 
+REPO = "kuleshov-group/caduceus"
+SCRIPTS = (
+    "slurm_scripts/run_nucleotide_transformer.sh and configs/experiment/hg38/"
+    "nucleotide_transformer.yaml",
+    "slurm_scripts/run_genomics_benchmark.sh and configs/experiment/hg38/genomic_benchmark.yaml",
+)
+# of tasks whose longest sequences are longer
+LENGTHS = {"dummy_mouse_*": {"max_length": 1024}} | {
+    f"human_{name}": {"max_length": 512}
+    for name in ("enhancers_ensembl", "ensembl_regulatory", "ocr_ensembl")
+}
 # Revisions of the hub's main branch as pinned in tcztzy/evo.cpp@c281681 and bioedca/tbox-finder,
 # for 256 x 4, 118 x 4 and 256 x 16; "" where none was found
 REVISIONS = {

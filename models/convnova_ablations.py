@@ -236,7 +236,7 @@ def add(name: str, build: Callable[..., Any], n: int, source: str, options: dict
             license="Apache-2.0 (our implementation; the authors' code has no licence)",
             choices=choices,
             reduced={} if name == "convnova_unet" else {"blocks": 3},
-            recipes=convnova.RECIPES,
+            recipes=convnova.recipes_for(options),
             weights=convnova.WEIGHTS,
         )
     )

@@ -176,10 +176,8 @@ def head(outputs: int, options: Mapping[str, Any]) -> Any:
     return net
 
 
-CONFIG = (
-    "ljw-struggle/Bioinfor-DeepATT@651b0dc config/config_0.json; theirs is Adam with amsgrad, "
-    "which a recipe cannot say: ours is plain Adam"
-)
+CONFIG = "ljw-struggle/Bioinfor-DeepATT@651b0dc config/config_0.json"
+PLAIN = "theirs is Adam with amsgrad, ours plain Adam"
 MODELS.add(
     Model(
         name="deepatt",
@@ -196,13 +194,13 @@ MODELS.add(
             "default": Recipe(
                 optimizer="adam", lr=1e-3, weight_decay=0.0, batch=64, epochs=20,
                 schedule="constant", warmup=0.0, clip=0.0,
-                source=f"{CONFIG}; 20 epochs and no early stop are the house's: theirs is "
-                "the recipe official",
+                source=CONFIG,
+                differs=f"{PLAIN}; 20 epochs and no early stop are the house's: see official",
             ),
             "official": Recipe(
                 optimizer="adam", lr=1e-3, weight_decay=0.0, batch=64, epochs=100, patience=5,
                 schedule="constant", warmup=0.0, clip=0.0,
-                source=CONFIG,
+                source=CONFIG, differs=PLAIN,
             ),
         },
     )

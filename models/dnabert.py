@@ -108,13 +108,15 @@ README = "jerryji1993/DNABERT README: lr 2e-4, batch 32, 5 epochs, warm-up 10 %,
 RECIPES = {
     "default": Recipe(
         lr=2e-4, weight_decay=0.01, batch=32, epochs=5, schedule="linear", warmup=0.1,
-        source=f"{README}; meant for the pretrained weights",
+        source=README,
+        differs="meant for the pretrained weights; biases and layer norms have weight decay here",
     ),
     "gue": Recipe(
         lr=3e-5, weight_decay=0.01, batch=32, epochs=3, schedule="linear", warmup=0.02,
         source="MAGICS-LAB/DNABERT_2 finetune/scripts/run_dnabert1.sh: lr 3e-5, batch 8 a device, "
-        "here four devices; epochs and warm-up as for dnabert2, which see; meant for the "
-        "pretrained weights",
+        "here four devices",
+        differs="meant for the pretrained weights; epochs and warm-up are those of EMP for all "
+        "tasks, biases and layer norms have weight decay, theirs is fp16",
     ),
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dnabench.models.dnabert import check, rename
 from dnabench.models.heads import POOLINGS
 from dnabench.registry import MODELS
-from dnabench.types import Model, Recipe, Task, Weights
+from dnabench.types import Model, Published, Recipe, Task, Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -164,23 +164,41 @@ def backbone(options: Mapping[str, Any]) -> Any:
 
 
 SCRIPT = "MAGICS-LAB/DNABERT_2@d87d29f finetune/scripts/run_dnabert2.sh"
+TRAINER = "transformers' Trainer, which train.py uses"
+GUE = {  # task -> what its block of the script sets; max_length counts [CLS] and [SEP]
+    "emp_*": {"max_length": 128},
+    "prom_core_*": {"max_length": 20, "epochs": 4},
+    "prom_300_*": {"max_length": 70, "epochs": 4},
+    "prom_*_tata": {"epochs": 10},
+    "splice_reconstructed": {"max_length": 80, "epochs": 5},
+    "virus_covid": {"max_length": 256, "epochs": 8, "batch": 128},
+    "mouse_*": {"max_length": 30, "max_steps": 1000, "warmup": 30},
+    "tf_*": {"max_length": 30, "warmup": 30},
+}
 RECIPES = {
     "default": Recipe(
         lr=3e-5, weight_decay=0.01, batch=32, epochs=5, schedule="linear", warmup=0.02,
-        source=f"{SCRIPT}; theirs is fp16 and warms up for 50 steps, here a share of all steps; "
-        "epochs between its 3 and 10; meant for the pretrained weights, a fresh network learns "
-        "little at this rate",
+        source=f"house: rate, decay, batch and schedule of {SCRIPT}, warm-up as a share and epochs "
+        "between its 3 and 10; meant for the pretrained weights, a fresh network learns little at "
+        "this rate",
     ),
-    "gue": Recipe(
-        lr=3e-5, weight_decay=0.01, batch=32, epochs=3, schedule="linear", warmup=0.02,
-        source=f"{SCRIPT}, the numbers of EMP; theirs is fp16, warms up for 50 steps (30 for TF "
-        "and mouse), here a share of all steps, and takes 3 epochs for TF, 4 for promoters (TATA "
-        "10), 5 for splice sites and mouse (1000 steps at most), 8 for covid: --set epochs=",
+    "gue": Published(
+        lr=3e-5, weight_decay=0.01, no_decay="biases-norms", batch=32, epochs=3, schedule="linear",
+        warmup=50, warmup_from=0.0, source=SCRIPT, tasks=GUE,
+        why={
+            "no_decay": TRAINER, "warmup_from": TRAINER, "schedule": TRAINER, "clip": TRAINER,
+            "weight_decay": "train.py",
+            "batch": "8 a device (covid 32) on the four devices of the README",
+            "precision": "house: any device; theirs is fp16",
+        },
+        differs="theirs is fp16 (--precision fp16 on CUDA), ours fp32; it compares checkpoints "
+        "every 200 or 400 steps, ours after each epoch; its embedding of [UNK] is not trained",
     ),
     "nt": Recipe(
         lr=3e-5, weight_decay=0.1, batch=32, epochs=20,
         source="ConvNova, arXiv 2502.18538 appendix A.2.1: AdamW as in its table 7, cosine, 20 "
-        f"epochs, the official learning rate, fp32; it states no batch: the 32 of {SCRIPT}",
+        "epochs, the official learning rate, fp32",
+        differs=f"it states no batch: the 32 of {SCRIPT}; warm-up and floor are the house's",
     ),
 }  # fmt: skip
 

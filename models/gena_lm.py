@@ -92,8 +92,9 @@ RECIPES = {
     "default": Recipe(
         lr=5e-5, weight_decay=1e-4, batch=64, epochs=20, warmup=0.03, lr_floor=0.0,
         source="AIRI-Institute/GENA_LM downstream_tasks/SpliceAI/finetune_spliceai_large.sh: "
-        "cosine, 1,500 of at most 50,000 steps of warm-up; epochs of the house; meant for the "
-        "pretrained weights, a fresh network learns little at this rate",
+        "cosine, 1,500 of at most 50,000 steps of warm-up",
+        differs="epochs are the house's; meant for the pretrained weights, a fresh network learns "
+        "little at this rate",
     )
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from dnabench.models.convnova import LENGTHS, NT_LENGTHS, TF32
 from dnabench.models.heads import (
     LETTER_CHOICES,
     READS_LETTERS,
@@ -24,7 +25,7 @@ from dnabench.models.kernels.filters import (
     window_over,
 )
 from dnabench.registry import MODELS
-from dnabench.types import Model, Recipe, Task, Weights
+from dnabench.types import Model, Published, Recipe, Task, Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,7 +95,7 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
     Source:
         Nguyen et al. 2023, arXiv 2306.15794; tensor names of HazyResearch/hyena-dna@d553021:
         standalone_hyenadna.py. Ours: padding on the right, left out of the mean (theirs is on the
-        left, read by the layers, and part of the mean); no special tokens.
+        left, read by the layers, and part of the mean: padding=left-pad); no special tokens.
     """
     o = {**OPTIONS, **options}
     _check_length(task.length, o["l_max"], f"the longest of {task.name}")
@@ -324,35 +325,53 @@ def add(name: str, checkpoint: str, revision: str, **options: Any) -> None:
     )
 
 
-OFFICIAL = (
-    "HazyResearch/hyena-dna@d553021 configs/experiment/hg38/{}.yaml; theirs is fp16 and pads with "
-    "[PAD] on the left, ours fp32 and masked{}"
-)
-RERUN = (
-    "aim-uofa/ConvNova@c606027 configs/experiment/{}; theirs has shift=0.0, resid_dropout=0.1, "
-    "embed_dropout=0.2 (--set) and pads with [PAD] on the left{}"
-)
+def published(
+    source: str, differs: str, dropouts: tuple[float, float], **numbers: Any
+) -> Published:
+    """A recipe that repeats a configuration; dropouts of the residuals and of the embedding."""
+    why = {
+        "shift": "the filters of the training code, HazyResearch/hyena-dna src/models/sequence/"
+        "hyena.py, and of its copies; 0.05 is that of the released model",
+        "padding": "the loader of HazyResearch/hyena-dna: left, [PAD]",
+        "precision": "house: any device; see what differs",
+        "horizon": "train_len of the configured data set",
+    }
+    options = {"shift": 0.0, "resid_dropout": dropouts[0], "embed_dropout": dropouts[1]}
+    return Published(
+        lr=6e-4, weight_decay=0.1, padding="left-pad", source=source, differs=differs, why=why,
+        options=options, **numbers,
+    )  # fmt: skip
+
+
+OFFICIAL = "HazyResearch/hyena-dna@d553021 configs/experiment/hg38/{}.yaml"
+RERUN = "aim-uofa/ConvNova@c606027 configs/experiment/{}"
+HALF = "theirs is fp16 (--precision fp16 on CUDA), ours fp32"
+SMALL = "its width is 128: hyenadna-tiny-1k"
+NT = published(
+    RERUN.format("nt-benchmark/hyena1.6M.yaml"), TF32, (0.1, 0.2), batch=256, epochs=20,
+    horizon="train", tasks=NT_LENGTHS,
+)  # fmt: skip
+BENCHMARKS = published(
+    RERUN.format("genomic-benchmark/hyena.yaml"), f"{HALF}; {SMALL}", (0.1, 0.2), batch=64,
+    epochs=10, horizon="train+test", tasks=LENGTHS,
+)  # fmt: skip
 RECIPES = {
     "default": Recipe(
         lr=6e-4, source="house; learning rate and no decay on the filters as the authors'"
     ),
-    "nt": Recipe(
-        lr=6e-4, weight_decay=0.1, batch=256, epochs=20,
-        source=RERUN.format("nt-benchmark/hyena1.6M.yaml", ", ours masks; the authors' own: "
-        "nt-official"),
+    "nt": NT,
+    "nt-house": NT.house("nt"),
+    "nt-official": published(
+        OFFICIAL.format("nucleotide_transformer"), f"{HALF}; values for single tasks are not out",
+        (0.0, 0.1), batch=128, epochs=100, horizon="train",
     ),
-    "nt-official": Recipe(
-        lr=6e-4, weight_decay=0.1, batch=128, epochs=100,
-        source=OFFICIAL.format("nucleotide_transformer", "; their values per task are not out"),
-    ),
-    "genomic_benchmarks": Recipe(
-        lr=6e-4, weight_decay=0.1, batch=64, epochs=10,
-        source=RERUN.format("genomic-benchmark/hyena.yaml", " in fp16, ours masks in fp32; width "
-        "128: hyenadna-tiny-1k; the authors' own: genomic_benchmarks-official"),
-    ),
-    "genomic_benchmarks-official": Recipe(
-        lr=6e-4, weight_decay=0.1, batch=128, epochs=100,
-        source=OFFICIAL.format("genomic_benchmark", "; width 128: hyenadna-tiny-1k"),
+    "genomic_benchmarks": BENCHMARKS,
+    "genomic_benchmarks-house": BENCHMARKS.house("genomic_benchmarks"),
+    "genomic_benchmarks-official": published(
+        OFFICIAL.format("genomic_benchmark"),
+        f"{HALF}; {SMALL}; its max_length of 256 is an example and the lengths used are not out, "
+        "so sequences are padded to the longest of the task",
+        (0.0, 0.1), batch=128, epochs=100, horizon="train+test",
     ),
 }  # fmt: skip
 

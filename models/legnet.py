@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from dnabench.models.convnova import FILE, LENGTHS, LOADER, NT_LENGTHS, TF32
 from dnabench.models.heads import LETTER_CHOICES, READS_LETTERS, network
 from dnabench.registry import MODELS
-from dnabench.types import Model, Recipe, Task
+from dnabench.types import Model, Published, Recipe, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -177,6 +178,22 @@ def masked_layers() -> tuple[Any, Any]:
     return BatchNorm, run
 
 
+WHY = LOADER | {
+    "double_softmax": "aim-uofa/ConvNova@c606027 convnova/src/models/LegNet/LegNet.py",
+    "norm_batch": "the batch of one GPU, whose statistics are its own",
+}
+NT = Published(
+    lr=6e-4, weight_decay=1e-5, batch=256, norm_batch=128, epochs=20, padding="left-n",
+    horizon="train", options={"double_softmax": True}, tasks=NT_LENGTHS, why=WHY,
+    source=FILE.format("nt-benchmark", "legnet"), differs=TF32,
+)  # fmt: skip
+BENCHMARKS = Published(
+    lr=6e-4, weight_decay=0.1, batch=256, norm_batch=64, epochs=10, padding="left-n",
+    horizon="train+test", options={"double_softmax": True}, tasks=LENGTHS, why=WHY,
+    source=FILE.format("genomic-benchmark", "legnet"),
+    differs="theirs is fp16 (--precision fp16 on CUDA), ours fp32",
+)  # fmt: skip
+
 MODELS.add(
     Model(
         name="legnet",
@@ -193,17 +210,10 @@ MODELS.add(
             "default": Recipe(
                 lr=6e-4, source="house, with the rate of ConvNova's two legnet.yaml"
             ),
-            "nt": Recipe(
-                lr=6e-4, weight_decay=1e-5, batch=256, epochs=20, padding="left-n",
-                source="aim-uofa/ConvNova@c606027 configs/experiment/nt-benchmark/legnet.yaml; "
-                "theirs applies softmax twice (double_softmax=true)",
-            ),
-            "genomic_benchmarks": Recipe(
-                lr=6e-4, weight_decay=0.1, batch=256, epochs=10, padding="left-n",
-                source="aim-uofa/ConvNova@c606027 "
-                "configs/experiment/genomic-benchmark/legnet.yaml; theirs is fp16, ours fp32, and "
-                "applies softmax twice (double_softmax=true)",
-            ),
+            "nt": NT,
+            "nt-house": NT.house("nt"),
+            "genomic_benchmarks": BENCHMARKS,
+            "genomic_benchmarks-house": BENCHMARKS.house("genomic_benchmarks"),
         },
     )
 )  # fmt: skip

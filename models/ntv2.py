@@ -125,15 +125,18 @@ RECIPES = {
     "nt": lora(
         1e-4, 20,
         "LoRA of aim-uofa/ConvNova@c606027's baseline (rank 8, alpha 16, dropout 0.05 on query, "
-        "key, value, dense) and its 20 epochs; its paper only says 'official learning rate': 1e-4 "
-        "of DNABERT_2 finetune/scripts/run_nt.sh taken; batch and decay are the house's; theirs "
-        "passes no attention mask, ours masks padding",
+        "key, value, dense) and its 20 epochs",
+        differs="its paper only says 'official learning rate': 1e-4 of DNABERT_2 "
+        "finetune/scripts/run_nt.sh taken; batch and decay are the house's; theirs passes no "
+        "attention mask, ours masks padding",
     ),
     "gue": lora(
         1e-4, 3,
-        "MAGICS-LAB/DNABERT_2 finetune/scripts/run_nt.sh and train.py, written for version 1: "
-        "epochs of its EMP and TF (promoter 4, TATA 10, splice and mouse 5, covid 3), 8 examples a "
-        "device (batch 32 = 4 devices), warm-up 50 steps (about 4 % of EMP's), fp16; ours fp32",
+        "MAGICS-LAB/DNABERT_2 finetune/scripts/run_nt.sh and train.py, written for version 1: 8 "
+        "examples a device (batch 32 = 4 devices)",
+        differs="epochs of its EMP and TF for all tasks (theirs: promoter 4, TATA 10, splice and "
+        "mouse 5, covid 3); warm-up as a share, theirs 50 steps (about 4 % of EMP's); theirs is "
+        "fp16, ours fp32",
         batch=32, weight_decay=0.01, schedule="linear", warmup=0.04,
     ),
 }  # fmt: skip

@@ -6,7 +6,6 @@ of a model and one recipe.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -139,4 +138,4 @@ def _match(table: Table, row: Row, column: Column) -> Cell | None:
 def _key(column: Column, suite: str) -> tuple[Any, ...]:
     recipe = column.recipes.get(suite)
     options = column.model, column.regime, column.options
-    return *options, recipe and replace(recipe, source="")
+    return *options, recipe and recipe.numbers

@@ -9,20 +9,22 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from dnabench.metrics import METRICS
 from dnabench.protocols import PROTOCOLS
+from dnabench.registry import MODELS
 from dnabench.reports import stats
 from dnabench.reports.grid import fixed
-from dnabench.types import Recipe, Record
+from dnabench.types import Published, Recipe, Record
 
 Item = TypeVar("Item")
 Key = TypeVar("Key", bound=Hashable)
 BASELINE = "kmer"  # the model that stands first: no network should lose to it
 DIGITS = 3
 INVALID = "invalid"  # flag of a record whose score does not follow from its predictions
+QUIET = ("no_decay", "norm_batch", "max_steps", "horizon", "warmup_from", "max_length")
 UNKNOWN = "UNKNOWN PROTOCOL {}: how the checkpoint was chosen is not known here."
 
 
@@ -34,8 +36,8 @@ class Column:
     regime: str
     label: str  # model, and what tells this configuration from the others of the model
     name: str  # label, with the regime when another column has the same label
-    options: Mapping[str, Any]
-    recipes: Mapping[str, Recipe]  # suite -> recipe
+    options: Mapping[str, Any]  # without those that recipes set differently for its suites
+    recipes: Mapping[str, Recipe]  # suite -> recipe, without values of single tasks
     n_params: tuple[int, int]  # smallest and largest over tasks, heads differ; 0, 0 = unknown
     variants: int = 1  # columns of this model and regime, which differ in options or recipe
 
@@ -140,8 +142,9 @@ def suite_of(thing: Record | Row) -> str:
 
 
 def _table(protocol: str, limit: float, records: Sequence[Record], digits: int) -> Table:
-    key_of = _column_keys(records)
-    columns = _columns(grouped(records, key_of))
+    recipes = _suite_recipes(records)
+    key_of = _column_keys(records, recipes)
+    columns = _columns(grouped(records, key_of), recipes)
     place = {key: i for i, key in enumerate(columns)}
     rows = _rows(records, lambda r: place[key_of(r)], len(columns), digits)
     lineup, known = tuple(columns.values()), PROTOCOLS.get(protocol)
@@ -160,25 +163,66 @@ def _table(protocol: str, limit: float, records: Sequence[Record], digits: int) 
     )  # fmt: skip
 
 
-def _column_keys(records: Sequence[Record]) -> Callable[[Record], tuple[str, ...]]:
-    """What tells columns apart: model, regime, options, recipe fields that vary in a suite."""
+def _column_keys(
+    records: Sequence[Record], recipes: Mapping[str, Recipe]
+) -> Callable[[Record], tuple[str, ...]]:
+    """What tells columns apart: model, regime, options, recipe fields that vary in a suite.
+
+    Options that a recipe of the model sets count as fields of the recipe.
+    """
+
+    def numbers(r: Record) -> dict[str, Any]:
+        options, own = r.trial.options, _of_recipes(r.trial.model)
+        return recipes[r.trial.id].numbers | {k: options[k] for k in own & options.keys()}
+
     groups = grouped(records, lambda r: (r.trial.model, r.trial.regime, suite_of(r)))
     varying: dict[tuple[str, str], set[str]] = defaultdict(set)
     for (model, regime, _), several in groups.items():
-        recipes = {r.trial.recipe for r in several}
-        fields = [asdict(replace(recipe, source="")) for recipe in recipes]
-        varying[model, regime] |= _varying(fields)
+        varying[model, regime] |= _varying([numbers(r) for r in several])
 
     def key(r: Record) -> tuple[str, ...]:
-        fields = sorted(varying[r.trial.model, r.trial.regime])
-        recipe = {name: getattr(r.trial.recipe, name) for name in fields}
-        options = {**r.trial.options, **r.trial.unknown}  # of a newer version
+        known, fields = numbers(r), sorted(varying[r.trial.model, r.trial.regime])
+        recipe = {name: known[name] for name in fields if name in known}
+        own = _of_recipes(r.trial.model)
+        options = {k: v for k, v in r.trial.options.items() if k not in own}
+        options |= r.trial.unknown  # of a newer version
         return r.trial.model, r.trial.regime, _json(options), _json(recipe)
 
     return key
 
 
-def _columns(groups: Mapping[tuple[str, ...], list[Record]]) -> dict[tuple[str, ...], Column]:
+def _suite_recipes(records: Sequence[Record]) -> dict[str, Recipe]:
+    """Trial id -> its recipe, but the suite's value where the model's recipe has several.
+
+    Where every trial of the model on the suite has the value of that recipe for its task.
+    """
+    out: dict[str, Recipe] = {}
+    groups = grouped(records, lambda r: (r.trial.model, r.trial.regime, suite_of(r)))
+    for several in groups.values():
+        trials = [r.trial for r in several]
+        named = MODELS[trials[0].model].recipes.values() if trials[0].model in MODELS else ()
+        for trial in trials:
+            out[trial.id] = trial.recipe
+        for recipe in named:
+            own = [t for t in trials if t.recipe.source == recipe.source]
+            here = {t.id: recipe.for_task(t.task)[0].numbers for t in own}
+            followed = {
+                name: value
+                for name, value in recipe.numbers.items()
+                if all(getattr(t.recipe, name) == here[t.id][name] for t in own)
+            }
+            out |= {t.id: replace(t.recipe, **followed) for t in own}
+    return out
+
+
+def _of_recipes(model: str) -> set[str]:
+    recipes = MODELS[model].recipes.values() if model in MODELS else ()
+    return {name for r in recipes if isinstance(r, Published) for name in r.options}
+
+
+def _columns(
+    groups: Mapping[tuple[str, ...], list[Record]], recipes: Mapping[str, Recipe]
+) -> dict[tuple[str, ...], Column]:
     by_model = grouped(groups, lambda key: key[0])
     models = sorted(by_model, key=lambda m: m != BASELINE)
     labels = {}
@@ -194,12 +238,18 @@ def _columns(groups: Mapping[tuple[str, ...], list[Record]]) -> dict[tuple[str, 
     for key in order:
         label, sizes = labels[key], [r.n_params for r in groups[key] if r.n_params]
         out[key] = Column(
-            model=key[0], regime=key[1], label=label, options=json.loads(key[2]),
+            model=key[0], regime=key[1], label=label, options=_options(groups[key]),
             name=label if times[label] == 1 else f"{label} ({key[1]})",
-            recipes={suite_of(r): r.trial.recipe for r in groups[key]},
+            recipes={suite_of(r): recipes[r.trial.id] for r in groups[key]},
             n_params=(min(sizes, default=0), max(sizes, default=0)), variants=variants[key[:2]],
         )  # fmt: skip
     return out
+
+
+def _options(records: Sequence[Record]) -> dict[str, Any]:
+    """Those that all records share; recipes may set others for each suite."""
+    every = [{**r.trial.options, **r.trial.unknown} for r in records]
+    return {k: v for k, v in every[0].items() if k not in _varying(every)}
 
 
 def _rows(
@@ -260,6 +310,27 @@ def _podium(cells: Sequence[Cell], digits: int) -> tuple[frozenset[int], frozens
 def option_text(value: Any) -> str:
     """A value as it is written after `--set name=`."""
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def recipe_text(model: str, recipe: Recipe) -> str:
+    """Every number that the model reads, then the source and what is not as in it.
+
+    Fields of LoRA, and those of QUIET at the house's values, are left out where they do nothing.
+    """
+    house, lora = Recipe().numbers, recipe.finetune == "lora"
+    numbers = [
+        f"{k}={option_text(v)}"
+        for k, v in recipe.numbers.items()
+        if (model not in MODELS or MODELS[model].reads(k))
+        and (lora or not k.startswith("lora_"))
+        and not (k in QUIET and v == house[k])
+    ]
+    return " ".join([*numbers, f"(source: {recipe.source}{differs(recipe)})"])
+
+
+def differs(recipe: Recipe) -> str:
+    """What a recipe does not do as its source, after a semicolon; "" where there is nothing."""
+    return f"; differs: {recipe.differs}" if recipe.differs else ""
 
 
 def _varying(settings: Sequence[Mapping[str, Any]]) -> set[str]:

@@ -20,7 +20,7 @@ PARTS = {
 # own room. A room is a folder; the files of harness/ itself are rooms of their own.
 ROWS = [
     ["sequences"],
-    ["schema"],
+    ["schema", "recipes"],
     ["types"],
     ["registry", "correlation", "cache"],
     ["tensors"],

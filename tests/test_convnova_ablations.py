@@ -150,7 +150,12 @@ def test_no_gate_and_unet_differ_from_convnova_in_no_tensor():
 
 def test_names_say_what_is_our_choice_and_recipes_are_convnovas():
     for name in ABLATIONS:
-        assert MODELS[name].recipes == convnova.RECIPES and "2502.18538" in MODELS[name].source
+        model = MODELS[name]
+        assert "2502.18538" in model.source and model.recipes.keys() == convnova.RECIPES.keys()
+        for key, recipe in model.recipes.items():
+            theirs, options = convnova.RECIPES[key].for_task("nt/x")
+            own = {k: v for k, v in options.items() if k in model.options}
+            assert recipe.for_task("nt/x") == (theirs, own)
         assert MODELS[name].options.get("dilation_schedule", "paper") == "paper"
     assert "our choice" in MODELS["convnova_single_branch"].source
     assert "our choice" in MODELS["convnova_unet"].source

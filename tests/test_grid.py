@@ -135,7 +135,7 @@ def test_a_recipe_by_name():
         ({"tasks": ["demo/cell_type"], "suite": "dem"}, KeyError, "did you mean demo"),
         ({"settings": ["patience=2"], "protocol": "last-epoch"}, ValueError, "never stops early"),
         ({"settings": ["lr=nan"]}, ValueError, "lr=nan: must be finite"),
-        ({"settings": ["warmup=500"]}, ValueError, "warmup=500.0: is a share, below 1"),
+        ({"settings": ["warmup=1.5"]}, ValueError, "warmup=1.5: give a share below 1 or a"),
         ({"tasks": []}, ValueError, "no tasks; write --suite demo"),
         ({"protocol": "honest/3"}, KeyError,
          "no protocol named 'honest/3'; did you mean honest/2, honest/1"),

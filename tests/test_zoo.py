@@ -132,7 +132,8 @@ def planned(model, suite, **changes):
     from dnabench.sweep.grid import _recipe, _weights
 
     task = dataclasses.replace(planted_task(), name=f"{suite}/x")
-    regime, _ = _weights([MODELS[model]], changes.get("regime", "scratch"))[MODELS[model].name]
+    weights = _weights([MODELS[model]], changes.get("regime", "scratch"))
+    ((regime, _),) = weights[MODELS[model].name]
     return _recipe(MODELS[model], task, "", regime)
 
 

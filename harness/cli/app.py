@@ -71,7 +71,9 @@ command(
 )(profile)  # fmt: skip
 command(app, "doctor", "", "--online", "--json", section=PLAN)(doctor)
 app.add_typer(cache, rich_help_panel=PLAN)
-command(app, "list", "models", "tasks gue/mouse_0", "recipes convnova", section=DATA)(list_)
+command(
+    app, "list", "models", "tasks gue/mouse_0", "recipes --explain caduceus_ph nt", section=DATA
+)(list_)
 command(app, "check-model", "net.py:Net", "net.py:Net --set width=64", "convnova", section=DATA)(
     check_model
 )

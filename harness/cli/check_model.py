@@ -20,7 +20,7 @@ def check_model(
     with fewer layers. Sequences are random. The exit status is 1 when a check fails.
     """
     from dnabench.models.outside.references import model_named
-    from dnabench.sweep.grid import check_settings, chosen
+    from dnabench.sweep.settings import check_settings, chosen
     from dnabench.train.check_model import check_model
 
     found = model_named(model, lambda note: typer.echo(f"note: {note}", err=True))

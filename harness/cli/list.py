@@ -20,6 +20,10 @@ def list_(
     names: Annotated[
         list[str] | None, typer.Argument(help="Show only these, one field per line.")
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Of recipes: each value of MODEL [SUITE] with its source."),
+    ] = False,
 ) -> None:
     """List models, tasks, suites, protocols, recipes or metrics.
 
@@ -27,11 +31,17 @@ def list_(
     """
     from tabulate import tabulate
 
+    from dnabench.cli.explain import explained
     from dnabench.cli.listing import LISTINGS
     from dnabench.registry import MODELS, TASKS, explain_miss
 
     if kind not in KINDS:
         fail(explain_miss("list", kind, [*KINDS], f"choose from {', '.join(KINDS)}"))
+    if explain:
+        if kind != "recipes":
+            fail(f"--explain is for recipes, not for {kind}: dnabench list recipes --explain MODEL")
+        typer.echo(explained(names or []))
+        return
     header, rows = LISTINGS[kind]()
     width = shutil.get_terminal_size().columns
     for name in names or []:

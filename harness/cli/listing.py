@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from dnabench.cli.table import Row, Rows
@@ -11,7 +10,7 @@ from dnabench.metrics import METRICS
 from dnabench.protocols import PROTOCOLS, VALIDATION
 from dnabench.registry import MODELS, TASKS
 from dnabench.sweep.grid import suites
-from dnabench.types import Recipe
+from dnabench.types import Published, Recipe
 from dnabench.weights import describe
 
 Table = tuple[Row, Rows]  # header and rows
@@ -58,17 +57,18 @@ def protocols() -> Table:
 
 def recipes() -> Table:
     """Every recipe of every model: what differs from the house recipe."""
-    house = asdict(Recipe())
+    house = Recipe().numbers
     rows: Rows = []
     for name in MODELS:
         for key, recipe in MODELS[name].recipes.items():
-            fields = {k: v for k, v in asdict(recipe).items() if k != "source"}
-            own = {k: v if MODELS[name].reads(k) else "" for k, v in fields.items()}
+            own = {k: v if MODELS[name].reads(k) else "" for k, v in recipe.numbers.items()}
             main = {k: own.pop(k) for k in ("lr", "weight_decay", "batch", "epochs", "schedule")}
             rest = {k: v for k, v in own.items() if v not in (house[k], "")}
-            rows.append((name, key, *main.values(), _options(rest), recipe.source))
+            if isinstance(recipe, Published):
+                rest |= recipe.options
+            rows.append((name, key, *main.values(), _options(rest), recipe.differs, recipe.source))
     header = ("model", "recipe", "lr", "weight decay", "batch", "epochs", "schedule", "other")
-    return (*header, "source"), rows
+    return (*header, "differs", "source"), rows
 
 
 def metrics() -> Table:

@@ -11,7 +11,8 @@ from dnabench.reports.papers.matching import OurModel, our_model
 from dnabench.reports.papers.published import About, Value, named, values
 from dnabench.reports.papers.reproduction import PlannedCell
 from dnabench.sweep import grid as grids
-from dnabench.sweep.grid import Request, check_settings, grid, incompatibility
+from dnabench.sweep.grid import Request, grid, incompatibility
+from dnabench.sweep.settings import check_settings
 from dnabench.types import Job
 from dnabench.weights import regimes
 

@@ -27,8 +27,8 @@ SEEDS = (1, 3, 5, 10)
 ALONE = 0.85  # share of a core above which no other program seems to run
 # fields of a recipe that do not change how long a step takes
 _NO_TIME = (
-    "lr", "weight_decay", "schedule", "warmup", "lr_floor", "lora_alpha", "patience", "source",
-    "epochs",
+    "lr", "weight_decay", "no_decay", "schedule", "horizon", "warmup", "warmup_from", "lr_floor",
+    "lora_alpha", "patience", "epochs", "max_steps", "source", "differs",
 )  # fmt: skip
 
 
@@ -173,9 +173,10 @@ def _row(
 ) -> Row:
     job, trial = group[0], group[0].trial
     row = Row(trial.task, label(trial), len(group), _missing(group, done), sizes_of(job))
+    epochs = trial.recipe.epochs_over(row.sizes.train)
     took = [done[job.trial.id] for job in group if job.trial.id in done]
     if took and not row.missing:
-        return row._replace(epochs=trial.recipe.epochs, seconds=sum(took) / len(took))
+        return row._replace(epochs=epochs, seconds=sum(took) / len(took))
     assert measured is not None  # missing trials were probed
     source, m = measured
     if m.error:
@@ -184,7 +185,7 @@ def _row(
     seconds, shared = extrapolate.trial_seconds(job, m)
     whole = max(1, row.sizes.train if custom else min(trial.recipe.batch, row.sizes.train))
     return row._replace(
-        epochs=m.epochs or trial.recipe.epochs, seconds=seconds, shared=shared,
+        epochs=m.epochs or epochs, seconds=seconds, shared=shared,
         step=(extrapolate.power_law if custom else extrapolate.linear)(m.points, whole),
         peak=extrapolate.trial_peak(job, m), disk=extrapolate.trial_disk(job, m),
         measured=source.trial.task, part=min(1.0, m.points[-1][0] / whole),

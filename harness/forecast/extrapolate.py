@@ -8,7 +8,7 @@ from dnabench.forecast.timing import Measured
 from dnabench.metrics import metrics_for
 from dnabench.protocols import protocol_named
 from dnabench.registry import MODELS
-from dnabench.splits import VALIDATION_SHARE
+from dnabench.splits import VALIDATION_SHARE, size_under
 from dnabench.sweep.trial import task_of
 from dnabench.train.build import stores_features
 from dnabench.types import Job
@@ -28,7 +28,7 @@ class Sizes(NamedTuple):
 def sizes_of(job: Job) -> Sizes:
     """The sizes of a trial's splits, up to rounding where validation is cut from train."""
     task, trial = task_of(job), job.trial
-    counts = {split: _limited(n, trial.limit) for split, n in task.counts.items()}
+    counts = {split: size_under(trial.limit, n) for split, n in task.counts.items()}
     validation = protocol_named(trial.protocol).validation
     train, test = counts["train"], counts["test"]
     if "dev" in counts and validation.startswith("dev"):
@@ -39,10 +39,6 @@ def sizes_of(job: Job) -> Sizes:
     return Sizes(train - held, held, test)
 
 
-def _limited(n: int, limit: float) -> int:
-    return round(n * limit) if 0 < limit < 1 else min(n, int(limit) or n)
-
-
 def trial_seconds(job: Job, m: Measured) -> tuple[float, float]:
     """Seconds of every trial, and more of each worker's first, from a probe of one as costly.
 
@@ -50,7 +46,7 @@ def trial_seconds(job: Job, m: Measured) -> tuple[float, float]:
     """
     trial, sizes = job.trial, sizes_of(job)
     recipe, custom = trial.recipe, MODELS[trial.model].custom_trainer
-    epochs = m.epochs or recipe.epochs
+    epochs = m.epochs or recipe.epochs_over(sizes.train)
     watched = sizes.val + (sizes.test if protocol_named(trial.protocol).looks_at_test else 0)
     if custom:
         training, encoded = power_law(m.points, sizes.train), 0.0
@@ -82,7 +78,8 @@ def trial_disk(job: Job, m: Measured) -> int:
     """Bytes of a record and its predictions."""
     sizes, trial = sizes_of(job), job.trial
     watched = (sizes.val > 0) + protocol_named(trial.protocol).looks_at_test
-    numbers = len(metrics_for(task_of(job).kind)) * watched * (m.epochs or trial.recipe.epochs)
+    epochs = m.epochs or trial.recipe.epochs_over(sizes.train)
+    numbers = len(metrics_for(task_of(job).kind)) * watched * epochs
     return round(RECORD[0] + RECORD[1] * numbers + m.stored * sizes.test)
 
 

@@ -24,7 +24,7 @@ from dnabench.registry import MODELS
 from dnabench.splits import cut, limited, streams
 from dnabench.sweep.trial import task_of
 from dnabench.train.batches import EVAL_TOKENS
-from dnabench.train.build import build_learner, build_tokenizer
+from dnabench.train.build import as_read, build_learner, build_tokenizer
 from dnabench.train.flops import n_tokens
 from dnabench.train.learner import Examples
 from dnabench.train.losses import flat
@@ -91,7 +91,7 @@ def _measured(probe: Probe) -> Measured:
     clock, began = Clock(probe.resources, Kernels()), (time.perf_counter(), time.process_time())
     trial, task = probe.job.trial, task_of(probe.job)
     protocol = protocol_named(trial.protocol)
-    task = replace(task, metric=metric_for(protocol, task))
+    task = replace(as_read(task, trial), metric=metric_for(protocol, task))
     seeds = streams(trial.seed, trial.task, protocol)
     data, (train, _) = clock.timed(lambda: cut(task, protocol, seeds.cut, trial.limit))
     torch.manual_seed(seeds.init)
@@ -163,7 +163,7 @@ def _network(probe: Probe, task: Task, train: Split, clock: Clock) -> Measured:
     batch, model = trial.recipe.batch, MODELS[trial.model]
     order = np.random.default_rng(0).permutation(len(train.y))
     # random weights whatever the regime, and no schedule that ends within the probe
-    drawn = replace(trial, regime="scratch", recipe=replace(trial.recipe, epochs=1000))
+    drawn = replace(trial, regime="scratch", recipe=replace(trial.recipe, epochs=1000, max_steps=0))
     job = probe.job._replace(trial=drawn)
     learned, tokenizer = clock.timed(partial(build_tokenizer, job, _part(train)))
     points, peaks, left = [], [], probe.seconds

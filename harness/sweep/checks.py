@@ -13,11 +13,13 @@ _CHOICES = {
     "schedule": ("cosine", "linear", "constant"),
     "precision": ("fp32", "tf32", "bf16", "fp16"),
     "rc": ("none", "augment", "conjoin"),
-    "padding": ("mask", "left-n"),
+    "padding": ("mask", "left-n", "left-pad"),
+    "no_decay": ("model", "biases-norms"),
+    "horizon": ("own", "train", "train+test"),
     "finetune": ("full", "lora", "probe"),
 }
 _POSITIVE = ("lr", "batch", "epochs", "lora_r", "lora_alpha")
-_SHARES = ("warmup", "lr_floor", "lora_dropout")
+_SHARES = ("lr_floor", "lora_dropout")
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -35,6 +37,13 @@ def check_recipe(recipe: Recipe) -> None:
             raise ValueError(f"{name}={value}: is a share, below 1")
         if value < 0:
             raise ValueError(f"{name}={value}: must not be negative")
+    if recipe.warmup >= 1 and recipe.warmup % 1:
+        raise ValueError(f"warmup={recipe.warmup}: give a share below 1 or a number of steps")
+    if recipe.max_steps and recipe.horizon != "own":
+        raise ValueError(
+            f"horizon={recipe.horizon} counts epochs, and max_steps={recipe.max_steps} replaces "
+            "them: leave out one of the two"
+        )
 
 
 def check_fine_tuning(model: Model, task: Task, recipe: Recipe, options: Mapping[str, Any]) -> None:
@@ -54,6 +63,11 @@ def check_fine_tuning(model: Model, task: Task, recipe: Recipe, options: Mapping
         raise ValueError(
             f"rc={recipe.rc}: {task.name} does not declare the classes of the other strand "
             "(Task.opposite); write --rc none"
+        )
+    if task.kind == "per_base" and recipe.max_length:
+        raise ValueError(
+            f"max_length={recipe.max_length}: {task.name} has a label for every base, so nothing "
+            "may be cut off; leave it out"
         )
     bpe = str(options.get("tokenizer", model.tokenizer)).startswith("bpe")
     default = model.options.get("vocabulary")

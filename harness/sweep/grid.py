@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ from dnabench.models.outside.loaded import own_weights
 from dnabench.models.outside.references import model_named
 from dnabench.protocols import check_protocol, protocol_for
 from dnabench.registry import MODELS, TASKS, explain_miss
+from dnabench.splits import size_under
 from dnabench.sweep.checks import check_fine_tuning, check_official_tokenizer, check_recipe
+from dnabench.sweep.settings import check_settings, chosen, digits
 from dnabench.types import Job, Model, OwnData, Protocol, Recipe, Task, Trial
 from dnabench.weights import regimes, resolve
 
 MOST_SEEDS = 10_000
-LARGEST = 2**63
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,9 @@ def grid(request: Request, on_skip: Callable[[str], object] = lambda why: None) 
     choices = _choices(request.settings, request.sweeps)
     columns = [(m, s, w) for m in models for s in choices for w in weights[m.name]]
     incompatible = {
-        (m.name, t.name): why for t in tasks for m in models if (why := incompatibility(m, t))
+        (m.name, t.name): why
+        for t, m in itertools.product(tasks, models)
+        if (why := incompatibility(m, t, _longest(m, t, request, weights[m.name][0][0])))
     }
     if len(incompatible) == len(tasks) * len({m.name for m in models}):
         raise ValueError("; ".join(incompatible.values()))
@@ -88,13 +91,24 @@ def grid(request: Request, on_skip: Callable[[str], object] = lambda why: None) 
     return list(jobs.values())
 
 
-def incompatibility(model: Model, task: Task) -> str:
-    """Why the model cannot do the task; "" if it can, as far as is known without the data."""
+def incompatibility(model: Model, task: Task, longest: int = 0) -> str:
+    """Why the model cannot do the task; "" if it can, as far as is known without the data.
+
+    `longest` is how many bp it reads of a sequence; 0 = all of them.
+    """
+    length = longest or task.length
     left_out = f"{model.name} is left out of {task.name}"
     if task.kind not in model.kinds:
         return f"{left_out}, a {task.kind} task: it does {', '.join(model.kinds)}"
-    most = f"it reads {model.context:,} bp at most, the longest sequence has {task.length:,}"
-    return f"{left_out}: {most}" if task.length > model.context else ""
+    most = f"it reads {model.context:,} bp at most, the longest sequence has {length:,}"
+    return f"{left_out}: {most}" if length > model.context else ""
+
+
+def _longest(model: Model, task: Task, request: Request, regime: str) -> int:
+    """Bp that the model reads of the longest sequence, which a recipe may cut."""
+    recipe, options = _settled(model, task, request, request.settings, regime)
+    letters = model.tokenizer_name(options) == "char"
+    return recipe.max_length if letters and recipe.max_length else task.length
 
 
 def models_of(
@@ -159,9 +173,10 @@ def _with_tokenizer(trial: Trial, checkpoint: str) -> tuple[Trial, str]:
 def label(trial: Trial) -> str:
     """The model and what this trial changes of its defaults: `convnova dilation=1 lr=0.002`."""
     model = MODELS[trial.model]
-    usual = {**asdict(model.recipe_for(trial.task.partition("/")[0])), **model.options}
-    chosen = {**asdict(trial.recipe), **trial.options}
-    changes = [f"{k}={v}" for k, v in chosen.items() if usual.get(k) != v and k != "source"]
+    recipe, own = model.recipe_for(trial.task.partition("/")[0]).for_task(trial.task)
+    usual = {**recipe.numbers, **model.options, **own}
+    chosen = {**trial.recipe.numbers, **trial.options}
+    changes = [f"{k}={v}" for k, v in chosen.items() if usual.get(k) != v]
     return " ".join([trial.model, *changes])
 
 
@@ -234,7 +249,7 @@ def parse_seeds(text: str) -> list[int]:
     ValueError for any other text, or a seed twice.
     """
     try:
-        if _plain(text).strip().isdigit():
+        if digits(text).strip().isdigit():
             seeds = list(range(min(int(text), MOST_SEEDS + 1)))
         else:
             seeds = []
@@ -258,7 +273,7 @@ def parse_limit(text: str) -> float:
         return 0.0
     limit = -1.0
     with suppress(ValueError):
-        limit = float(_plain(text))
+        limit = float(digits(text))
     if not (0 <= limit <= 1 or (limit > 1 and limit.is_integer())):
         raise ValueError(f"--limit {text!r}: give a number of examples (200) or a share (0.1)")
     return limit
@@ -271,7 +286,7 @@ def parse_duration(text: str) -> float:
     number, unit = (text[:-1], text[-1]) if text[-1] in "smh" else (text, "s")
     seconds = 0.0
     with suppress(ValueError):
-        seconds = float(_plain(number)) * {"s": 1, "m": 60, "h": 3600}[unit]
+        seconds = float(digits(number)) * {"s": 1, "m": 60, "h": 3600}[unit]
     if not 0 < seconds < float("inf"):
         raise ValueError(
             f"--trial-timeout {text!r}: give seconds (3600), minutes (30m) or hours (2h)"
@@ -290,10 +305,7 @@ def _trial(
     model: Model, task: Task, protocol: Protocol, request: Request, settings: list[str], seed: int,
     regime: str,
 ) -> Trial:  # fmt: skip
-    overrides = {k: v for k, v in request.overrides.items() if model.reads(k)}
-    recipe = replace(_recipe(model, task, request.recipe, regime), **overrides)
-    options, fields = chosen(model, settings)
-    recipe = replace(recipe, **fields)
+    recipe, options = _settled(model, task, request, settings, regime)
     check_recipe(recipe)
     check_fine_tuning(model, task, recipe, options)
     if regime == "scratch" and (share := own_weights(model, task, options)):
@@ -307,14 +319,23 @@ def _trial(
     )  # fmt: skip
 
 
+def _settled(
+    model: Model, task: Task, request: Request, settings: Sequence[str], regime: str
+) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe and the options of a trial: the recipe's, with what the user sets above them."""
+    recipe, own = _recipe(model, task, request.recipe, regime).for_task(task.name)
+    options, fields = chosen(model, settings, own)
+    changes = {k: v for k, v in request.overrides.items() if model.reads(k)} | fields
+    if "epochs" in changes:
+        changes.setdefault("max_steps", 0)  # which would decide in their place
+    return replace(recipe, **changes), options
+
+
 def _size(task: Task, trial: Trial) -> float:
     """Base pairs that training reads."""
-    n, limit = task.counts["train"], trial.limit
-    n_read = n * limit if 0 < limit < 1 else min(n, limit or n)
-    return max(1.0, n_read * task.length * trial.recipe.epochs)
-
-
-_RECIPE: dict[str, Any] = asdict(Recipe())
+    n, recipe = size_under(trial.limit, task.counts["train"]), trial.recipe
+    length = min(task.length, recipe.max_length or task.length)
+    return max(1.0, n * length * recipe.epochs_over(max(1, n)))
 
 
 def _recipe(model: Model, task: Task, name: str, regime: str) -> Recipe:
@@ -327,74 +348,3 @@ def _recipe(model: Model, task: Task, name: str, regime: str) -> Recipe:
         where = f"{model.name} has {', '.join(model.recipes)}"
         raise KeyError(explain_miss("recipe", name, list(model.recipes), where))
     return model.recipes[name]
-
-
-def chosen(model: Model, settings: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """All options of a model, and the recipe fields that the settings name.
-
-    ValueError for a value of another type, or one that the model does not take.
-    """
-    options, fields = dict(model.options), dict[str, Any]()
-    for setting in settings:
-        key, _, value = setting.partition("=")
-        key = _own_key(key, model)
-        if key in options:
-            options[key] = _allowed(model, key, _typed(setting, value, options[key]))
-        elif key in _RECIPE and model.reads(key):
-            fields[key] = _typed(setting, value, _RECIPE[key])
-    return options, fields
-
-
-def _own_key(key: str, model: Model) -> str:
-    """The option or recipe field that a key names; "" if it names one of another model."""
-    owner, dot, option = key.rpartition(".")
-    return option if not dot or owner in (model.name, *model.aliases) else ""
-
-
-def check_settings(models: Sequence[Model], settings: Sequence[str]) -> None:
-    """ValueError for a setting that is no option or recipe field of a model; it suggests names."""
-    for setting in settings:
-        key, equals, _ = setting.partition("=")
-        owner, _, option = key.rpartition(".")
-        if not equals or not option:
-            raise ValueError(f"{setting!r} is not a setting; write name=value, e.g. lr=0.001")
-        named = [m for m in models if _own_key(key, m)]
-        if not named:
-            raise ValueError(f"{setting!r}: no model {owner!r} in this run")
-        fields = [f for f in _RECIPE if f != "source" and any(m.reads(f) for m in named)]
-        known = sorted({*fields, *(o for m in named for o in m.options)})
-        if option not in known:
-            where = f"there are {', '.join(known)}"
-            raise ValueError(explain_miss("option", option, known, where))
-
-
-def _allowed(model: Model, option: str, value: Any) -> Any:
-    """The value, if the model takes it; a tokenizer may have the path of a file behind it."""
-    allowed = model.choices.get(option, ())
-    with_file = option == "tokenizer" and str(value).startswith("bpe:") and "bpe" in allowed
-    if allowed and value not in allowed and not with_file:
-        raise ValueError(f"{option}={value!r}: {model.name} takes {', '.join(allowed)}")
-    return value
-
-
-def _typed(setting: str, text: str, example: Any) -> Any:
-    """`text` as the type of `example`."""
-    try:
-        if isinstance(example, bool):
-            return {"true": True, "false": False}[text.lower()]
-        if isinstance(example, str):
-            return text
-        value = type(example)(_plain(text))
-        if isinstance(value, int) and abs(value) >= LARGEST:
-            raise ValueError
-        return value
-    except (ValueError, KeyError):
-        kinds = {"bool": "true or false", "int": "a whole number below 2^63", "float": "a number"}
-        raise ValueError(f"{setting!r}: {text!r} is not {kinds[type(example).__name__]}") from None
-
-
-def _plain(text: str) -> str:
-    """The text of a number; ValueError for 1_000 and for digits of other scripts."""
-    if "_" in text or not text.isascii():
-        raise ValueError(f"{text!r}: write numbers with the digits 0-9 alone")
-    return text

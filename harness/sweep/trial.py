@@ -17,7 +17,7 @@ from dnabench.registry import MODELS, TASKS
 from dnabench.results.provenance import here
 from dnabench.splits import cut, limited, streams
 from dnabench.tasks.audit.kmers import either_strand, fingerprints, numbered
-from dnabench.train.build import build_examples, build_learner
+from dnabench.train.build import as_read, build_examples, build_learner
 from dnabench.train.meter import Meter, flops
 from dnabench.types import (
     IGNORED,
@@ -77,9 +77,9 @@ def run_trial(
     seeds = streams(trial.seed, trial.task, protocol)
     task = replace(task, metric=metric_for(protocol, task))
     train, val = cut(task, protocol, seeds.cut, trial.limit)
-    _check_fits(trial, task, train)
+    sealed = replace(as_read(task, trial), load=_sealed)  # models and the loop cannot load its data
+    _check_fits(trial, sealed, train)
     torch.manual_seed(seeds.init)
-    sealed = replace(task, load=_sealed)  # models and the loop cannot load its data
     objective = Supervised(sealed)
     examples = build_examples(job, sealed, train, val)
     learner, loaded = build_learner(job, examples, resources, kernels)

@@ -218,7 +218,9 @@ def _spans(encoding: Any, own: Array, text: str, sequence: str) -> Array:
 def _tokenizer(engine: Any) -> Tokenizer:
     encoder = _Encoder(engine)
     text = functools.partial(engine.to_str, pretty=True)
-    return Tokenizer("bpe", encoder.size, encoder.pad, encoder, text)
+    one = engine.encode("A")
+    end = one.ids[-1] if one.special_tokens_mask[-1] else None
+    return Tokenizer("bpe", encoder.size, encoder.pad, encoder, text, end)
 
 
 def _padding_id(engine: Any, vocabulary: dict[str, int]) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from dnabench.types import CLS, PAD, SEP, Array, Sequences
 from dnabench.types import N as ANY_BASE
 
-Padding = Literal["mask", "left-n"]
+Padding = Literal["mask", "left-n", "left-pad"]
 BLOCK = 1 << 22  # bp encoded at a time, to limit memory
 _ATCG = np.array([0, 2, 3, 1, 4], np.int16)  # ranks of A C G T N in vocabularies ordered A T C G
 
@@ -28,15 +28,23 @@ class Encoded:
         widths: int32 (N, T), bp that each token stands for, 0 for special tokens and padding; or a
             function that gives it, called when first needed; None = one each. Every base belongs
             to one token: a row sums to its sequence's L.
+        n_cut: how many of the N lost their end.
     """
 
     def __init__(
-        self, ids: Array, lengths: Array | None, widths: Callable[[], Array] | Array | None = None
-    ) -> None:
-        self.ids, self.lengths, self._widths = ids, lengths, widths
+        self, ids: Array, lengths: Array | None, widths: Callable[[], Array] | Array | None = None,
+        n_cut: int = 0,
+    ) -> None:  # fmt: skip
+        self.ids, self.lengths, self._widths, self.n_cut = ids, lengths, widths, n_cut
 
     def __iter__(self) -> Iterator[Array | None]:
         return iter((self.ids, self.lengths))
+
+    @property
+    def tokens(self) -> Array:
+        """int64 (N,), tokens of each row without padding."""
+        full = np.full(len(self.ids), self.ids.shape[1], np.int64)
+        return full if self.lengths is None else self.lengths
 
     @functools.cached_property
     def widths(self) -> Array | None:
@@ -49,7 +57,8 @@ class Tokenizer:
     """A vocabulary, and how sequences are encoded in it.
 
     `tokenizer(seqs, length, padding)` encodes N sequences; `length` is the task's longest in bp.
-    Padding "mask" fills on the right, up to the longest row; "left-n" is defined for `char` only.
+    Padding "mask" fills on the right, up to the longest row; "left-n" and "left-pad" are for
+    `char` only.
     ValueError when a sequence is longer than `length`, or for a padding that is not defined.
     """
 
@@ -58,25 +67,45 @@ class Tokenizer:
     pad: int  # id of padding
     encode: Callable[[Sequences, int, Padding], Encoded]
     text: Callable[[], str] | None = None  # its tokenizer.json; None = the name says it all
+    end: int | None = None  # id of the last token of every sequence, if that is a special one
 
     def __call__(self, seqs: Sequences, length: int, padding: Padding) -> Encoded:
         """Encode; see the class, and `encode`'s own documentation."""
         return self.encode(seqs, length, padding)
 
+    def shortened(self, seqs: Sequences, length: int, padding: Padding, most: int) -> Encoded:
+        """Encode with at most `most` tokens a row, 0 = all; longer rows lose their end.
+
+        A special token at the end stays there. Letters that are padded on the left are padded to
+        `most`. Rows that lost something say no widths.
+        """
+        if self.name == "char":
+            encoded = self(seqs.head(most), most, padding) if most else self(seqs, length, padding)
+            encoded.n_cut = int((seqs.lengths > most).sum()) if most else 0
+            return encoded
+        encoded = self(seqs, length, padding)
+        if not most or encoded.ids.shape[1] <= most:
+            return encoded
+        ids, long = encoded.ids[:, :most].copy(), encoded.tokens > most
+        if self.end is not None:
+            ids[long, most - 1] = self.end
+        lengths = None if long.all() else encoded.tokens.clip(max=most)
+        return Encoded(ids, lengths, n_cut=int(long.sum()))
+
 
 def char(seqs: Sequences, length: int, padding: Padding) -> Encoded:
     """One token per base: A0 C1 G2 T3 N4, padding 5.
 
-    Padding "left-n" fills with N on the left up to `length`, not marked as padding, as the loaders
-    of HyenaDNA, Caduceus and ConvNova do.
+    Padding "left-pad" fills with PAD on the left up to `length`, not marked as padding, as the
+    loaders of HyenaDNA and Caduceus do; "left-n" with N, as ConvNova's does.
 
     Source:
         docs/models.md#letters-and-ids; aim-uofa/ConvNova@c606027 subtracts 7 from HyenaDNA's ids
         and turns PAD to N.
     """
     _check_length(seqs, length)
-    if padding == "left-n":
-        ids = seqs.padded(length, fill=ANY_BASE, side="left")
+    if padding != "mask":
+        ids = seqs.padded(length, fill=ANY_BASE if padding == "left-n" else PAD, side="left")
         full = bool((seqs.lengths == length).all())
         return Encoded(ids, None, None if full else lambda: _right_aligned(seqs.lengths, length))
     longest = int(seqs.lengths.max(initial=0))
@@ -248,12 +277,12 @@ TOKENIZERS = {
     t.name: t
     for t in (
         Tokenizer("char", 8, PAD, char),
-        Tokenizer("char-sep", 8, PAD, _char_sep),
-        Tokenizer("char-cls-sep", 8, PAD, functools.partial(_char_sep, first=CLS)),
+        Tokenizer("char-sep", 8, PAD, _char_sep, end=SEP),
+        Tokenizer("char-cls-sep", 8, PAD, functools.partial(_char_sep, first=CLS), end=SEP),
         Tokenizer("6mer", 4107, 1, functools.partial(_six_mers, specials=6)),
         Tokenizer("6mer-v1", 4105, 1, functools.partial(_six_mers, specials=4)),
         *(
-            Tokenizer(f"kmer{k}", 4**k + 5, 0, functools.partial(_k_mers, k=k))
+            Tokenizer(f"kmer{k}", 4**k + 5, 0, functools.partial(_k_mers, k=k), end=3)
             for k in (3, 4, 5, 6)
         ),
     )

@@ -35,6 +35,23 @@ def adapted(net: Any, model: Model, recipe: Recipe) -> Any:
     return net
 
 
+def without_biases_and_norms(net: Any) -> list[dict[str, Any]]:
+    """The optimiser's groups of the parameters that learn: no decay for biases and layer norms.
+
+    Source:
+        transformers' Trainer (get_decay_parameter_names): every parameter of an nn.LayerNorm, and
+        every one with "bias" in its name.
+    """
+    from torch import nn
+
+    norms = {p for m in net.modules() if isinstance(m, nn.LayerNorm) for p in m.parameters()}
+    groups: dict[bool, list[Any]] = {False: [], True: []}
+    for name, p in net.named_parameters():
+        if p.requires_grad:
+            groups[p in norms or "bias" in name].append(p)
+    return [{"params": groups[False]}, {"params": groups[True], "weight_decay": 0.0}]
+
+
 def linear_head(head: Any, width: int, n_outputs: int) -> Any:
     """The head of a probe: the network's if it is one linear layer, else a new one."""
     from torch import nn

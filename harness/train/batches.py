@@ -70,7 +70,7 @@ class Resident(Data):
         self._ids = _stacked([e.ids for e in strands], pad).to(device)
         self.device, self.size = self._ids.device, self._ids.shape[1]
         full = all(e.lengths is None for e in strands) and len({e.ids.shape for e in strands}) == 1
-        lengths = np.concatenate([_lengths(e) for e in strands])
+        lengths = np.concatenate([e.tokens for e in strands])
         self.fullness = float(lengths.mean() / max(self.size, 1))
         self._lengths = None if full else lengths
         self._device_lengths = None if full else torch.from_numpy(lengths).to(device)
@@ -176,8 +176,3 @@ def _stacked(arrays: Sequence[Array], fill: int) -> Tensor:
     width = max(a.shape[1] for a in arrays)
     rows = [np.pad(a, ((0, 0), (0, width - a.shape[1])), constant_values=fill) for a in arrays]
     return torch.from_numpy(np.concatenate(rows))
-
-
-def _lengths(encoded: Encoded) -> Array:
-    n, width = encoded.ids.shape
-    return np.full(n, width, np.int64) if encoded.lengths is None else encoded.lengths

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from dnabench.splits import streams
 from dnabench.tokens.bpe import tokenizer_named
 from dnabench.tokens.tokenizers import Tokenizer
 from dnabench.train.pool import Pool, cached_tokenizer
+from dnabench.train.schedule import horizon
 from dnabench.types import Job, Learner, Resources, Split, Task, Trial
 from dnabench.weights import check_unchanged, fetch, load_regime
 
@@ -64,7 +66,16 @@ def build_examples(job: Job, task: Task, train: Split, val: Split | None) -> Exa
     # per base, widths are needed too: they are not stored, and cost as much as ids
     tokenizer = build_tokenizer(job, train, None if task.kind == "per_base" else pool)
     key = json.dumps([trial.model, dict(trial.options), trial.regime])
-    return Examples(model, task, train, tokenizer, pool, key if stores_features(trial) else "")
+    key = key if stores_features(trial) else ""
+    own = horizon(trial.recipe, task, trial.limit)
+    return Examples(model, task, train, tokenizer, pool, key, own)
+
+
+def as_read(task: Task, trial: Trial) -> Task:
+    """The task with the length to which the trial's recipe cuts or pads its letters."""
+    letters = MODELS[trial.model].tokenizer_name(trial.options) == "char"
+    length = letters and trial.recipe.max_length
+    return replace(task, length=length) if length else task
 
 
 def build_learner(

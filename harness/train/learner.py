@@ -5,6 +5,7 @@ B batch, N examples, T tokens, K outputs.
 
 import copy
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,17 +15,16 @@ from torch import Tensor
 from dnabench.models.kernels.context import Kernels
 from dnabench.splits import Streams
 from dnabench.tokens.tokenizers import Tokenizer
-from dnabench.train.adapt import adapted, linear_head
+from dnabench.train.adapt import adapted, linear_head, without_biases_and_norms
 from dnabench.train.batches import Batch, Data, Features, Resident, ran_out
 from dnabench.train.compiled import Runner, keep_artefacts, why_not
 from dnabench.train.frozen import Frozen, built_by
+from dnabench.train.ghost import Ghost
 from dnabench.train.objectives import Objective
 from dnabench.train.pool import Pool
 from dnabench.train.predictor import Predictor, Reading
 from dnabench.train.schedule import learning_rate
 from dnabench.types import ONE_CPU, Array, Model, Recipe, Resources, Split, Task
-
-BATCH_NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)
 
 
 class Examples(NamedTuple):
@@ -42,6 +42,7 @@ class Examples(NamedTuple):
     tokenizer: Tokenizer | None = None  # None = the model's own
     pool: Pool | None = None
     features_key: str = ""
+    scheduled: int = 0  # examples in an epoch of the schedule; 0 = those of train
 
 
 class NetLearner(Predictor):
@@ -73,10 +74,10 @@ class NetLearner(Predictor):
         reading = Reading(examples.model, examples.task, examples.tokenizer)
         net, device = adapted(net, examples.model, recipe), resources.device
         super().__init__(net, reading, objective, recipe, device, kernels)
-        self.epochs, self.micro_batch = recipe.epochs, resources.micro_batch or recipe.batch
+        self.micro_batch = resources.micro_batch or recipe.batch
         self._examples = examples
-        self._whole_batches = any(isinstance(m, BATCH_NORMS) for m in net.modules())
-        if self._whole_batches and self.micro_batch < recipe.batch:
+        self._ghost = Ghost(net, recipe, examples.model.name)
+        if self._ghost.norms and self.micro_batch < recipe.batch:
             raise ValueError(
                 f"{examples.model.name} has batch norm, which must see all {recipe.batch} examples "
                 f"of a batch at once; omit --micro-batch {resources.micro_batch} or set a smaller "
@@ -94,7 +95,9 @@ class NetLearner(Predictor):
         self._optimizer = self._new_optimizer()
         self._order = np.random.default_rng(seeds.order)
         self._torch_seed, self._step = seeds.order, 0
-        self._total = math.ceil(self._data.n / recipe.batch) * recipe.epochs
+        self.epochs = recipe.epochs_over(self._data.n)
+        steps = math.ceil((examples.scheduled or self._data.n) / recipe.batch)
+        self._total = recipe.max_steps or steps * recipe.epochs
         self._runner, self._compiling = Runner(self.net, recipe.precision), resources.compile
         if self._compiling == "auto" and device != "cpu":
             keep_artefacts()
@@ -106,22 +109,28 @@ class NetLearner(Predictor):
             "skipped_steps": self._arithmetic.skipped, "compile": self._runner.said,
             "float32_layers": self._arithmetic.float32_layers,
             "eval_batch": self.eval_batch or (self.frozen.eval_batch if self.frozen else 0),
+            "truncated": self.truncated,
         }  # fmt: skip
         return {name: value for name, value in notes.items() if value}
 
     def train_epoch(self) -> float:
-        """One pass over the training examples in a new random order; mean loss per example."""
+        """One pass over the training examples in a new random order; mean loss per example.
+
+        The last pass ends at `max_steps`.
+        """
         if not self._step:
             torch.manual_seed(self._torch_seed)
         self.net.train()
         order = self._order.permutation(self._data.n)
         flips = self._order.integers(0, self._data.strands, len(order))
-        loss = torch.zeros((), device=self.device)
+        loss, batch, most = torch.zeros((), device=self.device), self.recipe.batch, len(order)
+        if self.recipe.max_steps:
+            most = min(most, (self.recipe.max_steps - self._step) * batch)
         with self.kernels, self._arithmetic.products():
-            for start in range(0, len(order), self.recipe.batch):
-                rows = order[start : start + self.recipe.batch]
+            for start in range(0, most, batch):
+                rows = order[start : start + batch]
                 loss += self._train_step(rows + flips[rows] * self._data.n) * len(rows)
-        return float(loss) / len(order)
+        return float(loss) / most
 
     def state(self) -> Any:
         """A copy of what learns, and of the buffers."""
@@ -134,7 +143,9 @@ class NetLearner(Predictor):
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         recipe, groups = self.recipe, [p for p in self.net.parameters() if p.requires_grad]
-        if recipe.finetune == "full" and hasattr(self.net, "param_groups"):
+        if recipe.no_decay == "biases-norms":
+            groups = without_biases_and_norms(self.net)
+        elif recipe.finetune == "full" and hasattr(self.net, "param_groups"):
             groups = self.net.param_groups(recipe)
         kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimizer]
         made: torch.optim.Optimizer = kind(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
@@ -143,9 +154,10 @@ class NetLearner(Predictor):
     def _new_frozen(self) -> Frozen:
         examples, recipe, length = self._examples, self.recipe, self._examples.task.length
         built, key = built_by(examples.model.build), examples.features_key
-        key = f"{key} {built} {recipe.padding} {length}" if key and built else ""
+        cut = f" {recipe.max_length}" * (recipe.max_length > 0)
+        key = f"{key} {built} {recipe.padding} {length}{cut}" if key and built else ""
         return Frozen(
-            self.net, self._arithmetic, lambda seqs: self._resident([seqs]),
+            self.net, self._arithmetic, self._resident,
             examples.pool or Pool([examples.train.seqs], recipe.rc != "none"), key, self.kernels,
             length if self._objective.per_base else 0,
         )  # fmt: skip
@@ -153,7 +165,10 @@ class NetLearner(Predictor):
     def _read(self, split: Split, both: bool) -> Data:
         if self.frozen is None:
             return super()._read(split, both)
-        return self.frozen([split.seqs, split.seqs.reverse_complement()][: 1 + both])
+        strands = [split.seqs, split.seqs.reverse_complement()][: 1 + both]
+        if self.recipe.max_length:
+            self._encoded(strands)  # which counts those that are cut, whatever is stored
+        return self.frozen(strands)
 
     def _train_step(self, rows: Array) -> Tensor:
         for group in self._optimizer.param_groups:
@@ -172,22 +187,30 @@ class NetLearner(Predictor):
             try:
                 self._optimizer.zero_grad(set_to_none=not self._runner.on)
                 loss = torch.zeros((), device=self.device)
-                for start in range(0, len(rows), self.micro_batch):
-                    part = slice(start, start + self.micro_batch)
+                for part in self._parts(rows):
                     one = self._loss(rows[part], targets[part]) / weight
                     self._arithmetic.backward(one)
                     loss += one.detach()
                 return loss
             except RuntimeError as e:
-                if self.micro_batch == 1 or self._whole_batches or not ran_out(e):
+                if self.micro_batch == 1 or self._ghost.norms or not ran_out(e):
                     raise
                 self.micro_batch = math.ceil(min(self.micro_batch, len(rows)) / 2)
                 if self._runner.on:
                     self._runner.stop("memory ran out, the micro-batch was halved")
 
+    def _parts(self, rows: Array) -> Iterator[slice]:
+        if self._ghost.parts > 1:
+            return self._ghost.divided(rows)
+        starts = range(0, len(rows), self.micro_batch)
+        return (slice(start, start + self.micro_batch) for start in starts)
+
     def _compile(self, rows: Array, targets: Tensor, weight: float) -> None:
         """Run the steps to come compiled, if that pays and changes nothing."""
         if self.device == "cpu" or not isinstance(self._data, Resident):
+            return
+        if self._ghost.parts > 1:
+            self._runner.stop("norm_batch divides the batch")
             return
         if why := why_not(self.device, self._total, self._data.fullness):
             self._runner.stop(why)

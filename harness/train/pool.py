@@ -96,8 +96,7 @@ def cached_tokenizer(tokenizer: Tokenizer, made_from: str, pool: Pool) -> Tokeni
 
         def make() -> dict[str, Array]:
             e = tokenizer(of.seqs, length, padding)
-            full = np.full(len(e.ids), e.ids.shape[1], np.int64)
-            return {"ids": e.ids, "lengths": full if e.lengths is None else e.lengths}
+            return {"ids": e.ids, "lengths": e.tokens}
 
         def widths() -> Array:
             bp = tokenizer(seqs, length, padding).widths

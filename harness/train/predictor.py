@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dnabench.models.kernels.context import Kernels
-from dnabench.tokens.tokenizers import TOKENIZERS, Tokenizer
+from dnabench.tokens.tokenizers import TOKENIZERS, Encoded, Tokenizer
 from dnabench.train.batches import Batch, Data, Resident, for_all
 from dnabench.train.objectives import Objective
 from dnabench.train.precision import Arithmetic, check_precision
@@ -32,7 +32,7 @@ class Predictor:
         net: `forward(ids (B, T), mask (B, T) or None) -> logits (B, K)`, or (B, T, K).
         reading: how sequences are encoded.
         objective: what the network answers.
-        recipe: gives precision, padding and, under `rc="conjoin"`, the mean of both strands.
+        recipe: gives precision, padding, length; with `rc="conjoin"` both strands are averaged.
         device: where it runs.
         kernels: of the trial; None = its own.
 
@@ -51,6 +51,7 @@ class Predictor:
         self._arithmetic = Arithmetic(recipe.precision, device)
         self._arithmetic.guard(self.net)
         self._reading, self._objective = reading, objective
+        self._n_cut = self._n_read = 0
         self._tokenizer = reading.tokenizer or TOKENIZERS[reading.model.tokenizer]
 
     def predictor(self, split: Split) -> Callable[[], Array]:
@@ -70,12 +71,31 @@ class Predictor:
 
         return predict
 
-    def _read(self, split: Split, both: bool) -> Data:
-        return self._resident([split.seqs, split.seqs.reverse_complement()][: 1 + both])
+    @property
+    def truncated(self) -> float:
+        """The share of the sequences read so far that lost their end to `max_length`."""
+        return self._n_cut / max(1, self._n_read)
 
-    def _resident(self, strands: list[Sequences]) -> Resident:
+    def _read(self, split: Split, both: bool) -> Data:
+        encoded = self._encoded([split.seqs, split.seqs.reverse_complement()][: 1 + both])
+        return self._on_device(encoded)
+
+    def _encoded(self, strands: list[Sequences]) -> list[Encoded]:
+        """The tokens of each strand; counts the sequences that are cut."""
+        found = [self._shortened(s) for s in strands]
+        self._n_cut += sum(e.n_cut for e in found)
+        self._n_read += sum(len(e.ids) for e in found)
+        return found
+
+    def _shortened(self, seqs: Sequences) -> Encoded:
+        recipe, length = self.recipe, self._reading.task.length
+        return self._tokenizer.shortened(seqs, length, recipe.padding, recipe.max_length)
+
+    def _resident(self, seqs: Sequences) -> Resident:
+        return self._on_device([self._shortened(seqs)])
+
+    def _on_device(self, encoded: list[Encoded]) -> Resident:
         model, task = self._reading.model, self._reading.task
-        encoded = [self._tokenizer(s, task.length, self.recipe.padding) for s in strands]
         n = max(e.ids.shape[1] for e in encoded)
         if model.max_tokens and n > model.max_tokens:
             raise ValueError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -111,7 +110,7 @@ def figure(found: Heat, theme: Theme = PRINT) -> Figure:
 def _setting(column: Column, name: str) -> Any:
     if name in column.options:
         return column.options[name]
-    values = {asdict(recipe).get(name, UNSET) for recipe in column.recipes.values()}
+    values = {recipe.numbers.get(name, UNSET) for recipe in column.recipes.values()}
     return values.pop() if len(values) == 1 else UNSET
 
 

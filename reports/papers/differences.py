@@ -1,7 +1,6 @@
 """How a run differs from a published value; any difference rules out a comparison."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from dnabench.protocols import PROTOCOLS
@@ -23,9 +22,9 @@ def differences(value: Value, record: Record) -> list[str]:
         return [*out, f"ours is {trial.model}, {other} the published model"]
     options, recipe = matching.as_published(value, preset, trial.regime.partition(":")[0])
     free = {name: trial.options.get(name) for name in matching.FREE if name in options}
-    usual, used = asdict(recipe), asdict(trial.recipe)
-    read = {k: v for k, v in usual.items() if k != "source" and MODELS[preset].reads(k)}
-    return out + _changed({**options, **free}, trial.options) + _changed(read, used)
+    read = {k: v for k, v in recipe.numbers.items() if MODELS[preset].reads(k)}
+    changed = _changed(read, trial.recipe.numbers)
+    return out + _changed({**options, **free}, trial.options) + changed
 
 
 def _data(value: Value, record: Record) -> list[str]:

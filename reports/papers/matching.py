@@ -22,6 +22,8 @@ METRICS = {  # F1 is macro-F1 in the authors' code; the colon names a group of l
 EPOCHS = {"deepsea": 10, "bend": 10}  # arXiv 2502.18538, A.2.2 and A.2.3; the rest has recipes
 OPTION_OF = {"kernel": "kernel_size", "dilation": "dilation"}  # in Value.variant -> of our models
 FREE = ("dilation_schedule",)  # options that the paper leaves open: text and code differ
+# options that the authors' configurations set otherwise than their paper, whose numbers these are
+AS_PRINTED = ("dilation_schedule", "final_conv")
 UNPUBLISHED = "pretrained weights were not published"
 FROM_BEND = ("nt_h", "dnabert2", "gena_lm", "hyenadna")  # in Table 3
 SAME_NAME = (
@@ -55,7 +57,7 @@ class OurModel(NamedTuple):
     """Our model for a published one, or why there is none."""
 
     preset: str = ""  # of MODELS; "" = nothing that could be run
-    options: Mapping[str, Any] = {}  # that differ from the preset's
+    options: Mapping[str, Any] = {}  # that the value states, whatever the recipe sets
     remark: str = ""  # a known difference that does not rule out a comparison
     ruled_out: str = ""  # why its values can never be compared
 
@@ -72,7 +74,10 @@ def our_model(value: Value) -> OurModel:
         what = " ".join(filter(None, [value.model, value.params]))
         return OurModel(ruled_out=f"no model here corresponds to {what}")
     ruled_out = RULED_OUT.get((value.model, size), "")
-    return OurModel(preset, _variant(value, preset), REMARKS.get(preset, ""), ruled_out)
+    model = MODELS[preset]
+    printed = {k: v for k, v in model.options.items() if k in AS_PRINTED}
+    options = {**printed, **_variant(value, preset)}
+    return OurModel(preset, options, REMARKS.get(preset, ""), ruled_out)
 
 
 def _variant(value: Value, preset: str) -> dict[str, Any]:
@@ -128,14 +133,14 @@ def as_published(value: Value, preset: str, regime: str) -> tuple[dict[str, Any]
     The recipe is that of the value's suite with the epochs that the paper states; from scratch, one
     that trains only a part is replaced by the default.
     """
-    model = MODELS[preset]
-    recipe = model.recipe_for(value.suite)
+    model, task = MODELS[preset], tasks_of(value)[0]
+    recipe, own = model.recipe_for(value.suite).for_task(task)
     if regime == "scratch" and recipe.finetune != "full":
-        recipe = model.recipes["default"]
+        recipe, own = model.recipes["default"].for_task(task)
     epochs = EPOCHS.get(value.suite, 0)
     if epochs and model.reads("epochs"):
         recipe = replace(recipe, epochs=epochs)
-    return {**model.options, **our_model(value).options}, recipe
+    return {**model.options, **own, **our_model(value).options}, recipe
 
 
 def tasks_of(value: Value) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from tabulate import tabulate
 
@@ -14,7 +13,7 @@ from dnabench.registry import MODELS
 from dnabench.reports.grid import NONE, count, fixed, interval, signed
 from dnabench.reports.papers.published import About, Value
 from dnabench.reports.papers.reproduction import ComparedCell
-from dnabench.reports.table import grouped, option_text
+from dnabench.reports.table import grouped, option_text, recipe_text
 from dnabench.types import Record
 
 FORMATS = ("md", "csv")
@@ -97,17 +96,12 @@ def _setting(record: Record) -> str:
     model = MODELS[trial.model]  # every trial of a cell was planned here
     always = ("dilation_schedule",)
     options = {k: v for k, v in trial.options.items() if k in always or model.options.get(k) != v}
-    left_out = ("source",) if trial.recipe.finetune == "lora" else ("source", "lora_")
-    usual = asdict(trial.recipe).items()
-    recipe = {k: v for k, v in usual if model.reads(k) and not k.startswith(left_out)}
-    settings, fields = (
-        " ".join(f"{k}={option_text(v)}" for k, v in some.items()) for some in (options, recipe)
-    )
+    settings = " ".join(f"{k}={option_text(v)}" for k, v in options.items())
     protocol = f"{trial.protocol} ({PROTOCOLS[trial.protocol].why})"
     limit = f"; --limit {trial.limit:g}" if trial.limit else ""
     return (
         f"{trial.model} {settings}".strip() + f"; weights {trial.regime}; {protocol}{limit}; "
-        f"recipe {fields} (source: {trial.recipe.source})"
+        f"recipe {recipe_text(trial.model, trial.recipe)}"
     )
 
 

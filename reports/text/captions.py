@@ -2,13 +2,11 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import NamedTuple
 
 from dnabench.metrics import METRICS
-from dnabench.registry import MODELS
 from dnabench.reports.grid import Grid, fixed
-from dnabench.reports.table import Cell, Column, Table, grouped, option_text
+from dnabench.reports.table import Cell, Column, Table, grouped, recipe_text
 
 VARIANT = "‡"  # behind a best mean that was chosen among variants
 NO_RECORDS = "No records: nothing has been run yet."
@@ -128,8 +126,23 @@ def caption(table: Table) -> list[str]:
         (any(table.columns[i].variants > 1 for row in table.rows for i in row.best), CHOSEN),
         (any(c.collapsed for c in cells),
          "†k: k runs collapsed to a single predicted class; they are included in the mean."),
+        (bool(cut := truncated(table)), f"Cut at the end of long sequences: {'; '.join(cut)}."),
     ]  # fmt: skip
     return [text for applies, text in sentences if applies]
+
+
+def truncated(table: Table) -> list[str]:
+    """Which model read how many sequences of which task without their end."""
+    out = []
+    for row in table.rows:
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            found = {
+                f"{100 * share:.3g} % of {row.name} beyond {run.trial.recipe.max_length:,} tokens"
+                for run in cell.runs
+                if (share := float(run.flags.get("truncated", 0)))
+            }
+            out += [f"{column.name}, {text}" for text in sorted(found)]
+    return out
 
 
 def spread_text(table: Table) -> str:
@@ -172,13 +185,7 @@ def recipe_grid(table: Table) -> Grid:
     rows = []
     for column in table.columns:
         for recipe, used in grouped(column.recipes.items(), lambda item: item[1]).items():
-            numbers = [f"weights={column.regime}"] * (column.regime != "scratch") + [
-                f"{k}={option_text(v)}"
-                for k, v in asdict(recipe).items()
-                if k != "source"
-                and (column.model not in MODELS or MODELS[column.model].reads(k))
-                and (recipe.finetune == "lora" or not k.startswith("lora_"))
-            ]
-            text = " ".join([*numbers, f"(source: {recipe.source})"])
+            weights = f"weights={column.regime} " * (column.regime != "scratch")
+            text = weights + recipe_text(column.model, recipe)
             rows.append([column.name, ", ".join(suite for suite, _ in used), text])
     return Grid("Recipes", ["model", "suite", "recipe"], rows)

@@ -1,0 +1,85 @@
+"""What `--set` and `--sweep` say: model options and recipe fields."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from dnabench.registry import explain_miss
+from dnabench.types import Model, Recipe
+
+LARGEST = 2**63  # of a whole number
+_RECIPE: dict[str, Any] = Recipe().numbers
+
+
+def chosen(
+    model: Model, settings: Sequence[str], own: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All options of a model, and the recipe fields that the settings name.
+
+    `own` are options that a recipe sets. ValueError for a value of another type, or one that the
+    model does not take.
+    """
+    options, fields = {**model.options, **own}, dict[str, Any]()
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        key = _own_key(key, model)
+        if key in options:
+            options[key] = _allowed(model, key, _typed(setting, value, options[key]))
+        elif key in _RECIPE and model.reads(key):
+            fields[key] = _typed(setting, value, _RECIPE[key])
+    return options, fields
+
+
+def _own_key(key: str, model: Model) -> str:
+    """The option or recipe field that a key names; "" if it names one of another model."""
+    owner, dot, option = key.rpartition(".")
+    return option if not dot or owner in (model.name, *model.aliases) else ""
+
+
+def check_settings(models: Sequence[Model], settings: Sequence[str]) -> None:
+    """ValueError for a setting that is no option or recipe field of a model; it suggests names."""
+    for setting in settings:
+        key, equals, _ = setting.partition("=")
+        owner, _, option = key.rpartition(".")
+        if not equals or not option:
+            raise ValueError(f"{setting!r} is not a setting; write name=value, e.g. lr=0.001")
+        named = [m for m in models if _own_key(key, m)]
+        if not named:
+            raise ValueError(f"{setting!r}: no model {owner!r} in this run")
+        fields = [f for f in _RECIPE if any(m.reads(f) for m in named)]
+        known = sorted({*fields, *(o for m in named for o in m.options)})
+        if option not in known:
+            where = f"there are {', '.join(known)}"
+            raise ValueError(explain_miss("option", option, known, where))
+
+
+def _allowed(model: Model, option: str, value: Any) -> Any:
+    """The value, if the model takes it; a tokenizer may have the path of a file behind it."""
+    allowed = model.choices.get(option, ())
+    with_file = option == "tokenizer" and str(value).startswith("bpe:") and "bpe" in allowed
+    if allowed and value not in allowed and not with_file:
+        raise ValueError(f"{option}={value!r}: {model.name} takes {', '.join(allowed)}")
+    return value
+
+
+def _typed(setting: str, text: str, example: Any) -> Any:
+    """`text` as the type of `example`."""
+    try:
+        if isinstance(example, bool):
+            return {"true": True, "false": False}[text.lower()]
+        if isinstance(example, str):
+            return text
+        value = type(example)(digits(text))
+        if isinstance(value, int) and abs(value) >= LARGEST:
+            raise ValueError
+        return value
+    except (ValueError, KeyError):
+        kinds = {"bool": "true or false", "int": "a whole number below 2^63", "float": "a number"}
+        raise ValueError(f"{setting!r}: {text!r} is not {kinds[type(example).__name__]}") from None
+
+
+def digits(text: str) -> str:
+    """The text of a number; ValueError for 1_000 and for digits of other scripts."""
+    if "_" in text or not text.isascii():
+        raise ValueError(f"{text!r}: write numbers with the digits 0-9 alone")
+    return text

@@ -1,0 +1,48 @@
+"""Batch norm over parts of a batch, as on several GPUs that do not share statistics."""
+
+import math
+from collections.abc import Iterator
+
+from torch import nn
+
+from dnabench.types import Array, Recipe
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+class Ghost:
+    """How a training step divides its batch among the batch norms of a network.
+
+    With `norm_batch`, each part has its own statistics and the gradients add up to those of the
+    mean loss, as under DistributedDataParallel; the running statistics, which evaluation uses, are
+    those of the first part, as there of the first GPU.
+
+    Raises:
+        ValueError: for a network without batch norm, or parts that do not divide the batch.
+
+    Source:
+        PyTorch's DistributedDataParallel, broadcast_buffers=True: the buffers are those of rank 0.
+    """
+
+    def __init__(self, net: nn.Module, recipe: Recipe, name: str) -> None:
+        self.norms = [m for m in net.modules() if isinstance(m, BATCH_NORMS)]
+        self._momenta = [m.momentum for m in self.norms]
+        own = recipe.norm_batch
+        self.parts = recipe.batch // own if 0 < own < recipe.batch else 1
+        if own and not self.norms:
+            raise ValueError(f"norm_batch={own}: {name} has no batch norm; write norm_batch=0")
+        if self.parts > 1 and recipe.batch % own:
+            raise ValueError(
+                f"norm_batch={own} does not divide the batch of {recipe.batch} evenly; set one of "
+                "them so that it does, or norm_batch=0 for one batch norm over the whole batch"
+            )
+
+    def divided(self, rows: Array) -> Iterator[slice]:
+        """The part of each: as equal as the rows allow; the last of an epoch may have fewer."""
+        size = math.ceil(len(rows) / self.parts)
+        for start in range(0, len(rows), size):
+            for norm, momentum in zip(self.norms, self._momenta, strict=True):
+                norm.momentum = 0.0 if start else momentum
+            yield slice(start, start + size)
+        for norm, momentum in zip(self.norms, self._momenta, strict=True):
+            norm.momentum = momentum

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,16 @@ from dnabench.reports.evidence import Comparison, Interval, OverTasks, SuiteEvid
 from dnabench.reports.memo import Memo
 from dnabench.reports.table import Row, Table, grouped
 from dnabench.types import Array
+
+
+class Shared(NamedTuple):
+    """Column i against column j over the tasks that both have."""
+
+    i: int
+    j: int
+    tasks: int
+    lead: stats.Lead
+    p_holm: float
 
 
 def across(
@@ -123,6 +133,25 @@ def on_one_scale(rows: Iterable[Row]) -> list[Row]:
 def unit(row: Row) -> str:
     """What counts as one piece of evidence: the family; a task without one is its own."""
     return f"family {row.family}" if row.family else f"task {row.name}"
+
+
+def shared_tasks(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Shared]:
+    """Each pair over the tasks that both have, where a model lacks some; [] where none does.
+
+    Holm over these pairs. Different pairs are compared on different tasks.
+    """
+    named = {row.name for row in rows}
+    pairs = grouped([d for d in comparisons if d.row.name in named], lambda d: (d.i, d.j))
+    counts = {len(own) for own in pairs.values()}
+    if len(counts) < 2:
+        return []
+    leads = {pair: _leads(own)["lead"] for pair, own in pairs.items()}
+    enough = [min(min(d.n) for d in own) >= stats.MIN_SEEDS for own in pairs.values()]
+    p = [x.p if ok else math.nan for x, ok in zip(leads.values(), enough, strict=True)]
+    return [
+        Shared(*pair, len(pairs[pair]), lead, p_holm)
+        for (pair, lead), p_holm in zip(leads.items(), stats.holm(p), strict=True)
+    ]
 
 
 def _leads(own: Sequence[Comparison]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 
+from dnabench.metrics import METRICS
 from dnabench.reports import evidence, stats
 from dnabench.reports.across import across
 from dnabench.reports.blocks import Blocks
@@ -49,7 +50,7 @@ def analyze(
             row.name: found for row in table.rows if (found := _detectable(row, comparisons))
         },
         remarks=(
-            *unlike_models(table), *mixed_cells(table), *_of_networks(table),
+            *_one_class(table), *unlike_models(table), *mixed_cells(table), *_of_networks(table),
             *memo.get("remarks", [_runs(table), _sizes(table)], lambda: _remarks(table)),
         ),
     )  # fmt: skip
@@ -69,7 +70,10 @@ def _comparisons(
     exact = memo.get("permutation", values, lambda: [stats.permutation(a, b) for a, b in values])
     tests = [stats.welch(a, b) for a, b in values]
     p = [_larger_p(test, nested) for test, nested in zip(tests, found, strict=True)]
-    enough = [min(len(a), len(b)) >= stats.MIN_SEEDS for a, b in values]
+    enough = [
+        min(len(a), len(b)) >= stats.MIN_SEEDS and row.metric in METRICS
+        for (a, b), (row, _, _) in zip(values, places, strict=True)
+    ]
     counted = [x if is_enough else math.nan for x, is_enough in zip(p, enough, strict=True)]
     adjusted = zip(stats.holm(counted), stats.bh(counted), exact, strict=True)
     tests_made = sum(not math.isnan(x) for x in counted)
@@ -80,6 +84,8 @@ def _comparisons(
         ends = None if isinstance(nested, str) else (nested.low, nested.high)
         error = (test.se, test.df) if isinstance(nested, str) else (nested.se, nested.df)
         verdict, reason = stats.verdict(test, p_holm, row.rope, min(len(a), len(b)), ends)
+        if row.metric not in METRICS:
+            verdict, reason = "descriptive", f"only (unknown metric {row.metric})"
         out.append(
             Comparison(
                 row=row, i=i, j=j, n=(len(a), len(b)), welch=test, p=p_own, p_holm=p_holm,
@@ -156,6 +162,16 @@ def _detectable(row: Row, comparisons: Sequence[Comparison]) -> evidence.Detecta
         needed=needed if 0 < needed <= MOST_SEEDS else math.nan, tests=tests, error=error,
         examples=row.n_test, hopeless=stats.out_of_reach(row.rope, error, alpha),
     )  # fmt: skip
+
+
+def _one_class(table: Table) -> list[str]:
+    tasks = [
+        row.name for row in table.rows
+        if any(r.flags.get("one_class") for r in table.records
+               if (r.trial.task, r.trial.data) == (row.task, row.data))
+    ]  # fmt: skip
+    names = ", ".join(tasks)
+    return [f"{names}: all test labels are of one class, so the metric is undefined"] * bool(tasks)
 
 
 def _of_networks(table: Table) -> list[str]:

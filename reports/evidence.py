@@ -190,4 +190,5 @@ class Report:
     evidence: tuple[Evidence, ...]
     audits: tuple[Mapping[str, Any], ...] = ()  # documents of `dnabench audit data`
     commands: tuple[str, ...] = ()  # that made the records, as typed
+    date: str = ""  # on which the newest record was written
     notes: tuple[str, ...] = ()  # about the folder, e.g. which files were not counted

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -60,8 +61,14 @@ def report(
     audits = {row.name: a for row in rows if (a := kept(row.task, row.data))}
     documents = tuple(json.loads(a.to_json()) for a in audits.values())
     return Report(
-        evidence=tuple(out), audits=documents, commands=_commands(store), notes=copies(store)
-    )
+        evidence=tuple(out), audits=documents, commands=_commands(store), notes=copies(store),
+        date=_newest(records, store),
+    )  # fmt: skip
+
+
+def _newest(records: Sequence[Record], store: Store) -> str:
+    at = max((store.written(r.trial.id) for r in records), default=0)
+    return time.strftime("%Y-%m-%d", time.gmtime(at / 1e9)) if at else ""
 
 
 def copies(store: Store) -> tuple[str, ...]:

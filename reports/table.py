@@ -23,6 +23,7 @@ Item = TypeVar("Item")
 Key = TypeVar("Key", bound=Hashable)
 BASELINE = "kmer"  # the model that stands first: no network should lose to it
 DIGITS = 3
+_NONE: frozenset[int] = frozenset()
 INVALID = "invalid"  # flag of a record whose score does not follow from its predictions
 QUIET = ("no_decay", "norm_batch", "max_steps", "horizon", "warmup_from", "max_length")
 UNKNOWN = "UNKNOWN PROTOCOL {}: how the checkpoint was chosen is not known here."
@@ -269,7 +270,7 @@ def _rows(
         own = grouped(mine, column_of)
         cells = [_cell(own.get(i, []), metric) for i in range(n_columns)]
         facts, known = about.get((task, data), {}), METRICS.get(metric)
-        best, second = _podium(cells, digits)
+        best, second = _podium(cells, digits) if known or not metric else (_NONE, _NONE)
         name = task + f" @{data[:6]}" * (states[task] > 1)
         out.append(
             Row(

@@ -1,8 +1,11 @@
-"""Records whose scores do not follow from their stored predictions: named, and never averaged."""
+"""What the stored predictions say of a score: that it does not follow, or means nothing."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+
+import numpy as np
 
 from dnabench.metrics import METRICS
 from dnabench.reports.memo import Memo, stamp
@@ -10,33 +13,55 @@ from dnabench.reports.table import INVALID, grouped
 from dnabench.results.store import Store
 from dnabench.types import Record
 
+ONE_CLASS = "one_class"  # flag of a record whose test labels are all of one class
+OF_CLASSES = ("mcc",)  # metrics that need two
 CLOSE = 1e-6  # scores are stored in full, so any larger difference is a change
 
 
 def checked(records: Iterable[Record], store: Store, memo: Memo) -> list[Record]:
-    """The same records; those that are invalid carry the reason as the flag INVALID.
+    """The same records, beside their stored predictions.
 
-    A record without stored predictions cannot be checked and stays as it is.
+    An invalid one carries the reason as the flag INVALID. One whose test labels are all of one
+    class has the flag ONE_CLASS, and no score in the metrics that are undefined then, as MCC, which
+    would be 0 whatever a model does. A record without predictions stays as it is.
     """
     records = list(records)
-    why: dict[str, str] = {}
+    found: dict[str, tuple[str, bool]] = {}
     for _, own in grouped(records, lambda r: (r.trial.task, r.trial.model)).items():
         known = [r for r in own if not r.error]
         key = [[r.trial.id, stamp(store.predictions_path(r.trial.id)), _score(r)] for r in known]
-        reasons = memo.get("validity", key, partial(_reasons, known, store))
-        why |= {r.trial.id: x for r, x in zip(known, reasons, strict=True) if x}
-    return [
-        replace(r, flags={**r.flags, INVALID: why[r.trial.id]}) if r.trial.id in why else r
-        for r in records
-    ]
+        reasons = memo.get("predictions", key, partial(_found, known, store))
+        found |= {r.trial.id: tuple(x) for r, x in zip(known, reasons, strict=True)}
+    return [_marked(r, *found.get(r.trial.id, ("", False))) for r in records]
+
+
+def _marked(record: Record, why: str, one_class: bool) -> Record:
+    if not why and not one_class:
+        return record
+    flags, scores = dict(record.flags), dict(record.scores)
+    if why:
+        flags[INVALID] = why
+    if one_class:
+        flags[ONE_CLASS] = True
+        test = scores.get("test", {})
+        scores["test"] = {name: x for name, x in test.items() if name not in OF_CLASSES}
+    return replace(record, flags=flags, scores=scores)
 
 
 def _score(record: Record) -> float | None:
     return record.scores.get("test", {}).get(str(record.task.get("metric")))
 
 
-def _reasons(records: Sequence[Record], store: Store) -> list[str]:
-    return [reason(record, store) for record in records]
+def _found(records: Sequence[Record], store: Store) -> list[tuple[str, bool]]:
+    return [(reason(record, store), _one_class(record, store)) for record in records]
+
+
+def _one_class(record: Record, store: Store) -> bool:
+    if record.task.get("metric") not in OF_CLASSES or _score(record) != 0:
+        return False  # of one class it is 0: only then are the labels looked at
+    with suppress(OSError, ValueError), store.open_predictions(record.trial.id) as file:
+        return len(np.unique(file["labels"])) == 1
+    return False
 
 
 def reason(record: Record, store: Store) -> str:

@@ -397,3 +397,16 @@ def test_the_command_says_what_is_wrong(argv, says, runs):
 def test_the_command_without_records(tmp_path):
     done = command("strip", "--out", tmp_path / "none")
     assert done.exit_code == 2 and "no records in" in done.output
+
+
+def test_the_bar_of_a_critical_difference_has_its_true_length():
+    """2.34 ranks among three models are longer than the axis from 1 to 3."""
+    for critical in (0.7, 2.34):
+        (ax,) = axes_of(lambda critical=critical: cd.figure(["a", "b", "c"], [1, 2, 3], critical))
+        axis, bar = (
+            next(line for line in ax.get_lines() if set(line.get_ydata()) == {y})
+            for y in (0.8, 0.36)
+        )
+        per_rank = np.ptp(axis.get_xdata()) / 2
+        assert np.ptp(bar.get_xdata()) / per_rank == pytest.approx(critical)
+        assert max(bar.get_xdata()) <= ax.get_xlim()[1]

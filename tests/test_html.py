@@ -111,17 +111,72 @@ def names(tab, query="#t1 .main tbody tr[data-row]"):
 
 def test_sections_in_order_and_nothing_empty(opened):
     tab = opened()
-    assert [x.inner_text() for x in tab.query_selector_all("#t1 > section > h3")] == [
-        "Summary", "Scores", "Across tasks", "Individual runs", "Learning curves", "Tests",
+    assert [x.inner_text() for x in tab.query_selector_all("#t1 h3")] == [
+        "Scores", "Summary", "Across tasks", "Individual runs", "Learning curves", "Tests",
         "Failures and flags", "Provenance",
     ]  # fmt: skip
-    assert [x.inner_text() for x in tab.query_selector_all("h2")] == [
+    heads = tab.query_selector_all("h2")
+    assert [x.evaluate("e => e.firstChild.textContent.trim()") for x in heads] == [
         "honest/1", "test-selected/1", "More: test-selected/1", "Commands",
     ]  # fmt: skip
     # one model: nothing to compare, no tests, no matrix
     assert tab.query_selector("#t2-tests") is None and tab.query_selector("#t2 .matrix") is None
     assert "TEST-SELECTED" in tab.inner_text("#t2 .watermark")
     assert tab.query_selector("#t1 .watermark") is None
+
+
+def box(tab, query):
+    return tab.query_selector(query).bounding_box()
+
+
+def test_the_first_screen_has_verdict_table_and_picture(opened, tmp_path):
+    path = tmp_path / "first.html"
+    path.write_text(page(analyzed(grid()), date="2026-11-28"), encoding="utf-8")
+    tab = opened(path, viewport={"width": 1400, "height": 900})
+    head = tab.inner_text("header") + tab.inner_text("#t1 h2")
+    for word in ("Which model", "2026-11-28", "144 trials", "honest/1", "6 seeds"):
+        assert word in head
+    assert tab.inner_text("#t1 .verdict").startswith("deep is better than net by 0.0")
+    verdict, scores, picture = (box(tab, f"#t1 {x}") for x in (".verdict", ".main", ".overall"))
+    assert verdict["y"] + verdict["height"] < scores["y"] < 450
+    assert scores["y"] + scores["height"] <= 900 and picture["y"] + picture["height"] <= 900
+    assert scores["x"] + scores["width"] <= picture["x"] and picture["x"] > 700  # the right half
+
+
+def test_a_phone_shows_models_as_columns(opened, tmp_path):
+    path = tmp_path / "phone.html"
+    path.write_text(page(analyzed(grid())), encoding="utf-8")
+    tab = opened(path, viewport={"width": 390, "height": 844})
+    heads = tab.query_selector_all("#t1 .main thead th[data-column]")
+    whole = [h for h in heads if (b := h.bounding_box()) and b["x"] + b["width"] <= 390]
+    assert len(whole) >= 2
+    rows = tab.query_selector_all("#t1 .main tbody tr[data-row]")
+    assert sum(r.bounding_box()["y"] < 800 for r in rows) >= 3
+
+
+def test_25_models_scroll_beside_a_frozen_column(opened, tmp_path):
+    path = tmp_path / "many.html"
+    means = {f"model-{k}": 0.3 + k / 50 for k in range(25)}
+    path.write_text(page(analyzed(grid(means, seeds=2))), encoding="utf-8")
+    tab = opened(path, viewport={"width": 1400, "height": 900})
+    before = box(tab, "#t1 .main tbody tr[data-row] th")["x"]
+    tab.evaluate("document.querySelector('#t1 .scores .wide').scrollLeft = 900")
+    assert box(tab, "#t1 .main tbody tr[data-row] th")["x"] == before
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 1400
+
+
+def test_a_click_on_a_score_shows_its_runs(opened):
+    tab = opened()
+    assert not tab.is_visible("output.runs")
+    tab.click('#t1 .main tr[data-row="s/h4"] td[data-column="1"]')
+    said = tab.inner_text("output.runs").splitlines()
+    (evidence,) = analyzed(grid())
+    row = next(r for r in evidence.table.rows if r.name == "s/h4")
+    assert said[0] == "net on s/h4" and len(said) == 7
+    first = row.cells[1].runs[0]
+    assert said[1] == (f"seed 0  {first.scores['test']['mcc']:.4f}  records/{first.trial.id}.json")
+    tab.keyboard.press("Escape")
+    assert not tab.is_visible("output.runs")
 
 
 def test_no_records_is_a_page_too(opened, tmp_path):
@@ -169,8 +224,8 @@ def test_summary_names_the_winner_and_the_missing_intervals():
     )
     assert said[1:3] == [
         "deep is better than every other model on 6 of 6 tasks.",
-        "On single tasks (Holm over 36 tests) deep has 18 wins, 0 losses and 0 undecided; its mean "
-        "rank is 1.00 of 4.",
+        "On single tasks (Holm over 36 tests): 18 wins, 0 losses, 0 undecided; mean rank 1.00 of "
+        "4.",
     ]
     assert more == [
         "The intervals and p-values cover variation between seeds only, not the sampling of the "
@@ -182,8 +237,7 @@ def test_summary_names_the_winner_and_the_missing_intervals():
 def test_summary_without_a_winner():
     (evidence,) = analyzed(grid({"net": 0.71, "wide": 0.705, "kmer": 0.706}))
     text = " ".join(summary_sentences(evidence))
-    assert "No model is better than every other on any of the 6 tasks." in text
-    assert "No model is shown to beat the k-mer baseline on s/h3, s/h4" in text
+    assert "No model is shown to beat the k-mer baseline on 6 of 6 tasks." in text
     assert text.startswith("No model is clearly the best over 6 tasks (6 seeds, Holm over 3 pairs")
 
 

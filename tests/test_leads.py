@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from conftest import dnabench
 from scipy import stats as reference
 from test_reports import record, runs
 
@@ -17,6 +18,7 @@ from dnabench.reports.evidence import Report
 from dnabench.reports.render import compare_text, render
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.table import tables
+from dnabench.reports.text.findings import shared_grids
 from dnabench.reports.text.leads import lead_sentences
 from dnabench.reports.text.summary import summary_sentences
 from dnabench.results.store import Store
@@ -108,7 +110,7 @@ def test_it_is_the_first_sentence_and_says_by_how_much():
     assert said[0].startswith("a is better than b by 0.1") and " over 8 tasks (5 seeds, " in said[0]
     assert "Holm over 3 pairs of models); over tasks like these the interval is [0.0" in said[0]
     assert said[1].startswith("It is not clearly better than c (0.00")
-    assert any(x.startswith("On single tasks (Holm over 24 tests) a has 8 wins, 0 losses and 8 ")
+    assert any(x.startswith("On single tasks (Holm over 24 tests): 8 wins, 0 losses, 8 undecided")
                for x in said)  # fmt: skip
 
 
@@ -239,3 +241,29 @@ def test_a_difference_that_no_single_task_shows(tmp_path):
     (pair,) = found.suites[0].pairs
     assert pair.p_claim < 0.05 and pair.lead.low > 0
     assert summary_sentences(found)[0].startswith("a is better than b by 0.0")
+
+
+def test_pairs_on_shared_tasks_are_offered_where_a_model_lacks_some():
+    records = suite({"a": 0.7, "b": 0.6}, TASKS) + suite({"c": 0.5}, TASKS[:3])
+    (grid,) = shared_grids(analyzed(records))
+    assert [line[:3] for line in grid.rows] == [["a", "b", "8"], ["a", "c", "3"], ["b", "c", "3"]]
+    found = analyzed([r for r in records if r.trial.model != "b" and r.trial.task in TASKS[:3]])
+    (pair,) = found.suites[0].pairs
+    assert grid.rows[1][3] == f"+{pair.lead.value:.4f}"
+    assert not shared_grids(analyzed(suite({"a": 0.7, "b": 0.6, "c": 0.5}, TASKS)))
+    report = Report(evidence=(analyzed(records),))
+    for fmt in ("md", "html"):
+        assert "Pairs on shared tasks of s" in render(report, fmt)
+
+
+def test_anybodys_table_of_runs_gets_the_same_sentence(tmp_path):
+    records = suite({"a": 0.7, "b": 0.6}, TASKS)
+    lines = ["task,model,seed,value"] + [
+        f"{r.trial.task},{r.trial.model},{r.trial.seed},{100 * r.scores['test']['mcc']!r}"
+        for r in records
+    ]
+    (tmp_path / "runs.csv").write_text("\n".join(lines) + "\n")
+    done = dnabench("audit", "tables", tmp_path / "runs.csv")
+    assert done.returncode == 0, done.stderr
+    ours = first(records).replace("MCC", "(fraction)")
+    assert "## Which model is better" in done.stdout and f"- {ours}" in done.stdout

@@ -28,7 +28,7 @@ def test_it_is_short():
 def frame(text):
     """What does not depend on numbers: the first words of the table, and the titles."""
     table, _, rest = text.partition("Verdict\n")
-    titles = [line for line in rest.splitlines() if line and line[0] not in "- `"]
+    titles = [line.split(":")[0] for line in rest.splitlines() if line and line[0] not in "- `"]
     return [line.split()[:2] for line in table.split("task", 1)[1].splitlines()], titles
 
 

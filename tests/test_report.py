@@ -3,8 +3,12 @@
 import csv
 import io
 import json
+import math
 import os
+import random
+import re
 import shutil
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -18,6 +22,7 @@ from dnabench.reports.render import render
 from dnabench.reports.report import report
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.table import tables
+from dnabench.reports.text.findings import matrix_grid
 from dnabench.reports.text.overview import WIDTH, overview
 from dnabench.reports.tidy import COLUMNS
 from dnabench.results.store import Store
@@ -79,12 +84,13 @@ def test_the_first_screen_has_scores_verdict_assumptions_and_the_way_to_the_rest
     for text in (
         "demo/splice_junctions  MCC", "\nVerdict\n- kmer is better than every other model on ",
         "\n- kmer beats majority by 0.", "(95 % CI 0.", ", Holm p = ",
-        "\nAssumptions\n- Protocol honest/1", "over n seeds; n = 5", "at least 5 seeds of each",
+        ": the epoch is chosen on validation, ", "± sd over 5 seeds, * best mean",
+        "\nAssumptions\n- Win: Holm p < 0.05 of 1 test (seeds and test examples), 0.01 MCC, 5 ",
     ):  # fmt: skip
         assert text in honest, text
     assert "TEST-SELECTED" in chosen and "TEST-SELECTED" not in honest
-    command = f"dnabench report --out {folder}"
-    assert chosen.endswith(f"{command} --format html\n- every table, as text: {command} --full\n")
+    more = f"\nMore: dnabench report --out {folder} --full; figures: --format html\n"
+    assert " ".join(chosen.split()).endswith(" ".join(more.split()))
     assert (
         max(map(len, done.stdout.split("\nMore")[0].splitlines())) <= WIDTH
         and "Recipes" not in done.stdout
@@ -104,23 +110,95 @@ def test_the_first_screen_names_a_page_newer_than_the_records(tmp_path):
         store.append(one)
     page = tmp_path / "report.html"
     page.write_text("")
-    assert f"with figures: {page}\n" in overview(made(tmp_path), tmp_path)
+    assert overview(made(tmp_path), tmp_path).split()[-2:] == ["figures:", str(page)]
     os.utime(page, (0, 0))
-    assert "with figures: dnabench report" in overview(made(tmp_path), tmp_path)
+    assert overview(made(tmp_path), tmp_path).endswith("figures: --format html\n")
+
+
+def screen(records, folder, width=WIDTH):
+    found = Report(evidence=tuple(analyze(table) for table in tables(records)))
+    text = overview(found, folder).splitlines()
+    assert max(len(x) for x in text if str(folder) not in x) <= width
+    return text
 
 
 def test_the_demo_fits_a_screen_and_many_models_are_folded(folder):
     def lines(models):
-        records = [r for m, x in models for r in runs(m, x, task="demo/splice_junctions")]
-        found = Report(evidence=tuple(analyze(table) for table in tables(records)))
-        text = overview(found, folder).splitlines()
-        assert max(map(len, text[:-2])) <= WIDTH
-        return text
+        return screen([r for m, x in models for r in runs(m, x, task="demo/x")], folder)
 
-    assert 25 < len(lines([("kmer", 0.4), ("cnn", 0.9), ("convnova-386k", 0.8)])) <= 40
+    assert 20 < len(lines([("kmer", 0.4), ("cnn", 0.9), ("convnova-386k", 0.8)])) <= 30
     rows = [x for x in lines((f"m{k:02}", 0.5 + k / 50) for k in range(12)) if x[:5] == "demo/"]
     assert len(rows) > 1 and sum(row.count("±") for row in rows) == 12
     assert rows[-1].endswith("0.720 ± 0.016 *") and "*" not in rows[0]
+
+
+def grid_of(models, tasks, **other):
+    """Models of one mean each on tasks of four families."""
+    places, rng = [(f"nt/task_{k}", f"f{k % 4}", k / 100) for k in range(tasks)], random.Random(0)
+    return [
+        record(m, t, seed, x + d + rng.gauss(0, 0.01), family=f, **other)
+        for m, x in models for t, f, d in places for seed in range(5)
+    ]  # fmt: skip
+
+
+def test_three_models_on_18_tasks_take_40_lines(folder):
+    models = [("kmer", 0.4), ("convnova-386k", 0.5), ("hyenadna-1.6m", 0.497)]
+    text = screen(grid_of(models, 18), folder)
+    assert len(text) <= 40
+    assert sum(x.startswith("nt/task_") for x in text) == 18
+    sentences = "\n".join(text).partition("Verdict\n")[2].partition("\n\n")[0].count("\n- ") + 1
+    assert 3 <= sentences <= 6
+
+
+def test_25_models_have_a_line_each(folder, monkeypatch):
+    models = [(f"a-long-name-of-a-model-{k}", 0.3 + k / 50) for k in range(25)]
+    text = screen(grid_of(models, 18), folder)
+    assert len(text) <= 60
+    names = [x.split()[0] for x in text if x.startswith("a-long")]
+    assert names[:2] == ["a-long-name-of-a-model-24", "a-long-name-of-a-model-23"]
+    assert len(names) == 25 and any("25 models on 18 tasks" in x for x in text)
+    monkeypatch.setenv("COLUMNS", "60")
+    screen(grid_of(models[:3], 18), folder, 60)
+
+
+def test_a_test_of_one_class_is_undefined(tmp_path):
+    """MCC of one class is 0 for every model: no score, not bold, and named."""
+    case = Path(__file__).parent.parent.parent / "shared/cases/give-31-one-class-test/data.csv"
+    if not case.exists():
+        pytest.skip(f"no {case}")
+    shutil.copy(case, tmp_path / "data.csv")
+    out = tmp_path / "out"
+    done = dnabench("run", "-m", "kmer,cnn", "--data", tmp_path / "data.csv", "--seeds", "2",
+                    "--epochs", "2", "-o", out)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    text = dnabench("report", "--out", out).stdout
+    assert text.count("2 undefined") == 2 and "0.000" not in text and " *\n" not in text
+    words = "data/data: all test labels are of one class, so the metric is undefined"
+    assert words in " ".join(text.split())
+    full = dnabench("report", "--out", out, "--full").stdout
+    assert "2 undefined" in full and "**" not in full
+
+
+def test_an_unknown_metric_has_no_best_and_no_verdict():
+    found = analyze(*tables(runs("a", 0.7, metric="mse") + runs("b", 0.8, metric="mse")))
+    (d,) = found.comparisons
+    assert d.verdict == "descriptive" and "unknown metric mse" in d.reason
+    assert math.isnan(d.p_holm) and not found.table.rows[0].best
+
+
+def test_an_iqm_without_a_spread_says_so():
+    found = analyze(*tables(grid_of([("a", 0.5), ("b", 0.5001)], 8)))
+    (suite,) = found.suites
+    assert {row[2] for row in matrix_grid(found.table, suite).rows} == {"no spread between models"}
+    found = analyze(*tables(grid_of([("a", 0.5), ("b", 0.7)], 8)))
+    assert "no spread" not in str(matrix_grid(found.table, found.suites[0]).rows)
+
+
+def test_latex_of_25_models_is_three_tables():
+    found = analyze(*tables(grid_of([(f"m{k}", 0.3 + k / 50) for k in range(25)], 3)))
+    text = render(Report(evidence=(found,)), "latex")
+    heads = re.findall(r"\\toprule\n(task.*?)\\\\\n", text, re.S)
+    assert [x.count("shortstack") for x in heads] == [9, 9, 7] and "(part 3)" in text
 
 
 def test_intervals_count_the_test_examples(folder):

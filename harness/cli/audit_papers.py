@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,22 +39,31 @@ def tables(
     to: To = None,
     fail_on_findings: Fail = False,
 ) -> None:
-    """Check a table of runs and the means printed for them.
+    """Check a table of runs and the means printed for them, and say which model is better.
 
-    The rules are those of `audit published`.
+    The rules are those of `audit published`, the verdicts those of `report`.
     """
     from dnabench.reports.papers.audit import of_file
+    from dnabench.reports.papers.read_table import read
+    from dnabench.reports.papers.verdicts import sentences
 
     command = f"dnabench audit tables {file}" + (f" --printed {printed}" if printed else "")
-    _show(of_file(file, printed), f"{file.name}, checked by rule", command, to, fail_on_findings)
+    said = ["", "## Which model is better", "", *(f"- {x}" for x in sentences(read(file)[1]))]
+    done = of_file(file, printed)
+    _show(done, f"{file.name}, checked by rule", command, to, fail_on_findings, said)
 
 
-def _show(done: Audit, title: str, command: str, to: Path | None, fail_on_findings: bool) -> None:
+def _show(
+    done: Audit, title: str, command: str, to: Path | None, fail_on_findings: bool,
+    more: Sequence[str] = (),
+) -> None:  # fmt: skip
     from dnabench.reports.papers.audit import markdown, to_json
 
     if to is not None and not to.parent.is_dir():
         fail(f"--to {to}: there is no folder {to.parent}; make it, or name a file in one that is")
     typer.echo(markdown(done, title, command), nl=False)
+    for line in more:
+        typer.echo(line)
     if to is not None:
         to.write_text(to_json(done), encoding="utf-8")
     if fail_on_findings and done.found:

@@ -41,11 +41,13 @@ def figure(
         raise ValueError(f"a rank diagram needs at least two models, not {k}")
     groups = joined(ranks, critical_difference)
     side = MARGIN + LETTER * 1.05 * max(map(len, names)) + 0.5
+    beyond = AXIS * (critical_difference / (k - 1) - 1) if critical_difference > 0 else 0.0
+    room = max(0.0, beyond + MARGIN - side)  # right of the names, for a bar longer than the axis
     below = 0.2 + BAR * len(groups)
     high = 0.8 + below + LINE * -(-k // 2)
-    figure, (ax,) = panels(1, (2 * side + AXIS, high), (0, 0, 0, 0), theme)
+    figure, (ax,) = panels(1, (2 * side + AXIS + room, high), (0, 0, 0, 0), theme)
     ax.set_axis_off()
-    ax.set_xlim(0, 2 * side + AXIS)
+    ax.set_xlim(0, 2 * side + AXIS + room)
     ax.set_ylim(high, 0)  # inches, downwards
     _axis(ax, k, side, critical_difference, theme)
 
@@ -79,7 +81,7 @@ def _axis(ax: Axes, k: int, side: float, critical_difference: float, theme: Them
         ax.plot([x, x], [0.8, 0.74], color=theme.ink, lw=1.1)
         ax.text(x, 0.7, str(rank), ha="center", va="bottom", color=theme.ink, fontsize=8.5)
     if critical_difference > 0:
-        wide = AXIS * min(critical_difference / (k - 1), 1.0)
+        wide = AXIS * critical_difference / (k - 1)  # its true length, beyond the axis if need be
         ax.plot([side, side + wide], [0.36, 0.36], color=theme.quiet, lw=1.4)
         for x in (side, side + wide):
             ax.plot([x, x], [0.31, 0.41], color=theme.quiet, lw=1.4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -30,6 +31,35 @@ def strips(table: Table, prefix: str = "strip") -> list[tuple[Row, str]]:
         draw = partial(_figure, [row], names, PAGE)
         out.append((row, style.inline(draw, _describe(row, table), f"{prefix}{i}")))
     return out
+
+
+def overall(table: Table, theme: Theme = PAGE) -> Figure:
+    """A line a model: the mean of each task as a dot and their mean as a tick; runs of one task."""
+    rows, names = _scored(table), style.labels(table.columns)
+    left = SIDE + LETTER * 1.08 * max(map(len, names))
+    size = left + 3.0 + RIGHT, 0.1 + LINE * len(names) + BOTTOM
+    out, (ax,) = style.panels(1, size, (left, BOTTOM, RIGHT, 0.1), theme)
+    dots = [_dots(rows, i) for i in range(len(names))]
+    means = [sum(x) / len(x) if x else math.nan for x in dots]
+    best = max((m for m in means if not math.isnan(m)), default=math.nan)
+    for i, (values, mean) in enumerate(zip(dots, means, strict=True)):
+        colour, gid = theme.accent if mean == best else theme.ink, f"column-{i}"
+        ax.plot(values, [i] * len(values), "o", ms=4.2, mfc=colour, mec=theme.paper, mew=0.6,
+                alpha=0.5, gid=gid)  # fmt: skip
+        ax.plot([mean], [i], "|", color=colour, ms=15, mew=2.4, gid=gid)
+    ax.set_yticks(range(len(names)), names)
+    for i, text in enumerate(ax.get_yticklabels()):
+        text.set_gid(f"column-{i}")
+        text.set_color(theme.accent if means[i] == best else theme.ink)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.locator_params(axis="x", nbins=5)
+    style.bare(ax, theme, "x", names=True)
+    return out
+
+
+def _dots(rows: Sequence[Row], i: int) -> list[float]:
+    cells = [row.cells[i] for row in rows if row.cells[i].scores]
+    return list(cells[0].values) if len(rows) == 1 and cells else [c.summary.mean for c in cells]
 
 
 def figure(table: Table, theme: Theme = PRINT) -> Figure:

@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 
 from dnabench.reports import blocks, stats
+from dnabench.reports.across import on_one_scale, shared_tasks
 from dnabench.reports.evidence import Comparison, Detectable, Evidence, Interval, SuiteEvidence
 from dnabench.reports.grid import NONE, Grid, fixed, interval, listed, p_value, signed
-from dnabench.reports.table import Table, suite_of
+from dnabench.reports.table import Table, grouped, suite_of
 
 DIGITS = 4  # of differences
 
@@ -20,6 +21,21 @@ def grids(evidence: Evidence) -> list[Grid]:
         out += [top_grid(evidence)]
     for suite in evidence.suites:
         out += [matrix_grid(evidence.table, suite), pair_grid(evidence.table, suite)]
+    return out + shared_grids(evidence)
+
+
+def shared_grids(evidence: Evidence) -> list[Grid]:
+    """Pairs over the tasks that both have, for suites in which a model lacks some."""
+    out, names = [], [c.name for c in evidence.table.columns]
+    for suite, rows in grouped(evidence.table.rows, suite_of).items():
+        if shared := shared_tasks(rows, evidence.comparisons):
+            lines = [
+                [names[x.i], names[x.j], str(x.tasks), *_lead(x.lead), p_value(x.p_holm)]
+                for x in shared
+            ]
+            heads = ["a", "b", "tasks of both", "a - b", "95 % CI: these tasks", "Holm p"]
+            note = "Each pair over the tasks that both have, so lines differ in their tasks."
+            out.append(Grid(f"Pairs on shared tasks of {suite}", heads, lines, [note]))
     return out
 
 
@@ -174,9 +190,35 @@ def matrix_grid(table: Table, suite: SuiteEvidence) -> Grid:
     for a in order:
         pairs = [suite.between(suite.columns[a], suite.columns[b]) for b in order]
         tallies = [f"{p.wins} / {p.losses} / {p.undecided}" if p else NONE for p in pairs]
-        rows.append([names[a], f"{suite.ranks[a]:.2f}", _estimate(suite.iqm[a]), *tallies])
+        rows.append([names[a], f"{suite.ranks[a]:.2f}", _iqm(suite.iqm[a]), *tallies])
     heads = ["wins / losses / undecided", "mean rank", "IQM", *(names[b] for b in order)]
     return Grid(f"Across the tasks of {suite.suite}", heads, rows)
+
+
+def ranking_grid(table: Table, suite: SuiteEvidence) -> Grid:
+    """A line a model, the best mean rank first: where it stands, and how far behind the best."""
+    order = sorted(range(len(suite.columns)), key=lambda place: suite.ranks[place])
+    first = suite.columns[order[0]]
+    scaled = on_one_scale(suite.rows)
+    rows = []
+    for place in order:
+        k = suite.columns[place]
+        mean = math.fsum(row.cells[k].summary.mean for row in scaled) / max(1, len(scaled))
+        behind = suite.between(first, k)
+        lead = behind.lead if behind else None
+        rows.append(
+            [
+                table.columns[k].name, f"{suite.ranks[place]:.2f}",
+                fixed(mean, table.digits) if scaled else NONE,
+                signed(-lead.value, table.digits) if lead else NONE,
+                interval(-lead.high, -lead.low, table.digits) if lead else NONE,
+                p_value(behind.p_claim) if behind else NONE,
+            ]
+        )  # fmt: skip
+    label = scaled[0].label if scaled else "score"
+    title = f"{suite.suite}: {len(rows)} models on {len(suite.rows)} tasks (scores: --full)"
+    heads = ["model", "mean rank", f"mean {label}", "to the first", "95 % CI", "Holm p"]
+    return Grid(title, heads, rows)
 
 
 def pair_grid(table: Table, suite: SuiteEvidence) -> Grid:
@@ -220,7 +262,8 @@ SUITE_TERMS = (
     "its p Holm-adjusted over the pairs. Tasks like these: CI with families of tasks drawn again. "
     "In both a family is one piece of evidence, and a task without one its own; mean of families "
     "gives each the same weight. IQM: interquartile mean of the scores, scaled to 0..1 between the "
-    "models of each task, with its 95 % CI (seeds resampled). Wilcoxon p: exact signed-rank test "
+    "models of each task, with its 95 % CI (seeds resampled); where their means differ by less "
+    "than the seeds do, that scale means nothing. Wilcoxon p: exact signed-rank test "
     "of the task means as if tasks were independent, Holm-adjusted over the pairs. P(a better), "
     "P(equivalent): Bayesian signed-rank test; equivalent means within the smallest relevant "
     "difference. P(run of a > run of b): probability of improvement with its 95 % CI (seeds "
@@ -254,6 +297,12 @@ def _needed(found: Detectable, rope: float) -> str:
     if found.hopeless:
         return f"not with these {found.examples:,} examples for {rope:g}"
     return ("over 1,000" if math.isnan(found.needed) else f"{found.needed:.0f}") + f" for {rope:g}"
+
+
+def _iqm(x: Interval) -> str:
+    """Of scores scaled to 0..1: where means are nearly equal, noise is scaled beyond it."""
+    wide = x.high - x.low > 1 or not -0.1 <= x.value <= 1.1
+    return "no spread between models" if wide else _estimate(x)
 
 
 def _estimate(x: Interval) -> str:

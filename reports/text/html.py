@@ -45,6 +45,7 @@ class View(NamedTuple):
     key: str  # of the ids
     sentences: list[tuple[str, list[str]]]
     suites: list[Suite]
+    overall: str  # SVG of all tasks; empty where metrics differ or there is no score
     strips: list[tuple[Row, str]]
     curves: list[tuple[Row, str]]
     heats: list[tuple[heatmap.Heat, str]]
@@ -70,7 +71,8 @@ def page(report: Report) -> str:
     return rendered(
         "page.html", captions=captions, findings=findings, count=count, svg=Markup,
         swatch=style.swatch, views=[_view(e, f"t{i + 1}") for i, e in enumerate(report.evidence)],
-        sections=sections, commands=report.commands, notes=report.notes, script=Markup(script),
+        sections=sections, commands=report.commands, date=report.date, notes=report.notes,
+        script=Markup(script),
         audits=Markup(audit.html(report.audits)) if report.audits else "",
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
@@ -86,10 +88,20 @@ def _view(evidence: Evidence, key: str) -> View:
     remarks = [f"{x} ({n} times)" if n > 1 else x for x, n in Counter(evidence.remarks).items()]
     return View(
         evidence=evidence, table=table, key=key, sentences=summary(evidence),
-        suites=_suites(evidence, key), strips=strips.strips(table, f"{key}s"),
+        suites=_suites(evidence, key), overall=_overall(table, key),
+        strips=strips.strips(table, f"{key}s"),
         curves=curves.curves(table, f"{key}c"), heats=heats, tests=_tests(evidence),
         flags=flags(table), remarks=remarks,
     )  # fmt: skip
+
+
+def _overall(table: Table, key: str) -> str:
+    scored = [row for row in table.rows if any(c.scores for c in row.cells)]
+    if len({row.metric for row in scored}) != 1:
+        return ""
+    what = "the runs" if len(scored) == 1 else f"the means of {len(scored)} tasks"
+    text = f"{scored[0].label} of each model: {what}"
+    return _svg(partial(strips.overall, table), text, f"{key}o")
 
 
 def _suites(evidence: Evidence, key: str) -> list[Suite]:

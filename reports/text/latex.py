@@ -9,6 +9,7 @@ from dnabench.reports.table import grouped
 from dnabench.reports.text import captions, findings
 from dnabench.reports.text.latex_letters import escaped
 
+MOST_MODELS = 9  # side by side; more are squeezed beyond reading
 PACKAGES = r"\usepackage{array,booktabs,graphicx,longtable}"
 COLUMNS = {costs.TITLE: "lr", outputs.TITLE: "lllc"}  # of the sections that are printed
 STYLE = captions.Style(
@@ -24,7 +25,9 @@ def latex(evidence: Sequence[Evidence]) -> str:
         title, warning = captions.title(e.table), e.table.watermark
         marked = [rf"\textbf{{{escaped(warning)}}}\par\medskip"] if warning else []
         scores = captions.score_grid(e.table, STYLE)
-        out += _table(scores, f"{escaped(title)}. {scores.notes[0]}", "llc", marked)
+        for part, grid in enumerate(_split(scores), 1):
+            of = f" (part {part})" * (len(scores.heads) > MOST_MODELS + 2)
+            out += _table(grid, f"{escaped(title)}{of}. {scores.notes[0]}", "llc", marked)
         out += _tests(e, f"{title}. Each model against the best of each task. {warning}")
         for section in e.sections:
             if section.title in COLUMNS:
@@ -32,6 +35,18 @@ def latex(evidence: Sequence[Evidence]) -> str:
                 heads, *rows = [list(map(escaped, row)) for row in (section.heads, *section.rows)]
                 out += _table(Grid("", heads, rows), escaped(text), COLUMNS[section.title])
     return "\n".join(out if evidence else [f"% {captions.NO_RECORDS}"]) + "\n"
+
+
+def _split(grid: Grid) -> list[Grid]:
+    """Tables of at most MOST_MODELS models each, task and metric in all of them."""
+    last = max(len(grid.heads), 3)
+    cuts = range(2, last, MOST_MODELS)
+
+    def part(line: Sequence[str], first: int) -> list[str]:
+        return [*line[:2], *line[first : first + MOST_MODELS]]
+
+    return [grid._replace(heads=part(grid.heads, first), rows=[part(r, first) for r in grid.rows])
+            for first in cuts]  # fmt: skip
 
 
 def _table(grid: Grid, caption: str, columns: str, marked: Sequence[str] = ()) -> list[str]:

@@ -46,7 +46,7 @@ def lead_sentences(evidence: Evidence, suite: SuiteEvidence) -> list[str]:
 
 
 def tally(evidence: Evidence, suite: SuiteEvidence) -> list[str]:
-    """Verdicts of the best model on single tasks, their number of tests, and its rank."""
+    """Verdicts of the best model on single tasks, the size of their family, and its rank."""
     best = leader(suite)
     pairs = [p for k in suite.columns if best is not None and (p := suite.between(best, k))]
     if best is None or not pairs:
@@ -58,9 +58,8 @@ def tally(evidence: Evidence, suite: SuiteEvidence) -> list[str]:
     rank = suite.ranks[suite.columns.index(best)]
     family = f" (Holm over {count(tests, 'test')})" if tests else ""
     return [
-        f"On single tasks{family} {evidence.table.columns[best].name} has {count(won, 'win')}, "
-        f"{lost} loss{'es' * (lost != 1)} and {undecided} undecided; its mean rank is {rank:.2f} "
-        f"of {len(suite.columns)}."
+        f"On single tasks{family}: {count(won, 'win')}, {lost} loss{'es' * (lost != 1)}, "
+        f"{undecided} undecided; mean rank {rank:.2f} of {len(suite.columns)}."
     ]
 
 

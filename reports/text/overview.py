@@ -5,15 +5,24 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from dnabench.reports import outputs
+from dnabench.reports import outputs, stats
 from dnabench.reports.evidence import Evidence, Report
-from dnabench.reports.grid import Grid
+from dnabench.reports.figures import style
+from dnabench.reports.grid import Grid, count
+from dnabench.reports.table import Table
 from dnabench.reports.text import captions, findings
 from dnabench.reports.text.summary import summary_sentences
 
 WIDTH = 100  # columns at most
 MOST_CHECKS = 3  # remarks that are written out
+LINES = 40  # of a table, where they are enough
+MOST_SENTENCES, LEAST_SENTENCES = 6, 3
+MOST_MODELS = 8  # more, and a line a model replaces the table of scores
+FEW_ROWS = 8  # tasks that are shown under their families
+DOCS = "docs/verdict.md"
+WHOLE: Any = {"break_on_hyphens": False, "break_long_words": False}  # a path stays in one piece
 STYLE = captions.Style(str, "{}\n{}", "{} *", "{}", "{}:")
 
 
@@ -26,29 +35,75 @@ def overview(report: Report, folder: Path) -> str:
     width = min(WIDTH, shutil.get_terminal_size((WIDTH, 40)).columns)
     parts = ["\n".join(textwrap.wrap(note, width)) for note in report.notes]
     parts += [part for e in report.evidence for part in _table(e, width)]
-    parts.append("\n".join(["More", *_commands(folder)]))
+    parts.append("\n".join(textwrap.wrap(_more(folder), width, **WHOLE)))
     return "\n\n".join(parts) + "\n"
 
 
 def _table(e: Evidence, width: int) -> list[str]:
-    t = e.table
-    assumed = [
-        captions.protocol_text(t),
-        f"{captions.spread_text(t)} * marks the best mean.",
-        *findings.decision_rule(e.comparisons),
-        *findings.related(e.comparisons),
-    ]
+    """At most LINES lines with the last one, as long as three sentences fit beside the scores."""
+    t, said = e.table, summary_sentences(e)
+    for most in range(MOST_SENTENCES, LEAST_SENTENCES - 1, -1):
+        left = len(said) - most
+        shown = [*said[:most], *[f"{count(left, 'more sentence')} with --full."] * (left > 0)]
+        parts = [
+            "\n".join(textwrap.wrap(_title(t), width)),
+            *(["\n".join(textwrap.wrap(t.watermark, width))] if t.watermark else []),
+            *_scores(e, width),
+            *(text for s in e.sections if s.title == outputs.TITLE for text in _groups(s, width)),
+            _section("Verdict", shown, width),
+            *([_section("Assumptions", assumed, width)] if (assumed := _assumptions(e)) else []),
+            *_checks(e, width),
+        ]
+        if "\n\n".join(parts).count("\n") + 3 <= LINES:
+            break
+    return parts
+
+
+def _checks(e: Evidence, width: int) -> list[str]:
+    """What to look at, in a line each."""
+    if not e.remarks:
+        return []
     more = len(e.remarks) - MOST_CHECKS
-    checks = [*e.remarks[:MOST_CHECKS], *[f"{more} more in the full report"] * (more > 0)]
-    return [
-        captions.title(t),
-        *(["\n".join(textwrap.wrap(t.watermark, width))] if t.watermark else []),
-        *_folded(captions.score_grid(t, STYLE), width),
-        *(text for s in e.sections if s.title == outputs.TITLE for text in _groups(s, width)),
-        _section("Verdict", summary_sentences(e), width),
-        _section("Assumptions", assumed, width),
-        *([_section("Look at these", checks, width)] if checks else []),
-    ]
+    first = [textwrap.shorten(x, width - 2, placeholder=" ...") for x in e.remarks[:MOST_CHECKS]]
+    return [_section("Look at these", [*first, *[f"{more} more with --full"] * (more > 0)], width)]
+
+
+def _title(table: Table) -> str:
+    """The protocol, how it chooses, and what the numbers are."""
+    spread = f"± sd over {count(table.n, 'seed')}" if table.n > 1 else "one seed"
+    how = table.why.rpartition(": ")[2]
+    return f"{captions.title(table)}: {how}; {spread}, * best mean"
+
+
+def _assumptions(e: Evidence) -> list[str]:
+    """In a line each; `--full` has all of them."""
+    tests = max((d.tests for d in e.comparisons), default=0)
+    if not tests:
+        return findings.related(e.comparisons)
+    margins = {d.row.label: d.row.rope for d in e.comparisons if d.row.rope}
+    least = ", ".join(f"{margin:g} {label}" for label, margin in margins.items())
+    counted = "seeds and test examples" if any(d.nested for d in e.comparisons) else "seeds only"
+    rule = (
+        f"Win: Holm p < {stats.ALPHA:g} of {count(tests, 'test')} ({counted}), "
+        f"{least or 'any difference'}, {stats.MIN_SEEDS} seeds; see {DOCS}"
+    )
+    return [rule, *findings.related(e.comparisons)]
+
+
+def _scores(e: Evidence, width: int) -> list[str]:
+    """The score table; a line a model instead where the models are too many for it."""
+    t = e.table
+    if len(t.columns) > MOST_MODELS and e.suites:
+        ranked = [findings.ranking_grid(t, suite) for suite in e.suites]
+        return [text for one in ranked for text in (one.title, *_folded(one, width, 1))]
+    grid = captions.score_grid(t, STYLE)
+    rows = [row for row in grid.rows if any(row[1:])] if len(t.rows) > FEW_ROWS else grid.rows
+    return _folded(grid._replace(rows=rows, heads=[_cut(head) for head in grid.heads]), width)
+
+
+def _cut(head: str) -> str:
+    name, line, about = head.partition("\n")
+    return style.shortened(name) + line + about
 
 
 def _groups(section: Grid, width: int) -> list[str]:
@@ -56,17 +111,16 @@ def _groups(section: Grid, width: int) -> list[str]:
     return [f"{section.title}\n{first}", *more, *section.notes]
 
 
-def _commands(folder: Path) -> list[str]:
+def _more(folder: Path) -> str:
     command = f"dnabench report --out {shlex.quote(str(folder))}"
     html = folder / "report.html"
     newest = max(p.stat().st_mtime for p in (folder / "records").iterdir())
     current = html.exists() and html.stat().st_mtime >= newest
-    page = f"{html}" if current else f"{command} --format html"
-    return [f"- every table, with figures: {page}", f"- every table, as text: {command} --full"]
+    return f"More: {command} --full; figures: {html if current else '--format html'}"
 
 
 def _section(title: str, texts: Iterable[str], width: int) -> str:
-    lines = [textwrap.fill(f"- {text}", width, subsequent_indent="  ") for text in texts]
+    lines = [textwrap.fill(f"- {text}", width, subsequent_indent="  ", **WHOLE) for text in texts]
     return "\n".join([title, *lines])
 
 
@@ -78,11 +132,15 @@ def _folded(grid: Grid, width: int, named: int = 2) -> list[str]:
     first, out = named, []
     while first < len(grid.heads):
         last = len(grid.heads)
-        while len(_text(grid, first, last, named).partition("\n")[0]) > width and last > first + 1:
+        while last > first + 1 and _wide(_text(grid, first, last, named)) > width:
             last -= 1
         out.append(_text(grid, first, last, named))
         first = last
     return out
+
+
+def _wide(text: str) -> int:
+    return max(map(len, text.splitlines()))
 
 
 def _text(grid: Grid, first: int, last: int, named: int) -> str:

@@ -93,6 +93,29 @@
   all(document, "table.sortable").forEach(sortable);
   all(document, "form.filters").forEach(filters);
 
+  // a click on a score shows its runs and their records
+  const panel = document.querySelector("output.runs");
+  const show = (cell) => {
+    const head = all(cell.closest("table"), "thead th")[cell.cellIndex];
+    const model = head.querySelector("button").firstChild.textContent.trim();
+    const lines = cell.dataset.runs.split(";").filter(Boolean).map((run) => {
+      const [seed, score, id] = run.split(" ");
+      return `seed ${seed}  ${score}  records/${id}.json`;
+    });
+    panel.textContent = [`${model} on ${cell.parentElement.dataset.row}`, ...lines].join("\n");
+    panel.hidden = false;
+  };
+  document.addEventListener("click", (event) => {
+    const cell = event.target.closest("td[data-runs]");
+    if (cell) show(cell);
+    else if (!event.target.closest("output.runs")) panel.hidden = true;
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") panel.hidden = true;
+    if (event.key === "Enter" && event.target.matches("td[data-runs]")) show(event.target);
+  });
+  all(document, "td[data-runs]").forEach((cell) => { cell.tabIndex = 0; });
+
   // what is folded is printed all the same
   let folded = [];
   window.addEventListener("beforeprint", () => {

@@ -39,7 +39,7 @@ def summary(evidence: Evidence) -> list[tuple[str, list[str]]]:
         sentences = [text for one in over for text in lead_sentences(evidence, one)]
         claimed = any(min(d.n) >= stats.MIN_SEEDS for d in comparisons)
         sentences += _too_few_seeds(comparisons) if claimed or not sentences else []
-        sentences += _winners(evidence, best)
+        sentences += _winners(evidence, best, bool(over))
         sentences += _pairs(evidence, comparisons)
         sentences += _families(evidence, comparisons)
         sentences += [text for one in over for text in (*tally(evidence, one), one.note) if text]
@@ -73,8 +73,8 @@ def _too_few_seeds(comparisons: Sequence[Comparison]) -> list[str]:
     ]
 
 
-def _winners(evidence: Evidence, best: Sequence[Best]) -> list[str]:
-    """On which tasks one model beats every other."""
+def _winners(evidence: Evidence, best: Sequence[Best], over_tasks: bool) -> list[str]:
+    """On which tasks one model beats every other; if on none, only where no more is said."""
     clear = [b for b in best if b.beats_all]
     tested = [
         b for b in best if min(len(c.scores) for c in b.row.cells if c.scores) >= stats.MIN_SEEDS
@@ -82,6 +82,8 @@ def _winners(evidence: Evidence, best: Sequence[Best]) -> list[str]:
     if not tested:
         return []
     where = best[0].row.name if len(best) == 1 else f"{len(clear)} of {len(best)} tasks"
+    if not clear and over_tasks:
+        return []
     if not clear:
         where = where if len(best) == 1 else f"any of the {len(best)} tasks"
         return [f"No model is better than every other on {where}."]
@@ -166,7 +168,8 @@ def _baseline(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[str
         won = any(d.verdict == "win" for d in several)
         if not won and {k for d in several for k in (d.i, d.j)} >= scored:
             held.append(name)
-    return [f"No model is shown to beat the k-mer baseline on {listed(held)}."] if held else []
+    where = f"{len(held)} of {len(evidence.table.rows)} tasks" if len(held) > 2 else listed(held)
+    return [f"No model is shown to beat the k-mer baseline on {where}."] if held else []
 
 
 def _resolution(evidence: Evidence, rows: Sequence[Row]) -> list[str]:
@@ -178,14 +181,13 @@ def _resolution(evidence: Evidence, rows: Sequence[Row]) -> list[str]:
     found.sort(key=lambda pair: pair[0].difference)
     n = sorted({one.n for one, _ in found})
     seeds = " to ".join(map(str, dict.fromkeys((n[0], n[-1]))))
-    sizes = [f"{fixed(one.difference, evidence.table.digits)} {row.label}" for one, row in found]
-    least = sizes[0]
-    if len(found) > 1:
-        least += f" ({found[0][1].name}) to {sizes[-1]} ({found[-1][1].name})"
-    counted = "these test examples" if all(one.error for one, _ in found) else "no test examples"
-    tests = f"{seeds} seeds, {counted} and Holm over {count(found[0][0].tests, 'test')}"
+    ends = [fixed(one.difference, evidence.table.digits) for one, _ in (found[0], found[-1])]
+    labels = listed(dict.fromkeys(row.label for _, row in found))
+    counted = "test examples" if any(one.error for one, _ in found) else "no test examples"
+    tests = count(found[0][0].tests, "test")
     return [
-        f"A verdict sees differences of {least} with 80 % power ({tests} counted){_smaller(found)}."
+        f"A verdict sees differences of {' to '.join(dict.fromkeys(ends))} {labels} with 80 % "
+        f"power ({seeds} seeds, {tests}, {counted} counted){_smaller(found)}."
     ]
 
 
@@ -198,7 +200,7 @@ def _smaller(found: Sequence[tuple[Detectable, Row]]) -> str:
     if never:
         sizes = sorted({one.examples for one, row in open_ if one.hopeless})
         span = " to ".join(f"{n:,}" for n in dict.fromkeys((sizes[0], sizes[-1])))
-        where = "" if len(found) == 1 else f" on {listed(never, 2)}"
+        where = "" if len(found) == 1 else f" ({len(never)} of {count(len(found), 'task')})"
         return f"; {open_[0][1].rope:g} is not to be seen with these {span} test examples{where}"
     most = max((one.needed for one, _ in open_), key=lambda x: math.inf if math.isnan(x) else x)
     seeds = "over 1,000" if math.isnan(most) else f"{most:.0f}"

@@ -18,6 +18,8 @@ from dnabench.types import Array
 LEAST = 20  # blocks by coordinates; an interval from fewer is too narrow
 WINDOW = 1_000_000  # bp
 COPIES, NEAR = "copies on either strand", "near copies"
+MOST_NAMED = 3  # tasks that get words of their own
+TOGETHER = "Related test examples are drawn together"
 _PLACE = re.compile(r"([^:\s]+):(\d+)-(\d+)")
 
 
@@ -116,14 +118,21 @@ def _overlapping(chromosome: Array, start: Array, end: Array) -> Array:
 
 def sentences(found: Mapping[str, Blocks]) -> list[str]:
     """What is assumed of the test examples; keys are the names of tasks."""
-    named = [
-        f"{name} by {b.by} ({b.examples:,} examples in {b.blocks:,} blocks)"
-        for name, b in found.items() if b.by
-    ]  # fmt: skip
-    alone = [name for name, b in found.items() if not b.by]
-    out = [f"Related test examples are drawn together: {'; '.join(named)}."] if named else []
+    known = {name: b for name, b in found.items() if b.by}
+    out, alone = [], len(found) - len(known)
+    if len(known) > MOST_NAMED:
+        examples, n = (sum(column) for column in zip(*(b[:2] for b in known.values()), strict=True))
+        words = ", ".join(dict.fromkeys(b.by for b in known.values()))
+        which = f"on {len(known)} of {len(found)} tasks, by {words}"
+        out = [f"{TOGETHER} {which} ({examples:,} examples in {n:,} blocks)."]
+    elif known:
+        each = [
+            f"{name} by {b.by} ({b.examples:,} examples in {b.blocks:,} blocks)"
+            for name, b in known.items()
+        ]
+        out = [f"{TOGETHER}: {'; '.join(each)}."]
     if alone:
-        which = f" of {len(alone)} of {len(found)} tasks" if named else ""
+        which = f" of {alone} of {len(found)} tasks" if known else ""
         out.append(
             f"Test examples{which} are taken as independent: none are known to be related (copies, "
             "overlaps, one gene). If some are, the intervals are too narrow."

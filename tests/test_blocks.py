@@ -104,6 +104,13 @@ def test_what_is_assumed_is_said():
     both = sentences({"a/x": alone, "a/y": pairs})
     assert len(both) == 2 and both[1].startswith("Test examples of 1 of 2 tasks are taken as ind")
     assert sentences({}) == []
+    gene = Blocks(100, 50, "gene")
+    many, rest = sentences({"a": pairs, "b": pairs, "c": pairs, "d": gene, "e": alone})
+    assert many == (
+        "Related test examples are drawn together on 4 of 5 tasks, by copies on either strand, "
+        "gene (3,700 examples in 1,850 blocks)."
+    )
+    assert rest.startswith("Test examples of 1 of 5 tasks are taken as independent")
 
 
 def test_the_report_says_it_under_the_table(tmp_path):

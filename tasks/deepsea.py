@@ -338,8 +338,9 @@ def _is_ours(path: Path) -> bool:
         if _is_hdf5(path):
             with open_hdf5(path) as file:
                 return any(key.endswith("xdata") for key in file)
-        return next(_variables(path))[0].endswith("data")
-    except (ValueError, StopIteration):
+        name = next(_variables(path))[0]
+        return name.endswith("data") or not name.isidentifier()
+    except Exception:  # of either reader; reading will say what is wrong
         return True
 
 

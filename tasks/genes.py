@@ -86,17 +86,18 @@ def import_genes(
             f"{name!r}: tasks made from a genome belong to the suite genes; write genes/NAME"
         )
     with Writer(full, f"{fasta.name} + {gff.name}") as w:
-        counts = np.zeros(len(CLASSES), np.int64)
+        counts, left_out = np.zeros(len(CLASSES), np.int64), dict[str, list[str]]()
 
         def written() -> Iterator[Split]:
             nonlocal counts
-            for split, part in cut(fasta, gff, cutting, observe):
+            for split, part in cut(fasta, gff, cutting, observe, left_out):
                 w.add(split, part)
                 counts += np.bincount(part.y[part.y != IGNORED], minlength=len(CLASSES))
                 yield part
 
         w.note("splice_sites", splice_sites.shares(splice_sites.counted(written()), CLASSES))
         w.note("bases", dict(zip(CLASSES, counts.tolist(), strict=True)))
+        w.note("left_out", left_out)
         choices = vars(cutting).items()
         w.note("cutting", {k: sorted(v) if isinstance(v, frozenset) else v for k, v in choices})
     return task_of(full)

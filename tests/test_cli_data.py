@@ -90,8 +90,8 @@ def test_the_real_files_are_recognised_with_their_counts(run):
     done = run("data", "import", SHARED)
     assert done.returncode == 0, done.stderr
     for line in (
-        "gue/prom_core_tata: 4904/613/613 (train/dev/test), as published",
-        "gue/prom_300_tata: 4904/613/613 (train/dev/test), as published",
+        "gue/prom_core_tata: 4904/613/613 (train/dev/test), content as published",
+        "gue/prom_300_tata: 4904/613/613 (train/dev/test), content as published",
         "nt/h3: -/-/1497",
         "genomic_benchmarks/human_nontata_promoters: -/-/9034",
         "test: 1 row has letters other than ACGT",

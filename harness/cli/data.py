@@ -93,7 +93,10 @@ def import_(
     if genome is not None:
         from dnabench.tasks.bend import import_files
 
-        done = import_files(folder, genome)
+        try:
+            done = import_files(folder, genome)
+        except (KeyError, RuntimeError, IndexError, OverflowError) as e:  # of the readers
+            fail(f"{folder}: a file is damaged: {type(e).__name__}: {e}")
         typer.echo(f"bend/gene_finding: {dict(done.counts)}, {dict(done.notes)}")
         return
     with bar("") as show:
@@ -143,16 +146,16 @@ def fetch(
 
 @command(data, "verify", "gue", "nt/h3", "nt gue")
 def verify(tasks: Tasks) -> None:
-    """Compare data with their published counts and checksums."""
+    """Compare data with their published counts, checksums and contents."""
     from dnabench.registry import TASKS
-    from dnabench.tasks.io.verifying import counts_in_words, verify
+    from dnabench.tasks.io.verifying import as_published, counts_in_words, verify
 
     differ = False
     for name in named(tasks, present=True):
         found = verify(TASKS[name])
         differ = differ or bool(found)
         said = counts_in_words(TASKS[name], TASKS[name].counts)
-        typer.echo(f"{name}: {'as published' if not found else ''}")
+        typer.echo(f"{name}: {'' if found else as_published(TASKS[name])}")
         found += [f"note: {said}"] if said else []
         for line in found:
             typer.echo(f"  {line}")
@@ -201,7 +204,11 @@ def genes(
     task = import_genes(name, fasta, gff, cutting)
     counts = "/".join(str(task.counts.get(s, "-")) for s in ("train", "dev", "test"))
     typer.echo(f"{task.name}: {counts} windows (train/dev/test), the longest {task.length:,} bp")
-    shares = here.notes["splice_sites"] if (here := cached(task.name)) else {}
+    here = cached(task.name)
+    for why, genes in here.notes.get("left_out", {}).items() if here else ():
+        more = ", ..." if len(genes) > 5 else ""
+        typer.echo(f"masked, not read: {len(genes)} genes, {why}: {', '.join(genes[:5])}{more}")
+    shares = here.notes["splice_sites"] if here else {}
     said = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
     if any(share < LEAST for share in shares.values()):
         said += f"; below {LEAST:.0%} the annotation may be of another genome or strand"

@@ -82,9 +82,15 @@ def bpe_from_file(path: Path) -> Tokenizer:
         engine = _library().Tokenizer.from_str(data.decode())
     except Exception as e:  # the library raises Exception itself
         raise ValueError(f"{path} is not a tokenizer.json: {e}") from e
+    kind = type(engine.model).__name__
+    if kind != "BPE":
+        raise ValueError(
+            f"{path}: its model is {kind}, not BPE: whole sequences would be one unknown token; "
+            "give the tokenizer.json of a BPE model"
+        )
     try:
         return _tokenizer(engine)
-    except ValueError as e:
+    except Exception as e:  # the library raises Exception itself
         raise ValueError(f"{path}: {e}") from e
 
 

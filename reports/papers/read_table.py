@@ -88,7 +88,7 @@ def _key(row: Mapping[str, str]) -> tuple[str, str]:
 
 def _number(path: Path, line: int, row: Mapping[str, str], column: str) -> float:
     try:
-        value = float(row[column])
+        value = float(row[column].replace("\N{MINUS SIGN}", "-"))
     except ValueError:
         value = math.nan
     if not math.isfinite(value):

@@ -22,6 +22,8 @@ _KEY = {
     "gff3": {key: re.compile(rf"(?:^|;) *{key}=([^;]+)") for key in ("ID", "Parent", "gene_id")},
     "gtf": {key: re.compile(rf'\b{key} "?([^";]+)') for key in ("transcript_id", "gene_id")},
 }
+_TRANS = re.compile(r"\bexception=trans[-_ ]splicing", re.IGNORECASE)
+ONCE = {"gene", "mRNA", "transcript"}  # an ID of these names one place of a sequence
 _CHROMOSOME = re.compile(r"\[(?:chromosome|location)=([^\]]+)\]")
 
 Interval = tuple[int, int]
@@ -51,7 +53,8 @@ class Annotation:
     """The contents of a GFF file, by sequence name.
 
     genes: ascending by start. masked: features of the types asked for. span: start of the first
-    and end of the last feature. last: (end, line) of the feature with the largest end.
+    and end of the last feature. last: (end, line) of the feature with the largest end. left_out:
+    reason -> genes without a place for their introns, whose exons are masked.
     """
 
     path: Path
@@ -59,6 +62,7 @@ class Annotation:
     masked: dict[str, list[Interval]] = field(default_factory=dict)
     span: dict[str, Interval] = field(default_factory=dict)
     last: dict[str, tuple[int, int]] = field(default_factory=dict)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
@@ -146,10 +150,12 @@ def read_annotation(
 
     A gene has CDS lines. It is represented by its transcript with the longest CDS, the first by
     name if several are equally long. In GFF3 a transcript is the first Parent of a CDS, a gene the
-    topmost Parent of that; a CDS without Parent is its own gene. In GTF both are attributes.
+    topmost Parent of that; a CDS without Parent is its own gene. In GTF both are attributes. Genes
+    that are trans-spliced or go over the origin of a circular sequence are masked, not read: what
+    is between their exons is no intron. Sequences at the end of the file are not read.
 
     Args:
-        path: the file; its attributes tell the format.
+        path: the file; the attributes of its CDS lines tell the format.
         coding: exons are the CDS, including the stop codon; otherwise the exon lines, with UTRs.
         masked: types of features whose positions are kept.
 
@@ -157,23 +163,39 @@ def read_annotation(
         FileNotFoundError: there is no such file.
         ValueError: a line in neither format, with file, line and reason; a file without CDS.
     """
-    out, reader = Annotation(path), _Reader(path, coding)
+    out, reader, circular = Annotation(path), _Reader(path, coding), dict[str, int]()
     for number, text in lines_of(path):
-        if text.startswith("##FASTA"):
+        if text.strip() == "##FASTA" or text.startswith(">"):
             break
         if not text.strip() or text.startswith("#"):
             continue
         name, kind, start, end, strand, attributes = _feature(path, number, text)
         if kind in WHOLE:
+            if "Is_circular=true" in attributes:
+                circular[name] = end
             continue
+        length = circular.get(name, end)
+        places, end = _around(start, end, length), min(end, length)
         first, last = out.span.get(name, (start, end))
         out.span[name] = min(first, start), max(last, end)
         out.last[name] = max(out.last.get(name, (0, 0)), (end, number))
         if kind in masked:
             out.masked.setdefault(name, []).append((start, end))
-        reader.add(number, name, kind, (start, end), strand, attributes)
+        reader.add(number, name, kind, places, strand, attributes)
     out.genes = reader.genes()
+    for reason, name, gene, exons in reader.left_out:
+        out.left_out.setdefault(reason, []).append(gene)
+        out.masked.setdefault(name, []).extend(exons)
     return out
+
+
+def _around(start: int, end: int, length: int) -> list[Interval]:
+    """The parts of a feature that goes on at base 1 behind the end of a circular sequence."""
+    if end <= length:
+        return [(start, end)]
+    if start >= length:
+        return [(start - length, end - length)]
+    return [(start, length), (0, end - length)]
 
 
 def _feature(path: Path, number: int, text: str) -> tuple[str, str, int, int, str, str]:
@@ -207,18 +229,25 @@ class _Reader:
         self._cds: dict[tuple[str, str, bool], list[Interval]] = defaultdict(list)
         self._exons: dict[tuple[str, str, bool], list[Interval]] = defaultdict(list)
         self._lines: dict[tuple[str, str, bool], int] = {}
+        self._once: dict[tuple[str, str, str], tuple[Interval, int]] = {}  # kind, ID -> place, line
+        self._odd: dict[tuple[str, str], str] = {}  # sequence, transcript -> why it is left out
+        self.left_out: list[tuple[str, str, str, tuple[Interval, ...]]] = []
 
     def add(
-        self, number: int, name: str, kind: str, place: Interval, strand: str, attributes: str
-    ) -> None:
+        self, number: int, name: str, kind: str, places: list[Interval], strand: str,
+        attributes: str,
+    ) -> None:  # fmt: skip
         self._kinds.add(kind)
-        self._format = self._format or _format(attributes)
         makes_exons = kind in CODING or (kind == "exon" and not self._coding)
+        if makes_exons:
+            self._format = self._format or _format(attributes)
+        elif kind != "exon" and _format(attributes) == "gff3":
+            parent, own = (_found("gff3", key, attributes) for key in ("Parent", "ID"))
+            if parent and own:
+                self._parents[own] = parent.split(",")[0]
+            if own and kind in ONCE and not _TRANS.search(attributes):
+                self._check_once(number, name, kind, own, places[0])
         if not makes_exons:
-            if self._format == "gff3" and kind != "exon":
-                parent, own = (self._get(key, attributes) for key in ("Parent", "ID"))
-                if parent and own:
-                    self._parents[own] = parent.split(",")[0]
             return
         if strand not in ("+", "-"):
             raise ValueError(
@@ -227,7 +256,22 @@ class _Reader:
         for transcript in self._transcripts(number, kind, attributes):
             key = name, transcript, strand == "-"
             self._lines.setdefault(key, number)
-            (self._cds if kind in CODING else self._exons)[key].append(place)
+            (self._cds if kind in CODING else self._exons)[key] += places
+            if _TRANS.search(attributes):
+                self._odd[name, transcript] = "trans-spliced"
+            elif len(places) > 1:
+                self._odd[name, transcript] = "over the origin of a circular sequence"
+
+    def _check_once(self, number: int, name: str, kind: str, own: str, place: Interval) -> None:
+        """ValueError for two genes of one ID: their exons could not be told apart."""
+        (start, end), line = self._once.setdefault((name, kind, own), (place, number))
+        if line != number and (place[0] >= end or place[1] <= start):
+            apart = max(place[0] - end, start - place[1])
+            raise ValueError(
+                f"{self._path}:{number}: the {kind} ID={own} is also in line {line}, {apart:,} bp "
+                "away; an ID stands for one gene: give the second another ID, also in the Parent= "
+                "of its parts"
+            )
 
     def genes(self) -> dict[str, list[Gene]]:
         if not self._cds:
@@ -242,6 +286,9 @@ class _Reader:
             rank = -sum(end - start for start, end in merged), transcript
             exons = merged if self._coding else _merged([*cds, *self._exons.get(key, ())])
             gene = self._gene(transcript)
+            if why := self._odd.get((name, transcript)):
+                self.left_out.append((why, name, gene, exons))
+                continue
             one = Gene(gene, transcript, reverse, exons, self._lines[key])
             known = best.get((name, gene))
             if known is None or rank < known[:2]:
@@ -279,8 +326,12 @@ class _Reader:
         return gene
 
     def _get(self, key: str, attributes: str) -> str:
-        found = _KEY[self._format][key].search(attributes)
-        return found.group(1).strip() if found else ""
+        return _found(self._format, key, attributes)
+
+
+def _found(form: str, key: str, attributes: str) -> str:
+    found = _KEY[form][key].search(attributes)
+    return found.group(1).strip() if found else ""
 
 
 def _format(attributes: str) -> str:

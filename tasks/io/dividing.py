@@ -14,7 +14,7 @@ import numpy as np
 
 from dnabench.splits import held_out, numbered
 from dnabench.tasks.io.headers import SPLIT_WORDS
-from dnabench.tasks.io.parsing import ACCEPTED, Table, format_of, stem_of
+from dnabench.tasks.io.parsing import ACCEPTED, Table, is_readable, stem_of
 from dnabench.tasks.io.places import chromosome_column
 from dnabench.types import Array, OwnData, Split, SplitName
 
@@ -24,6 +24,7 @@ MAYBE = re.compile(
     r"eval|evaluation|hold_?out|held(_?out)?|unseen|blind|tune|tuning|cv|cv_?fold|folds?\d*|"
     r"partition|subset|set|data_?split|train_?test|split_?name|is_?(test|train)|phase|testing"
 )
+_SHARD = re.compile(r"-\d{5}-of-\d{5}\b")
 
 
 class File(NamedTuple):
@@ -59,12 +60,17 @@ def find_files(path: Path, own: OwnData) -> tuple[list[File], tuple[str, ...]]:
     if not path.is_dir():
         return [File(path, None)], ()
     shown = [f for f in sorted(path.iterdir()) if f.is_file() and not f.name.startswith(".")]
-    readable = [f for f in shown if format_of(f)]
+    readable = [f for f in shown if is_readable(f)]
+    if not readable and (shards := _saved(path)):
+        return shards, ()
+    if not readable and (path / "data").is_dir():
+        files, notes = find_files(path / "data", own)
+        return files, (f"read from {path / 'data'}", *notes)
     if not readable:
         raise ValueError(f"{path}: no file here has an accepted extension: {ACCEPTED}")
     if own.split_by == "file":
         return [File(f, None) for f in readable], ()
-    found: dict[SplitName, Path] = {}
+    found: dict[SplitName, list[Path]] = {}
     ignored = []
     for file in shown:
         claims = _claims(file)
@@ -82,12 +88,12 @@ def find_files(path: Path, own: OwnData) -> tuple[list[File], tuple[str, ...]]:
         if not claims:
             ignored.append(file)
         for split in claims:
-            if split in found:
+            if split in found and not _SHARD.search(file.name):
                 raise ValueError(
-                    f"{path}: {found[split].name} and {file.name} both claim the {split} split; "
+                    f"{path}: {found[split][0].name} and {file.name} both claim the {split} split; "
                     "remove or rename one"
                 )
-            found[split] = file
+            found.setdefault(split, []).append(file)
     if "train" not in found:
         raise ValueError(
             f"{path}: no file here is named train; found {', '.join(f.name for f in readable)}; "
@@ -100,7 +106,14 @@ def find_files(path: Path, own: OwnData) -> tuple[list[File], tuple[str, ...]]:
                 f"dev, move it away, or write --split-by file --test-groups {stem_of(file)}"
             )
     notes = (f"ignored files: {', '.join(f.name for f in ignored)}",) if ignored else ()
-    return [File(f, split) for split, f in found.items()], notes
+    return [File(f, split) for split, files in found.items() for f in files], notes
+
+
+def _saved(path: Path) -> list[File]:
+    """The shards of a folder that Hugging Face's `save_to_disk` wrote."""
+    folders = [f for f in sorted(path.iterdir()) if f.is_dir() and f.name.lower() in SPLIT_WORDS]
+    shards = [(file, SPLIT_WORDS[f.name.lower()]) for f in folders for file in f.glob("*.arrow")]
+    return [File(file, split) for file, split in sorted(shards)]
 
 
 def _words(file: Path) -> list[str]:

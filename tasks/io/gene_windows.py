@@ -101,10 +101,16 @@ class Place(NamedTuple):
 
 
 def cut(
-    fasta: Path, gff: Path, cutting: Cutting, observe: Observer = silent
-) -> Iterator[tuple[SplitName, Split]]:
-    """The labelled windows, in chunks, in the order of the FASTA; see `import_genes`."""
+    fasta: Path, gff: Path, cutting: Cutting, observe: Observer = silent,
+    left_out: dict[str, list[str]] | None = None,
+) -> Iterator[tuple[SplitName, Split]]:  # fmt: skip
+    """The labelled windows, in chunks, in the order of the FASTA; see `import_genes`.
+
+    `left_out` is filled with the genes that are masked: reason -> names.
+    """
     annotation = read_annotation(gff, cutting.exons == "coding", frozenset(cutting.masked))
+    if left_out is not None:
+        left_out |= annotation.left_out
     places = _places(fasta, annotation, cutting)
     total, done, kept = sum(p.length for p in places.values()), 0, 0
     width = min(cutting.longest, max(p.length for p in places.values()))

@@ -13,7 +13,7 @@ from dnabench.tasks._declare import LENGTHS, ORIGINS
 from dnabench.tasks.io.imported import SPLITS, Cached, Writer, cached, open_split
 from dnabench.tasks.io.layouts import CLASS_FOLDERS, OWN_FILES, Found, import_own, read
 from dnabench.tasks.io.trees import Tree, tree, trees
-from dnabench.tasks.io.verifying import differences
+from dnabench.tasks.io.verifying import as_published, content_differences, differences
 from dnabench.types import SplitName
 
 Observe = Callable[[str, int, int], None]
@@ -116,7 +116,8 @@ def report(root: Path, imported: Sequence[Imported]) -> list[str]:
             lines.append(f"{i.task}: not imported: {i.error}")
             continue
         counts = "/".join(str(i.counts.get(split, "-")) for split in SPLITS)
-        official = "" if i.problems or not TASKS[i.task].official else ", as published"
+        task = TASKS[i.task]
+        official = "" if i.problems or not task.official else f", {as_published(task)}"
         lines.append(f"{i.task}: {counts} (train/dev/test){official}; {i.layout}, {i.origin}")
         lines += [f"  {text}" for text in (*letters(i.notes), *i.problems)]
     if absent := missing(imported):
@@ -188,9 +189,12 @@ def _import(places: Sequence[tuple[Tree, Found]], replace: bool) -> Imported:
     try:
         result = import_own(found) if found.layout == OWN_FILES else _write(one, found, origin)
         splits = {split: open_split(found.task, split, result.data) for split in result.counts}
-    except (ValueError, OSError) as e:
-        return blank._replace(error=one.words(str(e)))
+    except Exception as e:  # of any reader: a damaged file costs its own task only
+        known = isinstance(e, ValueError | OSError) and bool(str(e))
+        place = "" if known else f"{origin}: the file is damaged: {type(e).__name__}: "
+        return blank._replace(error=one.words(f"{place}{e}"))
     problems = differences(task, result.counts, splits, LENGTHS.get(task.name, 0))
+    problems += content_differences(task, splits)
     if absent := [split for split in ("train", "test") if split not in result.counts]:
         problems.append(f"without {' and '.join(absent)} no model can be run on it")
     problems += [f"also found, and not read: {other}" for other in others]

@@ -23,8 +23,10 @@ from dnabench.tasks.io.headers import LAST, fasta_fields
 from dnabench.types import Array, LetterError, OwnData, Sequences
 
 MOST_UNPACKED, MOST_TIMES = 1 << 30, 200  # bytes, times the file: both exceeded = refused
+MOST_ROWS = 1_000_000  # that a file with fewer bytes may say it has
 FORMATS = {"csv": "csv", "tsv": "tsv", "fa": "fasta", "fasta": "fasta", "fna": "fasta"}
-ACCEPTED = ".csv .tsv .fa .fasta .fna (each also with .gz) .parquet"
+ACCEPTED = ".csv .tsv .fa .fasta .fna (each also with .gz) .parquet .jsonl .arrow"
+ARROW = (".arrow", ".jsonl", ".ndjson")
 NAMES = {"sequence": ("sequence", "seq"), "label": ("label",), "split": ("split",), "id": ("id",)}
 
 # what pandas reads as missing, and "?"
@@ -84,6 +86,11 @@ def format_of(path: Path) -> str | None:
     return FORMATS.get(name.removesuffix(".gz").rpartition(".")[2])
 
 
+def is_readable(path: Path) -> bool:
+    """Whether `read_table` knows the extension."""
+    return format_of(path) is not None or path.suffix.lower() in ARROW
+
+
 def stem_of(path: Path) -> str:
     """The file name without .gz and without the extension."""
     name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
@@ -109,6 +116,8 @@ def read_table(path: Path, own: OwnData = PUBLISHED) -> Table:
     kind = format_of(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or directory")
+    if kind is None and path.suffix.lower() in ARROW:
+        kind = "arrow"
     if kind is None:
         raise ValueError(f"{path}: unknown extension {path.suffix!r}; accepted are {ACCEPTED}")
     raw = path.read_bytes()
@@ -116,6 +125,8 @@ def read_table(path: Path, own: OwnData = PUBLISHED) -> Table:
         raise ValueError(f"{path}: the file is empty")
     if kind == "parquet":
         table = _parquet(path, raw, own)
+    elif kind == "arrow":
+        table = _arrow(path, raw, own)
     elif kind == "fasta":
         table = _fasta(path, _text(path, raw), own)
     else:
@@ -210,19 +221,35 @@ def _parquet(path: Path, raw: bytes, own: OwnData) -> Table:
     return arrow_table(path, data, own)
 
 
+def _arrow(path: Path, raw: bytes, own: OwnData) -> Table:
+    """A shard that Hugging Face's `save_to_disk` writes, or JSON lines."""
+    import pyarrow as pa
+    import pyarrow.ipc  # type: ignore[import-untyped]
+    import pyarrow.json  # type: ignore[import-untyped]
+
+    try:
+        if path.suffix.lower() == ".arrow":
+            data = pa.ipc.open_stream(pa.BufferReader(raw)).read_all()
+        else:
+            data = pa.json.read_json(pa.BufferReader(raw))
+    except (pa.ArrowException, OSError) as e:
+        raise ValueError(f"{path}: cannot be read as {path.suffix[1:]} ({e})") from e
+    return arrow_table(path, data, own)
+
+
 def check_unpacked(path: Path, file: Any) -> None:
     """Refuse a Parquet file that says it holds more than memory should.
 
     Raises:
-        ValueError: over MOST_UNPACKED bytes, and 200 times those of the file.
+        ValueError: over a GiB and 200 times the file's bytes, or more rows than bytes.
     """
-    groups = range(file.metadata.num_row_groups)
+    groups, here = range(file.metadata.num_row_groups), path.stat().st_size
     size = sum(file.metadata.row_group(i).total_byte_size for i in groups)
     rows = file.metadata.num_rows
-    if max(size, rows) > max(MOST_UNPACKED, MOST_TIMES * path.stat().st_size):
+    if size > max(MOST_UNPACKED, MOST_TIMES * here) or rows > max(MOST_ROWS, here):
         raise ValueError(
-            f"{path}: {rows:,} rows, {size:,} bytes unpacked from {path.stat().st_size:,}: more "
-            f"than {MOST_TIMES} times; a damaged file, or one made to fill memory"
+            f"{path}: {rows:,} rows, {size:,} bytes unpacked, in a file of {here:,} bytes; a "
+            "damaged file, or one made to fill memory"
         )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from dnabench.tasks._declare import LENGTHS, ORIGINS, SOURCES
 from dnabench.tasks.io import splice_sites
+from dnabench.tasks.io.contents import CONTENT, content_hash
 from dnabench.tasks.io.imported import SPLITS, Cached, cached, check, open_split
 from dnabench.types import IGNORED, Array, N, Split, SplitName, Task
 
@@ -42,7 +43,37 @@ def verify(task: Task, length: int | None = None) -> list[str]:
     splits = {split: open_split(task.name, split, here.data) for split in here.counts}
     longest = LENGTHS.get(task.name, 0) if length is None else length
     found = differences(task, here.counts, splits, longest)
-    return found + _published_files(task.name, here)
+    return found + _published_files(task.name, here) + content_differences(task, splits)
+
+
+def as_published(task: Task) -> str:
+    """How far a task without differences is known to be as published, in words."""
+    if known := CONTENT.get(task.name):
+        whole = set(known) >= set(task.counts)
+        return (
+            "content as published"
+            if whole
+            else (f"content of {' and '.join(known)} as published, counts of the others")
+        )
+    origin, here = ORIGINS.get(task.name), cached(task.name)
+    if origin is None or here is None:
+        return "as published"
+    hashes, imported = set(origin.sha256.values()), set(here.notes.get("files", {}).values())
+    if imported and imported <= hashes:
+        return "files as published"
+    return "counts as published, content unknown"
+
+
+def content_differences(task: Task, splits: Mapping[SplitName, Split]) -> list[str]:
+    """Splits of the published size whose sequences and labels are not the published ones."""
+    same = {s for s, part in splits.items() if len(part.y) == task.official.get(s)}
+    known = {s: content for s, content in CONTENT.get(task.name, {}).items() if s in same}
+    return [
+        f"{split}: sequences or labels differ from the published ones (content {found}, published "
+        f"{known[split]})"
+        for split, part in splits.items()
+        if split in known and (found := content_hash(part)) != known[split]
+    ]
 
 
 def differences(

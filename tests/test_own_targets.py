@@ -1,0 +1,141 @@
+"""Numbers and several labels in a user's file, from the file to the report; what is asked about."""
+
+import subprocess
+
+import numpy as np
+import pytest
+from conftest import command
+
+from dnabench.metrics import METRICS
+from dnabench.results.store import Store
+from dnabench.tasks.io.describing import describe, standard_error
+from dnabench.tasks.io.files import task_from_path
+from dnabench.types import OwnData
+
+RNG = np.random.default_rng(0)
+TEXTS = ["".join(RNG.choice(list("ACGT"), 80, p=[(1 - g) / 2, g / 2, g / 2, (1 - g) / 2]))
+         for g in RNG.uniform(0.2, 0.8, 240)]  # fmt: skip
+GC = [(t.count("G") + t.count("C")) / 80 for t in TEXTS]
+
+
+def write(path, header, rows):
+    path.write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]))
+    return path
+
+
+def run(tmp_path, path, *more):
+    argv, env = command("run", "-m", "cnn", "--data", path, "--seeds", "2", "--epochs", "3",
+                        "--device", "cpu", "--out", tmp_path / "runs", *more)  # fmt: skip
+    done = subprocess.run(argv, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    argv, env = command("report", "--out", tmp_path / "runs", "--format", "md")
+    report = subprocess.run(argv, env=env, capture_output=True, text=True)
+    assert report.returncode == 0, report.stderr
+    return done.stdout, list(Store(tmp_path / "runs")), report.stdout
+
+
+@pytest.mark.slow
+def test_fractions_are_regression_from_file_to_report(tmp_path):
+    rows = [(t, round(100 + 7 * g, 4)) for t, g in zip(TEXTS, GC, strict=True)]
+    said, records, report = run(tmp_path, write(tmp_path / "gc.csv", "sequence,label", rows))
+    assert "data/gc: regression, 1 outputs, metric pearson" in said
+    assert "labels are standardised; mean and standard deviation in train: label 103" in said
+    assert {"pearson", "spearman", "r2"} <= records[0].scores["test"].keys()
+    assert records[0].scores["test"]["pearson"] > 0.3 and "Pearson r" in report
+
+
+@pytest.mark.slow
+def test_several_columns_are_multilabel_from_file_to_report(tmp_path):
+    rows = [
+        (t, int(g > 0.5), int("CG" in t), int("TTT" in t)) for t, g in zip(TEXTS, GC, strict=True)
+    ]
+    path = write(tmp_path / "many.csv", "dna,high,cpg,ttt", rows)
+    flags = ("--label-column", "high,cpg,ttt", "--sequence-column", "dna")
+    said, records, report = run(tmp_path, path, *flags)
+    assert "data/many: multilabel, 3 outputs, metric auroc_mean" in said
+    assert records[0].task["classes"] == ["high", "cpg", "ttt"]
+    assert records[0].scores["test"]["auroc_mean"] > 0.5 and "AUROC" in report
+
+
+def test_labels_are_standardised_on_train_alone(tmp_path):
+    rows = [(t, 100 + 7 * g + (1000 if i % 5 == 0 else 0), "test" if i % 5 == 0 else "train")
+            for i, (t, g) in enumerate(zip(TEXTS, GC, strict=True))]  # fmt: skip
+    task = task_from_path(write(tmp_path / "x.csv", "sequence,label,split", rows))
+    y = task.load("train").y
+    assert y.dtype == np.float32 and y.shape == (192, 1)
+    assert abs(float(y.mean())) < 1e-5 and abs(float(y.std()) - 1) < 1e-5
+    assert task.load("test").y.mean() > 100
+
+
+def test_several_columns_of_numbers_are_regression_with_as_many_outputs(tmp_path):
+    rows = [(t, g, 2 * g + i) for i, (t, g) in enumerate(zip(TEXTS, GC, strict=True))]
+    own = OwnData(label=("a", "b"))
+    task = task_from_path(write(tmp_path / "x.csv", "sequence,a,b", rows), own=own)
+    assert (task.kind, task.classes, task.metric) == ("regression", ("a", "b"), "pearson")
+
+
+ASKED = {
+    "counts": (list(range(25)), "25 different whole numbers .* may be counts; give --kind"),
+    "few fractions": ([0, 0.5, 1], "'0.5' is not a whole number, .*--kind regression .*--kind"),
+    "lists": (["CTCF;GATA1", "CTCF", "GATA1"], "'CTCF;GATA1' looks like several; .*--label-column"),
+    "zero width": (["pos", "pos\u200b", "neg"], "labels .* look alike; .* --kind multiclass"),
+    "cyrillic": (["pos", "\u0440os", "neg"], "labels .* look alike"),
+    "case": (["Pos", "pos", "neg"], "labels 'Pos' and 'pos' look alike"),
+    "missing": (["<NA>", "a", "b"], "label '<NA>' looks like a missing value"),
+    "gap": ([0, 1, 3], "labels are 0, 1, 3: not numbered from 0 or 1 .*--kind multiclass"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_labels_that_may_be_several_things_are_asked_about(name, tmp_path):
+    values, says = ASKED[name]
+    rows = [(t, values[i % len(values)]) for i, t in enumerate(TEXTS)]
+    with pytest.raises(ValueError, match=says):
+        task_from_path(write(tmp_path / "x.csv", "sequence,label", rows))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "outputs"),
+    [("counts", "regression", 1), ("counts", "multiclass", 25), ("few fractions", "multiclass", 3),
+     ("lists", "multiclass", 3), ("case", "multiclass", 3), ("gap", "multiclass", 3)],
+)  # fmt: skip
+def test_the_flag_in_the_question_answers_it(name, kind, outputs, tmp_path):
+    values = ASKED[name][0]
+    rows = [(t, values[i % len(values)]) for i, t in enumerate(TEXTS)]
+    path = write(tmp_path / "x.csv", "sequence,label", rows)
+    task = task_from_path(path, own=OwnData(kind=kind))
+    assert (task.kind, task.n_outputs) == (kind, outputs)
+
+
+@pytest.mark.parametrize(
+    ("values", "classes"),
+    [([-1, 1], ("-1", "1")), ([1, 2], ("1", "2")), ([1, 2, 3], ("1", "2", "3"))],
+)
+def test_labels_from_minus_one_or_one_are_renumbered_and_said(values, classes, tmp_path):
+    rows = [(t, values[i % len(values)]) for i, t in enumerate(TEXTS)]
+    task = task_from_path(write(tmp_path / "x.csv", "sequence,label", rows))
+    assert task.classes == classes and set(task.load("train").y) == set(range(len(values)))
+    assert f"are read as classes 0 to {len(values) - 1}" in describe(task)
+
+
+def test_small_and_unbalanced_tests_are_said_before_training(tmp_path):
+    rows = [(t, int(i < 12), "test" if i % 6 == 0 else "train") for i, t in enumerate(TEXTS)]
+    text = describe(task_from_path(write(tmp_path / "x.csv", "sequence,label,split", rows)))
+    assert "warning: only 40 test examples" in text
+    assert "warning: test has few examples of '1': 2 of 40" in text
+    assert "these 40 test examples alone give MCC a standard error of about 0.16" in text
+
+
+@pytest.mark.parametrize("n", [50, 400])
+def test_the_standard_error_is_that_of_a_simulation(n, tmp_path):
+    rows = [(t, i % 2) for i, t in enumerate(TEXTS)]
+    task = task_from_path(write(tmp_path / "x.csv", "sequence,label", rows))
+    rng, y = np.random.default_rng(0), np.arange(n) % 2
+    scores = [METRICS["mcc"].function(y, rng.normal(size=(n, 2))) for _ in range(2000)]
+    assert standard_error(task, y) == pytest.approx(np.std(scores), rel=0.06)
+
+
+def test_columns_that_are_not_used_are_named(tmp_path):
+    rows = [(t, i % 2, "x", 3) for i, t in enumerate(TEXTS)]
+    path = write(tmp_path / "x.csv", "sequence,label,source,score", rows)
+    assert "ignored columns: source, score" in describe(task_from_path(path))

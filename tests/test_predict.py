@@ -14,7 +14,7 @@ from kept_cases import job_of, kept, task_of_kind, tiny_network
 
 from dnabench import MODELS, Sequences
 from dnabench.networks import predicting
-from dnabench.networks.answers import Runs, columns
+from dnabench.networks.answers import Joiner, columns, interval_lines
 from dnabench.networks.calibration import probabilities
 from dnabench.networks.field import GROUP, field_of
 from dnabench.networks.predicting import Asked, base_logits, predict_file, tiling
@@ -268,13 +268,15 @@ def test_intervals_say_what_every_base_got(name, put, tmp_path, monkeypatch):
 
 
 def test_runs_join_across_tiles():
-    runs = Runs()
-    found = list(runs.add("a", 0, np.array([1, 1, 2]), np.array([0.5, 0.7, 1.0])))
-    found += runs.add("a", 3, np.array([2]), np.array([0.0]))
-    found += runs.add("b", 0, np.array([2]), np.array([0.25]))
-    found += runs.rest()
-    assert [run[:4] for run in found] == [("a", 0, 2, 1), ("a", 2, 4, 2), ("b", 0, 1, 2)]
-    assert [run.score for run in found] == [0.6, 0.5, 0.25] and not list(runs.rest())
+    joiner = Joiner()
+    found = joiner.add("a", 0, np.array([1, 1, 2]), np.array([0.5, 0.7, 1.0]))
+    found += joiner.add("a", 3, np.array([2]), np.array([0.0]))
+    found += joiner.add("b", 0, np.array([2]), np.array([0.25]))
+    found += joiner.rest()
+    text = b"".join(interval_lines(one, ("x", "y", "z")) for one in found).decode()
+    expected = [("a", 0, 2, "y", 600), ("a", 2, 4, "z", 500), ("b", 0, 1, "z", 250)]
+    assert text == "".join("\t".join(map(str, row)) + "\n" for row in expected)
+    assert interval_lines(found[0]).decode() == "a\t0\t2\t1\n" and not joiner.rest()
 
 
 def test_what_does_not_go_together_is_refused(put, tmp_path):

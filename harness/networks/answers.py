@@ -5,8 +5,8 @@ N rows, K task outputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+import io
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -61,57 +61,76 @@ def columns(card: Card, logits: Array, temperature: float = 1.0) -> Columns:
     return {**best, **each}
 
 
-class Run(NamedTuple):
-    """Neighbouring bases with one value: `start` and `end` in bp, from 0, end excluded."""
+class Runs(NamedTuple):
+    """Stretches of neighbouring bases with one value: M of them, of one sequence.
+
+    start, end: int64 (M,), bp from 0, end excluded. value: float64 (M,), a class or a rounded
+    probability. score: float64 (M,), mean over the bases.
+    """
 
     name: str
-    start: int
-    end: int
-    value: float  # a class, or a rounded probability
-    score: float  # mean over the bases
+    start: Array
+    end: Array
+    value: Array
+    score: Array
+
+    def take(self, which: slice) -> Runs:
+        """Some of them."""
+        return Runs(self.name, *(column[which] for column in self[1:]))
 
 
-class Runs:
-    """Joins bases of equal value to intervals, across the tiles in which they come."""
+class Joiner:
+    """Joins bases of equal value to runs, across the tiles in which they come."""
 
     def __init__(self) -> None:
-        self._open: Run | None = None
+        self._open: Runs | None = None  # one run, which the next tile may continue
 
-    def add(self, name: str, start: int, values: Array, scores: Array) -> Iterator[Run]:
-        """The bases of a tile, (N,); gives the intervals that have ended."""
-        edges = np.flatnonzero(np.diff(values)) + 1
-        bounds = [0, *edges.tolist(), len(values)]
-        sums = np.add.reduceat(scores, bounds[:-1])
-        for i, (a, b) in enumerate(pairwise(bounds)):
-            run = Run(name, start + a, start + b, float(values[a]), float(sums[i]) / (b - a))
-            before = self._open
-            if before and (before.name, before.end, before.value) == (name, run.start, run.value):
-                long, more = before.end - before.start, b - a
-                mean = (before.score * long + run.score * more) / (long + more)
-                self._open = Run(name, before.start, run.end, run.value, mean)
-                continue
-            if before:
-                yield before
-            self._open = run
+    def add(self, name: str, start: int, values: Array, scores: Array) -> list[Runs]:
+        """The bases of a tile, (N,); gives the runs that have ended."""
+        values, scores = values.astype(np.float64), scores.astype(np.float64)
+        edges = np.concatenate([[0], np.flatnonzero(np.diff(values)) + 1])
+        ends = np.append(edges[1:], len(values))
+        means = np.add.reduceat(scores, edges) / (ends - edges)
+        runs = Runs(name, start + edges, start + ends, values[edges], means)
+        before, out = self._open, list[Runs]()
+        if before and before.name == name and before.value[0] == runs.value[0]:
+            long, more = before.end[0] - before.start[0], runs.end[0] - runs.start[0]
+            mean = (before.score[0] * long + runs.score[0] * more) / (long + more)
+            runs.start[0], runs.score[0] = before.start[0], mean
+        elif before:
+            out.append(before)
+        if len(edges) > 1:
+            out.append(runs.take(slice(None, -1)))
+        self._open = runs.take(slice(-1, None))
+        return out
 
-    def rest(self) -> Iterator[Run]:
-        """The last interval."""
-        if self._open:
-            yield self._open
-        self._open = None
-
-
-def bed_lines(runs: Iterator[Run], classes: Sequence[str]) -> str:
-    """BED: name, start, end, class, and 1000 times the mean probability as the score."""
-    return "".join(
-        f"{r.name}\t{r.start}\t{r.end}\t{classes[int(r.value)]}\t{round(1000 * r.score)}\n"
-        for r in runs
-    )
+    def rest(self) -> list[Runs]:
+        """The last run."""
+        last, self._open = self._open, None
+        return [last] if last else []
 
 
-def bedgraph_lines(runs: Iterator[Run]) -> str:
-    """The bedGraph lines of one class's probability."""
-    return "".join(f"{r.name}\t{r.start}\t{r.end}\t{r.value:g}\n" for r in runs)
+def interval_lines(runs: Runs, classes: Sequence[str] = ()) -> bytes:
+    """Lines of BED (name, start, end, class, 1000 times the mean probability) or of bedGraph.
+
+    Args:
+        runs: of one sequence.
+        classes: the names that values stand for; () = bedGraph, values as they are.
+    """
+    import pyarrow as pa  # type: ignore[import-untyped]
+    from pyarrow import csv
+
+    names = pa.DictionaryArray.from_arrays(np.zeros(len(runs.start), np.int32), [runs.name])
+    columns = {"name": names.cast(pa.string()), "start": runs.start, "end": runs.end}
+    if classes:
+        columns["class"] = np.array(classes)[runs.value.astype(int)]
+        columns["score"] = np.rint(1000 * runs.score).astype(int)
+    else:
+        columns["value"] = runs.value
+    options = csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
+    out = io.BytesIO()
+    csv.write_csv(pa.table(columns), out, options)
+    return out.getvalue()
 
 
 def plain(found: Mapping[str, Array | Sequence[str]]) -> Columns:

@@ -137,19 +137,17 @@ def _intervals(
     network: Network, file: Path, out: IO[bytes], form: str, asked: Asked,
     say: Callable[[str], object], progress: Callable[[int], object],
 ) -> int:  # fmt: skip
-    classes, runs, n = list(network.task.classes), answers.Runs(), 0
+    classes, runs, n = list(network.task.classes), answers.Joiner(), 0
     shown = asked.graph or classes[-1]
     if shown not in classes:
         raise ValueError(f"--class {shown!r}: the classes are {', '.join(classes)}")
     temperature = answers.temperature_of(network.card, asked.calibrated)
 
-    def write(found: Iterator[answers.Run]) -> None:
+    def write(found: list[answers.Runs]) -> None:
         nonlocal n
-        text = answers.bedgraph_lines(found) if form == "bedgraph" else answers.bed_lines(
-            found, classes
-        )  # fmt: skip
-        out.write(text.encode())
-        n += text.count("\n")
+        for one in found:
+            out.write(answers.interval_lines(one, () if form == "bedgraph" else classes))
+            n += len(one.start)
 
     for tile, logits in base_logits(network, read_parts(file), say):
         p = probabilities("per_base", logits, temperature)

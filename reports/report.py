@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from dnabench.reports.analysis import analyze
+from dnabench.reports.calibration import calibration_section
 from dnabench.reports.costs import cost_section
 from dnabench.reports.evidence import Report
 from dnabench.reports.families import Families, declared_pairs
@@ -52,7 +53,8 @@ def report(
             declared=declared_pairs(table, store.declared()),
         )
         evidence = analyze(table, resampler, None, memo, families)
-        sections = [leak_section(table, store, memo), group_section(table), cost_section(table)]
+        sections = [leak_section(table, store, memo), group_section(table)]
+        sections += [calibration_section(table), cost_section(table)]
         if table.protocol == "test-selected/1":
             own = [one for one in raised if one.limit == table.limit]
             sections.append(inflation_section(own, table.digits))

@@ -1,13 +1,13 @@
 """What the stored predictions say of a score: that it does not follow, or means nothing."""
 
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from dnabench.metrics import METRICS
+from dnabench.reports.calibration import KINDS, calibration
 from dnabench.reports.memo import Memo, stamp
 from dnabench.reports.table import INVALID, grouped
 from dnabench.results.store import Store
@@ -15,6 +15,7 @@ from dnabench.types import Record
 
 ONE_CLASS = "one_class"  # flag of a record whose test labels are all of one class
 OF_CLASSES = ("mcc",)  # metrics that need two
+Examined = tuple[str, bool, dict[str, float]]
 CLOSE = 1e-6  # scores are stored in full, so any larger difference is a change
 
 
@@ -23,20 +24,21 @@ def checked(records: Iterable[Record], store: Store, memo: Memo) -> list[Record]
 
     An invalid one carries the reason as the flag INVALID. One whose test labels are all of one
     class has the flag ONE_CLASS, and no score in the metrics that are undefined then, as MCC, which
-    would be 0 whatever a model does. A record without predictions stays as it is.
+    would be 0 whatever a model does. `calibration` of classes is added to the scores on test. A
+    record without predictions stays as it is.
     """
     records = list(records)
-    found: dict[str, tuple[str, bool]] = {}
+    found: dict[str, Examined] = {}
     for _, own in grouped(records, lambda r: (r.trial.task, r.trial.model)).items():
         known = [r for r in own if not r.error]
         key = [[r.trial.id, stamp(store.predictions_path(r.trial.id)), _score(r)] for r in known]
-        reasons = memo.get("predictions", key, partial(_found, known, store))
-        found |= {r.trial.id: tuple(x) for r, x in zip(known, reasons, strict=True)}
-    return [_marked(r, *found.get(r.trial.id, ("", False))) for r in records]
+        reasons = memo.get("beside", key, partial(_found, known, store))
+        found |= {r.trial.id: x for r, x in zip(known, reasons, strict=True)}
+    return [_marked(r, *found.get(r.trial.id, ("", False, {}))) for r in records]
 
 
-def _marked(record: Record, why: str, one_class: bool) -> Record:
-    if not why and not one_class:
+def _marked(record: Record, why: str, one_class: bool, calibrated: Mapping[str, float]) -> Record:
+    if not why and not one_class and not calibrated:
         return record
     flags, scores = dict(record.flags), dict(record.scores)
     if why:
@@ -45,6 +47,7 @@ def _marked(record: Record, why: str, one_class: bool) -> Record:
         flags[ONE_CLASS] = True
         test = scores.get("test", {})
         scores["test"] = {name: x for name, x in test.items() if name not in OF_CLASSES}
+    scores["test"] = {**calibrated, **scores.get("test", {})}
     return replace(record, flags=flags, scores=scores)
 
 
@@ -52,31 +55,31 @@ def _score(record: Record) -> float | None:
     return record.scores.get("test", {}).get(str(record.task.get("metric")))
 
 
-def _found(records: Sequence[Record], store: Store) -> list[tuple[str, bool]]:
-    return [(reason(record, store), _one_class(record, store)) for record in records]
-
-
-def _one_class(record: Record, store: Store) -> bool:
-    if record.task.get("metric") not in OF_CLASSES or _score(record) != 0:
-        return False  # of one class it is 0: only then are the labels looked at
-    with suppress(OSError, ValueError), store.open_predictions(record.trial.id) as file:
-        return len(np.unique(file["labels"])) == 1
-    return False
+def _found(records: Sequence[Record], store: Store) -> list[Examined]:
+    return [_examined(record, store) for record in records]
 
 
 def reason(record: Record, store: Store) -> str:
     """Why the primary score on test does not follow from the predictions; empty when it does."""
+    return _examined(record, store)[0]
+
+
+def _examined(record: Record, store: Store) -> Examined:
+    """Why the score is invalid, whether the test has one class, and the calibration."""
     metric, said = str(record.task.get("metric")), _score(record)
     if metric not in METRICS or said is None:
-        return ""
+        return "", False, {}
     path = store.predictions_path(record.trial.id)
     try:
         with store.open_predictions(record.trial.id) as file:
-            gives = METRICS[metric].function(file["labels"], file["logits"])
+            y, logits = file["labels"], file["logits"]
+            gives = METRICS[metric].function(y, logits)
     except OSError:
-        return ""
+        return "", False, {}
     except ValueError as e:
-        return f"{e}".replace("; run the trial again", "")
-    if abs(gives - said) < CLOSE:
-        return ""
-    return f"its record says {metric} {said:.6f}, {path} gives {gives:.6f}: one was changed"
+        return f"{e}".replace("; run the trial again", ""), False, {}
+    if abs(gives - said) >= CLOSE:
+        why = f"its record says {metric} {said:.6f}, {path} gives {gives:.6f}: one was changed"
+        return why, False, {}
+    calibrated = calibration(y, logits) if record.task.get("kind") in KINDS else {}
+    return "", metric in OF_CLASSES and len(np.unique(y)) == 1, calibrated

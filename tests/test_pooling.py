@@ -112,7 +112,7 @@ def test_copies_are_named_and_counted_once(tmp_path):
     assert "4 files of records not counted" in dnabench("report", "--out", tmp_path).stdout
 
 
-def stored(folder, models=("a", "b"), n=60):
+def stored(folder, models=("a", "b"), n=60, **facts):
     store, y = Store(folder), np.arange(n) % 2
     store.check_writable()
     rng = np.random.default_rng(0)
@@ -121,6 +121,7 @@ def stored(folder, models=("a", "b"), n=60):
             said = np.where(rng.random(n) < 0.3, 1 - y, y)
             logits = np.eye(2, dtype=np.float32)[said]
             one = record(model, seed=seed, score=mcc(y, logits))
+            one = replace(one, task={**one.task, **facts})
             store.append(one, {"logits": logits, "labels": y, "ids": np.arange(n).astype(str)})
     return store
 

@@ -60,11 +60,12 @@ def _table(e: Evidence, width: int) -> list[str]:
 
 
 def _checks(e: Evidence, width: int) -> list[str]:
-    """What to look at, in a line each."""
+    """What to look at, in two lines each at most."""
     if not e.remarks:
         return []
     more = len(e.remarks) - MOST_CHECKS
-    first = [textwrap.shorten(x, width - 2, placeholder=" ...") for x in e.remarks[:MOST_CHECKS]]
+    room = 2 * (width - 6)
+    first = [textwrap.shorten(x, room, placeholder=" ...") for x in e.remarks[:MOST_CHECKS]]
     return [_section("Look at these", [*first, *[f"{more} more with --full"] * (more > 0)], width)]
 
 

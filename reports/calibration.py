@@ -1,0 +1,64 @@
+"""Whether probabilities can be believed: calibration on test, beside the score."""
+
+import math
+
+import numpy as np
+from scipy.special import softmax
+
+from dnabench.reports import stats
+from dnabench.reports.grid import Grid, fixed
+from dnabench.reports.table import Table
+from dnabench.types import Array
+
+BINS = 15
+ECE, BRIER = "ece", "brier"  # keys of a record's test scores, lower is better
+KINDS = ("binary", "multiclass")
+
+
+def calibration(y: Array, logits: Array) -> dict[str, float]:
+    """Expected calibration error and Brier score of class probabilities.
+
+    Args:
+        y: int (N,), class indices.
+        logits: (N, K); their softmax are the probabilities.
+
+    Returns:
+        ece: mean distance of confidence and accuracy over BINS bins of confidence of equal width,
+        weighted by their examples. brier: mean over examples of the squared distance from the
+        outcome, summed over the K classes, 0 to 2.
+
+    Source: Guo et al. 2017, ICML (ECE); Brier 1950, Mon. Weather Rev. 78:1.
+    """
+    p = softmax(np.asarray(logits, float), axis=1)
+    sure, right = p.max(1), p.argmax(1) == y
+    place = np.minimum((sure * BINS).astype(int), BINS - 1)
+    gaps = np.bincount(place, sure - right, BINS)
+    outcome = np.eye(p.shape[1])[y]
+    return {
+        ECE: float(np.abs(gaps).sum() / len(y)),
+        BRIER: float(((p - outcome) ** 2).sum(1).mean()),
+    }
+
+
+def calibration_section(table: Table) -> Grid:
+    """A line a task, two columns a model: means over the runs whose predictions are stored."""
+    rows = []
+    for row in table.rows:
+        cells = [
+            _mean([run.scores["test"].get(name, math.nan) for run in cell.runs])
+            for cell in row.cells
+            for name in (ECE, BRIER)
+        ]
+        if any(cells):
+            rows.append([row.name, *(x or "–" for x in cells)])
+    heads = ["task", *(f"{c.name}: {what}" for c in table.columns for what in ("ECE", "Brier"))]
+    note = (
+        f"Lower is better; means over seeds. ECE: expected calibration error, {BINS} bins. Brier: "
+        "squared distance of the class probabilities from the outcome, 0 to 2. Neither is tested."
+    )
+    return Grid("Calibration", heads, rows, [note])
+
+
+def _mean(values: list[float]) -> str:
+    known = [x for x in values if math.isfinite(x)]
+    return fixed(stats.summary(known).mean, 3) if known else ""

@@ -146,7 +146,7 @@ def _table(path: Path, file: IO[bytes], size: int) -> Iterator[Part]:
     separator = next((s for s in "\t,;" if s in first), ",")
     header = next(csv.reader([first], delimiter=separator), [])
     at, named = _columns(path, header)
-    ids, texts, n = list[str](), list[str](), 0
+    ids, texts, n, bp = list[str](), list[str](), 0, 0
     for row in csv.reader(text, delimiter=separator):
         if not any(row):
             continue
@@ -155,9 +155,10 @@ def _table(path: Path, file: IO[bytes], size: int) -> Iterator[Part]:
             raise ValueError(f"{path}: row {n}: {len(row)} fields, the header has {len(header)}")
         ids.append(row[named].strip() if named is not None else str(n))
         texts.append(row[at].strip())
-        if len(texts) == ROWS or (len(texts) % 64 == 0 and sum(map(len, texts)) > size):
+        bp += len(texts[-1])
+        if len(texts) == ROWS or bp > size:
             yield Part(ids, _parsed(path, ids, texts))
-            ids, texts = [], []
+            ids, texts, bp = [], [], 0
     if texts or not n:
         if not n:
             raise ValueError(f"{path}: no sequences, the file has no rows")

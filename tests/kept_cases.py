@@ -71,13 +71,14 @@ def job_of(model, task, options=None, regime="scratch", **recipe):
     )  # fmt: skip
 
 
-def kept(job, folder, keep="all"):
-    """Run it, keep its network, load that; (network, record, predictions)."""
+def kept(job, folder, keep="all", load=True):
+    """Run it, keep its network, perhaps load that; (network, record, predictions)."""
     trained, store = [], Store(folder)
     record, predictions = run_trial(job, keep=trained.append)
     store.save_network(job.trial.id, network_files(trained[0], keep))
     store.append(record, predictions)
-    return load_network(store.network_path(job.trial.id)), record, predictions
+    network = load_network(store.network_path(job.trial.id)) if load else None
+    return network, record, predictions
 
 
 def flat(task, logits):

@@ -6,10 +6,14 @@ import shutil
 
 import numpy as np
 import pytest
+import test_hyenadna
 from conftest import dnabench, planted_split
 from kept_cases import job_of, kept, task_of_kind
+from safetensors.torch import load_file
+from test_weights import ALL, as_bytes, hub, pretrained  # noqa: F401
 
 from dnabench import MODELS
+from dnabench.models.outside.references import model_named
 from dnabench.networks.network import load_network
 from dnabench.results.store import Store
 from dnabench.sweep.keeping import best_seeds, validation
@@ -17,6 +21,20 @@ from dnabench.sweep.trial import task_of
 from dnabench.types import Job
 from dnabench.weights import load_regime, resolve
 
+CODE = """
+import torch
+
+
+class Net(torch.nn.Module):
+    def __init__(self, task, width=8):
+        super().__init__()
+        self.words = torch.nn.Embedding(6, width)
+        self.head = torch.nn.Linear(width, task.n_outputs)
+
+    def forward(self, ids, mask):
+        x = self.words(ids.long())
+        return self.head(x.mean(1) if mask is None else (x * mask[..., None]).mean(1))
+"""
 FLAGS = ("--epochs", "2", "--seeds", "3", "--executor", "inline")
 
 
@@ -185,3 +203,41 @@ def test_folders_that_are_no_start_are_refused(put, tmp_path):
     )
     with pytest.raises(ValueError, match="a head on frozen weights, which it does not hold"):
         resolve(model, f"checkpoint:{folder}")
+
+
+def test_a_kept_probe_holds_its_head_and_names_the_official_weights(hub, put, tmp_path):  # noqa: F811
+    name, options, state, file = ALL[next(iter(test_hyenadna.OFFICIAL))]()
+    model, (regime, revision) = MODELS[name], pretrained(name)
+    hub.put(model.weights.repo, file, as_bytes(state, file), revision)
+    named, _ = resolve(model, regime)
+    task = put(task_of_kind("multiclass", 60))
+    one = job_of(model, task, options, regime=named, finetune="probe", precision="fp32")
+    network, record, stored = kept(one, tmp_path / "runs")
+    folder = tmp_path / "runs" / "networks" / record.trial.id
+    assert network.card.backbone == named
+    assert network.card.licenses["weights"] == model.weights.license
+    assert set(load_file(folder / "model.safetensors")) == {"head.weight", "head.bias"}
+    logits = network.logits(task.load("test").seqs)
+    np.testing.assert_allclose(logits, stored["logits"], atol=1e-5, rtol=1e-4)
+    with pytest.raises(ValueError, match="a head on frozen weights, which it does not hold"):
+        resolve(model, f"checkpoint:{folder}")
+
+
+def test_a_network_of_a_users_file_loads_with_that_file_alone(put, tmp_path):
+    path = tmp_path / "net.py"
+    path.write_text(CODE)
+    model = model_named(f"{path}:Net")
+    _, record, stored = kept(job_of(model, put(task_of_kind("multiclass"))), tmp_path / "runs",
+                             load=False)  # fmt: skip
+    folder = tmp_path / "runs" / "networks" / record.trial.id
+    network = load_network(folder, model=f"{path}:Net")
+    logits = network.logits(task_of_kind("multiclass").load("test").seqs)
+    np.testing.assert_allclose(logits, stored["logits"], atol=1e-5)
+    path.write_text(CODE + "# another\n")
+    with pytest.raises(ValueError, match=r"its code is .*, that of the network was"):
+        load_network(folder, model=f"{path}:Net")
+    with pytest.raises(ValueError, match=r"this network is one of net\.py:Net"):
+        load_network(folder, model="cnn")
+    MODELS._brought.clear()
+    with pytest.raises(ValueError, match="is not part of dnabench; give it again"):
+        load_network(folder)

@@ -157,6 +157,10 @@ class Model:
     aliases: tuple[str, ...] = ()
     recipe_fields: tuple[str, ...] | None = None  # those it reads; None = all of them
     reference: str = ""  # how `-m` names it, with its whole path, when it is in no registry
+    usual_regime: str = "scratch"  # unless --regime says otherwise
+    own_tokenizer: Callable[[], Any] | None = None  # gives a Tokenizer that is none of TOKENIZERS
+    fetch_official: Callable[[], Any] | None = None  # gets its weights, in place of `Weights`
+    load_official: Callable[[Any], Any] | None = None  # puts them into a network: `Loaded`
 
     def reads(self, recipe_field: str) -> bool:
         """Whether that field of a recipe means anything to this model."""

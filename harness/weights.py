@@ -310,7 +310,7 @@ def _read_once(path: str, stamps: tuple[tuple[int, int], ...]) -> dict[str, Tens
 
 
 def load_regime(net: Any, model: Model, regime: str, path: str) -> Loaded | None:
-    """Load the weights that a trial's regime names into a new network; None = random ones stay.
+    """Load the weights that a trial's regime names into a new network; None = others stay.
 
     `path` is the user's file, for a `checkpoint:` regime.
 
@@ -319,6 +319,9 @@ def load_regime(net: Any, model: Model, regime: str, path: str) -> Loaded | None
     """
     if regime == "scratch" or regime.startswith("own:"):
         return None
+    if regime.startswith("pretrained:") and model.load_official is not None:
+        loaded: Loaded = model.load_official(net)
+        return loaded
     if regime.startswith("checkpoint:"):
         file = Path(path)
         check_unchanged(file, regime)

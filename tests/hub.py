@@ -51,7 +51,8 @@ class Hub:
         self.asked.append((request.command, request.path, request.headers.get("Range", "")))
         self.tokens.append(request.headers.get("Authorization", ""))
         found = PATH.fullmatch(request.path)
-        key = found and (found["repo"], found["revision"], found["file"])
+        revision = found and found["revision"].replace("main", REVISION)
+        key = found and (found["repo"], revision, found["file"])
         if key not in self.files:
             return self.miss(request, key)
         data, start = self.files[key], 0

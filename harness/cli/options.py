@@ -44,7 +44,7 @@ class GridOptions(NamedTuple):
 
     models: Annotated[
         list[str],
-        which("--models", "-m", help="Comma-separated models, files (net.py:Name), or all.",
+        which("--models", "-m", help="Comma-separated: names, net.py:Name, hf:ORG/NAME; or all.",
               autocompletion=names_of("models")),
     ] = ["kmer", "cnn", "convnova-386k"]  # noqa: RUF012  # fmt: skip
     preset: Annotated[str, which(help="smallest: only the smallest model of each family.")] = ""
@@ -67,10 +67,14 @@ class GridOptions(NamedTuple):
     ] = "honest"
     regime: Annotated[
         list[str],
-        training(help="Initial weights: scratch, pretrained or checkpoint:PATH (a file, or a "
-                 "kept network); for single models MODEL=WEIGHTS. Several of one model are a "
-                 "column each."),
-    ] = ["scratch"]  # noqa: RUF012  # fmt: skip
+        training(help="Initial weights: scratch (default; pretrained for hf:), pretrained or "
+                 "checkpoint:PATH (a file, or a kept network); for single models MODEL=WEIGHTS, "
+                 "repeated for a column each."),
+    ] = []  # noqa: RUF012  # fmt: skip
+    trust_remote_code: Annotated[
+        bool,
+        which("--trust-remote-code", help="Run the code that an hf: model brings; read it first."),
+    ] = False
     recipe: Annotated[str, training(help="Training recipe instead of the suite's.")] = ""
     epochs: Annotated[int, training(help="Number of epochs; 0 = the recipe's.")] = 0
     batch_size: Annotated[int, training(help="Examples per step; 0 = the recipe's.")] = 0
@@ -99,7 +103,8 @@ class GridOptions(NamedTuple):
             suite=self.suite, data=tuple(self.data), seeds=self.seeds, protocol=self.protocol,
             own=OwnData() if reading is None else reading.own(), regime=",".join(self.regime),
             recipe=self.recipe, limit=self.limit, settings=self.set_,
-            sweeps=self.sweep, overrides={k: value for k, value in changes.items() if value},
+            sweeps=self.sweep, trust_remote_code=self.trust_remote_code,
+            overrides={k: value for k, value in changes.items() if value},
         )  # fmt: skip
 
 

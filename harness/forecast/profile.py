@@ -16,8 +16,9 @@ import numpy as np
 from dnabench.executors import EXECUTORS
 from dnabench.executors.base import last_line
 from dnabench.host import memory
+from dnabench.models.outside.references import model_named
 from dnabench.registry import MODELS, explain_miss
-from dnabench.tokens.bpe import tokenizer_named
+from dnabench.train.build import tokenizer_of
 from dnabench.types import Array, Model, Progress, Sequences, Split, Task
 
 RUNS = 3  # timed, after a warm-up run
@@ -88,7 +89,7 @@ def profile(
         load parts when first used. Byte-pair tokens, here learned from random bases too, shorten
         random sequences less than real ones.
     """
-    chosen = {name: _options(MODELS[name], models, settings or {}) for name in models}
+    chosen = {name: _options(model_named(name), models, settings or {}) for name in models}
     if any(length < 1 for length in lengths):
         raise ValueError(f"lengths are {', '.join(map(str, lengths))}; each must be 1 bp or more")
     rows = []
@@ -150,11 +151,11 @@ def _options(model: Model, models: Sequence[str], settings: Mapping[str, Any]) -
 def _row(model: Model, options: Mapping[str, Any], length: int, device: str, threads: int) -> Cost:
     if error := _unreadable(model, length):
         return Cost(model.name, 0, length, error=error)
-    row = Cost(model.name, 0, length)
+    row, name = Cost(model.name, 0, length), model.reference or model.name
     for mode in MODES:
         # a process of its own, so that the peak of memory is that of this measurement
         executor = EXECUTORS["local"](measure, 1, threads)
-        *_, last = executor.run([Run(model.name, options, length, mode, device)])
+        *_, last = executor.run([Run(name, options, length, mode, device)])
         found = last.value if last.kind == "returned" else Measured(error=last_line(last.value))
         if found.error:
             return row._replace(error=f"{mode}: {found.error}")
@@ -206,7 +207,7 @@ def _bound_memory() -> None:
 def _measured(run: Run) -> Measured:
     import torch
 
-    model = MODELS[run.model]
+    model = model_named(run.model)
     ids = torch.from_numpy(_encoded(model, run.options, run.length)).to(run.device)
     target = torch.ones(1, dtype=torch.long, device=run.device)
     _step(torch.nn.Linear(1, 2).to(run.device), torch.ones(1, 1, device=run.device), target)()
@@ -263,11 +264,7 @@ def _random_bases(length: int, seed: int) -> Sequences:
 
 def _encoded(model: Model, options: Mapping[str, Any], length: int) -> Array:
     """Ids (1, T) of random bases; ValueError for more tokens than the model reads."""
-    name = model.tokenizer_name(options)
-    vocabulary, train = 0, None
-    if name == "bpe":
-        vocabulary, train = int(options["vocabulary"]), _random_bases(LEARNED_FROM, 1)
-    tokenizer = tokenizer_named(name, vocabulary=vocabulary, train=train)
+    tokenizer = tokenizer_of(model, options, _random_bases(LEARNED_FROM, 1))
     ids = tokenizer(_random_bases(length, 0), length, "mask").ids
     if model.max_tokens and ids.shape[1] > model.max_tokens:
         raise ValueError(

@@ -19,6 +19,7 @@ import numpy as np
 
 from dnabench.host import memory
 from dnabench.models.kernels.context import Kernels
+from dnabench.models.outside.references import model_of
 from dnabench.protocols import metric_for, protocol_named
 from dnabench.registry import MODELS
 from dnabench.splits import cut, limited, streams
@@ -95,7 +96,7 @@ def _measured(probe: Probe) -> Measured:
     seeds = streams(trial.seed, trial.task, protocol)
     data, (train, _) = clock.timed(lambda: cut(task, protocol, seeds.cut, trial.limit))
     torch.manual_seed(seeds.init)
-    kind = _own if MODELS[trial.model].custom_trainer else _network
+    kind = _own if model_of(probe.job).custom_trainer else _network
     found = kind(probe, task, train, clock)
     wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
     return found._replace(

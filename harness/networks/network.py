@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dnabench.models.outside.references import model_named
+from dnabench.models.outside.hub import PREFIX
+from dnabench.models.outside.references import FIXED, model_named
 from dnabench.networks.answers import columns, temperature_of
 from dnabench.networks.card import WEIGHTS, Card, card_of
 from dnabench.registry import MODELS
@@ -182,7 +183,7 @@ def load_network(
     if card.tokenizer:
         tokenizer = tokenizer_named(name, file=folder / card.tokenizer)
     elif not found.custom_trainer:
-        tokenizer = tokenizer_named(name)
+        tokenizer = found.own_tokenizer() if found.own_tokenizer else tokenizer_named(name)
     changes: dict[str, Any] = {"precision": precision} if precision else {}
     recipe = replace(card.record.trial.recipe, **changes)
     return Network(card, found, net, tokenizer, recipe, device)
@@ -191,20 +192,25 @@ def load_network(
 def _model_of(card: Card, given: str) -> Model:
     """The model, its code the same as in training if that is a file or of a hub."""
     trial = card.record.trial
-    if not given and trial.model not in MODELS and "code" in trial.options:
+    on_hub = trial.model.startswith(PREFIX) and not trial.model.startswith(f"{PREFIX}./")
+    mine = "code" in trial.options or trial.model.startswith(f"{PREFIX}./")
+    if not given and trial.model not in MODELS and mine:
         raise ValueError(
             f"the code of {trial.model} is not part of dnabench; give it again: "
             f"--model PATH/{trial.model}, in Python model=..."
         )
-    found = model_named(given or trial.model)
+    pinned = f"@{trial.options['revision']}" if on_hub else ""
+    trusted = bool(given) and "code" in trial.options
+    found = model_named(given or f"{trial.model}{pinned}", trust=trusted)
     if found.name != trial.model:
         raise ValueError(f"--model {given}: this network is one of {trial.model}")
-    trained, now = (o.get("code") for o in (trial.options, found.options))
-    if trained != now:
-        raise ValueError(
-            f"--model {given}: its code is {now}, that of the network was {trained}; give the file "
-            "as it was"
-        )
+    for name, what in FIXED.items():
+        trained, now = (o.get(name) for o in (trial.options, found.options))
+        if trained != now:
+            raise ValueError(
+                f"--model {given}: {what} is {now}, that of the network was {trained}; give it as "
+                "it was"
+            )
     return found
 
 

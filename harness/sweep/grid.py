@@ -34,7 +34,8 @@ class Request:
     own: OwnData = field(default_factory=OwnData)  # how these are read
     seeds: str = "3"
     protocol: str = "honest"
-    regime: str = "scratch"  # or pretrained, checkpoint:PATH; or comma-separated model=regime
+    regime: str = ""  # scratch, pretrained, checkpoint:PATH, or model=regime, comma-separated
+    trust_remote_code: bool = False  # of models of the hub
     recipe: str = ""  # name; "" = the suite's, else the model's default
     limit: str = "0"
     settings: Sequence[str] = ()  # k=v or model.k=v
@@ -119,7 +120,7 @@ def models_of(
     `say` is called where a model is not what was written.
     """
     names = MODELS if list(request.models) == ["all"] else request.models
-    models = [model_named(name, say) for name in names]
+    models = [model_named(name, say, request.trust_remote_code) for name in names]
     for a, b in itertools.combinations(models, 2):
         if a.name == b.name and a.reference != b.reference:
             raise ValueError(
@@ -139,12 +140,13 @@ def models_of(
 
 def _weights(models: Sequence[Model], text: str) -> dict[str, list[tuple[str, str]]]:
     """Model name -> its regimes, each with the user's file."""
-    chosen = {MODELS[m].name if m in MODELS else m: r for m, r in regimes(text).items()}
+    named = regimes(text) if text else {}
+    chosen = {MODELS[m].name if m in MODELS else m: r for m, r in named.items()}
     unknown = [name for name in chosen if name and name not in {m.name for m in models}]
     if unknown:
         raise ValueError(f"--regime {unknown[0]}=...: no model {unknown[0]!r} in this run")
-    default = chosen.get("", ["scratch"])
-    return {m.name: [resolve(m, r) for r in chosen.get(m.name, default)] for m in models}
+    usual = {m.name: chosen.get("", [m.usual_regime]) for m in models}
+    return {m.name: [resolve(m, r) for r in chosen.get(m.name, usual[m.name])] for m in models}
 
 
 def _with_tokenizer(trial: Trial, checkpoint: str) -> tuple[Trial, str]:

@@ -50,6 +50,9 @@ def fetch_weights(jobs: Sequence[Job]) -> list[str]:
         if regime.startswith("pretrained:"):
             model = MODELS[name]
             try:
+                if model.fetch_official is not None:
+                    model.fetch_official()
+                    continue
                 fetch(model, regime)
                 if model.weights is not None and model.weights.tokenizer:
                     fetch(model, regime, tokenizer=True)

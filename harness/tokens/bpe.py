@@ -157,7 +157,7 @@ class _Encoder:
         ValueError: as `bpe_from_file`, without the path.
     """
 
-    def __init__(self, engine: Any) -> None:
+    def __init__(self, engine: Any, gap: bool = True) -> None:
         vocabulary: dict[str, int] = engine.get_vocab(with_added_tokens=True)
         self.engine, self.size = engine, max(vocabulary.values(), default=-1) + 1
         self.pad = _padding_id(engine, vocabulary)
@@ -167,7 +167,8 @@ class _Encoder:
             engine.model.dropout = None
         unknown = vocabulary.get(str(getattr(engine.model, "unk_token", None)))
         _check_letters(engine, unknown)
-        self._gap = "-" in vocabulary
+        self.unknown = -1 if unknown is None else unknown
+        self._gap = gap and "-" in vocabulary
         self._bp = np.zeros(self.size, np.int32)  # of each id; 0 also if its text does not show it
         for token, i in vocabulary.items():
             if set(token) <= set("ACGTN"):
@@ -219,6 +220,15 @@ def _spans(encoding: Any, own: Array, text: str, sequence: str) -> Array:
     edges = begins[np.array(encoding.offsets)[own, 0]]
     edges[0] = 0  # where the file has letters deleted
     return np.diff(np.append(edges, len(sequence)))
+
+
+def tokenizer_of_engine(engine: Any, name: str) -> Tokenizer:
+    """A tokenizer of the library `tokenizers`, whatever its model; its unknown token is known.
+
+    ValueError as `bpe_from_file`, without the path.
+    """
+    encoder = _Encoder(engine, gap=False)
+    return Tokenizer(name, encoder.size, encoder.pad, encoder, unknown=encoder.unknown)
 
 
 def _tokenizer(engine: Any) -> Tokenizer:

@@ -68,6 +68,7 @@ class Tokenizer:
     encode: Callable[[Sequences, int, Padding], Encoded]
     text: Callable[[], str] | None = None  # its tokenizer.json; None = the name says it all
     end: int | None = None  # id of the last token of every sequence, if that is a special one
+    unknown: int = -1  # id of what the vocabulary lacks; -1 = it lacks nothing
 
     def __call__(self, seqs: Sequences, length: int, padding: Padding) -> Encoded:
         """Encode; see the class, and `encode`'s own documentation."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,10 @@ from dnabench.registry import MODELS
 from dnabench.splits import streams
 from dnabench.tokens.bpe import tokenizer_named
 from dnabench.tokens.tokenizers import Tokenizer
+from dnabench.tokens.vocabulary import unknown_share
 from dnabench.train.pool import Pool, cached_tokenizer
 from dnabench.train.schedule import horizon
-from dnabench.types import Job, Learner, Resources, Split, Task, Trial
+from dnabench.types import Job, Learner, Model, Resources, Sequences, Split, Task, Trial
 from dnabench.weights import check_unchanged, fetch, load_regime
 
 if TYPE_CHECKING:
@@ -23,9 +25,21 @@ if TYPE_CHECKING:
     from dnabench.train.learner import Examples
 
 
+MUCH_UNKNOWN, MOST_UNKNOWN = 0.01, 0.2  # shares of tokens: remarked, refused
+
+
 def stores_features(trial: Trial) -> bool:
     """Whether its frozen features are stored on disk: a probe's, but not of random weights."""
     return trial.recipe.finetune == "probe" and trial.regime != "scratch"
+
+
+def tokenizer_of(model: Model, options: Mapping[str, Any], train: Sequences) -> Tokenizer:
+    """The tokenizer of a model without weights; byte pairs are learned from `train`."""
+    if model.own_tokenizer is not None:
+        own: Tokenizer = model.own_tokenizer()
+        return own
+    name, entries = model.tokenizer_name(options), int(options.get("vocabulary", 0))
+    return tokenizer_named(name, vocabulary=entries, train=train)
 
 
 def build_tokenizer(job: Job, train: Split, pool: Pool | None = None) -> Tokenizer:
@@ -35,16 +49,15 @@ def build_tokenizer(job: Job, train: Split, pool: Pool | None = None) -> Tokeniz
     ValueError for a file that changed since the run was planned, or cannot be read.
     """
     trial, model = job.trial, MODELS[job.trial.model]
-    name = model.tokenizer_name(trial.options)
-    if name != "bpe":
-        return tokenizer_named(name)
+    if model.own_tokenizer is not None or model.tokenizer_name(trial.options) != "bpe":
+        return tokenizer_of(model, trial.options, train.seqs)
     file = Path(job.tokenizer) if job.tokenizer else None
     if file is not None:
         check_unchanged(file, str(trial.options["tokenizer"]))
     elif trial.regime.startswith("pretrained:"):
         file = fetch(model, trial.regime, tokenizer=True)
     vocabulary = int(trial.options["vocabulary"])
-    tokenizer = tokenizer_named(name, vocabulary=vocabulary, train=train.seqs, file=file)
+    tokenizer = tokenizer_named("bpe", vocabulary=vocabulary, train=train.seqs, file=file)
     # another training split learns another tokenizer, so only a file's ids are worth storing
     return (
         tokenizer
@@ -78,6 +91,23 @@ def as_read(task: Task, trial: Trial) -> Task:
     return replace(task, length=length) if length else task
 
 
+def unknown_tokens(examples: Examples) -> dict[str, Any]:
+    """The share of training tokens that the vocabulary lacks, and what is said of it.
+
+    Empty where the tokenizer has a token for everything. ValueError above 20 %.
+    """
+    tokenizer = examples.tokenizer
+    if tokenizer is None or tokenizer.unknown < 0:
+        return {}
+    task, name = examples.task, examples.model.name
+    share = unknown_share(tokenizer, tokenizer(examples.train.seqs, task.length, "mask"))
+    says = f"{share:.2%} of the tokens of {task.name} are unknown to {name} ({tokenizer.name})"
+    if share > MOST_UNKNOWN:
+        raise ValueError(f"{says}: its vocabulary does not fit; take another model or tokenizer")
+    found = {"unknown_tokens": round(share, 6), "tokenizer": tokenizer.name}
+    return found | ({"contract": [says]} if share > MUCH_UNKNOWN else {})
+
+
 def build_learner(
     job: Job, examples: Examples, resources: Resources, kernels: Kernels
 ) -> tuple[Learner, dict[str, Any]]:
@@ -93,13 +123,14 @@ def build_learner(
     from dnabench.train.learner import NetLearner
     from dnabench.train.objectives import Supervised
 
-    found: dict[str, Any] = {}
+    found = unknown_tokens(examples)
     if loaded := load_regime(built, model, trial.regime, job.checkpoint):
         found["weights"] = loaded._asdict()
     learner = NetLearner(
         built, examples, Supervised(examples.task), trial.recipe,
         streams(trial.seed, trial.task), resources, kernels,
     )  # fmt: skip
-    if not of_dnabench(model.build) and (wrong := quick_checks(learner, examples)):
-        found["contract"] = wrong
+    ours = of_dnabench(model.build) and not model.reference
+    if not ours and (wrong := quick_checks(learner, examples)):
+        found["contract"] = [*found.get("contract", ()), *wrong]
     return learner, found

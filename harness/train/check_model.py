@@ -16,8 +16,8 @@ import torch
 from dnabench.host.machine import bf16_flags
 from dnabench.models.outside.loaded import own_weights
 from dnabench.splits import streams
-from dnabench.tokens.bpe import tokenizer_named
 from dnabench.train import contract
+from dnabench.train.build import tokenizer_of
 from dnabench.train.contract import alone, apart, predicted
 from dnabench.train.learner import Examples, NetLearner
 from dnabench.train.objectives import Supervised
@@ -50,8 +50,7 @@ class _Subject(NamedTuple):
 
     def learner(self, split: Split, seed: int = 0, **recipe: Any) -> NetLearner:
         chosen = dataclasses.replace(self.model.recipes["default"], epochs=1, **recipe)
-        name, entries = self.model.tokenizer_name(self.options), self.options.get("vocabulary", 0)
-        words = tokenizer_named(name, vocabulary=entries, train=split.seqs)
+        words = tokenizer_of(self.model, self.options, split.seqs)
         examples = Examples(self.model, self.task, split, words)
         order = streams(seed, self.task.name)
         return NetLearner(self.net(seed), examples, Supervised(self.task), chosen, order)

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from dnabench.train.pool import Pool, find_rows
 from dnabench.train.precision import Arithmetic, guarded
 from dnabench.types import Array, Sequences
 
+LIBRARY = "transformers"  # its code is known by its version
+
 
 class Frozen:
     """The features of sequences: in memory for those of the pool, on disk where that helps.
@@ -32,7 +35,8 @@ class Frozen:
             features depends neither on the seed nor on what is on disk.
         made_from: decides the features, with weights and sequences: model, options, encoding; "" =
             nothing is stored on disk, as for random weights. Nor is anything of a network with
-            parts or hooks that are neither dnabench's nor PyTorch's: their code could have changed.
+            parts or hooks that are not of dnabench, PyTorch or transformers: their code could have
+            changed.
         length: L, for one row a base; 0 = one row a sequence.
     """
 
@@ -103,8 +107,9 @@ class Frozen:
         device = self._arithmetic.device
         name = torch.cuda.get_device_name(device) if device.startswith("cuda") else processor()
         return [
-            _digest(net), str(self._length), self._arithmetic.precision, torch.__version__, name,
-            str(torch.get_num_threads()), self._kernels.form, *self._arithmetic.float32_layers,
+            _digest(net), *_library(net), str(self._length), self._arithmetic.precision,
+            torch.__version__, name, str(torch.get_num_threads()), self._kernels.form,
+            *self._arithmetic.float32_layers,
         ]  # fmt: skip
 
 
@@ -134,11 +139,17 @@ def _known(net: torch.nn.Module) -> bool:
     Hooks and replaced methods are other code, but for those of `Arithmetic.guard`.
     """
     return all(
-        (_ours(type(m).__module__) or type(m).__module__.partition(".")[0] == "torch")
+        (_ours(type(m).__module__) or type(m).__module__.partition(".")[0] in ("torch", LIBRARY))
         and not (m._forward_hooks or m._forward_pre_hooks or "features" in vars(m))
         and ("forward" not in vars(m) or guarded(m))
         for m in net.modules()
     )
+
+
+def _library(net: torch.nn.Module) -> list[str]:
+    """The version of transformers, where it is part of the network."""
+    parts = {type(m).__module__.partition(".")[0] for m in net.modules()}
+    return [f"{LIBRARY} {version(LIBRARY)}"] if LIBRARY in parts else []
 
 
 def _digest(net: torch.nn.Module) -> str:

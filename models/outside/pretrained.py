@@ -1,0 +1,127 @@
+"""Any model of transformers as a `Model`: `-m hf:ORG/NAME` or `hf:./folder`.
+
+B batch, T length in tokens, D width, K task outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from dnabench.models.heads import POOLINGS, network
+from dnabench.models.outside.file import LONGEST
+from dnabench.models.outside.hub import PREFIX, Source, find_source
+from dnabench.tokens.vocabulary import FILES, vocabulary_tokenizer
+from dnabench.types import Model, Recipe, Task, Weights
+
+# Linear layers of the attention that LoRA changes, by `model_type`
+LORA = {
+    **dict.fromkeys(
+        ("llama", "mistral", "mixtral", "qwen2", "qwen3", "gemma", "gemma2", "olmo"),
+        ("q_proj", "k_proj", "v_proj", "o_proj"),
+    ),
+    **dict.fromkeys(
+        ("bert", "esm", "roberta", "electra", "camembert"), ("query", "key", "value", "dense")
+    ),
+    "modernbert": ("Wqkv", "Wo"),
+}  # fmt: skip
+RECIPES = {
+    "default": Recipe(
+        lr=3e-5, weight_decay=0.01, batch=32, epochs=4, schedule="linear", warmup=0.1,
+        source="Devlin et al. 2019, appendix A.3: batch 16 or 32, lr 2e-5 to 5e-5, 2 to 4 epochs; "
+        "meant for pretrained weights",
+    )
+}  # fmt: skip
+
+
+def model_of_hub(text: str, trust: bool = False) -> Model:
+    """The model of transformers that `hf:` names.
+
+    Its options: `pooling` (the last token of a causal model, else the mean), and, fixed, the
+    revision (40 hex), the hash of configuration and tokenizer, and that of remote code.
+
+    Raises:
+        ValueError: as `find_source`; an architecture that transformers does not know, which needs
+            code of its own: the message says how to allow it.
+    """
+    from transformers import CONFIG_MAPPING
+
+    source = find_source(text, trust)
+    kind = str(source.config.get("model_type", ""))
+    if kind not in CONFIG_MAPPING and not source.code:
+        own = ", ".join(sorted(source.config.get("auto_map", {}).values()))
+        way_out = "Update transformers, if it is a newer architecture"
+        if own:
+            way_out = (
+                f"The model brings code of its own ({own}): if you have read it and trust it, "
+                "write --trust-remote-code; every record will say so"
+            )
+        raise ValueError(f"-m {text}: transformers does not know model_type {kind!r}. {way_out}")
+    tokens = vocabulary_tokenizer(source.folder, source.config)
+    causal = _causal(source.config)
+    fixed = {"revision": source.revision, "files": source.hash_of(["config.json", *FILES])}
+    if kind in CONFIG_MAPPING:
+        source = source._replace(code=())  # transformers' own code serves it
+    if source.code:
+        fixed["code"] = source.hash_of(source.code)
+    trusted = bool(source.code)
+    name = PREFIX + source.name
+    return Model(
+        name=name, family=kind, n_params=0, min_length=1, context=LONGEST,
+        build=partial(build, folder=str(source.folder), trust=trusted),
+        options={"pooling": "last" if causal else "mean", **fixed},
+        choices={"pooling": POOLINGS, **{k: (v,) for k, v in fixed.items()}},
+        max_tokens=longest(source.config), tokenizer="its own", recipes=RECIPES,
+        source=f"https://huggingface.co/{source.name}" if name[3] != "." else str(source.folder),
+        license="that of its publisher", lora_targets=LORA.get(kind, ()),
+        weights=Weights(
+            repo=source.name, revision=source.revision, files=(), license="that of its publisher",
+            rename=str,
+        ),
+        own_tokenizer=lambda: tokens, usual_regime="pretrained", reference=source.reference,
+        fetch_official=source.weights,
+        load_official=partial(load, source=source), aliases=(text,),
+    )  # fmt: skip
+
+
+def _causal(config: Mapping[str, Any]) -> bool:
+    """Whether a position sees only those before it, by the class that was saved."""
+    classes = " ".join(config.get("architectures") or ())
+    return "CausalLM" in classes or "LMHead" in classes or bool(config.get("is_decoder"))
+
+
+def longest(config: Mapping[str, Any]) -> int:
+    """Tokens that the model reads, special ones included; 0 = the configuration names no limit."""
+    n = int(config.get("max_position_embeddings") or config.get("n_positions") or 0)
+    kind, places = config.get("model_type"), config.get("position_embedding_type", "absolute")
+    # these number positions from the id of padding + 1
+    offset = kind in ("roberta", "camembert") or (kind == "esm" and places == "absolute")
+    return n - int(config.get("pad_token_id") or 0) - 1 if offset and n else n
+
+
+def build(task: Task, options: Mapping[str, Any], *, folder: str, trust: bool) -> Any:
+    """The base model of a configuration with random weights, pooling and a linear head.
+
+    Args:
+        task: gives K.
+        options: pooling.
+        folder: with config.json.
+        trust: whether code in the folder is run.
+
+    Returns:
+        A torch module: `forward(ids (B, T), mask (B, T) or None) -> logits float32 (B, K)`, per
+        base (B, T, K). `backbone(ids, mask)` gives the last hidden state, float32 (B, T, D).
+
+    Accuracy:
+        With the official weights the hidden states of transformers' own AutoModel.
+    """
+    from dnabench.models.outside.transformer import Transformer
+
+    backbone = Transformer(folder, trust)
+    return network(task, backbone, backbone.width, str(options["pooling"]))
+
+
+def load(net: Any, source: Source) -> Any:
+    """Put the official weights into a network from `build`; see `Transformer.load`."""
+    return net.backbone.load(source.weights())

@@ -1,0 +1,131 @@
+"""The base model of a folder of transformers. Import it only inside `build`: it needs torch.
+
+B batch, T length in tokens, D width.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+from dnabench.weights import Loaded
+
+AUTO: Any = transformers.AutoModel
+HEADS = ("lm_head", "cls", "classifier", "score", "qa_outputs", "decoder", "head", "pooler")
+
+
+class Transformer(nn.Module):
+    """ids (B, T), mask (B, T) or None to the last hidden state (B, T, D), in float32.
+
+    Args:
+        folder: with config.json.
+        trust: whether code in the folder is run.
+
+    Raises:
+        ValueError: a configuration that transformers refuses, or that names no width.
+    """
+
+    def __init__(self, folder: str, trust: bool) -> None:
+        super().__init__()
+        self._folder, self._words = folder, {"trust_remote_code": trust}
+        with _quiet():
+            try:
+                config = transformers.AutoConfig.from_pretrained(folder, **self._words)
+                config.use_cache = False
+                self.model = self._random(config)
+            except (ValueError, KeyError, OSError, AttributeError, ImportError) as e:
+                raise ValueError(f"{folder}: transformers cannot build it: {e}") from e
+        self.model.float()
+        sizes = (getattr(config, name, None) for name in ("hidden_size", "d_model", "n_embd"))
+        self.width = next((int(n) for n in sizes if n), 0)
+        if not self.width:
+            raise ValueError(f"{folder}: its config.json names no hidden_size")
+
+    def _random(self, config: Any) -> Any:
+        """Without the pooler of BERT and ESM, which no hidden state needs."""
+        try:
+            made = AUTO.from_config(config, add_pooling_layer=False, **self._words)
+            self._words["add_pooling_layer"] = False
+        except TypeError:
+            made = AUTO.from_config(config, **self._words)
+        return made
+
+    def forward(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+        """Padding, where the mask is 0, is not attended to."""
+        seen = None if mask is None else mask.long()
+        out: Tensor = self.model(input_ids=ids.long(), attention_mask=seen)[0]
+        return out
+
+    def load(self, weights: Path) -> Loaded:
+        """Read the weights of the folder, and account for every tensor.
+
+        Every parameter and persistent buffer must be in the file. Buffers that are in no file, as
+        rotary frequencies, must be those that the configuration gives. What the file has beyond
+        the base model must be a head.
+
+        Raises:
+            ValueError: whatever does not hold, by name.
+        """
+        with _quiet(), torch.random.fork_rng(devices=[]):
+            try:
+                loaded, info = AUTO.from_pretrained(
+                    self._folder, output_loading_info=True, dtype=torch.float32, **self._words
+                )
+            except (ValueError, OSError, RuntimeError, KeyError, ImportError) as e:
+                raise ValueError(f"{weights}: cannot be loaded: {e}") from e
+        self._check(loaded, info, weights)
+        device = next(self.model.parameters()).device
+        loaded.config.use_cache = False
+        self.model = loaded.to(device)
+        names = [*dict(self.model.named_parameters()), *_persistent(self.model)]
+        return Loaded(sorted(names), sorted(info["unexpected_keys"]))
+
+    def _check(self, loaded: Any, info: dict[str, Any], weights: Path) -> None:
+        prefix = f"{getattr(loaded, 'base_model_prefix', '')}."
+        strange = [
+            name for name in info["unexpected_keys"]
+            if name.removeprefix(prefix).partition(".")[0] not in HEADS
+            and not name.endswith(("inv_freq", "position_ids"))
+        ]  # fmt: skip
+        wrong = [f"{name} is not in the file" for name in info["missing_keys"]]
+        wrong += [f"{name[0]} has another shape" for name in info["mismatched_keys"]]
+        wrong += [f"{name} is no tensor of the model, and no head" for name in strange]
+        values = {**dict(loaded.named_parameters()), **dict(loaded.named_buffers())}
+        wrong += [
+            f"{name} has values that are not finite" for name, value in values.items()
+            if value.is_floating_point() and not bool(value.isfinite().all())
+        ]  # fmt: skip
+        kept, fresh = _persistent(loaded), dict(self.model.named_buffers())
+        wrong += [
+            f"{name} is not what the configuration gives" for name, value in loaded.named_buffers()
+            if name not in kept and not torch.equal(value.cpu(), fresh[name].cpu())
+        ]  # fmt: skip
+        if wrong:
+            more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
+            raise ValueError(f"{weights}: {'; '.join(wrong[:8])}{more}")
+
+
+def _persistent(net: nn.Module) -> set[str]:
+    """Names of the buffers that a file has."""
+    return {name for name, _ in net.named_buffers()} & net.state_dict().keys()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and no advice of transformers; what matters is checked here."""
+    log = logging.getLogger("transformers")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    bars: Any = transformers.utils.logging
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.setLevel(level)

@@ -307,7 +307,7 @@ class Record:
 
     @property
     def reason(self) -> str:
-        """`Class: reason` of a trial that failed, on one line of at most 200 characters."""
+        """Class and reason of the error of a failed trial, a line of at most 200 characters."""
         line = printable((self.error.strip() or "?").splitlines()[-1])
         return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 3]}..."
 

@@ -3,8 +3,7 @@
 runs/records/<trial id>.json       the record; its presence means the trial has ended
 runs/records/<trial id>.json.unreadable-<n>    one that could not be read when its trial ran again
 runs/records/<trial id>.json.replaced-<n>      one that was set aside to run its trial again
-runs/predictions/<trial id>.npz    logits float32 (N, K), labels (N,), ids (N,) of the test split,
-                                   which of its examples are related (see `trial.run_trial`)
+runs/predictions/<trial id>.npz    logits, labels and ids of the test split, see `trial.run_trial`
 runs/networks/<trial id>/          a kept network; network.json comes last
 runs/configs/<time>-<host>-<random>.json       the resolved configuration of every `dnabench run`
 runs/journal-<host>.jsonl          one line a trial started, ended or failed

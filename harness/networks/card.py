@@ -18,13 +18,17 @@ CARD, WEIGHTS, TOKENIZER = "network.json", "model.safetensors", "tokenizer.json"
 class Card:
     """What stands beside the weights of a kept network.
 
-    record: of the trial that trained it: model, options, recipe, protocol, scores, versions.
-    task: name, kind, classes, metric, length in bp, opposite; see `types.Task`.
-    weights: SHA-256 of model.safetensors. tokenizer: file beside it; "" = by the model's name for
-        it. backbone: the official weights that the file leaves out, as a trial's regime names
-        them; "" = it has all. strands: none, augment or conjoin, see `types.Recipe`.
-    temperature: from validation; None = there was none, or a regression. licenses: of the model's
-        code and of the weights that training began with. keep: what `run --keep` said.
+    Args:
+        record: of the trial that trained it: model, options, recipe, protocol, scores, versions.
+        task: name, kind, classes, metric, length in bp, opposite; see `types.Task`.
+        weights: SHA-256 of model.safetensors.
+        tokenizer: file beside it; "" = the model's name for it says all.
+        backbone: the official weights that the file leaves out, as a trial's regime names them;
+            "" = it has all.
+        strands: none, augment or conjoin, see `types.Recipe`.
+        temperature: from validation; None = there was none, or a regression.
+        licenses: of the model's code and of the weights that training began with.
+        keep: what `run --keep` said.
     """
 
     record: Record

@@ -210,7 +210,7 @@ def _print_networks(jobs: Sequence[Job], summary: Summary, store: Store, to_stde
     from dnabench.sweep.keeping import wanted
 
     done = [*summary.finished, *summary.skipped]
-    if done and all(job.keep == "no" for job in jobs):
+    if done and not to_stderr and all(job.keep == "no" for job in jobs):  # of `run` alone
         how = "the same command with --keep best keeps the best seed of each"
         typer.echo(f"no trained network is kept; {how}", err=to_stderr)
     kept = []

@@ -101,7 +101,6 @@ class OwnData:
     header: str = ""  # of FASTA, as in name|label
     kind: str = ""
     positive: str = ""  # class, of two
-    metric: str = ""
     split_by: str = ""  # a column, "file", or "homology"
     test_groups: tuple[str, ...] = ()
     dev_groups: tuple[str, ...] = ()

@@ -1,5 +1,6 @@
 """Inputs from public bug reports: each right, or refused with its place and the way out."""
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -202,4 +203,14 @@ def test_a_small_parquet_file_that_says_it_is_huge_is_refused(tmp_path):
         for _ in range(2):
             writer.write_table(pa.table({"sequence": one, "label": label}))
     with pytest.raises(ValueError, match=r"2,097,152 rows, .* made to fill memory"):
+        task_from_path(path)
+
+
+def test_a_gzip_file_that_unpacks_to_far_more_is_refused(tmp_path):
+    path = tmp_path / "my.csv.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(b"sequence,label\n")
+        for _ in range(33):
+            file.write(b"A" * (1 << 23))
+    with pytest.raises(ValueError, match=r"my.csv.gz: unpacks to more than 200 times its"):
         task_from_path(path)

@@ -81,7 +81,7 @@ def task_from_path(
         name=_task_name(path, name),
         kind=labels.kind,
         classes=labels.classes,
-        metric=metric_of(labels, metric or own.metric),
+        metric=metric_of(labels, metric or ""),
         length=max(int(s.seqs.lengths.max()) for s in splits.values()),
         counts={split: len(s.y) for split, s in splits.items()},
         data=_digest(files, tables, own),
@@ -186,7 +186,7 @@ def _digest(files: Sequence[File], tables: Sequence[Table], own: OwnData) -> str
     """16 hex of the bytes, the splits that files are, and the flags that change what is read."""
     lines = sorted(f"{f.split or 'all'} {t.sha256}\n" for f, t in zip(files, tables, strict=True))
     usual = asdict(OwnData())
-    flags = {k: v for k, v in asdict(own).items() if v != usual[k] and k != "metric"}
+    flags = {k: v for k, v in asdict(own).items() if v != usual[k]}
     lines += [f"{k}={v}\n" for k, v in sorted(flags.items())]
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import io
 import sys
 import zlib
 from collections import Counter
@@ -23,6 +24,7 @@ from dnabench.tasks.io.headers import LAST, fasta_fields
 from dnabench.types import Array, LetterError, OwnData, Sequences
 
 MOST_UNPACKED, MOST_TIMES = 1 << 30, 200  # bytes, times the file: both exceeded = refused
+MOST_TEXT = 1 << 28  # bytes that any small gzip file may unpack to
 MOST_ROWS = 1_000_000  # that a file with fewer bytes may say it has
 FORMATS = {"csv": "csv", "tsv": "tsv", "fa": "fasta", "fasta": "fasta", "fna": "fasta"}
 ACCEPTED = ".csv .tsv .fa .fasta .fna (each also with .gz) .parquet .jsonl .arrow"
@@ -139,9 +141,17 @@ def read_table(path: Path, own: OwnData = PUBLISHED) -> Table:
 def _text(path: Path, raw: bytes) -> str:
     if path.name.lower().endswith(".gz"):
         try:
-            raw = gzip.decompress(raw)
+            limit = max(MOST_TEXT, MOST_TIMES * len(raw))
+            with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
+                unpacked = file.read(limit + 1)
         except (OSError, EOFError, zlib.error) as e:
             raise ValueError(f"{path}: not a complete gzip file ({e})") from e
+        if len(unpacked) > limit:
+            raise ValueError(
+                f"{path}: unpacks to more than {MOST_TIMES} times its {len(raw):,} bytes; a file "
+                "made to fill memory, or unpack it yourself"
+            )
+        raw = unpacked
     try:
         text = raw.decode("utf-8-sig")  # spreadsheets write a byte order mark
     except UnicodeDecodeError as e:

@@ -7,11 +7,8 @@ Parquet the row, from 1) and, within a sequence, the position. N examples.
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
-import io
 import sys
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,12 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from dnabench.tasks.io.bounds import check_unpacked, gunzipped
 from dnabench.tasks.io.headers import LAST, fasta_fields
 from dnabench.types import Array, LetterError, OwnData, Sequences
 
-MOST_UNPACKED, MOST_TIMES = 1 << 30, 200  # bytes, times the file: both exceeded = refused
-MOST_TEXT = 1 << 28  # bytes that any small gzip file may unpack to
-MOST_ROWS = 1_000_000  # that a file with fewer bytes may say it has
 FORMATS = {"csv": "csv", "tsv": "tsv", "fa": "fasta", "fasta": "fasta", "fna": "fasta"}
 ACCEPTED = ".csv .tsv .fa .fasta .fna (each also with .gz) .parquet .jsonl .arrow"
 ARROW = (".arrow", ".jsonl", ".ndjson")
@@ -140,18 +135,7 @@ def read_table(path: Path, own: OwnData = PUBLISHED) -> Table:
 
 def _text(path: Path, raw: bytes) -> str:
     if path.name.lower().endswith(".gz"):
-        try:
-            limit = max(MOST_TEXT, MOST_TIMES * len(raw))
-            with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
-                unpacked = file.read(limit + 1)
-        except (OSError, EOFError, zlib.error) as e:
-            raise ValueError(f"{path}: not a complete gzip file ({e})") from e
-        if len(unpacked) > limit:
-            raise ValueError(
-                f"{path}: unpacks to more than {MOST_TIMES} times its {len(raw):,} bytes; a file "
-                "made to fill memory, or unpack it yourself"
-            )
-        raw = unpacked
+        raw = gunzipped(path, raw)
     try:
         text = raw.decode("utf-8-sig")  # spreadsheets write a byte order mark
     except UnicodeDecodeError as e:
@@ -245,22 +229,6 @@ def _arrow(path: Path, raw: bytes, own: OwnData) -> Table:
     except (pa.ArrowException, OSError) as e:
         raise ValueError(f"{path}: cannot be read as {path.suffix[1:]} ({e})") from e
     return arrow_table(path, data, own)
-
-
-def check_unpacked(path: Path, file: Any) -> None:
-    """Refuse a Parquet file that says it holds more than memory should.
-
-    Raises:
-        ValueError: over a GiB and 200 times the file's bytes, or more rows than bytes.
-    """
-    groups, here = range(file.metadata.num_row_groups), path.stat().st_size
-    size = sum(file.metadata.row_group(i).total_byte_size for i in groups)
-    rows = file.metadata.num_rows
-    if size > max(MOST_UNPACKED, MOST_TIMES * here) or rows > max(MOST_ROWS, here):
-        raise ValueError(
-            f"{path}: {rows:,} rows, {size:,} bytes unpacked, in a file of {here:,} bytes; a "
-            "damaged file, or one made to fill memory"
-        )
 
 
 def arrow_table(path: Path, data: Any, own: OwnData) -> Table:

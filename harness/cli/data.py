@@ -146,7 +146,7 @@ def fetch(
 
 @command(data, "verify", "gue", "nt/h3", "nt gue")
 def verify(tasks: Tasks) -> None:
-    """Compare data with their published counts, checksums and contents."""
+    """Compare data with their published counts and contents."""
     from dnabench.registry import TASKS
     from dnabench.tasks.io.verifying import as_published, counts_in_words, verify
 

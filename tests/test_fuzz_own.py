@@ -13,7 +13,7 @@ from dnabench.tasks.io.files import task_from_path
 
 pa = pytest.importorskip("pyarrow")
 
-EACH = 45  # copies of each of seven files; tests/bench/fuzz.py makes more
+EACH = 45  # copies of each of seven files
 
 
 def good_files(folder):

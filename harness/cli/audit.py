@@ -39,7 +39,7 @@ def audit_data(
         Path | None, typer.Option(help="Folder for a JSON file per task and audit.html.")
     ] = None,
 ) -> None:
-    """Find duplicates, conflicting labels and shortcuts in data.
+    """Find copies, conflicting labels and shortcuts in data.
 
     Exact and near duplicates are found within and between the splits. From then on `dnabench
     report` also shows scores without the duplicated test examples.

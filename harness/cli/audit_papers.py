@@ -39,9 +39,10 @@ def tables(
     to: To = None,
     fail_on_findings: Fail = False,
 ) -> None:
-    """Check a table of runs and the means printed for them, and say which model is better.
+    """Check a table of runs, and say which model is better.
 
-    The rules are those of `audit published`, the verdicts those of `report`.
+    Means that are printed with the runs are checked too. The rules are those of `audit
+    published`, the verdicts those of `report`.
     """
     from dnabench.reports.papers.audit import of_file
     from dnabench.reports.papers.read_table import read

@@ -14,10 +14,11 @@ def check_model(
     set_: Annotated[list[str], typer.Option("--set", help="Model option: width=64.")] = [],  # noqa: B006
     length: Annotated[int, typer.Option(help="bp of the longest sequence.")] = 100,
 ) -> None:
-    """Check a network: padding, neighbours, strands, seeds, gradients, bf16, saving, speed.
+    """Check that a network can be compared fairly.
 
-    MODEL is a name, or your file and the class in it: net.py:Name. An included model is checked
-    with fewer layers. Sequences are random. The exit status is 1 when a check fails.
+    Tried are padding, neighbours, strands, seeds, gradients, bf16, saving and speed. MODEL is a
+    name, or your file and the class in it: net.py:Name. An included model is checked with fewer
+    layers. Sequences are random. The exit status is 1 when a check fails.
     """
     from dnabench.models.outside.references import model_named
     from dnabench.sweep.settings import check_settings, chosen

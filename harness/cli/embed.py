@@ -35,9 +35,10 @@ def embed(
     device: Device = "auto",
     model: Code = "",
 ) -> None:  # fmt: skip
-    """Write embeddings of sequences, a row each, for clustering, UMAP or a model of your own.
+    """Write embeddings of sequences, a row each.
 
-    Features of official or kept weights are kept in the cache and used again.
+    For clustering, UMAP or a model of your own. Features of official or kept weights are kept
+    in the cache and used again.
     """
     from dnabench.cli.bars import bar
     from dnabench.host.machine import device_named

@@ -20,10 +20,11 @@ def export(
     ] = None,
     model: Code = "",
 ) -> None:
-    """Write a kept network for other programs, and compare that file's logits with its own.
+    """Write a kept network for other programs, and check the file.
 
-    Inputs are `ids` int64 and `mask` float32, both batch x tokens: docs/networks.md says which id
-    a letter has. The output is the logits of the strand that is given.
+    Its logits are compared with the network's own. Inputs are `ids` int64 and `mask` float32,
+    both batch x tokens: docs/networks.md says which id a letter has. The output is the logits
+    of the strand that is given.
     """
     from dnabench.networks.export import FORMS, export
     from dnabench.networks.network import load_network

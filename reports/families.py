@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
+from dnabench.metrics import METRICS
 from dnabench.reports import stats
 from dnabench.reports.evidence import Comparison, Other, OverTasks, SuiteEvidence
 from dnabench.reports.table import Table, grouped
@@ -53,11 +54,12 @@ class Families(NamedTuple):
     ) -> dict[int, tuple[float, int, stats.Verdict, str]]:
         """By id of the comparison: p, tests, verdict and reason when only these pairs count."""
         own = [d for d in every if _within((d.i, d.j), pairs)]
-        enough = [d for d in own if min(d.n) >= stats.MIN_SEEDS]
+        known = [d for d in own if d.row.metric in METRICS]
+        enough = [d for d in known if min(d.n) >= stats.MIN_SEEDS]
         p_holm = dict(zip(map(id, enough), stats.holm([d.p for d in enough]), strict=True))
         tests = sum(p == p for p in p_holm.values())
-        out = {}
-        for d in own:
+        out = {id(d): (float("nan"), tests, d.verdict, d.reason) for d in own}
+        for d in known:
             p = p_holm.get(id(d), float("nan"))
             ends = d.nested[1:] if d.nested else None
             out[id(d)] = (p, tests, *stats.verdict(d.welch, p, d.row.rope, min(d.n), ends))

@@ -1,6 +1,7 @@
 """Declared pairs and chosen ones: which tests a p is adjusted for; variants chosen on test."""
 
 import json
+import math
 
 import pytest
 from conftest import dnabench
@@ -166,3 +167,18 @@ def test_the_lead_of_a_variant_says_so():
 def test_as_if_declared_is_holm_over_the_asked(pairs):
     found = analyze(only(NEAR), families=Families(asked=pairs)).comparisons
     assert [d.other.p_holm for d in found] == stats.holm([d.p for d in found])
+
+
+def test_a_declared_pair_has_no_verdict_on_an_unknown_metric():
+    """Which of two errors is better is not known, declared or not."""
+    odd = runs("a", 0.9, task="demo/u", metric="mse") + runs("b", 0.2, task="demo/u", metric="mse")
+    for families in (Families(declared=((0, 1),)), Families(asked=((0, 1),))):
+        by_row = {
+            d.row.task: d
+            for d in analyze(only(NEAR + odd), families=families).comparisons
+            if (d.i, d.j) == (0, 1)
+        }
+        unknown, counts = by_row["demo/u"], [by_row["demo/t"].tests, by_row["demo/t"].other.tests]
+        assert unknown.verdict == unknown.other.verdict == "descriptive"
+        assert "unknown metric mse" in unknown.reason and math.isnan(unknown.p_holm)
+        assert counts == ([1, 3] if families.declared else [3, 1])

@@ -92,11 +92,11 @@ def _pairs(
     signed = {(i, j): stats.wilcoxon(means[:, at[i]], means[:, at[j]]) for i, j in verdicts}
     adjusted = stats.holm([test.p for test in signed.values()])
     ranks = stats.ranks(means)
-    claims = [_claim(own, ranks[:, at[j]] - ranks[:, at[i]]) for (i, j), own in verdicts.items()]
-    nemenyi, out = stats.nemenyi(means), []
+    found = [_claim(own, ranks[:, at[j]] - ranks[:, at[i]]) for (i, j), own in verdicts.items()]
+    claims, nemenyi, out = [p for p, _ in found], stats.nemenyi(means), []
     ropes = np.array([row.rope or 1.0 for row in rows])  # relevant differences
-    for ((i, j), test), p_holm, p_raw, p_claim in zip(
-        signed.items(), adjusted, claims, stats.holm(claims), strict=True
+    for ((i, j), test), p_holm, (p_raw, above), p_claim in zip(
+        signed.items(), adjusted, found, stats.holm(claims), strict=True
     ):
         x, y = means[:, at[i]], means[:, at[j]]
         own = verdicts[i, j]
@@ -113,7 +113,8 @@ def _pairs(
                 posterior=tuple(memo.get("posterior", scaled, draw)),
                 improvement=Interval(*chance[:3]),
                 improvement_tasks=Interval(chance.value, chance.low_tasks, chance.high_tasks),
-                n=min(min(d.n) for d in own), p_raw=p_raw, p_claim=p_claim, **_leads(own),
+                n=min(min(d.n) for d in own), p_raw=p_raw, p_claim=p_claim, ranks_above=above,
+                **_leads(own),
             )
         )  # fmt: skip
     return tuple(out)
@@ -181,17 +182,27 @@ def _mean_difference(own: Sequence[Comparison]) -> float:
     return float(np.mean([one.welch.difference for one in own])) if same else math.nan
 
 
-def _claim(own: Sequence[Comparison], ranks: Array) -> float:
+def _claim(own: Sequence[Comparison], ranks: Array) -> tuple[float, int]:
     """P of a pair over these tasks before adjustment; NaN where nothing may be claimed.
 
     Of the mean difference where most tasks have one metric. Else of the differences of ranks, by
-    Wilcoxon's test over families, which needs six.
+    Wilcoxon's test over families, which needs six; then also which of both ranks above the other
+    there (OverTasks.ranks_above), else 0.
     """
     if min(min(d.n) for d in own) < stats.MIN_SEEDS or all(d.welch.degenerate for d in own):
-        return math.nan
+        return math.nan, 0
     if on_one_scale(d.row for d in own):
-        return _leads(own)["lead"].p  # type: ignore[no-any-return]
+        return _leads(own)["lead"].p, 0
     families = grouped(zip(own, ranks, strict=True), lambda item: unit(item[0].row))
-    means = [float(np.mean([rank for _, rank in of])) for of in families.values()]
-    few = len(means) < stats.MIN_TASKS
-    return math.nan if few else stats.wilcoxon(means, [0.0] * len(means)).p
+    means = np.array([np.mean([rank for _, rank in of]) for of in families.values()])
+    if len(means) < stats.MIN_TASKS:
+        return math.nan, 0
+    return stats.wilcoxon(means, np.zeros(len(means))).p, _sign(means)
+
+
+def _sign(differences: Array) -> int:
+    """The sign that the mean and the sum of signed ranks agree on, 0 where they do not."""
+    d = differences[np.abs(differences) > stats.TIE]
+    by_ranks = np.sign(d) @ stats.ranks(-np.abs(d)[None])[0]
+    signs = {int(np.sign(x)) for x in (d.sum(), by_ranks)}
+    return signs.pop() if len(signs) == 1 else 0

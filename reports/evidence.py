@@ -131,6 +131,7 @@ class OverTasks:
     p_raw: float  # of `lead`, or of ranks when metrics differ; NaN where nothing may be claimed
     p_claim: float  # Holm-adjusted over the pairs
     p_claim_other: float = math.nan  # of the other family, see Comparison.other
+    ranks_above: int = 0  # 1: i, -1: j, over families that count alike; 0: neither, or not tested
 
     def flipped(self) -> OverTasks:
         """The comparison of j against i."""
@@ -141,6 +142,7 @@ class OverTasks:
             improvement_tasks=Interval(1 - b[0], 1 - b[2], 1 - b[1]), lead=self.lead.flipped(),
             leads={family: -lead for family, lead in self.leads.items()},
             lead_of_families=self.lead_of_families.flipped(), like_these=self.like_these.flipped(),
+            ranks_above=-self.ranks_above,
         )  # fmt: skip
 
 

@@ -192,6 +192,34 @@ def test_many_rivals_are_counted():
     assert said.startswith("m8 is better than m7 by 0.0")
 
 
+def test_ranks_that_turn_over_families_name_no_winner():
+    """a leads on 12 tasks of one family, b in 11 of 12 families, and Wilcoxon's p is b's."""
+    many, few = [f"s/m{k}" for k in range(12)], [f"s/o{k}" for k in range(11)]
+    half = suite({"a": 0.7, "b": 0.6}, many, ["f"] * 12) + suite({"a": 0.6, "b": 0.7}, few,
+                                                                 metric="r2")  # fmt: skip
+    half = [r for r in half if r.trial.task != "s/m11"]
+    half += suite({"a": 0.7, "b": 0.6}, ["s/z"], ["f"], metric="f1_macro")
+    found = analyzed(half)
+    (pair,) = found.suites[0].pairs
+    assert pair.p_claim < 0.05 and (pair.ranks_above, pair.flipped().ranks_above) == (-1, 1)
+    said = " ".join(lead_sentences(found, found.suites[0]))
+    assert "a has the best mean rank" in said and "It ranks above" not in said
+    assert "It is not shown to rank above b. Its lead over b changes sign when every family" in said
+    straight = suite({"a": 0.7, "b": 0.6}, TASKS[:4]) + suite({"a": 0.3, "b": 0.1}, TASKS[4:],
+                                                              metric="r2")  # fmt: skip
+    assert "It ranks above b (Wilcoxon" in " ".join(summary_sentences(analyzed(straight)))
+
+
+def test_an_interval_below_0_does_not_hold_0():
+    many, few = TASKS + [f"s/m{k}" for k in range(8)], [f"s/o{k}" for k in range(7)]
+    one = suite({"a": 0.7, "b": 0.6}, many, ["f"] * 16) + suite({"a": 0.6, "b": 0.7}, few)
+    (pair,) = analyzed(one).suites[0].pairs
+    assert pair.lead.low > 0 > pair.like_these.high
+    assert "; over tasks like these b is ahead: [-0." in first(one)
+    three = one + suite({"c": 0.3}, many, ["f"] * 16) + suite({"c": 0.3}, few)
+    assert "than b by" in first(three) and "over tasks like these b is ahead." in first(three)
+
+
 # --- where it stands -----------------------------------------------------------------------------
 
 

@@ -117,16 +117,20 @@ def _likewise(table: Table, won: Sequence[OverTasks]) -> str:
     """What the intervals over other tasks say; begins with a semicolon."""
     if won[0].like_these.families < 2:
         return "; these are of one family, so nothing is said of other tasks"
-    held = [p for p in won if not p.like_these.low > 0]
+    behind = [p for p in won if p.like_these.high < 0]
+    held = [p for p in won if not p.like_these.low > 0 and p not in behind]
     if len(won) == 1:
         low, high = (fixed(x, table.digits) for x in won[0].like_these[1:3])
-        word = "holds 0:" if held else "is"
-        return f"; over tasks like these the interval {word} [{low}, {high}]"
-    if not held:
+        word = "the interval holds 0:" if held else "the interval is"
+        word = f"{_names(table, behind)} is ahead:" if behind else word
+        return f"; over tasks like these {word} [{low}, {high}]"
+    if not held and not behind:
         return "; over tasks like these no interval holds 0 either"
     if len(held) == len(won):
         return "; over tasks like these each interval holds 0"
-    return f"; over tasks like these the interval against {_names(table, held)} holds 0"
+    said = [f"{_names(table, behind)} {'is' if len(behind) == 1 else 'are'} ahead"] * bool(behind)
+    said += [f"the interval against {_names(table, held)} holds 0"] * bool(held)
+    return f"; over tasks like these {listed(said)}"
 
 
 def _descriptive(table: Table, suite: SuiteEvidence, pairs: Sequence[OverTasks]) -> str:
@@ -155,7 +159,8 @@ def _by_rank(
         names = listed(table.columns[c].name for c in shared)
         return [f"{why}: {names} share the best mean rank ({top:.2f} of {k})."]
     name, rank = table.columns[best].name, suite.ranks[suite.columns.index(best)]
-    won = [p for p in pairs if p.p_claim < stats.ALPHA]
+    clear = [p for p in pairs if p.p_claim < stats.ALPHA]
+    won = [p for p in clear if p.ranks_above > 0]
     rest = [p for p in pairs if p not in won]
     out = [f"{why}: {name} has the best mean rank ({rank:.2f} of {k})."]
     if won:
@@ -165,6 +170,9 @@ def _by_rank(
         short = all(math.isnan(p.p_claim) for p in rest)
         out += [f"It is not shown to rank above {_names(table, rest)}"
                 + f", which would need {needs}" * short + "."]  # fmt: skip
+    if turned := [p for p in clear if p.ranks_above < 0]:
+        out += [f"Its lead over {_names(table, turned)} changes sign when every family of tasks "
+                "counts alike."]  # fmt: skip
     return out
 
 

@@ -17,8 +17,9 @@ from dnabench.models.outside.references import model_named
 from dnabench.networks.network import load_network
 from dnabench.results.store import Store
 from dnabench.sweep.keeping import best_seeds, validation
+from dnabench.sweep.sweep import run as run_jobs
 from dnabench.sweep.trial import task_of
-from dnabench.types import Job
+from dnabench.types import Job, Resources
 from dnabench.weights import load_regime, resolve
 
 CODE = """
@@ -234,10 +235,24 @@ def test_a_network_of_a_users_file_loads_with_that_file_alone(put, tmp_path):
     logits = network.logits(task_of_kind("multiclass").load("test").seqs)
     np.testing.assert_allclose(logits, stored["logits"], atol=1e-5)
     path.write_text(CODE + "# another\n")
-    with pytest.raises(ValueError, match=r"its code is .*, that of the network was"):
+    with pytest.raises(ValueError, match=r"the code is .*, that of the network was"):
         load_network(folder, model=f"{path}:Net")
     with pytest.raises(ValueError, match=r"this network is one of net\.py:Net"):
         load_network(folder, model="cnn")
     MODELS._brought.clear()
     with pytest.raises(ValueError, match="is not part of dnabench; give it again"):
         load_network(folder)
+
+
+@pytest.mark.parametrize("kept_in", ["self.drawn =", 'self.register_buffer("drawn",'])
+def test_what_is_not_in_the_state_of_a_network_keeps_it_from_being_kept(kept_in, put, tmp_path):
+    drawn = f"{kept_in} torch.randn(width)" + (", persistent=False)" if "(" in kept_in else "")
+    path = tmp_path / "net.py"
+    code = CODE.replace("self.head =", f"{drawn}\n        self.head =")
+    path.write_text(code.replace("self.words(ids.long())", "self.words(ids.long()) * self.drawn"))
+    job = job_of(model_named(f"{path}:Net"), put(task_of_kind("multiclass")))
+    store = Store(tmp_path / "runs")
+    found = run_jobs([job._replace(keep="all")], store, Resources(executor="inline"))
+    assert [r.trial.id for r in store] == [job.trial.id] and not found.failed
+    assert not store.has_network(job.trial.id)
+    assert "it gives other logits" in found.networks[job.trial.id]

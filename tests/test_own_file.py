@@ -11,12 +11,14 @@ from conftest import dnabench, planted_split, planted_task
 
 from dnabench.models.outside.code import code_files, code_hash
 from dnabench.models.outside.loaded import own_weights
+from dnabench.models.outside.onehot import ReadsOneHot
 from dnabench.models.outside.references import model_named
 from dnabench.registry import MODELS
 from dnabench.sweep.grid import Request, grid
 from dnabench.train.check_model import check_model
 
 TASK = planted_task(classes=3, length=80)
+TASK_OF_BASES = planted_task(classes=3, length=80, kind="per_base")
 GUIDE = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text()
 (EXAMPLE,) = re.findall(r"^`net.py`\n\n```python\n(.*?)^```$", GUIDE, re.M | re.S)
 ONE_HOT = """
@@ -93,6 +95,14 @@ def test_one_hot_is_padded_to_the_task_and_depends_on_no_batch(net):
     one(ids, None)
     assert seen[0].shape == (1, 4, 80) and seen[0][0, :, :4].equal(torch.eye(4))
     assert not seen[0][0, :, 4:].any()
+
+
+def test_one_hot_per_base_answers_beyond_the_length_of_training():
+    longer = torch.tensor([[0, 1, 2, 3] * 30], dtype=torch.uint8)
+    network = ReadsOneHot(torch.nn.Identity(), TASK_OF_BASES)
+    network.backbone.register_forward_hook(lambda m, given, out: out.transpose(1, 2))
+    assert network(longer, None)[0].equal(torch.eye(4).repeat(30, 1))
+    assert network(longer[:, :5], None).shape == (1, 5, 4)
 
 
 def test_what_it_imports_beside_it_is_part_of_its_hash(net):

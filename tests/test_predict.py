@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from conftest import dnabench, planted_split
 from kept_cases import job_of, kept, task_of_kind, tiny_network
 
@@ -220,6 +221,21 @@ def test_the_field_is_that_of_the_architecture(dilation):
     field = field_of(model.build(task_of_kind("per_base"), options))
     half = receptive_field(options) // 2
     assert field.every_base and field.beyond == -(-half // GROUP) * GROUP
+
+
+def test_a_field_that_is_measured_behind_convolutions_is_not_believed():
+    class ChannelsFirst(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution = torch.nn.Conv1d(4, 8, 9, padding=4)
+            self.head = torch.nn.Linear(8, 3)
+
+        def forward(self, ids, mask):
+            onehot = torch.nn.functional.one_hot(ids.long(), 4).float().transpose(1, 2)
+            return self.head(self.convolution(onehot).relu().transpose(1, 2))
+
+    torch.manual_seed(0)
+    assert field_of(ChannelsFirst()) is None
 
 
 def test_a_network_that_sees_everything_says_so(put, tmp_path):

@@ -13,6 +13,7 @@ from torch import Tensor
 from dnabench.models.kernels.context import Kernels
 
 GROUP = 256  # bp; a multiple of every model's pooling
+ROUNDING = 1e-4  # of the largest output
 FARTHEST = 2**18  # bp of the longest input that is tried
 ALL = 2**14  # bp; a network of which no output escapes here sees all of its input
 
@@ -39,8 +40,8 @@ def field_of(net: Any) -> Field | None:
         net: on the CPU; `forward(ids uint8 (B, T), None)` gives one row a base, (B, T, K).
 
     Returns:
-        `beyond` as a multiple of GROUP; None for a network that sees all of its input, or that
-        reads no single bases.
+        `beyond` as a multiple of GROUP; None for a network that sees all of its input, that
+        reads no single bases, or whose outputs change with bases that lie beyond.
     """
     length, before = 4 * GROUP, -1
     while length <= FARTHEST:
@@ -53,9 +54,29 @@ def field_of(net: Any) -> Field | None:
         if beyond == before:  # a shorter input would hide taps that lie beyond its ends
             shifted = _spoiled(net, length, middle + 1)
             every_base = shifted is not None and torch.equal(spoiled + 1, shifted)
-            return Field(-(-beyond // GROUP) * GROUP, every_base)
+            field = Field(-(-beyond // GROUP) * GROUP, every_base)
+            return field if _holds(net, field) else None
         length, before = 4 * length, beyond
     return None
+
+
+def _holds(net: Any, field: Field) -> bool:
+    """Whether groups of a random sequence get the same outputs without what lies beyond.
+
+    NaN may have been put in behind layers that look around, as where channels come first.
+    """
+    around = field.beyond + 4 * GROUP
+    codes = torch.randint(0, 4, (1, 2 * around + 2 * GROUP), generator=torch.Generator())
+    codes = codes.to(torch.uint8)
+    with Kernels("direct"):
+        whole = net(codes, None)
+        for start in (around, around + 1) if field.every_base else (around,):
+            tile = codes[:, start - field.beyond : start + GROUP + field.beyond]
+            inner = net(tile, None)[:, field.beyond : field.beyond + GROUP]
+            off = (inner - whole[:, start : start + GROUP]).abs().max()
+            if not off <= ROUNDING * whole.abs().max():
+                return False
+    return True
 
 
 def _spoiled(net: Any, length: int, start: int) -> Tensor | None:

@@ -177,7 +177,7 @@ def load_network(
     folder, card = card_of(path)
     found = _model_of(card, model)
     tensors = _read(folder / WEIGHTS, card)
-    net = _assembled(card, found, tensors, folder)
+    net = assembled(card, found, tensors, folder / WEIGHTS)
     tokenizer = None
     name = found.tokenizer_name(card.record.trial.options)
     if card.tokenizer:
@@ -226,8 +226,8 @@ def _read(file: Path, card: Card) -> dict[str, Tensor]:
     return load(data)
 
 
-def _assembled(card: Card, model: Model, tensors: Mapping[str, Tensor], folder: Path) -> Any:
-    """The network, or the learner, with its weights."""
+def assembled(card: Card, model: Model, tensors: Mapping[str, Tensor], source: Path | str) -> Any:
+    """The network, or the learner, with its weights; `source` is their name in messages."""
     import torch
 
     from dnabench.train.adapt import linear_head
@@ -251,9 +251,9 @@ def _assembled(card: Card, model: Model, tensors: Mapping[str, Tensor], folder: 
     except RuntimeError as e:
         why = str(e).splitlines()
         raise ValueError(
-            f"{folder / WEIGHTS} does not fit {model.name} of this version: "
+            f"{source} does not fit {model.name} of this version: "
             f"{' '.join(line.strip() for line in why[1:4])}"
         ) from e
     if unknown or any(name.startswith("head.") for name in missing):
-        raise ValueError(f"{folder / WEIGHTS} does not fit {model.name}: {[*unknown, *missing]}")
+        raise ValueError(f"{source} does not fit {model.name}: {[*unknown, *missing]}")
     return net.eval()

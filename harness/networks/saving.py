@@ -10,9 +10,10 @@ import numpy as np
 
 from dnabench.networks.calibration import fit_temperature
 from dnabench.networks.card import CARD, TOKENIZER, WEIGHTS, Card
+from dnabench.networks.rebuilding import check_rebuilt
 from dnabench.registry import MODELS
 from dnabench.tokens.tokenizers import Tokenizer
-from dnabench.types import Array, Learner, Model, Record, Task, Trial
+from dnabench.types import Array, Learner, Model, Record, Sequences, Task, Trial
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +23,8 @@ class Trained(NamedTuple):
     """What a trial leaves behind, at the checkpoint that was scored.
 
     tokenizer: None = the model needs none. validation: labels and logits as
-    `train.losses.flat` gives them; None = the protocol has no validation split.
+    `train.losses.flat` gives them; None = the protocol has no validation split. seqs: a
+    few of test, to check what is kept with.
     """
 
     learner: Learner
@@ -30,13 +32,15 @@ class Trained(NamedTuple):
     task: Task
     record: Record
     validation: tuple[Array, Array] | None
+    seqs: Sequences
 
 
 def network_files(trained: Trained, keep: str) -> dict[str, bytes]:
     """File name -> content of a kept network; network.json is the last.
 
     Raises:
-        ValueError: a learner whose `state` is not arrays by name.
+        ValueError: a learner whose `state` is not arrays by name; files that would make another
+            network, see `check_rebuilt`.
     """
     from safetensors.torch import save
 
@@ -58,6 +62,7 @@ def network_files(trained: Trained, keep: str) -> dict[str, bytes]:
         },
         licenses={"model": model.license, "weights": _license(model, trial)},
     )  # fmt: skip
+    check_rebuilt(card, tensors, trained.learner, trained.tokenizer, trained.seqs)
     return files | {CARD: card.to_json().encode()}
 
 

@@ -34,6 +34,8 @@ from dnabench.types import (
     Trial,
 )
 
+COMPARED = 8  # test sequences of which a network must give the same logits to be kept
+
 
 def run_trial(
     job: Job, resources: Resources = ONE_CPU,
@@ -111,7 +113,8 @@ def run_trial(
         arrays["bases"] = (test.y != IGNORED).sum(1)
     if keep is not None:
         known = val and flat(task.kind, val.y, learner.predictor(val)())
-        keep(Trained(learner, examples.tokenizer, sealed, record, known))
+        few = test.seqs.take(np.arange(min(COMPARED, len(test.seqs))))
+        keep(Trained(learner, examples.tokenizer, sealed, record, known, few))
     return record, arrays | _related(test)
 
 

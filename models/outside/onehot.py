@@ -16,7 +16,7 @@ class ReadsOneHot(nn.Module):
     """A user's network behind one-hot letters: ids (B, T) become float32 (B, 4, L), A C G T.
 
     N and padding are four zeros. Every sequence is padded to L, so that a score depends on no
-    batch. `backbone` is the user's network.
+    batch; longer ones, per base, to T. `backbone` is the user's network.
     """
 
     letters: Tensor
@@ -31,5 +31,6 @@ class ReadsOneHot(nn.Module):
     def forward(self, ids: Tensor, mask: Tensor | None) -> Tensor:
         """What the user's network answers; per base, as far as the ids go."""
         onehot = F.embedding(ids.long(), self.letters).transpose(1, 2)
-        logits: Tensor = self.backbone(F.pad(onehot, (0, self._task.length - ids.shape[1])))
+        missing = max(0, self._task.length - ids.shape[1])
+        logits: Tensor = self.backbone(F.pad(onehot, (0, missing)))
         return logits[:, : ids.shape[1]] if self._task.kind == "per_base" else logits

@@ -73,6 +73,14 @@ def test_parts_are_the_file_whatever_their_size(size, tmp_path):
         assert np.array_equal(np.concatenate([p.seqs.codes for p in whole]), SEQS.codes)
 
 
+@pytest.mark.parametrize("size", [1, 13, 64, 1 << 22])
+def test_a_sequence_that_is_too_long_is_refused_whatever_the_parts(size, tmp_path):
+    path = fasta(tmp_path / "a.fa", Sequences.parse(["ACGT" * 5, "ACGT" * 20, "ACGT" * 4]))
+    assert sum(len(p.ids) for p in whole_sequences(read_parts(path, size), 80)) == 3
+    with pytest.raises(ValueError, match=r"^s1 has (79|80) bp or more, the network reads 78 at"):
+        list(whole_sequences(read_parts(path, size), 78))
+
+
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [

@@ -79,16 +79,15 @@ def whole_sequences(parts: Iterator[Part], most: int) -> Iterator[Part]:
         ValueError: for a sequence of more than `most` bp, and the message says how to cut it.
     """
     rest: list[Array] = []
-    for ids, seqs, start, whole in parts:
-        longest = max(int(seqs.lengths.max(initial=0)), sum(map(len, rest)))
-        if longest > most:
-            name = ids[int(seqs.lengths.argmax())]
-            raise ValueError(
-                f"{name} has {longest + start:,} bp or more, the network reads {most:,} at most: "
-                f"cut it into windows (--window {most})"
-            )
+    for ids, seqs, _, whole in parts:
         codes, lengths = [*rest, seqs.codes], seqs.lengths.copy()
         lengths[:1] += sum(map(len, rest))
+        if lengths.max(initial=0) > most:
+            longest = int(lengths.argmax())
+            raise ValueError(
+                f"{ids[longest]} has {lengths[longest]:,} bp or more, the network reads {most:,} "
+                f"at most: cut it into windows (--window {most})"
+            )
         rest = []
         if not whole:
             last = int(seqs.offsets[-2])

@@ -40,9 +40,16 @@ class Ghost:
     def divided(self, rows: Array) -> Iterator[slice]:
         """The part of each: as equal as the rows allow; the last of an epoch may have fewer."""
         size = math.ceil(len(rows) / self.parts)
-        for start in range(0, len(rows), size):
-            for norm, momentum in zip(self.norms, self._momenta, strict=True):
-                norm.momentum = 0.0 if start else momentum
+        yield slice(0, size)
+        if size >= len(rows):
+            return
+        counts = [n.num_batches_tracked for n in self.norms if n.num_batches_tracked is not None]
+        of_first = [count.clone() for count in counts]  # momentum=None averages over the count
+        for norm in self.norms:
+            norm.momentum = 0.0
+        for start in range(size, len(rows), size):
             yield slice(start, start + size)
         for norm, momentum in zip(self.norms, self._momenta, strict=True):
             norm.momentum = momentum
+        for count, kept in zip(counts, of_first, strict=True):
+            count.copy_(kept)

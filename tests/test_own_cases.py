@@ -11,6 +11,7 @@ import pytest
 from dnabench.registry import TASKS
 from dnabench.tasks.io.annotation import read_annotation
 from dnabench.tasks.io.describing import describe
+from dnabench.tasks.io.dividing import find_files
 from dnabench.tasks.io.files import task_from_path
 from dnabench.tasks.io.importing import import_tree, report
 from dnabench.tasks.io.verifying import as_published, verify
@@ -214,3 +215,63 @@ def test_a_gzip_file_that_unpacks_to_far_more_is_refused(tmp_path):
             file.write(b"A" * (1 << 23))
     with pytest.raises(ValueError, match=r"my.csv.gz: unpacks to more than 200 times its"):
         task_from_path(path)
+
+
+def saved(folder, names, state=None):
+    """A split as `save_to_disk` writes it: three examples a file."""
+    pa = pytest.importorskip("pyarrow")
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(len(str(folder)))
+    for name in names:
+        texts = ["".join(rng.choice(list("ACGT"), 30)) for _ in range(3)]
+        table = pa.table({"sequence": texts, "label": [0, 1, 1]})
+        with pa.ipc.new_stream(str(folder / name), table.schema) as writer:
+            writer.write_table(table)
+    if state is not None:
+        listed = {"_data_files": [{"filename": name} for name in state]}
+        (folder / "state.json").write_text(json.dumps(listed))
+
+
+SHARDS = ["data-00000-of-00002.arrow", "data-00001-of-00002.arrow"]
+
+
+@pytest.mark.parametrize("state", [SHARDS, None])
+def test_caches_beside_saved_data_are_not_data(tmp_path, state):
+    saved(tmp_path / "train", [*SHARDS, "cache-4f3a.arrow"], state)
+    saved(tmp_path / "test", SHARDS, state)
+    task = task_from_path(tmp_path)
+    assert [len(task.load(split).y) for split in ("train", "test")] == [6, 6]
+    files, notes = find_files(tmp_path, OwnData())
+    assert len(files) == 4 and notes == ("ignored files: cache-4f3a.arrow",)
+
+
+@pytest.mark.parametrize(
+    ("names", "state", "says"),
+    [
+        (SHARDS[:1], None, "the train split lacks shard data-00001-of-00002 .1 of 2 are missing"),
+        (SHARDS[:1], SHARDS, "lists data-00001-of-00002.arrow, which is not there"),
+        ([*SHARDS, "data-00000-of-00001.arrow"], None, "files of two series"),
+        (["cache-1.arrow"], None, "no file data-00000-of-00001.arrow and no state.json"),
+    ],
+)
+def test_saved_data_that_are_not_whole_are_refused(tmp_path, names, state, says):
+    saved(tmp_path / "train", names, state)
+    with pytest.raises(ValueError, match=says):
+        find_files(tmp_path, OwnData())
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["train-00000-of-00003.csv", "train-00002-of-00003.csv"], "lacks shard train-00001-of-0"),
+        (["train-00000-of-00001.csv", "train-00000-of-00002.csv"], "files of two series"),
+        (["train-00000-of-00001.csv", "train-00000-of-00001-ab.csv"], "-ab.csv; remove one"),
+        (["train-00000-of-00001.csv", "train-00001-of-00001.csv"], "no such shard of 1"),
+        (["Train.csv", "train-00000-of-00001.csv"], "both claim the train split"),
+    ],
+)
+def test_shards_of_a_split_are_one_whole_series(tmp_path, names, says):
+    for name in names:
+        (tmp_path / name).write_text("sequence,label\nACGT,0\n")
+    with pytest.raises(ValueError, match=says):
+        find_files(tmp_path, OwnData())

@@ -16,6 +16,7 @@ from dnabench.splits import held_out, numbered
 from dnabench.tasks.io.headers import SPLIT_WORDS
 from dnabench.tasks.io.parsing import ACCEPTED, Table, is_readable, stem_of
 from dnabench.tasks.io.places import chromosome_column
+from dnabench.tasks.io.shards import check_whole, saved_files
 from dnabench.types import Array, OwnData, Split, SplitName
 
 TEST_SHARE = 0.2  # of train, where the data have no test split
@@ -24,7 +25,6 @@ MAYBE = re.compile(
     r"eval|evaluation|hold_?out|held(_?out)?|unseen|blind|tune|tuning|cv|cv_?fold|folds?\d*|"
     r"partition|subset|set|data_?split|train_?test|split_?name|is_?(test|train)|phase|testing"
 )
-_SHARD = re.compile(r"-\d{5}-of-\d{5}\b")
 
 
 class File(NamedTuple):
@@ -61,8 +61,8 @@ def find_files(path: Path, own: OwnData) -> tuple[list[File], tuple[str, ...]]:
         return [File(path, None)], ()
     shown = [f for f in sorted(path.iterdir()) if f.is_file() and not f.name.startswith(".")]
     readable = [f for f in shown if is_readable(f)]
-    if not readable and (shards := _saved(path)):
-        return shards, ()
+    if not readable and (saved := _saved(path)):
+        return saved
     if not readable and (path / "data").is_dir():
         files, notes = find_files(path / "data", own)
         return files, (f"read from {path / 'data'}", *notes)
@@ -88,12 +88,9 @@ def find_files(path: Path, own: OwnData) -> tuple[list[File], tuple[str, ...]]:
         if not claims:
             ignored.append(file)
         for split in claims:
-            if split in found and not _SHARD.search(file.name):
-                raise ValueError(
-                    f"{path}: {found[split][0].name} and {file.name} both claim the {split} split; "
-                    "remove or rename one"
-                )
             found.setdefault(split, []).append(file)
+    for split, own_files in found.items():
+        check_whole(split, own_files)
     if "train" not in found:
         raise ValueError(
             f"{path}: no file here is named train; found {', '.join(f.name for f in readable)}; "
@@ -105,15 +102,22 @@ def find_files(path: Path, own: OwnData) -> tuple[list[File], tuple[str, ...]]:
                 f"{file}: the name looks like a split, but not which one; rename it to test or "
                 f"dev, move it away, or write --split-by file --test-groups {stem_of(file)}"
             )
-    notes = (f"ignored files: {', '.join(f.name for f in ignored)}",) if ignored else ()
-    return [File(f, split) for split, files in found.items() for f in files], notes
+    return [File(f, split) for split, files in found.items() for f in files], _not_read(ignored)
 
 
-def _saved(path: Path) -> list[File]:
-    """The shards of a folder that Hugging Face's `save_to_disk` wrote."""
-    folders = [f for f in sorted(path.iterdir()) if f.is_dir() and f.name.lower() in SPLIT_WORDS]
-    shards = [(file, SPLIT_WORDS[f.name.lower()]) for f in folders for file in f.glob("*.arrow")]
-    return [File(file, split) for file, split in sorted(shards)]
+def _saved(path: Path) -> tuple[list[File], tuple[str, ...]] | None:
+    """The shards of a folder that Hugging Face's `save_to_disk` wrote; None without any."""
+    shards, others = list[File](), list[Path]()
+    for folder in sorted(path.iterdir()):
+        if folder.is_dir() and (split := SPLIT_WORDS.get(folder.name.lower())):
+            read, beside = saved_files(folder, split)
+            shards += [File(file, split) for file in read]
+            others += beside
+    return (shards, _not_read(others)) if shards else None
+
+
+def _not_read(ignored: Sequence[Path]) -> tuple[str, ...]:
+    return (f"ignored files: {', '.join(f.name for f in ignored)}",) if ignored else ()
 
 
 def _words(file: Path) -> list[str]:

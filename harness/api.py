@@ -248,7 +248,8 @@ class Results:
 
         Raises:
             KeyError: no trial of that task or model.
-            ValueError: none of them kept its network.
+            ValueError: none of them kept its network; validation scores that cannot be compared,
+                of several protocols, metrics or numbers of training examples.
         """
         from dnabench.sweep.keeping import validation
 
@@ -259,6 +260,14 @@ class Results:
         kept = [r for r in own if self._network(r.trial.id)]
         if not kept:
             raise ValueError(f"no network of {task} is kept; run the same with keep='best'")
+        kinds = {(r.trial.protocol, r.task["metric"], r.trial.limit) for r in kept}
+        if len(kinds) > 1:
+            listed = "; ".join(f"{p}, {m}, limit {n or 'none'}" for p, m, n in sorted(kinds))
+            raise ValueError(
+                f"the validation scores of {task} cannot be compared, they are of several "
+                f"protocols, metrics or limits ({listed}); give Results the trials of one: "
+                "db.Results(out, trials=[...])"
+            )
         return load_network(self._network(max(kept, key=validation).trial.id))
 
     def _what(self, record: Record) -> dict[str, Any]:

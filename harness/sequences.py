@@ -47,8 +47,13 @@ class Sequences:
     def parse(cls, seqs: Iterable[str]) -> Sequences:
         """Encode strings. Case is ignored, U reads as T, IUPAC ambiguity letters become N.
 
-        LetterError at the first letter that is none of these.
+        LetterError at the first letter that is none of these; ValueError for one bare string.
         """
+        if isinstance(seqs, str):
+            raise ValueError(
+                f"{seqs[:40]!r} is one string, of which every letter would be a sequence: put it "
+                "in a list, or write pathlib.Path(...) if it names a file"
+            )
         texts = [s.encode("utf-8") for s in seqs]
         offsets = np.concatenate([[0], np.cumsum([len(t) for t in texts], dtype=np.int64)])
         codes = _CODES[np.frombuffer(b"".join(texts), np.uint8)]

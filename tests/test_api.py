@@ -112,6 +112,24 @@ def test_names_and_flags_that_do_not_exist_are_refused(place):
         results.best("data/motif", "cnn").predict(["ACGT" * 15], ids=["a", "b"])
 
 
+def test_one_bare_string_is_no_list_of_sequences(place):
+    network = place[1].best("data/motif", "cnn")
+    for call in (network.logits, network.predict, lambda s: db.embed("convnova-386k", s)):
+        with pytest.raises(ValueError, match="'ACGTACGT' is one string, of which every letter"):
+            call("ACGTACGT")
+
+
+def test_the_best_of_scores_that_cannot_be_compared_is_refused(place, tmp_path):
+    folder, *_ = place
+    flags = {**FLAGS, "seeds": 1, "epochs": 1}
+    db.run("cnn", folder / "motif.csv", out=tmp_path, **flags)
+    db.run("cnn", folder / "motif.csv", out=tmp_path, limit=40, **flags)
+    with pytest.raises(
+        ValueError, match=r"several protocols, metrics or limits .*limit none; .*40"
+    ):
+        db.Results(tmp_path).best("data/motif")
+
+
 def test_results_of_a_folder_that_the_command_line_filled(place):
     folder, results, _ = place
     every = db.Results(folder / "runs")

@@ -50,7 +50,7 @@ def model_of_hub(text: str, trust: bool = False) -> Model:
     source = find_source(text, trust)
     kind = str(source.config.get("model_type", ""))
     if kind not in CONFIG_MAPPING and not source.code:
-        own = ", ".join(sorted(source.config.get("auto_map", {}).values()))
+        own = ", ".join(sorted(map(str, source.config.get("auto_map", {}).values())))
         way_out = "Update transformers, if it is a newer architecture"
         if own:
             way_out = (

@@ -115,6 +115,18 @@ def test_a_model_without_a_network(fasta, tmp_path):
     assert done.returncode == 2 and "no official weights of convnova" in done.stderr
 
 
+@pytest.mark.parametrize(("model", "most"), [("convnova-386k", 40), ("ntv2-50m", 8)])
+def test_sequences_are_cut_as_in_training(model, most, put, tmp_path):
+    network, _, stored = tiny_network(tmp_path, put, model, "multiclass", max_length=most)
+    seqs = task_of_kind("multiclass").load("test").seqs
+    np.testing.assert_allclose(network.logits(seqs), stored["logits"], atol=1e-4)
+    features = Embedder(of_network(network))(seqs)
+    answers = network.net.head(torch.from_numpy(features)).detach()
+    np.testing.assert_allclose(answers, stored["logits"], atol=1e-4)
+    with pytest.raises(ValueError, match=f"--pool none: {model} was trained with max_length"):
+        Embedder(of_network(network), 0, "none")(seqs)
+
+
 def test_what_cannot_be_embedded_is_refused(network, put, tmp_path, fasta):
     source = of_network(network)
     for call, says in (

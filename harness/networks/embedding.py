@@ -139,6 +139,7 @@ class Embedder:
         self._arithmetic.guard(self._net)
         built = built_by(source.model.build)
         what = f"{layer} {pool} {source.recipe.padding} {source.length}"
+        what += f" {source.recipe.max_length}" * (source.recipe.max_length > 0)
         self._key = f"{source.key} {built} {what}" if source.key and built else ""
 
     def __call__(self, seqs: Sequences) -> Array:
@@ -165,7 +166,13 @@ class Embedder:
 
     def _encode(self, seqs: Sequences) -> Resident:
         source = self._source
-        encoded = source.tokenizer(seqs, source.length, source.recipe.padding)
+        recipe = source.recipe
+        encoded = source.tokenizer.shortened(seqs, source.length, recipe.padding, recipe.max_length)
+        if encoded.n_cut and self.each_base:
+            raise ValueError(
+                f"--pool none: {source.model.name} was trained with max_length={recipe.max_length} "
+                f"and reads no further, so {encoded.n_cut} sequences lose bases: shorten them"
+            )
         if source.model.max_tokens and encoded.ids.shape[1] > source.model.max_tokens:
             raise ValueError(
                 f"{source.model.name} reads at most {source.model.max_tokens} tokens; a sequence "

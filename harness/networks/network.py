@@ -110,7 +110,8 @@ class Network:
         if self.model.custom_trainer:
             learner: Learner = self.net
             return learner.predictor(split)
-        predictor = self._predictor(max(longest, self.task.length))
+        per_base = self.task.kind == "per_base"  # of others, only those that are cut are longer
+        predictor = self._predictor(max(longest if per_base else 0, self.task.length))
         prepared: Callable[[], Array] = predictor.predictor(split)
         return prepared
 
@@ -132,8 +133,12 @@ class Network:
 
     @property
     def longest(self) -> int:
-        """The longest sequence that it takes, in bp: as trained, per base the model's context."""
-        return self.model.context if self.task.kind == "per_base" else self.task.length
+        """The longest sequence that it takes, in bp: as trained, per base the model's context.
+
+        The task's longest, also where the recipe's `max_length` cuts it.
+        """
+        whole = int(self.card.record.task.get("length", 0))
+        return self.model.context if self.task.kind == "per_base" else max(whole, self.task.length)
 
     def _predictor(self, length: int) -> Any:
         from dnabench.train.objectives import Supervised

@@ -112,6 +112,24 @@ def stratified(y: Array, share: float, seed: int, sizes: Array | None = None) ->
     return picked
 
 
+def class_on_one_side(split: Split, picked: Array) -> int | None:
+    """A class that a cut puts on one side whole, though it has two different sequences or more.
+
+    Args:
+        split: that was cut.
+        picked: bool (N,), one side.
+
+    Returns:
+        The lowest such class; None where there is none, or labels are no classes.
+    """
+    for label in np.unique(split.y) if split.y.ndim == 1 else ():
+        rows = np.flatnonzero(split.y == label)
+        whole = picked[rows].all() or not picked[rows].any()
+        if whole and same_sequence(split.seqs.take(rows)).any():
+            return int(label)
+    return None
+
+
 def random_tenth(n: int, seed: int) -> Array:
     """Pick a tenth of n rows at random, whatever they hold; rounded up.
 
@@ -195,6 +213,7 @@ def cut(task: Task, protocol: Protocol, seed: int, limit: float = 0) -> tuple[Sp
 def _held(train: Split, task: Task, protocol: Protocol, seed: int) -> Array:
     """Which rows of train become validation: bool (N,), neither none nor all."""
     remedy = "run it with --protocol honest"
+    kind, whole = protocol.name.split("/")[0], protocol.together and train.clusters is not None
     if protocol.validation == "fold":
         digest = hashlib.sha256(f"folds/{task.name}".encode()).digest()
         held: Array = folds(train, FOLDS, int.from_bytes(digest[:4], "big")) == seed
@@ -205,8 +224,26 @@ def _held(train: Split, task: Task, protocol: Protocol, seed: int) -> Array:
     else:
         held = held_out(train, VALIDATION_SHARE, seed, protocol.together)
         lack, remedy = "no class has two different sequences in train", "a dev split"
+        if whole and (n := len(np.unique(np.asarray(train.clusters)))) < len(train.y):
+            lack = f"train is {n:,} group{'s' * (n > 1)} of related examples, which stay together"
+            remedy = f"a dev split (--dev-groups), or use --protocol {kind}/1"
     if not held.any() or held.all():
         raise ValueError(
             f"{task.name}: {lack}, so no validation can be cut off; add examples or {remedy}"
         )
+    if whole and (lost := class_on_one_side(train, held)) is not None:
+        raise ValueError(
+            f"{task.name}: class {task.classes[lost]!r} cannot be in both train and a validation "
+            f"cut off it: {in_groups(train, lost)} stays on one side; bring a dev split (a "
+            "split column, a file dev, or --split-by COLUMN --dev-groups NAME), or cut at random "
+            f"with --protocol {kind}/1"
+        )
     return held
+
+
+def in_groups(split: Split, label: int) -> str:
+    """In words, how many examples of a class there are, in how many groups."""
+    rows = split.y == label
+    n = len(np.unique(np.asarray(split.clusters)[rows]))
+    one = "one group of related examples, which" if n == 1 else f"{n:,} groups, each of which"
+    return f"its {int(rows.sum()):,} examples are in {one}"

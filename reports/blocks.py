@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dnabench.tasks.audit.near import joined
+from dnabench.tasks.audit.near import merged
 from dnabench.types import Array
 
 LEAST = 20  # blocks by coordinates; an interval from fewer is too narrow
@@ -57,14 +57,6 @@ def blocks(
     n = len(ids) if unit is None else len(np.unique(unit))
     by = ", ".join(words for _, words in found) if n < len(ids) else ""
     return unit, Blocks(len(ids), n, by)
-
-
-def merged(a: Array, b: Array) -> Array:
-    """The finest clusters that hold every cluster of both: int64 (N,)."""
-    order = np.argsort(b, kind="stable")
-    same = b[order][1:] == b[order][:-1]
-    numbers = np.unique(a, return_inverse=True)[1].reshape(-1)
-    return joined(numbers, order[1:][same], order[:-1][same])
 
 
 def _by_id(ids: Array, clusters: Sequence[Sequence[str]]) -> list[tuple[Array, str]]:

@@ -10,13 +10,14 @@ from conftest import dnabench
 from test_resampling import put
 
 from dnabench import MODELS, TASKS, Recipe, Trial
-from dnabench.reports.blocks import COPIES, LEAST, NEAR, Blocks, blocks, merged, sentences
+from dnabench.reports.blocks import COPIES, LEAST, NEAR, Blocks, blocks, sentences
 from dnabench.reports.render import render
 from dnabench.reports.report import report
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.text.overview import overview
 from dnabench.results.store import Store
 from dnabench.sweep.trial import run_trial
+from dnabench.tasks.audit.near import merged
 from dnabench.types import Job, Sequences, Split, Task
 
 

@@ -144,8 +144,16 @@ def joined(cluster: Array, a: Array, b: Array) -> Array:
 
     n = int(cluster.max(initial=-1)) + 1
     edges = coo_array((np.ones(len(a), bool), (cluster[a], cluster[b])), shape=(n, n))
-    merged: Array = connected_components(edges, directed=False)[1].astype(np.int64)
-    return merged[cluster]
+    number: Array = connected_components(edges, directed=False)[1].astype(np.int64)
+    return number[cluster]
+
+
+def merged(a: Array, b: Array) -> Array:
+    """The finest clusters that hold every cluster of both: int64 (N,)."""
+    order = np.argsort(b, kind="stable")
+    same = b[order][1:] == b[order][:-1]
+    numbers = np.unique(a, return_inverse=True)[1].reshape(-1)
+    return joined(numbers, order[1:][same], order[:-1][same])
 
 
 def plan(lengths: Array, identity: float = 0.9) -> tuple[int, float, float]:

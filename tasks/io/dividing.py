@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dnabench.splits import held_out, numbered
+from dnabench.splits import class_on_one_side, held_out, in_groups, numbered
 from dnabench.tasks.io.headers import SPLIT_WORDS
 from dnabench.tasks.io.parsing import ACCEPTED, Table, is_readable, stem_of
 from dnabench.tasks.io.places import chromosome_column
@@ -238,20 +238,23 @@ def _group_column(table: Table, by: str) -> Sequence[str]:
     return columns[by.lower()]
 
 
-def set_aside(path: Path, rows: Split, own: OwnData, together: bool) -> tuple[Array, str]:
+def set_aside(
+    path: Path, rows: Split, own: OwnData, classes: Sequence[str], together: bool
+) -> tuple[Array, str]:
     """Draw a test split from train.
 
     Args:
         path: of the data, for messages.
         rows: the training examples, N of them.
         own: the seed of the draw.
+        classes: their names.
         together: keep groups on one side.
 
     Returns:
         bool (N,), and what to say where the share is another than asked for.
 
     Raises:
-        ValueError: nothing can be set aside.
+        ValueError: nothing can be set aside, or a class would be on one side only.
     """
     picked = held_out(rows, TEST_SHARE, own.split_seed, together)
     if not picked.any() or picked.all():
@@ -263,6 +266,13 @@ def set_aside(path: Path, rows: Split, own: OwnData, together: bool) -> tuple[Ar
             else "no class has two different sequences, so none can be set aside"
         )
         raise ValueError(f"{path}: there is no test split, and {why}")
+    if together and (lost := class_on_one_side(rows, picked)) is not None:
+        raise ValueError(
+            f"{path}: there is no test split, and class {classes[lost]!r} cannot be in both train "
+            f"and test: {in_groups(rows, lost)} stays on one side; bring a test split (a split "
+            "column, a file test, or --split-by COLUMN --test-groups NAME), or cut at random with "
+            "--no-leak-check and no --split-by"
+        )
     share = picked.mean()
     if together and abs(share - TEST_SHARE) > 0.02 and len(rows.y) >= 50:
         largest = np.bincount(numbered(rows.clusters)).max() / len(rows.y)

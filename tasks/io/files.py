@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dnabench.tasks.audit.near import merged
 from dnabench.tasks.io.dividing import (
     File,
     Stated,
@@ -25,7 +26,7 @@ from dnabench.tasks.io.headers import SPLIT_WORDS
 from dnabench.tasks.io.labels import Labels, metric_of, read_labels, standardised
 from dnabench.tasks.io.parsing import Table, read_table, stem_of
 from dnabench.tasks.io.places import find_places
-from dnabench.tasks.io.related import Related, find_related
+from dnabench.tasks.io.related import VERSION, Related, find_related
 from dnabench.types import Array, OwnData, Sequences, Split, SplitName, Task
 
 ORDER: tuple[SplitName, ...] = ("train", "dev", "test")
@@ -50,8 +51,8 @@ def task_from_path(
         own: how to read and cut it, where that is not found out.
 
     Returns:
-        The task, with all data read. Ids are those of the file, or `split:row` with rows from 1.
-        `notes` say how it was read.
+        The task, with all data read. Ids are those of the file, or `split:row` with rows from 1;
+        `file:` and id or row where these repeat in a split. `notes` say how it was read.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
@@ -68,7 +69,8 @@ def task_from_path(
     related = find_related(whole.seqs, said.names, places.places, own)
     groups = related.groups if related.groups is not None else _numbers(said.group)
     whole = whole._replace(clusters=groups)
-    names, cut = _cut(path, whole, said, related, own)
+    names, cut = _cut(path, whole, said, related, own, labels)
+    whole = whole._replace(clusters=_whole_groups(groups, said, names))
     if "train" not in names:
         raise ValueError(f"{path}: no row has split 'train'")
     train = np.split(names == "train", np.cumsum([len(t.labels) for t in tables])[:-1])
@@ -84,7 +86,7 @@ def task_from_path(
         metric=metric_of(labels, metric or ""),
         length=max(int(s.seqs.lengths.max()) for s in splits.values()),
         counts={split: len(s.y) for split, s in splits.items()},
-        data=_digest(files, tables, own),
+        data=_digest(files, tables, own, said, related),
         load=partial(_pick, splits),
         source=f"{path}; test split: {origin}",
         license="not stated",
@@ -101,7 +103,7 @@ def task_from_path(
 
 
 def _cut(
-    path: Path, whole: Split, said: Stated, related: Related, own: OwnData
+    path: Path, whole: Split, said: Stated, related: Related, own: OwnData, labels: Labels
 ) -> tuple[Array, list[str]]:
     """The split of every row; where test comes from, and what else to say."""
     if said.origin:
@@ -112,16 +114,32 @@ def _cut(
     if said.group is not None:
         part = part._replace(clusters=_numbers(said.group[train]))
     together = said.group is not None or related.groups is not None
-    picked, note = set_aside(path, part, own, together)
+    picked, note = set_aside(path, part, own, labels.classes, together)
     names[train[picked]] = "test"
-    what = "20 % of train in each class, set aside by dnabench because the data has none"
+    each = part.y.ndim == 1 and bool(np.isin(part.y, part.y[picked]).all())
+    what = (
+        f"20 % of train{' in each class' * each}, set aside by dnabench because the data has none"
+    )
     if own.split_by == "homology":
-        what = "20 % of the examples of each class, set aside by dnabench"
+        what = f"20 % of the examples{' of each class' * each}, set aside by dnabench"
     if said.group is not None:
         what = f"about 20 % of the groups of {own.split_by}, set aside by dnabench"
     elif together:
         what += "; related sequences stay together"
     return names, [what, *([note] if note else [])]
+
+
+def _whole_groups(groups: Array | None, said: Stated, names: Array) -> Array | None:
+    """The groups; those of train, from which validation is cut, hold whole groups of a column."""
+    if groups is None or said.group is None:
+        return groups
+    train = np.flatnonzero(names == "train")
+    unit = merged(groups[train], said.group[train])
+    least = np.full(len(groups), len(groups))
+    np.minimum.at(least, unit, groups[train])
+    out = groups.copy()
+    out[train] = least[unit]
+    return out
 
 
 def _joined(seqs: Sequence[Sequences]) -> Sequences:
@@ -143,13 +161,17 @@ def _ids(tables: Sequence[Table]) -> Array:
 
 
 def _splits(whole: Split, names: Array, tables: Sequence[Table]) -> dict[SplitName, Split]:
-    row = np.concatenate([np.arange(len(t.labels)) + 1 for t in tables])
+    row = np.concatenate([np.arange(len(t.labels)) + 1 for t in tables]).astype(str)
+    file = np.repeat([t.path.name for t in tables], [len(t.labels) for t in tables])
     out = {}
     for split in ORDER:
         if (rows := np.flatnonzero(names == split)).size:
             part = whole.take(rows)
-            numbered = np.char.add(f"{split}:", row[rows].astype(str))
-            out[split] = part._replace(ids=np.where(part.ids == "", numbered, part.ids))
+            ids = np.where(part.ids == "", np.char.add(f"{split}:", row[rows]), part.ids)
+            if len(np.unique(ids)) < len(ids):  # in several files
+                ids = np.where(part.ids == "", row[rows], part.ids)
+                ids = np.char.add(np.char.add(file[rows], ":"), ids)
+            out[split] = part._replace(ids=ids)
     return out
 
 
@@ -182,12 +204,23 @@ def _task_name(path: Path, name: str | None) -> str:
     return name if "/" in name else f"data/{name}"
 
 
-def _digest(files: Sequence[File], tables: Sequence[Table], own: OwnData) -> str:
-    """16 hex of the bytes, the splits that files are, and the flags that change what is read."""
-    lines = sorted(f"{f.split or 'all'} {t.sha256}\n" for f, t in zip(files, tables, strict=True))
+def _digest(
+    files: Sequence[File], tables: Sequence[Table], own: OwnData, said: Stated, related: Related
+) -> str:
+    """16 hex of the bytes, the splits that files are, the flags that change what is read, the cut.
+
+    Files of one split count in their order. A test split that was drawn at random is no cut.
+    """
+    named = own.split_by == "file"
+    pairs = sorted(zip(files, tables, strict=True), key=lambda pair: pair[0].split or "all")
+    lines = [f"{f.split or 'all'} {t.sha256}{f' {stem_of(f.path)}' * named}\n" for f, t in pairs]
     usual = asdict(OwnData())
     flags = {k: v for k, v in asdict(own).items() if v != usual[k]}
+    if not said.origin:
+        flags.pop("leak_check", None)  # the line below says it
     lines += [f"{k}={v}\n" for k, v in sorted(flags.items())]
+    if related.groups is not None and (not said.origin or said.group is not None):
+        lines.append(f"cut=related/{VERSION}\n")
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
 

@@ -19,7 +19,8 @@ CHROMOSOME = {"chrom", "chr", "chromosome", "#chrom", "seqname", "seqnames", "co
 START = {"start", "chromstart", "chrom_start", "start_pos", "begin"}
 END = {"end", "chromend", "chrom_end", "end_pos", "stop"}
 GENOME = {"assembly", "genome", "genome_build", "build", "species", "organism"}
-_NAME = re.compile(r"(\S+?):([\d,]+)-([\d,]+)(\([+-]\)|:[+-])?")
+# what comes before :: is a name, as in headers of `bedtools getfasta -name`
+_NAME = re.compile(r"(?:\S*::)?(\S+?):([\d,]+)-([\d,]+)(\([+-]\)|:[+-])?")
 
 
 class Found(NamedTuple):
@@ -49,9 +50,9 @@ def find_places(tables: Sequence[Table], lengths: Sequence[Array]) -> Found:
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):
         return Found(None, ())
-    names, start, end = (np.concatenate([p[i] for p in known]) for i in range(3))
+    names, a, b = (np.concatenate([p[i] for p in known]) for i in range(3))
     number = np.unique(names, return_inverse=True)[1]
-    return Found(Places(number.astype(np.int64), start, end), known[0][3])
+    return Found(Places(number.astype(np.int64), np.minimum(a, b), np.maximum(a, b)), known[0][3])
 
 
 def _of_table(table: Table, lengths: Array) -> tuple[Array, Array, Array, tuple[str, ...]] | None:

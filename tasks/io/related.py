@@ -19,7 +19,7 @@ from dnabench.tasks.audit.links import Links, Places, links
 from dnabench.types import Array, OwnData, Sequences
 
 WORTH_KEEPING = 10.0  # seconds; a search that takes longer is kept in the cache
-_VERSION = "1"  # of the search, part of the name in the cache
+VERSION = "1"  # of the search: in data ids of what it cuts, and in names in the cache
 
 
 class Related(NamedTuple):
@@ -103,7 +103,7 @@ def _bits(names: Array) -> Array:
 
 def _kept(seqs: Sequences, bits: Array, places: Places | None, rule: Likeness) -> Links:
     """The links, from the cache where the same search was made before."""
-    key = hashlib.sha256(f"{_VERSION} {rule}".encode())
+    key = hashlib.sha256(f"{VERSION} {rule}".encode())
     for array in (seqs.codes, seqs.offsets, bits, *(places or ())):
         key.update(np.ascontiguousarray(array).data)
     path = cache_folder() / "links" / f"{key.hexdigest()[:24]}.npz"

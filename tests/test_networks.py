@@ -158,6 +158,15 @@ def test_a_per_base_network_takes_longer_sequences(put, tmp_path):
     assert not network.logits(seqs)[1, 3:].any()
 
 
+def test_the_padding_of_a_sequence_depends_on_no_neighbour(put, tmp_path):
+    network, *_ = tiny_network(tmp_path, put, "convnova-386k", padding="left-n")
+    short, long = "ACGTT" * 5, "ACGTT" * 40
+    both = network.logits([short, long])
+    np.testing.assert_allclose(both[0, :25], network.logits([short])[0], atol=1e-5)
+    np.testing.assert_allclose(both[1], network.logits([long])[0], atol=1e-5)
+    assert not both[0, 25:].any()
+
+
 def test_a_learner_without_named_arrays_cannot_be_kept(put, tmp_path):
     from dnabench.networks.saving import _tensors
 

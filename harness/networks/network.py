@@ -104,7 +104,25 @@ class Network:
         return pd.DataFrame({**rows, **columns(self.card, logits, temperature)})
 
     def prepared(self, seqs: Sequences) -> Callable[[], Array]:
-        """Encode the sequences; the function gives their logits."""
+        """Encode the sequences; the function gives their logits, of each as if it were alone."""
+        short = seqs.lengths <= self.task.length
+        alike = self.task.kind != "per_base" or self.recipe.padding == "mask"
+        if alike or short.all() or not short.any():
+            return self._prepared(seqs)
+        groups = [np.flatnonzero(short), np.flatnonzero(~short)]  # they are padded differently
+        parts = [(rows, self._prepared(seqs.take(rows))) for rows in groups]
+
+        def together() -> Array:
+            shape = (len(seqs), int(seqs.lengths.max()), self.task.n_outputs)
+            out = np.zeros(shape, np.float32)
+            for rows, predict in parts:
+                found = predict()
+                out[rows, : found.shape[1]] = found
+            return out
+
+        return together
+
+    def _prepared(self, seqs: Sequences) -> Callable[[], Array]:
         longest = int(seqs.lengths.max())
         split = _unlabelled(seqs, self.task, longest)
         if self.model.custom_trainer:

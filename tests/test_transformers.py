@@ -242,8 +242,8 @@ def test_the_id_of_a_bundled_family_is_ours_and_says_so(text):
     assert MODELS["dnabert2"].build is model.build
 
 
-def test_code_of_its_own_is_refused_with_the_way_out_and_runs_when_trusted(tmp_path):
-    path = tmp_path / "m"
+def with_code(path):
+    """A model whose architecture is code in its folder."""
     tiny.make(path, "bert-bases")
     config = json.loads((path / "config.json").read_text())
     names = {"AutoConfig": "configuration_own.OwnConfig", "AutoModel": "modeling_own.OwnModel"}
@@ -258,6 +258,11 @@ def test_code_of_its_own_is_refused_with_the_way_out_and_runs_when_trusted(tmp_p
         "from transformers import BertModel\nfrom .configuration_own import OwnConfig\n\n\n"
         "class OwnModel(BertModel):\n    config_class = OwnConfig\n"
     )
+    return path
+
+
+def test_code_of_its_own_is_refused_with_the_way_out_and_runs_when_trusted(tmp_path):
+    path = with_code(tmp_path / "m")
     with pytest.raises(ValueError, match=r"modeling_own.OwnModel\): if you have read it and trust"):
         model_named(f"hf:{path}")
     config = json.loads((path / "config.json").read_text())
@@ -275,6 +280,17 @@ def test_code_of_its_own_is_refused_with_the_way_out_and_runs_when_trusted(tmp_p
     assert load_regime(net, model, regime, "").copied
     (path / "modeling_own.py").write_text((path / "modeling_own.py").read_text() + "# more\n")
     assert model_named(f"hf:{path}", trust=True).options["code"] != job.trial.options["code"]
+
+
+@pytest.mark.parametrize("repo", ["org/other", "org/m"])
+def test_code_of_another_place_than_was_hashed_is_refused(repo, tmp_path):
+    config = json.loads((with_code(tmp_path / "m") / "config.json").read_text())
+    config["auto_map"]["AutoModel"] = f"{repo}--modeling_own.OwnModel"
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=f"takes code from {repo} .* write modeling_own.OwnModel"):
+        model_named(f"hf:{tmp_path / 'm'}", trust=True)
+    (tmp_path / "m" / "config.json").write_text(json.dumps({**config, "model_type": "bert"}))
+    assert "code" not in model_named(f"hf:{tmp_path / 'm'}", trust=True).options  # none is run
 
 
 def served(hub, repo, path):

@@ -64,6 +64,7 @@ def model_of_hub(text: str, trust: bool = False) -> Model:
     if kind in CONFIG_MAPPING:
         source = source._replace(code=())  # transformers' own code serves it
     if source.code:
+        _check_own_code(text, source)
         fixed["code"] = source.hash_of(source.code)
     trusted = bool(source.code)
     name = PREFIX + source.name
@@ -83,6 +84,22 @@ def model_of_hub(text: str, trust: bool = False) -> Model:
         fetch_official=source.weights,
         load_official=partial(load, source=source), aliases=(text,),
     )  # fmt: skip
+
+
+def _check_own_code(text: str, source: Source) -> None:
+    """Raise ValueError if code is named as REPOSITORY--FILE.CLASS.
+
+    transformers takes that from the hub at its newest version, even where the repository is this
+    one, so neither the revision nor the hash of a record would be that of the code that is run.
+    """
+    for name in map(str, source.config["auto_map"].values()):
+        repo, elsewhere, rest = name.rpartition("--")
+        if elsewhere:
+            raise ValueError(
+                f"-m {text}: config.json takes code from {repo} ({name}), at whatever version it "
+                f"has there, so it is not run. Download the model and the .py files of {repo} into "
+                f"one folder, write {rest} in its config.json, and give hf:./FOLDER"
+            )
 
 
 def _causal(config: Mapping[str, Any]) -> bool:

@@ -81,7 +81,7 @@ def run(
 def embed(
     network: str | Path, seqs: Sequence[str] | Sequences | Path, *, layer: int = 0,
     pool: str = "own", strands: str = "one", regime: str = "pretrained", device: str = "cpu",
-    to: str | Path | None = None,
+    to: str | Path | None = None, trust_remote_code: bool = False,
 ) -> Array:  # fmt: skip
     """What a network makes of sequences before its head.
 
@@ -94,6 +94,7 @@ def embed(
         regime: scratch, pretrained, pretrained@REVISION or checkpoint:PATH.
         device: cpu, cuda or cuda:N.
         to: a file for the result, .npy or .parquet; needs the path of a file.
+        trust_remote_code: run the code that an hf: model brings.
 
     Returns:
         float32 (N, D), or a row for each base; with `to` as an .npy, opened from that file.
@@ -107,7 +108,7 @@ def embed(
 
     if not isinstance(seqs, Path | Sequences):
         seqs = Sequences.parse(seqs)
-    source = source_of(str(network), seqs, regime, device)
+    source = source_of(str(network), seqs, regime, device, trust=trust_remote_code)
     embedder = Embedder(source, layer, pool, strands, device)
     if isinstance(seqs, Sequences):
         if to is not None:

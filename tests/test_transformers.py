@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from functools import partial
 
 import numpy as np
 import pytest
@@ -385,3 +386,20 @@ def test_a_kept_network_of_a_folder_gives_its_logits_again_when_the_folder_is_gi
     rows = [line.split(",") for line in csv.read_text().splitlines()[1:]]
     seqs = Sequences.parse(sequence for sequence, _, split in rows if split == "test")
     np.testing.assert_allclose(network.logits(seqs), logits, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_kept_network_with_code_of_a_hub_runs_that_code_with_the_flag_alone(csv, tmp_path):
+    hub, runs = Hub(), tmp_path / "runs"
+    served(hub, "org/own", with_code(tmp_path / "m"))
+    with hub.serving() as url:
+        do = partial(cli, url, tmp_path / "hf", tmp_path / "c")
+        done = do("run", "-m", "hf:org/own", "--trust-remote-code", "--data", csv, "--seeds=1",
+                  "--epochs=1", "--keep=all", "-o", runs, "--executor=inline")  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        (kept,) = (runs / "networks").iterdir()
+        for more in ((), ("--model", "hf:org/own")):
+            done = do("predict", kept, csv, *more)
+            assert done.returncode == 2 and "write --trust-remote-code" in done.stderr
+            done = do("predict", kept, csv, "--trust-remote-code", *more)
+            assert done.returncode == 0 and '"id","class"' in done.stdout, done.stderr

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dnabench.cli.options import names_of
-from dnabench.cli.predict import Code, Device, NewFile
+from dnabench.cli.predict import Code, Device, NewFile, Trust
 
 
 def embed(
@@ -34,6 +34,7 @@ def embed(
     ] = "pretrained",
     device: Device = "auto",
     model: Code = "",
+    trust_remote_code: Trust = False,
 ) -> None:  # fmt: skip
     """Write embeddings of sequences, a row each.
 
@@ -46,7 +47,7 @@ def embed(
     from dnabench.networks.embedding import Embedder
 
     device = device_named(device)
-    source = source_of(network, file, regime, device, model)
+    source = source_of(network, file, regime, device, model, trust_remote_code)
     embedder = Embedder(source, layer, pool, strands, device)
     with bar("embedding") as show:
         rows, width = embed_file(embedder, file, to, lambda bp: show(advance=bp))

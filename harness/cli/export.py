@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dnabench.cli.predict import Code, Kept
+from dnabench.cli.predict import Code, Kept, Trust
 
 
 def export(
@@ -19,6 +19,7 @@ def export(
         Path | None, typer.Option(help="File to write; default: beside the network's weights.")
     ] = None,
     model: Code = "",
+    trust_remote_code: Trust = False,
 ) -> None:
     """Write a kept network for other programs, and check the file.
 
@@ -29,7 +30,7 @@ def export(
     from dnabench.networks.export import FORMS, export
     from dnabench.networks.network import load_network
 
-    loaded = load_network(network, model=model)
+    loaded = load_network(network, model=model, trust_remote_code=trust_remote_code)
     done = export(loaded, format, to or network / f"model{FORMS.get(format, '')}")
     width = "any number of tokens" if done.any_length else f"{done.tokens} tokens, padded"
     typer.echo(f"{done.path}: {width}; logits off by {done.difference:.1g} at most")

@@ -20,6 +20,13 @@ Code = Annotated[
     typer.Option("--model", "-m", help="The model again, where its code is a file of yours."),
 ]
 
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code", help="Run the code that an hf: model brings; read it first."
+    ),
+]
+
 
 def predict(
     network: Kept,
@@ -48,6 +55,7 @@ def predict(
         str, typer.Option(help="fp32, tf32, bf16 or fp16 instead of the recipe's.")
     ] = "",
     model: Code = "",
+    trust_remote_code: Trust = False,
 ) -> None:  # fmt: skip
     """Predict new sequences with a kept network.
 
@@ -61,7 +69,10 @@ def predict(
     from dnabench.networks.network import load_network
     from dnabench.networks.predicting import Asked, predict_file
 
-    loaded = load_network(network, model=model, device=device_named(device), precision=precision)
+    loaded = load_network(
+        network, model=model, device=device_named(device), precision=precision,
+        trust_remote_code=trust_remote_code,
+    )  # fmt: skip
     per_base = loaded.task.kind == "per_base"
     form = to.suffix.removeprefix(".").lower() if to else "bed" if per_base else "csv"
     asked = Asked(window, stride, calibrated, class_)

@@ -23,7 +23,7 @@ HEADER = 128  # bytes before the values of an .npy
 
 def source_of(
     name: str, file: Path | Sequences, regime: str = "pretrained", device: str = "cpu",
-    code: str = "",
+    code: str = "", trust: bool = False,
 ) -> Source:  # fmt: skip
     """The network that a name means: the folder of a kept one, else a model.
 
@@ -33,13 +33,15 @@ def source_of(
         regime: of a model; a kept network has its own weights.
         device: for a kept network.
         code: the model again, where a kept network's code is a file.
+        trust: whether code that an hf: model brings may be run.
 
     Raises:
         KeyError, ValueError, OSError: as `load_network`, `of_model` and `read_parts`.
     """
     if Path(name).is_dir():
-        return of_network(load_network(name, model=code, device=device))
-    return of_model(name, regime, longest_in(file))
+        kept = load_network(name, model=code, device=device, trust_remote_code=trust)
+        return of_network(kept)
+    return of_model(name, regime, longest_in(file), trust)
 
 
 def longest_in(file: Path | Sequences) -> int:

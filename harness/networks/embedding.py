@@ -61,19 +61,20 @@ def of_network(network: Network) -> Source:
     return Source(network.net, model, tokenizer, network.recipe, network.longest, key)
 
 
-def of_model(name: str, regime: str, length: int) -> Source:
+def of_model(name: str, regime: str, length: int, trust: bool = False) -> Source:
     """A model with the weights that a regime names, at its default options.
 
     Args:
         name: of the model.
         regime: as the user writes it; under "scratch" random weights of seed 0.
         length: bp of the longest sequence.
+        trust: whether code that an hf: model brings may be run.
 
     Raises:
         KeyError: no such model.
         ValueError: weights that cannot be had, a model without features.
     """
-    model = model_named(name)
+    model = model_named(name, trust=trust)
     if model.custom_trainer:
         raise ValueError(f"{model.name} has no features before its answers; embed another model")
     named, path = resolve(model, regime)

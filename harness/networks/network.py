@@ -180,8 +180,9 @@ def _unlabelled(seqs: Sequences, task: Task, longest: int) -> Split:
 
 
 def load_network(
-    path: Path | str, *, model: str = "", device: str = "cpu", precision: str = ""
-) -> Network:
+    path: Path | str, *, model: str = "", device: str = "cpu", precision: str = "",
+    trust_remote_code: bool = False,
+) -> Network:  # fmt: skip
     """Load a network that `run --keep` kept.
 
     Args:
@@ -190,6 +191,7 @@ def load_network(
             the hash of that code, which must be the same. "" = as the trial names it.
         device: cpu, cuda or cuda:N.
         precision: another than it was trained with: fp32, tf32, bf16 or fp16.
+        trust_remote_code: run the code that an hf: model brings, as its training did.
 
     Raises:
         FileNotFoundError: there is no kept network.
@@ -198,7 +200,7 @@ def load_network(
             had, a precision that the device lacks.
     """
     folder, card = card_of(path)
-    found = _model_of(card, model)
+    found = _model_of(card, model, trust_remote_code)
     tensors = _read(folder / WEIGHTS, card)
     net = assembled(card, found, tensors, folder / WEIGHTS)
     tokenizer = None
@@ -212,19 +214,18 @@ def load_network(
     return Network(card, found, net, tokenizer, recipe, device)
 
 
-def _model_of(card: Card, given: str) -> Model:
+def _model_of(card: Card, given: str, trust: bool) -> Model:
     """The model, its code the same as in training if that is a file or of a hub."""
     trial = card.record.trial
     on_hub = trial.model.startswith(PREFIX) and not trial.model.startswith(f"{PREFIX}./")
-    mine = "code" in trial.options or trial.model.startswith(f"{PREFIX}./")
+    mine = not on_hub and ("code" in trial.options or trial.model.startswith(PREFIX))
     if not given and trial.model not in MODELS and mine:
         raise ValueError(
             f"the code of {trial.model} is not part of dnabench; give it again: "
             f"--model PATH/{trial.model}, in Python model=..."
         )
     pinned = f"@{trial.options['revision']}" if on_hub else ""
-    trusted = bool(given) and "code" in trial.options
-    found = model_named(given or f"{trial.model}{pinned}", trust=trusted)
+    found = model_named(given or f"{trial.model}{pinned}", trust=trust)
     if found.name != trial.model:
         raise ValueError(f"--model {given}: this network is one of {trial.model}")
     for name, what in FIXED.items():

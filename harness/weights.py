@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 REGIME = re.compile(r"((?P<model>[^=]*)=)?(?P<regime>scratch|pretrained(@[^:]*)?|checkpoint:.+)")
 REVISION = re.compile("[0-9a-f]{40}")
 KEPT = "network.json"  # in the folder of a kept network
+FREE = ("code", "dropout", "pooling")  # options that change no weight's meaning
 SHOWN = 8  # names in a message, with two lines more
 
 
@@ -309,13 +310,39 @@ def _read_once(path: str, stamps: tuple[tuple[int, int], ...]) -> dict[str, Tens
     return read(Path(path))
 
 
-def load_regime(net: Any, model: Model, regime: str, path: str) -> Loaded | None:
+def _check_options(folder: Path, model: Model, options: Mapping[str, Any]) -> None:
+    """Raise ValueError unless a kept network was trained with these options, apart from FREE.
+
+    Weights may fit a network of other options, say another dilation, and mean something else there.
+    """
+    trained = read_json(folder / KEPT)["record"]["trial"]["options"]
+    other = [
+        f"--set {model.name}.{name}={trained[name]}"
+        for name in sorted(trained.keys() & options.keys() - {*FREE})
+        if trained[name] != options[name] and not str(options[name]).startswith("bpe")
+    ]  # of a tokenizer trained here, the file beside the weights decides
+    if other:
+        raise ValueError(
+            f"checkpoint:{folder}: that network was trained with other options; write "
+            f"{' '.join(other)}. `dnabench embed` takes the folder itself"
+        )
+
+
+def load_regime(
+    net: Any, model: Model, regime: str, path: str, options: Mapping[str, Any] | None = None
+) -> Loaded | None:
     """Load the weights that a trial's regime names into a new network; None = others stay.
 
-    `path` is the user's file, for a `checkpoint:` regime.
+    Args:
+        net: from the model's `build`.
+        model: its `weights` map the names.
+        regime: as a trial names it.
+        path: the user's file, for a `checkpoint:` regime.
+        options: of the network; None = those of a kept network are not compared with them.
 
     Raises:
-        ValueError: as `fetch`, `read` and `load`; a file that changed since the run was planned.
+        ValueError: as `fetch`, `read` and `load`; a file that changed since the run was planned; a
+            kept network of other options.
     """
     if regime == "scratch" or regime.startswith("own:"):
         return None
@@ -328,6 +355,7 @@ def load_regime(net: Any, model: Model, regime: str, path: str) -> Loaded | None
     else:
         file = fetch(model, regime)
     if (file.parent / KEPT).is_file():
+        _check_options(file.parent, model, options or {})
         return load_kept(net, model, file)
     stats = [f.stat() for f in checkpoint_files(file)]
     tensors = _read_once(str(file), tuple((s.st_mtime_ns, s.st_size) for s in stats))

@@ -195,6 +195,11 @@ def test_folders_that_are_no_start_are_refused(put, tmp_path):
     with pytest.raises(ValueError, match="of convnova-386k, not of unet; write --regime"):
         resolve(MODELS["unet"], f"checkpoint:{folder}")
     regime, path = resolve(model, f"checkpoint:{folder}")
+    trained = record.trial.options["dilation"]
+    options = {**record.trial.options, "dilation": trained + 1, "dropout": 0.5}
+    other = model.build(task_of_kind("multiclass"), options)
+    with pytest.raises(ValueError, match=rf"write --set convnova-386k\.dilation={trained}\. "):
+        load_regime(other, model, regime, path, options)
     wider = model.build(task_of_kind("multiclass"), {**model.options, "width": 12})
     with pytest.raises(ValueError, match=r"does not fit convnova-386k as it is set here: .*--set"):
         load_regime(wider, model, regime, path)

@@ -97,7 +97,7 @@ def of_model(name: str, regime: str, length: int, trust: bool = False) -> Source
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = model.build(task, options)
-    load_regime(net, model, named, path)
+    load_regime(net, model, named, path, options)
     key = "" if named == "scratch" else json.dumps([model.name, options, named])
     return Source(net, model, build_tokenizer(job, nothing), recipe, length, key)
 

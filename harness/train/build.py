@@ -124,7 +124,7 @@ def build_learner(
     from dnabench.train.objectives import Supervised
 
     found = unknown_tokens(examples)
-    if loaded := load_regime(built, model, trial.regime, job.checkpoint):
+    if loaded := load_regime(built, model, trial.regime, job.checkpoint, trial.options):
         found["weights"] = loaded._asdict()
     learner = NetLearner(
         built, examples, Supervised(examples.task), trial.recipe,

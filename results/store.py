@@ -32,6 +32,7 @@ from dnabench.types import Array, Record
 KEPT = ".unreadable-"  # in the names of records that this version cannot read
 REPLACED = ".replaced-"  # and of those that were run again on request
 COPY = "a copy: its id is"  # begins the reason of a record in a file of another name
+NETWORK = ("network.json", "model.safetensors", "tokenizer.json")  # files of a kept network
 HOST = socket.gethostname()
 FOLDERS = ("records", "predictions", "configs", ".locks")
 
@@ -118,11 +119,12 @@ class Store:
             remove_drafts(folder)
 
     def remove_network(self, trial_id: str) -> None:
-        """Remove a kept network, network.json first; nothing happens where there is none."""
+        """Remove a kept network, network.json first; files that others put beside it stay."""
         folder = self.network_path(trial_id)
-        with self._explained(), suppress(FileNotFoundError):
-            for file in sorted(folder.iterdir(), key=lambda p: p.name != "network.json"):
-                file.unlink(missing_ok=True)
+        with self._explained():
+            for name in NETWORK:
+                (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # not empty, or not there
             folder.rmdir()
 
     def append(self, record: Record, predictions: Mapping[str, Array] | None = None) -> None:
@@ -163,7 +165,7 @@ class Store:
 
         A file that holds no record for this version, perhaps one of a newer version, is renamed to
         `<id>.json.unreadable-<n>`, so that `append` does not overwrite it; see `kept`. So are its
-        predictions.
+        predictions and its network.
 
         Raises:
             ValueError: when the file cannot be opened or renamed, so the trial must not run.
@@ -182,6 +184,7 @@ class Store:
             with self._explained():
                 _rename(path)
                 _rename(self.predictions_path(trial_id))
+                _rename(self.network_path(trial_id))
             return None
 
     def _load(self, trial_id: str) -> Record:

@@ -1,5 +1,6 @@
 """`run --keep` and `--regime checkpoint:DIR`, as real commands."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ from dnabench import MODELS
 from dnabench.models.outside.references import model_named
 from dnabench.networks.network import load_network
 from dnabench.results.store import Store
-from dnabench.sweep.keeping import best_seeds, validation
+from dnabench.sweep.keeping import best_seeds, drop_worse, validation
 from dnabench.sweep.sweep import run as run_jobs
 from dnabench.sweep.trial import task_of
 from dnabench.types import Job, Resources
@@ -94,6 +95,7 @@ def test_finished_trials_run_again_for_their_networks_alone(swept, runs):
     assert "run again" not in again.stderr and "2 networks kept in" in again.stdout
     assert "6 networks kept in" in run(swept, runs, "--keep", "all").stdout
     assert len(networks(runs)) == 6
+    assert {load_network(p).card.keep for p in (runs / "networks").iterdir()} == {"all"}
     check_logits(runs)
 
 
@@ -152,6 +154,37 @@ def test_removing_a_network_leaves_nothing(tmp_path):
     store.remove_network("x")
     store.remove_network("x")
     assert not store.has_network("x") and not store.network_path("x").exists()
+    store.save_network("x", {"network.json": b"{}", "model.safetensors": b"1"})
+    (store.network_path("x") / "model.onnx").write_text("an export")
+    store.remove_network("x")
+    assert [p.name for p in store.network_path("x").iterdir()] == ["model.onnx"]
+
+
+def test_a_card_that_cannot_be_read_ends_no_sweep(put, tmp_path):
+    job = job_of(MODELS["cnn"], put(task_of_kind("multiclass")))
+    other = job._replace(trial=dataclasses.replace(job.trial, seed=1))
+    records = [kept(one, tmp_path, "best", load=False)[1] for one in (job, other)]
+    store = Store(tmp_path)
+    (worse,) = {r.trial.id for r in records} - best_seeds(records)
+    card = store.network_path(worse) / "network.json"
+    card.write_text("{}")
+    drop_worse(records, records[0], store)
+    assert len(networks(tmp_path)) == 2
+    card.unlink()
+    drop_worse(records, records[0], store)
+
+
+def test_the_network_of_an_unreadable_record_is_moved_with_it(put, tmp_path):
+    job = job_of(MODELS["cnn"], put(task_of_kind("multiclass")))
+    kept(job, tmp_path, load=False)
+    store, folder = Store(tmp_path), Store(tmp_path).network_path(job.trial.id)
+    held = (folder / "model.safetensors").read_bytes()
+    store.record_path(job.trial.id).write_text("{}")
+    assert store.read_before_writing(job.trial.id) is None and not store.has_network(job.trial.id)
+    moved = folder.with_name(f"{folder.name}.unreadable-1")
+    assert (moved / "model.safetensors").read_bytes() == held
+    with pytest.raises(FileNotFoundError, match="`dnabench run --keep best` makes some"):
+        load_network(tmp_path)
 
 
 def test_a_kept_network_is_where_another_training_begins(swept, tmp_path):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dnabench.results.store import KEPT, REPLACED
 from dnabench.types import Kind, Record, Split, Task
 
 NETWORK = "dnabench.network/1"
@@ -82,6 +83,7 @@ def card_of(path: Path | str) -> tuple[Path, Card]:
     file = folder / CARD
     if not file.is_file():
         below = sorted(p.parent for p in folder.glob(f"**/{CARD}")) if folder.is_dir() else []
+        below = [p for p in below if not any(word in p.name for word in (KEPT, REPLACED))]
         listed = ", ".join(map(str, below[:3])) + (", ..." if len(below) > 3 else "")
         hint = f"there are {listed}" if below else "`dnabench run --keep best` makes some"
         raise FileNotFoundError(f"{folder}: no kept network here, which has a {CARD}; {hint}")

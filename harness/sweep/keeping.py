@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from dnabench.networks.card import card_of
+from dnabench.networks.card import CARD, card_of
 from dnabench.protocols import protocol_named
 from dnabench.results.store import Store
 from dnabench.sweep.trial import task_of
@@ -69,5 +70,15 @@ def drop_worse(records: Iterable[Record], ended: Record, store: Store) -> None:
     rivals = [r for r in near if apart_from_seed(r.trial) == kind]
     best = best_seeds(rivals)
     for trial_id in {r.trial.id for r in rivals} - best:
-        if store.has_network(trial_id) and card_of(store.network_path(trial_id))[1].keep == "best":
-            store.remove_network(trial_id)
+        with suppress(FileNotFoundError, ValueError):  # none, or one of another version: it stays
+            if card_of(store.network_path(trial_id))[1].keep == "best":
+                store.remove_network(trial_id)
+
+
+def keep_for_good(trial_id: str, store: Store) -> None:
+    """Note in the card of a kept network that no better seed removes it."""
+    with suppress(FileNotFoundError, ValueError):
+        _, card = card_of(store.network_path(trial_id))
+        if card.keep == "best":
+            card = replace(card, keep="all")
+            store.save_network(trial_id, {CARD: card.to_json().encode()})

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from dnabench.results.store import Store
-from dnabench.sweep.keeping import wanted
+from dnabench.sweep.keeping import keep_for_good, wanted
 from dnabench.sweep.sweep import OnEvent, Summary, run, run_for_networks
 from dnabench.types import Job, Resources
 
@@ -32,6 +32,9 @@ def run_and_keep(
     with show([job for job in jobs if job.trial.id not in done]) as on_event:
         run(jobs, store, resources, on_event, summary)
     to_keep = wanted(jobs, [*summary.finished, *summary.skipped])
+    for job in to_keep:
+        if job.keep == "all":
+            keep_for_good(job.trial.id, store)
     left = [job for job in to_keep if not store.has_network(job.trial.id)]
     if left := [job for job in left if not summary.networks.get(job.trial.id)]:
         with show(left) as on_event:

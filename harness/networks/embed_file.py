@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
@@ -76,16 +77,16 @@ def embed_file(
     """
     if to.suffix not in (".parquet", ".npy"):
         raise ValueError(f"--to {to}: name a file that ends in .parquet or .npy")
-    make = _Parquet if to.suffix == ".parquet" else _Npy
-    with replacing(to) as out, replacing(to.with_suffix(".ids.txt")) as ids:
-        table = make(out, ids)
+    with ExitStack() as files:
+        out = files.enter_context(replacing(to))
+        table: _Parquet | _Npy = _Parquet(out)
+        if to.suffix == ".npy":
+            table = _Npy(out, files.enter_context(replacing(to.with_suffix(".ids.txt"))))
         for part in whole_sequences(read_parts(file), embedder.longest):
             values = embedder(part.seqs)
             table.write(np.array(part.ids), positions(part.seqs, embedder.each_base), values)
             progress(len(part.seqs.codes))
         table.close()
-    if to.suffix == ".parquet":
-        to.with_suffix(".ids.txt").unlink()
     return table.shape
 
 
@@ -98,7 +99,7 @@ def positions(seqs: Sequences, each_base: bool) -> Array | None:
 
 
 class _Parquet:
-    def __init__(self, out: IO[bytes], ids: IO[bytes]) -> None:
+    def __init__(self, out: IO[bytes]) -> None:
         self._out, self.shape = out, (0, 0)
         self._writer: Any = None
 

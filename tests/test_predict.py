@@ -296,9 +296,10 @@ def test_runs_join_across_tiles():
     found = joiner.add("a", 0, np.array([1, 1, 2]), np.array([0.5, 0.7, 1.0]))
     found += joiner.add("a", 3, np.array([2]), np.array([0.0]))
     found += joiner.add("b", 0, np.array([2]), np.array([0.25]))
+    found += joiner.add("b", 0, np.array([2]), np.array([0.25]))  # another of that name
     found += joiner.rest()
     text = b"".join(interval_lines(one, ("x", "y", "z")) for one in found).decode()
-    expected = [("a", 0, 2, "y", 600), ("a", 2, 4, "z", 500), ("b", 0, 1, "z", 250)]
+    expected = [("a", 0, 2, "y", 600), ("a", 2, 4, "z", 500), *[("b", 0, 1, "z", 250)] * 2]
     assert text == "".join("\t".join(map(str, row)) + "\n" for row in expected)
     assert interval_lines(found[0]).decode() == "a\t0\t2\t1\n" and not joiner.rest()
 
@@ -318,6 +319,9 @@ def test_what_does_not_go_together_is_refused(put, tmp_path):
     ):
         with pytest.raises(ValueError, match=says):
             predict_file(network, path, out, form, asked)
+    path.write_text(">x\nACGT\n>y\nACGT\n>x\nACGT\n")
+    with pytest.raises(ValueError, match=r"a\.fa: two sequences are named x, and intervals"):
+        predict_file(per_base, path, out, "bed", Asked())
     done = dnabench("predict", tmp_path / "networks" / record.trial.id, tmp_path / "b.fa",
                     "--to", tmp_path / "b.bed")  # fmt: skip
     assert done.returncode == 2 and "b.fa: no such file" in done.stderr

@@ -93,7 +93,8 @@ class Joiner:
         means = np.add.reduceat(scores, edges) / (ends - edges)
         runs = Runs(name, start + edges, start + ends, values[edges], means)
         before, out = self._open, list[Runs]()
-        if before and before.name == name and before.value[0] == runs.value[0]:
+        goes_on = before and before.name == name and before.end[0] == start
+        if before and goes_on and before.value[0] == runs.value[0]:
             long, more = before.end[0] - before.start[0], runs.end[0] - runs.start[0]
             mean = (before.score[0] * long + runs.score[0] * more) / (long + more)
             runs.start[0], runs.score[0] = before.start[0], mean

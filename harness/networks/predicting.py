@@ -149,7 +149,14 @@ def _intervals(
             out.write(answers.interval_lines(one, () if form == "bedgraph" else classes))
             n += len(one.start)
 
+    names = set[str]()
     for tile, logits in base_logits(network, read_parts(file), say):
+        if tile.start == 0 and tile.name in names:
+            raise ValueError(
+                f"{file}: two sequences are named {tile.name}, and intervals have nothing but the "
+                "name: give each its own"
+            )
+        names.add(tile.name)
         p = probabilities("per_base", logits, temperature)
         if form == "bedgraph":
             values = np.round(p[:, classes.index(shown)], 3)

@@ -267,7 +267,7 @@ def test_code_of_its_own_is_refused_with_the_way_out_and_runs_when_trusted(tmp_p
     with pytest.raises(ValueError, match=r"modeling_own.OwnModel\): if you have read it and trust"):
         model_named(f"hf:{path}")
     config = json.loads((path / "config.json").read_text())
-    pair = {**names, "AutoTokenizer": ["tokenizer_own.OwnTokenizer", None]}
+    pair = {**config["auto_map"], "AutoTokenizer": ["tokenizer_own.OwnTokenizer", None]}
     (path / "config.json").write_text(json.dumps({**config, "auto_map": pair}))
     with pytest.raises(ValueError, match=r"tokenizer_own.OwnTokenizer', None\], configuration_own"):
         model_named(f"hf:{path}")

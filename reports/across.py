@@ -193,6 +193,8 @@ def _claim(own: Sequence[Comparison], ranks: Array) -> tuple[float, int]:
         return math.nan, 0
     if on_one_scale(d.row for d in own):
         return _leads(own)["lead"].p, 0
+    if any(d.row.metric not in METRICS for d in own):  # the larger score may be the worse
+        return math.nan, 0
     families = grouped(zip(own, ranks, strict=True), lambda item: unit(item[0].row))
     means = np.array([np.mean([rank for _, rank in of]) for of in families.values()])
     if len(means) < stats.MIN_TASKS:

@@ -210,6 +210,17 @@ def test_ranks_that_turn_over_families_name_no_winner():
     assert "It ranks above b (Wilcoxon" in " ".join(summary_sentences(analyzed(straight)))
 
 
+def test_nothing_is_claimed_over_metrics_that_may_be_losses():
+    half = suite({"a": 0.7, "b": 0.6}, TASKS[:4], metric="mse")
+    half += suite({"a": 0.7, "b": 0.6}, TASKS[4:], metric="mae")
+    found = analyzed(half)
+    assert math.isnan(found.suites[0].pairs[0].p_claim)
+    (said,) = lead_sentences(found, found.suites[0])
+    assert said.startswith(
+        "Nothing is said over tasks: mse and mae is not a metric of this version"
+    )
+
+
 def test_an_interval_below_0_does_not_hold_0():
     many, few = TASKS + [f"s/m{k}" for k in range(8)], [f"s/o{k}" for k in range(7)]
     one = suite({"a": 0.7, "b": 0.6}, many, ["f"] * 16) + suite({"a": 0.6, "b": 0.7}, few)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from dnabench.metrics import METRICS
 from dnabench.reports import stats
 from dnabench.reports.across import on_one_scale
 from dnabench.reports.evidence import Evidence, OverTasks, SuiteEvidence
@@ -15,12 +16,14 @@ MOST = 3  # rivals that are written out, the nearest first
 def leader(suite: SuiteEvidence) -> int | None:
     """The column with the highest mean over the tasks of one metric; by rank where most differ.
 
-    None where several share the best rank.
+    None where several share the best rank, or where the larger score of a metric may be the worse.
     """
     compared = {k for pair in suite.pairs for k in (pair.i, pair.j)} or set(suite.columns)
     if rows := on_one_scale(suite.rows):
         means = {k: math.fsum(row.cells[k].summary.mean for row in rows) for k in compared}
         return max(means, key=means.__getitem__)
+    if _unknown(suite):
+        return None
     ranks = {k: r for k, r in zip(suite.columns, suite.ranks, strict=True) if k in compared}
     first = [k for k, rank in ranks.items() if rank == min(ranks.values())]
     return first[0] if len(first) == 1 else None
@@ -150,6 +153,9 @@ def _descriptive(table: Table, suite: SuiteEvidence, pairs: Sequence[OverTasks])
 def _by_rank(
     table: Table, suite: SuiteEvidence, best: int | None, pairs: Sequence[OverTasks]
 ) -> list[str]:
+    if unknown := _unknown(suite):
+        return [f"Nothing is said over tasks: {listed(unknown)} is not a metric of this version, "
+                "so the larger score may be the worse."]  # fmt: skip
     labels = listed(dict.fromkeys(row.label or "unknown" for row in suite.rows))
     tasks, k = count(len(suite.rows), "task"), len(suite.columns)
     why = f"The metrics differ ({labels}), so {tasks} give no mean difference"
@@ -174,6 +180,10 @@ def _by_rank(
         out += [f"Its lead over {_names(table, turned)} changes sign when every family of tasks "
                 "counts alike."]  # fmt: skip
     return out
+
+
+def _unknown(suite: SuiteEvidence) -> list[str]:
+    return [*dict.fromkeys(row.metric for row in suite.rows if row.metric not in METRICS)]
 
 
 def _names(table: Table, pairs: Sequence[OverTasks]) -> str:

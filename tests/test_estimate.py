@@ -239,7 +239,7 @@ def test_a_model_that_cannot_run_is_a_row_with_the_reason():
 
 def test_a_probe_that_dies_says_what_to_try():
     died = "RuntimeError: the worker process died ({})"
-    killed = died.format("signal 9, often out of memory")
+    killed = died.format("SIGKILL, often out of memory")
     assert _advice(killed) == f"{killed}; try --micro-batch or fewer --jobs"
     assert _advice(died.format("exit status 3")) == died.format("exit status 3")
 

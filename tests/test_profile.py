@@ -106,8 +106,7 @@ def test_out_of_reach_is_a_row_that_names_the_context():
 def test_a_killed_process_is_a_row(troubled):
     row = troubled["dies"]
     assert (
-        row.error
-        == "forward: RuntimeError: the worker process died (signal 9, often out of memory)"
+        row.error == "forward: RuntimeError: the worker process died (SIGKILL, often out of memory)"
     )
     assert row.forward_seconds is None and row.train_bytes is None
 

@@ -115,6 +115,11 @@ def test_the_first_screen_names_a_page_newer_than_the_records(tmp_path):
     assert overview(made(tmp_path), tmp_path).endswith("figures: --format html\n")
 
 
+@pytest.fixture(autouse=True)
+def _wide_enough(monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
+
+
 def screen(records, folder, width=WIDTH):
     found = Report(evidence=tuple(analyze(table) for table in tables(records)))
     text = overview(found, folder).splitlines()

@@ -98,6 +98,10 @@ def sources(modules: tuple[str, ...]) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def _for_types(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
 def _modules(name: str) -> list[str]:
     """The module and, of a package, all that are in it."""
     path = _file(name)
@@ -110,7 +114,10 @@ def _modules(name: str) -> list[str]:
 
 
 def _imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    """Modules that a file imports, those for types alone left out."""
+    tree = ast.parse(path.read_bytes())
+    tree.body = [node for node in tree.body if not _for_types(node)]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -217,7 +217,7 @@ def test_nothing_is_claimed_over_metrics_that_may_be_losses():
     assert math.isnan(found.suites[0].pairs[0].p_claim)
     (said,) = lead_sentences(found, found.suites[0])
     assert said.startswith(
-        "Nothing is said over tasks: mse and mae is not a metric of this version"
+        "Nothing is said over tasks. Metrics unknown to this version: mse and mae;"
     )
 
 

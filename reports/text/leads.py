@@ -154,8 +154,8 @@ def _by_rank(
     table: Table, suite: SuiteEvidence, best: int | None, pairs: Sequence[OverTasks]
 ) -> list[str]:
     if unknown := _unknown(suite):
-        return [f"Nothing is said over tasks: {listed(unknown)} is not a metric of this version, "
-                "so the larger score may be the worse."]  # fmt: skip
+        return [f"Nothing is said over tasks. Metrics unknown to this version: {listed(unknown)}; "
+                "their larger score may be the worse."]  # fmt: skip
     labels = listed(dict.fromkeys(row.label or "unknown" for row in suite.rows))
     tasks, k = count(len(suite.rows), "task"), len(suite.columns)
     why = f"The metrics differ ({labels}), so {tasks} give no mean difference"

@@ -20,7 +20,7 @@ WINDOW = 1_000_000  # bp
 COPIES, NEAR = "copies on either strand", "near copies"
 MOST_NAMED = 3  # tasks that get words of their own
 TOGETHER = "Related test examples are drawn together"
-_PLACE = re.compile(r"([^:\s]+):(\d+)-(\d+)")
+_PLACE = re.compile(r"(?:\S*::)?([^:\s]+):(\d+)-(\d+)")  # bedtools writes NAME::chr1:0-200
 
 
 class Blocks(NamedTuple):

@@ -81,6 +81,12 @@ def test_chromosomes_if_there_are_enough_else_windows_else_overlap():
     assert same(unit, np.array([0, 1, 0, 0, 2])) and found == (5, 3, "overlap")
 
 
+def test_names_of_bedtools_have_coordinates_too():
+    ids = np.array(["peak1::chr1:0-200(+)", "peak2::chr1:160-360(-)", "peak3::chr2:0-200(+)"])
+    unit, found = blocks(ids)
+    assert same(unit, np.array([0, 0, 1])) and found == (3, 2, "overlap")
+
+
 def test_copies_join_in_any_case():
     ids = np.array(list("abcdef"))
     copies, clusters = np.array([0, 1, 0, 3, 4, 5]), np.array([1, 1, 2, 2, 3, 4])

@@ -226,16 +226,21 @@ class Results:
                 )  # fmt: skip
         return pd.DataFrame(rows)
 
-    def report(self, format: str = "md", to: str | Path | None = None) -> str | bytes:
+    def report(
+        self, format: str = "md", to: str | Path | None = None, metric: str = "",
+        all_metrics: bool = False,
+    ) -> str | bytes:  # fmt: skip
         """What `dnabench report` makes of these records.
 
         Args:
             format: md, csv, latex, html, json or parquet.
             to: a file to write too.
+            metric: a recorded one, shown instead of each task's own.
+            all_metrics: every recorded one, in csv, json and parquet.
         """
         from dnabench.reports.render import render
 
-        found = render(self._report(), format)
+        found = render(self._report(metric), format, all_metrics)
         if to is not None:
             Path(to).write_bytes(found if isinstance(found, bytes) else found.encode())
         return found
@@ -284,10 +289,11 @@ class Results:
         has = self.store.has_network(trial_id)
         return str(self.store.network_path(trial_id)) if has else ""
 
-    def _report(self) -> Any:
+    def _report(self, metric: str = "") -> Any:
         from dnabench.reports.report import report
         from dnabench.reports.resampling import Resampler
 
         if not self.records:
             raise ValueError(f"no finished trials in {self.store.folder}")
-        return report([*self.records, *self.failed], self.store, Resampler(self.store))
+        every = [*self.records, *self.failed]
+        return report(every, self.store, Resampler(self.store), metric=metric)

@@ -1,4 +1,4 @@
-"""How well numbers are predicted: correlations, and what metrics share.
+"""How well numbers are predicted: correlations, errors, and what metrics share.
 
 N examples, K task outputs; y and scores are float (N, K).
 """
@@ -68,6 +68,43 @@ def r2_per_output(y: Array, scores: Array) -> Array:
     left = ((y - scores) ** 2).sum(0)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(total > 0, 1 - left / total, np.nan)
+
+
+def rmse(y: Array, scores: Array) -> float:
+    """Root mean squared error of each output, mean over the outputs; lower is better.
+
+    Returns: at least 0, in units of y: standard deviations of train, for your own data.
+    Source: scikit-learn root_mean_squared_error(multioutput="uniform_average").
+    """
+    return defined_mean(rmse_per_output(y, scores))
+
+
+def rmse_per_output(y: Array, scores: Array) -> Array:
+    """Root mean squared error of each output.
+
+    Returns: float64 (K,), at least 0.
+    Source: scikit-learn root_mean_squared_error(multioutput="raw_values").
+    """
+    return np.asarray(np.sqrt(mse_per_output(y, scores)))
+
+
+def mse(y: Array, scores: Array) -> float:
+    """Mean squared error of each output, mean over the outputs; lower is better.
+
+    Returns: at least 0, in squared units of y.
+    Source: scikit-learn mean_squared_error(multioutput="uniform_average").
+    """
+    return defined_mean(mse_per_output(y, scores))
+
+
+def mse_per_output(y: Array, scores: Array) -> Array:
+    """Mean squared error of each output.
+
+    Returns: float64 (K,), at least 0.
+    Source: scikit-learn mean_squared_error(multioutput="raw_values").
+    """
+    y, scores = aligned(np.asarray(y, np.float64), scores, y_dimensions=2)
+    return np.asarray(((y - scores) ** 2).mean(0))
 
 
 def aligned(y: Array, scores: Array, y_dimensions: int) -> tuple[Array, Array]:

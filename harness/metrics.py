@@ -3,10 +3,10 @@
 N examples, K task outputs. For classes, y is int64 (N,), 0..K-1, and logits float (N, K). For
 labels, y is 0/1 or bool (N, K) and scores float (N, K), any increasing function of the logits.
 
-Scores are fractions, never per cent; higher is better for every metric. They are pooled: a mean of
-per-batch values is another number, which depends on the batches. The predicted class is the largest
-logit, in a tie the lowest class. Unequal shapes, N = 0, a label outside 0..K-1 and a logit that is
-not finite are a ValueError with the value and its place.
+Scores are fractions, never per cent; higher is better, but for errors (`Metric.sign`). They are
+pooled: a mean of per-batch values is another number, which depends on the batches. The predicted
+class is the largest logit, in a tie the lowest class. Unequal shapes, N = 0, a label outside 0..K-1
+and a logit that is not finite are a ValueError with the value and its place.
 """
 
 import math
@@ -21,10 +21,14 @@ from dnabench.correlation import (
     aligned,
     defined_mean,
     defined_median,
+    mse,
+    mse_per_output,
     pearson,
     pearson_per_output,
     r2,
     r2_per_output,
+    rmse,
+    rmse_per_output,
     spearman,
     spearman_per_output,
 )
@@ -44,6 +48,13 @@ class Metric:
     # (y, scores) -> (K,), a value of each output, and how the metric sums up those that are defined
     of_output: Callable[[Array, Array], Array] | None = None
     summed_up: Callable[[Array], float] = defined_mean
+    sign: int = 1  # -1 where lower is better
+    usual: bool = True  # in every record of a task that it fits; else only where it is asked for
+
+    @property
+    def heading(self) -> str:
+        """The label, with an arrow where lower is better."""
+        return self.label + " ↓" * (self.sign < 0)
 
 
 def mcc(y: Array, logits: Array) -> float:
@@ -101,6 +112,28 @@ def balanced_accuracy(y: Array, logits: Array) -> float:
     c = _confusion(y, logits)
     size = c.sum(1)
     return float(np.mean(c.diagonal()[size > 0] / size[size > 0]))
+
+
+def brier(y: Array, logits: Array) -> float:
+    """Squared distance of the class probabilities (softmax) from the outcome; lower is better.
+
+    Returns: mean over the examples of the sum over the K classes, a value in [0, 2].
+    Source: Brier 1950, Mon. Weather Rev. 78:1; scikit-learn brier_score_loss, halved for K = 2.
+    """
+    return float(brier_of_each(y, logits).mean())
+
+
+def brier_of_each(y: Array, logits: Array) -> Array:
+    """The Brier score of each example.
+
+    Returns: float64 (N,), values in [0, 2].
+    Source: Brier 1950, Mon. Weather Rev. 78:1.
+    """
+    y, logits = _classes(y, logits)
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    p[np.arange(len(y)), y] -= 1
+    return np.asarray((p * p).sum(1))
 
 
 def auroc(y: Array, logits: Array) -> float:
@@ -198,6 +231,15 @@ def score(
     return {name: value for name, value in values.items() if not math.isnan(value)}
 
 
+def recorded(kind: Kind, primary: str) -> tuple[str, ...]:
+    """Which metrics a trial on a task of that kind records.
+
+    Returns: the primary one first, then the others of `metrics_for` that are usual.
+    """
+    others = (m for m in metrics_for(kind) if m != primary and METRICS[m].usual)
+    return (primary, *others)
+
+
 def metrics_for(kind: Kind) -> tuple[str, ...]:
     """Which metrics fit a kind of task.
 
@@ -283,6 +325,10 @@ _ALL = [
     Metric("auroc", auroc, "AUROC", _BOTH, "area under the ROC curve, class v. rest", 0.01),
     Metric("auprc", auprc, "AUPRC", _BOTH, "average precision, class v. rest", 0.01),
     Metric(
+        "brier", brier, "Brier", _BOTH, "squared distance of probabilities from the outcome", 0.01,
+        sign=-1, usual=False,
+    ),
+    Metric(
         "auroc_mean", auroc_mean, "AUROC", _LABELS, "area under the ROC curve, mean of labels",
         0.01, auroc_per_label,
     ),
@@ -303,5 +349,13 @@ _ALL = [
         spearman_per_output,
     ),
     Metric("r2", r2, "R2", _VALUES, "variance explained, outputs' mean", 0.01, r2_per_output),
+    Metric(
+        "rmse", rmse, "RMSE", _VALUES, "root mean squared error, outputs' mean", 0.01,
+        rmse_per_output, sign=-1,
+    ),
+    Metric(
+        "mse", mse, "MSE", _VALUES, "mean squared error, outputs' mean", 0.01, mse_per_output,
+        sign=-1, usual=False,
+    ),
 ]  # fmt: skip
 METRICS: dict[str, Metric] = {m.name: m for m in _ALL}

@@ -5,7 +5,7 @@ A trial's number means nothing without this name, so every table prints it.
 
 from fnmatch import fnmatchcase
 
-from dnabench.metrics import METRICS
+from dnabench.metrics import METRICS, metrics_for
 from dnabench.registry import explain_miss
 from dnabench.types import Protocol, Task
 
@@ -141,6 +141,27 @@ def metric_for(protocol: Protocol, task: Task) -> str:
         if fnmatchcase(task.name, pattern) and task.kind in METRICS[metric].kinds:
             return metric
     return task.metric
+
+
+def asked_metric(name: str, protocol: Protocol, task: Task) -> str:
+    """What a trial notes of a metric that is asked for: "" where it is that of `metric_for`.
+
+    Raises:
+        ValueError: none of that name, one for other kinds of task, or a protocol that chooses
+            nothing by a metric.
+    """
+    if name in ("", metric_for(protocol, task)):
+        return ""
+    if name not in METRICS or task.kind not in METRICS[name].kinds:
+        what = f"does not fit {task.name}, a {task.kind} task" if name in METRICS else "is unknown"
+        known = ", ".join(metrics_for(task.kind))
+        raise ValueError(f"--metric {name} {what}; for {task.name} choose from {known}")
+    if protocol.checkpoint in ("last", "least-val-loss"):
+        raise ValueError(
+            f"--metric {name}: {protocol.name} chooses no epoch by a metric; leave it out here, "
+            f"and write `dnabench report --metric {name}` to see it"
+        )
+    return name
 
 
 def check_protocol(protocol: Protocol, task: Task, seed: int) -> None:

@@ -81,6 +81,8 @@ def trial_id(values: Mapping[str, Any]) -> str:
     """
     top = dict(values)
     unknown = top.pop("unknown", {})
+    if not top.get("metric"):  # came later
+        top.pop("metric", None)
     recipe = {
         k: v for k, v in top["recipe"].items()
         if k not in _SAID and (k not in _ADDED or _ADDED[k] != v)

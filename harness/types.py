@@ -228,6 +228,7 @@ class Trial:
     recipe: Recipe
     seed: int
     limit: float = 0.0  # 0 = all examples; below 1 a share of each split; else a number
+    metric: str = ""  # chooses the epoch; "" = the task's own under the protocol
     # fields of a newer version that decide the number: name, or `recipe.NAME` -> value
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
@@ -316,6 +317,8 @@ class Record:
         del out["unknown"]
         out["trial"]["recipe"] = written(out["trial"]["recipe"])
         newer = {"trial": nested(out["trial"].pop("unknown"))}
+        if not self.trial.metric:
+            del out["trial"]["metric"]
         return json.dumps(merged(merged(out, newer), self.unknown), sort_keys=True, indent=1)
 
     @classmethod

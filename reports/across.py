@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from dnabench.reports.memo import Memo
 from dnabench.reports.table import Row, Table, grouped
 from dnabench.types import Array
 
+Turned = TypeVar("Turned", stats.Lead, stats.LikeThese)
+
 
 class Shared(NamedTuple):
     """Column i against column j over the tasks that both have."""
@@ -21,7 +23,7 @@ class Shared(NamedTuple):
     i: int
     j: int
     tasks: int
-    lead: stats.Lead
+    difference: stats.Lead
     p_holm: float
 
 
@@ -32,8 +34,8 @@ def across(
     rows, columns, note = _complete(table, rows)
     if len(rows) < 2 or len(columns) < 2:
         return []
-    means = np.array([[row.cells[k].summary.mean for k in columns] for row in rows])
-    runs = [[list(row.cells[k].values) for row in rows] for k in columns]
+    means = np.array([[row.sign * row.cells[k].summary.mean for k in columns] for row in rows])
+    runs = [[row.turned(k) for row in rows] for k in columns]
     sizes = memo.get("iqm", runs, lambda: stats.iqm(stats.min_max(runs)))
     found = SuiteEvidence(
         suite=suite, rows=tuple(rows), columns=tuple(columns), note=note,
@@ -101,7 +103,7 @@ def _pairs(
         x, y = means[:, at[i]], means[:, at[j]]
         own = verdicts[i, j]
         wins, losses = (sum(d.verdict == word for d in own) for word in ("win", "loss"))
-        runs = [[list(row.cells[k].values) for row in rows] for k in (i, j)]
+        runs = [[row.turned(k) for row in rows] for k in (i, j)]
         scaled = [(x / ropes).tolist(), (y / ropes).tolist()]
         draw = partial(stats.posterior, scaled[0], scaled[1], 1.0)
         compute = partial(stats.probability_of_improvement, runs[0], runs[1])
@@ -150,22 +152,23 @@ def shared_tasks(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list
     enough = [min(min(d.n) for d in own) >= stats.MIN_SEEDS for own in pairs.values()]
     p = [x.p if ok else math.nan for x, ok in zip(leads.values(), enough, strict=True)]
     return [
-        Shared(*pair, len(pairs[pair]), lead, p_holm)
+        Shared(*pair, len(pairs[pair]), difference(lead, [d.row for d in pairs[pair]]), p_holm)
         for (pair, lead), p_holm in zip(leads.items(), stats.holm(p), strict=True)
     ]
 
 
 def _leads(own: Sequence[Comparison]) -> dict[str, Any]:
-    """The mean differences of a pair, from its comparisons on the tasks."""
+    """The mean leads of a pair, from its comparisons on the tasks."""
     scaled = {row.name for row in on_one_scale(one.row for one in own)}
     used = [one for one in own if one.row.name in scaled]
     families = grouped(own, lambda one: one.row.family or "other")
-    leads = {family: _mean_difference(of) for family, of in families.items()}
+    leads = {family: _mean_lead(of) for family, of in families.items()}
     if not used:
         nan = math.nan
         none, no = stats.Lead(*[nan] * 6), stats.LikeThese(nan, nan, nan, 0)
         return {"lead": none, "lead_of_families": none, "like_these": no, "leads": leads}
-    d, errors = [one.welch.difference for one in used], [one.se for one in used]
+    d = [one.row.sign * one.welch.difference for one in used]
+    errors = [one.se for one in used]
     df = [one.df if one.se else math.inf for one in used]
     units = [unit(one.row) for one in used]
     return {
@@ -176,10 +179,17 @@ def _leads(own: Sequence[Comparison]) -> dict[str, Any]:
     }
 
 
-def _mean_difference(own: Sequence[Comparison]) -> float:
+def _mean_lead(own: Sequence[Comparison]) -> float:
     """NaN where the metrics differ."""
     same = len({one.row.metric for one in own}) == 1
-    return float(np.mean([one.welch.difference for one in own])) if same else math.nan
+    leads = [one.row.sign * one.welch.difference for one in own]
+    return float(np.mean(leads)) if same else math.nan
+
+
+def difference(lead: Turned, rows: Iterable[Row]) -> Turned:
+    """A lead over these tasks as the difference of scores, a - b."""
+    scaled = on_one_scale(rows)
+    return lead.flipped() if scaled and scaled[0].sign < 0 else lead
 
 
 def _claim(own: Sequence[Comparison], ranks: Array) -> tuple[float, int]:

@@ -83,7 +83,7 @@ def _comparisons(
     ):
         ends = None if isinstance(nested, str) else (nested.low, nested.high)
         error = (test.se, test.df) if isinstance(nested, str) else (nested.se, nested.df)
-        verdict, reason = stats.verdict(test, p_holm, row.rope, min(len(a), len(b)), ends)
+        verdict, reason = stats.verdict(test, p_holm, row.rope, min(len(a), len(b)), ends, row.sign)
         if row.metric not in METRICS:
             verdict, reason = "descriptive", f"only (unknown metric {row.metric})"
         out.append(
@@ -123,13 +123,13 @@ def _best(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Best]:
     """The claim of one model at a time: its p on every task of the suite share one Holm family."""
     tops: list[tuple[Row, int]] = []
     for row in rows:
-        means = {k: c.summary.mean for k, c in enumerate(row.cells) if c.scores}
+        means = {k: row.sign * c.summary.mean for k, c in enumerate(row.cells) if c.scores}
         if len(means) > 1:
             tops.append((row, max(means, key=means.__getitem__)))
     out = {}
     for top in {k for _, k in tops}:
         own = [row for row, _ in tops if row.cells[top].scores]
-        p = [stats.best_p([c.values for c in row.cells], top) for row in own]
+        p = [stats.best_p([row.turned(k) for k in range(len(row.cells))], top) for row in own]
         for row, p_own, p_holm in zip(own, p, stats.holm(p), strict=True):
             wins = _beats_all(top, row, comparisons)
             out[row.name, top] = Best(row=row, column=top, p=p_own, p_holm=p_holm, beats_all=wins)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from scipy.special import softmax
 
+from dnabench.metrics import brier
 from dnabench.reports import stats
 from dnabench.reports.grid import Grid, fixed
 from dnabench.reports.table import Table
@@ -24,20 +25,15 @@ def calibration(y: Array, logits: Array) -> dict[str, float]:
 
     Returns:
         ece: mean distance of confidence and accuracy over BINS bins of confidence of equal width,
-        weighted by their examples. brier: mean over examples of the squared distance from the
-        outcome, summed over the K classes, 0 to 2.
+        weighted by their examples. brier: see `metrics.brier`.
 
-    Source: Guo et al. 2017, ICML (ECE); Brier 1950, Mon. Weather Rev. 78:1.
+    Source: Guo et al. 2017, ICML (ECE).
     """
     p = softmax(np.asarray(logits, float), axis=1)
     sure, right = p.max(1), p.argmax(1) == y
     place = np.minimum((sure * BINS).astype(int), BINS - 1)
     gaps = np.bincount(place, sure - right, BINS)
-    outcome = np.eye(p.shape[1])[y]
-    return {
-        ECE: float(np.abs(gaps).sum() / len(y)),
-        BRIER: float(((p - outcome) ** 2).sum(1).mean()),
-    }
+    return {ECE: float(np.abs(gaps).sum() / len(y)), BRIER: brier(y, logits)}
 
 
 def calibration_section(table: Table) -> Grid:

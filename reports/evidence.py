@@ -1,6 +1,7 @@
 """The evidence in a table: pairs of models on every task, and across the tasks of a suite.
 
-Scores are fractions, higher is better; the difference of a pair (i, j) is column i - column j.
+The difference of a pair (i, j) is column i - column j, whether higher or lower scores are better
+(`Row.sign`); a lead is by how much i is better.
 Seeds: variation between training runs. Examples: sampling of the test split.
 """
 
@@ -98,7 +99,7 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """The column with a row's highest mean, tested against every other (intersection-union)."""
+    """The column with a row's best mean, tested against every other (intersection-union)."""
 
     row: Row
     column: int
@@ -124,10 +125,10 @@ class OverTasks:
     improvement: Interval  # chance that a run of i beats a run of j on a task; over seeds
     improvement_tasks: Interval  # the same with tasks resampled
     n: int  # seeds of the fewest cell
-    lead: stats.Lead  # mean difference over tasks; NaN when their metrics differ
+    lead: stats.Lead  # mean lead over tasks; NaN when their metrics differ
     lead_of_families: stats.Lead  # every family with equal weight; a task without one is its own
     like_these: stats.LikeThese  # the same, families drawn again
-    leads: Mapping[str, float]  # family -> mean difference over its tasks
+    leads: Mapping[str, float]  # family -> mean lead over its tasks
     p_raw: float  # of `lead`, or of ranks when metrics differ; NaN where nothing may be claimed
     p_claim: float  # Holm-adjusted over the pairs
     p_claim_other: float = math.nan  # of the other family, see Comparison.other

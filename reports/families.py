@@ -62,7 +62,8 @@ class Families(NamedTuple):
         for d in known:
             p = p_holm.get(id(d), float("nan"))
             ends = d.nested[1:] if d.nested else None
-            out[id(d)] = (p, tests, *stats.verdict(d.welch, p, d.row.rope, min(d.n), ends))
+            found = stats.verdict(d.welch, p, d.row.rope, min(d.n), ends, d.row.sign)
+            out[id(d)] = (p, tests, *found)
         return out
 
     def over_tasks(

@@ -20,7 +20,7 @@ LAST = "last-epoch/1"
 
 
 class Gain(NamedTuple):
-    """Score with the epoch chosen on test minus the score of the other choice."""
+    """By how much the score is better with the epoch chosen on test than by the other choice."""
 
     n: tuple[int, int]  # runs of both choices; the same runs where they are paired
     value: float
@@ -40,7 +40,7 @@ class Inflation(NamedTuple):
     gain: Gain
 
 
-def inflation(records: Iterable[Record]) -> list[Inflation]:
+def inflation(records: Iterable[Record], metric: str = "") -> list[Inflation]:
     """Compare runs that chose the epoch on test with other choices of the same configuration.
 
     Where the run itself recorded the score of the other choice, the interval is a paired t over
@@ -54,7 +54,7 @@ def inflation(records: Iterable[Record]) -> list[Inflation]:
 
     Source: Student 1908, Biometrika 6:1; Welch 1947, Biometrika 34:28. Ours: which of the two.
     """
-    found = tables(records)
+    found = tables(records, metric=metric)
     out = []
     for table in found:
         if table.protocol not in PROTOCOLS or not PROTOCOLS[table.protocol].looks_at_test:
@@ -65,6 +65,8 @@ def inflation(records: Iterable[Record]) -> list[Inflation]:
             cell, other = row.cells[k], others.get(against)
             match = _match(other, row, column) if other else None
             gain = _within(cell.runs, row.metric, against) or _between(cell, match)
+            if gain is not None and row.sign < 0:
+                gain = gain._replace(value=-gain.value, low=-gain.high, high=-gain.low)
             if gain is not None:
                 out.append(Inflation(row, column, table.limit, against, gain))
     return out
@@ -83,8 +85,8 @@ def inflation_section(found: Sequence[Inflation], digits: int) -> Grid:
     ]  # fmt: skip
     note = (
         "Score with the epoch chosen on test minus the score with it chosen on validation "
-        "(honest/1) or with the last epoch. Same runs: both choices from the same training, paired "
-        "t over seeds. Other runs: Welch's t."
+        "(honest/1) or with the last epoch, turned where lower is better. Same runs: both choices "
+        "from the same training, paired t over seeds. Other runs: Welch's t."
     )
     return Grid("Gain from choosing the epoch on the test split", heads, rows, [note])
 

@@ -82,7 +82,7 @@ def leak_section(table: Table, store: Store, memo: Memo) -> Grid:
     digits = table.digits
     rows = [
         [
-            x.row.name, table.columns[x.column].name, str(x.n), x.row.label,
+            x.row.name, table.columns[x.column].name, str(x.n), x.row.heading,
             fixed(x.score, digits), fixed(x.without, digits), f"{x.change.value:+.{digits}f}",
             interval(x.change.low, x.change.high, digits), f"{x.leaked:,} of {x.examples:,}",
         ]

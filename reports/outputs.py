@@ -34,6 +34,14 @@ def group_scores(row: Row) -> Iterator[GroupScores]:
         yield GroupScores(metric, group, own, tuple(_summary(cell, name) for cell in row.cells))
 
 
+def other_scores(row: Row) -> Iterator[tuple[str, str, tuple[stats.Summary, ...]]]:
+    """The metrics of a row's records but the one that it shows, each with no group."""
+    found = {name for cell in row.cells for run in cell.runs for name in run.scores["test"]}
+    for metric in sorted(found - {row.metric}):
+        if ":" not in metric:
+            yield metric, "", tuple(_summary(cell, metric) for cell in row.cells)
+
+
 def _summary(cell: Cell, name: str) -> stats.Summary:
     found = [run.scores["test"].get(name, math.nan) for run in cell.runs]
     return stats.summary([x for x in found if math.isfinite(x)])
@@ -46,7 +54,7 @@ def group_section(table: Table) -> Grid:
         for one in group_scores(row):
             if one.of_authors or one.metric == row.metric:
                 known = METRICS.get(one.metric)
-                label = known.label if known else one.metric
+                label = known.heading if known else one.metric
                 cells = [_mean_sd(s, table.digits) for s in one.cells]
                 label += ", authors'" * one.of_authors
                 rows.append([row.name, label, MEAN if one.group == "groups" else one.group, *cells])

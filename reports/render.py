@@ -8,6 +8,7 @@ from dnabench.reports.evidence import Report
 from dnabench.reports.families import Families, declared_pairs
 from dnabench.reports.memo import Memo
 from dnabench.reports.resampling import Resampler
+from dnabench.reports.shown import check_shown
 from dnabench.reports.table import tables
 from dnabench.reports.text.html import page
 from dnabench.reports.text.latex import latex
@@ -16,39 +17,46 @@ from dnabench.reports.text.markdown_grid import escaped
 from dnabench.reports.tidy import csv_text, json_text, parquet
 from dnabench.types import Record
 
-FORMATS: dict[str, Callable[[Report], str]] = {
-    "md": lambda report: markdown(report.evidence, report.notes),
-    "csv": lambda report: csv_text(report.evidence),
-    "json": lambda report: json_text(report.evidence),
-    "latex": lambda report: latex(report.evidence),
-    "html": page,
+FORMATS: dict[str, Callable[[Report, bool], str]] = {
+    "md": lambda report, _: markdown(report.evidence, report.notes),
+    "csv": lambda report, every: csv_text(report.evidence, every),
+    "json": lambda report, every: json_text(report.evidence, every),
+    "latex": lambda report, _: latex(report.evidence),
+    "html": lambda report, _: page(report),
 }
-FILES: dict[str, Callable[[Report], bytes]] = {"parquet": lambda report: parquet(report.evidence)}
+FILES: dict[str, Callable[[Report, bool], bytes]] = {
+    "parquet": lambda report, every: parquet(report.evidence, every)
+}
+DATA = ("csv", "json", "parquet")  # those that may hold every metric
 
 
-def render(report: Report, fmt: str) -> str | bytes:
+def render(report: Report, fmt: str, every: bool = False) -> str | bytes:
     """Write a report down in one of FORMATS, which give text, or of FILES, which give bytes.
 
     CSV and Parquet have a line a cell and full precision, JSON every test besides; LaTeX needs
-    array, booktabs, graphicx and longtable; HTML needs no other file. ValueError: no such format.
+    array, booktabs, graphicx and longtable; HTML needs no other file. With `every`, DATA have a
+    line for each metric that a cell's records have. ValueError: no such format.
     """
-    formats: dict[str, Callable[[Report], str | bytes]] = {**FORMATS, **FILES}
+    formats: dict[str, Callable[[Report, bool], str | bytes]] = {**FORMATS, **FILES}
     if fmt not in formats:
         raise ValueError(f"no format {fmt!r}; there are {', '.join(formats)}")
-    return formats[fmt](report)
+    return formats[fmt](report, every)
 
 
 def compare_text(
     records: Iterable[Record], a: str, b: str, resampler: Resampler | None = None,
-    memo: Memo = KEEP_NOTHING, declared: Sequence[tuple[str, str]] = (),
+    memo: Memo = KEEP_NOTHING, declared: Sequence[tuple[str, str]] = (), metric: str = "",
 ) -> str:  # fmt: skip
     """Compare two models over all tasks they share, in Markdown.
 
     a and b are models, meaning all their configurations, or columns as tables name them. Each
     protocol and limit gets its own section. p is adjusted for every pair of its table, unless the
     pair is one of `declared`. KeyError: no record is of `a` or `b`; the message lists the names.
+    ValueError: a `metric` that `check_shown` refuses.
     """
-    sections = tables(records)
+    records = list(records)
+    check_shown([r for r in records if not {r.trial.model, a, b} - {a, b}], metric)
+    sections = tables(records, metric=metric)
     for name in (a, b):
         if not any(t.matching(name) for t in sections):
             known = dict.fromkeys(n for t in sections for c in t.columns for n in (c.model, c.name))

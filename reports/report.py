@@ -19,6 +19,7 @@ from dnabench.reports.memo import Memo
 from dnabench.reports.outputs import group_section
 from dnabench.reports.pooling import code_remarks
 from dnabench.reports.resampling import Resampler
+from dnabench.reports.shown import check_shown
 from dnabench.reports.table import Table, tables
 from dnabench.reports.validity import checked
 from dnabench.results.store import COPY, Store
@@ -28,24 +29,25 @@ from dnabench.types import Record
 
 def report(
     records: Sequence[Record], store: Store, resampler: Resampler, against: str = "",
-    same_code: bool = False,
+    same_code: bool = False, metric: str = "",
 ) -> Report:  # fmt: skip
     """Analyze every table of the folder `store`, which also caches slow results.
 
     With a model or a column `against`, only pairs with it are shown. Their p is adjusted for every
     pair of the table unless they were declared before results existed. KeyError: no column is of
     it; the message lists the names. ValueError: `same_code` is asked for, and runs that would be
-    averaged or compared were made by different code.
+    averaged or compared were made by different code; a `metric` that `check_shown` refuses.
     """
     memo = Memo(store.folder / ".cache" / "report")
     records = checked(records, store, memo)
-    found = tables(records)
+    check_shown(records, metric)
+    found = tables(records, metric=metric)
     if same_code and (mixed := [x for table in found for x in code_remarks(table)]):
         raise ValueError(f"the runs are not of the same code: {'; '.join(mixed)}")
     if against and not any(t.matching(against) for t in found):
         known = dict.fromkeys(c.name for t in found for c in t.columns)
         raise KeyError(f"no records of {against!r}; there are {', '.join(known)}")
-    raised = inflation(records) if any(t.watermark for t in found) else []
+    raised = inflation(records, metric) if any(t.watermark for t in found) else []
     out = []
     for table in found:
         families = Families(

@@ -83,8 +83,25 @@ class Row:
     rope: float  # smallest relevant difference of the metric
     n_test: int  # examples; 0 = unknown
     cells: tuple[Cell, ...]  # one a column
-    best: frozenset[int]  # columns that share the highest printed mean; empty below two models
+    best: frozenset[int]  # columns that share the best printed mean; empty below two models
     second: frozenset[int]  # columns that share the next
+    chosen_by: str = ""  # metric that the runs had, where another one is shown
+
+    @property
+    def sign(self) -> int:
+        """-1 where lower is better; 1 elsewhere, and where the metric is not known."""
+        known = METRICS.get(self.metric)
+        return known.sign if known else 1
+
+    def turned(self, column: int) -> list[float]:
+        """The scores of a column, with the other sign where lower is better."""
+        return [self.sign * x for x in self.cells[column].values]
+
+    @property
+    def heading(self) -> str:
+        """The label, with an arrow where lower is better."""
+        known = METRICS.get(self.metric)
+        return known.heading if known else self.label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +134,10 @@ class Table:
         return grouped(self.rows, lambda r: r.family)
 
 
-def tables(records: Iterable[Record], digits: int = DIGITS) -> list[Table]:
+def tables(records: Iterable[Record], digits: int = DIGITS, metric: str = "") -> list[Table]:
     """Sort records into a table for each (protocol, limit), in the order of these.
+
+    `metric` is shown in place of that of each task; see `shown.check_shown`.
 
     Failed records are counted, not averaged; means that print alike are tied. Rows are in the order
     of suite, family, name; models in the order in which they appear, `kmer` first; configurations
@@ -126,7 +145,7 @@ def tables(records: Iterable[Record], digits: int = DIGITS) -> list[Table]:
     configurations; recipes that differ only between suites are not.
     """
     groups = grouped(records, lambda r: (r.trial.protocol, float(r.trial.limit)))
-    return [_table(*key, groups[key], digits) for key in sorted(groups)]
+    return [_table(*key, groups[key], digits, metric) for key in sorted(groups)]
 
 
 def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
@@ -142,12 +161,14 @@ def suite_of(thing: Record | Row) -> str:
     return (thing.trial.task if isinstance(thing, Record) else thing.task).partition("/")[0]
 
 
-def _table(protocol: str, limit: float, records: Sequence[Record], digits: int) -> Table:
+def _table(
+    protocol: str, limit: float, records: Sequence[Record], digits: int, metric: str
+) -> Table:
     recipes = _suite_recipes(records)
     key_of = _column_keys(records, recipes)
     columns = _columns(grouped(records, key_of), recipes)
     place = {key: i for i, key in enumerate(columns)}
-    rows = _rows(records, lambda r: place[key_of(r)], len(columns), digits)
+    rows = _rows(records, lambda r: place[key_of(r)], len(columns), digits, metric)
     lineup, known = tuple(columns.values()), PROTOCOLS.get(protocol)
 
     def failure_of(r: Record) -> tuple[str, str, str]:
@@ -254,8 +275,9 @@ def _options(records: Sequence[Record]) -> dict[str, Any]:
 
 
 def _rows(
-    records: Sequence[Record], column_of: Callable[[Record], int], n_columns: int, digits: int
-) -> tuple[Row, ...]:
+    records: Sequence[Record], column_of: Callable[[Record], int], n_columns: int, digits: int,
+    shown: str,
+) -> tuple[Row, ...]:  # fmt: skip
     about = {(r.trial.task, r.trial.data): r.task for r in records if r.task}  # failed have none
 
     def row_of(r: Record) -> tuple[str, str, str]:
@@ -266,18 +288,20 @@ def _rows(
     measures = Counter(key[:2] for key in groups)
     states = Counter(task for task, _ in measures)
     out = []
-    for (task, data, metric), mine in groups.items():
-        own = grouped(mine, column_of)
+    for (task, data, chosen_by), mine in groups.items():
+        own, metric = grouped(mine, column_of), shown or chosen_by
         cells = [_cell(own.get(i, []), metric) for i in range(n_columns)]
         facts, known = about.get((task, data), {}), METRICS.get(metric)
-        best, second = _podium(cells, digits) if known or not metric else (_NONE, _NONE)
+        sign = known.sign if known else 1
+        best, second = _podium(cells, digits, sign) if known or not metric else (_NONE, _NONE)
         name = task + f" @{data[:6]}" * (states[task] > 1)
         out.append(
             Row(
-                task=task, name=name + f" ({metric})" * (measures[task, data] > 1), data=data,
+                task=task, name=name + f" ({chosen_by})" * (measures[task, data] > 1), data=data,
                 family=str(facts.get("family", "")), metric=metric,
                 label=known.label if known else metric, rope=known.rope if known else 0.0,
                 n_test=int(facts.get("n_test", 0)), cells=tuple(cells), best=best, second=second,
+                chosen_by=chosen_by if chosen_by != metric else "",
             )
         )  # fmt: skip
     order = sorted(out, key=lambda r: (suite_of(r), _natural(r.family), _natural(r.name), r.metric))
@@ -298,12 +322,12 @@ def _cell(records: Sequence[Record], metric: str) -> Cell:
     )  # fmt: skip
 
 
-def _podium(cells: Sequence[Cell], digits: int) -> tuple[frozenset[int], frozenset[int]]:
-    """Columns with the highest mean as printed, and with the next."""
+def _podium(cells: Sequence[Cell], digits: int, sign: int) -> tuple[frozenset[int], frozenset[int]]:
+    """Columns with the best mean as printed, and with the next."""
     means = {i: float(fixed(c.summary.mean, digits)) for i, c in enumerate(cells) if c.scores}
     if len(means) < 2:
         return frozenset(), frozenset()
-    first, *rest = sorted(set(means.values()), reverse=True)
+    first, *rest = sorted(set(means.values()), reverse=sign > 0)
     best = frozenset(i for i, mean in means.items() if mean == first)
     return best, frozenset(i for i, mean in means.items() if rest and mean == rest[0])
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from dnabench.reports.across import on_one_scale
+from dnabench.metrics import METRICS
+from dnabench.reports.across import difference, on_one_scale
 from dnabench.reports.costs import costs
 from dnabench.reports.evidence import Comparison, Evidence, OverTasks, SuiteEvidence
-from dnabench.reports.outputs import group_scores
+from dnabench.reports.outputs import group_scores, other_scores
 from dnabench.reports.stats import Summary
 from dnabench.reports.table import Row, Table, suite_of
 from dnabench.reports.text.leads import leader
@@ -21,7 +22,7 @@ LEADS = ("lead_of_best", "lead_low", "lead_high", "lead_p_holm", "like_low", "li
 NUMBERS = ("mean", "sd", "min", "max", "ci_low", "ci_high")
 COLUMNS: dict[str, type] = {
     "protocol": str, "limit": float, "task": str, "data": str, "family": str, "metric": str,
-    "group": str, "model": str, "options": str, "regime": str, "recipe": str,
+    "better": str, "group": str, "model": str, "options": str, "regime": str, "recipe": str,
     "n_params": int, "n": int,
     **dict.fromkeys(NUMBERS, float),
     "failed": int, "undefined": int, "collapsed": int, "flops": int,
@@ -31,11 +32,11 @@ COLUMNS: dict[str, type] = {
 }  # fmt: skip
 
 
-def lines(evidence: Sequence[Evidence]) -> Iterator[dict[str, Any]]:
+def lines(evidence: Sequence[Evidence], every: bool = False) -> Iterator[dict[str, Any]]:
     """A dict a cell, keys as COLUMNS; None where there is no value. ci: 95 % t interval.
 
-    Behind the cells of a row are those of its groups of outputs, `group` naming them, in every
-    metric that has groups.
+    Behind the cells of a row are those of its other metrics with `every`, and those of its groups
+    of outputs, `group` naming them, in every metric that has groups.
     """
     for e in evidence:
         leads = _bests(e)
@@ -43,9 +44,10 @@ def lines(evidence: Sequence[Evidence]) -> Iterator[dict[str, Any]]:
             over = [leads.get((suite_of(row), k), NO_LEAD) for k in range(len(e.table.columns))]
             own = [cell.summary for cell in row.cells]
             groups = [(one.metric, one.group, one.cells) for one in group_scores(row)]
-            for shown in [(row.metric, "", own), *groups]:
+            for shown in [(row.metric, "", own), *(other_scores(row) if every else ()), *groups]:
+                said = over if shown[0] == row.metric else [NO_LEAD] * len(over)
                 found = _cells(e.table, row, *shown)
-                yield from (line | lead for line, lead in zip(found, over, strict=True))
+                yield from (line | lead for line, lead in zip(found, said, strict=True))
 
 
 def _cells(
@@ -58,7 +60,8 @@ def _cells(
         scores = {run.trial.seed: run.scores["test"].get(name) for run in cell.runs}
         yield {
             "protocol": table.protocol, "limit": float(table.limit), "task": row.task,
-            "data": row.data, "family": row.family, "metric": metric, "group": group,
+            "data": row.data, "family": row.family, "metric": metric, "better": _better(metric),
+            "group": group,
             "model": column.model, "options": _json(column.options), "regime": column.regime,
             "recipe": _json(asdict(recipe)) if recipe else "",
             "n_params": max((r.n_params for r in cell.runs), default=0) or None, "n": s.n,
@@ -68,6 +71,12 @@ def _cells(
             "scores": " ".join(f"{seed}:{x!r}" for seed, x in scores.items() if x is not None),
             "watermark": table.watermark,
         }  # fmt: skip
+
+
+def _better(metric: str) -> str:
+    """Higher or lower; "" where the metric is not known."""
+    known = METRICS.get(metric)
+    return "" if known is None else "higher" if known.sign > 0 else "lower"
 
 
 NO_LEAD = {"best_over_tasks": "", **dict.fromkeys(LEADS)}
@@ -95,16 +104,16 @@ def _known(x: float) -> float | None:
     return x if math.isfinite(x) else None
 
 
-def csv_text(evidence: Sequence[Evidence]) -> str:
+def csv_text(evidence: Sequence[Evidence], every: bool = False) -> str:
     """With a header line; empty where there is no value."""
     out = io.StringIO()
     writer = csv.DictWriter(out, list(COLUMNS), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({k: _exact(v) for k, v in line.items()} for line in lines(evidence))
+    writer.writerows({k: _exact(v) for k, v in line.items()} for line in lines(evidence, every))
     return out.getvalue()
 
 
-def parquet(evidence: Sequence[Evidence]) -> bytes:
+def parquet(evidence: Sequence[Evidence], every: bool = False) -> bytes:
     """The same, typed; null where there is no value."""
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
@@ -112,17 +121,17 @@ def parquet(evidence: Sequence[Evidence]) -> bytes:
     kinds = {str: pa.string(), int: pa.int64(), float: pa.float64()}
     schema = pa.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
     out = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(list(lines(evidence)), schema), out)
+    pq.write_table(pa.Table.from_pylist(list(lines(evidence, every)), schema), out)
     return out.getvalue()
 
 
-def json_text(evidence: Sequence[Evidence]) -> str:
+def json_text(evidence: Sequence[Evidence], every: bool = False) -> str:
     """Every cell, every pair on every task, every pair over the tasks of a suite.
 
     null where there is no value; p_holm is adjusted for `tests` tests.
     """
     out = {
-        "cells": list(lines(evidence)),
+        "cells": list(lines(evidence, every)),
         "comparisons": [_comparison(e, d) for e in evidence for d in e.comparisons],
         "over_tasks": [
             _over_tasks(e, suite, pair) for e in evidence for suite in e.suites
@@ -146,12 +155,14 @@ def _comparison(e: Evidence, d: Comparison) -> dict[str, Any]:
 
 
 def _over_tasks(e: Evidence, suite: SuiteEvidence, pair: OverTasks) -> dict[str, Any]:
-    rows, families = on_one_scale(suite.rows), pair.lead_of_families
+    rows = on_one_scale(suite.rows)
+    lead, families = (difference(x, suite.rows) for x in (pair.lead, pair.lead_of_families))
+    like = difference(pair.like_these, suite.rows)
     numbers = {
-        "difference": pair.lead.value, "low": pair.lead.low, "high": pair.lead.high,
-        "p": pair.lead.p, "p_holm": pair.p_claim, "of_families": families.value,
+        "difference": lead.value, "low": lead.low, "high": lead.high,
+        "p": lead.p, "p_holm": pair.p_claim, "of_families": families.value,
         "of_families_low": families.low, "of_families_high": families.high,
-        "like_these_low": pair.like_these.low, "like_these_high": pair.like_these.high,
+        "like_these_low": like.low, "like_these_high": like.high,
         "p_wilcoxon_holm": pair.p_holm,
     }  # fmt: skip
     return {

@@ -317,7 +317,7 @@ def test_heat_says_what_it_cannot_do():
     with pytest.raises(ValueError, match=r"k=1 and k=1 are shared by 2 columns"):
         heatmap.heat(table, "k", "k")
     holes = [replace(r, trial=replace(r.trial, task=f"s/{i}")) for i, r in enumerate(records)]
-    with pytest.raises(ValueError, match="no task has scores of all these columns"):
+    with pytest.raises(ValueError, match="no tasks of one metric have scores of all these"):
         heatmap.heat(only(holes), "k", "d")
     assert math.isnan(heatmap.heat(only(records[:3]), "k", "d").means[1][1])
 

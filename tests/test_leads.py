@@ -211,13 +211,13 @@ def test_ranks_that_turn_over_families_name_no_winner():
 
 
 def test_nothing_is_claimed_over_metrics_that_may_be_losses():
-    half = suite({"a": 0.7, "b": 0.6}, TASKS[:4], metric="mse")
+    half = suite({"a": 0.7, "b": 0.6}, TASKS[:4], metric="medae")
     half += suite({"a": 0.7, "b": 0.6}, TASKS[4:], metric="mae")
     found = analyzed(half)
     assert math.isnan(found.suites[0].pairs[0].p_claim)
     (said,) = lead_sentences(found, found.suites[0])
     assert said.startswith(
-        "Nothing is said over tasks. Metrics unknown to this version: mse and mae;"
+        "Nothing is said over tasks. Metrics unknown to this version: medae and mae;"
     )
 
 

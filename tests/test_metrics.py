@@ -11,7 +11,7 @@ import scipy.stats
 from scipy.special import softmax
 from sklearn import metrics as reference
 
-from dnabench.correlation import pearson, r2, spearman
+from dnabench.correlation import mse, pearson, r2, rmse, spearman
 from dnabench.metrics import (
     METRICS,
     Metric,
@@ -23,14 +23,16 @@ from dnabench.metrics import (
     auroc_mean,
     auroc_per_label,
     balanced_accuracy,
+    brier,
     f1_binary,
     f1_macro,
     mcc,
     metrics_for,
+    recorded,
     score,
 )
 
-CLASS_METRICS = {name for name, m in METRICS.items() if "binary" in m.kinds}
+CLASS_METRICS = {name for name, m in METRICS.items() if "binary" in m.kinds and m.sign > 0}
 AREAS = {auroc: reference.roc_auc_score, auprc: reference.average_precision_score}
 KINDS = {2: "binary", 3: "multiclass", 9: "multiclass"}
 
@@ -95,7 +97,7 @@ def pairs_won(positive, scores):
 def test_agrees_with_scikit_learn(seed, k, tied, skewed):
     y, logits = split(seed, k, tied=tied, skewed=skewed)
     expected = by_sklearn(y, logits) | {f.__name__: area_by_sklearn(f, y, logits) for f in AREAS}
-    assert score(y, logits, metrics_for(KINDS[k])) == pytest.approx(expected, rel=1e-12)
+    assert score(y, logits, recorded(KINDS[k], "mcc")) == pytest.approx(expected, rel=1e-12)
 
 
 def test_multiclass_auroc_is_scikit_learns_one_versus_rest():
@@ -121,7 +123,7 @@ def test_a_class_missing_from_y_is_left_out_of_means(k):
     with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
         expected = by_sklearn(y, logits)
     expected |= {f.__name__: area_by_sklearn(f, y, logits) for f in AREAS}
-    assert score(y, logits, metrics_for("multiclass")) == pytest.approx(expected, rel=1e-12)
+    assert score(y, logits, recorded("multiclass", "mcc")) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_class_that_never_occurs_does_not_lower_f1():
@@ -137,7 +139,7 @@ def test_constant_predictions(k):
     logits[:] = np.arange(k)[::-1]
     expected = by_sklearn(y, logits) | {"mcc": 0.0, "auroc": 0.5, "balanced_accuracy": 1 / k}
     expected["auprc"] = np.mean(y == 1) if k == 2 else 1 / k  # the share of the positive class
-    assert score(y, logits, metrics_for(KINDS[k])) == pytest.approx(expected, rel=1e-12)
+    assert score(y, logits, recorded(KINDS[k], "mcc")) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("n", [1, 5])
@@ -145,14 +147,14 @@ def test_constant_predictions(k):
 def test_a_single_class_has_no_area_and_no_correlation(k, n):
     y, logits = np.full(n, 1), np.random.default_rng(n).normal(size=(n, k))
     logits[:, 1] += 99
-    got = score(y, logits, metrics_for(KINDS[k]))
+    got = score(y, logits, recorded(KINDS[k], "mcc"))
     assert "auroc" not in got and "auprc" not in got
     assert got.pop("mcc") == 0.0 and set(got.values()) == {1.0}
     assert np.isnan(auroc(y, logits)) and np.isnan(auprc(y, logits))
 
 
 def test_one_wrong_example():
-    got = score(np.array([1]), np.array([[1.0, 0.0]]), metrics_for("binary"))
+    got = score(np.array([1]), np.array([[1.0, 0.0]]), recorded("binary", "mcc"))
     assert set(got) == CLASS_METRICS - {"auroc", "auprc"} and set(got.values()) == {0.0}
 
 
@@ -203,7 +205,7 @@ def test_a_tie_goes_to_the_lowest_class():
 def test_order_of_examples_does_not_matter(k):
     y, logits = split(4, k, tied=True)
     order = np.random.default_rng(0).permutation(len(y))
-    names = metrics_for(KINDS[k])
+    names = recorded(KINDS[k], "mcc")
     assert score(y[order], logits[order], names) == score(y, logits, names)
     assert score(y, logits, names) == score(y, logits, names)
 
@@ -252,7 +254,7 @@ def test_auroc_of_the_opposite_is_one_minus():
 def test_more_copies_of_every_example_change_nothing(k):
     # 300,000 examples: the product under mcc's root is past int64
     y, logits = split(9, k, tied=True)
-    names = metrics_for(KINDS[k])
+    names = recorded(KINDS[k], "mcc")
     many = score(np.repeat(y, 1000), np.repeat(logits, 1000, axis=0), names)
     assert many == pytest.approx(score(y, logits, names), rel=1e-12)
 
@@ -281,7 +283,7 @@ def test_large_logits_neither_overflow_nor_saturate():
 def test_dtype_and_layout_do_not_matter(dtype):
     y, logits = split(12, 20, tied=True)
     before = logits.copy()
-    names = metrics_for("multiclass")
+    names = recorded("multiclass", "mcc")
     expected = score(y, logits, names)
     assert score(y.astype(dtype), np.asfortranarray(logits, np.float32), names) == expected
     assert score(y.tolist(), logits.tolist(), names) == expected
@@ -350,8 +352,10 @@ def test_bad_multilabel_input_says_what_is_wrong(metric, y, scores, says):
 
 def test_names_and_kinds():
     of_classes = [m for m in METRICS if m in CLASS_METRICS]
-    assert metrics_for("multiclass") == tuple(m for m in of_classes if m != "f1_binary")
-    assert metrics_for("binary") == tuple(of_classes)
+    assert metrics_for("multiclass") == (*(m for m in of_classes if m != "f1_binary"), "brier")
+    assert metrics_for("binary") == (*of_classes, "brier")
+    assert recorded("binary", "auroc") == ("auroc", *(m for m in of_classes if m != "auroc"))
+    assert recorded("binary", "brier") == ("brier", *of_classes)
     with pytest.raises(ValueError, match="no metric is for kind 'ranking', only for binary"):
         metrics_for("ranking")
     with pytest.raises(ValueError, match="f1_binary is for 2 classes, logits have 3"):
@@ -414,6 +418,21 @@ def test_correlations_are_scipys_and_r2_is_sklearns(seed, tied):
 
 
 @pytest.mark.parametrize("seed", range(5))
+def test_errors_are_sklearns_and_lower_is_better(seed):
+    y, scores = values(seed)
+    assert rmse(y, scores) == pytest.approx(reference.root_mean_squared_error(y, scores), rel=1e-12)
+    assert mse(y, scores) == pytest.approx(reference.mean_squared_error(y, scores), rel=1e-12)
+    y, logits = split(seed, 2)
+    p = softmax(logits, axis=1)
+    assert brier(y, logits) == pytest.approx(2 * reference.brier_score_loss(y, p[:, 1]), rel=1e-12)
+    y, logits = split(seed, 9)
+    p = softmax(logits, axis=1)
+    assert brier(y, logits) == pytest.approx(((p - np.eye(9)[y]) ** 2).sum(1).mean(), rel=1e-12)
+    assert {name for name, m in METRICS.items() if m.sign < 0} == {"rmse", "mse", "brier"}
+    assert [METRICS[name].heading for name in ("rmse", "mcc")] == ["RMSE ↓", "MCC"]
+
+
+@pytest.mark.parametrize("seed", range(5))
 def test_label_means_are_sklearns(seed):
     rng = np.random.default_rng(seed)
     y = rng.integers(0, 2, (200, 5))
@@ -438,5 +457,6 @@ def test_a_constant_output_or_label_is_left_out_of_the_mean():
 
 def test_every_kind_of_task_has_metrics_and_they_are_its_own():
     assert metrics_for("multilabel") == ("auroc_mean", "auroc_median", "auprc_mean")
-    assert metrics_for("regression") == ("pearson", "spearman", "r2")
+    assert metrics_for("regression") == ("pearson", "spearman", "r2", "rmse", "mse")
+    assert recorded("regression", "r2") == ("r2", "pearson", "spearman", "rmse")
     assert "mcc" in metrics_for("per_base") and "auroc" not in metrics_for("per_base")

@@ -19,7 +19,7 @@ CASES = [
     *[(name, k) for name in CLASSES for k in (2, 3, 9)],
     ("f1_binary", 2),
     *[(name, 4) for name, m in METRICS.items() if "multilabel" in m.kinds],
-    *[(name, k) for name in ("pearson", "spearman", "r2") for k in (1, 2)],
+    *[(name, k) for name in ("pearson", "spearman", "r2", "rmse", "mse") for k in (1, 2)],
 ]
 
 

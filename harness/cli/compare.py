@@ -7,11 +7,11 @@ from pathlib import Path
 import typer
 
 from dnabench.cli.bars import bar
-from dnabench.cli.options import OneModel, Out
+from dnabench.cli.options import OneModel, Out, Shown
 from dnabench.cli.report import records_in
 
 
-def compare(a: OneModel, b: OneModel, out: Out = Path("runs")) -> None:
+def compare(a: OneModel, b: OneModel, out: Out = Path("runs"), metric: Shown = "") -> None:
     """Compare two models on every task both have run."""
     from dnabench.reports.memo import Memo
     from dnabench.reports.render import compare_text
@@ -22,5 +22,6 @@ def compare(a: OneModel, b: OneModel, out: Out = Path("runs")) -> None:
     with bar("reading", len({r.trial.task for r in records})) as show:
         resampler = Resampler(store, observe=lambda what: show(description=what, advance=1))
         memo = Memo(store.folder / ".cache" / "report")
-        text = compare_text(checked(records, store, memo), a, b, resampler, memo, store.declared())
+        found = checked(records, store, memo)
+        text = compare_text(found, a, b, resampler, memo, store.declared(), metric)
     typer.echo(text)

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dnabench.cli.errors import fail, split_commas
-from dnabench.cli.options import Out
+from dnabench.cli.options import Out, Shown
 from dnabench.cli.report import records_in
 
 if TYPE_CHECKING:
     from dnabench.reports.table import Table
+    from dnabench.types import Record
 
 KINDS = {  # and a note below each, on what is shown
     "cd": "Average rank over tasks, 1 = best. A bar joins models that the Nemenyi test does not "
     "separate at alpha = 0.05.",
-    "strip": "Dots: runs. Bar: mean. Line: 95 % t interval. In colour: the highest mean.",
+    "strip": "Dots: runs. Bar: mean. Line: 95 % t interval. In colour: the best mean.",
     "pareto": "Bars: 95 % interval from the noise of the seeds. Dashed line: models that no other "
     "beats in both score and cost.",
     "heatmap": "",
@@ -40,6 +41,7 @@ def figure(
     ] = "",
     protocol: Annotated[str, typer.Option(help="Which, where records have several.")] = "",
     limit: Annotated[str, typer.Option(help="Which, where records have several.")] = "",
+    metric: Shown = "",
     x: Annotated[str, typer.Option(help="heatmap: swept option on the x axis.")] = "",
     y: Annotated[str, typer.Option(help="heatmap: swept option on the y axis.")] = "",
 ) -> None:
@@ -60,17 +62,20 @@ def figure(
             if kind == "heatmap"
             else f"--x and --y are for heatmap, not for {kind}"
         )
-    table = _table(out, split_commas(tasks), split_commas(models), protocol, limit)
+    chosen = _chosen(out, split_commas(tasks), split_commas(models), metric)
+    table = _table(chosen, protocol, limit, metric)
     draw, note = _draw(kind, table, x, y)
     save(draw, target, table.watermark, note)
     typer.echo(str(target))
 
 
-def _table(out: Path, tasks: list[str], models: list[str], protocol: str, limit: str) -> Table:
-    from dnabench.reports.table import suite_of, tables
-    from dnabench.reports.text.captions import title
+def _chosen(out: Path, tasks: list[str], models: list[str], metric: str) -> list[Record]:
+    """The records of these tasks and models, with what their predictions say if need be."""
+    from dnabench.reports.memo import Memo
+    from dnabench.reports.table import suite_of
+    from dnabench.reports.validity import checked
 
-    _, records = records_in(out)
+    store, records = records_in(out)
     names_of: dict[str, Callable[[Any], set[str]]] = {
         "--models": lambda r: {r.trial.model},
         "--tasks": lambda r: {r.trial.task, suite_of(r)},
@@ -82,10 +87,20 @@ def _table(out: Path, tasks: list[str], models: list[str], protocol: str, limit:
             if name not in known:
                 fail(f"{flag} {name}: no record of it in {out}; choose from {', '.join(known)}")
         chosen = [r for r in chosen if not wanted or of(r) & {*wanted}]
-    found = tables(
-        r for r in chosen
+    return checked(chosen, store, Memo(store.folder / ".cache" / "report")) if metric else chosen
+
+
+def _table(records: list[Record], protocol: str, limit: str, metric: str) -> Table:
+    from dnabench.reports.shown import check_shown
+    from dnabench.reports.table import tables
+    from dnabench.reports.text.captions import title
+
+    own = [
+        r for r in records
         if protocol in ("", r.trial.protocol) and limit in ("", f"{r.trial.limit:g}")
-    )  # fmt: skip
+    ]  # fmt: skip
+    check_shown(own, metric)
+    found = tables(own, metric=metric)
     if len(found) != 1:
         known = [title(t) for t in (found or tables(records))]
         fail(f"a figure shows one table; choose with --protocol and --limit: {'; '.join(known)}")
@@ -99,7 +114,7 @@ def _draw(kind: str, table: Table, x: str, y: str) -> tuple[Callable[[], Any], s
     if kind == "heatmap":
         found = heatmap.heat(table, x, y)
         label = pareto.label([row for row in table.rows if row.name in found.tasks])
-        note = f"{label[0].upper()}{label[1:]} ({', '.join(found.tasks)}). Framed: the highest."
+        note = f"{label[0].upper()}{label[1:]} ({', '.join(found.tasks)}). Framed: the best."
         return lambda: heatmap.figure(found), note
     if kind == "pareto":
         rows = _one_suite(pareto.suites(table), "has two models with all of its tasks")

@@ -73,8 +73,11 @@ def recipes() -> Table:
 
 def metrics() -> Table:
     """Every metric and what it is."""
-    rows: Rows = [(m.name, m.label, ", ".join(m.kinds), m.description) for m in METRICS.values()]
-    return ("metric", "label", "task kinds", "description"), rows
+    rows: Rows = [
+        (m.name, m.label, "higher" if m.sign > 0 else "lower", ", ".join(m.kinds), m.description)
+        for m in METRICS.values()
+    ]
+    return ("metric", "label", "better", "task kinds", "description"), rows
 
 
 def size(n: int) -> str:

@@ -36,6 +36,11 @@ training = partial(typer.Option, rich_help_panel="Training")
 execution = partial(typer.Option, rich_help_panel="Execution")
 Out = Annotated[Path, typer.Option("--out", "-o", help="Results folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Shown = Annotated[
+    str,
+    typer.Option("--metric", help="Show this recorded metric instead of each task's own.",
+                 autocompletion=names_of("metrics")),
+]  # fmt: skip
 OneModel = Annotated[str, typer.Argument(help="A model.", autocompletion=names_of("models"))]
 
 
@@ -65,6 +70,11 @@ class GridOptions(NamedTuple):
     protocol: Annotated[
         str, which(help="How the checkpoint is chosen.", autocompletion=names_of("protocols"))
     ] = "honest"
+    metric: Annotated[
+        str,
+        which(help="What chooses the epoch; default: the task's own. `list metrics` has all.",
+              autocompletion=names_of("metrics")),
+    ] = ""  # fmt: skip
     regime: Annotated[
         list[str],
         training(help="Initial weights: scratch (default; pretrained for hf:), pretrained or "
@@ -102,7 +112,7 @@ class GridOptions(NamedTuple):
             models=split_commas(self.models), preset=self.preset, tasks=split_commas(self.tasks),
             suite=self.suite, data=tuple(self.data), seeds=self.seeds, protocol=self.protocol,
             own=OwnData() if reading is None else reading.own(), regime=",".join(self.regime),
-            recipe=self.recipe, limit=self.limit, settings=self.set_,
+            recipe=self.recipe, limit=self.limit, metric=self.metric, settings=self.set_,
             sweeps=self.sweep, trust_remote_code=self.trust_remote_code,
             overrides={k: value for k, value in changes.items() if value},
         )  # fmt: skip

@@ -9,7 +9,7 @@ import typer
 
 from dnabench.cli.bars import bar
 from dnabench.cli.errors import fail
-from dnabench.cli.options import Out, names_of
+from dnabench.cli.options import Out, Shown, names_of
 
 
 def report(
@@ -31,6 +31,11 @@ def report(
         typer.Option(help="Show only pairs with this model; p counts all pairs unless declared.",
                      autocompletion=names_of("models")),
     ] = "",
+    metric: Shown = "",
+    all_metrics: Annotated[
+        bool,
+        typer.Option("--all-metrics", help="Every recorded metric, in csv, json and parquet."),
+    ] = False,
     same_code: Annotated[
         bool,
         typer.Option("--same-code", help="Refuse runs made by several versions, commits or torch."),
@@ -40,20 +45,24 @@ def report(
 
     --full or --format gives every table.
     """
-    from dnabench.reports.render import FILES, FORMATS, render
+    from dnabench.reports.render import DATA, FILES, FORMATS, render
     from dnabench.reports.report import report
     from dnabench.reports.resampling import Resampler
     from dnabench.reports.text.overview import overview
 
     if format not in {"": None, **FORMATS, **FILES}:
         fail(f"no format {format!r}; choose from {', '.join([*FORMATS, *FILES])}")
+    if all_metrics and format not in DATA:
+        fail(f"--all-metrics is for --format {', '.join(DATA)}; --metric NAME shows one in any")
     if not format and (full or to is not None):
         format = "md"
     store, records = records_in(out)
     with bar("reading", len({(r.trial.protocol, r.trial.task) for r in records})) as show:
         resampler = Resampler(store, observe=lambda task: show(description=task, advance=1))
-        evidence = report(records, store, resampler, against, same_code)
-        found = render(evidence, format) if format else overview(evidence, store.folder)
+        evidence = report(records, store, resampler, against, same_code, metric)
+        found = (
+            render(evidence, format, all_metrics) if format else overview(evidence, store.folder)
+        )
     if to is None and format != "html" and isinstance(found, str):
         typer.echo(found.removesuffix("\n"))
         return

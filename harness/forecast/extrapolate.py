@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from dnabench.forecast.timing import Measured
-from dnabench.metrics import metrics_for
+from dnabench.metrics import recorded
 from dnabench.protocols import protocol_named
 from dnabench.registry import MODELS
 from dnabench.splits import VALIDATION_SHARE, size_under
@@ -79,7 +79,8 @@ def trial_disk(job: Job, m: Measured) -> int:
     sizes, trial = sizes_of(job), job.trial
     watched = (sizes.val > 0) + protocol_named(trial.protocol).looks_at_test
     epochs = m.epochs or trial.recipe.epochs_over(sizes.train)
-    numbers = len(metrics_for(task_of(job).kind)) * watched * epochs
+    task = task_of(job)
+    numbers = len(recorded(task.kind, trial.metric or task.metric)) * watched * epochs
     return round(RECORD[0] + RECORD[1] * numbers + m.stored * sizes.test)
 
 

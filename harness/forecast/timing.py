@@ -92,7 +92,7 @@ def _measured(probe: Probe) -> Measured:
     clock, began = Clock(probe.resources, Kernels()), (time.perf_counter(), time.process_time())
     trial, task = probe.job.trial, task_of(probe.job)
     protocol = protocol_named(trial.protocol)
-    task = replace(as_read(task, trial), metric=metric_for(protocol, task))
+    task = replace(as_read(task, trial), metric=trial.metric or metric_for(protocol, task))
     seeds = streams(trial.seed, trial.task, protocol)
     data, (train, _) = clock.timed(lambda: cut(task, protocol, seeds.cut, trial.limit))
     torch.manual_seed(seeds.init)

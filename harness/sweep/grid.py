@@ -11,7 +11,7 @@ from typing import Any
 from dnabench.cache import file_sha256
 from dnabench.models.outside.loaded import own_weights
 from dnabench.models.outside.references import model_named
-from dnabench.protocols import check_protocol, protocol_for
+from dnabench.protocols import asked_metric, check_protocol, protocol_for
 from dnabench.registry import MODELS, TASKS, explain_miss
 from dnabench.splits import size_under
 from dnabench.sweep.checks import check_fine_tuning, check_official_tokenizer, check_recipe
@@ -38,6 +38,7 @@ class Request:
     trust_remote_code: bool = False  # of models of the hub
     recipe: str = ""  # name; "" = the suite's, else the model's default
     limit: str = "0"
+    metric: str = ""  # chooses the epoch; "" = each task's own
     settings: Sequence[str] = ()  # k=v or model.k=v
     sweeps: Sequence[str] = ()  # k=v1,v2
     overrides: Mapping[str, Any] = field(default_factory=dict)  # recipe field -> value
@@ -179,6 +180,7 @@ def label(trial: Trial) -> str:
     usual = {**recipe.numbers, **model.options, **own}
     chosen = {**trial.recipe.numbers, **trial.options}
     changes = [f"{k}={v}" for k, v in chosen.items() if usual.get(k) != v]
+    changes += [f"metric={trial.metric}"] * bool(trial.metric)
     return " ".join([trial.model, *changes])
 
 
@@ -318,6 +320,7 @@ def _trial(
     return Trial(
         model=model.name, options=options, regime=regime, task=task.name, data=task.data,
         protocol=protocol.name, recipe=recipe, seed=seed, limit=parse_limit(request.limit),
+        metric=asked_metric(request.metric, protocol, task),
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from dnabench.metrics import METRICS
 from dnabench.networks.card import CARD, card_of
 from dnabench.protocols import protocol_named
 from dnabench.results.store import Store
@@ -34,9 +35,11 @@ def apart_from_seed(trial: Trial) -> str:
 
 
 def validation(record: Record) -> float:
-    """The score by which the best seed is chosen; -inf where there is none."""
+    """By which the best seed is chosen, the more the better; -inf where there is no score."""
     metric = record.task.get("metric", "")
-    return float(record.scores.get("val", {}).get(metric, float("-inf")))
+    score = record.scores.get("val", {}).get(metric)
+    sign = METRICS[metric].sign if metric in METRICS else 1
+    return float("-inf") if score is None else sign * float(score)
 
 
 def best_seeds(records: Iterable[Record]) -> set[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dnabench.metrics import score
+from dnabench.metrics import METRICS, score
 from dnabench.models.kernels.context import Kernels
 from dnabench.models.outside.references import model_of
 from dnabench.networks.saving import Trained
@@ -77,7 +77,7 @@ def run_trial(
     meter, trial, task = Meter(resources.device, kernels), job.trial, _unchanged(task_of(job), job)
     protocol = protocol_named(trial.protocol)
     seeds = streams(trial.seed, trial.task, protocol)
-    task = replace(task, metric=metric_for(protocol, task))
+    task = replace(task, metric=trial.metric or metric_for(protocol, task))
     train, val = cut(task, protocol, seeds.cut, trial.limit)
     sealed = replace(as_read(task, trial), load=_sealed)  # models and the loop cannot load its data
     _check_fits(trial, sealed, train)
@@ -173,7 +173,8 @@ def _alternatives(curve: Sequence[Mapping[str, Any]], trial: Trial, task: Task) 
     """
     if not {"test", "val"} <= curve[0].keys() or trial.recipe.patience:
         return {}
-    chosen = max(curve, key=lambda row: row["val"][task.metric])
+    sign = METRICS[task.metric].sign
+    chosen = max(curve, key=lambda row: sign * row["val"][task.metric])
     rows = {"last-epoch/1": curve[-1], "honest/1": chosen}
     return {name: {"epoch": row["epoch"], "test": row["test"]} for name, row in rows.items()}
 

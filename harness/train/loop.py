@@ -64,7 +64,8 @@ def fit(
             )
         criterion = float(epoch)
         if chooser:
-            criterion = -row["val_loss"] if by_loss else row[chooser][objective.metric]
+            score = row["val_loss"] if by_loss else row[chooser][objective.metric]
+            criterion = -score if by_loss else objective.sign * score
         if criterion > best:
             best, out.best_epoch = criterion, epoch
             chosen = learner.state() if chooser else None

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dnabench.metrics import metrics_for, score
+from dnabench.metrics import METRICS, recorded, score
 from dnabench.train import losses
 from dnabench.train.batches import Batch, Data, on_device, per_base
 from dnabench.train.strands import opposite_labels, opposite_logits
@@ -31,7 +31,8 @@ Targets = Callable[[Array], Target]  # from rows of the data
 class Objective(ABC):
     """Targets, loss, predictions and metrics of one way to learn."""
 
-    metric: str  # key of `scores` that chooses a checkpoint; higher is better
+    metric: str  # key of `scores` that chooses a checkpoint
+    sign: int = 1  # -1 where a lower score is the better one
     n_outputs: int  # K
     per_base: bool = False  # whether batches say how many bp each token stands for
 
@@ -82,7 +83,7 @@ class Supervised(Objective):
     def __init__(self, task: Task) -> None:
         self.task, self.metric, self.n_outputs = task, task.metric, task.n_outputs
         self.per_base = task.kind == "per_base"
-        self.metrics = (task.metric, *(m for m in metrics_for(task.kind) if m != task.metric))
+        self.metrics, self.sign = recorded(task.kind, task.metric), METRICS[task.metric].sign
 
     def targets(self, split: Split, data: Data, rng: np.random.Generator) -> Targets:
         """The labels; per base, the other strand has its own."""

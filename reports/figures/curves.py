@@ -52,7 +52,7 @@ def watched(row: Row) -> str:
 
 def label(row: Row) -> str:
     """Of the vertical axis."""
-    return WATCHED[watched(row)].format(row.label)
+    return WATCHED[watched(row)].format(row.heading)
 
 
 def _drawable(table: Table) -> list[Row]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from dnabench.reports.across import on_one_scale
 from dnabench.reports.figures.style import LETTER, PRINT, Theme, panels
 from dnabench.reports.table import Column, Row, Table, grouped, option_text
 
@@ -27,7 +28,8 @@ class Heat(NamedTuple):
     xs: list[str]
     ys: list[str]
     means: list[list[float]]  # by y, then x; NaN where nothing was run
-    tasks: tuple[str, ...]  # the rows that all of these columns have
+    tasks: tuple[str, ...]  # the rows of one metric that all of these columns have
+    sign: int = 1  # -1 where lower is better
 
 
 def heat(table: Table, x: str, y: str, model: str = "") -> Heat:
@@ -55,15 +57,19 @@ def heat(table: Table, x: str, y: str, model: str = "") -> Heat:
                 f"{x}={option_text(across)} and {y}={option_text(down)} are shared by {len(same)} "
                 f"columns, and a heat map has one place for them: {names}; choose with --models"
             )
-    rows = [row for row in table.rows if all(row.cells[i].scores for *_, i in found)]
+    rows = on_one_scale(
+        row for row in table.rows if all(row.cells[i].scores for *_, i in found)
+    )  # fmt: skip
     if not rows:
-        raise ValueError("no task has scores of all these columns: there is nothing to average")
+        raise ValueError(
+            "no tasks of one metric have scores of all these columns: there is nothing to average"
+        )
     xs, ys = (_ordered([f[k] for f in found]) for k in (1, 2))
     at = {(across, down): _mean(rows, i) for _, across, down, i in found}
     return Heat(
         x, y, [option_text(v) for v in xs], [option_text(v) for v in ys],
         [[at.get((across, down), math.nan) for across in xs] for down in ys],
-        tuple(row.name for row in rows),
+        tuple(row.name for row in rows), rows[0].sign,
     )  # fmt: skip
 
 
@@ -80,7 +86,7 @@ def swept(table: Table) -> list[Heat]:
 
 
 def figure(found: Heat, theme: Theme = PRINT) -> Figure:
-    """Draw it; the highest mean is framed."""
+    """Draw it; the best mean is framed."""
     from matplotlib.patches import Rectangle
 
     left = 0.5 + LETTER * max(map(len, found.ys))
@@ -90,7 +96,8 @@ def figure(found: Heat, theme: Theme = PRINT) -> Figure:
     low, top = float(means.min()), float(means.max())
     ax.pcolormesh(means if top > low else 0 * means + 1, cmap="cividis")
     for (j, i), v in np.ndenumerate(np.array(found.means)):
-        best, dark = v == top, top > low and v < low + 0.55 * (top - low)
+        best = v == (top if found.sign > 0 else low)
+        dark = top > low and v < low + 0.55 * (top - low)
         colour = theme.quiet if math.isnan(v) else "#ffffff" if dark else "#111111"
         ax.text(i + 0.5, j + 0.5, "–" if math.isnan(v) else f"{v:.3f}", ha="center", va="center",
                 color=colour, fontweight="bold" if best else "normal")  # fmt: skip

@@ -8,6 +8,7 @@ from itertools import pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
+from dnabench.reports.across import on_one_scale
 from dnabench.reports.figures import style
 from dnabench.reports.figures.style import LETTER, PRINT, Theme
 from dnabench.reports.table import Row, Table, grouped, suite_of
@@ -33,10 +34,11 @@ class Point(NamedTuple):
     error: float  # its standard error from the seeds alone; NaN with one seed in a cell
     size: float
     time: float  # mean over the runs of a row, then over rows
+    sign: int = 1  # -1 where lower scores are better
 
 
 def points(table: Table, rows: Sequence[Row]) -> list[Point]:
-    """Every column that has scores on all of these rows."""
+    """Every column that has scores on all of these rows, which have one metric."""
     names, out = style.labels(table.columns), []
     for i, column in enumerate(table.columns):
         cells = [row.cells[i] for row in rows]
@@ -52,15 +54,17 @@ def points(table: Table, rows: Sequence[Row]) -> list[Point]:
             error=math.sqrt(math.fsum(s.sd**2 / s.n for s in summaries)) / len(rows),
             size=float(max(column.n_params)) or math.nan,
             time=fmean(seconds),
+            sign=rows[0].sign,
         )
         out.append(point)
     return out
 
 
 def suites(table: Table) -> dict[str, list[Row]]:
-    """Rows that at least two columns share, by suite; the columns that cover most rows decide."""
+    """Rows of one metric that two columns share, by suite; those that cover most rows decide."""
     out = {}
-    for suite, rows in grouped(table.rows, suite_of).items():
+    for suite, every in grouped(table.rows, suite_of).items():
+        rows = on_one_scale(every)
         cover = [sum(bool(row.cells[i].scores) for row in rows) for i in range(len(table.columns))]
         full = [i for i, n in enumerate(cover) if n == max(cover) and n]
         shared = [row for row in rows if full and all(row.cells[i].scores for i in full)]
@@ -71,7 +75,7 @@ def suites(table: Table) -> dict[str, list[Row]]:
 
 def label(rows: Sequence[Row]) -> str:
     """Of the score: what it is the mean of."""
-    metrics = " and ".join(dict.fromkeys(row.label for row in rows))
+    metrics = " and ".join(dict.fromkeys(row.heading for row in rows))
     return f"mean {metrics} of {len(rows)} tasks" if len(rows) > 1 else metrics
 
 
@@ -104,8 +108,10 @@ def draw(ax: Axes, found: Sequence[Point], cost: str, scored: str, theme: Theme)
     if len(shown) < 2:
         raise ValueError(f"{len(shown)} models have a {cost}: nothing to compare")
     ax.set_xscale("log")
-    front = zip(*frontier([(getattr(p, cost), p.score) for p in shown]), strict=True)
-    ax.plot(*front, color=theme.quiet, lw=1, ls=(0, (4, 3)), drawstyle="steps-post")
+    front = frontier([(getattr(p, cost), p.score) for p in shown], shown[0].sign)
+    ax.plot(
+        *zip(*front, strict=True), color=theme.quiet, lw=1, ls=(0, (4, 3)), drawstyle="steps-post"
+    )
     for p in shown:
         x, colour, gid = getattr(p, cost), style.colour(p.column, theme), f"column-{p.column}"
         if p.error > 0:
@@ -125,11 +131,11 @@ def draw(ax: Axes, found: Sequence[Point], cost: str, scored: str, theme: Theme)
     return _names(ax, shown, cost, theme)
 
 
-def frontier(pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Those (cost, score) that no other beats in both, by cost."""
+def frontier(pairs: Sequence[tuple[float, float]], sign: int = 1) -> list[tuple[float, float]]:
+    """Those (cost, score) that no other beats in both, by cost; lower is better with sign -1."""
     out: list[tuple[float, float]] = []
-    for cost, score in sorted(pairs, key=lambda pair: (pair[0], -pair[1])):
-        if not out or score > out[-1][1]:
+    for cost, score in sorted(pairs, key=lambda pair: (pair[0], -sign * pair[1])):
+        if not out or sign * score > sign * out[-1][1]:
             out.append((cost, score))
     return out
 
@@ -142,7 +148,7 @@ def _names(ax: Axes, shown: Sequence[Point], cost: str, theme: Theme) -> bool:
     scale = wide / math.log(x1 / x0), high / (y1 - y0)
     at = [(scale[0] * math.log(getattr(p, cost) / x0), scale[1] * (p.score - y0)) for p in shown]
     taken = [(x - 0.06, y - 0.06, x + 0.06, y + 0.06) for x, y in at]
-    for (xa, ya), (xb, yb) in pairwise(frontier(at)):  # the dashed steps
+    for (xa, ya), (xb, yb) in pairwise(frontier(at, shown[0].sign)):  # the dashed steps
         taken += [(xa, ya - 0.01, xb, ya + 0.01), (xb - 0.01, ya, xb + 0.01, yb)]
     for p, (x, y) in zip(shown, at, strict=True):  # the intervals
         reach = scale[1] * 1.96 * p.error if p.error > 0 else 0.0

@@ -41,7 +41,8 @@ def overall(table: Table, theme: Theme = PAGE) -> Figure:
     out, (ax,) = style.panels(1, size, (left, BOTTOM, RIGHT, 0.1), theme)
     dots = [_dots(rows, i) for i in range(len(names))]
     means = [sum(x) / len(x) if x else math.nan for x in dots]
-    best = max((m for m in means if not math.isnan(m)), default=math.nan)
+    choose = max if all(row.sign > 0 for row in rows) else min
+    best = choose((m for m in means if not math.isnan(m)), default=math.nan)
     for i, (values, mean) in enumerate(zip(dots, means, strict=True)):
         colour, gid = theme.accent if mean == best else theme.ink, f"column-{i}"
         ax.plot(values, [i] * len(values), "o", ms=4.2, mfc=colour, mec=theme.paper, mew=0.6,
@@ -94,7 +95,7 @@ def _figure(rows: Sequence[Row], names: Sequence[str], theme: Theme) -> Figure:
             text.set_gid(f"column-{i}")
             text.set_color(theme.accent if i in row.best else theme.ink)
             text.set_fontweight("bold" if i in row.best else "normal")
-        style.heading(ax, row.name, row.label, theme, left=left if len(rows) == 1 else 0)
+        style.heading(ax, row.name, row.heading, theme, left=left if len(rows) == 1 else 0)
     return figure
 
 

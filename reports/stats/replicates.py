@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from dnabench.metrics import METRICS
+from dnabench.metrics import METRICS, brier_of_each
 from dnabench.types import Array
 
 Scorer = Callable[[Array], Array]
@@ -28,7 +28,7 @@ def check_cost(metric: str, rows: int, outputs: int, runs: int, n: int) -> None:
     """
     if metric not in METRICS:
         raise ValueError(f"no metric named {metric!r}; there are {', '.join(METRICS)}")
-    known = (*_COUNTED, *_RANKED, *_MOMENTS)
+    known = (*_COUNTED, *_RANKED, *_MOMENTS, *_ERRORS)
     if metric not in known:
         raise ValueError(f"{metric} is not resampled; {', '.join(known)} are")
     ranked = 1 if outputs == 2 and metric in ("auroc", "auprc") else outputs
@@ -55,6 +55,8 @@ def scorer(metric: str, y: Array, logits: Iterable[Array], unit: Array) -> Score
     """
     if metric in _COUNTED:
         return _counted(metric, y, _checked(metric, y, logits), unit)
+    if metric in _ERRORS:
+        return _mean_errors(metric, y, _checked(metric, y, logits), unit)
     if metric in _MOMENTS:
         return _moments(metric, np.asarray(y, np.float64), _checked(metric, y, logits), unit)
     runs = list(_checked(metric, y, logits))
@@ -233,6 +235,26 @@ def _moments(metric: str, y: Array, logits: Iterable[Array], unit: Array) -> Sco
     return score
 
 
+def _mean_errors(metric: str, y: Array, logits: Iterable[Array], unit: Array) -> Scorer:
+    """By matrix product: the errors of each unit, of each output where there are several."""
+    size = int(unit.max()) + 1
+    each = [_errors(metric, y, x) for x in logits]
+    columns = [np.bincount(unit, error, size) for errors in each for error in errors.T]
+    matrix = np.stack([*columns, np.bincount(unit, minlength=size)])
+
+    def score(weights: Array) -> Array:
+        sums = matrix @ weights.astype(np.float64)
+        means = (sums[:-1] / sums[-1]).reshape(len(each), -1, weights.shape[1])
+        return np.asarray((np.sqrt(means) if metric == "rmse" else means).mean(1))
+
+    return score
+
+
+def _errors(metric: str, y: Array, logits: Array) -> Array:
+    """Float64 (N, K), squared errors of the outputs; of classes (N, 1)."""
+    return brier_of_each(y, logits)[:, None] if metric == "brier" else (y - logits) ** 2
+
+
 def _positive(spread: Array, square: Array) -> Array:
     """Whether a sum of squares about the mean is more than the rounding of its terms."""
     return np.asarray(spread > 1e-12 * square)
@@ -292,3 +314,4 @@ _COUNTED: dict[str, Callable[[Array, Array, Array], Array]] = {
     "balanced_accuracy": _balanced_accuracy,
 }  # fmt: skip
 _MOMENTS = ("pearson", "r2")
+_ERRORS = ("rmse", "mse", "brier")

@@ -12,8 +12,9 @@ _COUNTED = ("accuracy", "f1_binary", "f1_macro")  # as if a share of the test ex
 
 
 def verdict(
-    test: Welch, p_holm: float, rope: float, n: int, nested: tuple[float, float] | None = None
-) -> tuple[Verdict, str]:
+    test: Welch, p_holm: float, rope: float, n: int, nested: tuple[float, float] | None = None,
+    sign: int = 1,
+) -> tuple[Verdict, str]:  # fmt: skip
     """Whether a is better than b, and the reason where that is not decided.
 
     Args:
@@ -22,6 +23,7 @@ def verdict(
         rope: the smallest relevant difference (region of practical equivalence), in score units.
         n: seeds of the model that has fewer.
         nested: interval of a - b over seeds and test examples; None when there is none.
+        sign: 1 where higher scores are better, -1 where lower ones are.
 
     Returns:
         "win" or "loss" when p_holm < 0.05, `nested` (if given) lies on the same side of 0 as the
@@ -36,8 +38,9 @@ def verdict(
         return "descriptive", "only (no variation between seeds)"
     if not p_holm < ALPHA:
         return "no clear difference", ""
-    word: Verdict = "win" if test.difference > 0 else "loss"
-    if nested is not None and not (nested[0] > 0 if word == "win" else nested[1] < 0):
+    above = test.difference > 0
+    word: Verdict = "win" if above == (sign > 0) else "loss"
+    if nested is not None and not (nested[0] > 0 if above else nested[1] < 0):
         return "no clear difference", f"(95 % CI {_fault(*nested)})"
     if abs(test.difference) < rope - TIE:
         return "no clear difference", f"(difference below {rope:g})"

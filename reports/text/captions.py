@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from dnabench.metrics import METRICS
-from dnabench.reports.grid import Grid, fixed
+from dnabench.protocols import PROTOCOLS
+from dnabench.reports.grid import Grid, fixed, listed
 from dnabench.reports.table import Cell, Column, Table, grouped, recipe_text
 
 VARIANT = "‡"  # behind a best mean that was chosen among variants
@@ -31,7 +32,7 @@ def score_grid(table: Table, style: Style) -> Grid:
             name = style.family.format(escape(family or "other"))
             rows.append([name, *[""] * (len(heads) + 1)])
         for row in members:
-            line = [escape(row.name), escape(row.label)]
+            line = [escape(row.name), escape(row.heading)]
             for i, cell in enumerate(row.cells):
                 mean, sd, remarks = cell_text(cell, table)
                 number, remarks = escape(f"{mean} {sd}".strip()), escape(remarks)
@@ -110,9 +111,10 @@ def caption(table: Table) -> list[str]:
         (True, spread_text(table)),
         (True, protocol_text(table)),
         (bool(named), f"Metric: {'; '.join(named)}."),
-        (True, "Scores are fractions on the test split; higher is better. The best mean is bold, "
+        (True, f"Scores are fractions on the test split; {better(table)}. The best mean is bold, "
          f"the second underlined; means equal to {table.digits} decimals are tied. Parameter "
          "counts include the task head."),
+        (bool(other := other_metric(table)), other),
         (any(row.name != row.task for row in table.rows),
          "@ and six digits: a version of the task's data; versions are never pooled."),
         (any(c.missing for c in cells), "missing: not run."),
@@ -129,6 +131,30 @@ def caption(table: Table) -> list[str]:
         (bool(cut := truncated(table)), f"Cut at the end of long sequences: {'; '.join(cut)}."),
     ]  # fmt: skip
     return [text for applies, text in sentences if applies]
+
+
+def better(table: Table) -> str:
+    """Whether higher or lower scores are better."""
+    signs = {row.sign for row in table.rows}
+    if signs == {-1}:
+        return "lower is better"
+    return "higher is better" + " but where a metric has ↓" * (-1 in signs)
+
+
+def other_metric(table: Table) -> str:
+    """A sentence where the metric shown is not that of the runs."""
+    own = listed(dict.fromkeys(label_of(row.chosen_by) for row in table.rows if row.chosen_by))
+    if not own:
+        return ""
+    known = PROTOCOLS.get(table.protocol)
+    chosen = known is not None and known.checkpoint in ("best-val", "best-test")
+    return f"Shown instead of {own}" + ", by which the epochs were chosen" * chosen + "."
+
+
+def label_of(metric: str) -> str:
+    """As a heading has it."""
+    known = METRICS.get(metric)
+    return known.label if known else metric
 
 
 def truncated(table: Table) -> list[str]:

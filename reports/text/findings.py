@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from dnabench.reports import blocks, stats
-from dnabench.reports.across import on_one_scale, shared_tasks
+from dnabench.reports.across import difference, on_one_scale, shared_tasks
 from dnabench.reports.evidence import Comparison, Detectable, Evidence, Interval, SuiteEvidence
 from dnabench.reports.grid import NONE, Grid, fixed, interval, listed, p_value, signed
 from dnabench.reports.table import Table, grouped, suite_of
@@ -30,7 +30,7 @@ def shared_grids(evidence: Evidence) -> list[Grid]:
     for suite, rows in grouped(evidence.table.rows, suite_of).items():
         if shared := shared_tasks(rows, evidence.comparisons):
             lines = [
-                [names[x.i], names[x.j], str(x.tasks), *_lead(x.lead), p_value(x.p_holm)]
+                [names[x.i], names[x.j], str(x.tasks), *_size(x.difference), p_value(x.p_holm)]
                 for x in shared
             ]
             heads = ["a", "b", "tasks of both", "a - b", "95 % CI: these tasks", "Holm p"]
@@ -142,7 +142,7 @@ def comparison_grid(evidence: Evidence) -> Grid:
     both = any(d.other for d in evidence.comparisons)
     rows = [
         [
-            d.row.name, d.row.label, *_names(evidence.table, d), _n(d),
+            d.row.name, d.row.heading, *_names(evidence.table, d), _n(d),
             *(fixed(m, DIGITS) for m in d.means), *_differences(d), p_value(d.p),
             *(_both_p(d) if both else [p_value(d.p_holm)]), p_value(d.p_permutation),
             fixed(d.g, 2), fixed(d.a12, 2), d.verdict_text,
@@ -205,7 +205,7 @@ def ranking_grid(table: Table, suite: SuiteEvidence) -> Grid:
         k = suite.columns[place]
         mean = math.fsum(row.cells[k].summary.mean for row in scaled) / max(1, len(scaled))
         behind = suite.between(first, k)
-        lead = behind.lead if behind else None
+        lead = difference(behind.lead, suite.rows) if behind else None
         rows.append(
             [
                 table.columns[k].name, f"{suite.ranks[place]:.2f}",
@@ -215,7 +215,7 @@ def ranking_grid(table: Table, suite: SuiteEvidence) -> Grid:
                 p_value(behind.p_claim) if behind else NONE,
             ]
         )  # fmt: skip
-    label = scaled[0].label if scaled else "score"
+    label = scaled[0].heading if scaled else "score"
     title = f"{suite.suite}: {len(rows)} models on {len(suite.rows)} tasks (scores: --full)"
     heads = ["model", "mean rank", f"mean {label}", "to the first", "95 % CI", "Holm p"]
     return Grid(title, heads, rows)
@@ -225,10 +225,12 @@ def pair_grid(table: Table, suite: SuiteEvidence) -> Grid:
     """Pairs over the tasks of a suite, a line a pair."""
     rows = [
         [
-            table.columns[x.i].name, table.columns[x.j].name, *_lead(x.lead), p_value(x.p_claim),
-            signed(x.lead_of_families.value, DIGITS)
+            table.columns[x.i].name, table.columns[x.j].name,
+            *_size(difference(x.lead, suite.rows)), p_value(x.p_claim),
+            signed(difference(x.lead_of_families, suite.rows).value, DIGITS)
             + " (opposite sign)" * (x.lead.value * x.lead_of_families.value < 0),
-            interval(*x.lead_of_families[1:3], DIGITS), interval(*x.like_these[1:3], DIGITS),
+            interval(*difference(x.lead_of_families, suite.rows)[1:3], DIGITS),
+            interval(*difference(x.like_these, suite.rows)[1:3], DIGITS),
             p_value(x.p_holm), fixed(x.posterior[2], 3), fixed(x.posterior[1], 3),
             _estimate(x.improvement), _estimate(x.improvement_tasks).partition(" ")[2] or NONE,
         ]
@@ -241,7 +243,7 @@ def pair_grid(table: Table, suite: SuiteEvidence) -> Grid:
     return Grid(title, [*heads, *more], rows, [f"{suite_caption(suite)} {SUITE_TERMS}"])
 
 
-def _lead(x: stats.Lead) -> list[str]:
+def _size(x: stats.Lead) -> list[str]:
     return [signed(x.value, DIGITS), interval(x.low, x.high, DIGITS)]
 
 

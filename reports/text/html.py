@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from dnabench.reports.across import on_one_scale
 from dnabench.reports.evidence import Evidence, Report, SuiteEvidence
 from dnabench.reports.figures import cd, curves, families, heatmap, pareto, strips, style
 from dnabench.reports.grid import Grid, count, listed, signed
@@ -100,7 +101,7 @@ def _overall(table: Table, key: str) -> str:
     if len({row.metric for row in scored}) != 1:
         return ""
     what = "the runs" if len(scored) == 1 else f"the means of {len(scored)} tasks"
-    text = f"{scored[0].label} of each model: {what}"
+    text = f"{scored[0].heading} of each model: {what}"
     return _svg(partial(strips.overall, table), text, f"{key}o")
 
 
@@ -117,7 +118,7 @@ def _suite(
     table: Table, name: str, over: SuiteEvidence | None, rows: Sequence[Row], key: str
 ) -> Suite:
     names = style.labels(table.columns)
-    costs, label = _costs(table, list(over.rows) if over else rows, key)
+    costs, label = _costs(table, on_one_scale(over.rows) if over else rows, key)
     if over is None:
         return Suite(name, None, [], "", costs, label, "", Grid("", [], []))
     ranked = sorted(zip(over.ranks, over.columns, strict=True), key=lambda pair: pair[0])

@@ -11,7 +11,8 @@ _LETTERS = {c: "\\" + c for c in "&%$#_{}"} | {
     "[": "{[}", "]": "{]}", "*": "{*}",  # would be an argument of the \\ before them
     "±": r"$\pm$", "†": r"$\dagger$", "‡": r"$\ddagger$",
     "–": "--", "≥": r"$\geq$", "≤": r"$\leq$", "µ": r"$\mu$",
-    "→": r"$\rightarrow$", "←": r"$\leftarrow$", "≈": r"$\approx$", "−": "$-$", "…": r"\ldots{}",
+    "→": r"$\rightarrow$", "←": r"$\leftarrow$", "↓": r"$\downarrow$", "≈": r"$\approx$",
+    "−": "$-$", "…": r"\ldots{}",
 }  # fmt: skip
 _LETTERS |= {c: rf"$\{name}$" for c, name in zip("αβγδεζηθικλμνξπρστυφχψω", _GREEK, strict=True)}
 _LATIN = 0x17F  # pdflatex has letters up to here

@@ -14,13 +14,15 @@ MOST = 3  # rivals that are written out, the nearest first
 
 
 def leader(suite: SuiteEvidence) -> int | None:
-    """The column with the highest mean over the tasks of one metric; by rank where most differ.
+    """The column with the best mean over the tasks of one metric; by rank where most differ.
 
     None where several share the best rank, or where the larger score of a metric may be the worse.
     """
     compared = {k for pair in suite.pairs for k in (pair.i, pair.j)} or set(suite.columns)
     if rows := on_one_scale(suite.rows):
-        means = {k: math.fsum(row.cells[k].summary.mean for row in rows) for k in compared}
+        means = {
+            k: rows[0].sign * math.fsum(row.cells[k].summary.mean for row in rows) for k in compared
+        }
         return max(means, key=means.__getitem__)
     if _unknown(suite):
         return None
@@ -137,7 +139,8 @@ def _likewise(table: Table, won: Sequence[OverTasks]) -> str:
 
 
 def _descriptive(table: Table, suite: SuiteEvidence, pairs: Sequence[OverTasks]) -> str:
-    least, label = min(p.n for p in pairs), on_one_scale(suite.rows)[0].label
+    least, first = min(p.n for p in pairs), on_one_scale(suite.rows)[0]
+    label, word = first.label, "above" if first.sign > 0 else "below"
     sizes = [
         f"{table.columns[p.j].name} by {fixed(p.lead.value, table.digits)} {label}"
         for p in pairs[:MOST]
@@ -146,7 +149,7 @@ def _descriptive(table: Table, suite: SuiteEvidence, pairs: Sequence[OverTasks])
     return (
         f"Nothing is claimed over {_tasks(suite)}, since a model has "
         f"{count(least, 'seed')} and a claim needs {stats.MIN_SEEDS}: "
-        f"{table.columns[pairs[0].i].name} scores above {listed([*sizes, *rest])}."
+        f"{table.columns[pairs[0].i].name} scores {word} {listed([*sizes, *rest])}."
     )
 
 

@@ -13,6 +13,7 @@ from dnabench.reports.figures import style
 from dnabench.reports.grid import Grid, count
 from dnabench.reports.table import Table
 from dnabench.reports.text import captions, findings
+from dnabench.reports.text.captions import other_metric
 from dnabench.reports.text.summary import summary_sentences
 
 WIDTH = 100  # columns at most
@@ -47,7 +48,7 @@ def _table(e: Evidence, width: int) -> list[str]:
         shown = [*said[:most], *[f"{count(left, 'more sentence')} with --full."] * (left > 0)]
         parts = [
             "\n".join(textwrap.wrap(_title(t), width)),
-            *(["\n".join(textwrap.wrap(t.watermark, width))] if t.watermark else []),
+            *("\n".join(textwrap.wrap(x, width)) for x in (t.watermark, other_metric(t)) if x),
             *_scores(e, width),
             *(text for s in e.sections if s.title == outputs.TITLE for text in _groups(s, width)),
             _section("Verdict", shown, width),

@@ -104,15 +104,16 @@ def _pairs(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[str]:
     """Every difference with its interval, where they are few."""
     out, several = [], len({d.row.name for d in comparisons}) > 1
     for d in comparisons if len(comparisons) <= FEW_PAIRS else ():
-        d = d if d.welch.difference >= 0 else d.flipped()
+        d = d if d.row.sign * d.welch.difference >= 0 else d.flipped()
         a, b = (evidence.table.columns[k].name for k in (d.i, d.j))
         digits = evidence.table.digits
-        size = f"{fixed(d.welch.difference, digits)} {d.row.label}{_details(d, digits)}"
+        lead, more = d.row.sign * d.welch.difference, "higher" if d.row.sign > 0 else "lower"
+        size = f"{fixed(lead, digits)} {d.row.label}{_details(d, digits)}"
         where = f" on {d.row.name}" if several else ""
         if d.verdict == "win":
             out.append(f"{a} beats {b}{where} by {size}.")
         elif d.verdict == "descriptive":
-            out.append(f"{a} scores higher than {b}{where} by {size}: {d.verdict_text}.")
+            out.append(f"{a} scores {more} than {b}{where} by {size}: {d.verdict_text}.")
         else:
             out.append(f"{a} vs {b}{where}: {d.verdict_text}, {size}.")
     return out
@@ -146,12 +147,13 @@ def _families(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[str
 
 
 def _details(d: Comparison, digits: int) -> str:
-    """Interval, p and effect size in parentheses; empty for single runs."""
-    low, high = d.nested[1:] if d.nested else (d.welch.low, d.welch.high)
+    """Interval of the lead, p and effect size in parentheses; empty for single runs."""
+    ends = d.nested[1:] if d.nested else (d.welch.low, d.welch.high)
+    low, high = ends if d.row.sign > 0 else (-ends[1], -ends[0])
     numbers = {
         "95 % CI": f"{fixed(low, digits)} to {fixed(high, digits)}" if math.isfinite(low) else "",
         "Holm p =": f"{p_value(d.p_holm)} of {count(d.tests, 'test')}" * math.isfinite(d.p_holm),
-        "Hedges g =": fixed(d.g, 2) if math.isfinite(d.g) else "",
+        "Hedges g =": fixed(d.row.sign * d.g, 2) if math.isfinite(d.g) else "",
     }
     known = ", ".join(f"{name} {text}" for name, text in numbers.items() if text)
     return f" ({known})" if known else ""

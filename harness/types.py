@@ -160,6 +160,8 @@ class Model:
     own_tokenizer: Callable[[], Any] | None = None  # gives a Tokenizer that is none of TOKENIZERS
     fetch_official: Callable[[], Any] | None = None  # gets its weights, in place of `Weights`
     load_official: Callable[[Any], Any] | None = None  # puts them into a network: `Loaded`
+    # (options, id of padding, whether per base): a `models.outside.native.Native`
+    in_transformers: Callable[[Mapping[str, Any], int, bool], Any] | None = None
 
     def reads(self, recipe_field: str) -> bool:
         """Whether that field of a recipe means anything to this model."""

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from dnabench.models.heads import POOLINGS
+from dnabench.models.outside.native import Native, bert_like
 from dnabench.registry import MODELS
 from dnabench.types import Model, Recipe, Task, Weights
 
@@ -76,6 +77,22 @@ def backbone(options: Mapping[str, Any], k: int) -> Any:
     check(o, "DNABERT")
     layers = (Layer(o, norm_first=False) for _ in range(o["layers"]))
     return Bert(Embeddings(o, POSITIONS), Encoder(layers))
+
+
+def in_transformers(options: Mapping[str, Any], pad: int, per_base: bool, *, k: int) -> Native:
+    """BertForSequenceClassification, per base BertForTokenClassification."""
+    dropout = options["dropout"]
+    config = bert_like(
+        "bert",
+        options,
+        4**k + 5,
+        max_position_embeddings=POSITIONS,
+        layer_norm_eps=EPS,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        pad_token_id=pad,
+    )
+    return Native(config, {"backbone.": "bert.", "head.pooler.": "bert.pooler.", "head.": ""})
 
 
 def check(o: Mapping[str, Any], what: str) -> None:
@@ -147,6 +164,7 @@ def add(name: str, k: int, revision: str) -> None:
                 revision=revision,
             ),
             lora_targets=("query", "key", "value", "dense"),
+            in_transformers=partial(in_transformers, k=k),
         )
     )
 

@@ -12,6 +12,7 @@ from dnabench.models import dnabert
 from dnabench.models.dnabert import POSITIONS, check, rename
 from dnabench.models.dnabert2 import READABLE
 from dnabench.models.heads import POOLINGS
+from dnabench.models.outside.native import Native, bert_like
 from dnabench.registry import MODELS
 from dnabench.types import Model, Recipe, Task, Weights
 
@@ -88,6 +89,34 @@ def backbone(options: Mapping[str, Any]) -> Any:
     return Bert(Embeddings(o, POSITIONS), Encoder(layers, last))
 
 
+def in_transformers(options: Mapping[str, Any], pad: int, per_base: bool) -> Native:
+    """RobertaPreLayerNormForSequenceClassification, whose positions begin after the padding's id.
+
+    Raises:
+        ValueError: without the last layer norm, which it always has.
+    """
+    if not options["last_layer_norm"]:
+        raise ValueError("transformers has this architecture only with last_layer_norm=True")
+    first, dropout = pad + 1, options["dropout"]
+    config = bert_like(
+        "roberta-prelayernorm", options, options["vocabulary"], type_vocab_size=2,
+        max_position_embeddings=POSITIONS + first, layer_norm_eps=options["norm_eps"],
+        hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout, pad_token_id=pad,
+    )  # fmt: skip
+    base = "roberta_prelayernorm."
+    names = dict[str, str]()
+    for i in range(options["layers"]):
+        here, there = f"backbone.encoder.layer.{i}.", f"{base}encoder.layer.{i}."
+        names[f"{here}pre_attention_ln."] = f"{there}attention.LayerNorm."
+        names[f"{here}post_attention_ln."] = f"{there}intermediate.LayerNorm."
+    names |= {
+        "backbone.encoder.last_layer_ln.": f"{base}LayerNorm.", "backbone.": base,
+        "head.pooler.": "classifier.",
+        "head.classifier.": "classifier." if per_base else "classifier.out_proj.",
+    }  # fmt: skip
+    return Native(config, names, {"backbone.embeddings.position_embeddings.weight": first})
+
+
 RECIPES = {
     "default": Recipe(
         lr=5e-5, weight_decay=1e-4, batch=64, epochs=20, warmup=0.03, lr_floor=0.0,
@@ -133,6 +162,7 @@ def add(name: str, checkpoint: str, names: Callable[[str], str] = rename, **opti
                 tokenizer="tokenizer.json",
             ),
             lora_targets=("query", "key", "value", "dense"),
+            in_transformers=in_transformers,
         )
     )
 

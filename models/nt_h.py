@@ -10,6 +10,7 @@ from typing import Any
 
 from dnabench.models import ntv2
 from dnabench.models.heads import POOLINGS
+from dnabench.models.outside.native import Native, bert_like
 from dnabench.registry import MODELS
 from dnabench.types import Model, Task, Weights
 
@@ -76,6 +77,18 @@ def backbone(options: Mapping[str, Any]) -> Any:
     return Esm(o, VOCABULARY, None)
 
 
+def in_transformers(options: Mapping[str, Any], pad: int, per_base: bool) -> Native:
+    """EsmForSequenceClassification; its contact head has no part in the answer."""
+    config = bert_like(
+        "esm", options, VOCABULARY, max_position_embeddings=TABLE, layer_norm_eps=1e-12,
+        position_embedding_type="absolute", emb_layer_norm_before=False, token_dropout=True,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, pad_token_id=pad,
+        mask_token_id=2,
+    )  # fmt: skip
+    names = {"backbone.": "esm.", "head.": "classifier."}
+    return Native(config, names, unused=("esm.contact_head.",))
+
+
 def rename(name: str) -> str:
     """Our name of a tensor of the authors' file; "" where the output does not depend on it."""
     if name.endswith("position_embeddings.weight"):
@@ -101,6 +114,7 @@ MODELS.add(
         "CC BY-NC-SA 4.0)",
         recipes=ntv2.RECIPES,
         lora_targets=ntv2.LORA_TARGETS,
+        in_transformers=in_transformers,
         weights=Weights(
             repo="InstaDeepAI/nucleotide-transformer-500m-human-ref",
             files=("model.safetensors", "pytorch_model.bin"),

@@ -177,5 +177,5 @@ def test_what_cannot_be_exported_is_refused(put, tmp_path):
     network, *_ = kept(job_of(MODELS["kmer"], put(task_of_kind("multiclass"))), tmp_path)
     with pytest.raises(ValueError, match="kmer cannot be exported: it is no network of PyTorch"):
         export(network, "onnx", tmp_path / "a.onnx")
-    with pytest.raises(ValueError, match="--format 'pdf': write onnx or torch-export"):
+    with pytest.raises(ValueError, match="--format 'pdf': write onnx, torch-export, hf"):
         export(network, "pdf", tmp_path / "a.pdf")

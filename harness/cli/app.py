@@ -59,7 +59,7 @@ command(
 )(embed)  # fmt: skip
 command(
     app, "export", "runs/networks/TRIAL", "runs/networks/TRIAL --format torch-export",
-    "runs/networks/TRIAL --to model.onnx", section=USE,
+    "runs/networks/TRIAL --format hf --to my-model", section=USE,
 )(export)  # fmt: skip
 command(
     app, "plan", "--suite demo --seeds 10", "-m hyenadna,convnova -s nt --device cuda",

@@ -13,10 +13,12 @@ from dnabench.cli.predict import Code, Kept, Trust
 def export(
     network: Kept,
     format: Annotated[
-        str, typer.Option("--format", "-f", help="onnx (needs 'dnabench[export]') or torch-export.")
+        str,
+        typer.Option("--format", "-f", help="onnx (needs 'dnabench[export]'), torch-export, hf."),
     ] = "onnx",
     to: Annotated[
-        Path | None, typer.Option(help="File to write; default: beside the network's weights.")
+        Path | None,
+        typer.Option(help="File, of hf folder, to write; default: beside the network's weights."),
     ] = None,
     model: Code = "",
     trust_remote_code: Trust = False,
@@ -25,14 +27,18 @@ def export(
 
     Its logits are compared with the network's own. Inputs are `ids` int64 and `mask` float32,
     both batch x tokens: docs/networks.md says which id a letter has. The output is the logits
-    of the strand that is given.
+    of the strand that is given. hf writes a folder with tokenizer, for transformers'
+    AutoTokenizer and AutoModelForSequenceClassification, per base AutoModelForTokenClassification.
     """
     from dnabench.networks.export import FORMS, export
     from dnabench.networks.network import load_network
 
     loaded = load_network(network, model=model, trust_remote_code=trust_remote_code)
-    done = export(loaded, format, to or network / f"model{FORMS.get(format, '')}")
+    done = export(loaded, format, to or network / FORMS.get(format, ""))
     width = "any number of tokens" if done.any_length else f"{done.tokens} tokens, padded"
+    width = "a folder for transformers" if format == "hf" else width
     typer.echo(f"{done.path}: {width}; logits off by {done.difference:.1g} at most")
+    if format == "hf" and loaded.tokenizer and (k := loaded.tokenizer.spaced):
+        typer.echo(f"note: give its tokenizer {k}-mers with spaces between, as published", err=True)
     if loaded.card.strands == "conjoin":
         typer.echo("note: give it both strands and take the mean, as in training", err=True)

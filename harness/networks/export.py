@@ -1,4 +1,4 @@
-"""A kept network as a file for other programs: ONNX, or an exported program of PyTorch.
+"""A kept network for other programs: ONNX, an exported program of PyTorch, or transformers.
 
 B batch, T tokens, K task outputs.
 """
@@ -23,13 +23,13 @@ from dnabench.networks.network import Network
 from dnabench.tokens.tokenizers import TOKENIZERS
 from dnabench.types import A, Sequences, T
 
-FORMS = {"onnx": ".onnx", "torch-export": ".pt2"}
+FORMS = {"onnx": "model.onnx", "torch-export": "model.pt2", "hf": "hf"}  # usual names
 ROUNDING = 1e-3  # of the largest logit, by which the file's may differ from the network's
 Run = Callable[[Tensor, Tensor], Tensor]
 
 
 class Exported(NamedTuple):
-    """A file that was written.
+    """A file, or a folder, that was written.
 
     any_length: whether it takes any number of tokens, not only that of `tokens`. difference: the
     largest of its logits to the network's, over both batches that were tried.
@@ -61,7 +61,7 @@ def export(network: Network, form: str, to: Path) -> Exported:
     Args:
         network: on the CPU.
         form: a key of FORMS.
-        to: the file.
+        to: the file; of hf the folder.
 
     Raises:
         ValueError: another form; a model that trains itself, or whose operations the format lacks;
@@ -69,10 +69,14 @@ def export(network: Network, form: str, to: Path) -> Exported:
         ModuleNotFoundError: the extra packages are missing.
     """
     if form not in FORMS:
-        raise ValueError(f"--format {form!r}: write {' or '.join(FORMS)}")
+        raise ValueError(f"--format {form!r}: write {', '.join(FORMS)}")
     name = network.model.name
     if network.model.custom_trainer:
         raise ValueError(f"{name} cannot be exported: it is no network of PyTorch")
+    if form == "hf":
+        from dnabench.networks.export_hf import write_folder
+
+        return Exported(to, True, *write_folder(network, to, _about(network), ROUNDING))
     write = _onnx if form == "onnx" else _torch_export
     if form == "onnx":
         _need("onnx", "onnxscript", "onnxruntime")
@@ -139,6 +143,7 @@ def _about(network: Network) -> dict[str, str]:
         "task": card.task["name"], "kind": card.kind, "classes": json.dumps(card.task["classes"]),
         "tokenizer": network.tokenizer.name if network.tokenizer else network.model.tokenizer,
         "strands": card.strands, "temperature": str(card.temperature),
+        "licenses": json.dumps(dict(card.licenses)),
     }  # fmt: skip
     return about
 

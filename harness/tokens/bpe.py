@@ -18,6 +18,7 @@ import numpy as np
 from dnabench.cache import replacing
 from dnabench.registry import explain_miss
 from dnabench.tokens import tokenizers
+from dnabench.tokens.engines import file_with_gaps
 from dnabench.tokens.tokenizers import TOKENIZERS, Encoded, Padding, Tokenizer
 from dnabench.types import Array, LetterError, Sequences
 from dnabench.types import N as ANY_BASE
@@ -188,6 +189,11 @@ class _Encoder:
         ids, lengths = tokenizers.padded_rows(tokens, counts, self.pad, self.size)
         return Encoded(ids, lengths, lambda: self._widths(ids, seqs))
 
+    def published(self) -> str:
+        """The tokenizer.json, with what is done to long runs of N here."""
+        text: str = self.engine.to_str(pretty=True)
+        return file_with_gaps(text, _GAP.pattern, "-") if self._gap else text
+
     def _texts(self, seqs: Sequences) -> list[str]:
         text, edges = _LETTERS[seqs.codes].tobytes().decode(), seqs.offsets.tolist()
         texts = [text[a:b] for a, b in pairwise(edges)]
@@ -228,7 +234,10 @@ def tokenizer_of_engine(engine: Any, name: str) -> Tokenizer:
     ValueError as `bpe_from_file`, without the path.
     """
     encoder = _Encoder(engine, gap=False)
-    return Tokenizer(name, encoder.size, encoder.pad, encoder, unknown=encoder.unknown)
+    return Tokenizer(
+        name, encoder.size, encoder.pad, encoder, unknown=encoder.unknown,
+        published=encoder.published,
+    )  # fmt: skip
 
 
 def _tokenizer(engine: Any) -> Tokenizer:
@@ -236,7 +245,9 @@ def _tokenizer(engine: Any) -> Tokenizer:
     text = functools.partial(engine.to_str, pretty=True)
     one = engine.encode("A")
     end = one.ids[-1] if one.special_tokens_mask[-1] else None
-    return Tokenizer("bpe", encoder.size, encoder.pad, encoder, text, end)
+    return Tokenizer(
+        "bpe", encoder.size, encoder.pad, encoder, text, end, published=encoder.published
+    )
 
 
 def _padding_id(engine: Any, vocabulary: dict[str, int]) -> int:

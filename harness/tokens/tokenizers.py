@@ -4,6 +4,7 @@ N examples, T tokens of the longest, L length in bp, k letters of a token.
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from dnabench.tokens.engines import spaced_words_file, words_file
 from dnabench.types import CLS, PAD, SEP, Array, Sequences
 from dnabench.types import N as ANY_BASE
 
@@ -69,6 +71,8 @@ class Tokenizer:
     text: Callable[[], str] | None = None  # its tokenizer.json; None = the name says it all
     end: int | None = None  # id of the last token of every sequence, if that is a special one
     unknown: int = -1  # id of what the vocabulary lacks; -1 = it lacks nothing
+    published: Callable[[], str] | None = None  # a tokenizer.json of the same ids; None = no such
+    spaced: int = 0  # `published` reads k-mers of so many letters with spaces between; 0 = letters
 
     def __call__(self, seqs: Sequences, length: int, padding: Padding) -> Encoded:
         """Encode; see the class, and `encode`'s own documentation."""
@@ -274,17 +278,46 @@ def padded_rows(
     return ids, None if full else counts + lead + tail
 
 
+def _in_order(specials: tuple[str, ...], k: int, letters: str = "") -> dict[str, int]:
+    """A vocabulary: special tokens, all k-mers in A T C G order, single letters."""
+    words = ("".join(word) for word in itertools.product("ATCG", repeat=k))
+    return {word: i for i, word in enumerate((*specials, *words, *letters))}
+
+
+def _six_mers_file() -> str:
+    vocabulary = _in_order(("<unk>", "<pad>", "<mask>", "<cls>"), 6, "ATCGN")
+    return words_file(vocabulary, "[ACGT]{6}|.", "<unk>", first="<cls>")
+
+
+def _k_mers_file(k: int) -> str:
+    vocabulary = _in_order(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"), k)
+    return spaced_words_file(vocabulary, "[UNK]", first="[CLS]", last="[SEP]")
+
+
+def _letters_file() -> str:
+    vocabulary = {"A": 0, "C": 1, "G": 2, "T": 3, "N": 4, "[PAD]": PAD, "[CLS]": CLS, "[SEP]": SEP}
+    return words_file(vocabulary, ".", "N", first="[CLS]", last="[SEP]")
+
+
 TOKENIZERS = {
     t.name: t
     for t in (
         Tokenizer("char", 8, PAD, char),
         Tokenizer("char-sep", 8, PAD, _char_sep, end=SEP),
-        Tokenizer("char-cls-sep", 8, PAD, functools.partial(_char_sep, first=CLS), end=SEP),
+        Tokenizer(
+            "char-cls-sep", 8, PAD, functools.partial(_char_sep, first=CLS), end=SEP,
+            published=_letters_file,
+        ),
         Tokenizer("6mer", 4107, 1, functools.partial(_six_mers, specials=6)),
-        Tokenizer("6mer-v1", 4105, 1, functools.partial(_six_mers, specials=4)),
+        Tokenizer(
+            "6mer-v1", 4105, 1, functools.partial(_six_mers, specials=4), published=_six_mers_file
+        ),
         *(
-            Tokenizer(f"kmer{k}", 4**k + 5, 0, functools.partial(_k_mers, k=k), end=3)
+            Tokenizer(
+                f"kmer{k}", 4**k + 5, 0, functools.partial(_k_mers, k=k), end=3,
+                published=functools.partial(_k_mers_file, k), spaced=k,
+            )
             for k in (3, 4, 5, 6)
         ),
     )
-}
+}  # fmt: skip

@@ -16,6 +16,7 @@ import numpy as np
 from dnabench.cache import read_json
 from dnabench.tokens import tokenizers
 from dnabench.tokens.bpe import tokenizer_of_engine
+from dnabench.tokens.engines import words_file
 from dnabench.tokens.tokenizers import Encoded, Padding, Tokenizer
 from dnabench.types import Array, Sequences
 from dnabench.types import N as ANY_BASE
@@ -41,6 +42,7 @@ class Kmers(NamedTuple):
     pad: int
     first: int | None
     last: int | None
+    vocabulary: Mapping[str, int]  # all words, of special tokens too
 
 
 def vocabulary_tokenizer(folder: Path, config: Mapping[str, Any]) -> Tokenizer:
@@ -146,7 +148,7 @@ def _kmers(
         says += "; it names no padding token, id 0 is masked"
     words = np.array([vocabulary[t] for t in texts], np.int32)
     ids = None if letters is None else np.array(letters, np.int32)
-    kmers = Kmers(k, words, ids, unknown, int(pad or 0), first, last)
+    kmers = Kmers(k, words, ids, unknown, int(pad or 0), first, last, vocabulary)
     return kmers, says, max(vocabulary.values()) + 1
 
 
@@ -170,7 +172,18 @@ def _added(settings: Mapping[str, Any], roles: Mapping[str, str]) -> tuple[str, 
 
 def _native(kmers: Kmers, says: str, size: int) -> Tokenizer:
     encode = functools.partial(_encode, kmers=kmers, size=size)
-    return Tokenizer(says, size, kmers.pad, encode, unknown=kmers.unknown)
+    file = functools.partial(_file, kmers)
+    return Tokenizer(says, size, kmers.pad, encode, unknown=kmers.unknown, published=file)
+
+
+def _file(kmers: Kmers) -> str:
+    """A tokenizer.json that cuts as `_encode` does."""
+    words = {i: word for word, i in kmers.vocabulary.items()}
+    unknown, first, last = (
+        "" if i is None else words.get(i, "") for i in (kmers.unknown, kmers.first, kmers.last)
+    )
+    cut = f".{{1,{kmers.k}}}" if kmers.letters is None else f"[ACGT]{{{kmers.k}}}|."
+    return words_file(kmers.vocabulary, cut, unknown, first, last)
 
 
 def _encode(seqs: Sequences, length: int, padding: Padding, kmers: Kmers, size: int) -> Encoded:

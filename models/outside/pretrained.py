@@ -12,9 +12,11 @@ from typing import Any
 from dnabench.models.heads import POOLINGS, network
 from dnabench.models.outside.file import LONGEST
 from dnabench.models.outside.hub import PREFIX, Source, find_source
+from dnabench.models.outside.native import Native
 from dnabench.tokens.vocabulary import FILES, vocabulary_tokenizer
 from dnabench.types import Model, Recipe, Task, Weights
 
+THEIRS = "transformers"  # pooling and head of transformers' own classification model
 # Linear layers of the attention that LoRA changes, by `model_type`
 LORA = {
     **dict.fromkeys(
@@ -72,7 +74,7 @@ def model_of_hub(text: str, trust: bool = False) -> Model:
         name=name, family=kind, n_params=0, min_length=1, context=LONGEST,
         build=partial(build, folder=str(source.folder), trust=trusted),
         options={"pooling": "last" if causal else "mean", **fixed},
-        choices={"pooling": POOLINGS, **{k: (v,) for k, v in fixed.items()}},
+        choices={"pooling": (*POOLINGS, THEIRS), **{k: (v,) for k, v in fixed.items()}},
         max_tokens=longest(source.config), tokenizer="its own", recipes=RECIPES,
         source=f"https://huggingface.co/{source.name}" if name[3] != "." else str(source.folder),
         license="that of its publisher", lora_targets=LORA.get(kind, ()),
@@ -83,6 +85,7 @@ def model_of_hub(text: str, trust: bool = False) -> Model:
         own_tokenizer=lambda: tokens, usual_regime="pretrained", reference=source.reference,
         fetch_official=source.weights,
         load_official=partial(load, source=source), aliases=(text,),
+        in_transformers=None if trusted else partial(in_transformers, config=source.config),
     )  # fmt: skip
 
 
@@ -118,11 +121,12 @@ def longest(config: Mapping[str, Any]) -> int:
 
 
 def build(task: Task, options: Mapping[str, Any], *, folder: str, trust: bool) -> Any:
-    """The base model of a configuration with random weights, pooling and a linear head.
+    """The base model of a configuration with random weights, pooling and a head.
 
     Args:
         task: gives K.
-        options: pooling.
+        options: pooling; "transformers" = that of transformers' own classification model for this
+            architecture, with its head.
         folder: with config.json.
         trust: whether code in the folder is run.
 
@@ -135,10 +139,24 @@ def build(task: Task, options: Mapping[str, Any], *, folder: str, trust: bool) -
     """
     from dnabench.models.outside.transformer import Transformer
 
-    backbone = Transformer(folder, trust)
-    return network(task, backbone, backbone.width, str(options["pooling"]))
+    backbone, pooling, head = Transformer(folder, trust), str(options["pooling"]), None
+    if pooling == THEIRS:
+        from dnabench.models.outside.classes import own_head
+
+        config = backbone.model.config
+        pooling, head = own_head(str(config.model_type), config, task)
+    return network(task, backbone, backbone.width, pooling, head)
 
 
 def load(net: Any, source: Source) -> Any:
     """Put the official weights into a network from `build`; see `Transformer.load`."""
     return net.backbone.load(source.weights())
+
+
+def in_transformers(
+    options: Mapping[str, Any], pad: int, per_base: bool, *, config: Mapping[str, Any]
+) -> Native:
+    """The configuration of the model itself."""
+    from dnabench.models.outside.classes import native
+
+    return native(config, pad)

@@ -1,0 +1,190 @@
+"""`dnabench export --format hf`: transformers alone loads the folder, with the same logits."""
+
+import json
+
+import numpy as np
+import pytest
+import tiny_transformers as tiny
+import torch
+import transformers
+from conftest import dnabench
+from kept_cases import job_of, kept, task_of_kind
+
+from dnabench import MODELS
+from dnabench.models.outside.references import model_named
+from dnabench.networks.export import export
+from dnabench.networks.network import load_network
+
+BUNDLED = {
+    "dnabert-3": {"width": 32, "layers": 2, "heads": 4, "inner": 48},
+    "gena_lm": {"vocabulary": 40, "width": 32, "layers": 2, "heads": 4, "inner": 48},
+    "nt_h": {"width": 32, "layers": 2, "heads": 4, "inner": 48},
+}
+AUTO = {
+    "multiclass": transformers.AutoModelForSequenceClassification,
+    "per_base": transformers.AutoModelForTokenClassification,
+}
+SHORT = "ACGTTGCA" * 8 + "AGGT"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("tiny")
+    made = {}
+
+    def get(name):
+        if name not in made:
+            tiny.make(place / name, name)
+            made[name] = place / name
+        return made[name]
+
+    return get
+
+
+def trained(name, kind, put, tmp_path, options=None, **recipe):
+    """A kept network that learned for an epoch."""
+    model = MODELS[name] if name in BUNDLED else model_named(f"hf:{name}")
+    options = BUNDLED.get(name, {}) | (options or {})
+    recipe = {"lr": 1e-2, **recipe}
+    return kept(job_of(model, put(task_of_kind(kind)), options, **recipe), tmp_path)[0]
+
+
+def answers(path, kind, text):
+    """What transformers alone says of a sequence."""
+    words = transformers.AutoTokenizer.from_pretrained(path)
+    net = AUTO[kind].from_pretrained(path).eval()
+    with torch.no_grad():
+        return net(**words(text, return_tensors="pt")).logits[0].numpy(), net.config
+
+
+@pytest.mark.parametrize("kind", list(AUTO))
+@pytest.mark.parametrize("name", list(BUNDLED))
+def test_bundled_families_that_transformers_knows(name, kind, put, tmp_path):
+    network = trained(name, kind, put, tmp_path)
+    if (name, kind) == ("nt_h", "per_base"):
+        with pytest.raises(ValueError, match="its head is not that of EsmForTokenClass"):
+            export(network, "hf", tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+        return
+    done = export(network, "hf", tmp_path / "out")
+    assert done.difference < 1e-5
+    text = SHORT
+    if name.startswith("dnabert-"):
+        text = " ".join(SHORT[i : i + 3] for i in range(len(SHORT) - 2))
+    found, config = answers(tmp_path / "out", kind, text)
+    if kind == "multiclass":
+        np.testing.assert_allclose(found, network.logits([SHORT])[0], atol=1e-5)
+    assert config.id2label == {0: "0", 1: "1", 2: "2"}
+    assert config.dnabench["task"] == network.card.task["name"]
+
+
+@pytest.mark.parametrize("name", list(tiny.FAMILIES))
+def test_every_family_of_transformers_with_its_own_head(name, folder, put, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder(name).parent)
+    options = {"pooling": "transformers"}
+    for kind in AUTO:
+        network = trained(folder(name), kind, put, tmp_path, options)
+        done = export(network, "hf", tmp_path / kind)
+        assert done.difference < 1e-5
+        found, config = answers(tmp_path / kind, kind, SHORT)
+        theirs = transformers.AutoConfig.from_pretrained(folder(name))
+        assert config.model_type == theirs.model_type
+        if kind == "multiclass":
+            np.testing.assert_allclose(found, network.logits([SHORT])[0], atol=1e-5)
+            assert np.ptp(found) > 0
+
+
+@pytest.mark.parametrize("name", ["bert-bases", "llama-6mer", "esm-6mer"])
+def test_a_linear_head_fits_tokens_and_not_sequences(name, folder, put, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder(name).parent)
+    network = trained(folder(name), "per_base", put, tmp_path)
+    assert export(network, "hf", tmp_path / "out").difference < 1e-5
+    if name == "bert-bases":  # [CLS], then a token a base
+        found, _ = answers(tmp_path / "out", "per_base", SHORT)
+        np.testing.assert_allclose(found[1:-1], network.logits([SHORT])[0], atol=1e-5)
+    network = trained(folder(name), "multiclass", put, tmp_path)
+    with pytest.raises(ValueError, match="; train with --set pooling=transformers, or export"):
+        export(network, "hf", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [("regression", "regression"), ("multilabel", "multi_label_classification"),
+     ("binary", "single_label_classification")],
+)  # fmt: skip
+def test_the_kind_of_task_is_in_the_configuration(kind, problem, put, tmp_path):
+    network = trained("dnabert-3", kind, put, tmp_path)
+    export(network, "hf", tmp_path / "out")
+    config = json.loads((tmp_path / "out/config.json").read_text())
+    assert config["problem_type"] == problem
+    assert list(config["id2label"].values()) == network.card.task["classes"]
+    net = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
+    assert net.num_labels == (2 if kind == "binary" else 3)
+
+
+def test_low_rank_additions_are_in_the_weights(folder, put, tmp_path, monkeypatch):
+    pytest.importorskip("peft")
+    monkeypatch.chdir(folder("bert-bpe").parent)
+    options = {"pooling": "transformers"}
+    network = trained(folder("bert-bpe"), "multiclass", put, tmp_path, options, finetune="lora")
+    export(network, "hf", tmp_path / "out")
+    found, _ = answers(tmp_path / "out", "multiclass", SHORT)
+    np.testing.assert_allclose(found, network.logits([SHORT])[0], atol=1e-5)
+
+
+def test_the_folder_is_one_of_ours_or_nothing_is_replaced(put, tmp_path):
+    network = trained("dnabert-3", "multiclass", put, tmp_path)
+    path, out = tmp_path / "networks" / network.card.record.trial.id, tmp_path / "out"
+    for _ in range(2):
+        export(network, "hf", out)
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {p.name for p in out.iterdir()}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("mine")
+    done = dnabench("export", path, "--format", "hf", "--to", tmp_path / "mine")
+    assert done.returncode == 2 and "is no network that dnabench exported" in done.stderr
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+    done = dnabench("export", path, "--format", "hf")
+    assert done.returncode == 0 and f"{path / 'hf'}: a folder for transformers" in done.stdout
+    assert "3-mers" in done.stderr and (path / "hf/config.json").is_file()
+    assert not [p for p in tmp_path.rglob(".*") if p.is_dir()]
+    np.testing.assert_array_equal(load_network(path).logits([SHORT]), network.logits([SHORT]))
+
+
+def test_small_letters_are_letters(folder, put, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder("llama-6mer").parent)
+    network = trained(folder("llama-6mer"), "per_base", put, tmp_path)
+    export(network, "hf", tmp_path / "out")
+    words = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert words(SHORT.lower())["input_ids"] == words(SHORT)["input_ids"]
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [("cnn", "cnn cannot be exported to hf: transformers has no such architecture"),
+     ("ntv2-50m", "ntv2-50m cannot be exported to hf: transformers has no such architecture"),
+     ("gena_lm-base", "transformers has this architecture only with last_layer_norm=True"),
+     ("gena_lm", r"its head is not that of RobertaPreLayerNormForSequenceClassification \(without "
+                 r"classifier.dense.*was trained with pooling=mean; train with --set pooling=cls")],
+)  # fmt: skip
+def test_others_are_refused_with_the_reason(model, says, put, tmp_path):
+    options = {"pooling": "mean"} if model == "gena_lm" else {}
+    options |= BUNDLED["gena_lm"] if model.startswith("gena") else {}
+    network = kept(job_of(MODELS[model], put(task_of_kind("multiclass")), options), tmp_path)[0]
+    with pytest.raises(ValueError, match=says):
+        export(network, "hf", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_head_of_transformers_is_drawn_as_transformers_draws_it(folder):
+    model = model_named(f"hf:{folder('bert-bpe')}")
+    task = task_of_kind("multiclass")
+    options = {**model.options, "pooling": "transformers"}
+    torch.manual_seed(1)
+    heads = [model.build(task, options).head for _ in range(2)]
+    torch.manual_seed(1)
+    again = model.build(task, options).head
+    weight = heads[0].pooler.dense.weight
+    assert weight.std().item() == pytest.approx(0.02, rel=0.1)  # BERT's initializer_range
+    assert torch.equal(weight, again.pooler.dense.weight)
+    assert not torch.equal(weight, heads[1].pooler.dense.weight)

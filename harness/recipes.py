@@ -41,6 +41,8 @@ class Recipe:
     padding: Literal["mask", "left-n", "left-pad"] = "mask"
     max_length: int = 0  # tokens; longer sequences lose their end; 0 = the task's longest
     patience: int = 0  # epochs without a better validation score; 0 = never stop early
+    # classes weighed in the loss by one over their frequency in train, so that each counts alike
+    class_weight: Literal["none", "balanced"] = "none"
     finetune: Literal["full", "lora", "probe"] = "full"  # probe: a linear head on frozen features
     lora_r: int = 8
     lora_alpha: int = 16

@@ -56,17 +56,26 @@ class KmerRegression:
         n_outputs: K.
         k_min: bp of the shortest k-mer.
         k_max: bp of the longest.
+        balanced: whether each class counts alike, however many examples it has.
     """
 
     epochs = len(STRENGTHS)
 
-    def __init__(self, train: Split, n_outputs: int, k_min: int, k_max: int) -> None:
+    def __init__(
+        self, train: Split, n_outputs: int, k_min: int, k_max: int, balanced: bool = False
+    ) -> None:
         if not 1 <= k_min <= k_max <= 8:
             raise ValueError(f"need 1 <= k_min <= k_max <= 8; got {k_min} and {k_max}")
         self._ks, self._train, self._n_outputs = range(k_min, k_max + 1), train, n_outputs
         self.n_params = (sum(4**k for k in self._ks) + 1) * n_outputs
         self._n_fits, self._x = 0, None  # of train, computed in the first epoch
         self._weights: dict[str, Array] = {}
+        self._balanced = balanced
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """The weights of the classes, unless they are all 1."""
+        return {"class_weights": self._class_weights().tolist()} if self._balanced else {}
 
     def train_epoch(self) -> float:
         """Fit with the next weaker penalty; return the mean cross-entropy on the training split."""
@@ -78,8 +87,9 @@ class KmerRegression:
                 raise ValueError(f"kmer needs examples of all {self._n_outputs} classes in train")
             self._x = self._scaled(self._train)
         model = LogisticRegression(
-            C=STRENGTHS[self._n_fits], max_iter=500, warm_start=True, tol=1e-4
-        )
+            C=STRENGTHS[self._n_fits], max_iter=500, warm_start=True, tol=1e-4,
+            class_weight="balanced" if self._balanced else None,
+        )  # fmt: skip
         if "coef" in self._weights:
             model.coef_, model.intercept_ = (self._weights[w].copy() for w in ("coef", "intercept"))
         model.fit(self._x, y)
@@ -88,7 +98,8 @@ class KmerRegression:
         logits = self._logits(self._x).astype(np.float64)
         top = logits.max(1, keepdims=True)
         log_total = top[:, 0] + np.log(np.exp(logits - top).sum(1))
-        return float(np.mean(log_total - logits[np.arange(len(y)), y]))
+        losses = log_total - logits[np.arange(len(y)), y]
+        return float(np.mean(losses * self._class_weights()[y] if self._balanced else losses))
 
     def predictor(self, split: Split) -> Callable[[], Array]:
         """Count the split's k-mers once; the returned function gives logits float32 (N, K)."""
@@ -102,6 +113,12 @@ class KmerRegression:
     def restore(self, state: Mapping[str, Array]) -> None:
         """Set the weights."""
         self._weights = dict(state)
+
+    def _class_weights(self) -> Array:
+        from sklearn.utils.class_weight import compute_class_weight  # type: ignore[import-untyped]
+
+        y, classes = self._train.y, np.arange(self._n_outputs)
+        return np.asarray(compute_class_weight("balanced", classes=classes, y=y))
 
     def _features(self, split: Split) -> Any:
         """k-mer frequencies, scipy.sparse CSR (N, F)."""
@@ -140,8 +157,8 @@ def build(task: Task, options: Mapping[str, Any]) -> Callable[[Split, Recipe], K
         options: k_min, k_max (bp, 1..8).
 
     Returns:
-        A function (training split, recipe) -> learner. It has six epochs whatever the recipe says,
-        C = 1e-5 ... 1, so "last-epoch" is C = 1, scikit-learn's default.
+        A function (training split, recipe) -> learner. Of the recipe it reads `class_weight` alone.
+        It has six epochs, C = 1e-5 ... 1, so "last-epoch" is C = 1, scikit-learn's default.
 
     Raises:
         ValueError: when a class does not occur in the split, or k is out of range.
@@ -156,7 +173,8 @@ def build(task: Task, options: Mapping[str, Any]) -> Callable[[Split, Recipe], K
     """
 
     def learner(train: Split, recipe: Recipe) -> KmerRegression:
-        return KmerRegression(train, task.n_outputs, int(options["k_min"]), int(options["k_max"]))
+        ks, balanced = (int(options["k_min"]), int(options["k_max"])), recipe.class_weight != "none"
+        return KmerRegression(train, task.n_outputs, *ks, balanced)
 
     return learner
 
@@ -175,6 +193,6 @@ MODELS.add(
         recipes={"default": Recipe(epochs=len(STRENGTHS), source="house: one penalty an epoch")},
         custom_trainer=True,
         kinds=("binary", "multiclass"),
-        recipe_fields=(),
+        recipe_fields=("class_weight",),
     )
 )

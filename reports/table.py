@@ -25,7 +25,8 @@ BASELINE = "kmer"  # the model that stands first: no network should lose to it
 DIGITS = 3
 _NONE: frozenset[int] = frozenset()
 INVALID = "invalid"  # flag of a record whose score does not follow from its predictions
-QUIET = ("no_decay", "norm_batch", "max_steps", "horizon", "warmup_from", "max_length")
+QUIET = ("no_decay", "norm_batch", "max_steps", "horizon", "warmup_from", "max_length",
+         "class_weight")  # fmt: skip
 UNKNOWN = "UNKNOWN PROTOCOL {}: how the checkpoint was chosen is not known here."
 
 

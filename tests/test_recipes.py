@@ -22,7 +22,7 @@ PUBLISHED = {
 }
 LATER = {
     "no_decay": "biases-norms", "norm_batch": 32, "max_steps": 7, "horizon": "train",
-    "warmup_from": 0.0, "max_length": 9,
+    "warmup_from": 0.0, "max_length": 9, "class_weight": "balanced",
 }  # fmt: skip
 
 

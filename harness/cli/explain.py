@@ -8,7 +8,8 @@ from dnabench.registry import MODELS, explain_miss
 from dnabench.types import Model, Published, Recipe
 
 OFF = {"max_steps": 0, "norm_batch": 0, "max_length": 0, "patience": 0}  # do nothing so
-FREE = ("finetune", "lora_r", "lora_alpha", "lora_dropout")  # not of the source, unless set
+# not of the source, unless set
+FREE = ("finetune", "lora_r", "lora_alpha", "lora_dropout", "class_weight")
 
 
 def explained(names: Sequence[str]) -> str:

@@ -92,6 +92,10 @@ class GridOptions(NamedTuple):
     rc: Annotated[
         str, training(help="Reverse complements: none, augment, conjoin; default: the recipe's.")
     ] = ""
+    class_weight: Annotated[
+        str,
+        training(help="balanced: classes count alike in the loss; or none; default: the recipe's."),
+    ] = ""
     set_: Annotated[
         list[str], training("--set", help="Model option or recipe field: dilation=1, cnn.lr=0.01.")
     ] = []  # noqa: RUF012
@@ -106,7 +110,7 @@ class GridOptions(NamedTuple):
 
         changes = {
             "epochs": self.epochs, "batch": self.batch_size, "precision": self.precision,
-            "rc": self.rc,
+            "rc": self.rc, "class_weight": self.class_weight,
         }  # fmt: skip
         return Request(
             models=split_commas(self.models), preset=self.preset, tasks=split_commas(self.tasks),

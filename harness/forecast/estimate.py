@@ -28,7 +28,8 @@ ALONE = 0.85  # share of a core above which no other program seems to run
 # fields of a recipe that do not change how long a step takes
 _NO_TIME = (
     "lr", "weight_decay", "no_decay", "schedule", "horizon", "warmup", "warmup_from", "lr_floor",
-    "lora_alpha", "patience", "epochs", "max_steps", "source", "differs",
+    "lora_alpha", "patience", "epochs", "max_steps", "class_weight", "source",
+    "differs",
 )  # fmt: skip
 
 

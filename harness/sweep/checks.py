@@ -17,6 +17,7 @@ _CHOICES = {
     "no_decay": ("model", "biases-norms"),
     "horizon": ("own", "train", "train+test"),
     "finetune": ("full", "lora", "probe"),
+    "class_weight": ("none", "balanced"),
 }
 _POSITIVE = ("lr", "batch", "epochs", "lora_r", "lora_alpha")
 _SHARES = ("lr_floor", "lora_dropout")
@@ -59,6 +60,11 @@ def check_fine_tuning(model: Model, task: Task, recipe: Recipe, options: Mapping
         )
     if lora and importlib.util.find_spec("peft") is None:
         raise ValueError("finetune=lora needs peft: pip install 'dnabench[lora]'")
+    if task.kind == "regression" and recipe.class_weight != "none":
+        raise ValueError(
+            f"class_weight={recipe.class_weight}: {task.name} is a regression, which has no "
+            "classes; leave it out"
+        )
     if task.kind == "per_base" and recipe.rc != "none" and not task.opposite:
         raise ValueError(
             f"rc={recipe.rc}: {task.name} does not declare the classes of the other strand "

@@ -69,7 +69,7 @@ def run_trial(
 
     from dnabench.train.loop import fit
     from dnabench.train.losses import flat
-    from dnabench.train.objectives import Supervised
+    from dnabench.train.objectives import supervised
 
     _check_known(job.trial)
     model_of(job)
@@ -82,7 +82,7 @@ def run_trial(
     sealed = replace(as_read(task, trial), load=_sealed)  # models and the loop cannot load its data
     _check_fits(trial, sealed, train)
     torch.manual_seed(seeds.init)
-    objective = Supervised(sealed)
+    objective = supervised(sealed, trial.recipe, train)
     examples = build_examples(job, sealed, train, val)
     learner, loaded = build_learner(job, examples, resources, kernels)
     watch = {"val": val} if val is not None else {}

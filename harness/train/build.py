@@ -121,13 +121,13 @@ def build_learner(
         return built(examples.train, trial.recipe), {}
     from dnabench.train.contract import quick_checks
     from dnabench.train.learner import NetLearner
-    from dnabench.train.objectives import Supervised
+    from dnabench.train.objectives import supervised
 
     found = unknown_tokens(examples)
     if loaded := load_regime(built, model, trial.regime, job.checkpoint, trial.options):
         found["weights"] = loaded._asdict()
     learner = NetLearner(
-        built, examples, Supervised(examples.task), trial.recipe,
+        built, examples, supervised(examples.task, trial.recipe, examples.train), trial.recipe,
         streams(trial.seed, trial.task), resources, kernels,
     )  # fmt: skip
     ours = of_dnabench(model.build) and not model.reference

@@ -111,7 +111,7 @@ class NetLearner(Predictor):
             "eval_batch": self.eval_batch or (self.frozen.eval_batch if self.frozen else 0),
             "truncated": self.truncated,
         }  # fmt: skip
-        return {name: value for name, value in notes.items() if value}
+        return {k: v for k, v in {**notes, **self._objective.notes}.items() if v}
 
     def train_epoch(self) -> float:
         """One pass over the training examples in a new random order; mean loss per example.

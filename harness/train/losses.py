@@ -12,21 +12,48 @@ from torch import Tensor
 from dnabench.types import IGNORED, Array, Kind
 
 
-def loss(kind: Kind, logits: Tensor, target: Tensor) -> Tensor:
+def loss(kind: Kind, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
     """Sum over the examples, to be divided by `weight`.
 
     Cross-entropy of classes and of bases that are not IGNORED, binary cross-entropy of labels (mean
-    over the K labels), squared error of regression (mean over the K outputs).
+    over the K labels), squared error of regression (mean over the K outputs). `weights` are those
+    of `balanced`; they average to 1 over the training examples.
     """
+    if weights is not None:
+        weights = weights.to(logits.dtype)
     if kind == "multilabel":
         target = target.to(logits.dtype)
-        each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        of_each = None if weights is None else torch.where(target > 0, weights[1], weights[0])
+        each = F.binary_cross_entropy_with_logits(logits, target, of_each, reduction="none")
         return each.mean(1).sum()
     if kind == "regression":
         return F.mse_loss(logits, target, reduction="none").mean(1).sum()
     if kind == "per_base":
         logits, target = logits.flatten(0, 1), target.flatten().long()
-    return F.cross_entropy(logits, target, reduction="sum", ignore_index=IGNORED)
+    return F.cross_entropy(logits, target, weights, reduction="sum", ignore_index=IGNORED)
+
+
+def balanced(kind: Kind, y: Array, k: int) -> Array:
+    """Weights under which every class counts alike: N over (classes x examples of the class).
+
+    Args:
+        kind: of the task, not a regression.
+        y: labels of train, as in `Split.y`.
+        k: outputs.
+
+    Returns:
+        float32 (K,); of labels (2, K), of those that an example lacks and of those that it has. 1
+        for a class without examples, which does not count among the classes.
+
+    Source: scikit-learn compute_class_weight("balanced").
+    """
+    if kind == "multilabel":
+        counts = np.stack([(y == value).sum(0) for value in (0, 1)])
+    else:
+        counts = np.bincount(y[y != IGNORED], minlength=k)
+    there = counts > 0
+    weights = counts.sum(0) / (there.sum(0) * np.maximum(counts, 1))
+    return np.asarray(np.where(there, weights, 1), np.float32)
 
 
 def target(kind: Kind, y: Array) -> Tensor:

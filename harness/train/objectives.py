@@ -4,8 +4,9 @@ N examples, B batch, T tokens, L bp, K outputs of the network.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from dnabench.metrics import METRICS, recorded, score
 from dnabench.train import losses
 from dnabench.train.batches import Batch, Data, on_device, per_base
 from dnabench.train.strands import opposite_labels, opposite_logits
-from dnabench.types import Array, Split, Task
+from dnabench.types import Array, Recipe, Split, Task
 
 
 class Target(NamedTuple):
@@ -34,6 +35,7 @@ class Objective(ABC):
     metric: str  # key of `scores` that chooses a checkpoint
     sign: int = 1  # -1 where a lower score is the better one
     n_outputs: int  # K
+    notes: Mapping[str, Any] = MappingProxyType({})  # what a record must say of it
     per_base: bool = False  # whether batches say how many bp each token stands for
 
     @abstractmethod
@@ -78,9 +80,12 @@ class Supervised(Objective):
 
     Args:
         task: of any kind. Per base, predictions are zero beyond a sequence's end.
+        weights: of classes or labels in the loss, as `losses.balanced` gives them; None = all 1.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, weights: Array | None = None) -> None:
+        self._weights = None if weights is None else torch.tensor(weights)
+        self.notes = {} if weights is None else {"class_weights": weights.tolist()}
         self.task, self.metric, self.n_outputs = task, task.metric, task.n_outputs
         self.per_base = task.kind == "per_base"
         self.metrics, self.sign = recorded(task.kind, task.metric), METRICS[task.metric].sign
@@ -106,7 +111,7 @@ class Supervised(Objective):
         assert batch.target is not None  # `inputs` put it there
         if self.per_base:
             logits = per_base(logits, batch, batch.target.shape[1])
-        return losses.loss(self.task.kind, logits, batch.target)
+        return losses.loss(self.task.kind, logits, batch.target, self._weights_on(logits.device))
 
     def answers(self, logits: Tensor, batch: Batch) -> Tensor:
         """The logits, per base (B, L, K) with L of the task."""
@@ -131,5 +136,18 @@ class Supervised(Objective):
         kind = "multiclass" if self.per_base else self.task.kind  # by now one row a base
         target = losses.target(kind, y)
         target = target.double() if target.is_floating_point() else target
-        total = losses.loss(kind, torch.tensor(logits, dtype=torch.float64), target)
+        weights = self._weights_on(target.device)
+        total = losses.loss(kind, torch.tensor(logits, dtype=torch.float64), target, weights)
         return float(total) / losses.weight(kind, y)
+
+    def _weights_on(self, device: torch.device) -> Tensor | None:
+        if self._weights is not None:
+            self._weights = self._weights.to(device)
+        return self._weights
+
+
+def supervised(task: Task, recipe: Recipe, train: Split) -> Supervised:
+    """The objective of a trial; classes are weighed by their frequency in `train` alone."""
+    if recipe.class_weight == "none":
+        return Supervised(task)
+    return Supervised(task, losses.balanced(task.kind, train.y, task.n_outputs))

@@ -108,6 +108,13 @@ class OwnData:
     identity: float = 0.9  # of near copies
     coverage: float = 0.8
     leak_check: bool = True  # look for related sequences, and keep them together
+    genome: str = ""  # FASTA on which regions lie
+    length: int = 200  # bp of a window around a region; 0 = the region itself
+    negatives: str = ""  # file of negatives
+    negatives_seed: int = 0  # of the draw of negatives
+    labels: str = ""  # file with a label a line
+    sheet: str = ""  # of a spreadsheet
+    every: str = ""  # label of every row of a file: none is read
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ import pytest
 import typer
 import yaml
 from conftest import annotated_genome, gue, planted_split
+from yeast_part import write_yeast
 
 from dnabench import MODELS
 from dnabench.cli import main
@@ -87,6 +88,7 @@ def place(tmp_path_factory):
     gue(folder)
     annotated_genome(folder, "fly.fa.gz", "fly.gff3.gz")
     annotated_genome(folder, "genome.fa", "genome.gff3")
+    write_yeast(folder)
     scores = [f"{0.80 + (7 * i % 13) / 100:.4f}" for i in range(20)]
     (folder / "seeds.csv").write_text(
         "model,task,seed,score\n"

@@ -35,6 +35,8 @@ app = main = group(
 )
 command(
     app, "run", "--suite demo --seeds 3", "-m convnova-386k,kmer --data my.csv --seeds 10",
+    "-m cnn,kmer --data peaks.narrowPeak --genome hg38.fa.gz --test-groups chr8,chr9",
+    "-m cnn,kmer --positives enhancers.fa --negatives others.fa --seeds 5",
     "--config sweep.toml --dry-run", section=BENCHMARK,
 )(run)  # fmt: skip
 command(

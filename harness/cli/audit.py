@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -28,9 +29,6 @@ def audit_data(
     data: Annotated[
         list[str] | None, typer.Option(help="Your own file or folder; may be repeated.")
     ] = None,
-    genome: Annotated[
-        Path | None, typer.Option(help="FASTA of the genome, to look the sequences up in.")
-    ] = None,
     fail_on: Annotated[
         list[str] | None,
         typer.Option(help="Exit with status 1 if this holds, e.g. 'leaked>0'."),
@@ -49,16 +47,21 @@ def audit_data(
     from dnabench.sweep.grid import own_task
     from dnabench.tasks.audit.audit import audit, keep
     from dnabench.tasks.audit.conditions import fail_on as holding
+    from dnabench.tasks.io.regions import is_regions
 
-    if not (tasks or data):
+    paths = reading.paths(data or [])
+    if not (tasks or paths):
         fail("name tasks or suites, or your own files: --data FILE")
     documents, held = [], []
     chosen = [TASKS[name] for name in named(tasks or [], present=True)]
-    chosen += [own_task(path, reading.own()) for path in data or []]
+    own = reading.own()
+    elsewhere = replace(own, genome="")  # sequences of other files are looked up in the genome
+    for path in paths:
+        chosen.append(own_task(path, own if is_regions(Path(path)) else elsewhere))
     with bar("", total=1) as show:
         for task in chosen:
             audited = audit(
-                task, genome,
+                task, Path(reading.genome) if reading.genome else None,
                 lambda what, share: show(description=what, completed=share),
             )  # fmt: skip
             keep(audited)

@@ -106,16 +106,16 @@ class GridOptions(NamedTuple):
     def request(self, reading: DataOptions | None = None) -> Request:
         """What is asked for; `reading` says how the user's own files are read."""
         from dnabench.sweep.grid import Request
-        from dnabench.types import OwnData
 
+        reading = reading or DataOptions()
         changes = {
             "epochs": self.epochs, "batch": self.batch_size, "precision": self.precision,
             "rc": self.rc, "class_weight": self.class_weight,
         }  # fmt: skip
         return Request(
             models=split_commas(self.models), preset=self.preset, tasks=split_commas(self.tasks),
-            suite=self.suite, data=tuple(self.data), seeds=self.seeds, protocol=self.protocol,
-            own=OwnData() if reading is None else reading.own(), regime=",".join(self.regime),
+            suite=self.suite, data=tuple(reading.paths(self.data)), seeds=self.seeds,
+            protocol=self.protocol, own=reading.own(), regime=",".join(self.regime),
             recipe=self.recipe, limit=self.limit, metric=self.metric, settings=self.set_,
             sweeps=self.sweep, trust_remote_code=self.trust_remote_code,
             overrides={k: value for k, value in changes.items() if value},
@@ -149,6 +149,32 @@ class DataOptions(NamedTuple):
     no_leak_check: Annotated[
         bool, own("--no-leak-check", help="Do not look for related sequences.")
     ] = False
+    genome: Annotated[
+        str, own(help="FASTA: regions (BED, narrowPeak) are cut from it, an audit looks in it.")
+    ] = ""
+    length: Annotated[int, own(help="bp around a region's summit or middle; 0: as it is.")] = 200
+    positives: Annotated[
+        str, own(help="File of positives, in any format, without labels; needs --negatives.")
+    ] = ""
+    negatives: Annotated[
+        str, own(help="File of negatives; for regions without one, matched ones are drawn.")
+    ] = ""
+    negatives_seed: Annotated[int, own(help="Draws other negatives.")] = 0
+    labels: Annotated[str, own(help="File with the label of each sequence, one a line.")] = ""
+    sheet: Annotated[str, own(help="Sheet of a spreadsheet (.xlsx, .ods).")] = ""
+
+    def paths(self, data: list[str]) -> list[str]:
+        """The files of all tasks; ValueError where positives and negatives do not fit."""
+        out = [*data, *([self.positives] if self.positives else [])]
+        if self.positives and not (self.negatives or self.genome):
+            raise ValueError(
+                f"--positives {self.positives}: give the others, too: --negatives FILE"
+            )
+        if self.negatives and len(out) != 1:
+            raise ValueError(
+                f"--negatives {self.negatives}: give one file of positives: --positives FILE"
+            )
+        return out
 
     def own(self) -> OwnData:
         """As the readers take it."""
@@ -161,6 +187,8 @@ class DataOptions(NamedTuple):
             test_groups=tuple(split_commas(self.test_groups)),
             dev_groups=tuple(split_commas(self.dev_groups)), split_seed=self.split_seed,
             identity=self.identity, coverage=self.coverage, leak_check=not self.no_leak_check,
+            genome=self.genome, length=self.length, negatives=self.negatives,
+            negatives_seed=self.negatives_seed, labels=self.labels, sheet=self.sheet,
         )  # fmt: skip
 
 

@@ -14,9 +14,11 @@ import numpy as np
 
 from dnabench.splits import class_on_one_side, held_out, in_groups, numbered
 from dnabench.tasks.io.headers import SPLIT_WORDS
-from dnabench.tasks.io.parsing import ACCEPTED, Table, is_readable, stem_of
+from dnabench.tasks.io.parsing import IN_FOLDERS, Table, is_readable, stem_of
 from dnabench.tasks.io.places import chromosome_column
+from dnabench.tasks.io.regions import is_regions
 from dnabench.tasks.io.shards import check_whole, saved_files
+from dnabench.tasks.io.sheets import is_sheet
 from dnabench.types import Array, OwnData, Split, SplitName
 
 TEST_SHARE = 0.2  # of train, where the data have no test split
@@ -58,16 +60,18 @@ def find_files(path: Path, own: OwnData) -> tuple[list[File], tuple[str, ...]]:
         ValueError: no file named train, two for one split, one whose name may mean a split.
     """
     if not path.is_dir():
-        return [File(path, None)], ()
+        return [File(file, None) for file in _with_negatives(path, own)], ()
+    if own.negatives:
+        raise ValueError(f"{path}: --negatives goes with one file of positives, not with a folder")
     shown = [f for f in sorted(path.iterdir()) if f.is_file() and not f.name.startswith(".")]
-    readable = [f for f in shown if is_readable(f)]
-    if not readable and (saved := _saved(path)):
-        return saved
+    readable = [f for f in shown if is_readable(f) or is_sheet(f)]
+    if not readable and (found_inside := _saved(path) or _class_folders(path)):
+        return found_inside
     if not readable and (path / "data").is_dir():
         files, notes = find_files(path / "data", own)
         return files, (f"read from {path / 'data'}", *notes)
     if not readable:
-        raise ValueError(f"{path}: no file here has an accepted extension: {ACCEPTED}")
+        raise ValueError(f"{path}: no file here has an accepted extension: {IN_FOLDERS}")
     if own.split_by == "file":
         return [File(f, None) for f in readable], ()
     found: dict[SplitName, list[Path]] = {}
@@ -77,8 +81,8 @@ def find_files(path: Path, own: OwnData) -> tuple[list[File], tuple[str, ...]]:
         if file not in readable:
             if claims and _looks_tabular(file):
                 raise ValueError(
-                    f"{file}: its name says {claims[0]}, but the extension is none of {ACCEPTED}; "
-                    "rename it, or move it away"
+                    f"{file}: its name says {claims[0]}, but the extension is none of "
+                    f"{IN_FOLDERS}; rename it, or move it away"
                 )
             continue
         if len(claims) > 1:
@@ -114,6 +118,24 @@ def _saved(path: Path) -> tuple[list[File], tuple[str, ...]] | None:
             shards += [File(file, split) for file in read]
             others += beside
     return (shards, _not_read(others)) if shards else None
+
+
+def _with_negatives(path: Path, own: OwnData) -> list[Path]:
+    """The file, and that of its negatives unless both are regions of a genome."""
+    if not own.negatives or is_regions(path):
+        return [path]
+    if path == Path(own.negatives):
+        raise ValueError(f"{path}: the same file is of positives and of negatives")
+    return [path, Path(own.negatives)]
+
+
+def _class_folders(path: Path) -> tuple[list[File], tuple[str, ...]] | None:
+    """The folders of classes in train/CLASS/*.txt, test/CLASS/*.txt; None without any."""
+    out = []
+    for folder in sorted(f for f in path.iterdir() if f.is_dir()):
+        if split := SPLIT_WORDS.get(folder.name.lower()):
+            out += [File(c, split) for c in sorted(folder.iterdir()) if any(c.glob("*.txt"))]
+    return (out, ("classes are folders, a sequence in each file",)) if out else None
 
 
 def _not_read(ignored: Sequence[Path]) -> tuple[str, ...]:
@@ -160,7 +182,8 @@ def stated(path: Path, files: Sequence[File], tables: Sequence[Table], own: OwnD
             notes += [f"the split is column {name!r}"] if name != "split" else []
         parts.append(_split_names(table, column, owner))
         if "test" in parts[-1]:
-            origin = f"file {file.name}" if owner else f"column {name}"
+            place = f"folder {file.parent.name}" if file.is_dir() else f"file {file.name}"
+            origin = place if owner else f"column {name}"
     return Stated(np.concatenate(parts), None, origin, tuple(used), tuple(dict.fromkeys(notes)))
 
 

@@ -24,8 +24,9 @@ from dnabench.tasks.io.dividing import (
 )
 from dnabench.tasks.io.headers import SPLIT_WORDS
 from dnabench.tasks.io.labels import Labels, metric_of, read_labels, standardised
-from dnabench.tasks.io.parsing import Table, read_table, stem_of
+from dnabench.tasks.io.parsing import Table, stem_of
 from dnabench.tasks.io.places import find_places
+from dnabench.tasks.io.reading import READING, read_own
 from dnabench.tasks.io.related import VERSION, Related, find_related
 from dnabench.types import Array, OwnData, Sequences, Split, SplitName, Task
 
@@ -60,7 +61,7 @@ def task_from_path(
     """
     path = Path(path)
     files, notes = find_files(path, own)
-    tables = [read_table(file.path, own) for file in files]
+    tables = [read_own(file.path, own) for file in files]
     labels = read_labels(path, tables, own)
     said = stated(path, files, tables, own)
     seqs = [table.encode(np.arange(len(table.labels))) for table in tables]
@@ -93,6 +94,7 @@ def task_from_path(
         clusters=related.by or (f"column {said.used[0]}" if said.group is not None else ""),
         notes=(
             *notes,
+            *(note for table in tables for note in table.notes),
             *columns,
             *labels.notes,
             *said.notes,
@@ -215,7 +217,7 @@ def _digest(
     pairs = sorted(zip(files, tables, strict=True), key=lambda pair: pair[0].split or "all")
     lines = [f"{f.split or 'all'} {t.sha256}{f' {stem_of(f.path)}' * named}\n" for f, t in pairs]
     usual = asdict(OwnData())
-    flags = {k: v for k, v in asdict(own).items() if v != usual[k]}
+    flags = {k: v for k, v in asdict(own).items() if v != usual[k] and k not in READING}
     if not said.origin:
         flags.pop("leak_check", None)  # the line below says it
     lines += [f"{k}={v}\n" for k, v in sorted(flags.items())]

@@ -23,6 +23,8 @@ from dnabench.types import Array, LetterError, OwnData, Sequences
 
 FORMATS = {"csv": "csv", "tsv": "tsv", "fa": "fasta", "fasta": "fasta", "fna": "fasta"}
 ACCEPTED = ".csv .tsv .fa .fasta .fna (each also with .gz) .parquet .jsonl .arrow"
+IN_FOLDERS = f"{ACCEPTED} .xlsx .ods"
+ALONE = f"{IN_FOLDERS} .txt .seq .bed .narrowPeak .broadPeak"
 ARROW = (".arrow", ".jsonl", ".ndjson")
 NAMES = {"sequence": ("sequence", "seq"), "label": ("label",), "split": ("split",), "id": ("id",)}
 
@@ -42,7 +44,7 @@ class Table:
     sequences, labels: N. splits, ids: N, or None when the file has none. lines: int64 (N,), of the
     rows. unit: of `lines`, "" for lines of text. sha256: of the file, 64 hex. targets: name -> N,
     where there are several columns of labels; `labels` is the first. others: the other columns, by
-    the names in the header.
+    the names in the header. notes: how the file was read, in words.
     """
 
     path: Path
@@ -55,6 +57,7 @@ class Table:
     sha256: str = ""
     targets: Mapping[str, Sequence[str]] = field(default_factory=dict)
     others: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def place(self, row: int) -> str:
         """File and line, with which an error message about the row begins."""
@@ -116,7 +119,7 @@ def read_table(path: Path, own: OwnData = PUBLISHED) -> Table:
     if kind is None and path.suffix.lower() in ARROW:
         kind = "arrow"
     if kind is None:
-        raise ValueError(f"{path}: unknown extension {path.suffix!r}; accepted are {ACCEPTED}")
+        raise ValueError(f"{path}: unknown extension {path.suffix!r}; accepted are {ALONE}")
     raw = path.read_bytes()
     if not raw:
         raise ValueError(f"{path}: the file is empty")
@@ -125,15 +128,16 @@ def read_table(path: Path, own: OwnData = PUBLISHED) -> Table:
     elif kind == "arrow":
         table = _arrow(path, raw, own)
     elif kind == "fasta":
-        table = _fasta(path, _text(path, raw), own)
+        table = _fasta(path, text_of(path, raw), own)
     else:
-        text = _text(path, raw)
+        text = text_of(path, raw)
         table = _delimited(path, text, "\t" if kind == "tsv" else _separator(text), own)
-    _check(table)
+    check_table(table)
     return Table(**{**vars(table), "sha256": hashlib.sha256(raw).hexdigest()})
 
 
-def _text(path: Path, raw: bytes) -> str:
+def text_of(path: Path, raw: bytes) -> str:
+    """The text of a file, perhaps gzipped, with the line ends of Unix; ValueError for no text."""
     if path.name.lower().endswith(".gz"):
         raw = gunzipped(path, raw)
     try:
@@ -154,7 +158,13 @@ def _separator(text: str) -> str:
 
 
 def _delimited(path: Path, text: str, separator: str, own: OwnData) -> Table:
-    rows = _fields(path, text, separator)
+    return table_of_rows(path, _fields(path, text, separator), own)
+
+
+def table_of_rows(
+    path: Path, rows: Sequence[tuple[int, list[str]]], own: OwnData, unit: str = ""
+) -> Table:
+    """The table of (line, fields), the first of which is the header; errors as `read_table`."""
     if not rows:
         raise ValueError(f"{path}: the file is empty")
     (line, header), body = rows[0], rows[1:]
@@ -167,7 +177,7 @@ def _delimited(path: Path, text: str, separator: str, own: OwnData) -> Table:
     def column(i: int) -> list[str]:
         return [value.strip() for value in values[i]]
 
-    return _columns(path, header, column, [line for line, _ in body], "", own)
+    return _columns(path, header, column, [line for line, _ in body], unit, own)
 
 
 def _fields(path: Path, text: str, separator: str) -> list[tuple[int, list[str]]]:
@@ -274,6 +284,8 @@ def _columns(
     labels = [i for role, i in found.items() if role.startswith("label")]
     values = {role: column(i) for role, i in found.items() if not role.startswith("label")}
     targets = {header[i].strip(): column(i) for i in labels}
+    if own.every:
+        targets["label"] = [own.every] * len(values["sequence"])
     used = set(found.values())
     return Table(
         path, values["sequence"], next(iter(targets.values())), values.get("split"),
@@ -289,6 +301,8 @@ def _find_columns(place: str, header: Sequence[str], own: OwnData) -> dict[str, 
     asked = {"sequence": own.sequence, "id": own.id, "split": own.split}
     found = {}
     for role, spellings in NAMES.items():
+        if role == "label" and own.every:
+            continue
         if role == "label" and own.label:
             for k, name in enumerate(own.label):
                 found[f"label {k + 1}" if k else "label"] = _position(place, names, name, role)
@@ -329,9 +343,12 @@ def _fasta(path: Path, text: str, own: OwnData) -> Table:
         raise ValueError(f"{path}:{line}: a FASTA file begins with '>', not {head.strip()[:20]!r}")
     lines = head.count("\n") + 1 + np.cumsum([0, *(r.count("\n") + 1 for r in records)])[:-1]
     parts = [record.partition("\n") for record in records]
-    headers = fasta_fields(
-        [header for header, _, _ in parts], own.header, lambda i: f"{path}:{lines[i]}"
-    )
+    written = [header for header, _, _ in parts]
+    if own.every:
+        headers = {"id": [(h.split() or [""])[0] for h in written]}
+        headers["label"] = [own.every] * len(written)
+    else:
+        headers = fasta_fields(written, own.header, lambda i: f"{path}:{lines[i]}")
     sequences = ["".join(body.split()) for _, _, body in parts]
     names = headers.pop("id", None)
     distinct = names is not None and len(set(names)) == len(names) and "" not in names
@@ -341,7 +358,8 @@ def _fasta(path: Path, text: str, own: OwnData) -> Table:
     )
 
 
-def _check(table: Table) -> None:
+def check_table(table: Table) -> None:
+    """Refuse a table without rows, empty or missing values, or an id twice: ValueError."""
     if not table.labels:
         raise ValueError(f"{table.path}: no sequences, the file has no rows")
     targets = [(labels, "label") for labels in table.targets.values() or [table.labels]]

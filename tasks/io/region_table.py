@@ -1,0 +1,277 @@
+"""A file of regions and a genome become a table of labelled sequences, as other files are.
+
+Regions are positives; negatives are another file of regions or are drawn (`negatives.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dnabench.tasks.io.genome import Chromosome, chromosomes, few
+from dnabench.tasks.io.negatives import (
+    GC_OFF,
+    MASKED_OFF,
+    Composition,
+    draw_negatives,
+    overlapping,
+)
+from dnabench.tasks.io.parsing import Table
+from dnabench.tasks.io.regions import Regions, is_regions, read_regions
+from dnabench.types import Array, N, OwnData, Sequences
+
+FAR = 0.05  # GC content of given negatives that differs by more is warned of
+POSITIVE, NEGATIVE = "1", "0"
+
+
+class Part(NamedTuple):
+    """Labelled windows of one sequence of the genome, in the order of their file.
+
+    row: int64 (M,), of the region; of its positive where a negative was drawn.
+    """
+
+    chrom: str
+    label: str
+    row: Array
+    start: Array
+    end: Array
+    strand: Array
+    seqs: Sequences
+    gc: Array
+    masked: Array
+
+
+@dataclass
+class _Account:
+    """What became of the regions of a file: reason -> how many, and the line of the first."""
+
+    regions: Regions
+    dropped: Counter[str] = field(default_factory=Counter)
+    first: dict[str, int] = field(default_factory=dict)
+    overlapping: int = 0
+    kept: int = 0
+
+    def drop(self, why: str, rows: Array) -> None:
+        if len(rows):
+            self.dropped[why] += len(rows)
+            line = int(self.regions.line[rows].min())
+            self.first[why] = min(line, self.first.get(why, line))
+
+    def said(self, what: str, length: int) -> list[str]:
+        """How the file was read, in words."""
+        path, m = self.regions.path, len(self.regions.start)
+        form = "summits" if self.regions.summits else "middles"
+        how = f"windows of {length} bp around their {form}" if length else "as long as they are"
+        out = [f"{what}: {self.kept:,} of {m:,} regions in {path.name}, {how}"]
+        for why, n in self.dropped.items():
+            first = (
+                f" (the first in line {self.first[why]})" if n > 1 else f" (line {self.first[why]})"
+            )
+            out.append(f"left out: {_some(n, 'region')} {why}{first}")
+        if self.overlapping:
+            out.append(f"{what} that overlap another one: {self.overlapping:,}")
+        return out
+
+
+def region_table(path: Path, own: OwnData) -> Table:
+    """The windows of a file of regions, and its negatives.
+
+    Windows beyond the end of a sequence, with N, or equal to an earlier one are left out and
+    counted. Regions on the strand - are read from it.
+
+    Args:
+        path: BED, narrowPeak or broadPeak: the positives.
+        own: the genome, the length of windows, the file of negatives or the seed of their draw.
+
+    Raises:
+        FileNotFoundError: a file is not there.
+        ValueError: a file cannot be read, there is no genome, or it is another one.
+    """
+    if not own.genome:
+        raise ValueError(f"{path}: regions need the genome they are on: --genome FASTA")
+    if own.length < 0 or own.length == 1:
+        raise ValueError(f"--length {own.length}: give bp, or 0 for the regions as they are")
+    given = _Account(read_regions(path))
+    against = _Account(read_regions(_regions_file(own.negatives))) if own.negatives else None
+    accounts = [given, *([against] if against is not None else [])]
+    wanted = {str(name) for one in accounts for name in one.regions.chrom}
+    parts: list[Part] = []
+    known: set[str] = set()
+    for chromosome in chromosomes(Path(own.genome), wanted):
+        known.update(chromosome.names)
+        parts += _parts(chromosome, given, against, own)
+    for one in accounts:
+        missing = sorted({*one.regions.chrom.tolist()} - known)
+        rows = np.flatnonzero(np.isin(one.regions.chrom, missing))
+        one.drop(f"on sequences that are not in the genome ({few(missing, 3)})", rows)
+    return _table(path, parts, given, against, own)
+
+
+def _regions_file(name: str) -> Path:
+    if not is_regions(Path(name)):
+        raise ValueError(f"--negatives {name}: give regions too (.bed), or none, to draw them")
+    return Path(name)
+
+
+def _parts(
+    chromosome: Chromosome, given: _Account, against: _Account | None, own: OwnData
+) -> list[Part]:
+    composition = Composition(chromosome)
+    positive = _cut(chromosome, composition, given, own.length, POSITIVE)
+    here = np.isin(given.regions.chrom, chromosome.names)
+    off = (
+        np.concatenate([positive.start, given.regions.start[here]]),
+        np.concatenate([positive.end, given.regions.end[here]]),
+    )
+    if against is not None:
+        negative = _cut(chromosome, composition, against, own.length, NEGATIVE)
+        clash = overlapping(negative.start, negative.end, off)
+        against.drop("of the negatives that overlap one of the positives", negative.row[clash])
+        against.kept -= int(clash.sum())
+        return [positive, _rows(negative, np.flatnonzero(~clash))]
+    start = draw_negatives(chromosome, positive.start, positive.end, off, own.negatives_seed)
+    rows = np.flatnonzero(start >= 0)
+    start, bp = start[rows], (positive.end - positive.start)[rows]
+    strand = positive.strand[rows]
+    seqs, alike = (
+        chromosome.cut(start, start + bp, strand == "-"),
+        composition.of(start, start + bp),
+    )
+    drawn = Part(
+        positive.chrom, NEGATIVE, positive.row[rows], start, start + bp, strand, seqs, *alike
+    )
+    return [positive, drawn]
+
+
+def _cut(
+    chromosome: Chromosome, composition: Composition, account: _Account, length: int, label: str
+) -> Part:
+    """The windows of a file's regions on a sequence; those that cannot be used are counted."""
+    regions, bp = account.regions, len(chromosome.codes)
+    rows = np.flatnonzero(np.isin(regions.chrom, chromosome.names))
+    for i in rows[regions.start[rows] >= bp][:1]:
+        raise ValueError(
+            f"{regions.path}:{regions.line[i]}: a region begins at {regions.start[i]:,}, but "
+            f"{regions.chrom[i]} has {bp:,} bp in the genome; both must be of the same assembly"
+        )
+    start, end = (edge[rows] for edge in regions.windows(length))
+    outside = (start < 0) | (end > bp)
+    account.drop("whose window goes beyond the end of its sequence", rows[outside])
+    rows, start, end = (x[~outside] for x in (rows, start, end))
+    strand = np.where(regions.strand[rows] == "-", "-", "+")
+    _, first = np.unique(np.stack([start, end, strand == "-"]), axis=1, return_index=True)
+    again = np.ones(len(rows), bool)
+    again[first] = False
+    account.drop("with the same window as an earlier one", rows[again])
+    rows, start, end, strand = (x[~again] for x in (rows, start, end, strand))
+    seqs = chromosome.cut(start, end, strand == "-")
+    unknown = np.add.reduceat(seqs.codes == N, seqs.offsets[:-1]) > 0 if len(rows) else again[:0]
+    account.drop("with N in its window", rows[unknown])
+    part = Part(
+        chromosome.names[0], label, rows, start, end, strand, seqs, *composition.of(start, end)
+    )
+    part = _rows(part, np.flatnonzero(~unknown))
+    account.kept += len(part.row)
+    order = np.argsort(part.start, kind="stable")
+    reach = np.maximum.accumulate(part.end[order])[:-1]
+    account.overlapping += int((part.start[order][1:] < reach).sum())
+    return part
+
+
+def _rows(part: Part, rows: Array) -> Part:
+    _, _, row, start, end, strand, _, gc, masked = part
+    row, start, end, strand, gc, masked = (x[rows] for x in (row, start, end, strand, gc, masked))
+    return Part(
+        part.chrom, part.label, row, start, end, strand, part.seqs.take(rows), gc, masked
+    )  # fmt: skip
+
+
+def _table(
+    path: Path, parts: Sequence[Part], given: _Account, against: _Account | None, own: OwnData
+) -> Table:
+    parts = sorted(parts, key=lambda part: part.label, reverse=True)  # stable: positives first
+    chrom = [part.chrom for part in parts for _ in part.row]
+    start, end, strand = (
+        np.concatenate([getattr(part, name) for part in parts]).tolist()
+        for name in ("start", "end", "strand")
+    )
+    labels = [part.label for part in parts for _ in part.row]
+    notes = _said(path, parts, given, against, own)
+    sequences = [part.seqs[i] for part in parts for i in range(len(part.row))]
+    stranded = "-" in strand
+    ids = [
+        f"{c}:{a}-{b}" + f"({s})" * stranded
+        for c, a, b, s in zip(chrom, start, end, strand, strict=True)
+    ]
+    digest = hashlib.sha256()
+    for row in zip(ids, labels, sequences, strict=True):
+        digest.update(f"{' '.join(row)}\n".encode())
+    sources = [(given if against is None or p.label == POSITIVE else against) for p in parts]
+    regions = [source.regions for source in sources]
+    lines = [r.line[part.row] for r, part in zip(regions, parts, strict=True)]
+    others = {"chrom": chrom, "start": [*map(str, start)], "end": [*map(str, end)]}
+    if all(len(r.names) for r in regions):
+        others["name"] = [
+            r.names[i] for r, part in zip(regions, parts, strict=True) for i in part.row
+        ]
+    return Table(
+        path, sequences, labels, None, ids, np.concatenate(lines), sha256=digest.hexdigest(),
+        others=others, notes=tuple(notes),
+    )  # fmt: skip
+
+
+def _said(
+    path: Path, parts: Sequence[Part], given: _Account, against: _Account | None, own: OwnData
+) -> list[str]:
+    """How positives and negatives were made, in words; ValueError where there are none."""
+    out = given.said("positives", own.length)
+    n = sum(len(part.row) for part in parts if part.label == NEGATIVE)
+    if not given.kept:
+        raise ValueError(f"{path}: no region can be used; {'; '.join(out)}")
+    if against is not None:
+        out += against.said("negatives", own.length)
+    if not n:
+        why = "; ".join(out[1:]) if against is not None else (
+            "none could be drawn: no free place of the genome is like a positive; give some: "
+            "--negatives FILE, or shorter windows: --length"
+        )  # fmt: skip
+        raise ValueError(f"{path}: there are no negatives: {why}")
+    gc, masked = (
+        [np.concatenate([getattr(p, name) for p in parts if p.label == label]).mean()
+         for label in (POSITIVE, NEGATIVE)] for name in ("gc", "masked")
+    )  # fmt: skip
+    if against is None:
+        out += _drawn(n, given.kept - n, own)
+    out.append(f"GC content: {gc[0]:.1%} of positives, {gc[1]:.1%} of negatives")
+    if any(masked):
+        out.append(f"soft-masked: {masked[0]:.1%} of positives, {masked[1]:.1%} of negatives")
+    else:
+        out.append("repeats are not matched: no base here is soft-masked (in small letters)")
+    if abs(gc[0] - gc[1]) > FAR:
+        out.append(
+            "warning: positives and negatives differ in GC content, by which alone a model can "
+            "tell them; without --negatives matched ones are drawn"
+        )
+    return out
+
+
+def _drawn(n: int, without: int, own: OwnData) -> list[str]:
+    out = [
+        f"negatives: {n:,} drawn (--negatives-seed {own.negatives_seed}), each for a positive: of "
+        f"its length, strand and sequence, GC within {GC_OFF:.0%} and soft-masked within "
+        f"{MASKED_OFF:.0%} of the bases, off all regions and N"
+    ]
+    if without:
+        why = "no free place like it was drawn"
+        out.append(f"{_some(without, 'positive')} without a negative: {why}")
+    return out
+
+
+def _some(n: int, what: str) -> str:
+    return f"{n:,} {what}{'s' * (n != 1)}"

@@ -1,0 +1,80 @@
+"""Tables in spreadsheets: .xlsx and .ods."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from dnabench.tasks.io.bounds import MOST_TEXT, MOST_TIMES
+from dnabench.tasks.io.parsing import Table, check_table, table_of_rows
+from dnabench.types import OwnData
+
+SUFFIXES = (".xlsx", ".ods")
+
+
+def is_sheet(path: Path) -> bool:
+    """Whether the extension is that of a spreadsheet."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def sheet_table(path: Path, own: OwnData) -> Table:
+    """A sheet whose first row is a header, as in a CSV file.
+
+    Args:
+        path: of the spreadsheet.
+        own: the name of the sheet, needed where there are several; its columns.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImportError: python-calamine is not installed.
+        ValueError: the file cannot be read, or has no such sheet.
+    """
+    try:
+        from python_calamine import load_workbook
+    except ImportError as e:
+        raise ImportError(
+            f"{path}: spreadsheets need one more package: pip install '.[sheets]'"
+        ) from e
+    raw = path.read_bytes()
+    _check_unpacked(path, raw)
+    try:
+        book = load_workbook(io.BytesIO(raw))
+        names = book.sheet_names
+        if own.sheet and own.sheet not in names:
+            raise ValueError(f"no sheet {own.sheet!r}; there are {', '.join(names)}")
+        if len(names) > 1 and not own.sheet:
+            raise ValueError(
+                f"{len(names)} sheets; say which: --sheet {names[0]!r} ({', '.join(names)})"
+            )
+        values = book.get_sheet_by_name(own.sheet or names[0]).to_python(skip_empty_area=False)
+    except (KeyboardInterrupt, MemoryError):
+        raise
+    except BaseException as e:  # a damaged file can make the reader panic, which is no Exception
+        raise ValueError(f"{path}: {e}") from e
+    rows = [(i, [_text(value) for value in row]) for i, row in enumerate(values, start=1)]
+    table = table_of_rows(path, [row for row in rows if any(row[1])], own, "row ")
+    check_table(table)
+    return Table(**{**vars(table), "sha256": hashlib.sha256(raw).hexdigest()})
+
+
+def _check_unpacked(path: Path, raw: bytes) -> None:
+    try:
+        with zipfile.ZipFile(io.BytesIO(raw)) as file:
+            size = sum(member.file_size for member in file.infolist())
+    except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError) as e:
+        raise ValueError(f"{path}: not a spreadsheet ({e})") from e
+    if size > max(MOST_TEXT, MOST_TIMES * len(raw)):
+        raise ValueError(
+            f"{path}: unpacks to {size:,} bytes, over {MOST_TIMES} times its {len(raw):,}; a file "
+            "made to fill memory, or save it as CSV"
+        )
+
+
+def _text(value: Any) -> str:
+    """A cell as CSV would have it; whole numbers without a point."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()

@@ -1,0 +1,227 @@
+"""Spreadsheets, texts of sequences, files of positives and negatives, folders of classes."""
+
+import gzip
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from conftest import dnabench
+
+from dnabench.tasks.io.describing import describe
+from dnabench.tasks.io.files import task_from_path
+from dnabench.types import OwnData
+
+RNG = np.random.default_rng(0)
+TEXTS = ["".join(RNG.choice(list("ACGT"), 60)) for _ in range(40)]
+LABELS = [i % 2 for i in range(40)]
+
+
+def content(task):
+    """(sequence, class) of every example."""
+    splits = [task.load(split) for split in task.counts]
+    return sorted((s.seqs[i], task.classes[int(s.y[i])]) for s in splits for i in range(len(s.y)))
+
+
+EXPECTED = sorted((text, str(y)) for text, y in zip(TEXTS, LABELS, strict=True))
+
+
+def excel(path, sheets):
+    openpyxl = pytest.importorskip("openpyxl")
+    pytest.importorskip("python_calamine")
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for name, rows in sheets.items():
+        sheet = book.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
+    book.save(path)
+    return path
+
+
+def open_document(path, rows):
+    """The smallest spreadsheet of OpenDocument."""
+    pytest.importorskip("python_calamine")
+
+    def cell(value):
+        if isinstance(value, str):
+            kind = 'office:value-type="string"'
+        else:
+            kind = f'office:value-type="float" office:value="{value}"'
+        return f"<table:table-cell {kind}><text:p>{value}</text:p></table:table-cell>"
+
+    body = "".join(f"<table:table-row>{''.join(map(cell, r))}</table:table-row>" for r in rows)
+    spaces = "".join(
+        f' xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
+        for name in ("office", "table", "text")
+    )
+    mime = "application/vnd.oasis.opendocument.spreadsheet"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("mimetype", mime)
+        file.writestr(
+            "META-INF/manifest.xml",
+            '<manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0"'
+            f'><manifest:file-entry manifest:full-path="/" manifest:media-type="{mime}"/>'
+            "</manifest:manifest>",
+        )
+        file.writestr(
+            "content.xml",
+            f'<?xml version="1.0"?><office:document-content{spaces}><office:body>'
+            f'<office:spreadsheet><table:table table:name="one">{body}</table:table>'
+            "</office:spreadsheet></office:body></office:document-content>",
+        )
+    return path
+
+
+ROWS = [["Sequence", "label", "gene"], *([t, y, 0.5] for t, y in zip(TEXTS, LABELS, strict=True))]
+
+
+def test_a_sheet_is_read_as_a_csv_file_is(tmp_path):
+    for path in (
+        excel(tmp_path / "a.xlsx", {"one": ROWS}),
+        open_document(tmp_path / "a.ods", ROWS),
+    ):
+        task = task_from_path(path)
+        assert content(task) == EXPECTED and "ignored columns: gene" in task.notes
+
+
+def test_the_splits_may_be_spreadsheets(tmp_path):
+    excel(tmp_path / "train.xlsx", {"one": ROWS[:31]})
+    open_document(tmp_path / "test.ods", [ROWS[0], *ROWS[31:]])
+    task = task_from_path(tmp_path)
+    assert content(task) == EXPECTED and task.counts == {"train": 30, "test": 10}
+
+
+def test_one_of_several_sheets_is_named(tmp_path):
+    path = excel(tmp_path / "a.xlsx", {"notes": [["x"]], "data": ROWS, "more": ROWS[:20]})
+    with pytest.raises(ValueError, match=r"3 sheets; say which: --sheet 'notes' \(notes, data, mo"):
+        task_from_path(path)
+    with pytest.raises(ValueError, match=r"no sheet 'dta'; there are notes, data, more"):
+        task_from_path(path, own=OwnData(sheet="dta"))
+    one, two = (task_from_path(path, own=OwnData(sheet=name)) for name in ("data", "more"))
+    assert content(one) == EXPECTED and one.data != two.data
+
+
+def test_a_bad_cell_is_named_by_its_row(tmp_path):
+    rows = [*ROWS[:9], ["AC GT*", 1, ""], *ROWS[9:]]
+    with pytest.raises(ValueError, match=r"a.xlsx:row 10: sequence has ' ' at position 2"):
+        task_from_path(excel(tmp_path / "a.xlsx", {"one": rows}))
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "a.ods"])
+def test_what_is_no_spreadsheet_or_made_to_fill_memory_is_refused(name, tmp_path):
+    pytest.importorskip("python_calamine")
+    (tmp_path / name).write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(ValueError, match="not a spreadsheet"):
+        task_from_path(tmp_path / name)
+    with (
+        zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as file,
+        file.open("content.xml", "w") as member,
+    ):
+        for _ in range(40):
+            member.write(b"A" * (1 << 23))
+    with pytest.raises(ValueError, match=r"unpacks to 335,544,320 bytes, over 200 times its"):
+        task_from_path(tmp_path / name)
+
+
+def test_a_text_of_sequences_takes_its_labels_from_a_file(tmp_path):
+    path, labels = tmp_path / "a.txt", tmp_path / "labels.txt"
+    path.write_text("\n".join(TEXTS) + "\n\n")
+    labels.write_text("\r\n".join(map(str, LABELS)) + "\r\n")
+    task = task_from_path(path, own=OwnData(labels=str(labels)))
+    assert content(task) == EXPECTED
+    with gzip.open(tmp_path / "a.txt.gz", "wt") as file:
+        file.write(path.read_text())
+    zipped = task_from_path(tmp_path / "a.txt.gz", own=OwnData(labels=str(labels)))
+    assert content(zipped) == EXPECTED
+    labels.write_text("\n".join(str(1 - y) for y in LABELS))
+    assert task_from_path(path, own=OwnData(labels=str(labels))).data != task.data
+    (tmp_path / "a.fa").write_text("".join(f">x y|z\n{t}\n" for t in TEXTS))
+    labels.write_text("\n".join(map(str, LABELS)))
+    fasta = task_from_path(tmp_path / "a.fa", own=OwnData(labels=str(labels)))
+    assert content(fasta) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ("0\n1\n", r"labels.txt: 2 labels, but \S+a.txt has 40 sequences"),
+        ("0\n\n" * 20, r"labels.txt: 39 labels, but"),
+        ("0\n \n" * 19 + "0\n\n1\n", r"labels.txt: 41 labels, but"),
+        ("\n" + "1\n" * 39, r"labels.txt:1: empty label"),
+        ("NA\n" + "1\n" * 39, r"a.txt:1: label 'NA' looks like a missing value"),
+        (None, r"has no labels; give them: --labels FILE .*--positives FILE --negatives FILE"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(labels, says, tmp_path):
+    (tmp_path / "a.txt").write_text("\n".join(TEXTS))
+    if labels is not None:
+        (tmp_path / "labels.txt").write_text(labels)
+    own = OwnData() if labels is None else OwnData(labels=str(tmp_path / "labels.txt"))
+    with pytest.raises(ValueError, match=says):
+        task_from_path(tmp_path / "a.txt", own=own)
+
+
+def halves(folder):
+    """The same positives and negatives in several formats: format -> path -> ..."""
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    for label, name in ((1, "pos"), (0, "neg")):
+        texts = [t for t, y in zip(TEXTS, LABELS, strict=True) if y == label]
+        (folder / f"{name}.txt").write_text("\n".join(texts))
+        (folder / f"{name}.fa").write_text("".join(f">s|{i} k\n{t}\n" for i, t in enumerate(texts)))
+        (folder / f"{name}.csv").write_text("seq,gene\n" + "".join(f"{t},g\n" for t in texts))
+        (folder / f"{name}.jsonl").write_text("\n".join(json.dumps({"seq": t}) for t in texts))
+        pq.write_table(pa.table({"sequence": texts}), folder / f"{name}.parquet")
+
+
+def test_positives_and_negatives_are_two_files_of_any_format(tmp_path):
+    halves(tmp_path)
+    for one in ("txt", "fa", "csv", "jsonl", "parquet"):
+        for two in (one, "fa"):
+            own = OwnData(negatives=str(tmp_path / f"neg.{two}"))
+            task = task_from_path(tmp_path / f"pos.{one}", own=own)
+            assert content(task) == EXPECTED and task.classes == ("0", "1"), (one, two)
+    swapped = OwnData(negatives=str(tmp_path / "pos.fa"))
+    other = task_from_path(tmp_path / "neg.fa", own=swapped)
+    assert content(other) == sorted((t, str(1 - y)) for t, y in zip(TEXTS, LABELS, strict=True))
+    again = task_from_path(tmp_path / "pos.fa", own=OwnData(negatives=str(tmp_path / "neg.fa")))
+    assert other.data != again.data
+
+
+def test_the_flags_of_positives_and_negatives_belong_together(tmp_path):
+    halves(tmp_path)
+    run = ("run", "-m", "kmer", "--seeds", "1", "--dry-run", "-o", tmp_path / "out")
+    both = ("--positives", tmp_path / "pos.fa", "--negatives", tmp_path / "neg.fa")
+    cache = tmp_path / "cache"
+    done = dnabench(*run, *both, cache=cache)
+    assert done.returncode == 0 and "data/pos: binary" in done.stdout, done.stderr
+    assert "positive class: 1" in done.stdout and "1 trials: 0 done, 1 to run" in done.stdout
+    done = dnabench(*run, *both[:2], cache=cache)
+    assert done.returncode == 2 and "give the others, too: --negatives FILE" in done.stderr
+    done = dnabench(*run, *both, "--data", tmp_path / "pos.csv", cache=cache)
+    assert done.returncode == 2 and "give one file of positives" in done.stderr
+    with pytest.raises(ValueError, match="the same file is of positives and of negatives"):
+        task_from_path(both[1], own=OwnData(negatives=str(both[1])))
+    with pytest.raises(ValueError, match="goes with one file of positives, not with a folder"):
+        task_from_path(tmp_path, own=OwnData(negatives=str(both[3])))
+
+
+def test_class_folders_are_read_as_their_authors_lay_them_out(tmp_path):
+    for i, (text, y) in enumerate(zip(TEXTS, LABELS, strict=True)):
+        folder = tmp_path / "enhancers" / ("test" if i % 4 == 3 or i % 8 == 0 else "train")
+        folder /= ("negative", "positive")[y]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{i}.txt").write_text(text)
+    task = task_from_path(tmp_path / "enhancers")
+    assert task.classes == ("negative", "positive") and task.name == "data/enhancers"
+    assert content(task) == [(t, ("negative", "positive")[int(y)]) for t, y in EXPECTED]
+    assert task.counts == {"train": 25, "test": 15}
+    assert "positive/1" in task.load("train").ids and "test split: folder test" in describe(task)
+    (tmp_path / "enhancers" / "train" / "positive" / "1.txt").write_text("")
+    with pytest.raises(ValueError, match=r"positive/1.txt: the file is empty"):
+        task_from_path(tmp_path / "enhancers")
+    (tmp_path / "enhancers" / "train" / "positive" / "1.txt").write_text("ACGZ")
+    with pytest.raises(ValueError, match=r"train/positive:file 1: sequence has 'Z' at position 3"):
+        task_from_path(tmp_path / "enhancers")

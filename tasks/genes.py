@@ -16,6 +16,7 @@ from dnabench.registry import TASKS
 from dnabench.tasks.io import splice_sites
 from dnabench.tasks.io.gene_windows import Cutting, Observer, cut, silent
 from dnabench.tasks.io.imported import Writer, cached, open_split
+from dnabench.tasks.io.masking import Account
 from dnabench.types import IGNORED, Sequences, Split, SplitName, Task
 
 CLASSES = (
@@ -86,18 +87,19 @@ def import_genes(
             f"{name!r}: tasks made from a genome belong to the suite genes; write genes/NAME"
         )
     with Writer(full, f"{fasta.name} + {gff.name}") as w:
-        counts, left_out = np.zeros(len(CLASSES), np.int64), dict[str, list[str]]()
+        counts, account = np.zeros(len(CLASSES), np.int64), Account()
 
         def written() -> Iterator[Split]:
             nonlocal counts
-            for split, part in cut(fasta, gff, cutting, observe, left_out):
+            for split, part in cut(fasta, gff, cutting, observe, account):
                 w.add(split, part)
                 counts += np.bincount(part.y[part.y != IGNORED], minlength=len(CLASSES))
                 yield part
 
         w.note("splice_sites", splice_sites.shares(splice_sites.counted(written()), CLASSES))
         w.note("bases", dict(zip(CLASSES, counts.tolist(), strict=True)))
-        w.note("left_out", left_out)
+        w.note("left_out", account.left_out)
+        w.note("masked", account.masked)
         choices = vars(cutting).items()
         w.note("cutting", {k: sorted(v) if isinstance(v, frozenset) else v for k, v in choices})
     return task_of(full)

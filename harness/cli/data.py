@@ -208,6 +208,11 @@ def genes(
     for why, genes in here.notes.get("left_out", {}).items() if here else ():
         more = ", ..." if len(genes) > 5 else ""
         typer.echo(f"masked, not read: {len(genes)} genes, {why}: {', '.join(genes[:5])}{more}")
+    masked = here.notes.get("masked", {}) if here else {}
+    if masked:
+        typer.echo("bases without a label:")
+        rows: Rows = [(why, n or "", f"{bases:,}") for why, (n, bases) in masked.items()]
+        print_table(("reason", "places", "bases"), rows)
     shares = here.notes["splice_sites"] if here else {}
     said = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
     if any(share < LEAST for share in shares.values()):

@@ -22,7 +22,7 @@ _KEY = {
     "gff3": {key: re.compile(rf"(?:^|;) *{key}=([^;]+)") for key in ("ID", "Parent", "gene_id")},
     "gtf": {key: re.compile(rf'\b{key} "?([^";]+)') for key in ("transcript_id", "gene_id")},
 }
-_TRANS = re.compile(r"\bexception=trans[-_ ]splicing", re.IGNORECASE)
+_TRANS = re.compile(r"\bexception[= ]\"?trans[-_ ]splic", re.IGNORECASE)
 ONCE = {"gene", "mRNA", "transcript"}  # an ID of these names one place of a sequence
 _CHROMOSOME = re.compile(r"\[(?:chromosome|location)=([^\]]+)\]")
 
@@ -52,17 +52,24 @@ class Gene(NamedTuple):
 class Annotation:
     """The contents of a GFF file, by sequence name.
 
-    genes: ascending by start. masked: features of the types asked for. span: start of the first
-    and end of the last feature. last: (end, line) of the feature with the largest end. left_out:
-    reason -> genes without a place for their introns, whose exons are masked.
+    genes: ascending by start. masked: places without a label; why: the reason of each, a type of
+    features that was asked for, or one of left_out. span: start of the first and end of the last
+    feature. last: (end, line) of the feature with the largest end. left_out: reason -> genes
+    without a place for their introns, whose exons are masked.
     """
 
     path: Path
     genes: dict[str, list[Gene]] = field(default_factory=dict)
     masked: dict[str, list[Interval]] = field(default_factory=dict)
+    why: dict[str, list[str]] = field(default_factory=dict)
     span: dict[str, Interval] = field(default_factory=dict)
     last: dict[str, tuple[int, int]] = field(default_factory=dict)
     left_out: dict[str, list[str]] = field(default_factory=dict)
+
+    def mask(self, name: str, place: Interval, why: str) -> None:
+        """Give the bases of a place no label."""
+        self.masked.setdefault(name, []).append(place)
+        self.why.setdefault(name, []).append(why)
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
@@ -151,8 +158,9 @@ def read_annotation(
     A gene has CDS lines. It is represented by its transcript with the longest CDS, the first by
     name if several are equally long. In GFF3 a transcript is the first Parent of a CDS, a gene the
     topmost Parent of that; a CDS without Parent is its own gene. In GTF both are attributes. Genes
-    that are trans-spliced or go over the origin of a circular sequence are masked, not read: what
-    is between their exons is no intron. Sequences at the end of the file are not read.
+    that are trans-spliced, go over the origin of a circular sequence, or have parts on both strands
+    are masked, not read: what is between their exons is no intron. Sequences at the end of the
+    file are not read.
 
     Args:
         path: the file; the attributes of its CDS lines tell the format.
@@ -180,12 +188,14 @@ def read_annotation(
         out.span[name] = min(first, start), max(last, end)
         out.last[name] = max(out.last.get(name, (0, 0)), (end, number))
         if kind in masked:
-            out.masked.setdefault(name, []).append((start, end))
+            out.mask(name, (start, end), kind)
         reader.add(number, name, kind, places, strand, attributes)
     out.genes = reader.genes()
     for reason, name, gene, exons in reader.left_out:
-        out.left_out.setdefault(reason, []).append(gene)
-        out.masked.setdefault(name, []).extend(exons)
+        known = out.left_out.setdefault(reason, [])
+        known += [gene] if gene not in known[-1:] else []
+        for exon in exons:
+            out.mask(name, exon, reason)
     return out
 
 
@@ -231,6 +241,7 @@ class _Reader:
         self._lines: dict[tuple[str, str, bool], int] = {}
         self._once: dict[tuple[str, str, str], tuple[Interval, int]] = {}  # kind, ID -> place, line
         self._odd: dict[tuple[str, str], str] = {}  # sequence, transcript -> why it is left out
+        self._trans = set[str]()  # IDs of trans-spliced genes and transcripts
         self.left_out: list[tuple[str, str, str, tuple[Interval, ...]]] = []
 
     def add(
@@ -245,8 +256,13 @@ class _Reader:
             parent, own = (_found("gff3", key, attributes) for key in ("Parent", "ID"))
             if parent and own:
                 self._parents[own] = parent.split(",")[0]
-            if own and kind in ONCE and not _TRANS.search(attributes):
+            if own and _TRANS.search(attributes):
+                self._trans.add(own)
+            elif own and kind in ONCE:
                 self._check_once(number, name, kind, own, places[0])
+        elif kind == "transcript" and not _TRANS.search(attributes):
+            own = _found("gtf", "transcript_id", attributes)
+            self._check_once(number, name, kind, own, places[0])
         if not makes_exons:
             return
         if strand not in ("+", "-"):
@@ -269,8 +285,7 @@ class _Reader:
             apart = max(place[0] - end, start - place[1])
             raise ValueError(
                 f"{self._path}:{number}: the {kind} ID={own} is also in line {line}, {apart:,} bp "
-                "away; an ID stands for one gene: give the second another ID, also in the Parent= "
-                "of its parts"
+                "away; an ID stands for one gene: give the second another ID, also in its parts"
             )
 
     def genes(self) -> dict[str, list[Gene]]:
@@ -279,6 +294,11 @@ class _Reader:
             raise ValueError(
                 f"{self._path}: no CDS lines, which define genes; the types here are {found}"
             )
+        for name, transcript, reverse in self._cds:
+            if (name, transcript, not reverse) in self._cds:
+                self._odd.setdefault((name, transcript), "with parts on both strands")
+            if self._trans & set(self._lineage(transcript)):
+                self._odd[name, transcript] = "trans-spliced"
         best: dict[tuple[str, str], tuple[int, str, Gene]] = {}
         for key, cds in self._cds.items():
             name, transcript, reverse = key
@@ -317,13 +337,14 @@ class _Reader:
         return found.split(",")
 
     def _gene(self, transcript: str) -> str:
-        if self._format == "gtf":
-            return self._named[transcript]
-        gene, seen = transcript, {transcript}
-        while (parent := self._parents.get(gene)) and parent not in seen:
-            gene = parent
-            seen.add(gene)
-        return gene
+        return self._named[transcript] if self._format == "gtf" else self._lineage(transcript)[-1]
+
+    def _lineage(self, transcript: str) -> list[str]:
+        """The transcript, what it is a part of, and so on up to the gene."""
+        out = [transcript]
+        while (parent := self._parents.get(out[-1])) and parent not in out:
+            out.append(parent)
+        return out
 
     def _get(self, key: str, attributes: str) -> str:
         return _found(self._format, key, attributes)

@@ -19,6 +19,7 @@ from dnabench.tasks.io.annotation import (
     read_annotation,
     records,
 )
+from dnabench.tasks.io.masking import SHORTEST_INTRON, Account
 from dnabench.types import IGNORED, A, Array, G, N, Sequences, Split, SplitName, T
 
 EXON, DONOR, INTRON, ACCEPTOR = range(4)  # forward strand; on the reverse strand 4 more
@@ -30,7 +31,6 @@ ORGANELLES = frozenset(
     | {"c", "pt", "chloroplast", "plastid", "chrc", "chrpt"}
 )
 SHARE = 0.1  # of all bases, for dev and for test, where no chromosomes are named
-SHORTEST_INTRON = 20  # bp; a shorter gap between exons is a frameshift, not an intron
 GAP = 10  # N; windows do not cross a run of this many
 CHUNK = 2**23  # bp of windows made at once
 
@@ -102,15 +102,15 @@ class Place(NamedTuple):
 
 def cut(
     fasta: Path, gff: Path, cutting: Cutting, observe: Observer = silent,
-    left_out: dict[str, list[str]] | None = None,
+    account: Account | None = None,
 ) -> Iterator[tuple[SplitName, Split]]:  # fmt: skip
     """The labelled windows, in chunks, in the order of the FASTA; see `import_genes`.
 
-    `left_out` is filled with the genes that are masked: reason -> names.
+    `account` is filled with what has no label.
     """
     annotation = read_annotation(gff, cutting.exons == "coding", frozenset(cutting.masked))
-    if left_out is not None:
-        left_out |= annotation.left_out
+    account = Account() if account is None else account
+    account.left_out |= annotation.left_out
     places = _places(fasta, annotation, cutting)
     total, done, kept = sum(p.length for p in places.values()), 0, 0
     width = min(cutting.longest, max(p.length for p in places.values()))
@@ -120,6 +120,7 @@ def cut(
             continue
         seq = encoded(f"{fasta}:{line}", place.name, body)
         y = labels(seq.codes, annotation, place.name, cutting)
+        account.add(y, seq.codes, annotation, place.name)
         for part in _chunks(seq, y, place.name, cutting, width):
             kept += len(part.y)
             yield place.split, part

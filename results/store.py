@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from dnabench.cache import remove_drafts, replacing
+from dnabench.host.machine import free_memory
 from dnabench.results.claims import Claim, claimed
 from dnabench.types import Array, Record
 
@@ -35,6 +36,13 @@ COPY = "a copy: its id is"  # begins the reason of a record in a file of another
 NETWORK = ("network.json", "model.safetensors", "tokenizer.json")  # files of a kept network
 HOST = socket.gethostname()
 FOLDERS = ("records", "predictions", "configs", ".locks")
+
+
+def _check_memory(arrays: Any) -> None:
+    """Raise ValueError where the arrays of an .npz would not fit in memory together."""
+    size, free = sum(member.file_size for member in arrays.zip.infolist()), free_memory()
+    if free and size > free:
+        raise ValueError(f"it unpacks to {size:,} bytes, {free:,} of memory are free")
 
 
 def _rename(path: Path, ending: str = KEPT) -> None:
@@ -223,6 +231,7 @@ class Store:
                 if not isinstance(arrays, np.lib.npyio.NpzFile):
                     raise ValueError("not an .npz archive")
                 with arrays:
+                    _check_memory(arrays)
                     yield arrays
         except OSError:
             raise

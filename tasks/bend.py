@@ -7,6 +7,7 @@ Source:
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 
 from dnabench.tasks._declare import Origin, declare
 from dnabench.tasks.io import splice_sites
+from dnabench.tasks.io.bounds import check_claim
 from dnabench.tasks.io.imported import SPLITS, Cached, Writer
 from dnabench.types import IGNORED, Array, LetterError, Sequences, Split, SplitName
 
@@ -157,6 +159,7 @@ def read(files: Files) -> Iterator[tuple[SplitName, Split]]:
         if "labels" not in file:
             raise ValueError(f"{labels}: no data set 'labels'; found {', '.join(file) or 'none'}")
         values = file["labels"]
+        check_claim(labels, claimed(values), len(values))
         if len(values) != len(regions.splits):
             raise ValueError(
                 f"{labels}: {len(values)} rows of labels, {bed} has {len(regions.splits)} regions; "
@@ -208,6 +211,12 @@ def import_files(path: Path, genome: Path | None = None) -> Cached:
     return writer.result
 
 
+def claimed(array: Any) -> int:
+    """Bytes that an array of an HDF5 file says it has; at least those of a chunk of it."""
+    elements = max(int(array.size), math.prod(array.chunks or ()))
+    return elements * int(array.dtype.itemsize)
+
+
 def open_hdf5(path: Path) -> Any:
     """Open an HDF5 file for reading.
 
@@ -248,15 +257,11 @@ def _regions(bed: Path) -> Regions:
 
 
 def _chunk(rows: Array, regions: Regions, values: Any, genome: Genome, file: Path) -> Split:
-    texts, ids = [], []
-    y = np.full((len(rows), int((regions.ends - regions.starts)[rows].max())), IGNORED, np.int8)
-    for k, i in enumerate(rows.tolist()):
-        chromosome, start, end = (
-            regions.chromosomes[i],
-            *map(int, (regions.starts[i], regions.ends[i])),
-        )
-        ids.append(f"{chromosome}:{start}-{end}")
-        texts.append(genome.fetch(chromosome, start, end))
+    at = [(regions.chromosomes[i], int(regions.starts[i]), int(regions.ends[i])) for i in rows]
+    ids = [f"{chromosome}:{start}-{end}" for chromosome, start, end in at]
+    texts = [genome.fetch(*place) for place in at]  # which are no longer than the chromosomes
+    y = np.full((len(rows), max(map(len, texts))), IGNORED, np.int8)
+    for k, (i, (_, start, end)) in enumerate(zip(rows.tolist(), at, strict=True)):
         y[k, : end - start] = _labels(np.asarray(values[i]), end - start, values.ndim, file, i)
     try:
         return Split(Sequences.parse(texts), y, np.array(ids))

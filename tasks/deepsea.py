@@ -15,6 +15,7 @@ Source:
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +26,8 @@ from typing import IO, Any, NamedTuple, Protocol
 import numpy as np
 
 from dnabench.tasks._declare import Origin, declare
-from dnabench.tasks.bend import open_hdf5
+from dnabench.tasks.bend import claimed, open_hdf5
+from dnabench.tasks.io.bounds import check_claim
 from dnabench.tasks.io.imported import Cached, Writer
 from dnabench.types import A, Array, C, G, N, Sequences, Split, SplitName, T
 
@@ -35,6 +37,7 @@ GROUPS = {"dhs": slice(0, 125), "tf": slice(125, 815), "hm": slice(815, 919)}
 CLASSES = tuple(f"{g}_{k:03d}" for g, s in GROUPS.items() for k in range(s.start, s.stop))
 FILES: dict[SplitName, str] = {"train": "train.mat", "dev": "valid.mat", "test": "test.mat"}
 SLAB = 1 << 26  # bytes of one-hot at a time
+LONGEST_ELEMENT = 1 << 16  # bytes of an array's name, shape or flags
 
 _CODE_OF = np.full(16, N, np.uint8)  # bit k set: channel k is 1
 _CODE_OF[[1, 2, 4, 8]] = [A, G, C, T]
@@ -163,6 +166,7 @@ def _from_hdf5(path: Path, file: Any) -> Source:
             f"{', '.join(file) or 'none'}"
         )
     x, y = file[name], file[name[:-5] + "data"]
+    check_claim(path, claimed(x) + claimed(y))
     if len(y.shape) != 2 or len(x.shape) != 3:
         raise ValueError(_shapes(path, x.shape, y.shape))
     last = y.shape[0] == LABELS and y.shape[1] == x.shape[2]
@@ -190,6 +194,7 @@ def _from_level5(path: Path) -> Source:
     codes: Array | None = None
     labels: Array | None = None
     for name, shape, values in _variables(path):
+        check_claim(path, math.prod(shape))
         wanted = (4, LENGTH) if name.endswith("xdata") else (LABELS,)
         if name.endswith("data") and shape[1:] != wanted:
             raise ValueError(f"{path}: {name} is {shape}; {_WANTED}")
@@ -253,6 +258,8 @@ def _element(stream: _Bytes, order: str) -> bytes:
     kind, size = struct.unpack(order + "II", tag)
     if kind >> 16:
         return tag[4 : 4 + (kind >> 16)]
+    if size > LONGEST_ELEMENT:
+        raise ValueError("the name or the shape of an array is damaged; download the file again")
     return stream.read(-(-size // 8) * 8)[:size]
 
 

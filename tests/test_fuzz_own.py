@@ -1,82 +1,153 @@
-"""Damaged copies of good files: a message or a task, never a traceback, a hang or much memory."""
+"""Damaged copies of good files: a message or a result, never a traceback, a hang or much memory."""
 
 import gzip
-import json
-import time
-import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
+from fuzzing import CSV, FASTA, READERS, predictions, tried
 
+from dnabench.results.store import Store
+from dnabench.tasks import bend, deepsea
+from dnabench.tasks.io import bounds, download
 from dnabench.tasks.io.annotation import read_annotation
+from dnabench.tasks.io.chunks import tables
 from dnabench.tasks.io.files import task_from_path
+from dnabench.tasks.io.unlabelled import read_parts
 
-pa = pytest.importorskip("pyarrow")
-
-EACH = 45  # copies of each of seven files
-
-
-def good_files(folder):
-    """Small files in every format, and what reads them."""
-    import pyarrow.parquet as pq
-
-    rng = np.random.default_rng(0)
-    texts = ["".join(rng.choice(list("ACGT"), 40)) for _ in range(30)]
-    columns = {"sequence": texts, "label": [i % 2 for i in range(30)]}
-    csv = "sequence,label\n" + "".join(f'"{t}",{i % 2}\n' for i, t in enumerate(texts))
-    (folder / "a.csv").write_text(csv)
-    (folder / "b.csv.gz").write_bytes(gzip.compress(csv.encode()))
-    (folder / "c.fa").write_text("".join(f">s{i}|{i % 2}\n{t}\n" for i, t in enumerate(texts)))
-    rows = [{"sequence": t, "label": i % 2} for i, t in enumerate(texts)]
-    (folder / "d.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    pq.write_table(pa.table(columns), folder / "e.parquet")
-    with pa.ipc.new_stream(str(folder / "f.arrow"), pa.table(columns).schema) as writer:
-        writer.write_table(pa.table(columns))
-    line = "chr1\tx\tCDS\t{}\t{}\t.\t+\t0\tID=c{};Parent=t{}\n"
-    gff = "".join(line.format(100 * i + 1, 100 * i + 60, i, i // 2) for i in range(20))
-    (folder / "g.gff3").write_text("##gff-version 3\n" + gff)
-    return {f: read_annotation if f.suffix == ".gff3" else task_from_path
-            for f in sorted(folder.iterdir())}  # fmt: skip
+pytest.importorskip("pyarrow")
+pytest.importorskip("h5py")
+EACH = 10  # copies for a reader; bench/fuzz.py makes 10,000
 
 
-def damaged(raw, rng):
-    """One to four changes: a byte, a cut, a repeat, digits that grow, or letters of other kinds."""
-    out = bytearray(raw)
-    for _ in range(rng.integers(1, 5)):
-        at = int(rng.integers(0, max(1, len(out))))
-        way = rng.integers(0, 6)
-        if way == 0 and out:
-            out[at % len(out)] = rng.integers(0, 256)
-        elif way == 1:
-            del out[at : at + int(rng.integers(1, 40))]
-        elif way == 2:
-            out[at:at] = out[at : at + 30] * int(rng.integers(1, 4))
-        elif way == 3:
-            out[at:at] = rng.choice([b"99999999999999999999", b"-1", b"\x00", b'"', b"nan", b"|"])
-        elif way == 4:
-            out[at:at] = "\ufeff\u2212\u200b".encode()
-        else:
-            del out[at:]
-    return bytes(out)
+@pytest.mark.parametrize("name", READERS)
+def test_damaged_files_give_a_message_or_a_result(name, tmp_path):
+    found = [outcome for _, outcome in tried(name, tmp_path, range(EACH))]
+    assert {one.what for one in found} <= {"read", "refused"}
+    assert len(found) == EACH
 
 
-def test_damaged_files_give_a_message_or_a_task(tmp_path):
-    (tmp_path / "good").mkdir()
-    rng = np.random.default_rng(1)
-    refused = n = 0
-    for path, read in good_files(tmp_path / "good").items():
-        for _ in range(EACH):
-            bad = tmp_path / f"bad{''.join(path.suffixes)}"
-            bad.write_bytes(damaged(path.read_bytes(), rng))
-            start = time.process_time()
-            tracemalloc.start()
-            try:
-                read(bad)
-            except ValueError as e:
-                refused += 1
-                assert str(bad) in str(e) or "label" in str(e), e
-            peak = tracemalloc.get_traced_memory()[1]
-            tracemalloc.stop()
-            assert time.process_time() - start < 5 and peak < 1 << 30
-            n += 1
-    assert n >= 300 and n / 10 < refused < n
+def test_enough_of_them():
+    assert EACH * len(READERS) >= 300
+
+
+def bomb(path, start=b"", unit=b"A", size=bounds.MOST_TEXT):
+    """A gzip file of few bytes that unpacks to more than is read."""
+    with gzip.open(path, "wb", compresslevel=9) as f:
+        f.write(start)
+        block = unit * (1 << 20)
+        for _ in range(size // len(block) + 1):
+            f.write(block)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("file", "start", "read"),
+    [
+        ("a.csv.gz", b"sequence,label\n", task_from_path),
+        ("a.fa.gz", b">a|0\n", task_from_path),
+        ("a.csv.gz", b"sequence,label\n", lambda p: list(tables(p))),
+        ("a.fa.gz", b">a\n", lambda p: list(read_parts(p))),
+        ("a.csv.gz", b"sequence\n", lambda p: list(read_parts(p))),
+        ("a.gff3.gz", b"##gff-version 3\n", read_annotation),
+    ],
+)  # fmt: skip
+def test_a_gzip_file_made_to_fill_memory_is_refused(file, start, read, tmp_path):
+    path = bomb(tmp_path / file, start)
+    says = rf"{file}: its [\d,]+ bytes unpack to more than 67,108,864: .*unpack it yourself"
+    with pytest.raises(ValueError, match=says):
+        read(path)
+
+
+def test_a_large_gzip_file_of_data_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(bounds, "MOST_TEXT", 100)  # what it unpacks to is within 200 times
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(CSV.encode()))
+    (tmp_path / "a.fa.gz").write_bytes(gzip.compress(FASTA.encode()))
+    assert task_from_path(tmp_path / "a.csv.gz").counts
+    assert sum(len(part.ids) for part in read_parts(tmp_path / "a.fa.gz")) >= 30
+
+
+def test_lines_have_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(bounds, "MOST_LINE", 50)
+    (tmp_path / "a.gff3").write_text("##gff-version 3\n" + "x" * 60)
+    with pytest.raises(ValueError, match=r"a.gff3:2: a line of more than 50 bytes; break long"):
+        read_annotation(tmp_path / "a.gff3")
+    (tmp_path / "a.csv").write_text("sequence\n" + "A" * 60)
+    with pytest.raises(ValueError, match=r"a.csv:2: a line of more than 50 bytes"):
+        list(read_parts(tmp_path / "a.csv"))
+
+
+def hdf5(path, **datasets):
+    import h5py
+
+    with h5py.File(path, "w") as f:
+        for name, (shape, chunks) in datasets.items():
+            f.create_dataset(name, shape, "f8", chunks=chunks, compression="gzip")
+
+
+def test_hdf5_arrays_that_claim_more_than_the_file_are_refused(tmp_path):
+    READERS["bend bed"].make(tmp_path / "gene_finding.bed")
+    hdf5(tmp_path / "gene_finding.hdf5", labels=((6, 1 << 40), (1, 1024)))
+    with pytest.raises(ValueError, match=r"hdf5: it says that its .* bytes unpack to .* damaged"):
+        list(bend.read(bend.recognise(tmp_path)))
+    path, n = tmp_path / "train.mat", 10_000_000
+    hdf5(path, xdata=((n, 4, 1000), (1, 4, 1000)), data=((n, 919), (1, 919)))
+    with pytest.raises(ValueError, match=r"train.mat: it says that its"):
+        list(deepsea.read({"train": (path,)}))
+
+
+def test_arrow_that_claims_more_rows_than_bytes_is_refused(tmp_path):
+    import pyarrow as pa
+
+    table = pa.table({"sequence": pa.nulls(5_000_000), "label": pa.nulls(5_000_000)})
+    with pa.ipc.new_stream(str(tmp_path / "a.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(ValueError, match=r"a.arrow: it says that its .* 5,000,000 rows"):
+        task_from_path(tmp_path / "a.arrow")
+
+
+def test_predictions_that_do_not_fit_in_memory_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "predictions" / "p.npz"
+    path.parent.mkdir()
+    predictions(path)
+    assert set(Store(tmp_path).predictions("p")) == {"logits", "labels", "ids"}
+    monkeypatch.setattr("dnabench.results.store.free_memory", lambda: 100)
+    with pytest.raises(ValueError, match=r"it unpacks to .* bytes, 100 of memory are free"):
+        Store(tmp_path).predictions("p")
+    with zipfile.ZipFile(path, "w") as z:  # an array that says it has 8 TB
+        header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }\n"
+        raw = np.lib.format.magic(1, 0) + len(header).to_bytes(2, "little") + header
+        z.writestr("logits.npy", raw)
+    with pytest.raises(ValueError, match=r"cannot read .*p.npz"):
+        Store(tmp_path).predictions("p")
+
+
+def test_an_answer_without_a_length_ends_somewhere(tmp_path, monkeypatch):
+    import threading
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    class Endless(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            for _ in range(100):
+                self.wfile.write(b"ACGT" * 5000)
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Endless)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}/x"
+    try:
+        monkeypatch.setattr(download, "MOST_UNSAID", 100_000)
+        with pytest.raises(download.RefusedError, match="goes on after 100,000 bytes and does not"):
+            download.download({url: ""}, tmp_path / "x", "x", lambda *_: None)
+        assert not list(tmp_path.iterdir())
+        monkeypatch.setattr(download, "MOST_UNSAID", 1 << 30)
+        assert download.download({url: ""}, tmp_path / "x", "x", lambda *_: None).size == 2_000_000
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

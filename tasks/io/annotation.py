@@ -6,6 +6,7 @@ Positions are from 0 with exclusive ends, as in BED; those in the files are from
 from __future__ import annotations
 
 import gzip
+import io
 import re
 import zlib
 from collections import defaultdict
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from dnabench.tasks.io.bounds import lines_within, opened_gzip
 from dnabench.types import LetterError, Sequences
 
 WHOLE = {"region", "chromosome", "supercontig", "scaffold", "contig", "biological_region"}
@@ -85,8 +87,9 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     with path.open("rb") as f:
         zipped = f.read(2) == b"\x1f\x8b"
     try:
-        with (gzip.open if zipped else open)(path, "rt", encoding="utf-8-sig") as f:
-            for number, line in enumerate(f, start=1):
+        raw = opened_gzip(path) if zipped else path.open("rb")
+        with io.TextIOWrapper(raw, encoding="utf-8-sig") as f:
+            for number, line in enumerate(lines_within(path, f), start=1):
                 yield number, line.rstrip("\r\n")
     except (EOFError, zlib.error, gzip.BadGzipFile) as e:
         raise ValueError(f"{path}: not a complete gzip file ({e})") from e

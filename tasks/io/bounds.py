@@ -1,23 +1,30 @@
-"""Limits on what a small file may unpack to in memory."""
+"""Limits on what a small file may unpack to, and on the length of a line.
+
+A file is read when it unpacks to at most MOST_TIMES its bytes, or to a size that does no harm.
+"""
 
 from __future__ import annotations
 
 import gzip
 import io
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, AnyStr
 
-MOST_UNPACKED, MOST_TIMES = 1 << 30, 200  # bytes, times the file: both exceeded = refused
-MOST_TEXT = 1 << 28  # bytes that any small gzip file may unpack to
-MOST_ROWS = 1_000_000  # that a Parquet file with fewer bytes may say it has
+MOST_TIMES = 200  # below 10 for DNA as text, near 1,000 for a file made to fill memory
+MOST_TEXT = 1 << 26  # bytes that any gzip file, however small, may unpack to
+MOST_UNPACKED = 1 << 30  # bytes that any Parquet, HDF5 or MATLAB file may unpack to
+MOST_ROWS = 1_000_000  # that a file with fewer bytes may say it has
+MOST_LINE = 1 << 29  # bytes of a line, where lines are read one by one
+ADVICE = "a damaged file, or one made to fill memory; if it is neither, unpack it yourself"
 
 
 def gunzipped(path: Path, raw: bytes) -> bytes:
     """The text of a gzip file.
 
     Raises:
-        ValueError: it is damaged, or unpacks to over 256 MiB and 200 times its bytes.
+        ValueError: it is damaged, or unpacks to over 64 MiB and 200 times its bytes.
     """
     limit = max(MOST_TEXT, MOST_TIMES * len(raw))
     try:
@@ -26,11 +33,58 @@ def gunzipped(path: Path, raw: bytes) -> bytes:
     except (OSError, EOFError, zlib.error) as e:
         raise ValueError(f"{path}: not a complete gzip file ({e})") from e
     if len(unpacked) > limit:
-        raise ValueError(
-            f"{path}: unpacks to more than {MOST_TIMES} times its {len(raw):,} bytes; a file "
-            "made to fill memory, or unpack it yourself"
-        )
+        raise ValueError(_too_much(path, limit, len(raw)))
     return unpacked
+
+
+def opened_gzip(path: Path) -> IO[bytes]:
+    """A gzip file to be read part by part; ValueError beyond the limit of `gunzipped`."""
+    return io.BufferedReader(_Bounded(path), 1 << 16)
+
+
+class _Bounded(io.RawIOBase):
+    """What a gzip file unpacks to, up to its limit."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._size = path, path.stat().st_size
+        self._file = gzip.open(path)  # noqa: SIM115 (`close` closes it)
+        self._limit, self._read = max(MOST_TEXT, MOST_TIMES * self._size), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        n = self._file.readinto(buffer)
+        self._read += n
+        if self._read > self._limit:
+            raise ValueError(_too_much(self._path, self._limit, self._size))
+        return n
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _too_much(path: Path, limit: int, size: int) -> str:
+    return f"{path}: its {size:,} bytes unpack to more than {limit:,}: {ADVICE}"
+
+
+def lines_within(path: Path, file: IO[AnyStr]) -> Iterator[AnyStr]:
+    """The lines of a file with their ends; ValueError for one of over 512 MiB."""
+    number = 0
+    while line := file.readline(MOST_LINE + 1):
+        number += 1
+        check_line(path, number, len(line))
+        yield line
+
+
+def check_line(path: Path, number: int, size: int) -> None:
+    """Raise ValueError for a line, numbered from 1, of more than MOST_LINE bytes."""
+    if size > MOST_LINE:
+        raise ValueError(
+            f"{path}:{number}: a line of more than {MOST_LINE:,} bytes; break long sequences into "
+            "lines, for example with seqkit seq -w 60"
+        )
 
 
 def check_unpacked(path: Path, file: Any) -> None:
@@ -39,11 +93,23 @@ def check_unpacked(path: Path, file: Any) -> None:
     Raises:
         ValueError: over a GiB and 200 times the file's bytes, or more rows than bytes.
     """
-    groups, here = range(file.metadata.num_row_groups), path.stat().st_size
+    groups = range(file.metadata.num_row_groups)
     size = sum(file.metadata.row_group(i).total_byte_size for i in groups)
-    rows = file.metadata.num_rows
-    if size > max(MOST_UNPACKED, MOST_TIMES * here) or rows > max(MOST_ROWS, here):
+    check_claim(path, size, file.metadata.num_rows)
+
+
+def check_claim(path: Path, size: int, rows: int = 0) -> None:
+    """Refuse a file by the bytes and the rows that it says it unpacks to.
+
+    Raises:
+        ValueError: over a GiB and 200 times the file's bytes, more rows than bytes and a million,
+            a number below 0.
+    """
+    here = path.stat().st_size
+    most, most_rows = max(MOST_UNPACKED, MOST_TIMES * here), max(MOST_ROWS, here)
+    if not 0 <= size <= most or not 0 <= rows <= most_rows:
+        said = f"{size:,} bytes" + f" in {rows:,} rows" * (rows != 0)
         raise ValueError(
-            f"{path}: {rows:,} rows, {size:,} bytes unpacked, in a file of {here:,} bytes; a "
-            "damaged file, or one made to fill memory"
+            f"{path}: it says that its {here:,} bytes unpack to {said}; at most {most:,} bytes are "
+            f"read: {ADVICE}"
         )

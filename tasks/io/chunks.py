@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import numpy as np
 
+from dnabench.tasks.io.bounds import check_line, check_unpacked, opened_gzip
 from dnabench.tasks.io.parsing import Table, format_of, read_table
 from dnabench.types import Array
 
@@ -219,6 +220,7 @@ def _blocks(path: Path, cut: str = "\n") -> Iterator[tuple[int, str]]:
             if not raw and not block:
                 return
             block, left = block[:at], block[at:]
+            check_line(path, line, len(left))
             if block:
                 text = block.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
                 yield line, text.removesuffix("\n")
@@ -229,7 +231,7 @@ def _blocks(path: Path, cut: str = "\n") -> Iterator[tuple[int, str]]:
 
 def _opened(path: Path) -> IO[bytes]:
     if path.name.lower().endswith(".gz"):
-        return cast("IO[bytes]", gzip.open(path))
+        return opened_gzip(path)
     return path.open("rb")
 
 
@@ -247,9 +249,11 @@ def _parquet_file(path: Path) -> Any:
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     try:
-        return pq.ParquetFile(path)
+        file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as e:
         raise ValueError(f"{path}: not a complete Parquet file ({e}); get it again") from e
+    check_unpacked(path, file)
+    return file
 
 
 def _parquet(path: Path, pick: str) -> Iterator[Table]:

@@ -29,6 +29,7 @@ PAUSE = 0.5  # seconds before the second try; doubled while nothing new arrives
 TIMEOUT = 30  # seconds without a byte
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)  # status: come back later
 _CHUNK = 1 << 18
+MOST_UNSAID = 8 << 30  # bytes of an answer without a length
 
 
 class RefusedError(Exception):
@@ -139,8 +140,16 @@ def _request(url: str, sha256: str, part: Path, what: str, observe: Observe) -> 
         done = start
         with part.open("ab" if start else "wb") as f:
             while chunk:
-                f.write(chunk)
                 done += len(chunk)
+                if not total and done > MOST_UNSAID:
+                    _drop(part)
+                    raise RefusedError(
+                        f"it goes on after {MOST_UNSAID:,} bytes and does not say how long it is; "
+                        "get it by hand"
+                    )
+                if not total:
+                    check_room(part.parent, len(chunk))
+                f.write(chunk)
                 observe(what, done, total)
                 chunk = _read(response)
         if done < total:

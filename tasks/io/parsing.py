@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from dnabench.tasks.io.bounds import check_unpacked, gunzipped
+from dnabench.tasks.io.bounds import check_claim, check_unpacked, gunzipped
 from dnabench.tasks.io.headers import LAST, fasta_fields
 from dnabench.types import Array, LetterError, OwnData, Sequences
 
@@ -236,6 +236,7 @@ def _arrow(path: Path, raw: bytes, own: OwnData) -> Table:
             data = pa.ipc.open_stream(pa.BufferReader(raw)).read_all()
         else:
             data = pa.json.read_json(pa.BufferReader(raw))
+        check_claim(path, data.nbytes, data.num_rows)
     except (pa.ArrowException, OSError) as e:
         raise ValueError(f"{path}: cannot be read as {path.suffix[1:]} ({e})") from e
     return arrow_table(path, data, own)

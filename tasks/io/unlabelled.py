@@ -11,10 +11,11 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
+from dnabench.tasks.io.bounds import check_line, check_unpacked, lines_within, opened_gzip
 from dnabench.tasks.io.parsing import ACCEPTED, format_of
 from dnabench.types import Array, LetterError, Sequences
 
@@ -63,9 +64,8 @@ def read_parts(path: Path, size: int = PART) -> Iterator[Part]:
     if kind == "parquet":
         yield from _parquet(path, size)
         return
-    opened: Any = gzip.open if path.name.lower().endswith(".gz") else open
     try:
-        with opened(path, "rb") as file:
+        with opened_gzip(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
             parts = _fasta(path, file, size) if kind == "fasta" else _table(path, file, size)
             yield from parts
     except (gzip.BadGzipFile, EOFError, zlib.error) as e:
@@ -117,6 +117,7 @@ def _fasta(path: Path, file: IO[bytes], size: int) -> Iterator[Part]:
         text = carry + block if block else carry + b"\n"
         begin = text.rfind(b"\n") + 1  # of the last line, which may go on in the next block
         carry = text[begin:] if text[begin : begin + 1] == b">" else b""
+        check_line(path, 1 + text.count(b"\n"), len(carry))
         text = text[: len(text) - len(carry)]
         found = [m for m in _HEADER.finditer(text) if m.start() or not mid_line]
         mid_line = text[-1:] not in (b"\n", b"") or (mid_line and not text)
@@ -140,7 +141,7 @@ def _fasta(path: Path, file: IO[bytes], size: int) -> Iterator[Part]:
 
 def _table(path: Path, file: IO[bytes], size: int) -> Iterator[Part]:
     csv.field_size_limit(2**31 - 1)
-    text = (line.decode("utf-8-sig") for line in file)
+    text = (line.decode("utf-8-sig") for line in lines_within(path, file))
     first = next(text, "")
     separator = next((s for s in "\t,;" if s in first), ",")
     header = next(csv.reader([first], delimiter=separator), [])
@@ -171,6 +172,7 @@ def _parquet(path: Path, size: int) -> Iterator[Part]:
     n = 0
     try:
         file = pq.ParquetFile(path)
+        check_unpacked(path, file)
         header = file.schema_arrow.names
         at, named = _columns(path, header)
         columns = [header[i] for i in (at, named) if i is not None]

@@ -74,12 +74,26 @@ def test_without_the_check_the_same_file_scores_and_the_record_says_so(tmp_path)
     assert record.trial.data != task_from_path(path).data
 
 
-@pytest.mark.parametrize("stride", [20, 100])
-def test_a_split_that_leaks_is_said_with_the_share_and_the_command(stride, tmp_path):
-    text = describe(task_from_path(windows(tmp_path / "leak.csv", stride, splits=True)))
+def overlapping(folder, stride, least):
+    """Test windows that share `least` bp of the genome with one of train, and all test windows."""
+    with windows(folder / "where.csv", stride, True, splits=True).open() as file:
+        rows = [(r["chrom"], int(r["start"]), r["split"]) for r in csv.DictReader(file)]
+    train = [(chrom, start) for chrom, start, split in rows if split == "train"]
+    test = [(chrom, start) for chrom, start, split in rows if split == "test"]
+    hit = [any(c == chrom and 200 - abs(s - start) >= least for c, s in train)
+           for chrom, start in test]  # fmt: skip
+    return sum(hit), len(test)
+
+
+@pytest.mark.parametrize("coordinates", [False, True])
+@pytest.mark.parametrize("stride", [20, 50, 100, 150])
+def test_a_split_that_leaks_is_said_with_the_share_and_the_command(stride, coordinates, tmp_path):
+    path = windows(tmp_path / "leak.csv", stride, coordinates, splits=True)
+    text = describe(task_from_path(path))
     (line,) = (line for line in text.splitlines() if "near copies of train" in line)
     n, of = (int(w) for w in line.split(":")[1].split(" test")[0].split(" of "))
-    assert n > 0.9 * of and f"({n / of:.1%})" in line
+    assert (n, of) == overlapping(tmp_path, stride, 1 if coordinates else 50)
+    assert n > 0.85 * of and f"({n / of:.1%})" in line
     assert "`dnabench audit data --data FILE`" in line
 
 

@@ -129,6 +129,17 @@ def test_links_chain_along_tiled_windows_without_coordinates():
     assert len(set(linked(*[genome[i : i + 200] for i in range(0, 1801, 151)]))) == 12
 
 
+def test_what_a_stretch_links_in_one_split_is_not_aligned_again(monkeypatch):
+    genome, aligned = dna(3000), []
+    rows = sequences([*(genome[i : i + 200] for i in range(0, 2701, 100)), dna(200)])
+    plain = near_duplicates.__globals__["alike"]
+    monkeypatch.setitem(near_duplicates.__globals__, "alike", lambda seqs, pairs, *more: (
+        aligned.append(len(pairs.a)), plain(seqs, pairs, *more))[1])  # fmt: skip
+    found = links(rows, np.ones(29, np.uint8))
+    assert found.held.tolist() == [1] * 28 + [0] and aligned == [0]
+    assert found.cluster.tolist() == [0] * 28 + [1]
+
+
 def test_coordinates_link_windows_that_overlap_by_a_base():
     rows = [dna(100) for _ in range(5)]
     places = Places(np.array([0, 0, 1, 0, -1]), np.array([0, 99, 99, 199, 0]),

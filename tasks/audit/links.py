@@ -137,6 +137,10 @@ def _share_stretch(
             _add_bits(own, held, row, run, askers)
         first = row[start][run]
         asked = np.logical_or.reduceat(askers[row], start)[run]
+        if not several:  # so that no pair of them is compared again
+            shared = asked & (first != row)
+            for rows in (row[shared], first[shared]):
+                held[rows] |= own[rows]
         new = np.flatnonzero(asked & (cluster[first] != cluster[row]))
         cluster = joined(
             cluster, *np.divmod(_distinct(first[new] * len(seqs) + row[new]), len(seqs))

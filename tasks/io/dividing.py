@@ -17,7 +17,7 @@ from dnabench.tasks.io.headers import SPLIT_WORDS
 from dnabench.tasks.io.parsing import IN_FOLDERS, Table, is_readable, stem_of
 from dnabench.tasks.io.places import chromosome_column
 from dnabench.tasks.io.regions import is_regions
-from dnabench.tasks.io.shards import check_whole, saved_files
+from dnabench.tasks.io.shards import check_whole, saved_files, series_of
 from dnabench.tasks.io.sheets import is_sheet
 from dnabench.types import Array, OwnData, Split, SplitName
 
@@ -73,6 +73,8 @@ def find_files(path: Path, own: OwnData) -> tuple[list[File], tuple[str, ...]]:
     if not readable:
         raise ValueError(f"{path}: no file here has an accepted extension: {IN_FOLDERS}")
     if own.split_by == "file":
+        for series in {series_of(f): None for f in readable}:
+            check_whole(series, [f for f in readable if series_of(f) == series])
         return [File(f, None) for f in readable], ()
     found: dict[SplitName, list[Path]] = {}
     ignored = []
@@ -251,7 +253,7 @@ def _by_groups(path: Path, by: str, tables: Sequence[Table], own: OwnData) -> St
 
 def _group_column(table: Table, by: str) -> Sequence[str]:
     if by == "file":
-        return [stem_of(table.path)] * len(table.labels)
+        return [series_of(table.path)] * len(table.labels)
     columns = {name.lower(): values for name, values in table.others.items()}
     if table.splits is not None:
         columns.setdefault("split", table.splits)

@@ -28,6 +28,7 @@ from dnabench.tasks.io.parsing import Table, stem_of
 from dnabench.tasks.io.places import find_places
 from dnabench.tasks.io.reading import READING, read_own
 from dnabench.tasks.io.related import VERSION, Related, find_related
+from dnabench.tasks.io.shards import series_of
 from dnabench.types import Array, OwnData, Sequences, Split, SplitName, Task
 
 ORDER: tuple[SplitName, ...] = ("train", "dev", "test")
@@ -215,7 +216,7 @@ def _digest(
     """
     named = own.split_by == "file"
     pairs = sorted(zip(files, tables, strict=True), key=lambda pair: pair[0].split or "all")
-    lines = [f"{f.split or 'all'} {t.sha256}{f' {stem_of(f.path)}' * named}\n" for f, t in pairs]
+    lines = [f"{f.split or 'all'} {t.sha256}{f' {series_of(f.path)}' * named}\n" for f, t in pairs]
     usual = asdict(OwnData())
     flags = {k: v for k, v in asdict(own).items() if v != usual[k] and k not in READING}
     if not said.origin:

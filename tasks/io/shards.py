@@ -5,7 +5,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from dnabench.tasks.io.parsing import stem_of
+
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})\b")
+
+
+def series_of(path: Path) -> str:
+    """The name of a file without extension, and of a shard without its number."""
+    return SHARD.sub("", stem_of(path))
 
 
 def check_whole(split: str, files: Sequence[Path]) -> None:

@@ -203,7 +203,9 @@ def test_a_small_parquet_file_that_says_it_is_huge_is_refused(tmp_path):
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for _ in range(2):
             writer.write_table(pa.table({"sequence": one, "label": label}))
-    with pytest.raises(ValueError, match=r"2,097,152 rows, .* made to fill memory"):
+    with pytest.raises(
+        ValueError, match=r"bytes in 2,097,152 rows; at most .* made to fill memory"
+    ):
         task_from_path(path)
 
 
@@ -213,7 +215,9 @@ def test_a_gzip_file_that_unpacks_to_far_more_is_refused(tmp_path):
         file.write(b"sequence,label\n")
         for _ in range(33):
             file.write(b"A" * (1 << 23))
-    with pytest.raises(ValueError, match=r"my.csv.gz: unpacks to more than 200 times its"):
+    with pytest.raises(
+        ValueError, match=r"my.csv.gz: its .* bytes unpack to more than .* unpack it yourself"
+    ):
         task_from_path(path)
 
 

@@ -274,6 +274,7 @@ class Resources(NamedTuple):
     executor: str = "local"
     compile: str = "off"  # or "auto"
     timeout: float = 0.0  # seconds that a trial may run; 0 = no limit
+    deterministic: bool = False  # the same bytes on every machine of one kind, slower
 
 
 ONE_CPU = Resources()

@@ -118,7 +118,6 @@ def build(task: Task, options: Mapping[str, Any], encoder: Encoder) -> Any:
 def backbone(options: Mapping[str, Any], encoder: Encoder = "convnet") -> Any:
     """The network without its head, under the authors' tensor names; see `build`."""
     import torch
-    import torch.nn.functional as F
     from torch import nn
 
     o = {**OPTIONS, "inner": INNER, **options}
@@ -156,7 +155,8 @@ def backbone(options: Mapping[str, Any], encoder: Encoder = "convnet") -> Any:
             """One-hot letters in D channels, or learned embeddings."""
             if encoder == "bytenet" or not letters:
                 return self.embeddings["word_embeddings"](ids)  # type: ignore[no-any-return]
-            return F.one_hot(ids, d).float()
+            one_hot = torch.zeros(*ids.shape, d, device=ids.device)
+            return one_hot.scatter_(-1, ids[..., None], 1.0)  # F.one_hot makes int64 first
 
     return _draw(Gpn())
 

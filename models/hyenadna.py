@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 VOCABULARY = 16  # 12 ids, rounded up to a multiple of 8
 IDS = [7, 8, 9, 10, 11, 4, 0, 1]  # of A, C, G, T, N, padding, [CLS] and [SEP] in it
-CHANNELS = 8  # convolved at once, in a long sequence
+CHANNELS = 8, 64  # convolved at once, in a long sequence: on a CPU, and elsewhere
 HIDDEN = 64  # width of the network that generates the filters
 OPTIONS: dict[str, Any] = {
     "width": 256,
@@ -184,10 +184,11 @@ def backbone(options: Mapping[str, Any]) -> Any:
                 u: (B, L, 3 D), from in_proj.
                 features: of `places`.
             """
-            drawn, of = self.filter_fn.drawn(features), torch.arange(3 * d).view(3, d)
-            for at in range(0, d, CHANNELS):
-                part = slice(at, min(at + CHANNELS, d))
-                rows = of[:, part].flatten().to(u.device)
+            drawn, some = self.filter_fn.drawn(features), CHANNELS[u.device.type != "cpu"]
+            of = torch.arange(3 * d, device=u.device).view(3, d)
+            for at in range(0, d, some):
+                part = slice(at, min(at + some, d))
+                rows = of[:, part].flatten()
                 gate, first, v = self.short(u[..., rows], rows).chunk(3, 1)
                 y = self.filter_fn.some(v * first, drawn, features[:, :1], part) * gate
                 u[..., part] = y.transpose(1, 2)

@@ -13,7 +13,8 @@ from dnabench.types import Record
 
 # keys of `Record.where`, and how each is written before its value
 CODE = {"dnabench": "dnabench ", "commit": "commit ", "torch": "torch "}
-MACHINE = {"device": "", "gpu": "", "compile": "compile ", "threads": "threads ",
+MACHINE = {"device": "", "gpu": "", "compile": "compile ",
+           "deterministic": "--deterministic ", "threads": "threads ",
            "convolution": "convolutions "}  # fmt: skip
 OF_MODEL = ("convolution", "compile")  # differ between models that ran side by side
 SHORT = 8  # digits of a commit

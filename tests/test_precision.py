@@ -98,26 +98,38 @@ def test_a_learner_guards_its_network_and_its_notes_name_the_layer(monkeypatch):
     assert notes["float32_layers"] == ["cnn_model.7"]
 
 
+LEGACY = (torch.backends.cuda.matmul, torch.backends.cudnn)
+NEWER = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+
+
+def of_newer():
+    return [part.fp32_precision for part in NEWER]
+
+
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
-@pytest.mark.parametrize("before", [(False, True), (True, False)])
+@pytest.mark.parametrize(
+    "before", [(False, True), (True, False), ("tf32", "ieee"), ("ieee", "tf32")]
+)
 def test_cuda_takes_tf32_when_asked_only_and_afterwards_what_it_had(precision, before):
-    parts = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    kept = [part.allow_tf32 for part in parts]
+    """Whichever of PyTorch's two interfaces the user's code has used before."""
+    kept = of_newer()
 
     def inside():
         with Arithmetic(precision, "cuda").products():
-            assert [part.allow_tf32 for part in parts] == [precision == "tf32"] * 2
+            assert of_newer() == ["tf32" if precision == "tf32" else "ieee"] * 2
             raise KeyError
 
+    older = isinstance(before[0], bool)
+    parts, name = (LEGACY, "allow_tf32") if older else (NEWER, "fp32_precision")
     try:
         for part, was in zip(parts, before, strict=True):
-            part.allow_tf32 = was
+            setattr(part, name, was)
         with pytest.raises(KeyError):
             inside()
-        assert tuple(part.allow_tf32 for part in parts) == before
+        assert tuple(getattr(part, name) for part in parts) == before
     finally:
-        for part, was in zip(parts, kept, strict=True):
-            part.allow_tf32 = was
+        for part, was in zip(NEWER, kept, strict=True):
+            part.fp32_precision = was
 
 
 def test_the_forward_pass_is_in_the_precision_and_the_weights_are_not():
@@ -129,12 +141,12 @@ def test_the_forward_pass_is_in_the_precision_and_the_weights_are_not():
     assert layer.weight.dtype == torch.float32
 
 
-def stepped(arithmetic, clip, scale=1.0):
+def stepped(arithmetic, clip, scale=1.0, fused=None):
     """A layer after a step, and the layer before."""
     torch.manual_seed(0)
     layer = torch.nn.Linear(3, 1)
     before = copy.deepcopy(layer)
-    optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1)
+    optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1, fused=fused)
     arithmetic.backward(layer(torch.ones(2, 3) * scale).sum())
     arithmetic.step(optimizer, layer, clip)
     return layer, before
@@ -158,14 +170,17 @@ def test_a_scaled_step_is_the_plain_step(clip):
 
 
 @pytest.mark.parametrize("clip", [0.0, 1.0])
-def test_a_step_that_overflows_is_skipped_and_counted(clip):
+@pytest.mark.parametrize("fused", [None, True])
+def test_a_step_that_overflows_is_skipped_and_counted(clip, fused):
+    """A fused optimiser, as on CUDA, is called for such a step too and leaves it out itself."""
     arithmetic = Arithmetic("fp16", "cpu")
-    layer, before = stepped(arithmetic, clip, scale=1e38)  # times 65,536: infinite
+    layer, before = stepped(arithmetic, clip, scale=1e38, fused=fused)  # times 65,536: infinite
     assert arithmetic.skipped == 1
     for a, b in zip(layer.parameters(), before.parameters(), strict=True):
         assert torch.equal(a, b)
-    stepped(arithmetic, clip)
+    after, _ = stepped(arithmetic, clip, fused=fused)
     assert arithmetic.skipped == 1
+    assert not torch.equal(after.weight, before.weight)
 
 
 @pytest.mark.parametrize("name", NETS)

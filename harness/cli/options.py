@@ -209,6 +209,14 @@ class ExecutionOptions(NamedTuple):
         str, execution(help="Stop a trial that runs longer (3600, 30m, 2h); it counts as failed.")
     ] = ""
 
+    deterministic: Annotated[
+        bool,
+        execution(
+            "--deterministic",
+            help="Give the same bytes on all machines of one kind; slower, see the docs on speed.",
+        ),
+    ] = False
+
     def resources(self) -> Resources:
         """The device and number of workers; ValueError when they are not available.
 
@@ -219,7 +227,7 @@ class ExecutionOptions(NamedTuple):
         from dnabench.sweep.grid import parse_duration
         from dnabench.types import Resources
 
-        device, jobs, threads, micro_batch, executor, compiling, timeout = self
+        device, jobs, threads, micro_batch, executor, compiling, timeout, strict = self
         if executor not in EXECUTORS:
             raise ValueError(f"no executor named {executor!r}; choose from {', '.join(EXECUTORS)}")
         if compiling not in ("auto", "off"):
@@ -232,7 +240,7 @@ class ExecutionOptions(NamedTuple):
         at_once = max(1, usable_cores() // threads) if device == "cpu" else 1
         at_once = int(jobs) or at_once if jobs != "auto" else at_once
         limit = parse_duration(timeout)
-        return Resources(device, at_once, threads, micro_batch, executor, compiling, limit)
+        return Resources(device, at_once, threads, micro_batch, executor, compiling, limit, strict)
 
 
 GROUPS = (GridOptions, DataOptions, ExecutionOptions)

@@ -61,7 +61,7 @@ def plan(
     done = {r.trial.id: r.seconds for r in Store(out) if not r.error}
     with bar("measuring") as show:
         found = plan(jobs, resources, done, probe_seconds, lambda job, n: show(total=n, advance=1))
-    memory, disk = free_memory(), room(out)
+    memory, disk = free_memory(resources.device), room(out)
     if as_json:
         typer.echo(json.dumps(_document(found, memory, disk), indent=1))
     else:

@@ -253,7 +253,8 @@ def summary(found: Plan, free_memory: int = 0, free_disk: int = 0) -> list[str]:
         )
     workers = min(r.workers, missing)
     need = found.peak * workers
-    text = f"memory: {size(found.peak)} for the largest trial, {size(need)} for {workers} at once"
+    of = "memory" if r.device == "cpu" else f"memory of {r.device}"
+    text = f"{of}: {size(found.peak)} for the largest trial, {size(need)} for {workers} at once"
     lines.append(f"{text}; {size(free_memory)} are available" if free_memory else text)
     if free_memory and need > free_memory:
         lines.append("that is too much: run fewer at once (--jobs) or set --micro-batch")

@@ -18,12 +18,33 @@ def device_named(text: str) -> str:
 
     if text == "auto":
         text = "cuda" if torch.cuda.is_available() else "cpu"
+    why = ""
     try:
-        torch.empty(0, device=text)
+        device = torch.device(text)
+        if device.type == "cuda":
+            why = _no_cuda(device.index or 0)
+        else:
+            torch.empty(0, device=text)
     except (RuntimeError, AssertionError) as e:
         why = str(e).splitlines()[0]
-        raise ValueError(f"--device {text!r} cannot be used here: {why}") from None
+    if why:
+        raise ValueError(f"--device {text!r} cannot be used here: {why}")
     return text
+
+
+def _no_cuda(index: int) -> str:
+    """Why a GPU cannot be used, "" if it can.
+
+    Nothing is put on it: a process that only starts others must not hold a GPU, which may admit a
+    single process (exclusive mode).
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        built = torch.version.cuda
+        return f"no GPU for CUDA {built} was found" if built else "torch is built without CUDA"
+    count = torch.cuda.device_count()
+    return "" if index < count else f"there are {count}, cuda:0 to cuda:{count - 1}"
 
 
 def usable_cores() -> int:
@@ -82,8 +103,13 @@ def read(path: Path) -> str:
         return ""
 
 
-def free_memory() -> int:
-    """Bytes that programs may still allocate, by kernel and cgroups; 0 = not known."""
+def free_memory(device: str = "cpu") -> int:
+    """Bytes that programs may still allocate, by kernel and cgroups or on a GPU; 0 = not known."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.empty_cache()  # what this process holds and does not use
+        return int(torch.cuda.mem_get_info(device)[0])
     available = meminfo().get("MemAvailable", 0)
     limit, used = memory_limit(), 0
     if limit:

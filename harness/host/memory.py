@@ -1,5 +1,6 @@
 """Peak memory of a trial, on its GPU or in this process."""
 
+import gc
 import re
 import resource
 import sys
@@ -12,10 +13,16 @@ _LINUX = Path("/proc/self")
 
 
 def reset_peak(device: str) -> None:
-    """Forget earlier peaks; of a process only on Linux."""
+    """Forget earlier peaks; of a process only on Linux. A GPU is first rid of earlier trials.
+
+    A finished trial is part of cycles, so its tensors stay until the collector runs.
+    """
     if device.startswith("cuda"):
         import torch
 
+        gc.collect()
+        torch.cuda.init()  # the statistics of a device with an index do not do it
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     else:  # some containers forbid it; the peak is then the process's so far
         with suppress(OSError):

@@ -63,7 +63,9 @@ def run_trial(
         FloatingPointError: a loss that is not finite.
 
     Accuracy:
-        The same trial gives the same bytes, except for times, on one machine with one thread count.
+        The same trial gives the same bytes, except for times, on one machine with one thread count;
+        with `resources.deterministic` on every machine of the same processor or GPU and libraries,
+        without it not always on a GPU.
     """
     import torch
 
@@ -73,7 +75,7 @@ def run_trial(
 
     _check_known(job.trial)
     model_of(job)
-    kernels = Kernels()
+    kernels = Kernels(deterministic=resources.deterministic)
     meter, trial, task = Meter(resources.device, kernels), job.trial, _unchanged(task_of(job), job)
     protocol = protocol_named(trial.protocol)
     seeds = streams(trial.seed, trial.task, protocol)
@@ -217,6 +219,8 @@ def _where(job: Job, resources: Resources, learner: Learner, kernels: Kernels) -
     if device.startswith("cuda"):
         device = f"{device} ({torch.cuda.get_device_name(device)})"
     where = {**here(), "device": device, "threads": resources.threads, "path": job.path}
+    if resources.deterministic:
+        where["deterministic"] = True
     if kernels.used:
         where["convolution"] = dict(sorted(kernels.used.items()))
     return where | ({"features": "read"} if frozen and frozen.read else {})

@@ -16,6 +16,8 @@ from dnabench.tokens.tokenizers import Encoded
 from dnabench.types import Array
 
 EVAL_TOKENS = 2**17  # tokens of an evaluation batch
+# words of PyTorch, its allocator on a CPU, and CUDA's libraries (cuBLAS, cuDNN, cuFFT)
+NO_MEMORY = ("CUDA error: out of memory", "DefaultCPUAllocator", "_ALLOC_FAILED")
 
 
 class Batch(NamedTuple):
@@ -152,7 +154,8 @@ def for_all(
 
 def ran_out(error: RuntimeError) -> bool:
     """Whether the error is that a device, or this machine, has no memory left."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in text for words in NO_MEMORY)
 
 
 def per_base(values: Tensor, batch: Batch, length: int) -> Tensor:

@@ -5,6 +5,7 @@ scans and Fourier transforms are float32 under all four.
 """
 
 import functools
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import MethodType
@@ -49,6 +50,12 @@ def check_precision(precision: str, device: str) -> None:
 class Arithmetic:
     """One precision on one device: the contexts of a step, its backward pass and its update.
 
+    Args:
+        precision: of `check_precision`.
+        device: cpu, cuda or cuda:N.
+        deterministic: whether CUDA may use deterministic algorithms only; an operation without one
+            then raises RuntimeError. On a CPU all are.
+
     Accuracy:
         Under fp32 everything is as in plain PyTorch, to the byte; except that convolutions on CUDA
         do not use TF32, which is PyTorch's default.
@@ -57,10 +64,13 @@ class Arithmetic:
         Micikevicius et al. 2018, arXiv 1710.03740: loss scaling; steps that overflow are skipped.
     """
 
-    def __init__(self, precision: str, device: str) -> None:
+    def __init__(self, precision: str, device: str, deterministic: bool = False) -> None:
         self.precision, self.device = precision, device
         self._kind, self._half = device.split(":")[0], _HALVES.get(precision)
         self._tf32 = precision == "tf32"
+        self._deterministic = deterministic and self._kind == "cuda"
+        if self._deterministic:  # cuBLAS reads it at its first call
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         self._scaler = torch.amp.GradScaler(self._kind, enabled=precision == "fp16")
         self.skipped = 0  # optimiser steps whose gradients overflowed
         self.float32_layers: list[str] = []  # convolutions left in float32 by `guard`
@@ -84,19 +94,22 @@ class Arithmetic:
 
     @contextmanager
     def products(self) -> Iterator[None]:
-        """Inside, float32 products on CUDA, forward and backward, use TF32 under tf32 only."""
+        """Inside, float32 products on CUDA use TF32 under tf32 only; see also `deterministic`."""
         if self._kind != "cuda":
             yield
             return
-        parts: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
-        before = [part.allow_tf32 for part in parts]
+        switches = _tf32_switches()
+        before = [getattr(part, name) for part, name, _ in switches]
+        strict = torch.are_deterministic_algorithms_enabled()
         try:
-            for part in parts:
-                part.allow_tf32 = self._tf32
+            torch.use_deterministic_algorithms(strict or self._deterministic)
+            for part, name, values in switches:
+                setattr(part, name, values[self._tf32])
             yield
         finally:
-            for part, was in zip(parts, before, strict=True):
-                part.allow_tf32 = was
+            torch.use_deterministic_algorithms(strict)
+            for (part, name, _), was in zip(switches, before, strict=True):
+                setattr(part, name, was)
 
     def forward(self) -> torch.autocast:
         """The context in which a network runs."""
@@ -112,12 +125,22 @@ class Arithmetic:
         if clip:
             self._scaler.unscale_(optimizer)
             torch.nn.utils.clip_grad_norm_(net.parameters(), clip)
-        taken: list[bool] = []
-        hook = optimizer.register_step_post_hook(lambda *_: taken.append(True))
+        before = self._scaler.get_scale()
         self._scaler.step(optimizer)
-        hook.remove()
         self._scaler.update()
-        self.skipped += not taken
+        self.skipped += self._scaler.get_scale() < before  # only an overflow lowers it
+
+
+def _tf32_switches() -> list[tuple[Any, str, tuple[object, object]]]:
+    """Where PyTorch keeps TF32 of products and convolutions: owner, attribute, its off and on.
+
+    Since 2.9 there are two interfaces, and reading the older one raises once the newer was used.
+    """
+    if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
+        parts: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
+        return [(part, "fp32_precision", ("ieee", "tf32")) for part in parts]
+    parts = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    return [(part, "allow_tf32", (False, True)) for part in parts]
 
 
 def guarded(layer: nn.Module) -> bool:

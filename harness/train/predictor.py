@@ -48,7 +48,7 @@ class Predictor:
         self.net, self.recipe, self.device = net.to(device), recipe, device
         self.eval_batch = 0  # examples; 0 = as many as `Resident.eval_batches` gives
         self.kernels = kernels or Kernels()
-        self._arithmetic = Arithmetic(recipe.precision, device)
+        self._arithmetic = Arithmetic(recipe.precision, device, self.kernels.deterministic)
         self._arithmetic.guard(self.net)
         self._reading, self._objective = reading, objective
         self._n_cut = self._n_read = 0

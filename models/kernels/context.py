@@ -22,12 +22,16 @@ class Kernels:
     Args:
         form: one of FORMS for every layer that has it, and direct for the others; "auto" = the
             fastest; "" = what DNABENCH_CONVOLUTION says, else "auto".
+        deterministic: nothing is measured, so that no clock decides a rounding: "" is "direct".
 
     Raises:
         ValueError: for another form.
     """
 
-    def __init__(self, form: str = "") -> None:
+    def __init__(self, form: str = "", deterministic: bool = False) -> None:
+        self.deterministic = deterministic
+        if deterministic:
+            form = form or "direct"
         if form not in ("", "auto", *FORMS):
             raise ValueError(f"form is {form!r}; it must be auto or one of {', '.join(FORMS)}")
         self._form = form

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -80,14 +81,25 @@ def scan_on(
 
 @functools.cache
 def _mamba_kernel() -> Any:
-    """`selective_scan_fn` of mamba-ssm, None if that is not installed."""
+    """`selective_scan_fn` of mamba-ssm, None if that is not installed or cannot be loaded."""
     try:
         from mamba_ssm.ops.selective_scan_interface import (  # type: ignore[import-not-found]
             selective_scan_fn,
         )
-    except ImportError:
-        return None
-    return selective_scan_fn
+    except ModuleNotFoundError as e:
+        if e.name == "mamba_ssm":
+            return None
+        why: Exception = e
+    except Exception as e:  # built for another CUDA or PyTorch, it fails in many ways
+        why = e
+    else:
+        return selective_scan_fn
+    warnings.warn(
+        f"mamba-ssm is installed but cannot be loaded ({why}); Caduceus is scanned without it, "
+        "which is slower: install a build for this PyTorch and CUDA, or remove it",
+        stacklevel=2,
+    )
+    return None
 
 
 def _by_kernel(kernel: Any, x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:

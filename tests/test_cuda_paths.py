@@ -1,0 +1,205 @@
+"""What is done for a GPU, as far as it can be seen without one: calls at the edge of its driver."""
+
+import dataclasses
+import os
+import sys
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from conftest import dnabench, planted_split, planted_task
+from test_fidelity import learner
+from test_pooling import only
+
+from dnabench.forecast.estimate import Plan, summary
+from dnabench.host import memory
+from dnabench.host.machine import device_named, free_memory
+from dnabench.models import hyenadna
+from dnabench.models.kernels import scan
+from dnabench.reports.pooling import mixed_cells
+from dnabench.results.store import Store
+from dnabench.train.batches import ran_out
+from dnabench.train.precision import Arithmetic
+from dnabench.types import Recipe, Resources
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The functions of torch.cuda that were called, in order; none of them does anything."""
+    seen = []
+
+    def stand_in(name, value=None):
+        monkeypatch.setattr(torch.cuda, name, lambda *args: (seen.append((name, *args)), value)[1])
+
+    for name in ("init", "empty_cache", "reset_peak_memory_stats"):
+        stand_in(name)
+    stand_in("mem_get_info", (5 * 10**9, 8 * 10**9))
+    stand_in("is_available", value=True)
+    stand_in("device_count", 2)
+    return seen
+
+
+def test_cuda_is_initialised_before_its_statistics_are_touched(calls):
+    """With an index PyTorch does not do it, and the first call of every worker would fail."""
+    memory.reset_peak("cuda:1")
+    assert calls == [("init",), ("empty_cache",), ("reset_peak_memory_stats", "cuda:1")]
+
+
+def test_what_a_finished_trial_left_is_freed_before_the_next(calls):
+    class Cycle:
+        def __init__(self):
+            self.own = self
+
+    left = weakref.ref(Cycle())
+    assert left() is not None
+    memory.reset_peak("cuda")
+    assert left() is None
+
+
+def test_a_learner_that_ended_is_such_a_cycle_or_gone(calls):
+    one = learner(Recipe(batch=8, epochs=1))
+    one.train_epoch()
+    left = weakref.ref(one)
+    del one
+    memory.reset_peak("cuda")
+    assert left() is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "cuFFT error: CUFFT_ALLOC_FAILED",
+        "[enforce fail at alloc_cpu.cpp:116] DefaultCPUAllocator: can't allocate memory",
+    ],
+)  # fmt: skip
+def test_every_way_to_say_that_memory_ran_out_halves_the_micro_batch(text):
+    class Full(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = torch.nn.Linear(60, 2)
+
+        def forward(self, ids, mask):
+            if len(ids) > 10:
+                raise RuntimeError(text)
+            return self.head(ids.float())
+
+    one = learner(Recipe(batch=32), split=planted_split(32, 0), net=Full())
+    one.train_epoch()
+    assert one.micro_batch == 8 and ran_out(RuntimeError(text))
+    assert not ran_out(RuntimeError("CUDA error: device-side assert triggered"))
+
+
+def test_a_gpu_is_named_without_holding_it(calls, monkeypatch):
+    """A context in the process that starts the workers would lock them out in exclusive mode."""
+    monkeypatch.setattr(torch, "empty", lambda *a, **k: pytest.fail("something was put on the GPU"))
+    assert [device_named(text) for text in ("auto", "cuda", "cuda:1")] == ["cuda", "cuda", "cuda:1"]
+    with pytest.raises(ValueError, match="'cuda:2' cannot be used here: there are 2, cuda:0 to"):
+        device_named("cuda:2")
+
+
+def test_without_a_gpu_the_reason_is_said(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for built, says in (("12.8", "no GPU for CUDA 12.8 was found"), (None, "built without CUDA")):
+        monkeypatch.setattr(torch.version, "cuda", built)
+        with pytest.raises(ValueError, match=says):
+            device_named("cuda")
+    with pytest.raises(ValueError, match="'cpu0x' cannot be used here"):
+        device_named("cpu0x")
+
+
+def test_a_plan_for_a_gpu_is_held_against_its_memory(calls):
+    assert free_memory("cuda:1") == 5 * 10**9
+    assert calls == [("empty_cache",), ("mem_get_info", "cuda:1")]
+    text = "\n".join(summary(Plan((), Resources("cuda:1"), 0, 0, 0, 0, 0), free_memory("cuda:1")))
+    assert "memory of cuda:1: 0 B for the largest trial" in text and "5 GB are available" in text
+
+
+@pytest.mark.parametrize("asked", ["cpu", "cuda"])
+def test_the_optimiser_is_fused_on_cuda_alone_and_does_the_same(asked):
+    """PyTorch has a fused form for CPUs too, which shows that its numbers are the same."""
+    nets = []
+    for device in ("cpu", asked):
+        one = learner(Recipe(batch=8, epochs=2))
+        one.device = device
+        one._optimizer = one._new_optimizer()
+        assert (one._optimizer.defaults["fused"] or False) is (device == "cuda")
+        one.device = "cpu"
+        one.train_epoch()
+        nets.append(one.net.state_dict())
+    for a, b in zip(*(net.values() for net in nets), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("wrong", [OSError("libcudart.so.13: cannot open"), AttributeError("x")])
+def test_a_broken_mamba_ssm_is_said_and_passed_over(wrong, monkeypatch, tmp_path):
+    (tmp_path / "mamba_ssm").mkdir()
+    (tmp_path / "mamba_ssm" / "__init__.py").write_text(
+        f"raise {type(wrong).__name__}({str(wrong)!r})"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    scan._mamba_kernel.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match="mamba-ssm is installed but cannot be loaded"):
+            assert scan._mamba_kernel() is None
+        assert scan._mamba_kernel() is None  # said once
+    finally:
+        scan._mamba_kernel.cache_clear()
+        sys.modules.pop("mamba_ssm", None)
+
+
+def test_more_channels_at_once_change_nothing(monkeypatch):
+    """A GPU convolves 64 at once, a CPU 8: the same bases, the same logits."""
+    from dnabench import MODELS
+
+    model = MODELS["hyenadna"]
+    task = planted_task(length=20_000)
+    torch.manual_seed(0)
+    net = model.build(task, {**model.options, "width": 24, "layers": 1, "l_max": 20_002}).eval()
+    ids = torch.randint(0, 4, (1, 20_000), generator=torch.Generator().manual_seed(0))
+    found = []
+    for channels in ((8, 8), (64, 64)):
+        monkeypatch.setattr(hyenadna, "CHANNELS", channels)
+        with torch.inference_mode():
+            found.append(net(ids, None))
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)
+
+
+def test_only_deterministic_algorithms_are_used_where_that_is_asked_for(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    on = torch.are_deterministic_algorithms_enabled
+    with Arithmetic("fp32", "cuda").products():
+        assert not on()
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    with Arithmetic("fp32", "cuda", deterministic=True).products():
+        assert on() and os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert not on()
+
+
+def test_a_deterministic_run_measures_nothing_and_says_so(tmp_path, monkeypatch):
+    """Its numbers are those of the plain forms; a clock would choose the forms otherwise."""
+    found = []
+    for words, form in ((["--deterministic"], None), ([], "direct"), ([], None)):
+        if form:
+            monkeypatch.setenv("DNABENCH_CONVOLUTION", form)
+        else:
+            monkeypatch.delenv("DNABENCH_CONVOLUTION", raising=False)
+        out = tmp_path / f"runs{len(found)}"
+        done = dnabench(
+            "run", "-m", "convnova-386k", "-t", "demo/splice_junctions", "--limit", "60",
+            "--epochs", "1", "--seeds", "1", "--out", out, "--device", "cpu",
+            "--set", "blocks=2", "--set", "width=16", *words,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        (record,) = Store(out)
+        found.append((record, Store(out).predictions(record.trial.id)["logits"]))
+    (strict, logits), (plain, same), (chosen, _) = found
+    assert np.array_equal(logits, same) and strict.trial.id == plain.trial.id
+    assert strict.where["deterministic"] is True and "deterministic" not in plain.where
+    assert set(strict.where["convolution"].values()) == {"direct"}
+    runs = [dataclasses.replace(r, trial=dataclasses.replace(r.trial, seed=i))
+            for i, r in enumerate((strict, chosen))]  # fmt: skip
+    (remark,) = mixed_cells(only(runs), ["deterministic"])
+    assert remark.endswith("seed 0 by --deterministic true; seed 1 by --deterministic unknown")

@@ -417,11 +417,14 @@ def test_impossible_options_are_refused(change):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_the_kernel_of_mamba_ssm_gives_the_same_value_and_gradients():
-    pytest.importorskip("mamba_ssm")
+@pytest.mark.parametrize("package", ["mamba_ssm", "triton"])
+def test_a_kernel_for_cuda_gives_the_same_value_and_gradients(package, monkeypatch):
+    pytest.importorskip(package)
+    if package == "triton":
+        monkeypatch.setattr("dnabench.models.kernels.scan._mamba_kernel", lambda: None)
     inputs = [t.float().cuda() for t in scan_inputs(300)]
-    ours = value_and_gradients(selective_scan, inputs, chunk=64)
-    for found, expected in zip(value_and_gradients(selective_scan, inputs), ours, strict=True):
+    plain = value_and_gradients(selective_scan, inputs, chunk=64)
+    for found, expected in zip(value_and_gradients(selective_scan, inputs), plain, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 

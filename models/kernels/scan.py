@@ -53,15 +53,18 @@ def selective_scan(
         a.
 
     Source:
-        Gu & Dao 2023, arXiv 2312.00752, section 3.2. On CUDA the kernel of the package mamba-ssm is
-        used where it is installed, for float32; tested equal where it can run.
+        Gu & Dao 2023, arXiv 2312.00752, section 3.2. On CUDA, for float32, the kernel of mamba-ssm
+        is used where that is installed, else that of `triton_scan`; both tested equal.
     """
-    kernel = _mamba_kernel() if x.is_cuda and x.dtype == torch.float32 and not chunk else None
-    if kernel is not None:
-        return _by_kernel(kernel, x, delta, a, b, c)
+    if x.is_cuda and x.dtype == torch.float32 and not chunk:
+        if (theirs := _mamba_kernel()) is not None:
+            return _by_kernel(theirs, x, delta, a, b, c)
+        if (ours := _triton_kernel()) is not None:
+            return ours(x, delta, a, b, c)
     return scan_on(x, delta, a, b, c, a.new_zeros(x.shape[0], *a.shape), chunk)[0]
 
 
+@torch.compiler.disable  # a compiler would unroll the loop over positions
 def scan_on(
     x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, h: Tensor, chunk: int = 0
 ) -> tuple[Tensor, Tensor]:
@@ -77,6 +80,10 @@ def scan_on(
         chunk = min(LONGEST, max(SHORTEST, chunk))
     with exact(x):
         return _Scan.apply(x, delta, a, b, c, h, chunk, torch.is_grad_enabled())  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _has_kernel() -> bool:
+    return _mamba_kernel() is not None or _triton_kernel() is not None
 
 
 @functools.cache
@@ -100,6 +107,18 @@ def _mamba_kernel() -> Any:
         stacklevel=2,
     )
     return None
+
+
+@functools.cache
+def _triton_kernel() -> Callable[..., Tensor] | None:
+    """`triton_scan.scan`, None where PyTorch came without Triton."""
+    try:
+        from dnabench.models.kernels.triton_scan import scan
+    except ModuleNotFoundError as e:
+        if e.name != "triton":
+            raise
+        return None
+    return scan
 
 
 def _by_kernel(kernel: Any, x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
@@ -273,8 +292,8 @@ class BiMamba(nn.Module):
 
         Each direction reads the parts in its own order and carries its last TAPS - 1 inputs and its
         state along, so that apart from a few tensors of L D numbers only one part is in memory; in
-        training a part is recomputed for its gradients. Parts are used on a CPU, or without the
-        kernel of mamba-ssm: beyond POSITIONS bp without gradients, and beyond LONG numbers per
+        training a part is recomputed for its gradients. Parts are used on a CPU, or without a
+        kernel for CUDA: beyond POSITIONS bp without gradients, and beyond LONG numbers per
         sequence with them.
 
         Args:
@@ -354,7 +373,7 @@ class BiMamba(nn.Module):
 
 def _in_parts(h: Tensor) -> bool:
     """Whether h (B, L, D) is long and scanned in plain torch."""
-    if h.is_meta or (h.is_cuda and _mamba_kernel() is not None):
+    if h.is_meta or (h.is_cuda and _has_kernel()):
         return False
     if torch.is_grad_enabled():
         return h[0].numel() > _layers.LONG

@@ -61,10 +61,11 @@ def selective_scan(
             return _by_kernel(theirs, x, delta, a, b, c)
         if (ours := _triton_kernel()) is not None:
             return ours(x, delta, a, b, c)
-    return scan_on(x, delta, a, b, c, a.new_zeros(x.shape[0], *a.shape), chunk)[0]
+    y: Tensor = scan_on(x, delta, a, b, c, a.new_zeros(x.shape[0], *a.shape), chunk)[0]
+    return y
 
 
-@torch.compiler.disable  # a compiler would unroll the loop over positions
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # it would unroll the loop
 def scan_on(
     x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, h: Tensor, chunk: int = 0
 ) -> tuple[Tensor, Tensor]:

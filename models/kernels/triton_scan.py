@@ -103,7 +103,7 @@ def _programs(x: Tensor) -> tuple[int, int]:
 
 
 @triton.jit
-def _places(ways, channels, S: tl.constexpr, E: tl.constexpr):  # type: ignore[no-untyped-def]
+def _places(ways, channels, S: tl.constexpr, E: tl.constexpr):
     """Direction, channels, states and where the states of this program lie."""
     row, e, s = tl.program_id(0), tl.program_id(1) * E + tl.arange(0, E), tl.arange(0, S)
     inside = e < channels
@@ -111,7 +111,7 @@ def _places(ways, channels, S: tl.constexpr, E: tl.constexpr):  # type: ignore[n
 
 
 @triton.jit
-def _forward(  # type: ignore[no-untyped-def]
+def _forward(
     x, delta, a, b, c, y, kept, length, ways, channels, size,
     S: tl.constexpr, E: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
@@ -134,7 +134,7 @@ def _forward(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _backward(  # type: ignore[no-untyped-def]
+def _backward(
     x, delta, a, b, c, grad, kept, room, to_x, to_delta, to_a, to_b, to_c,
     length, ways, channels, size, part,
     S: tl.constexpr, E: tl.constexpr, K: tl.constexpr,

@@ -29,8 +29,8 @@ Names = str | Sequence[str]
 
 
 def run(
-    models: Names = ("kmer", "cnn", "convnova-386k"), data: Names | Path = (), *, suite: str = "",
-    tasks: Names = (), seeds: int | str | Sequence[int] = 5, keep: str = "no",
+    models: Names = ("kmer", "cnn", "convnova-386k"), data: Names | Path = (), *,
+    suite: Names = (), tasks: Names = (), seeds: int | str | Sequence[int] = 5, keep: str = "no",
     out: str | Path = "runs", **flags: Any,
 ) -> Results:  # fmt: skip
     """Train and score models on tasks over several seeds; finished trials are not run again.
@@ -41,13 +41,13 @@ def run(
     Args:
         models: names, comma-separated or in a list, or "all".
         data: your file or folder, or several; see "Your own data".
-        suite: all tasks of a suite, or those named by `tasks`.
+        suite: all tasks of a suite, or of several, or those named by `tasks`.
         tasks: names.
         seeds: how many, which, or as `--seeds` takes them: "2222,42-50".
         keep: trained networks to keep: no, best or all.
         out: folder of results.
         flags: other flags of `dnabench run` with _ for -, e.g. `epochs=2`, `set=["cnn.lr=0.01"]`,
-            `regime="pretrained"`, `device="cuda"`, `jobs=2`.
+            `regime="pretrained"`, `train_share=[0.1, 1]`, `device="cuda"`, `jobs=2`.
 
     Returns:
         What is in the folder of these trials. Those that failed are in `failed`; progress and
@@ -141,7 +141,8 @@ def _options(given: Mapping[str, Any], seeds: int | str | Sequence[int]) -> tupl
             known = ", ".join(sorted(usual.keys() - {"set_"}))
             raise TypeError(f"run() has no {name!r}; there are set, {known}")
         if isinstance(usual[field], list):
-            value = [str(value)] if isinstance(value, str | Path) else list(map(str, value))
+            one = isinstance(value, str | Path | int | float)
+            value = [str(value)] if one else list(map(str, value))
         values[field] = str(value) if isinstance(usual[field], str) else value
     return tuple(
         kind(**{k: v for k, v in values.items() if k in known}) for kind, known in kinds.items()
@@ -173,8 +174,8 @@ class Results:
         """A row for each trial: what it was, and every metric of the test split.
 
         Columns task, model (with the options that differ from its defaults), regime, protocol,
-        seed, trial, network (its folder if kept, else ""), metric (the task's), score (its value),
-        then every metric by its name.
+        train_share, n_train (examples), seed, trial, network (its folder if kept, else ""), metric
+        (the task's), score (its value), then every metric by its name.
         """
         import pandas as pd
 
@@ -282,6 +283,7 @@ class Results:
         t = record.trial
         return {
             "task": t.task, "model": label(t), "regime": t.regime, "protocol": t.protocol,
+            "train_share": t.train_share, "n_train": record.n_examples.get("train"),
             "seed": t.seed, "trial": t.id,
         }  # fmt: skip
 

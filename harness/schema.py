@@ -25,6 +25,7 @@ _LATER = {
 }  # fmt: skip
 # ... and ids, of these and of fields that every record has
 _ADDED = {"finetune": "full", "lora_r": 8, "lora_alpha": 16, "lora_dropout": 0.05, **_LATER}
+_OF_TRIAL = {"metric": "", "train_share": 1.0}  # fields of a trial that came later; records and ids as above
 _SAID = ("source", "differs")  # recipe fields that decide nothing
 
 
@@ -79,10 +80,8 @@ def trial_id(values: Mapping[str, Any]) -> str:
         values: the fields of `Trial`. Those in `unknown` count as if they stood beside the others,
             `recipe.NAME` as if in the recipe.
     """
-    top = dict(values)
+    top = {k: v for k, v in values.items() if k not in _OF_TRIAL or _OF_TRIAL[k] != v}
     unknown = top.pop("unknown", {})
-    if not top.get("metric"):  # came later
-        top.pop("metric", None)
     recipe = {
         k: v for k, v in top["recipe"].items()
         if k not in _SAID and (k not in _ADDED or _ADDED[k] != v)
@@ -95,9 +94,11 @@ def trial_id(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(top, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def written(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a recipe as a record has them: later ones only where they say something."""
-    return {k: v for k, v in recipe.items() if k not in _LATER or _LATER[k] != v}
+def written(trial: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a trial as a record has them: later ones only where they say something."""
+    recipe = {k: v for k, v in trial["recipe"].items() if k not in _LATER or _LATER[k] != v}
+    top = {k: v for k, v in trial.items() if k not in _OF_TRIAL or _OF_TRIAL[k] != v}
+    return top | {"recipe": recipe}
 
 
 def nested(unknown: Mapping[str, Any]) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def stratified(y: Array, share: float, seed: int, sizes: Array | None = None) ->
     """
     rng = np.random.default_rng(seed)
     picked = np.zeros(len(y), bool)
-    for rows in _classes(y):
+    for rows in by_class(y):
         order = rng.permutation(rows)
         n = len(rows) if sizes is None else int(sizes[rows].sum())
         room = max(round(share * n), 1 if len(rows) > 1 else 0)
@@ -157,13 +157,13 @@ def folds(split: Split, n: int, seed: int) -> Array:
     group = same_sequence(split.seqs)
     _, first = np.unique(group, return_index=True)
     rng = np.random.default_rng(seed)
-    order = np.concatenate([rng.permutation(rows) for rows in _classes(split.y[first])])
+    order = np.concatenate([rng.permutation(rows) for rows in by_class(split.y[first])])
     fold = np.empty(len(order), np.int64)
     fold[order] = np.arange(len(order)) % n
     return fold[group]
 
 
-def _classes(y: Array) -> list[Array]:
+def by_class(y: Array) -> list[Array]:
     """The rows of each class; a kind of task without classes has one of all rows."""
     if y.ndim > 1:
         return [np.arange(len(y))]

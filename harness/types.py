@@ -238,6 +238,7 @@ class Trial:
     seed: int
     limit: float = 0.0  # 0 = all examples; below 1 a share of each split; else a number
     metric: str = ""  # chooses the epoch; "" = the task's own under the protocol
+    train_share: float = 1.0  # of the training examples that are trained on
     # fields of a newer version that decide the number: name, or `recipe.NAME` -> value
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
@@ -325,10 +326,8 @@ class Record:
         """Keys sorted, floats in shortest exact form: equal records give equal bytes."""
         out = {"schema": RECORD, "id": self.trial.id, **asdict(self)}
         del out["unknown"]
-        out["trial"]["recipe"] = written(out["trial"]["recipe"])
         newer = {"trial": nested(out["trial"].pop("unknown"))}
-        if not self.trial.metric:
-            del out["trial"]["metric"]
+        out["trial"] = written(out["trial"])
         return json.dumps(merged(merged(out, newer), self.unknown), sort_keys=True, indent=1)
 
     @classmethod

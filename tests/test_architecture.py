@@ -27,6 +27,7 @@ ROWS = [
     ["metrics", "weights", "host", "host.machine", "host.memory", "host.disk"],
     ["protocols"],
     ["splits"],
+    ["shares"],
     ["tokens"],
     ["models", "tasks", "results"],
     ["train", "reports", "host.doctor"],

@@ -20,7 +20,7 @@ from dnabench.executors import EXECUTORS
 from dnabench.executors.base import last_line
 from dnabench.executors.local import _inherited
 from dnabench.results.store import Store
-from dnabench.sweep.grid import parse_duration
+from dnabench.sweep.numbers import parse_duration
 
 ALL = pytest.mark.parametrize("kind", EXECUTORS.values(), ids=list(EXECUTORS))
 ISOLATED = pytest.mark.parametrize(

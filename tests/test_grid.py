@@ -3,7 +3,8 @@
 import pytest
 
 from dnabench.cli.config import read_config
-from dnabench.sweep.grid import Request, grid, label, parse_limit, parse_seeds, suites
+from dnabench.sweep.grid import Request, grid, label, suites
+from dnabench.sweep.numbers import parse_limit, parse_seeds
 
 DEMO = {"models": ["kmer", "convnova-386k"], "tasks": ["demo/splice_junctions"], "seeds": "2"}
 

@@ -13,8 +13,8 @@ from dnabench.registry import explain_miss
 
 # flags that may be given several times
 REPEATED = (
-    "models", "tasks", "regime", "set", "sweep", "data", "label-column", "test-groups",
-    "dev-groups",
+    "models", "tasks", "suite", "train-share", "regime", "set", "sweep", "data", "label-column",
+    "test-groups", "dev-groups",
 )  # fmt: skip
 SWITCHES = ("dry-run", "no-leak-check")
 

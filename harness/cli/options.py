@@ -58,15 +58,20 @@ class GridOptions(NamedTuple):
         which("--tasks", "-t", help="Comma-separated tasks.", autocompletion=names_of("tasks")),
     ] = []  # noqa: RUF012
     suite: Annotated[
-        str,
-        which("--suite", "-s", help="All tasks of a suite, or those named by --tasks.",
+        list[str],
+        which("--suite", "-s", help="All tasks of these suites, or those named by --tasks.",
               autocompletion=names_of("suites")),
-    ] = ""  # fmt: skip
+    ] = []  # noqa: RUF012  # fmt: skip
     data: Annotated[
         list[str], which(help="Your own file or folder; may be repeated. docs: own-data.")
     ] = []  # noqa: RUF012
     seeds: Annotated[str, which(help="How many (10) or which (0,3,7 or 2222,42-50).")] = "5"
     limit: Annotated[str, which(help="Only N examples per split (200) or a share (0.1).")] = "0"
+    train_share: Annotated[
+        list[str],
+        training(help="Train on a part of train alone, validation and test whole; several for "
+                 "learning curves: 0.01,0.1,1."),
+    ] = []  # noqa: RUF012  # fmt: skip
     protocol: Annotated[
         str, which(help="How the checkpoint is chosen.", autocompletion=names_of("protocols"))
     ] = "honest"
@@ -114,9 +119,10 @@ class GridOptions(NamedTuple):
         }  # fmt: skip
         return Request(
             models=split_commas(self.models), preset=self.preset, tasks=split_commas(self.tasks),
-            suite=self.suite, data=tuple(reading.paths(self.data)), seeds=self.seeds,
+            suite=split_commas(self.suite), data=tuple(reading.paths(self.data)), seeds=self.seeds,
             protocol=self.protocol, own=reading.own(), regime=",".join(self.regime),
             recipe=self.recipe, limit=self.limit, metric=self.metric, settings=self.set_,
+            train_share=split_commas(self.train_share),
             sweeps=self.sweep, trust_remote_code=self.trust_remote_code,
             overrides={k: value for k, value in changes.items() if value},
         )  # fmt: skip
@@ -224,7 +230,7 @@ class ExecutionOptions(NamedTuple):
         """
         from dnabench.executors import EXECUTORS
         from dnabench.host.machine import device_named, usable_cores
-        from dnabench.sweep.grid import parse_duration
+        from dnabench.sweep.numbers import parse_duration
         from dnabench.types import Resources
 
         device, jobs, threads, micro_batch, executor, compiling, timeout, strict = self

@@ -10,8 +10,8 @@ from dnabench.reports.papers import matching
 from dnabench.reports.papers.matching import OurModel, our_model
 from dnabench.reports.papers.published import About, Value, named, values
 from dnabench.reports.papers.reproduction import PlannedCell
-from dnabench.sweep import grid as grids
 from dnabench.sweep.grid import Request, grid, incompatibility
+from dnabench.sweep.numbers import parse_limit, parse_seeds
 from dnabench.sweep.settings import check_settings
 from dnabench.types import Job
 from dnabench.weights import regimes
@@ -58,8 +58,8 @@ def plan_reproduction(request: ReproduceRequest) -> ReproducePlan:
             f"{about.name} cannot be reproduced here; choose from {matching.PAPER}/table"
             f"{', '.join(matching.TABLES[:-1])} and {matching.TABLES[-1]}"
         )
-    grids.parse_seeds(wanted.seeds)
-    grids.parse_limit(wanted.limit)
+    parse_seeds(wanted.seeds)
+    parse_limit(wanted.limit)
     if wanted.protocol:
         protocol_named(wanted.protocol)
     chosen = _chosen(values(about.paper, about.table), wanted)

@@ -132,7 +132,7 @@ def _cost_key(job: Job) -> str:
     recipe = {k: v for k, v in asdict(trial.recipe).items() if k not in _NO_TIME}
     data: tuple[Any, ...] = (task.suite, task.length, task.kind, task.n_outputs)
     if MODELS[trial.model].custom_trainer:
-        data = (task.name, trial.limit)
+        data = (task.name, trial.limit, trial.train_share)
     regime = trial.regime.partition(":")[0]
     return json.dumps([trial.model, dict(trial.options), recipe, regime, *data], sort_keys=True)
 

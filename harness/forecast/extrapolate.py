@@ -32,11 +32,11 @@ def sizes_of(job: Job) -> Sizes:
     validation = protocol_named(trial.protocol).validation
     train, test = counts["train"], counts["test"]
     if "dev" in counts and validation.startswith("dev"):
-        return Sizes(train, counts["dev"], test)
-    if validation == "dev-or-none":
-        return Sizes(train, 0, test)
-    held = round(train * VALIDATION_SHARE)
-    return Sizes(train - held, held, test)
+        held = counts["dev"]
+    else:
+        held = 0 if validation == "dev-or-none" else round(train * VALIDATION_SHARE)
+        train -= held
+    return Sizes(round(trial.train_share * train), held, test)
 
 
 def trial_seconds(job: Job, m: Measured) -> tuple[float, float]:
@@ -56,8 +56,10 @@ def trial_seconds(job: Job, m: Measured) -> tuple[float, float]:
         training = epochs * (epoch + (linear(m.points, rest) if rest else 0.0))
         encoded = float(sizes.train * (1 if recipe.rc == "none" else 2))
     encoded += (watched + sizes.test) * (2 if recipe.rc == "conjoin" and not custom else 1)
-    loading = m.data * (sizes.train / max(1, m.n_train))
+    loading = m.data * (sizes.train / trial.train_share / max(1, m.n_train))
     evaluation = m.predict * (epochs * watched + sizes.test) + m.keep * epochs
+    if stores_features(trial):  # of the whole split, for all shares
+        encoded += sizes.train / trial.train_share - sizes.train
     seconds = m.fixed + loading + m.storing * sizes.test + training + evaluation
     prepared = m.prepare * encoded
     return (seconds, prepared) if stores_features(trial) else (seconds + prepared, 0.0)

@@ -22,6 +22,7 @@ from dnabench.models.kernels.context import Kernels
 from dnabench.models.outside.references import model_of
 from dnabench.protocols import metric_for, protocol_named
 from dnabench.registry import MODELS
+from dnabench.shares import part_of_train
 from dnabench.splits import cut, limited, streams
 from dnabench.sweep.trial import task_of
 from dnabench.train.batches import EVAL_TOKENS
@@ -58,7 +59,7 @@ class Measured(NamedTuple):
     start: float = 0.0  # imports, once a process
     fixed: float = 0.0  # building, once a trial
     data: float = 0.0  # loading and cutting `n_train` examples, once a trial
-    n_train: int = 0
+    n_train: int = 0  # of every share
     prepare: float = 0.0  # encoding a sequence and strand, once a split
     predict: float = 0.0  # a sequence, with its share of the metrics
     keep: float = 0.0  # a copy of what was learned
@@ -94,13 +95,14 @@ def _measured(probe: Probe) -> Measured:
     protocol = protocol_named(trial.protocol)
     task = replace(as_read(task, trial), metric=trial.metric or metric_for(protocol, task))
     seeds = streams(trial.seed, trial.task, protocol)
-    data, (train, _) = clock.timed(lambda: cut(task, protocol, seeds.cut, trial.limit))
+    data, (whole, _) = clock.timed(lambda: cut(task, protocol, seeds.cut, trial.limit))
+    train = part_of_train(whole, trial.train_share, task, seeds.cut)
     torch.manual_seed(seeds.init)
     kind = _own if model_of(probe.job).custom_trainer else _network
     found = kind(probe, task, train, clock)
     wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
     return found._replace(
-        start=start, data=data, n_train=len(train.y), wall=wall, cpu=cpu if clock.own else wall
+        start=start, data=data, n_train=len(whole.y), wall=wall, cpu=cpu if clock.own else wall
     )
 
 

@@ -2,11 +2,13 @@
 
 import importlib.util
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from dnabench.types import Model, Recipe, Task
+from dnabench.shares import check_share, part_of_train
+from dnabench.splits import cut, size_under
+from dnabench.types import Model, Protocol, Recipe, Task
 
 _CHOICES = {
     "optimizer": ("adamw", "adam"),
@@ -79,6 +81,22 @@ def check_fine_tuning(model: Model, task: Task, recipe: Recipe, options: Mapping
     default = model.options.get("vocabulary")
     if default is not None and options["vocabulary"] != default and not bpe:
         raise ValueError(f"vocabulary={options['vocabulary']} does nothing without tokenizer=bpe")
+
+
+def check_shares(
+    shares: Iterable[float], task: Task, protocol: Protocol, seed: int, limit: float, own: bool
+) -> None:  # fmt: skip
+    """ValueError for a share of train that leaves too little of a task.
+
+    Data of the user's own, which are read by then, are cut as the first seed will cut them; of
+    others the numbers of examples are checked.
+    """
+    small = [share for share in shares if share < 1]
+    whole = cut(task, protocol, seed, limit)[0] if own and small else None
+    for share in small:
+        check_share(share, size_under(limit, task.counts["train"]), task)
+        if whole is not None:
+            part_of_train(whole, share, task, seed)
 
 
 def check_official_tokenizer(model: Model, regime: str) -> None:

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,13 +12,17 @@ from dnabench.models.outside.loaded import own_weights
 from dnabench.models.outside.references import model_named
 from dnabench.protocols import asked_metric, check_protocol, protocol_for
 from dnabench.registry import MODELS, TASKS, explain_miss
-from dnabench.splits import size_under
-from dnabench.sweep.checks import check_fine_tuning, check_official_tokenizer, check_recipe
-from dnabench.sweep.settings import check_settings, chosen, digits
+from dnabench.splits import size_under, streams
+from dnabench.sweep.checks import (
+    check_fine_tuning,
+    check_official_tokenizer,
+    check_recipe,
+    check_shares,
+)
+from dnabench.sweep.numbers import parse_limit, parse_seeds, parse_shares
+from dnabench.sweep.settings import check_settings, chosen
 from dnabench.types import Job, Model, OwnData, Protocol, Recipe, Task, Trial
 from dnabench.weights import regimes, resolve
-
-MOST_SEEDS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,7 @@ class Request:
     models: Sequence[str]  # names, or "all" alone
     preset: str = ""  # "smallest": only the smallest model of each family
     tasks: Sequence[str] = ()
-    suite: str = ""
+    suite: Sequence[str] | str = ()
     data: Sequence[str] | str = ()  # paths of the user's own files
     own: OwnData = field(default_factory=OwnData)  # how these are read
     seeds: str = "3"
@@ -39,6 +42,7 @@ class Request:
     recipe: str = ""  # name; "" = the suite's, else the model's default
     limit: str = "0"
     metric: str = ""  # chooses the epoch; "" = each task's own
+    train_share: Sequence[str] = ()  # several are trials each; () = all of train
     settings: Sequence[str] = ()  # k=v or model.k=v
     sweeps: Sequence[str] = ()  # k=v1,v2
     overrides: Mapping[str, Any] = field(default_factory=dict)  # recipe field -> value
@@ -67,7 +71,11 @@ def grid(request: Request, on_skip: Callable[[str], object] = lambda why: None) 
     check_settings(models, [*request.settings, *request.sweeps])
     weights = _weights(models, request.regime)
     choices = _choices(request.settings, request.sweeps)
-    columns = [(m, s, w) for m in models for s in choices for w in weights[m.name]]
+    shares = parse_shares(request.train_share)
+    columns = [
+        (m, s, w, share)
+        for m in models for s in choices for w in weights[m.name] for share in shares
+    ]  # fmt: skip
     incompatible = {
         (m.name, t.name): why
         for t, m in itertools.product(tasks, models)
@@ -77,13 +85,18 @@ def grid(request: Request, on_skip: Callable[[str], object] = lambda why: None) 
         raise ValueError("; ".join(incompatible.values()))
     for why in incompatible.values():
         on_skip(why)
+    for task in tasks:
+        first = streams(seeds[0], task.name, protocols[task.name]).cut
+        limit, mine = parse_limit(request.limit), task.name in paths
+        check_shares(shares, task, protocols[task.name], first, limit, mine)
     jobs = {}
     for task, seed in itertools.product(tasks, seeds):
         protocol = protocols[task.name]
         check_protocol(protocol, task, seed)
-        for model, settings, (regime, checkpoint) in columns:
+        for model, settings, (regime, checkpoint), share in columns:
             if (model.name, task.name) not in incompatible:
                 trial = _trial(model, task, protocol, request, settings, seed, regime)
+                trial = replace(trial, train_share=share)
                 trial, tokenizer = _with_tokenizer(trial, checkpoint)
                 path, size = paths.get(task.name, ""), _size(task, trial)
                 job = Job(
@@ -181,6 +194,7 @@ def label(trial: Trial) -> str:
     chosen = {**trial.recipe.numbers, **trial.options}
     changes = [f"{k}={v}" for k, v in chosen.items() if usual.get(k) != v]
     changes += [f"metric={trial.metric}"] * bool(trial.metric)
+    changes += [f"train_share={trial.train_share:g}"] * (trial.train_share != 1)
     return " ".join([trial.model, *changes])
 
 
@@ -189,17 +203,15 @@ def tasks_of(request: Request) -> list[Task]:
     mine = own_tasks(request)
     if mine and not (request.tasks or request.suite):
         return mine
-    suite = request.suite
-    names = [f"{suite}/{name}" if suite and "/" not in name else name for name in request.tasks]
+    named = [request.suite] if isinstance(request.suite, str) else request.suite
+    of_suites = [name for suite in dict.fromkeys(filter(None, named)) for name in _suite(suite)]
+    names = [full for name in request.tasks for full in _full_names(name, named)]
     tasks = [TASKS[name] for name in names]
-    if suite:
-        of_suite = suites().get(suite)
-        if of_suite is None:
-            raise KeyError(explain_miss("suite", suite, list(suites())))
-        for task in tasks:
-            if task.name not in of_suite:
-                raise ValueError(f"{task.name} is not in the suite {suite}; leave out --suite")
-        tasks = tasks or [TASKS[name] for name in of_suite]
+    for task in tasks if of_suites else ():
+        if task.name not in of_suites:
+            where = f"the suite{'s'[: len(named) - 1]} {' or '.join(named)}"
+            raise ValueError(f"{task.name} is not in {where}; leave out --suite")
+    tasks = tasks or [TASKS[name] for name in of_suites]
     if not tasks:
         raise ValueError("no tasks; write --suite demo, --tasks NAME,... or --data FILE")
     if absent := [task.name for task in tasks if not task.data]:
@@ -214,6 +226,20 @@ def tasks_of(request: Request) -> list[Task]:
                 f"`dnabench data fetch {task.name}` gets all of them"
             )
     return list({task.name: task for task in [*tasks, *mine]}.values())
+
+
+def _suite(name: str) -> tuple[str, ...]:
+    """The tasks of a suite."""
+    known = suites()
+    if name not in known:
+        raise KeyError(explain_miss("suite", name, list(known)))
+    return known[name]
+
+
+def _full_names(name: str, named: Sequence[str]) -> list[str]:
+    """A task of --tasks with its suite: of several suites, each that has one of that name."""
+    every = [f"{suite}/{name}" for suite in named if suite and "/" not in name]
+    return [full for full in every if full in TASKS] or every[:1] or [name]
 
 
 def own_tasks(request: Request) -> list[Task]:
@@ -245,57 +271,6 @@ def suites() -> dict[str, tuple[str, ...]]:
     """Every suite and its tasks, whose names begin with `suite/`."""
     names = sorted(TASKS, key=lambda name: name.partition("/"))
     return {s: tuple(g) for s, g in itertools.groupby(names, lambda n: n.partition("/")[0])}
-
-
-def parse_seeds(text: str) -> list[int]:
-    """`10` -> 0..9; `0,3,7` -> these; `2222,42-50` -> 2222, 42, 43, ..., 50.
-
-    ValueError for any other text, or a seed twice.
-    """
-    try:
-        if digits(text).strip().isdigit():
-            seeds = list(range(min(int(text), MOST_SEEDS + 1)))
-        else:
-            seeds = []
-            for part in text.rstrip(",").split(","):
-                low, dash, high = part.partition("-")
-                first, last = int(low), int(high if dash else low)
-                seeds += range(first, min(last, first + MOST_SEEDS) + 1)
-    except ValueError:
-        seeds = []
-    if not seeds or len(set(seeds)) < len(seeds) or len(seeds) > MOST_SEEDS:
-        raise ValueError(
-            f"--seeds {text!r}: give how many (10), which (0,3,7; for seed 5 alone '5,') or "
-            f"ranges (2222,42-50); none twice, at most {MOST_SEEDS}"
-        )
-    return seeds
-
-
-def parse_limit(text: str) -> float:
-    """`200` examples of each split, or a share such as `0.1`; 0 or 1.0 = all; else ValueError."""
-    if text.strip() == "1.0":
-        return 0.0
-    limit = -1.0
-    with suppress(ValueError):
-        limit = float(digits(text))
-    if not (0 <= limit <= 1 or (limit > 1 and limit.is_integer())):
-        raise ValueError(f"--limit {text!r}: give a number of examples (200) or a share (0.1)")
-    return limit
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of `3600`, `90s`, `30m` or `2h`, above 0; 0 of no text; else ValueError."""
-    if not text:
-        return 0.0
-    number, unit = (text[:-1], text[-1]) if text[-1] in "smh" else (text, "s")
-    seconds = 0.0
-    with suppress(ValueError):
-        seconds = float(digits(number)) * {"s": 1, "m": 60, "h": 3600}[unit]
-    if not 0 < seconds < float("inf"):
-        raise ValueError(
-            f"--trial-timeout {text!r}: give seconds (3600), minutes (30m) or hours (2h)"
-        )
-    return seconds
 
 
 def _choices(settings: Sequence[str], sweeps: Sequence[str]) -> list[list[str]]:
@@ -340,6 +315,7 @@ def _size(task: Task, trial: Trial) -> float:
     """Base pairs that training reads."""
     n, recipe = size_under(trial.limit, task.counts["train"]), trial.recipe
     length = min(task.length, recipe.max_length or task.length)
+    n = round(trial.train_share * n)
     return max(1.0, n * length * recipe.epochs_over(max(1, n)))
 
 

@@ -15,6 +15,7 @@ from dnabench.networks.saving import Trained
 from dnabench.protocols import metric_for, protocol_named
 from dnabench.registry import MODELS, TASKS
 from dnabench.results.provenance import here
+from dnabench.shares import absent, part_of_train
 from dnabench.splits import cut, limited, streams
 from dnabench.tasks.audit.kmers import either_strand, fingerprints, numbered
 from dnabench.train.build import as_read, build_examples, build_learner
@@ -80,12 +81,13 @@ def run_trial(
     protocol = protocol_named(trial.protocol)
     seeds = streams(trial.seed, trial.task, protocol)
     task = replace(task, metric=trial.metric or metric_for(protocol, task))
-    train, val = cut(task, protocol, seeds.cut, trial.limit)
+    whole, val = cut(task, protocol, seeds.cut, trial.limit)
+    train = part_of_train(whole, trial.train_share, task, seeds.cut)
     sealed = replace(as_read(task, trial), load=_sealed)  # models and the loop cannot load its data
-    _check_fits(trial, sealed, train)
+    _check_fits(trial, sealed, whole)
     torch.manual_seed(seeds.init)
     objective = supervised(sealed, trial.recipe, train)
-    examples = build_examples(job, sealed, train, val)
+    examples = build_examples(job, sealed, train, val, whole)
     learner, loaded = build_learner(job, examples, resources, kernels)
     watch = {"val": val} if val is not None else {}
     if protocol.looks_at_test:
@@ -101,12 +103,15 @@ def run_trial(
     splits = {"train": train, **watch, "test": test}
     read = 0 if trial.recipe.finetune == "probe" else len(test.y)  # a probe has their features
     ambiguous = {name: split.seqs.n_ambiguous for name, split in splits.items()}
+    found = {"ambiguous_letters": ambiguous} | loaded
+    if lost := absent(task, whole, train):
+        found["absent_classes"] = lost
     record = Record(
         trial=trial, scores=scores, alternatives=_alternatives(fitted.curve, trial, task),
         curve=fitted.curve, best_epoch=fitted.best_epoch, n_params=learner.n_params,
         n_examples={name: len(split.y) for name, split in splits.items()},
         **meter.fields(len(train.y), read, fitted.best_epoch),
-        flags=_flags(task, logits, learner, trial) | loaded | {"ambiguous_letters": ambiguous},
+        flags=_flags(task, logits, learner, trial) | found,
         streams=seeds._asdict(), task=_about(task, len(test.y)),
         where=_where(job, resources, learner, kernels), flops=flops(trial, sealed),
     )  # fmt: skip

@@ -66,21 +66,25 @@ def build_tokenizer(job: Job, train: Split, pool: Pool | None = None) -> Tokeniz
     )
 
 
-def build_examples(job: Job, task: Task, train: Split, val: Split | None) -> Examples:
+def build_examples(
+    job: Job, task: Task, train: Split, val: Split | None, whole: Split
+) -> Examples:  # fmt: skip
     """What a network of the job learns from; the task gives no access to its data.
 
-    `val` are the examples that the protocol cut off; with `train` they are the same for every seed.
+    `train` is the part of `whole` that is trained on, `val` what the protocol cut off. `whole` and
+    `val` together are the same for every seed, so stored features of them serve all shares too.
     """
     from dnabench.train.learner import Examples
 
     trial, model = job.trial, MODELS[job.trial.model]
-    parts = [train.seqs] if val is None else [train.seqs, val.seqs]
+    shared = whole if stores_features(trial) else train
+    parts = [shared.seqs] if val is None else [shared.seqs, val.seqs]
     pool = Pool(parts, both=trial.recipe.rc != "none")
     # per base, widths are needed too: they are not stored, and cost as much as ids
     tokenizer = build_tokenizer(job, train, None if task.kind == "per_base" else pool)
     key = json.dumps([trial.model, dict(trial.options), trial.regime])
     key = key if stores_features(trial) else ""
-    own = horizon(trial.recipe, task, trial.limit)
+    own = horizon(trial.recipe, task, trial.limit, trial.train_share)
     return Examples(model, task, train, tokenizer, pool, key, own)
 
 

@@ -30,13 +30,15 @@ def learning_rate(step: int, total: int, recipe: Recipe) -> float:
     return floor + (recipe.lr - floor) * (1 + math.cos(math.pi * share)) / 2
 
 
-def horizon(recipe: Recipe, task: Task, limit: float) -> int:
+def horizon(recipe: Recipe, task: Task, limit: float, share: float = 1.0) -> int:
     """Examples that an epoch of the schedule has; 0 = those that are trained on.
 
     Args:
         recipe: its `horizon` says whose steps the schedule spans.
         task: gives the size of its splits, before anything is held out for validation.
         limit: of the trial; it shortens the schedule too.
+        share: of train that is trained on; it shortens the schedule as well.
     """
     splits = recipe.horizon.split("+")
-    return sum(size_under(limit, n) for split, n in task.counts.items() if split in splits)
+    n = sum(size_under(limit, n) for split, n in task.counts.items() if split in splits)
+    return round(share * n)

@@ -16,6 +16,7 @@ from dnabench.reports import stats
 from dnabench.reports.blocks import Blocks
 from dnabench.reports.grid import Grid
 from dnabench.reports.table import Row, Table
+from dnabench.reports.trends import Trend
 
 
 class Interval(NamedTuple):
@@ -177,7 +178,8 @@ class Evidence:
     suites: tuple[SuiteEvidence, ...]
     detectable: Mapping[str, Detectable]  # by row name
     remarks: tuple[str, ...]  # from `lint`: repeated runs, no variance, coarse rounding, ...
-    sections: tuple[Grid, ...] = ()  # leak-free scores, groups of labels, costs, inflation
+    sections: tuple[Grid, ...] = ()  # learning curves, leak-free scores, costs, inflation, ...
+    trends: tuple[Trend, ...] = ()  # by share of train, with the largest share, and what was swept
 
     def against_best(self) -> tuple[Comparison, ...]:
         """The comparisons with the best column of each row, which is j."""

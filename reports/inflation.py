@@ -1,7 +1,7 @@
 """How much choosing the epoch on the test split raises a score, by task and model.
 
-Scores are fractions. Runs are compared within one state of the data, one limit, one configuration
-of a model and one recipe.
+Scores are fractions. Runs are compared within one state of the data, one limit and share of train,
+one configuration of a model and one recipe.
 """
 
 import math
@@ -35,7 +35,7 @@ class Inflation(NamedTuple):
 
     row: Row
     column: Column
-    limit: float
+    table: tuple[float, float]  # limit and share of train
     against: str  # protocol of the other choice
     gain: Gain
 
@@ -59,7 +59,8 @@ def inflation(records: Iterable[Record], metric: str = "") -> list[Inflation]:
     for table in found:
         if table.protocol not in PROTOCOLS or not PROTOCOLS[table.protocol].looks_at_test:
             continue
-        others = {t.protocol: t for t in found if t.limit == table.limit}
+        at = table.limit, table.train_share
+        others = {t.protocol: t for t in found if (t.limit, t.train_share) == at}
         cells = product(table.rows, enumerate(table.columns), (HONEST, LAST))
         for row, (k, column), against in cells:
             cell, other = row.cells[k], others.get(against)
@@ -68,7 +69,7 @@ def inflation(records: Iterable[Record], metric: str = "") -> list[Inflation]:
             if gain is not None and row.sign < 0:
                 gain = gain._replace(value=-gain.value, low=-gain.high, high=-gain.low)
             if gain is not None:
-                out.append(Inflation(row, column, table.limit, against, gain))
+                out.append(Inflation(row, column, at, against, gain))
     return out
 
 
@@ -77,7 +78,7 @@ def inflation_section(found: Sequence[Inflation], digits: int) -> Grid:
     heads = ["task", "model", "against", "n", "gain", "95 % CI", "how"]
     rows = [
         [
-            one.row.name + (f" (limit {one.limit:g})" if one.limit else ""), one.column.name,
+            one.row.name + _part(*one.table), one.column.name,
             one.against, ", ".join(map(str, dict.fromkeys(one.gain.n))),
             signed(one.gain.value, digits), interval(*one.gain[2:4], digits), one.gain.how,
         ]
@@ -89,6 +90,12 @@ def inflation_section(found: Sequence[Inflation], digits: int) -> Grid:
         "from the same training, paired t over seeds. Other runs: Welch's t."
     )
     return Grid("Gain from choosing the epoch on the test split", heads, rows, [note])
+
+
+def _part(limit: float, share: float) -> str:
+    said = [f"limit {limit:g}"] if limit else []
+    said += [f"{100 * share:g} % of train"] if share < 1 else []
+    return f" ({', '.join(said)})" if said else ""
 
 
 def _within(runs: Sequence[Record], metric: str, against: str) -> Gain | None:

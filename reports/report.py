@@ -20,7 +20,8 @@ from dnabench.reports.outputs import group_section
 from dnabench.reports.pooling import code_remarks
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.shown import check_shown
-from dnabench.reports.table import Table, tables
+from dnabench.reports.table import Table, across_shares, tables
+from dnabench.reports.trends import SHARE, share_section, swept, trend
 from dnabench.reports.validity import checked
 from dnabench.results.store import COPY, Store
 from dnabench.tasks.audit.audit import kept
@@ -48,6 +49,8 @@ def report(
         known = dict.fromkeys(c.name for t in found for c in t.columns)
         raise KeyError(f"no records of {against!r}; there are {', '.join(known)}")
     raised = inflation(records, metric) if any(t.watermark for t in found) else []
+    every = across_shares(records, metric=metric)
+    by_share = {(t.protocol, t.limit): trend(t, SHARE) for t in every}
     out = []
     for table in found:
         families = Families(
@@ -55,12 +58,17 @@ def report(
             declared=declared_pairs(table, store.declared()),
         )
         evidence = analyze(table, resampler, None, memo, families)
-        sections = [leak_section(table, store, memo), group_section(table)]
+        # with the largest share of train, which comes first
+        curves = by_share.pop((table.protocol, table.limit), None)
+        sections = [share_section(curves, table.digits)] if curves else []
+        sections += [leak_section(table, store, memo), group_section(table)]
         sections += [calibration_section(table), cost_section(table)]
         if table.protocol == "test-selected/1":
-            own = [one for one in raised if one.limit == table.limit]
+            own = [one for one in raised if one.table == (table.limit, table.train_share)]
             sections.append(inflation_section(own, table.digits))
-        out.append(replace(evidence, sections=tuple(s for s in sections if s.rows)))
+        trends = ([curves] if curves else []) + swept(table)
+        shown = tuple(s for s in sections if s.rows)
+        out.append(replace(evidence, sections=shown, trends=tuple(trends)))
     rows = [row for table in found for row in table.rows]
     audits = {row.name: a for row in rows if (a := kept(row.task, row.data))}
     documents = tuple(json.loads(a.to_json()) for a in audits.values())

@@ -1,7 +1,7 @@
 """Records to tables: tasks are rows, models are columns, a cell is the seeds of both.
 
-A table holds one protocol and one limit, a row one state of the data, a column one configuration of
-a model. Nothing is averaged over any of these; what a cell lacks, it says.
+A table holds one protocol, one limit and one share of train, a row one state of the data, a column
+one configuration of a model. Nothing is averaged over any of these; what a cell lacks, it says.
 """
 
 import json
@@ -17,6 +17,7 @@ from dnabench.protocols import PROTOCOLS
 from dnabench.registry import MODELS
 from dnabench.reports import stats
 from dnabench.reports.grid import fixed
+from dnabench.reports.settings import option_text
 from dnabench.types import Published, Recipe, Record
 
 Item = TypeVar("Item")
@@ -25,8 +26,7 @@ BASELINE = "kmer"  # the model that stands first: no network should lose to it
 DIGITS = 3
 _NONE: frozenset[int] = frozenset()
 INVALID = "invalid"  # flag of a record whose score does not follow from its predictions
-QUIET = ("no_decay", "norm_batch", "max_steps", "horizon", "warmup_from", "max_length",
-         "class_weight")  # fmt: skip
+UNSET = object()  # a setting that a column does not have, or not the same everywhere
 UNKNOWN = "UNKNOWN PROTOCOL {}: how the checkpoint was chosen is not known here."
 
 
@@ -42,6 +42,14 @@ class Column:
     recipes: Mapping[str, Recipe]  # suite -> recipe, without values of single tasks
     n_params: tuple[int, int]  # smallest and largest over tasks, heads differ; 0, 0 = unknown
     variants: int = 1  # columns of this model and regime, which differ in options or recipe
+    train_share: float = 1.0
+
+    def setting(self, name: str) -> Any:
+        """The value of an option or of a recipe's field; UNSET."""
+        if name in self.options:
+            return self.options[name]
+        values = {recipe.numbers.get(name, UNSET) for recipe in self.recipes.values()}
+        return values.pop() if len(values) == 1 else UNSET
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +115,13 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """One protocol at one limit."""
+    """One protocol at one limit and one share of train."""
 
     protocol: str
     why: str  # what the protocol is for
     watermark: str  # empty when there is nothing to warn of
     limit: float
+    train_share: float  # NaN = several, each of which has its columns
     digits: int
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
@@ -136,17 +145,30 @@ class Table:
 
 
 def tables(records: Iterable[Record], digits: int = DIGITS, metric: str = "") -> list[Table]:
-    """Sort records into a table for each (protocol, limit), in the order of these.
+    """Sort records into a table for each (protocol, limit, share of train).
 
-    `metric` is shown in place of that of each task; see `shown.check_shown`.
+    Tables are in the order of these, the largest share first. `metric` is shown in place of that of
+    each task; see `shown.check_shown`.
 
     Failed records are counted, not averaged; means that print alike are tied. Rows are in the order
     of suite, family, name; models in the order in which they appear, `kmer` first; configurations
     of one model by their label. Runs of a model whose recipes differ within a suite are different
     configurations; recipes that differ only between suites are not.
     """
-    groups = grouped(records, lambda r: (r.trial.protocol, float(r.trial.limit)))
-    return [_table(*key, groups[key], digits, metric) for key in sorted(groups)]
+    groups = grouped(records, lambda r: (r.trial.protocol, r.trial.limit, -r.trial.train_share))
+    return [_table(groups[key], digits, metric, -key[2]) for key in sorted(groups)]
+
+
+def across_shares(
+    records: Iterable[Record], digits: int = DIGITS, metric: str = ""
+) -> list[Table]:  # fmt: skip
+    """All shares of train in one table, as columns of their own, where there are several.
+
+    For learning curves: columns that were trained on less are no rivals in a test.
+    """
+    groups = grouped(records, lambda r: (r.trial.protocol, r.trial.limit))
+    several = {k: len({r.trial.train_share for r in of}) > 1 for k, of in groups.items()}
+    return [_table(groups[k], digits, metric, math.nan) for k in sorted(groups) if several[k]]
 
 
 def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
@@ -162,9 +184,8 @@ def suite_of(thing: Record | Row) -> str:
     return (thing.trial.task if isinstance(thing, Record) else thing.task).partition("/")[0]
 
 
-def _table(
-    protocol: str, limit: float, records: Sequence[Record], digits: int, metric: str
-) -> Table:
+def _table(records: Sequence[Record], digits: int, metric: str, train_share: float) -> Table:
+    protocol, limit = records[0].trial.protocol, float(records[0].trial.limit)
     recipes = _suite_recipes(records)
     key_of = _column_keys(records, recipes)
     columns = _columns(grouped(records, key_of), recipes)
@@ -178,8 +199,8 @@ def _table(
 
     failures = grouped((r for r in records if r.error or r.flags.get(INVALID)), failure_of)
     return Table(
-        protocol=protocol, limit=limit, digits=digits, columns=lineup, rows=rows,
-        why=known.why if known else "not a protocol of this version of dnabench",
+        protocol=protocol, limit=limit, train_share=train_share, digits=digits, columns=lineup,
+        rows=rows, why=known.why if known else "not a protocol of this version of dnabench",
         watermark=known.watermark if known else UNKNOWN.format(protocol),
         records=tuple(records),
         failures={k: sorted(r.trial.seed for r in failed) for k, failed in failures.items()},
@@ -189,7 +210,7 @@ def _table(
 def _column_keys(
     records: Sequence[Record], recipes: Mapping[str, Recipe]
 ) -> Callable[[Record], tuple[str, ...]]:
-    """What tells columns apart: model, regime, options, recipe fields that vary in a suite.
+    """What tells columns apart: model, regime, options, recipe fields that vary in a suite, share.
 
     Options that a recipe of the model sets count as fields of the recipe.
     """
@@ -202,10 +223,12 @@ def _column_keys(
     varying: dict[tuple[str, str], set[str]] = defaultdict(set)
     for (model, regime, _), several in groups.items():
         varying[model, regime] |= _varying([numbers(r) for r in several])
+    shares = len({r.trial.train_share for r in records}) > 1
 
     def key(r: Record) -> tuple[str, ...]:
         known, fields = numbers(r), sorted(varying[r.trial.model, r.trial.regime])
         recipe = {name: known[name] for name in fields if name in known}
+        recipe |= {"train_share": r.trial.train_share} if shares else {}
         own = _of_recipes(r.trial.model)
         options = {k: v for k, v in r.trial.options.items() if k not in own}
         options |= r.trial.unknown  # of a newer version
@@ -265,6 +288,7 @@ def _columns(
             name=label if times[label] == 1 else f"{label} ({key[1]})",
             recipes={suite_of(r): recipes[r.trial.id] for r in groups[key]},
             n_params=(min(sizes, default=0), max(sizes, default=0)), variants=variants[key[:2]],
+            train_share=groups[key][0].trial.train_share,
         )  # fmt: skip
     return out
 
@@ -331,32 +355,6 @@ def _podium(cells: Sequence[Cell], digits: int, sign: int) -> tuple[frozenset[in
     first, *rest = sorted(set(means.values()), reverse=sign > 0)
     best = frozenset(i for i, mean in means.items() if mean == first)
     return best, frozenset(i for i, mean in means.items() if rest and mean == rest[0])
-
-
-def option_text(value: Any) -> str:
-    """A value as it is written after `--set name=`."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def recipe_text(model: str, recipe: Recipe) -> str:
-    """Every number that the model reads, then the source and what is not as in it.
-
-    Fields of LoRA, and those of QUIET at the house's values, are left out where they do nothing.
-    """
-    house, lora = Recipe().numbers, recipe.finetune == "lora"
-    numbers = [
-        f"{k}={option_text(v)}"
-        for k, v in recipe.numbers.items()
-        if (model not in MODELS or MODELS[model].reads(k))
-        and (lora or not k.startswith("lora_"))
-        and not (k in QUIET and v == house[k])
-    ]
-    return " ".join([*numbers, f"(source: {recipe.source}{differs(recipe)})"])
-
-
-def differs(recipe: Recipe) -> str:
-    """What a recipe does not do as its source, after a semicolon; "" where there is nothing."""
-    return f"; differs: {recipe.differs}" if recipe.differs else ""
 
 
 def _varying(settings: Sequence[Mapping[str, Any]]) -> set[str]:

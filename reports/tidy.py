@@ -21,8 +21,9 @@ from dnabench.reports.text.leads import leader
 LEADS = ("lead_of_best", "lead_low", "lead_high", "lead_p_holm", "like_low", "like_high")
 NUMBERS = ("mean", "sd", "min", "max", "ci_low", "ci_high")
 COLUMNS: dict[str, type] = {
-    "protocol": str, "limit": float, "task": str, "data": str, "family": str, "metric": str,
-    "better": str, "group": str, "model": str, "options": str, "regime": str, "recipe": str,
+    "protocol": str, "limit": float, "train_share": float, "task": str, "data": str,
+    "family": str, "metric": str, "better": str, "group": str, "model": str, "options": str,
+    "regime": str, "recipe": str,
     "n_params": int, "n": int,
     **dict.fromkeys(NUMBERS, float),
     "failed": int, "undefined": int, "collapsed": int, "flops": int,
@@ -59,9 +60,9 @@ def _cells(
         name = f"{metric}:{group}" if group else metric
         scores = {run.trial.seed: run.scores["test"].get(name) for run in cell.runs}
         yield {
-            "protocol": table.protocol, "limit": float(table.limit), "task": row.task,
-            "data": row.data, "family": row.family, "metric": metric, "better": _better(metric),
-            "group": group,
+            "protocol": table.protocol, "limit": float(table.limit),
+            "train_share": table.train_share, "task": row.task, "data": row.data,
+            "family": row.family, "metric": metric, "better": _better(metric), "group": group,
             "model": column.model, "options": _json(column.options), "regime": column.regime,
             "recipe": _json(asdict(recipe)) if recipe else "",
             "n_params": max((r.n_params for r in cell.runs), default=0) or None, "n": s.n,
@@ -175,7 +176,8 @@ def _over_tasks(e: Evidence, suite: SuiteEvidence, pair: OverTasks) -> dict[str,
 
 def _place(e: Evidence, i: int, j: int) -> dict[str, Any]:
     a, b = (e.table.columns[k].name for k in (i, j))
-    return {"protocol": e.table.protocol, "limit": float(e.table.limit), "a": a, "b": b}
+    at = {"limit": float(e.table.limit), "train_share": e.table.train_share}
+    return {"protocol": e.table.protocol, **at, "a": a, "b": b}
 
 
 def _exact(value: Any) -> Any:

@@ -379,7 +379,7 @@ def test_each_figure_as_a_file(kind, more, shows, runs, tmp_path):
         (["radar"], "no figure named 'radar'; choose from " + ", ".join(KINDS)),
         (["strip", "--to", "a.gif"], "--to a.gif: name a .pdf, .svg or .png file"),
         (["heatmap"], "heatmap needs two options: --x dilation --y kernel_size"),
-        (["cd", "--x", "d", "--y", "k"], "--x and --y are for heatmap, not for cd"),
+        (["cd", "--x", "d", "--y", "k"], "--x is for heatmap and line, --y for heatmap, not"),
         (["strip"], "choose with --protocol and --limit: honest/1; least-val-loss/1; test"),
         (["strip", "-m", "nett"], "--models nett: no record of it"),
         (["strip", "-t", "nope"], "--tasks nope: no record of it"),

@@ -112,7 +112,7 @@ def names(tab, query="#t1 .main tbody tr[data-row]"):
 def test_sections_in_order_and_nothing_empty(opened):
     tab = opened()
     assert [x.inner_text() for x in tab.query_selector_all("#t1 h3")] == [
-        "Scores", "Summary", "Across tasks", "Individual runs", "Learning curves", "Tests",
+        "Scores", "Summary", "Across tasks", "Individual runs", "Training curves", "Tests",
         "Failures and flags", "Provenance",
     ]  # fmt: skip
     heads = tab.query_selector_all("h2")

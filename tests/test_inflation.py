@@ -53,7 +53,7 @@ def test_with_a_dev_split_the_same_runs_are_paired_over_seeds(records):
         (sum(gains) / 3, interval.low, interval.high), abs=1e-12
     )
     assert found.gain.paired and found.gain.n == (3, 3) and found.gain.how == "same runs"
-    assert (found.column.name, found.row.metric, found.limit) == ("cnn", "mcc", 100)
+    assert (found.column.name, found.row.metric, found.table) == ("cnn", "mcc", (100, 1))
 
 
 def test_without_a_dev_split_it_is_two_sets_of_runs_and_says_that_one_trained_on_less(records):

@@ -1,4 +1,4 @@
-"""Learning curves, a panel for each task: mean over seeds by epoch, and their range."""
+"""Training curves, a panel for each task: mean over seeds by epoch, and their range."""
 
 from __future__ import annotations
 

@@ -11,13 +11,13 @@ import numpy as np
 
 from dnabench.reports.across import on_one_scale
 from dnabench.reports.figures.style import LETTER, PRINT, Theme, panels
-from dnabench.reports.table import Column, Row, Table, grouped, option_text
+from dnabench.reports.settings import option_text
+from dnabench.reports.table import UNSET, Row, Table, grouped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CELL = (0.72, 0.42)  # inches
-UNSET = object()
 
 
 class Heat(NamedTuple):
@@ -41,9 +41,9 @@ def heat(table: Table, x: str, y: str, model: str = "") -> Heat:
         ValueError: no column has both, or several columns share a place.
     """
     found = [
-        (c, _setting(c, x), _setting(c, y), i)
+        (c, c.setting(x), c.setting(y), i)
         for i, c in enumerate(table.columns)
-        if model in ("", c.model) and UNSET not in (_setting(c, x), _setting(c, y))
+        if model in ("", c.model) and UNSET not in (c.setting(x), c.setting(y))
         and any(row.cells[i].scores for row in table.rows)
     ]  # fmt: skip
     if not found:
@@ -77,7 +77,7 @@ def swept(table: Table) -> list[Heat]:
     """A grid for each model of which exactly two settings were swept."""
     out = []
     for model, columns in grouped(table.columns, lambda c: c.model).items():
-        settings = {n: {_setting(c, n) for c in columns} for c in columns for n in c.options}
+        settings = {n: {c.setting(n) for c in columns} for c in columns for n in c.options}
         vary = sorted(n for n, of in settings.items() if len(of) > 1 and UNSET not in of)
         if len(vary) == 2 and len(columns) > 3:
             with suppress(ValueError):  # tasks are missing, or a third setting differs
@@ -112,13 +112,6 @@ def figure(found: Heat, theme: Theme = PRINT) -> Figure:
     ax.tick_params(length=0, labelcolor=theme.ink)
     ax.spines[:].set_visible(False)
     return out
-
-
-def _setting(column: Column, name: str) -> Any:
-    if name in column.options:
-        return column.options[name]
-    values = {recipe.numbers.get(name, UNSET) for recipe in column.recipes.values()}
-    return values.pop() if len(values) == 1 else UNSET
 
 
 def _mean(rows: Sequence[Row], i: int) -> float:

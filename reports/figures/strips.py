@@ -103,7 +103,7 @@ def _panel(ax: Axes, row: Row, theme: Theme) -> None:
     for i, cell in enumerate(row.cells):
         if cell.scores:
             _line(ax, i, cell, i in row.best, theme)
-    ax.set_xlim(*_limits(row))
+    ax.set_xlim(*limits(row.cells))
     ax.set_ylim(len(row.cells) - 0.5, -0.5)
     ax.locator_params(axis="x", nbins=4)
     style.bare(ax, theme, "x", names=True)
@@ -119,13 +119,14 @@ def _line(ax: Axes, i: int, cell: Cell, best: bool, theme: Theme) -> None:
         ax.plot([s.mean], [i], "|", color=colour, ms=14, mew=2.4 if best else 1.6, gid=gid)
 
 
-def _limits(row: Row) -> tuple[float, float]:
-    values = [x for c in row.cells for x in c.values]
+def limits(cells: Sequence[Cell]) -> tuple[float, float]:
+    """Of an axis of scores: around all runs, and what of the intervals is not far beyond them."""
+    values = [x for c in cells for x in c.values]
     low, high = min(values), max(values)
     missing = max(LEAST - (high - low), 0) / 2
     low, high = low - missing, high + missing
     span = high - low
-    for s in (c.summary for c in row.cells if len(c.scores) > 1):
+    for s in (c.summary for c in cells if len(c.scores) > 1):
         low = min(low, max(s.low, low - span / 2))
         high = max(high, min(s.high, high + span / 2))
     return low - span / 20, high + span / 20

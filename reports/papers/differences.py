@@ -7,7 +7,7 @@ from dnabench.protocols import PROTOCOLS
 from dnabench.registry import MODELS, TASKS
 from dnabench.reports.papers import matching
 from dnabench.reports.papers.published import Value
-from dnabench.reports.table import option_text
+from dnabench.reports.settings import option_text
 from dnabench.types import Record, Trial
 
 _CHOOSES_ON = {"best-test": "test", "last": "no split"}  # Protocol.checkpoint; else validation

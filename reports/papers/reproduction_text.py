@@ -13,7 +13,8 @@ from dnabench.registry import MODELS
 from dnabench.reports.grid import NONE, count, fixed, interval, signed
 from dnabench.reports.papers.published import About, Value
 from dnabench.reports.papers.reproduction import ComparedCell
-from dnabench.reports.table import grouped, option_text, recipe_text
+from dnabench.reports.settings import option_text, recipe_text
+from dnabench.reports.table import grouped
 from dnabench.types import Record
 
 FORMATS = ("md", "csv")

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from dnabench.metrics import METRICS
 from dnabench.protocols import PROTOCOLS
 from dnabench.reports.grid import Grid, fixed, listed
-from dnabench.reports.table import Cell, Column, Table, grouped, recipe_text
+from dnabench.reports.settings import recipe_text
+from dnabench.reports.table import Cell, Column, Table, grouped
 
 VARIANT = "‡"  # behind a best mean that was chosen among variants
 NO_RECORDS = "No records: nothing has been run yet."
@@ -92,8 +93,9 @@ def short_count(n: int) -> str:
 
 
 def title(table: Table) -> str:
-    """Protocol, and the limit if there is one."""
-    return table.protocol + (f", {_limit_text(table)}" if table.limit else "")
+    """Protocol, and the limit and the share of train if there are any."""
+    share = [f"{100 * table.train_share:g} % of train"] if table.train_share < 1 else []
+    return ", ".join([table.protocol, *([_limit_text(table)] if table.limit else []), *share])
 
 
 def _limit_text(table: Table) -> str:
@@ -180,8 +182,11 @@ def spread_text(table: Table) -> str:
 
 
 def protocol_text(table: Table) -> str:
-    """Name and meaning of the protocol, and the limit."""
+    """Name and meaning of the protocol, the limit, and the share of train."""
     only = f" Only {_limit_text(table)} were used." if table.limit else ""
+    if table.train_share < 1:
+        only += (f" Trained on {100 * table.train_share:g} % of the training examples; validation "
+                 "and test are whole.")  # fmt: skip
     return f"Protocol {table.protocol} – {table.why}.{only}"
 
 

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 from dnabench.reports.across import on_one_scale
 from dnabench.reports.evidence import Evidence, Report, SuiteEvidence
-from dnabench.reports.figures import cd, curves, families, heatmap, pareto, strips, style
+from dnabench.reports.figures import cd, curves, families, heatmap, lines, pareto, strips, style
 from dnabench.reports.grid import Grid, count, listed, signed
 from dnabench.reports.table import Row, Table, grouped
 from dnabench.reports.text import audit, captions, findings
 from dnabench.reports.text.summary import summary
 from dnabench.reports.text.template import HERE, dense, rendered
+from dnabench.reports.trends import Trend
 
 MOST_TESTS = 2000  # lines of the table of all tests; beyond, only those with the best of a task
 COSTS = {"size": "Score against size", "time": "Score against time"}
@@ -50,6 +51,7 @@ class View(NamedTuple):
     strips: list[tuple[Row, str]]
     curves: list[tuple[Row, str]]
     heats: list[tuple[heatmap.Heat, str]]
+    trends: list[tuple[Trend, str]]
     tests: list[tuple[Grid, list[tuple[str, int, int]]]]  # grid, (row, i, j) by line
     flags: list[str]
     remarks: list[str]
@@ -91,9 +93,17 @@ def _view(evidence: Evidence, key: str) -> View:
         evidence=evidence, table=table, key=key, sentences=summary(evidence),
         suites=_suites(evidence, key), overall=_overall(table, key),
         strips=strips.strips(table, f"{key}s"),
-        curves=curves.curves(table, f"{key}c"), heats=heats, tests=_tests(evidence),
-        flags=flags(table), remarks=remarks,
+        curves=curves.curves(table, f"{key}c"), heats=heats, trends=_trends(evidence, key),
+        tests=_tests(evidence), flags=flags(table), remarks=remarks,
     )  # fmt: skip
+
+
+def _trends(evidence: Evidence, key: str) -> list[tuple[Trend, str]]:
+    out = []
+    for i, found in enumerate(evidence.trends):
+        draw = partial(lines.figure, found, legend=False)
+        out.append((found, _svg(draw, lines.describe(found), f"{key}l{i}")))
+    return out
 
 
 def _overall(table: Table, key: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dnabench.reports import outputs, stats
+from dnabench.reports import outputs, stats, trends
 from dnabench.reports.evidence import Evidence, Report
 from dnabench.reports.figures import style
 from dnabench.reports.grid import Grid, count
@@ -24,6 +24,7 @@ MOST_MODELS = 8  # more, and a line a model replaces the table of scores
 FEW_ROWS = 8  # tasks that are shown under their families
 DOCS = "docs/verdict.md"
 WHOLE: Any = {"break_on_hyphens": False, "break_long_words": False}  # a path stays in one piece
+SECTIONS = (outputs.TITLE, trends.TITLE)
 STYLE = captions.Style(str, "{}\n{}", "{} *", "{}", "{}:")
 
 
@@ -35,9 +36,17 @@ def overview(report: Report, folder: Path) -> str:
     """
     width = min(WIDTH, shutil.get_terminal_size((WIDTH, 40)).columns)
     parts = ["\n".join(textwrap.wrap(note, width)) for note in report.notes]
-    parts += [part for e in report.evidence for part in _table(e, width)]
+    parts += [part for e in _largest_shares(report) for part in _table(e, width)]
     parts.append("\n".join(textwrap.wrap(_more(folder), width, **WHOLE)))
     return "\n\n".join(parts) + "\n"
+
+
+def _largest_shares(report: Report) -> list[Evidence]:
+    """The tables but those of smaller shares of train, which the learning curves sum up."""
+    first: dict[tuple[str, float], Evidence] = {}
+    for e in report.evidence:
+        first.setdefault((e.table.protocol, e.table.limit), e)
+    return list(first.values())
 
 
 def _table(e: Evidence, width: int) -> list[str]:
@@ -50,7 +59,7 @@ def _table(e: Evidence, width: int) -> list[str]:
             "\n".join(textwrap.wrap(_title(t), width)),
             *("\n".join(textwrap.wrap(x, width)) for x in (t.watermark, other_metric(t)) if x),
             *_scores(e, width),
-            *(text for s in e.sections if s.title == outputs.TITLE for text in _groups(s, width)),
+            *(text for s in e.sections if s.title in SECTIONS for text in _groups(s, width)),
             _section("Verdict", shown, width),
             *([_section("Assumptions", assumed, width)] if (assumed := _assumptions(e)) else []),
             *_checks(e, width),
@@ -110,7 +119,8 @@ def _cut(head: str) -> str:
 
 def _groups(section: Grid, width: int) -> list[str]:
     first, *more = _folded(section, width, 3)
-    return [f"{section.title}\n{first}", *more, *section.notes]
+    notes = [textwrap.fill(note, width) for note in section.notes]
+    return [f"{section.title}\n{first}", *more, *notes]
 
 
 def _more(folder: Path) -> str:

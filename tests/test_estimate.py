@@ -228,6 +228,20 @@ def test_disk_is_about_that_of_a_real_trial(tmp_path):
     assert trial_disk(job, m) == pytest.approx(sum(p.stat().st_size for p in paths), rel=0.5)
 
 
+def test_disk_of_kept_networks_is_that_of_their_files(tmp_path):
+    jobs = jobs_of(models=["kmer", "cnn"], seeds="2", limit="200", overrides={"epochs": 1})
+    kept = {keep: [job._replace(keep=keep) for job in jobs] for keep in ("no", "best", "all")}
+    store = Store(tmp_path)
+    run(kept["all"], store, INLINE)
+    files = [store.network_path(job.trial.id) / "model.safetensors" for job in jobs]
+    found = {keep: planned(several)[0].networks for keep, several in kept.items()}
+    assert found["all"] == pytest.approx(sum(p.stat().st_size for p in files), rel=0.1)
+    assert found["no"] == 0 and found["best"] == found["all"] / 2
+    text = summary(planned(kept["all"])[0])
+    assert any("of records and predictions, " in line and "of kept networks" in line
+               for line in text)  # fmt: skip
+
+
 def test_a_model_that_cannot_run_is_a_row_with_the_reason():
     jobs = jobs_of(models=["cnn"], tasks=["demo/splice_junctions"], overrides={"batch": 16})
     found = plan(jobs, INLINE._replace(micro_batch=4), seconds=0.5)

@@ -35,6 +35,11 @@ own = partial(typer.Option, rich_help_panel="Your own data")
 training = partial(typer.Option, rich_help_panel="Training")
 execution = partial(typer.Option, rich_help_panel="Execution")
 Out = Annotated[Path, typer.Option("--out", "-o", help="Results folder.")]
+Keep = Annotated[
+    str,
+    typer.Option(help="Trained networks to keep: no, best (of each model and task the seed with "
+                 "the best validation score) or all."),
+]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Shown = Annotated[
     str,

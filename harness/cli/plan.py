@@ -16,6 +16,7 @@ from dnabench.cli.options import (
     ExecutionOptions,
     GridOptions,
     Json,
+    Keep,
     Out,
     with_flags,
 )
@@ -28,6 +29,7 @@ def plan(
     reading: DataOptions,
     execution: ExecutionOptions,
     out: Out = Path("runs"),
+    keep: Keep = "no",
     config: Config = None,
     probe_seconds: Annotated[
         float, typer.Option(help="Roughly how long to measure each model.")
@@ -48,11 +50,13 @@ def plan(
     from dnabench.host.machine import free_memory
     from dnabench.results.store import Store
     from dnabench.sweep.grid import grid
+    from dnabench.sweep.keeping import check_keep
 
     request, notes = choice.request(reading), list[str]()
     if not probe_seconds > 0:
         fail(f"--probe-seconds {probe_seconds}: must be above 0")
-    jobs = grid(request, notes.append)
+    jobs = [job._replace(keep=keep) for job in grid(request, notes.append)]
+    check_keep(keep, jobs)
     print_notes(notes)
     if detect:
         _detect(jobs, request, detect, as_json)

@@ -10,7 +10,7 @@ import typer
 
 from dnabench.cli.config import Config
 from dnabench.cli.errors import fail, split_commas
-from dnabench.cli.options import DataOptions, ExecutionOptions, GridOptions, Out, with_flags
+from dnabench.cli.options import DataOptions, ExecutionOptions, GridOptions, Keep, Out, with_flags
 from dnabench.cli.report import warn_unreadable
 from dnabench.cli.sweep import print_notes, run_sweep
 
@@ -21,11 +21,7 @@ def run(
     reading: DataOptions,
     execution: ExecutionOptions,
     out: Out = Path("runs"),
-    keep: Annotated[
-        str,
-        typer.Option(help="Trained networks to keep: no, best (of each model and task the seed "
-                     "with the best validation score) or all.")
-    ] = "no",
+    keep: Keep = "no",
     config: Config = None,
     again: Annotated[
         list[str],

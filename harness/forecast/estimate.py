@@ -46,6 +46,7 @@ class Row(NamedTuple):
     step: float = 0.0  # seconds of a training step, or of the whole fit without gradients
     peak: int = 0  # bytes of a trial
     disk: int = 0  # bytes of a trial
+    networks: int = 0  # bytes of the networks that are kept of the missing trials
     measured: str = ""  # the task that was probed
     part: float = 1.0  # the share of a batch, or of the examples, that was measured
     error: str = ""
@@ -62,6 +63,7 @@ class Plan(NamedTuple):
     seconds: float
     elapsed: float  # seconds from start to end
     disk: int  # bytes
+    networks: int = 0  # bytes of kept networks
 
     @property
     def peak(self) -> int:
@@ -189,6 +191,7 @@ def _row(
         epochs=m.epochs or epochs, seconds=seconds, shared=shared,
         step=(extrapolate.power_law if custom else extrapolate.linear)(m.points, whole),
         peak=extrapolate.trial_peak(job, m), disk=extrapolate.trial_disk(job, m),
+        networks=m.network * (row.missing if job.keep == "all" else 1),
         measured=source.trial.task, part=min(1.0, m.points[-1][0] / whole),
     )  # fmt: skip
 
@@ -211,6 +214,7 @@ def _summed(
         seconds=sum(queue) + start * (workers + 1 if queue else 0),
         elapsed=wall_time(queue, [0.0] * max(1, workers)) + (2 * start if queue else 0),
         disk=sum(row.missing * row.disk for row in rows.values()),
+        networks=sum(row.networks for row in rows.values()),
     )  # fmt: skip
 
 
@@ -259,6 +263,7 @@ def summary(found: Plan, free_memory: int = 0, free_disk: int = 0) -> list[str]:
     if free_memory and need > free_memory:
         lines.append("that is too much: run fewer at once (--jobs) or set --micro-batch")
     text = f"disk: {size(found.disk)} of records and predictions"
+    text += f", {size(found.networks)} of kept networks" if found.networks else ""
     lines.append(f"{text}; {size(free_disk)} are free" if free_disk else text)
     each = ", ".join(f"{n}: {duration(found.seeds(n))}" for n in SEEDS)
     lines.append(f"the whole grid by number of seeds, finished trials included: {each} {kind}")

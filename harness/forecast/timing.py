@@ -20,6 +20,7 @@ import numpy as np
 from dnabench.host import memory
 from dnabench.models.kernels.context import Kernels
 from dnabench.models.outside.references import model_of
+from dnabench.networks.saving import tensors_of
 from dnabench.protocols import metric_for, protocol_named
 from dnabench.registry import MODELS
 from dnabench.shares import part_of_train
@@ -74,6 +75,7 @@ class Measured(NamedTuple):
     cpu: float = 0.0  # CPU seconds of the whole probe
     epochs: int = 0
     n_params: int = 0
+    network: int = 0  # bytes of a kept network; 0 = none is to be kept, or it cannot be
     error: str = ""
 
 
@@ -267,9 +269,18 @@ def _evaluation(learner: Learner, task: Task, shown: Split, clock: Clock, probe:
     keep, _ = clock.timed(learner.state)
     storing, size = clock.timed(lambda: _stored(task, logits, shown))
     return Measured(
+        network=_network_size(learner, probe.job) if probe.job.keep != "no" else 0,
         prepare=prepare / n, predict=(seconds + scoring) / n, keep=keep, stored=size / n,
         storing=storing / n, floor=floor, each=each, full=n, n_params=learner.n_params,
     )  # fmt: skip
+
+
+def _network_size(learner: Learner, job: Job) -> int:
+    try:
+        tensors, _ = tensors_of(learner, MODELS[job.trial.model], job.trial)
+    except ValueError:  # it cannot be kept
+        return 0
+    return sum(t.nbytes for t in tensors.values())
 
 
 def _stored(task: Task, logits: Array, shown: Split) -> int:

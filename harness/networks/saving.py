@@ -46,7 +46,7 @@ def network_files(trained: Trained, keep: str) -> dict[str, bytes]:
 
     record, task, trial = trained.record, trained.task, trained.record.trial
     model, files = MODELS[trial.model], dict[str, bytes]()
-    tensors, backbone = _tensors(trained.learner, model, trial)
+    tensors, backbone = tensors_of(trained.learner, model, trial)
     files[WEIGHTS] = save(tensors)
     words = trained.tokenizer.text() if trained.tokenizer and trained.tokenizer.text else ""
     if words:
@@ -73,7 +73,7 @@ def _license(model: Model, trial: Trial) -> str:
     return {"scratch": ""}.get(trial.regime, "not stated")
 
 
-def _tensors(learner: Any, model: Model, trial: Trial) -> tuple[dict[str, Tensor], str]:
+def tensors_of(learner: Any, model: Model, trial: Trial) -> tuple[dict[str, Tensor], str]:
     """The tensors to store, and the regime of those that are left out."""
     import torch
 

@@ -25,6 +25,7 @@ FEW_ROWS = 8  # tasks that are shown under their families
 DOCS = "docs/verdict.md"
 WHOLE: Any = {"break_on_hyphens": False, "break_long_words": False}  # a path stays in one piece
 SECTIONS = (outputs.TITLE, trends.TITLE)
+MOST_LINES = 20  # of learning curves
 STYLE = captions.Style(str, "{}\n{}", "{} *", "{}", "{}:")
 
 
@@ -118,6 +119,8 @@ def _cut(head: str) -> str:
 
 
 def _groups(section: Grid, width: int) -> list[str]:
+    if section.title == trends.TITLE and len(section.rows) > MOST_LINES:
+        return [f"{section.title}: {count(len(section.rows), 'line')} with --full"]
     first, *more = _folded(section, width, 3)
     notes = [textwrap.fill(note, width) for note in section.notes]
     return [f"{section.title}\n{first}", *more, *notes]

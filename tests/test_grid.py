@@ -1,6 +1,7 @@
 """harness/sweep/grid.py and config.py: words in, a grid of trials out."""
 
 import pytest
+from conftest import dnabench
 
 from dnabench.cli.config import read_config
 from dnabench.sweep.grid import Request, grid, label, suites
@@ -117,6 +118,18 @@ def test_a_label_says_what_a_trial_changes():
 def test_short_names_of_tasks_go_with_a_suite():
     (trial,) = plan(models=["kmer"], seeds="1", suite="demo", tasks=["cell_type"])
     assert trial.task == "demo/cell_type"
+
+
+def test_suites_accumulate_and_a_short_name_is_looked_up_in_each():
+    (trial,) = plan(models=["kmer"], seeds="1", suite=["gue", "demo"], tasks=["cell_type"])
+    assert trial.task == "demo/cell_type"
+    words = ["-s", "demo", "-s", "demo", "-t", "cell_type", "-t", "splice_junctions", "-m", "kmer"]
+    done = dnabench("run", *words, "-m", "cnn", "--seeds", 1, "--dry-run")
+    assert "4 trials: 0 done, 4 to run" in done.stdout
+    with pytest.raises(ValueError, match=r"splice_junctions is not in the suites gue or nt; leave"):
+        plan(suite=["gue", "nt"])
+    with pytest.raises(KeyError, match="no suite named 'dem'; did you mean demo"):
+        plan(suite=["demo", "dem"], tasks=[])
 
 
 def test_a_recipe_by_name():

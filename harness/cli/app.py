@@ -48,7 +48,7 @@ command(
     section=BENCHMARK,
 )(compare)  # fmt: skip
 command(
-    app, "figure", "strip --to runs.pdf", "cd --tasks nt --to ranks.svg",
+    app, "figure", "strip --to runs.pdf", "line --tasks gue --to learning.svg",
     "heatmap --x dilation --y kernel_size --to heat.png", section=BENCHMARK,
 )(figure)  # fmt: skip
 command(
@@ -64,8 +64,8 @@ command(
     "runs/networks/TRIAL --format hf --to my-model", section=USE,
 )(export)  # fmt: skip
 command(
-    app, "plan", "--suite demo --seeds 10", "-m hyenadna,convnova -s nt --device cuda",
-    "--config sweep.toml --json", section=PLAN,
+    app, "plan", "-m cnn,kmer --suite demo --train-share 0.01,0.1,1 --keep best",
+    "-m hyenadna,convnova -s nt --device cuda", "--config sweep.toml --json", section=PLAN,
 )(plan)  # fmt: skip
 command(
     app, "profile", "", "-m cnn,convnova --lengths 1000,10000",

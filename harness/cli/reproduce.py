@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 def reproduce(
     table: Annotated[str, typer.Argument(help="A table, such as convnova/table13.")],
     tasks: Annotated[
-        str,
+        list[str],
         typer.Option(
             "--tasks", "-t", help="Only these, comma-separated; nt_reduced/h3 replaces nt/h3."
         ),
-    ] = "",
+    ] = [],  # noqa: B006
     models: Annotated[
-        str, typer.Option("--models", "-m", help="Only these, named as in the paper or here.")
-    ] = "",
+        list[str], typer.Option("--models", "-m", help="Only these, named as in the paper or here.")
+    ] = [],  # noqa: B006
     seeds: Annotated[str, typer.Option(help="How many (10) or which (0,3,7 or 2222,42-50).")] = "5",
     protocol: Annotated[
         str, typer.Option(help="Instead of the one that chooses the epoch as the paper did.")
@@ -56,7 +56,7 @@ def reproduce(
     from dnabench.cli.reproduction import ReproduceRequest
 
     grid = GridOptions(
-        models=[models], tasks=[tasks], seeds=seeds, protocol=protocol, regime=[regime],
+        models=models, tasks=tasks, seeds=seeds, protocol=protocol, regime=[regime],
         limit=limit, epochs=epochs, set_=set_ or [],
     ).request()  # fmt: skip
     _reproduce(ReproduceRequest(table=table, grid=grid), execution, out, format, dry_run)

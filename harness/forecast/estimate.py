@@ -46,11 +46,11 @@ class Row(NamedTuple):
     step: float = 0.0  # seconds of a training step, or of the whole fit without gradients
     peak: int = 0  # bytes of a trial
     disk: int = 0  # bytes of a trial
-    networks: int = 0  # bytes of the networks that are kept of the missing trials
     measured: str = ""  # the task that was probed
     part: float = 1.0  # the share of a batch, or of the examples, that was measured
     error: str = ""
     shared: float = 0.0  # more of a worker's first trial, which makes features that others read
+    networks: int = 0  # bytes of the networks that are kept of the missing trials
 
 
 class Plan(NamedTuple):

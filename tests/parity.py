@@ -1,13 +1,21 @@
 """Every golden record against our network: `python tests/parity.py > tests/PARITY.md`.
 
 Each family's test file says in PARITY how its network is made into what the record's run printed.
+Then models of transformers: `hf:` against transformers' own base model, with the same files.
 """
 
 import importlib
+import tempfile
 from pathlib import Path
 
 import golden
+import tiny_transformers as tiny
 import torch
+from conftest import planted_split, planted_task
+
+from dnabench import Sequences
+from dnabench.models.outside.references import model_named
+from dnabench.weights import load_regime, resolve
 
 HERE = Path(__file__).parent
 SOURCES = {
@@ -51,10 +59,55 @@ def row(name, make):
     }  # fmt: skip
 
 
+OF_TRANSFORMERS = """
+## Models of transformers
+
+Tiny models that `save_pretrained` wrote, read by `-m hf:./folder`: last hidden states of 12
+sequences of 30 to 85 bp, padded to one length, against transformers' own base model. Buffers, as
+rotary frequencies that are in no file, must be equal.
+"""
+
+
+def row_of_transformers(name, folder):
+    """What is printed of a family of tiny_transformers."""
+    theirs, own = tiny.make(folder, name), model_named(f"hf:{folder}")
+    net = own.build(planted_task(length=85), own.options).eval()
+    load_regime(net, own, *resolve(own, "pretrained"))
+    part = planted_split(12, 5, 85).seqs
+    seqs = Sequences.parse(part[i][: 30 + 5 * i] for i in range(12))
+    found, wanted = tiny.hidden(net, theirs, own.own_tokenizer(), seqs)
+    ours, base = net.backbone.model, theirs.base_model
+    buffers = dict(base.named_buffers())
+    equal = sum(torch.equal(value, buffers[key]) for key, value in ours.named_buffers())
+    return {
+        "model": name, "class": type(base).__name__, "tokens": f"`{own.own_tokenizer().name}`",
+        "shape": "x".join(map(str, found.shape)),
+        "parameters, theirs": _size(base, pooler=False), "parameters, ours": _size(ours),
+        "buffers, theirs": len(buffers), "buffers, equal": equal,
+        "largest difference": float((found - wanted).abs().max()), "tolerance": 1e-5,
+    }  # fmt: skip
+
+
+def _size(net, pooler=True):
+    """Numbers in its parameters; the pooler of BERT has no part in hidden states."""
+    every = net.named_parameters()
+    return sum(p.numel() for name, p in every if pooler or not name.startswith("pooler."))
+
+
+def rows_of_transformers():
+    with tempfile.TemporaryDirectory() as folder:
+        return [row_of_transformers(name, Path(folder) / name) for name in tiny.FAMILIES]
+
+
 def main():
     torch.set_num_threads(1)
-    rows = [row(name, make) for name, make in sorted(parities().items())]
     print(HEAD.format(torch.__version__))
+    _table([row(name, make) for name, make in sorted(parities().items())])
+    print(OF_TRANSFORMERS)
+    _table(rows_of_transformers())
+
+
+def _table(rows):
     heads = list(rows[0])
     print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
     for r in rows:

@@ -1,10 +1,11 @@
-"""All 25 golden records, and the table of them that is committed."""
+"""All 25 golden records, the families of transformers, and the table that is committed."""
 
 from pathlib import Path
 
 import golden
 import parity
 import pytest
+import tiny_transformers as tiny
 
 PARITIES = parity.parities()
 
@@ -22,4 +23,12 @@ def test_matches_the_authors_code(name):
 
 def test_the_committed_table_names_every_record():
     table = (Path(__file__).parent / "PARITY.md").read_text()
-    assert all(f"| {name} |" in table for name in PARITIES)
+    assert all(f"| {name} |" in table for name in (*PARITIES, *tiny.FAMILIES))
+
+
+@pytest.mark.parametrize("name", list(tiny.FAMILIES))
+def test_hidden_states_are_those_of_transformers(name, tmp_path):
+    row = parity.row_of_transformers(name, tmp_path / name)
+    assert row["largest difference"] < row["tolerance"] == 1e-5, row
+    assert row["parameters, ours"] == row["parameters, theirs"]
+    assert row["buffers, equal"] == row["buffers, theirs"]

@@ -62,16 +62,10 @@ def test_hidden_states_are_those_of_transformers_padded_or_not(name, folder):
     path, theirs = folder(name)
     model, net, loaded = pretrained(path)
     for split in (SEQS, UNEVEN):
-        encoded = model.own_tokenizer()(split.seqs, 60, "mask")
-        ids, mask = torch.from_numpy(encoded.ids), None
-        if encoded.lengths is not None:
-            mask = torch.arange(ids.shape[1]) < torch.from_numpy(encoded.lengths)[:, None]
-        with torch.no_grad():
-            whole = torch.ones_like(ids) if mask is None else mask
-            wanted = theirs.base_model(ids.long(), attention_mask=whole.long())[0]
-            found = net.backbone(ids, None if mask is None else mask.float())
-        inside = whole.bool()
-        torch.testing.assert_close(found[inside], wanted[inside], atol=1e-5, rtol=0)
+        tokenizer = model.own_tokenizer()
+        found, wanted = tiny.hidden(net, theirs, tokenizer, split.seqs)
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+        encoded = tokenizer(split.seqs, 60, "mask")
         assert encoded.widths.sum(1).tolist() == split.seqs.lengths.tolist()
     ours, own = net.backbone.model, theirs.base_model
     assert set(dict(ours.named_parameters())) <= set(loaded.copied)

@@ -107,6 +107,19 @@ FAMILIES = {
 }  # fmt: skip
 
 
+def hidden(net, theirs, tokenizer, seqs):
+    """Last hidden states of the tokens, ours and those of transformers' own model: (tokens, D)."""
+    encoded = tokenizer(seqs, int(seqs.lengths.max()), "mask")
+    ids, mask = torch.from_numpy(encoded.ids), None
+    if encoded.lengths is not None:
+        mask = torch.arange(ids.shape[1]) < torch.from_numpy(encoded.lengths)[:, None]
+    with torch.no_grad():
+        whole = torch.ones_like(ids) if mask is None else mask
+        wanted = theirs.base_model(ids.long(), attention_mask=whole.long())[0]
+        found = net.backbone(ids, None if mask is None else mask.float())
+    return found[whole.bool()], wanted[whole.bool()]
+
+
 def make(folder, name):
     """A folder with a model of that family; weights as transformers draws them at seed 0."""
     folder.mkdir(parents=True, exist_ok=True)

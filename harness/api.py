@@ -79,19 +79,23 @@ def run(
 
 
 def embed(
-    network: str | Path, seqs: Sequence[str] | Sequences | Path, *, layer: int = 0,
-    pool: str = "own", strands: str = "one", regime: str = "pretrained", device: str = "cpu",
-    to: str | Path | None = None, trust_remote_code: bool = False,
+    network: str | Path = "", seqs: Sequence[str] | Sequences | Path = (), *, model: str = "",
+    layer: int = 0, pool: str = "own", strands: str = "one", regime: str = "pretrained",
+    set: str | Sequence[str] = (), device: str = "cpu", to: str | Path | None = None,
+    trust_remote_code: bool = False,
 ) -> Array:  # fmt: skip
     """What a network makes of sequences before its head.
 
     Args:
         network: folder of a kept network, or a model, with the weights that `regime` names.
         seqs: sequences, or the path of a file of them.
+        model: a model, in place of `network`; beside a kept network, its model again, if that is
+            a file of yours or an hf: folder.
         layer: output of that block, from 1; 0 = of the whole backbone.
         pool: own (as the network's head sees it), mean, max, cls, or none: a row for each base.
         strands: one, or mean: with the other strand's.
         regime: scratch, pretrained, pretrained@REVISION or checkpoint:PATH.
+        set: options of a model, `["width=256"]`.
         device: cpu, cuda or cuda:N.
         to: a file for the result, .npy or .parquet; needs the path of a file.
         trust_remote_code: run the code that an hf: model brings.
@@ -105,10 +109,15 @@ def embed(
     """
     from dnabench.networks.embed_file import embed_file, source_of
     from dnabench.networks.embedding import Embedder
+    from dnabench.sweep.settings import given_options
 
+    name, code = (str(network), model) if network else (model, "")
+    if not name:
+        raise ValueError("embed: give a kept network, or model=NAME")
     if not isinstance(seqs, Path | Sequences):
         seqs = Sequences.parse(seqs)
-    source = source_of(str(network), seqs, regime, device, trust=trust_remote_code)
+    options = given_options(name, [set] if isinstance(set, str) else set, trust_remote_code)
+    source = source_of(name, seqs, regime, device, code, trust_remote_code, options)
     embedder = Embedder(source, layer, pool, strands, device)
     if isinstance(seqs, Sequences):
         if to is not None:

@@ -179,3 +179,39 @@ def test_what_cannot_be_exported_is_refused(put, tmp_path):
         export(network, "onnx", tmp_path / "a.onnx")
     with pytest.raises(ValueError, match="--format 'pdf': write onnx, torch-export, hf"):
         export(network, "pdf", tmp_path / "a.pdf")
+
+
+def test_a_model_is_embedded_with_the_options_that_are_given(tmp_path, fasta):
+    torch.manual_seed(0)
+    words = ["--regime", "scratch", "--pool", "mean"]
+    for name, more, width in (("a", ["width=16", "layers=1"], 16), ("b", ["width=32"], 32)):
+        sets = [x for one in more for x in ("--set", one)]
+        done = dnabench("embed", "hyenadna-tiny-1k", fasta, "--to", tmp_path / f"{name}.npy",
+                        *words, *sets)  # fmt: skip
+        assert done.returncode == 0 and f"6 rows of {width} features" in done.stdout, done.stderr
+    found = db.embed(model="hyenadna-tiny-1k", seqs=SEQS, regime="scratch", pool="mean",
+                     set=["width=16", "layers=1"])  # fmt: skip
+    np.testing.assert_allclose(np.load(tmp_path / "a.npy"), found, atol=1e-6)
+    network = tmp_path / "networks/x"
+    network.mkdir(parents=True)
+    for call, says in (
+        (lambda: db.embed("cnn", SEQS, set="lr=0.1"), "lr=0.1: of training, and nothing is"),
+        (lambda: db.embed("hyenadna", SEQS, set="widht=8"), "named 'widht'; did you mean width"),
+        (lambda: db.embed(network, SEQS, set="width=8"), "is a kept network, which has the opt"),
+        (lambda: db.embed(seqs=SEQS), "give a kept network, or model=NAME"),
+        (lambda: db.embed("convnova-386k", SEQS, regime="scratch", set="tokenizer=bpe:/no/t.json"),
+         "no tokenizer file /no/t.json"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=says):
+            call()
+
+
+def test_a_model_reads_words_of_a_tokenizer_file(tmp_path):
+    from dnabench.tokens.bpe import bpe_from_file, save, train_bpe
+
+    save(train_bpe(planted_split(200, 1).seqs, 64), tmp_path / "tokenizer.json")
+    options = {"tokenizer": f"bpe:{tmp_path / 'tokenizer.json'}", "vocabulary": 64, "width": 16}
+    source = of_model("convnova-386k", "scratch", 80, options=options)
+    ids = bpe_from_file(tmp_path / "tokenizer.json")(SEQS, 80, "mask").ids
+    np.testing.assert_array_equal(source.tokenizer(SEQS, 80, "mask").ids, ids)
+    assert Embedder(source)(SEQS).shape == (6, 16)

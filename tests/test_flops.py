@@ -3,7 +3,9 @@
 import math
 import time
 
+import numpy as np
 import pytest
+import tiny_transformers as tiny
 import torch
 from conftest import planted_task
 from scipy.fft import next_fast_len
@@ -94,3 +96,42 @@ def test_a_network_that_runs_nowhere_without_its_data_is_none():
         min_length=1, context=1000, source="here", license="CC0-1.0",
     )  # fmt: skip
     assert flops_per_sequence(model, {}, planted_task()) is None
+
+
+@pytest.mark.parametrize("name", ["llama-6mer", "bert-bases", "mistral-bpe"])
+def test_models_of_transformers_are_counted(name, tmp_path):
+    from dnabench.models.outside.references import model_named
+
+    tiny.make(tmp_path / name, name)
+    model, length = model_named(f"hf:{tmp_path / name}"), 96
+    tokens = {"llama-6mer": 17, "bert-bases": 98, "mistral-bpe": 0}[name]  # special ones included
+    assert n_tokens(model, model.options, length) == tokens
+    found = flops_per_sequence(model, model.options, planted_task(length=length), tokens or 40)
+    t, d, inner, layers, gates = tokens or 40, 32, 48, 2, 2 if name == "bert-bases" else 3
+    keys = d if name == "bert-bases" else d // 2  # two key-value heads of four
+    of_layer = 2 * t * (2 * d * d + 2 * d * keys + gates * d * inner) + 2 * 2 * t * t * d
+    assert found == pytest.approx(layers * of_layer + 2 * d * K, rel=0.02)
+    if name == "mistral-bpe":
+        assert flops_per_sequence(model, model.options, planted_task(length=length)) is None
+
+
+def test_of_words_the_longest_test_sequence_counts():
+    import dataclasses
+
+    from conftest import planted_split
+    from kept_cases import job_of
+
+    from dnabench.tokens.bpe import train_bpe
+    from dnabench.train.flops import tokens_of_longest
+    from dnabench.train.meter import flops as counted
+
+    model, task = MODELS["convnova-386k"], planted_task(length=60)
+    seqs = planted_split(20, 2).seqs
+    words = train_bpe(seqs, 64)
+    trial = job_of(model, task, {"tokenizer": "bpe", "vocabulary": 64}).trial
+    tokens = words(seqs.take(np.array([0])), 60, "mask").ids.shape[1]
+    assert tokens_of_longest(words, seqs, 60, trial.recipe) == tokens > 0
+    assert tokens_of_longest(None, seqs, 60, trial.recipe) == 0
+    assert counted(trial, task, tokens) == flops_per_sequence(model, trial.options, task, tokens)
+    letters = dataclasses.replace(trial, options={**model.options, **model.reduced})
+    assert counted(letters, task) == flops_per_sequence(model, letters.options, task)

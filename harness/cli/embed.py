@@ -32,6 +32,9 @@ def embed(
     regime: Annotated[
         str, typer.Option(help="Weights of a model: pretrained, scratch or checkpoint:PATH.")
     ] = "pretrained",
+    set_: Annotated[
+        list[str], typer.Option("--set", help="Option of a model: width=256; may be repeated.")
+    ] = [],  # noqa: B006
     device: Device = "auto",
     model: Code = "",
     trust_remote_code: Trust = False,
@@ -45,9 +48,11 @@ def embed(
     from dnabench.host.machine import device_named
     from dnabench.networks.embed_file import embed_file, source_of
     from dnabench.networks.embedding import Embedder
+    from dnabench.sweep.settings import given_options
 
     device = device_named(device)
-    source = source_of(network, file, regime, device, model, trust_remote_code)
+    options = given_options(network, set_, trust_remote_code)
+    source = source_of(network, file, regime, device, model, trust_remote_code, options)
     embedder = Embedder(source, layer, pool, strands, device)
     with bar("embedding") as show:
         rows, width = embed_file(embedder, file, to, lambda bp: show(advance=bp))

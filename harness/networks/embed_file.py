@@ -6,9 +6,10 @@ D features, R rows: sequences, or the bases of all of them.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ HEADER = 128  # bytes before the values of an .npy
 
 def source_of(
     name: str, file: Path | Sequences, regime: str = "pretrained", device: str = "cpu",
-    code: str = "", trust: bool = False,
+    code: str = "", trust: bool = False, options: Mapping[str, Any] = MappingProxyType({}),
 ) -> Source:  # fmt: skip
     """The network that a name means: the folder of a kept one, else a model.
 
@@ -35,6 +36,7 @@ def source_of(
         device: for a kept network.
         code: the model again, where a kept network's code is a file.
         trust: whether code that an hf: model brings may be run.
+        options: of a model, those that are not its defaults.
 
     Raises:
         KeyError, ValueError, OSError: as `load_network`, `of_model` and `read_parts`.
@@ -42,7 +44,7 @@ def source_of(
     if Path(name).is_dir():
         kept = load_network(name, model=code, device=device, trust_remote_code=trust)
         return of_network(kept)
-    return of_model(name, regime, longest_in(file), trust)
+    return of_model(name, regime, longest_in(file), trust, options)
 
 
 def longest_in(file: Path | Sequences) -> int:

@@ -6,8 +6,10 @@ B batch, T tokens, D features, N sequences.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,34 +63,38 @@ def of_network(network: Network) -> Source:
     return Source(network.net, model, tokenizer, network.recipe, network.longest, key)
 
 
-def of_model(name: str, regime: str, length: int, trust: bool = False) -> Source:
-    """A model with the weights that a regime names, at its default options.
+def of_model(
+    name: str, regime: str, length: int, trust: bool = False,
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> Source:  # fmt: skip
+    """A model with the weights that a regime names.
 
     Args:
         name: of the model.
         regime: as the user writes it; under "scratch" random weights of seed 0.
         length: bp of the longest sequence.
         trust: whether code that an hf: model brings may be run.
+        options: those that are not the model's defaults; tokenizer may be bpe:PATH.
 
     Raises:
         KeyError: no such model.
-        ValueError: weights that cannot be had, a model without features.
+        ValueError: weights that cannot be had or do not fit the options, a model without features,
+            no tokenizer file.
     """
     model = model_named(name, trust=trust)
     if model.custom_trainer:
         raise ValueError(f"{model.name} has no features before its answers; embed another model")
     named, path = resolve(model, regime)
-    options, beside = dict(model.options), Path(path).parent / "tokenizer.json"
-    if path and options.get("tokenizer") == "bpe" and beside.is_file():
-        options["tokenizer"] = f"bpe:{beside.name}@{file_sha256(beside)[:16]}"
-    else:
-        beside = Path()
+    options = {**model.options, **options}
+    words = _tokenizer_file(str(options.get("tokenizer", "")), path)
+    if words is not None:
+        options["tokenizer"] = f"bpe:{words.name}@{file_sha256(words)[:16]}"
     recipe = replace(model.recipes["default"], rc="none", precision="fp32")
     trial = Trial(
         model=model.name, options=options, regime=named, task="embed", data="", seed=0,
         protocol="honest/1", recipe=recipe,
     )  # fmt: skip
-    job = Job(trial, checkpoint=path, tokenizer=str(beside) if beside.name else "")
+    job = Job(trial, checkpoint=path, tokenizer=str(words or ""))
     nothing = Split(Sequences.parse([]), np.zeros(0, np.int64), np.zeros(0, dtype="U1"))
     task = Task(
         name="embed", kind="binary", classes=("0", "1"), metric="mcc", length=length, counts={},
@@ -100,6 +106,23 @@ def of_model(name: str, regime: str, length: int, trust: bool = False) -> Source
     load_regime(net, model, named, path, options)
     key = "" if named == "scratch" else json.dumps([model.name, options, named])
     return Source(net, model, build_tokenizer(job, nothing), recipe, length, key)
+
+
+def _tokenizer_file(value: str, checkpoint: str) -> Path | None:
+    """The file that the option tokenizer names, or that lies beside a checkpoint; None = neither.
+
+    Raises:
+        ValueError: the named file is missing.
+    """
+    if value == "bpe":
+        beside = Path(checkpoint).parent / "tokenizer.json"
+        return beside if checkpoint and beside.is_file() else None
+    if not value.startswith("bpe:"):
+        return None
+    file = Path(value.removeprefix("bpe:")).expanduser().resolve()
+    if not file.is_file():
+        raise ValueError(f"no tokenizer file {file}; write tokenizer=bpe:PATH")
+    return file
 
 
 def _no_data(split: str) -> Split:

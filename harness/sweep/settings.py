@@ -1,9 +1,11 @@
 """What `--set` and `--sweep` say: model options and recipe fields."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from dnabench.models.outside.references import model_named
 from dnabench.registry import explain_miss
 from dnabench.types import Model, Recipe
 
@@ -28,6 +30,41 @@ def chosen(
         elif key in _RECIPE and model.reads(key):
             fields[key] = _typed(setting, value, _RECIPE[key])
     return options, fields
+
+
+def given_options(name: str, settings: Sequence[str], trust: bool = False) -> dict[str, Any]:
+    """The options that settings give a model that is not trained.
+
+    Args:
+        name: of a model, or the folder of a kept network.
+        settings: name=value.
+        trust: whether code that an hf: model brings may be run.
+
+    Raises:
+        KeyError: no such model.
+        ValueError: as `check_settings` and `chosen`; settings for a kept network, which has its
+            own; a recipe field, which only training has.
+    """
+    if not settings:
+        return {}
+    if Path(name).is_dir():
+        raise ValueError(
+            f"{', '.join(settings)}: {name} is a kept network, which has the options it was "
+            "trained with; leave them out"
+        )
+    model = model_named(name, trust=trust)
+    for setting in settings:
+        key = setting.partition("=")[0].rpartition(".")[2]
+        known = ", ".join(model.options) or "none"
+        if key in _RECIPE:
+            raise ValueError(
+                f"{setting}: of training, and nothing is trained; options of {model.name}: {known}"
+            )
+        if key not in model.options:
+            raise ValueError(explain_miss("option", key, [*model.options], f"there are {known}"))
+    check_settings([model], settings)
+    options, _ = chosen(model, settings)
+    return {key: value for key, value in options.items() if value != model.options[key]}
 
 
 def _own_key(key: str, model: Model) -> str:

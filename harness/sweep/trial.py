@@ -19,6 +19,7 @@ from dnabench.shares import absent, part_of_train
 from dnabench.splits import cut, limited, streams
 from dnabench.tasks.audit.kmers import either_strand, fingerprints, numbered
 from dnabench.train.build import as_read, build_examples, build_learner
+from dnabench.train.flops import tokens_of_longest
 from dnabench.train.meter import Meter, flops
 from dnabench.types import (
     IGNORED,
@@ -113,7 +114,7 @@ def run_trial(
         **meter.fields(len(train.y), read, fitted.best_epoch),
         flags=_flags(task, logits, learner, trial) | found,
         streams=seeds._asdict(), task=_about(task, len(test.y)),
-        where=_where(job, resources, learner, kernels), flops=flops(trial, sealed),
+        where=_where(job, resources, learner, kernels), flops=_flops(trial, examples, test),
     )  # fmt: skip
     arrays = {"logits": logits, "labels": labels, "ids": np.asarray(test.ids, dtype=str)}
     if task.kind == "per_base":
@@ -123,6 +124,12 @@ def run_trial(
         few = test.seqs.take(np.arange(min(COMPARED, len(test.seqs))))
         keep(Trained(learner, examples.tokenizer, sealed, record, known, few))
     return record, arrays | _related(test)
+
+
+def _flops(trial: Trial, examples: Any, test: Split) -> int:
+    """Of a forward pass of the task's length, or of the longest test sequence in words."""
+    tokens = tokens_of_longest(examples.tokenizer, test.seqs, examples.task.length, trial.recipe)
+    return flops(trial, examples.task, tokens)
 
 
 @lru_cache(maxsize=8)

@@ -236,7 +236,7 @@ def tokenizer_of_engine(engine: Any, name: str) -> Tokenizer:
     encoder = _Encoder(engine, gap=False)
     return Tokenizer(
         name, encoder.size, encoder.pad, encoder, unknown=encoder.unknown,
-        published=encoder.published,
+        by_letters=True, published=encoder.published,
     )  # fmt: skip
 
 
@@ -246,8 +246,9 @@ def _tokenizer(engine: Any) -> Tokenizer:
     one = engine.encode("A")
     end = one.ids[-1] if one.special_tokens_mask[-1] else None
     return Tokenizer(
-        "bpe", encoder.size, encoder.pad, encoder, text, end, published=encoder.published
-    )
+        "bpe", encoder.size, encoder.pad, encoder, text, end, by_letters=True,
+        published=encoder.published,
+    )  # fmt: skip
 
 
 def _padding_id(engine: Any, vocabulary: dict[str, int]) -> int:

@@ -71,6 +71,7 @@ class Tokenizer:
     text: Callable[[], str] | None = None  # its tokenizer.json; None = the name says it all
     end: int | None = None  # id of the last token of every sequence, if that is a special one
     unknown: int = -1  # id of what the vocabulary lacks; -1 = it lacks nothing
+    by_letters: bool = False  # how many tokens a sequence makes depends on more than its length
     published: Callable[[], str] | None = None  # a tokenizer.json of the same ids; None = no such
     spaced: int = 0  # `published` reads k-mers of so many letters with spaces between; 0 = letters
 

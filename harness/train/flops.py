@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dnabench.tokens.tokenizers import TOKENIZERS
-from dnabench.types import Model, Sequences, Task
+from dnabench.tokens.tokenizers import TOKENIZERS, Tokenizer
+from dnabench.types import Model, Recipe, Sequences, Task
 
 SCAN = 9  # FLOP of one state in one step of a selective scan
 STEP = 64  # tokens; if the counts of 1, 2 and 3 STEP are on a line, so are longer sequences
@@ -57,11 +57,31 @@ def flops_per_sequence(
 
 def n_tokens(model: Model, options: Mapping[str, Any], length: int) -> int:
     """T of a sequence of `length` bp; 0 if it depends on the letters, as with BPE."""
-    name = model.tokenizer_name(options)
-    if name not in TOKENIZERS:
+    tokenizer = TOKENIZERS.get(model.tokenizer_name(options))
+    if model.own_tokenizer is not None:
+        tokenizer = model.own_tokenizer()
+    if tokenizer is None or tokenizer.by_letters:
         return 0
     letters = Sequences(np.zeros(length, np.uint8), np.array([0, length]))
-    return int(TOKENIZERS[name](letters, length, "mask").ids.shape[1])
+    return int(tokenizer(letters, length, "mask").ids.shape[1])
+
+
+def tokens_of_longest(
+    tokenizer: Tokenizer | None, seqs: Sequences, length: int, recipe: Recipe
+) -> int:
+    """T of the longest sequence, the first of equals, where T depends on the letters; else 0.
+
+    Args:
+        tokenizer: None = letters.
+        seqs: N of them.
+        length: the task's longest, in bp.
+        recipe: may cut sequences to `max_length`.
+    """
+    if tokenizer is None or not tokenizer.by_letters or not len(seqs):
+        return 0
+    longest = seqs.take(np.array([seqs.lengths.argmax()]))
+    ids = tokenizer.shortened(longest, length, recipe.padding, recipe.max_length).ids
+    return int(ids.shape[1])
 
 
 def _counted(

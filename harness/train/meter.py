@@ -90,13 +90,13 @@ def energy(device: str) -> float | None:
     return None if refused else millijoules.value / 1000
 
 
-def flops(trial: Trial, task: Task) -> int:
-    """FLOP of a forward pass of `task.length` bp; 0 where they cannot be counted.
+def flops(trial: Trial, task: Task, tokens: int = 0) -> int:
+    """FLOP of a forward pass of `task.length` bp, or of `tokens`; 0 where they cannot be counted.
 
     Counted once in a process for equal models, options and tasks; no random stream is touched.
     """
     options = json.dumps(trial.options, sort_keys=True)
-    key = trial.model, options, task.name, task.kind, task.length, task.classes
+    key = trial.model, options, task.name, task.kind, task.length, task.classes, tokens
     if key not in _COUNTED:
-        _COUNTED[key] = flops_per_sequence(MODELS[trial.model], trial.options, task) or 0
+        _COUNTED[key] = flops_per_sequence(MODELS[trial.model], trial.options, task, tokens) or 0
     return _COUNTED[key]

@@ -1,6 +1,7 @@
 """Eight families of transformers models beside a bundled one, in one table on a real task.
 
     python tests/bench/eight_families.py --data GUE/prom/prom_core_tata [--seeds N] [--epochs N]
+                                         [--limit N]
 
 Each family is a tiny model of random weights that `save_pretrained` wrote, with the kind of
 tokenizer that published DNA models of it have; a hub on loopback serves them. BPE is learned from
@@ -58,6 +59,7 @@ def main():
     words.add_argument("--data", required=True)
     words.add_argument("--seeds", default="3")
     words.add_argument("--epochs", default="5")
+    words.add_argument("--limit", default="0")
     asked = words.parse_args()
     hub = Hub()
     with tempfile.TemporaryDirectory() as folder:
@@ -73,7 +75,7 @@ def main():
                 sys.exit(f"{name}: other hidden states than transformers'")
         models = ",".join(["cnn", *(f"hf:tiny/{name}" for name in made)])
         run = ["run", "-m", models, "--data", asked.data, "--seeds", asked.seeds,
-               "--epochs", asked.epochs, "--set", "lr=0.001", "--jobs", "1",
+               "--epochs", asked.epochs, "--limit", asked.limit, "--set", "lr=0.001", "--jobs", "1",
                "-o", folder / "runs"]  # fmt: skip
         start = time.perf_counter()
         with hub.serving() as url:

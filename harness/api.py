@@ -23,7 +23,9 @@ from dnabench.types import Array, Record, Sequences
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Network", "Results", "embed", "load_network", "run"]
+    from dnabench.networks.export import Exported
+
+__all__ = ["Network", "Results", "embed", "export", "load_network", "run"]
 
 Names = str | Sequence[str]
 
@@ -131,6 +133,39 @@ def embed(
 
             return pd.read_parquet(file).filter(regex=r"^e\d+$").to_numpy()
         return np.load(file, mmap_mode=None if to is None else "r")  # type: ignore[no-any-return]
+
+
+def export(
+    network: Network | str | Path, to: str | Path = "", *, format: str = "onnx", model: str = "",
+    trust_remote_code: bool = False,
+) -> Exported:  # fmt: skip
+    """Write a kept network for other programs; its logits are compared with the network's own.
+
+    Args:
+        network: as loaded, or its folder.
+        to: the file, of hf the folder; "" = beside the network's weights.
+        format: onnx, torch-export or hf.
+        model: the network's model again, if that is a file of yours or an hf: folder.
+        trust_remote_code: run the code that an hf: model brings.
+
+    Returns:
+        `path`, and `difference`, the largest of a logit over the largest logit.
+
+    Raises:
+        ValueError: a format that the model's family lacks, with the reason; a network as loaded
+            without `to`.
+        FileNotFoundError, KeyError: as `load_network`.
+        ModuleNotFoundError: onnx is missing.
+    """
+    from dnabench.networks.export import FORMS
+    from dnabench.networks.export import export as written
+
+    if not isinstance(network, Network):
+        to = to or Path(network) / FORMS.get(format, "")
+        network = load_network(network, model=model, trust_remote_code=trust_remote_code)
+    if not to:
+        raise ValueError("export: say where to, to=...; a network as loaded has no folder")
+    return written(network, format, Path(to))
 
 
 def _options(given: Mapping[str, Any], seeds: int | str | Sequence[int]) -> tuple[Any, ...]:

@@ -8,9 +8,12 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import dnabench, planted_split
+from scipy.special import softmax
 
 import dnabench as db
+from dnabench import Sequences
 from dnabench.results.store import Store
 
 FLAGS = {"epochs": 2, "seeds": 3, "keep": "best", "executor": "inline"}
@@ -92,8 +95,34 @@ def test_from_one_csv_to_predictions_embeddings_and_an_export(place):
         features.drop(columns="id"), db.embed(path, folder / "new.fa"), atol=1e-6
     )
 
+    assert list(features) == ["id", *(f"e{i}" for i in range(features.shape[1] - 1))]
+    assert np.isfinite(features.drop(columns="id")).all(axis=None)  # what UMAP takes
+
     done = dnabench("export", path, "--format", "torch-export")
     assert done.returncode == 0 and (path / "model.pt2").is_file(), done.stderr
+    made = db.export(network, folder / "own.pt2", format="torch-export")
+    assert made.path == folder / "own.pt2" and made.difference < 1e-5
+    assert db.export(path, format="torch-export").path == path / "model.pt2"
+    with pytest.raises(ValueError, match=r"say where to, to=\.\.\."):
+        db.export(network)
+    ids = torch.from_numpy(network.tokenizer(Sequences.parse(rows["sequence"]), 60, "mask").ids)
+    for file in (path / "model.pt2", made.path):
+        program = torch.export.load(file).module()
+        found = program(ids.long(), torch.ones(ids.shape)).detach()
+        np.testing.assert_allclose(found, stored, atol=1e-5)
+
+
+def test_predictions_by_command_are_the_stored_ones(place):
+    folder, results, _ = place
+    trial = results.best("data/motif", "cnn").card.record.trial
+    path = folder / "runs" / "networks" / trial.id
+    rows = pd.read_csv(folder / "motif.csv").query("split == 'test'")
+    rows.drop(columns="label").to_csv(folder / "test.csv", index=False)
+    done = dnabench("predict", path, folder / "test.csv", "--to", folder / "test.parquet")
+    assert done.returncode == 0, done.stderr
+    stored = Store(folder / "runs").predictions(path.name)["logits"]
+    found = pd.read_parquet(folder / "test.parquet")[["p_0", "p_1"]]
+    np.testing.assert_allclose(found, softmax(stored, axis=1), atol=1e-5)
 
 
 def test_names_and_flags_that_do_not_exist_are_refused(place):

@@ -95,7 +95,9 @@ def _extras() -> list[Finding]:
         says = "not installed: --set finetune=lora does not work"
         lora = Finding("peft", "note", says, "pip install 'dnabench[lora]'")
     scan = importlib.util.find_spec("mamba_ssm")
-    says = "installed, used by Caduceus on CUDA" if scan else "not installed, not needed"
+    says = "installed, used by Caduceus on CUDA"
+    if not scan:
+        says = "not installed, not needed; the extra cuda has it"
     return [lora, Finding("mamba_ssm", "ok", says)]
 
 

@@ -14,12 +14,14 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dnabench.cache import exclusive, read_json
+from dnabench.results.provenance import batch_job
 
 BEAT = 15.0  # seconds between two touches
 STALE = 120.0  # seconds without one, after which another host takes over; NFS shows times 60 s late
@@ -73,7 +75,10 @@ def _take(first: Path, locks: bool) -> Claim | None:
 
     Who takes over adds a file and leaves the old one: of two that try, one creates it.
     """
-    owner = {"host": host(), "pid": os.getpid(), "token": secrets.token_hex(8)}
+    owner = {
+        "host": host(), "pid": os.getpid(), "token": secrets.token_hex(8),
+        "since": time.time(), "batch_job": batch_job(),
+    }  # fmt: skip
     path = first
     while (found := read_json(path)) is not None or path.exists():
         last, path = path, _next(path)
@@ -93,23 +98,66 @@ def _next(path: Path) -> Path:
 
 def _gone(path: Path, owner: Any, locks: bool) -> bool:
     """Whether the owner of a claim has ended, as far as can be known here."""
-    if isinstance(owner, dict) and owner.get("host") == host():
-        if locks:
-            return True  # it would hold the lock
-        try:
-            os.kill(int(owner.get("pid", 0)), 0)
-        except ProcessLookupError:
-            return True
-        except (OSError, ValueError, TypeError):
-            return False
-    clock = path.with_name(f".clock-{secrets.token_hex(8)}")
+    here = isinstance(owner, dict) and owner.get("host") == host()
+    if here and (locks or _process_gone(owner)):  # who lives would hold the lock
+        return True
     try:
-        clock.touch()
-        return clock.stat().st_mtime - path.stat().st_mtime > STALE
+        return _now(path.parent) - path.stat().st_mtime > STALE
     except FileNotFoundError:
         return False  # released meanwhile; the next try gets it
+
+
+def _now(folder: Path) -> float:
+    """The time by the clock of the server of a folder."""
+    clock = folder / f".clock-{secrets.token_hex(8)}"
+    try:
+        clock.touch()
+        return clock.stat().st_mtime
     finally:
         clock.unlink(missing_ok=True)
+
+
+class Holder(NamedTuple):
+    """Who holds a claim."""
+
+    host: str
+    batch_job: str  # as in `provenance.batch_job`
+    since: float  # seconds since 1970, by the holder's clock
+    beat: float  # seconds since its file was touched
+    gone: bool  # it has ended, as far as can be known here
+
+
+def holders(folder: Path) -> dict[str, Holder]:
+    """Who holds which claims of a folder. Only looks: a claim can be taken at the same time."""
+    files = [p for p in folder.glob("[!.]*.*") if p.suffix[1:].isdecimal()]
+    now, found = time.time(), dict[str, Holder]()
+    if files:
+        with suppress(OSError):  # a folder that can only be read
+            now = _now(folder)
+    for path in sorted(files, key=lambda p: int(p.suffix[1:])):  # who took over comes last
+        owner = read_json(path)
+        owner = owner if isinstance(owner, dict) else {}
+        with suppress(FileNotFoundError, ValueError, TypeError):
+            beat = now - path.stat().st_mtime
+            found[path.stem] = Holder(
+                str(owner.get("host", "?")), str(owner.get("batch_job", "")),
+                float(owner.get("since", now)), max(0.0, beat),
+                _process_gone(owner) or beat > STALE,
+            )  # fmt: skip
+    return found
+
+
+def _process_gone(owner: dict[str, Any]) -> bool:
+    """Whether an owner was a process of this host and is none now."""
+    if owner.get("host") != host():
+        return False
+    try:
+        os.kill(int(owner.get("pid", 0)), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError, TypeError):
+        return False
+    return False
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -24,7 +25,22 @@ def here() -> dict[str, Any]:
         "cpu": _cpu(),
         "system": platform.system(),
         "host": platform.node(),
+        **({"batch_job": name} if (name := batch_job()) else {}),
     }
+
+
+def batch_job() -> str:
+    """The job of a batch system that this process is part of, "" outside one.
+
+    `slurm 12_3`, the task 3 of the array 12; `slurm 12_3 attempt 2` when Slurm started it again.
+    """
+    get = os.environ.get
+    if job := get("SLURM_ARRAY_JOB_ID"):
+        job = f"{job}_{get('SLURM_ARRAY_TASK_ID')}"
+    names = {"slurm": job or get("SLURM_JOB_ID"), "pbs": get("PBS_JOBID"), "lsf": get("LSB_JOBID")}
+    found = [f"{system} {name}" for system, name in names.items() if name]
+    again = int(get("SLURM_RESTART_COUNT") or 0)
+    return " ".join([*found[:1], *([f"attempt {again + 1}"] if found and again else [])])
 
 
 def _version(package: str) -> str:

@@ -27,7 +27,7 @@ import numpy as np
 
 from dnabench.cache import remove_drafts, replacing
 from dnabench.host.machine import free_memory
-from dnabench.results.claims import Claim, claimed
+from dnabench.results.claims import Claim, Holder, claimed, holders
 from dnabench.types import Array, Record
 
 KEPT = ".unreadable-"  # in the names of records that this version cannot read
@@ -306,3 +306,7 @@ class Store:
             with self._explained():
                 held = stack.enter_context(claimed(self.folder / ".locks", trial_id))
             yield held
+
+    def holders(self) -> dict[str, Holder]:
+        """Which trials are being run, and by whom; a trial can be claimed at the same time."""
+        return holders(self.folder / ".locks")

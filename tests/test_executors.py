@@ -275,6 +275,35 @@ def test_cancelling_stops_a_job_that_runs(kind, tmp_path):
 
 
 @ALL
+def test_holding_lets_what_runs_end_and_begins_no_more(kind, tmp_path):
+    executor = kind(partial(work, folder=tmp_path))
+    handle = executor.submit([("double", n) for n in range(5)])
+    events = executor.events(handle)
+    assert next(events).kind == "started"
+    executor.hold(handle)
+    assert ended(events) == {0: ("returned", 0)}
+    executor.cancel(handle)
+
+
+@ALL
+def test_holding_before_anything_began_runs_nothing(kind):
+    executor = kind(work, 2)
+    handle = executor.submit([("hang",)])
+    executor.hold(handle)
+    assert list(executor.events(handle)) == []
+
+
+@ISOLATED
+def test_a_signal_to_all_processes_is_the_parents_to_handle(kind, tmp_path):
+    """Batch systems send SIGTERM to every process of a job; the parent releases the trials."""
+    with closing(kind(partial(work, folder=tmp_path)).run([("burn", 0.5)])) as events:
+        assert [next(events).kind for _ in range(2)] == ["started", "progress"]
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGQUIT):
+            os.kill(pids(tmp_path)[0], number)
+        assert ended(events) == {0: ("returned", "burnt")}
+
+
+@ALL
 def test_jobs_that_end_with_their_process_cannot_be_reattached(kind):
     handle = kind(work).submit([("double", 1)])
     with pytest.raises(ValueError, match="nothing to reattach; run the same command again") as said:

@@ -25,9 +25,12 @@ from dnabench.cli.published import published
 from dnabench.cli.report import report
 from dnabench.cli.reproduce import reproduce
 from dnabench.cli.run import run
+from dnabench.cli.status import status
 from dnabench.cli.tokenizer import tokenizer
+from dnabench.cli.worker import worker
 
 BENCHMARK, PLAN = "Benchmark", "Planning and this machine"
+MACHINES = "Many machines"
 USE = "Trained networks"
 DATA, PUBLISHED = "Models and data", "Published tables"
 app = main = group(
@@ -51,6 +54,11 @@ command(
     app, "figure", "strip --to runs.pdf", "line --tasks gue --to learning.svg",
     "heatmap --x dilation --y kernel_size --to heat.png", section=BENCHMARK,
 )(figure)  # fmt: skip
+command(
+    app, "worker", "--out /shared/runs", "--out /shared/runs --for 2h",
+    "--out runs --device cuda:1", section=MACHINES,
+)(worker)  # fmt: skip
+command(app, "status", "--out /shared/runs", "--watch", "--json", section=MACHINES)(status)
 command(
     app, "predict", "runs/networks/TRIAL new.fa", "runs/networks/TRIAL new.csv --to new.parquet",
     "runs/networks/TRIAL genome.fa.gz --window 200 --stride 100 --to windows.csv", section=USE,

@@ -16,7 +16,7 @@ REPEATED = (
     "models", "tasks", "suite", "train-share", "regime", "set", "sweep", "data", "label-column",
     "test-groups", "dev-groups",
 )  # fmt: skip
-SWITCHES = ("dry-run", "no-leak-check")
+SWITCHES = ("dry-run", "queue", "no-leak-check")
 
 
 def read_config(path: Path, known: list[str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dnabench.cli.config import Config
 from dnabench.cli.errors import fail, split_commas
 from dnabench.cli.options import DataOptions, ExecutionOptions, GridOptions, Keep, Out, with_flags
 from dnabench.cli.report import warn_unreadable
-from dnabench.cli.sweep import print_notes, run_sweep
+from dnabench.cli.sweep import print_notes, queue_sweep, run_sweep
 
 
 @with_flags
@@ -38,6 +38,9 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the trials and their state; run nothing.")
     ] = False,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Store the trials for `dnabench worker`; run nothing.")
+    ] = False,
 ) -> None:  # fmt: skip
     """Train and score models on tasks over several seeds.
 
@@ -58,6 +61,9 @@ def run(
     declared = _declared(split_commas(declare), jobs, out)
     if dry_run:
         _dry_run(jobs, notes, out)
+        return
+    if queue:
+        queue_sweep(request, jobs, notes, out, declared)
         return
     summary = run_sweep(request, jobs, notes, out, execution, declared=declared)
     if summary.failed or any(summary.networks.values()):

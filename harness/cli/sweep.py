@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,10 +52,9 @@ def run_sweep(
     """
     from rich.console import Console
 
-    from dnabench.host.machine import free_memory
     from dnabench.results.store import Store
     from dnabench.sweep.progress import display
-    from dnabench.sweep.sweep import Summary, fetch_weights
+    from dnabench.sweep.sweep import Summary
     from dnabench.sweep.whole import run_and_keep
 
     store, resources, summary = Store(out), execution.resources(), Summary()
@@ -62,18 +62,14 @@ def run_sweep(
     kept = store.kept()
     done = {r.trial.id: r for r in store if not r.error}
     left = [job for job in jobs if job.trial.id not in done]
-    _check_precisions(left, resources.device)
-    if execution.jobs == "auto" and resources.device == "cpu":
-        most = most_in_memory(left, done.values(), free_memory())
-        if most < min(resources.workers, len(left)):
-            cores = f"the CPU cores allow {resources.workers} trials at once"
-            notes = [*notes, f"{cores}, the free memory {most}; running {most}"]
-            resources = resources._replace(workers=most)
+    for job in left:
+        if why := precision_problem(job.trial.model, job.trial.recipe.precision, resources.device):
+            raise ValueError(why)
     print_notes(notes)
-    config = config_of(request, jobs, resources)
+    resources = as_memory_allows(resources, execution, left, list(done.values()))
+    config = config_of(request, jobs, resources, store)
     store.save_config({**config, "declared": [list(pair) for pair in declared]})
-    for problem in fetch_weights(left):
-        typer.echo(f"warning: {problem}", err=True)
+    fetch_all_weights(left)
     interrupted = False
 
     def show(some: Sequence[Job]) -> AbstractContextManager[OnEvent]:
@@ -82,7 +78,7 @@ def run_sweep(
         return display(some, resources.workers, Console(stderr=True))
 
     try:
-        with _ended_as_by_ctrl_c():
+        with ended_as_by_ctrl_c():
             run_and_keep(jobs, store, resources, show, summary)
     except KeyboardInterrupt:
         interrupted = True
@@ -101,12 +97,61 @@ def run_sweep(
     return summary
 
 
-def config_of(request: Any, jobs: Sequence[Job], resources: Resources) -> dict[str, Any]:
-    """What a sweep was asked to do, as a store keeps it."""
+def queue_sweep(
+    request: Any, jobs: Sequence[Job], notes: Sequence[str], out: Path,
+    declared: Sequence[Sequence[str]] = (),
+) -> None:  # fmt: skip
+    """Store the jobs for workers, download their weights, and run nothing; as `run_sweep`."""
+    from dnabench.results.store import Store
+    from dnabench.sweep.stored import is_open, stored_grid
+
+    store = Store(out)
+    store.check_writable()
+    print_notes(notes)
+    config = config_of(request, jobs, None, store)
+    store.save_config({**config, "declared": [list(pair) for pair in declared]})
+    grid = stored_grid(store)
+    left = [job for job in jobs if is_open(job.trial.id, store, grid)]
+    fetch_all_weights(left)
+    typer.echo(f"{len(jobs)} trials stored in {out}, {len(left)} of them to run")
+    typer.echo(f"next, as often and on as many machines as you like: dnabench worker --out "
+               f"{shlex.quote(str(out))}")  # fmt: skip
+
+
+def config_of(
+    request: Any, jobs: Sequence[Job], resources: Resources | None, store: Store
+) -> dict[str, Any]:
+    """What a sweep was asked to do, as a store keeps it; resources are None before it runs."""
+    from dnabench.sweep.stored import written_grid
+
     return {
-        "request": asdict(request), "resources": resources._asdict(), "argv": sys.argv[1:],
-        "trials": {j.trial.id: asdict(j.trial) for j in jobs}, "version": version("dnabench"),
+        "request": asdict(request), "resources": resources and resources._asdict(),
+        "argv": sys.argv[1:], "version": version("dnabench"), **written_grid(jobs, store),
     }  # fmt: skip
+
+
+def fetch_all_weights(jobs: Sequence[Job]) -> None:
+    """Download the weights that the jobs load, and warn of what cannot be had."""
+    from dnabench.sweep.sweep import fetch_weights
+
+    for problem in fetch_weights(jobs):
+        typer.echo(f"warning: {problem}", err=True)
+
+
+def as_memory_allows(
+    resources: Resources, execution: ExecutionOptions, jobs: Sequence[Job], done: Sequence[Record]
+) -> Resources:
+    """Fewer trials at once under `--jobs auto`, if more would not fit in memory; says so."""
+    from dnabench.host.machine import free_memory
+
+    if execution.jobs != "auto" or resources.device != "cpu":
+        return resources
+    most = most_in_memory(jobs, done, free_memory())
+    if most >= min(resources.workers, len(jobs)):
+        return resources
+    cores = f"the CPU cores allow {resources.workers} trials at once"
+    print_notes([f"{cores}, the free memory {most}; running {most}"])
+    return resources._replace(workers=most)
 
 
 def print_notes(notes: Iterable[str]) -> None:
@@ -144,29 +189,35 @@ def most_in_memory(jobs: Sequence[Job], done: Iterable[Record], free: int) -> in
     return max(1, min(len(jobs), free // known) if known and free else len(jobs))
 
 
-def _check_precisions(jobs: Iterable[Job], device: str) -> None:
-    """ValueError for a precision that the device lacks, before anything runs."""
+@cache
+def precision_problem(model: str, precision: str, device: str) -> str:
+    """Why a device cannot train a model at a precision, "" if it can."""
     from dnabench.registry import MODELS
     from dnabench.train.precision import check_precision
 
-    for precision, model in sorted({(j.trial.recipe.precision, j.trial.model) for j in jobs}):
-        if MODELS[model].reads("precision"):
+    if model not in MODELS or MODELS[model].reads("precision"):
+        try:
             check_precision(precision, device)
+        except ValueError as e:
+            return str(e)
+    return ""
 
 
 @contextmanager
-def _ended_as_by_ctrl_c() -> Iterator[None]:
+def ended_as_by_ctrl_c(heard: list[int] | None = None) -> Iterator[None]:
     """SIGTERM, SIGHUP (the terminal closed) and SIGQUIT end a sweep as Ctrl-C does.
 
-    What is ignored, as SIGHUP under nohup, stays ignored.
+    What is ignored, as SIGHUP under nohup, stays ignored. A signal that came is added to `heard`.
     """
 
     def interrupt(number: int, frame: object) -> None:
+        if heard is not None:
+            heard.append(number)
         raise KeyboardInterrupt
 
     numbers = [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
-    heard = [n for n in numbers if signal.getsignal(n) is not signal.SIG_IGN]
-    before = {n: signal.signal(n, interrupt) for n in heard}
+    minded = [n for n in numbers if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {n: signal.signal(n, interrupt) for n in minded}
     try:
         yield
     finally:

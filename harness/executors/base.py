@@ -6,6 +6,7 @@ import os
 import socket
 import traceback
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -77,6 +78,10 @@ class Executor(ABC):
         A second call does nothing.
         """
 
+    @abstractmethod
+    def hold(self, handle: str) -> None:
+        """Begin no more jobs; `events` ends with those that run. A signal handler may call it."""
+
     def reattach(self, handle: str) -> Sequence[Any]:
         """Adopt the jobs that another process submitted, so that this one may follow or cancel.
 
@@ -94,7 +99,10 @@ class Executor(ABC):
 
     def run(self, jobs: Sequence[Any]) -> Generator[Event, None, None]:
         """Submit and follow; whatever ends this iterator early cancels what is left."""
-        handle = self.submit(jobs)
+        yield from self.follow(self.submit(jobs))
+
+    def follow(self, handle: str) -> Generator[Event, None, None]:
+        """The events; whatever ends this iterator early cancels what is left."""
         try:
             yield from self.events(handle)
         finally:
@@ -110,6 +118,14 @@ class Executor(ABC):
         if handle not in self._queues:
             raise ValueError(f"{handle}: this executor has submitted nothing under this handle")
         return self._queues[handle]
+
+
+def first(waiting: deque[tuple[int, Any]]) -> tuple[int, Any] | None:
+    """Take the first job, if there is one; `hold` may empty the queue at any moment."""
+    try:
+        return waiting.popleft()
+    except IndexError:
+        return None
 
 
 def attempt(work: Work, job: Any, progress: Progress) -> tuple[Literal["returned", "died"], Any]:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dnabench.executors.base import Event, Executor, attempt
+from dnabench.executors.base import Event, Executor, attempt, first
 
 
 class Inline(Executor):
@@ -28,14 +28,18 @@ class Inline(Executor):
 
         torch.set_num_threads(self.threads)
         waiting: deque[tuple[int, Any]] = self._queue(handle)
-        while waiting:
-            number, job = waiting.popleft()
+        while (taken := first(waiting)) is not None:
+            number, job = taken
             yield Event("started", number)
             steps: list[tuple[int, int]] = []
             kind, value = attempt(self.work, job, lambda *step, to=steps: to.append(step))
             yield from (Event("progress", number, step) for step in steps)
             yield Event(kind, number, value)
 
-    def cancel(self, handle: str) -> None:
+    def hold(self, handle: str) -> None:
         """Forget the jobs that have not started."""
         self._queue(handle).clear()
+
+    def cancel(self, handle: str) -> None:
+        """The same."""
+        self.hold(handle)

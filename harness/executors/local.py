@@ -18,7 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from dnabench.executors.base import Event, Executor, Work, attempt, last_line
+from dnabench.executors.base import Event, Executor, Work, attempt, first, last_line
 
 MARK = "DNABENCH_WORKER"  # in the environment of a worker, and so of all that it starts
 TICK = 1.0  # seconds of waiting at a time, so that a stopped process notices
@@ -47,9 +47,11 @@ class Local(Executor):
         seen = time.monotonic()
         while waiting or any(w.job is not None for w in crew):
             for worker in crew:
-                if worker.job is None and waiting:
-                    worker.give(*waiting.popleft())
+                if worker.job is None and (taken := first(waiting)) is not None:
+                    worker.give(*taken)
             busy = [w for w in crew if w.job is not None]
+            if not busy:  # `hold` was called meanwhile
+                continue
             ends = [w.begun + self.timeout for w in busy if w.begun and self.timeout]
             patience = min(TICK, max(0.0, min(ends) - time.monotonic())) if ends else None
             ready = wait([w.connection for w in busy], patience)
@@ -65,11 +67,15 @@ class Local(Executor):
                 elif self.timeout and 0 < worker.begun < time.monotonic() - self.timeout:
                     yield worker.stop(self.timeout)
 
+    def hold(self, handle: str) -> None:
+        """Forget the jobs that no worker has."""
+        waiting, _ = self._queue(handle)
+        waiting.clear()
+
     def cancel(self, handle: str) -> None:
         """Kill the workers."""
-        waiting, crew = self._queue(handle)
-        waiting.clear()
-        for worker in crew:
+        self.hold(handle)
+        for worker in self._queue(handle)[1]:
             worker.kill()
 
 
@@ -164,6 +170,8 @@ class _Worker:
 def _serve(work: Work, jobs: Connection, life: Connection, threads: int) -> None:
     """A worker's life: take a job, send its events, repeat."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1):
+        signal.signal(number, _leave_to_parent)  # batch systems send them to every process
     threading.Thread(target=_end_with_parent, args=(life,), daemon=True).start()
     import torch
 
@@ -172,6 +180,10 @@ def _serve(work: Work, jobs: Connection, life: Connection, threads: int) -> None
         job = jobs.recv()
         jobs.send(("started", None))
         jobs.send(attempt(work, job, lambda *step: jobs.send(("progress", step))))
+
+
+def _leave_to_parent(number: int, frame: object) -> None:
+    """Not SIG_IGN, which programs that the job starts would inherit."""
 
 
 def _end_with_parent(life: Connection) -> None:

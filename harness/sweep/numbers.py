@@ -60,7 +60,7 @@ def parse_shares(texts: Sequence[str]) -> list[float]:
     return list(dict.fromkeys(out))
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(text: str, flag: str = "--trial-timeout") -> float:
     """Seconds of `3600`, `90s`, `30m` or `2h`, above 0; 0 of no text; else ValueError."""
     if not text:
         return 0.0
@@ -69,7 +69,5 @@ def parse_duration(text: str) -> float:
     with suppress(ValueError):
         seconds = float(digits(number)) * {"s": 1, "m": 60, "h": 3600}[unit]
     if not 0 < seconds < float("inf"):
-        raise ValueError(
-            f"--trial-timeout {text!r}: give seconds (3600), minutes (30m) or hours (2h)"
-        )
+        raise ValueError(f"{flag} {text!r}: give seconds (3600), minutes (30m) or hours (2h)")
     return seconds

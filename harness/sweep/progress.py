@@ -83,7 +83,7 @@ class Eta:
         known = self._ended, [(self._left[i], seconds) for i, (_, seconds, _) in self._pace.items()]
         running, waiting, complete = [], [], True
         for trial_id, job in self._left.items():
-            seconds, of_model = _expected(job, known)
+            seconds, of_model = expected(job, known)
             complete = complete and of_model
             if trial_id in self._started:
                 share, own, relative = self._pace.get(trial_id, (0.0, 0.0, 0.0))
@@ -97,10 +97,10 @@ class Eta:
     def text(self, now: float) -> str:
         """`1:02 left`."""
         seconds, complete = self.remaining(now)
-        return f"{'' if complete else 'more than '}{_clock(seconds)} left"
+        return f"{'' if complete else 'more than '}{clock(seconds)} left"
 
 
-def _expected(job: Job, known: Sequence[Sequence[tuple[Job, float]]]) -> tuple[float, bool]:
+def expected(job: Job, known: Sequence[Sequence[tuple[Job, float]]]) -> tuple[float, bool]:
     """(seconds by the most similar jobs that have ended, or else run; whether of its model)."""
     for n_equal in (2, 1, 0):  # model and task, model, nothing
         for jobs in known:
@@ -210,7 +210,8 @@ def result_line(job: Job, outcome: Outcome) -> str:
     return f"{name_of(job)}: test {metric} {text}  ({record.seconds:.0f} s)"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """`1:02` or `3:01:02`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

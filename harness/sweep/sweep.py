@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -202,13 +202,11 @@ def run(
     done = {r.trial.id: r for r in store if not r.error}
     out.skipped += [done[job.trial.id] for job in jobs if job.trial.id in done]
     left = [job for job in jobs if job.trial.id not in done]
-    executor = _executor(store, resources, before)
+    executor = executor_for(store, resources, before)
     while left:
         elsewhere: list[Job] = []
-        with closing(executor.run(left)) as events:
-            for event in events:
-                job = left[event.job]
-                outcome = _outcome(event, job, store, resources)
+        with closing(outcomes(executor.run(left), left, store, resources)) as seen:
+            for event, job, outcome in seen:
                 on_event(event, job, outcome)
                 if outcome is not None and outcome.record is not None:
                     getattr(out, outcome.kind).append(outcome.record)
@@ -217,6 +215,29 @@ def run(
                     elsewhere.append(job)
         left = _wait_for_others(elsewhere, store, out)
     return out
+
+
+def outcomes(
+    events: Generator[Event, None, None], jobs: Sequence[Job], store: Store, resources: Resources
+) -> Generator[tuple[Event, Job, Outcome | None], None, None]:
+    """Every event with its job and, if it is the job's last, how the job came out.
+
+    Ending this early ends the events. Jobs that were killed with them are then free at once for
+    other hosts, which would otherwise wait until the claims are stale.
+    """
+    running: dict[int, Job] = {}
+    try:
+        for event in events:
+            job = running.setdefault(event.job, jobs[event.job])
+            outcome = _outcome(event, job, store, resources)
+            if outcome is not None:
+                del running[event.job]
+            yield event, job, outcome
+    finally:
+        events.close()
+        for job in running.values():
+            with store.claim(job.trial.id):
+                pass
 
 
 def run_for_networks(
@@ -231,7 +252,7 @@ def run_for_networks(
         on_event: as for `run`.
         summary: that of the sweep.
     """
-    executor = _executor(store, resources, {})
+    executor = executor_for(store, resources, {})
     with closing(executor.run(jobs)) as events:
         for event in events:
             job, outcome = jobs[event.job], None
@@ -245,7 +266,8 @@ def run_for_networks(
                 summary.networks[job.trial.id] = outcome.not_kept or busy
 
 
-def _executor(store: Store, resources: Resources, before: Mapping[str, int]) -> Executor:
+def executor_for(store: Store, resources: Resources, before: Mapping[str, int]) -> Executor:
+    """What runs jobs into a store; `before` as for `work`."""
     return EXECUTORS[resources.executor](
         partial(work, folder=str(store.folder.resolve()), resources=resources, before=before),
         resources.workers, resources.threads, resources.timeout,

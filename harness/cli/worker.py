@@ -1,0 +1,138 @@
+"""`dnabench worker`: take open trials of a folder that any number of machines share."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dnabench.cli.options import ExecutionOptions, Out, with_flags
+from dnabench.cli.sweep import (
+    as_memory_allows,
+    ended_as_by_ctrl_c,
+    precision_problem,
+    print_notes,
+    remarks,
+)
+
+if TYPE_CHECKING:
+    from dnabench.results.store import Store
+    from dnabench.sweep.sweep import Summary
+    from dnabench.sweep.worker import Worker
+
+
+@with_flags
+def worker(
+    execution: ExecutionOptions,
+    out: Out = Path("runs"),
+    for_: Annotated[
+        str, typer.Option("--for", help="End after this long (3600, 30m, 2h), whatever is left.")
+    ] = "",
+    trials: Annotated[
+        Path | None, typer.Option(help="Take only these: a JSON file with a list of trial ids.")
+    ] = None,
+) -> None:
+    """Take open trials of a folder that machines share.
+
+    `dnabench run --queue` stores them; a worker ends when none is free or its time is up. Any
+    number may run at once, on any machines that see the folder; each trial runs once. SIGUSR1 ends
+    a worker after the trials that it is running; SIGTERM and the end of its time end it at once,
+    and others can take these trials.
+    """
+    from dnabench.results.store import Store
+    from dnabench.sweep.numbers import parse_duration
+    from dnabench.sweep.stored import stored_grid
+    from dnabench.sweep.sweep import Summary
+    from dnabench.sweep.worker import Worker
+
+    seconds, store, resources = parse_duration(for_, "--for"), Store(out), execution.resources()
+    grid, only = stored_grid(store), _only(trials)
+    print_notes(f"ignored {path}: {why}" for path, why in grid.ignored.items())
+    store.check_writable()
+    problems: dict[str, None] = {}
+
+    def can_run(job: Any) -> bool:
+        why = precision_problem(job.trial.model, job.trial.recipe.precision, resources.device)
+        if why:
+            problems[why] = None
+        return not why
+
+    taker, summary = Worker(store, resources, only, can_run), Summary()
+    done = [r for r in map(store.read, grid.jobs) if r is not None and not r.error]
+    taker.resources = as_memory_allows(resources, execution, taker.free(grid), done)
+    print_notes(f"left to other workers: {why}" for why in problems)
+    ended = _work(taker, summary, seconds)
+    _print_end(taker, summary, store, ended)
+    if ended == "Ctrl-C":
+        raise typer.Exit(130)
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+def _only(path: Path | None) -> set[str] | None:
+    if path is None:
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, list) or not all(isinstance(i, str) for i in found):
+        raise ValueError(f"--trials {path}: write a JSON list of trial ids")
+    return set(found)
+
+
+class _TimeIsUpError(Exception):
+    """The time of `--for` has passed."""
+
+
+def _work(taker: Worker, summary: Summary, seconds: float) -> str:
+    """Take trials; what ended it early, "" if nothing did."""
+    from rich.console import Console
+
+    from dnabench.sweep.progress import display
+
+    terminated: list[int] = []
+    try:
+        with ended_as_by_ctrl_c(terminated), _told(taker.hold, seconds):
+            taker.take(
+                lambda jobs: display(jobs, taker.resources.workers, Console(stderr=True)), summary
+            )
+    except KeyboardInterrupt:
+        return signal.Signals(terminated[0]).name if terminated else "Ctrl-C"
+    except _TimeIsUpError:
+        return "--for"
+    return "SIGUSR1" if taker.stopping else ""
+
+
+@contextmanager
+def _told(hold: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Hold on SIGUSR1; _TimeIsUpError after so many seconds, 0 = never."""
+
+    def time_is_up(number: int, frame: object) -> None:
+        raise _TimeIsUpError
+
+    before = {
+        signal.SIGUSR1: signal.signal(signal.SIGUSR1, lambda number, frame: hold()),
+        signal.SIGALRM: signal.signal(signal.SIGALRM, time_is_up),
+    }
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _print_end(taker: Worker, summary: Summary, store: Store, ended: str) -> None:
+    left = taker.left()
+    why = f"ended by {ended}: " if ended else ""
+    counts = f"{len(summary.finished)} ran, {len(summary.failed)} failed"
+    typer.echo(f"{why}{counts}; {left.elsewhere} run elsewhere, {left.waiting} are left")
+    print_notes(remarks(summary.finished))
+    folder = shlex.quote(str(store.folder))
+    typer.echo(f"next: dnabench {'status' if left.elsewhere or left.waiting else 'report'} "
+               f"--out {folder}")  # fmt: skip

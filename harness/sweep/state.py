@@ -1,0 +1,76 @@
+"""How far the grid of a folder is: done, running and where, failed, waiting, time left."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+from dnabench.results.claims import Holder
+from dnabench.results.store import Store
+from dnabench.sweep.progress import expected, wall_time
+from dnabench.sweep.stored import Grid, is_open
+from dnabench.types import Job, Record
+
+
+class Running(NamedTuple):
+    """A trial that a process has claimed."""
+
+    job: Job
+    holder: Holder
+
+    def seconds(self, now: float) -> float:
+        """Since it began; `now` is seconds since 1970."""
+        return max(0.0, now - self.holder.since)
+
+
+class State(NamedTuple):
+    """The trials of a grid, each in one of these."""
+
+    done: list[Record]
+    failed: list[Record]
+    running: list[Running]  # the longest first
+    silent: list[Running]  # their processes have ended or are not heard of: any worker takes them
+    waiting: list[Job]
+    seconds: float | None  # until the last one ends, if as many run at once as now; None = unknown
+
+
+def state_of(store: Store, grid: Grid, now: float | None = None) -> State:
+    """Look at the records and claims of a folder; nothing is changed.
+
+    Args:
+        store: the folder.
+        grid: from `stored_grid`.
+        now: seconds since 1970; None = the time.
+    """
+    now, held = time.time() if now is None else now, store.holders()
+    state = State([], [], [], [], [], None)
+    for trial_id, job in grid.jobs.items():
+        record = None if is_open(trial_id, store, grid) else store.read(trial_id)
+        if record is not None:
+            (state.failed if record.error else state.done).append(record)
+        elif trial_id in held:
+            one = Running(job, held[trial_id])
+            (state.silent if one.holder.gone else state.running).append(one)
+        else:
+            state.waiting.append(job)
+    state.running.sort(key=lambda one: one.holder.since)
+    return state._replace(seconds=_left(state, grid, now))
+
+
+def _left(state: State, grid: Grid, now: float) -> float | None:
+    waiting = [*(one.job for one in state.silent), *state.waiting]
+    if not state.running:
+        return None if waiting else 0.0
+    known = [[(grid.jobs[r.trial.id], r.seconds) for r in state.done]]
+    if not state.done:
+        return None
+    took: dict[tuple[str, str, float], float] = {}
+
+    def seconds(job: Job) -> float:
+        key = (job.trial.model, job.trial.task, job.size)
+        if key not in took:
+            took[key] = expected(job, known)[0]
+        return took[key]
+
+    busy = [max(0.0, seconds(one.job) - one.seconds(now)) for one in state.running]
+    return wall_time(map(seconds, waiting), busy)

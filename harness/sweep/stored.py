@@ -1,0 +1,102 @@
+"""The grid that a folder of results holds: jobs as JSON, for workers on any machine."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dnabench.results.store import Store
+from dnabench.types import Job, OwnData, Recipe, Trial
+
+_LISTS = ("label", "test_groups", "dev_groups")  # of `OwnData`, tuples that JSON makes lists
+
+
+class Grid(NamedTuple):
+    """All that the commands of a folder asked for."""
+
+    jobs: dict[str, Job]  # by trial id, as the latest command that asked for it has it
+    # trial id -> `Store.written` of records that had failed, or could not be read, when a command
+    # asked for their trials
+    failed: dict[str, int]
+    ignored: dict[Path, str]  # configurations without jobs that can be run here, and why
+
+
+def written_grid(jobs: Sequence[Job], store: Store) -> dict[str, Any]:
+    """The jobs of a command as its configuration holds them; paths become absolute.
+
+    Args:
+        jobs: the grid.
+        store: where their records are. Trials that failed are asked for again.
+    """
+    failed = {}
+    for job in jobs:
+        record = store.read(job.trial.id)
+        if store.written(job.trial.id) and (record is None or record.error):
+            failed[job.trial.id] = store.written(job.trial.id)
+    return {
+        "trials": {job.trial.id: asdict(job.trial) for job in jobs},
+        "jobs": [_beside_trial(job) for job in jobs],  # in the order in which they run
+        "failed": failed,
+    }
+
+
+def _beside_trial(job: Job) -> dict[str, Any]:
+    path = os.path.abspath(job.path) if job.path else ""  # noqa: PTH100
+    fields, usual = job._replace(path=path)._asdict(), Job(job.trial)._asdict()
+    found = {k: v for k, v in fields.items() if v != usual[k]}
+    own = {"own": asdict(job.own)} if "own" in found else {}
+    return found | own | {"trial": job.trial.id}
+
+
+def stored_grid(store: Store) -> Grid:
+    """The grid of a folder, from the configurations of all commands that ran or were queued there.
+
+    Raises:
+        ValueError: when there is none, or the folder cannot be read.
+    """
+    grid, folder = Grid({}, {}, {}), store.folder / "configs"
+    try:
+        paths = sorted(folder.glob("[!.]*.json"))
+    except OSError as e:
+        raise ValueError(f"cannot read {folder}: {e.strerror}") from None
+    for path in paths:
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+            grid.jobs.update(_jobs(config))
+            grid.failed.update({str(k): int(v) for k, v in config["failed"].items()})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+            grid.ignored[path] = f"{type(e).__name__}: {e}"
+    if not grid.jobs:
+        more = f" ({len(grid.ignored)} configurations could not be read)" if grid.ignored else ""
+        raise ValueError(
+            f"{store.folder} holds no trials to run{more}; `dnabench run --queue` with the usual "
+            f"flags and --out {store.folder} stores some"
+        )
+    return grid
+
+
+def _jobs(config: Mapping[str, Any]) -> dict[str, Job]:
+    found = {}
+    for fields in config["jobs"]:
+        trial_id = fields["trial"]
+        values = dict(config["trials"][trial_id])
+        trial = Trial(**{**values, "recipe": Recipe(**values["recipe"])})
+        if trial.id != trial_id:
+            raise ValueError(f"it says id {trial_id}, its fields give {trial.id}")
+        found[trial_id] = Job(**{**fields, "trial": trial, "own": _own(fields.get("own", {}))})
+    return found
+
+
+def _own(values: Mapping[str, Any]) -> OwnData:
+    plain: dict[str, Any] = {k: tuple(v) if k in _LISTS else v for k, v in values.items()}
+    return OwnData(**plain)
+
+
+def is_open(trial_id: str, store: Store, grid: Grid) -> bool:
+    """Whether a trial has no record, or only a failure from before it was asked for again."""
+    written = store.written(trial_id)
+    return not written or written == grid.failed.get(trial_id)

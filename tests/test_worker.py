@@ -1,0 +1,204 @@
+"""`dnabench run --queue`, `worker` and `status`, as real processes over one folder."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+from conftest import command, dnabench
+
+from dnabench.results.claims import STALE
+from dnabench.results.store import Store
+from dnabench.sweep.grid import Request, grid
+from dnabench.sweep.state import state_of
+from dnabench.sweep.stored import is_open, stored_grid, written_grid
+from dnabench.types import OwnData, Record
+
+
+def start(*words, plugin=None):
+    argv, env = command(*words, plugin=plugin)
+    return subprocess.Popen(
+        argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def wait_for(condition, seconds=90):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+    return found
+
+
+def queue(out, csv, models, seeds, plugin=None):
+    words = ["-m", models, "--data", csv, "--seeds", seeds, "--epochs", 2, "--out", out]
+    done = dnabench("run", "--queue", *words, plugin=plugin)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def starts(out):
+    """How often each trial was started, and ended, in all journals."""
+    lines = [x for p in out.glob("journal-*.jsonl") for x in p.read_text().splitlines()]
+    return Counter((e["event"], e["trial"]) for e in map(json.loads, lines))
+
+
+@pytest.mark.slow
+def test_three_workers_give_what_one_run_gives(csv, tmp_path):
+    """The same ids, scores and predictions, and every trial runs once."""
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    done = dnabench("run", "-m", "kmer,cnn", "--data", csv, "--seeds", 4, "--epochs", 2,
+                    "--out", alone, "--executor", "inline")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = queue(shared, csv, "kmer,cnn", 4)
+    assert "8 trials stored" in said and f"dnabench worker --out {shared}" in said
+    workers = [start("worker", "--out", shared, "--executor", "inline") for _ in range(3)]
+    texts = [w.communicate(timeout=200) for w in workers]
+    assert [w.returncode for w in workers] == [0, 0, 0], texts
+    assert sum(int(out.split(" ran")[0].split()[-1]) for out, _ in texts) == 8
+    a, b = Store(alone), Store(shared)
+    assert a.done() == b.done() and len(a.done()) == 8
+    for trial_id in a.done():
+        ours, theirs = a.read(trial_id), b.read(trial_id)
+        assert ours.scores == theirs.scores and ours.best_epoch == theirs.best_epoch
+        mine, other = a.predictions(trial_id), b.predictions(trial_id)
+        assert mine.keys() == other.keys()
+        assert all(np.array_equal(mine[k], other[k]) for k in mine)
+    assert set(starts(shared).values()) == {1} and len(starts(shared)) == 16
+    assert "8 trials: 8 done, 0 running, 0 failed, 0 waiting" in dnabench(
+        "status", "--out", shared
+    ).stdout  # fmt: skip
+    done = dnabench("worker", "--out", shared)
+    assert done.returncode == 0 and "0 ran, 0 failed; 0 run elsewhere, 0 are left" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["SIGTERM", "--for"])
+def test_a_worker_that_is_ended_frees_its_trials_at_once(csv, plugin, tmp_path, how):
+    out = tmp_path / "runs"
+    queue(out, csv, "hangs", 2, plugin)
+    limit = ["--for", "20s"] if how == "--for" else []
+    worker = start("worker", "--out", out, "--jobs", 2, "--device", "cpu", *limit, plugin=plugin)
+    wait_for(lambda: len(Store(out).holders()) == 2)
+    shown = dnabench("status", "--out", out, "--json", plugin=plugin)
+    running = json.loads(shown.stdout)["running"]
+    assert len(running) == 2 and {r["gone"] for r in running} == {False}
+    assert all(r["beat"] < 60 and time.time() - r["since"] < 120 for r in running)
+    if how == "SIGTERM":
+        os.killpg(worker.pid, signal.SIGTERM)  # as a batch system does, to the children as well
+    stdout, stderr = worker.communicate(timeout=60)
+    assert worker.returncode == 0 and "Traceback" not in stderr
+    assert f"ended by {how}: 0 ran, 0 failed; 0 run elsewhere, 2 are left" in stdout
+    assert Store(out).holders() == {} and not list((out / "records").iterdir())
+
+
+@pytest.mark.slow
+def test_a_worker_told_to_stop_ends_the_trial_that_runs_and_begins_no_other(csv, plugin, tmp_path):
+    out = tmp_path / "runs"
+    queue(out, csv, "sleeps", 300, plugin)
+    words = ("worker", "--out", out, "--jobs", 1, "--device", "cpu")
+    worker = start(*words, plugin=plugin)
+    wait_for(lambda: len(list((out / "records").glob("[!.]*"))) > 2)
+    worker.send_signal(signal.SIGUSR1)
+    stdout, stderr = worker.communicate(timeout=60)
+    assert worker.returncode == 0, stderr
+    n = len(Store(out).done())
+    assert f"ended by SIGUSR1: {n} ran, 0 failed; 0 run elsewhere, {300 - n} are left" in stdout
+    assert Store(out).holders() == {} and set(starts(out).values()) == {1}
+
+
+@pytest.mark.slow
+def test_a_failed_trial_is_open_again_when_it_is_asked_for_again(csv, plugin, tmp_path):
+    out = tmp_path / "runs"
+    words = ("worker", "--out", out, "--executor", "inline", "--device", "cpu")
+    queue(out, csv, "raises,kmer", 1, plugin)
+    for ran in ("1 ran, 1 failed", "0 ran, 0 failed"):
+        done = dnabench(*words, plugin=plugin)
+        assert f"{ran}; 0 run elsewhere, 0 are left" in done.stdout, done.stderr
+        assert done.returncode == ("1 failed" in ran)
+    shown = dnabench("status", "--out", out, plugin=plugin).stdout
+    assert "2 trials: 1 done, 0 running, 1 failed, 0 waiting" in shown
+    assert "RuntimeError: this model always raises" in shown
+    assert "1 of them to run" in queue(out, csv, "raises,kmer", 1, plugin)
+    assert "0 ran, 1 failed" in dnabench(*words, plugin=plugin).stdout
+
+
+def test_a_worker_takes_only_the_trials_that_it_is_given(csv, tmp_path):
+    out, listed = tmp_path / "runs", tmp_path / "some.json"
+    queue(out, csv, "kmer", 3)
+    chosen = sorted(stored_grid(Store(out)).jobs)[:2]
+    listed.write_text(json.dumps(chosen))
+    words = ("worker", "--out", out, "--executor", "inline", "--trials", listed)
+    done = dnabench(*words)
+    assert "2 ran, 0 failed; 0 run elsewhere, 0 are left" in done.stdout, done.stderr
+    assert Store(out).done() == set(chosen)
+    listed.write_text('{"a": 1}')
+    done = dnabench(*words)
+    assert done.returncode == 2 and "write a JSON list of trial ids" in done.stderr
+
+
+def test_a_worker_without_a_grid_says_how_to_store_one(tmp_path):
+    for name in ("worker", "status"):
+        done = dnabench(name, "--out", tmp_path)
+        assert done.returncode == 2 and "`dnabench run --queue`" in done.stderr
+
+
+@pytest.mark.parametrize("own", [OwnData(), OwnData(label=("label",), split_seed=3)])
+def test_jobs_are_the_same_after_json_and_paths_are_absolute(csv, tmp_path, monkeypatch, own):
+    monkeypatch.chdir(csv.parent)
+    request = Request(models=["cnn", "kmer"], data=csv.name, seeds="2", own=own,
+                      sweeps=["lr=0.001,0.01"])  # fmt: skip
+    jobs = [job._replace(keep="best") for job in grid(request)]
+    store = Store(tmp_path / "runs")
+    store.save_config(written_grid(jobs, store))
+    (tmp_path / "runs/configs/older.json").write_text('{"trials": {}}')
+    found = stored_grid(store)
+    assert list(found.jobs.values()) == [job._replace(path=str(csv)) for job in jobs]
+    assert "KeyError: 'jobs'" in found.ignored[tmp_path / "runs/configs/older.json"]
+
+
+def test_the_state_of_a_folder(csv, tmp_path):
+    """By its files: records, and claims of another host, one of them not touched for long."""
+    jobs = grid(Request(models=["cnn"], data=str(csv), seeds="6"))
+    store, now = Store(tmp_path), time.time()
+    store.check_writable()
+    store.save_config(written_grid(jobs, store))
+    ids = [job.trial.id for job in jobs]
+    store.append(Record(trial=jobs[0].trial, seconds=100))
+    store.append(Record(trial=jobs[1].trial, error="ValueError: no"))
+    for trial_id, beat in ((ids[2], 3), (ids[3], STALE + 60)):
+        owner = {"host": "node7-12345678", "pid": 1, "token": "x", "since": now - 40,
+                 "batch_job": "slurm 12_3"}  # fmt: skip
+        path = tmp_path / ".locks" / f"{trial_id}.1"
+        path.write_text(json.dumps(owner))
+        os.utime(path, (now - beat,) * 2)
+    state = state_of(store, stored_grid(store), now)
+    assert [r.trial.id for r in state.done] == ids[:1]
+    assert [r.trial.id for r in state.failed] == ids[1:2]
+    assert [one.job.trial.id for one in state.running] == ids[2:3]
+    assert [one.job.trial.id for one in state.silent] == ids[3:4]
+    assert [job.trial.id for job in state.waiting] == ids[4:]
+    assert state.seconds == pytest.approx(60 + 3 * 100)  # one runs, 3 come after it
+    argv, env = command("status", "--out", tmp_path)
+    shown = subprocess.run(argv, env={**env, "COLUMNS": "72"}, capture_output=True, text=True)
+    lines = shown.stdout.splitlines()
+    assert max(map(len, lines)) <= 72 and "5:5" in "".join(lines[:2])
+    assert any("node7, slurm" in line and ids[2] in line for line in lines)
+
+
+def test_only_what_has_no_record_is_open(csv, tmp_path):
+    jobs = grid(Request(models=["cnn"], data=str(csv), seeds="2"))
+    store = Store(tmp_path)
+    store.append(Record(trial=jobs[0].trial, error="ValueError: no"))
+    store.save_config(written_grid(jobs, store))
+    asked = stored_grid(store)
+    assert all(is_open(job.trial.id, store, asked) for job in jobs)
+    time.sleep(0.01)
+    for job in jobs:
+        store.append(Record(trial=job.trial, error="ValueError: again"))
+    assert not any(is_open(job.trial.id, store, asked) for job in jobs)

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test mypy pyright docs dev gpu clean build/types
+.PHONY: demo test mypy pyright docs dev gpu engines clean build/types
 
 demo: $(VENV)/.installed
 	$(BIN)/dnabench run --suite demo --tasks splice_junctions --models kmer,cnn,convnova-386k --seeds 5 --out runs/demo
@@ -36,6 +36,10 @@ dev: $(VENV)/.tested build/types
 # what CUDA does, in under 8 minutes on one GPU; DEVICE=cpu TINY=1 runs the same logic without one
 gpu: $(VENV)/.tested
 	$(BIN)/python tests/gpu/check.py --device $(or $(DEVICE),cuda) $(if $(TINY),--tiny) --out $(or $(OUT),gpu_out)
+
+# batch systems with real daemons on this machine, in minutes; needs root, and slurm-wlm and munge of Debian
+engines: $(VENV)/.tested
+	DNABENCH_ENGINES=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v tests/engines
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dnabench needs Python 3.11 or newer")'

@@ -135,8 +135,18 @@ class Store:
         with suppress(OSError):  # not empty, or not there
             folder.rmdir()
 
-    def append(self, record: Record, predictions: Mapping[str, Array] | None = None) -> None:
+    def append(
+        self, record: Record, predictions: Mapping[str, Array] | None = None, first: bool = False
+    ) -> bool:
         """Write the predictions, then the record; each appears whole or not at all.
+
+        Args:
+            record: of a trial that this process has claimed.
+            predictions: of the test split.
+            first: keep a record that another host wrote meanwhile, which this one cannot see yet.
+
+        Returns:
+            Whether the record is the one in the folder now.
 
         Raises:
             ValueError: when the folder cannot be written, as on a full disk.
@@ -146,9 +156,13 @@ class Store:
             if predictions is not None:
                 with replacing(self.predictions_path(trial_id), sync=True) as f:
                     np.savez_compressed(f, allow_pickle=False, **predictions)
-            with replacing(self.record_path(trial_id), sync=True) as f:
-                f.write(record.to_json().encode())
+            text = record.to_json().encode()
+            with replacing(self.record_path(trial_id), sync=True, first=first) as f:
+                f.write(text)
+            if first and self.record_path(trial_id).read_bytes() != text:
+                return False
         self.log("failed" if record.error else "ended", trial_id)
+        return True
 
     def read(self, trial_id: str) -> Record | None:
         """The record of that trial; None when there is none, or none that can be read.

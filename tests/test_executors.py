@@ -304,12 +304,9 @@ def test_a_signal_to_all_processes_is_the_parents_to_handle(kind, tmp_path):
 
 
 @ALL
-def test_jobs_that_end_with_their_process_cannot_be_reattached(kind):
+def test_jobs_end_with_their_process_and_no_other_can_follow_them(kind):
     handle = kind(work).submit([("double", 1)])
-    with pytest.raises(ValueError, match="nothing to reattach; run the same command again") as said:
-        kind(work).reattach(handle)
-    assert handle in str(said.value)
-    for method in ("events", "cancel"):
+    for method in ("events", "cancel", "hold"):
         with pytest.raises(ValueError, match="submitted nothing under this handle"):
             next(iter(getattr(kind(work), method)(handle)))
 

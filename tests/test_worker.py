@@ -187,7 +187,7 @@ def test_the_state_of_a_folder(csv, tmp_path):
     argv, env = command("status", "--out", tmp_path)
     shown = subprocess.run(argv, env={**env, "COLUMNS": "72"}, capture_output=True, text=True)
     lines = shown.stdout.splitlines()
-    assert max(map(len, lines)) <= 72 and "5:5" in "".join(lines[:2])
+    assert max(map(len, lines)) <= 72 and "left" in "".join(lines[:2])
     assert any("node7, slurm" in line and ids[2] in line for line in lines)
 
 

@@ -14,9 +14,9 @@ from dnabench.registry import explain_miss
 # flags that may be given several times
 REPEATED = (
     "models", "tasks", "suite", "train-share", "regime", "set", "sweep", "data", "label-column",
-    "test-groups", "dev-groups",
+    "test-groups", "dev-groups", "set-resource",
 )  # fmt: skip
-SWITCHES = ("dry-run", "queue", "no-leak-check")
+SWITCHES = ("dry-run", "queue", "detach", "no-leak-check")
 
 
 def read_config(path: Path, known: list[str]) -> dict[str, Any]:

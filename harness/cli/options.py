@@ -212,7 +212,11 @@ class ExecutionOptions(NamedTuple):
     ] = "auto"
     threads: Annotated[int, execution(help="CPU threads per trial.")] = 1
     micro_batch: Annotated[int, execution(help="Examples in memory at once; 0 = all.")] = 0
-    executor: Annotated[str, execution(help="local, or inline for a debugger.")] = "local"
+    executor: Annotated[str, execution(help="local, inline for a debugger, or slurm.")] = "local"
+    set_resource: Annotated[
+        list[str], execution(help="Slurm: an option of sbatch: partition=gpu, time=2:00:00.")
+    ] = []  # noqa: RUF012
+    task_time: Annotated[str, execution(help="Slurm: about how long a task runs.")] = "30m"
     compile: Annotated[
         str, execution(help="auto: compile training on CUDA where it is faster; or off.")
     ] = "auto"
@@ -231,26 +235,35 @@ class ExecutionOptions(NamedTuple):
     def resources(self) -> Resources:
         """The device and number of workers; ValueError when they are not available.
 
+        On other machines the device stays as written, and 0 workers are as many as they start.
         `--jobs auto` on a CPU: the cores that affinity and cgroups allow, divided by `--threads`.
         """
-        from dnabench.executors import EXECUTORS
+        from dnabench.executors import ELSEWHERE, EXECUTORS
         from dnabench.host.machine import device_named, usable_cores
         from dnabench.sweep.numbers import parse_duration
         from dnabench.types import Resources
 
-        device, jobs, threads, micro_batch, executor, compiling, timeout, strict = self
-        if executor not in EXECUTORS:
-            raise ValueError(f"no executor named {executor!r}; choose from {', '.join(EXECUTORS)}")
+        device, jobs, threads, micro_batch, executor, asked, _, compiling, timeout, strict = self
+        if executor not in (*EXECUTORS, *ELSEWHERE):
+            known = ", ".join([*EXECUTORS, *ELSEWHERE])
+            raise ValueError(f"no executor named {executor!r}; choose from {known}")
+        if asked and executor not in ELSEWHERE:
+            raise ValueError(f"--set-resource {asked[0]!r} is for --executor slurm; leave it out")
         if compiling not in ("auto", "off"):
             raise ValueError(f"--compile {compiling!r}: give auto or off")
         if jobs != "auto" and not jobs.isdecimal():
             raise ValueError(f"--jobs {jobs!r}: give auto or the number of trials to run at once")
         if threads < 1 or micro_batch < 0:
             raise ValueError(f"--threads {threads} --micro-batch {micro_batch}: too small")
+        limit = parse_duration(timeout)
+        if executor in ELSEWHERE:  # the device is chosen there
+            at_once = int(jobs) if jobs != "auto" else 0
+            return Resources(
+                device, at_once, threads, micro_batch, executor, compiling, limit, strict
+            )
         device = device_named(device)
         at_once = max(1, usable_cores() // threads) if device == "cpu" else 1
         at_once = int(jobs) or at_once if jobs != "auto" else at_once
-        limit = parse_duration(timeout)
         return Resources(device, at_once, threads, micro_batch, executor, compiling, limit, strict)
 
 

@@ -61,7 +61,7 @@ def plan(
     if detect:
         _detect(jobs, request, detect, as_json)
         return
-    resources = execution.resources()
+    resources = execution._replace(executor="local", set_resource=[]).resources()  # measured here
     done = {r.trial.id: r.seconds for r in Store(out) if not r.error}
     with bar("measuring") as show:
         found = plan(jobs, resources, done, probe_seconds, lambda job, n: show(total=n, advance=1))

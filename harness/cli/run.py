@@ -38,6 +38,9 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the trials and their state; run nothing.")
     ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Slurm: submit and end; the same command follows.")
+    ] = False,
     queue: Annotated[
         bool, typer.Option("--queue", help="Store the trials for `dnabench worker`; run nothing.")
     ] = False,
@@ -65,7 +68,7 @@ def run(
     if queue:
         queue_sweep(request, jobs, notes, out, declared)
         return
-    summary = run_sweep(request, jobs, notes, out, execution, declared=declared)
+    summary = run_sweep(request, jobs, notes, out, execution, declared=declared, detach=detach)
     if summary.failed or any(summary.networks.values()):
         raise typer.Exit(1)
 

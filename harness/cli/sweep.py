@@ -17,9 +17,11 @@ import typer
 
 from dnabench.cli.options import ExecutionOptions
 from dnabench.cli.report import warn_unreadable
+from dnabench.cli.slurm import slurm_executor, submit_and_leave
 
 if TYPE_CHECKING:
     from dnabench.results.store import Store
+    from dnabench.sweep.slurm import Slurm
     from dnabench.sweep.sweep import OnEvent, Summary
     from dnabench.types import Job, Record, Resources
 
@@ -34,6 +36,7 @@ def run_sweep(
     execution: ExecutionOptions,
     to_stderr: bool = False,
     declared: Sequence[Sequence[str]] = (),
+    detach: bool = False,
 ) -> Summary:
     """Run the jobs that are missing and print how they ended.
 
@@ -45,6 +48,7 @@ def run_sweep(
         execution: where to run.
         to_stderr: print the summary there, for commands whose output is a table.
         declared: pairs of models, kept with the records.
+        detach: submit the jobs and do not wait for them.
 
     Raises:
         typer.Exit: 130 after Ctrl-C, SIGTERM, SIGHUP or SIGQUIT; 2 for resources that are not
@@ -62,14 +66,19 @@ def run_sweep(
     kept = store.kept()
     done = {r.trial.id: r for r in store if not r.error}
     left = [job for job in jobs if job.trial.id not in done]
-    for job in left:
-        if why := precision_problem(job.trial.model, job.trial.recipe.precision, resources.device):
-            raise ValueError(why)
     print_notes(notes)
-    resources = as_memory_allows(resources, execution, left, list(done.values()))
+    executor = executor_elsewhere(store, resources, execution, detach)
+    if executor is None:
+        for key in {(j.trial.model, j.trial.recipe.precision): None for j in left}:
+            if why := precision_problem(*key, resources.device):
+                raise ValueError(why)
+        resources = as_memory_allows(resources, execution, left, list(done.values()))
     config = config_of(request, jobs, resources, store)
     store.save_config({**config, "declared": [list(pair) for pair in declared]})
     fetch_all_weights(left)
+    if detach and executor is not None:
+        submit_and_leave(executor, left)
+        return summary
     interrupted = False
 
     def show(some: Sequence[Job]) -> AbstractContextManager[OnEvent]:
@@ -79,7 +88,7 @@ def run_sweep(
 
     try:
         with ended_as_by_ctrl_c():
-            run_and_keep(jobs, store, resources, show, summary)
+            run_and_keep(jobs, store, resources, show, summary, executor)
     except KeyboardInterrupt:
         interrupted = True
         typer.echo("interrupted; finished trials are kept, run the same command to continue",
@@ -95,6 +104,19 @@ def run_sweep(
     if interrupted:
         raise typer.Exit(130)
     return summary
+
+
+def executor_elsewhere(
+    store: Store, resources: Resources, execution: ExecutionOptions, detach: bool
+) -> Slurm | None:
+    """What runs trials on other machines; None = they run on this one."""
+    from dnabench.executors import ELSEWHERE
+
+    if resources.executor in ELSEWHERE:
+        return slurm_executor(store, resources, execution)
+    if detach:
+        raise ValueError("--detach is for --executor slurm; on this machine, nohup does it")
+    return None
 
 
 def queue_sweep(
@@ -192,6 +214,8 @@ def most_in_memory(jobs: Sequence[Job], done: Iterable[Record], free: int) -> in
 @cache
 def precision_problem(model: str, precision: str, device: str) -> str:
     """Why a device cannot train a model at a precision, "" if it can."""
+    if precision == "fp32":
+        return ""
     from dnabench.registry import MODELS
     from dnabench.train.precision import check_precision
 

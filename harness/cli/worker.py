@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dnabench.cli.errors import fail
 from dnabench.cli.options import ExecutionOptions, Out, with_flags
 from dnabench.cli.sweep import (
     as_memory_allows,
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from dnabench.sweep.sweep import Summary
     from dnabench.sweep.worker import Worker
 
+GRACE = 45.0  # seconds after SIGUSR1, well before Slurm kills
+
 
 @with_flags
 def worker(
@@ -37,6 +40,13 @@ def worker(
     trials: Annotated[
         Path | None, typer.Option(help="Take only these: a JSON file with a list of trial ids.")
     ] = None,
+    requeue: Annotated[
+        bool,
+        typer.Option(
+            "--requeue",
+            help="In Slurm: 45 s after SIGUSR1, run the job again later if trials are left.",
+        ),
+    ] = False,
 ) -> None:
     """Take open trials of a folder that machines share.
 
@@ -45,6 +55,7 @@ def worker(
     a worker after the trials that it is running; SIGTERM and the end of its time end it at once,
     and others can take these trials.
     """
+    from dnabench.executors import ELSEWHERE
     from dnabench.results.store import Store
     from dnabench.sweep.numbers import parse_duration
     from dnabench.sweep.stored import stored_grid
@@ -52,6 +63,9 @@ def worker(
     from dnabench.sweep.worker import Worker
 
     seconds, store, resources = parse_duration(for_, "--for"), Store(out), execution.resources()
+    if resources.executor in ELSEWHERE:
+        fail(f"--executor {resources.executor}: a worker runs trials on its own machine; leave it "
+             f"out here, or write `dnabench run --executor {resources.executor}`")  # fmt: skip
     grid, only = stored_grid(store), _only(trials)
     print_notes(f"ignored {path}: {why}" for path, why in grid.ignored.items())
     store.check_writable()
@@ -67,8 +81,10 @@ def worker(
     done = [r for r in map(store.read, grid.jobs) if r is not None and not r.error]
     taker.resources = as_memory_allows(resources, execution, taker.free(grid), done)
     print_notes(f"left to other workers: {why}" for why in problems)
-    ended = _work(taker, summary, seconds)
+    ended = _work(taker, summary, seconds, GRACE if requeue else 0.0)
     _print_end(taker, summary, store, ended)
+    if requeue and taker.stopping and not ended.startswith("SIGT") and taker.left().waiting:
+        _requeue(summary)
     if ended == "Ctrl-C":
         raise typer.Exit(130)
     if summary.failed:
@@ -84,38 +100,56 @@ def _only(path: Path | None) -> set[str] | None:
     return set(found)
 
 
+def _requeue(summary: Summary) -> None:
+    """Have Slurm run this task again, unless that would never end."""
+    from dnabench.executors.slurm import requeue_self
+
+    if not summary.finished and not summary.failed:
+        fail("no trial ended within the time limit of this task; give it more, such as "
+             "--set-resource time=8:00:00")  # fmt: skip
+    requeue_self()
+
+
 class _TimeIsUpError(Exception):
     """The time of `--for` has passed."""
 
 
-def _work(taker: Worker, summary: Summary, seconds: float) -> str:
-    """Take trials; what ended it early, "" if nothing did."""
+def _work(taker: Worker, summary: Summary, seconds: float, grace: float) -> str:
+    """Take trials; what ended it early, "" if nothing did. `grace` as for `_told`."""
     from rich.console import Console
 
     from dnabench.sweep.progress import display
 
     terminated: list[int] = []
     try:
-        with ended_as_by_ctrl_c(terminated), _told(taker.hold, seconds):
+        with ended_as_by_ctrl_c(terminated), _told(taker.hold, seconds, grace):
             taker.take(
                 lambda jobs: display(jobs, taker.resources.workers, Console(stderr=True)), summary
             )
     except KeyboardInterrupt:
         return signal.Signals(terminated[0]).name if terminated else "Ctrl-C"
     except _TimeIsUpError:
-        return "--for"
+        return "SIGUSR1" if taker.stopping else "--for"
     return "SIGUSR1" if taker.stopping else ""
 
 
 @contextmanager
-def _told(hold: Callable[[], None], seconds: float) -> Iterator[None]:
-    """Hold on SIGUSR1; _TimeIsUpError after so many seconds, 0 = never."""
+def _told(hold: Callable[[], None], seconds: float, grace: float) -> Iterator[None]:
+    """Hold on SIGUSR1; _TimeIsUpError after so many seconds, or `grace` seconds after SIGUSR1.
+
+    0 seconds are no limit.
+    """
+
+    def no_more(number: int, frame: object) -> None:
+        hold()
+        if grace:
+            signal.setitimer(signal.ITIMER_REAL, grace)
 
     def time_is_up(number: int, frame: object) -> None:
         raise _TimeIsUpError
 
     before = {
-        signal.SIGUSR1: signal.signal(signal.SIGUSR1, lambda number, frame: hold()),
+        signal.SIGUSR1: signal.signal(signal.SIGUSR1, no_more),
         signal.SIGALRM: signal.signal(signal.SIGALRM, time_is_up),
     }
     signal.setitimer(signal.ITIMER_REAL, seconds)

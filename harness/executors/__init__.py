@@ -1,7 +1,8 @@
 """Who runs a job, and where: the executors by name."""
 
-from dnabench.executors.base import Executor
+from dnabench.executors.base import Here
 from dnabench.executors.inline import Inline
 from dnabench.executors.local import Local
 
-EXECUTORS: dict[str, type[Executor]] = {kind.name: kind for kind in (Local, Inline)}
+EXECUTORS: dict[str, type[Here]] = {kind.name: kind for kind in (Local, Inline)}
+ELSEWHERE = ("slurm",)  # those that run trials on other machines, see sweep/slurm.py

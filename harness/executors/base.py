@@ -28,36 +28,16 @@ class Event(NamedTuple):
 
 
 class Executor(ABC):
-    """Runs `work(job, progress)` for every job that is submitted, and reports events.
+    """Runs every job that is submitted, and reports events.
 
     Every job gives one "started", any number of "progress" and then one "returned" or "died",
     unless it is cancelled; jobs may overlap and end in any order. A job that raises, or whose
     worker exits, is killed or exceeds the timeout, is a "died" event and costs no other job
     anything. An executor may start one worker for several jobs, or several workers for a job that
-    the system restarts: the events stay the same. Jobs and values are pickled, so `work` is a
-    function of a module, and what must outlast the client is written to disk by `work` itself.
-
-    Args:
-        work: the function that runs a job.
-        workers: jobs at once.
-        threads: of each worker.
-        timeout: seconds that a job may run once a worker has begun it; 0 = no limit.
-
-    Raises:
-        ValueError: a timeout where jobs cannot be stopped from outside.
+    the system restarts: the events stay the same.
     """
 
     name: ClassVar[str]
-    isolated: ClassVar[bool] = True  # jobs run in other processes, which can be stopped
-
-    def __init__(self, work: Work, workers: int = 1, threads: int = 1, timeout: float = 0) -> None:
-        if timeout and not self.isolated:
-            raise ValueError(
-                f"--trial-timeout {timeout:g}: the executor {self.name!r} cannot stop a trial that "
-                "is running; write --executor local"
-            )
-        self.work, self.workers, self.threads, self.timeout = work, workers, threads, timeout
-        self._queues: dict[str, Any] = {}  # by handle
 
     @abstractmethod
     def submit(self, jobs: Sequence[Any]) -> str:
@@ -82,21 +62,6 @@ class Executor(ABC):
     def hold(self, handle: str) -> None:
         """Begin no more jobs; `events` ends with those that run. A signal handler may call it."""
 
-    def reattach(self, handle: str) -> Sequence[Any]:
-        """Adopt the jobs that another process submitted, so that this one may follow or cancel.
-
-        Returns:
-            The jobs as submitted. `events` starts again with the first event of each.
-
-        Raises:
-            ValueError: the handle is unknown, or the workers ended with the process that submitted.
-        """
-        raise ValueError(
-            f"{handle}: jobs of the executor {self.name!r} end with the process that submitted "
-            "them, so there is nothing to reattach; run the same command again: finished trials "
-            "are kept"
-        )
-
     def run(self, jobs: Sequence[Any]) -> Generator[Event, None, None]:
         """Submit and follow; whatever ends this iterator early cancels what is left."""
         yield from self.follow(self.submit(jobs))
@@ -107,6 +72,34 @@ class Executor(ABC):
             yield from self.events(handle)
         finally:
             self.cancel(handle)
+
+
+class Here(Executor):
+    """Runs `work(job, progress)` on this machine, in processes that end with this one.
+
+    Jobs and values are pickled, so `work` is a function of a module, and what must outlast this
+    process is written to disk by `work` itself.
+
+    Args:
+        work: the function that runs a job.
+        workers: jobs at once.
+        threads: of each worker.
+        timeout: seconds that a job may run once a worker has begun it; 0 = no limit.
+
+    Raises:
+        ValueError: a timeout where jobs cannot be stopped from outside.
+    """
+
+    isolated: ClassVar[bool] = True  # jobs run in other processes, which can be stopped
+
+    def __init__(self, work: Work, workers: int = 1, threads: int = 1, timeout: float = 0) -> None:
+        if timeout and not self.isolated:
+            raise ValueError(
+                f"--trial-timeout {timeout:g}: the executor {self.name!r} cannot stop a trial that "
+                "is running; write --executor local"
+            )
+        self.work, self.workers, self.threads, self.timeout = work, workers, threads, timeout
+        self._queues: dict[str, Any] = {}  # by handle
 
     def _keep(self, queue: Any) -> str:
         """A handle for a queue that only this process knows."""

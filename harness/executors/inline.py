@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dnabench.executors.base import Event, Executor, attempt, first
+from dnabench.executors.base import Event, Here, attempt, first
 
 
-class Inline(Executor):
+class Inline(Here):
     """One job after another in this process, while `events` is read.
 
     What it cannot do: run jobs at once (`workers` is ignored), stop a job at a timeout, survive a

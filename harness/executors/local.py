@@ -18,13 +18,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from dnabench.executors.base import Event, Executor, Work, attempt, first, last_line
+from dnabench.executors.base import Event, Here, Work, attempt, first, last_line
 
 MARK = "DNABENCH_WORKER"  # in the environment of a worker, and so of all that it starts
 TICK = 1.0  # seconds of waiting at a time, so that a stopped process notices
 
 
-class Local(Executor):
+class Local(Here):
     """In worker processes on this machine, while `events` is read.
 
     A worker runs one job at a time and keeps its caches from job to job. One that dies, exceeds the

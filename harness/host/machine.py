@@ -14,6 +14,8 @@ def device_named(text: str) -> str:
     Raises:
         ValueError: for one that cannot.
     """
+    if text == "cpu":
+        return text
     import torch
 
     if text == "auto":

@@ -51,6 +51,7 @@ class Eta:
         trial_id = job.trial.id
         if event.kind == "started":
             self._started[trial_id] = now
+            self._workers = max(self._workers, len(self._started))  # a cluster says so only now
         elif event.kind == "progress":
             share = event.value[0] / event.value[1]
             spent = now - self._started[trial_id]

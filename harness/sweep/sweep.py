@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal, NamedTuple
 
 from dnabench.executors import EXECUTORS
 from dnabench.executors.base import Event, Executor, last_line
@@ -17,26 +16,13 @@ from dnabench.registry import MODELS
 from dnabench.results.provenance import here
 from dnabench.results.store import Store
 from dnabench.sweep.keeping import drop_worse
+from dnabench.sweep.outcome import Outcome as Outcome
 from dnabench.sweep.trial import run_trial
 from dnabench.types import ONE_CPU, Array, Job, Progress, Record, Resources, printable
 from dnabench.weights import fetch
 
 LONGEST_ERROR = 20_000  # characters that are kept
 ROUNDING = 1e-4  # of the largest logit: by more, a trial that ran again gave another network
-
-
-class Outcome(NamedTuple):
-    """How a job came out.
-
-    kind: "finished" here; "failed" here, or in another process since the sweep began; "skipped", it
-    had a record; "elsewhere", another process is running it, so there is no record yet.
-
-    not_kept: why its network is not kept, if it was to be.
-    """
-
-    kind: Literal["finished", "failed", "skipped", "elsewhere"]
-    record: Record | None = None
-    not_kept: str = ""
 
 
 def fetch_weights(jobs: Sequence[Job]) -> list[str]:
@@ -179,6 +165,7 @@ def run(
     resources: Resources = ONE_CPU,
     on_event: OnEvent = lambda event, job, outcome: None,
     summary: Summary | None = None,
+    executor: Executor | None = None,
 ) -> Summary:
     """Run the jobs that have no record in the store, and those that failed before.
 
@@ -188,6 +175,7 @@ def run(
         resources: how many jobs at once, and where.
         on_event: called with every event.
         summary: filled while the sweep runs, for a caller that may be interrupted.
+        executor: None = the one that the resources name, on this machine.
 
     Returns:
         How every job came out. One that another process is running is waited for, and taken over
@@ -202,7 +190,7 @@ def run(
     done = {r.trial.id: r for r in store if not r.error}
     out.skipped += [done[job.trial.id] for job in jobs if job.trial.id in done]
     left = [job for job in jobs if job.trial.id not in done]
-    executor = executor_for(store, resources, before)
+    executor = executor or executor_for(store, resources, before)
     while left:
         elsewhere: list[Job] = []
         with closing(outcomes(executor.run(left), left, store, resources)) as seen:
@@ -288,9 +276,10 @@ def _outcome(event: Event, job: Job, store: Store, resources: Resources) -> Outc
             return Outcome("failed", _failure(job, resources, f"ValueError: {e}"))
         if record is not None and not record.error:  # it died after it had stored the record
             return Outcome("finished", record)
-        record = _failure(job, resources, event.value)
-        store.append(record)
-        return Outcome("failed", record)
+        failure = _failure(job, resources, event.value)
+        if not store.append(failure, first=record is None):
+            return Outcome("finished", store.read(job.trial.id))
+        return Outcome("failed", failure)
 
 
 def _note_network(job: Job, outcome: Outcome, store: Store, out: Summary) -> None:

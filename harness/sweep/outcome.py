@@ -1,0 +1,21 @@
+"""How a job of a sweep came out."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from dnabench.types import Record
+
+
+class Outcome(NamedTuple):
+    """How a job came out.
+
+    kind: "finished" here; "failed" here, or in another process since the sweep began; "skipped", it
+    had a record; "elsewhere", another process is running it, so there is no record yet.
+
+    not_kept: why its network is not kept, if it was to be.
+    """
+
+    kind: Literal["finished", "failed", "skipped", "elsewhere"]
+    record: Record | None = None
+    not_kept: str = ""

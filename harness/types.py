@@ -49,11 +49,13 @@ class Split(NamedTuple):
     ids: Array  # (N,) str, what the file calls each example, or its row number
     # int64 (N,), equal for related examples (a gene, a chromosome, homologs); None = not known
     clusters: Array | None = None
+    other: Sequences | None = None  # of pairs: the second of each, such as the alternative allele
 
     def take(self, index: Array) -> Split:
         """Those rows, in that order."""
         clusters = None if self.clusters is None else self.clusters[index]
-        return Split(self.seqs.take(index), self.y[index], self.ids[index], clusters)
+        other = None if self.other is None else self.other.take(index)
+        return Split(self.seqs.take(index), self.y[index], self.ids[index], clusters, other)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,7 @@ class Task:
     reported: str = ""  # metric of the authors' own tables, where it is not `metric`
     aliases: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()  # how the user's file was read, in words
+    pairs: bool = False  # an example is two sequences, and its logits f(second) - f(first)
 
     @property
     def suite(self) -> str:
@@ -160,6 +163,7 @@ class Model:
     weights: Weights | None = None
     lora_targets: tuple[str, ...] = ()  # last parts of the names of linear layers; () = no LoRA
     custom_trainer: bool = False
+    pairs: bool = False  # a custom trainer that reads both sequences of pairs
     aliases: tuple[str, ...] = ()
     recipe_fields: tuple[str, ...] | None = None  # those it reads; None = all of them
     reference: str = ""  # how `-m` names it, with its whole path, when it is in no registry

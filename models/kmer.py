@@ -121,14 +121,17 @@ class KmerRegression:
         return np.asarray(compute_class_weight("balanced", classes=classes, y=y))
 
     def _features(self, split: Split) -> Any:
-        """k-mer frequencies, scipy.sparse CSR (N, F)."""
+        """k-mer frequencies, of pairs second minus first: scipy.sparse CSR (N, F)."""
         from scipy.sparse import diags, hstack
 
-        parts = []
-        for k in self._ks:
-            places = np.maximum(split.seqs.lengths - k + 1, 1)
-            parts.append(diags(1 / places) @ counts(split.seqs, k))
-        return hstack(parts, format="csr")
+        def frequencies(seqs: Sequences) -> Any:
+            places = [np.maximum(seqs.lengths - k + 1, 1) for k in self._ks]
+            parts = zip(self._ks, places, strict=True)
+            return hstack([diags(1 / n) @ counts(seqs, k) for k, n in parts], format="csr")
+
+        if split.other is None:
+            return frequencies(split.seqs)
+        return frequencies(split.other) - frequencies(split.seqs)
 
     def _scaled(self, train: Split) -> Any:
         """Frequencies over their root mean square on the training split."""
@@ -192,6 +195,7 @@ MODELS.add(
         license="Apache-2.0",
         recipes={"default": Recipe(epochs=len(STRENGTHS), source="house: one penalty an epoch")},
         custom_trainer=True,
+        pairs=True,
         kinds=("binary", "multiclass"),
         recipe_fields=("class_weight",),
     )

@@ -47,7 +47,7 @@ def audit_data(
     from dnabench.sweep.grid import own_task
     from dnabench.tasks.audit.audit import audit, keep
     from dnabench.tasks.audit.conditions import fail_on as holding
-    from dnabench.tasks.io.regions import is_regions
+    from dnabench.tasks.io.reading import on_genome
 
     paths = reading.paths(data or [])
     if not (tasks or paths):
@@ -57,7 +57,7 @@ def audit_data(
     own = reading.own()
     elsewhere = replace(own, genome="")  # sequences of other files are looked up in the genome
     for path in paths:
-        chosen.append(own_task(path, own if is_regions(Path(path)) else elsewhere))
+        chosen.append(own_task(path, own if on_genome(Path(path)) else elsewhere))
     with bar("", total=1) as show:
         for task in chosen:
             audited = audit(

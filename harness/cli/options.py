@@ -161,9 +161,11 @@ class DataOptions(NamedTuple):
         bool, own("--no-leak-check", help="Do not look for related sequences.")
     ] = False
     genome: Annotated[
-        str, own(help="FASTA: regions (BED, narrowPeak) are cut from it, an audit looks in it.")
+        str, own(help="FASTA: regions (BED) and variants (VCF) lie on it; an audit looks in it.")
     ] = ""
-    length: Annotated[int, own(help="bp around a region's summit or middle; 0: as it is.")] = 200
+    length: Annotated[
+        int, own(help="bp around a region's middle or summit (0: as it is), or a variant.")
+    ] = 200
     positives: Annotated[
         str, own(help="File of positives, in any format, without labels; needs --negatives.")
     ] = ""

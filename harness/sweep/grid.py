@@ -115,6 +115,8 @@ def incompatibility(model: Model, task: Task, longest: int = 0) -> str:
     left_out = f"{model.name} is left out of {task.name}"
     if task.kind not in model.kinds:
         return f"{left_out}, a {task.kind} task: it does {', '.join(model.kinds)}"
+    if task.pairs and model.custom_trainer and not model.pairs:
+        return f"{left_out}: it reads one sequence of an example, there are two"
     most = f"it reads {model.context:,} bp at most, the longest sequence has {length:,}"
     return f"{left_out}: {most}" if length > model.context else ""
 

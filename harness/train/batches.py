@@ -33,6 +33,12 @@ class Batch(NamedTuple):
     mask: Tensor | None
     widths: Tensor | None = None
     target: Tensor | None = None
+    pairs: bool = False  # rows are the first sequences of B / 2 pairs, then the second ones
+
+    def answered(self, logits: Tensor) -> Tensor:
+        """The logits of the examples: of pairs f(second) - f(first)."""
+        half = len(logits) // 2
+        return logits[half:] - logits[:half] if self.pairs else logits
 
 
 class Data(ABC):
@@ -110,6 +116,24 @@ class Features(Data):
     def batch(self, rows: Array) -> Batch:
         """Features in place of ids; rows as in `Resident`."""
         return Batch(self._values[on_device(self._rows[rows], self.device)], None)
+
+
+class Pairs(Data):
+    """Pairs of sequences, for one network that reads both.
+
+    Args:
+        both: strands are those of the first sequences and of the second ones, in turn: first,
+            second, first reverse complemented, second reverse complemented.
+    """
+
+    def __init__(self, both: Data) -> None:
+        self.both, self.n, self.strands = both, both.n, both.strands // 2
+        self.device, self.size = both.device, 2 * both.size
+
+    def batch(self, rows: Array) -> Batch:
+        """2 B rows: the first sequences, then the second ones."""
+        first = rows + rows // self.n * self.n  # every other strand
+        return self.both.batch(np.concatenate([first, first + self.n]))._replace(pairs=True)
 
 
 def on_device(rows: Array, device: torch.device) -> Tensor:

@@ -78,7 +78,8 @@ def build_examples(
 
     trial, model = job.trial, MODELS[job.trial.model]
     shared = whole if stores_features(trial) else train
-    parts = [shared.seqs] if val is None else [shared.seqs, val.seqs]
+    splits = [shared] if val is None else [shared, val]
+    parts = [seqs for split in splits for seqs in (split.seqs, split.other) if seqs is not None]
     pool = Pool(parts, both=trial.recipe.rc != "none")
     # per base, widths are needed too: they are not stored, and cost as much as ids
     tokenizer = build_tokenizer(job, train, None if task.kind == "per_base" else pool)

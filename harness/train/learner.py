@@ -16,13 +16,13 @@ from dnabench.models.kernels.context import Kernels
 from dnabench.splits import Streams
 from dnabench.tokens.tokenizers import Tokenizer
 from dnabench.train.adapt import adapted, linear_head, without_biases_and_norms
-from dnabench.train.batches import Batch, Data, Features, Resident, ran_out
+from dnabench.train.batches import Batch, Data, Features, Pairs, Resident, ran_out
 from dnabench.train.compiled import Runner, keep_artefacts, why_not
 from dnabench.train.frozen import Frozen, built_by
 from dnabench.train.ghost import Ghost
 from dnabench.train.objectives import Objective
 from dnabench.train.pool import Pool
-from dnabench.train.predictor import Predictor, Reading
+from dnabench.train.predictor import Predictor, Reading, strands_of
 from dnabench.train.schedule import learning_rate
 from dnabench.types import ONE_CPU, Array, Model, Recipe, Resources, Split, Task
 
@@ -85,8 +85,9 @@ class NetLearner(Predictor):
             )
         self.frozen = self._new_frozen() if recipe.finetune == "probe" else None
         self._data = self._read(examples.train, both=recipe.rc != "none")
-        if isinstance(self._data, Features):
-            head = linear_head(self.net.head, self._data.width, objective.n_outputs)
+        data = self._data.both if isinstance(self._data, Pairs) else self._data
+        if isinstance(data, Features):
+            head = linear_head(self.net.head, data.width, objective.n_outputs)
             self.net.head = head.to(device)
         self.n_params = sum(p.numel() for p in self.net.parameters())
         self.n_learned = sum(p.numel() for p in self.net.parameters() if p.requires_grad)
@@ -170,10 +171,11 @@ class NetLearner(Predictor):
     def _read(self, split: Split, both: bool) -> Data:
         if self.frozen is None:
             return super()._read(split, both)
-        strands = [split.seqs, split.seqs.reverse_complement()][: 1 + both]
+        strands = strands_of(split, both)
         if self.recipe.max_length:
             self._encoded(strands)  # which counts those that are cut, whatever is stored
-        return self.frozen(strands)
+        features = self.frozen(strands)
+        return features if split.other is None else Pairs(features)
 
     def _train_step(self, rows: Array) -> Tensor:
         for group in self._optimizer.param_groups:
@@ -238,5 +240,5 @@ class NetLearner(Predictor):
     def _forward(self, batch: Batch) -> Tensor:
         with self._arithmetic.forward():
             if self.frozen:
-                return self.net.head(batch.ids).float()  # type: ignore[no-any-return]
-            return self._runner(batch.ids, batch.mask).float()
+                return batch.answered(self.net.head(batch.ids).float())
+            return batch.answered(self._runner(batch.ids, batch.mask).float())

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dnabench.models.kernels.context import Kernels
 from dnabench.tokens.tokenizers import TOKENIZERS, Encoded, Tokenizer
-from dnabench.train.batches import Batch, Data, Resident, for_all
+from dnabench.train.batches import Batch, Data, Pairs, Resident, for_all
 from dnabench.train.objectives import Objective
 from dnabench.train.precision import Arithmetic, check_precision
 from dnabench.types import Array, Model, Recipe, Sequences, Split, Task
@@ -23,6 +23,12 @@ class Reading(NamedTuple):
     model: Model
     task: Task  # gives the name, and the length to encode for
     tokenizer: Tokenizer | None = None  # None = the model's own
+
+
+def strands_of(split: Split, both: bool) -> list[Sequences]:
+    """The sequences, and with `both` their reverse complements; of pairs first and second each."""
+    one = [split.seqs] if split.other is None else [split.seqs, split.other]
+    return [*one, *(seqs.reverse_complement() for seqs in one if both)]
 
 
 class Predictor:
@@ -77,8 +83,8 @@ class Predictor:
         return self._n_cut / max(1, self._n_read)
 
     def _read(self, split: Split, both: bool) -> Data:
-        encoded = self._encoded([split.seqs, split.seqs.reverse_complement()][: 1 + both])
-        return self._on_device(encoded)
+        data = self._on_device(self._encoded(strands_of(split, both)))
+        return data if split.other is None else Pairs(data)
 
     def _encoded(self, strands: list[Sequences]) -> list[Encoded]:
         """The tokens of each strand; counts the sequences that are cut."""
@@ -106,7 +112,7 @@ class Predictor:
 
     def _forward(self, batch: Batch) -> Tensor:
         with self._arithmetic.forward():
-            return self.net(batch.ids, batch.mask).float()  # type: ignore[no-any-return]
+            return batch.answered(self.net(batch.ids, batch.mask).float())
 
     @torch.inference_mode()
     def _answers(self, data: Data, questions: Callable[[Array], Batch], strand: int) -> Array:

@@ -158,4 +158,8 @@ def _hashable(y: Array) -> list[object]:
 
 def _keys(split: Split) -> list[bytes]:
     codes, offsets = split.seqs.codes.tobytes(), split.seqs.offsets.tolist()
-    return [codes[a:b] for a, b in pairwise(offsets)]
+    keys = [codes[a:b] for a, b in pairwise(offsets)]
+    if split.other is None:
+        return keys
+    second = _keys(split._replace(seqs=split.other, other=None))
+    return [a + b"/" + b for a, b in zip(keys, second, strict=True)]

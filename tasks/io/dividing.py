@@ -19,6 +19,7 @@ from dnabench.tasks.io.places import chromosome_column
 from dnabench.tasks.io.regions import is_regions
 from dnabench.tasks.io.shards import check_whole, saved_files, series_of
 from dnabench.tasks.io.sheets import is_sheet
+from dnabench.tasks.io.variants import is_variants
 from dnabench.types import Array, OwnData, Split, SplitName
 
 TEST_SHARE = 0.2  # of train, where the data have no test split
@@ -124,7 +125,7 @@ def _saved(path: Path) -> tuple[list[File], tuple[str, ...]] | None:
 
 def _with_negatives(path: Path, own: OwnData) -> list[Path]:
     """The file, and that of its negatives unless both are regions of a genome."""
-    if not own.negatives or is_regions(path):
+    if not own.negatives or is_regions(path) or is_variants(path):
         return [path]
     if path == Path(own.negatives):
         raise ValueError(f"{path}: the same file is of positives and of negatives")

@@ -67,7 +67,7 @@ def task_from_path(
     said = stated(path, files, tables, own)
     seqs = [table.encode(np.arange(len(table.labels))) for table in tables]
     places = find_places(tables, [s.lengths for s in seqs])
-    whole = Split(_joined(seqs), np.concatenate(labels.y), _ids(tables))
+    whole = Split(_joined(seqs), np.concatenate(labels.y), _ids(tables), other=_second(tables))
     related = find_related(whole.seqs, said.names, places.places, own)
     groups = related.groups if related.groups is not None else _numbers(said.group)
     whole = whole._replace(clusters=groups)
@@ -92,6 +92,7 @@ def task_from_path(
         load=partial(_pick, splits),
         source=f"{path}; test split: {origin}",
         license="not stated",
+        pairs=whole.other is not None,
         clusters=related.by or (f"column {said.used[0]}" if said.group is not None else ""),
         notes=(
             *notes,
@@ -152,6 +153,12 @@ def _joined(seqs: Sequence[Sequences]) -> Sequences:
     ambiguous = np.concatenate([s.ambiguous for s in seqs])
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     return Sequences(np.concatenate([s.codes for s in seqs]), offsets, ambiguous)
+
+
+def _second(tables: Sequence[Table]) -> Sequences | None:
+    """The second sequences of pairs."""
+    texts = [text for table in tables for text in table.second]
+    return Sequences.parse(texts) if texts else None
 
 
 def _numbers(values: Array | None) -> Array | None:

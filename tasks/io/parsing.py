@@ -24,7 +24,7 @@ from dnabench.types import Array, LetterError, OwnData, Sequences
 FORMATS = {"csv": "csv", "tsv": "tsv", "fa": "fasta", "fasta": "fasta", "fna": "fasta"}
 ACCEPTED = ".csv .tsv .fa .fasta .fna (each also with .gz) .parquet .jsonl .arrow"
 IN_FOLDERS = f"{ACCEPTED} .xlsx .ods"
-ALONE = f"{IN_FOLDERS} .txt .seq .bed .narrowPeak .broadPeak"
+ALONE = f"{IN_FOLDERS} .txt .seq .bed .narrowPeak .broadPeak .vcf"
 ARROW = (".arrow", ".jsonl", ".ndjson")
 NAMES = {"sequence": ("sequence", "seq"), "label": ("label",), "split": ("split",), "id": ("id",)}
 
@@ -44,7 +44,7 @@ class Table:
     sequences, labels: N. splits, ids: N, or None when the file has none. lines: int64 (N,), of the
     rows. unit: of `lines`, "" for lines of text. sha256: of the file, 64 hex. targets: name -> N,
     where there are several columns of labels; `labels` is the first. others: the other columns, by
-    the names in the header. notes: how the file was read, in words.
+    the names in the header. notes: how the file was read, in words. second: of pairs, N sequences.
     """
 
     path: Path
@@ -58,6 +58,7 @@ class Table:
     targets: Mapping[str, Sequence[str]] = field(default_factory=dict)
     others: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    second: Sequence[str] = ()
 
     def place(self, row: int) -> str:
         """File and line, with which an error message about the row begins."""

@@ -11,10 +11,16 @@ from dnabench.tasks.io.plain import class_folder, is_plain, plain_table, read_li
 from dnabench.tasks.io.region_table import NEGATIVE, POSITIVE, region_table
 from dnabench.tasks.io.regions import is_regions
 from dnabench.tasks.io.sheets import is_sheet, sheet_table
+from dnabench.tasks.io.variants import is_variants, variant_table
 from dnabench.types import OwnData
 
 # what changes a table changes its hash: these are no part of the data id themselves
 READING = {"genome", "length", "negatives", "negatives_seed", "labels", "sheet", "every"}
+
+
+def on_genome(path: Path) -> bool:
+    """Whether the file has places in a genome and no sequences."""
+    return is_regions(path) or is_variants(path)
 
 
 def read_own(path: Path, own: OwnData) -> Table:
@@ -25,8 +31,10 @@ def read_own(path: Path, own: OwnData) -> Table:
     """
     if is_regions(path):
         return region_table(path, own)
+    if is_variants(path):
+        return variant_table(path, own)
     if own.genome:
-        raise ValueError(f"{path}: --genome is for regions (.bed, .narrowPeak), not for this file")
+        raise ValueError(f"{path}: --genome is for regions (.bed) and variants (.vcf), not for it")
     if path.is_dir():
         return class_folder(path)
     if own.negatives:

@@ -6,7 +6,6 @@ Regions are positives; negatives are another file of regions or are drawn (`nega
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dnabench.tasks.io.genome import Chromosome, chromosomes, few
+from dnabench.tasks.io.left_out import LeftOut
 from dnabench.tasks.io.negatives import (
     GC_OFF,
     MASKED_OFF,
@@ -49,19 +49,15 @@ class Part(NamedTuple):
 
 @dataclass
 class _Account:
-    """What became of the regions of a file: reason -> how many, and the line of the first."""
+    """What became of the regions of a file."""
 
     regions: Regions
-    dropped: Counter[str] = field(default_factory=Counter)
-    first: dict[str, int] = field(default_factory=dict)
+    left_out: LeftOut = field(default_factory=lambda: LeftOut("region"))
     overlapping: int = 0
     kept: int = 0
 
     def drop(self, why: str, rows: Array) -> None:
-        if len(rows):
-            self.dropped[why] += len(rows)
-            line = int(self.regions.line[rows].min())
-            self.first[why] = min(line, self.first.get(why, line))
+        self.left_out.drop(why, self.regions.line[rows])
 
     def said(self, what: str, length: int) -> list[str]:
         """How the file was read, in words."""
@@ -69,11 +65,7 @@ class _Account:
         form = "summits" if self.regions.summits else "middles"
         how = f"windows of {length} bp around their {form}" if length else "as long as they are"
         out = [f"{what}: {self.kept:,} of {m:,} regions in {path.name}, {how}"]
-        for why, n in self.dropped.items():
-            first = (
-                f" (the first in line {self.first[why]})" if n > 1 else f" (line {self.first[why]})"
-            )
-            out.append(f"left out: {_some(n, 'region')} {why}{first}")
+        out += self.left_out.said()
         if self.overlapping:
             out.append(f"{what} that overlap another one: {self.overlapping:,}")
         return out
@@ -269,9 +261,5 @@ def _drawn(n: int, without: int, own: OwnData) -> list[str]:
     ]
     if without:
         why = "no free place like it was drawn"
-        out.append(f"{_some(without, 'positive')} without a negative: {why}")
+        out.append(f"{without:,} positive{'s' * (without != 1)} without a negative: {why}")
     return out
-
-
-def _some(n: int, what: str) -> str:
-    return f"{n:,} {what}{'s' * (n != 1)}"

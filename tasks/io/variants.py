@@ -1,0 +1,234 @@
+"""Variants of a VCF file and a genome: windows of both alleles, labelled, as a table.
+
+M variants. Positions are from 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dnabench.tasks.io.annotation import lines_of
+from dnabench.tasks.io.genome import Chromosome, chromosomes, few
+from dnabench.tasks.io.left_out import LeftOut
+from dnabench.tasks.io.parsing import Table, check_table
+from dnabench.tasks.io.plain import read_lines
+from dnabench.types import OwnData
+
+COLUMNS = ("CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO")
+MANY = 0.02  # share of variants with another REF than the genome, above which that is warned of
+_LETTERS = np.frombuffer(b"ACGTN", np.uint8)
+
+
+class Variant(NamedTuple):
+    """A line of the file. at: of the first base of `ref`, from 0. label: "" = it has none."""
+
+    line: int
+    chrom: str
+    at: int
+    ref: str
+    alt: str
+    label: str
+
+
+class _Row(NamedTuple):
+    variant: Variant
+    start: int
+    end: int
+    first: str
+    second: str
+
+
+def is_variants(path: Path) -> bool:
+    """Whether the extension is that of a VCF file."""
+    return path.name.lower().removesuffix(".gz").endswith(".vcf")
+
+
+def variant_table(path: Path, own: OwnData) -> Table:
+    """The windows of both alleles: `sequences` has the reference's, `second` the alternative's.
+
+    The variant is in the middle, from base `length // 2`; both windows have the same length and
+    begin at the same base. Variants that cannot be used are left out and counted, those whose REF
+    is not the genome's apart.
+
+    Args:
+        path: VCF, plain or gzipped.
+        own: the genome, the length of windows, and the label: a field of INFO, the column ID, QUAL
+            or FILTER, or a file with the label of each line.
+
+    Raises:
+        FileNotFoundError: a file is not there.
+        ValueError: a file cannot be read, or no variant can be used.
+    """
+    if not own.genome:
+        raise ValueError(f"{path}: variants need the genome they are on: --genome FASTA")
+    if own.length < 2:
+        raise ValueError(f"--length {own.length}: variants need a window of 2 bp or more")
+    if own.negatives:
+        raise ValueError(f"{path}: variants have labels; leave out --negatives")
+    left_out = LeftOut("variant")
+    variants = _usable(_read(path, own), left_out)
+    by_name: dict[str, list[Variant]] = {}
+    for one in variants:
+        by_name.setdefault(one.chrom, []).append(one)
+    rows, known = list[_Row](), set[str]()
+    for chromosome in chromosomes(Path(own.genome), by_name):
+        known.update(chromosome.names)
+        here = [v for name in chromosome.names for v in by_name[name]]
+        rows += _windows(chromosome, here, own.length, left_out)
+    missing = sorted({*by_name} - known)
+    lost = np.array([v.line for name in missing for v in by_name[name]], np.int64)
+    left_out.drop(f"on sequences that are not in the genome ({few(missing, 3)})", lost)
+    if not rows:
+        raise ValueError(f"{path}: no variant can be used; {'; '.join(left_out.said())}")
+    rows.sort(key=lambda row: row.variant.line)
+    return _table(path, rows, len(variants), left_out, own)
+
+
+def _read(path: Path, own: OwnData) -> list[Variant]:
+    """Every line of the file, with its label."""
+    labels = read_lines(Path(own.labels))[0] if own.labels else None
+    fields = list[tuple[int, list[str]]]()
+    for number, text in lines_of(path):
+        if text.startswith("#") or not text.strip():
+            continue
+        row = text.split("\t")
+        if len(row) < len(COLUMNS):
+            raise ValueError(
+                f"{path}:{number}: {len(row)} tab-separated columns, VCF has {len(COLUMNS)} or more"
+            )
+        if not (row[1].isascii() and row[1].isdecimal() and 0 < int(row[1]) < 1 << 40):
+            raise ValueError(f"{path}:{number}: POS {row[1]!r} is no position; VCF counts from 1")
+        fields.append((number, row))
+    if not fields:
+        raise ValueError(f"{path}: no variants, the file has only a header")
+    if labels is not None and len(labels) != len(fields):
+        raise ValueError(
+            f"{own.labels}: {len(labels):,} labels, but {path} has {len(fields):,} variants; give "
+            "a label a line, in their order and without a header"
+        )
+    if labels is None:
+        labels = _labels(path, [row for _, row in fields], own)
+    return [
+        Variant(number, row[0], int(row[1]) - 1, row[3].upper(), row[4].upper(), label)
+        for (number, row), label in zip(fields, labels, strict=True)
+    ]
+
+
+def _labels(path: Path, rows: Sequence[Sequence[str]], own: OwnData) -> list[str]:
+    """The field of INFO, or the column; of a flag, whether it is there. "" = none."""
+    if len(own.label) != 1:
+        found = dict.fromkeys(key for row in rows[:1000] for key in _info(row[7]))
+        raise ValueError(
+            f"{path}: say where the label of a variant is: --label-column NAME, a field of INFO "
+            f"({few(list(found)) or 'there is none'}) or ID, QUAL, FILTER; or --labels FILE"
+        )
+    (name,) = own.label
+    if name.upper() in ("ID", "QUAL", "FILTER"):
+        values = [row[COLUMNS.index(name.upper())] for row in rows]
+    else:
+        fields = [_info(row[7]) for row in rows]
+        if not any(name in one for one in fields):
+            found = dict.fromkeys(key for one in fields[:1000] for key in one)
+            raise ValueError(
+                f"{path}: --label-column {name}: no variant has that field of INFO; there are "
+                f"{few(list(found))}"
+            )
+        if any(one.get(name) is None for one in fields if name in one):  # a flag
+            return [str(int(name in one)) for one in fields]
+        values = [one.get(name) or "" for one in fields]
+    return ["" if value == "." else value for value in values]
+
+
+def _info(text: str) -> Mapping[str, str | None]:
+    """The fields of INFO; None is the value of a flag."""
+    pairs = (part.partition("=") for part in text.split(";") if part not in ("", "."))
+    return {key: value if equals else None for key, equals, value in pairs}
+
+
+def _usable(read: Sequence[Variant], left_out: LeftOut) -> list[Variant]:
+    """Variants with one alternative allele of letters and a label, each once."""
+    seen, out = set[tuple[object, ...]](), []
+    dropped: dict[str, list[int]] = {}
+    for one in read:
+        key, why = one[1:5], ""
+        if "," in one.alt:
+            why = "with several alternative alleles; split them: bcftools norm -m-"
+        elif not one.alt or one.alt.strip("ACGT") or not one.ref or one.ref.strip("ACGTN"):
+            why = "whose alleles are not written in letters"
+        elif not one.label:
+            why = "without a label"
+        elif key in seen:
+            why = "that came before"
+        if why:
+            dropped.setdefault(why, []).append(one.line)
+            continue
+        seen.add(key)
+        out.append(one)
+    for why, lines in dropped.items():
+        left_out.drop(why, np.array(lines, np.int64))
+    return out
+
+
+def _windows(
+    chromosome: Chromosome, variants: Sequence[Variant], length: int, left_out: LeftOut
+) -> list[_Row]:
+    """Windows of both alleles on a sequence; what cannot be used is counted."""
+    text = _LETTERS[chromosome.codes].tobytes().decode()
+    out, half = list[_Row](), length // 2
+    dropped: dict[str, list[int]] = {}
+    for one in variants:
+        start, behind = one.at - half, one.at + len(one.ref)
+        right = length - half - len(one.alt)
+        first, why = text[max(start, 0) : start + length], ""
+        second = text[max(start, 0) : one.at] + one.alt + text[behind : behind + max(right, 0)]
+        if text[one.at : behind] != one.ref:
+            why = "whose REF is not what the genome has there"
+        elif len(one.ref) > length - half or right < 0:
+            why = "with an allele that is longer than half a window"
+        elif start < 0 or len(first) < length or len(second) < length:
+            why = "whose window goes beyond the end of its sequence"
+        elif "N" in first or "N" in second:
+            why = "with N in its window"
+        if why:
+            dropped.setdefault(why, []).append(one.line)
+        else:
+            named = one._replace(chrom=chromosome.names[0])
+            out.append(_Row(named, start, start + length, first, second))
+    for why, lines in dropped.items():
+        left_out.drop(why, np.array(lines, np.int64))
+    return out
+
+
+def _table(path: Path, rows: Sequence[_Row], usable: int, left_out: LeftOut, own: OwnData) -> Table:
+    ids = [f"{v.chrom}:{v.at + 1}:{v.ref}>{v.alt}" for v, *_ in rows]
+    digest = hashlib.sha256()
+    for name, row in zip(ids, rows, strict=True):
+        digest.update(f"{name} {row.variant.label} {row.first} {row.second}\n".encode())
+    notes = [
+        f"variants: {len(rows):,} in {path.name}, windows of {own.length} bp of both alleles; a "
+        "model answers f(alternative) - f(reference)",
+        *left_out.said(),
+    ]
+    wrong = sum(n for why, n in left_out.n.items() if "REF" in why)
+    if wrong > MANY * usable:
+        notes.append(
+            f"warning: {wrong / usable:.1%} of the variants have another REF than the genome; it "
+            "may be of another assembly"
+        )
+    others = {
+        "chrom": [row.variant.chrom for row in rows],
+        "start": [str(row.start) for row in rows],
+        "end": [str(row.end) for row in rows],
+    }
+    table = Table(
+        path, [row.first for row in rows], [row.variant.label for row in rows], None, ids,
+        np.array([row.variant.line for row in rows], np.int64), sha256=digest.hexdigest(),
+        others=others, notes=tuple(notes), second=[row.second for row in rows],
+    )  # fmt: skip
+    check_table(table)
+    return table

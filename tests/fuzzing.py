@@ -16,6 +16,7 @@ import zipfile
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 
 from dnabench.results.store import Store
 from dnabench.tasks import bend, deepsea, deepstarr
@@ -23,9 +24,10 @@ from dnabench.tasks.io.annotation import read_annotation, records
 from dnabench.tasks.io.archives import unpack
 from dnabench.tasks.io.chunks import tables
 from dnabench.tasks.io.files import task_from_path
+from dnabench.tasks.io.reading import read_own
 from dnabench.tasks.io.unlabelled import read_parts
 from dnabench.tokens.bpe import bpe_from_file, save, train_bpe
-from dnabench.types import Record, Sequences
+from dnabench.types import OwnData, Record, Sequences
 
 ERRORS = (ValueError, KeyError, OSError)
 SECONDS, MEMORY = 5, 1 << 30  # of one reading
@@ -40,6 +42,16 @@ GFF = "##gff-version 3\n" + "".join(
 GTF = "".join(
     LINE.format(100 * i + 1, 100 * i + 60, f'gene_id "g{i // 2}"; transcript_id "t{i // 2}";')
     for i in range(20)
+)
+
+
+GENOME = ">chr1\n" + "\n".join(TEXTS) + "\n"
+BED = "".join(f"chr1\t{s}\t{s + 20}\tr\t0\t{'+-'[s % 2]}\n" for s in range(31, 1100, 111))
+PEAKS = "".join(f"chr1\t{s}\t{s + 20}\tr\t0\t.\t1.5\t2\t-1\t7\n" for s in range(31, 1100, 111))
+BASES = "".join(TEXTS)
+VCF = "##fileformat=VCFv4.2\n" + "".join(
+    f"chr1\t{at + 1}\t.\t{BASES[at]}\t{'ACGT'[BASES[at] == 'A']}\t9\tPASS\tDP=3;LABEL={i % 2}\n"
+    for i, at in enumerate(range(30, 1150, 40))
 )
 
 
@@ -160,6 +172,30 @@ def own(name, make):
     return Reader(name, make, task_from_path)
 
 
+def on_genome(name, make, **more):
+    """A file of regions or variants, or the genome of `a.bed` beside it."""
+
+    def made(path):
+        (path.parent / "g.fa").write_text(GENOME)
+        (path.parent / "a.bed").write_text(BED)
+        make(path)
+
+    def read(path):
+        where = path.parent / "a.bed" if path.suffix == ".fa" else path
+        own = OwnData(genome=str(path.parent / "g.fa"), length=20, **more)
+        return task_from_path(where, own=own)
+
+    return Reader(name, made, read)
+
+
+def workbook(path):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in [["sequence", "label"], *([t, i % 2] for i, t in enumerate(TEXTS))]:
+        book.active.append(row)
+    book.save(path)
+
+
 def stream(name, make):
     return Reader(name, make, lambda path: list(read_parts(path)))
 
@@ -177,6 +213,12 @@ READERS = {
         json.dumps({"sequence": t, "label": i % 2}) for i, t in enumerate(TEXTS)))),
     "own parquet": own("a.parquet", columnar),
     "own arrow": own("a.arrow", columnar),
+    "own text": Reader("a.txt", text("\n".join(TEXTS)), lambda p: read_own(p, OwnData(every="1"))),
+    "own xlsx": own("a.xlsx", workbook),
+    "own bed": on_genome("a.bed", text(BED)),
+    "own narrowPeak": on_genome("a.narrowPeak", text(PEAKS)),
+    "own genome": on_genome("g.fa", text(GENOME)),
+    "own vcf": on_genome("a.vcf", text(VCF), label=("LABEL",)),
     "predict csv": stream("a.csv", text(CSV)),
     "predict fasta": stream("a.fa", text(FASTA)),
     "predict fasta.gz": stream("a.fa.gz", zipped(FASTA)),

@@ -5,6 +5,7 @@ Positions are from 0 with exclusive ends.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -139,7 +140,8 @@ def _summits(
             )
         return None
     texts = columns[SUMMIT]
-    wrong = next((i for i, text in enumerate(texts) if not text.removeprefix("-").isdecimal()), -1)
+    number = re.compile(r"-?[0-9]{1,15}")
+    wrong = next((i for i, text in enumerate(texts) if not number.fullmatch(text)), -1)
     offset = np.array(texts).astype(np.int64) if wrong < 0 else np.zeros(len(bp), np.int64)
     if wrong < 0 and ((offset < -1) | (offset >= bp)).any():
         wrong = int(np.argmax((offset < -1) | (offset >= bp)))

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from test_formats import open_document
 
 from dnabench.results.store import Store
 from dnabench.tasks import bend, deepsea, deepstarr
@@ -34,6 +35,7 @@ SECONDS, MEMORY = 5, 1 << 30  # of one reading
 RNG = np.random.default_rng(0)
 TEXTS = ["".join(RNG.choice(list("ACGT"), 40)) for _ in range(30)]
 CSV = "sequence,label\n" + "".join(f'"{t}",{i % 2}\n' for i, t in enumerate(TEXTS))
+CELLS = [["sequence", "label"], *([t, i % 2] for i, t in enumerate(TEXTS))]
 FASTA = "".join(f">s{i}|{i % 2}\n{t}\n" for i, t in enumerate(TEXTS))
 LINE = "chr1\tx\tCDS\t{}\t{}\t.\t+\t0\t{}\n"
 GFF = "##gff-version 3\n" + "".join(
@@ -196,6 +198,16 @@ def workbook(path):
     book.save(path)
 
 
+def labelled(path):
+    (path.parent / "a.txt").write_text("\n".join(TEXTS) + "\n")
+    (path.parent / "labels.txt").write_text("0\n1\n" * 15)
+
+
+def labelled_of(path):
+    labels = str(path.with_name("labels.txt"))
+    return task_from_path(path.with_name("a.txt"), own=OwnData(labels=labels))
+
+
 def stream(name, make):
     return Reader(name, make, lambda path: list(read_parts(path)))
 
@@ -219,6 +231,8 @@ READERS = {
     "own narrowPeak": on_genome("a.narrowPeak", text(PEAKS)),
     "own genome": on_genome("g.fa", text(GENOME)),
     "own vcf": on_genome("a.vcf", text(VCF), label=("LABEL",)),
+    "own ods": own("a.ods", lambda path: open_document(path, CELLS)),
+    "own labels": Reader("labels.txt", labelled, labelled_of),
     "predict csv": stream("a.csv", text(CSV)),
     "predict fasta": stream("a.fa", text(FASTA)),
     "predict fasta.gz": stream("a.fa.gz", zipped(FASTA)),

@@ -279,3 +279,10 @@ def test_shards_of_a_split_are_one_whole_series(tmp_path, names, says):
         (tmp_path / name).write_text("sequence,label\nACGT,0\n")
     with pytest.raises(ValueError, match=says):
         find_files(tmp_path, OwnData())
+
+
+def test_a_minus_of_unicode_is_a_minus_in_tables_too():
+    from dnabench.reports.papers.read_table import read
+
+    _, scores = read(case("give-29-unicode-minus/seeds.csv"))
+    assert min(min(values) for values in scores.values()) == -0.0847

@@ -57,7 +57,11 @@ def test_the_audit_takes_a_users_file(tmp_path):
     document = json.loads(found.read_text())
     (one,) = document if isinstance(document, list) else [document]
     assert one["task"] == "data/mine" and one["data"] == task_from_path(path).data
-    assert "5" in done.stdout
+    words = ("--data", path, "-m", "kmer", "--seeds", "1", "--device", "cpu", "--out")
+    done = dnabench("run", *words, tmp_path / "runs", cache=tmp_path / "cache")
+    assert done.returncode == 0, done.stderr
+    shown = dnabench("report", "--out", tmp_path / "runs", "--full", cache=tmp_path / "cache")
+    assert "Without the copied examples" in shown.stdout and "| 5 of 30 " in shown.stdout
 
 
 def shards(folder, names):

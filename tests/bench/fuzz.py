@@ -44,7 +44,7 @@ def show(name, seed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=10_000)
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", default="", help="begins so; several after commas")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--show", nargs=2)
     args = parser.parse_args()
@@ -52,7 +52,7 @@ def main():
         return one(args.one, args.n)
     if args.show:
         return show(args.show[0], int(args.show[1]))
-    names = [name for name in READERS if name.startswith(args.only)]
+    names = [name for name in READERS if name.startswith(tuple(args.only.split(",")))]
     each, wrong = -(-args.n // len(names)), 0
     print(f"{'reader':20} copies refused   read slowest     MB  wrong")
     for name in names:

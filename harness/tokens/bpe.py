@@ -9,6 +9,7 @@ import importlib
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -79,20 +80,27 @@ def bpe_from_file(path: Path) -> Tokenizer:
         docs/models.md#tokens-of-dnabert-2; AIRI-Institute/GENA_LM for "-".
     """
     data = Path(path).read_bytes()
-    try:
+    with _refused(f"{path} is not a tokenizer.json"):
         engine = _library().Tokenizer.from_str(data.decode())
-    except Exception as e:  # the library raises Exception itself
-        raise ValueError(f"{path} is not a tokenizer.json: {e}") from e
     kind = type(engine.model).__name__
     if kind != "BPE":
         raise ValueError(
             f"{path}: its model is {kind}, not BPE: whole sequences would be one unknown token; "
             "give the tokenizer.json of a BPE model"
         )
-    try:
+    with _refused(str(path)):
         return _tokenizer(engine)
-    except Exception as e:  # the library raises Exception itself
-        raise ValueError(f"{path}: {e}") from e
+
+
+@contextmanager
+def _refused(what: str) -> Iterator[None]:
+    """ValueError for whatever the library raises: Exception itself, or a panic, which is none."""
+    try:
+        yield
+    except (KeyboardInterrupt, MemoryError, SystemExit):
+        raise
+    except BaseException as e:
+        raise ValueError(f"{what}: {e}") from e
 
 
 def train_bpe(seqs: Sequences, vocabulary: int) -> Tokenizer:

@@ -235,6 +235,7 @@ def _arrow(path: Path, raw: bytes, own: OwnData) -> Table:
     try:
         if path.suffix.lower() == ".arrow":
             data = pa.ipc.open_stream(pa.BufferReader(raw)).read_all()
+            data.validate(full=True)  # offsets of a damaged file point anywhere in memory
         else:
             data = pa.json.read_json(pa.BufferReader(raw))
         check_claim(path, data.nbytes, data.num_rows)

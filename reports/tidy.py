@@ -10,6 +10,7 @@ from typing import Any
 
 from dnabench.metrics import METRICS
 from dnabench.reports.across import difference, on_one_scale
+from dnabench.reports.calibration import ECE
 from dnabench.reports.costs import costs
 from dnabench.reports.evidence import Comparison, Evidence, OverTasks, SuiteEvidence
 from dnabench.reports.outputs import group_scores, other_scores
@@ -77,7 +78,9 @@ def _cells(
 def _better(metric: str) -> str:
     """Higher or lower; "" where the metric is not known."""
     known = METRICS.get(metric)
-    return "" if known is None else "higher" if known.sign > 0 else "lower"
+    if known is None:
+        return "lower" if metric == ECE else ""
+    return "higher" if known.sign > 0 else "lower"
 
 
 NO_LEAD = {"best_over_tasks": "", **dict.fromkeys(LEADS)}

@@ -169,12 +169,12 @@ def test_models_with_a_pad_token_read_it(name):
 
 def test_letters_beyond_max_length_are_cut_and_shorter_rows_padded_to_it():
     seqs = Sequences.parse(["ACGTACGT", "ACG"])
-    cut = TOKENIZERS["char"].shortened(seqs, 5, "left-pad", 5)
+    cut = TOKENIZERS["char"].shortened(seqs, 8, "left-pad", 5)
     assert cut.ids.tolist() == [[0, 1, 2, 3, 0], [5, 5, 0, 1, 2]] and cut.n_cut == 1
     # theirs reverses the string and then cuts it: the other strand keeps another part
-    other = TOKENIZERS["char"].shortened(seqs.reverse_complement(), 5, "left-pad", 5)
+    other = TOKENIZERS["char"].shortened(seqs.reverse_complement(), 8, "left-pad", 5)
     assert other.ids.tolist() == [[0, 1, 2, 3, 0], [5, 5, 1, 2, 3]]
-    assert TOKENIZERS["char"].shortened(seqs, 12, "left-n", 12).ids.shape == (2, 12)
+    assert TOKENIZERS["char"].shortened(seqs, 8, "left-n", 12).ids.shape == (2, 12)
 
 
 @pytest.mark.parametrize(

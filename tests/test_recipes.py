@@ -120,6 +120,18 @@ def test_a_published_recipe_says_what_it_sets_and_what_differs(model, name):
     assert all(r.source != recipe.source for r in others)
 
 
+@pytest.mark.parametrize(
+    ("model", "suite", "batch", "of_a_gpu"),
+    [
+        ("legnet", "nt", 256, 128), ("legnet", "genomic_benchmarks", 256, 64),
+        ("basenji", "genomic_benchmarks", 256, 64),
+    ],
+)  # fmt: skip
+def test_batch_norms_are_of_as_many_gpus_as_the_authors_had(model, suite, batch, of_a_gpu):
+    recipe = MODELS[model].recipes[suite]
+    assert (recipe.batch, recipe.norm_batch) == (batch, of_a_gpu)
+
+
 def test_house_recipes_stand_beside_the_published_ones_and_say_so():
     for model in ("caduceus_ph", "hyenadna", "convnova", "legnet"):
         recipes = MODELS[model].recipes

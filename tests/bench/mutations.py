@@ -18,6 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from fidelity_mutations import FIDELITY
+
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("harness", "models", "tasks", "results", "reports", "tests")
 LOOP, TRIAL = "harness/train/loop.py", "harness/sweep/trial.py"
@@ -52,7 +54,7 @@ MUTATIONS = [
     ),
     Mutation(
         "epoch: the greatest loss chooses, not the least",
-        LOOP, '-row["val_loss"] if by_loss', 'row["val_loss"] if by_loss',
+        LOOP, "criterion = -score if by_loss", "criterion = score if by_loss",
         "tests/test_protocols.py -k loss",
     ),
     Mutation(
@@ -68,7 +70,8 @@ MUTATIONS = [
     ),
     Mutation(
         "sealing: a model can load a split of its task",
-        TRIAL, "sealed = replace(task, load=_sealed)", "sealed = task",
+        TRIAL, "sealed = replace(as_read(task, trial), load=_sealed)",
+        "sealed = as_read(task, trial)",
         "tests/test_trial.py -k 'back'",
     ),
     Mutation(
@@ -83,8 +86,8 @@ MUTATIONS = [
     ),
     Mutation(
         "sealing: test-selected says honest would have had its own score",
-        TRIAL, 'chosen = max(curve, key=lambda row: row["val"][task.metric])',
-        'chosen = max(curve, key=lambda row: row["test"][task.metric])',
+        TRIAL, 'row: sign * row["val"][task.metric])',
+        'row: sign * row["test"][task.metric])',
         "tests/test_trial.py -k 'selected'",
     ),
     Mutation(
@@ -116,8 +119,13 @@ MUTATIONS = [
     ),
     Mutation(
         "verdict: a win is called a loss",
-        VERDICT, '"win" if test.difference > 0 else "loss"',
-        '"loss" if test.difference > 0 else "win"', "tests/test_stats.py -k verdict",
+        VERDICT, '"win" if above == (sign > 0)', '"win" if above != (sign > 0)',
+        "tests/test_stats.py -k verdict",
+    ),
+    Mutation(
+        "verdict: a lower error loses",
+        VERDICT, '"win" if above == (sign > 0)', '"win" if above',
+        "tests/test_stats.py tests/test_metric_choice.py",
     ),
     Mutation(
         "verdict: the interval over test examples is ignored",
@@ -141,9 +149,11 @@ MUTATIONS = [
     ),
     Mutation(
         "verdict: the model with more seeds counts",
-        ANALYSIS, "min(len(a), len(b)), ends)", "max(len(a), len(b)), ends)",
+        ANALYSIS, "min(len(a), len(b)), ends, row.sign)",
+        "max(len(a), len(b)), ends, row.sign)",
         "tests/test_analysis.py",
     ),
+    *(Mutation(*words) for words in FIDELITY),
 ]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """`dnabench export --format hf`: transformers alone loads the folder, with the same logits."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import tiny_transformers as tiny
 import torch
 import transformers
 from conftest import dnabench
-from kept_cases import job_of, kept, task_of_kind
+from kept_cases import flat, job_of, kept, smallest, task_of_kind
 
 from dnabench import MODELS
 from dnabench.models.outside.references import model_named
@@ -42,11 +43,14 @@ def folder(tmp_path_factory):
 
 
 def trained(name, kind, put, tmp_path, options=None, **recipe):
-    """A kept network that learned for an epoch."""
+    """A kept network that learned for an epoch, and gives the stored logits again."""
     model = MODELS[name] if name in BUNDLED else model_named(f"hf:{name}")
     options = BUNDLED.get(name, {}) | (options or {})
-    recipe = {"lr": 1e-2, **recipe}
-    return kept(job_of(model, put(task_of_kind(kind)), options, **recipe), tmp_path)[0]
+    task, recipe = put(task_of_kind(kind)), {"lr": 1e-2, **recipe}
+    network, _, stored = kept(job_of(model, task, options, **recipe), tmp_path)
+    logits = flat(task, network.logits(task.load("test").seqs))
+    np.testing.assert_allclose(logits, stored["logits"], atol=1e-4, rtol=1e-4)
+    return network
 
 
 def answers(path, kind, text):
@@ -188,3 +192,15 @@ def test_a_head_of_transformers_is_drawn_as_transformers_draws_it(folder):
     assert weight.std().item() == pytest.approx(0.02, rel=0.1)  # BERT's initializer_range
     assert torch.equal(weight, again.pooler.dense.weight)
     assert not torch.equal(weight, heads[1].pooler.dense.weight)
+
+
+def test_the_survey_of_formats_has_every_family():
+    page = Path(__file__).parents[1] / "docs/benchmarks/exports.md"
+    rows = [line.split("|")[1:-1] for line in page.read_text().splitlines() if line[:2] == "| "]
+    cells = {row[0].strip(): [cell.strip() for cell in row[2:]] for row in rows[1:]}
+    assert {*smallest(), "gena_lm", *(f"hf:./{name}" for name in tiny.FAMILIES)} == cells.keys()
+    for name, (off, *forms, hf) in cells.items():
+        assert float(off) < 1e-4 and set(forms) <= {"yes", "one length", "not ended", "–"}
+        native = name.startswith("hf:") or MODELS[name].in_transformers is not None
+        assert (hf == "yes") == (native and name != "gena_lm-base"), name  # lacks the last norm
+        assert name.startswith("hf:") or not MODELS[name].custom_trainer or forms == ["–", "–"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from dnabench.types import A, Sequences, T
 
 FORMS = {"onnx": "model.onnx", "torch-export": "model.pt2", "hf": "hf"}  # usual names
 ROUNDING = 1e-3  # of the largest logit, by which the file's may differ from the network's
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # which messages of the ONNX exporter have
 Run = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -91,7 +93,8 @@ def export(network: Network, form: str, to: Path) -> Exported:
                 difference = _difference(network, run, any_length)
             break
         except Exception as e:  # every layer of the exporters has errors of its own
-            why = why or f"{type(e).__name__}: {str(e).strip().splitlines()[0][:200]}"
+            said = COLOUR.sub("", str(e)).strip().splitlines() or [""]
+            why = why or f"{type(e).__name__}: {said[0][:200]}"
     else:
         raise ValueError(f"{name} cannot be exported to {form}: {why}")
     if not difference <= ROUNDING:

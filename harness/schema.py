@@ -154,19 +154,14 @@ def parse(text: str) -> dict[str, Any]:
     if schema != RECORD:
         other = f"its schema is {_short(schema)}" if schema is not None else "it names no schema"
         raise ValueError(f"not a {RECORD}: {other}")
-    level: list[Any] = [found]
-    for _ in range(DEEPEST):
-        inner: list[Any] = []
-        for value in level:
-            if isinstance(value, dict):
-                inner += [*value, *value.values()]
-            elif isinstance(value, list):
-                inner += value
-            elif isinstance(value, str) and not value.isascii():
-                value.encode()  # a lone surrogate cannot be printed
-        level = inner
-    if level:
+    level: list[Any] = [found]  # objects and lists of one depth
+    for _ in range(DEEPEST - 1):
+        inside = (v.values() if type(v) is dict else v for v in level)
+        level = [v for values in inside for v in values if type(v) in (dict, list)]
+    if any(level):
         raise ValueError(f"nested more than {DEEPEST} levels deep")
+    if not text.isascii() or "\\u" in text:
+        json.dumps(found, ensure_ascii=False).encode()  # a lone surrogate cannot be printed
     return dict(found)
 
 
@@ -209,31 +204,49 @@ def _check(value: Any, hint: Any, place: str) -> None:
         ValueError: for another type, an integer beyond LARGEST, or a number that is not finite,
             which only a learning curve may have.
     """
-    if typing.is_typeddict(hint):
+    kind, inner = _shape(hint)
+    if kind == "fields":
         _is(value, dict, place)
         if missing := hint.__required_keys__ - value.keys():
             raise ValueError(f"missing in {place}: {', '.join(sorted(missing))}")
-        for name, own in typing.get_type_hints(hint).items():
-            if name in value:
-                _check(value[name], own, f"{place}.{name}")
-        return
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal or hint is str:
+        for name, item in value.items():
+            if name in inner and not _plain(item, inner[name]):
+                _check(item, inner[name], f"{place}.{name}")
+    elif kind == "text":
         _is(value, str, place)  # a newer version may know more words
-    elif origin is not None and issubclass(origin, Mapping):
+    elif kind == "mapping":
         _is(value, dict, place)
         for name, item in value.items():
-            _check(item, inner[1], f"{place}.{name}")
-    elif origin is not None:
+            if not _plain(item, inner):
+                _check(item, inner, f"{place}.{name}")
+    elif kind == "list":
         _is(value, list, place)
         for i, item in enumerate(value):
-            _check(item, inner[0], f"{place}[{i}]")
-    elif hint in (int, float):
+            _check(item, inner, f"{place}[{i}]")
+    elif kind == "number":
         _is(value, (int,) if hint is int else (int, float), place)
         if isinstance(value, int) and not -LARGEST < value < LARGEST:
             raise ValueError(f"{place} is an integer of {value.bit_length()} bits")
         if not math.isfinite(value) and not place.startswith("curve"):
             raise ValueError(f"{place} is {value}; it must be finite")
+
+
+def _plain(value: Any, hint: Any) -> bool:
+    """Whether it is a finite float where one belongs, as most values are."""
+    return hint is float and type(value) is float and math.isfinite(value)
+
+
+@cache
+def _shape(hint: Any) -> tuple[str, Any]:
+    """What a type is in JSON, and the type of what is inside: by name where it has fields."""
+    if typing.is_typeddict(hint):
+        return "fields", typing.get_type_hints(hint)
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal or hint is str:
+        return "text", None
+    if origin is not None:
+        return ("mapping", inner[1]) if issubclass(origin, Mapping) else ("list", inner[0])
+    return "number" if hint in (int, float) else "any", None
 
 
 def _is(value: Any, kinds: type | tuple[type, ...], place: str) -> None:

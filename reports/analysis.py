@@ -165,13 +165,11 @@ def _detectable(row: Row, comparisons: Sequence[Comparison]) -> evidence.Detecta
 
 
 def _one_class(table: Table) -> list[str]:
-    tasks = [
-        row.name for row in table.rows
-        if any(r.flags.get("one_class") for r in table.records
-               if (r.trial.task, r.trial.data) == (row.task, row.data))
-    ]  # fmt: skip
-    names = ", ".join(tasks)
-    return [f"{names}: all test labels are of one class, so the metric is undefined"] * bool(tasks)
+    flagged = {
+        (r.trial.task, r.trial.data) for r in table.records if r.flags.get("one_class")
+    }  # fmt: skip
+    names = ", ".join(row.name for row in table.rows if (row.task, row.data) in flagged)
+    return [f"{names}: all test labels are of one class, so the metric is undefined"] * bool(names)
 
 
 def _of_networks(table: Table) -> list[str]:

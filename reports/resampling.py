@@ -21,7 +21,7 @@ from dnabench.cache import keep_json, read_json
 from dnabench.metrics import METRICS
 from dnabench.reports.blocks import Blocks, blocks
 from dnabench.reports.memo import stamp
-from dnabench.reports.stats.examples import REPLICATES, Nested, nested, resampled, units
+from dnabench.reports.stats.examples import REPLICATES, Nested, nested_pairs, resampled, units
 from dnabench.reports.stats.replicates import check_cost
 from dnabench.results.store import Store
 from dnabench.tasks.audit.audit import kept
@@ -139,7 +139,9 @@ class _Row(NamedTuple):
                 scores, drawn = scores | found, [*drawn, how]
             except ValueError as e:
                 why |= dict.fromkeys(columns, str(e))
-        intervals = {pair: self._interval(pair, splits, scores, why) for pair in self.pairs}
+        no = {pair: self._without(pair, splits, scores, why) for pair in self.pairs}
+        some = nested_pairs(scores, [pair for pair, reason in no.items() if not reason])
+        intervals = {pair: some.get(pair, reason) for pair, reason in no.items()}
         means = {column: x.mean(0) for column, x in scores.items()}
         se = {c: float(np.nanstd(m, ddof=1)) for c, m in means.items() if (m == m).sum() > 1}
         return Resampled(intervals, se, drawn[0] if drawn else None), not why
@@ -208,10 +210,11 @@ class _Row(NamedTuple):
         with self._opened(record) as file:
             return np.asarray(file["logits"])
 
-    def _interval(
+    def _without(
         self, pair: Pair, splits: Mapping[str, list[int]], scores: Mapping[int, Array],
         why: Mapping[int, str],
-    ) -> Nested | str:  # fmt: skip
+    ) -> str:  # fmt: skip
+        """Why there is no interval; empty where there can be one."""
         if known := [why[column] for column in pair if column in why]:
             return known[0]
         if not any(set(pair) <= set(columns) for columns in splits.values()):
@@ -219,7 +222,7 @@ class _Row(NamedTuple):
         if short := [c for c in pair if len(scores[c]) < 2]:
             model = self.columns[short[0]][0].trial.model
             return f"only one run of {model}; variation between seeds needs at least two"
-        return nested(scores[pair[0]], scores[pair[1]])
+        return ""
 
     @contextmanager
     def _opened(self, record: Record) -> Iterator[Mapping[str, Array]]:

@@ -225,7 +225,7 @@ def _column_keys(
         varying[model, regime] |= _varying([numbers(r) for r in several])
     shares = len({r.trial.train_share for r in records}) > 1
 
-    def key(r: Record) -> tuple[str, ...]:
+    def found(r: Record) -> tuple[str, ...]:
         known, fields = numbers(r), sorted(varying[r.trial.model, r.trial.regime])
         recipe = {name: known[name] for name in fields if name in known}
         recipe |= {"train_share": r.trial.train_share} if shares else {}
@@ -234,7 +234,8 @@ def _column_keys(
         options |= r.trial.unknown  # of a newer version
         return r.trial.model, r.trial.regime, _json(options), _json(recipe)
 
-    return key
+    keys = {r.trial.id: found(r) for r in records}
+    return lambda r: keys[r.trial.id]
 
 
 def _suite_recipes(records: Sequence[Record]) -> dict[str, Recipe]:
@@ -296,7 +297,8 @@ def _columns(
 def _options(records: Sequence[Record]) -> dict[str, Any]:
     """Those that all records share; recipes may set others for each suite."""
     every = [{**r.trial.options, **r.trial.unknown} for r in records]
-    return {k: v for k, v in every[0].items() if k not in _varying(every)}
+    vary = _varying(every)
+    return {k: v for k, v in every[0].items() if k not in vary}
 
 
 def _rows(
@@ -359,6 +361,7 @@ def _podium(cells: Sequence[Cell], digits: int, sign: int) -> tuple[frozenset[in
 
 def _varying(settings: Sequence[Mapping[str, Any]]) -> set[str]:
     """Names whose values differ; a missing one is a value of its own."""
+    settings = list({_json(s): s for s in settings}.values())
     names = {name for s in settings for name in s}
     return {n for n in names if len({_json(s[n]) if n in s else "" for s in settings}) > 1}
 

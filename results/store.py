@@ -52,6 +52,18 @@ def _rename(path: Path, ending: str = KEPT) -> None:
         path.rename(next(name for name in names if not name.exists()))
 
 
+@contextmanager
+def _damaged(path: Path) -> Iterator[None]:
+    """Turn what a damaged file of predictions raises into a message that says what to do."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as e:  # zipfile, zlib and NumPy have many for a damaged file
+        why = str(e) or type(e).__name__
+        raise ValueError(f"cannot read {path}: {why}; run the trial again") from e
+
+
 class Store:
     """A folder of records. Any number of processes may read and write it at once.
 
@@ -61,6 +73,7 @@ class Store:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
+        self._records, self._predictions = self.folder / "records", self.folder / "predictions"
         self.unreadable: dict[Path, str] = {}  # filled by reading
 
     def check_writable(self) -> None:
@@ -92,7 +105,7 @@ class Store:
 
     def record_path(self, trial_id: str) -> Path:
         """Where the record of that trial is or will be."""
-        return self.folder / "records" / f"{trial_id}.json"
+        return self._records / f"{trial_id}.json"
 
     def written(self, trial_id: str) -> int:
         """When that trial's record was written, in nanoseconds since 1970; 0 = there is none."""
@@ -103,7 +116,7 @@ class Store:
 
     def predictions_path(self, trial_id: str) -> Path:
         """Where the predictions of that trial are or will be."""
-        return self.folder / "predictions" / f"{trial_id}.npz"
+        return self._predictions / f"{trial_id}.npz"
 
     def network_path(self, trial_id: str) -> Path:
         """The folder in which the network of that trial is or will be."""
@@ -239,19 +252,13 @@ class Store:
             OSError: when it is missing or cannot be read.
         """
         path = self.predictions_path(trial_id)
-        try:
-            with path.open("rb") as file:
-                arrays = np.load(file, allow_pickle=False)
-                if not isinstance(arrays, np.lib.npyio.NpzFile):
-                    raise ValueError("not an .npz archive")
-                with arrays:
-                    _check_memory(arrays)
-                    yield arrays
-        except OSError:
-            raise
-        except Exception as e:  # zipfile, zlib and NumPy have many for a damaged file
-            why = str(e) or type(e).__name__
-            raise ValueError(f"cannot read {path}: {why}; run the trial again") from e
+        with _damaged(path), path.open("rb") as file:
+            arrays = np.load(file, allow_pickle=False)
+            if not isinstance(arrays, np.lib.npyio.NpzFile):
+                raise ValueError("not an .npz archive")
+            with arrays:
+                _check_memory(arrays)
+                yield arrays
 
     def predictions(self, trial_id: str) -> dict[str, Array]:
         """`logits` float32 (N, K), `labels` (N,), `ids` (N,) of test; see `trial.run_trial`.
@@ -324,3 +331,30 @@ class Store:
     def holders(self) -> dict[str, Holder]:
         """Which trials are being run, and by whom; a trial can be claimed at the same time."""
         return holders(self.folder / ".locks")
+
+
+class ReadOnce(Store):
+    """A folder whose predictions stay in memory once they were read, as far as KEPT bytes go.
+
+    For a report, which reads them several times and needs no changes that others make meanwhile.
+    """
+
+    KEPT = 2**28
+
+    def __init__(self, folder: Path | str) -> None:
+        super().__init__(folder)
+        self._kept: dict[str, dict[str, Array]] = {}
+        self._bytes = 0
+
+    @contextmanager
+    def open_predictions(self, trial_id: str) -> Iterator[Mapping[str, Array]]:
+        """As that of Store."""
+        if trial_id not in self._kept:
+            with super().open_predictions(trial_id) as arrays:
+                if self._bytes >= self.KEPT:
+                    yield arrays
+                    return
+                self._kept[trial_id] = dict(arrays)
+            self._bytes += sum(x.nbytes for x in self._kept[trial_id].values())
+        with _damaged(self.predictions_path(trial_id)):
+            yield self._kept[trial_id]

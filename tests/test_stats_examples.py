@@ -10,7 +10,7 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
 from dnabench.metrics import METRICS
 from dnabench.reports.stats import welch
-from dnabench.reports.stats.examples import draws, nested, replicates, units
+from dnabench.reports.stats.examples import draws, nested, nested_pairs, replicates, units
 from dnabench.reports.stats.replicates import scorer
 from dnabench.reports.stats.single_runs import delong, mcnemar
 
@@ -257,6 +257,16 @@ def test_a_nested_interval_is_the_same_twice_and_turns_with_the_pair():
     assert (turned.se, turned.p) == pytest.approx((found.se, found.p))
     width = found.high - found.low
     assert (-turned.high, -turned.low) == pytest.approx((found.low, found.high), abs=0.1 * width)
+
+
+def test_several_pairs_are_each_pair_alone_bit_for_bit():
+    rng = np.random.default_rng(4)
+    runs = {k: rng.normal(0.5, 0.1, (size, 300)) for k, size in enumerate((3, 5, 5, 1))}
+    runs[2][0, 7] = math.nan  # a replicate without a value
+    pairs = [(0, 1), (1, 0), (1, 2), (0, 3), (2, 0)]
+    found = nested_pairs(runs, pairs)
+    alone = {pair: nested(runs[pair[0]], runs[pair[1]]) for pair in pairs}
+    assert list(map(repr, found.items())) == list(map(repr, alone.items()))  # NaN too
 
 
 def test_where_there_is_no_interval():

@@ -12,7 +12,7 @@ import pytest
 
 from dnabench import Recipe, Record, Trial
 from dnabench.results.provenance import here
-from dnabench.results.store import Store
+from dnabench.results.store import ReadOnce, Store
 from dnabench.schema import trial_id
 
 
@@ -80,6 +80,25 @@ def test_predictions_come_back_in_their_types(store):
     back = store.predictions(record().trial.id)
     assert all(np.array_equal(back[k], v) for k, v in PREDICTIONS.items())
     assert back["logits"].dtype == np.float32
+
+
+def test_a_report_reads_predictions_once_as_far_as_memory_goes(store, monkeypatch):
+    store.append(record(), PREDICTIONS)
+    path, again = store.predictions_path(record().trial.id), ReadOnce(store.folder)
+    monkeypatch.setattr(ReadOnce, "KEPT", 1)  # so one file is kept
+    other = record(seed=9)
+    again.append(other, PREDICTIONS)
+    first = [again.predictions(x.trial.id) for x in (record(), other)]
+    path.unlink()
+    again.predictions_path(other.trial.id).write_bytes(b"damaged")
+    assert again.predictions(record().trial.id)["logits"] is first[0]["logits"]
+    with pytest.raises(ValueError, match=f"cannot read .*{other.trial.id}.npz"):
+        again.predictions(other.trial.id)
+    with (
+        pytest.raises(ValueError, match=f"cannot read {path}: no such label"),
+        again.open_predictions(record().trial.id),
+    ):
+        raise ValueError("no such label")  # as of a file that is read again
 
 
 OLD = Path(__file__).parent / "record-1.json"

@@ -74,9 +74,9 @@ def report(
 
 def records_in(out: Path) -> tuple[Any, list[Any]]:
     """The store in a folder and its records; ends the command when there are none."""
-    from dnabench.results.store import Store
+    from dnabench.results.store import ReadOnce
 
-    store = Store(out)
+    store = ReadOnce(out)
     records = list(store)
     warn_unreadable(store)
     if not records:

@@ -5,7 +5,8 @@ same replicates, so what makes an example hard for both cancels in their differe
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from dnabench.types import Array
 
 REPLICATES = 10_000
 _DRAWN = 2**18  # examples drawn at once: 2 MB, so that passes over them stay in the cache
+_KEPT = 2**23  # counts kept for the next test split: 32 MB
 _NORMAL = 1e9  # degrees of freedom from which Student's t is the normal
 
 
@@ -76,6 +78,15 @@ def units(rows: int, groups: Array | None) -> Array:
 
 def draws(size: int, n: int, seed: int) -> Iterator[Array]:
     """How often each of `size` units is drawn, int32 (size, B) for B replicates at a time."""
+    return iter(_kept_draws(size, n, seed)) if size * n <= _KEPT else _draws(size, n, seed)
+
+
+@lru_cache(maxsize=1)  # tasks of a suite often have test splits of one size
+def _kept_draws(size: int, n: int, seed: int) -> list[Array]:
+    return list(_draws(size, n, seed))
+
+
+def _draws(size: int, n: int, seed: int) -> Iterator[Array]:
     rng = np.random.default_rng(seed)
     block = max(16, min(1024, _DRAWN // size))
     for start in range(0, n, block):
@@ -138,22 +149,61 @@ def nested(a: Array, b: Array, *, seed: int = 0, level: float = 0.95) -> Nested:
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or not len(a) or not len(b):
         raise ValueError(f"a is {a.shape}, b {b.shape}; both need (runs, n) with one n")
     defined = ~(np.isnan(a).any(0) | np.isnan(b).any(0))
-    a, b = a[:, defined], b[:, defined]
-    if not a.shape[1]:
-        return Nested(*[math.nan] * 6)
-    centre = a.mean(0) - b.mean(0)
-    d = float(centre.mean())
-    if min(len(a), len(b), a.shape[1]) < 2:
-        return Nested(d, *[math.nan] * 5)
+    return _of_pair(_Runs(a[:, defined]), _Runs(b[:, defined]), seed, level)
+
+
+def nested_pairs(
+    runs: Mapping[int, Array], pairs: Iterable[tuple[int, int]]
+) -> dict[tuple[int, int], Nested]:
+    """`nested` of several pairs of models; what depends on one model is computed once."""
+    # in memory as `nested` has them, so that sums round alike
+    whole = {k: _Runs(np.asfortranarray(x)) for k, x in runs.items() if not np.isnan(x).any()}
+    return {
+        (i, j): _of_pair(whole[i], whole[j]) if {i, j} <= whole.keys() else nested(runs[i], runs[j])
+        for i, j in pairs
+    }
+
+
+class _Runs:
+    """One model on all replicates, (S, n) without a missing value."""
+
+    def __init__(self, runs: Array) -> None:
+        self.size, self.n = runs.shape
+        if self.n:
+            self.mean = runs.mean(0)
+        if min(runs.shape) > 1:
+            self.deviations, self.of_mean, self.own = _seed_noise(runs)
+        self._drawn: dict[tuple[int, int, int, int], Array] = {}
+
+    def drawn(self, place: int, first: int, second: int, seed: int) -> Array:
+        """What the drawn seeds add to the mean, (n,), in a pair of `first` and `second` runs."""
+        key = place, first, second, seed
+        if key not in self._drawn:
+            pick = _picks(first, second, self.n, seed)[place]
+            self._drawn[key] = self.deviations[pick].mean(0)
+        return self._drawn[key]
+
+
+@lru_cache(maxsize=2)
+def _picks(first: int, second: int, n: int, seed: int) -> tuple[Array, Array]:
+    """The seeds of each replicate, (first, n) and (second, n)."""
     rng = np.random.default_rng([seed, 1])  # not the stream of the examples
+    return rng.integers(0, first, (first, n)), rng.integers(0, second, (second, n))
+
+
+def _of_pair(a: _Runs, b: _Runs, seed: int = 0, level: float = 0.95) -> Nested:
+    if not a.n:
+        return Nested(*[math.nan] * 6)
+    centre = a.mean - b.mean
+    d = float(centre.mean())
+    if min(a.size, b.size, a.n) < 2:
+        return Nested(d, *[math.nan] * 5)
     examples = float(centre.var(ddof=1))
     shared, between, noise, drawn = examples, 0.0, 0.0, np.zeros_like(centre)
-    for sign, runs in ((1, a), (-1, b)):
-        deviations, of_mean, own = _seed_noise(runs)
-        pick = rng.integers(0, len(runs), runs.shape)
-        drawn += sign * deviations[pick].mean(0)
-        shared, between = shared - own, between + of_mean
-        noise += of_mean**2 / (len(runs) - 1)
+    for place, sign, runs in ((0, 1, a), (1, -1, b)):
+        drawn += sign * runs.drawn(place, a.size, b.size, seed)
+        shared, between = shared - runs.own, between + runs.of_mean
+        noise += runs.of_mean**2 / (runs.size - 1)
     shared = max(0.0, shared)
     total = shared + between
     if total <= TIE**2:

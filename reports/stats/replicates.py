@@ -84,23 +84,33 @@ def _checked(metric: str, y: Array, logits: Iterable[Array]) -> Iterable[Array]:
 
 
 def _counted(metric: str, y: Array, logits: Iterable[Array], unit: Array) -> Scorer:
-    """By matrix product: drawn counts of each class, right, predicted and true."""
-    columns, k, size = [], 0, int(unit.max()) + 1
+    """By matrix product: drawn counts of each class, right, predicted and true.
+
+    Only rows that the metric needs: right answers together where it sums them, and predictions of
+    all classes but the last, which is what remains.
+    """
+    formula, by_class, with_predicted = _COUNTED[metric]
+    of_runs, k, size = [], 0, int(unit.max()) + 1
     for x in logits:
         k, predicted = x.shape[1], x.argmax(1)
         right = predicted == y
-        for rows, classes in ((unit[right], y[right]), (unit, predicted)):
-            columns.append(_by_unit(rows, classes, size, k))
-    runs, most = len(columns) // 2, int(np.bincount(unit).max())
-    columns.append(_by_unit(unit, y, size, k))
-    dtype = np.float32 if size * most < _EXACT32 else np.float64
-    matrix = np.concatenate(columns).astype(dtype)
+        found = _by_unit(unit[right], y[right], size, k)
+        found = found if by_class else found.sum(0, keepdims=True)
+        others = _by_unit(unit, predicted, size, k)[:-1] if with_predicted else found[:0]
+        of_runs.append(np.concatenate([found, others]))
+    dtype = np.float32 if size * int(np.bincount(unit).max()) < _EXACT32 else np.float64
+    matrix = np.concatenate([*of_runs, _by_unit(unit, y, size, k)]).astype(dtype)
+    answers = k if by_class else 1
 
     def score(weights: Array) -> Array:
         counts = (matrix @ weights.astype(dtype)).astype(np.float64)
-        each = counts[:-k].reshape(runs, 2, k, -1)
+        true, each = counts[-k:], counts[:-k].reshape(len(of_runs), -1, weights.shape[1])
+        right, predicted = each[:, :answers], each[:, answers:]
+        if with_predicted:
+            last = true.sum(0) - predicted.sum(1)
+            predicted = np.concatenate([predicted, last[:, None]], axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return _COUNTED[metric](each[:, 0], each[:, 1], counts[-k:])
+            return formula(right, predicted, true)
 
     return score
 
@@ -112,9 +122,10 @@ def _by_unit(unit: Array, classes: Array, size: int, k: int) -> Array:
 
 def _mcc(right: Array, predicted: Array, true: Array) -> Array:
     n = true.sum(0)
-    covariance = n * right.sum(1) - (predicted * true).sum(1)
-    norm = (n * n - (true * true).sum(0)) * (n * n - (predicted * predicted).sum(1))
-    return np.where(norm > 0, covariance / np.sqrt(norm), 0.0)
+    covariance = n * right.sum(1) - np.einsum("rkb,kb->rb", predicted, true)
+    norm = n * n - np.einsum("rkb,rkb->rb", predicted, predicted)
+    norm *= n * n - (true * true).sum(0)
+    return np.asarray(np.divide(covariance, np.sqrt(norm), out=np.zeros_like(norm), where=norm > 0))
 
 
 def _f1_macro(right: Array, predicted: Array, true: Array) -> Array:
@@ -309,9 +320,11 @@ def _defined_median(values: Array, axis: int) -> Array:
     return np.asarray(np.mean(middle, axis=0).squeeze(axis))
 
 
-_COUNTED: dict[str, Callable[[Array, Array, Array], Array]] = {
-    "mcc": _mcc, "f1_macro": _f1_macro, "f1_binary": _f1_binary, "accuracy": _accuracy,
-    "balanced_accuracy": _balanced_accuracy,
+# formula, whether it needs right answers by class, and predictions of each class
+_COUNTED: dict[str, tuple[Callable[[Array, Array, Array], Array], bool, bool]] = {
+    "mcc": (_mcc, False, True), "f1_macro": (_f1_macro, True, True),
+    "f1_binary": (_f1_binary, True, True), "accuracy": (_accuracy, False, False),
+    "balanced_accuracy": (_balanced_accuracy, True, False),
 }  # fmt: skip
 _MOMENTS = ("pearson", "r2")
 _ERRORS = ("rmse", "mse", "brier")

@@ -1,15 +1,20 @@
 """Do verdicts hold when test examples are related? `python tests/bench/related.py [SUITES]`.
 
 Not collected by pytest. First: how much wider intervals get when strand pairs are drawn together.
-Then null suites through the whole report: three equal models, 8 tasks of a family each, 500 test
+Then null suites through the whole report: three equal models, 8 tasks of a family each, test
 examples in groups that are copies of one another (label and all noise; coverage.py has the model of
 an example, noise "typical"). `report` gets records and predictions as runs write them, kept in
-memory instead of files, and draws 1,000 replicates. A suite is false if any of its 24 verdicts is a
-win or a loss. True differences are 0, so an interval covers where it holds 0.
+memory instead of files, and draws 1,000 replicates. True differences are 0, so a suite is false by
 
-Prints Markdown: SUITES (400) a line with 10 seeds, a tenth where the groups are not known to the
-report. The bounds are those of Clopper and Pearson, one-sided, 95 %. Set
-OMP_NUM_THREADS=1.
+- default: if any of its 24 verdicts is a win or a loss;
+- declared: if any of the 8 of one pair is, which alone was declared;
+- over tasks: if the first sentence claims a difference of any of the three pairs;
+
+and an interval covers where it holds 0.
+
+Prints Markdown: SUITES (400) a line for 5 and 10 seeds, 500 and 2,000 examples, and a tenth where
+the groups are not known to the report. The bounds are those of Clopper and Pearson, one-sided,
+95 %. Set OMP_NUM_THREADS=1.
 """
 
 import math
@@ -18,12 +23,15 @@ import tempfile
 import time
 from contextlib import contextmanager
 from functools import cache
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 from coverage import SKILLS, TYPICAL, tau
 from scipy.stats import beta
 
 from dnabench.metrics import METRICS
+from dnabench.reports.families import Families
 from dnabench.reports.report import report
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.stats.examples import nested, replicates
@@ -31,15 +39,24 @@ from dnabench.results.provenance import here
 from dnabench.results.store import Store
 from dnabench.types import Recipe, Record, Trial
 
-MODELS, TASKS, EXAMPLES, REPLICATES = 3, 8, 500, 1000
+MODELS, TASKS, REPLICATES = 3, 8, 1000
 VERDICTS = MODELS * (MODELS - 1) // 2 * TASKS
-GROUPS, BLOCK = (1, 2, 4), 400
-IDS = np.arange(EXAMPLES).astype("U6")
+GROUPS, SEEDS, EXAMPLES, BLOCK = (1, 2, 4), (5, 10), (500, 2000), 400
+DECLARED = Families(asked=((0, 1),), declared=((0, 1),))
 
 
-def simulated(rng, group, seeds):
+class Case(NamedTuple):
+    """Of a line."""
+
+    group: int
+    seeds: int
+    examples: int = EXAMPLES[0]
+    told: bool = True  # whether the report knows the groups
+
+
+def simulated(rng, case):
     """Labels (N,), and scores (models, seeds, N); each block of `group` examples is equal."""
-    n = EXAMPLES // group
+    group, seeds, n = case.group, case.seeds, case.examples // case.group
     y = rng.integers(0, 2, n)
     shared = rng.normal(0, math.sqrt(TYPICAL.shared), n)
     of_model = rng.normal(0, math.sqrt(TYPICAL.of_model), (MODELS, 1, n))
@@ -69,40 +86,46 @@ def trial_of(model, task, seed):
     )  # fmt: skip
 
 
-def fill(store, rng, group, seeds, told):
+def fill(store, rng, case):
     """The records of a suite; their predictions are in the store."""
-    records = []
-    clusters = {"clusters": np.arange(EXAMPLES) // group} if told and group > 1 else {}
+    records, ids = [], np.arange(case.examples)
+    clusters = {"clusters": ids // case.group} if case.told and case.group > 1 else {}
     for t in range(TASKS):
-        y, scores = simulated(rng, group, seeds)
-        for m, s in np.ndindex(MODELS, seeds):
+        y, scores = simulated(rng, case)
+        for m, s in np.ndindex(MODELS, case.seeds):
             x = scores[m, s]
             logits = np.stack([np.zeros_like(x), x], 1).astype(np.float32)
             trial = trial_of(m, t, s)
-            facts = {"kind": "binary", "metric": "mcc", "family": f"{t}", "n_test": EXAMPLES,
+            facts = {"kind": "binary", "metric": "mcc", "family": f"{t}", "n_test": case.examples,
                      "classes": ["0", "1"], "clusters": "group"}  # fmt: skip
             found = {"mcc": METRICS["mcc"].function(y, logits)}
             records.append(Record(trial=trial, scores={"test": found}, task=facts))
-            store.kept[trial.id] = {"logits": logits, "labels": y, "ids": IDS, **clusters}
+            store.kept[trial.id] = {"logits": logits, "labels": y, "ids": ids.astype("U6"),
+                                    **clusters}  # fmt: skip
     return records
 
 
-def null(suites, group, seeds, told=True, first=0):
-    """Of each suite: whether a verdict is false, or a claim over tasks; intervals that hold 0.
+def null(case, suites):
+    """Of each suite: whether it is false by the three rules, and how many intervals hold 0.
 
-    Draws come from a seed each BLOCK suites, so that suites may be added, from number `first` on.
+    Draws come from a seed each BLOCK suites, so that more suites begin as fewer do.
     """
-    for suite in range(first, first + suites):
+    for suite in range(suites):
         if suite % BLOCK == 0:
-            rng = np.random.default_rng([group, seeds, suite // BLOCK])
+            size = [case.examples] * (case.examples != EXAMPLES[0])
+            rng = np.random.default_rng([case.group, case.seeds, suite // BLOCK, *size])
         with tempfile.TemporaryDirectory() as name:
             store = InMemory(name)
-            records = fill(store, rng, group, seeds, told)
+            records = fill(store, rng, case)
             (e,) = report(records, store, Resampler(store, REPLICATES)).evidence
+        units = {d.drawn.blocks for d in e.comparisons}
         assert all(d.nested for d in e.comparisons) and len(e.comparisons) == VERDICTS
-        assert told is False or {d.drawn.blocks for d in e.comparisons} == {EXAMPLES // group}
+        assert not case.told or units == {case.examples // case.group}
+        of_pair = DECLARED.judged(e.comparisons)
+        assert len(of_pair) == TASKS and all(d.declared and d.tests == TASKS for d in of_pair)
         yield (
             any(d.verdict in ("win", "loss") for d in e.comparisons),
+            any(d.verdict in ("win", "loss") for d in of_pair),
             any(pair.p_claim < 0.05 for suite in e.suites for pair in suite.pairs),
             sum(d.nested.low <= 0 <= d.nested.high for d in e.comparisons),
         )
@@ -142,16 +165,18 @@ def main():
         alone, together = widths(metric)
         print(f"| {like} | {metric} | 4,000 | {alone:.4f} | {together:.4f} | "
               f"{together / alone:.2f} |", flush=True)  # fmt: skip
-    print("\n| group size | seeds | suites | false suites | upper bound | false over tasks | "
-          "upper bound | intervals that cover |")  # fmt: skip
-    print("|---:|---:|---:|---:|---:|---:|---:|---:|")
-    cases = [(group, 10, suites, True) for group in GROUPS]
-    cases += [(group, 10, suites // 10, False) for group in GROUPS[1:]]
-    for group, seeds, n, told in cases:
-        false, claims, covered = np.array(list(null(n, group, seeds, told))).sum(0)
-        print(f"| {group}{'' if told else ', not known'} | {seeds} | {n} | {false / n:.1%} | "
-              f"{bound(false, n):.1%} | {claims / n:.1%} | {bound(claims, n):.1%} | "
-              f"{covered / n / VERDICTS:.1%} |", flush=True)  # fmt: skip
+    heads = ["group size", "seeds", "examples", "suites"]
+    for rule in ("default", "declared pair", "over tasks"):
+        heads += [f"false, {rule}", "upper bound"]
+    print(f"\n| {' | '.join(heads)} | intervals that cover |\n|{'---:|' * (len(heads) + 1)}")
+    lines = [(Case(g, s, n), suites) for s, n, g in product(SEEDS, EXAMPLES, GROUPS)]
+    lines += [(Case(group, 10, told=False), suites // 10) for group in GROUPS[1:]]
+    for case, n in lines:
+        *false, covered = np.array(list(null(case, n))).sum(0)
+        cells = " | ".join(f"{k / n:.1%} | {bound(k, n):.1%}" for k in false)
+        print(f"| {case.group}{'' if case.told else ', not known'} | {case.seeds} | "
+              f"{case.examples:,} | {n} | {cells} | {covered / n / VERDICTS:.1%} |",
+              flush=True)  # fmt: skip
     print(f"\n{time.process_time() - start:.0f} CPU seconds")
 
 

@@ -5,6 +5,7 @@ example: 0.5 shared by all runs, 0.2 of a model, 0.3 of a run; seeds 0.011 MCC a
 model is better by 0, 0.01 or 0.03 MCC on every task. The bootstrap of the examples is replaced by
 what it estimates, as far as moments go: the variance of the mean difference from each example's
 influence on MCC, and the seeds' from Welch. That is vectorised; coverage.py checks the bootstrap.
+Examples in known groups of copies (1, 2 or 4) are as many examples as there are groups.
 
 Prints Markdown. SUITES (400) of each line have a binomial standard error of 1.1 % at 5 %.
 """
@@ -12,6 +13,7 @@ Prints Markdown. SUITES (400) of each line have a binomial standard error of 1.1
 import math
 import sys
 import time
+from itertools import product
 
 import numpy as np
 from scipy.special import ndtr, stdtr
@@ -124,17 +126,16 @@ def main():
     start = time.process_time()
     where = ", ".join(f"{k} {v}" for k, v in here().items() if k not in ("host", "cpu"))
     print(f"{suites:,} suites of {TASKS} tasks a line; {where}")
-    heads = ["true difference", "seeds", "examples", "task verdicts: Holm over 3 pairs x 8",
-             "one declared pair: Holm over 8", "Wilcoxon over tasks",
+    heads = ["true difference", "group size", "seeds", "examples",
+             "task verdicts: Holm over 3 pairs x 8", "one declared pair: Holm over 8",
+             "Wilcoxon over tasks",
              *(f"mean over tasks: {name}" for name in FAMILIES),
              "95 % CI covers (8 families)"]  # fmt: skip
     print(f"\n| {' | '.join(heads)} |\n|{'---:|' * len(heads)}")
-    for difference in (0.0, 0.01, 0.03):
-        for seeds in (5, 10):
-            for n in (500, 2000):
-                won, found, covered = line(suites, n, seeds, difference)
-                cells = " | ".join(f"{x:.1f} %" for x in (*won, *found, covered[0]))
-                print(f"| {difference:g} | {seeds} | {n:,} | {cells} |", flush=True)
+    for difference, group, seeds, n in product((0.0, 0.01, 0.03), (1, 2, 4), (5, 10), (500, 2000)):
+        won, found, covered = line(suites, n // group, seeds, difference)
+        cells = " | ".join(f"{x:.1f} %" for x in (*won, *found, covered[0]))
+        print(f"| {difference:g} | {group} | {seeds} | {n:,} | {cells} |", flush=True)
     again = [f"{k} families {drawn_again(20 * suites, k):.1f} %" for k in (3, MIN_TASKS, 18)]
     print(f"\nTasks drawn again, the interval holds the true mean: {', '.join(again)}.")
     print("\n| seeds | examples | sees, seeds alone at 0.05 | sees, as printed | found |")

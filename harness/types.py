@@ -75,6 +75,7 @@ class Task:
     official: Mapping[SplitName, int] = field(default_factory=dict)  # counts as published
     family: str = ""  # tasks of a family are not independent evidence
     opposite: tuple[int, ...] = ()  # per base: class k is class opposite[k] on the other strand
+    symmetric: bool = False  # a sequence and its reverse complement have the same label
     groups: Mapping[str, slice] = field(default_factory=dict)  # of outputs, also scored apart
     clusters: str = ""  # what the examples of a cluster share, in a word or two; see `Split`
     reported: str = ""  # metric of the authors' own tables, where it is not `metric`

@@ -13,6 +13,7 @@ from dnabench.types import Array
 
 BINS = 15
 ECE, BRIER = "ece", "brier"  # keys of a record's test scores, lower is better
+FLIPS = "strand_flips"  # share of examples whose class is another on the other strand
 KINDS = ("binary", "multiclass")
 
 
@@ -37,21 +38,28 @@ def calibration(y: Array, logits: Array) -> dict[str, float]:
 
 
 def calibration_section(table: Table) -> Grid:
-    """A line a task, two columns a model: means over the runs whose predictions are stored."""
-    rows = []
+    """A line a task, two or three columns a model: means over the runs that have them."""
+    rows, shown = [], {ECE: "ECE", BRIER: "Brier"}
+    if any(FLIPS in run.scores["test"] for row in table.rows for c in row.cells for run in c.runs):
+        shown[FLIPS] = "strand flips"
     for row in table.rows:
         cells = [
             _mean([run.scores["test"].get(name, math.nan) for run in cell.runs])
             for cell in row.cells
-            for name in (ECE, BRIER)
+            for name in shown
         ]
         if any(cells):
             rows.append([row.name, *(x or "–" for x in cells)])
-    heads = ["task", *(f"{c.name}: {what}" for c in table.columns for what in ("ECE", "Brier"))]
+    heads = ["task", *(f"{c.name}: {what}" for c in table.columns for what in shown.values())]
     note = (
         f"Lower is better; means over seeds. ECE: expected calibration error, {BINS} bins. Brier: "
-        "squared distance of the class probabilities from the outcome, 0 to 2. Neither is tested."
+        "squared distance of the class probabilities from the outcome, 0 to 2. None is tested."
     )
+    if FLIPS in shown:
+        note += (
+            " Strand flips: the share of test examples whose class is another one when their "
+            "reverse complement is read, on tasks whose labels do not depend on the strand."
+        )
     return Grid("Calibration", heads, rows, [note])
 
 

@@ -11,6 +11,7 @@ from dnabench.reports.table import Cell, Row, Table
 
 TITLE = "By group of outputs"
 MEAN = "mean of these"
+HOMOLOGY = "homology: "  # begins groups of examples, not of outputs
 
 
 class GroupScores(NamedTuple):
@@ -52,6 +53,8 @@ def group_section(table: Table) -> Grid:
     rows, reported = [], False
     for row in table.rows:
         for one in group_scores(row):
+            if one.group.startswith(HOMOLOGY):
+                continue
             if one.of_authors or one.metric == row.metric:
                 known = METRICS.get(one.metric)
                 label = known.heading if known else one.metric

@@ -13,6 +13,7 @@ from dnabench.reports.costs import cost_section
 from dnabench.reports.evidence import Report
 from dnabench.reports.families import Families, declared_pairs
 from dnabench.reports.grid import count, listed
+from dnabench.reports.homology import homology_section
 from dnabench.reports.inflation import inflation, inflation_section
 from dnabench.reports.leaks import leak_section
 from dnabench.reports.memo import Memo
@@ -23,6 +24,7 @@ from dnabench.reports.shown import check_shown
 from dnabench.reports.table import Table, across_shares, tables
 from dnabench.reports.trends import SHARE, share_section, swept, trend
 from dnabench.reports.validity import checked
+from dnabench.reports.variants import variants_section
 from dnabench.results.store import COPY, Store
 from dnabench.tasks.audit.audit import kept
 from dnabench.types import Record
@@ -61,7 +63,8 @@ def report(
         # with the largest share of train, which comes first
         curves = by_share.pop((table.protocol, table.limit), None)
         sections = [share_section(curves, table.digits)] if curves else []
-        sections += [leak_section(table, store, memo), group_section(table)]
+        sections += [leak_section(table, store, memo), homology_section(table)]
+        sections += [group_section(table), variants_section(table)]
         sections += [calibration_section(table), cost_section(table)]
         if table.protocol == "test-selected/1":
             own = [one for one in raised if one.table == (table.limit, table.train_share)]

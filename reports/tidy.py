@@ -17,6 +17,7 @@ from dnabench.reports.outputs import group_scores, other_scores
 from dnabench.reports.stats import Summary
 from dnabench.reports.table import Row, Table, suite_of
 from dnabench.reports.text.leads import leader
+from dnabench.reports.variants import validation
 
 # of the suite's best model over that of the line; 95 % CI of these tasks, and of tasks like these
 LEADS = ("lead_of_best", "lead_low", "lead_high", "lead_p_holm", "like_low", "like_high")
@@ -30,7 +31,8 @@ COLUMNS: dict[str, type] = {
     "failed": int, "undefined": int, "collapsed": int, "flops": int,
     "train_per_second": float, "inference_per_second": float, "peak_memory": int,
     "seconds": float, "seconds_to_best": float, "joules": float,
-    "scores": str, "watermark": str, "best_over_tasks": str, **dict.fromkeys(LEADS, float),
+    "scores": str, "validation": float, "configurations": int, "watermark": str,
+    "best_over_tasks": str, **dict.fromkeys(LEADS, float),
 }  # fmt: skip
 
 
@@ -71,7 +73,8 @@ def _cells(
             "failed": cell.failed, "undefined": cell.undefined + len(cell.runs) - s.n,
             "collapsed": cell.collapsed, **costs(cell.runs),
             "scores": " ".join(f"{seed}:{x!r}" for seed, x in scores.items() if x is not None),
-            "watermark": table.watermark,
+            "validation": _known(validation(cell, name).mean) if name == row.metric else None,
+            "configurations": column.variants, "watermark": table.watermark,
         }  # fmt: skip
 
 

@@ -3,14 +3,17 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from dnabench.metrics import METRICS
-from dnabench.reports.calibration import KINDS, calibration
+from dnabench.reports.calibration import FLIPS, KINDS, calibration
+from dnabench.reports.homology import by_homology
 from dnabench.reports.memo import Memo, stamp
 from dnabench.reports.table import INVALID, grouped
 from dnabench.results.store import Store
+from dnabench.tasks.audit.audit import Audit, kept
 from dnabench.types import Record
 
 ONE_CLASS = "one_class"  # flag of a record whose test labels are all of one class
@@ -24,23 +27,32 @@ def checked(records: Iterable[Record], store: Store, memo: Memo) -> list[Record]
 
     An invalid one carries the reason as the flag INVALID. One whose test labels are all of one
     class has the flag ONE_CLASS, and no score in the metrics that are undefined then, as MCC, which
-    would be 0 whatever a model does. `calibration` of classes is added to the scores on test. A
-    record without predictions stays as it is.
+    would be 0 whatever a model does. `calibration` of classes, scores `by_homology` and the share
+    of answers that the other strand changes are added to the scores on test. A record without
+    predictions stays as it is.
     """
     records = list(records)
     found: dict[str, Examined] = {}
+    states = {(r.trial.task, r.trial.data) for r in records}
+    audits = {at: audit for at in states if (audit := kept(*at))}
     for _, own in grouped(records, lambda r: (r.trial.task, r.trial.model)).items():
         known = [r for r in own if not r.error]
-        key = [[r.trial.id, stamp(store.predictions_path(r.trial.id)), _score(r)] for r in known]
-        reasons = memo.get("beside", key, partial(_found, known, store))
+        key: list[Any] = [
+            [r.trial.id, stamp(store.predictions_path(r.trial.id)), _score(r)] for r in known
+        ]
+        audited = sorted({at for r in own if (at := (r.trial.task, r.trial.data)) in audits})
+        key += [[*at, audits[at].leaked] for at in audited]
+        reasons = memo.get("beside", key, partial(_found, known, store, audits))
         found |= {r.trial.id: x for r, x in zip(known, reasons, strict=True)}
     return [_marked(r, *found.get(r.trial.id, ("", False, {}))) for r in records]
 
 
 def _marked(record: Record, why: str, one_class: bool, calibrated: Mapping[str, float]) -> Record:
+    flags, scores = dict(record.flags), dict(record.scores)
+    if isinstance(flips := flags.get(FLIPS), float):
+        calibrated = {**calibrated, FLIPS: flips}
     if not why and not one_class and not calibrated:
         return record
-    flags, scores = dict(record.flags), dict(record.scores)
     if why:
         flags[INVALID] = why
     if one_class:
@@ -55,8 +67,10 @@ def _score(record: Record) -> float | None:
     return record.scores.get("test", {}).get(str(record.task.get("metric")))
 
 
-def _found(records: Sequence[Record], store: Store) -> list[Examined]:
-    return [_examined(record, store) for record in records]
+def _found(
+    records: Sequence[Record], store: Store, audits: Mapping[tuple[str, str], Audit]
+) -> list[Examined]:
+    return [_examined(r, store, audits.get((r.trial.task, r.trial.data))) for r in records]
 
 
 def reason(record: Record, store: Store) -> str:
@@ -64,8 +78,8 @@ def reason(record: Record, store: Store) -> str:
     return _examined(record, store)[0]
 
 
-def _examined(record: Record, store: Store) -> Examined:
-    """Why the score is invalid, whether the test has one class, and the calibration."""
+def _examined(record: Record, store: Store, audit: Audit | None = None) -> Examined:
+    """Why the score is invalid, whether the test has one class, and scores beside it."""
     metric, said = str(record.task.get("metric")), _score(record)
     if metric not in METRICS or said is None:
         return "", False, {}
@@ -74,6 +88,7 @@ def _examined(record: Record, store: Store) -> Examined:
         with store.open_predictions(record.trial.id) as file:
             y, logits = file["labels"], file["logits"]
             gives = METRICS[metric].function(y, logits)
+            near = by_homology(audit, metric, file) if audit else {}
     except OSError:
         return "", False, {}
     except ValueError as e:
@@ -82,4 +97,5 @@ def _examined(record: Record, store: Store) -> Examined:
         why = f"its record says {metric} {said:.6f}, {path} gives {gives:.6f}: one was changed"
         return why, False, {}
     calibrated = calibration(y, logits) if record.task.get("kind") in KINDS else {}
-    return "", metric in OF_CLASSES and len(np.unique(y)) == 1, calibrated
+    one_class = metric in OF_CLASSES and len(np.unique(y)) == 1
+    return "", one_class, calibrated | near

@@ -39,7 +39,8 @@ def declare(
     name: str, *, kind: Kind, classes: tuple[str, ...], metric: str, length: int,
     official: Mapping[SplitName, int], source: str, license: str, origin: Origin,
     family: str = "", groups: Mapping[str, slice] | None = None, aliases: tuple[str, ...] = (),
-    opposite: tuple[int, ...] = (), reported: str = "", sources: Mapping[str, Counts] | None = None,
+    opposite: tuple[int, ...] = (), symmetric: bool = False, reported: str = "",
+    sources: Mapping[str, Counts] | None = None,
 ) -> Task:  # fmt: skip
     """Register a task. Counts, length and hash come from the imported data, if there are any.
 
@@ -56,6 +57,7 @@ def declare(
         family: tasks of a family are not independent evidence.
         groups: of outputs that are also scored separately.
         opposite: for a per-base task, the class that each class is on the other strand.
+        symmetric: whether a sequence and its reverse complement have the same label.
         reported: metric of the authors' own tables, where it is not `metric`.
         aliases: other names of the same task, suite/task.
         sources: who publishes which counts, where sources disagree; `official` is one of them.
@@ -67,7 +69,7 @@ def declare(
             name=name, kind=kind, classes=classes, metric=metric, source=source, license=license,
             length=here.length if here else length, counts=here.counts if here else official,
             official=official, data=here.data if here else "", family=family, groups=groups or {},
-            aliases=aliases, opposite=opposite, reported=reported,
+            aliases=aliases, opposite=opposite, symmetric=symmetric, reported=reported,
             load=partial(open_split, name, data=here.data) if here else partial(_absent, name),
         )
     )  # fmt: skip

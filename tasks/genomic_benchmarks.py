@@ -34,6 +34,7 @@ TABLE = (
     ("human_nontata_promoters", BOTH, 27_097, 9_034, 251, "human promoters"),
     ("human_ocr_ensembl", BOTH, 139_804, 34_952, 593, "human regulatory elements"),
 )  # fmt: skip
+SYMMETRIC = ("enhancers", "ocr_ensembl")  # parts of the names of tasks without a strand
 
 for _name, _classes, _train, _test, _length, _family in TABLE:
     declare(
@@ -46,5 +47,6 @@ for _name, _classes, _train, _test, _length, _family in TABLE:
         source="Grešová et al. 2023, BMC Genomic Data 24:25",
         license="Apache-2.0",
         family=_family,
+        symmetric=any(word in _name for word in SYMMETRIC),
         origin=Origin(urls=(f"{RECORD}/files/{_name}_v0.zip?download=1",)),
     )

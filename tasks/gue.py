@@ -61,6 +61,7 @@ TABLE = (
     ("human_tf_4", 19_000, 1_000, 1_000, 101, "human TF binding"),
     ("virus_covid", 73_335, 9_166, 9_168, 999, "SARS-CoV-2 variants"),
 )
+SYMMETRIC = ("yeast histone marks", "mouse TF binding", "human TF binding")  # ChIP has no strand
 CLASSES = {
     "splice_reconstructed": ("acceptor", "donor", "neither"),
     "virus_covid": tuple("012345678"),
@@ -80,6 +81,7 @@ for _folder, _train, _dev, _test, _length, _family in TABLE:
         source=SOURCE,
         license="Apache-2.0" + ("; genomes of GISAID" if _name == "virus_covid" else ""),
         family=_family,
+        symmetric=_family in SYMMETRIC,
         aliases=(f"gue/{_other}",) if _other else (),
         origin=Origin(
             repo=REPO,

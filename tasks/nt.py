@@ -54,6 +54,7 @@ TABLE = (
     ("splice_sites_acceptors", 19_961, 2_218, ("splice_sites_acceptor",), "human splice sites"),
     ("splice_sites_donors", 19_775, 2_198, ("splice_sites_donor",), "human splice sites"),
 )
+SYMMETRIC = ("yeast histone marks", "human enhancers")  # neither ChIP nor DNase has a strand
 THREE = ("enhancers_types", "splice_sites_all")  # of three classes
 # where sources disagree: train and test of the source that is not taken
 CARD, OTHER = "the data card and Caduceus", "HyenaDNA's configuration and the ConvNova tables"
@@ -80,6 +81,7 @@ for _folder, _train, _test, _others, _family in TABLE:
         source=SOURCE + _source,
         license="none stated by the holder",
         family=_family,
+        symmetric=_family in SYMMETRIC,
         aliases=tuple(f"nt/{name}" for name in _names),
         origin=Origin(
             repo=REPO,

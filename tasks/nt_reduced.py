@@ -24,6 +24,7 @@ for _folder, _train, _test in TABLE:
         source="derived here from public copies of GUE and NT; Pokholok et al. 2005, yeast",
         license="none stated by the holders",
         family="yeast histone marks",
+        symmetric=True,
         aliases=(f"nt_reduced/{_folder}",),
         origin=Origin(
             by_hand=f"Use nt_histone_reduced/{_folder} (train_reduced.csv, test.csv) of the folder "

@@ -48,6 +48,7 @@ TABLE = (
     ("splice_sites_acceptors", 30_000, 3_000, "human splice sites"),
     ("splice_sites_donors", 30_000, 3_000, "human splice sites"),
 )
+SYMMETRIC = ("human histone marks", "human enhancers")  # neither ChIP nor DNase has a strand
 THREE = ("enhancers_types", "splice_sites_all")  # of three classes
 OTHERS = {  # names in other code
     "enhancers": "enhancer",
@@ -70,6 +71,7 @@ for _folder, _train, _test, _family in TABLE:
         source=SOURCE + _source,
         license="none stated by the holder",
         family=_family,
+        symmetric=_family in SYMMETRIC,
         aliases=(f"nt_revised/{_other}",) if _other else (),
         origin=Origin(
             repo=REPO,

@@ -171,7 +171,7 @@ def test_as_if_declared_is_holm_over_the_asked(pairs):
 
 def test_a_declared_pair_has_no_verdict_on_an_unknown_metric():
     """Which of two errors is better is not known, declared or not."""
-    odd = runs("a", 0.9, task="demo/u", metric="mse") + runs("b", 0.2, task="demo/u", metric="mse")
+    odd = runs("a", 0.9, task="demo/u", metric="wer") + runs("b", 0.2, task="demo/u", metric="wer")
     for families in (Families(declared=((0, 1),)), Families(asked=((0, 1),))):
         by_row = {
             d.row.task: d

@@ -119,6 +119,8 @@ def run_trial(
     arrays = {"logits": logits, "labels": labels, "ids": np.asarray(test.ids, dtype=str)}
     if task.kind == "per_base":
         arrays["bases"] = (test.y != IGNORED).sum(1)
+    if task.symmetric and task.kind in ("binary", "multiclass") and read:
+        record = replace(record, flags={**record.flags, **_strand_flips(learner, test, logits)})
     if keep is not None:
         known = val and flat(task.kind, val.y, learner.predictor(val)())
         few = test.seqs.take(np.arange(min(COMPARED, len(test.seqs))))
@@ -204,6 +206,12 @@ def _flags(task: Task, logits: Array, learner: Learner, trial: Trial) -> dict[st
     if micro < trial.recipe.batch:
         flags["micro_batch"] = micro
     return flags | getattr(learner, "notes", {})
+
+
+def _strand_flips(learner: Learner, test: Split, logits: Array) -> dict[str, float]:
+    """The share of test examples whose class is another one on the other strand."""
+    other = learner.predictor(test._replace(seqs=test.seqs.reverse_complement()))()
+    return {"strand_flips": float((other.argmax(1) != logits.argmax(1)).mean())}
 
 
 def _related(test: Split) -> dict[str, Array]:

@@ -35,7 +35,7 @@ def comparisons(evidence: Evidence) -> str:
     notes = [" ".join(filter(None, said))]
     pairs = findings.comparison_grid(evidence)._replace(title="", notes=notes)
     over = [findings.pair_grid(table, suite) for suite in evidence.suites if suite.pairs]
-    first = [escaped(text) for text in summary_sentences(evidence)[:MOST_SENTENCES]]
+    first = [escaped(text) for text in summary_sentences(evidence, chosen=True)[:MOST_SENTENCES]]
     return "\n\n".join([*_heading(table), *first, *map(grid, [pairs, *over])])
 
 

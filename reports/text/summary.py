@@ -14,9 +14,9 @@ from dnabench.reports.text.leads import lead_sentences, tally
 FEW_PAIRS = 6  # comparisons that get a sentence each
 
 
-def summary_sentences(evidence: Evidence) -> list[str]:
+def summary_sentences(evidence: Evidence, chosen: bool = False) -> list[str]:
     """The sentences of all suites, each naming its suite where there are several."""
-    found = summary(evidence)
+    found = summary(evidence, chosen)
     several = sum(bool(suite) for suite, _ in found) > 1
     return [
         f"{suite}: {text}" if suite and several else text
@@ -25,8 +25,11 @@ def summary_sentences(evidence: Evidence) -> list[str]:
     ]
 
 
-def summary(evidence: Evidence) -> list[tuple[str, list[str]]]:
-    """Sentences by suite, in the order of rows; what concerns all stands last under ""."""
+def summary(evidence: Evidence, chosen: bool = False) -> list[tuple[str, list[str]]]:
+    """Sentences by suite, in the order of rows; what concerns all stands last under "".
+
+    Where the pairs were `chosen`, these come first, and no model is held against all others.
+    """
     out = []
     for suite, rows in grouped(evidence.table.rows, suite_of).items():
         names = {row.name for row in rows}
@@ -38,9 +41,10 @@ def summary(evidence: Evidence) -> list[tuple[str, list[str]]]:
         over = [one for one in evidence.suites if one.suite == suite]
         sentences = [text for one in over for text in lead_sentences(evidence, one)]
         claimed = any(min(d.n) >= stats.MIN_SEEDS for d in comparisons)
-        sentences += _too_few_seeds(comparisons) if claimed or not sentences else []
-        sentences += _winners(evidence, best, bool(over))
-        sentences += _pairs(evidence, comparisons)
+        pairs = _pairs(evidence, comparisons)
+        few = _too_few_seeds(comparisons) if claimed or not sentences else []
+        winners = _winners(evidence, best, bool(over))
+        sentences += [*pairs, *few] if chosen else [*few, *winners, *pairs]
         sentences += _families(evidence, comparisons)
         sentences += [text for one in over for text in (*tally(evidence, one), one.note) if text]
         sentences += _baseline(evidence, comparisons) + _resolution(evidence, rows)

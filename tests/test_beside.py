@@ -1,0 +1,141 @@
+"""What stands beside the mean: strands, homology to train, and what validation says of variants."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+from conftest import planted_split, planted_task
+from test_families import swept
+from test_reports import runs
+from test_trial import job, task  # noqa: F401
+
+from dnabench import TASKS, Sequences
+from dnabench.metrics import mcc
+from dnabench.reports.homology import by_homology
+from dnabench.reports.render import compare_text, render
+from dnabench.reports.report import report
+from dnabench.reports.resampling import Resampler
+from dnabench.results.store import Store
+from dnabench.sweep.trial import run_trial
+from dnabench.tasks.audit import audit as audits
+
+
+def report_of(store):
+    return report(list(store), store, Resampler(store, replicates=20))
+
+
+def lines_of(found, **where):
+    rows = csv.DictReader(io.StringIO(render(found, "csv")))
+    return [r for r in rows if all(r[k] == v for k, v in where.items())]
+
+
+# --- strands --------------------------------------------------------------------------------------
+
+
+def turned(split):
+    """The task's splits, test read from the other strand."""
+    found = planted_task().load(split)
+    return found._replace(seqs=found.seqs.reverse_complement()) if split == "test" else found
+
+
+@pytest.mark.parametrize("model", ["cnn", "convnova-386k"])
+def test_strand_flips_are_what_a_test_of_the_other_strand_answers(task, model):  # noqa: F811
+    record, arrays = run_trial(job(task(symmetric=True), model, epochs=3))
+    plain, other = run_trial(job(task(load=turned), model, epochs=3))
+    flips = (arrays["logits"].argmax(1) != other["logits"].argmax(1)).mean()
+    assert record.flags["strand_flips"] == flips > 0  # the motif is no palindrome
+    assert "strand_flips" not in plain.flags and record.trial.id == plain.trial.id
+    same, _ = run_trial(job(task(symmetric=True), model, epochs=1, rc="conjoin"))
+    assert same.flags["strand_flips"] == 0
+
+
+def test_only_tasks_that_say_so_are_symmetric():
+    marks = {"gue/emp_h3", "gue/tf_0", "nt/enhancers", "nt_revised/h3k9ac", "nt_reduced/h3",
+             "genomic_benchmarks/human_ocr_ensembl"}  # fmt: skip
+    stranded = ("promoter", "prom_", "splice", "coding", "covid", "regulatory", "worm", "gene")
+    assert all(TASKS[name].symmetric for name in marks)
+    named = [name for name in TASKS if TASKS[name].symmetric]
+    assert not [n for n in named if any(word in n.partition("/")[2] for word in stranded)]
+
+
+# --- homology -------------------------------------------------------------------------------------
+
+
+def with_copies(split):
+    """30 of 80 test sequences are in train, 25 more on the other strand."""
+    found = planted_task().load(split)
+    if split != "test":
+        return found
+    train = planted_split(160, 0)
+    texts = [found.seqs[i] for i in range(len(found.y))]
+    texts[:30] = [train.seqs[i] for i in range(30)]
+    other = train.seqs.take(np.arange(40, 65)).reverse_complement()
+    texts[30:55] = [other[i] for i in range(25)]
+    return found._replace(seqs=Sequences.parse(texts))
+
+
+def test_scores_by_the_nearest_training_sequence(task, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("DNABENCH_CACHE", str(tmp_path))
+    store, copied = Store(tmp_path / "runs"), task(load=with_copies)
+    store.check_writable()
+    record, arrays = run_trial(job(copied, "cnn", epochs=3))
+    store.append(record, arrays)
+    assert "By homology" not in render(report_of(store), "md")
+    audit = audits.audit(copied)
+    audits.keep(audit)
+    y, logits = arrays["labels"], arrays["logits"]
+    by_hand = {"identical": slice(0, 30), "reverse complement": slice(30, 55),
+               "none found": slice(55, 80)}  # fmt: skip
+    want = {f"mcc:homology: {k}": mcc(y[at], logits[at]) for k, at in by_hand.items()}
+    assert by_homology(audit, "mcc", arrays) == want and len(set(want.values())) > 1
+    part = {name: x[:60] for name, x in arrays.items()}
+    assert by_homology(audit, "mcc", part) == {}  # a part of the split: rows are not the audit's
+    found = report_of(store)
+    for fmt in ("md", "html"):
+        assert "By homology to train" in render(found, fmt)
+    text = render(found, "md")
+    assert "| 30 " in text and "By group of outputs" not in text
+    for name, score in want.items():
+        (line,) = lines_of(found, group=name.removeprefix("mcc:"))
+        assert float(line["mean"]) == score and line["metric"] == "mcc"
+
+
+# --- variants -------------------------------------------------------------------------------------
+
+
+def test_variants_stand_beside_their_score_on_validation(tmp_path):
+    store = Store(tmp_path)
+    best = {0.0001: 0.62, 0.0003: 0.73, 0.001: 0.71, 0.01: 0.65}  # on validation: not as on test
+    for one in (*swept(), *runs("plain", 0.5)):
+        lr = one.trial.options.get("lr")
+        one.scores["val"] = {"mcc": best.get(lr, 0.5) + 0.001 * one.trial.seed}
+        store.append(one)
+    found = report_of(store)
+    text = render(found, "md")
+    assert "### Configurations of one model" in text and "Tried: 4 configurations of net." in text
+    lines = [x.split("|") for x in text.splitlines() if x.rstrip(" |").endswith("best")]
+    assert [x[2].strip() for x in lines if "net lr" in x[2]] == ["net lr=0.0003"]
+    rows = lines_of(found, model="net")
+    mean = 0.001 * np.mean([one.trial.seed for one in swept()])
+    assert [float(r["validation"]) for r in rows] == pytest.approx(
+        [x + mean for x in best.values()]
+    )
+    assert {r["configurations"] for r in rows} == {"4"}
+    (plain,) = lines_of(found, model="plain")
+    assert plain["configurations"] == "1"
+    alone = render(report(runs("net", 0.7), store, Resampler(None)), "md")
+    assert "Configurations of one model" not in alone
+
+
+# --- compare --------------------------------------------------------------------------------------
+
+
+def test_compare_on_one_task_begins_with_the_pair():
+    for records, begins in (
+        (runs("a", 0.8) + runs("b", 0.7) + runs("c", 0.9), "a beats b by 0.100 MCC"),
+        (runs("a", 0.8, seeds=range(3)) + runs("b", 0.7, seeds=range(3)), "a scores higher than b by 0.100"),
+    ):
+        text = compare_text(records, "a", "b")
+        said = next(x for x in text.splitlines() if x and x[0] not in "#>")
+        assert said.startswith(begins) and "every other" not in text.partition("| task")[0]

@@ -1,21 +1,28 @@
-"""What stands beside the mean: strands, homology to train, and what validation says of variants."""
+"""Beside the mean: strands, homology to train, validation of variants; words of compare."""
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import planted_split, planted_task
 from test_families import swept
+from test_leads import TASKS as TASKS_OF_8
+from test_leads import suite
+from test_pooling import stored
 from test_reports import runs
 from test_trial import job, task  # noqa: F401
 
 from dnabench import TASKS, Sequences
 from dnabench.metrics import mcc
+from dnabench.reports.analysis import analyze
+from dnabench.reports.evidence import Report
 from dnabench.reports.homology import by_homology
 from dnabench.reports.render import compare_text, render
 from dnabench.reports.report import report
 from dnabench.reports.resampling import Resampler
+from dnabench.reports.table import tables
 from dnabench.results.store import Store
 from dnabench.sweep.trial import run_trial
 from dnabench.tasks.audit import audit as audits
@@ -134,8 +141,45 @@ def test_variants_stand_beside_their_score_on_validation(tmp_path):
 def test_compare_on_one_task_begins_with_the_pair():
     for records, begins in (
         (runs("a", 0.8) + runs("b", 0.7) + runs("c", 0.9), "a beats b by 0.100 MCC"),
-        (runs("a", 0.8, seeds=range(3)) + runs("b", 0.7, seeds=range(3)), "a scores higher than b by 0.100"),
+        (
+            runs("a", 0.8, seeds=range(3)) + runs("b", 0.7, seeds=range(3)),
+            "a scores higher than b by 0.100",
+        ),
     ):
         text = compare_text(records, "a", "b")
         said = next(x for x in text.splitlines() if x and x[0] not in "#>")
         assert said.startswith(begins) and "every other" not in text.partition("| task")[0]
+
+
+def test_compare_makes_no_test_of_all_models():
+    records = suite({"a": 0.7, "b": 0.6, "c": 0.5}, TASKS_OF_8)
+    every = render(Report(evidence=(analyze(*tables(records)),)), "md")
+    assert "Friedman chi2" in every and "Friedman" not in compare_text(records, "a", "b")
+
+
+# --- the mean over tasks, and what is left out ----------------------------------------------------
+
+
+def test_the_error_of_a_mean_over_tasks_is_of_seeds_and_examples(tmp_path):
+    store = stored(tmp_path / "0", kind="binary")
+    for k in range(1, 6):  # the same runs as other tasks
+        for one in list(store):
+            if one.trial.task == "demo/t":
+                copy = replace(one, trial=replace(one.trial, task=f"demo/t{k}"))
+                store.append(copy, store.predictions(one.trial.id))
+    (found,) = report(list(store), store, Resampler(store, replicates=200)).evidence
+    (pair,) = found.suites[0].pairs
+    errors = [d.se for d in found.comparisons]
+    assert all(d.nested and abs(d.se - d.welch.se) > 1e-6 for d in found.comparisons)
+    assert pair.lead.se == pytest.approx(np.sqrt(np.sum(np.square(errors))) / len(errors))
+
+
+def test_thousands_of_reasons_are_few_words(tmp_path):
+    records = [r for k in range(12) for t in TASKS_OF_8 for r in runs(f"m{k}", k / 20, task=t)]
+    store = Store(tmp_path)
+    for one in records:
+        store.append(one)  # without predictions: a reason a model and seed
+    found = report(records, store, Resampler(store))
+    assert len({d.why_not for e in found.evidence for d in e.comparisons}) > 50
+    text = render(found, "md")
+    assert max(len(x) for x in text.splitlines() if not x.startswith("|")) < 2500

@@ -2,6 +2,7 @@
 
     python tests/bench/mutations.py                  # all of them
     python tests/bench/mutations.py epoch verdict    # those whose names begin so
+    python tests/bench/mutations.py finding          # those of findings.py
 
 Each mutation is made in a copy of the checkout, in which the test files named with it are run until
 the first failure. "caught" is a failing test, "SURVIVED" a check that is missing. The exit status
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fidelity_mutations import FIDELITY
+from findings import FINDINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("harness", "models", "tasks", "results", "reports", "tests")
@@ -154,6 +156,7 @@ MUTATIONS = [
         "tests/test_analysis.py",
     ),
     *(Mutation(*words) for words in FIDELITY),
+    *(Mutation(*finding) for finding in FINDINGS),
 ]  # fmt: skip
 
 
@@ -198,9 +201,12 @@ def main() -> None:
     chosen = [m for m in MUTATIONS if not names or m.name.startswith(tuple(names))]
     caught = 0
     with tempfile.TemporaryDirectory() as folder:
-        path = copy(Path(folder))
+        checkout = Path(folder) / "checkout"
+        if (shared := ROOT.parent / "shared").exists():  # cases that some tests read
+            (Path(folder) / "shared").symlink_to(shared.resolve())
+        path = copy(checkout)
         for mutation in chosen:
-            result = run(mutation, Path(folder), path)
+            result = run(mutation, checkout, path)
             caught += result.startswith("caught")
             print(f"{mutation.name}: {result}", flush=True)
     print(f"{caught} of {len(chosen)} caught")

@@ -180,5 +180,5 @@ def test_a_declared_pair_has_no_verdict_on_an_unknown_metric():
         }
         unknown, counts = by_row["demo/u"], [by_row["demo/t"].tests, by_row["demo/t"].other.tests]
         assert unknown.verdict == unknown.other.verdict == "descriptive"
-        assert "unknown metric mse" in unknown.reason and math.isnan(unknown.p_holm)
+        assert "unknown metric wer" in unknown.reason and math.isnan(unknown.p_holm)
         assert counts == ([1, 3] if families.declared else [3, 1])

@@ -112,20 +112,17 @@ def run_trial(
         curve=fitted.curve, best_epoch=fitted.best_epoch, n_params=learner.n_params,
         n_examples={name: len(split.y) for name, split in splits.items()},
         **meter.fields(len(train.y), read, fitted.best_epoch),
-        flags=_flags(task, logits, learner, trial) | found,
+        flags=_flags(task, logits, learner, trial) | found
+        | _strand_flips(task, learner, test, logits),
         streams=seeds._asdict(), task=_about(task, len(test.y)),
         where=_where(job, resources, learner, kernels), flops=_flops(trial, examples, test),
     )  # fmt: skip
     arrays = {"logits": logits, "labels": labels, "ids": np.asarray(test.ids, dtype=str)}
-    if task.kind == "per_base":
-        arrays["bases"] = (test.y != IGNORED).sum(1)
-    if task.symmetric and task.kind in ("binary", "multiclass") and read:
-        record = replace(record, flags={**record.flags, **_strand_flips(learner, test, logits)})
     if keep is not None:
         known = val and flat(task.kind, val.y, learner.predictor(val)())
         few = test.seqs.take(np.arange(min(COMPARED, len(test.seqs))))
         keep(Trained(learner, examples.tokenizer, sealed, record, known, few))
-    return record, arrays | _related(test)
+    return record, arrays | _related(task, test)
 
 
 def _flops(trial: Trial, examples: Any, test: Split) -> int:
@@ -208,16 +205,24 @@ def _flags(task: Task, logits: Array, learner: Learner, trial: Trial) -> dict[st
     return flags | getattr(learner, "notes", {})
 
 
-def _strand_flips(learner: Learner, test: Split, logits: Array) -> dict[str, float]:
-    """The share of test examples whose class is another one on the other strand."""
+def _strand_flips(task: Task, learner: Learner, test: Split, logits: Array) -> dict[str, float]:
+    """The share of test examples whose class is another one on the other strand.
+
+    Nothing where labels depend on the strand, or features of one strand were read.
+    """
+    classes = task.kind in ("binary", "multiclass")
+    if not (task.symmetric and classes) or getattr(learner, "frozen", None) is not None:
+        return {}
     other = learner.predictor(test._replace(seqs=test.seqs.reverse_complement()))()
     return {"strand_flips": float((other.argmax(1) != logits.argmax(1)).mean())}
 
 
-def _related(test: Split) -> dict[str, Array]:
+def _related(task: Task, test: Split) -> dict[str, Array]:
     """Which test examples resampling must draw together."""
     copies = numbered(either_strand(*fingerprints(test.seqs)))
-    found = {} if test.clusters is None else {"clusters": test.clusters.astype(np.int64)}
+    found = {"bases": (test.y != IGNORED).sum(1)} if task.kind == "per_base" else {}
+    if test.clusters is not None:
+        found["clusters"] = test.clusters.astype(np.int64)
     return found | ({"copies": copies} if int(copies.max()) + 1 < len(copies) else {})
 
 

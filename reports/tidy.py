@@ -10,7 +10,7 @@ from typing import Any
 
 from dnabench.metrics import METRICS
 from dnabench.reports.across import difference, on_one_scale
-from dnabench.reports.calibration import ECE
+from dnabench.reports.calibration import ECE, FLIPS
 from dnabench.reports.costs import costs
 from dnabench.reports.evidence import Comparison, Evidence, OverTasks, SuiteEvidence
 from dnabench.reports.outputs import group_scores, other_scores
@@ -82,7 +82,7 @@ def _better(metric: str) -> str:
     """Higher or lower; "" where the metric is not known."""
     known = METRICS.get(metric)
     if known is None:
-        return "lower" if metric == ECE else ""
+        return "lower" if metric in (ECE, FLIPS) else ""
     return "higher" if known.sign > 0 else "lower"
 
 

@@ -208,6 +208,19 @@ def test_the_flags_of_positives_and_negatives_belong_together(tmp_path):
         task_from_path(tmp_path, own=OwnData(negatives=str(both[3])))
 
 
+def test_flags_that_would_be_ignored_are_refused(tmp_path):
+    halves(tmp_path)
+    fasta, other = tmp_path / "pos.fa", str(tmp_path / "neg.fa")
+    for path, own, says in (
+        (fasta, OwnData(negatives=other, sheet="x"), "--sheet x is for spreadsheets"),
+        (fasta, OwnData(negatives=other, labels="l.txt"), "positives and negatives have theirs"),
+        (tmp_path / "a.bed", OwnData(labels="l.txt"), "positives and negatives have theirs"),
+        (tmp_path, OwnData(labels="l.txt"), "--labels goes with one file of sequences, not with"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            task_from_path(path, own=own)
+
+
 def test_class_folders_are_read_as_their_authors_lay_them_out(tmp_path):
     for i, (text, y) in enumerate(zip(TEXTS, LABELS, strict=True)):
         folder = tmp_path / "enhancers" / ("test" if i % 4 == 3 or i % 8 == 0 else "train")

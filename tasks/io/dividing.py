@@ -64,6 +64,8 @@ def find_files(path: Path, own: OwnData) -> tuple[list[File], tuple[str, ...]]:
         return [File(file, None) for file in _with_negatives(path, own)], ()
     if own.negatives:
         raise ValueError(f"{path}: --negatives goes with one file of positives, not with a folder")
+    if own.labels:
+        raise ValueError(f"{path}: --labels goes with one file of sequences, not with a folder")
     shown = [f for f in sorted(path.iterdir()) if f.is_file() and not f.name.startswith(".")]
     readable = [f for f in shown if is_readable(f) or is_sheet(f)]
     if not readable and (found_inside := _saved(path) or _class_folders(path)):

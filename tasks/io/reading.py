@@ -29,6 +29,12 @@ def read_own(path: Path, own: OwnData) -> Table:
     A file has labels of its own; those of `own.labels`, a line each; or one for all its rows, where
     it is of positives or of negatives.
     """
+    if own.sheet and not is_sheet(path):
+        raise ValueError(
+            f"{path}: --sheet {own.sheet} is for spreadsheets (.xlsx, .ods), not for it"
+        )
+    if own.labels and (is_regions(path) or own.negatives):
+        raise ValueError(f"{path}: --labels {own.labels}: positives and negatives have theirs")
     if is_regions(path):
         return region_table(path, own)
     if is_variants(path):

@@ -18,16 +18,28 @@ from dnabench.sweep.state import state_of
 from dnabench.sweep.stored import is_open, stored_grid, written_grid
 from dnabench.types import OwnData, Record
 
+STARTED = []
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left():
+    yield
+    while STARTED:
+        with STARTED.pop() as process:
+            process.kill()
+
 
 def start(*words, plugin=None):
     argv, env = command(*words, plugin=plugin)
-    return subprocess.Popen(
+    process = subprocess.Popen(
         argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
+    STARTED.append(process)
+    return process
 
 
-def wait_for(condition, seconds=90):
+def wait_for(condition, seconds=180):
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "waited in vain"

@@ -26,6 +26,17 @@ def slurm():
         yield one
 
 
+STARTED = []
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left():
+    yield
+    while STARTED:
+        with STARTED.pop() as process:
+            process.kill()
+
+
 def words(out, csv, models, seeds, *more):
     return [
         "run", "-m", models, "--data", str(csv), "--seeds", str(seeds), "--epochs", "2", "--out",
@@ -37,10 +48,12 @@ def start(slurm, argv, plugin=None, cwd=None):
     env = {**slurm.env, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "HF_TOKEN": "hf_secret"}
     if plugin is not None:
         env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(plugin), env.get("PYTHONPATH")]))
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "dnabench", *argv], env=env, stdout=subprocess.PIPE, cwd=cwd,
         stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
+    STARTED.append(process)
+    return process
 
 
 def ended(process, seconds=280):

@@ -84,6 +84,7 @@ def same(a, b):
 
 SLURM = ("--executor", "slurm")
 LONG = ("--epochs", "300")  # some seconds a trial
+BRIEF = ("--epochs", "80")
 
 
 def test_a_sweep_gives_what_it_gives_here(slurm, csv, tmp_path):
@@ -107,7 +108,7 @@ def test_a_sweep_gives_what_it_gives_here(slurm, csv, tmp_path):
 def test_a_task_that_is_killed_fails_the_trial_that_ran_and_no_other(slurm, csv, tmp_path):
     """One task has all trials; those that it had not begun run in another."""
     out = tmp_path / "runs"
-    far = start(slurm, words(out, csv, "cnn", 3, *SLURM, "--task-time", "1h", *LONG))
+    far = start(slurm, words(out, csv, "cnn", 3, *SLURM, "--task-time", "1h", *BRIEF))
     slurm.wait(lambda: len(Store(out).holders()) == 1)
     os.killpg(worker_over(out), signal.SIGKILL)
     code, text, err = ended(far)
@@ -115,7 +116,7 @@ def test_a_task_that_is_killed_fails_the_trial_that_ran_and_no_other(slurm, csv,
     (failed,) = (r for r in records(out).values() if r.error)
     assert failed.reason.startswith("RuntimeError: Slurm task ") and "(FAILED)" in failed.reason
     assert str(out / "slurm") in failed.error and ".log" in failed.error
-    again = start(slurm, words(out, csv, "cnn", 3, *SLURM, *LONG))
+    again = start(slurm, words(out, csv, "cnn", 3, *SLURM, *BRIEF))
     code, text, err = ended(again)
     assert code == 0 and "1 ran, 2 already done, 0 failed" in text, err
 

@@ -120,6 +120,11 @@ def test_a_published_recipe_says_what_it_sets_and_what_differs(model, name):
     assert all(r.source != recipe.source for r in others)
 
 
+def test_what_a_published_loss_does_otherwise_is_said():
+    differs = MODELS["cnn"].recipes["default"].differs
+    assert differs.startswith("theirs applies a sigmoid before a loss that applies it again")
+
+
 @pytest.mark.parametrize(
     ("model", "suite", "batch", "of_a_gpu"),
     [

@@ -43,7 +43,7 @@ def _scan(x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> tuple[Te
     """y, and the state before every BETWEEN-th position: to a compiler, one operation."""
     (batch, length, ways, channels), states = x.shape, a.shape[-1]
     y, kept = torch.empty_like(x), x.new_empty(_kept(x, a))
-    with torch.cuda.device_of(x):  # Triton launches on the current one, whatever it is given
+    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]  # else on the current one
         _forward[_programs(x)](
             x, delta, a, b, c, y, kept, length, ways, channels, batch * ways * channels * states,
             S=states, E=CHANNELS, K=BETWEEN, num_warps=1,
@@ -66,7 +66,7 @@ def _scan_backward(
     to_a = a.new_empty(batch, *a.shape)
     to_b, to_c = (b.new_empty(programs[1], *b.shape) for _ in range(2))
     room = a.new_empty(BETWEEN, batch, *a.shape)
-    with torch.cuda.device_of(x):
+    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
         _backward[programs](
             x, delta, a, b, c, grad, kept, room, to_x, to_delta, to_a, to_b, to_c,
             length, ways, channels, batch * ways * channels * states,

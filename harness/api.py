@@ -9,6 +9,7 @@ db.load_network("runs/networks/0123456789abcdef").predict(["ACGT..."])
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from inspect import signature
 from pathlib import Path
@@ -149,7 +150,8 @@ def export(
         trust_remote_code: run the code that an hf: model brings.
 
     Returns:
-        `path`, and `difference`, the largest of a logit over the largest logit.
+        `path`, and `difference`, the largest of a logit over the largest logit. Warns if the
+        network reads both strands, which the file does not.
 
     Raises:
         ValueError: a format that the model's family lacks, with the reason; a network as loaded
@@ -157,7 +159,7 @@ def export(
         FileNotFoundError, KeyError: as `load_network`.
         ModuleNotFoundError: onnx is missing.
     """
-    from dnabench.networks.export import FORMS
+    from dnabench.networks.export import BOTH_STRANDS, FORMS
     from dnabench.networks.export import export as written
 
     if not isinstance(network, Network):
@@ -165,7 +167,10 @@ def export(
         network = load_network(network, model=model, trust_remote_code=trust_remote_code)
     if not to:
         raise ValueError("export: say where to, to=...; a network as loaded has no folder")
-    return written(network, format, Path(to))
+    done = written(network, format, Path(to))
+    if network.card.strands == "conjoin":
+        warnings.warn(f"{done.path}: {BOTH_STRANDS}", stacklevel=2)
+    return done
 
 
 def _options(given: Mapping[str, Any], seeds: int | str | Sequence[int]) -> tuple[Any, ...]:

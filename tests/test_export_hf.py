@@ -10,11 +10,18 @@ import torch
 import transformers
 from conftest import dnabench
 from kept_cases import flat, job_of, kept, smallest, task_of_kind
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer as Engine
 
-from dnabench import MODELS
+import dnabench as db
+from dnabench import MODELS, Sequences
 from dnabench.models.outside.references import model_named
 from dnabench.networks.export import export
 from dnabench.networks.network import load_network
+from dnabench.tokens import engines
+from dnabench.tokens.engines import file_for_all_letters
+from dnabench.tokens.tokenizers import TOKENIZERS
+from dnabench.weights import load_regime, resolve
 
 BUNDLED = {
     "dnabert-3": {"width": 32, "layers": 2, "heads": 4, "inner": 48},
@@ -155,12 +162,51 @@ def test_the_folder_is_one_of_ours_or_nothing_is_replaced(put, tmp_path):
     np.testing.assert_array_equal(load_network(path).logits([SHORT]), network.logits([SHORT]))
 
 
-def test_small_letters_are_letters(folder, put, tmp_path, monkeypatch):
-    monkeypatch.chdir(folder("llama-6mer").parent)
-    network = trained(folder("llama-6mer"), "per_base", put, tmp_path)
+@pytest.mark.parametrize("name", ["bert-bpe", "llama-6mer", "bert-bases", "gena_lm", "nt_h"])
+def test_every_letter_of_dna_is_read_as_in_training(name, folder, put, tmp_path, monkeypatch):
+    if name not in BUNDLED:
+        name = folder(name)
+        monkeypatch.chdir(name.parent)
+    network = trained(name, "per_base" if name != "nt_h" else "multiclass", put, tmp_path,
+                      {} if name != "nt_h" else {"pooling": "cls"})  # fmt: skip
     export(network, "hf", tmp_path / "out")
     words = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
-    assert words(SHORT.lower())["input_ids"] == words(SHORT)["input_ids"]
+    tokenizer = network.tokenizer or TOKENIZERS[network.model.tokenizer]
+    ids = []
+    for text in (
+        SHORT,
+        SHORT.lower(),
+        SHORT.replace("T", "U"),
+        SHORT.lower().replace("t", "u"),
+        SHORT[:20] + "RYSWKMBDHVNryswkmbdhvn" + SHORT[:20],
+        "ACGTRACGTUNNACGTkACGTA",
+    ):
+        ids.append(words(text)["input_ids"])
+        assert ids[-1] == tokenizer(Sequences.parse([text]), 80, "mask").ids[0].tolist()
+    assert ids[0] == ids[1] == ids[2] == ids[3] and len({*ids[0]}) > 3
+
+
+@pytest.mark.parametrize("name", ["char-cls-sep", "kmer3"])
+def test_every_published_file_reads_every_letter(name):
+    tokenizer = TOKENIZERS[name]
+    engine = Engine.from_str(file_for_all_letters(tokenizer.published()))
+    text = "acgtUuACGTRYSWKMBDHVNryswkmbdhvnACGTA"
+    k = tokenizer.spaced
+    given = " ".join(text[i : i + k] for i in range(len(text) - k + 1)) if k else text
+    assert (
+        engine.encode(given).ids == tokenizer(Sequences.parse([text]), 80, "mask").ids[0].tolist()
+    )
+
+
+def test_the_comparison_tries_letters_beyond_the_five(put, tmp_path, monkeypatch):
+    network = trained("nt_h", "multiclass", put, tmp_path)
+    for letters in ("acgtnu", "RYSWKMBDHV", "U"):
+        few = {x: "".join(set(y) - set(letters)) or x for x, y in engines.READ_AS.items()}
+        with monkeypatch.context() as patch:
+            patch.setattr(engines, "READ_AS", few)
+            with pytest.raises(ValueError, match="exported to hf has a tokenizer of other ids"):
+                export(network, "hf", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -192,6 +238,83 @@ def test_a_head_of_transformers_is_drawn_as_transformers_draws_it(folder):
     assert weight.std().item() == pytest.approx(0.02, rel=0.1)  # BERT's initializer_range
     assert torch.equal(weight, again.pooler.dense.weight)
     assert not torch.equal(weight, heads[1].pooler.dense.weight)
+
+
+def classifier_in(path, kind, **more):
+    """A folder with a classification model of three classes and a byte-pair tokenizer."""
+    config = transformers.AutoConfig.for_model(
+        kind, vocab_size=128, pad_token_id=3, num_labels=3, **tiny.SMALL, **more
+    )
+    torch.manual_seed(3)
+    net = AUTO["multiclass"].from_config(config).eval()
+    net.save_pretrained(path)
+    tiny.bpe_files(path)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [("bert", {}), ("deberta", {"pooler_hidden_size": 32, "pooler_dropout": 0.3}),
+     ("deberta-v2", {"pooler_hidden_size": 32, "cls_dropout": 0.4})],
+)  # fmt: skip
+def test_pooler_and_dropout_are_those_of_transformers(kind, more, put, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    theirs = classifier_in(tmp_path / "m", kind, **more)
+    model, task = model_named(f"hf:{tmp_path / 'm'}"), put(task_of_kind("multiclass"))
+    options = {**model.options, "pooling": "transformers"}
+    net = model.build(task, options).eval()
+    drawn = net.head.pooler.dense.weight.clone()
+    state = torch.get_rng_state()
+    loaded = load_regime(net, model, *resolve(model, "pretrained"))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert any("pooler.dense.weight" in name for name in loaded.copied)
+    assert not any("pooler" in name for name in loaded.unused)
+    pooler = theirs.get_submodule("bert.pooler" if kind == "bert" else "pooler")
+    assert torch.equal(net.head.pooler.dense.weight, pooler.dense.weight)
+    assert not torch.equal(net.head.pooler.dense.weight, drawn)
+
+    net.head.classifier.load_state_dict(theirs.classifier.state_dict())
+    ids, mask, found = torch.randint(5, 128, (6, 20)), torch.ones(6, 20), []
+    for part in (net.head, pooler, theirs.dropout):  # in training, with the same dropout
+        part.train()
+    for logits in (lambda: net(ids, mask), lambda: theirs(ids, mask.long()).logits):
+        torch.manual_seed(5)
+        found.append(logits())
+    torch.testing.assert_close(*found)
+
+    network = kept(job_of(model, task, options), tmp_path)[0]
+    assert export(network, "hf", tmp_path / "out").difference < 1e-5
+
+
+def test_a_folder_without_a_pooler_draws_one_and_a_part_of_one_is_refused(folder, tmp_path):
+    model, task = model_named(f"hf:{folder('bert-bpe')}"), task_of_kind("multiclass")
+    net = model.build(task, {**model.options, "pooling": "transformers"})
+    drawn = net.head.pooler.dense.weight.clone()
+    load_regime(net, model, *resolve(model, "pretrained"))
+    assert torch.equal(net.head.pooler.dense.weight, drawn)
+
+    classifier_in(tmp_path / "m", "bert")
+    file = tmp_path / "m/model.safetensors"
+    tensors = load_file(file)
+    del tensors["bert.pooler.dense.bias"]
+    save_file(tensors, file, metadata={"format": "pt"})
+    model = model_named(f"hf:{tmp_path / 'm'}")
+    net = model.build(task, {**model.options, "pooling": "transformers"})
+    with pytest.raises(ValueError, match=r"its pooler lacks bert\.pooler\.dense\.bias"):
+        load_regime(net, model, *resolve(model, "pretrained"))
+
+
+def test_a_pooler_that_is_only_a_part_is_refused(tmp_path):
+    classifier_in(tmp_path / "m", "albert", embedding_size=16)
+    model = model_named(f"hf:{tmp_path / 'm'}")
+    with pytest.raises(ValueError, match=r"AlbertForSequenceClassification pools is not known"):
+        model.build(task_of_kind("multiclass"), {**model.options, "pooling": "transformers"})
+
+
+def test_python_too_says_that_both_strands_are_read(put, tmp_path):
+    network = trained("dnabert-3", "multiclass", put, tmp_path, rc="conjoin")
+    with pytest.warns(UserWarning, match="give it both strands and take the mean"):
+        db.export(network, tmp_path / "out", format="hf")
 
 
 def test_the_survey_of_formats_has_every_family():

@@ -30,7 +30,7 @@ def export(
     of the strand that is given. hf writes a folder with tokenizer, for transformers'
     AutoTokenizer and AutoModelForSequenceClassification, per base AutoModelForTokenClassification.
     """
-    from dnabench.networks.export import FORMS, export
+    from dnabench.networks.export import BOTH_STRANDS, FORMS, export
     from dnabench.networks.network import load_network
 
     loaded = load_network(network, model=model, trust_remote_code=trust_remote_code)
@@ -41,4 +41,4 @@ def export(
     if format == "hf" and loaded.tokenizer and (k := loaded.tokenizer.spaced):
         typer.echo(f"note: give its tokenizer {k}-mers with spaces between, as published", err=True)
     if loaded.card.strands == "conjoin":
-        typer.echo("note: give it both strands and take the mean, as in training", err=True)
+        typer.echo(f"note: {BOTH_STRANDS}", err=True)

@@ -26,6 +26,7 @@ from dnabench.types import A, Sequences, T
 
 FORMS = {"onnx": "model.onnx", "torch-export": "model.pt2", "hf": "hf"}  # usual names
 ROUNDING = 1e-3  # of the largest logit, by which the file's may differ from the network's
+BOTH_STRANDS = "give it both strands and take the mean, as in training"  # rc=conjoin
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # which messages of the ONNX exporter have
 Run = Callable[[Tensor, Tensor], Tensor]
 

@@ -5,11 +5,9 @@ B batch, T tokens, K task outputs.
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +19,16 @@ from torch import Tensor, nn
 from dnabench.cache import read_json
 from dnabench.models.outside.classes import classifier_of
 from dnabench.models.outside.native import Native
+from dnabench.models.outside.transformer import quiet
 from dnabench.networks.network import Network
+from dnabench.tokens.engines import READ_AS, file_for_all_letters
 from dnabench.tokens.tokenizers import TOKENIZERS, Tokenizer
 from dnabench.types import Sequences
 
 PROBLEMS = {"regression": "regression", "multilabel": "multi_label_classification"}
 LIBRARY: Any = transformers
 SEEDS = (0, 1)  # of the two batches that are compared
+ANY = READ_AS["N"]
 
 
 def write_folder(
@@ -52,7 +53,7 @@ def write_folder(
     if to.exists() and "dnabench" not in (read_json(to / "config.json") or {}):
         raise ValueError(f"{to} exists and is no network that dnabench exported; give another --to")
     tokenizer = network.tokenizer or TOKENIZERS[network.model.tokenizer]
-    with _quiet():
+    with quiet():
         net, words = _classifier(network, tokenizer, about), _words(network, tokenizer)
         to.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{to.name}.", dir=to.parent))
@@ -155,7 +156,7 @@ def _words(network: Network, tokenizer: Tokenizer) -> Any:
     from tokenizers import Tokenizer as Engine
 
     assert tokenizer.published is not None
-    engine = Engine.from_str(tokenizer.published())
+    engine = Engine.from_str(file_for_all_letters(tokenizer.published()))
     limits = [n for n in (network.recipe.max_length, network.model.max_tokens) if n]
     return LIBRARY.PreTrainedTokenizerFast(
         tokenizer_object=engine, pad_token=engine.id_to_token(tokenizer.pad),
@@ -165,13 +166,13 @@ def _words(network: Network, tokenizer: Tokenizer) -> Any:
 
 
 def _compared(network: Network, tokenizer: Tokenizer, folder: Path, seed: int) -> tuple[int, float]:
-    """Tokens and difference for random sequences; with an odd seed of uneven lengths, with N."""
-    task, seqs = network.task, _random(network.task.length, seed, network.model.min_length)
+    """Tokens and difference for random sequences; see `_random`."""
+    task, rows = network.task, _random(network.task.length, seed, network.model.min_length)
     auto = classifier_of(task.kind == "per_base")
     words, net = LIBRARY.AutoTokenizer.from_pretrained(folder), auto.from_pretrained(folder).eval()
-    texts = [_spaced(seqs[i], tokenizer.spaced) for i in range(len(seqs))]
+    texts = [_spaced(row, tokenizer.spaced) for row in rows]
     given = words(texts, padding=True, return_tensors="pt")
-    encoded = tokenizer(seqs, task.length, "mask")
+    encoded = tokenizer(Sequences.parse(rows), task.length, "mask")
     ids, width = torch.from_numpy(encoded.ids).long(), encoded.ids.shape[1]
     mask = (torch.arange(width) < torch.from_numpy(encoded.tokens)[:, None]).float()
     same = given["input_ids"].shape == ids.shape and torch.equal(given["attention_mask"], mask)
@@ -185,28 +186,23 @@ def _compared(network: Network, tokenizer: Tokenizer, folder: Path, seed: int) -
     return width, float((found - own).abs().max()) / scale
 
 
-def _random(length: int, seed: int, shortest: int) -> Sequences:
+def _random(length: int, seed: int, shortest: int) -> list[str]:
+    """Sequences; with an odd seed of uneven lengths, with N and every letter that is read as one.
+
+    Of those one has small letters, one U, one single ambiguous letters, and one a run of them.
+    """
     rng = np.random.default_rng(seed)
     lengths = rng.integers(max(shortest, length // 2), length + 1, 5) if seed % 2 else [length] * 3
     rows = ["".join(rng.choice(list("ACGT"), n)) for n in lengths]
     if seed % 2:
         rows[0] = f"{rows[0][:-3]}NA{rows[0][-1]}"
-    return Sequences.parse(rows)
+        rows[1] = rows[1].lower()
+        rows[2] = rows[2].replace("T", "U").replace("CU", "cu")
+        rows[3] = "".join(rng.choice(list("ACGT" * 12 + ANY), len(rows[3])))
+        rows[4] = f"{rows[4][: len(rows[4]) // 3]}{ANY}{rows[4]}"[: len(rows[4])]
+    return rows
 
 
 def _spaced(text: str, k: int) -> str:
     """Overlapping k-mers with spaces between; the text itself without k."""
     return " ".join(text[i : i + k] for i in range(len(text) - k + 1)) if k else text
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the progress bars and advice of transformers."""
-    log = logging.getLogger("transformers")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    LIBRARY.utils.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        log.setLevel(level)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-SMALL_LETTERS = "acgtn"
+# A letter of a vocabulary -> what is read as it, as `Sequences.parse` does
+READ_AS = {"A": "a", "C": "c", "G": "g", "T": "tUu", "N": "nRYSWKMBDHVryswkmbdhv"}
 
 
 def words_file(
@@ -36,13 +37,10 @@ def spaced_words_file(
 
 
 def _file(vocabulary: Mapping[str, int], cut: Any, unknown: str, ends: tuple[str, str]) -> str:
-    from tokenizers import AddedToken, Tokenizer, models, normalizers, processors
+    from tokenizers import AddedToken, Tokenizer, models, processors
 
     known = {"unk_token": unknown} if unknown else {}
     engine = Tokenizer(models.WordLevel(dict(vocabulary), **known))
-    engine.normalizer = normalizers.Sequence(
-        [normalizers.Replace(small, small.upper()) for small in SMALL_LETTERS]
-    )
     engine.pre_tokenizer = cut
     engine.add_special_tokens(
         [AddedToken(w, special=True) for w in vocabulary if w[:1] in "[<" and w[-1:] in "]>"]
@@ -57,10 +55,20 @@ def _file(vocabulary: Mapping[str, int], cut: Any, unknown: str, ends: tuple[str
 
 def file_with_gaps(text: str, run: str, gap: str) -> str:
     """A tokenizer.json that first writes `gap` for every match of `run`, a regular expression."""
+    return _replacing_first(text, {gap: run})
+
+
+def file_for_all_letters(text: str) -> str:
+    """A tokenizer.json that first writes A, C, G, T or N for every other letter of DNA."""
+    return _replacing_first(text, {letter: f"[{others}]" for letter, others in READ_AS.items()})
+
+
+def _replacing_first(text: str, patterns: Mapping[str, str]) -> str:
+    """With what is written -> for which matches, before the file's own rules."""
     from tokenizers import Regex, Tokenizer, normalizers
 
     engine: Any = Tokenizer.from_str(text)
-    steps = [normalizers.Replace(Regex(run), gap)]
+    steps = [normalizers.Replace(Regex(pattern), to) for to, pattern in patterns.items()]
     steps += [engine.normalizer] if engine.normalizer is not None else []
     engine.normalizer = normalizers.Sequence(steps)
     return str(engine.to_str(pretty=True))

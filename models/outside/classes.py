@@ -13,6 +13,7 @@ import transformers
 from torch import Tensor, nn
 
 from dnabench.models.outside.native import Native
+from dnabench.models.outside.transformer import quiet
 from dnabench.types import Task
 
 AUTO: Any = transformers
@@ -66,10 +67,10 @@ def own_head(kind: str, config: Any, task: Task) -> tuple[str, OwnHead]:
     with torch.device("meta"):
         net = auto.from_config(config)
     parts = dict(net.named_children())
-    base = parts.pop(net.base_model_prefix)
-    pooler = getattr(base, POOLER, None)
-    if not per_base and isinstance(pooler, nn.Module):
-        parts = {POOLER: pooler, **parts}
+    del parts[net.base_model_prefix]
+    if not per_base and (pooler := _pooler_in(net)):
+        parts = {**parts, POOLER: net.get_submodule(pooler)}
+    parts = _in_order(parts)
     whole = not isinstance(parts.get("classifier"), nn.Linear | None)
     if per_base or POOLER in parts or whole:
         pooling = "cls"
@@ -77,8 +78,11 @@ def own_head(kind: str, config: Any, task: Task) -> tuple[str, OwnHead]:
         pooling = "last"
     else:
         pooling = str(getattr(config, "classifier_pooling", ""))
-    if not pooling:
-        raise ValueError(f"pooling=transformers: how {type(net).__name__} pools is not known here")
+    if not pooling or isinstance(parts.get(POOLER), nn.Linear):  # of ALBERT, followed by a function
+        raise ValueError(
+            f"pooling=transformers: how {type(net).__name__} pools is not known here; "
+            "choose another, such as --set pooling=cls"
+        )
     for part in parts.values():
         part.to_empty(device="cpu")
         for module in part.modules():
@@ -87,10 +91,61 @@ def own_head(kind: str, config: Any, task: Task) -> tuple[str, OwnHead]:
     return pooling, OwnHead(parts, of_rows)
 
 
+def _pooler_in(net: nn.Module) -> str:
+    """The name of a model's pooler, in its base model or beside it; "" = it has none."""
+    places = (f"{net.base_model_prefix}.{POOLER}", POOLER)
+    modules = dict(net.named_modules())
+    return next((place for place in places if place in modules), "")
+
+
+def _in_order(parts: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """As they are applied: a pooler first, dropout before the last linear layer."""
+    order = sorted(parts, key=lambda name: name != POOLER)
+    linear = [name for name in order if isinstance(parts[name], nn.Linear)]
+    dropped = [name for name in order if isinstance(parts[name], nn.Dropout)] if linear else []
+    order = [name for name in order if name not in dropped]
+    if linear:
+        place = order.index(linear[-1])
+        order[place:place] = dropped
+    return {name: parts[name] for name in order}
+
+
+def load_pooler(head: OwnHead, folder: str) -> list[str]:
+    """Put a folder's pooler into a head, as transformers' own classification model does.
+
+    Returns:
+        The names of its tensors there; none if the folder has no pooler, or the head.
+
+    Raises:
+        ValueError: a pooler that lacks a tensor, or has one with values that are not finite.
+    """
+    if not hasattr(head, POOLER):
+        return []
+    with quiet(), torch.random.fork_rng(devices=[]):
+        net, info = classifier_of(False).from_pretrained(
+            folder, output_loading_info=True, dtype=torch.float32
+        )
+    place = _pooler_in(net)
+    tensors = net.get_submodule(place).state_dict()
+    names = [f"{place}.{name}" for name in tensors]
+    lacks = sorted({*names} & {*info["missing_keys"]})
+    if len(lacks) == len(names):
+        return []
+    if lacks or not all(bool(value.isfinite().all()) for value in tensors.values()):
+        what = f"lacks {lacks[0]}" if lacks else "has values that are not finite"
+        raise ValueError(f"{folder}: its pooler {what}; choose another, such as --set pooling=cls")
+    head.get_submodule(POOLER).load_state_dict(tensors)
+    return names
+
+
 def native(config: Mapping[str, Any], pad: int) -> Native:
     """How transformers itself has a network of one of its models."""
     kind = str(config["model_type"])
-    base = AUTO.MODEL_MAPPING[AUTO.CONFIG_MAPPING[kind]].base_model_prefix
-    names = {"backbone.model.": f"{base}.", f"head.{POOLER}.": f"{base}.{POOLER}.", "head.": ""}
+    theirs = AUTO.CONFIG_MAPPING[kind]
+    base, pooler = AUTO.MODEL_MAPPING[theirs].base_model_prefix, ""
+    if theirs in classifier_of(False)._model_mapping:
+        with torch.device("meta"):
+            pooler = _pooler_in(classifier_of(False).from_config(theirs.from_dict(dict(config))))
+    names = {"backbone.model.": f"{base}.", f"head.{POOLER}.": f"{pooler}.", "head.": ""}
     padding = {} if config.get("pad_token_id") is not None else {"pad_token_id": pad}
     return Native({**config, **padding}, names)

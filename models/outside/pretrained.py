@@ -149,8 +149,18 @@ def build(task: Task, options: Mapping[str, Any], *, folder: str, trust: bool) -
 
 
 def load(net: Any, source: Source) -> Any:
-    """Put the official weights into a network from `build`; see `Transformer.load`."""
-    return net.backbone.load(source.weights())
+    """Put the official weights into a network from `build`; see `Transformer.load`.
+
+    With pooling "transformers" their pooler, if they have one, goes into its head.
+    """
+    from dnabench.models.outside.classes import OwnHead, load_pooler
+
+    loaded = net.backbone.load(source.weights())
+    if not isinstance(net.head, OwnHead):
+        return loaded
+    pooler = load_pooler(net.head, str(source.folder))
+    copied = sorted({*loaded.copied, *pooler})
+    return loaded._replace(copied=copied, unused=[n for n in loaded.unused if n not in pooler])
 
 
 def in_transformers(

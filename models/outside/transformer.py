@@ -35,7 +35,7 @@ class Transformer(nn.Module):
     def __init__(self, folder: str, trust: bool) -> None:
         super().__init__()
         self._folder, self._words = folder, {"trust_remote_code": trust}
-        with _quiet():
+        with quiet():
             try:
                 config = transformers.AutoConfig.from_pretrained(folder, **self._words)
                 config.use_cache = False
@@ -73,7 +73,7 @@ class Transformer(nn.Module):
         Raises:
             ValueError: whatever does not hold, by name.
         """
-        with _quiet(), torch.random.fork_rng(devices=[]):
+        with quiet(), torch.random.fork_rng(devices=[]):
             try:
                 loaded, info = AUTO.from_pretrained(
                     self._folder, output_loading_info=True, dtype=torch.float32, **self._words
@@ -118,7 +118,7 @@ def _persistent(net: nn.Module) -> set[str]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars and no advice of transformers; what matters is checked here."""
     log = logging.getLogger("transformers")
     level = log.level

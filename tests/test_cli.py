@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import gzip
 import json
 import os
 import pty
@@ -150,6 +151,24 @@ def test_every_help_has_three_examples_and_cuts_no_sentence(path):
     assert not re.search(r"\w\.\.\.\n", rest) and max(map(len, rest.splitlines())) <= 80
 
 
+def write_examples(folder, csv):
+    """The files that the examples of `run` name."""
+    (folder / "my.csv").write_bytes(csv.read_bytes())
+    part = planted_split(200, 7)
+    texts = [part.seqs[i] for i in range(200)]
+    for name, some in (("enhancers.fa", texts[:60]), ("others.fa", texts[60:120])):
+        (folder / name).write_text("".join(f">s{i}\n{text}\n" for i, text in enumerate(some)))
+    chroms = {
+        name: "".join(texts[k:] + texts[:k]) for k, name in enumerate(("chr1", "chr8", "chr9"))
+    }
+    with gzip.open(folder / "hg38.fa.gz", "wt") as file:
+        file.write("".join(f">{name}\n{text}\n" for name, text in chroms.items()))
+    rows = [(name, at, at + 40, ".", 0, ".", 9, 5, 3, 20) for name in chroms
+            for at in range(1_000, len(chroms[name]) - 1_000, 1_500)]  # fmt: skip
+    lines = ["\t".join(map(str, row)) + "\n" for row in rows]
+    (folder / "peaks.narrowPeak").write_text("".join(lines))
+
+
 @pytest.mark.parametrize("line", EXAMPLES)
 def test_every_example_has_flags_and_names_that_exist(line, csv, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -169,7 +188,7 @@ def test_every_example_has_flags_and_names_that_exist(line, csv, tmp_path, monke
     if named.get("paper"):
         assert tables(named["paper"])
     if path == ("run",):
-        (tmp_path / "my.csv").write_bytes(csv.read_bytes())
+        write_examples(tmp_path, csv)
         done = CliRunner().invoke(main, [*words, "--dry-run"])
         assert done.exit_code == 0, done.output
     if path == ("list",):

@@ -216,9 +216,115 @@ def test_flags_that_would_be_ignored_are_refused(tmp_path):
         (fasta, OwnData(negatives=other, labels="l.txt"), "positives and negatives have theirs"),
         (tmp_path / "a.bed", OwnData(labels="l.txt"), "positives and negatives have theirs"),
         (tmp_path, OwnData(labels="l.txt"), "--labels goes with one file of sequences, not with"),
+        (tmp_path / "a.bed", OwnData(label=("y",)), "--label-column y: .* positives or negatives"),
+        (fasta, OwnData(label=("y",), negatives=other), "--label-column y: .* leave one of them"),
+        (fasta, OwnData(label=("y",), labels="l.txt"), "the labels come from --labels l.txt"),
     ):
         with pytest.raises(ValueError, match=says):
             task_from_path(path, own=own)
+
+
+def fasta(path, texts, head):
+    path.write_text("".join(f">{head(i)}\n{text}\n" for i, text in enumerate(texts)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("head", "header"),
+    [("s{i}|pos|{split} x", ""), ("s{i}|{split}", ""), ("g|s{i}|pos|{split}", "-|id|label|split"),
+     ("{split}|s{i}", "split|id")],
+)  # fmt: skip
+def test_headers_give_split_and_id_where_the_label_comes_from_elsewhere(head, header, tmp_path):
+    def written(name, texts, k):
+        return fasta(
+            tmp_path / name, texts, lambda i: head.format(i=k + i, split=("test", "train")[i > 4])
+        )
+
+    one, two = written("pos.fa", TEXTS[1::2], 0), written("neg.fa", TEXTS[::2], 100)
+    own = OwnData(negatives=str(two), header=header)
+    task = task_from_path(one, own=own)
+    assert content(task) == EXPECTED and task.counts == {"train": 30, "test": 10}
+    assert {*task.load("test").ids} == {f"s{i + k}" for i in range(5) for k in (0, 100)}
+    (tmp_path / "l.txt").write_text("a\nb\n" * 20)
+    own = OwnData(labels=str(tmp_path / "l.txt"), header=header)
+    task = task_from_path(written("all.fa", TEXTS, 0), own=own)
+    assert task.counts == {"train": 35, "test": 5} and task.classes == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("head", "header", "says"),
+    [
+        (
+            "s{i}|test|pos",
+            "",
+            r"pos.fa:1: header '>s0\|test\|pos' is not id\|label\|split, and a he",
+        ),
+        ("a|b|s{i}|test", "", r"pos.fa:1: header .*say what is between the bars: --header"),
+        ("s{i}|pos", "id|-|split", r"pos.fa:1: header '>s0\|pos' is not id\|-\|split; say what"),
+        ("s{i}|pos", "id|id", "name each field once"),
+    ],
+)
+def test_headers_that_may_hold_a_split_are_not_thrown_away(head, header, says, tmp_path):
+    one = fasta(tmp_path / "pos.fa", TEXTS[1::2], lambda i: head.format(i=i))
+    two = fasta(tmp_path / "neg.fa", TEXTS[::2], lambda i: head.format(i=i))
+    with pytest.raises(ValueError, match=says):
+        task_from_path(one, own=OwnData(negatives=str(two), header=header))
+
+
+def test_a_split_of_only_one_of_the_two_files_is_refused(tmp_path):
+    halves(tmp_path)
+    rows = [f"{text},{'test' if i < 5 else 'train'}\n" for i, text in enumerate(TEXTS[1::2])]
+    (tmp_path / "pos.csv").write_text("seq,split\n" + "".join(rows))
+    own = OwnData(negatives=str(tmp_path / "neg.csv"))
+    with pytest.raises(ValueError, match=r"neg.csv: no split, but \S+pos.csv has one"):
+        task_from_path(tmp_path / "pos.csv", own=own)
+    drawn = OwnData(negatives=str(tmp_path / "neg.csv"), split="none")
+    assert content(task_from_path(tmp_path / "pos.csv", own=drawn)) == EXPECTED
+
+
+def test_labels_of_one_file_are_not_taken_for_two(tmp_path):
+    halves(tmp_path)
+    words = ("run", "-m", "kmer", "--data", tmp_path / "pos.txt", "--data", tmp_path / "neg.txt")
+    done = dnabench(*words, "--labels", "l.txt", "--dry-run", cache=tmp_path / "cache")
+    assert done.returncode == 2 and "--labels l.txt: it has the labels of one file" in done.stderr
+
+
+def class_tree(folder):
+    for i, (text, y) in enumerate(zip(TEXTS, LABELS, strict=True)):
+        place = folder / ("test" if i % 4 > 1 else "train") / "ab"[y]
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{i}.txt").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("holdout/a/1.txt", r"holdout: .*'holdout' is none; rename it to test or dev, or move it"),
+        ("train/c/1.fa", r"train/c/1.fa: a class is a folder of .txt files .* this is a file .fa"),
+        ("train/a/x0.seq", r"train/a/x0.seq: a class is .* file .seq; rename or convert it, or"),
+        ("train/a/more/1.txt", r"train/a/more: .* this is a folder in a class"),
+        ("test/all.csv", r"test/all.csv: .* this is a file .csv"),
+        ("dev/c/.hidden", r"dev/c: .* this is an empty folder"),
+    ],
+)
+def test_nothing_in_folders_of_classes_is_passed_over(name, says, tmp_path):
+    tree = class_tree(tmp_path / "t")
+    (tree / name).parent.mkdir(parents=True, exist_ok=True)
+    (tree / name).write_text("ACGT")
+    with pytest.raises(ValueError, match=says):
+        task_from_path(tree)
+
+
+def test_texts_in_folders_of_classes_may_be_gzipped(tmp_path):
+    plain = task_from_path(class_tree(tmp_path / "t"))
+    for path in sorted((tmp_path / "t").rglob("*.txt"))[::2]:
+        with gzip.open(f"{path}.gz", "wt") as file:
+            file.write(path.read_text())
+        path.unlink()
+    zipped = task_from_path(tmp_path / "t")
+    assert content(zipped) == content(plain)
+    assert {*zipped.load("train").ids} == {*plain.load("train").ids}
 
 
 def test_class_folders_are_read_as_their_authors_lay_them_out(tmp_path):

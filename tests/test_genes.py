@@ -372,6 +372,10 @@ def test_names_of_a_record_as_annotations_write_them():
         names_of("ref|NC_001133| [org=S. cerevisiae] [chromosome=I]")
     )
     assert names_of("chr7 AC:CM000669.2")[:2] == ["chr7", "7"]
+    ncbi = "Homo sapiens chromosome 1{}, GRCh38.p14 Primary Assembly"
+    assert {"1", "chr1"} <= {*names_of("NC_000001.11 " + ncbi.format(""))}
+    scaffold = names_of("NT_187361.1 " + ncbi.format(" unlocalized genomic scaffold"))
+    assert not {"1", "chr1"} & {*scaffold}
 
 
 def test_gff3_ends_where_its_fasta_begins(tmp_path):

@@ -159,6 +159,13 @@ def test_peaks_are_centred_on_their_summits(genome, tmp_path, name):
         assert found[f"{chrom}:{middle - 100}-{middle + 100}"] == (expected, 1)
 
 
+def test_a_bed_of_ten_columns_that_are_no_scores_has_no_summits(tmp_path):
+    rows = [(*row[:5], ".", 12.5, "gene", 2.2, 7) for row in scattered(3)]
+    found = read_regions(written(tmp_path / "p.bed", rows))
+    assert not found.summits and (found.middle == (found.start + found.end) // 2).all()
+    assert read_regions(written(tmp_path / "q.bed", peaks(scattered(3)))).summits
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -107,6 +107,33 @@ def test_what_cannot_be_used_is_counted_apart(tmp_path):
     assert any("warning: 2.9% of the variants have another REF" in note for note in notes)
 
 
+def test_a_variant_with_two_labels_or_no_change_is_left_out(tmp_path):
+    rows = variants(30)
+    same = (*rows[7][:3], rows[7][2])
+    rows += [rows[0], rows[1], same]
+    path = write(tmp_path, rows, lambda i: f"CLASS={'ab'[i % 2]}" if i != 31 else "CLASS=a")
+    text = "\n".join(task_from_path(path, own=options(tmp_path)).notes)
+    assert "variants: 29 in v.vcf" in text
+    assert "left out: 1 variant that came before (line 33)" in text
+    assert "2 variants that are there again with another label (the first in line 4)" in text
+    assert "1 variant whose ALT is their REF (line 35)" in text
+
+
+def test_a_dot_is_no_label_in_a_file_of_labels_either(tmp_path):
+    path = write(tmp_path, variants(30))
+    (tmp_path / "labels.txt").write_text("x\ny\n" * 14 + ".\nx\n")
+    own = options(tmp_path, label=(), labels=str(tmp_path / "labels.txt"))
+    task = task_from_path(path, own=own)
+    assert task.classes == ("x", "y")
+    assert "left out: 1 variant without a label (line 31)" in task.notes
+
+
+def test_one_bare_field_does_not_turn_classes_into_a_flag(tmp_path):
+    path = write(tmp_path, variants(30), lambda i: "CLASS" if i == 4 else f"CLASS={'ab'[i % 2]}")
+    with pytest.raises(ValueError, match=r"v.vcf:7: INFO has CLASS without .* line 3 has CLASS=a"):
+        task_from_path(path, own=options(tmp_path))
+
+
 def test_labels_are_a_field_a_column_a_flag_or_a_file(tmp_path):
     rows = variants(30)
     field = examples(task_from_path(write(tmp_path, rows), own=options(tmp_path)))

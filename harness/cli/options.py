@@ -187,6 +187,11 @@ class DataOptions(NamedTuple):
             raise ValueError(
                 f"--negatives {self.negatives}: give one file of positives: --positives FILE"
             )
+        if self.labels and len(out) != 1:
+            raise ValueError(
+                f"--labels {self.labels}: it has the labels of one file of sequences, and --data "
+                f"names {len(out)}; give one"
+            )
         return out
 
     def own(self) -> OwnData:

@@ -27,6 +27,7 @@ _KEY = {
 _TRANS = re.compile(r"\bexception[= ]\"?trans[-_ ]splic", re.IGNORECASE)
 ONCE = {"gene", "mRNA", "transcript"}  # an ID of these names one place of a sequence
 _CHROMOSOME = re.compile(r"\[(?:chromosome|location)=([^\]]+)\]")
+_NCBI_CHROMOSOME = re.compile(r"\bchromosome (\w+),")  # a scaffold of it has other words there
 
 Interval = tuple[int, int]
 
@@ -144,11 +145,11 @@ def names_of(header: str) -> list[str]:
     """Possible names of a FASTA record in an annotation, the usual one first.
 
     The first word; its parts between bars (NCBI); with and without the prefix chr; the chromosome
-    or location in brackets (SGD).
+    or location in brackets (SGD); N of "chromosome N," (NCBI), not of a scaffold of N.
     """
     first = header.split()[0]
     names = [first, *(part for part in first.split("|")[1:] if part)]
-    names += _CHROMOSOME.findall(header)
+    names += _CHROMOSOME.findall(header) + _NCBI_CHROMOSOME.findall(header)[:1]
     names += [n[3:] if n.lower().startswith("chr") else f"chr{n}" for n in list(names)]
     return list(dict.fromkeys(names))
 

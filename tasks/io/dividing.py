@@ -16,6 +16,7 @@ from dnabench.splits import class_on_one_side, held_out, in_groups, numbered
 from dnabench.tasks.io.headers import SPLIT_WORDS
 from dnabench.tasks.io.parsing import IN_FOLDERS, Table, is_readable, stem_of
 from dnabench.tasks.io.places import chromosome_column
+from dnabench.tasks.io.plain import is_class_file
 from dnabench.tasks.io.regions import is_regions
 from dnabench.tasks.io.shards import check_whole, saved_files, series_of
 from dnabench.tasks.io.sheets import is_sheet
@@ -136,11 +137,37 @@ def _with_negatives(path: Path, own: OwnData) -> list[Path]:
 
 def _class_folders(path: Path) -> tuple[list[File], tuple[str, ...]] | None:
     """The folders of classes in train/CLASS/*.txt, test/CLASS/*.txt; None without any."""
-    out = []
-    for folder in sorted(f for f in path.iterdir() if f.is_dir()):
-        if split := SPLIT_WORDS.get(folder.name.lower()):
-            out += [File(c, split) for c in sorted(folder.iterdir()) if any(c.glob("*.txt"))]
-    return (out, ("classes are folders, a sequence in each file",)) if out else None
+    folders = [f for f in _shown(path) if f.is_dir()]
+    splits = {f: SPLIT_WORDS.get(f.name.lower()) for f in folders}
+    classes = [(c, split) for f, split in splits.items() if split for c in _shown(f)]
+    if not any(any(map(is_class_file, _shown(c))) for c, _ in classes if c.is_dir()):
+        return None
+    for folder in (f for f, split in splits.items() if not split):
+        raise ValueError(
+            f"{folder}: the folders beside it are splits, and {folder.name!r} is none; rename it "
+            "to test or dev, or move it away"
+        )
+    for one, _ in classes:
+        inside = _shown(one) if one.is_dir() else []
+        wrong = next((f for f in inside if not is_class_file(f)), None if inside else one)
+        if wrong:
+            raise ValueError(
+                f"{wrong}: a class is a folder of .txt files (or .txt.gz), a sequence in each, and "
+                f"this is {_instead(wrong)}; rename or convert it, or move it away"
+            )
+    return [File(c, split) for c, split in classes], (
+        "classes are folders, a sequence in each file",
+    )
+
+
+def _shown(folder: Path) -> list[Path]:
+    return sorted(f for f in folder.iterdir() if not f.name.startswith("."))
+
+
+def _instead(path: Path) -> str:
+    if path.is_dir():
+        return "a folder in a class" if _shown(path) else "an empty folder"
+    return f"a file {path.suffix or 'without an extension'}"
 
 
 def _not_read(ignored: Sequence[Path]) -> tuple[str, ...]:
@@ -178,8 +205,10 @@ def stated(path: Path, files: Sequence[File], tables: Sequence[Table], own: OwnD
     if by and by != "homology":
         return _by_groups(path, by, tables, own)
     parts, used, notes, origin = [], set(), [], ""
-    for (file, owner), table in zip(files, tables, strict=True):
-        column, name = _split_column(table, own)
+    columns = [_split_column(table, own) for table in tables]
+    if own.negatives and not by:
+        _check_both(tables, [column is not None for column, _ in columns])
+    for (file, owner), table, (column, name) in zip(files, tables, columns, strict=True):
         if by == "homology":
             column, owner = None, "train"
         if name and by != "homology":
@@ -192,11 +221,23 @@ def stated(path: Path, files: Sequence[File], tables: Sequence[Table], own: OwnD
     return Stated(np.concatenate(parts), None, origin, tuple(used), tuple(dict.fromkeys(notes)))
 
 
+def _check_both(tables: Sequence[Table], have: Sequence[bool]) -> None:
+    """ValueError where the positives have a split and the negatives none, or the reverse."""
+    if any(have) and not all(have):
+        has, lacks = tables[have.index(True)].path, tables[have.index(False)].path
+        raise ValueError(
+            f"{lacks}: no split, but {has} has one, so that a split would lack a class; give both "
+            "a column split (FASTA: >name|split), or draw the test split: --split-column none"
+        )
+
+
 def _split_column(table: Table, own: OwnData) -> tuple[Sequence[str] | None, str]:
     """The column of splits and its name: split, or another that holds nothing but split words."""
+    if own.split == "none":
+        return None, ""
     if table.splits is not None:
         return table.splits, own.split or "split"
-    if own.split == "none" or own.split_by:
+    if own.split_by:
         return None, ""
     words = {name: {v.lower() for v in values} for name, values in table.others.items()}
     sure = [n for n, w in words.items() if len(w) > 1 and w <= SPLIT_WORDS.keys() and "train" in

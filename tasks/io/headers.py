@@ -34,7 +34,7 @@ def fasta_fields(
     most = 1 if form == LAST else -1
     rows = [[field.strip() for field in header.rsplit("|", most)] for header in headers]
     names = ["id", "label"] if form == LAST else form.split("|") if form else _found(rows)
-    if "label" not in names or len(set(names) - {"-"}) < len([n for n in names if n != "-"]):
+    if "label" not in names or _twice(names):
         raise ValueError(
             f"--header {form!r}: name each field once, and one of them label: id|label"
         )
@@ -49,9 +49,58 @@ def fasta_fields(
                 f"{len(names)}; say what they are: --header 'id|-|label' (- is not used), or "
                 f"--header '{LAST}'"
             )
+    return _named(names, rows)
+
+
+def fields_beside(
+    headers: Sequence[str], form: str, place: Callable[[int], str]
+) -> dict[str, list[str]]:
+    """The fields of FASTA headers whose sequences have their label from elsewhere.
+
+    Args:
+        headers: N, without the ">".
+        form: what is between the bars; "" = found out: id|split or id|label|split where the last
+            is a split word in every header, else the first word is the id, with its bars.
+        place: of a header in the file, for messages.
+
+    Returns:
+        As `fasta_fields`; a label only where the form names one.
+
+    Raises:
+        ValueError: a header with other fields than the form; a split word in some headers only.
+    """
+    most = 1 if form == LAST else -1
+    rows = [[field.strip() for field in header.rsplit("|", most)] for header in headers]
+    names = ["id", "label"] if form == LAST else form.split("|")
+    if not form:
+        words = [[_first(field).lower() in SPLIT_WORDS for field in row[1:]] for row in rows]
+        if not any(map(any, words)):
+            return {"id": [_first(header) for header in headers]}
+        names = ["id", "split"] if max(map(len, rows)) == 2 else ["id", "label", "split"]
+    elif _twice(names):
+        raise ValueError(f"--header {form!r}: name each field once")
+    for i, row in enumerate(rows):
+        if len(row) != len(names) or (not form and _first(row[-1]).lower() not in SPLIT_WORDS):
+            raise ValueError(
+                f"{place(i)}: header '>{headers[i][:60]}' is not {form or '|'.join(names)}"
+                f"{'' if form else ', and a header here has the word of a split'}; say what is "
+                "between the bars: --header 'id|-|split' (- is not used)"
+            )
+    return _named(names, rows)
+
+
+def _twice(names: Sequence[str]) -> bool:
+    return len(set(names) - {"-"}) < len([name for name in names if name != "-"])
+
+
+def _first(text: str) -> str:
+    return (text.split() or [""])[0]
+
+
+def _named(names: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, list[str]]:
     columns = zip(names, zip(*rows, strict=True), strict=True)
     return {
-        name: [value if name == "id" else (value.split() or [""])[0] for value in values]
+        name: [value if name == "id" else _first(value) for value in values]
         for name, values in columns
         if name != "-"
     }

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from dnabench.tasks.io.bounds import check_claim, check_unpacked, gunzipped
-from dnabench.tasks.io.headers import LAST, fasta_fields
+from dnabench.tasks.io.headers import LAST, fasta_fields, fields_beside
 from dnabench.types import Array, LetterError, OwnData, Sequences
 
 FORMATS = {"csv": "csv", "tsv": "tsv", "fa": "fasta", "fasta": "fasta", "fna": "fasta"}
@@ -347,15 +347,13 @@ def _fasta(path: Path, text: str, own: OwnData) -> Table:
     lines = head.count("\n") + 1 + np.cumsum([0, *(r.count("\n") + 1 for r in records)])[:-1]
     parts = [record.partition("\n") for record in records]
     written = [header for header, _, _ in parts]
-    if own.every:
-        headers = {"id": [(h.split() or [""])[0] for h in written]}
-        headers["label"] = [own.every] * len(written)
-    else:
-        headers = fasta_fields(written, own.header, lambda i: f"{path}:{lines[i]}")
+    fields = fields_beside if own.every else fasta_fields
+    headers = fields(written, own.header, lambda i: f"{path}:{lines[i]}")
     sequences = ["".join(body.split()) for _, _, body in parts]
     names = headers.pop("id", None)
     distinct = names is not None and len(set(names)) == len(names) and "" not in names
-    labels, splits = headers.pop("label"), headers.pop("split", None)
+    labels = [own.every] * len(written) if own.every else headers.pop("label")
+    splits = headers.pop("split", None)
     return Table(
         path, sequences, labels, splits, names if distinct else None, lines, others=headers
     )

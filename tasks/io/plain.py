@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from dnabench.tasks.io.bounds import MOST_UNPACKED
-from dnabench.tasks.io.parsing import Table, check_table, text_of
+from dnabench.tasks.io.parsing import Table, check_table, stem_of, text_of
 from dnabench.types import OwnData
 
 SUFFIXES = (".txt", ".seq")
@@ -57,13 +56,18 @@ def plain_table(path: Path, own: OwnData) -> Table:
     return table
 
 
-def class_folder(path: Path, others: Sequence[str] = ()) -> Table:
-    """A folder of .txt files, one sequence each; the label is the folder's name.
+def is_class_file(path: Path) -> bool:
+    """Whether a file in the folder of a class holds a sequence: .txt or .txt.gz."""
+    return path.is_file() and path.name.lower().removesuffix(".gz").endswith(".txt")
+
+
+def class_folder(path: Path) -> Table:
+    """A folder of .txt files, perhaps gzipped, one sequence each; the label is the folder's name.
 
     Raises:
         ValueError: a file that is no text, or empty; more than a GiB of them.
     """
-    files = sorted(f for f in path.glob("*.txt") if not f.name.startswith("."))
+    files = sorted(f for f in path.iterdir() if is_class_file(f) and not f.name.startswith("."))
     size = sum(f.stat().st_size for f in files)
     if size > MOST_UNPACKED:
         raise ValueError(
@@ -78,7 +82,7 @@ def class_folder(path: Path, others: Sequence[str] = ()) -> Table:
         if not texts[-1]:
             raise ValueError(f"{file}: the file is empty")
     digest.update(path.name.encode())
-    ids = [f"{path.name}/{file.stem}" for file in files]
+    ids = [f"{path.name}/{stem_of(file)}" for file in files]
     rows = np.arange(1, len(files) + 1)
     table = Table(
         path, texts, [path.name] * len(files), None, ids, rows, "file ", digest.hexdigest()

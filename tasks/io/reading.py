@@ -35,6 +35,13 @@ def read_own(path: Path, own: OwnData) -> Table:
         )
     if own.labels and (is_regions(path) or own.negatives):
         raise ValueError(f"{path}: --labels {own.labels}: positives and negatives have theirs")
+    one_label = is_regions(path) or (own.negatives and not is_variants(path))
+    if own.label and (one_label or own.labels):
+        source = f"--labels {own.labels}" if own.labels else "being positives or negatives"
+        raise ValueError(
+            f"{path}: --label-column {','.join(own.label)}: the labels come from {source}, so no "
+            "column of labels is read; leave one of them out"
+        )
     if is_regions(path):
         return region_table(path, own)
     if is_variants(path):

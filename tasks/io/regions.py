@@ -17,6 +17,7 @@ from dnabench.types import Array
 
 SUFFIXES = (".bed", ".narrowpeak", ".broadpeak")
 COMMENTS = ("#", "track", "browser")
+SCORE = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf", re.IGNORECASE)
 SUMMIT = 9  # column of a narrowPeak file, from 0: bp from the start, -1 = not known
 
 
@@ -59,7 +60,8 @@ def read_regions(path: Path) -> Regions:
     """Read BED (3 or more columns), narrowPeak or broadPeak, plain or gzipped.
 
     The middle of a narrowPeak region is its summit; a file of another name with ten columns, the
-    last of which can be a summit and the seventh no position, counts as narrowPeak.
+    last of which can be a summit, counts as narrowPeak where columns 7 to 9 are numbers and the
+    seventh is no position.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -150,5 +152,13 @@ def _summits(
             f"{path}:{lines[wrong]}: summit {texts[wrong]!r} in the tenth column; it must be the "
             f"bp from the start of the region, which has {bp[wrong]}, or -1"
         )
-    thick = columns[6] == columns[1]  # a position: BED of 10 columns
-    return None if wrong >= 0 or (thick and not declared) else offset
+    if wrong >= 0 or not (declared or _has_scores(columns)):
+        return None
+    return offset
+
+
+def _has_scores(columns: Sequence[Sequence[str]]) -> bool:
+    """Whether columns 7 to 9 are numbers, as in narrowPeak, and the seventh is no position."""
+    return columns[6] != columns[1] and all(
+        SCORE.fullmatch(text) for column in columns[6:SUMMIT] for text in column
+    )

@@ -113,15 +113,23 @@ def _read(path: Path, own: OwnData) -> list[Variant]:
             "a label a line, in their order and without a header"
         )
     if labels is None:
-        labels = _labels(path, [row for _, row in fields], own)
+        labels = _labels(path, fields, own)
     return [
-        Variant(number, row[0], int(row[1]) - 1, row[3].upper(), row[4].upper(), label)
+        Variant(
+            number,
+            row[0],
+            int(row[1]) - 1,
+            row[3].upper(),
+            row[4].upper(),
+            "" if label == "." else label,
+        )
         for (number, row), label in zip(fields, labels, strict=True)
     ]
 
 
-def _labels(path: Path, rows: Sequence[Sequence[str]], own: OwnData) -> list[str]:
-    """The field of INFO, or the column; of a flag, whether it is there. "" = none."""
+def _labels(path: Path, lines: Sequence[tuple[int, list[str]]], own: OwnData) -> list[str]:
+    """The field of INFO, or the column; of a flag, whether it is there. "" or . = none."""
+    rows = [row for _, row in lines]
     if len(own.label) != 1:
         found = dict.fromkeys(key for row in rows[:1000] for key in _info(row[7]))
         raise ValueError(
@@ -130,19 +138,25 @@ def _labels(path: Path, rows: Sequence[Sequence[str]], own: OwnData) -> list[str
         )
     (name,) = own.label
     if name.upper() in ("ID", "QUAL", "FILTER"):
-        values = [row[COLUMNS.index(name.upper())] for row in rows]
-    else:
-        fields = [_info(row[7]) for row in rows]
-        if not any(name in one for one in fields):
-            found = dict.fromkeys(key for one in fields[:1000] for key in one)
-            raise ValueError(
-                f"{path}: --label-column {name}: no variant has that field of INFO; there are "
-                f"{few(list(found))}"
-            )
-        if any(one.get(name) is None for one in fields if name in one):  # a flag
-            return [str(int(name in one)) for one in fields]
-        values = [one.get(name) or "" for one in fields]
-    return ["" if value == "." else value for value in values]
+        return [row[COLUMNS.index(name.upper())] for row in rows]
+    fields = [_info(row[7]) for row in rows]
+    if not any(name in one for one in fields):
+        found = dict.fromkeys(key for one in fields[:1000] for key in one)
+        raise ValueError(
+            f"{path}: --label-column {name}: no variant has that field of INFO; there are "
+            f"{few(list(found))}"
+        )
+    bare = [i for i, one in enumerate(fields) if name in one and one[name] is None]
+    valued = [i for i, one in enumerate(fields) if one.get(name) is not None]
+    if bare and valued:
+        raise ValueError(
+            f"{path}:{lines[bare[0]][0]}: INFO has {name} without a value, but line "
+            f"{lines[valued[0]][0]} has {name}={fields[valued[0]][name]}; a field is a flag in "
+            f"every line or in none: write {name}=VALUE, or {name}=. where it is not known"
+        )
+    if bare:  # a flag
+        return [str(int(name in one)) for one in fields]
+    return [one.get(name) or "" for one in fields]
 
 
 def _info(text: str) -> Mapping[str, str | None]:
@@ -155,14 +169,21 @@ def _usable(read: Sequence[Variant], left_out: LeftOut) -> list[Variant]:
     """Variants with one alternative allele of letters and a label, each once."""
     seen, out = set[tuple[object, ...]](), []
     dropped: dict[str, list[int]] = {}
+    labels: dict[tuple[object, ...], set[str]] = {}
+    for one in read:
+        labels.setdefault(one[1:5], set()).add(one.label)
     for one in read:
         key, why = one[1:5], ""
         if "," in one.alt:
             why = "with several alternative alleles; split them: bcftools norm -m-"
         elif not one.alt or one.alt.strip("ACGT") or not one.ref or one.ref.strip("ACGTN"):
             why = "whose alleles are not written in letters"
+        elif one.alt == one.ref:
+            why = "whose ALT is their REF"
         elif not one.label:
             why = "without a label"
+        elif len(labels[key] - {""}) > 1:
+            why = "that are there again with another label"
         elif key in seen:
             why = "that came before"
         if why:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 from typing import Protocol as Interface
@@ -254,7 +254,8 @@ class Trial:
         The recipe's `source` and `differs` are left out, where a number comes from does not change
         it, and so is what a user's file is called: its bytes count.
         """
-        return trial_id(asdict(self))
+        recipe = {f.name: getattr(self.recipe, f.name) for f in fields(self.recipe)}
+        return trial_id({f.name: getattr(self, f.name) for f in fields(self)} | {"recipe": recipe})
 
 
 class Job(NamedTuple):

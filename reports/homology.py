@@ -9,10 +9,15 @@ from dnabench.reports.grid import Grid, fixed
 from dnabench.reports.outputs import HOMOLOGY, group_scores
 from dnabench.reports.table import Table
 from dnabench.tasks.audit.audit import Audit, kept, leak_free_mask
-from dnabench.types import Array
+from dnabench.types import Array, Trial
 
 LEAST = 20  # test examples of a bin that gets a score
 BINS = {"exact": "identical", "rc": "reverse complement", "near": "near copy", "": "none found"}
+
+
+def on_part_of_train(trial: Trial) -> bool:
+    """Whether the copies in train that an audit finds may not be among what was trained on."""
+    return trial.train_share < 1 or bool(trial.limit)
 
 
 def by_homology(audit: Audit, metric: str, arrays: Mapping[str, Array]) -> dict[str, float]:

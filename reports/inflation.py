@@ -134,10 +134,14 @@ def _between(cell: Cell, other: Cell | None) -> Gain | None:
 
 
 def _match(table: Table, row: Row, column: Column) -> Cell | None:
-    """The cell of the same task, data, metric, configuration and recipe."""
+    """The cell of the same task, data, metric, metric that chose, configuration and recipe."""
+
+    def place(row: Row) -> tuple[str, ...]:
+        return row.task, row.data, row.metric, row.chosen_by or row.metric
+
     suite = suite_of(row)
     for other in table.rows:
-        if (other.task, other.data, other.metric) == (row.task, row.data, row.metric):
+        if place(other) == place(row):
             for candidate, cell in zip(table.columns, other.cells, strict=True):
                 if suite in column.recipes and _key(candidate, suite) == _key(column, suite):
                     return cell

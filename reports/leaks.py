@@ -7,6 +7,7 @@ from typing import NamedTuple
 from dnabench.reports import stats
 from dnabench.reports.evidence import Interval
 from dnabench.reports.grid import Grid, fixed, interval
+from dnabench.reports.homology import on_part_of_train
 from dnabench.reports.memo import Memo, stamp
 from dnabench.reports.table import Row, Table
 from dnabench.results.store import Store
@@ -94,4 +95,9 @@ def leak_section(table: Table, store: Store, memo: Memo) -> Grid:
         "these data. Change: of the same runs, with a 95 % t interval over seeds; a smaller test "
         "split alone also changes a score."
     )
-    return Grid("Without the copied examples", heads, rows, [note])
+    part = (
+        "These runs trained on a part of train, and the audit is of all of it: some of the copies "
+        "that are left out were not among their training examples."
+    )
+    notes = [note, *[part] * any(on_part_of_train(r.trial) for r in table.records)]
+    return Grid("Without the copied examples", heads, rows, notes)

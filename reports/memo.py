@@ -8,7 +8,7 @@ from typing import Any
 
 from dnabench.cache import keep_json, read_json
 
-VERSION = 1  # of the numbers; raise it when a computation changes
+VERSION = 2  # of the numbers; raise it when a computation changes
 
 
 def stamp(path: Path) -> list[int] | None:
@@ -31,11 +31,14 @@ class Memo:
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
 
-    def get(self, what: str, key: Any, compute: Callable[[], Any]) -> Any:
+    def get(
+        self, what: str, key: Any, compute: Callable[[], Any],
+        lasting: Callable[[Any], bool] = lambda _: True,
+    ) -> Any:  # fmt: skip
         """The value of the computation `what` for this key, or `compute()`, which is then kept.
 
         `key` is everything the value depends on; floats count to the last bit. Both are JSON, in
-        which NaN is fine.
+        which NaN is fine. A value that is not `lasting` is not kept.
         """
         if self.folder is None:
             return compute()
@@ -44,5 +47,6 @@ class Memo:
         value = read_json(path)
         if value is None:
             value = compute()
-            keep_json(path, value)
+            if lasting(value):
+                keep_json(path, value)
         return value

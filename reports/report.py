@@ -23,7 +23,7 @@ from dnabench.reports.resampling import Resampler
 from dnabench.reports.shown import check_shown
 from dnabench.reports.table import Table, across_shares, tables
 from dnabench.reports.trends import SHARE, share_section, swept, trend
-from dnabench.reports.validity import checked
+from dnabench.reports.validity import checked, unread
 from dnabench.reports.variants import variants_section
 from dnabench.results.store import COPY, Store
 from dnabench.tasks.audit.audit import kept
@@ -76,8 +76,8 @@ def report(
     audits = {row.name: a for row in rows if (a := kept(row.task, row.data))}
     documents = tuple(json.loads(a.to_json()) for a in audits.values())
     return Report(
-        evidence=tuple(out), audits=documents, commands=_commands(store), notes=copies(store),
-        date=_newest(records, store),
+        evidence=tuple(out), audits=documents, commands=_commands(store),
+        notes=copies(store) + unread(records), date=_newest(records, store),
     )  # fmt: skip
 
 

@@ -139,6 +139,8 @@ class _Row(NamedTuple):
                 scores, drawn = scores | found, [*drawn, how]
             except ValueError as e:
                 why |= dict.fromkeys(columns, str(e))
+            except OSError as e:  # as for lack of memory
+                why |= dict.fromkeys(columns, f"cannot read {e.filename}: {e.strerror}")
         no = {pair: self._without(pair, splits, scores, why) for pair in self.pairs}
         some = nested_pairs(scores, [pair for pair, reason in no.items() if not reason])
         intervals = {pair: some.get(pair, reason) for pair, reason in no.items()}

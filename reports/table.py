@@ -26,6 +26,7 @@ BASELINE = "kmer"  # the model that stands first: no network should lose to it
 DIGITS = 3
 _NONE: frozenset[int] = frozenset()
 INVALID = "invalid"  # flag of a record whose score does not follow from its predictions
+NOT_KNOWN = "metric not known"  # all runs failed
 UNSET = object()  # a setting that a column does not have, or not the same everywhere
 UNKNOWN = "UNKNOWN PROTOCOL {}: how the checkpoint was chosen is not known here."
 
@@ -305,26 +306,30 @@ def _rows(
     records: Sequence[Record], column_of: Callable[[Record], int], n_columns: int, digits: int,
     shown: str,
 ) -> tuple[Row, ...]:  # fmt: skip
-    about = {(r.trial.task, r.trial.data): r.task for r in records if r.task}  # failed have none
+    ended = [r for r in records if r.task]  # failed runs do not say the task's own metric
+    about = {(r.trial.task, r.trial.data): r.task for r in ended}
+    own = {(r.trial.task, r.trial.data): r.task for r in ended if not r.trial.metric}
 
     def row_of(r: Record) -> tuple[str, str, str]:
         at = r.trial.task, r.trial.data
-        return *at, (r.task or about.get(at, {})).get("metric", "")
+        chosen_by = r.task.get("metric") or r.trial.metric or own.get(at, {}).get("metric", "")
+        return *at, chosen_by
 
     groups = grouped(records, row_of)
     measures = Counter(key[:2] for key in groups)
     states = Counter(task for task, _ in measures)
     out = []
     for (task, data, chosen_by), mine in groups.items():
-        own, metric = grouped(mine, column_of), shown or chosen_by
-        cells = [_cell(own.get(i, []), metric) for i in range(n_columns)]
+        found, metric = grouped(mine, column_of), shown or chosen_by
+        cells = [_cell(found.get(i, []), metric) for i in range(n_columns)]
         facts, known = about.get((task, data), {}), METRICS.get(metric)
         sign = known.sign if known else 1
         best, second = _podium(cells, digits, sign) if known or not metric else (_NONE, _NONE)
         name = task + f" @{data[:6]}" * (states[task] > 1)
         out.append(
             Row(
-                task=task, name=name + f" ({chosen_by})" * (measures[task, data] > 1), data=data,
+                task=task, data=data,
+                name=name + f" ({chosen_by or NOT_KNOWN})" * (measures[task, data] > 1),
                 family=str(facts.get("family", "")), metric=metric,
                 label=known.label if known else metric, rope=known.rope if known else 0.0,
                 n_test=int(facts.get("n_test", 0)), cells=tuple(cells), best=best, second=second,

@@ -9,7 +9,8 @@ import numpy as np
 
 from dnabench.metrics import METRICS
 from dnabench.reports.calibration import FLIPS, KINDS, calibration
-from dnabench.reports.homology import by_homology
+from dnabench.reports.grid import count, listed
+from dnabench.reports.homology import by_homology, on_part_of_train
 from dnabench.reports.memo import Memo, stamp
 from dnabench.reports.table import INVALID, grouped
 from dnabench.results.store import Store
@@ -17,8 +18,10 @@ from dnabench.tasks.audit.audit import Audit, kept
 from dnabench.types import Record
 
 ONE_CLASS = "one_class"  # flag of a record whose test labels are all of one class
+UNREAD = "unread"  # flag of a record whose predictions are there and could not be read now: why
 OF_CLASSES = ("mcc",)  # metrics that need two
-Examined = tuple[str, bool, dict[str, float]]
+Examined = tuple[str, bool, dict[str, float], str]
+NOTHING: Examined = ("", False, {}, "")
 CLOSE = 1e-6  # scores are stored in full, so any larger difference is a change
 
 
@@ -29,7 +32,8 @@ def checked(records: Iterable[Record], store: Store, memo: Memo) -> list[Record]
     class has the flag ONE_CLASS, and no score in the metrics that are undefined then, as MCC, which
     would be 0 whatever a model does. `calibration` of classes, scores `by_homology` and the share
     of answers that the other strand changes are added to the scores on test. A record without
-    predictions stays as it is.
+    predictions stays as it is; one whose predictions cannot be read now, as for lack of memory, has
+    the reason as the flag UNREAD, and is examined again the next time.
     """
     records = list(records)
     found: dict[str, Examined] = {}
@@ -42,17 +46,38 @@ def checked(records: Iterable[Record], store: Store, memo: Memo) -> list[Record]
         ]
         audited = sorted({at for r in own if (at := (r.trial.task, r.trial.data)) in audits})
         key += [[*at, audits[at].leaked] for at in audited]
-        reasons = memo.get("beside", key, partial(_found, known, store, audits))
+        reasons = memo.get("beside", key, partial(_found, known, store, audits), _all_read)
         found |= {r.trial.id: x for r, x in zip(known, reasons, strict=True)}
-    return [_marked(r, *found.get(r.trial.id, ("", False, {}))) for r in records]
+    return [_marked(r, *found.get(r.trial.id, NOTHING)) for r in records]
 
 
-def _marked(record: Record, why: str, one_class: bool, calibrated: Mapping[str, float]) -> Record:
+def unread(records: Iterable[Record]) -> tuple[str, ...]:
+    """A sentence that names the runs whose predictions could not be read now, and why."""
+    found = grouped((r for r in records if UNREAD in r.flags), lambda r: r.trial.model)
+    if not found:
+        return ()
+    names, every = listed(found), [r for several in found.values() for r in several]
+    return (
+        f"Stored predictions of {count(len(every), 'run')} not read ({names}): their scores are "
+        f"those of the records, not checked. {every[0].flags[UNREAD]}. The next report tries "
+        "again.",
+    )
+
+
+def _all_read(found: Sequence[Examined]) -> bool:
+    return not any(unread for *_, unread in found)
+
+
+def _marked(
+    record: Record, why: str, one_class: bool, calibrated: Mapping[str, float], unread: str
+) -> Record:
     flags, scores = dict(record.flags), dict(record.scores)
     if isinstance(flips := flags.get(FLIPS), float):
         calibrated = {**calibrated, FLIPS: flips}
-    if not why and not one_class and not calibrated:
+    if not (why or one_class or calibrated or unread):
         return record
+    if unread:
+        flags[UNREAD] = unread
     if why:
         flags[INVALID] = why
     if one_class:
@@ -79,23 +104,26 @@ def reason(record: Record, store: Store) -> str:
 
 
 def _examined(record: Record, store: Store, audit: Audit | None = None) -> Examined:
-    """Why the score is invalid, whether the test has one class, and scores beside it."""
+    """Why the score is invalid, whether the test has one class, scores beside it, why unread."""
     metric, said = str(record.task.get("metric")), _score(record)
     if metric not in METRICS or said is None:
-        return "", False, {}
+        return NOTHING
     path = store.predictions_path(record.trial.id)
     try:
         with store.open_predictions(record.trial.id) as file:
             y, logits = file["labels"], file["logits"]
             gives = METRICS[metric].function(y, logits)
-            near = by_homology(audit, metric, file) if audit else {}
-    except OSError:
-        return "", False, {}
+            part = on_part_of_train(record.trial)
+            near = by_homology(audit, metric, file) if audit and not part else {}
+    except FileNotFoundError:
+        return NOTHING
+    except OSError as e:
+        return "", False, {}, f"{e.filename}: {e.strerror}"
     except ValueError as e:
-        return f"{e}".replace("; run the trial again", ""), False, {}
+        return f"{e}".replace("; run the trial again", ""), False, {}, ""
     if abs(gives - said) >= CLOSE:
         why = f"its record says {metric} {said:.6f}, {path} gives {gives:.6f}: one was changed"
-        return why, False, {}
+        return why, False, {}, ""
     calibrated = calibration(y, logits) if record.task.get("kind") in KINDS else {}
     one_class = metric in OF_CLASSES and len(np.unique(y)) == 1
-    return "", one_class, calibrated | near
+    return "", one_class, calibrated | near, ""

@@ -12,8 +12,10 @@ runs/.locks/<trial id>[.<n>]       held while a process runs the trial, see resu
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
+import math
 import os
 import secrets
 import socket
@@ -39,10 +41,26 @@ FOLDERS = ("records", "predictions", "configs", ".locks")
 
 
 def _check_memory(arrays: Any) -> None:
-    """Raise ValueError where the arrays of an .npz would not fit in memory together."""
+    """Raise MemoryError where the arrays of an .npz would not fit in memory together."""
     size, free = sum(member.file_size for member in arrays.zip.infolist()), free_memory()
     if free and size > free:
-        raise ValueError(f"it unpacks to {size:,} bytes, {free:,} of memory are free")
+        raise MemoryError(f"it unpacks to {size:,} bytes, {free:,} of memory are free")
+
+
+def _check_sizes(arrays: Any) -> None:
+    """Raise ValueError where an array of an .npz says that it is larger than its bytes."""
+    for member in arrays.zip.infolist():
+        with arrays.zip.open(member) as f:
+            version = np.lib.format.read_magic(f)
+            first = version == (1, 0)
+            read = (
+                np.lib.format.read_array_header_1_0
+                if first
+                else np.lib.format.read_array_header_2_0
+            )
+            shape, _, dtype = read(f)
+        if math.prod(shape) * dtype.itemsize > member.file_size:
+            raise ValueError(f"{member.filename} is shorter than it says")
 
 
 def _rename(path: Path, ending: str = KEPT) -> None:
@@ -54,11 +72,17 @@ def _rename(path: Path, ending: str = KEPT) -> None:
 
 @contextmanager
 def _damaged(path: Path) -> Iterator[None]:
-    """Turn what a damaged file of predictions raises into a message that says what to do."""
+    """Turn what a damaged file of predictions raises into a message that says what to do.
+
+    A lack of memory says nothing of the file: it is an OSError, as of a file out of reach.
+    """
     try:
         yield
     except OSError:
         raise
+    except MemoryError as e:
+        why = str(e) or "memory is short"
+        raise OSError(errno.ENOMEM, f"not read for lack of memory: {why}", str(path)) from e
     except Exception as e:  # zipfile, zlib and NumPy have many for a damaged file
         why = str(e) or type(e).__name__
         raise ValueError(f"cannot read {path}: {why}; run the trial again") from e
@@ -249,7 +273,7 @@ class Store:
 
         Raises:
             ValueError: when the file is damaged, or lacks an array that was asked for.
-            OSError: when it is missing or cannot be read.
+            OSError: when it is missing or cannot be read now, as for lack of memory.
         """
         path = self.predictions_path(trial_id)
         with _damaged(path), path.open("rb") as file:
@@ -258,7 +282,11 @@ class Store:
                 raise ValueError("not an .npz archive")
             with arrays:
                 _check_memory(arrays)
-                yield arrays
+                try:
+                    yield arrays
+                except MemoryError:
+                    _check_sizes(arrays)
+                    raise
 
     def predictions(self, trial_id: str) -> dict[str, Array]:
         """`logits` float32 (N, K), `labels` (N,), `ids` (N,) of test; see `trial.run_trial`.

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from dnabench.reports.render import compare_text, render
 from dnabench.reports.report import report
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.table import tables
+from dnabench.reports.validity import reason
 from dnabench.results.store import Store
 from dnabench.sweep.trial import run_trial
 from dnabench.tasks.audit import audit as audits
@@ -106,6 +108,38 @@ def test_scores_by_the_nearest_training_sequence(task, tmp_path, monkeypatch):  
     for name, score in want.items():
         (line,) = lines_of(found, group=name.removeprefix("mcc:"))
         assert float(line["mean"]) == score and line["metric"] == "mcc"
+
+
+@pytest.mark.parametrize("part", [{"train_share": 0.5}, {"limit": 5000.0}])
+def test_a_run_on_a_part_of_train_has_no_scores_by_homology(task, tmp_path, monkeypatch, part):  # noqa: F811
+    monkeypatch.setenv("DNABENCH_CACHE", str(tmp_path))
+    copied = task(load=with_copies)
+    audits.keep(audits.audit(copied))
+    record, arrays = run_trial(job(copied, "cnn", epochs=1))
+    for name, trial in (("whole", {}), ("part", part)):
+        store = Store(tmp_path / name)
+        store.check_writable()
+        store.append(replace(record, trial=replace(record.trial, **trial)), arrays)
+        assert ("By homology" in render(report_of(store), "md")) == (name == "whole")
+
+
+# --- predictions that cannot be read now ----------------------------------------------------------
+
+
+def test_a_lack_of_memory_makes_no_record_invalid_and_is_not_remembered(tmp_path, monkeypatch):
+    store = stored(tmp_path)
+    records, whole = list(store), report_of(store)
+    shutil.rmtree(tmp_path / ".cache")
+    with monkeypatch.context() as short:
+        short.setattr("dnabench.results.store.free_memory", lambda: 100)
+        text = render(report_of(store), "md")
+        assert "invalid" not in text and f"predictions of {len(records)} runs not read" in text
+        assert "100 of memory are free" in text
+        assert reason(records[0], store) == ""
+    assert render(report_of(store), "md") == render(whole, "md")
+    short_of = store.open_predictions(records[0].trial.id)
+    with pytest.raises(OSError, match="not read for lack of memory"), short_of:
+        raise MemoryError
 
 
 # --- variants -------------------------------------------------------------------------------------

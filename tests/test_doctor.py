@@ -15,6 +15,7 @@ from dnabench.host.machine import (
     affinity,
     bf16_flags,
     bf16_flags_in,
+    cgroup_room,
     cpu_quota,
     free_memory,
     meminfo,
@@ -57,6 +58,23 @@ def test_limits_of_cgroups_version_1(tmp_path):
     assert memory_limit(root) == 2_000_000_000
     (root / top / "cpu,cpuacct").symlink_to(root / top / "cpu")
     assert cpu_quota(root) == 1.5
+
+
+@pytest.mark.parametrize(
+    ("top", "line", "names", "cached"),
+    [
+        ("sys/fs/cgroup", "0::/\n", ("memory.max", "memory.current"), "inactive_file"),
+        ("sys/fs/cgroup/memory", "4:memory:/\n",
+         ("memory.limit_in_bytes", "memory.usage_in_bytes"), "total_inactive_file"),
+    ],
+)  # fmt: skip
+def test_cached_files_of_a_cgroup_count_as_free(tmp_path, top, line, names, cached):
+    limit, used = (f"{top}/{name}" for name in names)
+    root = planted(tmp_path, {"proc/self/cgroup": line, limit: "8000\n", used: "7900\n"})
+    assert cgroup_room(root) == 100
+    planted(tmp_path, {f"{top}/memory.stat": f"anon 900\n{cached} 6000\nactive_file 1000\n"})
+    assert cgroup_room(root) == 6100
+    assert cgroup_room(planted(tmp_path / "x", {"proc/self/cgroup": line})) is None
 
 
 def test_no_limit_is_none(tmp_path):

@@ -96,6 +96,10 @@ def test_limited_runs_are_matched_by_id(store, folder, tmp_path):
     leaked = set(json.loads(kept("gue/mouse_0", record.trial.data).to_json())["leaked_ids"])
     assert (x.examples, x.leaked) == (20, len(ids & leaked))
     assert isinstance(x.change, Interval) and np.isnan(x.change.low)
+    (whole,) = tables(store)
+    said = "These runs trained on a part of train"
+    assert said in " ".join(leak_section(table, few, Memo(None)).notes)
+    assert said not in " ".join(leak_section(whole, store, Memo(None)).notes)
 
 
 def test_a_damaged_file_of_predictions_does_not_end_the_report(store, tmp_path):

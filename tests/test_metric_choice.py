@@ -4,12 +4,13 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import planted_split, planted_task
 from test_protocols import Scripted
-from test_reports import cell, record, runs
+from test_reports import cell, failed, record, runs
 
 from dnabench.metrics import METRICS
 from dnabench.protocols import PROTOCOLS
@@ -204,6 +205,20 @@ def test_choosing_on_test_makes_an_error_smaller():
     assert gain.gain.value == pytest.approx(0.1)
 
 
+def test_runs_that_chose_by_another_metric_are_no_rivals_of_those_that_chose_on_test():
+    def of(protocol, mcc, metric="mcc"):
+        return two_metrics("a", mcc, 0.9 - mcc, protocol=protocol, metric=metric)
+
+    chosen, honest = of("test-selected/1", 0.8), of("honest/1", 0.79)
+    other = of("honest/1", 0.5, "brier")
+    for records in (chosen + other + honest, other + honest + chosen):
+        (usual,) = inflation(records)
+        assert usual.gain.value == pytest.approx(0.01)
+        (shown,) = inflation(records, "mcc")
+        assert shown.gain.value == pytest.approx(0.01) and shown.gain.n == (5, 5)
+    assert inflation(chosen + other, "mcc") == []
+
+
 # --- another metric than the trials' own ----------------------------------------------------------
 
 
@@ -242,6 +257,24 @@ def test_trials_that_chose_by_different_metrics_are_different_rows():
     (table,) = tables(records, metric="brier")
     assert [row.name for row in table.rows] == ["demo/t (brier)", "demo/t (mcc)"]
     assert [len(row.cells[0].scores) for row in table.rows] == [5, 5]
+
+
+def test_failed_trials_are_on_the_row_of_the_metric_that_they_had():
+    def asked(one, metric):
+        return replace(one, trial=replace(one.trial, metric=metric))
+
+    own = two_metrics("a", 0.5, 0.9)
+    other = [asked(r, "brier") for r in two_metrics("a", 0.6, 0.8, metric="brier")]
+    broken = [failed("a", 7), failed("a", 8), asked(failed("a", 9), "brier")]
+    for records in (own + other + broken, other + own + broken, broken + own + other):
+        (table,) = tables(records)
+        assert {row.metric: row.cells[0].failed for row in table.rows} == {"mcc": 2, "brier": 1}
+    (table,) = tables(other + broken)  # no run tells the task's own metric
+    assert {row.name: (row.cells[0].failed, len(row.cells[0].scores)) for row in table.rows} == {
+        "demo/t (brier)": (1, 5), "demo/t (metric not known)": (2, 0),
+    }  # fmt: skip
+    text = render(Report(evidence=(analyze(table),)), "md")
+    assert "2 failed" in text and "metric not known" in text
 
 
 def test_all_metrics_are_lines_of_data():

@@ -111,8 +111,8 @@ def test_the_first_screen_names_a_page_newer_than_the_records(tmp_path):
     page = tmp_path / "report.html"
     page.write_text("")
     assert overview(made(tmp_path), tmp_path).split()[-2:] == ["figures:", str(page)]
-    os.utime(page, (0, 0))
-    assert overview(made(tmp_path), tmp_path).endswith("figures: --format html\n")
+    os.utime(page, (0, 0))  # where the line is folded depends on the name of the folder
+    assert overview(made(tmp_path), tmp_path).split()[-3:] == ["figures:", "--format", "html"]
 
 
 @pytest.fixture(autouse=True)

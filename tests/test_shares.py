@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import dnabench, planted_task
 from scipy import stats as scipy_stats
+from test_reports import failed, runs
 
 import dnabench as db
 from dnabench import Sequences
@@ -18,6 +19,7 @@ from dnabench.reports.render import render
 from dnabench.reports.report import report
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.table import across_shares, tables
+from dnabench.reports.text.overview import overview
 from dnabench.reports.trends import SHARE, share_section, swept, trend
 from dnabench.results.store import Store
 from dnabench.shares import absent, enters_at, part_of_train
@@ -218,6 +220,29 @@ def test_report_shows_the_curves_in_every_format_for_reading(store):
     assert {row.split(",")[place] for row in rows[1:]} == {"0.1", "1"}
     shown = dnabench("report", "--out", store.folder).stdout
     assert shown.count("Verdict") == 1 and "Score by share of the training examples" in shown
+
+
+def of_share(model, share, mean=0.5, made=runs):
+    found = made(model, mean) if made is runs else [made(model, seed=s) for s in range(2)]
+    return [
+        dataclasses.replace(r, trial=dataclasses.replace(r.trial, train_share=share)) for r in found
+    ]
+
+
+def test_the_first_screen_shows_what_was_run_on_a_smaller_share_alone(tmp_path):
+    def screen(name, records):
+        store = Store(tmp_path / name)
+        for one in records:
+            store.append(one)
+        return overview(report(list(store), store, Resampler(store)), store.folder)
+
+    curve = of_share("a", 1.0) + of_share("a", 0.1)
+    assert screen("curve", curve).count("Verdict") == 1
+    with_other = screen("other", curve + of_share("b", 0.1, 0.777))
+    assert "0.777" in with_other and with_other.count("Verdict") == 2
+    assert "2 failed" in screen("failed", curve + of_share("b", 0.1, made=failed))
+    apart = screen("apart", of_share("a", 1.0) + of_share("b", 0.1, 0.777))
+    assert "0.777" in apart and "10 % of train" in apart
 
 
 def test_the_figures_of_shares_and_of_a_sweep(store, tmp_path):

@@ -16,7 +16,7 @@ def compare(a: OneModel, b: OneModel, out: Out = Path("runs"), metric: Shown = "
     from dnabench.reports.memo import Memo
     from dnabench.reports.render import compare_text
     from dnabench.reports.resampling import Resampler
-    from dnabench.reports.validity import checked
+    from dnabench.reports.validity import checked, unread
 
     store, records = records_in(out)
     with bar("reading", len({r.trial.task for r in records})) as show:
@@ -24,4 +24,4 @@ def compare(a: OneModel, b: OneModel, out: Out = Path("runs"), metric: Shown = "
         memo = Memo(store.folder / ".cache" / "report")
         found = checked(records, store, memo)
         text = compare_text(found, a, b, resampler, memo, store.declared(), metric)
-    typer.echo(text)
+    typer.echo("\n\n".join([*unread(found), text]))

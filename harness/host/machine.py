@@ -113,12 +113,25 @@ def free_memory(device: str = "cpu") -> int:
         torch.cuda.empty_cache()  # what this process holds and does not use
         return int(torch.cuda.mem_get_info(device)[0])
     available = meminfo().get("MemAvailable", 0)
-    limit, used = memory_limit(), 0
-    if limit:
-        names = ("memory.current", "memory.usage_in_bytes")
-        texts = [read(f / name) for f in _cgroups(Path("/"), "memory") for name in names]
-        used = int(next((text for text in texts if text.isdigit()), "0"))
-    return min(available, max(0, limit - used)) if limit and available else available
+    room = cgroup_room()
+    return available if room is None or not available else min(available, room)
+
+
+def cgroup_room(root: Path = Path("/")) -> int | None:
+    """Bytes that the cgroups of this process still allow, None = no limit; `root` as above.
+
+    Cached files that were not used lately count as free, since the kernel drops them first.
+    """
+    limit, folders = memory_limit(root), _cgroups(root, "memory")
+    if not limit:
+        return None
+    for folder in folders:
+        text = read(folder / "memory.current") or read(folder / "memory.usage_in_bytes")
+        if text.isdigit():
+            found = re.search(r"(?m)^(?:total_)?inactive_file (\d+)$", read(folder / "memory.stat"))
+            cached = int(found[1]) if found else 0
+            return max(0, limit - max(0, int(text) - cached))
+    return limit
 
 
 def meminfo() -> dict[str, int]:

@@ -3,7 +3,7 @@
 import shlex
 import shutil
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,25 @@ def overview(report: Report, folder: Path) -> str:
 
 
 def _largest_shares(report: Report) -> list[Evidence]:
-    """The tables but those of smaller shares of train, which the learning curves sum up."""
-    first: dict[tuple[str, float], Evidence] = {}
+    """The tables but those of smaller shares of train whose runs are all in learning curves."""
+    cells = [
+        cell for e in report.evidence for t in e.trends if t.by == trends.SHARE
+        for panel in t.panels for curve in panel.curves for cell in curve.cells if cell
+    ]  # fmt: skip
+    drawn = {run.trial.id for cell in cells for run in cell.runs}
+    first, out = set[tuple[str, float]](), []
     for e in report.evidence:
-        first.setdefault((e.table.protocol, e.table.limit), e)
-    return list(first.values())
+        at = e.table.protocol, e.table.limit
+        if at not in first or not _in_curves(e.table, drawn):
+            out.append(e)
+        first.add(at)
+    return out
+
+
+def _in_curves(table: Table, drawn: Set[str]) -> bool:
+    """Whether the curves have every cell of the table; they count the failures of those."""
+    cells = [cell for row in table.rows for cell in row.cells if not cell.missing]
+    return all(cell.runs and {r.trial.id for r in cell.runs} <= drawn for cell in cells)
 
 
 def _table(e: Evidence, width: int) -> list[str]:

@@ -1,9 +1,12 @@
 """harness/sweep/grid.py and config.py: words in, a grid of trials out."""
 
+from typing import get_args
+
 import pytest
 from conftest import dnabench
 
-from dnabench.cli.config import read_config
+from dnabench.cli.config import SWITCHES, read_config
+from dnabench.cli.run import run
 from dnabench.sweep.grid import Request, grid, label, suites
 from dnabench.sweep.numbers import parse_limit, parse_seeds
 
@@ -201,6 +204,11 @@ def test_a_config_has_the_names_of_the_flags(tmp_path):
         "models": ["cnn", "kmer"], "seeds": "3,", "batch_size": "8", "set_": ["lr=1"],
         "sweep": ["dilation=1,4"],
     }  # fmt: skip
+
+
+def test_a_config_has_every_switch_of_a_run():
+    kinds = {name: get_args(hint)[0] for name, hint in run.__annotations__.items()}
+    assert {n.replace("_", "-") for n, kind in kinds.items() if kind is bool} == set(SWITCHES)
 
 
 @pytest.mark.parametrize(

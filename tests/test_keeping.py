@@ -1,5 +1,6 @@
 """`run --keep` and `--regime checkpoint:DIR`, as real commands."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -18,8 +19,11 @@ from dnabench.models.outside.references import model_named
 from dnabench.networks.network import load_network
 from dnabench.results.store import Store
 from dnabench.sweep.keeping import best_seeds, drop_worse, validation
+from dnabench.sweep.stored import written_grid
+from dnabench.sweep.sweep import Summary
 from dnabench.sweep.sweep import run as run_jobs
 from dnabench.sweep.trial import task_of
+from dnabench.sweep.worker import Worker
 from dnabench.types import Job, Resources
 from dnabench.weights import load_regime, resolve
 
@@ -172,6 +176,24 @@ def test_a_card_that_cannot_be_read_ends_no_sweep(put, tmp_path):
     assert len(networks(tmp_path)) == 2
     card.unlink()
     drop_worse(records, records[0], store)
+
+
+def test_a_worker_never_drops_the_only_network(put, tmp_path):
+    """The best seed has none, as a sweep without --keep ran it."""
+    one = job_of(MODELS["cnn"], put(task_of_kind("multiclass")))._replace(keep="best")
+    jobs = [one, one._replace(trial=dataclasses.replace(one.trial, seed=1))]
+    records = [kept(job, tmp_path / "a", "best", load=False)[1] for job in jobs]
+    best = best_seeds(records)
+    store = Store(tmp_path / "b")
+    store.check_writable()
+    store.append(*(r for r in records if r.trial.id in best))
+    store.save_config(written_grid(jobs, store))
+    summary = Summary()
+    Worker(store, Resources(executor="inline")).take(
+        lambda jobs: contextlib.nullcontext(lambda *seen: None), summary
+    )
+    assert {r.trial.id for r in summary.finished} == {r.trial.id for r in records} - best
+    assert networks(tmp_path / "b") == {r.trial.id for r in summary.finished}
 
 
 def test_the_network_of_an_unreadable_record_is_moved_with_it(put, tmp_path):

@@ -153,6 +153,28 @@ def test_a_worker_that_dies_after_its_last_act_loses_nothing(csv, tmp_path):
         assert _outcome(died, job, store, Resources()).kind == "elsewhere"
 
 
+@pytest.mark.parametrize(
+    ("text", "kind"), [("", "finished"), ("ValueError: no", "failed"), ("{", "elsewhere")]
+)
+def test_a_record_that_another_host_wrote_meanwhile_says_how_it_came_out(csv, tmp_path, text, kind):
+    (job,) = grid(Request(models=["kmer"], data=str(csv), seeds="1"))
+    theirs = Record(trial=job.trial, error="" if text == "{" else text)
+
+    class Late(Store):
+        def read_before_writing(self, trial_id):
+            found = super().read_before_writing(trial_id)
+            Store(tmp_path).append(theirs)
+            if text == "{":
+                self.record_path(trial_id).write_text(text)
+            return found
+
+    Store(tmp_path).check_writable()
+    died = Event("died", 0, "RuntimeError: the worker process died (signal 9)")
+    outcome = _outcome(died, job, Late(tmp_path), Resources())
+    assert outcome.kind == kind
+    assert outcome.record == (None if kind == "elsewhere" else Store(tmp_path).read(job.trial.id))
+
+
 @pytest.mark.slow
 def test_failures_are_records_and_the_sweep_goes_on(csv, plugin, tmp_path):
     out = tmp_path / "runs"

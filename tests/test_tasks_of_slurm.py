@@ -31,8 +31,46 @@ def test_options_of_sbatch():
     }  # fmt: skip
     with pytest.raises(ValueError, match="dnabench sets array itself"):
         slurm.check_options(["array=0-3"])
+    for text, name in (("expor=ALL", "export"), ("--outp=x", "output"), ("sig=USR2", "signal")):
+        with pytest.raises(ValueError, match=f"dnabench sets {name} itself"):  # sbatch takes them
+            slurm.check_options([text])
+    assert slurm.check_options(["wait-all-nodes=1"]) == {"wait-all-nodes": "1"}
     with pytest.raises(ValueError, match="write name=value"):
         slurm.check_options(["="])
+
+
+@pytest.mark.parametrize(
+    ("at_once", "options", "waits"),
+    [
+        (0, {}, [None, None, None]),
+        (2, {}, [None, "afterany:7", "afterany:8"]),
+        (2, {"dependency": "afterok:1"},
+         ["afterok:1", "afterok:1,afterany:7", "afterok:1,afterany:8"]),
+    ],
+)  # fmt: skip
+def test_a_limit_of_tasks_is_one_of_all_arrays(at_once, options, waits, tmp_path, monkeypatch):
+    """By commands that note their words in the place of Slurm's."""
+    said = tmp_path / "said"
+    for name, text in (
+        ("scontrol", "echo 'MaxArraySize            = 5'"),
+        ("sbatch", f'echo "$@" >> {said}; echo $((6 + $(wc -l < {said})))'),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    slurm._most.cache_clear()
+    try:
+        asked = slurm.Asked(options, at_once)
+        assert slurm.submit("x", tmp_path, ["true"], 10, asked) == ["7", "8", "9"]
+    finally:
+        slurm._most.cache_clear()
+    lines = [
+        dict(w[2:].partition("=")[::2] for w in line.split())
+        for line in said.read_text().splitlines()
+    ]
+    assert [line.get("dependency") for line in lines] == waits
+    limit = f"%{at_once}" if at_once else ""
+    assert [line["array"] for line in lines] == [f"0-{k}{limit}" for k in (3, 3, 1)]
 
 
 def test_memory_and_time_leave_room():

@@ -6,17 +6,23 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import typer
 from conftest import command, dnabench
 
+from dnabench.cli.worker import _requeue
 from dnabench.results.claims import STALE
 from dnabench.results.store import Store
 from dnabench.sweep.grid import Request, grid
 from dnabench.sweep.state import state_of
 from dnabench.sweep.stored import is_open, stored_grid, written_grid
-from dnabench.types import OwnData, Record
+from dnabench.sweep.sweep import Summary
+from dnabench.sweep.trial import _task_at, task_of
+from dnabench.sweep.worker import Left, Worker
+from dnabench.types import OwnData, Record, Resources
 
 STARTED = []
 
@@ -172,6 +178,74 @@ def test_jobs_are_the_same_after_json_and_paths_are_absolute(csv, tmp_path, monk
     found = stored_grid(store)
     assert list(found.jobs.values()) == [job._replace(path=str(csv)) for job in jobs]
     assert "KeyError: 'jobs'" in found.ignored[tmp_path / "runs/configs/older.json"]
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "negatives.txt", "genome.fa"])
+def test_files_beside_the_data_are_found_from_any_folder(name, tmp_path, monkeypatch):
+    rng = np.random.default_rng(1)
+    letters = ["".join(rng.choice(list("ACGT"), 40)) for _ in range(80)]
+    places = [("chr1", 300 * i, 300 * i + 200, f"r{i}") for i in range(40)]
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "data.txt").write_text("\n".join(letters[:40]) + "\n")
+    (here / "labels.txt").write_text("0\n1\n" * 20)
+    (here / "negatives.txt").write_text("\n".join(letters[40:]) + "\n")
+    (here / "genome.fa").write_text(">chr1\n" + "".join(rng.choice(list("ACGT"), 40_000)) + "\n")
+    (here / "data.bed").write_text("".join("\t".join(map(str, p)) + "\n" for p in places))
+    monkeypatch.chdir(here)
+    flag, data = name.partition(".")[0], "data.bed" if name == "genome.fa" else "data.txt"
+    jobs = grid(Request(models=["kmer"], data=data, seeds="1", own=OwnData(**{flag: name})))
+    store = Store(tmp_path / "runs")
+    store.save_config(written_grid(jobs, store))
+    monkeypatch.chdir(tmp_path)
+    _task_at.cache_clear()
+    found = stored_grid(store).jobs
+    assert list(found) == [job.trial.id for job in jobs]
+    (job,) = found.values()
+    assert getattr(job.own, flag) == str(here / name)
+    assert task_of(job).data == jobs[0].trial.data
+
+
+def test_a_worker_tries_a_record_that_it_may_not_open_once(csv, tmp_path):
+    """A folder in the place of the record, as the tests may run as root."""
+    jobs = grid(Request(models=["kmer"], data=str(csv), seeds="2"))
+    closed, other = (job.trial.id for job in jobs)
+    store, rounds = Store(tmp_path), []
+    store.check_writable()
+    store.record_path(closed).mkdir()
+    store.save_config(written_grid(jobs, store))
+
+    @contextmanager
+    def show(jobs):
+        rounds.append([job.trial.id for job in jobs])
+        assert len(rounds) < 4, rounds
+        yield lambda *seen: None
+
+    alone, summary = Worker(store, Resources(executor="inline"), only={closed}), Summary()
+    alone.take(show, summary)
+    assert [r.trial.id for r in summary.failed] == [closed] and "Is a direc" in summary.failed[
+        0
+    ].error
+    assert alone.left() == Left(0, 0) and not alone.moved
+    with pytest.raises(typer.Exit):  # it is no reason to go on in Slurm
+        _requeue(alone)
+    both, summary = Worker(store, Resources(executor="inline")), Summary()
+    both.take(show, summary)
+    assert [r.trial.id for r in summary.finished] == [other] and len(summary.failed) == 1
+    assert both.moved and rounds == [[closed], [closed, other]]
+
+
+def test_a_record_that_cannot_be_read_is_not_waited_for(csv, tmp_path):
+    jobs = grid(Request(models=["kmer"], data=str(csv), seeds="2"))
+    store = Store(tmp_path)
+    store.check_writable()
+    store.save_config(written_grid(jobs, store))
+    store.record_path(jobs[0].trial.id).write_text("{")
+    state = state_of(store, stored_grid(store))
+    assert [r.trial.id for r in state.failed] == [jobs[0].trial.id] and len(state.waiting) == 1
+    assert "its record cannot be read: " in state.failed[0].reason
+    store.save_config(written_grid(jobs, store))  # asked for again
+    assert len(state_of(store, stored_grid(store)).waiting) == 2
 
 
 def test_the_state_of_a_folder(csv, tmp_path):

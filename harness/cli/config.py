@@ -16,7 +16,9 @@ REPEATED = (
     "models", "tasks", "suite", "train-share", "regime", "set", "sweep", "data", "label-column",
     "test-groups", "dev-groups", "set-resource",
 )  # fmt: skip
-SWITCHES = ("dry-run", "queue", "detach", "no-leak-check")
+SWITCHES = (
+    "dry-run", "queue", "detach", "no-leak-check", "deterministic", "trust-remote-code", "invalid",
+)  # fmt: skip
 
 
 def read_config(path: Path, known: list[str]) -> dict[str, Any]:

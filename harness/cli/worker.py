@@ -84,7 +84,7 @@ def worker(
     ended = _work(taker, summary, seconds, GRACE if requeue else 0.0)
     _print_end(taker, summary, store, ended)
     if requeue and taker.stopping and not ended.startswith("SIGT") and taker.left().waiting:
-        _requeue(summary)
+        _requeue(taker)
     if ended == "Ctrl-C":
         raise typer.Exit(130)
     if summary.failed:
@@ -100,11 +100,11 @@ def _only(path: Path | None) -> set[str] | None:
     return set(found)
 
 
-def _requeue(summary: Summary) -> None:
+def _requeue(taker: Worker) -> None:
     """Have Slurm run this task again, unless that would never end."""
     from dnabench.executors.slurm import requeue_self
 
-    if not summary.finished and not summary.failed:
+    if not taker.moved:
         fail("no trial ended within the time limit of this task; give it more, such as "
              "--set-resource time=8:00:00")  # fmt: skip
     requeue_self()

@@ -61,8 +61,10 @@ def check_options(texts: Sequence[str]) -> dict[str, str]:
         key, _, value = text.strip().lstrip("-").partition("=")
         if not key or " " in key:
             raise ValueError(f"--set-resource {text!r}: write name=value, e.g. partition=gpu")
-        if key in OURS:
-            raise ValueError(f"--set-resource {text!r}: dnabench sets {key} itself; leave it out")
+        if same := [name for name in OURS if name.startswith(key)]:  # sbatch takes abbreviations
+            raise ValueError(
+                f"--set-resource {text!r}: dnabench sets {same[0]} itself; leave it out"
+            )
         found[key] = value
     return found
 
@@ -76,7 +78,8 @@ def submit(name: str, folder: Path, command: Sequence[str], n: int, asked: Asked
         folder: on a file system that the nodes see too.
         command: what a task runs, with whole paths.
         n: number of tasks.
-        asked: further options.
+        asked: further options. Where they limit the tasks at once, an array waits for the end of
+            the one before it, as Slurm limits each array on its own.
 
     Returns:
         Ids of the arrays, each of at most MaxArraySize tasks.
@@ -95,6 +98,9 @@ def submit(name: str, folder: Path, command: Sequence[str], n: int, asked: Asked
             "signal": f"B:USR1@{WARNING}", "export": ",".join(_travelling(os.environ)),
             "requeue": "", "parsable": "", **asked.options,
         }  # fmt: skip
+        if throttle and arrays:
+            users = [asked.options["dependency"]] if "dependency" in asked.options else []
+            options["dependency"] = ",".join([*users, f"afterany:{arrays[-1]}"])
         words = [f"--{k}={v}" if v else f"--{k}" for k, v in options.items()]
         last = f"{shlex.quote(str(folder))}/$(({first} + SLURM_ARRAY_TASK_ID)).json"
         try:

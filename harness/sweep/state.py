@@ -27,7 +27,7 @@ class State(NamedTuple):
     """The trials of a grid, each in one of these."""
 
     done: list[Record]
-    failed: list[Record]
+    failed: list[Record]  # with those whose records cannot be read, which no worker runs again
     running: list[Running]  # the longest first
     silent: list[Running]  # their processes have ended or are not heard of: any worker takes them
     waiting: list[Job]
@@ -45,12 +45,15 @@ def state_of(store: Store, grid: Grid, now: float | None = None) -> State:
     now, held = time.time() if now is None else now, store.holders()
     state = State([], [], [], [], [], None)
     for trial_id, job in grid.jobs.items():
-        record = None if is_open(trial_id, store, grid) else store.read(trial_id)
+        open_ = is_open(trial_id, store, grid)
+        record = None if open_ else store.read(trial_id)
         if record is not None:
             (state.failed if record.error else state.done).append(record)
         elif trial_id in held:
             one = Running(job, held[trial_id])
             (state.silent if one.holder.gone else state.running).append(one)
+        elif not open_ and (why := store.unreadable.get(store.record_path(trial_id))):
+            state.failed.append(Record(trial=job.trial, error=f"its record cannot be read: {why}"))
         else:
             state.waiting.append(job)
     state.running.sort(key=lambda one: one.holder.since)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,11 +45,18 @@ def written_grid(jobs: Sequence[Job], store: Store) -> dict[str, Any]:
 
 
 def _beside_trial(job: Job) -> dict[str, Any]:
-    path = os.path.abspath(job.path) if job.path else ""  # noqa: PTH100
-    fields, usual = job._replace(path=path)._asdict(), Job(job.trial)._asdict()
+    own = replace(
+        job.own, genome=_absolute(job.own.genome), negatives=_absolute(job.own.negatives),
+        labels=_absolute(job.own.labels),
+    )  # fmt: skip
+    fields = job._replace(path=_absolute(job.path), own=own)._asdict()
+    usual = Job(job.trial)._asdict()
     found = {k: v for k, v in fields.items() if v != usual[k]}
-    own = {"own": asdict(job.own)} if "own" in found else {}
-    return found | own | {"trial": job.trial.id}
+    return found | ({"own": asdict(own)} if "own" in found else {}) | {"trial": job.trial.id}
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(path) if path else ""  # noqa: PTH100
 
 
 def stored_grid(store: Store) -> Grid:

@@ -278,7 +278,10 @@ def _outcome(event: Event, job: Job, store: Store, resources: Resources) -> Outc
             return Outcome("finished", record)
         failure = _failure(job, resources, event.value)
         if not store.append(failure, first=record is None):
-            return Outcome("finished", store.read(job.trial.id))
+            record = store.read(job.trial.id)
+            if record is None:
+                return Outcome("elsewhere")
+            return Outcome("failed" if record.error else "finished", record)
         return Outcome("failed", failure)
 
 

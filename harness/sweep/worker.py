@@ -41,6 +41,8 @@ class Worker:
     ) -> None:  # fmt: skip
         self.store, self.resources, self.only, self.can_run = store, resources, only, can_run
         self.stopping = False
+        self.moved = False  # whether a trial that it ran is open no more
+        self._tried: dict[str, int] = {}  # trial id -> the failure that it was to replace
         self._running: tuple[Executor, str] | None = None
 
     def hold(self) -> None:
@@ -58,7 +60,7 @@ class Worker:
             summary: filled meanwhile.
         """
         while not self.stopping and (jobs := self.free(grid := stored_grid(self.store))):
-            n = len(summary.finished) + len(summary.failed)
+            n = len(self._tried)
             with show(jobs) as on_event:
                 executor = executor_for(
                     self.store, self.resources, {i: grid.failed.get(i, 0) for i in grid.jobs}
@@ -73,12 +75,14 @@ class Worker:
                         on_event(event, job, outcome)
                         if outcome is not None and outcome.record is not None:
                             getattr(summary, outcome.kind).append(outcome.record)
+                            self._tried[job.trial.id] = grid.failed.get(job.trial.id, 0)
+                            self.moved |= not is_open(job.trial.id, self.store, grid)
                             self._drop_worse(job, outcome.record, grid)
-            if n == len(summary.finished) + len(summary.failed):
+            if n == len(self._tried):
                 time.sleep(PAUSE)
 
     def free(self, grid: Grid) -> list[Job]:
-        """The open trials that it may take and nobody runs."""
+        """The open trials that it may take, has not tried, and nobody runs."""
         held = {name for name, holder in self.store.holders().items() if not holder.gone}
         return [job for job in self._mine(grid) if job.trial.id not in held]
 
@@ -89,20 +93,23 @@ class Worker:
         return Left(len(mine) - elsewhere, elsewhere)
 
     def _mine(self, grid: Grid) -> list[Job]:
+        """A trial that it tried and could not store, as its file may not be opened, is not."""
         return [
             job for trial_id, job in grid.jobs.items()
             if (self.only is None or trial_id in self.only)
+            and self._tried.get(trial_id) != grid.failed.get(trial_id, 0)
             and is_open(trial_id, self.store, grid) and self.can_run(job)
         ]  # fmt: skip
 
     def _drop_worse(self, job: Job, record: Record, grid: Grid) -> None:
-        """Of networks that differ in the seed alone the best is kept, if that is asked for."""
+        """Of kept networks that differ in the seed alone the best stays, if that is asked for."""
         if job.keep != "best" or record.error:
             return
         kind = apart_from_seed(job.trial)
         drop_worse(_records(self.store, [
             j for j in grid.jobs.values()
-            if j.trial.model == job.trial.model and apart_from_seed(j.trial) == kind
+            if j.trial.model == job.trial.model and self.store.has_network(j.trial.id)
+            and apart_from_seed(j.trial) == kind
         ]), record, self.store)  # fmt: skip
 
 

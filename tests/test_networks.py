@@ -168,14 +168,14 @@ def test_the_padding_of_a_sequence_depends_on_no_neighbour(put, tmp_path):
 
 
 def test_a_learner_without_named_arrays_cannot_be_kept(put, tmp_path):
-    from dnabench.networks.saving import _tensors
+    from dnabench.networks.saving import tensors_of
 
     class Odd:
         def state(self):
             return 1
 
     with pytest.raises(ValueError, match=r"kmer cannot be kept: the state\(\) of its learner"):
-        _tensors(Odd(), MODELS["kmer"], job_of(MODELS["kmer"], planted_task()).trial)
+        tensors_of(Odd(), MODELS["kmer"], job_of(MODELS["kmer"], planted_task()).trial)
 
 
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel"])

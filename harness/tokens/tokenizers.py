@@ -74,6 +74,7 @@ class Tokenizer:
     by_letters: bool = False  # how many tokens a sequence makes depends on more than its length
     published: Callable[[], str] | None = None  # a tokenizer.json of the same ids; None = no such
     spaced: int = 0  # `published` reads k-mers of so many letters with spaces between; 0 = letters
+    uncached: "Tokenizer | None" = None  # whose ids this one stores; None = it stores none
 
     def __call__(self, seqs: Sequences, length: int, padding: Padding) -> Encoded:
         """Encode; see the class, and `encode`'s own documentation."""

@@ -80,7 +80,8 @@ def tokens_of_longest(
     if tokenizer is None or not tokenizer.by_letters or not len(seqs):
         return 0
     longest = seqs.take(np.array([seqs.lengths.argmax()]))
-    ids = tokenizer.shortened(longest, length, recipe.padding, recipe.max_length).ids
+    plain = tokenizer.uncached or tokenizer  # one sequence is not worth a file
+    ids = plain.shortened(longest, length, recipe.padding, recipe.max_length).ids
     return int(ids.shape[1])
 
 

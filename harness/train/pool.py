@@ -114,7 +114,7 @@ def cached_tokenizer(tokenizer: Tokenizer, made_from: str, pool: Pool) -> Tokeni
         full = bool((lengths == longest).all())
         return Encoded(found["ids"][rows, :longest], None if full else lengths, widths)
 
-    return replace(tokenizer, encode=encode)
+    return replace(tokenizer, encode=encode, uncached=tokenizer)
 
 
 def _digests(seqs: Sequences) -> Array:

@@ -65,7 +65,7 @@ def _check_unpacked(path: Path, raw: bytes) -> None:
         with zipfile.ZipFile(io.BytesIO(raw)) as file:
             size = sum(member.file_size for member in file.infolist())
     except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError) as e:
-        raise ValueError(f"{path}: not a spreadsheet ({e})") from e
+        raise ValueError(f"{path}: not a spreadsheet ({e}); save it again, or as CSV") from e
     if size > max(MOST_TEXT, MOST_TIMES * len(raw)):
         raise ValueError(
             f"{path}: unpacks to {size:,} bytes, over {MOST_TIMES} times its {len(raw):,}; a file "

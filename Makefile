@@ -1,10 +1,11 @@
-# `make demo` gives the first table, `make test` runs the tests; both make .venv first.
+# `make demo` gives the first table, `make test` and `make slow` run the tests; all make .venv first.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test mypy pyright docs dev gpu engines clean build/types
+.PHONY: demo test slow mypy pyright docs dev gpu engines clean build/types
 
 demo: $(VENV)/.installed
 	$(BIN)/dnabench run --suite demo --tasks splice_junctions --models kmer,cnn,convnova-386k --seeds 5 --out runs/demo
@@ -15,7 +16,11 @@ test: $(VENV)/.tested
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(MAKE) --no-print-directory -j2 pyright mypy docs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not slow"
+
+# the tests that take over ten seconds each; CI runs them after `make test`
+slow: $(VENV)/.tested
+	$(PYTEST) -m slow
 
 mypy: $(VENV)/.tested build/types
 	$(BIN)/mypy

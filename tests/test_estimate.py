@@ -228,6 +228,7 @@ def test_disk_is_about_that_of_a_real_trial(tmp_path):
     assert trial_disk(job, m) == pytest.approx(sum(p.stat().st_size for p in paths), rel=0.5)
 
 
+@pytest.mark.slow
 def test_disk_of_kept_networks_is_that_of_their_files(tmp_path):
     jobs = jobs_of(models=["kmer", "cnn"], seeds="2", limit="200", overrides={"epochs": 1})
     kept = {keep: [job._replace(keep=keep) for job in jobs] for keep in ("no", "best", "all")}

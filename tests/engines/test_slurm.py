@@ -16,7 +16,10 @@ import slurm_cluster
 
 from dnabench.results.store import Store
 
-pytestmark = pytest.mark.skipif(bool(slurm_cluster.missing()), reason=slurm_cluster.missing())
+pytestmark = [
+    pytest.mark.skipif(bool(slurm_cluster.missing()), reason=slurm_cluster.missing()),
+    pytest.mark.slow,
+]
 EVERY = pytest.mark.engines
 
 

@@ -11,8 +11,7 @@ from conftest import dnabench, planted_task
 
 from dnabench import MODELS, Recipe, Sequences, Split
 from dnabench.splits import streams
-from dnabench.sweep.grid import Request, grid, incompatibility
-from dnabench.sweep.keeping import check_keep
+from dnabench.sweep.grid import incompatibility
 from dnabench.tasks.io.describing import describe
 from dnabench.tasks.io.files import task_from_path
 from dnabench.train.learner import Examples, NetLearner
@@ -214,14 +213,6 @@ def test_the_kmer_baseline_counts_the_difference(tmp_path):
     np.testing.assert_allclose(
         made.predictor(split)(), alone[1] - alone[0] + intercept, rtol=1e-4, atol=1e-5
     )
-
-
-def test_networks_of_pairs_are_not_kept(tmp_path):
-    path = write(tmp_path, variants(40))
-    (job,) = grid(Request(models=["cnn"], data=str(path), own=options(tmp_path), seeds="1"))
-    with pytest.raises(ValueError, match=r"--keep all: an example of data/v is two sequences"):
-        check_keep("all", [job])
-    check_keep("no", [job])
 
 
 def test_a_trainer_of_single_sequences_is_left_out():

@@ -50,6 +50,9 @@ def predict(
         str,
         typer.Option("--class", help="Whose probability a bedGraph shows; default: the last."),
     ] = "",
+    genome: Annotated[
+        str, typer.Option(help="FASTA that the variants of a VCF lie on.")
+    ] = "",
     device: Device = "auto",
     precision: Annotated[
         str, typer.Option(help="fp32, tf32, bf16 or fp16 instead of the recipe's.")
@@ -61,7 +64,8 @@ def predict(
 
     Both strands are read if the network was trained so. Of a sequence: class, margin and
     probabilities, or values. Of each base: intervals of the predicted class, or a graph of one
-    class's probability. Memory does not grow with the file.
+    class's probability. Of variants, a VCF with --genome or a table with columns reference and
+    alternative: effects, f(alternative) - f(reference). Memory does not grow with the sequences.
     """
     from dnabench.cache import replacing
     from dnabench.cli.bars import bar
@@ -75,7 +79,7 @@ def predict(
     )  # fmt: skip
     per_base = loaded.task.kind == "per_base"
     form = to.suffix.removeprefix(".").lower() if to else "bed" if per_base else "csv"
-    asked = Asked(window, stride, calibrated, class_)
+    asked = Asked(window, stride, calibrated, class_, genome)
     if window < 0 or stride < 0:
         fail(f"--window {window} --stride {stride}: give bp above 0")
 

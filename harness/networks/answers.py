@@ -45,14 +45,17 @@ def columns(card: Card, logits: Array, temperature: float = 1.0) -> Columns:
 
     Returns:
         Classes: `class`, `margin` (the probability of the class minus the next), `p_<class>` of
-        each. Labels: `labels` (those above 0.5, with ";" between), `p_<label>`. Regression: the
-        values, named as the task names them.
+        each. Labels: `labels` (those above 0.5, with ";" between), `p_<label>`. Of pairs both have
+        `effect_<class>` too, the logit f(second) - f(first). Regression: the values, of pairs
+        their difference, named as the task names them.
     """
     names = card.task["classes"]
     if card.kind == "regression":
         return {name: logits[:, k].astype(np.float64) for k, name in enumerate(names)}
     p = probabilities(card.kind, logits, temperature)
     each: Columns = {f"p_{name}": p[:, k] for k, name in enumerate(names)}
+    if card.task.get("pairs"):
+        each |= {f"effect_{name}": logits[:, k] for k, name in enumerate(names)}
     if card.kind == "multilabel":
         have = [";".join(n for n, yes in zip(names, row, strict=True) if yes) for row in p > 0.5]
         return {"labels": have, **each}

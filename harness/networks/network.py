@@ -52,11 +52,15 @@ class Network:
         if not model.custom_trainer:
             self._predictor(self.task.length)
 
-    def logits(self, seqs: Sequences | Iterable[str]) -> Array:
+    def logits(
+        self, seqs: Sequences | Iterable[str], other: Sequences | Iterable[str] | None = None
+    ) -> Array:
         """What the network answers, on both strands if it was trained so.
 
         Args:
             seqs: N sequences; per base they may be longer than those it was trained on.
+            other: of a task whose examples are pairs, the second sequence of each, such as the
+                alternative allele; the logits are f(other) - f(seqs).
 
         Returns:
             float32 (N, K), per base (N, L, K) with zeros beyond a sequence's end; of a regression
@@ -64,23 +68,30 @@ class Network:
 
         Raises:
             ValueError: a sequence that is too short or too long; the message says what is allowed.
+                `other` is missing, or there is one more.
         """
-        seqs = seqs if isinstance(seqs, Sequences) else Sequences.parse(seqs)
+        seqs, other = _parsed(seqs), None if other is None else _parsed(other)
+        self.check_pairs(other is not None)
+        if other is not None and len(other) != len(seqs):
+            raise ValueError(f"{len(other)} second sequences for {len(seqs)} first ones")
         if not len(seqs):
             shape = (0, 0) if self.task.kind == "per_base" else (0,)
             return np.zeros((*shape, self.task.n_outputs), np.float32)
-        self.check(seqs, [f"sequence {i}" for i in range(len(seqs))])
-        return self.prepared(seqs)()
+        for part in filter(None, (seqs, other)):
+            self.check(part, [f"sequence {i}" for i in range(len(seqs))])
+        return self.prepared(seqs, other)()
 
     def predict(
-        self, seqs: Sequences | Iterable[str], ids: Sequence[str] = (), calibrated: bool = False
-    ) -> pd.DataFrame:
+        self, seqs: Sequences | Iterable[str], ids: Sequence[str] = (), calibrated: bool = False,
+        other: Sequences | Iterable[str] | None = None,
+    ) -> pd.DataFrame:  # fmt: skip
         """The answers as a table; columns as `answers.columns` names them.
 
         Args:
             seqs: as for `logits`.
             ids: names of the sequences; () = their numbers from 0.
             calibrated: divide logits by the temperature that was fitted on validation.
+            other: as for `logits`.
 
         Returns:
             A row for each sequence, with its `id`; per base a row for each base, with the `id` of
@@ -91,11 +102,11 @@ class Network:
         """
         import pandas as pd
 
-        seqs = seqs if isinstance(seqs, Sequences) else Sequences.parse(seqs)
+        seqs = _parsed(seqs)
         names = np.array(list(ids) or [str(i) for i in range(len(seqs))])
         if len(names) != len(seqs):
             raise ValueError(f"{len(names)} ids for {len(seqs)} sequences")
-        logits, rows = self.logits(seqs), {"id": names}
+        logits, rows = self.logits(seqs, other), {"id": names}
         if self.task.kind == "per_base":
             inside = np.arange(logits.shape[1]) < seqs.lengths[:, None]
             logits, places = logits[inside], np.nonzero(inside)[1]
@@ -103,12 +114,15 @@ class Network:
         temperature = temperature_of(self.card, calibrated)
         return pd.DataFrame({**rows, **columns(self.card, logits, temperature)})
 
-    def prepared(self, seqs: Sequences) -> Callable[[], Array]:
-        """Encode the sequences; the function gives their logits, of each as if it were alone."""
+    def prepared(self, seqs: Sequences, other: Sequences | None = None) -> Callable[[], Array]:
+        """Encode the sequences; the function gives their logits, of each as if it were alone.
+
+        Of pairs `other` has the second ones, as many.
+        """
         short = seqs.lengths <= self.task.length
         alike = self.task.kind != "per_base" or self.recipe.padding == "mask"
         if alike or short.all() or not short.any():
-            return self._prepared(seqs)
+            return self._prepared(seqs, other)
         groups = [np.flatnonzero(short), np.flatnonzero(~short)]  # they are padded differently
         parts = [(rows, self._prepared(seqs.take(rows))) for rows in groups]
 
@@ -122,9 +136,9 @@ class Network:
 
         return together
 
-    def _prepared(self, seqs: Sequences) -> Callable[[], Array]:
+    def _prepared(self, seqs: Sequences, other: Sequences | None = None) -> Callable[[], Array]:
         longest = int(seqs.lengths.max())
-        split = _unlabelled(seqs, self.task, longest)
+        split = _unlabelled(seqs, self.task, longest)._replace(other=other)
         if self.model.custom_trainer:
             learner: Learner = self.net
             return learner.predictor(split)
@@ -132,6 +146,20 @@ class Network:
         predictor = self._predictor(max(longest if per_base else 0, self.task.length))
         prepared: Callable[[], Array] = predictor.predictor(split)
         return prepared
+
+    def check_pairs(self, pairs: bool) -> None:
+        """Raise ValueError unless examples are pairs exactly where the network's are."""
+        if self.task.pairs and not pairs:
+            raise ValueError(
+                f"{self.task.name}: an example is two sequences, and the network answers "
+                "f(second) - f(first): give a VCF with --genome, or a table with the columns "
+                "reference and alternative; in Python other=..."
+            )
+        if pairs and not self.task.pairs:
+            raise ValueError(
+                f"{self.task.name}: an example is one sequence, and pairs were given; a network "
+                "of pairs is trained on a VCF"
+            )
 
     def check(self, seqs: Sequences, names: Sequence[str]) -> None:
         """Raise ValueError for a sequence, by its name, that is too short or too long."""
@@ -171,6 +199,10 @@ class Network:
                 length: Predictor(self.net, reading, Supervised(task), recipe, self.device)
             }
         return self._predictors[length]
+
+
+def _parsed(seqs: Sequences | Iterable[str]) -> Sequences:
+    return seqs if isinstance(seqs, Sequences) else Sequences.parse(seqs)
 
 
 def _unlabelled(seqs: Sequences, task: Task, longest: int) -> Split:

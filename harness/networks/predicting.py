@@ -16,8 +16,10 @@ from dnabench.networks.field import field_of
 from dnabench.networks.network import Network
 from dnabench.networks.tiles import Tile, joined, tiles, together, windows
 from dnabench.tasks.io.unlabelled import Part, read_parts, whole_sequences
-from dnabench.types import Array
+from dnabench.tasks.io.variants import is_variants, unlabelled_variants
+from dnabench.types import Array, Sequences
 
+_Rows = tuple[answers.Columns, Sequences, "Sequences | None"]
 TILE = 1 << 15  # bp of a stretch; more memory, and less of it read twice, above
 
 
@@ -26,7 +28,8 @@ class Asked:
     """How to predict a file.
 
     window, stride: bp, for a network of sequences on longer ones; 0 = each sequence as a whole.
-    calibrated: divide logits by the temperature. graph: the class whose probability a bedGraph
+    calibrated: divide logits by the temperature. genome: FASTA, which the variants of a VCF lie on.
+    graph: the class whose probability a bedGraph
     shows; "" = intervals of the predicted class.
     """
 
@@ -34,6 +37,7 @@ class Asked:
     stride: int = 0
     calibrated: bool = False
     graph: str = ""
+    genome: str = ""
 
 
 def predict_file(
@@ -45,7 +49,7 @@ def predict_file(
 
     Args:
         network: as loaded.
-        file: as `tasks.io.unlabelled.read_parts` takes it.
+        file: as `tasks.io.unlabelled.read_parts` takes it; of a network of pairs also a VCF.
         out: where the answers go, part by part.
         form: csv or parquet; bed or bedgraph for a network that answers each base.
         asked: None = the defaults.
@@ -67,32 +71,70 @@ def predict_file(
         raise ValueError(
             f"{form}: this network answers {what}; name a file that ends in .{' or .'.join(forms)}"
         )
+    if asked.graph and form != "bedgraph":
+        raise ValueError(f"--class {asked.graph}: only a .bedgraph shows one class; leave it out")
     if per_base:
+        _no_genome(file, asked)
         if asked.window or asked.stride:
             raise ValueError(
                 "--window: this network answers each base, however long a sequence is; leave it out"
             )
         return _intervals(network, file, out, form, asked, say, progress)
-    return _table(network, file, out, form, asked, progress)
+    return _table(network, file, out, form, asked, say, progress)
 
 
 def _table(
     network: Network, file: Path, out: IO[bytes], form: str, asked: Asked,
-    progress: Callable[[int], object],
+    say: Callable[[str], object], progress: Callable[[int], object],
 ) -> int:  # fmt: skip
     temperature, n = answers.temperature_of(network.card, asked.calibrated), 0
     with closing(_Table(out, form)) as table:
-        for places, seqs in _rows(network, file, asked):
-            network.check(seqs, list(map(str, places["id"])))
-            logits = network.prepared(seqs)()
+        rows = _pairs if network.task.pairs else _rows
+        for places, seqs, other in rows(network, file, asked, say):
+            for one in filter(None, (seqs, other)):
+                network.check(one, list(map(str, places["id"])))
+            logits = network.prepared(seqs, other)()
             table.write({**places, **answers.columns(network.card, logits, temperature)})
             progress(len(seqs.codes))
             n += len(seqs)
     return n
 
 
-def _rows(network: Network, file: Path, asked: Asked) -> Iterator[tuple[answers.Columns, Any]]:
+def _pairs(
+    network: Network, file: Path, asked: Asked, say: Callable[[str], object]
+) -> Iterator[_Rows]:
+    """Of a network that reads two sequences an example."""
+    if asked.window or asked.stride:
+        raise ValueError(
+            f"--window: this network reads pairs, of a VCF in windows of {network.task.length} bp "
+            "as trained; leave it out"
+        )
+    if not is_variants(file):
+        _no_genome(file, asked)
+        for part in read_parts(file, pairs=True):
+            yield {"id": part.ids}, part.seqs, part.other
+    elif not asked.genome:
+        raise ValueError(f"{file}: variants need the genome they are on: --genome FASTA")
+    else:
+        found = unlabelled_variants(file, Path(asked.genome), network.task.length, say)
+        for names, first, second in found:
+            yield dict(names), first, second
+
+
+def _no_genome(file: Path, asked: Asked) -> None:
+    if asked.genome:
+        raise ValueError(
+            f"--genome: variants of a VCF lie on a genome, and {file} is none; leave it out"
+        )
+
+
+def _rows(
+    network: Network, file: Path, asked: Asked, say: Callable[[str], object]
+) -> Iterator[_Rows]:
     """Columns that name the rows, and the sequences."""
+    _no_genome(file, asked)
+    if is_variants(file):
+        network.check_pairs(True)
     parts = read_parts(file)
     if asked.window or asked.stride:
         length = asked.window or network.task.length
@@ -100,10 +142,10 @@ def _rows(network: Network, file: Path, asked: Asked) -> Iterator[tuple[answers.
             raise ValueError(f"--window {length}: the network reads {network.longest} bp at most")
         for names, starts, seqs in windows(parts, length, asked.stride or length):
             ends = np.array(starts) + seqs.lengths
-            yield {"id": names, "start": np.array(starts), "end": ends}, seqs
+            yield {"id": names, "start": np.array(starts), "end": ends}, seqs, None
         return
     for part in whole_sequences(parts, network.longest):
-        yield {"id": part.ids}, part.seqs
+        yield {"id": part.ids}, part.seqs, None
 
 
 class _Table:

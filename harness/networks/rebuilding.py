@@ -11,7 +11,7 @@ import numpy as np
 from dnabench.networks.network import Network, assembled
 from dnabench.registry import MODELS
 from dnabench.tokens.tokenizers import Tokenizer
-from dnabench.types import Learner, Sequences
+from dnabench.types import Learner, Split
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +27,7 @@ def check_rebuilt(
     tensors: Mapping[str, Tensor],
     learner: Learner,
     tokenizer: Tokenizer | None,
-    seqs: Sequences,
+    few: Split,
 ) -> None:
     """Raise ValueError unless the tensors, in a network built anew, give the learner's logits.
 
@@ -36,16 +36,17 @@ def check_rebuilt(
         tensors: that would be stored.
         learner: that was trained.
         tokenizer: None = the model needs none.
-        seqs: a few sequences to compare the logits of.
+        few: examples to compare the logits of.
     """
     import torch
 
     model, recipe = MODELS[card.record.trial.model], card.record.trial.recipe
     recipe, device = replace(recipe, precision="fp32"), getattr(learner, "device", "cpu")
-    seqs = seqs.head(card.task["length"])
+    seqs, other = few.seqs.head(card.task["length"]), few.other
+    other = other and other.head(card.task["length"])
 
     def logits(net: Any) -> Any:
-        return Network(card, model, net, tokenizer, recipe, device).prepared(seqs)()
+        return Network(card, model, net, tokenizer, recipe, device).prepared(seqs, other)()
 
     trained = logits(learner if model.custom_trainer else getattr(learner, "net", None))
     try:

@@ -13,7 +13,7 @@ from dnabench.networks.card import CARD, TOKENIZER, WEIGHTS, Card
 from dnabench.networks.rebuilding import check_rebuilt
 from dnabench.registry import MODELS
 from dnabench.tokens.tokenizers import Tokenizer
-from dnabench.types import Array, Learner, Model, Record, Sequences, Task, Trial
+from dnabench.types import Array, Learner, Model, Record, Split, Task, Trial
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,8 +23,8 @@ class Trained(NamedTuple):
     """What a trial leaves behind, at the checkpoint that was scored.
 
     tokenizer: None = the model needs none. validation: labels and logits as
-    `train.losses.flat` gives them; None = the protocol has no validation split. seqs: a
-    few of test, to check what is kept with.
+    `train.losses.flat` gives them; None = the protocol has no validation split. few: a
+    few of test, to check what is kept with, as a split.
     """
 
     learner: Learner
@@ -32,7 +32,7 @@ class Trained(NamedTuple):
     task: Task
     record: Record
     validation: tuple[Array, Array] | None
-    seqs: Sequences
+    few: Split
 
 
 def network_files(trained: Trained, keep: str) -> dict[str, bytes]:
@@ -59,10 +59,11 @@ def network_files(trained: Trained, keep: str) -> dict[str, bytes]:
         task={
             "name": task.name, "kind": task.kind, "classes": list(task.classes),
             "metric": task.metric, "length": task.length, "opposite": list(task.opposite),
+            **({"pairs": True} if task.pairs else {}),
         },
         licenses={"model": model.license, "weights": _license(model, trial)},
     )  # fmt: skip
-    check_rebuilt(card, tensors, trained.learner, trained.tokenizer, trained.seqs)
+    check_rebuilt(card, tensors, trained.learner, trained.tokenizer, trained.few)
     return files | {CARD: card.to_json().encode()}
 
 

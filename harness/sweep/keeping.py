@@ -17,16 +17,11 @@ KEEP = ("no", "best", "all")
 
 
 def check_keep(keep: str, jobs: Iterable[Job]) -> None:
-    """Raise ValueError for another word, pairs, or "best" without scores to choose by."""
+    """Raise ValueError for another word, or "best" without scores to choose by."""
     if keep not in KEEP:
         raise ValueError(f"--keep {keep!r}: write {', '.join(KEEP[:-1])} or {KEEP[-1]}")
     for job in jobs if keep != "no" else ():
         protocol, task = protocol_named(job.trial.protocol), task_of(job)
-        if task.pairs:
-            raise ValueError(
-                f"--keep {keep}: an example of {task.name} is two sequences, and a kept network "
-                "predicts of one; leave --keep out"
-            )
         if keep == "best" and protocol.validation == "dev-or-none" and "dev" not in task.counts:
             raise ValueError(
                 f"--keep best: {protocol.name} has no validation scores of {task.name} to choose a "

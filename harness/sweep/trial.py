@@ -120,7 +120,7 @@ def run_trial(
     arrays = {"logits": logits, "labels": labels, "ids": np.asarray(test.ids, dtype=str)}
     if keep is not None:
         known = val and flat(task.kind, val.y, learner.predictor(val)())
-        few = test.seqs.take(np.arange(min(COMPARED, len(test.seqs))))
+        few = test.take(np.arange(min(COMPARED, len(test.seqs))))
         keep(Trained(learner, examples.tokenizer, sealed, record, known, few))
     return record, arrays | _related(task, test)
 

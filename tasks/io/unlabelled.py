@@ -21,8 +21,10 @@ from dnabench.types import Array, LetterError, Sequences
 
 PART = 1 << 22  # bp of a part, about
 ROWS = 1 << 15  # of a table that are read at once
+_Wanted = tuple[tuple[str, ...], ...]  # of each sequence of a row, names of its column
 _HEADER = re.compile(rb"^>([^\n]*)\n", re.M)
 _SEQUENCE, _ID = ("sequence", "seq"), ("id", "name")
+_PAIR = (("reference",), ("alternative",))
 
 
 class Part(NamedTuple):
@@ -36,6 +38,7 @@ class Part(NamedTuple):
     seqs: Sequences
     start: int = 0
     whole: bool = True
+    other: Sequences | None = None  # of pairs: the second of each
 
     def segments(self) -> Iterator[tuple[str, int, Array, bool]]:
         """Id, bp before it, letter codes, and whether the sequence ends with them."""
@@ -45,11 +48,12 @@ class Part(NamedTuple):
             yield name, self.start * (i == 0), codes, i < last or self.whole
 
 
-def read_parts(path: Path, size: int = PART) -> Iterator[Part]:
+def read_parts(path: Path, size: int = PART, pairs: bool = False) -> Iterator[Part]:
     """Read a file of sequences in parts of about `size` bp; labels and other columns are ignored.
 
     CSV, TSV and Parquet need a column sequence (or seq) and may have one named id (or name); else
-    rows are numbered from 1. In FASTA the id is the first word of the header.
+    rows are numbered from 1. In FASTA the id is the first word of the header. Of pairs, columns
+    reference and alternative have the two sequences.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -62,12 +66,19 @@ def read_parts(path: Path, size: int = PART) -> Iterator[Part]:
     if kind is None:
         raise ValueError(f"{path}: unknown extension {path.suffix!r}; accepted are {ACCEPTED}")
     if kind == "parquet":
-        yield from _parquet(path, size)
+        yield from _parquet(path, size, _PAIR if pairs else (_SEQUENCE,))
         return
+    if kind == "fasta" and pairs:
+        raise ValueError(
+            f"{path}: FASTA has one sequence an entry, and this network reads two: give a VCF with "
+            "--genome, or a table with the columns reference and alternative"
+        )
     try:
         with opened_gzip(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
-            parts = _fasta(path, file, size) if kind == "fasta" else _table(path, file, size)
-            yield from parts
+            if kind == "fasta":
+                yield from _fasta(path, file, size)
+            else:
+                yield from _table(path, file, size, _PAIR if pairs else (_SEQUENCE,))
     except (gzip.BadGzipFile, EOFError, zlib.error) as e:
         raise ValueError(f"{path}: the gzip file is damaged or cut off: {e}") from e
 
@@ -79,7 +90,7 @@ def whole_sequences(parts: Iterator[Part], most: int) -> Iterator[Part]:
         ValueError: for a sequence of more than `most` bp, and the message says how to cut it.
     """
     rest: list[Array] = []
-    for ids, seqs, _, whole in parts:
+    for ids, seqs, _, whole, _ in parts:
         codes, lengths = [*rest, seqs.codes], seqs.lengths.copy()
         lengths[:1] += sum(map(len, rest))
         if lengths.max(initial=0) > most:
@@ -139,14 +150,14 @@ def _fasta(path: Path, file: IO[bytes], size: int) -> Iterator[Part]:
         raise ValueError(f"{path}: no sequences, the file is empty")
 
 
-def _table(path: Path, file: IO[bytes], size: int) -> Iterator[Part]:
+def _table(path: Path, file: IO[bytes], size: int, wanted: _Wanted) -> Iterator[Part]:
     csv.field_size_limit(2**31 - 1)
     text = (line.decode("utf-8-sig") for line in lines_within(path, file))
     first = next(text, "")
     separator = next((s for s in "\t,;" if s in first), ",")
     header = next(csv.reader([first], delimiter=separator), [])
-    at, named = _columns(path, header)
-    ids, texts, n, bp = list[str](), list[str](), 0, 0
+    at, named = _columns(path, header, wanted)
+    ids, texts, n, bp = list[str](), list[list[str]](), 0, 0
     for row in csv.reader(text, delimiter=separator):
         if not any(row):
             continue
@@ -154,18 +165,23 @@ def _table(path: Path, file: IO[bytes], size: int) -> Iterator[Part]:
         if len(row) != len(header):
             raise ValueError(f"{path}: row {n}: {len(row)} fields, the header has {len(header)}")
         ids.append(row[named].strip() if named is not None else str(n))
-        texts.append(row[at].strip())
-        bp += len(texts[-1])
+        texts.append([row[i].strip() for i in at])
+        bp += sum(map(len, texts[-1]))
         if len(texts) == ROWS or bp > size:
-            yield Part(ids, _parsed(path, ids, texts))
+            yield _part(path, ids, texts)
             ids, texts, bp = [], [], 0
     if texts or not n:
         if not n:
             raise ValueError(f"{path}: no sequences, the file has no rows")
-        yield Part(ids, _parsed(path, ids, texts))
+        yield _part(path, ids, texts)
 
 
-def _parquet(path: Path, size: int) -> Iterator[Part]:
+def _part(path: Path, ids: list[str], rows: list[list[str]]) -> Part:
+    first, *others = [_parsed(path, ids, list(column)) for column in zip(*rows, strict=True)]
+    return Part(ids, first, other=others[0] if others else None)
+
+
+def _parquet(path: Path, size: int, wanted: _Wanted) -> Iterator[Part]:
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
@@ -174,27 +190,30 @@ def _parquet(path: Path, size: int) -> Iterator[Part]:
         file = pq.ParquetFile(path)
         check_unpacked(path, file)
         header = file.schema_arrow.names
-        at, named = _columns(path, header)
-        columns = [header[i] for i in (at, named) if i is not None]
+        at, named = _columns(path, header, wanted)
+        columns = [header[i] for i in (*at, named) if i is not None]
         for batch in file.iter_batches(batch_size=min(ROWS, max(1, size // 512)), columns=columns):
-            texts = ["" if v is None else str(v).strip() for v in batch[header[at]].to_pylist()]
+            rows = zip(*(batch[header[i]].to_pylist() for i in at), strict=True)
+            texts = [["" if v is None else str(v).strip() for v in row] for row in rows]
             ids = list(map(str, range(n + 1, n + len(texts) + 1)))
             if named is not None:
                 ids = list(map(str, batch[header[named]].to_pylist()))
             n += len(texts)
-            yield Part(ids, _parsed(path, ids, texts))
+            yield _part(path, ids, texts)
     except (pa.ArrowException, OSError) as e:
         raise ValueError(f"{path}: not a Parquet file ({e})") from e
     if not n:
         raise ValueError(f"{path}: no sequences, the file has no rows")
 
 
-def _columns(path: Path, header: list[str]) -> tuple[int, int | None]:
-    """Places of the sequence and of the id, None without one."""
+def _columns(path: Path, header: list[str], wanted: _Wanted) -> tuple[list[int], int | None]:
+    """Places of the sequences, each under one of its names, and of the id, None without one."""
     names = [name.strip().lower() for name in header]
-    at = [names.index(name) for name in _SEQUENCE if name in names]
-    if not at:
-        listed = ", ".join(name[:20] for name in names)
-        raise ValueError(f"{path}: no column 'sequence'; found {listed}. Name the column sequence")
+    at = [next((names.index(name) for name in known if name in names), -1) for known in wanted]
+    if -1 in at:
+        lacking, listed = wanted[at.index(-1)][0], ", ".join(name[:20] for name in names)
+        raise ValueError(
+            f"{path}: no column {lacking!r}; found {listed}. Name the column {lacking}"
+        )
     named = [names.index(name) for name in _ID if name in names]
-    return at[0], named[0] if named else None
+    return at, named[0] if named else None

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from dnabench.tasks.io.annotation import lines_of
-from dnabench.tasks.io.genome import Chromosome, chromosomes, few
+from dnabench.tasks.io.genome import chromosomes, few
 from dnabench.tasks.io.left_out import LeftOut
 from dnabench.tasks.io.parsing import Table, check_table
 from dnabench.tasks.io.plain import read_lines
-from dnabench.types import OwnData
+from dnabench.types import OwnData, Sequences
 
 COLUMNS = ("CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO")
+AT_ONCE = 1 << 22  # bp of the windows that are predicted at once, about
 MANY = 0.02  # share of variants with another REF than the genome, above which that is warned of
 _LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 
@@ -73,40 +74,73 @@ def variant_table(path: Path, own: OwnData) -> Table:
         raise ValueError(f"{path}: variants have labels; leave out --negatives")
     left_out = LeftOut("variant")
     variants = _usable(_read(path, own), left_out)
-    by_name: dict[str, list[Variant]] = {}
+    found = _on_genome(path, variants, Path(own.genome), own.length, left_out)
+    rows = sorted((row for part in found for row in part), key=lambda row: row.variant.line)
+    return _table(path, rows, len(variants), left_out, own)
+
+
+def unlabelled_variants(
+    path: Path, genome: Path, length: int, say: Callable[[str], object]
+) -> Iterator[tuple[dict[str, list[str]], Sequences, Sequences]]:
+    """The windows of both alleles, as `variant_table` cuts them, of variants to predict on.
+
+    Memory grows with the number of variants, not with their windows or the genome.
+
+    Args:
+        path: VCF, plain or gzipped; nothing behind ALT is looked at.
+        genome: FASTA.
+        length: bp of a window, 2 or more.
+        say: called in the end with what was left out.
+
+    Yields:
+        Columns id, chrom, pos (from 1), ref and alt; the reference's windows, the alternative's.
+        The sequences of the genome follow each other, and on each the variants as in the file.
+
+    Raises:
+        FileNotFoundError, ValueError: as `variant_table`.
+    """
+    left_out = LeftOut("variant")
+    variants = _usable([_variant(line, row, "?") for line, row in _lines(path)], left_out)
+    for rows in _on_genome(path, variants, genome, length, left_out):
+        found = [row.variant for row in rows]
+        names = {
+            "id": list(map(_id, found)), "chrom": [v.chrom for v in found],
+            "pos": [str(v.at + 1) for v in found], "ref": [v.ref for v in found],
+            "alt": [v.alt for v in found],
+        }  # fmt: skip
+        first, second = (row.first for row in rows), (row.second for row in rows)
+        yield names, Sequences.parse(first), Sequences.parse(second)
+    for note in left_out.said():
+        say(note)
+
+
+def _on_genome(
+    path: Path, variants: Sequence[Variant], genome: Path, length: int, left_out: LeftOut
+) -> Iterator[list[_Row]]:
+    """Windows, those of up to AT_ONCE bp together."""
+    by_name, known, any_used = dict[str, list[Variant]](), set[str](), False
     for one in variants:
         by_name.setdefault(one.chrom, []).append(one)
-    rows, known = list[_Row](), set[str]()
-    for chromosome in chromosomes(Path(own.genome), by_name):
+    for chromosome in chromosomes(genome, by_name):
         known.update(chromosome.names)
         here = [v for name in chromosome.names for v in by_name[name]]
-        rows += _windows(chromosome, here, own.length, left_out)
+        text, n = _LETTERS[chromosome.codes].tobytes().decode(), max(AT_ONCE // length, 1)
+        for i in range(0, len(here), n):
+            rows = _windows(text, chromosome.names[0], here[i : i + n], length, left_out)
+            if rows:
+                any_used = True
+                yield rows
     missing = sorted({*by_name} - known)
     lost = np.array([v.line for name in missing for v in by_name[name]], np.int64)
     left_out.drop(f"on sequences that are not in the genome ({few(missing, 3)})", lost)
-    if not rows:
+    if not any_used:
         raise ValueError(f"{path}: no variant can be used; {'; '.join(left_out.said())}")
-    rows.sort(key=lambda row: row.variant.line)
-    return _table(path, rows, len(variants), left_out, own)
 
 
 def _read(path: Path, own: OwnData) -> list[Variant]:
     """Every line of the file, with its label."""
     labels = read_lines(Path(own.labels))[0] if own.labels else None
-    fields = list[tuple[int, list[str]]]()
-    for number, text in lines_of(path):
-        if text.startswith("#") or not text.strip():
-            continue
-        row = text.split("\t")
-        if len(row) < len(COLUMNS):
-            raise ValueError(
-                f"{path}:{number}: {len(row)} tab-separated columns, VCF has {len(COLUMNS)} or more"
-            )
-        if not re.fullmatch("0*[1-9][0-9]{0,11}", row[1]):
-            raise ValueError(f"{path}:{number}: POS {row[1]!r} is no position; VCF counts from 1")
-        fields.append((number, row))
-    if not fields:
-        raise ValueError(f"{path}: no variants, the file has only a header")
+    fields = list(_lines(path))
     if labels is not None and len(labels) != len(fields):
         raise ValueError(
             f"{own.labels}: {len(labels):,} labels, but {path} has {len(fields):,} variants; give "
@@ -115,16 +149,31 @@ def _read(path: Path, own: OwnData) -> list[Variant]:
     if labels is None:
         labels = _labels(path, fields, own)
     return [
-        Variant(
-            number,
-            row[0],
-            int(row[1]) - 1,
-            row[3].upper(),
-            row[4].upper(),
-            "" if label == "." else label,
-        )
+        _variant(number, row, "" if label == "." else label)
         for (number, row), label in zip(fields, labels, strict=True)
     ]
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Number and COLUMNS of every variant; those of samples are not read."""
+    found = False
+    for number, text in lines_of(path):
+        if text.startswith("#") or not text.strip():
+            continue
+        row, found = text.split("\t", len(COLUMNS))[: len(COLUMNS)], True
+        if len(row) < len(COLUMNS):
+            raise ValueError(
+                f"{path}:{number}: {len(row)} tab-separated columns, VCF has {len(COLUMNS)} or more"
+            )
+        if not re.fullmatch("0*[1-9][0-9]{0,11}", row[1]):
+            raise ValueError(f"{path}:{number}: POS {row[1]!r} is no position; VCF counts from 1")
+        yield number, row
+    if not found:
+        raise ValueError(f"{path}: no variants, the file has only a header")
+
+
+def _variant(line: int, row: Sequence[str], label: str) -> Variant:
+    return Variant(line, row[0], int(row[1]) - 1, row[3].upper(), row[4].upper(), label)
 
 
 def _labels(path: Path, lines: Sequence[tuple[int, list[str]]], own: OwnData) -> list[str]:
@@ -197,10 +246,9 @@ def _usable(read: Sequence[Variant], left_out: LeftOut) -> list[Variant]:
 
 
 def _windows(
-    chromosome: Chromosome, variants: Sequence[Variant], length: int, left_out: LeftOut
+    text: str, name: str, variants: Sequence[Variant], length: int, left_out: LeftOut
 ) -> list[_Row]:
     """Windows of both alleles on a sequence; what cannot be used is counted."""
-    text = _LETTERS[chromosome.codes].tobytes().decode()
     out, half = list[_Row](), length // 2
     dropped: dict[str, list[int]] = {}
     for one in variants:
@@ -219,15 +267,19 @@ def _windows(
         if why:
             dropped.setdefault(why, []).append(one.line)
         else:
-            named = one._replace(chrom=chromosome.names[0])
+            named = one._replace(chrom=name)
             out.append(_Row(named, start, start + length, first, second))
     for why, lines in dropped.items():
         left_out.drop(why, np.array(lines, np.int64))
     return out
 
 
+def _id(v: Variant) -> str:
+    return f"{v.chrom}:{v.at + 1}:{v.ref}>{v.alt}"
+
+
 def _table(path: Path, rows: Sequence[_Row], usable: int, left_out: LeftOut, own: OwnData) -> Table:
-    ids = [f"{v.chrom}:{v.at + 1}:{v.ref}>{v.alt}" for v, *_ in rows]
+    ids = [_id(row.variant) for row in rows]
     digest = hashlib.sha256()
     for name, row in zip(ids, rows, strict=True):
         digest.update(f"{name} {row.variant.label} {row.first} {row.second}\n".encode())

@@ -60,7 +60,7 @@ $(VENV)/.tested: $(VENV)/.installed
 # mypy cannot follow the editable install's map of folders to packages; it can follow links
 build/types:
 	rm -rf $@ && mkdir -p $@/dnabench
-	ln -s $(CURDIR)/harness/* $(addprefix $(CURDIR)/,models tasks results reports) $@/dnabench/
+	ln -s $(CURDIR)/harness/* $(addprefix $(CURDIR)/,models tasks results reports probes) $@/dnabench/
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PARTS = {
     "harness": "dnabench",
-    **{p: f"dnabench.{p}" for p in ("models", "tasks", "results", "reports")},
+    **{p: f"dnabench.{p}" for p in ("models", "tasks", "results", "reports", "probes")},
 }
 
 # Who may import whom, innermost first: a module imports only from rows above its own, or from its
@@ -32,6 +32,7 @@ ROWS = [
     ["models", "tasks", "results"],
     ["train", "reports", "host.doctor"],
     ["networks"],
+    ["probes"],
     ["executors"],
     ["sweep"],
     ["forecast"],

@@ -96,6 +96,8 @@ def test_presets_have_the_papers_sizes(name, n):
         ({"dilation": 2, "dilation_schedule": "code"}, 81), ({"dilation": 2}, 137),
         ({"blocks": 10, "dilation_schedule": "code"}, 27_329), ({"kernel_size": 3}, 181),
         ({"stacks": 2, "dilation_schedule": "code"}, 377), ({"stacks": 2}, 1385),
+        ({"blocks": 10}, 699_065), ({"blocks": 10, "dilation_schedule": "stages"}, 1385),
+        ({"dilation_schedule": "stages"}, 697),
     ],
 )  # fmt: skip
 def test_receptive_field_as_published_and_as_measured(options, bp):
@@ -117,7 +119,8 @@ def test_receptive_field_as_published_and_as_measured(options, bp):
 
 @pytest.mark.parametrize(
     ("change", "says"),
-    [({"kernel_size": 4}, "must be odd"), ({"dilation_schedule": "x"}, "'paper' or 'code'"),
+    [({"kernel_size": 4}, "must be odd"),
+     ({"dilation_schedule": "x"}, "one of paper, stages, code"),
      ({"blocks": 1}, "at least 2")],
 )  # fmt: skip
 def test_impossible_options_are_refused(change, says):

@@ -282,10 +282,10 @@ def test_unet_counts_the_n_up_to_a_multiple_of_four_as_sequence():
     ("name", "change", "says"),
     [
         ("convnova_no_gate", {"kernel_size": 4}, "kernel_size is 4; it must be odd"),
-        ("convnova_no_gate", {"dilation_schedule": "x"}, "'paper' or 'code'"),
+        ("convnova_no_gate", {"dilation_schedule": "x"}, "one of paper, stages, code"),
         ("convnova_no_gate", {"blocks": 1}, "at least 2"),
         ("convnova_single_branch", {"kernel_size": 4}, "kernel_size is 4; it must be odd"),
-        ("convnova_single_branch", {"dilation_schedule": "x"}, "'paper' or 'code'"),
+        ("convnova_single_branch", {"dilation_schedule": "x"}, "one of paper, stages, code"),
         ("convnova_single_branch", {"blocks": 1}, "at least 2"),
         ("convnova_unet", {"kernel_size": 4}, "kernel_size is 4; it must be odd"),
     ],

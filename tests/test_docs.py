@@ -335,7 +335,7 @@ def test_the_tree_of_rooms_is_that_of_the_repository():
         elif found := re.match(r"      ([a-z_]+)/(?: |$)", line):
             named.add(top / found[1])
     assert all(folder.is_dir() for folder in named)
-    parts = ("harness", "models", "tasks", "results", "reports")
+    parts = ("harness", "models", "tasks", "results", "reports", "probes")
     rooms = {path.parent for part in parts for path in (ROOT / part).rglob("__init__.py")}
     assert rooms <= named, rooms - named
 

@@ -20,6 +20,7 @@ from dnabench.cli.help import command, group
 from dnabench.cli.list import list_
 from dnabench.cli.plan import plan
 from dnabench.cli.predict import predict
+from dnabench.cli.probe import probe
 from dnabench.cli.profile import profile
 from dnabench.cli.published import published
 from dnabench.cli.report import report
@@ -71,6 +72,7 @@ command(
     app, "export", "runs/networks/TRIAL", "runs/networks/TRIAL --format torch-export",
     "runs/networks/TRIAL --format hf --to my-model", section=USE,
 )(export)  # fmt: skip
+app.add_typer(probe, rich_help_panel=USE)
 command(
     app, "plan", "-m cnn,kmer --suite demo --train-share 0.01,0.1,1 --keep best",
     "-m hyenadna,convnova -s nt --device cuda", "--config sweep.toml --json", section=PLAN,

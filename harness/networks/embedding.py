@@ -87,6 +87,11 @@ def of_model(
     named, path = resolve(model, regime)
     options = {**model.options, **options}
     words = _tokenizer_file(str(options.get("tokenizer", "")), path)
+    if words is None and model.tokenizer_name(options) == "bpe" and named == "scratch":
+        raise ValueError(
+            f"{model.name} reads byte-pair tokens, which are learned from data: write --set "
+            "tokenizer=bpe:PATH, or --regime pretrained"
+        )
     if words is not None:
         options["tokenizer"] = f"bpe:{words.name}@{file_sha256(words)[:16]}"
     recipe = replace(model.recipes["default"], rc="none", precision="fp32")

@@ -1,0 +1,130 @@
+"""`dnabench probe ...`: what a network sees."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dnabench.cli.errors import fail
+from dnabench.cli.help import command, group
+from dnabench.cli.options import names_of
+from dnabench.cli.predict import Code, Device, Trust
+
+if TYPE_CHECKING:
+    from dnabench.probes.field import Field
+
+STACK = re.compile(r"k(\d+)\.b(\d+)\.l(\d+)")
+
+probe = group("probe", "What a network sees, and what it uses.")
+
+
+def field(
+    networks: Annotated[
+        list[str],
+        typer.Argument(
+            help="A model or a kept network (runs/networks/TRIAL), or stacks of convolutions: "
+            "k9.b2.l6 has 9 taps, dilations 1, 2, 4 ... and 6 layers.",
+            autocompletion=names_of("models"), show_default=False,
+        ),
+    ],
+    to: Annotated[
+        Path | None, typer.Option(help="Folder to write; default field-MODEL.")
+    ] = None,
+    length: Annotated[int, typer.Option(help="Bp of the sequences that are run.", min=1)] = 513,
+    sequences: Annotated[int, typer.Option(help="Random sequences that are run.", min=1)] = 2,
+    places: Annotated[
+        int, typer.Option(help="Bases that are replaced, evenly spaced.", min=1)
+    ] = 33,
+    regime: Annotated[
+        str, typer.Option(help="Weights of a model: scratch, pretrained or checkpoint:PATH.")
+    ] = "scratch",
+    set_: Annotated[
+        list[str], typer.Option("--set", help="Option of a model: dilation=2; may be repeated.")
+    ] = [],  # noqa: B006
+    device: Device = "cpu",
+    model: Code = "",
+    trust_remote_code: Trust = False,
+) -> None:  # fmt: skip
+    """Show how far a network sees.
+
+    The receptive field and the paths through its convolutions come from the layers; the effective
+    field is measured on random sequences, by gradients and by replacing bases.
+    """
+    from dnabench.reports.figures.style import save
+
+    folder = to or Path(f"field-{re.sub(r'[^A-Za-z0-9._-]+', '-', Path(networks[0]).name)}")
+    if all(STACK.fullmatch(name) for name in networks):
+        _stacks(networks, folder)
+        return
+    if len(networks) > 1:
+        fail("one network at a time; only stacks such as k9.b2.l6 are drawn together")
+    from dnabench.probes.field import rows, write
+    from dnabench.probes.figures import field_figure
+
+    found = _measured(
+        networks[0], length, sequences, places, regime, set_, device, model, trust_remote_code
+    )
+    weights = f", {regime} weights" if not Path(networks[0]).is_dir() else ""
+    typer.echo(f"{found.name}{weights}")
+    _print(rows(found))
+    files = write(found, folder)
+    save(lambda: field_figure(found.paths, found.effect), folder / "field.png")
+    typer.echo(f"\n{', '.join(f.name for f in files)}, field.png in {folder}")
+
+
+def _measured(
+    name: str, length: int, sequences: int, places: int, regime: str, set_: list[str],
+    device: str, code: str, trust: bool,
+) -> Field:  # fmt: skip
+    from dnabench.cli.bars import bar
+    from dnabench.host.machine import device_named
+    from dnabench.networks.embed_file import source_of
+    from dnabench.probes.effective import passes
+    from dnabench.probes.field import field as probe_field
+    from dnabench.probes.field import random_sequences
+    from dnabench.sweep.settings import given_options
+
+    device = device_named(device)
+    seqs = random_sequences(sequences, length)
+    options = given_options(name, set_, trust)
+    source = source_of(name, seqs, regime, device, code, trust, options)
+    source.net.to(device)
+    label = Path(name).name if Path(name).is_dir() else " ".join([source.model.name, *set_])
+    with bar("probing", total=passes(sequences, length, places)) as show:
+        return probe_field(label, source, seqs, places, lambda n: show(advance=n))
+
+
+def _stacks(names: list[str], folder: Path) -> None:
+    from dnabench.probes.field import of_paths, write_paths
+    from dnabench.probes.figures import paths_figure
+    from dnabench.probes.paths import Convolution, count_paths
+    from dnabench.reports.figures.style import save
+
+    found = []
+    for name in names:
+        kernel, base, layers = map(int, name[1:].replace(".b", " ").replace(".l", " ").split())
+        if not (kernel and layers):
+            fail(f"{name}: a stack has at least one layer and one tap")
+        stack = [Convolution(kernel, base**i) for i in range(layers)]
+        paths = count_paths(stack)
+        found.append((name, paths))
+        typer.echo(name)
+        _print(of_paths(stack, paths))
+        write_paths(paths, folder / f"{name}.parquet")
+    save(lambda: paths_figure(found), folder / "field.png")
+    typer.echo(f"\n{', '.join(f'{name}.parquet' for name in names)}, field.png in {folder}")
+
+
+def _print(pairs: list[tuple[str, Any]]) -> None:
+    wide = max(len(name) for name, _ in pairs)
+    for name, value in pairs:
+        typer.echo(f"  {name:<{wide}}  {value}")
+
+
+command(
+    probe, "field", "convnova", "gpn --set layers=8 --length 1025", "runs/networks/TRIAL",
+    "k9.b2.l6 k5.b2.l8 k9.b3.l5 --to paths",
+)(field)  # fmt: skip

@@ -1,0 +1,1 @@
+"""What a network sees, what it uses, and what a mutation does."""

@@ -1,0 +1,83 @@
+"""Paths and effective fields as one figure: a row for each network or stack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dnabench.probes.effective import Effect
+from dnabench.probes.paths import Paths
+from dnabench.reports.figures import style
+from dnabench.reports.figures.style import PRINT, Theme
+from dnabench.types import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SIZE = (6.6, 2.2)  # inches, a panel
+INSET = (0.8, 0.45, 0.15, 0.34)  # inches: left, bottom, right, top
+POINTS = 4096  # of a line
+ACROSS = 4  # names of a legend side by side
+LOWEST = 1e-8  # of the largest share that is shown
+
+
+def paths_figure(named: Sequence[tuple[str, Paths]], theme: Theme = PRINT) -> Figure:
+    """Path counts by offset, as shares of the largest of each stack."""
+    out, (ax,) = style.panels(1, SIZE, INSET, theme)
+    for i, (_, paths) in enumerate(named):
+        counts = paths.counts.astype(np.float64)
+        x, y = _thinned(np.arange(paths.field) + paths.first, counts / counts.max())
+        ax.plot(x, y, color=style.colour(i, theme), lw=1.1)
+    _finish(ax, theme, "paths", "share of the largest count")
+    out.legend(
+        handles=list(ax.lines), labels=[name for name, _ in named], loc="lower center",
+        bbox_to_anchor=(0.5, 1), frameon=False, ncols=min(len(named), ACROSS),
+    )  # fmt: skip
+    return out
+
+
+def field_figure(paths: Paths | None, effect: Effect, theme: Theme = PRINT) -> Figure:
+    """Path counts, if there are any, and the effective field by both measures."""
+    from matplotlib.figure import Figure
+
+    wide, rows = SIZE[0], 1 + (paths is not None)
+    out = Figure(figsize=(wide, rows * SIZE[1]), facecolor=theme.paper)
+    axes = []
+    for k in range(rows):
+        bottom = ((rows - 1 - k) * SIZE[1] + INSET[1]) / (rows * SIZE[1])
+        height = (SIZE[1] - INSET[1] - INSET[3]) / (rows * SIZE[1])
+        width = (wide - INSET[0] - INSET[2]) / wide
+        axes.append(out.add_axes((INSET[0] / wide, bottom, width, height), facecolor="none"))
+    if paths is not None:
+        counts = paths.counts.astype(np.float64)
+        x, y = _thinned(np.arange(paths.field) + paths.first, counts)
+        axes[0].plot(x, y, color=style.colour(0, theme), lw=1.1)
+        _finish(axes[0], theme, "paths", f"{paths.field:,} bp, taps alone")
+    ax = axes[-1]
+    ax.set_yscale("log")
+    x, y = _thinned(effect.offsets, effect.gradient)
+    ax.plot(x, np.maximum(y, LOWEST * y.max()), color=style.colour(1, theme), lw=1.1)
+    changed = np.maximum(effect.substitution, LOWEST * effect.substitution.max())
+    ax.plot(effect.substituted, changed, "o", color=style.colour(2, theme), ms=2.5)
+    style.log_ticks(ax.yaxis, LOWEST * float(y.max()), float(y.max()))
+    _finish(ax, theme, "effect of a base", "share; line: gradients, dots: substitution")
+    return out
+
+
+def _finish(ax: Axes, theme: Theme, name: str, label: str) -> None:
+    ax.set_xlabel("offset (bp)", fontsize=8, color=theme.quiet, labelpad=2)
+    style.bare(ax, theme, "both")
+    style.heading(ax, name, label, theme, left=0.5)
+
+
+def _thinned(x: Array, y: Array) -> tuple[Array, Array]:
+    """At most about POINTS points: the lowest and the highest of each stretch."""
+    step = -(-2 * len(x) // POINTS)
+    if step < 2:
+        return x, y
+    starts = np.arange(0, len(x), step)
+    low, high = np.minimum.reduceat(y, starts), np.maximum.reduceat(y, starts)
+    return np.repeat(x[starts], 2), np.stack([low, high], 1).ravel()

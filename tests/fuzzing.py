@@ -27,6 +27,7 @@ from dnabench.tasks.io.chunks import tables
 from dnabench.tasks.io.files import task_from_path
 from dnabench.tasks.io.reading import read_own
 from dnabench.tasks.io.unlabelled import read_parts
+from dnabench.tasks.io.variants import unlabelled_variants
 from dnabench.tokens.bpe import bpe_from_file, save, train_bpe
 from dnabench.types import OwnData, Record, Sequences
 
@@ -35,6 +36,7 @@ SECONDS, MEMORY = 5, 1 << 30  # of one reading
 RNG = np.random.default_rng(0)
 TEXTS = ["".join(RNG.choice(list("ACGT"), 40)) for _ in range(30)]
 CSV = "sequence,label\n" + "".join(f'"{t}",{i % 2}\n' for i, t in enumerate(TEXTS))
+PAIRS = "reference,alternative\n" + "".join(f"{t},{t[1:]}A\n" for t in TEXTS)
 CELLS = [["sequence", "label"], *([t, i % 2] for i, t in enumerate(TEXTS))]
 FASTA = "".join(f">s{i}|{i % 2}\n{t}\n" for i, t in enumerate(TEXTS))
 LINE = "chr1\tx\tCDS\t{}\t{}\t.\t+\t0\t{}\n"
@@ -212,6 +214,11 @@ def stream(name, make):
     return Reader(name, make, lambda path: list(read_parts(path)))
 
 
+def variants_of(path):
+    found = unlabelled_variants(path, path.parent / "g.fa", 20, lambda note: None)
+    return [len(first) + len(second) for _, first, second in found]
+
+
 def pieces(name, make):
     return Reader(name, make, lambda path: list(tables(path)))
 
@@ -237,6 +244,8 @@ READERS = {
     "predict fasta": stream("a.fa", text(FASTA)),
     "predict fasta.gz": stream("a.fa.gz", zipped(FASTA)),
     "predict parquet": stream("a.parquet", columnar),
+    "predict pairs": Reader("a.csv", text(PAIRS), lambda p: list(read_parts(p, pairs=True))),
+    "predict vcf": on_genome("a.vcf", text(VCF))._replace(read=variants_of),
     "import csv": pieces("a.csv", text(CSV.replace('"', ""))),
     "import csv.gz": pieces("a.csv.gz", zipped(CSV.replace('"', ""))),
     "import fasta": pieces("a.fa", text(FASTA)),

@@ -211,6 +211,9 @@ def test_the_flags_of_positives_and_negatives_belong_together(tmp_path):
 def test_flags_that_would_be_ignored_are_refused(tmp_path):
     halves(tmp_path)
     fasta, other = tmp_path / "pos.fa", str(tmp_path / "neg.fa")
+    csv = tmp_path / "a.csv"
+    rows = [f"{t},{i % 2},{'test' if i > 20 else 'train'}" for i, t in enumerate(TEXTS)]
+    csv.write_text("sequence,label,split\n" + "\n".join(rows) + "\n")
     for path, own, says in (
         (fasta, OwnData(negatives=other, sheet="x"), "--sheet x is for spreadsheets"),
         (fasta, OwnData(negatives=other, labels="l.txt"), "positives and negatives have theirs"),
@@ -219,9 +222,29 @@ def test_flags_that_would_be_ignored_are_refused(tmp_path):
         (tmp_path / "a.bed", OwnData(label=("y",)), "--label-column y: .* positives or negatives"),
         (fasta, OwnData(label=("y",), negatives=other), "--label-column y: .* leave one of them"),
         (fasta, OwnData(label=("y",), labels="l.txt"), "the labels come from --labels l.txt"),
+        (fasta, OwnData(label=("y",)), "--label-column y is for tables and variants; in FASTA"),
+        (csv, OwnData(header="id|label"), r"id\|label is for FASTA, and this is a table; leave it"),
+        (csv, OwnData(length=50), "--length 50 is for regions .* and variants"),
+        (csv, OwnData(negatives_seed=3), "--negatives-seed 3 is for regions"),
+        (fasta, OwnData(sequence="x"), "--sequence-column x is for tables, and this is FASTA"),
+        (fasta, OwnData(id="x"), "--id-column x is for tables; in FASTA --header"),
+        (fasta, OwnData(split="x"), "--split-column x is for tables; in FASTA --header"),
+        (tmp_path / "a.bed", OwnData(header="id|-"), "--header .* and this is regions"),
+        (tmp_path / "a.vcf", OwnData(sheet="x"), "--sheet x is for spreadsheets .* is variants"),
+        (tmp_path / "a.bed", OwnData(negatives="n.bed", negatives_seed=1), "--negatives names"),
+        (csv, OwnData(split="part", split_by="gene"), "--split-column: the split is by --split-by"),
+        (csv, OwnData(test_groups=("a",), split_seed=1), "--split-seed: .* --test-groups names"),
+        (csv, OwnData(split_by="homology", test_groups=("a",)), "--test-groups: groups of"),
+        (csv, OwnData(split_by="homology", leak_check=False), "--split-by homology: --no-leak"),
+        (csv, OwnData(identity=0.8, leak_check=False), "--identity: --no-leak-check looks for"),
+        (csv, OwnData(split_seed=2), r"--split-seed 2 .* bring one \(column split\); leave it"),
+        (csv, OwnData(positive="1", kind="regression"), "a regression task has no positive"),
     ):
         with pytest.raises(ValueError, match=says):
             task_from_path(path, own=own)
+    (tmp_path / "neg.csv").write_text("sequence\n" + "".join(f"{t}\n" for t in TEXTS[:20]))
+    mixed = OwnData(negatives=str(tmp_path / "neg.csv"), header="id|-")
+    assert task_from_path(fasta, own=mixed).counts  # a flag of one of both files is used
 
 
 def fasta(path, texts, head):

@@ -196,7 +196,7 @@ def test_wrong_summits_and_missing_genomes_are_refused(genome, tmp_path):
     with pytest.raises(ValueError, match="regions need the genome they are on: --genome FASTA"):
         task_from_path(path)
     (tmp_path / "a.csv").write_text("sequence,label\nACGT,0\n")
-    with pytest.raises(ValueError, match=r"--genome is for regions .* and variants"):
+    with pytest.raises(ValueError, match=r"--genome .* is for regions .* and variants"):
         task_from_path(tmp_path / "a.csv", own=OwnData(genome=str(genome[0])))
 
 

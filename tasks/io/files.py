@@ -22,6 +22,7 @@ from dnabench.tasks.io.dividing import (
     set_aside,
     stated,
 )
+from dnabench.tasks.io.flags import check_flags, check_used
 from dnabench.tasks.io.headers import SPLIT_WORDS
 from dnabench.tasks.io.labels import Labels, metric_of, read_labels, standardised
 from dnabench.tasks.io.parsing import Table, stem_of
@@ -62,9 +63,11 @@ def task_from_path(
     """
     path = Path(path)
     files, notes = find_files(path, own)
+    check_flags(path, [file.path for file in files], own)
     tables = [read_own(file.path, own) for file in files]
     labels = read_labels(path, tables, own)
     said = stated(path, files, tables, own)
+    check_used(path, said.origin, labels.kind, own)
     seqs = [table.encode(np.arange(len(table.labels))) for table in tables]
     places = find_places(tables, [s.lengths for s in seqs])
     whole = Split(_joined(seqs), np.concatenate(labels.y), _ids(tables), other=_second(tables))

@@ -29,25 +29,10 @@ def read_own(path: Path, own: OwnData) -> Table:
     A file has labels of its own; those of `own.labels`, a line each; or one for all its rows, where
     it is of positives or of negatives.
     """
-    if own.sheet and not is_sheet(path):
-        raise ValueError(
-            f"{path}: --sheet {own.sheet} is for spreadsheets (.xlsx, .ods), not for it"
-        )
-    if own.labels and (is_regions(path) or own.negatives):
-        raise ValueError(f"{path}: --labels {own.labels}: positives and negatives have theirs")
-    one_label = is_regions(path) or (own.negatives and not is_variants(path))
-    if own.label and (one_label or own.labels):
-        source = f"--labels {own.labels}" if own.labels else "being positives or negatives"
-        raise ValueError(
-            f"{path}: --label-column {','.join(own.label)}: the labels come from {source}, so no "
-            "column of labels is read; leave one of them out"
-        )
     if is_regions(path):
         return region_table(path, own)
     if is_variants(path):
         return variant_table(path, own)
-    if own.genome:
-        raise ValueError(f"{path}: --genome is for regions (.bed) and variants (.vcf), not for it")
     if path.is_dir():
         return class_folder(path)
     if own.negatives:

@@ -5,11 +5,11 @@ import zipfile
 
 import numpy as np
 import pytest
-from fuzzing import CSV, FASTA, READERS, predictions, tried
+from fuzzing import CSV, FASTA, READERS, TEXTS, predictions, tried
 
 from dnabench.results.store import Store
 from dnabench.tasks import bend, deepsea
-from dnabench.tasks.io import bounds, download
+from dnabench.tasks.io import archives, bounds, download, plain, sheets
 from dnabench.tasks.io.annotation import read_annotation
 from dnabench.tasks.io.chunks import tables
 from dnabench.tasks.io.files import task_from_path
@@ -59,6 +59,47 @@ def test_a_gzip_file_made_to_fill_memory_is_refused(file, start, read, tmp_path)
     says = rf"{file}: its [\d,]+ bytes unpack to more than 67,108,864: .*unpack it yourself"
     with pytest.raises(ValueError, match=says):
         read(path)
+
+
+LIMITED = {  # what is read, and the limits that are below it
+    "a.csv.gz": {"MOST_TEXT": 100, "MOST_TIMES": 1},
+    "a.fa.gz": {"MOST_TEXT": 100, "MOST_TIMES": 1},
+    "a.parquet": {"MOST_UNPACKED": 100, "MOST_TIMES": 0.1},
+    "a.jsonl": {"MOST_UNPACKED": 100, "MOST_TIMES": 0.1},
+    "a.xlsx": {"MOST_TEXT": 100, "MOST_TIMES": 0.1},
+    "train": {"MOST_UNPACKED": 100},
+    "line.csv": {"MOST_LINE": 30},
+    "a.zip": {"MOST_TEXT": 100, "MOST_TIMES": 0.1},
+    "members.zip": {"MAX_MEMBERS": 1},
+}
+
+
+@pytest.mark.parametrize("file", LIMITED)
+def test_every_limit_can_be_raised_as_its_message_says(file, tmp_path, monkeypatch):
+    path = tmp_path / file
+    name = {"line.csv": "predict csv", "a.fa.gz": "predict fasta.gz", "a.zip": "archive zip",
+            "members.zip": "archive zip"}.get(file, f"own {file[2:]}")  # fmt: skip
+    if file != "train":
+        reader = READERS[name]
+        reader.make(path)
+    else:
+        for label, texts in (("a", TEXTS[:15]), ("b", TEXTS[15:])):
+            (path / label).mkdir(parents=True)
+            for i, text in enumerate(texts):
+                (path / label / f"{i}.txt").write_text(text)
+        reader = READERS["own csv"]._replace(read=lambda p: task_from_path(p.parent))
+    for name, value in LIMITED[file].items():
+        for module in (bounds, plain, sheets, archives):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, value)
+    with pytest.raises(ValueError, match=r"more than|at most") as e:
+        reader.read(path)
+    assert "raise every limit tenfold: DNABENCH_LIMITS=10 in the environment" in str(e.value)
+    monkeypatch.setenv("DNABENCH_LIMITS", "10000")
+    assert reader.read(path)
+    monkeypatch.setenv("DNABENCH_LIMITS", "0.5")
+    with pytest.raises(ValueError, match=r"DNABENCH_LIMITS=0.5: give by how much limits on files"):
+        reader.read(path)
 
 
 def test_a_large_gzip_file_of_data_is_read(tmp_path, monkeypatch):
@@ -156,10 +197,11 @@ def test_an_answer_without_a_length_ends_somewhere(tmp_path, monkeypatch):
     url = f"http://127.0.0.1:{server.server_port}/x"
     try:
         monkeypatch.setattr(download, "MOST_UNSAID", 100_000)
-        with pytest.raises(download.RefusedError, match="goes on after 100,000 bytes and does not"):
+        says = r"after 100,000 bytes and does .*DNABENCH_LIMITS=10"
+        with pytest.raises(download.RefusedError, match=says):
             download.download({url: ""}, tmp_path / "x", "x", lambda *_: None)
         assert not list(tmp_path.iterdir())
-        monkeypatch.setattr(download, "MOST_UNSAID", 1 << 30)
+        monkeypatch.setenv("DNABENCH_LIMITS", "20")
         assert download.download({url: ""}, tmp_path / "x", "x", lambda *_: None).size == 2_000_000
     finally:
         server.shutdown()

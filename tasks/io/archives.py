@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from dnabench.cache import room
+from dnabench.tasks.io.bounds import MOST_TEXT, MOST_TIMES, RAISE, raised
 
 MAX_MEMBERS = 2_000_000
-MAX_RATIO = 200  # unpacked size over archive size; below 10 for DNA as text, near 1,000 for a bomb
-ALWAYS = 64 << 20  # bytes that any archive may unpack to, however small
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _CHUNK = 1 << 20
 _JUNK = ("__MACOSX", ".DS_Store")
@@ -74,7 +73,8 @@ def unpack(archive: Path, target: Path) -> list[Path]:
 
 
 def _written(archive: Path, target: Path) -> list[Path]:
-    limit = max(ALWAYS, MAX_RATIO * archive.stat().st_size)
+    limit = raised(max(MOST_TEXT, MOST_TIMES * archive.stat().st_size))
+    most = raised(MAX_MEMBERS)
     free = room(target)
     total, out = 0, list[Path]()
     try:
@@ -85,12 +85,13 @@ def _written(archive: Path, target: Path) -> list[Path]:
             if path.exists():
                 raise ValueError(f"member {member.name!r} is repeated")
             total += member.size
-            if len(out) == MAX_MEMBERS:
-                raise ValueError(f"it has more than {MAX_MEMBERS:,} files")
+            if len(out) == most:
+                raise ValueError(f"it has more than {most:,} files; if it is sound, {RAISE}")
             if total > limit:
                 raise ValueError(
                     f"member {member.name!r} brings it to {total:,} bytes, more than the {limit:,} "
-                    f"that {archive.stat().st_size:,} bytes of an archive may become"
+                    f"that {archive.stat().st_size:,} bytes of an archive may become; if it is "
+                    f"sound, {RAISE}"
                 )
             if total > free:
                 raise ValueError(f"it unpacks to {total:,} bytes or more, {free:,} are free")

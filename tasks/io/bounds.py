@@ -1,12 +1,15 @@
 """Limits on what a small file may unpack to, and on the length of a line.
 
-A file is read when it unpacks to at most MOST_TIMES its bytes, or to a size that does no harm.
+A file is read when it unpacks to at most MOST_TIMES its bytes, or to a size that does no harm. The
+environment variable DNABENCH_LIMITS says by how much every limit on files is larger.
 """
 
 from __future__ import annotations
 
 import gzip
 import io
+import math
+import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +20,27 @@ MOST_TEXT = 1 << 26  # bytes that any gzip file, however small, may unpack to
 MOST_UNPACKED = 1 << 30  # bytes that any Parquet, HDF5 or MATLAB file may unpack to
 MOST_ROWS = 1_000_000  # that a file with fewer bytes may say it has
 MOST_LINE = 1 << 29  # bytes of a line, where lines are read one by one
-ADVICE = "a damaged file, or one made to fill memory; if it is neither, unpack it yourself"
+LIMITS = "DNABENCH_LIMITS"
+RAISE = f"raise every limit tenfold: {LIMITS}=10 in the environment"
+ADVICE = (
+    f"a damaged file, or one made to fill memory; if it is neither, unpack it yourself, or {RAISE}"
+)
+
+
+def raised(limit: int) -> int:
+    """A limit on files, with what the environment says.
+
+    Raises:
+        ValueError: the environment names no number of 1 or more.
+    """
+    said = os.environ.get(LIMITS) or "1"
+    try:
+        times = float(said)
+    except ValueError:
+        times = math.nan
+    if not 1 <= times <= 1e6:
+        raise ValueError(f"{LIMITS}={said}: give by how much limits on files are larger, 1 or more")
+    return int(limit * times)
 
 
 def gunzipped(path: Path, raw: bytes) -> bytes:
@@ -26,7 +49,7 @@ def gunzipped(path: Path, raw: bytes) -> bytes:
     Raises:
         ValueError: it is damaged, or unpacks to over 64 MiB and 200 times its bytes.
     """
-    limit = max(MOST_TEXT, MOST_TIMES * len(raw))
+    limit = raised(max(MOST_TEXT, MOST_TIMES * len(raw)))
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
             unpacked = file.read(limit + 1)
@@ -48,7 +71,7 @@ class _Bounded(io.RawIOBase):
     def __init__(self, path: Path) -> None:
         self._path, self._size = path, path.stat().st_size
         self._file = gzip.open(path)  # noqa: SIM115 (`close` closes it)
-        self._limit, self._read = max(MOST_TEXT, MOST_TIMES * self._size), 0
+        self._limit, self._read = raised(max(MOST_TEXT, MOST_TIMES * self._size)), 0
 
     def readable(self) -> bool:
         return True
@@ -71,8 +94,8 @@ def _too_much(path: Path, limit: int, size: int) -> str:
 
 def lines_within(path: Path, file: IO[AnyStr]) -> Iterator[AnyStr]:
     """The lines of a file with their ends; ValueError for one of over 512 MiB."""
-    number = 0
-    while line := file.readline(MOST_LINE + 1):
+    number, most = 0, raised(MOST_LINE)
+    while line := file.readline(most + 1):
         number += 1
         check_line(path, number, len(line))
         yield line
@@ -80,10 +103,10 @@ def lines_within(path: Path, file: IO[AnyStr]) -> Iterator[AnyStr]:
 
 def check_line(path: Path, number: int, size: int) -> None:
     """Raise ValueError for a line, numbered from 1, of more than MOST_LINE bytes."""
-    if size > MOST_LINE:
+    if size > (most := raised(MOST_LINE)):
         raise ValueError(
-            f"{path}:{number}: a line of more than {MOST_LINE:,} bytes; break long sequences into "
-            "lines, for example with seqkit seq -w 60"
+            f"{path}:{number}: a line of more than {most:,} bytes; break long sequences into "
+            f"lines, for example with seqkit seq -w 60, or {RAISE}"
         )
 
 
@@ -106,7 +129,8 @@ def check_claim(path: Path, size: int, rows: int = 0) -> None:
             a number below 0.
     """
     here = path.stat().st_size
-    most, most_rows = max(MOST_UNPACKED, MOST_TIMES * here), max(MOST_ROWS, here)
+    most = raised(max(MOST_UNPACKED, MOST_TIMES * here))
+    most_rows = raised(max(MOST_ROWS, here))
     if not 0 <= size <= most or not 0 <= rows <= most_rows:
         said = f"{size:,} bytes" + f" in {rows:,} rows" * (rows != 0)
         raise ValueError(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dnabench.cache import file_sha256, read_json, replacing, room
+from dnabench.tasks.io.bounds import RAISE, raised
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -137,15 +138,15 @@ def _request(url: str, sha256: str, part: Path, what: str, observe: Observe) -> 
             _check_encoding(response.headers)
             check_start(chunk)
             _remember(part, url, response.headers, total, sha256)
-        done = start
+        done, most = start, raised(MOST_UNSAID)
         with part.open("ab" if start else "wb") as f:
             while chunk:
                 done += len(chunk)
-                if not total and done > MOST_UNSAID:
+                if not total and done > most:
                     _drop(part)
                     raise RefusedError(
-                        f"it goes on after {MOST_UNSAID:,} bytes and does not say how long it is; "
-                        "get it by hand"
+                        f"it goes on after {most:,} bytes and does not say how long it is; get it "
+                        f"by hand, or {RAISE}"
                     )
                 if not total:
                     check_room(part.parent, len(chunk))

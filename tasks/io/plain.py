@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dnabench.tasks.io.bounds import MOST_UNPACKED
+from dnabench.tasks.io.bounds import MOST_UNPACKED, RAISE, raised
 from dnabench.tasks.io.parsing import Table, check_table, stem_of, text_of
 from dnabench.types import OwnData
 
@@ -69,10 +69,10 @@ def class_folder(path: Path) -> Table:
     """
     files = sorted(f for f in path.iterdir() if is_class_file(f) and not f.name.startswith("."))
     size = sum(f.stat().st_size for f in files)
-    if size > MOST_UNPACKED:
+    if size > (most := raised(MOST_UNPACKED)):
         raise ValueError(
-            f"{path}: {size:,} bytes in its files, more than {MOST_UNPACKED:,}; write them into "
-            "one FASTA or CSV file"
+            f"{path}: {size:,} bytes in its files, more than {most:,}; write them into one "
+            f"FASTA or CSV file, or {RAISE}"
         )
     digest, texts = hashlib.sha256(), []
     for file in files:

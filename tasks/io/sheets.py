@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from dnabench.tasks.io.bounds import MOST_TEXT, MOST_TIMES
+from dnabench.tasks.io.bounds import MOST_TEXT, MOST_TIMES, RAISE, raised
 from dnabench.tasks.io.parsing import Table, check_table, table_of_rows
 from dnabench.types import OwnData
 
@@ -66,10 +66,10 @@ def _check_unpacked(path: Path, raw: bytes) -> None:
             size = sum(member.file_size for member in file.infolist())
     except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError) as e:
         raise ValueError(f"{path}: not a spreadsheet ({e}); save it again, or as CSV") from e
-    if size > max(MOST_TEXT, MOST_TIMES * len(raw)):
+    if size > (most := raised(max(MOST_TEXT, MOST_TIMES * len(raw)))):
         raise ValueError(
-            f"{path}: unpacks to {size:,} bytes, over {MOST_TIMES} times its {len(raw):,}; a file "
-            "made to fill memory, or save it as CSV"
+            f"{path}: its {len(raw):,} bytes unpack to {size:,}, more than {most:,}; a file made "
+            f"to fill memory? If not, save it as CSV, or {RAISE}"
         )
 
 

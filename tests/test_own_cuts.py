@@ -130,5 +130,37 @@ def test_validation_keeps_the_groups_of_the_column_and_related_sequences_togethe
     few = write(tmp_path / "few.csv", [r for r in rows if r[2] in ("chr0", "chr1", "chr5")],
                 "sequence,label,chrom")  # fmt: skip
     task = task_from_path(few, own=OwnData(test_groups=("chr5",)))
+    assert any("only 0.0% of it are in others" in note for note in task.notes)
+    train, val = cut(task, protocol_for("honest", task), seed=0)
+    assert len(val.y) == 2 and set(train.clusters).isdisjoint(val.clusters)
+    with_dev = task_from_path(few, own=OwnData(test_groups=("chr5",), dev_groups=("chr1",)))
+    assert not any("in others" in note for note in with_dev.notes)
+
+
+def test_train_of_one_group_of_related_sequences_says_what_helps(tmp_path):
+    rows = [(t, "xy"[i % 2], f"chr{i % 2}") for i, (t, _) in enumerate(windows(40, "", 99))]
+    rows += [(t, "xy"[i % 2], "chr5") for i, (t, _) in enumerate(unrelated(10, "", 3))]
+    path = write(tmp_path / "my.csv", rows, "sequence,label,chrom")
+    task = task_from_path(path, own=OwnData(test_groups=("chr5",)))
     with pytest.raises(ValueError, match=r"train is 1 group of related .*--dev-groups.*honest/1"):
         cut(task, protocol_for("honest", task), seed=0)
+
+
+def test_a_tiny_rest_beside_linked_groups_is_no_validation(tmp_path):
+    rows = [
+        (text, "xy"[j % 2], f"chr{1 + j % 2}") for j, (text, _) in enumerate(windows(12, "", 99))
+    ]
+    rows += [
+        (text, "xy"[j % 2], f"chr{1 + j // 40}") for j, (text, _) in enumerate(unrelated(80, "", 1))
+    ]
+    rows += [(text, "xy"[j % 2], "chrM") for j, (text, _) in enumerate(unrelated(2, "", 2))]
+    rows += [(text, "xy"[j % 2], "chr3") for j, (text, _) in enumerate(unrelated(20, "", 3))]
+    path = write(tmp_path / "my.csv", rows, "sequence,label,chrom")
+    task = task_from_path(path, own=OwnData(test_groups=("chr3",)))
+    (note,) = (note for note in task.notes if "link the groups of chrom" in note)
+    assert "only 2.1% of it are in others" in note and "--dev-groups names groups" in note
+    train, val = cut(task, protocol_for("honest", task), seed=0)
+    assert len(train.y) + len(val.y) == 94 and 7 <= len(val.y) <= 9
+    overlapping = {text for text, *_ in rows[:12]}
+    sides = [overlapping & {part.seqs[i] for i in range(len(part.y))} for part in (train, val)]
+    assert overlapping in sides

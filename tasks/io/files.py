@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dnabench.splits import VALIDATION_SHARE
 from dnabench.tasks.audit.near import merged
 from dnabench.tasks.io.dividing import (
     File,
@@ -75,7 +76,8 @@ def task_from_path(
     groups = related.groups if related.groups is not None else _numbers(said.group)
     whole = whole._replace(clusters=groups)
     names, cut = _cut(path, whole, said, related, own, labels)
-    whole = whole._replace(clusters=_whole_groups(groups, said, names))
+    groups, apart = _whole_groups(groups, said, names, own)
+    whole = whole._replace(clusters=groups)
     if "train" not in names:
         raise ValueError(f"{path}: no row has split 'train'")
     train = np.split(names == "train", np.cumsum([len(t.labels) for t in tables])[:-1])
@@ -91,7 +93,7 @@ def task_from_path(
         metric=metric_of(labels, metric or ""),
         length=max(int(s.seqs.lengths.max()) for s in splits.values()),
         counts={split: len(s.y) for split, s in splits.items()},
-        data=_digest(files, tables, own, said, related),
+        data=_digest(files, tables, own, said, related, apart),
         load=partial(_pick, splits),
         source=f"{path}; test split: {origin}",
         license="not stated",
@@ -105,6 +107,7 @@ def task_from_path(
             *said.notes,
             *cut_notes,
             *related.said(names, not said.origin),
+            *apart,
         ),
     )
 
@@ -136,17 +139,31 @@ def _cut(
     return names, [what, *([note] if note else [])]
 
 
-def _whole_groups(groups: Array | None, said: Stated, names: Array) -> Array | None:
-    """The groups; those of train, from which validation is cut, hold whole groups of a column."""
+def _whole_groups(
+    groups: Array | None, said: Stated, names: Array, own: OwnData
+) -> tuple[Array | None, list[str]]:
+    """The groups; those of train, from which validation is cut, hold whole groups of a column.
+
+    Unless related sequences link those to one that leaves too little for validation: then the
+    groups stay, and the note says so.
+    """
     if groups is None or said.group is None:
-        return groups
+        return groups, []
     train = np.flatnonzero(names == "train")
     unit = merged(groups[train], said.group[train])
+    others = 1 - np.unique(unit, return_counts=True)[1].max(initial=0) / max(len(train), 1)
+    if "dev" not in names and others < VALIDATION_SHARE / 2:
+        by = own.split_by or said.used[0]
+        return groups, [
+            f"related sequences link the groups of {by} in train, so that only {others:.1%} of it "
+            f"are in others: a validation cut off train keeps related sequences together, not "
+            f"whole groups of {by}; --dev-groups names groups for validation instead"
+        ]
     least = np.full(len(groups), len(groups))
     np.minimum.at(least, unit, groups[train])
     out = groups.copy()
     out[train] = least[unit]
-    return out
+    return out, []
 
 
 def _joined(seqs: Sequence[Sequences]) -> Sequences:
@@ -218,8 +235,9 @@ def _task_name(path: Path, name: str | None) -> str:
 
 
 def _digest(
-    files: Sequence[File], tables: Sequence[Table], own: OwnData, said: Stated, related: Related
-) -> str:
+    files: Sequence[File], tables: Sequence[Table], own: OwnData, said: Stated, related: Related,
+    apart: Sequence[str],
+) -> str:  # fmt: skip
     """16 hex of the bytes, the splits that files are, the flags that change what is read, the cut.
 
     Files of one split count in their order. A test split that was drawn at random is no cut.
@@ -234,6 +252,8 @@ def _digest(
     lines += [f"{k}={v}\n" for k, v in sorted(flags.items())]
     if related.groups is not None and (not said.origin or said.group is not None):
         lines.append(f"cut=related/{VERSION}\n")
+    if apart:
+        lines.append("validation=related\n")
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
 

@@ -1,4 +1,4 @@
-"""Paths and effective fields as one figure: a row for each network or stack."""
+"""Figures of probes: paths and effective fields, and what substitutions do."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SIZE = (6.6, 2.2)  # inches, a panel
 INSET = (0.8, 0.45, 0.15, 0.34)  # inches: left, bottom, right, top
+BASE, WIDEST = 0.03, 20.0  # inches, of a base and of a figure
 POINTS = 4096  # of a line
 ACROSS = 4  # names of a legend side by side
 LOWEST = 1e-8  # of the largest share that is shown
@@ -64,6 +65,47 @@ def field_figure(paths: Paths | None, effect: Effect, theme: Theme = PRINT) -> F
     ax.plot(effect.substituted, changed, "o", color=style.colour(2, theme), ms=2.5)
     style.log_ticks(ax.yaxis, LOWEST * float(y.max()), float(y.max()))
     _finish(ax, theme, "effect of a base", "share; line: gradients, dots: substitution")
+    return out
+
+
+def mutagenesis_figure(
+    name: str, answer: str, codes: Array, changes: Array, theme: Theme = PRINT
+) -> Figure:
+    """The importance of each base above a heat map of the change for A, C, G and T.
+
+    Args:
+        name: of the sequence.
+        answer: what changes, in words.
+        codes: uint8 (L,), its letters; a dot marks each in the heat map.
+        changes: float64 (L, 4).
+        theme: its colours.
+    """
+    from matplotlib.figure import Figure
+
+    length = len(codes)
+    wide = min(WIDEST, max(SIZE[0], 1.2 + BASE * length))
+    out = Figure(figsize=(wide, 2.9), facecolor=theme.paper)
+    left, across = INSET[0] / wide, (wide - INSET[0] - 0.75) / wide
+    top = out.add_axes((left, 0.52, across, 0.36), facecolor="none")
+    grid = out.add_axes((left, 0.17, across, 0.27), facecolor="none")
+    beside = out.add_axes((left + across + 0.1 / wide, 0.17, 0.1 / wide, 0.27))
+    values = np.nan_to_num(-changes.sum(1) / 3)
+    top.bar(np.arange(length), values, width=1.0, color=style.colour(0, theme))
+    top.set_xlim(-0.5, length - 0.5)
+    style.bare(top, theme, "y")
+    style.heading(top, name, f"importance for {answer}", theme, left=0.5)
+    most = float(np.nanmax(np.abs(changes))) or 1.0
+    shown = grid.imshow(
+        changes.T, aspect="auto", cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest"
+    )
+    known = np.flatnonzero(codes < 4)
+    grid.plot(known, codes[known], ".", ms=1.6, color=theme.ink)
+    grid.set_yticks(range(4), list("ACGT"))
+    grid.set_xlabel("base, from 0; dots: the sequence", fontsize=8, color=theme.quiet, labelpad=2)
+    style.bare(grid, theme, "both")
+    grid.grid(visible=False)
+    out.colorbar(shown, cax=beside)
+    style.bare(beside, theme, "both")
     return out
 
 

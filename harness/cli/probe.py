@@ -1,4 +1,4 @@
-"""`dnabench probe ...`: what a network sees."""
+"""`dnabench probe ...`: what a network sees, and what a mutation does."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import typer
 from dnabench.cli.errors import fail
 from dnabench.cli.help import command, group
 from dnabench.cli.options import names_of
-from dnabench.cli.predict import Code, Device, Trust
+from dnabench.cli.predict import Code, Device, NewFile, Trust
 
 if TYPE_CHECKING:
     from dnabench.probes.field import Field
 
 STACK = re.compile(r"k(\d+)\.b(\d+)\.l(\d+)")
 
-probe = group("probe", "What a network sees, and what it uses.")
+FIGURES = 10  # sequences that are drawn
+
+probe = group("probe", "What a network sees, and what a mutation does.")
 
 
 def field(
@@ -124,6 +126,46 @@ def _print(pairs: list[tuple[str, Any]]) -> None:
         typer.echo(f"  {name:<{wide}}  {value}")
 
 
+def mutagenesis(
+    network: Annotated[str, typer.Argument(help="A kept network: runs/networks/TRIAL.")],
+    file: NewFile,
+    output: Annotated[
+        str, typer.Option(help="Class, label or value that is followed; default: the only one.")
+    ] = "",
+    to: Annotated[Path, typer.Option(help="Folder to write.")] = Path("mutagenesis"),
+    device: Device = "auto",
+    model: Code = "",
+    trust_remote_code: Trust = False,
+) -> None:
+    """Replace every base of sequences by the three others, and show what changes.
+
+    The change of one answer of a kept network: the log odds of a class in nats, the logit of a
+    label, or a value. Three predictions a base, on both strands if the network was trained so.
+    """
+    from dnabench.cli.bars import bar
+    from dnabench.host.machine import device_named
+    from dnabench.networks.network import load_network
+    from dnabench.probes.mutagenesis import answer_of, mutagenesis_of_file
+
+    loaded = load_network(
+        network, model=model, device=device_named(device), trust_remote_code=trust_remote_code
+    )
+    answer = answer_of(loaded, output)
+    with bar("mutating") as show:
+        found = mutagenesis_of_file(loaded, file, answer, to, FIGURES, lambda n: show(advance=n))
+    typer.echo(f"{answer.name}: change by substitution, mean of three, high where a base matters")
+    for name, was, parts in found.first:
+        typer.echo(f"  {name}: {was:.3f}")
+        for part in parts:
+            typer.echo(f"    {part.start}-{part.end} {part.letters}  {part.importance:+.3f}")
+    if found.sequences > len(found.first):
+        typer.echo(f"  ... and {found.sequences - len(found.first):,} more")
+    typer.echo(f"\nmutagenesis.parquet, importance.bedgraph, figures in {to}")
+
+
+command(
+    probe, "mutagenesis", "runs/networks/TRIAL my.fa", "runs/networks/TRIAL my.fa --output EI",
+)(mutagenesis)  # fmt: skip
 command(
     probe, "field", "convnova", "gpn --set layers=8 --length 1025", "runs/networks/TRIAL",
     "k9.b2.l6 k5.b2.l8 k9.b3.l5 --to paths",

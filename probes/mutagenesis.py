@@ -1,0 +1,265 @@
+"""Saturation mutagenesis: what each substitution in a sequence does to a network's answer.
+
+N sequences, L length in bp, K outputs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dnabench.cache import replacing
+from dnabench.networks.network import Network
+from dnabench.probes.figures import mutagenesis_figure
+from dnabench.reports.figures.style import save
+from dnabench.tasks.io.unlabelled import read_parts, whole_sequences
+from dnabench.types import Array, N, Sequences
+
+BASES = 4
+AT_ONCE = 1 << 20  # bp of mutants that are predicted together
+JOINED = 2  # bp between bases of one stretch
+COLUMNS = [
+    ("id", "string"), ("chrom", "string"), ("position", "int64"), ("strand", "string"),
+    ("reference", "string"), ("alternative", "string"), ("change", "double"),
+]  # fmt: skip
+_PLACE = re.compile(r"(?:\S*::)?(\S+?):([\d,]+)-([\d,]+)(\([+-]\)|:[+-])?")
+
+
+class Answer(NamedTuple):
+    """One number of a network's answer.
+
+    name: in words. output: its index among K; -1 = of two classes, the second against the first.
+    """
+
+    name: str
+    output: int
+
+
+class Stretch(NamedTuple):
+    """Neighbouring bases that matter: 0-based, the end is not in it."""
+
+    start: int
+    end: int
+    letters: str
+    importance: float  # mean over its bases
+
+
+def answer_of(network: Network, output: str = "") -> Answer:
+    """The number that is followed.
+
+    Args:
+        network: with an answer for the whole sequence.
+        output: a class, a label or a value by its name; "" = of two classes the second against the
+            first, of one value that value.
+
+    Returns:
+        Classes: the log odds, in nats, of the class against all others; labels: the logit; values:
+        the value.
+
+    Raises:
+        ValueError: per base or pairs; a name that is none, or none where there are several.
+    """
+    task = network.task
+    if task.kind == "per_base" or task.pairs:
+        what = "an answer for each base" if task.kind == "per_base" else "two sequences an example"
+        raise ValueError(f"this network has {what}; mutagenesis needs one answer for a sequence")
+    names = list(network.card.task["classes"])
+    if output and output not in names:
+        raise ValueError(f"--output {output!r}: this network has {', '.join(names)}")
+    if task.kind == "binary" and output in ("", names[1]):
+        return Answer(f"log odds of {names[1]}", -1)
+    if not output and len(names) > 1:
+        raise ValueError(f"--output: choose one of {', '.join(names)}")
+    chosen = names.index(output) if output else 0
+    words = {"regression": names[chosen], "multilabel": f"logit of {names[chosen]}"}
+    return Answer(words.get(task.kind, f"log odds of {names[chosen]}"), chosen)
+
+
+def answers(network: Network, seqs: Sequences, answer: Answer) -> Array:
+    """Float64 (N,)."""
+    logits = network.logits(seqs).astype(np.float64)
+    if answer.output < 0:
+        return np.asarray(logits[:, 1] - logits[:, 0])
+    own = logits[:, answer.output]
+    if network.task.kind in ("regression", "multilabel"):
+        return np.asarray(own)
+    rest = np.delete(logits, answer.output, axis=1)
+    most = rest.max(1)
+    return np.asarray(own - most - np.log(np.exp(rest - most[:, None]).sum(1)))
+
+
+def mutagenesis(
+    network: Network, codes: Array, answer: Answer,
+    progress: Callable[[int], object] = lambda bp: None,
+) -> tuple[float, Array]:  # fmt: skip
+    """Replace every base by each of the three others.
+
+    Args:
+        network: a kept one; strands are read as in its training.
+        codes: uint8 (L,), letters A0 C1 G2 T3 N4.
+        answer: of `answer_of`.
+        progress: called with the bases done since the last call.
+
+    Returns:
+        The answer to the sequence, and float64 (L, 4), the change for A, C, G and T at each base: 0
+        for the base itself, NaN at N.
+
+    Raises:
+        ValueError: a sequence that the network cannot read.
+    """
+    whole = Sequences(codes, np.array([0, len(codes)]))
+    network.check(whole, ["the sequence"])
+    was = float(answers(network, whole, answer)[0])
+    changes = np.full((len(codes), BASES), np.nan)
+    known = np.flatnonzero(codes < N)
+    changes[known, codes[known]] = 0.0
+    at_once = max(1, AT_ONCE // (len(codes) * (BASES - 1)))
+    for start in range(0, len(known), at_once):
+        part = known[start : start + at_once]
+        where = np.repeat(part, BASES - 1)
+        new = (codes[where] + np.tile(np.arange(1, BASES), len(part))) % BASES
+        many = np.repeat(codes[None], len(where), axis=0)
+        many[np.arange(len(where)), where] = new
+        mutants = Sequences(many.ravel(), np.arange(len(where) + 1) * len(codes))
+        changes[where, new] = answers(network, mutants, answer) - was
+        progress(len(part))
+    return was, changes
+
+
+def importance(changes: Array) -> Array:
+    """How much each base holds the answer up: minus the mean change of its three substitutions.
+
+    Returns:
+        float64 (L,); NaN at N.
+    """
+    return np.asarray(-changes.sum(1) / (BASES - 1))
+
+
+def stretches(codes: Array, values: Array, most: int = 5) -> list[Stretch]:
+    """The stretches of bases that hold the answer up most.
+
+    A base counts from half of the largest importance on; bases at most JOINED + 1 apart are of one
+    stretch.
+
+    Args:
+        codes: uint8 (L,).
+        values: (L,), of `importance`.
+        most: stretches, by the sum of their importance.
+    """
+    values = np.nan_to_num(values)
+    if values.max(initial=0) <= 0:
+        return []
+    high = np.flatnonzero(values >= values.max() / 2)
+    parts = np.split(high, np.flatnonzero(np.diff(high) > JOINED + 1) + 1)
+    found = [(int(p[0]), int(p[-1]) + 1) for p in parts]
+    found.sort(key=lambda p: -values[p[0] : p[1]].sum())
+    letters = np.frombuffer(b"ACGTN", np.uint8)
+    return [
+        Stretch(a, b, letters[codes[a:b]].tobytes().decode(), float(values[a:b].mean()))
+        for a, b in found[:most]
+    ]
+
+
+class Place(NamedTuple):
+    """Where a sequence lies: position of its first base, from 0, and the strand it is read on."""
+
+    chromosome: str
+    first: int
+    strand: str  # + or -
+
+
+def place_of(name: str, length: int) -> Place:
+    """From a name such as `chr1:100-300(-)`; of any other name, the sequence itself.
+
+    Both ways of counting are known by the length: from 0 without the end (bedtools), and from 1
+    with it (samtools).
+    """
+    found = _PLACE.fullmatch(name)
+    if found is None:
+        return Place(name, 0, "+")
+    start, end = (int(found[i].replace(",", "")) for i in (2, 3))
+    if end - start + 1 == length:
+        start -= 1
+    if end - start != length:
+        return Place(name, 0, "+")
+    strand = "-" if found[4] and "-" in found[4] else "+"
+    return Place(found[1], start if strand == "+" else end - 1, strand)
+
+
+def positions(place: Place, where: Array) -> Array:
+    """On the chromosome, of bases of the sequence."""
+    return np.asarray(place.first + where * (1 if place.strand == "+" else -1))
+
+
+def table_rows(name: str, codes: Array, changes: Array) -> dict[str, Array | Sequence[str]]:
+    """A row for each substitution, by column; letters are those of the strand that is read."""
+    where, new = np.nonzero(~np.isnan(changes) & (np.arange(BASES) != codes[:, None]))
+    letters, place = np.array(list("ACGT")), place_of(name, len(codes))
+    return {
+        "id": [name] * len(where), "chrom": [place.chromosome] * len(where),
+        "position": positions(place, where), "strand": [place.strand] * len(where),
+        "reference": letters[codes[where]], "alternative": letters[new],
+        "change": changes[where, new],
+    }  # fmt: skip
+
+
+def graph_lines(name: str, values: Array) -> Iterator[str]:
+    """Lines of bedGraph, in order: the importance of each base that is not N."""
+    place = place_of(name, len(values))
+    where = np.flatnonzero(~np.isnan(values))
+    where = where if place.strand == "+" else where[::-1]
+    for at, i in zip(positions(place, where), where, strict=True):
+        yield f"{place.chromosome}\t{at}\t{at + 1}\t{values[i]:.6g}\n"
+
+
+class Mutated(NamedTuple):
+    """What was done to a file. first: name, answer, stretches of each sequence that is drawn."""
+
+    sequences: int
+    first: list[tuple[str, float, list[Stretch]]]
+
+
+def mutagenesis_of_file(
+    network: Network, file: Path, answer: Answer, folder: Path, figures: int,
+    progress: Callable[[int], object] = lambda bp: None,
+) -> Mutated:  # fmt: skip
+    """Mutate every sequence of a file into mutagenesis.parquet, importance.bedgraph and figures.
+
+    Args:
+        network: a kept one.
+        file: as `tasks.io.unlabelled.read_parts` takes it.
+        answer: of `answer_of`.
+        folder: is made; its files are complete or not there.
+        figures: sequences that are drawn, as 1.png, 2.png, ...
+        progress: called with the bases done since the last call.
+
+    Raises:
+        ValueError, OSError: as reading and predicting.
+    """
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+    folder.mkdir(parents=True, exist_ok=True)
+    done, first = 0, list[tuple[str, float, list[Stretch]]]()
+    table, graph = folder / "mutagenesis.parquet", folder / "importance.bedgraph"
+    with replacing(table) as out, replacing(graph) as lines:
+        writer = pq.ParquetWriter(out, pa.schema(COLUMNS), compression="zstd")
+        for part in whole_sequences(read_parts(file), network.longest):
+            for name, _, codes, _ in part.segments():
+                network.check(Sequences(codes, np.array([0, len(codes)])), [name])
+                was, changes = mutagenesis(network, codes, answer, progress)
+                values = importance(changes)
+                writer.write_table(pa.table(table_rows(name, codes, changes), schema=writer.schema))
+                lines.write("".join(graph_lines(name, values)).encode())
+                done += 1
+                if len(first) < figures:
+                    first.append((name, was, stretches(codes, values)))
+                    draw = partial(mutagenesis_figure, name, answer.name, codes, changes)
+                    save(draw, folder / f"{done}.png")
+        writer.close()
+    return Mutated(done, first)

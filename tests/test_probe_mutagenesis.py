@@ -1,0 +1,153 @@
+"""Saturation mutagenesis of kept networks: probes/mutagenesis.py."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from conftest import MOTIF, dnabench, planted_split
+from kept_cases import job_of, kept, put, task_of_kind, tiny_network  # noqa: F401
+from scipy.special import log_softmax, softmax
+
+from dnabench import MODELS
+from dnabench.probes.mutagenesis import (
+    answer_of,
+    answers,
+    graph_lines,
+    importance,
+    mutagenesis,
+    place_of,
+    stretches,
+    table_rows,
+)  # fmt: skip
+from dnabench.types import Sequences
+
+
+def codes_of(text):
+    return Sequences.parse([text]).codes
+
+
+@pytest.fixture
+def network(tmp_path, put):  # noqa: F811
+    return tiny_network(tmp_path, put, "convnova-386k", "binary", 60)[0]
+
+
+def test_changes_are_those_of_predicting_each_mutant_alone(network):
+    seq = "ACGTNACGGTCATTACGGAT" * 2
+    was, changes = mutagenesis(network, codes_of(seq), answer_of(network))
+    alone = network.logits([seq])[0]
+    assert was == pytest.approx(alone[1] - alone[0], abs=1e-6)
+    assert np.isnan(changes[4]).all() and changes[0, 0] == 0 and changes[1, 1] == 0
+    for i in (0, 7, 39):
+        for k, letter in enumerate("ACGT"):
+            mutant = network.logits([seq[:i] + letter + seq[i + 1 :]])[0]
+            assert changes[i, k] == pytest.approx(mutant[1] - mutant[0] - was, abs=1e-5)
+
+
+def test_parts_change_nothing(network, monkeypatch):
+    codes = codes_of("ACGTACGGTCATTACGGATT")
+    one = mutagenesis(network, codes, answer_of(network))[1]
+    done = []
+    monkeypatch.setattr("dnabench.probes.mutagenesis.AT_ONCE", 200)
+    parts = mutagenesis(network, codes, answer_of(network), done.append)[1]
+    assert parts == pytest.approx(one, abs=1e-6)
+    assert sum(done) == 20 and len(done) > 3
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel", "regression"])
+def test_answers_are_log_odds_logits_and_values(kind, tmp_path, put):  # noqa: F811
+    network = tiny_network(tmp_path, put, "convnova-386k", kind, 60)[0]
+    names = network.card.task["classes"]
+    seqs = Sequences.parse(["ACGT" * 15, "GGCA" * 15])
+    logits = network.logits(seqs).astype(float)
+    for k, name in enumerate(names):
+        found = answers(network, seqs, answer_of(network, name))
+        p = softmax(logits, axis=1)[:, k]
+        expected = np.log(p / (1 - p)) if kind in ("binary", "multiclass") else logits[:, k]
+        assert found == pytest.approx(expected, abs=1e-5)
+    if kind == "binary":
+        assert answer_of(network).name == f"log odds of {names[1]}"
+        both = log_softmax(logits, axis=1)
+        assert answers(network, seqs, answer_of(network)) == pytest.approx(both[:, 1] - both[:, 0])
+    else:
+        with pytest.raises(ValueError, match="--output: choose one of"):
+            answer_of(network)
+    with pytest.raises(ValueError, match="--output 'x': this network has"):
+        answer_of(network, "x")
+
+
+def test_an_answer_for_each_base_is_refused(tmp_path, put):  # noqa: F811
+    network = tiny_network(tmp_path, put, "convnova-386k", "per_base", 60)[0]
+    with pytest.raises(ValueError, match="an answer for each base"):
+        answer_of(network)
+
+
+def test_a_planted_motif_is_found(tmp_path, put):  # noqa: F811
+    task = put(task_of_kind("binary", 60))
+    network = kept(job_of(MODELS["kmer"], task, {"k": 4}, epochs=30), tmp_path)[0]
+    part = planted_split(40, 9)
+    hits, n = 0, 0
+    for i in range(1, 40, 2):  # those with the motif
+        text = part.seqs[i]
+        codes = codes_of(text)
+        values = importance(mutagenesis(network, codes, answer_of(network))[1])
+        start = text.index(MOTIF)
+        inside = values[start : start + len(MOTIF)].mean()
+        outside = np.delete(values, np.s_[start : start + len(MOTIF)]).mean()
+        hits, n = hits + (inside > outside), n + 1
+    assert hits >= 0.8 * n
+
+
+def test_stretches_join_neighbours_and_are_sorted():
+    codes = codes_of("ACGTACGTACGTACGTACGT")
+    values = np.zeros(20)
+    values[[3, 4, 6]], values[[15]], values[10] = 2.0, 1.5, 0.1
+    found = stretches(codes, values)
+    assert [(s.start, s.end, s.letters) for s in found] == [(3, 7, "TACG"), (15, 16, "T")]
+    assert found[0].importance == pytest.approx(1.5)
+    assert stretches(codes, -values) == [] and stretches(codes, np.full(20, np.nan)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "length", "place"),
+    [("chr1:100-300", 200, ("chr1", 100, "+")), ("chr1:101-300", 200, ("chr1", 100, "+")),
+     ("peak::chr2:1,000-1,004(-)", 4, ("chr2", 1003, "-")), ("chr1:100-300", 77, None),
+     ("HLA:A:1-5", 4, ("HLA:A", 1, "+")), ("plain", 4, None)],
+)  # fmt: skip
+def test_places_of_both_ways_of_counting(name, length, place):
+    assert place_of(name, length) == (place or (name, 0, "+"))
+
+
+def test_minus_strands_go_backwards():
+    codes, values = codes_of("ACGN"), np.array([0.5, 1.0, 2.0, np.nan])
+    assert list(graph_lines("c:10-14(-)", values)) == [
+        "c\t11\t12\t2\n", "c\t12\t13\t1\n", "c\t13\t14\t0.5\n",
+    ]  # fmt: skip
+    changes = np.arange(16.0).reshape(4, 4)
+    changes[3] = np.nan
+    rows = table_rows("c:10-14(-)", codes, changes)
+    assert rows["position"].tolist() == [13] * 3 + [12] * 3 + [11] * 3
+    assert "".join(rows["reference"]) == "AAACCCGGG"
+    assert "".join(rows["alternative"]) == "CGTAGTACT"
+
+
+def test_the_command_writes_table_graph_and_figures(tmp_path, put):  # noqa: F811
+    task = put(task_of_kind("binary", 60))
+    _, record, _ = kept(job_of(MODELS["kmer"], task, {"k": 3}), tmp_path)
+    part = planted_split(12, 4)
+    ids = [f"chr1:{100 * i}-{100 * i + 60}" for i in range(12)]
+    (tmp_path / "x.fa").write_text("".join(f">{ids[i]}\n{part.seqs[i]}\n" for i in range(12)))
+    folder = tmp_path / "networks" / record.trial.id
+    done = dnabench("probe", "mutagenesis", folder, tmp_path / "x.fa", "--to", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "log odds of" in done.stdout and "... and 2 more" in done.stdout
+    rows = pq.read_table(tmp_path / "out" / "mutagenesis.parquet").to_pandas()
+    assert len(rows) == 12 * 60 * 3 and rows.position.max() == 1100 + 59
+    lines = (tmp_path / "out" / "importance.bedgraph").read_text().splitlines()
+    assert len(lines) == 720 and lines[0].startswith("chr1\t0\t1\t")
+    mean = -rows[rows.position == 0].change.mean()
+    assert float(lines[0].split("\t")[3]) == pytest.approx(mean, rel=1e-4, abs=1e-6)
+    assert sorted(f.name for f in (tmp_path / "out").glob("*.png"))[:2] == ["1.png", "10.png"]
+
+    (tmp_path / "long.fa").write_text(">a\n" + "ACGT" * 40 + "\n")
+    bad = dnabench("probe", "mutagenesis", folder, tmp_path / "long.fa", "--to", tmp_path / "no")
+    assert bad.returncode == 2 and "a has 160 bp" in bad.stderr
+    assert not list((tmp_path / "no").glob("*"))

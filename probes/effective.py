@@ -25,20 +25,18 @@ VECTORS = 4  # random directions of the output, for each sequence
 class Effect(NamedTuple):
     """The size of the change of one output for each base around it, as shares of the sum.
 
-    offsets: int64 (L,), bp from the base whose output it is; where the network has one output for
-        the whole sequence, from its middle.
-    gradient: float64 (L,), the squared Frobenius norm of the derivative of the D features by the
-        base's embedding, a mean over sequences; a token's is shared by its bases alike.
-    substituted: int64, the offsets whose base was replaced: closest around the middle.
-    substitution: float64, the squared change of the D features there, a mean over sequences and
-        the three other bases; each stands for the bases up to halfway to its neighbours.
-    each_base: whether the network has an output for each base.
+    Offsets are bp from the base whose output it is; where the network has one output for the whole
+    sequence, from its middle. `gradient` is the squared Frobenius norm of the derivative of the D
+    features by the base's embedding, a mean over sequences; a token's is shared by its bases alike.
+    `substitution` is the squared change of the D features at the offsets `substituted`, a mean over
+    sequences and the three other bases; each stands for the bases up to halfway to its neighbours.
+    `each_base` says whether the network has an output for each base.
     """
 
-    offsets: Array
-    gradient: Array
-    substituted: Array
-    substitution: Array
+    offsets: Array  # int64 (L,)
+    gradient: Array  # float64 (L,)
+    substituted: Array  # int64 (P,)
+    substitution: Array  # float64 (P,)
     each_base: bool
 
 

@@ -153,7 +153,7 @@ def backbone(options: Mapping[str, Any], both_strands: bool) -> Any:
             As in the authors' code the halves trade places there, so they end swapped after an odd
             number of layers.
             """
-            batch = len(ids)
+            batch = ids.shape[0]
             pair = [ids, self.complement[reverse(ids, reversal(mask))]]
             order = reversal(None if mask is None else mask.repeat(2, 1))
             h = self.embed(torch.cat(pair if n % 2 == 0 else pair[::-1]))

@@ -191,7 +191,7 @@ def unet(options: Mapping[str, Any]) -> Any:
         if mask is None:
             return ids, [None, None, None]
         mask = F.pad(mask, (0, rest))
-        coarse = mask.reshape(len(mask), -1, SHRINK).amax(2)
+        coarse = mask.reshape(mask.shape[0], -1, SHRINK).amax(2)
         fine = coarse.repeat_interleave(SHRINK, 1)
         ids = torch.where(mask > 0, ids, torch.where(fine > 0, unknown, padding))
         return ids, [fine, coarse.repeat_interleave(2, 1), coarse]

@@ -171,6 +171,31 @@ def test_an_exported_network_has_the_same_logits(model, form, put, tmp_path):
     assert json.loads(about["classes"]) == ["0", "1", "2"] and about["tokenizer"] == "char"
 
 
+def test_an_exported_scan_is_the_scan_at_any_length():
+    from dnabench.models.kernels.exported_scan import exported_scan
+    from dnabench.models.kernels.scan import selective_scan
+
+    class Scan(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = torch.nn.Parameter(a)
+
+        def forward(self, x, b):
+            return selective_scan(x, torch.nn.functional.softplus(x), self.a, b, b.flip(1))
+
+    torch.manual_seed(0)
+    a, x, b = -torch.rand(2, 6, 4), torch.randn(3, 20, 2, 6), torch.randn(3, 20, 2, 4)
+    dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    with torch.no_grad():
+        steps = torch.nn.functional.softplus(x)
+        expected = selective_scan(x, steps, a, b, b.flip(1))
+        np.testing.assert_allclose(exported_scan(x, steps, a, b, b.flip(1)), expected, atol=1e-5)
+        program = torch.export.export(Scan(), (x, b), dynamic_shapes=(dynamic, dynamic)).module()
+        for n, length in ((3, 20), (5, 33)):
+            x, b = torch.randn(n, length, 2, 6), torch.randn(n, length, 2, 4)
+            np.testing.assert_allclose(program(x, b), Scan()(x, b), atol=1e-5)
+
+
 def test_what_cannot_be_exported_is_refused(put, tmp_path):
     from kept_cases import job_of, kept
 

@@ -56,6 +56,10 @@ def selective_scan(
         Gu & Dao 2023, arXiv 2312.00752, section 3.2. On CUDA, for float32, the kernel of mamba-ssm
         is used where that is installed, else that of `triton_scan`; both tested equal.
     """
+    if torch.compiler.is_exporting():
+        from dnabench.models.kernels.exported_scan import exported_scan
+
+        return exported_scan(x, delta, a, b, c)
     if x.is_cuda and x.dtype == torch.float32 and not chunk:
         if (theirs := _mamba_kernel()) is not None:
             return _by_kernel(theirs, x, delta, a, b, c)
@@ -217,7 +221,7 @@ def reversal(mask: Tensor | None) -> Tensor | None:
     columns = torch.arange(length, device=mask.device)
     ends = mask.sum(1).long()[:, None]
     order = torch.where(columns < ends, ends - 1 - columns, columns)
-    return (order + length * torch.arange(len(mask), device=mask.device)[:, None]).flatten()
+    return (order + length * torch.arange(mask.shape[0], device=mask.device)[:, None]).flatten()
 
 
 def reverse(x: Tensor, order: Tensor | None) -> Tensor:
@@ -374,7 +378,7 @@ class BiMamba(nn.Module):
 
 def _in_parts(h: Tensor) -> bool:
     """Whether h (B, L, D) is long and scanned in plain torch."""
-    if h.is_meta or (h.is_cuda and _has_kernel()):
+    if h.is_meta or torch.compiler.is_exporting() or (h.is_cuda and _has_kernel()):
         return False
     if torch.is_grad_enabled():
         return h[0].numel() > _layers.LONG

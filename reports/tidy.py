@@ -18,6 +18,7 @@ from dnabench.reports.stats import Summary
 from dnabench.reports.table import Row, Table, suite_of
 from dnabench.reports.text.leads import leader
 from dnabench.reports.variants import validation
+from dnabench.spreadsheets import as_text
 
 # of the suite's best model over that of the line; 95 % CI of these tasks, and of tasks like these
 LEADS = ("lead_of_best", "lead_low", "lead_high", "lead_p_holm", "like_low", "like_high")
@@ -187,7 +188,7 @@ def _place(e: Evidence, i: int, j: int) -> dict[str, Any]:
 
 
 def _exact(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    return int(value) if isinstance(value, float) and value.is_integer() else as_text(value)
 
 
 def _json(value: Any) -> str:

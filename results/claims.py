@@ -102,12 +102,12 @@ def _gone(path: Path, owner: Any, locks: bool) -> bool:
     if here and (locks or _process_gone(owner)):  # who lives would hold the lock
         return True
     try:
-        return _now(path.parent) - path.stat().st_mtime > STALE
+        return server_time(path.parent) - path.stat().st_mtime > STALE
     except FileNotFoundError:
         return False  # released meanwhile; the next try gets it
 
 
-def _now(folder: Path) -> float:
+def server_time(folder: Path) -> float:
     """The time by the clock of the server of a folder."""
     clock = folder / f".clock-{secrets.token_hex(8)}"
     try:
@@ -133,7 +133,7 @@ def holders(folder: Path) -> dict[str, Holder]:
     now, found = time.time(), dict[str, Holder]()
     if files:
         with suppress(OSError):  # a folder that can only be read
-            now = _now(folder)
+            now = server_time(folder)
     for path in sorted(files, key=lambda p: int(p.suffix[1:])):  # who took over comes last
         owner = read_json(path)
         owner = owner if isinstance(owner, dict) else {}

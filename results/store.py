@@ -12,15 +12,13 @@ runs/.locks/<trial id>[.<n>]       held while a process runs the trial, see resu
 
 from __future__ import annotations
 
-import errno
 import itertools
 import json
-import math
 import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -28,8 +26,10 @@ from typing import Any
 import numpy as np
 
 from dnabench.cache import remove_drafts, replacing
-from dnabench.host.machine import free_memory
 from dnabench.results.claims import Claim, Holder, claimed, holders
+from dnabench.results.index import Index
+from dnabench.results.predictions import check_memory, check_sizes, damaged
+from dnabench.results.rows import Row
 from dnabench.types import Array, Record
 
 KEPT = ".unreadable-"  # in the names of records that this version cannot read
@@ -40,52 +40,11 @@ HOST = socket.gethostname()
 FOLDERS = ("records", "predictions", "configs", ".locks")
 
 
-def _check_memory(arrays: Any) -> None:
-    """Raise MemoryError where the arrays of an .npz would not fit in memory together."""
-    size, free = sum(member.file_size for member in arrays.zip.infolist()), free_memory()
-    if free and size > free:
-        raise MemoryError(f"it unpacks to {size:,} bytes, {free:,} of memory are free")
-
-
-def _check_sizes(arrays: Any) -> None:
-    """Raise ValueError where an array of an .npz says that it is larger than its bytes."""
-    for member in arrays.zip.infolist():
-        with arrays.zip.open(member) as f:
-            version = np.lib.format.read_magic(f)
-            first = version == (1, 0)
-            read = (
-                np.lib.format.read_array_header_1_0
-                if first
-                else np.lib.format.read_array_header_2_0
-            )
-            shape, _, dtype = read(f)
-        if math.prod(shape) * dtype.itemsize > member.file_size:
-            raise ValueError(f"{member.filename} is shorter than it says")
-
-
 def _rename(path: Path, ending: str = KEPT) -> None:
     """Add the first free ending to the name of a file, if the file exists."""
     names = (path.with_name(f"{path.name}{ending}{n}") for n in itertools.count(1))
     with suppress(FileNotFoundError):
         path.rename(next(name for name in names if not name.exists()))
-
-
-@contextmanager
-def _damaged(path: Path) -> Iterator[None]:
-    """Turn what a damaged file of predictions raises into a message that says what to do.
-
-    A lack of memory says nothing of the file: it is an OSError, as of a file out of reach.
-    """
-    try:
-        yield
-    except OSError:
-        raise
-    except MemoryError as e:
-        why = str(e) or "memory is short"
-        raise OSError(errno.ENOMEM, f"not read for lack of memory: {why}", str(path)) from e
-    except Exception as e:  # zipfile, zlib and NumPy have many for a damaged file
-        why = str(e) or type(e).__name__
-        raise ValueError(f"cannot read {path}: {why}; run the trial again") from e
 
 
 class Store:
@@ -98,6 +57,7 @@ class Store:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self._records, self._predictions = self.folder / "records", self.folder / "predictions"
+        self._index = Index(self._records, self.folder / ".cache" / "records", self._load)
         self.unreadable: dict[Path, str] = {}  # filled by reading
 
     def check_writable(self) -> None:
@@ -276,16 +236,16 @@ class Store:
             OSError: when it is missing or cannot be read now, as for lack of memory.
         """
         path = self.predictions_path(trial_id)
-        with _damaged(path), path.open("rb") as file:
+        with damaged(path), path.open("rb") as file:
             arrays = np.load(file, allow_pickle=False)
             if not isinstance(arrays, np.lib.npyio.NpzFile):
                 raise ValueError("not an .npz archive")
             with arrays:
-                _check_memory(arrays)
+                check_memory(arrays)
                 try:
                     yield arrays
                 except MemoryError:
-                    _check_sizes(arrays)
+                    check_sizes(arrays)
                     raise
 
     def predictions(self, trial_id: str) -> dict[str, Array]:
@@ -297,28 +257,42 @@ class Store:
         with self.open_predictions(trial_id) as arrays:
             return dict(arrays)
 
+    def rows(self) -> list[Row]:
+        """What is often asked of the records, by the time they were written, quickly.
+
+        Files that are no records have a row that says why; so has `unreadable`.
+
+        Raises:
+            ValueError: when the folder cannot be read.
+        """
+        try:
+            found = self._index.rows()
+        except FileNotFoundError:
+            return []
+        except OSError as e:
+            raise ValueError(f"cannot read {self._records}: {e.strerror}") from None
+        self.unreadable |= {self.record_path(row.id): row.why for row in found if row.why}
+        return found
+
+    def records(self, ids: Collection[str] | None = None) -> Iterator[Record]:
+        """The readable records of these trials, or all, by the time they were written."""
+        rows = self.rows()
+        yield from self._index.records(
+            [row for row in rows if not row.why and (ids is None or row.id in ids)]
+        )
+
     def __iter__(self) -> Iterator[Record]:
         """Every readable record, by the time it was written; the others are in `unreadable`."""
-        records, found = self.folder / "records", list[tuple[int, str]]()
-        try:
-            aside = (KEPT, REPLACED)
-            names = [p for p in records.iterdir()
-                     if p.name[0] != "." and not any(x in p.name for x in aside)]  # fmt: skip
-        except FileNotFoundError:
-            return
-        except OSError as e:
-            raise ValueError(f"cannot read {records}: {e.strerror}") from None
-        for path in names:
-            with suppress(FileNotFoundError):  # removed meanwhile
-                found.append((path.lstat().st_mtime_ns, path.stem))
-        for _, trial_id in sorted(found):
-            record = self.read(trial_id)
-            if record is not None:
-                yield record
+        return self.records()
+
+    def compact(self) -> tuple[int, int]:
+        """As `Index.compact`."""
+        with self._explained():
+            return self._index.compact()
 
     def done(self) -> set[str]:
         """Ids of the trials that ended without an error."""
-        return {r.trial.id for r in self if not r.error}
+        return {row.id for row in self.rows() if row.done}
 
     def save_config(self, config: Mapping[str, Any]) -> Path:
         """Keep what a run was asked to do."""
@@ -384,5 +358,5 @@ class ReadOnce(Store):
                     return
                 self._kept[trial_id] = dict(arrays)
             self._bytes += sum(x.nbytes for x in self._kept[trial_id].values())
-        with _damaged(self.predictions_path(trial_id)):
+        with damaged(self.predictions_path(trial_id)):
             yield self._kept[trial_id]

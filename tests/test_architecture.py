@@ -22,7 +22,7 @@ ROWS = [
     ["sequences"],
     ["schema", "recipes"],
     ["types"],
-    ["registry", "correlation", "cache"],
+    ["registry", "correlation", "cache", "spreadsheets"],
     ["tensors"],
     ["metrics", "weights", "host", "host.machine", "host.memory", "host.disk"],
     ["protocols"],

@@ -11,6 +11,7 @@ from dnabench import Record
 from dnabench.cli.options import ExecutionOptions
 from dnabench.cli.sweep import most_in_memory, remarks
 from dnabench.host.machine import usable_cores
+from dnabench.results.rows import row_of
 from dnabench.sweep.grid import Request, grid
 
 GB = 2**30
@@ -22,9 +23,9 @@ def jobs_of(tasks, **words):
 
 
 def record_of(job, peak, length, device="cpu"):
-    return Record(
-        trial=job.trial, peak_memory=peak, task={"length": length}, where={"device": device}
-    )
+    task, where = {"length": length}, {"device": device}
+    record = Record(trial=job.trial, peak_memory=peak, task=task, where=where)
+    return row_of(record, (job.trial.id, 0, 0, 0))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 1000])
@@ -67,7 +68,7 @@ def test_memory_of_the_users_own_data_is_known_by_its_name(csv):
 
 def test_what_came_otherwise_is_said_once_a_reason():
     (job, *_) = jobs_of(["demo/splice_junctions"])
-    one = record_of(job, 0, 60)
+    one = Record(trial=job.trial)
     flags = [
         {"compile": "on"}, {"compile": "off: no kernel"}, {"compile": "off: no kernel"},
         {"skipped_steps": 3}, {"eval_batch": 8}, {}, {"float32_layers": ["conv.0", "conv.3"]},

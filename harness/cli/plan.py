@@ -62,7 +62,7 @@ def plan(
         _detect(jobs, request, detect, as_json)
         return
     resources = execution._replace(executor="local", set_resource=[]).resources()  # measured here
-    done = {r.trial.id: r.seconds for r in Store(out) if not r.error}
+    done = {row.id: row.seconds for row in Store(out).rows() if row.done}
     with bar("measuring") as show:
         found = plan(jobs, resources, done, probe_seconds, lambda job, n: show(total=n, advance=1))
     memory, disk = free_memory(resources.device), room(out)

@@ -81,7 +81,7 @@ def _declared(texts: Sequence[str], jobs: Sequence[Any], out: Path) -> list[list
     known, pairs = store.declared(), [text.partition(">")[::2] for text in texts]
     if not pairs:
         return []
-    ended = {r.trial.model for r in store if not r.error}
+    ended = {row.model for row in store.rows() if row.done}
     for text, (a, b) in zip(texts, pairs, strict=True):
         if a == b or not {a, b} <= models:
             fail(f"--declare {text!r}: write two models of this run as 'a>b'; it has "
@@ -121,10 +121,10 @@ def _dry_run(jobs: Iterable[Any], notes: Iterable[str], out: Path) -> None:
     from dnabench.sweep.grid import label
 
     store = Store(out)
-    rows = []
+    rows, stored = [], {row.id: row for row in store.rows() if not row.why}
     for job in jobs:
-        record = store.read(job.trial.id)
-        state = "missing" if record is None else "failed" if record.error else "done"
+        found = stored.get(job.trial.id)
+        state = "missing" if found is None else "failed" if found.failed else "done"
         rows.append((job.trial.task, job.trial.seed, job.trial.id, state, label(job.trial)))
     typer.echo(tabulate(rows, ("task", "seed", "trial", "state", "model")))
     n_done = sum(row[3] == "done" for row in rows)

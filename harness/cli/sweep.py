@@ -20,6 +20,7 @@ from dnabench.cli.report import warn_unreadable
 from dnabench.cli.slurm import slurm_executor, submit_and_leave
 
 if TYPE_CHECKING:
+    from dnabench.results.rows import Row
     from dnabench.results.store import Store
     from dnabench.sweep.slurm import Slurm
     from dnabench.sweep.sweep import OnEvent, Summary
@@ -64,7 +65,7 @@ def run_sweep(
     store, resources, summary = Store(out), execution.resources(), Summary()
     store.check_writable()
     kept = store.kept()
-    done = {r.trial.id: r for r in store if not r.error}
+    done = {row.id: row for row in store.rows() if row.done}
     left = [job for job in jobs if job.trial.id not in done]
     print_notes(notes)
     executor = executor_elsewhere(store, resources, execution, detach)
@@ -161,7 +162,7 @@ def fetch_all_weights(jobs: Sequence[Job]) -> None:
 
 
 def as_memory_allows(
-    resources: Resources, execution: ExecutionOptions, jobs: Sequence[Job], done: Sequence[Record]
+    resources: Resources, execution: ExecutionOptions, jobs: Sequence[Job], done: Sequence[Row]
 ) -> Resources:
     """Fewer trials at once under `--jobs auto`, if more would not fit in memory; says so."""
     from dnabench.host.machine import free_memory
@@ -182,13 +183,13 @@ def print_notes(notes: Iterable[str]) -> None:
         typer.echo(f"note: {note}", err=True)
 
 
-def most_in_memory(jobs: Sequence[Job], done: Iterable[Record], free: int) -> int:
+def most_in_memory(jobs: Sequence[Job], done: Iterable[Row], free: int) -> int:
     """How many of these trials fit in memory at once, judging by finished ones.
 
     Args:
         jobs: to run.
-        done: records. What a trial takes is the largest peak of any CPU record with the same model
-            and sequence length as one of the jobs.
+        done: of a store. What a trial takes is the largest peak of any trial on a CPU with the same
+            model and sequence length as one of the jobs.
         free: bytes, 0 = unknown.
 
     Returns:
@@ -197,12 +198,12 @@ def most_in_memory(jobs: Sequence[Job], done: Iterable[Record], free: int) -> in
     """
     from dnabench.registry import TASKS
 
-    records = [r for r in done if r.where.get("device") == "cpu"]
-    lengths = {r.trial.task: r.task.get("length") for r in records}
-    peaks: dict[tuple[str, Any], int] = {}
-    for r in records:
-        key = (r.trial.model, lengths[r.trial.task])
-        peaks[key] = max(r.peak_memory, peaks.get(key, 0))
+    rows = [row for row in done if row.device == "cpu"]
+    lengths = {row.task: row.length for row in rows}
+    peaks: dict[tuple[str, int | None], int] = {}
+    for row in rows:
+        key = (row.model, lengths[row.task])
+        peaks[key] = max(row.peak_memory, peaks.get(key, 0))
     known = 0
     for job in jobs:
         name = job.trial.task

@@ -78,7 +78,7 @@ def worker(
         return not why
 
     taker, summary = Worker(store, resources, only, can_run), Summary()
-    done = [r for r in map(store.read, grid.jobs) if r is not None and not r.error]
+    done = [row for row in store.rows() if row.done and row.id in grid.jobs]
     taker.resources = as_memory_allows(resources, execution, taker.free(grid), done)
     print_notes(f"left to other workers: {why}" for why in problems)
     ended = _work(taker, summary, seconds, GRACE if requeue else 0.0)

@@ -15,6 +15,7 @@ from dnabench.networks.calibration import probabilities
 from dnabench.networks.field import field_of
 from dnabench.networks.network import Network
 from dnabench.networks.tiles import Tile, joined, tiles, together, windows
+from dnabench.spreadsheets import table_as_text
 from dnabench.tasks.io.unlabelled import Part, read_parts, whole_sequences
 from dnabench.tasks.io.variants import is_variants, unlabelled_variants
 from dnabench.types import Array, Sequences
@@ -159,7 +160,8 @@ class _Table:
         import pyarrow as pa  # type: ignore[import-untyped]
         from pyarrow import csv, parquet
 
-        rows = pa.table(found if self._form == "parquet" else answers.plain(found))
+        csv_ = self._form != "parquet"
+        rows = table_as_text(pa.table(answers.plain(found))) if csv_ else pa.table(found)
         if self._writer is None:
             make: Any = parquet.ParquetWriter if self._form == "parquet" else _csv_writer(csv)
             self._writer = make(self._out, rows.schema)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from dnabench.results.claims import Holder
 from dnabench.results.store import Store
 from dnabench.sweep.progress import expected, wall_time
-from dnabench.sweep.stored import Grid, is_open
+from dnabench.sweep.stored import Grid
 from dnabench.types import Job, Record
 
 
@@ -43,17 +43,20 @@ def state_of(store: Store, grid: Grid, now: float | None = None) -> State:
         now: seconds since 1970; None = the time.
     """
     now, held = time.time() if now is None else now, store.holders()
+    rows = {row.id: row for row in store.rows() if row.id in grid.jobs}
+    ended = {i for i, row in rows.items() if row.written != grid.failed.get(i)}
+    records = {r.trial.id: r for r in store.records(ended)}
     state = State([], [], [], [], [], None)
     for trial_id, job in grid.jobs.items():
-        open_ = is_open(trial_id, store, grid)
-        record = None if open_ else store.read(trial_id)
+        record = records.get(trial_id)
         if record is not None:
             (state.failed if record.error else state.done).append(record)
         elif trial_id in held:
             one = Running(job, held[trial_id])
             (state.silent if one.holder.gone else state.running).append(one)
-        elif not open_ and (why := store.unreadable.get(store.record_path(trial_id))):
-            state.failed.append(Record(trial=job.trial, error=f"its record cannot be read: {why}"))
+        elif trial_id in ended:
+            error = f"its record cannot be read: {rows[trial_id].why}"
+            state.failed.append(Record(trial=job.trial, error=error))
         else:
             state.waiting.append(job)
     state.running.sort(key=lambda one: one.holder.since)

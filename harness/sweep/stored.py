@@ -32,15 +32,11 @@ def written_grid(jobs: Sequence[Job], store: Store) -> dict[str, Any]:
         jobs: the grid.
         store: where their records are. Trials that failed are asked for again.
     """
-    failed = {}
-    for job in jobs:
-        record = store.read(job.trial.id)
-        if store.written(job.trial.id) and (record is None or record.error):
-            failed[job.trial.id] = store.written(job.trial.id)
+    failed = {row.id: row.written for row in store.rows() if not row.done}
     return {
         "trials": {job.trial.id: asdict(job.trial) for job in jobs},
         "jobs": [_beside_trial(job) for job in jobs],  # in the order in which they run
-        "failed": failed,
+        "failed": {job.trial.id: failed[job.trial.id] for job in jobs if job.trial.id in failed},
     }
 
 

@@ -187,7 +187,7 @@ def run(
     store.check_writable()
     out = Summary() if summary is None else summary
     before = {job.trial.id: store.written(job.trial.id) for job in jobs}
-    done = {r.trial.id: r for r in store if not r.error}
+    done = {r.trial.id: r for r in store.records(before) if not r.error}
     out.skipped += [done[job.trial.id] for job in jobs if job.trial.id in done]
     left = [job for job in jobs if job.trial.id not in done]
     executor = executor or executor_for(store, resources, before)

@@ -12,6 +12,7 @@ from dnabench.reports.papers.layouts import LAYOUTS, PAPER
 from dnabench.reports.papers.notes import under
 from dnabench.reports.papers.published import About, facts, named, values
 from dnabench.reports.text import latex_letters, markdown_grid
+from dnabench.spreadsheets import as_text
 
 _CSV = (
     "source", "table", "group", "row", "column", "suite", "task", "metric", "model", "params",
@@ -114,7 +115,8 @@ def _markdown(about: About, grid: Grid | None) -> str:
 def _csv_text(about: About, grid: Grid | None) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerows(_facts(about) if grid is None else [_CSV, *map(_csv_row, grid.cells)])
+    lines = _facts(about) if grid is None else [_CSV, *map(_csv_row, grid.cells)]
+    writer.writerows([*map(as_text, line)] for line in lines)
     return out.getvalue()
 
 

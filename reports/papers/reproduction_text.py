@@ -15,6 +15,7 @@ from dnabench.reports.papers.published import About, Value
 from dnabench.reports.papers.reproduction import ComparedCell
 from dnabench.reports.settings import option_text, recipe_text
 from dnabench.reports.table import grouped
+from dnabench.spreadsheets import as_text
 from dnabench.types import Record
 
 FORMATS = ("md", "csv")
@@ -120,7 +121,7 @@ def _csv(cells: Sequence[ComparedCell]) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, list(rows[0]) if rows else ["table"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: as_text(value) for name, value in row.items()} for row in rows)
     return file.getvalue().rstrip("\n")
 
 

@@ -1,0 +1,192 @@
+"""Records as rows of a table: a few plain columns, and the rest as JSON that is parsed in bulk."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import cache
+from io import BufferedRandom
+from pathlib import Path
+from typing import Any, NamedTuple, get_type_hints
+
+from dnabench.schema import trial_id
+from dnabench.types import Recipe, Record, Trial
+
+Stamp = tuple[str, int, int, int]  # the first four fields of a row
+SEPARATE = ("trial", "curve", "task", "where")  # fields of a record that are not in `Texts.own`
+GROUP = 16_384  # rows that are compressed together
+
+
+class Row(NamedTuple):
+    """The file of a record, and what is often asked of it."""
+
+    id: str
+    size: int  # bytes
+    written: int  # nanoseconds since 1970
+    status: int  # likewise, when its content, name or rights last changed
+    why: str = ""  # it is not a record
+    failed: bool = False
+    model: str = ""
+    task: str = ""
+    device: str = ""
+    length: int = 0  # bp, of the task; 0 = not known
+    seconds: float = 0.0
+    peak_memory: int = 0  # bytes
+
+    @property
+    def stamp(self) -> Stamp:
+        """As it was when the file was read."""
+        return self[:4]
+
+    @property
+    def done(self) -> bool:
+        """Whether the trial ended without an error."""
+        return not (self.failed or self.why)
+
+
+class Texts(NamedTuple):
+    """A record without its curve, as JSON; many records have the first three in common."""
+
+    trial: str = "{}"  # without the seed
+    about: str = "{}"  # `Record.task`
+    where: str = "{}"
+    own: str = "{}"  # the other fields, and the seed
+
+
+class Curve(Sequence[Any]):
+    """A learning curve that is read from the file of its record when it is looked at."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._epochs: Sequence[Any] | None = None
+
+    def _read(self) -> Sequence[Any]:
+        if self._epochs is None:
+            try:
+                self._epochs = Record.from_json(self.path.read_text(encoding="utf-8")).curve
+            except (OSError, ValueError) as e:
+                why = "it was a record when this command began; run the command again"
+                raise ValueError(f"cannot read {self.path}: {e}; {why}") from None
+        return self._epochs
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._read()[at]
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Curve | list) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def row_of(record: Record, stamp: Stamp) -> Row:
+    """What is often asked of a record that was just read."""
+    length, device = record.task.get("length"), record.where.get("device")
+    return Row(
+        *stamp, failed=bool(record.error), model=record.trial.model, task=record.trial.task,
+        device=device if isinstance(device, str) else "",
+        length=length if isinstance(length, int) and 0 <= length < 2**62 else 0,
+        seconds=record.seconds, peak_memory=max(0, min(record.peak_memory, 2**62)),
+    )  # fmt: skip
+
+
+def texts_of(record: Record) -> Texts:
+    """What `records_of` makes the record of."""
+    trial = {k: v for k, v in vars(record.trial).items() if k not in ("seed", "id")}
+    trial["recipe"] = asdict(record.trial.recipe)
+    own = {k: v for k, v in vars(record).items() if k not in SEPARATE}
+    own["seed"] = record.trial.seed
+    parts = (trial, record.task, record.where, own)
+    return Texts(*(json.dumps(part, sort_keys=True) for part in parts))
+
+
+class Maker:
+    """Makes records of texts; equal parts of them are one object."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, dict[str, Any]] = {}
+
+    def __call__(self, found: Mapping[Path, Texts]) -> Iterator[tuple[Path, Record]]:
+        """The record of each path, in that order, parsed together so that equal keys are one."""
+        every = json.loads(f"[{','.join(texts.own for texts in found.values())}]")
+        for (path, texts), own in zip(found.items(), every, strict=True):
+            trial = Trial(**self._part(texts.trial, True), seed=own.pop("seed"))
+            vars(trial)["id"] = path.stem
+            yield path, Record(
+                trial=trial, curve=Curve(path), task=self._part(texts.about),
+                where=self._part(texts.where), **own,
+            )  # fmt: skip
+
+    def _part(self, text: str, of_trial: bool = False) -> dict[str, Any]:
+        if text not in self._parts:
+            part = json.loads(text)
+            if of_trial:
+                part["recipe"] = Recipe(**part["recipe"])
+            self._parts[text] = part
+        return self._parts[text]
+
+
+_TEXTS = tuple(f"json_{name}" for name in Texts._fields)
+
+
+@cache
+def code() -> str:
+    """A hash of the code that reads records: other code may read others, or read them otherwise."""
+    files = [Path(inspect.getfile(thing)) for thing in (trial_id, Record, Recipe, Row)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
+
+
+def table_of(rows: Sequence[Row], texts: Sequence[Texts]) -> Any:
+    """An Arrow table of rows, at least one, and their texts."""
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+    kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+    fields = [(name, kinds[kind]) for name, kind in get_type_hints(Row).items()]
+    fields += [(name, pa.string()) for name in _TEXTS]
+    values = [*zip(*rows, strict=True), *zip(*texts, strict=True)]
+    arrays = [pa.array(x, kind) for x, (_, kind) in zip(values, fields, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def write_table(table: Any, file: BufferedRandom) -> None:
+    """Write it as Parquet, with checksums."""
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+    pq.write_table(table, file, compression="zstd", row_group_size=GROUP, write_page_checksum=True)
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> Any:
+    """The table in a file, or some of its columns.
+
+    Raises:
+        FileNotFoundError: it was removed.
+        ValueError: it is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            return file.read(columns)
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowException) as e:
+        raise ValueError(f"cannot read {path}: {e}") from e
+
+
+def rows_in(table: Any) -> list[Row]:
+    """The rows of a table."""
+    values = (column.to_numpy().tolist() for column in table.select(Row._fields).columns)
+    return list(map(Row._make, zip(*values, strict=True)))
+
+
+def texts_in(table: Any, at: Sequence[int]) -> list[Texts]:
+    """The texts of some rows of a table."""
+    chosen = table.select(_TEXTS).take(list(at))
+    values = (column.to_numpy().tolist() for column in chosen.columns)
+    return list(map(Texts._make, zip(*values, strict=True)))

@@ -1,0 +1,213 @@
+"""results/index.py: what Parquet files say of records is what their JSON files say, or not used."""
+
+import multiprocessing as mp
+import os
+import random
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dnabench import Recipe, Record, Trial
+from dnabench.results import index
+from dnabench.results.rows import Curve
+from dnabench.results.store import Store
+
+N = 300
+HERE = Path(__file__).parent
+
+
+def record(seed, score=0.5, error=""):
+    trial = Trial(
+        model=f"model{seed % 3}", options={"width": 64}, regime="scratch", task="demo/x",
+        data="0" * 16, protocol="honest/1", recipe=Recipe(), seed=seed,
+    )  # fmt: skip
+    curve = [{"epoch": 1, "loss": float("inf")}, {"epoch": 2, "loss": score, "val": {"mcc": 0.1}}]
+    return Record(
+        trial=trial, scores={"test": {"mcc": score}}, error=error, curve=curve, seconds=1.5,
+        task={"kind": "binary", "length": 60, "metric": "mcc"}, where={"device": "cpu"},
+        peak_memory=2**30, flags={"collapsed": False, "none": None},
+    )  # fmt: skip
+
+
+def put(folder, one):
+    """As `Store.append`, without waiting for the disk."""
+    path = Path(folder) / "records" / f"{one.trial.id}.json"
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_text(one.to_json())
+    draft.replace(path)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(index, "SETTLED", float("-inf"))
+    (tmp_path / "records").mkdir()
+    for seed in range(N):
+        put(tmp_path, record(seed, error="E: x" if seed == 7 else ""))
+    return tmp_path
+
+
+def by_json(folder):
+    """What the JSON files say, one by one."""
+    store = Store(folder)
+    found = (store.read(p.stem) for p in (Path(folder) / "records").glob("[!.]*.json"))
+    return {r.trial.id: r for r in found if r is not None}
+
+
+def by_index(folder):
+    return {r.trial.id: r for r in Store(folder)}
+
+
+def kept(folder):
+    return sorted((Path(folder) / ".cache" / "records").glob("*.parquet"))
+
+
+def agree(folder):
+    """A new store, which has nothing but files, says what the JSON files say; how many it read."""
+    read, load = [], Store._load
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "_load", lambda self, i: read.append(i) or load(self, i))
+        found, done = by_index(folder), Store(folder).done()
+    truth = by_json(folder)
+    assert found == truth and done == {i for i, r in truth.items() if not r.error}
+    for i in list(found)[:5]:
+        assert found[i].to_json() == (folder / "records" / f"{i}.json").read_text()
+    return len(set(read))
+
+
+def test_what_is_kept_equals_the_files_and_is_not_read_again(folder):
+    for name in ("record-1.json", "record-future.json"):  # older, and with fields that are unknown
+        text = (HERE / name).read_text()
+        (folder / "records" / f"{Record.from_json(text).trial.id}.json").write_text(text)
+    assert agree(folder) == N + 2 and len(kept(folder)) == 1
+    assert agree(folder) == 0
+    one = next(iter(Store(folder)))
+    assert isinstance(one.curve, Curve) and replace(one).curve[1]["loss"] == 0.5
+    assert not isinstance(next(iter(Store(folder).records({one.trial.id}))).curve, list)
+
+
+def test_small_folders_keep_nothing(folder):
+    for path in sorted((folder / "records").iterdir())[index.LEAST - 1 :]:
+        path.unlink()
+    assert agree(folder) == index.LEAST - 1 and not (folder / ".cache").exists()
+
+
+@pytest.mark.parametrize("same_times", [False, True])
+def test_an_edited_record_counts_as_it_is_now(folder, same_times):
+    agree(folder)
+    path = folder / "records" / f"{record(3).trial.id}.json"
+    was = path.stat()
+    path.write_text(path.read_text().replace('"mcc": 0.5', '"mcc": 0.9'))
+    if same_times:
+        os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert path.stat().st_size == was.st_size
+    assert agree(folder) == 1 and by_index(folder)[path.stem].scores["test"]["mcc"] == 0.9
+
+
+def test_removed_new_and_spoiled_records_are_noticed(folder):
+    agree(folder)
+    paths = sorted((folder / "records").iterdir())
+    paths[0].unlink()
+    paths[1].write_text("{")
+    put(folder, record(N))
+    (folder / "records" / "folder.json").mkdir()
+    shutil.copy(paths[2], folder / "records" / "copy.json")
+    agree(folder)
+    store = Store(folder)
+    list(store)
+    why = {path.name: reason for path, reason in store.unreadable.items()}
+    assert why.keys() == {paths[1].name, "folder.json", "copy.json"}
+    assert "a copy" in why["copy.json"] and "directory" in why["folder.json"]
+    assert [row.id for row in store.rows()] == sorted(
+        (row.id for row in store.rows()), key=lambda i: (store.written(i), i)
+    )
+
+
+def test_what_is_known_of_files_that_are_no_records_is_kept_too(folder):
+    for seed in range(N, 2 * N):
+        (folder / "records" / f"{seed}.json").write_text("{}")
+    assert agree(folder) == 2 * N and agree(folder) == 0
+    store = Store(folder)
+    assert len(list(store)) == N and len(store.unreadable) == N
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"PAR1" * 100,
+     lambda b: b[:200] + bytes(x ^ 255 for x in b[200:260]) + b[260:]],
+    ids=["torn", "empty", "other", "bits"],
+)  # fmt: skip
+def test_a_damaged_file_is_not_used(folder, harm):
+    agree(folder)
+    (path,) = kept(folder)
+    path.write_bytes(harm(path.read_bytes()))
+    assert agree(folder) == N and agree(folder) == 0  # another file has it now
+
+
+def test_files_may_be_removed_while_they_are_used(folder):
+    agree(folder)
+    store = Store(folder)
+    rows = store.rows()
+    shutil.rmtree(folder / ".cache")
+    assert {r.trial.id: r for r in store._index.records(rows)} == by_json(folder)
+
+
+def test_nothing_is_kept_where_nothing_can_be_written(folder):
+    (folder / ".cache").write_text("in the way")
+    assert agree(folder) == N and agree(folder) == N
+
+
+def test_a_file_that_could_still_change_in_the_same_tick_is_not_kept(folder, monkeypatch):
+    monkeypatch.setattr(index, "SETTLED", 60e9)
+    assert agree(folder) == N and not kept(folder)
+
+
+def test_other_code_does_not_use_what_this_code_kept(folder, monkeypatch):
+    agree(folder)
+    monkeypatch.setattr(index, "code", lambda: "another")
+    assert agree(folder) == N and len(kept(folder)) == 2
+
+
+def test_many_files_become_one_without_what_no_longer_counts(folder, monkeypatch):
+    monkeypatch.setattr(index, "MOST", 3)
+    monkeypatch.setattr(index, "LEAST", 10)
+    for some in range(5):
+        for seed in range(some * 10, some * 10 + 10):
+            put(folder, record(seed, 0.25 + some / 10))
+        list(Store(folder))
+        assert len(kept(folder)) <= 3
+    assert agree(folder) == 0
+    list(Store(folder))
+    n, rows = Store(folder).compact()
+    assert n > 1 and rows == N and len(kept(folder)) == 1 and agree(folder) == 0
+
+
+def read_for(folder, seconds, to):
+    index.SETTLED, index.LEAST, index.MOST, index.HOST = 0.0, 5, 2, f"host{os.getpid() % 3}"
+    end, seen = time.monotonic() + seconds, []
+    while time.monotonic() < end:
+        found = by_index(folder)
+        seen.append(len(found))
+        for one in found.values():  # a record is written with its seed's score, then with 0.9
+            assert one.scores["test"]["mcc"] in (0.5, 0.9)
+    to.put(seen)
+
+
+def test_processes_share_it_while_records_come_change_and_go(folder):
+    to, context = mp.Queue(), mp.get_context("fork")
+    readers = [context.Process(target=read_for, args=(folder, 3, to)) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    random.seed(0)
+    for seed in range(N, N + 150):
+        put(folder, record(seed))
+        put(folder, record(random.randrange(N), 0.9))
+        time.sleep(0.01)
+    seen = [to.get(timeout=60) for _ in readers]
+    for reader in readers:
+        reader.join(60)
+        assert reader.exitcode == 0
+    assert all(n == sorted(n) and n[-1] > N for n in seen)  # nothing is lost in between
+    agree(folder)

@@ -184,10 +184,11 @@ def test_many_files_become_one_without_what_no_longer_counts(folder, monkeypatch
     assert n > 1 and rows == N and len(kept(folder)) == 1 and agree(folder) == 0
 
 
-def read_for(folder, seconds, to):
+def read_until(ended, folder, to):
     index.SETTLED, index.LEAST, index.MOST, index.HOST = 0.0, 5, 2, f"host{os.getpid() % 3}"
-    end, seen = time.monotonic() + seconds, []
-    while time.monotonic() < end:
+    seen, last = [], False
+    while not last:
+        last = ended.is_set()
         found = by_index(folder)
         seen.append(len(found))
         for one in found.values():  # a record is written with its seed's score, then with 0.9
@@ -196,8 +197,9 @@ def read_for(folder, seconds, to):
 
 
 def test_processes_share_it_while_records_come_change_and_go(folder):
-    to, context = mp.Queue(), mp.get_context("fork")
-    readers = [context.Process(target=read_for, args=(folder, 3, to)) for _ in range(3)]
+    context = mp.get_context("fork")
+    to, ended = context.Queue(), context.Event()
+    readers = [context.Process(target=read_until, args=(ended, folder, to)) for _ in range(3)]
     for reader in readers:
         reader.start()
     random.seed(0)
@@ -205,9 +207,10 @@ def test_processes_share_it_while_records_come_change_and_go(folder):
         put(folder, record(seed))
         put(folder, record(random.randrange(N), 0.9))
         time.sleep(0.01)
+    ended.set()
     seen = [to.get(timeout=60) for _ in readers]
     for reader in readers:
         reader.join(60)
         assert reader.exitcode == 0
-    assert all(n == sorted(n) and n[-1] > N for n in seen)  # nothing is lost in between
+    assert all(n == sorted(n) and n[-1] == N + 150 for n in seen)  # nothing is lost in between
     agree(folder)

@@ -98,6 +98,14 @@ class Store:
         except OSError:
             return 0
 
+    def can_open(self, trial_id: str) -> bool:
+        """Whether the file of that trial's record can be opened, whatever it holds."""
+        try:
+            self.record_path(trial_id).open("rb").close()
+        except OSError:
+            return False
+        return True
+
     def predictions_path(self, trial_id: str) -> Path:
         """Where the predictions of that trial are or will be."""
         return self._predictions / f"{trial_id}.npz"

@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 from conftest import dnabench
 
-from dnabench.cli.config import SWITCHES, read_config
+from dnabench.cli.config import REPEATED, SWITCHES, read_config
 from dnabench.cli.run import run
 from dnabench.sweep.grid import Request, grid, label, suites
 from dnabench.sweep.numbers import parse_limit, parse_seeds
@@ -209,6 +209,12 @@ def test_a_config_has_the_names_of_the_flags(tmp_path):
 def test_a_config_has_every_switch_of_a_run():
     kinds = {name: get_args(hint)[0] for name, hint in run.__annotations__.items()}
     assert {n.replace("_", "-") for n, kind in kinds.items() if kind is bool} == set(SWITCHES)
+
+
+def test_a_config_gives_lists_to_every_flag_that_may_be_repeated():
+    kinds = {name: get_args(hint)[0] for name, hint in run.__annotations__.items()}
+    lists = {n.strip("_").replace("_", "-") for n, kind in kinds.items() if kind == list[str]}
+    assert lists == set(REPEATED)
 
 
 @pytest.mark.parametrize(

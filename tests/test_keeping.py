@@ -196,6 +196,20 @@ def test_a_worker_never_drops_the_only_network(put, tmp_path):
     assert networks(tmp_path / "b") == {r.trial.id for r in summary.finished}
 
 
+def test_a_worse_seed_goes_only_when_the_best_has_its_network(put, tmp_path):
+    job = job_of(MODELS["cnn"], put(task_of_kind("multiclass")))
+    other = job._replace(trial=dataclasses.replace(job.trial, seed=1))
+    records = [kept(one, tmp_path, "best", load=False)[1] for one in (job, other)]
+    (best,), store = best_seeds(records), Store(tmp_path)
+    (worse,) = {r.trial.id for r in records} - {best}
+    store.network_path(best).rename(tmp_path / "elsewhere")
+    drop_worse(records, records[0], store)
+    assert networks(tmp_path) == {worse}
+    (tmp_path / "elsewhere").rename(store.network_path(best))
+    drop_worse(records, records[0], store)
+    assert networks(tmp_path) == {best}
+
+
 def test_the_network_of_an_unreadable_record_is_moved_with_it(put, tmp_path):
     job = job_of(MODELS["cnn"], put(task_of_kind("multiclass")))
     kept(job, tmp_path, load=False)

@@ -31,7 +31,13 @@ def test_options_of_sbatch():
     }  # fmt: skip
     with pytest.raises(ValueError, match="dnabench sets array itself"):
         slurm.check_options(["array=0-3"])
-    for text, name in (("expor=ALL", "export"), ("--outp=x", "output"), ("sig=USR2", "signal")):
+    for text, name in (
+        ("expor=ALL", "export"),
+        ("--outp=x", "output"),
+        ("sig=USR2", "signal"),
+        ("no-requeue", "no-requeue"),
+        ("--export-file=x", "export-file"),
+    ):
         with pytest.raises(ValueError, match=f"dnabench sets {name} itself"):  # sbatch takes them
             slurm.check_options([text])
     assert slurm.check_options(["wait-all-nodes=1"]) == {"wait-all-nodes": "1"}

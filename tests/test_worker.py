@@ -233,6 +233,8 @@ def test_a_worker_tries_a_record_that_it_may_not_open_once(csv, tmp_path):
     both.take(show, summary)
     assert [r.trial.id for r in summary.finished] == [other] and len(summary.failed) == 1
     assert both.moved and rounds == [[closed], [closed, other]]
+    state = state_of(store, stored_grid(store))  # so that `status --watch` ends
+    assert [r.trial.id for r in state.failed] == [closed] and not state.waiting
 
 
 def test_a_record_that_cannot_be_read_is_not_waited_for(csv, tmp_path):

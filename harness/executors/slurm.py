@@ -20,8 +20,8 @@ GOING_ON = (
 )  # fmt: skip
 # ends that are no failure of what ran
 PASSED = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "COMPLETED", "REVOKED", "GONE")
-OURS = ("array", "chdir", "error", "export", "job-name", "open-mode", "output", "parsable",
-        "requeue", "signal", "wait", "wrap")  # fmt: skip
+OURS = ("array", "chdir", "error", "export", "export-file", "job-name", "no-requeue", "open-mode",
+        "output", "parsable", "requeue", "signal", "wait", "wrap")  # fmt: skip
 WARNING = 90  # seconds before the time limit at which a task gets SIGUSR1; Slurm may be 60 early
 MOST = 1000  # tasks of an array, if Slurm does not say
 PATIENCE = 120  # seconds for a command

@@ -63,6 +63,8 @@ def wanted(jobs: Sequence[Job], records: Iterable[Record]) -> list[Job]:
 def drop_worse(records: Iterable[Record], ended: Record, store: Store) -> None:
     """Remove the networks of seeds that are not the best, kept by a sweep that keeps the best only.
 
+    They stay while the best seed has no network, since running it again for its own may fail.
+
     Args:
         records: of the sweep so far.
         ended: the one that has just ended; those that differ from it in the seed are looked at.
@@ -72,6 +74,8 @@ def drop_worse(records: Iterable[Record], ended: Record, store: Store) -> None:
     near = (r for r in records if r.trial.model == ended.trial.model)
     rivals = [r for r in near if apart_from_seed(r.trial) == kind]
     best = best_seeds(rivals)
+    if not any(map(store.has_network, best)):
+        return
     for trial_id in {r.trial.id for r in rivals} - best:
         with suppress(FileNotFoundError, ValueError):  # none, or one of another version: it stays
             if card_of(store.network_path(trial_id))[1].keep == "best":

@@ -45,6 +45,8 @@ def state_of(store: Store, grid: Grid, now: float | None = None) -> State:
     now, held = time.time() if now is None else now, store.holders()
     rows = {row.id: row for row in store.rows() if row.id in grid.jobs}
     ended = {i for i, row in rows.items() if row.written != grid.failed.get(i)}
+    # a worker would fail at these, and leave them as they are
+    closed = {i for i, row in rows.items() if row.why and not store.can_open(i)}
     records = {r.trial.id: r for r in store.records(ended)}
     state = State([], [], [], [], [], None)
     for trial_id, job in grid.jobs.items():
@@ -54,7 +56,7 @@ def state_of(store: Store, grid: Grid, now: float | None = None) -> State:
         elif trial_id in held:
             one = Running(job, held[trial_id])
             (state.silent if one.holder.gone else state.running).append(one)
-        elif trial_id in ended:
+        elif trial_id in ended or trial_id in closed:
             error = f"its record cannot be read: {rows[trial_id].why}"
             state.failed.append(Record(trial=job.trial, error=error))
         else:

@@ -252,6 +252,8 @@ def run_for_networks(
             if outcome is not None:
                 busy = "another process runs the trial" if outcome.kind == "elsewhere" else ""
                 summary.networks[job.trial.id] = outcome.not_kept or busy
+                if job.keep == "best" and outcome.record is not None:
+                    drop_worse([*summary.finished, *summary.skipped], outcome.record, store)
 
 
 def executor_for(store: Store, resources: Resources, before: Mapping[str, int]) -> Executor:

@@ -26,6 +26,7 @@ _LATER = {
 # ... and ids, of these and of fields that every record has
 _ADDED = {"finetune": "full", "lora_r": 8, "lora_alpha": 16, "lora_dropout": 0.05, **_LATER}
 _OF_TRIAL = {"metric": "", "train_share": 1.0}  # fields of a trial that came later, likewise
+_NESTED = frozenset((dict, list))
 _SAID = ("source", "differs")  # recipe fields that decide nothing
 
 
@@ -155,9 +156,10 @@ def parse(text: str) -> dict[str, Any]:
         other = f"its schema is {_short(schema)}" if schema is not None else "it names no schema"
         raise ValueError(f"not a {RECORD}: {other}")
     level: list[Any] = [found]  # objects and lists of one depth
-    for _ in range(DEEPEST - 1):
-        inside = (v.values() if type(v) is dict else v for v in level)
-        level = [v for values in inside for v in values if type(v) in (dict, list)]
+    depth = 1
+    while level and depth < DEEPEST:
+        inside = itertools.chain.from_iterable(v.values() if type(v) is dict else v for v in level)
+        level, depth = [v for v in inside if type(v) in _NESTED], depth + 1
     if any(level):
         raise ValueError(f"nested more than {DEEPEST} levels deep")
     if not text.isascii() or "\\u" in text:
@@ -179,13 +181,19 @@ def known_fields(kind: Any, values: Any, place: str) -> Fields:
     if not isinstance(values, dict):
         raise ValueError(f"{place} is {_short(values)}, not an object")
     hints = _hints(kind)
-    needed = {f.name for f in fields(kind) if f.default is f.default_factory is MISSING}
-    if missing := needed - values.keys():
+    if missing := _needed(kind) - values.keys():
         raise ValueError(f"missing in {place or 'the record'}: {', '.join(sorted(missing))}")
     known = {name: value for name, value in values.items() if name in hints}
     for name, value in known.items():
-        _check(value, hints[name], f"{place}.{name}".removeprefix("."))
+        if not _plain(value, hints[name]):
+            _check(value, hints[name], f"{place}.{name}".removeprefix("."))
     return Fields(known, {name: value for name, value in values.items() if name not in hints})
+
+
+@cache
+def _needed(kind: Any) -> frozenset[str]:
+    """Names of a dataclass's fields that have no default."""
+    return frozenset(f.name for f in fields(kind) if f.default is f.default_factory is MISSING)
 
 
 @cache
@@ -216,9 +224,10 @@ def _check(value: Any, hint: Any, place: str) -> None:
         _is(value, str, place)  # a newer version may know more words
     elif kind == "mapping":
         _is(value, dict, place)
+        if inner is float and _all_plain(value):
+            return
         for name, item in value.items():
-            if not _plain(item, inner):
-                _check(item, inner, f"{place}.{name}")
+            _check(item, inner, f"{place}.{name}")
     elif kind == "list":
         _is(value, list, place)
         for i, item in enumerate(value):
@@ -234,6 +243,11 @@ def _check(value: Any, hint: Any, place: str) -> None:
 def _plain(value: Any, hint: Any) -> bool:
     """Whether it is a finite float where one belongs, as most values are."""
     return hint is float and type(value) is float and math.isfinite(value)
+
+
+def _all_plain(values: Mapping[str, Any]) -> bool:
+    """Whether all are finite floats, by a quick test that may also say no of such ones."""
+    return {float}.issuperset(map(type, values.values())) and math.isfinite(sum(values.values()))
 
 
 @cache

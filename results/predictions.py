@@ -13,11 +13,12 @@ import numpy as np
 
 from dnabench.host.machine import free_memory
 
+SMALL = 2**22  # bytes that are read without asking for room, which takes longer
 
 def check_memory(arrays: Any) -> None:
     """Raise MemoryError where the arrays of an .npz would not fit in memory together."""
-    size, free = sum(member.file_size for member in arrays.zip.infolist()), free_memory()
-    if free and size > free:
+    size = sum(member.file_size for member in arrays.zip.infolist())
+    if size > SMALL and 0 < (free := free_memory()) < size:
         raise MemoryError(f"it unpacks to {size:,} bytes, {free:,} of memory are free")
 
 

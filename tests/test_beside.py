@@ -132,6 +132,7 @@ def test_a_lack_of_memory_makes_no_record_invalid_and_is_not_remembered(tmp_path
     shutil.rmtree(tmp_path / ".cache")
     with monkeypatch.context() as short:
         short.setattr("dnabench.results.predictions.free_memory", lambda: 100)
+        short.setattr("dnabench.results.predictions.SMALL", 0)
         text = render(report_of(store), "md")
         assert "invalid" not in text and f"predictions of {len(records)} runs not read" in text
         assert "100 of memory are free" in text

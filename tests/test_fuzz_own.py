@@ -167,6 +167,7 @@ def test_predictions_that_do_not_fit_in_memory_are_refused(tmp_path, monkeypatch
     predictions(path)
     assert set(Store(tmp_path).predictions("p")) == {"logits", "labels", "ids"}
     monkeypatch.setattr("dnabench.results.predictions.free_memory", lambda: 100)
+    monkeypatch.setattr("dnabench.results.predictions.SMALL", 0)
     with pytest.raises(OSError, match=r"memory: it unpacks to .* bytes, 100 of memory are free"):
         Store(tmp_path).predictions("p")
     with zipfile.ZipFile(path, "w") as z:  # an array that says it has 8 TB

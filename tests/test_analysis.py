@@ -16,7 +16,7 @@ from dnabench.reports.analysis import analyze
 from dnabench.reports.memo import Memo
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.table import tables
-from dnabench.reports.text.findings import grids, methods
+from dnabench.reports.text.findings import grids, methods, top_grid
 from dnabench.results.store import Store
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -291,8 +291,10 @@ def test_few_test_examples_prevent_a_verdict(tmp_path):
     (best,) = analyze(table, Resampler(store, replicates=1000)).best
     assert best.beats_all
     store = Store(tmp_path / "80")
-    (best,) = analyze(tables(store)[0], Resampler(store, replicates=1000)).best
+    found = analyze(tables(store)[0], Resampler(store, replicates=1000))
+    (best,) = found.best
     assert best.p_holm < 1e-4 and not best.beats_all
+    assert top_grid(found).rows[0][4] == f"no (Holm p {few.p_holm:.3f})"  # not the one beside it
 
 
 def test_an_undefined_interval_prevents_a_verdict(tmp_path):

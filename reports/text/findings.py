@@ -5,7 +5,14 @@ from collections.abc import Sequence
 
 from dnabench.reports import blocks, stats
 from dnabench.reports.across import difference, on_one_scale, shared_tasks
-from dnabench.reports.evidence import Comparison, Detectable, Evidence, Interval, SuiteEvidence
+from dnabench.reports.evidence import (
+    Best,
+    Comparison,
+    Detectable,
+    Evidence,
+    Interval,
+    SuiteEvidence,
+)
 from dnabench.reports.grid import NONE, Grid, fixed, interval, listed, p_value, signed
 from dnabench.reports.table import Table, grouped, suite_of
 
@@ -160,12 +167,10 @@ def top_grid(evidence: Evidence) -> Grid:
     rows = []
     for b in evidence.best:
         found = evidence.detectable.get(b.row.name)
-        few = min(len(c.scores) for c in b.row.cells if c.scores) < stats.MIN_SEEDS
-        no = f"descriptive only (n < {stats.MIN_SEEDS})" if few else "no"
         rows.append(
             [
                 b.row.name, evidence.table.columns[b.column].name, p_value(b.p), p_value(b.p_holm),
-                "yes" if b.beats_all else no,
+                _beats_all(evidence, b),
                 f"{found.difference:.3f} (n = {found.n})" if found else NONE,
                 _needed(found, b.row.rope) if found and b.row.rope else NONE,
             ]
@@ -174,12 +179,27 @@ def top_grid(evidence: Evidence) -> Grid:
     note = (
         "p: the largest of the one-sided Welch p-values against each other model "
         "(intersection-union test, seeds only), Holm-adjusted over that model's tasks of a suite. "
-        "Beats all others: the verdict is a win against every other model. Detectable difference: "
+        "Beats all others: the verdict is a win against every other model; a no has the "
+        "reason of the least certain one, whose Holm p counts all pairs. Detectable difference: "
         "the smallest that a verdict finds with 80 % power, test examples (where predictions are "
         "stored) and the Holm family counted; seeds needed: for a difference of the size given."
     )
     more = ["detectable difference", "seeds needed"]
     return Grid("Best model of each task", [*heads, *more], rows, [note])
+
+
+def _beats_all(evidence: Evidence, best: Best) -> str:
+    """Yes, or what keeps the verdicts from it."""
+    if best.beats_all:
+        return "yes"
+    if min(len(c.scores) for c in best.row.cells if c.scores) < stats.MIN_SEEDS:
+        return f"descriptive only (n < {stats.MIN_SEEDS})"
+    own = [d for d in evidence.comparisons if d.row is best.row and best.column in (d.i, d.j)]
+    undecided = [d for d in own if d.verdict == "no clear difference"]
+    if not undecided:
+        return "no"
+    worst = max(undecided, key=lambda d: d.p_holm)
+    return f"no {worst.reason or f'(Holm p {p_value(worst.p_holm)})'}"
 
 
 def matrix_grid(table: Table, suite: SuiteEvidence) -> Grid:

@@ -15,6 +15,7 @@ from dnabench.host.machine import free_memory
 
 SMALL = 2**22  # bytes that are read without asking for room, which takes longer
 
+
 def check_memory(arrays: Any) -> None:
     """Raise MemoryError where the arrays of an .npz would not fit in memory together."""
     size = sum(member.file_size for member in arrays.zip.infolist())

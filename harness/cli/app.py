@@ -27,6 +27,7 @@ from dnabench.cli.report import report
 from dnabench.cli.reproduce import reproduce
 from dnabench.cli.run import run
 from dnabench.cli.status import status
+from dnabench.cli.store import store
 from dnabench.cli.tokenizer import tokenizer
 from dnabench.cli.worker import worker
 
@@ -60,6 +61,7 @@ command(
     "--out runs --device cuda:1", section=MACHINES,
 )(worker)  # fmt: skip
 command(app, "status", "--out /shared/runs", "--watch", "--json", section=MACHINES)(status)
+app.add_typer(store, rich_help_panel=MACHINES)
 command(
     app, "predict", "runs/networks/TRIAL new.fa", "runs/networks/TRIAL new.csv --to new.parquet",
     "runs/networks/TRIAL genome.fa.gz --window 200 --stride 100 --to windows.csv", section=USE,

@@ -1,0 +1,111 @@
+"""`dnabench store ...`: folders of results as a whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dnabench.cli.errors import fail
+from dnabench.cli.help import command, group
+from dnabench.cli.options import Out
+
+if TYPE_CHECKING:
+    from dnabench.results.store import Store
+
+SHOWN = 20  # lines of a list
+
+store = group("store", "Check, merge and export folders of results.")
+
+
+@command(store, "check", "", "--out /shared/runs")
+def check(out: Out = Path("runs")) -> None:
+    """Read every record and its predictions, and name what is wrong.
+
+    Changes nothing. The exit status is 1 when something is.
+    """
+    from dnabench.cli.bars import bar
+    from dnabench.results.merging import faults
+
+    opened = _opened(out)
+    with bar("checking", total=len(opened.rows())) as show:
+        found = list(faults(opened, lambda n: show(advance=n)))
+    for path, why, way in found[:SHOWN]:
+        typer.echo(f"{path}: {why}; {way}")
+    if len(found) > SHOWN:
+        typer.echo(f"... and {len(found) - SHOWN:,} more")
+    typer.echo(f"{len(opened.rows()):,} records, {len(found):,} faults in {out}")
+    raise typer.Exit(bool(found))
+
+
+@command(store, "compact", "", "--out /shared/runs")
+def compact(out: Out = Path("runs")) -> None:
+    """Write the index of the records as one file.
+
+    The index makes large folders quick to read; it can be removed at any time, and the records
+    stay as they are.
+    """
+    files, rows = _opened(out).compact()
+    text = f"{files:,} files of the index are one now, with {rows:,} rows"
+    typer.echo(f"{out}: {text if files else 'no index yet; large folders get one when read'}")
+
+
+@command(store, "merge", "laptop cluster --out runs", "/a/runs /b/runs --out all")
+def merge(
+    sources: Annotated[list[Path], typer.Argument(help="Folders of results.")],
+    out: Out = Path("runs"),
+) -> None:
+    """Copy the trials of several folders into one.
+
+    A trial that the target has stays as it is, unless it failed there and finished in a source.
+    Trials with other scores are named, and the exit status is 1. The sources are not changed.
+    """
+    from dnabench.results.merging import merge as merged
+    from dnabench.results.store import Store
+
+    stores = [_opened(path) for path in sources]
+    if any(path.resolve() == out.resolve() for path in sources):
+        fail(f"--out {out}: also one of the sources; name another folder")
+    found = merged(stores, Store(out), lambda line: typer.echo(f"note: {line}", err=True))
+    for trial_id in found.conflicts[:SHOWN]:
+        typer.echo(f"{trial_id}: other scores than in {out}, or a record there that is unreadable")
+    if len(found.conflicts) > SHOWN:
+        typer.echo(f"... and {len(found.conflicts) - SHOWN:,} more")
+    if found.running:
+        typer.echo(f"{len(found.running):,} trials are running in {out}: merge again later")
+    typer.echo(
+        f"{out}: {len(found.copied):,} trials copied, {len(found.replaced):,} in place of failed "
+        f"ones, {len(found.equal):,} already there, {len(found.conflicts):,} conflicts"
+    )
+    raise typer.Exit(bool(found.conflicts or found.running))
+
+
+@command(store, "export", "", "--out runs --to records.parquet")
+def export(
+    out: Out = Path("runs"),
+    to: Annotated[Path, typer.Option(help="Parquet file to write.")] = Path("records.parquet"),
+) -> None:
+    """Write all records as a table, a row each.
+
+    With scores by split and metric, options and recipe as JSON, and the whole record as JSON.
+    """
+    from dnabench.cache import replacing
+    from dnabench.results.merging import export as exported
+
+    if to.suffix != ".parquet":
+        fail(f"--to {to}: name a file that ends in .parquet")
+    opened = _opened(out)
+    with replacing(to) as file:
+        n = exported(opened, file)
+    typer.echo(f"{to}: {n:,} records")
+    for path, why in list(opened.unreadable.items())[:SHOWN]:
+        typer.echo(f"note: {path}: {why}; left out", err=True)
+
+
+def _opened(out: Path) -> Store:
+    from dnabench.results.store import Store
+
+    if not (out / "records").is_dir():
+        fail(f"{out}: no folder of results; it would hold a folder records")
+    return Store(out)

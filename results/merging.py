@@ -1,0 +1,179 @@
+"""Stores as a whole: what is wrong in one, two made one, all records as a table."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from dnabench.cache import replacing
+from dnabench.results.store import NETWORK, Store
+from dnabench.types import Record
+
+Say = Callable[[str], object]
+
+
+class Fault(NamedTuple):
+    """A file that is not what it should be, why, and what to do."""
+
+    path: Path
+    why: str
+    way: str
+
+
+def faults(store: Store, progress: Callable[[int], object] = lambda n: None) -> Iterator[Fault]:
+    """Read every file of a store and give those that are wrong.
+
+    Args:
+        store: is not changed.
+        progress: called with the records that were read since the last call.
+
+    Raises:
+        ValueError: when the folder of records cannot be read.
+    """
+    again = "`dnabench run --again ID` runs its trial anew"
+    known: dict[str, bool] = {}
+    for record in store:
+        trial_id = record.trial.id
+        known[trial_id] = not record.error
+        if not record.error:
+            yield from _of_predictions(store, trial_id, again)
+        progress(1)
+    for path, why in sorted(store.unreadable.items()):
+        yield Fault(path, why, "move it away, or give access to it")
+    for path in sorted((store.folder / "predictions").glob("*.npz")):
+        if not known.get(path.stem, False) and store.record_path(path.stem) not in store.unreadable:
+            yield Fault(path, "predictions of no finished trial", "harmless; it may be removed")
+    for folder in sorted((store.folder / "networks").glob("*")):
+        if folder.is_dir() and not (folder / NETWORK[0]).is_file():
+            yield Fault(folder, f"a network without {NETWORK[0]}", "remove it; `run --keep` anew")
+
+
+def _of_predictions(store: Store, trial_id: str, way: str) -> Iterator[Fault]:
+    path = store.predictions_path(trial_id)
+    try:
+        store.predictions(trial_id)
+    except FileNotFoundError:
+        yield Fault(path, "the predictions of this trial are missing", way)
+    except (OSError, ValueError) as e:
+        yield Fault(path, str(e), way)
+
+
+class Merged(NamedTuple):
+    """What became of the trials of the sources: ids, by what was done."""
+
+    copied: list[str]
+    equal: list[str]
+    conflicts: list[str]
+    replaced: list[str]  # failed in the target, finished in a source
+    running: list[str]  # of the target, by another process
+
+
+def merge(sources: list[Store], target: Store, say: Say = lambda line: None) -> Merged:
+    """Copy the trials of several stores into one; nothing in the sources is changed.
+
+    A record goes after its predictions and its network, so a merge that was cut off goes on when it
+    is started again. Where the target has the trial, its record stays, unless it failed and the
+    source's did not; then it is renamed to `.replaced-<n>`.
+
+    Args:
+        sources: in order of precedence.
+        target: may hold trials, and may be new.
+        say: called with a line for each file that could not be read.
+
+    Raises:
+        ValueError: when the target cannot be written.
+    """
+    target.check_writable()
+    out = Merged([], [], [], [], [])
+    for source in sources:
+        for record in source:
+            with target.claim(record.trial.id) as claim:
+                if claim is None:
+                    out.running.append(record.trial.id)
+                else:
+                    _merge_one(source, target, record, out)
+        for path, why in sorted(source.unreadable.items()):
+            say(f"{path}: {why}; not copied")
+        for name in ("configs/*.json", "journal-*.jsonl"):
+            for path in sorted(source.folder.glob(name)):
+                _copy_beside(path, target.folder / path.relative_to(source.folder))
+    return out
+
+
+def _merge_one(source: Store, target: Store, record: Record, out: Merged) -> None:
+    trial_id = record.trial.id
+    there = target.read(trial_id)
+    if there is not None:
+        if not (there.error and not record.error):
+            same = there.scores == record.scores and bool(there.error) == bool(record.error)
+            (out.equal if same else out.conflicts).append(trial_id)
+            return
+        target.set_aside(trial_id)
+        out.replaced.append(trial_id)
+    elif target.record_path(trial_id).exists():  # one that cannot be read
+        out.conflicts.append(trial_id)
+        return
+    else:
+        out.copied.append(trial_id)
+    _copy(source.predictions_path(trial_id), target.predictions_path(trial_id))
+    for name in reversed(NETWORK):  # network.json last
+        _copy(source.network_path(trial_id) / name, target.network_path(trial_id) / name)
+    _copy(source.record_path(trial_id), target.record_path(trial_id))
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file, if it exists, whole or not at all; its time of change goes with it."""
+    if not source.is_file():
+        return
+    try:
+        with source.open("rb") as read, replacing(target, sync=True) as write:
+            shutil.copyfileobj(read, write)
+        shutil.copystat(source, target)
+    except OSError as e:
+        raise ValueError(
+            f"cannot copy {source} to {target}: {e.strerror or e}; make room or give access, then "
+            "run the same command again: it goes on where it stopped"
+        ) from e
+
+
+def _copy_beside(source: Path, target: Path) -> None:
+    """Copy a file, under another name where a file of other content has its name."""
+    n, wanted = 1, target
+    while wanted.exists():
+        if wanted.read_bytes() == source.read_bytes():
+            return
+        n += 1
+        wanted = target.with_name(f"{target.stem}-{n}{target.suffix}")
+    _copy(source, wanted)
+
+
+def export(store: Store, out: IO[bytes]) -> int:
+    """Write all readable records as Parquet, a row each; returns how many.
+
+    Columns: what names the trial, the scores as `test.mcc` and so on, `error`, and the whole record
+    as JSON in `record`. Options and recipe are JSON.
+    """
+    import pandas as pd
+
+    rows = [_row(record) for record in store]
+    pd.DataFrame(rows).to_parquet(out, compression="zstd", index=False)
+    return len(rows)
+
+
+def _row(record: Record) -> dict[str, Any]:
+    trial, whole = record.trial, json.loads(record.to_json())
+    scores = {
+        f"{split}.{metric}": value
+        for split, values in record.scores.items() for metric, value in values.items()
+    }  # fmt: skip
+    return {
+        "id": trial.id, "model": trial.model, "task": trial.task, "seed": trial.seed,
+        "protocol": trial.protocol, "regime": trial.regime, "data": trial.data,
+        "options": json.dumps(dict(trial.options), sort_keys=True, default=str),
+        "recipe": json.dumps(whole["trial"]["recipe"], sort_keys=True),
+        "error": record.reason if record.error else "", "seconds": record.seconds, **scores,
+        "record": record.to_json(),
+    }  # fmt: skip

@@ -1,0 +1,134 @@
+"""Folders of results as a whole: `dnabench store`."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from conftest import dnabench, planted_split
+
+from dnabench.results.merging import faults, merge
+from dnabench.results.store import Store
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    """Two folders: seeds 0 and 1, and 1 and 2, of kmer; the networks are kept."""
+    folder = tmp_path_factory.mktemp("stores")
+    part = planted_split(60, 3)
+    rows = [f"{part.seqs[i]},{part.y[i]}" for i in range(60)]
+    (folder / "my.csv").write_text("\n".join(["sequence,label", *rows]) + "\n")
+    for name, seeds in (("a", "0,1"), ("b", "1,2")):
+        done = dnabench("run", "-m", "kmer", "--data", folder / "my.csv", "--seeds", seeds,
+                        "--keep", "all", "--epochs", "2", "--out", folder / name)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def ids(store):
+    return {record.trial.id: record.trial.seed for record in store}
+
+
+def test_two_folders_become_one(stores, tmp_path):
+    target = tmp_path / "all"
+    done = dnabench("store", "merge", stores / "a", stores / "b", "--out", target)
+    assert done.returncode == 0, done.stderr
+    assert "3 trials copied, 0 in place of failed ones, 1 already there, 0 conflicts" in done.stdout
+    a, b, both = Store(stores / "a"), Store(stores / "b"), Store(target)
+    assert sorted(ids(both).values()) == [0, 1, 2] and ids(both) == ids(a) | ids(b)
+    for trial_id in ids(both):
+        source = a if trial_id in ids(a) else b
+        for path in ("record_path", "predictions_path"):
+            assert (getattr(both, path)(trial_id).read_bytes()
+                    == getattr(source, path)(trial_id).read_bytes())  # fmt: skip
+        assert both.has_network(trial_id)
+    assert len(list((target / "configs").iterdir())) == 2
+    assert not list(faults(both))
+    again = dnabench("store", "merge", stores / "a", stores / "b", "--out", target)
+    assert "0 trials copied" in again.stdout and "4 already there" in again.stdout
+    assert len(list((target / "configs").iterdir())) == 2
+    report = dnabench("report", "--out", target)
+    assert report.returncode == 0 and "kmer" in report.stdout
+
+
+def test_a_conflict_is_named_and_changes_nothing(stores, tmp_path):
+    target = Store(tmp_path / "all")
+    merge([Store(stores / "a")], target)
+    trial_id = sorted(ids(target))[0]
+    path = target.record_path(trial_id)
+    record = json.loads(path.read_text())
+    record["scores"]["test"]["mcc"] = 0.123
+    path.write_text(json.dumps(record))
+    before = path.read_bytes()
+    done = dnabench("store", "merge", stores / "a", "--out", target.folder)
+    assert done.returncode == 1 and f"{trial_id}: other scores" in done.stdout
+    assert "1 already there, 1 conflicts" in done.stdout and path.read_bytes() == before
+
+
+def test_a_finished_trial_takes_the_place_of_a_failed_one(stores, tmp_path):
+    target = Store(tmp_path / "all")
+    source = Store(stores / "a")
+    merge([source], target)
+    trial_id = sorted(ids(target))[0]
+    path = target.record_path(trial_id)
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "scores": {}, "error": "RuntimeError: no"}))
+    found = merge([source], target)
+    assert found.replaced == [trial_id] and not found.conflicts
+    assert path.read_bytes() == source.record_path(trial_id).read_bytes()
+    assert path.with_name(f"{path.name}.replaced-1").is_file() and target.has_network(trial_id)
+    path.write_text("{")
+    assert merge([source], target).conflicts == [trial_id] and path.read_text() == "{"
+
+
+def test_a_trial_that_is_running_is_left_to_its_process(stores, tmp_path):
+    source, target = Store(stores / "a"), Store(tmp_path / "all")
+    target.check_writable()
+    trial_id = sorted(ids(source))[0]
+    with target.claim(trial_id) as claim:
+        assert claim is not None
+        found = merge([source], target)
+    assert found.running == [trial_id] and len(found.copied) == 1
+    assert merge([source], target).copied == [trial_id]
+
+
+def test_check_names_what_is_wrong(stores, tmp_path):
+    target = Store(tmp_path / "all")
+    merge([Store(stores / "a"), Store(stores / "b")], target)
+    good = dnabench("store", "check", "--out", target.folder)
+    assert good.returncode == 0 and "3 records, 0 faults" in good.stdout
+    one, two, three = sorted(ids(target))
+    target.predictions_path(one).write_bytes(b"PK\x03\x04 no archive")
+    target.predictions_path(two).unlink()
+    target.record_path(three).write_text("{")
+    (target.network_path(two) / "network.json").unlink()
+    np.savez(target.folder / "predictions" / "0123456789abcdef.npz", logits=np.zeros(2))
+    bad = dnabench("store", "check", "--out", target.folder)
+    assert bad.returncode == 1 and "3 records, 5 faults" in bad.stdout
+    for words in (
+        f"{one}.npz: ", f"{two}.npz: the predictions of this trial are missing", f"{three}.json: ",
+        "0123456789abcdef.npz: predictions of no finished trial", "a network without network.json",
+    ):  # fmt: skip
+        assert words in bad.stdout
+
+
+def test_export_has_a_row_for_each_record(stores, tmp_path):
+    to = tmp_path / "records.parquet"
+    done = dnabench("store", "export", "--out", stores / "a", "--to", to)
+    assert done.returncode == 0, done.stderr
+    table, store = pq.read_table(to).to_pandas(), Store(stores / "a")
+    assert dict(zip(table.id, table.seed, strict=True)) == ids(store)
+    for record in store:
+        row = table[table.id == record.trial.id].iloc[0]
+        assert row["test.mcc"] == record.scores["test"]["mcc"]
+        assert json.loads(row["recipe"])["epochs"] == record.trial.recipe.epochs
+        assert json.loads(row["record"]) == json.loads(record.to_json())
+    wrong = dnabench("store", "export", "--out", stores / "a", "--to", tmp_path / "x.csv")
+    assert wrong.returncode == 2 and "ends in .parquet" in wrong.stderr
+
+
+@pytest.mark.parametrize("words", [["check"], ["compact"], ["merge", "none"], ["export"]])
+def test_a_folder_that_is_none_is_said(words, tmp_path):
+    words = [tmp_path / w if w == "none" else w for w in words]
+    done = dnabench("store", *words, "--out", tmp_path / "none")
+    assert done.returncode == 2 and "no folder of results" in done.stderr

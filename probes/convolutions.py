@@ -21,9 +21,9 @@ POOLING = ("max_pool1d_with_indices", "max_pool2d_with_indices", "avg_pool1d", "
 
 
 def stack_of(net: Any, ids: Tensor) -> list[Convolution]:
-    """The longest chain of convolutions and poolings, from the input on.
+    """The chain of convolutions and poolings that reaches farthest, from the input on.
 
-    Of parallel ones, such as the branches of a gate, the one that reaches farthest counts. Layers
+    Of parallel ones, such as the branches of a gate, one counts. Layers
     that look at one position are left out, and so is all that mixes positions in another way:
     attention, recurrences, Fourier transforms, means over a sequence.
 
@@ -37,12 +37,12 @@ def stack_of(net: Any, ids: Tensor) -> list[Convolution]:
     net.eval()
     found = _Recorder(ids.shape[1])
     with torch.no_grad(), Kernels("direct"), found:
-        net(ids, None)
-    return found.stack()
+        out = net(ids, None)
+    return list(found.behind(out)) if found.chain else []
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """How many convolutions every tensor has behind it, and what they were.
+    """The layers that every tensor has behind it.
 
     Tensors are told apart by their storage, which views share.
     """
@@ -50,50 +50,44 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, length: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._length = length
-        self._depth: dict[int, int] = {}
+        self._behind: dict[int, tuple[Convolution, ...]] = {}
         self._kept: list[Any] = []  # storages, so that no address is used twice
-        self._layers: list[Convolution] = []
-        self._chain = True
+        self.chain = True
 
-    def stack(self) -> list[Convolution]:
-        """The layers in order, without those of one tap that leave all positions."""
-        return self._layers if self._chain else []
+    def behind(self, values: Any) -> tuple[Convolution, ...]:
+        """Of several tensors, the layers that reach farthest."""
+        found = [self._behind.get(_key(x), ()) for x in tree_leaves(values) if _is_tensor(x)]
+        return max(found, key=receptive_field, default=())
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # fmt: skip
         out = func(*args, **(kwargs or {}))
-        given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-        depth = max((self._depth.get(_key(x), 0) for x in given), default=0)
+        layers = self.behind((args, kwargs))
         layer = _layer(func._schema.name.partition("::")[2], args)
         if layer is not None and (layer.kernel > 1 or layer.stride > 1):
-            self._add(depth, layer, args[0].shape[-1])
-            depth += 1
-        for x in tree_leaves(out):
-            if isinstance(x, Tensor):
-                self._kept.append(x.untyped_storage())
-                self._depth[_key(x)] = max(depth, self._depth.get(_key(x), 0))
+            self._check(layers, args[0].shape[-1])
+            layers = (*layers, layer)
+        for x in filter(_is_tensor, tree_leaves(out)):
+            self._kept.append(x.untyped_storage())
+            own = self._behind.get(_key(x), ())
+            self._behind[_key(x)] = max(layers, own, key=receptive_field)
         return out
 
-    def _add(self, depth: int, layer: Convolution, positions: int) -> None:
-        before = self._layers[:depth]
+    def _check(self, before: Sequence[Convolution], positions: int) -> None:
         jump = math.prod(earlier.stride for earlier in before)
         missing = self._length - positions * jump
         if not -2 * jump <= missing < receptive_field(before) + jump:
-            self._chain = False  # something else has changed the number of positions
-        if depth == len(self._layers):
-            self._layers.append(layer)
-        elif _reach(layer) > _reach(self._layers[depth]):
-            self._layers[depth] = layer
+            self.chain = False  # something else has changed the number of positions
+
+
+def _is_tensor(x: Any) -> bool:
+    return isinstance(x, Tensor)
 
 
 def _key(x: Tensor) -> int:
     return int(x.untyped_storage()._cdata)
-
-
-def _reach(layer: Convolution) -> int:
-    return (layer.kernel - 1) * layer.dilation
 
 
 def _layer(name: str, args: Sequence[Any]) -> Convolution | None:

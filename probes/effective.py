@@ -18,6 +18,7 @@ from dnabench.networks.embedding import Source
 from dnabench.train.batches import EVAL_TOKENS, Resident, per_base
 from dnabench.types import Array, Sequences
 
+LEAST = 5  # bases that are replaced
 OTHERS = 3  # bases that a base can be replaced by
 VECTORS = 4  # random directions of the output, for each sequence
 
@@ -28,15 +29,15 @@ class Effect(NamedTuple):
     Offsets are bp from the base whose output it is; where the network has one output for the whole
     sequence, from its middle. `gradient` is the squared Frobenius norm of the derivative of the D
     features by the base's embedding, a mean over sequences; a token's is shared by its bases alike.
-    `substitution` is the squared change of the D features at the offsets `substituted`, a mean over
-    sequences and the three other bases; each stands for the bases up to halfway to its neighbours.
+    `substitution` is the squared change of the D features, a mean over sequences and the three other
+    bases; it is measured at the offsets `substituted` and lies on straight lines between them.
     `each_base` says whether the network has an output for each base.
     """
 
     offsets: Array  # int64 (L,)
     gradient: Array  # float64 (L,)
     substituted: Array  # int64 (P,)
-    substitution: Array  # float64 (P,)
+    substitution: Array  # float64 (L,)
     each_base: bool
 
 
@@ -48,7 +49,7 @@ def effect_of(
     Args:
         source: the network, on its device.
         seqs: S sequences of L bp.
-        most: offsets at which bases are replaced.
+        most: offsets at which bases are replaced, LEAST or more.
         progress: called with the sequences that were run since the last call.
 
     Raises:
@@ -69,14 +70,18 @@ def effect_of(
         _substitution(one, seqs.take(np.array([i])), places, progress) for i in range(len(seqs))
     )
     offsets = np.arange(length) - middle
-    return Effect(
-        offsets, _shares(offsets, gradient), places - middle, _shares(places - middle, changes),
-        one.each_base,
-    )  # fmt: skip
+    each = _shares(at_each(offsets, places - middle, np.asarray(changes)))
+    return Effect(offsets, _shares(gradient), places - middle, each, one.each_base)
 
 
 def replaced(length: int, most: int) -> Array:
-    """At most so many positions of a sequence: the middle, and ever wider apart on its sides."""
+    """At most so many positions of a sequence: middle, ends, and ever wider apart between them.
+
+    Raises:
+        ValueError: fewer than LEAST.
+    """
+    if most < LEAST:
+        raise ValueError(f"{most} bases to replace are too few; take {LEAST} or more")
     middle = length // 2
     if most >= length:
         return np.arange(length)
@@ -91,14 +96,19 @@ def _spaced(reach: int, n: int) -> Array:
     return np.unique(np.rint(np.geomspace(1, reach, n)).astype(np.int64))
 
 
-def widths(offsets: Array) -> Array:
-    """How many bases each offset stands for: up to halfway to its neighbours."""
-    middles = (offsets[1:] + offsets[:-1]) / 2
-    return np.diff(np.concatenate([[offsets[0] - 0.5], middles, [offsets[-1] + 0.5]]))
+def at_each(offsets: Array, places: Array, values: Array) -> Array:
+    """Values at every offset, on straight lines between the places; both are in order.
+
+    Raises:
+        ValueError: when the places do not reach from the first offset to the last.
+    """
+    if places[0] != offsets[0] or places[-1] != offsets[-1]:
+        raise ValueError("places from the first base to the last are needed")
+    return np.interp(offsets, places, values)
 
 
-def _shares(offsets: Array, values: Any) -> Array:
-    total = float(np.sum(values * widths(offsets)))
+def _shares(values: Any) -> Array:
+    total = float(np.sum(values))
     if not (np.isfinite(total) and total > 0):
         raise ValueError(f"the output does not change with the sequence: the sum is {total}")
     return np.asarray(values / total, np.float64)
@@ -219,12 +229,11 @@ def span(offsets: Array, shares: Array, share: float) -> int:
     """The bp of the smallest window around offset 0 that holds so much of the sum.
 
     Args:
-        offsets: (n,), in order.
-        shares: float64 (n,), of each base that an offset stands for.
+        offsets: int64 (L,), every one, in order.
+        shares: float64 (L,), with a sum of 1.
         share: such as 0.95.
     """
     distance = np.abs(offsets)
-    order = np.argsort(distance, kind="stable")
-    held = np.cumsum((shares * widths(offsets))[order])
-    last = order[min(int(np.searchsorted(held, share - 1e-12)), len(order) - 1)]
-    return 2 * int(distance[last]) + 1
+    held = np.cumsum(np.bincount(distance, shares))
+    reach = min(int(np.searchsorted(held, share - 1e-12)), len(held) - 1)
+    return int((distance <= reach).sum())

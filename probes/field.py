@@ -30,7 +30,8 @@ class Field(NamedTuple):
 
     paths: None = its layers form no chain of convolutions.
     effect: on S sequences of L bp.
-    beyond: share of the squared gradient outside the field of the convolutions.
+    beyond: share of the squared gradient farther away than the convolutions can see; None = not
+        to be measured: paths is None, or there is no output for each base.
     sequences: S.
     rounding: what of `beyond` means nothing.
     """
@@ -39,14 +40,17 @@ class Field(NamedTuple):
     stack: list[Convolution]
     paths: Paths | None
     effect: Effect
-    beyond: float
+    beyond: float | None
     sequences: int
     rounding: float = 0.0
 
     @property
-    def alone(self) -> bool:
-        """Whether convolutions and poolings are all that mixes positions, as far as L shows."""
-        return self.paths is not None and self.beyond <= self.rounding
+    def alone(self) -> bool | None:
+        """Whether convolutions and poolings are all that mixes positions, as far as L shows.
+
+        None = not known.
+        """
+        return None if self.beyond is None else self.beyond <= self.rounding
 
 
 def field(
@@ -72,10 +76,10 @@ def field(
     stack = stack_of(source.net, torch.from_numpy(encoded.ids).to(device))
     paths = count_paths(stack) if stack and encoded.widths is None else None
     effect = effect_of(source, seqs, most, progress)
-    beyond = 1.0
-    if paths is not None:
-        reach = paths.field // 2 + (0 if effect.each_base else int(seqs.lengths[0]))
-        beyond = float(effect.gradient[np.abs(effect.offsets) > reach].sum())
+    beyond = None
+    if paths is not None and effect.each_base:
+        # as many bp on either side as the field has: causal layers look to one side alone
+        beyond = float(effect.gradient[np.abs(effect.offsets) >= paths.field].sum())
     return Field(name, stack, paths, effect, beyond, len(seqs), ROUNDING * (device.type != "cpu"))
 
 
@@ -104,7 +108,7 @@ def rows(found: Field) -> list[tuple[str, str]]:
 def _measures(effect: Effect) -> list[tuple[str, Array, Array]]:
     return [
         ("gradients", effect.offsets, effect.gradient),
-        ("substitution", effect.substituted, effect.substitution),
+        ("substitution", effect.offsets, effect.substitution),
     ]
 
 
@@ -124,11 +128,13 @@ def of_paths(stack: list[Convolution], paths: Paths) -> list[tuple[str, str]]:
 
 def _beside(found: Field, paths: Paths) -> list[tuple[str, str]]:
     length = len(found.effect.offsets)
-    if not found.alone:
+    if found.alone is False:
         return [("beyond them", f"{found.beyond:.1g} of the squared gradient: attention, a "
                  "recurrence or a mean sees farther")]  # fmt: skip
     if not found.effect.each_base:
-        return [("", "of one position after the last convolution")]
+        return [
+            ("", "of one position after the last convolution; what comes behind it is not seen")
+        ]
     if length < paths.field:
         return [("", f"more than the {length:,} bp that are measured (--length)")]
     return []
@@ -144,20 +150,19 @@ def in_words(stack: list[Convolution]) -> str:
 
 def write(found: Field, folder: Path) -> list[Path]:
     """Write field.json, paths.parquet and effective.parquet into a folder, which is made."""
-    import pyarrow as pa  # type: ignore[import-untyped]
-
     folder.mkdir(parents=True, exist_ok=True)
+    for name in ("paths.parquet", "effective.parquet", "field.png"):  # of another network
+        (folder / name).unlink(missing_ok=True)
     files = [folder / "field.json"]
     with replacing(files[0]) as out:
         out.write((json.dumps(_as_json(found), indent=1) + "\n").encode())
     if found.paths is not None:
         files.append(write_paths(found.paths, folder / "paths.parquet"))
     effect = found.effect
-    changed: Array = np.full(len(effect.offsets), np.nan)
-    changed[effect.substituted - effect.offsets[0]] = effect.substitution
     columns = {
         "offset": effect.offsets, "gradient": effect.gradient,
-        "substitution": pa.array(changed, from_pandas=True),
+        "substitution": effect.substitution,
+        "substituted": np.isin(effect.offsets, effect.substituted),
     }  # fmt: skip
     files.append(_parquet(folder / "effective.parquet", columns))
     return files
@@ -169,6 +174,10 @@ def write_paths(paths: Paths, file: Path) -> Path:
 
     file.parent.mkdir(parents=True, exist_ok=True)
     offsets = np.arange(paths.field) + paths.first
+    if paths.total >= 10**76:
+        raise ValueError(
+            f"{file}: {paths.total:.1e} paths are too many to write; take fewer layers"
+        )
     counts = pa.array(map(int, paths.counts), pa.decimal256(76, 0))
     return _parquet(file, {"offset": offsets, "paths": counts})
 

@@ -62,7 +62,8 @@ def field_figure(paths: Paths | None, effect: Effect, theme: Theme = PRINT) -> F
     x, y = _thinned(effect.offsets, effect.gradient)
     ax.plot(x, np.maximum(y, LOWEST * y.max()), color=style.colour(1, theme), lw=1.1)
     changed = np.maximum(effect.substitution, LOWEST * effect.substitution.max())
-    ax.plot(effect.substituted, changed, "o", color=style.colour(2, theme), ms=2.5)
+    at = np.isin(effect.offsets, effect.substituted)
+    ax.plot(effect.offsets[at], changed[at], "o", color=style.colour(2, theme), ms=2.5)
     style.log_ticks(ax.yaxis, LOWEST * float(y.max()), float(y.max()))
     _finish(ax, theme, "effect of a base", "share; line: gradients, dots: substitution")
     return out
@@ -94,7 +95,7 @@ def mutagenesis_figure(
     top.set_xlim(-0.5, length - 0.5)
     style.bare(top, theme, "y")
     style.heading(top, name, f"importance for {answer}", theme, left=0.5)
-    most = float(np.nanmax(np.abs(changes))) or 1.0
+    most = float(np.nan_to_num(np.abs(changes)).max()) or 1.0
     shown = grid.imshow(
         changes.T, aspect="auto", cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest"
     )

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,14 +20,18 @@ from dnabench.reports.figures.style import save
 from dnabench.tasks.io.unlabelled import read_parts, whole_sequences
 from dnabench.types import Array, N, Sequences
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 BASES = 4
+LONGEST = 1 << 32  # bp of a sequence that is read
 AT_ONCE = 1 << 20  # bp of mutants that are predicted together
 JOINED = 2  # bp between bases of one stretch
 COLUMNS = [
     ("id", "string"), ("chrom", "string"), ("position", "int64"), ("strand", "string"),
     ("reference", "string"), ("alternative", "string"), ("change", "double"),
 ]  # fmt: skip
-_PLACE = re.compile(r"(?:\S*::)?(\S+?):([\d,]+)-([\d,]+)(\([+-]\)|:[+-])?")
+_PLACE = re.compile(r"(?:\S*::)?(\S+?):(\d[\d,]*)-(\d[\d,]*)(\([+-]\)|:[+-])?")
 
 
 class Answer(NamedTuple):
@@ -234,8 +238,8 @@ def mutagenesis_of_file(
         network: a kept one.
         file: as `tasks.io.unlabelled.read_parts` takes it.
         answer: of `answer_of`.
-        folder: is made; its files are complete or not there.
-        figures: sequences that are drawn, as 1.png, 2.png, ...
+        folder: is made; the files of an earlier call are replaced, each whole or not at all.
+        figures: sequences that are drawn, as figure-1.png, figure-2.png, ...
         progress: called with the bases done since the last call.
 
     Raises:
@@ -247,19 +251,30 @@ def mutagenesis_of_file(
     folder.mkdir(parents=True, exist_ok=True)
     done, first = 0, list[tuple[str, float, list[Stretch]]]()
     table, graph = folder / "mutagenesis.parquet", folder / "importance.bedgraph"
-    with replacing(table) as out, replacing(graph) as lines:
-        writer = pq.ParquetWriter(out, pa.schema(COLUMNS), compression="zstd")
-        for part in whole_sequences(read_parts(file), network.longest):
+    drawn: list[Callable[[], Figure]] = []
+    schema = pa.schema(COLUMNS)
+    with (
+        replacing(table) as out, replacing(graph) as lines,
+        pq.ParquetWriter(out, schema, compression="zstd") as writer,
+    ):  # fmt: skip
+        for part in whole_sequences(read_parts(file), LONGEST):
             for name, _, codes, _ in part.segments():
+                if len(codes) > network.longest:
+                    raise ValueError(
+                        f"{name} has {len(codes):,} bp, this network reads {network.longest:,} at "
+                        "most: cut out the part that you ask about"
+                    )
                 network.check(Sequences(codes, np.array([0, len(codes)])), [name])
                 was, changes = mutagenesis(network, codes, answer, progress)
                 values = importance(changes)
-                writer.write_table(pa.table(table_rows(name, codes, changes), schema=writer.schema))
+                writer.write_table(pa.table(table_rows(name, codes, changes), schema=schema))
                 lines.write("".join(graph_lines(name, values)).encode())
                 done += 1
                 if len(first) < figures:
                     first.append((name, was, stretches(codes, values)))
-                    draw = partial(mutagenesis_figure, name, answer.name, codes, changes)
-                    save(draw, folder / f"{done}.png")
-        writer.close()
+                    drawn.append(partial(mutagenesis_figure, name, answer.name, codes, changes))
+    for old in folder.glob("figure-*.png"):
+        old.unlink()
+    for i, draw in enumerate(drawn, 1):
+        save(draw, folder / f"figure-{i}.png")
     return Mutated(done, first)

@@ -11,7 +11,7 @@ from conftest import dnabench
 from dnabench import MODELS
 from dnabench.networks.embedding import of_model
 from dnabench.probes.convolutions import stack_of
-from dnabench.probes.effective import replaced, span, widths
+from dnabench.probes.effective import at_each, replaced, span
 from dnabench.probes.field import field, random_sequences, rows
 from dnabench.probes.paths import Convolution, count_paths, receptive_field
 
@@ -123,20 +123,57 @@ def test_both_effective_fields_of_a_linear_network_are_the_squared_paths():
     expected = np.zeros(65)
     expected[32 - 15 : 32 + 16] = found.paths.counts.astype(float) ** 2
     assert found.effect.gradient == pytest.approx(expected / expected.sum(), abs=1e-6)
-    inside = expected > 0
-    assert (found.effect.substitution[~inside] == 0).all()
-    change = found.effect.substitution[inside] / expected[inside]
-    assert change.max() / change.min() < 20  # a base's letters are 1 to 3 apart: squares 14 / 6, 3
+    changed = found.effect.substitution
+    assert (changed[expected == 0] == 0).all()
+    ratio = changed[expected > 0] / expected[expected > 0]
+    assert ratio.max() / ratio.min() < 14 / 6 + 1e-6  # squares of the letters' distances: 14 or 6
     assert span(found.effect.offsets, found.effect.gradient, 1.0) == 31
 
 
-def test_replaced_bases_are_close_in_the_middle_and_stand_for_all():
-    places = replaced(513, 33)
-    assert len(places) <= 33 and {0, 255, 256, 257, 512} <= set(places.tolist())
-    assert widths(places - 256).sum() == 513
+def test_replaced_bases_are_the_middle_and_both_ends():
+    for length, most in ((513, 33), (513, 5), (64, 9), (129, 33)):
+        places = replaced(length, most)
+        assert len(places) <= most and {0, length // 2, length - 1} <= set(places.tolist())
+    assert {255, 256, 257} <= set(replaced(513, 33).tolist())
     assert replaced(7, 33).tolist() == list(range(7))
-    flat = np.full(len(places), 1 / 513)
-    assert abs(span(places - 256, flat, 0.5) - 257) < 100
+    with pytest.raises(ValueError, match="4 bases to replace are too few; take 5"):
+        replaced(513, 4)
+
+
+def test_spans_are_those_of_every_base():
+    offsets = np.arange(-256, 257)
+    flat = np.full(513, 1 / 513)
+    assert [span(offsets, flat, s) for s in (0.5, 0.95, 1.0)] == [257, 489, 513]
+    assert span(np.arange(-4, 4), np.ones(8) / 8, 1.0) == 8
+    smooth = np.exp(-np.abs(offsets) / 40)
+    smooth /= smooth.sum()
+    places = replaced(513, 33) - 256
+    drawn = at_each(offsets, places, smooth[places + 256])
+    exact, found = (span(offsets, x / x.sum(), 0.95) for x in (smooth, drawn))
+    assert abs(found / exact - 1) < 0.1
+
+
+def test_of_branches_the_one_that_reaches_farthest_counts():
+    class Branches(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.wide = torch.nn.Conv1d(5, 4, 31, padding=15)
+            self.first = torch.nn.Conv1d(5, 4, 3, padding=1)
+            self.second = torch.nn.Conv1d(4, 4, 3, padding=1)
+
+        def forward(self, ids, mask):
+            x = torch.nn.functional.one_hot(ids.long(), 5).float().transpose(1, 2)
+            return self.wide(x) + self.second(self.first(x))
+
+    stack = stack_of(Branches(), torch.zeros(1, 64, dtype=torch.uint8))
+    assert stack == [Convolution(31)]
+
+
+def test_what_cannot_be_measured_is_not_claimed():
+    source = of_model("cnn", "scratch", 96)
+    found = field("cnn", source, random_sequences(1, 96), 5)
+    assert found.beyond is None and found.alone is None and found.paths.field == 57
+    assert "what comes behind it is not seen" in dict(rows(found)).get("", "")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +183,7 @@ def test_replaced_bases_are_close_in_the_middle_and_stand_for_all():
 def test_every_family_has_a_field(name):
     model = MODELS[name]
     source = of_model(name, "scratch", 96, options=dict(model.reduced))
-    found = field(name, source, random_sequences(1, 96), 3)
+    found = field(name, source, random_sequences(1, 96), 5)
     assert found.effect.gradient.sum() == pytest.approx(1)
     assert (found.effect.gradient >= 0).all() and (found.effect.substitution >= 0).all()
     assert len(found.effect.gradient) == 96
@@ -154,7 +191,7 @@ def test_every_family_has_a_field(name):
     assert "effective, by gradients" in words
     families = {"gpn": True, "convnova": True, "hyenadna": False, "caduceus": False, "nt": False}
     if model.family in families and "unet" not in name:
-        assert found.alone is families[model.family]
+        assert bool(found.alone) is families[model.family]
 
 
 def test_the_command_writes_what_it_prints(tmp_path):
@@ -169,7 +206,8 @@ def test_the_command_writes_what_it_prints(tmp_path):
     table = pq.read_table(folder / "paths.parquet").to_pydict()
     assert table["offset"] == list(range(-16, 17)) and sum(map(int, table["paths"])) == 225
     effect = pq.read_table(folder / "effective.parquet").to_pydict()
-    assert sum(effect["gradient"]) == pytest.approx(1) and effect["substitution"].count(None)
+    assert [sum(effect[k]) for k in ("gradient", "substitution")] == pytest.approx([1, 1])
+    assert 5 <= sum(effect["substituted"]) <= 33
     assert (folder / "field.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -185,7 +223,8 @@ def test_stacks_are_drawn_together(tmp_path):
 @pytest.mark.parametrize(
     ("words", "says"),
     [(["kmer"], "kmer has no features"), (["convnova", "k9.b2.l6"], "one network at a time"),
-     (["k0.b2.l6"], "at least one layer and one tap"), (["gnp"], "no model named 'gnp'"),
+     (["k0.b2.l6"], "at least one layer"), (["k9.b0.l3"], "base 1"),
+     (["k9.b1.l90"], "too many to write"), (["gnp"], "no model named 'gnp'"),
      (["dnabert2"], "--set tokenizer=bpe:PATH, or --regime pretrained"),
      (["dnabert", "--length", "600"], "has 597 tokens, and the model reads at most 512")],
 )  # fmt: skip

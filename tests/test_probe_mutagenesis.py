@@ -145,9 +145,16 @@ def test_the_command_writes_table_graph_and_figures(tmp_path, put):  # noqa: F81
     assert len(lines) == 720 and lines[0].startswith("chr1\t0\t1\t")
     mean = -rows[rows.position == 0].change.mean()
     assert float(lines[0].split("\t")[3]) == pytest.approx(mean, rel=1e-4, abs=1e-6)
-    assert sorted(f.name for f in (tmp_path / "out").glob("*.png"))[:2] == ["1.png", "10.png"]
+    drawn = {f.name for f in (tmp_path / "out").glob("*.png")}
+    assert drawn == {f"figure-{i}.png" for i in range(1, 11)}
+    (tmp_path / "one.fa").write_text(f">one\n{part.seqs[0]}\n>n\n{'N' * 60}\n")
+    again = dnabench("probe", "mutagenesis", folder, tmp_path / "one.fa", "--to", tmp_path / "out")
+    assert again.returncode == 0 and "Warning" not in again.stderr
+    assert len(pq.read_table(tmp_path / "out" / "mutagenesis.parquet")) == 180
+    assert len(list((tmp_path / "out").glob("*.png"))) == 2  # those of the first call are gone
 
     (tmp_path / "long.fa").write_text(">a\n" + "ACGT" * 40 + "\n")
     bad = dnabench("probe", "mutagenesis", folder, tmp_path / "long.fa", "--to", tmp_path / "no")
-    assert bad.returncode == 2 and "a has 160 bp" in bad.stderr
+    assert bad.returncode == 2 and "a has 160 bp" in bad.stderr and "Traceback" not in bad.stderr
+    assert "--window" not in bad.stderr
     assert not list((tmp_path / "no").glob("*"))

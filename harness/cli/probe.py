@@ -38,7 +38,7 @@ def field(
     length: Annotated[int, typer.Option(help="Bp of the sequences that are run.", min=1)] = 513,
     sequences: Annotated[int, typer.Option(help="Random sequences that are run.", min=1)] = 2,
     places: Annotated[
-        int, typer.Option(help="Bases that are replaced, evenly spaced.", min=1)
+        int, typer.Option(help="Bases that are replaced, closest in the middle.", min=5)
     ] = 33,
     regime: Annotated[
         str, typer.Option(help="Weights of a model: scratch, pretrained or checkpoint:PATH.")
@@ -108,8 +108,8 @@ def _stacks(names: list[str], folder: Path) -> None:
     found = []
     for name in names:
         kernel, base, layers = map(int, name[1:].replace(".b", " ").replace(".l", " ").split())
-        if not (kernel and layers):
-            fail(f"{name}: a stack has at least one layer and one tap")
+        if not (kernel and layers and base):
+            fail(f"{name}: a stack has at least one layer, one tap and base 1")
         stack = [Convolution(kernel, base**i) for i in range(layers)]
         paths = count_paths(stack)
         found.append((name, paths))
@@ -153,7 +153,9 @@ def mutagenesis(
     answer = answer_of(loaded, output)
     with bar("mutating") as show:
         found = mutagenesis_of_file(loaded, file, answer, to, FIGURES, lambda n: show(advance=n))
-    typer.echo(f"{answer.name}: change by substitution, mean of three, high where a base matters")
+    typer.echo(
+        f"{answer.name}, and the bases that hold it up: by how much it falls, a mean of three"
+    )
     for name, was, parts in found.first:
         typer.echo(f"  {name}: {was:.3f}")
         for part in parts:

@@ -29,8 +29,8 @@ class Effect(NamedTuple):
     Offsets are bp from the base whose output it is; where the network has one output for the whole
     sequence, from its middle. `gradient` is the squared Frobenius norm of the derivative of the D
     features by the base's embedding, a mean over sequences; a token's is shared by its bases alike.
-    `substitution` is the squared change of the D features, a mean over sequences and the three other
-    bases; it is measured at the offsets `substituted` and lies on straight lines between them.
+    `substitution` is the squared change of the D features, a mean over sequences and the three
+    other bases; it is measured at the offsets `substituted`, with straight lines between them.
     `each_base` says whether the network has an output for each base.
     """
 

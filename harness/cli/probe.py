@@ -137,9 +137,9 @@ def mutagenesis(
     model: Code = "",
     trust_remote_code: Trust = False,
 ) -> None:
-    """Replace every base of sequences by the three others, and show what changes.
+    """Show what every substitution does to an answer.
 
-    The change of one answer of a kept network: the log odds of a class in nats, the logit of a
+    Every base of every sequence is replaced by the three others. The change of one answer of a kept network: the log odds of a class in nats, the logit of a
     label, or a value. Three predictions a base, on both strands if the network was trained so.
     """
     from dnabench.cli.bars import bar
@@ -166,7 +166,8 @@ def mutagenesis(
 
 
 command(
-    probe, "mutagenesis", "runs/networks/TRIAL my.fa", "runs/networks/TRIAL my.fa --output EI",
+    probe, "mutagenesis", "runs/networks/TRIAL my.fa", "runs/networks/TRIAL my.fa --output donor",
+    "runs/networks/TRIAL peaks.csv --to peaks",
 )(mutagenesis)  # fmt: skip
 command(
     probe, "field", "convnova", "gpn --set layers=8 --length 1025", "runs/networks/TRIAL",

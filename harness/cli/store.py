@@ -19,11 +19,11 @@ SHOWN = 20  # lines of a list
 store = group("store", "Check, merge and export folders of results.")
 
 
-@command(store, "check", "", "--out /shared/runs")
+@command(store, "check", "", "--out /shared/runs", "--out runs/demo")
 def check(out: Out = Path("runs")) -> None:
-    """Read every record and its predictions, and name what is wrong.
+    """Name every file that is not what it should be.
 
-    Changes nothing. The exit status is 1 when something is.
+    Reads all records and predictions. Changes nothing. The exit status is 1 when something is.
     """
     from dnabench.cli.bars import bar
     from dnabench.results.merging import faults
@@ -39,7 +39,7 @@ def check(out: Out = Path("runs")) -> None:
     raise typer.Exit(bool(found))
 
 
-@command(store, "compact", "", "--out /shared/runs")
+@command(store, "compact", "", "--out /shared/runs", "--out runs/demo")
 def compact(out: Out = Path("runs")) -> None:
     """Write the index of the records as one file.
 
@@ -51,7 +51,7 @@ def compact(out: Out = Path("runs")) -> None:
     typer.echo(f"{out}: {text if files else 'no index yet; large folders get one when read'}")
 
 
-@command(store, "merge", "laptop cluster --out runs", "/a/runs /b/runs --out all")
+@command(store, "merge", "laptop cluster --out runs", "/a/runs /b/runs --out all", "new --out runs")
 def merge(
     sources: Annotated[list[Path], typer.Argument(help="Folders of results.")],
     out: Out = Path("runs"),
@@ -81,7 +81,7 @@ def merge(
     raise typer.Exit(bool(found.conflicts or found.running))
 
 
-@command(store, "export", "", "--out runs --to records.parquet")
+@command(store, "export", "", "--out runs --to records.parquet", "--out /shared/runs")
 def export(
     out: Out = Path("runs"),
     to: Annotated[Path, typer.Option(help="Parquet file to write.")] = Path("records.parquet"),

@@ -42,7 +42,7 @@ dev: $(VENV)/.tested build/types
 gpu: $(VENV)/.tested
 	$(BIN)/python tests/gpu/check.py --device $(or $(DEVICE),cuda) $(if $(TINY),--tiny) --out $(or $(OUT),gpu_out)
 
-# batch systems with real daemons on this machine, in minutes; needs root, and slurm-wlm and munge of Debian
+# Slurm and Ray with real daemons on this machine, in minutes; Slurm needs root, and slurm-wlm and munge of Debian
 engines: $(VENV)/.tested
 	DNABENCH_ENGINES=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v tests/engines
 

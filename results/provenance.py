@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+BATCH_JOB = "DNABENCH_BATCH_JOB"  # its name, where dnabench itself started the process
 PACKAGES = ("dnabench", "torch", "numpy", "scikit-learn", "scipy")
 
 
@@ -32,9 +33,12 @@ def here() -> dict[str, Any]:
 def batch_job() -> str:
     """The job of a batch system that this process is part of, "" outside one.
 
-    `slurm 12_3`, the task 3 of the array 12; `slurm 12_3 attempt 2` when Slurm started it again.
+    `slurm 12_3`, the task 3 of the array 12; `slurm 12_3 attempt 2` when Slurm started it again;
+    `ray 02000000_3`, the worker 3 of the job 02000000.
     """
     get = os.environ.get
+    if name := get(BATCH_JOB):
+        return name
     if job := get("SLURM_ARRAY_JOB_ID"):
         job = f"{job}_{get('SLURM_ARRAY_TASK_ID')}"
     names = {"slurm": job or get("SLURM_JOB_ID"), "pbs": get("PBS_JOBID"), "lsf": get("LSB_JOBID")}

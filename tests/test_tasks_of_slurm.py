@@ -93,7 +93,10 @@ def test_the_device_is_left_to_the_nodes():
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["run", "--set-resource", "partition=gpu"], "is for --executor slurm; leave it out"),
+        (
+            ["run", "--set-resource", "partition=gpu"],
+            "is for --executor slurm or ray; leave it out",
+        ),
         (["run", "--detach"], "--detach is for --executor slurm"),
         (["worker", "--executor", "slurm"], "a worker runs trials on its own machine"),
     ],

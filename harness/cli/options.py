@@ -219,10 +219,14 @@ class ExecutionOptions(NamedTuple):
     ] = "auto"
     threads: Annotated[int, execution(help="CPU threads per trial.")] = 1
     micro_batch: Annotated[int, execution(help="Examples in memory at once; 0 = all.")] = 0
-    executor: Annotated[str, execution(help="local, inline for a debugger, or slurm.")] = "local"
+    executor: Annotated[str, execution(help="local, inline for a debugger, slurm or ray.")] = (
+        "local"
+    )
     set_resource: Annotated[
-        list[str], execution(help="Slurm: an option of sbatch: partition=gpu, time=2:00:00.")
-    ] = []  # noqa: RUF012
+        list[str],
+        execution(help="Slurm: an option of sbatch: partition=gpu, time=2:00:00. Ray: "
+                  "address=HOST:PORT, num_gpus=0.5, memory=16G."),
+    ] = []  # noqa: RUF012  # fmt: skip
     task_time: Annotated[str, execution(help="Slurm: about how long a task runs.")] = "30m"
     compile: Annotated[
         str, execution(help="auto: compile training on CUDA where it is faster; or off.")
@@ -255,7 +259,9 @@ class ExecutionOptions(NamedTuple):
             known = ", ".join([*EXECUTORS, *ELSEWHERE])
             raise ValueError(f"no executor named {executor!r}; choose from {known}")
         if asked and executor not in ELSEWHERE:
-            raise ValueError(f"--set-resource {asked[0]!r} is for --executor slurm; leave it out")
+            raise ValueError(
+                f"--set-resource {asked[0]!r} is for --executor slurm or ray; leave it out"
+            )
         if compiling not in ("auto", "off"):
             raise ValueError(f"--compile {compiling!r}: give auto or off")
         if jobs != "auto" and not jobs.isdecimal():

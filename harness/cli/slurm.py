@@ -12,6 +12,7 @@ from dnabench.cli.errors import split_commas
 
 if TYPE_CHECKING:
     from dnabench.cli.options import ExecutionOptions
+    from dnabench.executors.base import Executor
     from dnabench.results.store import Store
     from dnabench.sweep.slurm import Costs, Slurm
     from dnabench.types import Job, Resources
@@ -36,8 +37,11 @@ def slurm_executor(store: Store, resources: Resources, execution: ExecutionOptio
     return Slurm(store, resources, Chosen(options, resources.workers, seconds, costs, _note))
 
 
-def submit_and_leave(executor: Slurm, jobs: Sequence[Job]) -> None:
-    """Submit what is not in the queue yet and end, for `--detach`."""
+def submit_and_leave(executor: Executor, jobs: Sequence[Job]) -> None:
+    """Submit what is not in the queue yet and end, for `--detach`, which is Slurm's alone."""
+    from dnabench.sweep.slurm import Slurm
+
+    assert isinstance(executor, Slurm)
     executor.leave(executor.submit(jobs))
     typer.echo("the trials go on without this command; the same command without --detach follows "
                "them, `dnabench status` shows how far they are")  # fmt: skip

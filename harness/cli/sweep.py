@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dnabench.cli.options import ExecutionOptions
+from dnabench.cli.ray import ray_executor
 from dnabench.cli.report import warn_unreadable
 from dnabench.cli.slurm import slurm_executor, submit_and_leave
 
 if TYPE_CHECKING:
+    from dnabench.executors.base import Executor
     from dnabench.results.rows import Row
     from dnabench.results.store import Store
-    from dnabench.sweep.slurm import Slurm
     from dnabench.sweep.sweep import OnEvent, Summary
     from dnabench.types import Job, Record, Resources
 
@@ -109,15 +110,13 @@ def run_sweep(
 
 def executor_elsewhere(
     store: Store, resources: Resources, execution: ExecutionOptions, detach: bool
-) -> Slurm | None:
+) -> Executor | None:
     """What runs trials on other machines; None = they run on this one."""
-    from dnabench.executors import ELSEWHERE
-
-    if resources.executor in ELSEWHERE:
+    if detach and resources.executor != "slurm":
+        raise ValueError("--detach is for --executor slurm; nohup does it for others")
+    if resources.executor == "slurm":
         return slurm_executor(store, resources, execution)
-    if detach:
-        raise ValueError("--detach is for --executor slurm; on this machine, nohup does it")
-    return None
+    return ray_executor(store, resources, execution) if resources.executor == "ray" else None
 
 
 def queue_sweep(

@@ -5,4 +5,4 @@ from dnabench.executors.inline import Inline
 from dnabench.executors.local import Local
 
 EXECUTORS: dict[str, type[Here]] = {kind.name: kind for kind in (Local, Inline)}
-ELSEWHERE = ("slurm",)  # those that run trials on other machines, see sweep/slurm.py
+ELSEWHERE = ("ray", "slurm")  # those that run trials on other machines, see sweep/

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -36,14 +37,26 @@ class Local(Here):
 
     def submit(self, jobs: Sequence[Any]) -> str:
         """Workers start when `events` is read, no more of them than jobs."""
-        crew = [_Worker(self.work, self.threads) for _ in range(min(self.workers, len(jobs)))]
-        return self._keep((deque(enumerate(jobs)), crew))
+        handle = self._keep((deque(), [], count()))
+        for job in jobs:
+            self.add(handle, job)
+        return handle
+
+    def add(self, handle: str, job: Any) -> None:
+        """Hand over one more job; its number is the next.
+
+        Where `events` has ended, a new call of it goes on, with the workers that there are.
+        """
+        waiting, crew, numbers = self._queue(handle)
+        waiting.append((next(numbers), job))
+        if len(crew) < self.workers:
+            crew.append(_Worker(self.work, self.threads))
 
     def events(self, handle: str) -> Iterator[Event]:
         """Give jobs to idle workers and pass on what they send."""
         waiting: deque[tuple[int, Any]]
         crew: list[_Worker]
-        waiting, crew = self._queue(handle)
+        waiting, crew, _ = self._queue(handle)
         seen = time.monotonic()
         while waiting or any(w.job is not None for w in crew):
             for worker in crew:
@@ -69,8 +82,7 @@ class Local(Here):
 
     def hold(self, handle: str) -> None:
         """Forget the jobs that no worker has."""
-        waiting, _ = self._queue(handle)
-        waiting.clear()
+        self._queue(handle)[0].clear()
 
     def cancel(self, handle: str) -> None:
         """Kill the workers."""

@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from dnabench.executors.environment import TRAVELS_ALWAYS, absolute, travelling
+
 GOING_ON = (
     "PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "REQUEUED", "REQUEUE_FED",
     "REQUEUE_HOLD", "RESIZING", "RESV_DEL_HOLD", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT",
@@ -25,14 +27,21 @@ OURS = ("array", "chdir", "error", "export", "export-file", "job-name", "no-requ
 WARNING = 90  # seconds before the time limit at which a task gets SIGUSR1; Slurm may be 60 early
 MOST = 1000  # tasks of an array, if Slurm does not say
 PATIENCE = 120  # seconds for a command
-# variables of the environment that a task gets, by how they begin; never one of SECRET
+# variables of the environment that a task gets, by how they begin
 TRAVELS = (
-    "CONDA_", "CUBLAS_", "DNABENCH_", "HF_", "HOME", "HTTPS_PROXY", "HTTP_PROXY", "LANG", "LC_",
-    "LD_LIBRARY_PATH", "LOGNAME", "MALLOC_", "NO_PROXY", "NVIDIA_TF32", "PATH", "PYTHON",
-    "REQUESTS_CA", "SHELL", "SSL_CERT", "TORCH", "TRANSFORMERS_", "USER", "VIRTUAL_ENV",
-    "XDG_CACHE", "http_proxy", "https_proxy", "no_proxy",
-)  # fmt: skip
-SECRET = ("TOKEN", "SECRET", "PASSWORD", "KEY", "CREDENTIAL", "DNABENCH_WORKER")
+    *TRAVELS_ALWAYS,
+    "CONDA_",
+    "HOME",
+    "LANG",
+    "LC_",
+    "LD_LIBRARY_PATH",
+    "LOGNAME",
+    "PATH",
+    "PYTHON",
+    "SHELL",
+    "USER",
+    "VIRTUAL_ENV",
+)
 
 
 class State(NamedTuple):
@@ -95,7 +104,7 @@ def submit(name: str, folder: Path, command: Sequence[str], n: int, asked: Asked
         options = {
             "array": f"0-{size - 1}{throttle}", "job-name": f"{name}-{first}",
             "output": f"{folder}/{first}-%a.log", "chdir": str(folder), "open-mode": "append",
-            "signal": f"B:USR1@{WARNING}", "export": ",".join(_travelling(os.environ)),
+            "signal": f"B:USR1@{WARNING}", "export": ",".join(travelling(os.environ, TRAVELS)),
             "requeue": "", "parsable": "", **asked.options,
         }  # fmt: skip
         if throttle and arrays:
@@ -172,28 +181,6 @@ def time_limit(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:00"
 
 
-_ENVIRONMENT_PATHS = ("DNABENCH_CACHE", "PYTHONPATH", "HF_HOME")
-
-
-def _travelling(environment: Mapping[str, str]) -> list[str]:
-    """Names of the variables that a task gets."""
-    return sorted(
-        name for name, value in environment.items()
-        if name.startswith(TRAVELS) and not any(word in name.upper() for word in SECRET)
-        and not (name.lower().endswith("_proxy") and "@" in value)  # a password
-    )  # fmt: skip
-
-
-def _absolute(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment with whole paths, since a task starts in another folder."""
-    found = dict(environment)
-    for name in _ENVIRONMENT_PATHS:
-        if found.get(name):
-            parts = found[name].split(os.pathsep)
-            found[name] = os.pathsep.join(os.path.abspath(p) if p else p for p in parts)  # noqa: PTH100
-    return found
-
-
 @cache
 def _most() -> int:
     """Tasks of an array."""
@@ -209,7 +196,7 @@ def _told(command: Sequence[str], text: str = "") -> str:
     try:
         done = subprocess.run(
             command, input=text, capture_output=True, text=True, check=False, timeout=PATIENCE,
-            env=_absolute(os.environ),
+            env=absolute(os.environ),
         )  # fmt: skip
     except FileNotFoundError:
         raise OSError(f"there is no {command[0]} on this machine") from None

@@ -33,10 +33,15 @@ def written_grid(jobs: Sequence[Job], store: Store) -> dict[str, Any]:
         store: where their records are. Trials that failed are asked for again.
     """
     failed = {row.id: row.written for row in store.rows() if not row.done}
+    mine = {job.trial.id: failed[job.trial.id] for job in jobs if job.trial.id in failed}
+    return {**written_jobs(jobs), "failed": mine}
+
+
+def written_jobs(jobs: Sequence[Job]) -> dict[str, Any]:
+    """The jobs as JSON, in the order in which they run; paths become absolute."""
     return {
         "trials": {job.trial.id: asdict(job.trial) for job in jobs},
-        "jobs": [_beside_trial(job) for job in jobs],  # in the order in which they run
-        "failed": {job.trial.id: failed[job.trial.id] for job in jobs if job.trial.id in failed},
+        "jobs": [_beside_trial(job) for job in jobs],
     }
 
 
@@ -69,7 +74,7 @@ def stored_grid(store: Store) -> Grid:
     for path in paths:
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
-            grid.jobs.update(_jobs(config))
+            grid.jobs.update(jobs_in(config))
             grid.failed.update({str(k): int(v) for k, v in config["failed"].items()})
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             grid.ignored[path] = f"{type(e).__name__}: {e}"
@@ -82,7 +87,8 @@ def stored_grid(store: Store) -> Grid:
     return grid
 
 
-def _jobs(config: Mapping[str, Any]) -> dict[str, Job]:
+def jobs_in(config: Mapping[str, Any]) -> dict[str, Job]:
+    """The jobs of `written_jobs`, by trial id; ValueError, KeyError or TypeError for others."""
     found = {}
     for fields in config["jobs"]:
         trial_id = fields["trial"]

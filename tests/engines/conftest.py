@@ -1,8 +1,21 @@
 """Tests with real daemons; those marked `engines` take minutes and run under `make engines`."""
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from runs import STARTED
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left():
+    yield
+    while STARTED:
+        with STARTED.pop() as process:
+            process.kill()
 
 
 def pytest_collection_modifyitems(items):

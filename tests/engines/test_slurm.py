@@ -1,18 +1,16 @@
 """`--executor slurm` with real daemons: two nodes of this machine."""
 
-import json
 import os
 import signal
-import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import slurm_cluster
+from runs import LONG, ended, once, records, same, start, words
+from runs import events_of as events
 
 from dnabench.results.store import Store
 
@@ -29,64 +27,7 @@ def slurm():
         yield one
 
 
-STARTED = []
-
-
-@pytest.fixture(autouse=True)
-def _no_process_is_left():
-    yield
-    while STARTED:
-        with STARTED.pop() as process:
-            process.kill()
-
-
-def words(out, csv, models, seeds, *more):
-    return [
-        "run", "-m", models, "--data", str(csv), "--seeds", str(seeds), "--epochs", "2", "--out",
-        str(out), "--device", "cpu", *more,
-    ]  # fmt: skip
-
-
-def start(slurm, argv, plugin=None, cwd=None):
-    env = {**slurm.env, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "HF_TOKEN": "hf_secret"}
-    if plugin is not None:
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(plugin), env.get("PYTHONPATH")]))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dnabench", *argv], env=env, stdout=subprocess.PIPE, cwd=cwd,
-        stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    STARTED.append(process)
-    return process
-
-
-def ended(process, seconds=280):
-    out, err = process.communicate(timeout=seconds)
-    return process.returncode, out, err
-
-
-def events(out):
-    lines = [x for p in out.glob("journal-*.jsonl") for x in p.read_text().splitlines()]
-    return Counter((e["event"], e["trial"]) for e in map(json.loads, lines))
-
-
-def records(out):
-    return {r.trial.id: r for r in Store(out)}
-
-
-def same(a, b):
-    """The same trials, scores and predictions in two folders."""
-    ours, theirs = records(a), records(b)
-    assert ours.keys() == theirs.keys() and len(ours) > 1
-    for trial_id, record in ours.items():
-        assert not record.error and record.scores == theirs[trial_id].scores
-        mine, other = Store(a).predictions(trial_id), Store(b).predictions(trial_id)
-        assert mine.keys() == other.keys()
-        assert all(np.array_equal(mine[k], other[k]) for k in mine)
-    return ours
-
-
 SLURM = ("--executor", "slurm")
-LONG = ("--epochs", "300")  # some seconds a trial
 BRIEF = ("--epochs", "80")
 
 
@@ -212,12 +153,6 @@ def test_what_slurm_refuses_is_said_and_nothing_is_left(slurm, csv, tmp_path):
     code, _, err = ended(start(slurm, argv))
     assert code == 2 and "Slurm did not take the trials" in err and "partition" in err
     assert not slurm("squeue", "-h", "--name=dnabench")
-
-
-def once(out, n):
-    """Every trial ended once."""
-    done = Counter({k: v for k, v in events(out).items() if k[0] == "ended"})
-    assert len(done) == n and set(done.values()) == {1}, done
 
 
 def worker_over(out):

@@ -166,7 +166,7 @@ def test_a_worker_without_a_grid_says_how_to_store_one(tmp_path):
         assert done.returncode == 2 and "`dnabench run --queue`" in done.stderr
 
 
-@pytest.mark.parametrize("own", [OwnData(), OwnData(label=("label",), split_seed=3)])
+@pytest.mark.parametrize("own", [OwnData(), OwnData(label=("label",), split="none", split_seed=3)])
 def test_jobs_are_the_same_after_json_and_paths_are_absolute(csv, tmp_path, monkeypatch, own):
     monkeypatch.chdir(csv.parent)
     request = Request(models=["cnn", "kmer"], data=csv.name, seeds="2", own=own,

@@ -225,7 +225,7 @@ def _held(train: Split, task: Task, protocol: Protocol, seed: int) -> Array:
         held = held_out(train, VALIDATION_SHARE, seed, protocol.together)
         lack, remedy = "no class has two different sequences in train", "a dev split"
         if whole and (n := len(np.unique(np.asarray(train.clusters)))) < len(train.y):
-            lack = f"train is {n:,} group{'s' * (n > 1)} of related examples, which stay together"
+            lack = f"train is {n:,} group{'s' * (n > 1)} of examples that stay together"
             remedy = f"a dev split (--dev-groups), or use --protocol {kind}/1"
     if not held.any() or held.all():
         raise ValueError(

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 PARTS = {
@@ -194,6 +195,13 @@ def own_lines(function):
 def test_every_package_is_in_the_wheel():
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     assert sorted(listed) == sorted(module_of(f) for f in FILES if f.name == "__init__.py")
+
+
+def test_the_oldest_torch_that_is_allowed_has_what_is_called():
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    (torch,) = (Requirement(line) for line in named if line.startswith("torch>"))
+    calls = [f for f in FILES if "torch.compiler.is_exporting" in f.read_text()]  # since torch 2.7
+    assert calls and not torch.specifier.contains("2.6.9") and torch.specifier.contains("2.7")
 
 
 def test_every_model_and_task_file_loads():

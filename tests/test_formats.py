@@ -233,6 +233,7 @@ def test_flags_that_would_be_ignored_are_refused(tmp_path):
         (tmp_path / "a.vcf", OwnData(sheet="x"), "--sheet x is for spreadsheets .* is variants"),
         (tmp_path / "a.bed", OwnData(negatives="n.bed", negatives_seed=1), "--negatives names"),
         (csv, OwnData(split="part", split_by="gene"), "--split-column: the split is by --split-by"),
+        (csv, OwnData(split="part", dev_groups=("a",)), "--split-column: .* or --dev-groups"),
         (csv, OwnData(test_groups=("a",), split_seed=1), "--split-seed: .* --test-groups names"),
         (csv, OwnData(split_by="homology", test_groups=("a",)), "--test-groups: groups of"),
         (csv, OwnData(split_by="homology", leak_check=False), "--split-by homology: --no-leak"),

@@ -1,7 +1,10 @@
 """Damaged copies of good files: a message or a result, never a traceback, a hang or much memory."""
 
 import gzip
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,6 +103,27 @@ def test_every_limit_can_be_raised_as_its_message_says(file, tmp_path, monkeypat
     monkeypatch.setenv("DNABENCH_LIMITS", "0.5")
     with pytest.raises(ValueError, match=r"DNABENCH_LIMITS=0.5: give by how much limits on files"):
         reader.read(path)
+
+
+def test_a_raised_limit_itself_costs_no_memory(tmp_path, monkeypatch):
+    monkeypatch.setenv("DNABENCH_LIMITS", "1e6")  # 64 TiB
+    raw = gzip.compress(bytes(3 << 20))
+    assert bounds.gunzipped(tmp_path / "a.gz", raw) == bytes(3 << 20)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux: /proc/self/statm")
+def test_a_gzip_file_that_memory_does_not_hold_is_said(monkeypatch):
+    monkeypatch.setenv("DNABENCH_LIMITS", "1e6")
+    code = (
+        "import gzip, resource; from pathlib import Path; from dnabench.tasks.io import bounds; "
+        "raw = gzip.compress(bytes(1 << 20)) * 2000; "
+        "used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize(); "
+        "resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 28),) * 2); "
+        "bounds.gunzipped(Path('a.gz'), raw)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "ValueError: a.gz: its " in done.stderr
+    assert "or more, which do not fit in memory; free some memory" in done.stderr
 
 
 def test_a_large_gzip_file_of_data_is_read(tmp_path, monkeypatch):

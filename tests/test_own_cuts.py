@@ -142,8 +142,46 @@ def test_train_of_one_group_of_related_sequences_says_what_helps(tmp_path):
     rows += [(t, "xy"[i % 2], "chr5") for i, (t, _) in enumerate(unrelated(10, "", 3))]
     path = write(tmp_path / "my.csv", rows, "sequence,label,chrom")
     task = task_from_path(path, own=OwnData(test_groups=("chr5",)))
-    with pytest.raises(ValueError, match=r"train is 1 group of related .*--dev-groups.*honest/1"):
+    with pytest.raises(ValueError, match=r"train is 1 group of examples .*--dev-groups.*honest/1"):
         cut(task, protocol_for("honest", task), seed=0)
+    assert not any("related sequences link" in note for note in task.notes)  # nor can they be cut
+    sha = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert task.data == digest(f"all {sha}", "test_groups=('chr5',)", "cut=related/1")
+
+
+@pytest.mark.parametrize("leak_check", [True, False])
+def test_a_large_group_that_nothing_links_to_others_stays_whole(leak_check, tmp_path):
+    sizes = {"chr1": 96, "chr2": 2, "chr3": 20}
+    rows = [
+        (text, "xy"[j % 2], chrom)
+        for i, (chrom, n) in enumerate(sizes.items())
+        for j, (text, _) in enumerate(unrelated(n, "", i))
+    ]
+    path = write(tmp_path / "my.csv", rows, "sequence,label,chrom")
+    own = OwnData(split_by="chrom", test_groups=("chr3",), leak_check=leak_check)
+    task = task_from_path(path, own=own)
+    train, val = cut(task, protocol_for("honest", task), seed=0)
+    assert (len(train.y), len(val.y)) == (96, 2)
+    assert not any("link" in note for note in task.notes)
+    last = "cut=related/1" if leak_check else None
+    flags = ["split_by=chrom", "test_groups=('chr3',)"]
+    flags = flags if leak_check else ["leak_check=False", *flags]
+    sha = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert task.data == digest(*filter(None, [f"all {sha}", *flags, last]))
+
+
+@pytest.mark.parametrize("leak_check", [True, False])
+def test_train_of_one_group_is_named_as_such(leak_check, tmp_path):
+    rows = [(t, "xy"[i % 2], "ab"[i > 39]) for i, (t, _) in enumerate(unrelated(50, "", 0))]
+    path = write(tmp_path / "my.csv", rows, "sequence,label,fold")
+    own = OwnData(split_by="fold", test_groups=("b",), leak_check=leak_check)
+    task = task_from_path(path, own=own)
+    assert not any("link" in note for note in task.notes)
+    assert any("train is one group of fold, 'a', and groups stay" in note for note in task.notes)
+    with pytest.raises(ValueError, match="train is 1 group of examples that stay together"):
+        cut(task, protocol_for("honest", task), seed=0)
+    _, val = cut(task, protocol_named("honest/1"), seed=0)
+    assert len(val.y) == 4
 
 
 def test_a_tiny_rest_beside_linked_groups_is_no_validation(tmp_path):
@@ -157,7 +195,7 @@ def test_a_tiny_rest_beside_linked_groups_is_no_validation(tmp_path):
     rows += [(text, "xy"[j % 2], "chr3") for j, (text, _) in enumerate(unrelated(20, "", 3))]
     path = write(tmp_path / "my.csv", rows, "sequence,label,chrom")
     task = task_from_path(path, own=OwnData(test_groups=("chr3",)))
-    (note,) = (note for note in task.notes if "link the groups of chrom" in note)
+    (note,) = (note for note in task.notes if "link groups of chrom" in note)
     assert "only 2.1% of it are in others" in note and "--dev-groups names groups" in note
     train, val = cut(task, protocol_for("honest", task), seed=0)
     assert len(train.y) + len(val.y) == 94 and 7 <= len(val.y) <= 9

@@ -20,6 +20,7 @@ MOST_TEXT = 1 << 26  # bytes that any gzip file, however small, may unpack to
 MOST_UNPACKED = 1 << 30  # bytes that any Parquet, HDF5 or MATLAB file may unpack to
 MOST_ROWS = 1_000_000  # that a file with fewer bytes may say it has
 MOST_LINE = 1 << 29  # bytes of a line, where lines are read one by one
+PART = 1 << 20  # bytes that are unpacked at once
 LIMITS = "DNABENCH_LIMITS"
 RAISE = f"raise every limit tenfold: {LIMITS}=10 in the environment"
 ADVICE = (
@@ -47,17 +48,26 @@ def gunzipped(path: Path, raw: bytes) -> bytes:
     """The text of a gzip file.
 
     Raises:
-        ValueError: it is damaged, or unpacks to over 64 MiB and 200 times its bytes.
+        ValueError: it is damaged, or unpacks to over 64 MiB and 200 times its bytes, or to more
+            than fits in memory.
     """
     limit = raised(max(MOST_TEXT, MOST_TIMES * len(raw)))
+    unpacked, size = io.BytesIO(), 0
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
-            unpacked = file.read(limit + 1)
+            while size <= limit and (part := file.read(PART)):
+                size += len(part)
+                unpacked.write(part)
     except (OSError, EOFError, zlib.error) as e:
         raise ValueError(f"{path}: not a complete gzip file ({e})") from e
-    if len(unpacked) > limit:
+    except MemoryError as e:
+        raise ValueError(
+            f"{path}: its {len(raw):,} bytes unpack to {size:,} or more, which do "
+            "not fit in memory; free some memory, or divide the file"
+        ) from e
+    if size > limit:
         raise ValueError(_too_much(path, limit, len(raw)))
-    return unpacked
+    return unpacked.getvalue()
 
 
 def opened_gzip(path: Path) -> IO[bytes]:

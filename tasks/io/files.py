@@ -108,6 +108,7 @@ def task_from_path(
             *cut_notes,
             *related.said(names, not said.origin),
             *apart,
+            *_undivided(said, names, own),
         ),
     )
 
@@ -144,26 +145,43 @@ def _whole_groups(
 ) -> tuple[Array | None, list[str]]:
     """The groups; those of train, from which validation is cut, hold whole groups of a column.
 
-    Unless related sequences link those to one that leaves too little for validation: then the
-    groups stay, and the note says so.
+    Unless related sequences link several of these to one that leaves too little for validation:
+    then the groups stay, and the note says so.
     """
     if groups is None or said.group is None:
         return groups, []
     train = np.flatnonzero(names == "train")
-    unit = merged(groups[train], said.group[train])
-    others = 1 - np.unique(unit, return_counts=True)[1].max(initial=0) / max(len(train), 1)
-    if "dev" not in names and others < VALIDATION_SHARE / 2:
-        by = own.split_by or said.used[0]
-        return groups, [
-            f"related sequences link the groups of {by} in train, so that only {others:.1%} of it "
-            f"are in others: a validation cut off train keeps related sequences together, not "
-            f"whole groups of {by}; --dev-groups names groups for validation instead"
-        ]
+    values = said.group[train]
+    unit = merged(groups[train], values)
     least = np.full(len(groups), len(groups))
     np.minimum.at(least, unit, groups[train])
     out = groups.copy()
     out[train] = least[unit]
-    return out, []
+    largest = unit == np.bincount(unit, minlength=1).argmax()
+    others, linked = 1 - largest.mean() if len(train) else 1.0, len(np.unique(values[largest])) > 1
+    if "dev" in names or not linked or others >= VALIDATION_SHARE / 2:
+        return out, []
+    if np.array_equal(out, groups):  # the related sequences are as large
+        return out, []
+    by = own.split_by or said.used[0]
+    return groups, [
+        f"related sequences link groups of {by} in train, so that only {others:.1%} of it are in "
+        "others: a validation cut off train keeps related sequences together, not whole groups of "
+        f"{by}; --dev-groups names groups for validation instead"
+    ]
+
+
+def _undivided(said: Stated, names: Array, own: OwnData) -> list[str]:
+    """What to say where train is one group of a column and there are no dev examples."""
+    values = [] if said.group is None else np.unique(said.group[names == "train"]).tolist()
+    if "dev" in names or len(values) != 1:
+        return []
+    by = own.split_by or said.used[0]
+    return [
+        f"train is one group of {by}, {values[0]!r}, and groups stay whole: only protocols that do "
+        "not keep them together can cut a validation off it (--protocol honest/1); or bring a dev "
+        "split"
+    ]
 
 
 def _joined(seqs: Sequence[Sequences]) -> Sequences:

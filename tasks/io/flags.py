@@ -55,8 +55,9 @@ TOGETHER: tuple[tuple[str, Callable[[OwnData], object], str], ...] = (
      "groups of --split-by homology have no names"),
     ("--dev-groups", lambda o: o.split_by == "homology" and o.dev_groups,
      "groups of --split-by homology have no names"),
-    ("--split-column", lambda o: o.split not in ("", "none") and (o.split_by or o.test_groups),
-     "the split is by --split-by or --test-groups"),
+    ("--split-column",
+     lambda o: o.split not in ("", "none") and (o.split_by or o.test_groups or o.dev_groups),
+     "the split is by --split-by, --test-groups or --dev-groups"),
     ("--split-seed", lambda o: o.split_seed and o.test_groups,
      "it draws a test split, and --test-groups names one"),
 )  # fmt: skip

@@ -28,12 +28,10 @@ SHOWN = 6  # layers of a cycle in words
 class Field(NamedTuple):
     """What was found of one network.
 
-    paths: None = its layers form no chain of convolutions.
-    effect: on S sequences of L bp.
-    beyond: share of the squared gradient farther away than the convolutions can see; None = not
-        to be measured: paths is None, or there is no output for each base.
-    sequences: S.
-    rounding: what of `beyond` means nothing.
+    `paths` is None where its layers form no chain of convolutions. `effect` is of S sequences of L
+    bp. `beyond` is the share of the squared gradient farther away than the convolutions can see;
+    None where that cannot be measured: without paths, or without an output for each base. Of
+    `beyond`, so much as `rounding` means nothing.
     """
 
     name: str
@@ -170,7 +168,7 @@ def write(found: Field, folder: Path) -> list[Path]:
 
 def write_paths(paths: Paths, file: Path) -> Path:
     """Write offsets and counts; decimals of 76 digits, since counts may have more than 64 bits."""
-    import pyarrow as pa
+    import pyarrow as pa  # type: ignore[import-untyped]
 
     file.parent.mkdir(parents=True, exist_ok=True)
     offsets = np.arange(paths.field) + paths.first

@@ -139,8 +139,9 @@ def mutagenesis(
 ) -> None:
     """Show what every substitution does to an answer.
 
-    Every base of every sequence is replaced by the three others. The change of one answer of a kept network: the log odds of a class in nats, the logit of a
-    label, or a value. Three predictions a base, on both strands if the network was trained so.
+    Every base of every sequence is replaced by the three others: the log odds of a class in nats,
+    the logit of a label, or a value changes. Three predictions a base, on both strands if the
+    network was trained so.
     """
     from dnabench.cli.bars import bar
     from dnabench.host.machine import device_named

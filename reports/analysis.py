@@ -42,7 +42,7 @@ def analyze(
         every = _comparisons(rows, chosen, resampler, memo)
         compared = families.judged(every)
         comparisons += compared
-        best += _best(rows, compared)
+        best += _best(rows, families._replace(asked=None).judged(every))
         suites += families.over_tasks(across(suite, table, rows, every, memo), compared)
     return evidence.Evidence(
         table=table, comparisons=tuple(comparisons), best=tuple(best), suites=tuple(suites),
@@ -131,17 +131,21 @@ def _best(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Best]:
         own = [row for row, _ in tops if row.cells[top].scores]
         p = [stats.best_p([row.turned(k) for k in range(len(row.cells))], top) for row in own]
         for row, p_own, p_holm in zip(own, p, stats.holm(p), strict=True):
-            wins = _beats_all(top, row, comparisons)
-            out[row.name, top] = Best(row=row, column=top, p=p_own, p_holm=p_holm, beats_all=wins)
+            rivals = [d for d in comparisons if d.row is row and top in (d.i, d.j)]
+            against = [d if d.i == top else d.flipped() for d in rivals]
+            beaten = {d.j for d in against if d.verdict == "win"}
+            others = {k for k, cell in enumerate(row.cells) if cell.scores and k != top}
+            out[row.name, top] = Best(
+                row=row, column=top, p=p_own, p_holm=p_holm, beats_all=beaten == others,
+                undecided=_least_certain([d for d in against if d.verdict != "win"]),
+            )  # fmt: skip
     return [out[row.name, top] for row, top in tops]
 
 
-def _beats_all(top: int, row: Row, comparisons: Sequence[Comparison]) -> bool:
-    """Whether the verdict is a win against every other model of the row."""
-    own = [d for d in comparisons if d.row is row]
-    turned = [d if d.i == top else d.flipped() for d in own if top in (d.i, d.j)]
-    beaten = {d.j for d in turned if d.verdict == "win"}
-    return beaten == {k for k, cell in enumerate(row.cells) if cell.scores and k != top}
+def _least_certain(found: Sequence[Comparison]) -> Comparison | None:
+    """One of which nothing may be claimed, else the one with the largest p."""
+    untested = (d for d in found if d.verdict == "descriptive")
+    return next(untested, max(found, key=lambda d: d.p_holm, default=None))
 
 
 def _detectable(row: Row, comparisons: Sequence[Comparison]) -> evidence.Detectable | None:

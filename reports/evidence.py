@@ -100,13 +100,17 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """The column with a row's best mean, tested against every other (intersection-union)."""
+    """The column with a row's best mean, tested against every other (intersection-union).
+
+    All pairs count, whichever are shown.
+    """
 
     row: Row
     column: int
     p: float  # the largest one-sided Welch p against the others
     p_holm: float  # over the tasks of the suite
     beats_all: bool  # the verdict is a win against every other model of the row
+    undecided: Comparison | None  # the least certain that is not a win; None: all are, or unpaired
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from dnabench.reports.report import report
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.table import tables
 from dnabench.reports.text.captions import caption
-from dnabench.reports.text.findings import decision_rule
+from dnabench.reports.text.findings import decision_rule, top_grid
 from dnabench.reports.text.summary import summary_sentences
 from dnabench.results.store import Store
 
@@ -82,6 +82,39 @@ def test_leads_over_tasks_follow_the_same_families():
     declared = analyze(table, families=Families(declared=((0, 1),))).suites[0]
     pair = declared.between(0, 1)
     assert (pair.p_claim, pair.p_claim_other) == (raw[0, 1].p_raw, raw[0, 1].p_claim)
+
+
+# --- better than every other ----------------------------------------------------------------------
+
+
+def best_cell(records, **families):
+    found = analyze(only(records), families=Families(**families))
+    return top_grid(found).rows[0][4], found
+
+
+def test_the_best_of_all_is_judged_by_pairs_that_are_not_shown():
+    records = runs("a", 0.80) + runs("b", 0.77) + runs("c", 0.768)
+    said, found = best_cell(records, asked=((2, 0), (2, 1)))
+    assert len(found.comparisons) == 2 and said == best_cell(records)[0] == "yes"
+    first = summary_sentences(found)[0]
+    assert first == "a is better than every other model on demo/t."
+    near, found = best_cell(NEAR, asked=((2, 1),))  # a is in no pair that is shown
+    assert near == best_cell(NEAR)[0] != "yes" and near.startswith("no (Holm p 0.")
+
+
+def test_the_reason_against_a_best_of_all_is_the_p_of_its_verdict():
+    records = runs("a", 0.8) + runs("b", 0.78) + runs("c", 0.764)
+    said, found = best_cell(records, declared=((0, 1),))
+    (declared,) = [d for d in found.comparisons if d.declared]
+    assert 0.05 < declared.p_holm < declared.other.p_holm
+    assert said == f"no (Holm p {declared.p_holm:.3f})"
+    (note,) = top_grid(found).notes
+    assert "or the Holm p of the least certain" in note and "all pairs" not in note
+
+
+def test_without_variation_nothing_is_said_of_the_best():
+    said, _ = best_cell(runs("a", 0.8, step=0) + runs("b", 0.7, step=0) + runs("c", 0.6))
+    assert said == "descriptive only (no variation between seeds)"
 
 
 def test_run_declares_before_results_exist_and_only_then(tmp_path):

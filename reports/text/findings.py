@@ -170,7 +170,7 @@ def top_grid(evidence: Evidence) -> Grid:
         rows.append(
             [
                 b.row.name, evidence.table.columns[b.column].name, p_value(b.p), p_value(b.p_holm),
-                _beats_all(evidence, b),
+                _beats_all(b),
                 f"{found.difference:.3f} (n = {found.n})" if found else NONE,
                 _needed(found, b.row.rope) if found and b.row.rope else NONE,
             ]
@@ -179,27 +179,24 @@ def top_grid(evidence: Evidence) -> Grid:
     note = (
         "p: the largest of the one-sided Welch p-values against each other model "
         "(intersection-union test, seeds only), Holm-adjusted over that model's tasks of a suite. "
-        "Beats all others: the verdict is a win against every other model; a no has the "
-        "reason of the least certain one, whose Holm p counts all pairs. Detectable difference: "
-        "the smallest that a verdict finds with 80 % power, test examples (where predictions are "
-        "stored) and the Holm family counted; seeds needed: for a difference of the size given."
+        "Beats all others: the verdict is a win against each other model, even where the pair is "
+        "not shown; if not, the reason or the Holm p of the least certain of these verdicts. "
+        "Detectable difference: the smallest that a verdict finds with 80 % power, test examples "
+        "(where predictions are stored) and the Holm family counted; seeds needed: for a "
+        "difference of the size given."
     )
     more = ["detectable difference", "seeds needed"]
     return Grid("Best model of each task", [*heads, *more], rows, [note])
 
 
-def _beats_all(evidence: Evidence, best: Best) -> str:
+def _beats_all(best: Best) -> str:
     """Yes, or what keeps the verdicts from it."""
-    if best.beats_all:
-        return "yes"
-    if min(len(c.scores) for c in best.row.cells if c.scores) < stats.MIN_SEEDS:
-        return f"descriptive only (n < {stats.MIN_SEEDS})"
-    own = [d for d in evidence.comparisons if d.row is best.row and best.column in (d.i, d.j)]
-    undecided = [d for d in own if d.verdict == "no clear difference"]
-    if not undecided:
-        return "no"
-    worst = max(undecided, key=lambda d: d.p_holm)
-    return f"no {worst.reason or f'(Holm p {p_value(worst.p_holm)})'}"
+    d = best.undecided
+    if d is None:
+        return "yes" if best.beats_all else NONE
+    if d.verdict == "descriptive":
+        return d.verdict_text
+    return f"no {d.reason or f'(Holm p {p_value(d.p_holm)})'}"
 
 
 def matrix_grid(table: Table, suite: SuiteEvidence) -> Grid:

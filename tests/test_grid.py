@@ -4,7 +4,9 @@ from typing import get_args
 
 import pytest
 from conftest import dnabench
+from typer.main import get_command
 
+from dnabench.cli.app import main
 from dnabench.cli.config import REPEATED, SWITCHES, read_config
 from dnabench.cli.run import run
 from dnabench.sweep.grid import Request, grid, label, suites
@@ -215,6 +217,18 @@ def test_a_config_gives_lists_to_every_flag_that_may_be_repeated():
     kinds = {name: get_args(hint)[0] for name, hint in run.__annotations__.items()}
     lists = {n.strip("_").replace("_", "-") for n, kind in kinds.items() if kind == list[str]}
     assert lists == set(REPEATED)
+
+
+def test_plan_reads_the_file_of_a_run(tmp_path):
+    path = tmp_path / "sweep.toml"
+    text = 'models = "kmer,cnn"\nsuite = "demo"\nseeds = 7\ndeclare = "kmer>cnn"\nagain = ["0"]\n'
+    path.write_text(text + "".join(f"{flag} = true\n" for flag in SWITCHES))
+    for name in ("run", "plan"):
+        read = get_command(main).commands[name].make_context(name, ["--config", str(path)])
+        assert read.params["seeds"] == "7"
+    path.write_text(text + "detahc = true\n")
+    bad = dnabench("plan", "--config", path)
+    assert bad.returncode == 2 and "no flag named 'detahc'; did you mean detach" in bad.stderr
 
 
 @pytest.mark.parametrize(

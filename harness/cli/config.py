@@ -71,9 +71,12 @@ def _use_config(ctx: typer.Context, path: Path | None) -> Path | None:
     """Make the values of a TOML file the defaults of this command's flags."""
     if path is None:
         return None
-    known = [o.removeprefix("--") for p in ctx.command.params for o in p.opts if o[:2] == "--"]
-    try:  # `plan` reads the file of a run, whose --dry-run it does not have
-        ctx.default_map = read_config(path, [*known, "dry-run"])
+    from dnabench.cli.run import run  # imports this module
+
+    own = [o.removeprefix("--") for p in ctx.command.params for o in p.opts if o[:2] == "--"]
+    of_run = [name.strip("_").replace("_", "-") for name in run.__annotations__]
+    try:  # `plan` reads the file of a run and passes over what it has no flag for
+        ctx.default_map = read_config(path, [*own, *of_run])
     except (ValueError, KeyError, OSError) as e:
         fail(e.args[0] if isinstance(e, KeyError) else str(e))
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from dnabench.cli.errors import report_errors
 
 F = TypeVar("F", bound=Callable[..., Any])
 HEAD = "Examples:\n\n    "  # then a command on each line: a code block in Markdown
-GUTTER = 20  # columns beside the one-line help of a command, about
+MARGINS = 4  # columns left of the name of a command, and between it and its one-line help
 
 
 class _Sections:
@@ -20,16 +21,19 @@ class _Sections:
 
     def format_options(self: Any, ctx: Any, formatter: Any) -> None:
         """Write commands, arguments and options under the headings of their sections."""
+        commands = getattr(self, "commands", {})
+        room = formatter.width - max(map(len, commands), default=0) - MARGINS
         rows = [
-            (command.rich_help_panel, (name, command.get_short_help_str(formatter.width - GUTTER)))
-            for name, command in getattr(self, "commands", {}).items()
+            (command.rich_help_panel, (name, command.get_short_help_str(room)))
+            for name, command in commands.items()
         ]
         for parameter in self.get_params(ctx):
             panel = getattr(parameter, "rich_help_panel", None)
             heading = panel or f"{parameter.param_type_name.title()}s"
             if record := parameter.get_help_record(ctx):
-                left = record[0].replace("... <list[str]>", "... <str>")
-                rows.append((heading, (left.replace("<list[str]>", "<str>..."), record[1])))
+                more = "" if "... <" in record[0] else "..."  # an argument has its own
+                left = re.sub(r"<list\[(\w+)\]>", rf"<\1>{more}", record[0])
+                rows.append((heading, (left.replace("<Path>", "<path>"), record[1])))
         for heading in dict.fromkeys(heading for heading, _ in rows):
             with formatter.section(heading):
                 formatter.write_dl([row for other, row in rows if other == heading])

@@ -331,7 +331,6 @@ class Record:
     def to_json(self) -> str:
         """Keys sorted, floats in shortest exact form: equal records give equal bytes."""
         out = {"schema": RECORD, "id": self.trial.id, **asdict(self)}
-        out["curve"] = list(self.curve)  # which may be read from a file only now
         del out["unknown"]
         newer = {"trial": nested(out["trial"].pop("unknown"))}
         out["trial"] = written(out["trial"])

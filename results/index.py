@@ -4,7 +4,8 @@ runs/.cache/records/<host>-<code>-<random>.parquet     what some of the records 
 
 The JSON files stay the truth: a row counts as long as its file has the size and the times, of
 content and of status, that it had when the row was made. Every process adds files and changes
-none; a host with more than MOST replaces its own by one. All of them can be deleted.
+none; a host with more than MOST replaces its own by one. All of them can be deleted, and what
+cannot be read or written here is read from the JSON files.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import gc
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count, repeat
 from pathlib import Path
 from typing import Any
 
-from dnabench.cache import exclusive, remove_drafts, replacing
+from dnabench.cache import remove_drafts, replacing
 from dnabench.results.claims import server_time
 from dnabench.results.rows import (
     Maker,
@@ -27,6 +28,7 @@ from dnabench.results.rows import (
     Stamp,
     Texts,
     code,
+    joined,
     read_table,
     row_of,
     rows_in,
@@ -52,61 +54,76 @@ class Index:
 
     Args:
         records: the folder of the JSON files.
-        folder: of the Parquet files.
+        folder: of the Parquet files. What fails there costs time, and nothing else.
         load: the record of a trial, from its JSON file. OSError: it cannot be opened now;
             ValueError: it holds none.
+        read: likewise; None when there is none that can be read, of which it keeps the reason.
     """
 
-    def __init__(self, records: Path, folder: Path, load: Callable[[str], Record]) -> None:
-        self.source, self.folder, self.load = records, folder, load
+    def __init__(
+        self,
+        records: Path,
+        folder: Path,
+        load: Callable[[str], Record],
+        read: Callable[[str], Record | None],
+    ) -> None:
+        self.source, self.folder, self.load, self.read = records, folder, load, read
         self._rows: dict[Stamp, Row] = {}  # of the Parquet files
         self._places: dict[Stamp, tuple[Path, int]] = {}  # where their texts are
-        self._new: dict[Stamp, Record | Texts] = {}  # what the last `rows` read
         self._seen: set[Path] = set()
 
-    def rows(self) -> list[Row]:
+    def rows(self, fresh: dict[Stamp, Record] | None = None) -> list[Row]:
         """A row for each file, by the time it was written; what the Parquet files lack is read.
+
+        Args:
+            fresh: filled with the records that were read and are in no Parquet file.
 
         Raises:
             OSError: when the folder cannot be listed.
         """
         with _no_search_for_cycles():
-            return self._current()
+            return self._current({} if fresh is None else fresh, keep=fresh is not None)
 
-    def _current(self) -> list[Row]:
-        entries = [e for e in os.scandir(self.source) if _is_record(e.name)]
-        now = self._begin(len(entries))
-        stamps = _stamps(entries)
-        missing = [stamp for stamp in stamps if stamp not in self._rows]
-        settled = [stamp for stamp in missing if max(stamp[2:]) < now - SETTLED]
-        found: dict[Stamp, Row] = {}
-        self._new = {}
-        if len(settled) >= max(LEAST, len(stamps) // PART):
+    def _current(self, fresh: dict[Stamp, Record], keep: bool) -> list[Row]:
+        stamps = _stamps(e for e in os.scandir(self.source) if _is_record(e.name))
+        if len(stamps) >= LEAST:
+            self._look()
+        missing, enough = self._missing(stamps), max(LEAST, len(stamps) // PART)
+        if len(missing) >= enough and len(settled := self._settled(missing)) >= enough:
             for at in range(0, len(settled), AT_ONCE):
-                found |= self._saved(self._read(settled[at : at + AT_ONCE], as_texts=True))
+                if not self._save(settled[at : at + AT_ONCE]):
+                    break
             self._compact_own(stamps)
-        rest = [stamp for stamp in missing if stamp not in found]
-        found |= self._read(rest, as_texts=len(rest) >= LEAST)
+            missing = self._missing(stamps)
+        found: dict[Stamp, Row] = {}
+        for row, content in self._load_each(missing):
+            found[row.stamp] = row
+            if keep and isinstance(content, Record):
+                fresh[row.stamp] = content
         both = ((self._rows.get(stamp) or found.get(stamp)) for stamp in stamps)
         return [row for row in both if row is not None]
 
-    def records(self, rows: Sequence[Row]) -> Iterator[Record]:
-        """The records of some of the rows that `rows` gave last, in their order."""
+    def records(self, rows: Sequence[Row], fresh: Mapping[Stamp, Record]) -> Iterator[Record]:
+        """The records of some of the rows that `rows` gave with `fresh`, in their order.
+
+        Those that the Parquet files have no more are read again, as they are then.
+        """
         make, tables = Maker(), dict[Path, Any]()
         for at in range(0, len(rows), MADE):
             some = rows[at : at + MADE]
             with _no_search_for_cycles():
-                found = self._sources(some, tables)
-                all_ = {self._path(row): found[row.stamp] for row in some if row.stamp in found}
-                ready = {path: one for path, one in all_.items() if isinstance(one, Record)}
-                ready |= make({path: one for path, one in all_.items() if isinstance(one, Texts)})
-            yield from (ready[path] for row in some if (path := self._path(row)) in ready)
+                stored = [row.stamp for row in some if row.stamp not in fresh]
+                made = dict(make(self._texts(stored, tables)))
+            for row in some:
+                record = fresh.get(row.stamp) or made.get(row.stamp) or self.read(row.id)
+                if record is not None:
+                    yield record
 
     def compact(self) -> tuple[int, int]:
-        """Replace the Parquet files of all hosts and versions by one, if there are any.
+        """Replace the Parquet files of all hosts by one, and remove those of other versions.
 
         Returns:
-            How many files were replaced, and how many rows the new one has.
+            How many files were removed, and how many rows the new one has.
 
         Raises:
             OSError: when the folder cannot be read or written.
@@ -114,106 +131,118 @@ class Index:
         stamps = [row.stamp for row in self.rows()]
         paths = sorted(self.folder.glob("*.parquet"))
         remove_drafts(self.folder)
-        return len(paths), self._replace(paths, stamps) if paths else 0
+        return len(paths), self._replace(paths, stamps)
 
-    def _path(self, row: Row) -> Path:
-        return self.source / f"{row.id}.json"
+    def _missing(self, stamps: Iterable[Stamp]) -> list[Stamp]:
+        return [stamp for stamp in stamps if stamp not in self._rows]
 
-    def _begin(self, n: int) -> float:
-        """Take in new Parquet files; the time, in nanoseconds, or -inf where nothing is kept."""
-        if n < LEAST:
-            return float("-inf")
-        for path in set(self.folder.glob(f"*-{code()}-*.parquet")) - self._seen:
+    def _paths(self, host: str = "*") -> set[Path]:
+        """The Parquet files that this version wrote."""
+        return set(self.folder.glob(f"{host}-{code()}-????????.parquet"))
+
+    def _look(self) -> None:
+        """Take in new Parquet files."""
+        for path in self._paths() - self._seen:
             self._seen.add(path)
-            with suppress(FileNotFoundError, ValueError):
+            with suppress(OSError):
                 self._take(path, rows_in(read_table(path, Row._fields)))
+
+    def _settled(self, stamps: Iterable[Stamp]) -> list[Stamp]:
+        """Those of files that cannot change unnoticed; none where nothing can be kept."""
         try:
-            return server_time(self.source) * 1e9
+            self.folder.mkdir(parents=True, exist_ok=True)
+            now = min(server_time(self.folder), server_time(self.source)) * 1e9
         except OSError:
-            return float("-inf")
+            return []
+        return [stamp for stamp in stamps if max(stamp[2:]) < now - SETTLED]
 
     def _take(self, path: Path, rows: Sequence[Row]) -> None:
         stamps = [row[:4] for row in rows]  # as `Row.stamp`, in a third of the time
         self._rows.update(zip(stamps, rows, strict=True))
         self._places.update(zip(stamps, zip(repeat(path), count()), strict=False))
 
-    def _read(self, stamps: Iterable[Stamp], as_texts: bool) -> dict[Stamp, Row]:
-        """Read JSON files, and keep what they hold for `records`."""
-        found = {}
+    def _load_each(self, stamps: Iterable[Stamp]) -> Iterator[tuple[Row, Record | Texts | None]]:
+        """Read JSON files: the record, no texts if there is none, None if it cannot be opened."""
         for stamp in stamps:
             try:
                 record = self.load(stamp[0])
-                found[stamp] = row_of(record, stamp)
-                self._new[stamp] = texts_of(record) if as_texts else record
+                yield row_of(record, stamp), record
             except FileNotFoundError:  # removed meanwhile
                 continue
             except OSError as e:
-                found[stamp] = Row(*stamp, why=e.strerror or str(e))
+                yield Row(*stamp, why=e.strerror or str(e)), None
             except ValueError as e:
-                found[stamp] = Row(*stamp, why=str(e))
-                self._new[stamp] = Texts()
-        return found
+                yield Row(*stamp, why=str(e)), Texts()
 
-    def _saved(self, found: dict[Stamp, Row]) -> dict[Stamp, Row]:
-        """Write rows to a file of this host, except those of records that could not be opened."""
-        rows = [row for stamp, row in found.items()
-                if stamp in self._new and (row.id + row.why).isascii()]  # fmt: skip
-        with suppress(OSError):
-            self._write(rows, table_of(rows, [_texts(self._new[row.stamp]) for row in rows]))
-            for row in rows:
-                del self._new[row.stamp]
-        return found
+    def _save(self, stamps: Iterable[Stamp]) -> bool:
+        """Read JSON files and write what they hold; False when that could not be written."""
+        rows, texts = list[Row](), list[Texts]()
+        for row, content in self._load_each(stamps):
+            if content is not None and (row.id + row.why).isascii():
+                rows.append(row)
+                texts.append(content if isinstance(content, Texts) else texts_of(content))
+        try:
+            if rows:
+                self._write(rows, table_of(rows, texts))
+        except OSError:
+            return False
+        return True
 
-    def _write(self, rows: Sequence[Row], table: Any) -> Path:
+    def _write(self, rows: Sequence[Row], table: Any) -> None:
         path = self.folder / f"{HOST}-{code()}-{secrets.token_hex(4)}.parquet"
         with replacing(path) as file:
             write_table(table, file)
         self._seen.add(path)
         self._take(path, rows)
-        return path
 
     def _compact_own(self, stamps: Sequence[Stamp]) -> None:
-        own = sorted(self.folder.glob(f"{HOST}-{code()}-*.parquet"))
+        own = self._paths(HOST)
         if len(own) > MOST:
-            with suppress(OSError), exclusive(self.folder / f".{HOST}.lock") as free:
-                if free:
-                    self._replace(own, stamps)
+            with suppress(OSError):
+                self._replace(sorted(own), stamps)
 
     def _replace(self, paths: Sequence[Path], stamps: Sequence[Stamp]) -> int:
-        """Write one file with those rows of others that count, and remove these."""
-        import pyarrow as pa  # type: ignore[import-untyped]
+        """Remove files, and write one with those of their rows that count.
 
-        parts, kept, wanted = [], list[Row](), set(stamps)
+        Who removes a file has its rows, so that none is copied twice, nor one that has to stay.
+        """
+        parts, kept, wanted = list[tuple[Any, list[int]]](), list[Row](), set(stamps)
+        ours, stays = self._paths(), None
         for path in paths:
-            with suppress(FileNotFoundError, ValueError):
-                table = read_table(path)
-                rows = rows_in(table)
-                at = [n for n, row in enumerate(rows) if row.stamp in wanted]
+            table, rows = None, list[Row]()
+            with suppress(OSError):
+                table = read_table(path) if path in ours else None
+                rows = rows_in(table) if table else []
+            try:
+                path.unlink()
+            except FileNotFoundError:  # another process has its rows
+                continue
+            except OSError as e:
+                stays = e
+                continue
+            at = [n for n, row in enumerate(rows) if row.stamp in wanted]
+            if at:
+                parts.append((table, at))
                 kept += [rows[n] for n in at]
-                wanted -= {row.stamp for row in kept}
-                parts.append(table.take(at))
+                wanted -= {rows[n].stamp for n in at}
         if kept:
-            self._write(kept, pa.concat_tables(parts))
-        for path in paths:
-            path.unlink(missing_ok=True)
+            self._write(kept, joined(parts))
+        if stays:
+            raise stays
         return len(kept)
 
-    def _sources(self, rows: Sequence[Row], tables: dict[Path, Any]) -> dict[Stamp, Record | Texts]:
-        """Records, or what they are made of: read by `rows`, from Parquet, or from JSON again."""
-        found = {row.stamp: self._new[row.stamp] for row in rows if row.stamp in self._new}
-        places: dict[Path, list[Stamp]] = {}
-        for row in rows:
-            if row.stamp not in found:
-                places.setdefault(self._places[row.stamp][0], []).append(row.stamp)
-        for path, stamps in places.items():
-            try:
+    def _texts(self, stamps: Iterable[Stamp], tables: dict[Path, Any]) -> dict[Stamp, Texts]:
+        """What the Parquet files hold of these records."""
+        places, found = dict[Path, list[Stamp]](), dict[Stamp, Texts]()
+        for stamp in stamps:
+            if stamp in self._places:
+                places.setdefault(self._places[stamp][0], []).append(stamp)
+        for path, some in places.items():
+            with suppress(OSError):  # removed or damaged since
                 if path not in tables:
                     tables[path] = read_table(path)
-                texts = texts_in(tables[path], [self._places[stamp][1] for stamp in stamps])
-                found |= zip(stamps, texts, strict=True)
-            except (FileNotFoundError, ValueError):  # removed or damaged since
-                self._read(stamps, as_texts=True)
-                found |= {stamp: self._new[stamp] for stamp in stamps if stamp in self._new}
+                texts = texts_in(tables[path], [self._places[stamp][1] for stamp in some])
+                found |= zip(some, texts, strict=True)
         return found
 
 
@@ -227,10 +256,6 @@ def _no_search_for_cycles() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
-
-
-def _texts(source: Record | Texts) -> Texts:
-    return source if isinstance(source, Texts) else texts_of(source)
 
 
 def _is_record(name: str) -> bool:

@@ -27,7 +27,7 @@ def faults(store: Store, progress: Callable[[int], object] = lambda n: None) -> 
     """Read every file of a store and give those that are wrong.
 
     Args:
-        store: is not changed.
+        store: is not changed but for the index in .cache.
         progress: called with the records that were read since the last call.
 
     Raises:
@@ -72,7 +72,9 @@ class Merged(NamedTuple):
 
 
 def merge(sources: list[Store], target: Store, say: Say = lambda line: None) -> Merged:
-    """Copy the trials of several stores into one; nothing in the sources is changed.
+    """Copy the trials of several stores into one.
+
+    Nothing in the sources is changed but the index in .cache.
 
     A record goes after its predictions and its network, so a merge that was cut off goes on when it
     is started again. Where the target has the trial, its record stays, unless it failed and the

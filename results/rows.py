@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
 from io import BufferedRandom
@@ -16,7 +17,7 @@ from dnabench.schema import trial_id
 from dnabench.types import Recipe, Record, Trial
 
 Stamp = tuple[str, int, int, int]  # the first four fields of a row
-SEPARATE = ("trial", "curve", "task", "where")  # fields of a record that are not in `Texts.own`
+SEPARATE = ("trial", "task", "where")  # fields of a record that are not in `Texts.own`
 GROUP = 16_384  # rows that are compressed together
 
 
@@ -48,40 +49,12 @@ class Row(NamedTuple):
 
 
 class Texts(NamedTuple):
-    """A record without its curve, as JSON; many records have the first three in common."""
+    """A record as JSON; many records have the first three in common."""
 
     trial: str = "{}"  # without the seed
     about: str = "{}"  # `Record.task`
     where: str = "{}"
     own: str = "{}"  # the other fields, and the seed
-
-
-class Curve(Sequence[Any]):
-    """A learning curve that is read from the file of its record when it is looked at."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._epochs: Sequence[Any] | None = None
-
-    def _read(self) -> Sequence[Any]:
-        if self._epochs is None:
-            try:
-                self._epochs = Record.from_json(self.path.read_text(encoding="utf-8")).curve
-            except (OSError, ValueError) as e:
-                why = "it was a record when this command began; run the command again"
-                raise ValueError(f"cannot read {self.path}: {e}; {why}") from None
-        return self._epochs
-
-    def __getitem__(self, at: Any) -> Any:
-        return self._read()[at]
-
-    def __len__(self) -> int:
-        return len(self._read())
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Curve | list) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 def row_of(record: Record, stamp: Stamp) -> Row:
@@ -91,7 +64,7 @@ def row_of(record: Record, stamp: Stamp) -> Row:
         *stamp, failed=bool(record.error), model=record.trial.model, task=record.trial.task,
         device=device if isinstance(device, str) else "",
         length=length if isinstance(length, int) and 0 <= length < 2**62 else 0,
-        seconds=record.seconds, peak_memory=max(0, min(record.peak_memory, 2**62)),
+        seconds=float(record.seconds), peak_memory=max(0, min(record.peak_memory, 2**62)),
     )  # fmt: skip
 
 
@@ -111,16 +84,14 @@ class Maker:
     def __init__(self) -> None:
         self._parts: dict[str, dict[str, Any]] = {}
 
-    def __call__(self, found: Mapping[Path, Texts]) -> Iterator[tuple[Path, Record]]:
-        """The record of each path, in that order, parsed together so that equal keys are one."""
+    def __call__(self, found: Mapping[Stamp, Texts]) -> Iterator[tuple[Stamp, Record]]:
+        """The record of each stamp, in that order, parsed together so that equal keys are one."""
         every = json.loads(f"[{','.join(texts.own for texts in found.values())}]")
-        for (path, texts), own in zip(found.items(), every, strict=True):
+        for (stamp, texts), own in zip(found.items(), every, strict=True):
             trial = Trial(**self._part(texts.trial, True), seed=own.pop("seed"))
-            vars(trial)["id"] = path.stem
-            yield path, Record(
-                trial=trial, curve=Curve(path), task=self._part(texts.about),
-                where=self._part(texts.where), **own,
-            )  # fmt: skip
+            vars(trial)["id"] = stamp[0]
+            about, where = self._part(texts.about), self._part(texts.where)
+            yield stamp, Record(trial=trial, task=about, where=where, **own)
 
     def _part(self, text: str, of_trial: bool = False) -> dict[str, Any]:
         if text not in self._parts:
@@ -141,18 +112,31 @@ def code() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
 
 
+@contextmanager
+def _usable() -> Iterator[None]:
+    """Turn what Arrow says of a table or file that it cannot read, make or write into OSError."""
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+    try:
+        yield
+    except (pa.ArrowException, KeyError, OverflowError, TypeError, ValueError) as e:
+        raise OSError(f"no table of records: {e}") from e
+
+
+@_usable()
 def table_of(rows: Sequence[Row], texts: Sequence[Texts]) -> Any:
     """An Arrow table of rows, at least one, and their texts."""
-    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow as pa
 
     kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
     fields = [(name, kinds[kind]) for name, kind in get_type_hints(Row).items()]
-    fields += [(name, pa.string()) for name in _TEXTS]
+    fields += [(name, pa.large_string()) for name in _TEXTS]
     values = [*zip(*rows, strict=True), *zip(*texts, strict=True)]
     arrays = [pa.array(x, kind) for x, (_, kind) in zip(values, fields, strict=True)]
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
 
+@_usable()
 def write_table(table: Any, file: BufferedRandom) -> None:
     """Write it as Parquet, with checksums."""
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
@@ -160,31 +144,35 @@ def write_table(table: Any, file: BufferedRandom) -> None:
     pq.write_table(table, file, compression="zstd", row_group_size=GROUP, write_page_checksum=True)
 
 
+@_usable()
 def read_table(path: Path, columns: Sequence[str] | None = None) -> Any:
     """The table in a file, or some of its columns.
 
     Raises:
-        FileNotFoundError: it was removed.
-        ValueError: it is damaged.
+        OSError: it was removed, is damaged, or cannot be read; so do the other functions of tables.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            return file.read(columns)
-    except FileNotFoundError:
-        raise
-    except (OSError, pa.ArrowException) as e:
-        raise ValueError(f"cannot read {path}: {e}") from e
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        return file.read(columns)
 
 
+@_usable()
+def joined(parts: Sequence[tuple[Any, Sequence[int]]]) -> Any:
+    """A table of some rows of several; of each, at least one."""
+    import pyarrow as pa
+
+    return pa.concat_tables([table.take(list(at)) for table, at in parts])
+
+
+@_usable()
 def rows_in(table: Any) -> list[Row]:
     """The rows of a table."""
     values = (column.to_numpy().tolist() for column in table.select(Row._fields).columns)
     return list(map(Row._make, zip(*values, strict=True)))
 
 
+@_usable()
 def texts_in(table: Any, at: Sequence[int]) -> list[Texts]:
     """The texts of some rows of a table."""
     chosen = table.select(_TEXTS).take(list(at))

@@ -29,7 +29,7 @@ from dnabench.cache import remove_drafts, replacing
 from dnabench.results.claims import Claim, Holder, claimed, holders
 from dnabench.results.index import Index
 from dnabench.results.predictions import check_memory, check_sizes, damaged
-from dnabench.results.rows import Row
+from dnabench.results.rows import Row, Stamp
 from dnabench.types import Array, Record
 
 KEPT = ".unreadable-"  # in the names of records that this version cannot read
@@ -57,7 +57,9 @@ class Store:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self._records, self._predictions = self.folder / "records", self.folder / "predictions"
-        self._index = Index(self._records, self.folder / ".cache" / "records", self._load)
+        self._index = Index(
+            self._records, self.folder / ".cache" / "records", self._load, self.read
+        )
         self.unreadable: dict[Path, str] = {}  # filled by reading
 
     def check_writable(self) -> None:
@@ -273,8 +275,11 @@ class Store:
         Raises:
             ValueError: when the folder cannot be read.
         """
+        return self._listed(None)
+
+    def _listed(self, fresh: dict[Stamp, Record] | None) -> list[Row]:
         try:
-            found = self._index.rows()
+            found = self._index.rows(fresh)
         except FileNotFoundError:
             return []
         except OSError as e:
@@ -282,12 +287,16 @@ class Store:
         self.unreadable |= {self.record_path(row.id): row.why for row in found if row.why}
         return found
 
+    def listing(self, ids: Collection[str] | None = None) -> tuple[list[Row], Iterator[Record]]:
+        """As `rows` and `records`, of one moment."""
+        fresh: dict[Stamp, Record] = {}
+        rows = self._listed(fresh)
+        some = [row for row in rows if not row.why and (ids is None or row.id in ids)]
+        return rows, self._index.records(some, fresh)
+
     def records(self, ids: Collection[str] | None = None) -> Iterator[Record]:
         """The readable records of these trials, or all, by the time they were written."""
-        rows = self.rows()
-        yield from self._index.records(
-            [row for row in rows if not row.why and (ids is None or row.id in ids)]
-        )
+        return self.listing(ids)[1]
 
     def __iter__(self) -> Iterator[Record]:
         """Every readable record, by the time it was written; the others are in `unreadable`."""

@@ -1,19 +1,24 @@
 """results/index.py: what Parquet files say of records is what their JSON files say, or not used."""
 
+import json
 import multiprocessing as mp
 import os
 import random
 import shutil
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dnabench import Recipe, Record, Trial
 from dnabench.results import index
-from dnabench.results.rows import Curve
 from dnabench.results.store import Store
+from dnabench.sweep.state import state_of
+from dnabench.sweep.stored import Grid
+from dnabench.types import Job
 
 N = 300
 HERE = Path(__file__).parent
@@ -83,9 +88,27 @@ def test_what_is_kept_equals_the_files_and_is_not_read_again(folder):
         (folder / "records" / f"{Record.from_json(text).trial.id}.json").write_text(text)
     assert agree(folder) == N + 2 and len(kept(folder)) == 1
     assert agree(folder) == 0
-    one = next(iter(Store(folder)))
-    assert isinstance(one.curve, Curve) and replace(one).curve[1]["loss"] == 0.5
-    assert not isinstance(next(iter(Store(folder).records({one.trial.id}))).curve, list)
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_record_is_the_same_by_any_way_and_whole(folder, indexed, monkeypatch):
+    store = Store(folder)
+    if indexed:
+        store.done()
+        assert len(kept(folder)) == 1
+    monkeypatch.chdir(folder)
+    found = list(Store("."))
+    one = found[5]
+    put(folder, replace(one, scores={}, curve=[]))  # another run of a trial that was read
+    monkeypatch.chdir("/")
+    found[5], one = next(iter(store.records({one.trial.id}))), found[5]
+    assert one.scores["test"]["mcc"] == one.curve[1]["loss"] == 0.5
+    truth = [store.read(r.trial.id) for r in found]
+    assert found == truth and [r.to_json() for r in found] == [r.to_json() for r in truth]
+    assert json.dumps([asdict(r) for r in found], sort_keys=True) == json.dumps(
+        [asdict(r) for r in truth], sort_keys=True
+    )
+    assert all(type(r.curve) is list for r in found)
 
 
 def test_small_folders_keep_nothing(folder):
@@ -149,14 +172,83 @@ def test_a_damaged_file_is_not_used(folder, harm):
 def test_files_may_be_removed_while_they_are_used(folder):
     agree(folder)
     store = Store(folder)
-    rows = store.rows()
+    _, records = store.listing()
     shutil.rmtree(folder / ".cache")
-    assert {r.trial.id: r for r in store._index.records(rows)} == by_json(folder)
+    spoiled, removed, closed = sorted((folder / "records").iterdir())[:3]
+    spoiled.write_text("{")
+    removed.unlink()
+    closed.unlink()
+    closed.mkdir()
+    assert {r.trial.id: r for r in records} == by_json(folder)
+    assert len(by_json(folder)) == N - 3 and store.unreadable.keys() == {spoiled, closed}
+    assert "directory" in store.unreadable[closed]
 
 
-def test_nothing_is_kept_where_nothing_can_be_written(folder):
-    (folder / ".cache").write_text("in the way")
+def test_a_folder_may_be_looked_at_while_its_records_are_gone_through(folder, monkeypatch):
+    monkeypatch.setattr(index, "SETTLED", 1e18)  # all are read from JSON
+    monkeypatch.setattr(index, "MADE", 10)
+    store, found = Store(folder), []
+    for one in store:
+        found.append(one)
+        if len(found) == 5:
+            put(folder, record(N - 1))
+            store.done()
+    assert len(found) == N
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_the_state_of_a_folder_is_of_one_moment(folder, lost, monkeypatch):
+    one, listed, store = record(3), index.Index.rows, Store(folder)
+
+    def rows(self, *args):
+        found = listed(self, *args)
+        if store.written(one.trial.id):
+            store.set_aside(one.trial.id)
+            if lost:
+                shutil.rmtree(folder / ".cache")
+        return found
+
+    monkeypatch.setattr(index.Index, "rows", rows)
+    state = state_of(store, Grid({one.trial.id: Job(one.trial)}, {}, {}))
+    assert not state.failed and len(state.waiting if lost else state.done) == 1
+
+
+@pytest.mark.parametrize("where", [".cache", ".cache/records"])
+def test_nothing_is_kept_nor_made_where_nothing_can_be_written(folder, where, monkeypatch):
+    (folder / where).parent.mkdir(exist_ok=True)
+    (folder / where).write_text("in the way")
+    monkeypatch.setattr(index, "texts_of", None)
     assert agree(folder) == N and agree(folder) == N
+
+
+def test_files_that_cannot_be_opened_are_not_kept(folder):
+    shutil.rmtree(folder / "records")
+    for n in range(N):
+        (folder / "records" / f"d{n}.json").mkdir(parents=True)
+    for _ in range(2):
+        store = Store(folder)
+        assert not list(store) and len(store.unreadable) == N and not kept(folder)
+
+
+def test_what_a_table_cannot_hold_is_read_from_json(folder):
+    (folder / "records" / "\udcff.json").write_text("{")  # a name that is not UTF-8
+    odd = record(N)
+    put(folder, replace(odd, seconds=2**60 + 1))
+    put(folder, replace(record(N + 1), where={"device": "\ud800"}))
+    assert agree(folder) == N + 3 and agree(folder) == 1  # the name
+    assert by_index(folder)[odd.trial.id].seconds == 2**60 + 1
+
+
+def test_no_error_of_arrow_is_seen(folder, monkeypatch):
+    def fails(*args, **options):
+        raise pa.ArrowNotImplementedError("this file system")
+
+    for name in ("write_table", "ParquetFile"):
+        with monkeypatch.context() as patch:
+            patch.setattr(pq, name, fails)
+            assert agree(folder) == N
+            Store(folder).compact()
+            assert agree(folder) == N
 
 
 def test_a_file_that_could_still_change_in_the_same_tick_is_not_kept(folder, monkeypatch):
@@ -184,8 +276,59 @@ def test_many_files_become_one_without_what_no_longer_counts(folder, monkeypatch
     assert n > 1 and rows == N and len(kept(folder)) == 1 and agree(folder) == 0
 
 
-def read_until(ended, folder, to):
-    index.SETTLED, index.LEAST, index.MOST, index.HOST = 0.0, 5, 2, f"host{os.getpid() % 3}"
+def test_files_without_a_row_that_counts_are_removed(folder, monkeypatch):
+    monkeypatch.setattr(index, "MOST", 2)
+    for n in range(8):
+        for path in (folder / "records").iterdir():
+            path.chmod(0o640 if n % 2 else 0o644)
+        agree(folder)
+        assert len(kept(folder)) <= 2
+    list(Store(folder))
+    for path in (folder / "records").iterdir():
+        path.chmod(0o600)
+    Store(folder).compact()
+    assert len(kept(folder)) == 1 and agree(folder) == 0
+
+
+def test_compact_takes_nothing_from_what_other_code_kept(folder, monkeypatch):
+    load = Store._load
+    with monkeypatch.context() as patch:  # it reads all scores otherwise
+        patch.setattr(index, "code", lambda: "00000000")
+        patch.setattr(Store, "_load", lambda self, i: replace(load(self, i), scores={}))
+        assert not any(r.scores for r in Store(folder))
+    put(folder, record(N))
+    assert Store(folder).compact() == (2, N + 1)
+    assert agree(folder) == 0 and len(kept(folder)) == 1
+
+
+def test_files_that_have_to_stay_are_not_copied(folder, monkeypatch):
+    monkeypatch.setattr(index, "MOST", 2)
+    monkeypatch.setattr(index, "LEAST", 10)
+    unlink, mine = Path.unlink, []
+
+    def sticky(path, *args, **options):  # as in a folder where each may remove only their own
+        if path.suffix == ".parquet" and path.name not in mine:
+            raise PermissionError(1, "Operation not permitted")
+        unlink(path, *args, **options)
+
+    monkeypatch.setattr(Path, "unlink", sticky)
+    for some in range(6):
+        for seed in range(some * 10, some * 10 + 10):
+            put(folder, record(seed, 0.25 + some / 10))
+        agree(folder)
+    assert [rows(path) for path in kept(folder)].count(N) == 1  # that of the first reading
+    mine.extend(path.name for path in kept(folder) if rows(path) < N)
+    with pytest.raises(ValueError, match="not permitted"):
+        Store(folder).compact()
+    assert sorted(map(rows, kept(folder))) == [50, N] and agree(folder) == 0
+
+
+def rows(path):
+    return pq.ParquetFile(path).metadata.num_rows
+
+
+def read_until(ended, folder, to, host):
+    index.SETTLED, index.LEAST, index.MOST, index.HOST = 0.0, 5, 2, host
     seen, last = [], False
     while not last:
         last = ended.is_set()
@@ -199,7 +342,8 @@ def read_until(ended, folder, to):
 def test_processes_share_it_while_records_come_change_and_go(folder):
     context = mp.get_context("fork")
     to, ended = context.Queue(), context.Event()
-    readers = [context.Process(target=read_until, args=(ended, folder, to)) for _ in range(3)]
+    readers = [context.Process(target=read_until, args=(ended, folder, to, host))
+               for host in ("one", "one", "two")]  # fmt: skip
     for reader in readers:
         reader.start()
     random.seed(0)

@@ -23,7 +23,8 @@ store = group("store", "Check, merge and export folders of results.")
 def check(out: Out = Path("runs")) -> None:
     """Name every file that is not what it should be.
 
-    Reads all records and predictions. Changes nothing. The exit status is 1 when something is.
+    Reads all records and predictions. Changes nothing but the index in .cache. The exit status is
+    1 when something is.
     """
     from dnabench.cli.bars import bar
     from dnabench.results.merging import faults
@@ -44,7 +45,7 @@ def compact(out: Out = Path("runs")) -> None:
     """Write the index of the records as one file.
 
     The index makes large folders quick to read; it can be removed at any time, and the records
-    stay as they are.
+    stay as they are. What other versions of dnabench added to it is removed.
     """
     files, rows = _opened(out).compact()
     text = f"{files:,} files of the index are one now, with {rows:,} rows"
@@ -59,7 +60,8 @@ def merge(
     """Copy the trials of several folders into one.
 
     A trial that the target has stays as it is, unless it failed there and finished in a source.
-    Trials with other scores are named, and the exit status is 1. The sources are not changed.
+    Trials with other scores are named, and the exit status is 1. The sources
+    are not changed but for the index in .cache.
     """
     from dnabench.results.merging import merge as merged
     from dnabench.results.store import Store

@@ -35,7 +35,7 @@ class State(NamedTuple):
 
 
 def state_of(store: Store, grid: Grid, now: float | None = None) -> State:
-    """Look at the records and claims of a folder; nothing is changed.
+    """Look at the records and claims of a folder; nothing is changed but the index in .cache.
 
     Args:
         store: the folder.
@@ -43,11 +43,13 @@ def state_of(store: Store, grid: Grid, now: float | None = None) -> State:
         now: seconds since 1970; None = the time.
     """
     now, held = time.time() if now is None else now, store.holders()
-    rows = {row.id: row for row in store.rows() if row.id in grid.jobs}
+    every, found = store.listing(grid.jobs)
+    rows = {row.id: row for row in every if row.id in grid.jobs}
     ended = {i for i, row in rows.items() if row.written != grid.failed.get(i)}
     # a worker would fail at these, and leave them as they are
     closed = {i for i, row in rows.items() if row.why and not store.can_open(i)}
-    records = {r.trial.id: r for r in store.records(ended)}
+    records = {r.trial.id: r for r in found if r.trial.id in ended}
+    why = {i: store.unreadable.get(store.record_path(i), "") for i in ended | closed}
     state = State([], [], [], [], [], None)
     for trial_id, job in grid.jobs.items():
         record = records.get(trial_id)
@@ -56,8 +58,8 @@ def state_of(store: Store, grid: Grid, now: float | None = None) -> State:
         elif trial_id in held:
             one = Running(job, held[trial_id])
             (state.silent if one.holder.gone else state.running).append(one)
-        elif trial_id in ended or trial_id in closed:
-            error = f"its record cannot be read: {rows[trial_id].why}"
+        elif why.get(trial_id):
+            error = f"its record cannot be read: {why[trial_id]}"
             state.failed.append(Record(trial=job.trial, error=error))
         else:
             state.waiting.append(job)

@@ -151,7 +151,7 @@ def export(
 
     Returns:
         `path`, and `difference`, the largest of a logit over the largest logit. Warns if the
-        network reads both strands, which the file does not.
+        network reads both strands or two alleles, which the file does not.
 
     Raises:
         ValueError: a format that the model's family lacks, with the reason; a network as loaded
@@ -159,7 +159,7 @@ def export(
         FileNotFoundError, KeyError: as `load_network`.
         ModuleNotFoundError: onnx is missing.
     """
-    from dnabench.networks.export import BOTH_STRANDS, FORMS
+    from dnabench.networks.export import FORMS, reading
     from dnabench.networks.export import export as written
 
     if not isinstance(network, Network):
@@ -168,8 +168,8 @@ def export(
     if not to:
         raise ValueError("export: say where to, to=...; a network as loaded has no folder")
     done = written(network, format, Path(to))
-    if network.card.strands == "conjoin":
-        warnings.warn(f"{done.path}: {BOTH_STRANDS}", stacklevel=2)
+    for note in reading(network):
+        warnings.warn(f"{done.path}: {note}", stacklevel=2)
     return done
 
 

@@ -1,13 +1,17 @@
 """--data given several times, beside a suite, and to `audit data`; files that are the groups."""
 
 import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import dnabench
 
 from dnabench.results.store import Store
-from dnabench.sweep.grid import Request, grid
+from dnabench.sweep.grid import Request, grid, own_tasks
 from dnabench.tasks.io.files import task_from_path
 from dnabench.types import OwnData
 
@@ -82,3 +86,49 @@ def test_shards_of_a_file_that_is_a_group_are_one_group_and_whole(tmp_path):
     part = shards(tmp_path / "part", [*names[1:]])
     with pytest.raises(ValueError, match="the liver split lacks shard liver-00000-of-00002"):
         task_from_path(part, own=own)
+
+
+@pytest.mark.parametrize(
+    ("names", "flag", "value", "used_by"),
+    [
+        (("split.csv", "two.fa"), "--header", "id|label", "two"),
+        (("two.fa", "split.csv"), "--sequence-column", "sequence", "split"),
+        (("split.csv", "number.csv"), "--split-seed", "2", "number"),
+        (("split.csv", "number.csv"), "--positive", "0", "split"),
+    ],
+)
+def test_a_flag_that_one_of_several_files_needs_is_left_out_at_the_others(
+    names, flag, value, used_by, tmp_path
+):
+    table(tmp_path / "split.csv", 0)
+    rng = np.random.default_rng(1)
+    texts = ["".join(rng.choice(list("ACGT"), 50)) for _ in range(60)]
+    (tmp_path / "two.fa").write_text("".join(f">n{i}|{i % 2}\n{t}\n" for i, t in enumerate(texts)))
+    rows = [f"{t},{i / 7:.3f}" for i, t in enumerate(texts)]
+    (tmp_path / "number.csv").write_text("\n".join(["sequence,label", *rows]) + "\n")
+    field = {"--sequence-column": "sequence"}.get(flag, flag[2:].replace("-", "_"))
+    given = OwnData(**{field: int(value) if value == "2" else value})
+    paths = tuple(str(tmp_path / name) for name in names)
+    request = Request(models=["cnn"], data=paths, own=given, seeds="1")
+    for job in grid(request):
+        alone = given if job.trial.task == f"data/{used_by}" else OwnData()
+        assert job.own == alone
+        assert job.trial.data == task_from_path(Path(job.path), own=alone).data
+    said = {task.name: task.notes[-1] for task in own_tasks(request)}
+    for name, note in said.items():
+        assert (note == f"not used here: {flag}") == (name != f"data/{used_by}")
+    unneeded = next(path for path in paths if used_by not in path)
+    other = str(shutil.copy(unneeded, f"{unneeded[:-4]}2{Path(unneeded).suffix}"))
+    with pytest.raises(ValueError, match=f"{unneeded}: {flag} {re.escape(value)}"):
+        grid(replace(request, data=(unneeded, other)))
+
+
+def test_the_audit_of_several_files_takes_a_flag_of_one(tmp_path):
+    one = table(tmp_path / "one.csv", 0)
+    two = tmp_path / "two.fa"
+    rows = table(tmp_path / "not_read.csv", 1).read_text().splitlines()[1:]
+    fields = (row.split(",") for row in rows)
+    two.write_text("".join(f">n{i}|{y}\n{text}\n" for i, (text, y, _) in enumerate(fields)))
+    done = dnabench("audit", "data", "--data", one, "--data", two, "--header", "id|label",
+                    cache=tmp_path / "cache")  # fmt: skip
+    assert done.returncode in (0, 1) and "data/two" in done.stdout, done.stderr

@@ -2,17 +2,22 @@
 
 import csv
 import io
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from conftest import dnabench
 from kept_cases import job_of, kept, task_of_kind, tiny_network
 from test_variants import options, variants, write
 
+import dnabench as db
 from dnabench import MODELS
+from dnabench.networks.answers import beside
 from dnabench.networks.predicting import Asked, predict_file
 from dnabench.sweep.grid import Request, grid
 from dnabench.sweep.trial import task_of
@@ -21,10 +26,11 @@ from dnabench.tasks.io import variants as reader
 LABELS = {"binary": lambda i: f"CLASS={'ab'[i % 2]}", "regression": lambda i: f"CLASS={i / 7:.3f}"}
 
 
-def network_of(folder, model="cnn", kind="binary", **recipe):
+def network_of(folder, model="cnn", kind="binary", label="CLASS", **recipe):
     """A network that was kept, its task and the predictions of its test split."""
-    path = write(folder, variants(40), LABELS[kind])
-    (job,) = grid(Request(models=[model], data=str(path), own=options(folder), seeds="1"))
+    path = write(folder, variants(40), lambda i: LABELS[kind](i).replace("CLASS", label))
+    own = replace(options(folder), label=(label,))
+    (job,) = grid(Request(models=[model], data=str(path), own=own, seeds="1"))
     trial = job_of(MODELS[model], task_of(job), **recipe).trial
     network, _, stored = kept(job._replace(trial=trial), folder / "runs")
     return network, task_of(job), stored
@@ -97,6 +103,7 @@ def test_what_does_not_go_with_pairs_is_refused(put, tmp_path):
     network, task, _ = network_of(tmp_path)
     test, genome = task.load("test"), str(tmp_path / "g.fa.gz")
     files = {"a.csv": "sequence\nACGT\n", "r.csv": "id,reference\nx,ACGT\n", "a.fa": ">a\nACGT\n"}
+    files["long.csv"] = f"id,reference,alternative\nx,{'ACGT' * 16},{'ACGA' * 16}\n"
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     for name, asked, says in (
@@ -106,6 +113,7 @@ def test_what_does_not_go_with_pairs_is_refused(put, tmp_path):
         ("a.csv", {"genome": genome}, "--genome: variants of a VCF lie on a genome"),
         ("a.csv", {}, "no column 'reference'; found sequence"),
         ("r.csv", {}, "no column 'alternative'; found id, reference"),
+        ("long.csv", {}, "x has 64 bp; .* reads 60 at most: give that much of both sequences"),
         ("a.fa", {}, "FASTA has one sequence an entry, and this network reads two"),
     ):
         with pytest.raises(ValueError, match=says):
@@ -141,3 +149,37 @@ def test_effects_by_command(tmp_path):
             effects = [float(row["effect_a"]), float(row["effect_b"])]
             np.testing.assert_allclose(effects, expected.pop(row["id"]), atol=2e-6)
     assert not expected
+
+
+def test_an_effect_called_as_a_column_of_places_loses_neither(tmp_path):
+    network, task, stored = network_of(tmp_path, kind="regression", label="pos")
+    assert network.task.classes == ("pos",)
+    test = task.load("test")
+    expected = dict(zip(map(str, test.ids), stored["logits"].reshape(-1), strict=True))
+    found, _ = answers(network, tmp_path / "v.vcf", genome=str(tmp_path / "g.fa.gz"))
+    rows = {row["id"]: row for row in found}
+    for name, effect in expected.items():
+        assert name.split(":")[1] == rows[name]["pos"]
+        assert abs(float(rows[name]["effect_pos"]) - effect) < 2e-6
+    places = {"id": ["a"], "pos": ["7"]}
+    both = beside(places, {"id": [1.0], "effect_id": [2.0], "x": [3.0]}, pairs=True)
+    assert both == {**places, "effect_effect_id": [1.0], "effect_id": [2.0], "x": [3.0]}
+    assert list(beside(places, {"id": [1.0]}, pairs=False)) == ["id", "pos", "predicted_id"]
+
+
+def test_an_exported_network_of_effects_says_that_it_reads_one_allele(tmp_path):
+    network, task, stored = network_of(tmp_path)
+    with pytest.warns(UserWarning, match=r"one allele's window: the effect is f\(alternative\)"):
+        done = db.export(network, tmp_path / "a.pt2", format="torch-export")
+    extra = {"dnabench.json": ""}
+    program = torch.export.load(done.path, extra_files=extra).module()
+    assert "f(alternative) - f(reference)" in json.loads(extra["dnabench.json"])["reading"]
+    test = task.load("test")
+    first, second = (
+        program(ids, torch.ones(ids.shape))
+        for ids in (
+            torch.tensor([["ACGTN".index(letter) for letter in one] for one in seqs])
+            for seqs in (test.seqs, test.other)
+        )
+    )
+    np.testing.assert_allclose((second - first).detach(), stored["logits"], atol=1e-5)

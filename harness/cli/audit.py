@@ -44,7 +44,7 @@ def audit_data(
     """
     from dnabench.registry import TASKS
     from dnabench.reports.text.audit import html, markdown, overview
-    from dnabench.sweep.grid import own_task
+    from dnabench.sweep.grid import as_each_needs
     from dnabench.tasks.audit.audit import audit, keep
     from dnabench.tasks.audit.conditions import fail_on as holding
     from dnabench.tasks.io.reading import on_genome
@@ -55,9 +55,9 @@ def audit_data(
     documents, held = [], []
     chosen = [TASKS[name] for name in named(tasks or [], present=True)]
     own = reading.own()
-    elsewhere = replace(own, genome="")  # sequences of other files are looked up in the genome
-    for path in paths:
-        chosen.append(own_task(path, own if on_genome(Path(path)) else elsewhere))
+    if not any(on_genome(Path(path)) for path in paths):
+        own = replace(own, genome="")  # sequences of other files are looked up in the genome
+    chosen += [task for task, _ in as_each_needs(tuple(dict.fromkeys(paths)), own).values()]
     with bar("", total=1) as show:
         for task in chosen:
             audited = audit(

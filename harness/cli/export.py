@@ -27,10 +27,11 @@ def export(
 
     Its logits are compared with the network's own. Inputs are `ids` int64 and `mask` float32,
     both batch x tokens: docs/networks.md says which id a letter has. The output is the logits
-    of the strand that is given. hf writes a folder with tokenizer, for transformers'
-    AutoTokenizer and AutoModelForSequenceClassification, per base AutoModelForTokenClassification.
+    of the strand that is given, for effects of variants those of one allele's window. hf writes
+    a folder with tokenizer, for transformers' AutoTokenizer and
+    AutoModelForSequenceClassification, per base AutoModelForTokenClassification.
     """
-    from dnabench.networks.export import BOTH_STRANDS, FORMS, export
+    from dnabench.networks.export import FORMS, export, reading
     from dnabench.networks.network import load_network
 
     loaded = load_network(network, model=model, trust_remote_code=trust_remote_code)
@@ -40,5 +41,5 @@ def export(
     typer.echo(f"{done.path}: {width}; logits off by {done.difference:.1g} at most")
     if format == "hf" and loaded.tokenizer and (k := loaded.tokenizer.spaced):
         typer.echo(f"note: give its tokenizer {k}-mers with spaces between, as published", err=True)
-    if loaded.card.strands == "conjoin":
-        typer.echo(f"note: {BOTH_STRANDS}", err=True)
+    for note in reading(loaded):
+        typer.echo(f"note: {note}", err=True)

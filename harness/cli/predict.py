@@ -65,7 +65,8 @@ def predict(
     Both strands are read if the network was trained so. Of a sequence: class, margin and
     probabilities, or values. Of each base: intervals of the predicted class, or a graph of one
     class's probability. Of variants, a VCF with --genome or a table with columns reference and
-    alternative: effects, f(alternative) - f(reference). Memory does not grow with the sequences.
+    alternative: effects, f(alternative) - f(reference). Memory grows with the
+    variants of a VCF, not with sequences.
     """
     from dnabench.cache import replacing
     from dnabench.cli.bars import bar

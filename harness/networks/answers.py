@@ -64,6 +64,21 @@ def columns(card: Card, logits: Array, temperature: float = 1.0) -> Columns:
     return {**best, **each}
 
 
+def beside(places: Columns, found: Columns, pairs: bool) -> Columns:
+    """Columns that name the rows, then the answers.
+
+    An answer that is called as a column of `places` is, such as a target `pos` of variants, becomes
+    `predicted_pos`, of pairs `effect_pos`.
+    """
+    out = dict(places)
+    for name, values in found.items():
+        taken = {*places, *(found.keys() - {name})}
+        while name in taken:
+            name = f"{'effect' if pairs else 'predicted'}_{name}"
+        out[name] = values
+    return out
+
+
 class Runs(NamedTuple):
     """Stretches of neighbouring bases with one value: M of them, of one sequence.
 

@@ -27,6 +27,9 @@ from dnabench.types import A, Sequences, T
 FORMS = {"onnx": "model.onnx", "torch-export": "model.pt2", "hf": "hf"}  # usual names
 ROUNDING = 1e-3  # of the largest logit, by which the file's may differ from the network's
 BOTH_STRANDS = "give it both strands and take the mean, as in training"  # rc=conjoin
+ONE_OF_PAIR = (
+    "it reads one allele's window: the effect is f(alternative) - f(reference), of two calls"
+)
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # which messages of the ONNX exporter have
 Run = Callable[[Tensor, Tensor], Tensor]
 
@@ -44,6 +47,12 @@ class Exported(NamedTuple):
     difference: float
 
 
+def reading(network: Network) -> list[str]:
+    """How an exported network must be used to give the network's own answers; often []."""
+    notes = [ONE_OF_PAIR] if network.task.pairs else []
+    return [*notes, BOTH_STRANDS] if network.card.strands == "conjoin" else notes
+
+
 class OneStrand(nn.Module):
     """`forward(ids int64 (B, T), mask float32 (B, T)) -> logits (B, K)`, per base (B, T, K)."""
 
@@ -59,7 +68,8 @@ class OneStrand(nn.Module):
 def export(network: Network, form: str, to: Path) -> Exported:
     """Write a network to a file, read that again, and compare their logits.
 
-    What it was trained for is in the file: task, classes, tokenizer, strands, temperature, trial.
+    What it was trained for is in the file: task, classes, tokenizer, strands, temperature, trial,
+    and under `reading` how to use it where one call is not the network's answer.
 
     Args:
         network: on the CPU.
@@ -149,7 +159,8 @@ def _about(network: Network) -> dict[str, str]:
         "strands": card.strands, "temperature": str(card.temperature),
         "licenses": json.dumps(dict(card.licenses)),
     }  # fmt: skip
-    return about
+    notes = reading(network)
+    return about | ({"reading": "; ".join(notes)} if notes else {})
 
 
 def _shapes(any_length: bool) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from dnabench.models.outside.hub import PREFIX
 from dnabench.models.outside.references import FIXED, model_named
-from dnabench.networks.answers import columns, temperature_of
+from dnabench.networks.answers import Columns, beside, columns, temperature_of
 from dnabench.networks.card import WEIGHTS, Card, card_of
 from dnabench.registry import MODELS
 from dnabench.tokens.bpe import tokenizer_named
@@ -106,13 +106,15 @@ class Network:
         names = np.array(list(ids) or [str(i) for i in range(len(seqs))])
         if len(names) != len(seqs):
             raise ValueError(f"{len(names)} ids for {len(seqs)} sequences")
-        logits, rows = self.logits(seqs, other), {"id": names}
+        logits = self.logits(seqs, other)
+        rows: Columns = {"id": names}
         if self.task.kind == "per_base":
             inside = np.arange(logits.shape[1]) < seqs.lengths[:, None]
             logits, places = logits[inside], np.nonzero(inside)[1]
             rows = {"id": names.repeat(seqs.lengths), "position": places}
         temperature = temperature_of(self.card, calibrated)
-        return pd.DataFrame({**rows, **columns(self.card, logits, temperature)})
+        found = columns(self.card, logits, temperature)
+        return pd.DataFrame(beside(rows, found, self.task.pairs))
 
     def prepared(self, seqs: Sequences, other: Sequences | None = None) -> Callable[[], Array]:
         """Encode the sequences; the function gives their logits, of each as if it were alone.
@@ -172,9 +174,12 @@ class Network:
                 "more: leave it out"
             )
         if longest > most:
+            advice = f"cut it into windows (--window {most})"
+            if self.task.pairs:
+                advice = "give that much of both sequences, with the difference in the middle"
             raise ValueError(
                 f"{names[int(seqs.lengths.argmax())]} has {longest:,} bp; this network of {model} "
-                f"reads {most:,} at most: cut it into windows (--window {most})"
+                f"reads {most:,} at most: {advice}"
             )
 
     @property

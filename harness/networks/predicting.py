@@ -95,7 +95,8 @@ def _table(
             for one in filter(None, (seqs, other)):
                 network.check(one, list(map(str, places["id"])))
             logits = network.prepared(seqs, other)()
-            table.write({**places, **answers.columns(network.card, logits, temperature)})
+            found = answers.columns(network.card, logits, temperature)
+            table.write(answers.beside(places, found, network.task.pairs))
             progress(len(seqs.codes))
             n += len(seqs)
     return n

@@ -98,10 +98,9 @@ def grid(request: Request, on_skip: Callable[[str], object] = lambda why: None) 
                 trial = _trial(model, task, protocol, request, settings, seed, regime)
                 trial = replace(trial, train_share=share)
                 trial, tokenizer = _with_tokenizer(trial, checkpoint)
-                path, size = paths.get(task.name, ""), _size(task, trial)
-                job = Job(
-                    trial, path, size, checkpoint, tokenizer, model.reference, request.own
-                )  # fmt: skip
+                path, own = paths.get(task.name, ("", request.own))
+                size = _size(task, trial)
+                job = Job(trial, path, size, checkpoint, tokenizer, model.reference, own)
                 jobs[trial.id] = job
     return list(jobs.values())
 
@@ -245,20 +244,57 @@ def _full_names(name: str, named: Sequence[str]) -> list[str]:
 
 
 def own_tasks(request: Request) -> list[Task]:
-    """The tasks of the user's own files; errors as from `task_from_path`."""
-    paths = [request.data] if isinstance(request.data, str) else request.data
-    return [own_task(path, request.own) for path in paths if path]
+    """The tasks of the user's own files; errors as from `as_each_needs`."""
+    return [task for task, _ in _mine(request).values()]
 
 
-def own_paths(request: Request) -> dict[str, str]:
-    """Task name -> path, of the user's own files."""
-    paths = [request.data] if isinstance(request.data, str) else request.data
-    names: dict[str, str] = {}
-    for path in filter(None, paths):
-        name = own_task(path, request.own).name
-        if names.setdefault(name, path) != path:
-            raise ValueError(f"--data {path}: {names[name]} has the same name, {name}; rename one")
+def own_paths(request: Request) -> dict[str, tuple[str, OwnData]]:
+    """Task name -> path and how it is read, of the user's own files."""
+    names: dict[str, tuple[str, OwnData]] = {}
+    for path, (task, own) in _mine(request).items():
+        if (before := names.setdefault(task.name, (path, own))[0]) != path:
+            raise ValueError(f"--data {path}: {before} has the same name, {task.name}; rename one")
     return names
+
+
+def _mine(request: Request) -> dict[str, tuple[Task, OwnData]]:
+    paths = [request.data] if isinstance(request.data, str) else request.data
+    return as_each_needs(tuple(dict.fromkeys(filter(None, paths))), request.own)
+
+
+@lru_cache(maxsize=2)
+def as_each_needs(paths: tuple[str, ...], own: OwnData) -> dict[str, tuple[Task, OwnData]]:
+    """The tasks of a user's files, each read without the flags that only others of them need.
+
+    Args:
+        paths: of the files, each once.
+        own: the flags, which are for all of them.
+
+    Returns:
+        Path -> its task, whose notes name the flags that were left out, and the others.
+
+    Raises:
+        UnusedError: a flag that none of the files needs.
+        FileNotFoundError, ValueError: as `task_from_path`.
+    """
+    from dnabench.tasks.io.flags import USUAL, UnusedError
+
+    out, unused = {}, dict[str, list[UnusedError]]()
+    for path in paths:
+        left, without = own, list[str]()
+        while True:
+            try:
+                task = own_task(path, left)
+                break
+            except UnusedError as e:
+                unused.setdefault(e.field, []).append(e)
+                if len(unused[e.field]) == len(paths):
+                    raise unused[e.field][0] from None
+                left = replace(left, **{e.field: getattr(USUAL, e.field)})
+                without.append(e.flag)
+        notes = [f"not used here: {', '.join(without)}"] if without else []
+        out[path] = replace(task, notes=(*task.notes, *notes)), left
+    return out
 
 
 @lru_cache(maxsize=8)

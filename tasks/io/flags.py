@@ -63,6 +63,14 @@ TOGETHER: tuple[tuple[str, Callable[[OwnData], object], str], ...] = (
 )  # fmt: skip
 
 
+class UnusedError(ValueError):
+    """A flag that a data set has no use for, and its field of `OwnData`."""
+
+    def __init__(self, says: str, flag: str = "", field: str = "") -> None:
+        super().__init__(says)
+        self.flag, self.field = flag, field
+
+
 def format_in_words(path: Path) -> str:
     """Which of the formats a file has, or a folder of a class."""
     if path.is_dir():
@@ -76,12 +84,16 @@ def format_in_words(path: Path) -> str:
 
 
 def check_flags(path: Path, files: Sequence[Path], own: OwnData) -> None:
-    """Raise ValueError for a flag that would be ignored.
+    """Refuse flags that would be ignored.
 
     Args:
         path: of the task, for messages.
         files: that it is read from, of one or more formats.
         own: what was given.
+
+    Raises:
+        UnusedError: a flag that is for other formats.
+        ValueError: flags that do not go together.
     """
     formats = {format_in_words(file) for file in files}
     if own.labels and (REGIONS in formats or own.negatives):
@@ -89,26 +101,30 @@ def check_flags(path: Path, files: Sequence[Path], own: OwnData) -> None:
     one_label = REGIONS in formats or (own.negatives and VARIANTS not in formats)
     if own.label and (one_label or own.labels):
         source = f"--labels {own.labels}" if own.labels else "being positives or negatives"
-        raise ValueError(
+        says = (
             f"{path}: --label-column {','.join(own.label)}: the labels come from {source}, so no "
             "column of labels is read; leave one of them out"
         )
+        if own.labels or own.negatives:
+            raise ValueError(says)
+        raise UnusedError(says, "--label-column", "label")
     for rule in FORMATS:
         value = getattr(own, rule.field)
         drawn = rule.field == "split" and value == "none"
         if value != getattr(USUAL, rule.field) and not drawn and not formats & rule.formats:
             shown = ",".join(value) if isinstance(value, tuple) else value
-            raise ValueError(
+            raise UnusedError(
                 f"{path}: {rule.flag} {shown} is for {rule.what}, and this is "
-                f"{' and '.join(sorted(formats))}; leave it out"
-            )
+                f"{' and '.join(sorted(formats))}; leave it out",
+                rule.flag, rule.field,
+            )  # fmt: skip
     for flag, ignored, why in TOGETHER:
         if ignored(own):
             raise ValueError(f"{path}: {flag}: {why}; leave one of them out")
 
 
 def check_used(path: Path, origin: str, kind: Kind, own: OwnData) -> None:
-    """Raise ValueError for a flag that the data leave without effect.
+    """Raise UnusedError for a flag that the data leave without effect.
 
     Args:
         path: of the task.
@@ -117,9 +133,11 @@ def check_used(path: Path, origin: str, kind: Kind, own: OwnData) -> None:
         own: what was given.
     """
     if own.split_seed and origin:
-        raise ValueError(
+        raise UnusedError(
             f"{path}: --split-seed {own.split_seed} draws a test split, and the data bring one "
-            f"({origin}); leave it out, or write --split-column none"
-        )
+            f"({origin}); leave it out, or write --split-column none",
+            "--split-seed", "split_seed",
+        )  # fmt: skip
     if own.positive and kind not in ("binary", "multiclass"):
-        raise ValueError(f"{path}: --positive {own.positive}: a {kind} task has no positive class")
+        says = f"{path}: --positive {own.positive}: a {kind} task has no positive class"
+        raise UnusedError(says, "--positive", "positive")

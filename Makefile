@@ -18,7 +18,7 @@ test: $(VENV)/.tested
 	$(MAKE) --no-print-directory -j2 pyright mypy docs
 	$(PYTEST) -m "not slow"
 
-# the tests that take over ten seconds each; CI runs them after `make test`
+# the tests that take over five seconds each; CI runs them after `make test`
 slow: $(VENV)/.tested
 	$(PYTEST) -m slow
 

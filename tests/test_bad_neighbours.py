@@ -31,6 +31,7 @@ def test_a_model_that_changes_the_working_folder_keeps_its_record(csv, plugin, t
     assert len(found) == 4 and not any(found.values())
 
 
+@pytest.mark.slow
 def test_memory_that_a_failed_trial_holds_is_gone_for_the_next(csv, plugin, tmp_path):
     done = swept(csv, plugin, tmp_path / "runs", "holds,needs")
     found = errors(tmp_path / "runs")
@@ -51,6 +52,7 @@ def sleepers():
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="children are found in /proc, on Linux only")
 def test_what_a_dead_worker_started_is_ended_with_it(csv, plugin, tmp_path):
     before = set(sleepers())
@@ -71,6 +73,7 @@ def test_a_huge_error_with_escape_codes_is_cut_and_made_printable(csv, plugin, t
     assert len(done.stderr) < 5_000 and "\x1b[31m" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_sweep_under_nohup_outlives_its_terminal(csv, plugin, tmp_path):
     argv, env = command(
         "run", "-m", "sleeps", "--data", csv, "--seeds", "3", "--out", tmp_path / "runs",

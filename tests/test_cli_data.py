@@ -24,6 +24,7 @@ def run(tmp_path):
     return call
 
 
+@pytest.mark.slow
 def test_import_list_verify_audit_and_run(run, tmp_path):
     done = run("data", "import", gue(tmp_path))
     assert done.returncode == 0, done.stderr
@@ -85,6 +86,7 @@ def test_a_genome_becomes_a_task(run, tmp_path):
     assert ran.returncode == 0, ran.stderr
 
 
+@pytest.mark.slow
 @needs_data
 def test_the_real_files_are_recognised_with_their_counts(run):
     done = run("data", "import", SHARED)

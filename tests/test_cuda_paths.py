@@ -178,6 +178,7 @@ def test_only_deterministic_algorithms_are_used_where_that_is_asked_for(monkeypa
     assert not on()
 
 
+@pytest.mark.slow
 def test_a_deterministic_run_measures_nothing_and_says_so(tmp_path, monkeypatch):
     """Its numbers are those of the plain forms; a clock would choose the forms otherwise."""
     found = []

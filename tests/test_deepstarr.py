@@ -133,6 +133,7 @@ def test_ambiguous_letters_become_n_and_are_counted(tmp_path):
     assert part.seqs.ambiguous.tolist() == [1, 0]
 
 
+@pytest.mark.slow
 def test_it_is_imported_and_trained_by_the_real_command(record, tmp_path):
     folder, parts, _ = record
     env = {**os.environ, "DNABENCH_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}

@@ -143,6 +143,7 @@ def test_what_cannot_be_embedded_is_refused(network, put, tmp_path, fasta):
             call()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["torch-export", "onnx"])
 @pytest.mark.parametrize("model", ["cnn", "unet"])
 def test_an_exported_network_has_the_same_logits(model, form, put, tmp_path):

@@ -191,6 +191,7 @@ def test_every_kind_of_trial_can_be_planned(models, task, words):
     assert found.seconds >= sum(row.seconds for row in found.rows)
 
 
+@pytest.mark.slow
 def test_seeds_learning_rates_and_epochs_share_a_probe_and_lengths_do_not():
     short = {"tasks": ["demo/splice_junctions"], "limit": "24"}
     found, n = planned(jobs_of(**short, seeds="3", sweeps=["lr=0.01,0.001", "epochs=2,2"]))

@@ -186,6 +186,7 @@ for event in EXECUTORS["local"](work, timeout=5).run([("burn", 0.3)]):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("handling", [0, 0.5], ids=["while it waits", "while it handles an event"])
 def test_time_spent_stopped_does_not_count_towards_the_timeout(handling):
     """As Ctrl-Z and a batch system's suspension stop a whole process group."""
@@ -406,6 +407,7 @@ def test_no_worker_is_left_when_the_client_is_killed(kind, client):
 # --- --trial-timeout ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_after_a_trial_that_hangs(csv, plugin, tmp_path):
     out = tmp_path / "runs"
     words = ["run", "-m", "hangs,kmer", "--data", csv, "--seeds", "1", "--out", out]

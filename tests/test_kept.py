@@ -330,6 +330,7 @@ def test_features_are_made_once_whatever_the_cut_and_the_numbers_do_not_tell(cac
     assert len(list((cache / "frozen").iterdir())) == 2  # what is cut, and test
 
 
+@pytest.mark.slow
 def test_what_decides_features_makes_them_anew(cache):
     net, cut = net_of(0), np.arange(12)
     scores(net, cut)
@@ -541,6 +542,7 @@ def test_seeds_of_a_probe_share_features_and_score_as_without_a_cache(csv, tmp_p
     assert gone.returncode == 0 and not (tmp_path / "cache/frozen").exists()
 
 
+@pytest.mark.slow
 def test_tokens_of_a_users_tokenizer_are_kept_and_scores_do_not_tell(csv, tmp_path):
     save(train_bpe(WHOLE.seqs, 64), tmp_path / "tokenizer.json")
     words = ["run", "-m", "convnova-386k", "--data", csv, "--seeds", "2", "--epochs", "1",

@@ -121,6 +121,7 @@ def test_every_kind_of_odd_file_is_named_by_every_command(out, csv, tmp_path):
     assert all(path.exists() for path in ruined)
 
 
+@pytest.mark.slow
 def test_an_odd_record_of_a_trial_that_is_asked_for_runs_again(out, csv):
     words = ["run", "--models", "kmer", "--data", csv, "--seeds", "1", "--out", out]
     assert dnabench(*words).returncode == 0
@@ -133,6 +134,7 @@ def test_an_odd_record_of_a_trial_that_is_asked_for_runs_again(out, csv):
     assert Record.from_json(mine.read_text()).trial.model == "kmer"
 
 
+@pytest.mark.slow
 def test_a_record_that_this_version_cannot_read_is_kept_when_its_trial_runs_again(csv, tmp_path):
     """A newer version may give a field another type; twice, so that the names differ."""
     out = tmp_path / "runs"

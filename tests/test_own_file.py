@@ -193,6 +193,7 @@ def Structured(task):
 """
 
 
+@pytest.mark.slow
 def test_weights_that_its_own_code_loads_are_found_and_said(net, csv, tmp_path):
     path = net(EXAMPLE + LOADS)
     model = model_named(f"{path}:Loaded")
@@ -212,6 +213,7 @@ def test_weights_that_its_own_code_loads_are_found_and_said(net, csv, tmp_path):
     assert "pretrained by its own code (98.1 %)" in report
 
 
+@pytest.mark.slow
 def test_run_makes_the_cheap_checks_and_says_what_to_look_at(net, tmp_path):
     part = planted_split(60, 0)
     rows = [f"{part.seqs[i][: 40 + i % 20]},{part.y[i]}" for i in range(60)]
@@ -279,6 +281,7 @@ def test_one_model_with_two_regimes_is_two_columns(net, csv):
     assert len(jobs) == 6 and kinds == {"checkpoint", "scratch"}
 
 
+@pytest.mark.slow
 def test_check_model_on_the_command_line(net):
     bad, good = net(CARELESS, "bad.py"), net(EXAMPLE)
     done = dnabench("check-model", f"{bad}:Net", "--set", "width=8")

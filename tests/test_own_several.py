@@ -26,6 +26,7 @@ def table(path, seed, n=60, copies=0):
     return path
 
 
+@pytest.mark.slow
 def test_several_files_and_a_suite_are_one_run_and_one_report(tmp_path):
     one, two = table(tmp_path / "one.csv", 0), table(tmp_path / "two.csv", 1)
     done = dnabench("run", "-m", "kmer", "--data", one, "--data", two, "--suite", "demo", "--tasks",

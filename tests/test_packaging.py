@@ -60,6 +60,7 @@ def test_the_sdist_can_run_its_tests(built):
     } <= names
 
 
+@pytest.mark.slow
 def test_an_installed_wheel_runs_a_trial(built, tmp_path):
     """Away from the checkout: the wheel's own files, with the dependencies of this environment."""
     (wheel,) = built.glob("*.whl")
@@ -80,6 +81,7 @@ def test_an_installed_wheel_runs_a_trial(built, tmp_path):
     assert len(list((tmp_path / "runs" / "records").glob("*.json"))) == 2
 
 
+@pytest.mark.slow
 def test_a_plugin_adds_models_and_tasks(plugin, tmp_path):
     models = dnabench("list", "models", plugin=plugin)
     assert models.returncode == 0 and "sleeps" in models.stdout

@@ -156,6 +156,7 @@ def test_predictions_that_cannot_be_read_make_a_record_invalid(tmp_path):
     assert not [r for r in checked(store, store, Memo(None)) if r.flags.get("invalid")]
 
 
+@pytest.mark.slow
 def test_invalid_trials_run_anew_and_nothing_is_lost(tmp_path):
     words = ("run", "-m", "kmer", "-t", "demo/splice_junctions", "--seeds", "2", "--limit", "60",
              "--out", tmp_path)  # fmt: skip
@@ -183,6 +184,7 @@ def test_invalid_trials_run_anew_and_nothing_is_lost(tmp_path):
 CASE = Path(__file__).parent.parent.parent / "shared/cases/give-38-report-two-versions"
 
 
+@pytest.mark.slow
 def test_the_case_of_two_versions(tmp_path, monkeypatch):
     if not CASE.exists():
         pytest.skip(f"no {CASE}")

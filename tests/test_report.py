@@ -155,6 +155,7 @@ def test_three_models_on_18_tasks_take_40_lines(folder):
     assert 3 <= sentences <= 6
 
 
+@pytest.mark.slow
 def test_25_models_have_a_line_each(folder, monkeypatch):
     models = [(f"a-long-name-of-a-model-{k}", 0.3 + k / 50) for k in range(25)]
     text = screen(grid_of(models, 18), folder)
@@ -166,6 +167,7 @@ def test_25_models_have_a_line_each(folder, monkeypatch):
     screen(grid_of(models[:3], 18), folder, 60)
 
 
+@pytest.mark.slow
 def test_a_test_of_one_class_is_undefined(tmp_path):
     """MCC of one class is 0 for every model: no score, not bold, and named."""
     case = Path(__file__).parent.parent.parent / "shared/cases/give-31-one-class-test/data.csv"

@@ -258,6 +258,7 @@ def test_the_figures_of_shares_and_of_a_sweep(store, tmp_path):
     assert done.returncode == 2 and "several values of one number (lr)" in done.stderr
 
 
+@pytest.mark.slow
 def test_any_swept_number_has_a_line(tmp_path):
     out = tmp_path / "runs"
     words = ["--seeds", 2, "--sweep", "lr=0.001,0.01,0.1", "--sweep", "batch=16,64"]

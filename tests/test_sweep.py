@@ -118,6 +118,7 @@ def test_a_trial_that_another_process_finishes_is_not_run_again(csv, plugin, tmp
     assert sweep.returncode == 0 and "0 ran, 2 already done" in stdout
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_in_another_process_meanwhile_is_not_run_again(csv, tmp_path):
     """Before this sweep it failed too; that failure alone would be run again."""
     out = tmp_path / "runs"
@@ -227,6 +228,7 @@ def test_an_interrupt_ends_cleanly_and_keeps_what_is_done(csv, plugin, tmp_path,
     assert states(out) == kept  # no worker lives on
 
 
+@pytest.mark.slow
 def test_a_second_run_does_only_what_is_missing(csv, tmp_path):
     out = tmp_path / "runs"
     words = ["run", "-m", "kmer", "--data", csv, "--out", out]
@@ -236,6 +238,7 @@ def test_a_second_run_does_only_what_is_missing(csv, tmp_path):
     assert "1 ran, 2 already done" in dnabench(*words, "--seeds", "3").stdout
 
 
+@pytest.mark.slow
 def test_a_truncated_record_is_named_and_its_trial_runs_again(csv, tmp_path):
     out = tmp_path / "runs"
     words = ["run", "-m", "kmer", "--data", csv, "--out", out, "--seeds", "2"]
@@ -249,6 +252,7 @@ def test_a_truncated_record_is_named_and_its_trial_runs_again(csv, tmp_path):
     assert len(states(out)) == 2
 
 
+@pytest.mark.slow
 def test_the_same_trial_gives_the_same_bytes_in_another_process(csv, tmp_path):
     words = ["run", "-m", "convnova-386k,cnn", "--data", csv, "--seeds", "1", "--epochs", "2"]
     a, b = tmp_path / "a", tmp_path / "b"

@@ -327,6 +327,7 @@ def test_the_command_runs_models_of_a_hub_online_then_offline(folder, csv, tmp_p
     assert {r["id"]: r["scores"] for r in two} == {r["id"]: r["scores"] for r in records}
 
 
+@pytest.mark.slow
 def test_unknown_tokens_are_remarked_over_one_percent_and_refused_over_twenty(folder, tmp_path):
     part = planted_split(60, 0)
     path, _ = folder("qwen3-6mer")

@@ -40,6 +40,7 @@ print(json.dumps(out | {"large": large, "wrong": wrong}))
 """
 
 
+@pytest.mark.slow
 def test_value_and_gradients_are_those_of_the_recurrence_in_float64():
     """Short, one chunk, a chunk and one more position, channels that fill no block; compiled."""
     env = {**os.environ, "TRITON_INTERPRET": "1"}

@@ -400,6 +400,7 @@ def test_declared_weights_are_plain_data():
         assert weights is None or dataclasses.replace(weights) == weights
 
 
+@pytest.mark.slow
 def test_a_bpe_model_takes_the_tokenizer_of_its_weights(csv, tmp_path):
     from dnabench.tokens.bpe import save, train_bpe
 

@@ -1,6 +1,7 @@
 """What `--executor ray` decides without Ray, and its workers; tests/engines has the cluster."""
 
 import json
+import time
 
 import pytest
 from conftest import dnabench
@@ -143,13 +144,22 @@ def test_a_worker_runs_one_trial_after_another_in_one_process(worker, tmp_path):
     assert len(records) == 3 and {r.where["batch_job"] for r in records} == {"ray 1_0"}
 
 
+def until(holds, seconds=20):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def test_a_worker_that_is_stopped_frees_its_trial_and_stores_nothing(worker, tmp_path):
     one, store = worker(), Store(tmp_path / "runs")
     assert one.ready() == ""
     events = one.run(0)
     assert json.loads(next(events))[0] == "started"
+    until(lambda: [h for h in store.holders().values() if h.host != "?"])  # its claim is written
     one.stop()
-    assert list(events) == [] and not store.holders() and not list(store)
+    assert list(events) == [] and not list(store)
+    until(lambda: not store.holders())
 
 
 @pytest.mark.parametrize(

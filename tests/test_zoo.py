@@ -77,6 +77,7 @@ def test_every_combination_of_two_sweeps_is_a_column():
     assert columns == {(d, k) for d in (1, 2, 3, 4) for k in (3, 5, 7, 9, 11)}
 
 
+@pytest.mark.slow
 def test_a_tokenizer_is_trained_and_used_and_named_by_its_bytes(csv, tmp_path):
     genome, out = fasta(tmp_path / "g.fa", 3), tmp_path / "tokenizer.json"
     done = dnabench("tokenizer", "train", "--vocab", 64, genome, "--to", out)

@@ -61,7 +61,7 @@ FINDINGS = [
     ("finding: an IQM without a spread is a number", FINDINGS_TEXT,
      'return "no spread between models" if wide else', "return", f"{REPORT}iqm"),
     ("finding: a small Holm p stands beside a no without its reason", FINDINGS_TEXT,
-     "return f\"no {worst.reason or f'(Holm p {p_value(worst.p_holm)})'}\"", 'return "no"',
+     "return f\"no {d.reason or f'(Holm p {p_value(d.p_holm)})'}\"", 'return "no"',
      "tests/test_analysis.py -k few_test_examples"),
     ("finding: a line of thousands of reasons", FINDINGS_TEXT,
      "why = listed(dict.fromkeys(d.why_not for d in without))",

@@ -99,7 +99,7 @@ def test_a_learner_guards_its_network_and_its_notes_name_the_layer(monkeypatch):
 
 
 LEGACY = (torch.backends.cuda.matmul, torch.backends.cudnn)
-NEWER = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+NEWER = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
 
 
 def of_newer():
@@ -108,15 +108,16 @@ def of_newer():
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 @pytest.mark.parametrize(
-    "before", [(False, True), (True, False), ("tf32", "ieee"), ("ieee", "tf32")]
+    "before",
+    [(False, True), (True, False), ("tf32", "ieee", "ieee"), ("ieee", "tf32", "tf32")],
 )
 def test_cuda_takes_tf32_when_asked_only_and_afterwards_what_it_had(precision, before):
     """Whichever of PyTorch's two interfaces the user's code has used before."""
-    kept = of_newer()
+    kept, legacy = of_newer(), [part.allow_tf32 for part in LEGACY]
 
     def inside():
         with Arithmetic(precision, "cuda").products():
-            assert of_newer() == ["tf32" if precision == "tf32" else "ieee"] * 2
+            assert of_newer() == ["tf32" if precision == "tf32" else "ieee"] * 3
             raise KeyError
 
     older = isinstance(before[0], bool)
@@ -128,8 +129,11 @@ def test_cuda_takes_tf32_when_asked_only_and_afterwards_what_it_had(precision, b
             inside()
         assert tuple(getattr(part, name) for part in parts) == before
     finally:
+        for part, was in zip(LEGACY, legacy, strict=True):
+            part.allow_tf32 = was
         for part, was in zip(NEWER, kept, strict=True):
             part.fp32_precision = was
+    torch._C._get_cudnn_allow_tf32()  # as torch.export does: it raises where parts differ
 
 
 def test_the_forward_pass_is_in_the_precision_and_the_weights_are_not():

@@ -132,12 +132,14 @@ class Arithmetic:
 
 
 def _tf32_switches() -> list[tuple[Any, str, tuple[object, object]]]:
-    """Where PyTorch keeps TF32 of products and convolutions: owner, attribute, its off and on.
+    """Where PyTorch keeps TF32 of products, convolutions, recurrences: owner, attribute, off, on.
 
-    Since 2.9 there are two interfaces, and reading the older one raises once the newer was used.
+    Since 2.9 there are two interfaces, and reading the older one (as `torch.export` does) raises
+    where the newer one says anything else.
     """
     if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
-        parts: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
+        cudnn: Any = torch.backends.cudnn
+        parts: tuple[Any, ...] = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)
         return [(part, "fp32_precision", ("ieee", "tf32")) for part in parts]
     parts = (torch.backends.cuda.matmul, torch.backends.cudnn)
     return [(part, "allow_tf32", (False, True)) for part in parts]

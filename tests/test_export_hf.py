@@ -286,6 +286,23 @@ def test_pooler_and_dropout_are_those_of_transformers(kind, more, put, tmp_path,
     assert export(network, "hf", tmp_path / "out").difference < 1e-5
 
 
+def test_a_probe_loads_no_pooler_and_says_that_it_is_unused(put, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    classifier_in(tmp_path / "m", "bert")
+    model, task = model_named(f"hf:{tmp_path / 'm'}"), put(task_of_kind("multiclass"))
+    options, regime = {**model.options, "pooling": "transformers"}, resolve(model, "pretrained")[0]
+    job = job_of(model, task, options, regime=regime, finetune="probe", precision="fp32")
+    network, record, stored = kept(job, tmp_path / "runs")
+    loaded = record.flags["weights"]
+    assert [n for n in loaded["unused"] if "pooler" in n] == [
+        "bert.pooler.dense.bias", "bert.pooler.dense.weight"
+    ]  # fmt: skip
+    assert not any("pooler" in name for name in loaded["copied"])
+    assert isinstance(network.net.head, torch.nn.Linear)
+    logits = network.logits(task.load("test").seqs)
+    np.testing.assert_allclose(logits, stored["logits"], atol=1e-5, rtol=1e-4)
+
+
 def test_a_folder_without_a_pooler_draws_one_and_a_part_of_one_is_refused(folder, tmp_path):
     model, task = model_named(f"hf:{folder('bert-bpe')}"), task_of_kind("multiclass")
     net = model.build(task, {**model.options, "pooling": "transformers"})

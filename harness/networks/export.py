@@ -192,7 +192,9 @@ def _onnx(
     assert program is not None
     program.model.metadata_props.update(about)
     data = program.model_proto.SerializeToString()
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    silent = onnxruntime.SessionOptions()
+    silent.log_severity_level = 4  # what it cannot run it raises too
+    session = onnxruntime.InferenceSession(data, silent, providers=["CPUExecutionProvider"])
     known = {i.name for i in session.get_inputs()}
 
     def run(ids: Tensor, mask: Tensor) -> Tensor:

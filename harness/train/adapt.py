@@ -59,6 +59,15 @@ def linear_head(head: Any, width: int, n_outputs: int) -> Any:
     return head if isinstance(head, nn.Linear) else nn.Linear(width, n_outputs)
 
 
+def without_head(net: Any) -> Any:
+    """The network, changed in place, without a head that `linear_head` would replace."""
+    from torch import nn
+
+    if not isinstance(net.head, nn.Linear):
+        net.head = nn.Identity()
+    return net
+
+
 def _add_lora(net: Any, model: Model, recipe: Recipe) -> None:
     if not model.lora_targets:
         raise ValueError(f"{model.name} names no layers for LoRA; use finetune=full or probe")

@@ -124,11 +124,14 @@ def build_learner(
     built = model.build(examples.task, trial.options)
     if model.custom_trainer:
         return built(examples.train, trial.recipe), {}
+    from dnabench.train.adapt import without_head
     from dnabench.train.contract import quick_checks
     from dnabench.train.learner import NetLearner
     from dnabench.train.objectives import supervised
 
     found = unknown_tokens(examples)
+    if trial.recipe.finetune == "probe" and model.load_official is not None:
+        built = without_head(built)  # no pooler is loaded that nothing would use
     if loaded := load_regime(built, model, trial.regime, job.checkpoint, trial.options):
         found["weights"] = loaded._asdict()
     learner = NetLearner(

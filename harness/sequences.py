@@ -12,6 +12,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 A, C, G, T, N, PAD, CLS, SEP = range(8)  # codes of letters; the last three only in batches
+MASK = 8  # a hidden letter, in batches of a language-model objective only
 _CODES = np.full(256, 255, np.uint8)
 _CODES[list(b"ACGTNacgtnUu")] = [A, C, G, T, N, A, C, G, T, N, T, T]
 _CODES[list(b"RYSWKMBDHVryswkmbdhv")] = N + 10  # IUPAC, ambiguous: becomes N and is counted

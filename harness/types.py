@@ -20,6 +20,7 @@ from dnabench.recipes import Published as Published
 from dnabench.recipes import Recipe as Recipe
 from dnabench.schema import RECORD, counted, known_fields, merged, nested, parse, trial_id, written
 from dnabench.sequences import CLS as CLS
+from dnabench.sequences import MASK as MASK
 from dnabench.sequences import PAD as PAD
 from dnabench.sequences import SEP as SEP
 from dnabench.sequences import A as A
@@ -138,6 +139,22 @@ class Weights:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Language:
+    """How a network predicts letters or tokens: a head on its backbone, one logit an entry.
+
+    The parameters of the head have the names that they have in an official file, after `prefix`.
+    """
+
+    head: Callable[[Any, Mapping[str, Any]], Any]  # (backbone, options) -> (B, T, D) to (B, T, V)
+    prefix: str  # of its tensors in a file
+    # name in the file -> in the network, where they differ: another name of it, or a tied tensor
+    same: Mapping[str, str] = field(default_factory=dict)
+    letters: tuple[int, ...] = ()  # entry of A, C, G, T and N; () = entries are the tokenizer's ids
+    causal: bool = False  # predicts the next token, not a hidden one
+    strands: Literal["one", "random"] = "one"  # as its authors pretrain it
+
+
+@dataclass(frozen=True, kw_only=True)
 class Model:
     """A name for something trainable.
 
@@ -174,6 +191,7 @@ class Model:
     load_official: Callable[[Any], Any] | None = None  # puts them into a network: `Loaded`
     # (options, id of padding, whether per base): a `models.outside.native.Native`
     in_transformers: Callable[[Mapping[str, Any], int, bool], Any] | None = None
+    language: Language | None = None  # None = it has no language-model head
 
     def reads(self, recipe_field: str) -> bool:
         """Whether that field of a recipe means anything to this model."""

@@ -7,16 +7,16 @@ The user writes a regime as `scratch`, `pretrained` or `checkpoint:PATH`; a tria
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from dnabench.cache import read_json
+from dnabench.loading import Loaded, load, load_kept
 from dnabench.tensors import (
     INDEX,
     PICKLED,
-    WRAPPED,
     checkpoint_files,
     content_hash,
     is_checkpoint,
@@ -31,14 +31,6 @@ REGIME = re.compile(r"((?P<model>[^=]*)=)?(?P<regime>scratch|pretrained(@[^:]*)?
 REVISION = re.compile("[0-9a-f]{40}")
 KEPT = "network.json"  # in the folder of a kept network
 FREE = ("code", "dropout", "pooling")  # options that change no weight's meaning
-SHOWN = 8  # names in a message, with two lines more
-
-
-class Loaded(NamedTuple):
-    """Names of the file's tensors; every one of the backbone is copied, the head stays random."""
-
-    copied: list[str]
-    unused: list[str]
 
 
 def regimes(text: str) -> dict[str, list[str]]:
@@ -173,135 +165,6 @@ def fetch(model: Model, regime: str, *, tokenizer: bool = False) -> Path:
         f"https://huggingface.co/{repo}/tree/{revision} and write "
         f"--regime {model.name}=checkpoint:PATH"
     ) from cause
-
-
-def load_kept(net: Any, model: Model, file: Path) -> Loaded:
-    """Copy the tensors of a kept network into one of the same model, all but its head's.
-
-    Raises:
-        ValueError: unknown, missing or differently shaped tensors, by name, with both shapes.
-    """
-    import torch
-    from safetensors.torch import load_file
-
-    tensors, source = load_file(file), f"{file.parent.name}/{file.name}"
-    own = {k: v for k, v in net.state_dict().items() if not k.startswith("head.")}
-    taken = {k: v for k, v in tensors.items() if not k.startswith("head.")}
-    wrong = [f"{k} is not in both" for k in sorted(own.keys() ^ taken.keys())]
-    wrong += [
-        f"{k} is {tuple(taken[k].shape)}, here it is {tuple(own[k].shape)}"
-        for k in own.keys() & taken.keys() if own[k].shape != taken[k].shape
-    ]  # fmt: skip
-    if wrong:
-        more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        raise ValueError(
-            f"{source} does not fit {model.name} as it is set here: {'; '.join(wrong[:SHOWN])}"
-            f"{more}. Give the options of the kept network with --set"
-        )
-    with torch.no_grad():
-        for name, tensor in taken.items():
-            own[name].copy_(tensor)
-    return Loaded(list(taken), [name for name in tensors if name not in taken])
-
-
-def load(net: Any, model: Model, tensors: Mapping[str, Tensor], source: str) -> Loaded:
-    """Copy a file's tensors into `net.backbone` and account for every tensor of both.
-
-    Tensors that are tied in the network may be in the file under any of their names, or under
-    several if they are equal. Where a name is not known, what it has before its first dot is taken
-    off if it is the usual name of a wrapped network (`model.`), and the rest looked up.
-
-    Args:
-        net: with a submodule `backbone`, and then its head stays as it is. Without one, a user's
-            network, it is loaded as a whole; of its head what the file has in the same shape.
-        model: its `weights` map the names.
-        tensors: from `tensors.read`.
-        source: the file's name in messages.
-
-    Raises:
-        ValueError: unknown, missing or differently shaped tensors, integers for weights, values
-            that are not finite, by name; at most ten lines, of which the last is a summary.
-    """
-    import torch
-
-    body = getattr(net, "backbone", net)
-    if hasattr(body, "check_weights"):  # what a file's names and shapes do not tell
-        body.check_weights(tensors)
-    own = body.state_dict()
-    spare = set() if hasattr(net, "head") and body is not net else set(own)
-    spare = {name for name in spare if name.startswith("head.")}
-    rename = model.weights.rename if model.weights else str
-    out, taken, wrong = Loaded([], []), dict[str, "Tensor"](), list[str]()
-    for name, tensor in tensors.items():
-        target = _target(name, rename, own)
-        if not target or (target in spare and own[target].shape != tensor.shape):
-            out.unused.append(name)
-        elif target not in own:
-            wrong.append(f"{name} {tuple(tensor.shape)} is not a tensor of {model.name}")
-        elif why := _unfit(tensor, own[target], model.name):
-            wrong.append(f"{name} {why}")
-        elif target in taken and not torch.equal(taken[target], tensor):
-            wrong.append(f"{name} and another tensor both map to {target} and differ")
-        else:
-            taken[target] = tensor
-            out.copied.append(name)
-    wrong += _missing(own, taken, spare, model.name)
-    if wrong:
-        raise ValueError(_in_few_lines(wrong, f"{source} does not fit {model.name}"))
-    with torch.no_grad():
-        for name, tensor in taken.items():
-            own[name].copy_(tensor)
-    return out
-
-
-def _target(name: str, rename: Callable[[str], str], own: Mapping[str, Tensor]) -> str:
-    """Our name of a tensor of the file, "" for one without use; without a match, as renamed."""
-    short = name
-    while (target := rename(short)) and target not in own:
-        first, dot, rest = short.partition(".")
-        if not dot or first not in WRAPPED:
-            return rename(name)
-        short = rest
-    return target
-
-
-def _unfit(tensor: Tensor, own: Tensor, model: str) -> str:
-    """Why a tensor cannot be copied into ours; "" if it can."""
-    if own.shape != tensor.shape:
-        return f"is {tuple(tensor.shape)}, {model} has {tuple(own.shape)}"
-    kind = str(tensor.dtype).removeprefix("torch.")
-    if own.is_floating_point() != tensor.is_floating_point() or "float8" in kind:
-        ours = str(own.dtype).removeprefix("torch.")
-        return f"has values of type {kind}, {model} {ours}: save it in {ours}, not quantised"
-    bad = int((~tensor.isfinite()).sum()) if tensor.is_floating_point() else 0
-    return f"has {bad:,} of {tensor.numel():,} values that are not finite" if bad else ""
-
-
-def _missing(
-    own: Mapping[str, Tensor], taken: Mapping[str, Tensor], spare: set[str], model: str
-) -> list[str]:
-    """Tensors of ours that got none, those that are tied being one, and tied ones that differ."""
-    import torch
-
-    groups: dict[int, list[str]] = {}
-    for name, tensor in own.items():
-        groups.setdefault(tensor.data_ptr() if tensor.numel() else id(tensor), []).append(name)
-    wrong = []
-    for names in groups.values():
-        have = [n for n in names if n in taken]
-        if not have and names[0] not in spare:
-            wrong.append(f"{names[0]} {tuple(own[names[0]].shape)} is not in the file")
-        elif any(not torch.equal(taken[n], taken[have[0]]) for n in have[1:]):
-            wrong.append(f"{' and '.join(have)} must be equal: they are tied in {model}")
-    return wrong
-
-
-def _in_few_lines(wrong: Sequence[str], summary: str) -> str:
-    """What is wrong, a line each, and last a line that stands alone in a table of failures."""
-    if len(wrong) == 1:
-        return f"{summary}: {wrong[0]}"
-    more = [f"and {len(wrong) - SHOWN} more"] * (len(wrong) > SHOWN)
-    return "\n".join([*wrong[:SHOWN], *more, f"{summary} in {len(wrong)} tensors, see above"])
 
 
 @lru_cache(maxsize=1)

@@ -203,3 +203,22 @@ class Head(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x if self.pooler is None else self.pooler(x)
         return self.classifier(self.dropout(x))  # type: ignore[no-any-return]
+
+
+class LanguageHead(nn.Module):
+    """(B, T, D) to (B, T, V): linear, GELU, layer norm, then the word embeddings and a bias.
+
+    The table of the embeddings is the backbone's own, and no parameter of the head.
+    """
+
+    def __init__(self, backbone: Any, d: int, eps: float) -> None:
+        super().__init__()
+        self._tied = [backbone.embeddings.word_embeddings]  # a list, so that it stays outside
+        norm = nn.LayerNorm(d, eps=eps)
+        self.transform = nn.ModuleDict({"dense": nn.Linear(d, d), "LayerNorm": norm})
+        self.bias = nn.Parameter(torch.zeros(self._tied[0].num_embeddings))
+        initialise(self)
+
+    def forward(self, h: Tensor) -> Tensor:
+        h = self.transform["LayerNorm"](F.gelu(self.transform["dense"](h)))
+        return F.linear(h, self._tied[0].weight, self.bias)

@@ -121,7 +121,7 @@ class Embeddings(nn.Module):
     def __init__(self, vocabulary: int, width: int, learned_positions: bool) -> None:
         super().__init__()
         self.word_embeddings = nn.Embedding(vocabulary, width)
-        self._learned = learned_positions
+        self._learned, self.hides = learned_positions, -1  # id of tokens read as zeros; -1 = none
         if learned_positions:
             self.position_embeddings = nn.Embedding(POSITIONS, width)
 
@@ -135,8 +135,17 @@ class Embeddings(nn.Module):
                     f"a sequence has {length} tokens, and the model has learned positions for "
                     f"{POSITIONS - FIRST}: take shorter sequences or a model of the ntv2 family"
                 )
-            h = NO_MASK_SCALE * h + self.position_embeddings.weight[FIRST : FIRST + length]
+            h = self.scaled(h, ids, mask) + self.position_embeddings.weight[FIRST : FIRST + length]
         return h if mask is None else h * mask[..., None]  # type: ignore[no-any-return]
+
+    def scaled(self, h: Tensor, ids: Tensor, mask: Tensor | None) -> Tensor:
+        """What masked training gives on average, whatever share of a sequence is hidden."""
+        if self.hides < 0:
+            return NO_MASK_SCALE * h
+        hidden = (ids == self.hides).float()
+        tokens = float(ids.shape[1]) if mask is None else mask.sum(1, keepdim=True)
+        shown = 1 - hidden.sum(1, keepdim=True) / tokens
+        return h * ((1 - hidden) * NO_MASK_SCALE / shown)[..., None]
 
 
 class Encoder(nn.Module):
@@ -202,6 +211,21 @@ class ClassificationHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits."""
         return self.out_proj(torch.tanh(self.dense(x)))  # type: ignore[no-any-return]
+
+
+class LanguageHead(nn.Module):
+    """(B, T, D) to (B, T, V): linear, GELU, layer norm, a linear layer and its bias."""
+
+    def __init__(self, width: int, vocabulary: int) -> None:
+        super().__init__()
+        self.dense, self.layer_norm = nn.Linear(width, width), nn.LayerNorm(width, EPSILON)
+        self.decoder = nn.Linear(width, vocabulary, bias=False)
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+        initialise(self)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Logits."""
+        return self.decoder(self.layer_norm(F.gelu(self.dense(h)))) + self.bias  # type: ignore[no-any-return]
 
 
 def initialise(net: nn.Module) -> None:

@@ -16,20 +16,20 @@ from torch.utils.checkpoint import checkpoint
 
 from dnabench.models.heads import n_words
 from dnabench.models.kernels.convolve import convolve
-from dnabench.types import CLS, SEP, N
+from dnabench.types import CLS, MASK, SEP, N
 
 LONG = 2**23  # values of a sequence in a layer, e.g. 32,768 bp at width 256
 
 
 def one_hot_table(columns: list[int]) -> Tensor:
-    """One-hot rows of the letters: float32 (8, 5); row i is 1 at `columns[i]`, PAD is all zeros.
+    """One-hot rows of the letters: float32 (9, 5); row i is 1 at `columns[i]`, PAD is all zeros.
 
-    The last two rows are those of [CLS] and [SEP], which read as N:
+    The last three rows are those of [CLS], [SEP] and a hidden letter, which read as N:
     docs/models.md#letters-and-ids.
     """
-    table = torch.zeros(SEP + 1, len(columns))
-    rows = [*range(len(columns)), CLS, SEP]
-    table[rows, [*columns, columns[N], columns[N]]] = 1.0
+    table = torch.zeros(MASK + 1, len(columns))
+    rows = [*range(len(columns)), CLS, SEP, MASK]
+    table[rows, [*columns, columns[N], columns[N], columns[N]]] = 1.0
     return table
 
 

@@ -18,14 +18,14 @@ from dnabench.models.heads import (
     spare_weight_decay,
 )
 from dnabench.registry import MODELS
-from dnabench.types import Model, Published, Recipe, Task, Weights
+from dnabench.types import Language, Model, Published, Recipe, Task, Weights
 from dnabench.weights import prefixed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 VOCABULARY = 16  # 12 ids, rounded up to a multiple of 8
-IDS = [7, 8, 9, 10, 11, 4, 0, 1]  # of A, C, G, T, N, padding, [CLS] and [SEP] in it
+IDS = [7, 8, 9, 10, 11, 4, 0, 1, 3]  # of A, C, G, T, N, padding, [CLS], [SEP], [MASK] in it
 COMPLEMENT = [0, 1, 2, 3, 4, 5, 6, 10, 9, 8, 7, 11, 12, 13, 14, 15]
 AGAIN = 2**21  # values of a sequence in a layer: 8,192 bp at width 256, for which it keeps 400 MB
 OPTIONS: dict[str, Any] = {"width": 256, "layers": 4, "exempt": True, **READS_LETTERS}
@@ -182,6 +182,37 @@ def _strand_head(width: int, n_outputs: int) -> Any:
     return StrandHead(width, n_outputs)
 
 
+def language_head(backbone: Any, options: Mapping[str, Any], both_strands: bool) -> Any:
+    """The word embeddings as output table; PS adds what the other strand says of it."""
+    import torch.nn.functional as F
+    from torch import nn
+
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self._of = [backbone]  # a list, so that it stays outside
+
+        def forward(self, h: Tensor) -> Tensor:
+            words: Any = self._of[0].embeddings["word_embeddings"]
+            if not both_strands:
+                return F.linear(h, words.weight)
+            table, (this, other) = words["embedding"].weight, h.chunk(2, -1)
+            return F.linear(this, table) + F.linear(other.flip(-1), table[self._of[0].complement])
+
+    return Tied()
+
+
+def language(both_strands: bool) -> Language:
+    """A file may repeat the tied table, and has one of complements for PS."""
+    table = "backbone.embeddings.word_embeddings." + "embedding." * both_strands + "weight"
+    return Language(
+        head=partial(language_head, both_strands=both_strands), prefix="lm_head.",
+        same={"lm_head.weight": table, "lm_head.lm_head.weight": table,
+              "lm_head.complement_map": ""},
+        letters=tuple(IDS[:5]), strands="one" if both_strands else "random",
+    )  # fmt: skip
+
+
 PS_CHOICES = {**LETTER_CHOICES, "tokenizer": ("char", "char-sep", "char-cls-sep")}
 
 
@@ -216,6 +247,7 @@ def add(name: str, both_strands: bool, repo: str, revision: str, **options: Any)
             recipes=recipes(both_strands),
             weights=weights(repo, revision),
             lora_targets=("in_proj", "out_proj"),
+            language=language(both_strands),
         )
     )
 

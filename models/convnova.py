@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dnabench.models.heads import LETTER_CHOICES, READS_LETTERS, network
+from dnabench.models.language import linear
 from dnabench.registry import MODELS
-from dnabench.types import Model, Published, Recipe, Task, Weights
+from dnabench.types import Language, Model, Published, Recipe, Task, Weights
 from dnabench.weights import prefixed
 
 if TYPE_CHECKING:
@@ -261,6 +262,7 @@ def add(name: str, size: str, **options: Any) -> None:
             reduced={"blocks": 3},
             recipes=RECIPES,
             weights=WEIGHTS,
+            language=LANGUAGE,
         )
     )
 
@@ -268,6 +270,7 @@ def add(name: str, size: str, **options: Any) -> None:
 WEIGHTS = Weights(  # none were published; this reads checkpoints of the authors' training code
     repo="", files=(), license="", rename=prefixed({}, unused=("out_linear.", "decoder."))
 )
+LANGUAGE = Language(head=linear(5), prefix="out_linear.", letters=(0, 1, 2, 3, 4))
 # of tasks whose longest sequences have another length, in the loaders of ConvNova
 LENGTHS = {"dummy_mouse_*": {"max_length": 2500}} | {
     f"human_{name}": {"max_length": 512}

@@ -238,6 +238,7 @@ def add(name: str, build: Callable[..., Any], n: int, source: str, options: dict
             reduced={} if name == "convnova_unet" else {"blocks": 3},
             recipes=convnova.recipes_for(options),
             weights=convnova.WEIGHTS,
+            language=convnova.LANGUAGE,
         )
     )
 

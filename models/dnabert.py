@@ -12,7 +12,7 @@ from typing import Any
 from dnabench.models.heads import POOLINGS
 from dnabench.models.outside.native import Native, bert_like
 from dnabench.registry import MODELS
-from dnabench.types import Model, Recipe, Task, Weights
+from dnabench.types import Language, Model, Recipe, Task, Weights
 
 POSITIONS = 512  # tokens, including the special ones
 EPS = 1e-12  # of the layer norms
@@ -77,6 +77,25 @@ def backbone(options: Mapping[str, Any], k: int) -> Any:
     check(o, "DNABERT")
     layers = (Layer(o, norm_first=False) for _ in range(o["layers"]))
     return Bert(Embeddings(o, POSITIONS), Encoder(layers))
+
+
+def language_head(backbone: Any, options: Mapping[str, Any]) -> Any:
+    """BERT's head of masked tokens; `norm_eps` is an option or that of DNABERT."""
+    from dnabench.models._bert import LanguageHead
+
+    return LanguageHead(backbone, int(options["width"]), float(options.get("norm_eps", EPS)))
+
+
+LANGUAGE = Language(
+    head=language_head,
+    prefix="cls.predictions.",
+    same={
+        "cls.predictions.decoder.weight": "backbone.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "head.bias",
+        "cls.seq_relationship.weight": "",
+        "cls.seq_relationship.bias": "",
+    },
+)
 
 
 def in_transformers(options: Mapping[str, Any], pad: int, per_base: bool, *, k: int) -> Native:
@@ -165,6 +184,7 @@ def add(name: str, k: int, revision: str) -> None:
             ),
             lora_targets=("query", "key", "value", "dense"),
             in_transformers=partial(in_transformers, k=k),
+            language=LANGUAGE,
         )
     )
 

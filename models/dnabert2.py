@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dnabench.models.dnabert import check, rename
+from dnabench.models.dnabert import LANGUAGE, check, rename
 from dnabench.models.heads import POOLINGS
 from dnabench.registry import MODELS
 from dnabench.types import Model, Published, Recipe, Task, Weights
@@ -226,5 +226,6 @@ MODELS.add(
             tokenizer="tokenizer.json",
         ),
         lora_targets=("Wqkv", "dense", "gated_layers", "wo"),
+        language=LANGUAGE,
     )
 )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dnabench.models import dnabert
-from dnabench.models.dnabert import POSITIONS, check, rename
+from dnabench.models.dnabert import LANGUAGE, POSITIONS, check, rename
 from dnabench.models.dnabert2 import READABLE
 from dnabench.models.heads import POOLINGS
 from dnabench.models.outside.native import Native, bert_like
@@ -163,6 +163,7 @@ def add(name: str, checkpoint: str, names: Callable[[str], str] = rename, **opti
             ),
             lora_targets=("query", "key", "value", "dense"),
             in_transformers=in_transformers,
+            language=LANGUAGE,
         )
     )
 

@@ -5,13 +5,14 @@ B batch, T tokens (bp), D width, K task outputs.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from dnabench.models.heads import LETTER_CHOICES, READS_LETTERS, n_words, network
 from dnabench.registry import MODELS
-from dnabench.types import Model, Recipe, Task, Weights
+from dnabench.types import Language, Model, Recipe, Task, Weights
 from dnabench.weights import prefixed
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     Encoder = Literal["convnet", "bytenet", "legacy"]
 
 VOCABULARY = 7  # [PAD] [MASK] [UNK] a c g t
-IDS = [3, 4, 5, 6, 2, 0, 2, 2]  # of A, C, G, T, N, padding, CLS and SEP in that vocabulary
+IDS = [3, 4, 5, 6, 2, 0, 2, 2, 1]  # of A, C, G, T, N, padding, CLS, SEP and MASK in it
 INITIAL_SPREAD = 0.02
 OPTIONS: dict[str, Any] = {
     "width": 512, "layers": 25, "first_kernel": 9, "kernel_size": 5,
@@ -161,6 +162,22 @@ def backbone(options: Mapping[str, Any], encoder: Encoder = "convnet") -> Any:
     return _draw(Gpn())
 
 
+def language_head(backbone: Any, options: Mapping[str, Any], encoder: Encoder) -> Any:
+    """The head that the authors pretrain with, under their tensor names."""
+    from torch import nn
+
+    letters = str(options["tokenizer"]).startswith("char")
+    d, bias = int(options["width"]), encoder == "legacy"
+    last = nn.Linear(d, VOCABULARY if letters else n_words(options), bias=bias)
+    layers = [nn.Linear(d, d, bias=bias), nn.GELU(), nn.LayerNorm(d, bias=bias)]
+    if encoder == "legacy":
+        return _draw(nn.Sequential(OrderedDict({"decoder": nn.Sequential(*layers, last)})))
+    if encoder == "bytenet":
+        return _draw(nn.Sequential(OrderedDict({"decoder": last})))
+    parts = {"transform": nn.Sequential(*layers), "decoder": last}
+    return _draw(nn.Sequential(OrderedDict(parts)))
+
+
 def _draw(net: Any) -> Any:
     """Initialise linear layers and embeddings as the authors do."""
     from torch import nn
@@ -272,6 +289,10 @@ def add(
                 rename=prefixed({"model.": ""}, unused=("cls.",)),  # cls: the language-model head
             ),
             lora_targets=lora_targets(encoder, full["layers"]),
+            language=Language(
+                head=partial(language_head, encoder=encoder), prefix="cls.",
+                letters=tuple(IDS[:5]), strands="random",
+            ),
         )
     )  # fmt: skip
 

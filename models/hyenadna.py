@@ -24,8 +24,9 @@ from dnabench.models.kernels.filters import (
     positions,
     window_over,
 )
+from dnabench.models.language import linear
 from dnabench.registry import MODELS
-from dnabench.types import Model, Published, Recipe, Task, Weights
+from dnabench.types import Language, Model, Published, Recipe, Task, Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,14 +36,9 @@ IDS = [7, 8, 9, 10, 11, 4, 0, 1]  # of A, C, G, T, N, padding, [CLS] and [SEP] i
 CHANNELS = 8, 64  # convolved at once, in a long sequence: on a CPU, and elsewhere
 HIDDEN = 64  # width of the network that generates the filters
 OPTIONS: dict[str, Any] = {
-    "width": 256,
-    "layers": 2,
-    "l_max": 1026,
-    "shift": 0.05,
-    "resid_dropout": 0.0,
-    "embed_dropout": 0.1,
-    **READS_LETTERS,
-}
+    "width": 256, "layers": 2, "l_max": 1026, "shift": 0.05, "resid_dropout": 0.0,
+    "embed_dropout": 0.1, **READS_LETTERS,
+}  # fmt: skip
 
 
 def count(options: Mapping[str, Any]) -> int:
@@ -322,6 +318,12 @@ def add(name: str, checkpoint: str, revision: str, **options: Any) -> None:
             recipes=RECIPES,
             weights=weights,
             lora_targets=("in_proj", "out_proj", "fc1", "fc2"),
+            language=Language(  # not tied, as in the -hf repositories
+                head=linear(VOCABULARY, bias=False, std=0.02),
+                prefix="lm_head.",
+                letters=tuple(IDS[:5]),
+                causal=True,
+            ),
         )
     )
 

@@ -6,6 +6,7 @@ B batch, T length in tokens (one <cls>, then 6 bp each), D width, K task outputs
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from dnabench.models import ntv2
@@ -15,6 +16,7 @@ from dnabench.registry import MODELS
 from dnabench.types import Model, Task, Weights
 
 VOCABULARY = 4105  # 4 special tokens, 4096 6-mers, 5 letters
+HIDDEN = 2  # <mask>
 MAX_TOKENS = 1000
 TABLE = MAX_TOKENS + 2  # rows of the position table; the first two are for padding
 OPTIONS: dict[str, Any] = {
@@ -63,7 +65,8 @@ def build(task: Task, options: Mapping[str, Any]) -> Any:
     Source:
         Dalla-Torre et al. 2025, doi:10.1038/s41592-024-02523-z; docs/models.md; tensor names of
         instadeepai/nucleotide-transformer. Embeddings are always scaled by 0.88, as theirs are
-        when no token is masked; mask tokens are not treated specially.
+        when no token is masked; in a language model hidden tokens are zeros, and the others are
+        scaled by 0.88 / (1 - the share of hidden tokens), as theirs.
     """
     return ntv2.classifier(task, backbone(options), {**OPTIONS, **options})
 
@@ -75,6 +78,12 @@ def backbone(options: Mapping[str, Any]) -> Any:
     o = {**OPTIONS, **options}
     ntv2.head_width(o)
     return Esm(o, VOCABULARY, None)
+
+
+def language_head(backbone: Any, options: Mapping[str, Any]) -> Any:
+    """That of version 2; from now on the backbone reads hidden tokens as the authors' does."""
+    backbone.embeddings.hides = HIDDEN
+    return ntv2.language_head(backbone, options, VOCABULARY)
 
 
 def in_transformers(options: Mapping[str, Any], pad: int, per_base: bool) -> Native:
@@ -115,6 +124,7 @@ MODELS.add(
         recipes=ntv2.RECIPES,
         lora_targets=ntv2.LORA_TARGETS,
         in_transformers=in_transformers,
+        language=replace(ntv2.LANGUAGE, head=language_head),
         weights=Weights(
             repo="InstaDeepAI/nucleotide-transformer-500m-human-ref",
             files=("model.safetensors", "pytorch_model.bin"),

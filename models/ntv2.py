@@ -10,7 +10,7 @@ from typing import Any
 
 from dnabench.models.heads import POOLINGS, network
 from dnabench.registry import MODELS
-from dnabench.types import Model, Recipe, Task, Weights
+from dnabench.types import Language, Model, Recipe, Task, Weights
 
 VOCABULARY = 4107  # 6 special tokens, 4096 6-mers, 5 letters
 MAX_TOKENS = 2048
@@ -99,6 +99,18 @@ def head_width(options: Mapping[str, Any]) -> int:
     return int(width // heads)
 
 
+def language_head(backbone: Any, options: Mapping[str, Any], vocabulary: int = VOCABULARY) -> Any:
+    """The head of masked tokens, with an output table of its own."""
+    from dnabench.models._esm import LanguageHead
+
+    return LanguageHead(int(options["width"]), vocabulary)
+
+
+LANGUAGE = Language(
+    head=language_head, prefix="lm_head.", same={"lm_head.decoder.bias": "head.bias"}
+)
+
+
 def rename(name: str) -> str:
     """Our name of a tensor of the authors' file; "" where the output does not depend on it."""
     unused = ("position_embeddings.weight", "position_ids", "inv_freq")
@@ -164,6 +176,7 @@ def add(size: str, revision: str, aliases: tuple[str, ...] = (), **options: Any)
             "CC BY-NC-SA 4.0)",
             recipes=RECIPES,
             lora_targets=LORA_TARGETS,
+            language=LANGUAGE,
             weights=Weights(
                 repo=f"InstaDeepAI/nucleotide-transformer-v2-{size}-multi-species",
                 files=("model.safetensors", "pytorch_model.bin"),

@@ -140,5 +140,6 @@ MODELS.add(
             )
         },
         lora_targets=ntv2.LORA_TARGETS,
+        language=ntv2.LANGUAGE,
     )
 )

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dnabench.models.heads import LETTER_CHOICES, READS_LETTERS, network
+from dnabench.models.language import linear
 from dnabench.registry import MODELS
-from dnabench.types import Model, Recipe, Task
+from dnabench.types import Language, Model, Recipe, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -167,5 +168,6 @@ MODELS.add(
         source="arXiv 1505.04597 for the shape; the architecture is our choice",
         license="Apache-2.0 (our implementation)",
         recipes={"default": Recipe()},
+        language=Language(head=linear(5), prefix="head.", letters=(0, 1, 2, 3, 4)),
     )
 )

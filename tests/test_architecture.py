@@ -25,6 +25,7 @@ ROWS = [
     ["types"],
     ["registry", "correlation", "cache", "spreadsheets"],
     ["tensors"],
+    ["loading"],
     ["metrics", "weights", "host", "host.machine", "host.memory", "host.disk"],
     ["protocols"],
     ["splits"],

@@ -72,8 +72,7 @@ def parity(both_strands):
 
 def language_model_logits():
     net, out = filled(both_strands=True)
-    table = net.embeddings["word_embeddings"]["embedding"].weight.detach()
-    return out[..., :32] @ table.T + out[..., 32:].flip(-1) @ table[net.complement].T, None
+    return caduceus.language_head(net, {}, both_strands=True)(out), None
 
 
 def official(both_strands, tied):

@@ -1,4 +1,4 @@
-"""harness/tensors.py and weights.load: checkpoints as frameworks write them."""
+"""harness/tensors.py and loading.load: checkpoints as frameworks write them."""
 
 import json
 
@@ -8,9 +8,10 @@ from conftest import dnabench, planted_task
 from safetensors.torch import save_file
 
 from dnabench import MODELS
+from dnabench.loading import load
 from dnabench.models.outside.references import model_named
 from dnabench.tensors import content_hash, read
-from dnabench.weights import load, load_regime, resolve
+from dnabench.weights import load_regime, resolve
 
 TASK = planted_task(classes=3)
 MODEL = MODELS["convnova-386k"]

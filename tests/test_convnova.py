@@ -27,9 +27,10 @@ def options_of(config):
 
 def filled(record):
     """The backbone as the record's run had it; its logits come through the authors' out_linear."""
-    net = convnova.backbone(options_of(record["config"]))
+    options = {**convnova.OPTIONS, **options_of(record["config"])}
+    net = convnova.backbone(options)
     if record["config"]["output"] == "logits":
-        net.out_linear = torch.nn.Linear(record["config"]["hidden_dim"], 5)
+        net.out_linear = convnova.LANGUAGE.head(net, options)
     golden.fill(net)
     return net.eval()
 

@@ -18,20 +18,9 @@ SMALL = {"width": 32, "inner": 64, "layers": 10}
 SMALL_LEGACY = {**gpn.LEGACY, "width": 32, "layers": 8}
 
 
-def language_head(d, encoder):
-    """The head that the authors pretrain with; its names in their file begin with `cls.`."""
-    bias = encoder == "legacy"
-    transform = [nn.Linear(d, d, bias=bias), nn.GELU(), nn.LayerNorm(d, bias=bias)]
-    last = nn.Linear(d, gpn.VOCABULARY, bias=bias)
-    if encoder == "legacy":
-        return nn.ModuleDict({"decoder": nn.Sequential(*transform, last)})
-    if encoder == "bytenet":
-        return nn.ModuleDict({"decoder": last})
-    return nn.ModuleDict({"transform": nn.Sequential(*transform), "decoder": last})
-
-
 def filled(options, encoder):
-    net, head = gpn.backbone(options, encoder), language_head(options["width"], encoder)
+    net, full = gpn.backbone(options, encoder), {**gpn.OPTIONS, **options}
+    head = gpn.language_head(net, full, encoder)
     golden.fill(net, "model.")
     golden.fill(head, "cls.")
     return net.eval(), head.eval()
@@ -39,10 +28,7 @@ def filled(options, encoder):
 
 def logits(net, head, ids):
     with torch.no_grad():
-        x = net(ids, None)
-        for part in head.values():
-            x = part(x)
-    return x
+        return head(net(ids, None))
 
 
 def parity(options, encoder):
@@ -83,7 +69,8 @@ OFFICIAL = {
 def test_presets_have_the_published_sizes(name, encoder, n, bp):
     options = MODELS[name].options
     with torch.device("meta"):
-        net, head = gpn.backbone(options, encoder), language_head(options["width"], encoder)
+        net, full = gpn.backbone(options, encoder), {**gpn.OPTIONS, **options}
+        head = gpn.language_head(net, full, encoder)
     size = sum(p.numel() for p in net.parameters())
     assert size == MODELS[name].n_params
     assert size + sum(p.numel() for p in head.parameters()) == n

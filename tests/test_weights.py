@@ -25,8 +25,9 @@ from safetensors.torch import save as safetensors_bytes
 from safetensors.torch import save_file
 
 from dnabench import MODELS
+from dnabench.loading import load
 from dnabench.tensors import read
-from dnabench.weights import fetch, load, load_regime, regimes, resolve
+from dnabench.weights import fetch, load_regime, regimes, resolve
 
 TASK = planted_task(classes=3)
 OTHER = "f" * 40

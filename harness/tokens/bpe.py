@@ -255,8 +255,13 @@ def _tokenizer(engine: Any) -> Tokenizer:
     end = one.ids[-1] if one.special_tokens_mask[-1] else None
     return Tokenizer(
         "bpe", encoder.size, encoder.pad, encoder, text, end, by_letters=True,
-        published=encoder.published,
+        published=encoder.published, mask=_hidden_id(engine.get_vocab()),
     )  # fmt: skip
+
+
+def _hidden_id(vocabulary: dict[str, int]) -> int:
+    """Of [MASK]; -1 without one."""
+    return vocabulary.get("[MASK]", vocabulary.get("<mask>", -1))
 
 
 def _padding_id(engine: Any, vocabulary: dict[str, int]) -> int:

@@ -15,7 +15,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from dnabench.weights import Loaded
+from dnabench.loading import Loaded
 
 AUTO: Any = transformers.AutoModel
 HEADS = ("lm_head", "cls", "classifier", "score", "qa_outputs", "decoder", "head", "pooler")

@@ -1,0 +1,213 @@
+"""Language-model heads against the authors' code and transformers, and how their files are read."""
+
+import copy
+
+import golden
+import pytest
+import torch
+import transformers
+from safetensors.torch import save_file
+
+from dnabench import MODELS
+from dnabench.models.language import entries, language_model, load_language
+from dnabench.tensors import read
+from dnabench.types import MASK, N
+
+BERT = {"width": 32, "layers": 2, "heads": 4, "inner": 48, "dropout": 0.0}
+
+
+def made(name, **options):
+    model = MODELS[name]
+    torch.manual_seed(0)
+    return language_model(model, {**model.options, **options}, 60).eval()
+
+
+def file_of(net, path):
+    """The tensors of a network of transformers as `save_pretrained` writes them."""
+    net.save_pretrained(path)
+    return read(path / "model.safetensors")
+
+
+def hidden_ids(mask):
+    """Ids of two rows of 20 tokens, three of them hidden, the second row padded."""
+    ids = golden.ids(2, 20, 6, 60)
+    ids[0, 3], ids[0, 9], ids[1, 5] = mask, mask, mask
+    seen = torch.ones(2, 20)
+    seen[1, 14:] = 0
+    return ids, seen
+
+
+def compared(own, theirs, mask, pad, name, path):
+    """Largest difference of the logits; the weights came through the official file."""
+    tensors = file_of(theirs, path)
+    loaded = load_language(own, MODELS[name], tensors, "model.safetensors")
+    assert len(loaded.copied) + len(loaded.unused) == len(tensors)
+    ids, seen = hidden_ids(mask)
+    ids[1, 14:] = pad
+    with torch.no_grad():
+        a, b = own(ids, seen), theirs(input_ids=ids, attention_mask=seen.long()).logits
+    assert a.shape == b.shape
+    return float((a - b)[seen > 0].abs().max())
+
+
+def test_dnabert_is_berts_masked_model(tmp_path):
+    config = transformers.BertConfig(
+        vocab_size=69, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+        intermediate_size=48, max_position_embeddings=512,
+    )  # fmt: skip
+    theirs = transformers.BertForMaskedLM(config).eval()
+    golden.fill(theirs)
+    own = made("dnabert-3", **BERT)
+    assert compared(own, theirs, 4, 0, "dnabert-3", tmp_path) < 1e-5
+
+
+def test_gena_lm_is_the_masked_model_of_roberta_prelayernorm(tmp_path):
+    config = transformers.RobertaPreLayerNormConfig(
+        vocab_size=128, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+        intermediate_size=48, max_position_embeddings=516, type_vocab_size=2, pad_token_id=3,
+        layer_norm_eps=1e-5,
+    )  # fmt: skip
+    theirs = transformers.RobertaPreLayerNormForMaskedLM(config).eval()
+    golden.fill(theirs)
+    own = made("gena_lm", **BERT, vocabulary=128, norm_eps=1e-5)
+    state, head = theirs.state_dict(), own.head
+    base = "roberta_prelayernorm."
+    words = own.backbone.embeddings
+    with torch.no_grad():
+        words.word_embeddings.weight.copy_(state[f"{base}embeddings.word_embeddings.weight"])
+        head.transform["dense"].weight.copy_(state["lm_head.dense.weight"])
+        head.transform["dense"].bias.copy_(state["lm_head.dense.bias"])
+        head.transform["LayerNorm"].weight.copy_(state["lm_head.layer_norm.weight"])
+        head.transform["LayerNorm"].bias.copy_(state["lm_head.layer_norm.bias"])
+        head.bias.copy_(state["lm_head.bias"])
+        hidden = torch.randn(2, 5, 32)
+        # of one hidden state: the backbone is compared in test_gena_lm.py
+        torch.testing.assert_close(head(hidden), theirs.lm_head(hidden), rtol=0, atol=1e-5)
+
+
+def test_nt_h_is_esms_masked_model_with_its_scaling_of_hidden_tokens(tmp_path):
+    config = transformers.EsmConfig(
+        vocab_size=4105, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+        intermediate_size=48, max_position_embeddings=1002, token_dropout=True,
+        position_embedding_type="absolute", emb_layer_norm_before=False, pad_token_id=1,
+        mask_token_id=2, layer_norm_eps=1e-12, hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0, tie_word_embeddings=False,
+    )  # fmt: skip
+    theirs = transformers.EsmForMaskedLM(config).eval()
+    golden.fill(theirs)
+    own = made("nt_h", width=32, layers=2, heads=4, inner=48)
+    assert compared(own, theirs, 2, 1, "nt_h", tmp_path) < 1e-5
+    own.backbone.embeddings.hides = -1  # without the scaling it would not
+    ids, seen = hidden_ids(2)
+    with torch.no_grad():
+        theirs = theirs(input_ids=ids, attention_mask=seen.long()).logits
+        assert (own(ids, seen) - theirs)[seen > 0].abs().max() > 1e-3
+
+
+def test_ntv2_has_the_head_of_esm():
+    from transformers.models.esm.modeling_esm import EsmLMHead
+
+    config = transformers.EsmConfig(
+        vocab_size=4107, hidden_size=32, layer_norm_eps=1e-12, tie_word_embeddings=False
+    )
+    theirs = EsmLMHead(config)
+    golden.fill(theirs, "lm_head.")
+    head = made("ntv2-50m", width=32, layers=1, heads=4, inner=48).head
+    head.load_state_dict(theirs.state_dict(), strict="decoder.bias" not in theirs.state_dict())
+    hidden = torch.randn(2, 5, 32)
+    torch.testing.assert_close(head(hidden), theirs(hidden), rtol=0, atol=1e-5)
+
+
+def official(name, net):
+    """A file as the authors write it: tied tensors under both names."""
+    model = MODELS[name]
+    head = {f"{model.language.prefix}{k}": v for k, v in net.head.state_dict().items()}
+    inside = {
+        "caduceus_ph": "caduceus.backbone.", "caduceus_ps": "caduceus.backbone.", "gpn": "model.",
+        "hyenadna-tiny-1k": "hyena.backbone.", "dnabert2": "bert.", "ntv2-50m": "esm.",
+    }.get(name, "")  # fmt: skip
+    body = {f"{inside}{k}": v.clone() for k, v in net.backbone.state_dict().items()}
+    own = net.state_dict()
+    same = {file: own[ours].clone() for file, ours in model.language.same.items() if ours in own}
+    return body | head | same
+
+
+SMALL = {
+    "convnova-386k": {"width": 16, "blocks": 2}, "unet": {"width": 4, "levels": 2},
+    "gpn": {"width": 16, "inner": 32, "layers": 2}, "dnabert2": {**BERT, "vocabulary": 64},
+    "caduceus_ph": {"width": 16, "layers": 2}, "caduceus_ps": {"width": 16, "layers": 2},
+    "hyenadna-tiny-1k": {"width": 16, "layers": 1},
+    "ntv2-50m": {"width": 32, "layers": 1, "heads": 4, "inner": 48},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_an_official_file_fills_backbone_and_head(name, tmp_path):
+    written = made(name, **SMALL[name])
+    golden.fill(written)
+    save_file(official(name, written), tmp_path / "model.safetensors")
+    own = copy.deepcopy(written)
+    with torch.no_grad():
+        for p in own.parameters():
+            p.fill_(0.5)
+    tensors = read(tmp_path / "model.safetensors")
+    load_language(own, MODELS[name], tensors, "model.safetensors")
+    letters = MODELS[name].tokenizer_name(own_options(name)).startswith("char")
+    ids = golden.ids(2, 20, 0, 5) if letters else golden.ids(2, 20, 6, 40)
+    with torch.no_grad():
+        torch.testing.assert_close(own(ids, None), written(ids, None), rtol=0, atol=0)
+
+
+def own_options(name):
+    return {**MODELS[name].options, **SMALL[name]}
+
+
+def test_a_file_without_the_head_or_with_two_tables_is_refused():
+    net = made("convnova-386k", **SMALL["convnova-386k"])
+    body = dict(net.backbone.state_dict())
+    with pytest.raises(ValueError, match=r"head\.weight .* is not in the file"):
+        load_language(net, MODELS["convnova-386k"], body, "x.safetensors")
+    net = made("dnabert2", **SMALL["dnabert2"])
+    tensors = official("dnabert2", net)
+    tensors["cls.predictions.decoder.weight"] += 1
+    with pytest.raises(ValueError, match=r"both map to backbone\.embeddings\.word_embeddings"):
+        load_language(net, MODELS["dnabert2"], tensors, "x.safetensors")
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_copy_of_the_network_has_its_own_tied_table(name):
+    net = made(name, **SMALL[name])
+    other = copy.deepcopy(net)
+    ids = torch.full((1, 20), 2)
+    before = net(ids, None)
+    with torch.no_grad():
+        for p in other.parameters():
+            p.mul_(1.5)
+    assert torch.equal(net(ids, None), before)
+    assert not torch.equal(other(ids, None), before)
+
+
+def test_a_model_without_a_head_says_so():
+    with pytest.raises(ValueError, match="kmer has no language-model head"):
+        made("kmer")
+
+
+MASKED_LETTERS = [
+    name for name in SMALL if MODELS[name].language.letters and not MODELS[name].language.causal
+]
+
+
+@pytest.mark.parametrize("name", MASKED_LETTERS)
+def test_a_hidden_letter_is_no_base(name):
+    """Where the authors have no entry for it, it reads as N."""
+    net, options = made(name, **SMALL[name]), own_options(name)
+    assert len(set(entries(MODELS[name], options))) == 5
+    ids = golden.ids(1, 20, 0, 4)
+    read_as = []
+    for code in (*range(5), MASK):
+        ids[0, 10] = code
+        with torch.no_grad():
+            read_as.append(net(ids, None))
+    as_n = name in ("convnova-386k", "unet")
+    assert torch.equal(read_as[-1], read_as[N]) == as_n
+    assert not any(torch.equal(read_as[-1], other) for other in read_as[:4])

@@ -4,6 +4,7 @@ The cache holds what can be downloaded, imported or computed again. Every file t
 may read, here or in a folder of records, is written by `replacing`.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -17,6 +18,7 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import Any
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # what a full disk, or a full share of one, says
 ABANDONED = 86_400  # seconds; an unfinished file older than that has lost its process
 
 

@@ -85,10 +85,15 @@ def _take(first: Path, locks: bool) -> Claim | None:
         if not path.exists() and not _gone(last, found, locks):
             return None
     try:
-        with path.open("x") as file:
-            json.dump(owner, file)
+        file = path.open("x")
     except FileExistsError:
         return None
+    try:
+        with file:
+            json.dump(owner, file)
+    except OSError:  # a full disk; who cannot write its claim does not hold it
+        path.unlink(missing_ok=True)
+        raise
     return Claim(path, owner)
 
 

@@ -23,6 +23,7 @@ from typing import Any
 from dnabench.cache import remove_drafts, replacing
 from dnabench.results.claims import server_time
 from dnabench.results.rows import (
+    GROUP,
     Maker,
     Row,
     Stamp,
@@ -30,6 +31,7 @@ from dnabench.results.rows import (
     code,
     joined,
     read_table,
+    read_texts,
     row_of,
     rows_in,
     table_of,
@@ -103,12 +105,19 @@ class Index:
         both = ((self._rows.get(stamp) or found.get(stamp)) for stamp in stamps)
         return [row for row in both if row is not None]
 
-    def records(self, rows: Sequence[Row], fresh: Mapping[Stamp, Record]) -> Iterator[Record]:
+    def records(
+        self, rows: Sequence[Row], fresh: Mapping[Stamp, Record], whole: bool = True
+    ) -> Iterator[Record]:
         """The records of some of the rows that `rows` gave with `fresh`, in their order.
 
         Those that the Parquet files have no more are read again, as they are then.
+
+        Args:
+            rows: some of those that `rows` gave.
+            fresh: what `rows` filled.
+            whole: whether curves are lists; else those of the Parquet files are `rows.Unread`.
         """
-        make, tables = Maker(), dict[Path, Any]()
+        make, tables = Maker(whole), dict[tuple[Path, int], Any]()
         for at in range(0, len(rows), MADE):
             some = rows[at : at + MADE]
             with _no_search_for_cycles():
@@ -231,17 +240,22 @@ class Index:
             raise stays
         return len(kept)
 
-    def _texts(self, stamps: Iterable[Stamp], tables: dict[Path, Any]) -> dict[Stamp, Texts]:
-        """What the Parquet files hold of these records."""
-        places, found = dict[Path, list[Stamp]](), dict[Stamp, Texts]()
+    def _texts(
+        self, stamps: Iterable[Stamp], tables: dict[tuple[Path, int], Any]
+    ) -> dict[Stamp, Texts]:
+        """What the Parquet files hold of these records; `tables` keeps what the next may need."""
+        places, found = dict[tuple[Path, int], list[Stamp]](), dict[Stamp, Texts]()
         for stamp in stamps:
             if stamp in self._places:
-                places.setdefault(self._places[stamp][0], []).append(stamp)
-        for path, some in places.items():
+                path, at = self._places[stamp]
+                places.setdefault((path, at // GROUP), []).append(stamp)
+        for place in tables.keys() - places.keys():
+            del tables[place]
+        for place, some in places.items():
             with suppress(OSError):  # removed or damaged since
-                if path not in tables:
-                    tables[path] = read_table(path)
-                texts = texts_in(tables[path], [self._places[stamp][1] for stamp in some])
+                if place not in tables:
+                    tables[place] = read_texts(*place)
+                texts = texts_in(tables[place], [self._places[stamp][1] % GROUP for stamp in some])
                 found |= zip(some, texts, strict=True)
         return found
 

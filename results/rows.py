@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
@@ -17,7 +17,7 @@ from dnabench.schema import trial_id
 from dnabench.types import Recipe, Record, Trial
 
 Stamp = tuple[str, int, int, int]  # the first four fields of a row
-SEPARATE = ("trial", "task", "where")  # fields of a record that are not in `Texts.own`
+SEPARATE = ("trial", "task", "where", "curve")  # fields of a record that are not in `Texts.own`
 GROUP = 16_384  # rows that are compressed together
 
 
@@ -55,6 +55,7 @@ class Texts(NamedTuple):
     about: str = "{}"  # `Record.task`
     where: str = "{}"
     own: str = "{}"  # the other fields, and the seed
+    curve: str = "[]"
 
 
 def row_of(record: Record, stamp: Stamp) -> Row:
@@ -69,29 +70,67 @@ def row_of(record: Record, stamp: Stamp) -> Row:
 
 
 def texts_of(record: Record) -> Texts:
-    """What `records_of` makes the record of."""
+    """What `Maker` makes the record of."""
     trial = {k: v for k, v in vars(record.trial).items() if k not in ("seed", "id")}
     trial["recipe"] = asdict(record.trial.recipe)
     own = {k: v for k, v in vars(record).items() if k not in SEPARATE}
     own["seed"] = record.trial.seed
-    parts = (trial, record.task, record.where, own)
+    parts = (trial, record.task, record.where, own, record.curve)
     return Texts(*(json.dumps(part, sort_keys=True) for part in parts))
 
 
-class Maker:
-    """Makes records of texts; equal parts of them are one object."""
+class Unread(Sequence[Mapping[str, Any]]):
+    """A list as JSON, parsed each time it is read: in a tenth of the memory."""
 
-    def __init__(self) -> None:
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def _all(self) -> list[Any]:
+        return json.loads(self._text)  # type: ignore[no-any-return]
+
+    def __bool__(self) -> bool:
+        return self._text != "[]"
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._all())
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._all()[at]
+
+    def __eq__(self, other: object) -> bool:
+        return self._all() == (other._all() if isinstance(other, Unread) else other)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies are lists, so that `dataclasses.asdict` gives plain JSON."""
+        return list, (self._all(),)
+
+
+class Maker:
+    """Makes records of texts; equal parts of them are one object.
+
+    Args:
+        whole: parse the curves, which are most of a record; else they are `Unread`.
+    """
+
+    def __init__(self, whole: bool) -> None:
         self._parts: dict[str, dict[str, Any]] = {}
+        self.whole = whole
 
     def __call__(self, found: Mapping[Stamp, Texts]) -> Iterator[tuple[Stamp, Record]]:
         """The record of each stamp, in that order, parsed together so that equal keys are one."""
-        every = json.loads(f"[{','.join(texts.own for texts in found.values())}]")
-        for (stamp, texts), own in zip(found.items(), every, strict=True):
+        every = _parsed(texts.own for texts in found.values())
+        lines = [texts.curve for texts in found.values()]
+        curves = _parsed(lines) if self.whole else map(Unread, lines)
+        for (stamp, texts), own, curve in zip(found.items(), every, curves, strict=True):
             trial = Trial(**self._part(texts.trial, True), seed=own.pop("seed"))
             vars(trial)["id"] = stamp[0]
             about, where = self._part(texts.about), self._part(texts.where)
-            yield stamp, Record(trial=trial, task=about, where=where, **own)
+            yield stamp, Record(trial=trial, task=about, where=where, curve=curve, **own)
 
     def _part(self, text: str, of_trial: bool = False) -> dict[str, Any]:
         if text not in self._parts:
@@ -100,6 +139,10 @@ class Maker:
                 part["recipe"] = Recipe(**part["recipe"])
             self._parts[text] = part
         return self._parts[text]
+
+
+def _parsed(texts: Iterable[str]) -> list[Any]:
+    return json.loads(f"[{','.join(texts)}]")  # type: ignore[no-any-return]
 
 
 _TEXTS = tuple(f"json_{name}" for name in Texts._fields)
@@ -158,6 +201,15 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Any:
 
 
 @_usable()
+def read_texts(path: Path, group: int) -> Any:
+    """The texts of GROUP rows of a file, those from number GROUP * group on."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        return file.read_row_group(group, _TEXTS)
+
+
+@_usable()
 def joined(parts: Sequence[tuple[Any, Sequence[int]]]) -> Any:
     """A table of some rows of several; of each, at least one."""
     import pyarrow as pa
@@ -174,7 +226,6 @@ def rows_in(table: Any) -> list[Row]:
 
 @_usable()
 def texts_in(table: Any, at: Sequence[int]) -> list[Texts]:
-    """The texts of some rows of a table."""
-    chosen = table.select(_TEXTS).take(list(at))
-    values = (column.to_numpy().tolist() for column in chosen.columns)
+    """Some rows of `read_texts`."""
+    values = (column.to_numpy().tolist() for column in table.take(list(at)).columns)
     return list(map(Texts._make, zip(*values, strict=True)))

@@ -47,6 +47,10 @@ def _rename(path: Path, ending: str = KEPT) -> None:
         path.rename(next(name for name in names if not name.exists()))
 
 
+class UnwritableError(ValueError):
+    """The folder cannot be written, as on a full disk; the message says what to do."""
+
+
 class Store:
     """A folder of records. Any number of processes may read and write it at once.
 
@@ -83,7 +87,7 @@ class Store:
         try:
             yield
         except OSError as e:
-            raise ValueError(
+            raise UnwritableError(
                 f"cannot write to {self.folder}: {e.strerror or e}; make room or give access, or "
                 "name another folder with --out. Finished trials are kept: the same command runs "
                 "the others"
@@ -156,7 +160,7 @@ class Store:
             Whether the record is the one in the folder now.
 
         Raises:
-            ValueError: when the folder cannot be written, as on a full disk.
+            UnwritableError: when the folder cannot be written, as on a full disk.
         """
         trial_id = record.trial.id
         with self._explained():
@@ -287,12 +291,14 @@ class Store:
         self.unreadable |= {self.record_path(row.id): row.why for row in found if row.why}
         return found
 
-    def listing(self, ids: Collection[str] | None = None) -> tuple[list[Row], Iterator[Record]]:
-        """As `rows` and `records`, of one moment."""
+    def listing(
+        self, ids: Collection[str] | None = None, whole: bool = True
+    ) -> tuple[list[Row], Iterator[Record]]:
+        """As `rows` and `records`, of one moment; `whole` as for `Index.records`."""
         fresh: dict[Stamp, Record] = {}
         rows = self._listed(fresh)
         some = [row for row in rows if not row.why and (ids is None or row.id in ids)]
-        return rows, self._index.records(some, fresh)
+        return rows, self._index.records(some, fresh, whole)
 
     def records(self, ids: Collection[str] | None = None) -> Iterator[Record]:
         """The readable records of these trials, or all, by the time they were written."""
@@ -355,7 +361,8 @@ class Store:
 class ReadOnce(Store):
     """A folder whose predictions stay in memory once they were read, as far as KEPT bytes go.
 
-    For a report, which reads them several times and needs no changes that others make meanwhile.
+    For a report, which reads them several times, needs no changes that others make meanwhile, and
+    seldom looks at a curve: those stay JSON until they are read.
     """
 
     KEPT = 2**28
@@ -364,6 +371,10 @@ class ReadOnce(Store):
         super().__init__(folder)
         self._kept: dict[str, dict[str, Array]] = {}
         self._bytes = 0
+
+    def records(self, ids: Collection[str] | None = None) -> Iterator[Record]:
+        """As that of Store."""
+        return self.listing(ids, whole=False)[1]
 
     @contextmanager
     def open_predictions(self, trial_id: str) -> Iterator[Mapping[str, Array]]:

@@ -15,7 +15,9 @@ import pytest
 
 from dnabench import Recipe, Record, Trial
 from dnabench.results import index
-from dnabench.results.store import Store
+from dnabench.results import rows as rows_module
+from dnabench.results.rows import Unread
+from dnabench.results.store import ReadOnce, Store
 from dnabench.sweep.state import state_of
 from dnabench.sweep.stored import Grid
 from dnabench.types import Job
@@ -109,6 +111,36 @@ def test_a_record_is_the_same_by_any_way_and_whole(folder, indexed, monkeypatch)
         [asdict(r) for r in truth], sort_keys=True
     )
     assert all(type(r.curve) is list for r in found)
+
+
+def test_a_report_parses_curves_when_it_needs_them(folder):
+    """Other records have lists. A curve is that of the record, whatever becomes of the files."""
+    Store(folder).done()
+    truth = [Store(folder).read(r.trial.id) for r in Store(folder)]
+    found = list(ReadOnce(folder))
+    shutil.rmtree(folder / ".cache")
+    for path in (folder / "records").iterdir():
+        path.unlink()
+    one, other = found[5].curve, truth[5].curve
+    assert isinstance(one, Unread) and type(other) is list
+    assert one == other and other == one and list(one) == other and one[-1] == other[-1]
+    assert one and len(one) == 2 and one != [] and not Unread("[]")
+    assert found == truth and [r.to_json() for r in found] == [r.to_json() for r in truth]
+    assert json.dumps([asdict(r) for r in found]) == json.dumps([asdict(r) for r in truth])
+
+
+def test_the_texts_of_a_file_are_read_in_groups(folder, monkeypatch):
+    """Each once, in order of the records; the groups are of several files."""
+    for module in (index, rows_module):
+        monkeypatch.setattr(module, "GROUP", 32)
+    monkeypatch.setattr(index, "MADE", 40)
+    monkeypatch.setattr(index, "AT_ONCE", 128)
+    Store(folder).done()
+    n_groups = sorted(pq.ParquetFile(path).num_row_groups for path in kept(folder))
+    groups, read = [], index.read_texts
+    monkeypatch.setattr(index, "read_texts", lambda *at: groups.append(at) or read(*at))
+    assert agree(folder) == 0
+    assert n_groups == [2, 4, 4] and len(groups) == len(set(groups)) == 10
 
 
 def test_small_folders_keep_nothing(folder):

@@ -1,6 +1,7 @@
 """What `--executor ray` decides without Ray, and its workers; tests/engines has the cluster."""
 
 import json
+import shutil
 import time
 
 import pytest
@@ -160,6 +161,18 @@ def test_a_worker_that_is_stopped_frees_its_trial_and_stores_nothing(worker, tmp
     one.stop()
     assert list(events) == [] and not list(store)
     until(lambda: not store.holders())
+
+
+def test_a_worker_says_that_its_folder_cannot_be_written(worker, tmp_path):
+    """The command that follows it ends with that message; the next trial would fail too."""
+    one, locks = worker(), tmp_path / "runs" / ".locks"
+    assert one.ready() == ""
+    shutil.rmtree(locks)
+    locks.write_text("")
+    *_, (kind, value) = map(json.loads, one.run(0))
+    assert kind == "returned" and value["kind"] == "unwritable" and value["record"] is None
+    assert value["not_kept"].startswith(f"cannot write to {tmp_path / 'runs'}: Not a directory")
+    one.stop()
 
 
 @pytest.mark.parametrize(

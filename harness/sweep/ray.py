@@ -23,7 +23,7 @@ from dnabench.executors.local import Local
 from dnabench.host.machine import device_named
 from dnabench.results.claims import host
 from dnabench.results.provenance import BATCH_JOB
-from dnabench.results.store import Store
+from dnabench.results.store import Store, UnwritableError
 from dnabench.sweep.outcome import Outcome
 from dnabench.sweep.stored import jobs_in, stored_grid, written_jobs
 from dnabench.sweep.sweep import executor_for, outcomes
@@ -79,11 +79,15 @@ class RayWorker:
         job = self.jobs[number]
         self.local.add(self.handle, job)
         with closing(outcomes(self._events(), [job], self.store, self.resources)) as seen:
-            for event, _, outcome in seen:
-                value = event.value if outcome is None else _written(outcome)
-                yield json.dumps(["returned" if outcome else event.kind, value])
-                if outcome is not None:  # the next call may have begun, and reads the events
-                    return
+            try:
+                for event, _, outcome in seen:
+                    value = event.value if outcome is None else _written(outcome)
+                    yield json.dumps(["returned" if outcome else event.kind, value])
+                    if outcome is not None:  # the next call may have begun, and reads the events
+                        return
+            except UnwritableError as e:
+                told = _written(Outcome("unwritable", not_kept=str(e)))
+                yield json.dumps(["returned", told])
 
     def _events(self) -> Generator[Event, None, None]:
         for event in self.local.events(self.handle):

@@ -14,7 +14,7 @@ from dnabench.executors.base import Event, Executor, last_line
 from dnabench.networks.saving import Trained, network_files
 from dnabench.registry import MODELS
 from dnabench.results.provenance import here
-from dnabench.results.store import Store
+from dnabench.results.store import Store, UnwritableError
 from dnabench.sweep.keeping import drop_worse
 from dnabench.sweep.outcome import Outcome as Outcome
 from dnabench.sweep.trial import run_trial
@@ -22,6 +22,10 @@ from dnabench.types import ONE_CPU, Array, Job, Progress, Record, Resources, pri
 from dnabench.weights import fetch
 
 LONGEST_ERROR = 20_000  # characters that are kept
+NO_MEMORY = (
+    "the process may have no more memory; run fewer trials at once (--jobs), take a smaller batch, "
+    "or give it more"
+)
 ROUNDING = 1e-4  # of the largest logit: by more, a trial that ran again gave another network
 
 
@@ -60,12 +64,23 @@ def work(
         before: trial id -> `Store.written` when the sweep began. A failure that was written later
             comes from another process and is not run again.
     """
-    store, trial_id = Store(folder), job.trial.id
+    try:
+        return _worked(job, progress, Store(folder), resources, before)
+    except UnwritableError as e:
+        return Outcome("unwritable", not_kept=str(e))
+
+
+def _worked(
+    job: Job, progress: Progress, store: Store, resources: Resources, before: Mapping[str, int]
+) -> Outcome:
+    trial_id = job.trial.id
     with store.claim(trial_id) as mine:
         if not mine:
             return Outcome("elsewhere")
         try:
             record = store.read_before_writing(trial_id)
+        except UnwritableError:
+            raise
         except ValueError as e:  # nothing is stored: the file stays as it is
             return Outcome("failed", _failure(job, resources, f"ValueError: {e}"))
         if record is not None and not record.error:
@@ -132,6 +147,8 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def _failure(job: Job, resources: Resources, error: str) -> Record:
+    if last_line(error) == "MemoryError":
+        error = f"{error.rstrip()}: {NO_MEMORY}\n"
     where = {**here(), "device": resources.device}
     return Record(trial=job.trial, error=_readable(error), where=where)
 
@@ -266,6 +283,8 @@ def executor_for(store: Store, resources: Resources, before: Mapping[str, int]) 
 
 def _outcome(event: Event, job: Job, store: Store, resources: Resources) -> Outcome | None:
     if event.kind == "returned":
+        if event.value.kind == "unwritable":
+            raise UnwritableError(event.value.not_kept)
         return event.value  # type: ignore[no-any-return]
     if event.kind != "died":
         return None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dnabench.cache import file_sha256
+from dnabench.cache import FULL, cache_folder, file_sha256
 from dnabench.registry import TASKS
 from dnabench.tasks._declare import LENGTHS, ORIGINS
 from dnabench.tasks.io.imported import SPLITS, Cached, Writer, cached, open_split
@@ -190,6 +190,11 @@ def _import(places: Sequence[tuple[Tree, Found]], replace: bool) -> Imported:
         result = import_own(found) if found.layout == OWN_FILES else _write(one, found, origin)
         splits = {split: open_split(found.task, split, result.data) for split in result.counts}
     except Exception as e:  # of any reader: a damaged file costs its own task only
+        if isinstance(e, OSError) and e.errno in FULL:
+            return blank._replace(
+                error=f"cannot write to {cache_folder()}: {e.strerror}; make room there, or name "
+                "another folder with DNABENCH_CACHE, and import again"
+            )
         known = isinstance(e, ValueError | OSError) and bool(str(e))
         place = "" if known else f"{origin}: the file is damaged: {type(e).__name__}: "
         return blank._replace(error=one.words(f"{place}{e}"))

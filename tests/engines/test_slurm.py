@@ -131,7 +131,7 @@ def test_ctrl_c_cancels_what_this_command_submitted_and_nothing_else(slurm, csv,
     code, _, err = ended(far)
     assert code == 130 and "interrupted" in err, err
     slurm.wait(lambda: not Store(mine).holders() and len(Store(other).done()) == 1)
-    assert slurm("squeue", "-h", "-o", "%F") == stranger
+    slurm.wait(lambda: slurm("squeue", "-h", "-o", "%F") == stranger, 60)  # what ended has left it
     slurm("scancel", stranger)
     assert not any(r.error for r in records(mine).values())
 

@@ -11,6 +11,7 @@ from dnabench.metrics import METRICS
 from dnabench.reports import stats
 from dnabench.reports.evidence import Comparison, Interval, OverTasks, SuiteEvidence
 from dnabench.reports.memo import Memo
+from dnabench.reports.stats.cores import each
 from dnabench.reports.table import Row, Table, grouped
 from dnabench.types import Array
 
@@ -97,22 +98,26 @@ def _pairs(
     found = [_claim(own, ranks[:, at[j]] - ranks[:, at[i]]) for (i, j), own in verdicts.items()]
     claims, nemenyi, out = [p for p, _ in found], stats.nemenyi(means), []
     ropes = np.array([row.rope or 1.0 for row in rows])  # relevant differences
-    for ((i, j), test), p_holm, (p_raw, above), p_claim in zip(
-        signed.items(), adjusted, found, stats.holm(claims), strict=True
+
+    def sizes(pair: tuple[int, int]) -> tuple[Any, Any]:
+        """The Bayesian test and the probability of improvement."""
+        x, y = ((means[:, at[k]] / ropes).tolist() for k in pair)
+        a, b = ([row.turned(k) for row in rows] for k in pair)
+        draw = partial(stats.posterior, x, y, 1.0)
+        compute = partial(stats.probability_of_improvement, a, b)
+        return memo.get("posterior", [x, y], draw), memo.get("improvement", [a, b], compute)
+
+    for ((i, j), test), p_holm, (p_raw, above), p_claim, (posterior, improvement) in zip(
+        signed.items(), adjusted, found, stats.holm(claims), each(sizes, signed), strict=True
     ):
-        x, y = means[:, at[i]], means[:, at[j]]
         own = verdicts[i, j]
         wins, losses = (sum(d.verdict == word for d in own) for word in ("win", "loss"))
-        runs = [[row.turned(k) for row in rows] for k in (i, j)]
-        scaled = [(x / ropes).tolist(), (y / ropes).tolist()]
-        draw = partial(stats.posterior, scaled[0], scaled[1], 1.0)
-        compute = partial(stats.probability_of_improvement, runs[0], runs[1])
-        chance = stats.Size(*memo.get("improvement", runs, compute))
+        chance = stats.Size(*improvement)
         out.append(
             OverTasks(
                 i=i, j=j, wins=wins, losses=losses, undecided=len(own) - wins - losses,
                 w=test.w, p=test.p, p_holm=p_holm, p_nemenyi=float(nemenyi[at[i], at[j]]),
-                posterior=tuple(memo.get("posterior", scaled, draw)),
+                posterior=tuple(posterior),
                 improvement=Interval(*chance[:3]),
                 improvement_tasks=Interval(chance.value, chance.low_tasks, chance.high_tasks),
                 n=min(min(d.n) for d in own), p_raw=p_raw, p_claim=p_claim, ranks_above=above,

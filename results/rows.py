@@ -7,7 +7,6 @@ import inspect
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import cache
 from io import BufferedRandom
 from pathlib import Path
@@ -72,7 +71,7 @@ def row_of(record: Record, stamp: Stamp) -> Row:
 def texts_of(record: Record) -> Texts:
     """What `Maker` makes the record of."""
     trial = {k: v for k, v in vars(record.trial).items() if k not in ("seed", "id")}
-    trial["recipe"] = asdict(record.trial.recipe)
+    trial["recipe"] = vars(record.trial.recipe)
     own = {k: v for k, v in vars(record).items() if k not in SEPARATE}
     own["seed"] = record.trial.seed
     parts = (trial, record.task, record.where, own, record.curve)

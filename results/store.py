@@ -28,7 +28,7 @@ import numpy as np
 from dnabench.cache import remove_drafts, replacing
 from dnabench.results.claims import Claim, Holder, claimed, holders
 from dnabench.results.index import Index
-from dnabench.results.predictions import check_memory, check_sizes, damaged
+from dnabench.results.predictions import arrays_in, check_memory, check_sizes, damaged
 from dnabench.results.rows import Row, Stamp
 from dnabench.types import Array, Record
 
@@ -384,7 +384,7 @@ class ReadOnce(Store):
                 if self._bytes >= self.KEPT:
                     yield arrays
                     return
-                self._kept[trial_id] = dict(arrays)
+                self._kept[trial_id] = arrays_in(arrays)
             self._bytes += sum(x.nbytes for x in self._kept[trial_id].values())
         with damaged(self.predictions_path(trial_id)):
             yield self._kept[trial_id]

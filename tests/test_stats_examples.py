@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from threading import Barrier, current_thread, main_thread
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from sklearn.metrics import average_precision_score, matthews_corrcoef, roc_auc_
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
 from dnabench.metrics import METRICS
-from dnabench.reports.stats import welch
+from dnabench.reports.stats import cores, welch
 from dnabench.reports.stats.examples import draws, nested, nested_pairs, replicates, units
 from dnabench.reports.stats.replicates import scorer
 from dnabench.reports.stats.single_runs import delong, mcnemar
@@ -74,7 +75,7 @@ def test_a_replicate_is_the_score_of_the_rows_drawn(metric, k, grouped):
 )
 def test_weights_mean_what_they_mean_to_sklearn(metric, theirs):
     y, logits = split(metric, 2)
-    weights = next(draws(len(y), 8, 5))
+    weights = next(iter(draws(len(y), 8, 5)))
     found = scorer(metric, y, logits, np.arange(len(y)))(weights)
     for i, x in enumerate(np.float64(logits)):  # float32 differences would tie elsewhere
         answer = x.argmax(1) if metric == "mcc" else x[:, 1] - x[:, 0]
@@ -89,6 +90,19 @@ def test_draws_are_multinomial():
     assert np.abs(weights.mean(1) - 1).max() < 5 / math.sqrt(2000)
     assert weights.var() == pytest.approx(1 - 1 / 300, rel=0.01)
     assert abs(np.corrcoef(weights[0], weights[1])[0, 1]) < 4.5 / math.sqrt(2000)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_several_cores_give_the_same_in_order(threads, monkeypatch):
+    monkeypatch.setattr(cores, "_threads", lambda: threads)
+    met = Barrier(threads)  # passed only while `threads` items are under way
+
+    def late(i):
+        met.wait(timeout=20)
+        return i, current_thread() is main_thread()
+
+    assert cores.each(late, range(6)) == [(i, threads == 1) for i in range(6)]
+    assert cores.each(str, []) == []
 
 
 def test_models_scored_in_different_calls_stay_paired():

@@ -1,10 +1,12 @@
 """results/store.py: whole records or none, whoever else writes; and what a record must survive."""
 
+import io
 import json
 import multiprocessing as mp
 import os
 import shutil
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +101,43 @@ def test_a_report_reads_predictions_once_as_far_as_memory_goes(store, monkeypatc
         again.open_predictions(record().trial.id),
     ):
         raise ValueError("no such label")  # as of a file that is read again
+
+
+SHAPES = {
+    "text": np.array(["a", "bc"]), "none": np.zeros((0, 2), np.float32), "one": np.array(1.5),
+    "by_column": np.asfortranarray(np.arange(6, dtype=">i4").reshape(2, 3)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0)])
+def test_predictions_kept_in_memory_are_those_that_numpy_reads(store, version):
+    path = store.predictions_path(record().trial.id)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, x in SHAPES.items():
+            with archive.open(f"{name}.npy", "w") as f:
+                np.lib.format.write_array(f, x, version)
+    with np.load(path) as file:
+        theirs = dict(file)
+    ours = ReadOnce(store.folder).predictions(record().trial.id)
+    assert list(ours) == list(theirs)
+    for name, x in theirs.items():
+        assert (ours[name].dtype, ours[name].shape) == (x.dtype, x.shape)
+        assert (ours[name] == x).all()
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [({"shape": (9, 2), "descr": "<f4"}, "shorter than it says"),
+     ({"shape": (0,), "descr": "|O"}, "holds Python objects"), (None, "magic")],
+)  # fmt: skip
+def test_what_is_no_array_is_not_kept_in_memory(store, header, says):
+    path, start = store.predictions_path(record().trial.id), io.BytesIO()
+    if header:
+        np.lib.format.write_array_header_1_0(start, header | {"fortran_order": False})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("logits.npy", start.getvalue() + b"few")
+    with pytest.raises(ValueError, match=f"cannot read {path}: .*{says}.*; run the trial again"):
+        ReadOnce(store.folder).predictions(record().trial.id)
 
 
 OLD = Path(__file__).parent / "record-1.json"

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
+from dnabench.reports.stats.cores import each
 from dnabench.reports.stats.replicates import check_cost, scorer
 from dnabench.reports.stats.seeds import TIE
 from dnabench.types import Array
@@ -61,7 +62,9 @@ def resampled(
 ) -> Array:
     """`replicates` without its checks; logits are read once, one run after the other."""
     score = scorer(metric, y, logits, unit)
-    return np.concatenate([score(w) for w in draws(int(unit.max()) + 1, n, seed)], axis=1)
+    drawn = draws(int(unit.max()) + 1, n, seed)
+    found = each(score, drawn) if isinstance(drawn, list) else map(score, drawn)
+    return np.concatenate(list(found), axis=1)
 
 
 def units(rows: int, groups: Array | None) -> Array:
@@ -76,9 +79,12 @@ def units(rows: int, groups: Array | None) -> Array:
     return np.unique(groups, return_inverse=True)[1].reshape(-1)
 
 
-def draws(size: int, n: int, seed: int) -> Iterator[Array]:
-    """How often each of `size` units is drawn, int32 (size, B) for B replicates at a time."""
-    return iter(_kept_draws(size, n, seed)) if size * n <= _KEPT else _draws(size, n, seed)
+def draws(size: int, n: int, seed: int) -> Iterable[Array]:
+    """How often each of `size` units is drawn, int32 (size, B) for B replicates at a time.
+
+    A list where all fit in little memory.
+    """
+    return _kept_draws(size, n, seed) if size * n <= _KEPT else _draws(size, n, seed)
 
 
 @lru_cache(maxsize=1)  # tasks of a suite often have test splits of one size
@@ -158,10 +164,15 @@ def nested_pairs(
     """`nested` of several pairs of models; what depends on one model is computed once."""
     # in memory as `nested` has them, so that sums round alike
     whole = {k: _Runs(np.asfortranarray(x)) for k, x in runs.items() if not np.isnan(x).any()}
-    return {
-        (i, j): _of_pair(whole[i], whole[j]) if {i, j} <= whole.keys() else nested(runs[i], runs[j])
-        for i, j in pairs
-    }
+
+    def found(pair: tuple[int, int]) -> Nested:
+        i, j = pair
+        if {i, j} <= whole.keys():
+            return _of_pair(whole[i], whole[j])
+        return nested(runs[i], runs[j])
+
+    pairs = list(pairs)
+    return dict(zip(pairs, each(found, pairs), strict=True))
 
 
 class _Runs:

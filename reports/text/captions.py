@@ -10,6 +10,7 @@ from dnabench.reports.grid import Grid, fixed, listed
 from dnabench.reports.settings import recipe_text
 from dnabench.reports.table import Cell, Column, Table, grouped
 
+COLLAPSED = "†"  # before the number of runs that predict a single class
 VARIANT = "‡"  # behind a best mean that was chosen among variants
 NO_RECORDS = "No records: nothing has been run yet."
 
@@ -38,7 +39,7 @@ def score_grid(table: Table, style: Style) -> Grid:
                 mean, sd, remarks = cell_text(cell, table)
                 number, remarks = escape(f"{mean} {sd}".strip()), escape(remarks)
                 if i in row.best and number and table.columns[i].variants > 1:
-                    number += VARIANT
+                    number += escape(VARIANT)
                 if i in row.best | row.second:
                     number = (style.best if i in row.best else style.second).format(number)
                 line.append(f"{number} ({remarks})" if number and remarks else number or remarks)
@@ -61,7 +62,7 @@ def cell_text(cell: Cell, table: Table) -> tuple[str, str, str]:
         "{} failed": cell.failed,
         "{} invalid": cell.invalid,
         "{} undefined": cell.undefined,
-        "†{}": cell.collapsed,
+        COLLAPSED + "{}": cell.collapsed,
     }
     remarks += [text.format(n) for text, n in counts.items() if n]
     if not s.n:

@@ -24,6 +24,10 @@ MOST_MODELS = 8  # more, and a line a model replaces the table of scores
 FEW_ROWS = 8  # tasks that are shown under their families
 DOCS = "docs/verdict.md"
 WHOLE: Any = {"break_on_hyphens": False, "break_long_words": False}  # a path stays in one piece
+MARKS = {
+    captions.COLLAPSED: f"{captions.COLLAPSED} runs that predict one class",
+    captions.VARIANT: f"{captions.VARIANT} best of several variants: chosen after seeing test",
+}
 SECTIONS = (outputs.TITLE, trends.TITLE)
 MOST_LINES = 20  # of learning curves
 STYLE = captions.Style(str, "{}\n{}", "{} *", "{}", "{}:")
@@ -124,7 +128,9 @@ def _scores(e: Evidence, width: int) -> list[str]:
         return [text for one in ranked for text in (one.title, *_folded(one, width, 1))]
     grid = captions.score_grid(t, STYLE)
     rows = [row for row in grid.rows if any(row[1:])] if len(t.rows) > FEW_ROWS else grid.rows
-    return _folded(grid._replace(rows=rows, heads=[_cut(head) for head in grid.heads]), width)
+    found = _folded(grid._replace(rows=rows, heads=[_cut(head) for head in grid.heads]), width)
+    marks = [what for mark, what in MARKS.items() if any(mark in text for text in found)]
+    return [*found, *(["\n".join(textwrap.wrap("; ".join(marks), width))] if marks else [])]
 
 
 def _cut(head: str) -> str:

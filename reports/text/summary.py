@@ -129,10 +129,12 @@ def _families(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[str
     chosen = [(d, d.other) for d in comparisons if d.other and not d.declared]
     out = []
     if declared:
-        pairs = dict.fromkeys((d.i, d.j) for d in declared)
-        names = [" and ".join(evidence.table.columns[k].name for k in pair) for pair in pairs]
-        out = [f"{listed(names)} were declared before results existed: p of these is adjusted for "
-               f"their {count(declared[0].tests, 'test')} alone."]  # fmt: skip
+        pairs = grouped(dict.fromkeys((d.i, d.j) for d in declared), lambda pair: pair[0])
+        names = [c.name for c in evidence.table.columns]
+        said = [f"{names[i]} and {'each of ' * (len(own) > 1)}{listed(names[j] for _, j in own)}"
+                for i, own in pairs.items()]
+        out = [f"{'; '.join(said)} were declared before results existed: p of these is adjusted "
+               f"for their {count(declared[0].tests, 'test')} alone."]  # fmt: skip
     gained = [(d, other) for d, other in chosen if other.verdict != d.verdict]
     if chosen:
         full, alone = (max(x) for x in zip(*((d.tests, o.tests) for d, o in chosen), strict=True))
@@ -146,7 +148,7 @@ def _families(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[str
                      f"{p_value(other.p_holm)}, here {p_value(d.p_holm)})")  # fmt: skip
         if alone < full:
             out += [f"{which} before results existed, so the verdicts count all {full} tests of "
-                    f"the table; declared, as {count(alone, 'test')}, {would}."]  # fmt: skip
+                    f"the table; had it been declared, as {count(alone, 'test')}, {would}."]  # fmt: skip
     return out
 
 

@@ -44,8 +44,8 @@ def test_compare_prints_both_and_says_which_holds():
     assert d.welch.difference < 0 and d.other.verdict == "loss"
     assert (
         "No pair was declared before results existed, so the verdicts count all 3 tests of the "
-        f"table; had it been declared, as 1 test, b v a on demo/t would be a loss (p = {d.p:.3f}, here "
-        f"{d.p_holm:.3f})."
+        "table; had it been declared, as 1 test, b v a on demo/t would be a loss "
+        f"(p = {d.p:.3f}, here {d.p_holm:.3f})."
     ) in text
     heads = next(x for x in text.splitlines() if x.startswith("| task"))
     assert "Holm p: all pairs" in heads and "Holm p: declared pair" in heads

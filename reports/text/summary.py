@@ -131,8 +131,10 @@ def _families(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[str
     if declared:
         pairs = grouped(dict.fromkeys((d.i, d.j) for d in declared), lambda pair: pair[0])
         names = [c.name for c in evidence.table.columns]
-        said = [f"{names[i]} and {'each of ' * (len(own) > 1)}{listed(names[j] for _, j in own)}"
-                for i, own in pairs.items()]
+        said = [
+            f"{names[i]} and {'each of ' * (len(own) > 1)}{listed(names[j] for _, j in own)}"
+            for i, own in pairs.items()
+        ]
         out = [f"{'; '.join(said)} were declared before results existed: p of these is adjusted "
                f"for their {count(declared[0].tests, 'test')} alone."]  # fmt: skip
     gained = [(d, other) for d, other in chosen if other.verdict != d.verdict]
@@ -147,8 +149,9 @@ def _families(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[str
             would = (f"{pair} on {d.row.name}{more} would be a {other.verdict} (p = "
                      f"{p_value(other.p_holm)}, here {p_value(d.p_holm)})")  # fmt: skip
         if alone < full:
+            if_so = f"had it been declared, as {count(alone, 'test')}"
             out += [f"{which} before results existed, so the verdicts count all {full} tests of "
-                    f"the table; had it been declared, as {count(alone, 'test')}, {would}."]  # fmt: skip
+                    f"the table; {if_so}, {would}."]  # fmt: skip
     return out
 
 

@@ -300,6 +300,7 @@ class Resources(NamedTuple):
     compile: str = "off"  # or "auto"
     timeout: float = 0.0  # seconds that a trial may run; 0 = no limit
     deterministic: bool = False  # the same bytes on every machine of one kind, slower
+    checkpoint: float = 600.0  # seconds between a trial's checkpoints; 0 = each epoch; < 0 = never
 
 
 ONE_CPU = Resources()

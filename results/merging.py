@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from dnabench.cache import replacing
+from dnabench.results.checkpoints import checkpoints, damage
 from dnabench.results.store import NETWORK, Store
 from dnabench.types import Record
 
@@ -49,6 +50,21 @@ def faults(store: Store, progress: Callable[[int], object] = lambda n: None) -> 
     for folder in sorted((store.folder / "networks").glob("*")):
         if folder.is_dir() and not (folder / NETWORK[0]).is_file():
             yield Fault(folder, f"a network without {NETWORK[0]}", "remove it; `run --keep` anew")
+    for trial_id, path in checkpoints(store.folder).items():
+        if known.get(trial_id, False):
+            why = "the checkpoint of a trial that has ended"
+            yield Fault(path, why, "harmless; `dnabench store compact` removes it")
+        elif why := _damage(path):
+            yield Fault(path, why, "its trial starts anew; it may be removed")
+
+
+def _damage(path: Path) -> str:
+    try:
+        return damage(path)
+    except FileNotFoundError:  # its trial ended meanwhile
+        return ""
+    except OSError as e:
+        return e.strerror or str(e)
 
 
 def _of_predictions(store: Store, trial_id: str, way: str) -> Iterator[Fault]:

@@ -4,6 +4,7 @@ runs/records/<trial id>.json       the record; its presence means the trial has 
 runs/records/<trial id>.json.unreadable-<n>    one that could not be read when its trial ran again
 runs/records/<trial id>.json.replaced-<n>      one that was set aside to run its trial again
 runs/predictions/<trial id>.npz    logits, labels and ids of the test split, see `trial.run_trial`
+runs/checkpoints/<trial id>.pt     of a trial that has not ended, see results/checkpoints.py
 runs/networks/<trial id>/          a kept network; network.json comes last
 runs/configs/<time>-<host>-<random>.json       the resolved configuration of every `dnabench run`
 runs/journal-<host>.jsonl          one line a trial started, ended or failed
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from dnabench.cache import remove_drafts, replacing
+from dnabench.results.checkpoints import remove_checkpoint
 from dnabench.results.claims import Claim, Holder, claimed, holders
 from dnabench.results.index import Index
 from dnabench.results.predictions import arrays_in, check_memory, check_sizes, damaged
@@ -236,6 +238,7 @@ class Store:
             _rename(self.record_path(trial_id), REPLACED)
             _rename(self.predictions_path(trial_id), REPLACED)
             _rename(self.network_path(trial_id), REPLACED)
+        remove_checkpoint(self.folder, trial_id)
 
     def kept(self) -> set[Path]:
         """The records that `read_before_writing` renamed."""

@@ -13,6 +13,7 @@ from dnabench.forecast.estimate import (
     Plan,
     Row,
     _advice,
+    _at_once,
     duration,
     plan,
     summary,
@@ -30,7 +31,7 @@ from dnabench.forecast.timing import Clock, Measured, Probe, measure
 from dnabench.models.kernels.context import Kernels
 from dnabench.models.kernels.convolve import FORMS, Shape, settled
 from dnabench.protocols import protocol_named
-from dnabench.registry import TASKS
+from dnabench.registry import MODELS, TASKS
 from dnabench.results.store import Store
 from dnabench.splits import cut
 from dnabench.sweep.grid import Request, grid
@@ -242,6 +243,19 @@ def test_disk_of_kept_networks_is_that_of_their_files(tmp_path):
     text = summary(planned(kept["all"])[0])
     assert any("of records and predictions, " in line and "of kept networks" in line
                for line in text)  # fmt: skip
+
+
+def test_disk_of_checkpoints_is_that_of_the_largest_that_run_at_once():
+    jobs = jobs_of(models=["kmer", "cnn"], seeds="3", limit="200", overrides={"epochs": 1})
+    found = planned(jobs)[0]
+    assert found.checkpoints == 0  # no trial takes ten minutes
+    sizes = {row.model.split()[0]: row.checkpoint for row in found.rows}
+    assert sizes["kmer"] == 0 < 4 * 4 * MODELS["cnn"].n_params < sizes["cnn"]
+    for every, workers, n in ((0.0, 1, 1), (0.0, 2, 2), (0.0, 9, 3), (-1.0, 2, 0)):
+        resources = INLINE._replace(checkpoint=every, workers=workers)
+        assert _at_once({r.model: r for r in found.rows}, resources, workers) == n * sizes["cnn"]
+    text = summary(found._replace(checkpoints=2 * sizes["cnn"]))
+    assert any(line.endswith("of checkpoints") for line in text if line.startswith("disk: "))
 
 
 def test_a_model_that_cannot_run_is_a_row_with_the_reason():

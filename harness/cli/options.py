@@ -243,6 +243,12 @@ class ExecutionOptions(NamedTuple):
         ),
     ] = False
 
+    checkpoint_every: Annotated[
+        str,
+        execution(help="At the end of an epoch keep what a trial has learned, so that it goes on "
+                  "from there if it is killed: 10m, 1h, epoch (after each) or never."),
+    ] = "10m"  # fmt: skip
+
     def resources(self) -> Resources:
         """The device and number of workers; ValueError when they are not available.
 
@@ -251,10 +257,10 @@ class ExecutionOptions(NamedTuple):
         """
         from dnabench.executors import ELSEWHERE, EXECUTORS
         from dnabench.host.machine import device_named, usable_cores
-        from dnabench.sweep.numbers import parse_duration
+        from dnabench.sweep.numbers import parse_checkpoints, parse_duration
         from dnabench.types import Resources
 
-        device, jobs, threads, micro_batch, executor, asked, _, compiling, timeout, strict = self
+        device, jobs, threads, micro_batch, executor, asked, _, compiling, timeout, strict, _ = self
         if executor not in (*EXECUTORS, *ELSEWHERE):
             known = ", ".join([*EXECUTORS, *ELSEWHERE])
             raise ValueError(f"no executor named {executor!r}; choose from {known}")
@@ -268,16 +274,18 @@ class ExecutionOptions(NamedTuple):
             raise ValueError(f"--jobs {jobs!r}: give auto or the number of trials to run at once")
         if threads < 1 or micro_batch < 0:
             raise ValueError(f"--threads {threads} --micro-batch {micro_batch}: too small")
-        limit = parse_duration(timeout)
+        limit, every = parse_duration(timeout), parse_checkpoints(self.checkpoint_every)
         if executor in ELSEWHERE:  # the device is chosen there
             at_once = int(jobs) if jobs != "auto" else 0
             return Resources(
-                device, at_once, threads, micro_batch, executor, compiling, limit, strict
+                device, at_once, threads, micro_batch, executor, compiling, limit, strict, every
             )
         device = device_named(device)
         at_once = max(1, usable_cores() // threads) if device == "cpu" else 1
         at_once = int(jobs) or at_once if jobs != "auto" else at_once
-        return Resources(device, at_once, threads, micro_batch, executor, compiling, limit, strict)
+        return Resources(
+            device, at_once, threads, micro_batch, executor, compiling, limit, strict, every
+        )
 
 
 GROUPS = (GridOptions, DataOptions, ExecutionOptions)

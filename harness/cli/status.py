@@ -65,6 +65,7 @@ def _document(state: State) -> dict[str, Any]:
         "failed": [{"trial": r.trial.id, "reason": r.reason} for r in state.failed],
         "running": running(state.running), "silent": running(state.silent),
         "waiting": [job.trial.id for job in state.waiting], "seconds_left": state.seconds,
+        "checkpoints": state.checkpoints,
     }  # fmt: skip
 
 
@@ -95,6 +96,8 @@ def _counts(state: State) -> str:
     }  # fmt: skip
     found = [f"{n} {what}" for what, n in counts.items() if n or what != "not heard of"]
     text = f"{sum(counts.values())} trials: {', '.join(found)}"
+    if kept := len(state.checkpoints):
+        text += f" ({kept} with a checkpoint)"
     if state.seconds:
         return f"{text}; about {clock(state.seconds)} left"
     if (state.waiting or state.silent) and not state.running:

@@ -45,9 +45,15 @@ def compact(out: Out = Path("runs")) -> None:
     """Write the index of the records as one file.
 
     The index makes large folders quick to read; it can be removed at any time, and the records
-    stay as they are. What other versions of dnabench added to it is removed.
+    stay as they are. What other versions of dnabench added to it is removed, and so are checkpoints
+    of trials that have ended.
     """
-    files, rows = _opened(out).compact()
+    from dnabench.results.checkpoints import remove_stale
+
+    opened = _opened(out)
+    files, rows = opened.compact()
+    if n := remove_stale(opened):
+        typer.echo(f"{out}: {n:,} checkpoints of trials that have ended removed")
     text = f"{files:,} files of the index are one now, with {rows:,} rows"
     typer.echo(f"{out}: {text if files else 'no index yet; large folders get one when read'}")
 

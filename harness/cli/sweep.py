@@ -310,6 +310,7 @@ def remarks(records: Iterable[Record]) -> list[str]:
         "float32_layers": "bf16 gives wrong results here for {}; they ran in float32",
         "skipped_steps": "{} steps overflowed in fp16 and were skipped",
         "absent_classes": "no training example of {} is in the share of train",
+        "checkpoint": "a checkpoint was not used: {}",
         "eval_batch": "out of memory, so evaluation continued with {} examples at once",
     }  # fmt: skip
     trials: dict[str, int] = {}

@@ -104,9 +104,9 @@ def _requeue(taker: Worker) -> None:
     """Have Slurm run this task again, unless that would never end."""
     from dnabench.executors.slurm import requeue_self
 
-    if not taker.moved:
-        fail("no trial ended within the time limit of this task; give it more, such as "
-             "--set-resource time=8:00:00")  # fmt: skip
+    if not taker.went_on():
+        fail("no trial ended within the time limit of this task, and no checkpoint was written; "
+             "give it more, such as --set-resource time=8:00:00")  # fmt: skip
     requeue_self()
 
 

@@ -51,6 +51,7 @@ class Row(NamedTuple):
     error: str = ""
     shared: float = 0.0  # more of a worker's first trial, which makes features that others read
     networks: int = 0  # bytes of the networks that are kept of the missing trials
+    checkpoint: int = 0  # bytes of a trial's checkpoint while it runs; 0 = it is too short for one
 
 
 class Plan(NamedTuple):
@@ -64,6 +65,7 @@ class Plan(NamedTuple):
     elapsed: float  # seconds from start to end
     disk: int  # bytes
     networks: int = 0  # bytes of kept networks
+    checkpoints: int = 0  # bytes of checkpoints, at most at any time
 
     @property
     def peak(self) -> int:
@@ -191,7 +193,7 @@ def _row(
         epochs=m.epochs or epochs, seconds=seconds, shared=shared,
         step=(extrapolate.power_law if custom else extrapolate.linear)(m.points, whole),
         peak=extrapolate.trial_peak(job, m), disk=extrapolate.trial_disk(job, m),
-        networks=m.network * (row.missing if job.keep == "all" else 1),
+        networks=m.network * (row.missing if job.keep == "all" else 1), checkpoint=m.checkpoint,
         measured=source.trial.task, part=min(1.0, m.points[-1][0] / whole),
     )  # fmt: skip
 
@@ -215,7 +217,16 @@ def _summed(
         elapsed=wall_time(queue, [0.0] * max(1, workers)) + (2 * start if queue else 0),
         disk=sum(row.missing * row.disk for row in rows.values()),
         networks=sum(row.networks for row in rows.values()),
+        checkpoints=_at_once(rows, resources, workers),
     )  # fmt: skip
+
+
+def _at_once(rows: Mapping[str, Row], resources: Resources, workers: int) -> int:
+    """Bytes of the largest checkpoints that can be there at once: each goes with its trial."""
+    every = resources.checkpoint
+    long = [row for row in rows.values() if row.checkpoint and row.seconds >= every >= 0]
+    each = sorted((row.checkpoint for row in long for _ in range(row.missing)), reverse=True)
+    return sum(each[:workers])
 
 
 def table(found: Plan) -> str:
@@ -264,6 +275,7 @@ def summary(found: Plan, free_memory: int = 0, free_disk: int = 0) -> list[str]:
         lines.append("that is too much: run fewer at once (--jobs) or set --micro-batch")
     text = f"disk: {size(found.disk)} of records and predictions"
     text += f", {size(found.networks)} of kept networks" if found.networks else ""
+    text += f", {size(found.checkpoints)} of checkpoints" if found.checkpoints else ""
     lines.append(f"{text}; {size(free_disk)} are free" if free_disk else text)
     each = ", ".join(f"{n}: {duration(found.seeds(n))}" for n in SEEDS)
     lines.append(f"the whole grid by number of seeds, finished trials included: {each} {kind}")

@@ -28,6 +28,7 @@ from dnabench.splits import cut, limited, streams
 from dnabench.sweep.trial import task_of
 from dnabench.train.batches import EVAL_TOKENS
 from dnabench.train.build import as_read, build_learner, build_tokenizer
+from dnabench.train.checkpoint import checkpoint_bytes
 from dnabench.train.flops import n_tokens
 from dnabench.train.learner import Examples
 from dnabench.train.losses import flat
@@ -76,6 +77,7 @@ class Measured(NamedTuple):
     epochs: int = 0
     n_params: int = 0
     network: int = 0  # bytes of a kept network; 0 = none is to be kept, or it cannot be
+    checkpoint: int = 0  # bytes of a checkpoint within the trial; 0 = there are none
     error: str = ""
 
 
@@ -270,6 +272,7 @@ def _evaluation(learner: Learner, task: Task, shown: Split, clock: Clock, probe:
     storing, size = clock.timed(lambda: _stored(task, logits, shown))
     return Measured(
         network=_network_size(learner, probe.job) if probe.job.keep != "no" else 0,
+        checkpoint=checkpoint_bytes(learner),
         prepare=prepare / n, predict=(seconds + scoring) / n, keep=keep, stored=size / n,
         storing=storing / n, floor=floor, each=each, full=n, n_params=learner.n_params,
     )  # fmt: skip

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dnabench.sweep.settings import digits
 
 MOST_SEEDS = 10_000
+CHECKPOINTS = {"epoch": 0.0, "never": -1.0}
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -58,6 +59,22 @@ def parse_shares(texts: Sequence[str]) -> list[float]:
             )
         out.append(share)
     return list(dict.fromkeys(out))
+
+
+def parse_checkpoints(text: str) -> float:
+    """Seconds of a duration; 0 of "epoch" (after each one), -1 of "never"; else ValueError."""
+    if text in CHECKPOINTS:
+        return CHECKPOINTS[text]
+    try:
+        return parse_duration(text or "?", "--checkpoint-every")
+    except ValueError as e:
+        raise ValueError(f"{e}, epoch (after each) or never") from None
+
+
+def written_checkpoints(seconds: float) -> str:
+    """What `parse_checkpoints` reads as these seconds."""
+    words = {value: word for word, value in CHECKPOINTS.items()}
+    return words.get(seconds, f"{seconds:.15g}")
 
 
 def parse_duration(text: str, flag: str = "--trial-timeout") -> float:

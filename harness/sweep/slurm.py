@@ -14,6 +14,7 @@ from dnabench.executors import slurm
 from dnabench.executors.base import Event, Executor
 from dnabench.results.claims import host
 from dnabench.results.store import Store
+from dnabench.sweep.numbers import written_checkpoints
 from dnabench.sweep.outcome import Outcome
 from dnabench.sweep.stored import stored_grid
 from dnabench.types import Job, Resources
@@ -127,6 +128,7 @@ class Slurm(Executor):
         words = {
             "--out": self.store.folder.resolve(), "--device": r.device, "--jobs": 1,
             "--threads": r.threads, "--micro-batch": r.micro_batch, "--compile": r.compile,
+            "--checkpoint-every": written_checkpoints(r.checkpoint),
         }  # fmt: skip
         more = ["--trial-timeout", f"{r.timeout:g}"] if r.timeout else []
         more += ["--deterministic"] if r.deterministic else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
+from dnabench.results.checkpoints import checkpoints
 from dnabench.results.claims import Holder
 from dnabench.results.store import Store
 from dnabench.sweep.progress import expected, wall_time
@@ -32,6 +33,7 @@ class State(NamedTuple):
     silent: list[Running]  # their processes have ended or are not heard of: any worker takes them
     waiting: list[Job]
     seconds: float | None  # until the last one ends, if as many run at once as now; None = unknown
+    checkpoints: list[str]  # ids of those that have not ended, of which there is a checkpoint
 
 
 def state_of(store: Store, grid: Grid, now: float | None = None) -> State:
@@ -50,7 +52,7 @@ def state_of(store: Store, grid: Grid, now: float | None = None) -> State:
     closed = {i for i, row in rows.items() if row.why and not store.can_open(i)}
     records = {r.trial.id: r for r in found if r.trial.id in ended}
     why = {i: store.unreadable.get(store.record_path(i), "") for i in ended | closed}
-    state = State([], [], [], [], [], None)
+    state = State([], [], [], [], [], None, [])
     for trial_id, job in grid.jobs.items():
         record = records.get(trial_id)
         if record is not None:
@@ -64,6 +66,10 @@ def state_of(store: Store, grid: Grid, now: float | None = None) -> State:
         else:
             state.waiting.append(job)
     state.running.sort(key=lambda one: one.holder.since)
+    done = {record.trial.id for record in state.done}
+    state.checkpoints.extend(
+        i for i in checkpoints(store.folder) if i in grid.jobs and i not in done
+    )
     return state._replace(seconds=_left(state, grid, now))
 
 

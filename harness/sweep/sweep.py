@@ -13,6 +13,7 @@ from dnabench.executors import EXECUTORS
 from dnabench.executors.base import Event, Executor, last_line
 from dnabench.networks.saving import Trained, network_files
 from dnabench.registry import MODELS
+from dnabench.results.checkpoints import Place, checkpoint_path, remove_checkpoint
 from dnabench.results.provenance import here
 from dnabench.results.store import Store, UnwritableError
 from dnabench.sweep.keeping import drop_worse
@@ -84,6 +85,7 @@ def _worked(
         except ValueError as e:  # nothing is stored: the file stays as it is
             return Outcome("failed", _failure(job, resources, f"ValueError: {e}"))
         if record is not None and not record.error:
+            remove_checkpoint(store.folder, trial_id)
             return Outcome("skipped", record, _kept_again(job, progress, store, resources))
         if record is not None and store.written(trial_id) != before[trial_id]:
             return Outcome("failed", record)
@@ -91,8 +93,10 @@ def _worked(
         predictions: dict[str, Array] | None = None
         trained: list[Trained] = []
         keep = None if job.keep == "no" else trained.append
+        checkpoint = checkpoint_path(store.folder, trial_id)
+        place = Place(checkpoint, resources.checkpoint, lambda: not mine.lost())
         try:
-            record, predictions = run_trial(job, resources, progress, keep)
+            record, predictions = run_trial(job, resources, progress, keep, place)
         except Exception as e:
             if _out_of_memory(e):
                 raise MemoryError(str(e)) from e  # an executor replaces the worker
@@ -101,6 +105,7 @@ def _worked(
             return Outcome("elsewhere")
         why = _save(trained, job, store)
         store.append(record, predictions)
+        remove_checkpoint(store.folder, trial_id)
         return Outcome("failed" if record.error else "finished", record, why)
 
 
@@ -296,6 +301,7 @@ def _outcome(event: Event, job: Job, store: Store, resources: Resources) -> Outc
         except ValueError as e:
             return Outcome("failed", _failure(job, resources, f"ValueError: {e}"))
         if record is not None and not record.error:  # it died after it had stored the record
+            remove_checkpoint(store.folder, job.trial.id)
             return Outcome("finished", record)
         failure = _failure(job, resources, event.value)
         if not store.append(failure, first=record is None):

@@ -1,10 +1,12 @@
 """One trial, in one straight line: load, cut, build, fit, read the test split."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from dnabench.models.outside.references import model_of
 from dnabench.networks.saving import Trained
 from dnabench.protocols import metric_for, protocol_named
 from dnabench.registry import MODELS, TASKS
+from dnabench.results.checkpoints import Place
 from dnabench.results.provenance import here
 from dnabench.shares import absent, part_of_train
 from dnabench.splits import cut, limited, streams
@@ -36,13 +39,16 @@ from dnabench.types import (
     Trial,
 )
 
+if TYPE_CHECKING:
+    from dnabench.train.checkpoint import Checkpoint
+
 COMPARED = 8  # test sequences of which a network must give the same logits to be kept
 
 
 def run_trial(
     job: Job, resources: Resources = ONE_CPU,
     progress: Progress = lambda done, total: None,
-    keep: Callable[[Trained], object] | None = None,
+    keep: Callable[[Trained], object] | None = None, place: Place | None = None,
 ) -> tuple[Record, dict[str, Array]]:  # fmt: skip
     """Load, cut, build, fit, then read the test split: once, unless the protocol looks at it.
 
@@ -51,6 +57,7 @@ def run_trial(
         resources: where.
         progress: called with (epochs done, epochs in all).
         keep: called in the end with what was trained.
+        place: of the checkpoint from which the trial goes on if it was killed; None = none is kept.
 
     Returns:
         The record, and the test predictions: logits float32 (N, K), labels int64 (N,), ids (N,).
@@ -71,6 +78,7 @@ def run_trial(
     """
     import torch
 
+    from dnabench.train.checkpoint import checkpoint_of
     from dnabench.train.loop import fit
     from dnabench.train.losses import flat
     from dnabench.train.objectives import supervised
@@ -93,9 +101,9 @@ def run_trial(
     watch = {"val": val} if val is not None else {}
     if protocol.looks_at_test:
         watch["test"] = limited(task.load("test"), trial.limit)
-    fitted = meter.train(
-        partial(fit, learner, objective, protocol, watch, trial.recipe.patience), progress
-    )
+    saved = checkpoint_of(job, resources, place, learner, meter)
+    course = partial(fit, learner, objective, protocol, watch, trial.recipe.patience, saved=saved)
+    fitted = meter.train(course, progress)
     test = watch["test"] if "test" in watch else limited(task.load("test"), trial.limit)
     labels, logits = flat(task.kind, test.y, meter.predict(learner.predictor(test)))
     scores = {"test": score(labels, logits, objective.metrics, task.groups)}
@@ -112,10 +120,10 @@ def run_trial(
         curve=fitted.curve, best_epoch=fitted.best_epoch, n_params=learner.n_params,
         n_examples={name: len(split.y) for name, split in splits.items()},
         **meter.fields(len(train.y), read, fitted.best_epoch),
-        flags=_flags(task, logits, learner, trial) | found
+        flags=_flags(task, logits, learner, trial, saved) | found
         | _strand_flips(task, learner, test, logits),
         streams=seeds._asdict(), task=_about(task, len(test.y)),
-        where=_where(job, resources, learner, kernels), flops=_flops(trial, examples, test),
+        where=_where(job, resources, learner, kernels, saved), flops=_flops(trial, examples, test),
     )  # fmt: skip
     arrays = {"logits": logits, "labels": labels, "ids": np.asarray(test.ids, dtype=str)}
     if keep is not None:
@@ -192,7 +200,9 @@ def _alternatives(curve: Sequence[Mapping[str, Any]], trial: Trial, task: Task) 
     return {name: {"epoch": row["epoch"], "test": row["test"]} for name, row in rows.items()}
 
 
-def _flags(task: Task, logits: Array, learner: Learner, trial: Trial) -> dict[str, Any]:
+def _flags(
+    task: Task, logits: Array, learner: Learner, trial: Trial, saved: Checkpoint | None
+) -> dict[str, Any]:
     """Collapsed: every example, or base, gets the same answer."""
     classes = task.kind in ("binary", "multiclass", "per_base")
     answers = logits.argmax(1)[:, None] if classes else logits
@@ -202,6 +212,7 @@ def _flags(task: Task, logits: Array, learner: Learner, trial: Trial) -> dict[st
     micro = getattr(learner, "micro_batch", trial.recipe.batch)
     if micro < trial.recipe.batch:
         flags["micro_batch"] = micro
+    flags |= saved.flags if saved is not None else {}
     return flags | getattr(learner, "notes", {})
 
 
@@ -236,7 +247,9 @@ def _about(task: Task, n_test: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _where(job: Job, resources: Resources, learner: Learner, kernels: Kernels) -> dict[str, Any]:
+def _where(
+    job: Job, resources: Resources, learner: Learner, kernels: Kernels, saved: Checkpoint | None
+) -> dict[str, Any]:
     """The machine, and what else decides rounding or seconds."""
     import torch
 
@@ -248,4 +261,5 @@ def _where(job: Job, resources: Resources, learner: Learner, kernels: Kernels) -
         where["deterministic"] = True
     if kernels.used:
         where["convolution"] = dict(sorted(kernels.used.items()))
+    where |= saved.where if saved is not None else {}
     return where | ({"features": "read"} if frozen and frozen.read else {})

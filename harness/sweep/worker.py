@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import NamedTuple
 
 from dnabench.executors.base import Executor
+from dnabench.results.checkpoints import written
 from dnabench.results.store import Store
 from dnabench.sweep.keeping import apart_from_seed, drop_worse
 from dnabench.sweep.stored import Grid, is_open, stored_grid
@@ -43,6 +44,7 @@ class Worker:
         self.stopping = False
         self.moved = False  # whether a trial that it ran is open no more
         self._tried: dict[str, int] = {}  # trial id -> the failure that it was to replace
+        self._saved: dict[str, int] = {}  # trial id -> when its checkpoint had been written
         self._running: tuple[Executor, str] | None = None
 
     def hold(self) -> None:
@@ -51,6 +53,11 @@ class Worker:
         if self._running is not None:
             executor, handle = self._running
             executor.hold(handle)
+
+    def went_on(self) -> bool:
+        """Whether a trial ended, or a checkpoint of one was written, since it began."""
+        folder = self.store.folder
+        return self.moved or any(written(folder, i) != at for i, at in self._saved.items())
 
     def take(self, show: Show, summary: Summary) -> None:
         """Run open trials. Whatever ends this early kills what runs, and frees it for others.
@@ -61,6 +68,8 @@ class Worker:
         """
         while not self.stopping and (jobs := self.free(grid := stored_grid(self.store))):
             n = len(self._tried)
+            for job in jobs:
+                self._saved.setdefault(job.trial.id, written(self.store.folder, job.trial.id))
             with show(jobs) as on_event:
                 executor = executor_for(
                     self.store, self.resources, {i: grid.failed.get(i, 0) for i in grid.jobs}

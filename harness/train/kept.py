@@ -60,13 +60,13 @@ def kept(
         file = made_folder(kind) / digest
     except (OSError, RuntimeError):
         return make()
-    if _edited(modules):
+    if edited(modules):
         return make()
     found = _read(file)
     if found is None or not fits(found):
         found = make()
         small = sum(a.nbytes for a in found.values()) <= LARGEST
-        if worth() and small and not _edited(modules):
+        if worth() and small and not edited(modules):
             _write(found, file)
     return found
 
@@ -134,7 +134,7 @@ def _file(name: str) -> Path | None:
     return Path(spec.origin) if spec is not None and spec.origin else None
 
 
-def _edited(modules: tuple[str, ...]) -> bool:
+def edited(modules: tuple[str, ...]) -> bool:
     """Whether a file of the code was changed since this process began."""
     return any(path.stat().st_ctime > _START for path in sources(modules).values())
 

@@ -91,8 +91,8 @@ class NetLearner(Predictor):
             self.net.head = head.to(device)
         self.n_params = sum(p.numel() for p in self.net.parameters())
         self.n_learned = sum(p.numel() for p in self.net.parameters() if p.requires_grad)
-        draws = np.random.default_rng([seeds.order, 1])
-        self._targets = objective.targets(examples.train, self._data, draws)
+        self._draws = np.random.default_rng([seeds.order, 1])
+        self._targets = objective.targets(examples.train, self._data, self._draws)
         self._optimizer = self._new_optimizer()
         self._order = np.random.default_rng(seeds.order)
         self._torch_seed, self._step = seeds.order, 0
@@ -104,6 +104,7 @@ class NetLearner(Predictor):
             self._compiling = "off"  # a clock decides what is compiled
         if self._compiling == "auto" and device != "cpu":
             keep_artefacts()
+        self._undecided = self._compiling == "auto"  # until the first step has ended
 
     @property
     def notes(self) -> dict[str, Any]:
@@ -137,12 +138,49 @@ class NetLearner(Predictor):
 
     def state(self) -> Any:
         """A copy of what learns, and of the buffers."""
+        return copy.deepcopy(self._learned())
+
+    def _learned(self) -> dict[str, Any]:
         frozen = {k for k, p in self.net.named_parameters() if not p.requires_grad}
-        return copy.deepcopy({k: v for k, v in self.net.state_dict().items() if k not in frozen})
+        return {k: v for k, v in self.net.state_dict().items() if k not in frozen}
 
     def restore(self, state: Any) -> None:
         """Load such a copy."""
         self.net.load_state_dict(state, strict=self.recipe.finetune == "full")
+
+    def training_state(self) -> dict[str, Any]:
+        """All that training has changed, for `go_on`: tensors, numbers and text, not copied."""
+        cuda = self.device.startswith("cuda")
+        return {
+            "learned": self._learned(), "optimizer": self._optimizer.state_dict(),
+            "arithmetic": self._arithmetic.state(), "step": self._step,
+            "order": self._order.bit_generator.state, "draws": self._draws.bit_generator.state,
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state(self.device) if cuda else None,
+            "micro_batch": self.micro_batch, "eval_batch": self.eval_batch,
+            "compiled": self._runner.said, "forms": dict(self.kernels.used),
+        }  # fmt: skip
+
+    def go_on(self, state: dict[str, Any]) -> None:
+        """Train on from a state that a learner of the same trial was in at the end of an epoch.
+
+        Raises:
+            RuntimeError, ValueError, KeyError, TypeError: when it is of another network.
+        """
+        self.restore(state["learned"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._arithmetic.restore(state["arithmetic"])
+        self._order.bit_generator.state = state["order"]
+        self._draws.bit_generator.state = state["draws"]
+        self._step, self.micro_batch = state["step"], state["micro_batch"]
+        self.eval_batch = state["eval_batch"]
+        self.kernels.used |= state["forms"]
+        if state["compiled"].startswith("off: "):
+            self._runner.stop(state["compiled"].removeprefix("off: "))
+            self._undecided = False
+        torch.set_rng_state(state["torch"])
+        if state["cuda"] is not None:
+            torch.cuda.set_rng_state(state["cuda"], self.device)
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         recipe, groups = self.recipe, [p for p in self.net.parameters() if p.requires_grad]
@@ -184,7 +222,8 @@ class NetLearner(Predictor):
         loss = self._gradients(rows, targets, weight)
         self._arithmetic.step(self._optimizer, self.net, self.recipe.clip)
         self._step += 1
-        if self._step == 1 and self._compiling == "auto":
+        if self._undecided:
+            self._undecided = False
             self._compile(rows, targets, weight)
         return loss
 

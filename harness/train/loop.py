@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from typing import Protocol as Interface
 
 from dnabench.train.objectives import Objective
 from dnabench.types import Learner, Progress, Protocol, Split
@@ -17,17 +18,30 @@ class FitResult:
 
     curve: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0  # from 1
+    criterion: float = -math.inf  # of the best epoch, the more the better
+    chosen: Any = None  # what the learner had learned by then; None = nothing chooses
+
+
+class Saved(Interface):
+    """What lets a training that was killed go on."""
+
+    def go_on(self, course: FitResult) -> None:
+        """Put learner and course where an earlier attempt left them, if there was one."""
+
+    def epoch_ended(self, course: FitResult) -> None:
+        """Keep both if it is time."""
 
 
 def fit(
     learner: Learner, objective: Objective, protocol: Protocol, watch: Mapping[str, Split],
-    patience: int = 0, progress: Progress = lambda done, total: None,
+    patience: int = 0, progress: Progress = lambda done, total: None, saved: Saved | None = None,
 ) -> FitResult:  # fmt: skip
     """Train `learner` in place and leave it at the checkpoint that the protocol chooses.
 
     The splits of `watch` are scored after every epoch: "val", and "test" only when the protocol
     looks at test. No other split can be reached from here. Training stops after `patience` epochs
-    without a better criterion; 0 = never.
+    without a better criterion; 0 = never. With `saved` it goes on where an earlier attempt ended,
+    and ends with the same bytes.
 
     Returns:
         The curve (loss and all metrics of the watched splits, per epoch; `val_loss` too, where
@@ -42,8 +56,13 @@ def fit(
     if chooser and chooser not in watch:
         raise ValueError(f"protocol {protocol.name} chooses on {chooser}, and there is none")
     predictors = {name: learner.predictor(split) for name, split in watch.items()}
-    out, best, chosen = FitResult(), -math.inf, None
-    for epoch in range(1, learner.epochs + 1):
+    out = FitResult()
+    if saved is not None:
+        saved.go_on(out)
+    while (ended := len(out.curve)) < learner.epochs:
+        if patience and ended - out.best_epoch >= patience:
+            break
+        epoch = ended + 1
         row: dict[str, Any] = {"epoch": epoch, "loss": learner.train_epoch()}
         if not math.isfinite(row["loss"]):
             raise FloatingPointError(
@@ -66,11 +85,12 @@ def fit(
         if chooser:
             score = row["val_loss"] if by_loss else row[chooser][objective.metric]
             criterion = -score if by_loss else objective.sign * score
-        if criterion > best:
-            best, out.best_epoch = criterion, epoch
-            chosen = learner.state() if chooser else None
-        elif patience and epoch - out.best_epoch >= patience:
-            break
-    if chosen is not None:
-        learner.restore(chosen)
+        if criterion > out.criterion:
+            out.criterion, out.best_epoch = criterion, epoch
+            out.chosen = learner.state() if chooser else None
+        if saved is not None:
+            saved.epoch_ended(out)
+    if out.chosen is not None:
+        learner.restore(out.chosen)
+        out.chosen = None
     return out

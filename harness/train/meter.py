@@ -28,19 +28,44 @@ class Meter:
         self._start = self._now()
         self._ends: list[float] = []  # of the epochs, from the start of training
         self._fit = self._predict = self._joules = 0.0
+        self._training: tuple[float, float | None] = (self._start, None)  # its start: time, joules
+        self._before = 0.0, 0  # joules and peak of earlier attempts
 
     def train(self, fit: Callable[[Progress], Any], progress: Progress) -> Any:
         """`fit(progress)`, which reports its progress after every epoch."""
-        start, before = self._now(), energy(self._device)
+        self._training = self._now(), energy(self._device)
 
         def epoch_ended(done: int, total: int) -> None:
-            self._ends.append(self._now() - start)
+            self._ends.append(self._now() - self._training[0])
             progress(done, total)
 
         fitted = fit(epoch_ended)
-        self._fit, after = self._now() - start, energy(self._device)
-        self._joules = 0.0 if before is None or after is None else after - before
+        self._fit, self._joules = self._now() - self._training[0], self._used()
         return fitted
+
+    def _used(self) -> float:
+        """Joules since training began."""
+        before, after = self._training[1], energy(self._device)
+        return self._before[0] + (0.0 if before is None or after is None else after - before)
+
+    def state(self) -> dict[str, Any]:
+        """What an attempt to train has taken so far, for `restore`."""
+        now = self._now()
+        return {
+            "seconds": now - self._start, "training": now - self._training[0],
+            "ends": list(self._ends), "joules": self._used(), "peak": self._peak(),
+        }  # fmt: skip
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Count an earlier attempt in; to be called while training, before its first epoch."""
+        start, joules = self._training
+        self._start -= state["seconds"]
+        self._training = start - state["training"], joules
+        self._ends[:] = state["ends"]
+        self._before = state["joules"], state["peak"]
+
+    def _peak(self) -> int:
+        return max(self._before[1], memory.peak(self._device))
 
     def predict(self, predict: Callable[[], Array]) -> Array:
         """`predict()`; its result must be in the host's memory."""
@@ -59,7 +84,7 @@ class Meter:
             "seconds_to_best": round(self._ends[best_epoch - 1], 3),
             "examples_per_second": round(n_train * len(self._ends) / self._fit, 1),
             "inference_per_second": round(n_test / self._predict, 1),
-            "peak_memory": memory.peak(self._device),
+            "peak_memory": self._peak(),
             "joules": round(self._joules, 1),
         }
 

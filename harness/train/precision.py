@@ -130,6 +130,16 @@ class Arithmetic:
         self._scaler.update()
         self.skipped += self._scaler.get_scale() < before  # only an overflow lowers it
 
+    def state(self) -> dict[str, Any]:
+        """What steps have changed: the scale of the loss, and how many were skipped."""
+        return {"scaler": self._scaler.state_dict(), "skipped": int(self.skipped)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to that state."""
+        if state["scaler"]:
+            self._scaler.load_state_dict(state["scaler"])
+        self.skipped = state["skipped"]
+
 
 def _tf32_switches() -> list[tuple[Any, str, tuple[object, object]]]:
     """Where PyTorch keeps TF32 of products, convolutions, recurrences: owner, attribute, off, on.

@@ -292,8 +292,8 @@ class Job(NamedTuple):
 class Resources(NamedTuple):
     """How trials are run; none of it changes a number, except by rounding."""
 
-    device: str = "cpu"  # or "cuda", "cuda:1", ...
-    workers: int = 1  # processes at once
+    device: str = "cpu"  # or "cuda", "cuda:1", several as "cuda:0,cuda:2"
+    workers: int = 1  # processes at once, on all devices
     threads: int = 1  # of each process
     micro_batch: int = 0  # examples in memory at once; 0 = the recipe's whole batch
     executor: str = "local"
@@ -301,6 +301,11 @@ class Resources(NamedTuple):
     timeout: float = 0.0  # seconds that a trial may run; 0 = no limit
     deterministic: bool = False  # the same bytes on every machine of one kind, slower
     checkpoint: float = 600.0  # seconds between a trial's checkpoints; 0 = each epoch; < 0 = never
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Each device; worker k runs on number k modulo their number."""
+        return tuple(self.device.split(","))
 
 
 ONE_CPU = Resources()

@@ -5,6 +5,7 @@ several sources are averaged all the same, and named; so are models that share n
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from dnabench.reports.grid import listed
@@ -31,6 +32,8 @@ def source(run: Record, keys: Iterable[str]) -> Source:
 def _text(key: str, value: object) -> str:
     if key == "convolution" and isinstance(value, Mapping):  # a form for each of dozens of shapes
         return " and ".join(sorted(set(map(str, value.values()))))
+    if key == "device" and isinstance(value, str):  # which of several alike decides nothing
+        return re.sub(r"^cuda:\d+ ", "cuda ", value)
     if key == "commit":
         return str(value)[:SHORT] + "+" * str(value).endswith("+")
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)

@@ -213,7 +213,11 @@ class DataOptions(NamedTuple):
 class ExecutionOptions(NamedTuple):
     """The flags that say where trials run."""
 
-    device: Annotated[str, execution(help="auto, cpu, cuda or cuda:N.")] = "auto"
+    device: Annotated[
+        str,
+        execution(help="auto (all GPUs that are visible, else the CPU), cpu, cuda (the first one), "
+                  "cuda:N, or several: cuda:0,cuda:2."),
+    ] = "auto"  # fmt: skip
     jobs: Annotated[
         str, execution(help="Trials at once; auto: one per free CPU core, or one on a GPU.")
     ] = "auto"
@@ -256,7 +260,7 @@ class ExecutionOptions(NamedTuple):
         `--jobs auto` on a CPU: the cores that affinity and cgroups allow, divided by `--threads`.
         """
         from dnabench.executors import ELSEWHERE, EXECUTORS
-        from dnabench.host.machine import device_named, usable_cores
+        from dnabench.host.machine import device_named, devices_named, usable_cores
         from dnabench.sweep.numbers import parse_checkpoints, parse_duration
         from dnabench.types import Resources
 
@@ -280,9 +284,11 @@ class ExecutionOptions(NamedTuple):
             return Resources(
                 device, at_once, threads, micro_batch, executor, compiling, limit, strict, every
             )
-        device = device_named(device)
-        at_once = max(1, usable_cores() // threads) if device == "cpu" else 1
-        at_once = int(jobs) or at_once if jobs != "auto" else at_once
+        own = EXECUTORS[executor].isolated  # whether each trial has a process of its own
+        devices = devices_named(device) if own else (device_named(device),)
+        at_once = max(1, usable_cores() // threads) if devices == ("cpu",) else 1
+        at_once = len(devices) * (int(jobs) or at_once if jobs != "auto" else at_once)
+        device = ",".join(devices)
         return Resources(
             device, at_once, threads, micro_batch, executor, compiling, limit, strict, every
         )

@@ -47,7 +47,7 @@ def plan(
     """
     from dnabench.cache import room
     from dnabench.forecast.estimate import plan, summary, table
-    from dnabench.host.machine import free_memory
+    from dnabench.host.machine import free_memory, seen_here
     from dnabench.results.store import Store
     from dnabench.sweep.grid import grid
     from dnabench.sweep.keeping import check_keep
@@ -65,7 +65,7 @@ def plan(
     done = {row.id: row.seconds for row in Store(out).rows() if row.done}
     with bar("measuring") as show:
         found = plan(jobs, resources, done, probe_seconds, lambda job, n: show(total=n, advance=1))
-    memory, disk = free_memory(resources.device), room(out)
+    memory, disk = min(map(free_memory, seen_here(resources.devices))), room(out)
     if as_json:
         typer.echo(json.dumps(_document(found, memory, disk), indent=1))
     else:

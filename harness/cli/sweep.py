@@ -68,11 +68,11 @@ def run_sweep(
     kept = store.kept()
     done = {row.id: row for row in store.rows() if row.done}
     left = [job for job in jobs if job.trial.id not in done]
-    print_notes(notes)
+    print_notes([*notes, *on_several(resources)])
     executor = executor_elsewhere(store, resources, execution, detach)
     if executor is None:
         for key in {(j.trial.model, j.trial.recipe.precision): None for j in left}:
-            if why := precision_problem(*key, resources.device):
+            if why := precision_problem(*key, resources.devices):
                 raise ValueError(why)
         resources = as_memory_allows(resources, execution, left, list(done.values()))
     config = config_of(request, jobs, resources, store)
@@ -211,17 +211,27 @@ def most_in_memory(jobs: Sequence[Job], done: Iterable[Row], free: int) -> int:
     return max(1, min(len(jobs), free // known) if known and free else len(jobs))
 
 
+def on_several(resources: Resources) -> list[str]:
+    """How trials are divided among several GPUs of this host, a line; none for one."""
+    n, names = len(resources.devices), ", ".join(resources.devices)
+    at_once = resources.workers // n
+    text = f"{n} GPUs ({names}), {at_once} trial{'s' * (at_once > 1)} at once on each"
+    return [text] if n > 1 and at_once else []
+
+
 @cache
-def precision_problem(model: str, precision: str, device: str) -> str:
-    """Why a device cannot train a model at a precision, "" if it can."""
+def precision_problem(model: str, precision: str, devices: Sequence[str]) -> str:
+    """Why one of the devices cannot train a model at a precision, "" if all can."""
     if precision == "fp32":
         return ""
+    from dnabench.host.machine import seen_here
     from dnabench.registry import MODELS
     from dnabench.train.precision import check_precision
 
     if model not in MODELS or MODELS[model].reads("precision"):
         try:
-            check_precision(precision, device)
+            for device in seen_here(devices):
+                check_precision(precision, device)
         except ValueError as e:
             return str(e)
     return ""

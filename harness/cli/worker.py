@@ -17,6 +17,7 @@ from dnabench.cli.options import ExecutionOptions, Out, with_flags
 from dnabench.cli.sweep import (
     as_memory_allows,
     ended_as_by_ctrl_c,
+    on_several,
     precision_problem,
     print_notes,
     remarks,
@@ -72,7 +73,7 @@ def worker(
     problems: dict[str, None] = {}
 
     def can_run(job: Any) -> bool:
-        why = precision_problem(job.trial.model, job.trial.recipe.precision, resources.device)
+        why = precision_problem(job.trial.model, job.trial.recipe.precision, resources.devices)
         if why:
             problems[why] = None
         return not why
@@ -80,7 +81,7 @@ def worker(
     taker, summary = Worker(store, resources, only, can_run), Summary()
     done = [row for row in store.rows() if row.done and row.id in grid.jobs]
     taker.resources = as_memory_allows(resources, execution, taker.free(grid), done)
-    print_notes(f"left to other workers: {why}" for why in problems)
+    print_notes([*on_several(resources), *(f"left to other workers: {w}" for w in problems)])
     ended = _work(taker, summary, seconds, GRACE if requeue else 0.0)
     _print_end(taker, summary, store, ended)
     if requeue and taker.stopping and not ended.startswith("SIGT") and taker.left().waiting:

@@ -85,6 +85,8 @@ class Here(Executor):
         workers: jobs at once.
         threads: of each worker.
         timeout: seconds that a job may run once a worker has begun it; 0 = no limit.
+        devices: GPUs, "cuda:0" and so on, that isolated workers get in turn, each one alone; other
+            names say nothing.
 
     Raises:
         ValueError: a timeout where jobs cannot be stopped from outside.
@@ -92,13 +94,17 @@ class Here(Executor):
 
     isolated: ClassVar[bool] = True  # jobs run in other processes, which can be stopped
 
-    def __init__(self, work: Work, workers: int = 1, threads: int = 1, timeout: float = 0) -> None:
+    def __init__(
+        self, work: Work, workers: int = 1, threads: int = 1, timeout: float = 0,
+        devices: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         if timeout and not self.isolated:
             raise ValueError(
                 f"--trial-timeout {timeout:g}: the executor {self.name!r} cannot stop a trial that "
                 "is running; write --executor local"
             )
         self.work, self.workers, self.threads, self.timeout = work, workers, threads, timeout
+        self.devices = devices
         self._queues: dict[str, Any] = {}  # by handle
 
     def _keep(self, queue: Any) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from dnabench.executors.base import Event, Here, Work, attempt, first, last_line
+from dnabench.host.machine import pinned
 
 MARK = "DNABENCH_WORKER"  # in the environment of a worker, and so of all that it starts
 TICK = 1.0  # seconds of waiting at a time, so that a stopped process notices
@@ -29,8 +30,8 @@ class Local(Here):
     """In worker processes on this machine, while `events` is read.
 
     A worker runs one job at a time and keeps its caches from job to job. One that dies, exceeds the
-    timeout or runs out of memory is replaced. Workers end when this process ends, however it ends;
-    on Linux so does every process that their jobs started.
+    timeout or runs out of memory is replaced, on the same GPU. Workers end when this process ends,
+    however it ends; on Linux so does every process that their jobs started.
     """
 
     name = "local"
@@ -50,7 +51,8 @@ class Local(Here):
         waiting, crew, numbers = self._queue(handle)
         waiting.append((next(numbers), job))
         if len(crew) < self.workers:
-            crew.append(_Worker(self.work, self.threads))
+            device = self.devices[len(crew) % len(self.devices)] if self.devices else ""
+            crew.append(_Worker(self.work, self.threads, device))
 
     def events(self, handle: str) -> Iterator[Event]:
         """Give jobs to idle workers and pass on what they send."""
@@ -97,6 +99,7 @@ class _Worker:
 
     work: Work
     threads: int
+    device: str
     job: int | None = None
     begun: float = 0.0  # by the monotonic clock, when the process began the job; 0 = not yet
     _process: BaseProcess | None = None
@@ -173,7 +176,7 @@ class _Worker:
                 process = context.Process(target=_serve, args=args, daemon=True)
                 resource_tracker.ensure_running()  # else the first start does, unblocking SIGINT
                 self._mark = secrets.token_hex(8)
-                with _inherited(self.threads, self._mark):
+                with _inherited(self.threads, self._mark, self.device):
                     process.start()
             ends.pop_all()
         self._process = process
@@ -230,8 +233,8 @@ KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_":
 
 
 @contextmanager
-def _inherited(threads: int, mark: str) -> Iterator[None]:
-    """What a child process inherits: SIGINT blocked, its mark, threads of libraries, memory policy.
+def _inherited(threads: int, mark: str, device: str = "") -> Iterator[None]:
+    """What a child inherits: SIGINT blocked, its mark, GPU, threads of libraries, memory policy.
 
     By default glibc returns arrays of a few megabytes to the kernel, which must clear their pages
     again for the next (measured in docs/benchmarks/scaling.md). A user's own memory settings win.
@@ -239,6 +242,7 @@ def _inherited(threads: int, mark: str) -> Iterator[None]:
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     wanted = {k: v for k, v in KEEP_MEMORY.items() if k not in os.environ}
     wanted.update({**dict.fromkeys(names, str(threads)), MARK: mark})
+    wanted.update(pinned(device) if device.startswith("cuda:") else {})
     before = {name: os.environ.get(name) for name in wanted}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.environ.update(wanted)

@@ -157,7 +157,9 @@ def _probed(
     on_probe: Callable[[Job, int], object],
 ) -> list[Measured]:  # fmt: skip
     found = [Measured()] * len(jobs)
-    executor = EXECUTORS[resources.executor](measure, resources.workers, resources.threads)
+    executor = EXECUTORS[resources.executor](
+        measure, resources.workers, resources.threads, devices=resources.devices
+    )
     for event in executor.run([Probe(job, resources, seconds) for job in jobs]):
         if event.kind == "returned":
             found[event.job] = event.value
@@ -253,24 +255,29 @@ def table(found: Plan) -> str:
 
 
 def summary(found: Plan, free_memory: int = 0, free_disk: int = 0) -> list[str]:
-    """What the table adds up to, in sentences; free bytes are 0 where they are not known."""
+    """What the table adds up to, in sentences.
+
+    Free bytes, of memory those of the device with the fewest, are 0 where they are not known.
+    """
     r = found.resources
     missing, trials = sum(row.missing for row in found.rows), sum(row.trials for row in found.rows)
     kind = "of CPU" if r.device == "cpu" and r.threads == 1 else f"on {r.device}"
+    n, on_each = len(r.devices), " on each" * (len(r.devices) > 1)
     lines = [
         f"{missing} of {trials} trials are to run: {duration(found.seconds)} {kind}, "
-        f"{duration(found.elapsed)} from start to end with --jobs {r.workers}"
+        f"{duration(found.elapsed)} from start to end with --jobs {r.workers // n}{on_each}"
     ]
     if found.share < ALONE and missing:
         lines.append(
             f"other programs are running: each probe got {found.share:.0%} of a core; at that rate "
             f"it takes {duration(found.elapsed / found.share)} from start to end"
         )
-    workers = min(r.workers, missing)
+    workers = min(r.workers // n, -(-missing // n))
     need = found.peak * workers
     of = "memory" if r.device == "cpu" else f"memory of {r.device}"
     text = f"{of}: {size(found.peak)} for the largest trial, {size(need)} for {workers} at once"
-    lines.append(f"{text}; {size(free_memory)} are available" if free_memory else text)
+    text += on_each
+    lines.append(f"{text}; {size(free_memory)} are available{on_each}" if free_memory else text)
     if free_memory and need > free_memory:
         lines.append("that is too much: run fewer at once (--jobs) or set --micro-batch")
     text = f"disk: {size(found.disk)} of records and predictions"

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -143,7 +143,8 @@ def _gpus() -> list[Finding]:
     import torch
 
     if torch.cuda.is_available():
-        return [_gpu(i) for i in range(torch.cuda.device_count())]
+        found = [_gpu(i) for i in range(torch.cuda.device_count())]
+        return found + _several(machine.cuda_devices())
     if not list(Path("/dev").glob("nvidia[0-9]*")):
         return [Finding("CUDA", "ok", "no GPU; everything runs on the CPU")]
     if torch.version.cuda is None:
@@ -152,6 +153,15 @@ def _gpus() -> list[Finding]:
         return [Finding("CUDA", "note", says, way_out)]
     says = f"there is a GPU, but torch for CUDA {torch.version.cuda} cannot use it"
     return [Finding("CUDA", "broken", says, "the driver may be too old: see nvidia-smi")]
+
+
+def _several(devices: Sequence[str]) -> list[Finding]:
+    """What a run would use of several GPUs, or of those that are left visible."""
+    visible, n = os.environ.get(machine.VISIBLE, ""), len(devices)
+    says = [f"{machine.VISIBLE}={visible}"] if visible else []
+    if n > 1:
+        says.append(f"--device auto uses all {n}, one trial on each; --jobs 2 runs two on each")
+    return [Finding("GPUs", "ok", "; ".join(says))] if says else []
 
 
 def _gpu(index: int) -> Finding:

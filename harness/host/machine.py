@@ -2,9 +2,12 @@
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 BF16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")  # of x86, x86, ARM
+VISIBLE = "CUDA_VISIBLE_DEVICES"  # numbers, or names of GPUs or of parts of one
+PINNED = "DNABENCH_DEVICE"  # in the environment of a worker that sees one GPU: which it is
 UNLIMITED = 2**60  # bytes; cgroups of version 1 report more than that when there is no limit
 
 
@@ -32,6 +35,75 @@ def device_named(text: str) -> str:
     if why:
         raise ValueError(f"--device {text!r} cannot be used here: {why}")
     return text
+
+
+def devices_named(text: str) -> tuple[str, ...]:
+    """All devices that are named and can be used here, by processes of their own.
+
+    "auto" is every CUDA device that is visible, "cuda:0,cuda:2" these alone; else as
+    `device_named`.
+
+    Raises:
+        ValueError: for one that cannot be used, or a list with one twice.
+    """
+    if "," not in text and text != "auto" and not text.startswith("cuda:"):
+        return (device_named(text),)
+    known = cuda_devices()
+    if text == "auto":
+        return known if len(known) > 1 else (device_named(text),)
+    asked = tuple(part.strip() for part in text.split(","))
+    for device in asked:
+        if not device.startswith("cuda:") or asked.count(device) > 1:
+            raise ValueError(f"--device {text!r}: list GPUs, each once: cuda:0,cuda:2")
+        if device not in known:
+            device_named(device)
+    return asked
+
+
+def cuda_devices() -> tuple[str, ...]:
+    """cuda:0, cuda:1 and so on, as far as CUDA_VISIBLE_DEVICES lets them be seen.
+
+    Of parts of a GPU (MIG) a process sees one, so they are counted by their names.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        return ()
+    names = _visible()
+    parts = bool(names) and all(name.startswith("MIG-") for name in names)
+    return tuple(f"cuda:{i}" for i in range(len(names) if parts else torch.cuda.device_count()))
+
+
+def seen_here(devices: Sequence[str]) -> tuple[str, ...]:
+    """Those of the devices that this process can ask for their properties; the first at least."""
+    if len(devices) < 2:
+        return tuple(devices)
+    import torch
+
+    count = torch.cuda.device_count()
+    return tuple(d for i, d in enumerate(devices) if int(d.partition(":")[2] or 0) < count or not i)
+
+
+def pinned(device: str) -> dict[str, str]:
+    """The environment in which a process sees this device alone, so that it can touch no other."""
+    names, index = _visible(), int(device.partition(":")[2])
+    return {VISIBLE: names[index] if names else str(index), PINNED: device}
+
+
+def own_device(device: str) -> str:
+    """What this process calls its device, of all that its sweep uses."""
+    if device.startswith("cuda:") and PINNED in os.environ:
+        return "cuda"
+    return device.partition(",")[0]
+
+
+def device_label(device: str) -> str:
+    """What the process that started this one calls the device."""
+    return os.environ.get(PINNED, device) if device == "cuda" else device
+
+
+def _visible() -> list[str]:
+    return [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
 
 
 def _no_cuda(index: int) -> str:

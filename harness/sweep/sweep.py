@@ -11,6 +11,7 @@ from functools import partial
 
 from dnabench.executors import EXECUTORS
 from dnabench.executors.base import Event, Executor, last_line
+from dnabench.host.machine import device_label, own_device
 from dnabench.networks.saving import Trained, network_files
 from dnabench.registry import MODELS
 from dnabench.results.checkpoints import Place, checkpoint_path, remove_checkpoint
@@ -65,6 +66,7 @@ def work(
         before: trial id -> `Store.written` when the sweep began. A failure that was written later
             comes from another process and is not run again.
     """
+    resources = resources._replace(device=own_device(resources.device))
     try:
         return _worked(job, progress, Store(folder), resources, before)
     except UnwritableError as e:
@@ -154,7 +156,7 @@ def _out_of_memory(error: Exception) -> bool:
 def _failure(job: Job, resources: Resources, error: str) -> Record:
     if last_line(error) == "MemoryError":
         error = f"{error.rstrip()}: {NO_MEMORY}\n"
-    where = {**here(), "device": resources.device}
+    where = {**here(), "device": device_label(resources.device)}
     return Record(trial=job.trial, error=_readable(error), where=where)
 
 
@@ -282,7 +284,7 @@ def executor_for(store: Store, resources: Resources, before: Mapping[str, int]) 
     """What runs jobs into a store; `before` as for `work`."""
     return EXECUTORS[resources.executor](
         partial(work, folder=str(store.folder.resolve()), resources=resources, before=before),
-        resources.workers, resources.threads, resources.timeout,
+        resources.workers, resources.threads, resources.timeout, resources.devices,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dnabench.host.machine import device_label
 from dnabench.metrics import METRICS, score
 from dnabench.models.kernels.context import Kernels
 from dnabench.models.outside.references import model_of
@@ -255,7 +256,7 @@ def _where(
 
     device, frozen = resources.device, getattr(learner, "frozen", None)
     if device.startswith("cuda"):
-        device = f"{device} ({torch.cuda.get_device_name(device)})"
+        device = f"{device_label(device)} ({torch.cuda.get_device_name(device)})"
     where = {**here(), "device": device, "threads": resources.threads, "path": job.path}
     if resources.deterministic:
         where["deterministic"] = True

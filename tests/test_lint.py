@@ -52,6 +52,21 @@ def test_tables_of_independent_runs_raise_few_alarms(shape):
     assert alarms <= RATE * tables
 
 
+def test_many_models_in_full_precision_raise_few_alarms():
+    """Of 2,079 pairs of rows some share two of five scores: MCC takes few values near 1."""
+    rng, alarms = np.random.default_rng(7), 0
+    for _ in range(12):
+        table = {}
+        for t, m in np.ndindex(9, 22):
+            fn, fp = rng.poisson(rng.uniform(4, 12, (2, 1)), (2, 5))
+            tp, tn = 150 - fn, 150 - fp
+            mass = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+            table[f"model{m}", f"task{t}"] = (tp * tn - fp * fn) / np.sqrt(mass)
+        n_test = {f"task{t}": 300 for t in range(9)}
+        alarms += any(math.isfinite(r.p) for r in lint(table, n_test=n_test))
+    assert alarms <= 1
+
+
 def test_full_precision_is_no_pattern():
     rng = np.random.default_rng(6)
     rows = [(f"m{m}", f"t{t}") for m in range(4) for t in range(6)]

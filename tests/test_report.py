@@ -154,13 +154,18 @@ def grid_of(models, tasks, **other):
     ]  # fmt: skip
 
 
-def test_three_models_on_18_tasks_take_40_lines(folder):
+def test_three_models_on_18_tasks_take_40_lines(folder, monkeypatch):
     models = [("kmer", 0.4), ("convnova-386k", 0.5), ("hyenadna-1.6m", 0.497)]
     text = screen(grid_of(models, 18), folder)
     assert len(text) <= 40
     assert sum(x.startswith("nt/task_") for x in text) == 18
     sentences = "\n".join(text).partition("Verdict\n")[2].partition("\n\n")[0].count("\n- ") + 1
     assert 3 <= sentences <= 6
+    wide = max(len(x) for x in text if x.startswith("nt/task_"))
+    monkeypatch.setenv("COLUMNS", f"{wide - 1}")  # still one table: the metric is in its head
+    narrow = screen(grid_of(models, 18), folder, wide - 1)
+    assert sum(x.startswith("nt/task_") for x in narrow) == 18
+    assert any(x.startswith("task, MCC ") for x in narrow)
 
 
 @pytest.mark.slow

@@ -100,20 +100,20 @@ def _prepared(rows: Mapping[Key, Floats], decimals: int | None, n_test: Mapping[
     """Resolution of the scores and the chance of equal ones, row by row."""
     d = decimals if decimals is not None else decimals_of(np.concatenate([*rows.values(), [0.0]]))
     unit = 10.0**-d if d <= MOST_DECIMALS else 0.0
-    step, equal = {}, {}
+    near, equal = dict[Key, float](), dict[Key, float]()
     for task, keys in grouped(rows, lambda key: key[1]).items():
         pooled = np.unique(np.concatenate([rows[key] for key in keys]))
         gaps = np.diff(pooled)
         smallest = float(gaps[gaps > 1e-9].min(initial=np.inf))
         scale = 100.0 if pooled[-1] > 1.5 else 1.0
-        step[task] = max(unit, smallest if math.isfinite(smallest) else 0.0)
+        step = max(unit, smallest if math.isfinite(smallest) else 0.0)
         floor = 2 * scale / n_test.get(task, SMALL_TEST)  # MCC moves by 2 / n
         for key in keys:
             others = [rows[k] for k in keys if k != key]
             estimated = sum(math.comb(len(x), 2) for x in others) >= ENOUGH_PAIRS
-            near = max(step[task], _step_of(others) if estimated else floor)
-            equal[key] = min(1.0, near * _density(rows[key]))
-    return Rows(rows, d, unit, step, equal)
+            near[key] = max(step, _step_of(others) if estimated else floor)
+            equal[key] = min(1.0, near[key] * _density(rows[key]))
+    return Rows(rows, d, unit, near, equal)
 
 
 def _step_of(rows: Sequence[Floats]) -> float:

@@ -44,7 +44,7 @@ class Rows(NamedTuple):
     scores: Mapping[Key, Floats]  # of every row at least two differ
     decimals: int
     unit: float  # of the last decimal; 0 where rounding cannot be seen
-    step: Mapping[str, float]  # task -> how far apart neighbouring scores lie, at least
+    near: Mapping[Key, float]  # how far apart scores would lie evenly to be equal as often
     equal: Mapping[Key, float]  # chance that two runs of the row score the same
 
     def by_model(self) -> dict[str, list[Key]]:
@@ -163,7 +163,7 @@ def shared(rows: Rows) -> Iterator[Look]:
 def _chance_shared(rows: Rows, a: Key, b: Key) -> float:
     """Chance that a run of a and a run of b score the same, from steps and from other seeds."""
     x, y = rows.scores[a], rows.scores[b]
-    near, n = max(rows.step[a[1]], rows.step[b[1]]), len(x)
+    near, n = max(rows.near[a], rows.near[b]), len(x)
     normal = near / math.sqrt(2 * math.pi * (rows.sd(a) ** 2 + rows.sd(b) ** 2))
     crossed = int((np.abs(x[:, None] - y) < 1e-9).sum() - (np.abs(x - y) < 1e-9).sum())
     pairs = n * (n - 1)

@@ -128,7 +128,12 @@ def _scores(e: Evidence, width: int) -> list[str]:
         return [text for one in ranked for text in (one.title, *_folded(one, width, 1))]
     grid = captions.score_grid(t, STYLE)
     rows = [row for row in grid.rows if any(row[1:])] if len(t.rows) > FEW_ROWS else grid.rows
-    found = _folded(grid._replace(rows=rows, heads=[_cut(head) for head in grid.heads]), width)
+    grid = grid._replace(rows=rows, heads=[_cut(head) for head in grid.heads])
+    metrics, named = {row[1] for row in rows if row[1]}, 2
+    if len(metrics) == 1 and _wide(_text(grid, named, len(grid.heads), named)) > width:
+        heads, named = [f"task, {metrics.pop()}", *grid.heads[2:]], 1
+        grid = grid._replace(heads=heads, rows=[[row[0], *row[2:]] for row in grid.rows])
+    found = _folded(grid, width, named)
     marks = [what for mark, what in MARKS.items() if any(mark in text for text in found)]
     return [*found, *(["\n".join(textwrap.wrap("; ".join(marks), width))] if marks else [])]
 

@@ -154,6 +154,32 @@ def test_a_phone_shows_models_as_columns(opened, tmp_path):
     assert sum(r.bounding_box()["y"] < 800 for r in rows) >= 3
 
 
+def test_names_break_at_their_joints_on_a_phone_alone(opened, tmp_path):
+    path = tmp_path / "names.html"
+    models = {"convnova-386k": 0.6, "gena-lm-bigbird-base-sparse": 0.5, "x" * 40: 0.7}
+    tasks = {"splice": ("nt/splice_sites_acceptors", "nt/splice_sites_all")}
+    path.write_text(page(analyzed(grid(models, tasks))), encoding="utf-8")
+    lines = """e => {
+        const range = document.createRange(), out = [];
+        for (const node of [...e.childNodes].filter(n => n.nodeType === 3)) {
+            range.selectNode(node);
+            if (node.data.trim()) out.push([node.data.trim(), range.getClientRects().length]);
+        }
+        return out;
+    }"""
+    heads = "#t1 .main thead th.number span"
+    tab = opened(path, viewport={"width": 1400, "height": 900})
+    one = [h.bounding_box()["height"] for h in tab.query_selector_all(heads)]
+    assert len(one) == 3 and len(set(one)) == 1
+    first = box(tab, "#t1 .main tbody tr[data-row] th")["height"]
+    tab = opened(path, viewport={"width": 390, "height": 844})
+    assert box(tab, "#t1 .main tbody tr[data-row] th")["height"] > first
+    found = [tab.evaluate(lines, h) for h in tab.query_selector_all(heads)]
+    assert all(n == 1 for parts in found[:2] for _, n in parts)  # no part is cut
+    assert [text for text, _ in found[0]] == ["convnova-", "386k"]
+    assert max(h.bounding_box()["width"] for h in tab.query_selector_all(heads)) <= 90
+
+
 def test_25_models_scroll_beside_a_frozen_column(opened, tmp_path):
     path = tmp_path / "many.html"
     means = {f"model-{k}": 0.3 + k / 50 for k in range(25)}

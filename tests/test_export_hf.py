@@ -1,7 +1,6 @@
 """`dnabench export --format hf`: transformers alone loads the folder, with the same logits."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import tiny_transformers as tiny
 import torch
 import transformers
 from conftest import dnabench
-from kept_cases import flat, job_of, kept, smallest, task_of_kind
+from kept_cases import flat, job_of, kept, task_of_kind
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer as Engine
 
@@ -332,15 +331,3 @@ def test_python_too_says_that_both_strands_are_read(put, tmp_path):
     network = trained("dnabert-3", "multiclass", put, tmp_path, rc="conjoin")
     with pytest.warns(UserWarning, match="give it both strands and take the mean"):
         db.export(network, tmp_path / "out", format="hf")
-
-
-def test_the_survey_of_formats_has_every_family():
-    page = Path(__file__).parents[1] / "docs/benchmarks/exports.md"
-    rows = [line.split("|")[1:-1] for line in page.read_text().splitlines() if line[:2] == "| "]
-    cells = {row[0].strip(): [cell.strip() for cell in row[2:]] for row in rows[1:]}
-    assert {*smallest(), "gena_lm", *(f"hf:./{name}" for name in tiny.FAMILIES)} == cells.keys()
-    for name, (off, *forms, hf) in cells.items():
-        assert float(off) < 1e-4 and set(forms) <= {"yes", "one length", "not ended", "–"}
-        native = name.startswith("hf:") or MODELS[name].in_transformers is not None
-        assert (hf == "yes") == (native and name != "gena_lm-base"), name  # lacks the last norm
-        assert name.startswith("hf:") or not MODELS[name].custom_trainer or forms == ["–", "–"]

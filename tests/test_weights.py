@@ -258,7 +258,8 @@ def test_a_checkpoint_that_changed_since_the_plan_is_refused(tmp_path):
         ("cnn", "pretrained", "no official weights of cnn were published"),
         ("convnova", "pretrained", "no official weights of convnova were published"),
         ("hyenadna", "pretrained@main", "'main' is not one. Take it from https://huggingface.co/Lo"),
-        ("hyenadna", "checkpoint:/no/such.ckpt", "/no/such.ckpt is neither a file with"),
+        ("hyenadna", "checkpoint:/no/such.ckpt", "there is no /no/such.ckpt; name a file"),
+        ("hyenadna", f"checkpoint:{__file__}", "test_weights.py is neither a file with"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_loaded_says_what_to_do(name, regime, says):

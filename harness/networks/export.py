@@ -31,6 +31,7 @@ ONE_OF_PAIR = (
     "it reads one allele's window: the effect is f(alternative) - f(reference), of two calls"
 )
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # which messages of the ONNX exporter have
+SHORTER = (5, 10, 12, 15)  # bp; of lengths that are tried too: every remainder by four
 Run = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -38,7 +39,7 @@ class Exported(NamedTuple):
     """A file, or a folder, that was written.
 
     any_length: whether it takes any number of tokens, not only that of `tokens`. difference: the
-    largest of its logits to the network's, over both batches that were tried.
+    largest of its logits to the network's, over all batches that were tried.
     """
 
     path: Path
@@ -107,7 +108,7 @@ def export(network: Network, form: str, to: Path) -> Exported:
             said = COLOUR.sub("", str(e)).strip().splitlines() or [""]
             why = why or f"{type(e).__name__}: {said[0][:200]}"
     else:
-        raise ValueError(f"{name} cannot be exported to {form}: {why}")
+        raise ValueError(f"{name} cannot be exported to {form}, another format may do: {why}")
     if not difference <= ROUNDING:
         raise ValueError(f"{name} exported to {form} gives other logits, off by {difference:.2g}")
     with replacing(to) as file:
@@ -138,8 +139,8 @@ def _quiet() -> Any:
 
 
 def _batch(network: Network, n: int, shorter: int = 0) -> tuple[Tensor, Tensor]:
-    """Ids and mask of n random sequences, the first `shorter` tokens shorter than the others."""
-    length = network.task.length - shorter
+    """Ids and mask of n random sequences, `shorter` bp shorter than those of training."""
+    length = max(network.task.length - shorter, network.model.min_length)
     codes = np.random.default_rng(0).integers(A, T + 1, (n, length), np.uint8)
     seqs = Sequences(codes.reshape(-1), np.arange(n + 1, dtype=np.int64) * length)
     tokenizer = network.tokenizer or TOKENIZERS[network.model.tokenizer]
@@ -206,9 +207,10 @@ def _onnx(
 
 
 def _difference(network: Network, run: Run, any_length: bool) -> float:
-    """The largest difference over the largest logit, for batches of another size and length."""
+    """The largest difference over the largest logit, for batches of other sizes and lengths."""
     found = 0.0
-    for ids, mask in (_batch(network, 3), _batch(network, 5, 12 if any_length else 0)):
+    for n, shorter in ((3, 0), *((5, bp) for bp in (SHORTER if any_length else (0,)))):
+        ids, mask = _batch(network, n, shorter)
         own = network.net(ids, mask)
         scale = max(1.0, float(own.abs().max()))
         found = max(found, float((run(ids, mask) - own).abs().max()) / scale)

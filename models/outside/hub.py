@@ -132,7 +132,7 @@ def _download(repo: str, file: str, revision: str) -> Path | None:
         return None
     except Exception as e:  # what its HTTP library raises differs by version
         why = e
-    reason = (str(why).strip() or type(why).__name__).splitlines()[0]
+    reason = (str(why).strip() or type(why).__name__).splitlines()[0].rstrip(".")
     offline = "HF_HUB_OFFLINE is set; " if constants.HF_HUB_OFFLINE else ""
     raise ValueError(
         f"{PREFIX}{repo}: cannot get {file} at {revision}: {offline}{reason}. Download the files "

@@ -1,0 +1,81 @@
+"""Every cell of docs/benchmarks/exports.md, at the smallest options of each family."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_transformers as tiny
+from kept_cases import job_of, kept, smallest, task_of_kind
+
+from dnabench import MODELS
+from dnabench.models.outside.references import model_named
+from dnabench.networks.export import export
+
+FORMS = ("onnx", "torch-export")
+AS_LLAMA = ("hf:./mistral-bpe", "hf:./mixtral-6mer", "hf:./qwen3-6mer")  # ONNX takes 8 s each
+WORDS = {"width": 16, "layers": 1, "heads": 2, "inner": 16}
+PIECES = {**WORDS, "vocabulary": 64}
+BRANCHES = {"width": 8, "blocks": 2, "kernel_size": 3}
+TINY = {
+    "basenji": {"blocks": 1},
+    "caduceus_ph-470k": {"width": 8, "layers": 1},
+    "caduceus_ps-470k": {"width": 8, "layers": 1},
+    "convnova-386k": BRANCHES,
+    "convnova_no_gate": BRANCHES,
+    "convnova_single_branch": BRANCHES,
+    "convnova_unet": {"width": 8, "kernel_size": 3},
+    "dnabert-3": WORDS,
+    "dnabert2": PIECES,
+    "gena_lm-base": PIECES,
+    "gena_lm": PIECES,
+    "gpn-smol": {"width": 8, "layers": 1, "inner": 8},
+    "hyenadna-tiny-1k": {"width": 8, "layers": 1, "l_max": 130},
+    "nt_h": WORDS,
+    "ntv2-50m": WORDS,
+    "ntv2_star": WORDS,
+    "unet": {"width": 4, "levels": 3, "kernel_size": 3},
+}
+
+
+def survey():
+    """Model -> its cells on the page: what stored logits are off by, ONNX, torch-export, hf."""
+    page = Path(__file__).parents[1] / "docs/benchmarks/exports.md"
+    rows = [line.split("|")[1:-1] for line in page.read_text().splitlines() if line[:2] == "| "]
+    return {row[0].strip(): [cell.strip() for cell in row[2:]] for row in rows[1:]}
+
+
+CELLS = survey()
+
+
+def test_the_survey_of_formats_has_every_family():
+    assert {*smallest(), "gena_lm", *(f"hf:./{name}" for name in tiny.FAMILIES)} == CELLS.keys()
+    for name, (off, *forms, hf) in CELLS.items():
+        assert float(off) < 1e-4 and set(forms) <= {"yes", "one length", "–"}
+        native = name.startswith("hf:") or MODELS[name].in_transformers is not None
+        assert (hf == "yes") == (native and name != "gena_lm-base"), name  # lacks the last norm
+        assert name.startswith("hf:") or not MODELS[name].custom_trainer or forms == ["–", "–"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CELLS)
+def test_a_family_exports_to_the_formats_of_its_row(name, put, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options, model = TINY.get(name, {}), None
+    if name.startswith("hf:"):
+        monkeypatch.setitem(tiny.SMALL, "num_hidden_layers", 1)
+        tiny.make(Path(name[5:]), name[5:])
+        model, options = model_named(name), {"pooling": "transformers"}
+    model, task = model or MODELS[name], put(task_of_kind("multiclass"))
+    network, _, stored = kept(job_of(model, task, options), tmp_path / "runs")
+    logits = network.logits(task.load("test").seqs)
+    np.testing.assert_allclose(logits, stored["logits"], atol=1e-4, rtol=1e-4)
+    for form, cell in zip(FORMS, CELLS[name][1:3], strict=True):
+        if form == "onnx" and name in AS_LLAMA:
+            continue
+        if cell == "–":
+            with pytest.raises(ValueError, match=rf"{model.name} cannot be exported"):
+                export(network, form, tmp_path / form)
+            assert not (tmp_path / form).exists()
+        else:
+            done = export(network, form, tmp_path / form)
+            assert done.any_length == (cell == "yes"), form

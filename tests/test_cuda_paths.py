@@ -19,6 +19,8 @@ from dnabench.models import hyenadna
 from dnabench.models.kernels import scan
 from dnabench.reports.pooling import mixed_cells
 from dnabench.results.store import Store
+from dnabench.sweep.grid import Request, grid
+from dnabench.sweep.sweep import run
 from dnabench.train.batches import ran_out
 from dnabench.train.precision import Arithmetic
 from dnabench.types import Recipe, Resources
@@ -90,6 +92,33 @@ def test_every_way_to_say_that_memory_ran_out_halves_the_micro_batch(text):
     one.train_epoch()
     assert one.micro_batch == 8 and ran_out(RuntimeError(text))
     assert not ran_out(RuntimeError("CUDA error: device-side assert triggered"))
+
+
+@pytest.mark.parametrize("place", ["forward", "backward", "step"])
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+     RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later")],
+)  # fmt: skip
+def test_memory_that_runs_out_anywhere_gives_one_message(place, error, csv, tmp_path, monkeypatch):
+    """A batch norm needs the whole batch, so nothing is tried with less; nor is a step repeated."""
+    tried = []
+
+    def full(*_, **__):
+        tried.append(1)
+        raise error
+
+    where = {"forward": [(torch.nn.Conv1d, "forward")], "backward": [(torch.Tensor, "backward")],
+             "step": [(torch.optim.Adam, "step"), (torch.optim.AdamW, "step")]}  # fmt: skip
+    for owner, name in where[place]:
+        monkeypatch.setattr(owner, name, full)
+    (job,) = grid(Request(models=["cnn"], data=str(csv), seeds="1"))
+    found = run([job], Store(tmp_path / "runs"), Resources(executor="inline"))
+    (record,) = found.failed
+    how = "run fewer trials at once (--jobs), or set a smaller --micro-batch"
+    said = str(error).splitlines()[0]
+    assert record.reason == f"MemoryError: no memory is left on cpu; {how} ({said})"
+    assert "Traceback" in record.error and len(tried) == 1
 
 
 def test_a_gpu_is_named_without_holding_it(calls, monkeypatch):

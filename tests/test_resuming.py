@@ -14,10 +14,12 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from dnabench import MODELS, TASKS, Trial
 from dnabench.results.checkpoints import Place
+from dnabench.splits import streams
 from dnabench.sweep.numbers import parse_checkpoints, written_checkpoints
 from dnabench.sweep.trial import _task_at, run_trial
 from dnabench.train import checkpoint, learner
 from dnabench.train.checkpoint import checkpoint_bytes
+from dnabench.train.objectives import Supervised
 from dnabench.types import ONE_CPU, Job
 
 TASK = planted_task(n=96)
@@ -119,6 +121,51 @@ def test_every_form_of_the_optimiser_goes_on(kind, tmp_path, monkeypatch):
     whole = run_trial(job())
     killed(job(), tmp_path / "x.pt", 8)
     assert same(whole, run_trial(job(), place=place(tmp_path / "x.pt")))
+
+
+class StoppedError(Exception):
+    """In place of a kill, where a process cannot be forked."""
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_trial_on_a_gpu_goes_on(precision, tmp_path):
+    one, path = job("dnabert", precision=precision), tmp_path / "x.pt"
+    resources = ONE_CPU._replace(device="cuda", deterministic=True)
+
+    def stop(done, total):
+        if done == 3:
+            raise StoppedError
+
+    whole = run_trial(one, resources)
+    with pytest.raises(StoppedError):
+        run_trial(one, resources, progress=stop, place=place(path))
+    again = run_trial(one, resources, place=place(path))
+    assert same(whole, again) and again[0].where["resumed"][0]["epoch"] == 2
+
+
+def test_what_was_found_out_about_compiling_is_not_found_out_again():
+    """Where it was on, the first step from there compiles anew: no file holds compiled code."""
+    for said, undecided in (("off: it differed", False), ("on", True), ("", True)):
+        before, after = (compiling() for _ in range(2))
+        before._runner.said = said
+        after.go_on(before.training_state())
+        assert after._undecided is undecided
+        assert after._runner.said == (said if said.startswith("off") else "")
+
+
+def compiling():
+    net, task = MODELS["convnova"], TASK
+    built = net.build(task, {**net.options, **SMALL["convnova"]})
+    examples = learner.Examples(net, task, task.load("train"))
+    return learner.NetLearner(
+        built,
+        examples,
+        Supervised(task),
+        job().trial.recipe,
+        streams(0, task.name),
+        ONE_CPU._replace(compile="auto"),
+    )
 
 
 def test_a_trial_that_is_killed_again_and_again_counts_all_attempts(tmp_path):

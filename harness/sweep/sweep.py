@@ -100,8 +100,8 @@ def _worked(
         try:
             record, predictions = run_trial(job, resources, progress, keep, place)
         except Exception as e:
-            if _out_of_memory(e):
-                raise MemoryError(str(e)) from e  # an executor replaces the worker
+            if said := _no_memory(e, resources):
+                raise MemoryError(*said) from e  # an executor replaces the worker
             record = _failure(job, resources, traceback.format_exc())
         if mine.lost():  # this host was silent for minutes, and another runs the trial now
             return Outcome("elsewhere")
@@ -147,10 +147,20 @@ def _kept_again(job: Job, progress: Progress, store: Store, resources: Resources
     return _save(trained, job, store)
 
 
-def _out_of_memory(error: Exception) -> bool:
+def _no_memory(error: Exception, resources: Resources) -> tuple[str, ...]:
+    """What a MemoryError should say in place of this error; () = memory did not run out.
+
+    One line, wherever it ran out: in a pass forward or backward, or in a step of the optimiser.
+    """
     from dnabench.train.batches import ran_out
 
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and ran_out(error))
+    if isinstance(error, MemoryError):
+        return tuple(map(str, error.args)) or ("",)
+    if not (isinstance(error, RuntimeError) and ran_out(error)):
+        return ()
+    where, said = device_label(resources.device), str(error).strip().partition("\n")[0]
+    how = "run fewer trials at once (--jobs), or set a smaller --micro-batch"
+    return (f"no memory is left on {where}; {how} ({said})",)
 
 
 def _failure(job: Job, resources: Resources, error: str) -> Record:

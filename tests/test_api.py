@@ -176,3 +176,25 @@ def test_importing_dnabench_is_light_and_its_names_are_complete():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:2] == ["[] True True", "[False]"]
+
+
+@pytest.mark.slow
+def test_a_notebook_shows_progress(place, monkeypatch):
+    import nbformat
+    from nbclient import NotebookClient
+
+    folder, *_ = place
+    monkeypatch.setenv("DNABENCH_CACHE", str(folder / "cache"))
+    cell = (
+        "import dnabench as db\n"
+        f"db.run(['kmer'], {str(folder / 'motif.csv')!r}, seeds=2, executor='inline',\n"
+        f"       out={str(folder / 'notebook')!r}).scores()"
+    )
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
+    NotebookClient(book, kernel_name="python3").execute()
+    *shown, table = [one["data"] for one in book.cells[0].outputs if "data" in one]
+    lines = [one["text/plain"] for one in shown]
+    assert [line[: line.index(":")] for line in lines] == [
+        f"[{i}/2] kmer data/motif seed {i - 1}" for i in (1, 2)
+    ]
+    assert "<table" in table["text/html"]

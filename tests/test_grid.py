@@ -120,6 +120,15 @@ def test_a_label_says_what_a_trial_changes():
     assert [label(t) for t in plan(seeds="1")] == ["kmer", "convnova-386k"]
 
 
+def test_regimes_of_one_model_are_told_apart(tmp_path):
+    (tmp_path / "w.pt").write_bytes(b"weights")
+    flag = f"ntv2-50m=pretrained,ntv2-50m=scratch,ntv2-50m=checkpoint:{tmp_path / 'w.pt'}"
+    shown = {label(t) for t in plan(models=["ntv2-50m"], seeds="1", regime=flag)}
+    assert shown == {
+        "ntv2-50m", "ntv2-50m regime=pretrained", "ntv2-50m regime=checkpoint:w.pt"
+    }  # fmt: skip
+
+
 def test_short_names_of_tasks_go_with_a_suite():
     (trial,) = plan(models=["kmer"], seeds="1", suite="demo", tasks=["cell_type"])
     assert trial.task == "demo/cell_type"

@@ -196,6 +196,9 @@ def label(trial: Trial) -> str:
     changes = [f"{k}={v}" for k, v in chosen.items() if usual.get(k) != v]
     changes += [f"metric={trial.metric}"] * bool(trial.metric)
     changes += [f"train_share={trial.train_share:g}"] * (trial.train_share != 1)
+    kind, named = trial.regime.partition(":")[0], trial.regime.partition("@")[0]
+    if kind not in ("own", model.usual_regime.partition("@")[0]):
+        changes.append(f"regime={kind if kind == 'pretrained' else named}")
     return " ".join([trial.model, *changes])
 
 

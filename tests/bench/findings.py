@@ -38,6 +38,8 @@ FINDINGS = [
     ("finding: few seeds claim something over tasks", LEADS,
      "if few := [p.n for p in pairs if p.n < stats.MIN_SEEDS]:", "if few := []:",
      f"{OVER}'one_seed or four_seeds'"),
+    ("finding: a mean of few defined runs counts over tasks", ACROSS,
+     "if min(min(d.n) for d in own) < stats.MIN_SEEDS or all(", "if all(", f"{OVER}four_seeds"),
     ("finding: metrics of several scales are averaged", ACROSS,
      "return by_metric[most] if most in METRICS and", "return rows if most in METRICS or",
      f"{OVER}never_averaged"),

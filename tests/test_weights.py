@@ -26,6 +26,7 @@ from safetensors.torch import save_file
 
 from dnabench import MODELS
 from dnabench.loading import load
+from dnabench.models import gpn
 from dnabench.tensors import read
 from dnabench.weights import fetch, load_regime, regimes, resolve
 
@@ -97,7 +98,8 @@ def output(record, backbone, state):
     """What the record's run printed; GPN's is behind the language-model head of its file."""
     if not record.startswith("gpn"):
         return backbone(*golden.inputs(record))
-    head = test_gpn.language_head(32, "legacy" if "legacy" in record else "convnet")
+    encoder = "legacy" if "legacy" in record else "convnet"
+    head = gpn.language_head(backbone, {**gpn.OPTIONS, "width": 32}, encoder)
     head.load_state_dict({k.removeprefix("cls."): v for k, v in state.items() if k[:4] == "cls."})
     return test_gpn.logits(backbone, head, golden.inputs(record)[0])
 

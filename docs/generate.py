@@ -19,6 +19,7 @@ ROOMS = {  # in the order of the page; a module is in the first room that fits i
     "dnabench.tokens": "Tokens",
     "dnabench.train": "Training",
     "dnabench.networks": "Kept networks",
+    "dnabench.pretraining": "Language models from genomes",
     "dnabench.sweep": "Sweeps and trials",
     "dnabench.executors": "Executors",
     "dnabench.forecast": "Forecasts",

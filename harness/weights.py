@@ -112,7 +112,7 @@ def _of_kept_network(folder: Path, model: Model) -> Path:
             f"--regime checkpoint:{folder}: no kept network in this folder, which would have a "
             f"{KEPT}; name a folder runs/networks/TRIAL, or a file of weights"
         )
-    name = card.get("record", {}).get("trial", {}).get("model")
+    name, _ = trained_as(card)
     if name != model.name:
         raise ValueError(
             f"--regime checkpoint:{folder}: that is a network of {name}, not of {model.name}; "
@@ -124,6 +124,12 @@ def _of_kept_network(folder: Path, model: Model) -> Path:
             f"hold: {card['backbone']}; write --regime {name}=pretrained"
         )
     return folder / "model.safetensors"
+
+
+def trained_as(card: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Model and options of a kept network, or of a pretrained one, whose card has no trial."""
+    trial = card.get("record", {}).get("trial", card)
+    return trial.get("model", ""), trial.get("options", {})
 
 
 def check_unchanged(path: Path, named: str) -> None:
@@ -180,7 +186,7 @@ def _check_options(folder: Path, model: Model, options: Mapping[str, Any]) -> No
 
     Weights may fit a network of other options, say another dilation, and mean something else there.
     """
-    trained = read_json(folder / KEPT)["record"]["trial"]["options"]
+    _, trained = trained_as(read_json(folder / KEPT))
     other = [
         f"--set {model.name}.{name}={trained[name]}"
         for name in sorted(trained.keys() & options.keys() - {*FREE})

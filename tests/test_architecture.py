@@ -33,7 +33,7 @@ ROWS = [
     ["tokens"],
     ["models", "tasks", "results"],
     ["train", "reports", "host.doctor"],
-    ["networks"],
+    ["networks", "pretraining"],
     ["probes"],
     ["executors"],
     ["sweep"],

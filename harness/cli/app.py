@@ -20,6 +20,7 @@ from dnabench.cli.help import command, group
 from dnabench.cli.list import list_
 from dnabench.cli.plan import plan
 from dnabench.cli.predict import predict
+from dnabench.cli.pretrain import pretrain
 from dnabench.cli.probe import probe
 from dnabench.cli.profile import profile
 from dnabench.cli.published import published
@@ -62,6 +63,13 @@ command(
 )(worker)  # fmt: skip
 command(app, "status", "--out /shared/runs", "--watch", "--json", section=MACHINES)(status)
 app.add_typer(store, rich_help_panel=MACHINES)
+command(
+    app, "pretrain",
+    "convnova-386k --genome yeast.fa --holdout chrVIII --budget 20M --to yeast-convnova",
+    "gpn-smol --genome a.fa.gz --regions a.gff3:exons=256,promoters=1000 --recipe gpn --to a",
+    "hyenadna-tiny-1k --genome hg38.fa.gz --holdout chr8 --recipe hyenadna --budget 2G --to human",
+    section=USE,
+)(pretrain)  # fmt: skip
 command(
     app, "predict", "runs/networks/TRIAL new.fa", "runs/networks/TRIAL new.csv --to new.parquet",
     "runs/networks/TRIAL genome.fa.gz --window 200 --stride 100 --to windows.csv", section=USE,

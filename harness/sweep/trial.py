@@ -15,6 +15,7 @@ from dnabench.metrics import METRICS, score
 from dnabench.models.kernels.context import Kernels
 from dnabench.models.outside.references import model_of
 from dnabench.networks.saving import Trained
+from dnabench.pretraining.overlap import with_pretraining
 from dnabench.protocols import metric_for, protocol_named
 from dnabench.registry import MODELS, TASKS
 from dnabench.results.checkpoints import Place
@@ -113,7 +114,7 @@ def run_trial(
     splits = {"train": train, **watch, "test": test}
     read = 0 if trial.recipe.finetune == "probe" else len(test.y)  # a probe has their features
     ambiguous = {name: split.seqs.n_ambiguous for name, split in splits.items()}
-    found = {"ambiguous_letters": ambiguous} | loaded
+    found = {"ambiguous_letters": ambiguous} | with_pretraining(loaded, job, test.seqs)
     if lost := absent(task, whole, train):
         found["absent_classes"] = lost
     record = Record(

@@ -256,7 +256,15 @@ def _tokenizer(engine: Any) -> Tokenizer:
     return Tokenizer(
         "bpe", encoder.size, encoder.pad, encoder, text, end, by_letters=True,
         published=encoder.published, mask=_hidden_id(engine.get_vocab()),
+        specials=_special_ids(engine),
     )  # fmt: skip
+
+
+def _special_ids(engine: Any) -> tuple[int, ...]:
+    """Of the tokens that stand for no bases."""
+    vocabulary, added = engine.get_vocab(), engine.get_added_tokens_decoder()
+    named = {vocabulary[name] for name in SPECIALS if name in vocabulary}
+    return tuple(sorted(named | {i for i, token in added.items() if token.special}))
 
 
 def _hidden_id(vocabulary: dict[str, int]) -> int:

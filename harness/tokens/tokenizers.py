@@ -72,6 +72,7 @@ class Tokenizer:
     end: int | None = None  # id of the last token of every sequence, if that is a special one
     unknown: int = -1  # id of what the vocabulary lacks; -1 = it lacks nothing
     mask: int = -1  # id of a hidden token; -1 = it has none
+    specials: tuple[int, ...] = ()  # ids that stand for no bases
     by_letters: bool = False  # how many tokens a sequence makes depends on more than its length
     published: Callable[[], str] | None = None  # a tokenizer.json of the same ids; None = no such
     spaced: int = 0  # `published` reads k-mers of so many letters with spaces between; 0 = letters
@@ -302,24 +303,29 @@ def _letters_file() -> str:
     return words_file(vocabulary, ".", "N", first="[CLS]", last="[SEP]")
 
 
+LETTERLESS = (PAD, CLS, SEP, MASK)
 TOKENIZERS = {
     t.name: t
     for t in (
-        Tokenizer("char", 8, PAD, char, mask=MASK),
-        Tokenizer("char-sep", 8, PAD, _char_sep, end=SEP, mask=MASK),
+        Tokenizer("char", 8, PAD, char, mask=MASK, specials=LETTERLESS),
+        Tokenizer("char-sep", 8, PAD, _char_sep, end=SEP, mask=MASK, specials=LETTERLESS),
         Tokenizer(
             "char-cls-sep", 8, PAD, functools.partial(_char_sep, first=CLS), end=SEP,
-            published=_letters_file, mask=MASK,
+            published=_letters_file, mask=MASK, specials=LETTERLESS,
         ),
-        Tokenizer("6mer", 4107, 1, functools.partial(_six_mers, specials=6), mask=2),
+        Tokenizer(
+            "6mer", 4107, 1, functools.partial(_six_mers, specials=6), mask=2,
+            specials=tuple(range(6)),
+        ),
         Tokenizer(
             "6mer-v1", 4105, 1, functools.partial(_six_mers, specials=4),
-            published=_six_mers_file, mask=2,
+            published=_six_mers_file, mask=2, specials=tuple(range(4)),
         ),
         *(
             Tokenizer(
                 f"kmer{k}", 4**k + 5, 0, functools.partial(_k_mers, k=k), end=3,
                 published=functools.partial(_k_mers_file, k), spaced=k, mask=4,
+                specials=tuple(range(5)),
             )
             for k in (3, 4, 5, 6)
         ),

@@ -227,7 +227,7 @@ class NetLearner(Predictor):
             self._compile(rows, targets, weight)
         return loss
 
-    def _gradients(self, rows: Array, targets: Tensor, weight: float) -> Tensor:
+    def _gradients(self, rows: Array, targets: Tensor, weight: float | Tensor) -> Tensor:
         """Fill .grad for the batch; halve the micro-batch when memory runs out."""
         while True:
             try:
@@ -251,7 +251,7 @@ class NetLearner(Predictor):
         starts = range(0, len(rows), self.micro_batch)
         return (slice(start, start + self.micro_batch) for start in starts)
 
-    def _compile(self, rows: Array, targets: Tensor, weight: float) -> None:
+    def _compile(self, rows: Array, targets: Tensor, weight: float | Tensor) -> None:
         """Run the steps to come compiled, if that pays and changes nothing."""
         if self.device == "cpu" or not isinstance(self._data, Resident):
             return

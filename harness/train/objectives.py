@@ -23,7 +23,7 @@ class Target(NamedTuple):
     """What a batch should be answered with, and what its summed loss is divided by."""
 
     values: Tensor  # (B, ...), on the device of the data
-    weight: float
+    weight: float | Tensor
 
 
 Targets = Callable[[Array], Target]  # from rows of the data

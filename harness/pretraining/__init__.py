@@ -1,0 +1,1 @@
+"""Language models trained on genomes: windows, hidden tokens, and what the result is worth."""

@@ -1,0 +1,184 @@
+"""Objectives of a language model: hidden tokens and next tokens. Seeded, on the device.
+
+B batch, T tokens, V entries of the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dnabench.pretraining.hiding import Hiding
+from dnabench.train.batches import Batch, Data
+from dnabench.train.objectives import Objective, Target, Targets
+from dnabench.types import IGNORED, Array, Split
+
+LOSS, WEIGHT, RIGHT, TOKENS = range(4)  # columns of predictions: sums over a window
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """Which ids are letters or words, and what logits stand for them.
+
+    Args:
+        mask: id of a hidden token; -1 = there is none.
+        known: ids that can be hidden and predicted.
+        random: ids that a random token is drawn from.
+        entries: int64, of each id its entry among the logits; IGNORED = none.
+    """
+
+    mask: int
+    known: Tensor
+    random: Tensor
+    entries: Tensor
+
+
+class Language(Objective):
+    """What both objectives share: a loss per token, weighted, and its sums over held-out windows.
+
+    Args:
+        vocabulary: of the tokenizer.
+        n_outputs: V.
+        small_weight: weight of the loss of soft-masked bases in training; in evaluation all count.
+        seed: of all that is drawn; the same step of the same epoch draws the same.
+
+    Targets are (B, T, 3): the entry that is asked for or IGNORED, whether the base is soft-masked,
+    and the id that the network reads.
+    """
+
+    metric, sign = "loss", -1
+
+    def __init__(
+        self, vocabulary: Vocabulary, n_outputs: int, small_weight: float = 1.0, seed: int = 0
+    ) -> None:
+        self.vocabulary, self.n_outputs = vocabulary, n_outputs
+        self.small_weight, self._seed = small_weight, seed
+        self._drawn = torch.Generator()
+
+    def begin(self, epoch: int, device: torch.device) -> None:
+        """Draw anew, as this epoch does."""
+        self._drawn = torch.Generator(device).manual_seed((self._seed << 20) + epoch)
+
+    def asked(self, ids: Tensor, seen: Tensor, drawn: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The ids to predict, IGNORED where none is, and the ids that the network reads.
+
+        Args:
+            ids: int64 (B, T).
+            seen: bool (B, T), False on padding.
+            drawn: what random numbers come from.
+        """
+        raise NotImplementedError
+
+    def targets(self, split: Split, data: Data, rng: np.random.Generator) -> Targets:
+        """Ask for tokens of the rows; `Data.small` says which are soft-masked."""
+
+        def asked(rows: Array) -> Target:
+            values = self._values(data, rows, self._drawn)
+            return Target(values, self._weights(values, self.small_weight).sum())
+
+        return asked
+
+    def _values(self, data: Data, rows: Array, drawn: torch.Generator) -> Tensor:
+        batch = data.batch(rows)
+        ids = batch.ids.long()
+        seen = torch.ones_like(ids, dtype=torch.bool) if batch.mask is None else batch.mask > 0
+        wanted, read = self.asked(ids, seen, drawn)
+        small = data.small(rows)[:, : ids.shape[1]].long()  # type: ignore[attr-defined]
+        entry = self.vocabulary.entries[wanted.clamp(min=0)].where(wanted >= 0, IGNORED)
+        return torch.stack([entry, small, read], -1)
+
+    def inputs(self, batch: Batch, target: Tensor) -> Batch:
+        """The ids that the network reads, and what is asked for."""
+        return batch._replace(ids=target[..., 2], target=target[..., :2])
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The weighted sum of the cross-entropies in nats."""
+        assert batch.target is not None  # `inputs` put it there
+        weights = self._weights(batch.target, self.small_weight)
+        return (self._each(logits, batch.target) * weights).sum()
+
+    def _each(self, logits: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(
+            logits.transpose(1, 2), target[..., 0], ignore_index=IGNORED, reduction="none"
+        )
+
+    def _weights(self, target: Tensor, small: float) -> Tensor:
+        asked = (target[..., 0] != IGNORED).float()
+        return asked if small == 1 else asked * (1 - (1 - small) * target[..., 1])
+
+    def questions(self, split: Split, data: Data) -> Callable[[Array], Batch]:
+        """Held-out rows, with the same tokens hidden each time."""
+
+        def asked(rows: Array) -> Batch:
+            drawn = torch.Generator(data.device).manual_seed((self._seed << 20) + int(rows[0]))
+            return self.inputs(data.batch(rows), self._values(data, rows, drawn))
+
+        return asked
+
+    def answers(self, logits: Tensor, batch: Batch) -> Tensor:
+        """(B, 4): sums over a window of loss, weights, right predictions, and tokens asked for."""
+        assert batch.target is not None
+        each = self._each(logits, batch.target)
+        asked = self._weights(batch.target, 1.0)
+        right = (logits.argmax(-1) == batch.target[..., 0]).float()
+        return torch.stack([each.sum(1), asked.sum(1), right.sum(1), asked.sum(1)], 1)
+
+    def scores(self, split: Split, predictions: Array) -> dict[str, float]:
+        """Mean loss in nats, bits, perplexity and accuracy of the tokens asked for."""
+        total = predictions.astype(np.float64).sum(0)
+        loss = total[LOSS] / max(total[WEIGHT], 1)
+        return {
+            "loss": float(loss), "bits": float(loss / np.log(2)),
+            "perplexity": float(np.exp(loss)),
+            "accuracy": float(total[RIGHT] / max(total[TOKENS], 1)),
+        }  # fmt: skip
+
+    def mean_loss(self, split: Split, predictions: Array) -> float:
+        """In nats."""
+        return self.scores(split, predictions)["loss"]
+
+
+class Masked(Language):
+    """Predict hidden tokens; see `Hiding`."""
+
+    hiding = Hiding()
+
+    def asked(self, ids: Tensor, seen: Tensor, drawn: torch.Generator) -> tuple[Tensor, Tensor]:
+        """See `Language.asked`."""
+        known, read = self.vocabulary.known[ids] & seen, ids
+        chosen = torch.zeros_like(known)
+        for _ in range(self.hiding.passes):
+            chosen, read = self._hidden(read, known, drawn)
+        return ids.where(chosen, IGNORED), read
+
+    def _hidden(self, ids: Tensor, known: Tensor, drawn: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The tokens chosen, and all tokens with those of them that are hidden."""
+        how, device = self.hiding, ids.device
+        chosen = torch.rand(ids.shape, generator=drawn, device=device) < how.share / how.span
+        if how.span > 1:
+            wide = F.max_pool1d(
+                F.pad(chosen.float(), ((how.span - 1) // 2, how.span // 2)), how.span, stride=1
+            )
+            chosen = wide > 0
+        chosen &= known
+        kind = torch.rand(ids.shape, generator=drawn, device=device)
+        n = len(self.vocabulary.random)
+        other = torch.randint(n, ids.shape, generator=drawn, device=device)
+        read = ids.where(~(chosen & (kind < how.as_mask)), self.vocabulary.mask)
+        random = chosen & (kind >= how.as_mask) & (kind < how.as_mask + how.as_random)
+        return chosen, self.vocabulary.random[other].where(random, read)
+
+
+class Causal(Language):
+    """Predict each token from those before it."""
+
+    def asked(self, ids: Tensor, seen: Tensor, drawn: torch.Generator) -> tuple[Tensor, Tensor]:
+        """See `Language.asked`: position t is asked for token t + 1, the last for none."""
+        following = F.pad(ids[:, 1:], (0, 1), value=0)
+        known = self.vocabulary.known[following] & F.pad(seen[:, 1:], (0, 1), value=False)
+        return following.where(known & seen, IGNORED), ids

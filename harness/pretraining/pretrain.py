@@ -1,0 +1,247 @@
+"""Train a language model on genomes, step by step, so that a killed training goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dnabench.cache import read_json, replacing
+from dnabench.models.language import language_model, language_of
+from dnabench.pretraining.recipes import Pretraining
+from dnabench.pretraining.saving import CARD, save
+from dnabench.pretraining.windows import Source, held_out
+from dnabench.protocols import protocol_named
+from dnabench.results.provenance import here
+from dnabench.splits import streams
+from dnabench.tokens.tokenizers import Tokenizer
+from dnabench.types import ONE_CPU, Model, Resources
+
+if TYPE_CHECKING:
+    from dnabench.pretraining.learner import WindowLearner
+    from dnabench.train.loop import FitResult
+
+CHECKPOINT, CURVE, BEGUN = "checkpoint.pt", "metrics.jsonl", "training.json"
+EVALUATED = 512  # held-out windows
+LOOKS = 20  # evaluations of a training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What is trained, on what, for how long.
+
+    Args:
+        model: with a language-model head.
+        options: of the model, all of them.
+        tokenizer: of the model.
+        how: the recipe.
+        sources: genomes, with windows of its length.
+        steps: optimiser steps.
+        looks: evaluations on held-out windows.
+        seed: of weights, windows and what is hidden.
+        command: what the user typed.
+    """
+
+    model: Model
+    options: Mapping[str, Any]
+    tokenizer: Tokenizer
+    how: Pretraining
+    sources: Sequence[Source]
+    steps: int
+    looks: int = LOOKS
+    seed: int = 0
+    command: str = ""
+
+    @property
+    def every(self) -> int:
+        """Steps between evaluations."""
+        return math.ceil(self.steps / self.looks)
+
+    def said(self) -> dict[str, Any]:
+        """All that decides the weights, as the card has it."""
+        recipe = replace(self.how.recipe, max_steps=self.steps)
+        how = {k: v for k, v in asdict(self.how).items() if k not in ("recipe",)}
+        language = language_of(self.model)
+        return {
+            "model": self.model.name, "options": dict(self.options), "seed": self.seed,
+            "recipe": recipe.numbers, "objective": "causal" if language.causal else "masked",
+            "how": how, "length": self.how.length, "steps": self.steps, "every": self.every,
+            "bp": self.steps * recipe.batch * self.how.length, "strands": language.strands,
+            "vocabulary": self.tokenizer.name,
+            "genomes": [_said(one) for one in self.sources],
+        }  # fmt: skip
+
+
+def _said(one: Source) -> dict[str, Any]:
+    places = [one.free, one.regions, one.held]
+    digest = hashlib.sha256()
+    for part in places:
+        digest.update(b"" if part is None else part.tobytes())
+    return {
+        "name": one.genome.name, "sha256": one.genome.sha256, "bp": one.genome.bp,
+        "held_out": list(one.holdout), "places": one.places, "weight": one.weight,
+        "windows": digest.hexdigest()[:16], "regions": one.regions is not None,
+        "free": one.free.tolist(),
+    }  # fmt: skip
+
+
+def steps_for(bp: float, how: Pretraining) -> int:
+    """Steps in which at least so many bp are seen."""
+    return max(1, math.ceil(bp / (how.recipe.batch * how.length)))
+
+
+def pretrain(
+    training: Training, folder: Path, resources: Resources = ONE_CPU,
+    told: Callable[[int, int, Mapping[str, Any]], None] = lambda done, total, row: None,
+) -> dict[str, Any]:  # fmt: skip
+    """Train and write the folder of a pretrained network.
+
+    A training that was killed goes on from its last evaluation and on one CPU machine ends with the
+    same bytes. While it runs the folder has checkpoint.pt, and metrics.jsonl with a line an
+    evaluation.
+
+    Args:
+        training: what is trained.
+        folder: made if missing.
+        resources: where.
+        told: called with steps done, steps in all, and the last evaluation.
+
+    Returns:
+        The card, network.json.
+
+    Raises:
+        ValueError: the folder holds another training, or one that has ended.
+        FloatingPointError: the loss is not finite.
+    """
+    import torch
+
+    from dnabench.train.loop import fit
+
+    said, started = training.said(), time.monotonic()
+    check_folder(folder, said)
+    torch.manual_seed(streams(training.seed, "pretraining").init)
+    net = language_model(training.model, training.options, training.how.length)
+    learner = _learner(training, net, resources)
+    saved = _Saved(folder, said, learner, told, training.steps)
+    learner.step_ended = saved.step_ended
+    protocol = replace(protocol_named("honest/1"), checkpoint="last")
+    from dnabench.pretraining.learner import windows_split
+
+    watched = windows_split(held_out(training.sources, EVALUATED))
+    course = fit(learner, learner.objective, protocol, {"val": watched}, saved=saved)
+    seconds = saved.before + time.monotonic() - started
+    card = said | {
+        "command": training.command, "seconds": round(seconds, 1), "where": here(),
+        "scores": course.curve[-1], "n_params": learner.n_params, "source": training.how.source,
+        "license": {"model": training.model.license},
+    }  # fmt: skip
+    save(folder, card, learner.net.state_dict(), training.tokenizer)
+    for name in (CHECKPOINT, BEGUN):
+        (folder / name).unlink(missing_ok=True)
+    return card
+
+
+def _learner(training: Training, net: Any, resources: Resources) -> WindowLearner:
+    import torch
+
+    from dnabench.pretraining.learner import WindowLearner
+    from dnabench.pretraining.objectives import Causal, Masked
+    from dnabench.pretraining.vocabulary import vocabulary_of
+
+    seeds, how = streams(training.seed, "pretraining"), training.how
+    vocabulary = vocabulary_of(
+        training.model, training.options, training.tokenizer, resources.device, how.random
+    )
+    with torch.no_grad():
+        ids = torch.zeros(1, training.model.min_length + 8, dtype=torch.long)
+        outputs = net.eval()(ids, None).shape[-1]
+    kind = Causal if language_of(training.model).causal else Masked
+    objective = kind(vocabulary, outputs, how.small_weight, seeds.order)
+    if isinstance(objective, Masked):
+        objective.hiding = how.hiding
+    recipe = replace(how.recipe, max_steps=training.steps)
+    return WindowLearner(
+        net, training.model, training.tokenizer, training.sources, objective, recipe,
+        training.every, seeds, resources=resources,
+    )  # fmt: skip
+
+
+def check_folder(folder: Path, said: Mapping[str, Any]) -> None:
+    """ValueError unless the folder is new or holds this very training, unfinished."""
+    card = read_json(folder / CARD)
+    if card is not None:
+        raise ValueError(f"{folder} has a network already; name another folder with --to")
+    begun = read_json(folder / BEGUN)
+    if begun is None:
+        if folder.exists() and any(folder.iterdir()):
+            raise ValueError(f"{folder} is not empty; name another folder with --to")
+        with replacing(folder / BEGUN) as file:
+            file.write(json.dumps(said, sort_keys=True, indent=1).encode())
+        return
+    plain = json.loads(json.dumps(said))
+    other = sorted(key for key in plain if begun.get(key) != plain[key])
+    if other:
+        raise ValueError(
+            f"{folder} has an unfinished training that differs in {', '.join(other)}; give the "
+            "command that began it, or another folder with --to"
+        )
+
+
+class _Saved:
+    """Checkpoint and curve in the folder; a `train.loop.Saved`."""
+
+    def __init__(
+        self, folder: Path, said: Mapping[str, Any], learner: WindowLearner,
+        told: Callable[[int, int, Mapping[str, Any]], None], steps: int,
+    ) -> None:  # fmt: skip
+        self.file, self._folder, self._learner, self._told = (
+            folder / CHECKPOINT, folder, learner, told
+        )  # fmt: skip
+        self._steps, self._row, self.before = steps, dict[str, Any](), 0.0
+        self._started = time.monotonic()
+
+    def step_ended(self, done: int, total: int) -> None:
+        self._told(done, total, self._row)
+
+    def go_on(self, course: FitResult) -> None:
+        import torch
+
+        if not self.file.is_file():
+            return
+        try:
+            state = torch.load(self.file, weights_only=True)
+            self._learner.go_on(state["learner"])
+        except Exception as e:  # a damaged file may raise anything
+            raise ValueError(
+                f"{self.file} is damaged or of another version; delete it to begin this training "
+                "anew"
+            ) from e
+        course.curve[:], self.before = state["curve"], state["seconds"]
+        course.best_epoch = len(course.curve)
+        course.criterion = float(course.best_epoch)
+        self._row = course.curve[-1] if course.curve else {}
+
+    def epoch_ended(self, course: FitResult) -> None:
+        import torch
+
+        self._row = course.curve[-1]
+        seconds = self.before + time.monotonic() - self._started
+        state = {
+            "learner": self._learner.training_state(), "curve": course.curve, "seconds": seconds,
+        }  # fmt: skip
+        with replacing(self.file) as file:
+            torch.save(state, file)
+        with replacing(self._folder / CURVE) as file:
+            lines = (json.dumps(self._flat(row)) for row in course.curve)
+            file.write("".join(f"{line}\n" for line in lines).encode())
+        self._told(self._flat(self._row)["step"], self._steps, self._row)
+
+    def _flat(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        step = min(row["epoch"] * self._learner.every, self._steps)
+        held = {f"held_out_{name}": value for name, value in row["val"].items()}
+        return {"step": step, "loss": row["loss"], **held}

@@ -1,0 +1,116 @@
+"""How language models are trained: the house's way, and what sources say of theirs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dnabench.pretraining.hiding import Hiding
+from dnabench.registry import explain_miss
+from dnabench.types import Recipe
+
+USUAL = Hiding()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretraining:
+    """All numbers of a pretraining but its budget.
+
+    Args:
+        recipe: optimiser, batch, schedule, precision; its epochs are not used.
+        hiding: of masked models.
+        length: bp of a window.
+        small_weight: weight of the loss of soft-masked bases.
+        random: what a random token is drawn from, see `vocabulary.vocabulary_of`.
+        source: where the numbers are from.
+        differs: what is not as there.
+    """
+
+    recipe: Recipe
+    hiding: Hiding = USUAL
+    length: int = 512
+    small_weight: float = 1.0
+    random: Literal["known", "all"] = "known"
+    source: str = "house"
+    differs: str = ""
+
+
+CONVNOVA = "aim-uofa/ConvNova@c606027"
+ONE_DEVICE = "one process sees the whole batch"
+RECIPES = {
+    "house": Pretraining(
+        recipe=Recipe(batch=64, warmup=0.02), small_weight=0.1,
+        source="house: the usual 15 % with 80/10/10, and repeats at a tenth as GPN does",
+    ),
+    "convnova": Pretraining(
+        recipe=Recipe(lr=1e-3, weight_decay=0.0, batch=768),
+        hiding=Hiding(passes=2), length=1024,
+        source=f"{CONVNOVA} configs/experiment/hg38-pretrain/convnova.yaml and hg38_dataset.py: "
+        "15 %, 80/10/10, hidden twice with the loss on the second time, lr 1e-3, 6 devices x 128",
+        differs="their 2,000 epochs are one crop an interval each; here the budget is in bp. Their "
+        "sequences end with an N",
+    ),
+    "convnova-paper": Pretraining(
+        recipe=Recipe(lr=1e-3, weight_decay=0.1, batch=512),
+        hiding=Hiding(share=0.1, as_mask=1.0, as_random=0.0), length=1024,
+        source="arXiv 2502.18538 A.1: 10 % of the bases, all replaced by N; batch 512, 400 epochs",
+        differs="weight decay from its table 7; length and rate from the code; the budget is in bp",
+    ),
+    "convnova-table7": Pretraining(
+        recipe=Recipe(lr=1e-3, weight_decay=0.1, batch=256),
+        hiding=Hiding(share=0.1, as_mask=1.0, as_random=0.0), length=1024,
+        source="arXiv 2502.18538 table 7: batch 256, 200 epochs, weight decay 0.1",
+        differs="length and rate from the code; the budget is in bp",
+    ),
+    "gpn": Pretraining(
+        recipe=Recipe(
+            lr=1e-3, weight_decay=0.01, batch=2048, schedule="constant", warmup=1000,
+            warmup_from=0.0, clip=1.0,
+        ),
+        small_weight=0.1, random="all",
+        source="songlab-cal/gpn README, gpn.ss.run_mlm: lr 1e-3, 1,000 warm-up steps, batch 2,048, "
+        "soft-masked bases at 0.1, 15 % with 80/10/10, windows of 512 bp",
+        differs="theirs is bf16; --regions names exons and promoters",
+    ),
+    "gpn-thesis": Pretraining(
+        recipe=Recipe(
+            lr=1e-3, weight_decay=0.01, batch=1024, schedule="constant", warmup=1000,
+            warmup_from=0.0,
+        ),
+        small_weight=0.1, random="all",
+        source="Büdenbender 2025, thesis, University of Cologne, 4.3: its code accumulates 4 x 256 "
+        "windows, its text says 256",
+        differs="its last 30,000 of 270,000 steps follow a cosine; theirs is bf16",
+    ),
+    "hyenadna": Pretraining(
+        recipe=Recipe(lr=6e-4, weight_decay=0.1, batch=256), length=1024,
+        source="HazyResearch/hyena-dna configs/experiment/hg38/hg38_hyena.yaml: lr 6e-4, weight "
+        "decay 0.1, 1,024 bp, batch 256, cosine",
+        differs="theirs is fp16",
+    ),
+    "caduceus": Pretraining(
+        recipe=Recipe(lr=8e-3, weight_decay=0.1, batch=1024), length=1024,
+        source="kuleshov-group/caduceus configs/experiment/hg38/hg38.yaml and "
+        "slurm_scripts/run_pretrain_caduceus.sh: lr 8e-3, 2^20 tokens a batch, 15 % with 80/10/10",
+        differs="theirs has beta2 0.95 and fp16, and draws random tokens from its vocabulary",
+        random="all",
+    ),
+    "bert": Pretraining(
+        recipe=Recipe(
+            lr=5e-4, weight_decay=1e-5, batch=4096, schedule="linear", warmup=0.06,
+            warmup_from=0.0,
+        ),
+        random="all",
+        source="DNABERT-2, arXiv 2306.15006 section 4: batch 4,096, 15 %, 30,000 of 500,000 steps "
+        "of warm-up to 5e-4, then linear",
+        differs="windows of 512 bp, theirs of 128 tokens; beta2 and epsilon are PyTorch's",
+    ),
+}  # fmt: skip
+
+
+def pretraining_named(name: str) -> Pretraining:
+    """A recipe by name; KeyError for an unknown one, with a suggestion."""
+    if name not in RECIPES:
+        listed = ", ".join(RECIPES)
+        raise KeyError(explain_miss("recipe", name, [*RECIPES], f"there are {listed}"))
+    return RECIPES[name]

@@ -1,0 +1,104 @@
+"""The folder of a pretrained network: what was trained, on what, and the weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dnabench.cache import read_json, replacing
+from dnabench.loading import copy_into
+from dnabench.models.language import language_model
+from dnabench.models.outside.references import model_named
+from dnabench.tokens.bpe import tokenizer_named
+from dnabench.tokens.tokenizers import Tokenizer
+from dnabench.types import Model
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LANGUAGE = "dnabench.language/1"
+CARD, WEIGHTS, TOKENIZER = "network.json", "model.safetensors", "tokenizer.json"
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A language model from a folder.
+
+    Args:
+        folder: that it is in.
+        card: network.json.
+        model: its family.
+        options: of the model, all of them.
+        tokenizer: of the model.
+        net: from `models.language.language_model`, in evaluation.
+    """
+
+    folder: Path
+    card: Mapping[str, Any]
+    model: Model
+    options: Mapping[str, Any]
+    tokenizer: Tokenizer
+    net: Any
+
+    @property
+    def length(self) -> int:
+        """Bp of the windows that it was trained on."""
+        return int(self.card["length"])
+
+
+def save(
+    folder: Path, card: Mapping[str, Any], tensors: Mapping[str, Tensor], tokenizer: Tokenizer
+) -> None:
+    """Write weights, tokenizer and, last, network.json."""
+    from safetensors.torch import save as to_bytes
+
+    weights = to_bytes({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()})
+    files = {WEIGHTS: weights}
+    if tokenizer.text is not None:
+        files[TOKENIZER] = tokenizer.text().encode()
+    said = {
+        "schema": LANGUAGE, **card, "weights": hashlib.sha256(weights).hexdigest(),
+        "tokenizer": TOKENIZER if TOKENIZER in files else "",
+    }  # fmt: skip
+    files[CARD] = json.dumps(said, sort_keys=True, indent=1).encode()
+    for name, content in files.items():
+        with replacing(folder / name) as file:
+            file.write(content)
+
+
+def load_pretrained(folder: Path | str) -> Pretrained:
+    """A language model that `dnabench pretrain` wrote, on the CPU.
+
+    Raises:
+        FileNotFoundError: there is none in the folder.
+        ValueError: its files are damaged or of another version.
+    """
+    from safetensors.torch import load
+
+    folder = Path(folder)
+    card = read_json(folder / CARD)
+    if not isinstance(card, dict) or card.get("schema") != LANGUAGE:
+        raise FileNotFoundError(
+            f"{folder} has no language model, which `dnabench pretrain` writes; a kept network of "
+            "a task has none either"
+        )
+    data = (folder / WEIGHTS).read_bytes()
+    if hashlib.sha256(data).hexdigest() != card["weights"]:
+        raise ValueError(f"{folder / WEIGHTS} is not the file that {CARD} describes")
+    model, options = model_named(card["model"]), card["options"]
+    file = folder / card["tokenizer"] if card["tokenizer"] else None
+    name = model.tokenizer_name(options)
+    tokenizer = tokenizer_named(name, vocabulary=int(options.get("vocabulary", 0)), file=file)
+    net = language_model(model, options, card["length"])
+    copy_into(net, model.name, load(data), str(folder / WEIGHTS), str)
+    return Pretrained(folder, card, model, options, tokenizer, net.eval())
+
+
+def genomes_said(card: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The genomes of a card: name, sha256, held out sequences, places left out."""
+    found: Sequence[Mapping[str, Any]] = card.get("genomes", ())
+    return found

@@ -1,0 +1,364 @@
+"""Hidden tokens, the training of language models, and the folders it leaves."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from test_genomes import fasta, own_cache, random_contigs
+
+from dnabench import MODELS
+from dnabench.pretraining.gathering import gathered
+from dnabench.pretraining.hiding import Hiding
+from dnabench.pretraining.learner import WindowData, as_sequences, of_tokens, opposite
+from dnabench.pretraining.mapping import seen
+from dnabench.pretraining.objectives import Causal, Masked
+from dnabench.pretraining.pretrain import pretrain
+from dnabench.pretraining.recipes import RECIPES, pretraining_named
+from dnabench.pretraining.saving import load_pretrained
+from dnabench.pretraining.vocabulary import vocabulary_of
+from dnabench.pretraining.windows import Drawn
+from dnabench.tokens.bpe import train_bpe
+from dnabench.tokens.tokenizers import TOKENIZERS
+from dnabench.types import IGNORED, MASK, Recipe
+
+__all__ = ["own_cache"]  # a fixture
+TINY = {"width": 8, "blocks": 2, "kernel_size": 3}
+BERT = {"width": 16, "layers": 1, "heads": 2, "inner": 16}
+
+
+def options_of(name, **options):
+    return {**MODELS[name].options, **options}
+
+
+def random_codes(n, length, seed=0, any_base=0.05):
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 4, (n, length)).astype(np.uint8)
+    codes[rng.random(codes.shape) < any_base] = 4
+    return codes
+
+
+def objective(name="convnova-386k", hiding=None, random="known", tokenizer=None, **more):
+    model = MODELS[name]
+    tokenizer = tokenizer or TOKENIZERS[model.tokenizer_name(model.options)]
+    vocabulary = vocabulary_of(model, options_of(name), tokenizer, "cpu", random)
+    made = (Causal if model.language.causal else Masked)(vocabulary, 5, **more)
+    if hiding:
+        made.hiding = hiding
+    return made
+
+
+def asked(made, ids, seed=0):
+    return made.asked(
+        ids, torch.ones_like(ids, dtype=torch.bool), torch.Generator().manual_seed(seed)
+    )
+
+
+def test_the_shares_of_hidden_tokens_are_those_asked_for():
+    ids = torch.from_numpy(random_codes(400, 1000)).long()
+    wanted, read = asked(objective(), ids)
+    chosen = wanted != IGNORED
+    assert not (chosen & (ids == 4)).any()  # N is never asked for
+    assert (wanted[chosen] == ids[chosen]).all()
+    assert (read[~chosen] == ids[~chosen]).all()
+    n = int((ids < 4).sum())
+    assert chosen.sum() / n == pytest.approx(0.15, abs=0.003)
+    masked, same = (read == MASK)[chosen].float().mean(), (read == ids)[chosen].float().mean()
+    assert masked == pytest.approx(0.8, abs=0.005)
+    assert same == pytest.approx(0.1 + 0.1 / 4, abs=0.005)  # a random letter is the same in 1 of 4
+
+
+def test_all_hidden_bases_are_the_mask_where_the_paper_says_so():
+    ids = torch.from_numpy(random_codes(50, 1000)).long()
+    made = objective(hiding=RECIPES["convnova-paper"].hiding)
+    wanted, read = asked(made, ids)
+    chosen = wanted != IGNORED
+    assert (read[chosen] == MASK).all()
+    assert chosen.float().mean() == pytest.approx(0.1 * 0.95, abs=0.004)
+
+
+def test_hiding_twice_hides_more_than_is_asked_for():
+    ids = torch.from_numpy(random_codes(400, 1000, any_base=0)).long()
+    wanted, read = asked(objective(hiding=Hiding(passes=2)), ids)
+    chosen, changed = wanted != IGNORED, read == MASK
+    assert chosen.float().mean() == pytest.approx(0.15, abs=0.002)
+    # in one pass or the other; what the second draws may put a letter in place of the mask
+    assert (changed & ~chosen).float().mean() == pytest.approx(0.85 * 0.15 * 0.8, abs=0.003)
+    assert (wanted[chosen] == ids[chosen]).all()
+
+
+def test_overlapping_words_are_hidden_in_runs():
+    made = objective(hiding=Hiding(span=5, as_mask=1.0, as_random=0.0))
+    _, read = asked(made, torch.zeros(200, 500, dtype=torch.long))
+    hidden = (read == MASK).int()
+    edges = torch.nn.functional.pad(hidden, (1, 1)).diff(dim=1)
+    runs = (edges == -1).nonzero()[:, 1] - (edges == 1).nonzero()[:, 1]
+    inner = runs[(edges == 1).nonzero()[:, 1] > 2]
+    assert inner.min() >= 3 and (inner >= 5).float().mean() > 0.95  # cut at the ends alone
+    assert hidden.float().mean() == pytest.approx(1 - (1 - 0.03) ** 5, abs=0.01)
+
+
+def test_random_tokens_come_from_the_whole_vocabulary_where_the_authors_draw_so():
+    ids = torch.zeros(300, 1000, dtype=torch.long)
+    hiding = Hiding(as_mask=0.0, as_random=1.0)
+    for random, n in (("known", 4), ("all", 7)):
+        wanted, read = asked(objective("gpn", hiding, random), ids)
+        values, counts = read[wanted != IGNORED].unique(return_counts=True)
+        assert len(values) == n
+        np.testing.assert_allclose(counts / counts.sum(), 1 / n, atol=0.01)
+
+
+def test_the_next_token_is_asked_for_and_never_n():
+    made = objective("hyenadna-tiny-1k")
+    ids = torch.tensor([[0, 1, 2, 4, 3, 3]])
+    wanted, read = asked(made, ids)
+    assert wanted.tolist() == [[1, 2, IGNORED, 3, 3, IGNORED]]
+    assert torch.equal(read, ids)
+    assert made.vocabulary.entries[:6].tolist() == [7, 8, 9, 10, IGNORED, IGNORED]
+
+
+@pytest.mark.parametrize("name", ["6mer", "6mer-v1", "kmer3", "bpe"])
+def test_special_and_unknown_tokens_are_never_asked_for(name):
+    seqs = as_sequences(random_codes(20, 200, any_base=0.02))
+    learned = name == "bpe"
+    tokenizer = (
+        train_bpe(as_sequences(random_codes(20, 400, 1, 0)), 40) if learned else TOKENIZERS[name]
+    )
+    model = MODELS[
+        {"6mer": "ntv2-50m", "6mer-v1": "nt_h", "kmer3": "dnabert-3"}.get(name, "dnabert2")
+    ]
+    vocabulary = vocabulary_of(model, model.options, tokenizer, "cpu")
+    known = {i for i, yes in enumerate(vocabulary.known.tolist()) if yes}
+    special = {"6mer": {*range(6), 4106}, "6mer-v1": {*range(4), 4104}, "kmer3": {*range(5)}}
+    expected = special.get(name, {*range(5)})
+    assert known == set(range(tokenizer.size)) - expected
+    ids = torch.from_numpy(tokenizer(seqs, 200, "mask").ids).long()
+    made = Masked(vocabulary, tokenizer.size)
+    wanted, read = asked(made, ids)
+    assert set(wanted.unique().tolist()) <= known | {IGNORED}
+    assert set(read.unique().tolist()) <= known | set(ids.unique().tolist()) | {tokenizer.mask}
+
+
+def test_the_loss_weighs_soft_masked_bases(tmp_path):
+    codes, rng = random_codes(6, 40), np.random.default_rng(3)
+    small = rng.random(codes.shape) < 0.5
+    data = WindowData(TOKENIZERS["char"], 40, "cpu")
+    data.put(Drawn(codes, small))
+    made = objective(small_weight=0.1, seed=5)
+    made.begin(0, torch.device("cpu"))
+    target = made.targets(None, data, rng)(np.arange(6))
+    batch = made.inputs(data.batch(np.arange(6)), target.values)
+    logits = torch.randn(6, 40, 5)
+    slow, weight = 0.0, 0.0
+    for i in range(6):
+        for j in range(40):
+            letter = int(target.values[i, j, 0])
+            if letter != IGNORED:
+                assert letter == codes[i, j]
+                one = 0.1 if small[i, j] else 1.0
+                slow -= one * float(logits[i, j].log_softmax(-1)[letter])
+                weight += one
+    assert float(made.loss(logits, batch)) == pytest.approx(slow, rel=1e-5)
+    assert float(target.weight) == pytest.approx(weight, rel=1e-5)
+    sums = made.answers(logits, batch).sum(0)
+    assert float(sums[1]) == int((target.values[..., 0] != IGNORED).sum())  # all count alike here
+    plain = made.scores(None, made.answers(logits, batch).numpy())
+    assert plain["perplexity"] == pytest.approx(np.exp(plain["loss"]))
+    assert plain["bits"] == pytest.approx(plain["loss"] / np.log(2))
+
+
+def test_strands_and_words_carry_the_soft_mask():
+    codes, small = random_codes(4, 30), np.random.default_rng(0).random((4, 30)) < 0.5
+    data = WindowData(TOKENIZERS["char"], 30, "cpu")
+    data.put(Drawn(codes, small), np.array([True, False, True, False]))
+    rows = np.arange(4)
+    turned = as_sequences(codes).reverse_complement().codes.reshape(4, 30)
+    expected = [turned[0], codes[1], turned[2], codes[3]]
+    np.testing.assert_array_equal(data.batch(rows).ids, expected)
+    np.testing.assert_array_equal(data.small(rows)[0], small[0, ::-1])
+    np.testing.assert_array_equal(opposite(opposite(codes)), codes)
+    widths = np.array([[0, 6, 6, 1, 0], [0, 6, 1, 6, 0]])
+    small = np.array([[1] * 6 + [0] * 4 + [1] * 3, [0] * 6 + [1] + [1] * 3 + [0] * 3], bool)
+    assert of_tokens(small, widths).tolist() == [
+        [False, True, False, True, False], [False, False, True, True, False]
+    ]  # fmt: skip
+
+
+CASES = {
+    "convnova-386k": TINY, "unet": {"width": 4, "levels": 2}, "hyenadna-tiny-1k": {"width": 8},
+    "gpn-smol": {"width": 8, "inner": 8, "layers": 2}, "caduceus_ps": {"width": 8, "layers": 1},
+    "caduceus_ph": {"width": 8, "layers": 1}, "dnabert-3": BERT, "nt_h": BERT,
+    "dnabert2": {**BERT, "vocabulary": 64}, "ntv2-50m": {**BERT, "heads": 2},
+    "gena_lm": {**BERT, "vocabulary": 64}, "convnova_no_gate": TINY,
+}  # fmt: skip
+SHORT = replace(RECIPES["house"], recipe=Recipe(batch=4), length=60)
+
+
+def training(tmp_path, name="convnova-386k", steps=6, how=SHORT, looks=2, **more):
+    path = tmp_path / "g.fa"
+    if not path.exists():
+        fasta(path, random_contigs([4000, 2000]))
+    options = options_of(name, **CASES[name])
+    bp = steps * how.recipe.batch * how.length
+    return gathered(
+        MODELS[name], options, how, [path], bp, holdout=["chr2"], looks=looks, **more
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_family_learns_and_comes_back_from_its_folder(tmp_path, name):
+    done = pretrain(training(tmp_path, name, steps=2, looks=1), tmp_path / "net")
+    assert done["scores"]["val"]["loss"] > 0 and done["bp"] == 480
+    back = load_pretrained(tmp_path / "net")
+    assert (back.model.name, back.length) == (name, 60)
+    seqs = as_sequences(random_codes(3, 60))
+    ids = torch.from_numpy(back.tokenizer(seqs, 60, "mask").ids).long()
+    with torch.no_grad():
+        assert back.net(ids, None).isfinite().all()
+    (tmp_path / "net" / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"is not the file that network\.json describes"):
+        load_pretrained(tmp_path / "net")
+
+
+def test_a_network_learns_what_can_be_learned(tmp_path):
+    """Of ACGT repeated every hidden base follows from its neighbours."""
+    fasta(tmp_path / "g.fa", {"chr1": "ACGT" * 500, "chr2": "ACGT" * 100})
+    how = replace(SHORT, recipe=Recipe(batch=8, lr=0.01))
+    for name in ("convnova-386k", "hyenadna-tiny-1k"):
+        done = pretrain(training(tmp_path, name, steps=60, how=how, looks=1), tmp_path / name)
+        assert done["scores"]["val"]["accuracy"] > 0.95
+
+
+def bytes_of(folder):
+    card = json.loads((folder / "network.json").read_text())
+    for key in ("seconds", "where", "command"):
+        card.pop(key)
+    return (folder / "model.safetensors").read_bytes(), card, (folder / "metrics.jsonl").read_text()
+
+
+def test_the_same_training_gives_the_same_bytes_and_another_seed_others(tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        pretrain(training(tmp_path, seed=seed), tmp_path / name)
+    a, b, c = (bytes_of(tmp_path / name) for name in "abc")
+    assert a == b
+    assert a[0] != c[0]
+
+
+COMMAND = [
+    sys.executable, "-m", "dnabench", "pretrain", "convnova-386k", "--set", "width=8", "--set",
+    "blocks=2", "--set", "batch=4", "--length", "60", "--holdout", "chr2", "--looks", "40",
+    "--budget", "96k",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path):
+    path = fasta(tmp_path / "g.fa", random_contigs([4000, 2000]))
+
+    def command(to):
+        return [*COMMAND, "--genome", path, "--to", tmp_path / to]
+
+    subprocess.run(command("whole"), check=True, capture_output=True)
+    with subprocess.Popen(command("killed"), stderr=subprocess.DEVNULL) as killed:
+        curve = tmp_path / "killed" / "metrics.jsonl"
+        while not curve.exists() and killed.poll() is None:
+            time.sleep(0.01)
+        killed.send_signal(signal.SIGKILL)
+    assert killed.returncode, "it ended before it could be killed"
+    assert (tmp_path / "killed" / "checkpoint.pt").exists()
+    subprocess.run(command("killed"), check=True, capture_output=True)
+    assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
+    assert sorted(f.name for f in (tmp_path / "killed").iterdir()) == [
+        "metrics.jsonl", "model.safetensors", "network.json"
+    ]  # fmt: skip
+    again = subprocess.run(command("killed"), capture_output=True, text=True)
+    assert again.returncode == 2
+    assert "has a network already; name another folder" in again.stderr
+
+
+def test_another_training_in_an_unfinished_folder_is_refused(tmp_path):
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "training.json").write_text(
+        json.dumps(training(tmp_path).said() | {"seed": 3})
+    )
+    with pytest.raises(ValueError, match="an unfinished training that differs in seed"):
+        pretrain(training(tmp_path), tmp_path / "net")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("")
+    with pytest.raises(ValueError, match="mine is not empty"):
+        pretrain(training(tmp_path), tmp_path / "mine")
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    from dnabench.pretraining.pretrain import check_folder
+
+    check_folder(tmp_path / "net", training(tmp_path).said())
+    (tmp_path / "net" / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged .* delete it"):
+        pretrain(training(tmp_path), tmp_path / "net")
+
+
+def test_recipes_by_name():
+    assert pretraining_named("gpn").small_weight == 0.1
+    with pytest.raises(KeyError, match="convnova"):
+        pretraining_named("convnovva")
+    assert all(how.source for how in RECIPES.values())
+
+
+def test_micro_batches_give_the_same_weights(tmp_path):
+    from dnabench.types import Resources
+
+    for name, micro in (("a", 0), ("b", 2)):
+        pretrain(training(tmp_path), tmp_path / name, Resources(micro_batch=micro))
+    a, b = (load_pretrained(tmp_path / name).net.state_dict() for name in "ab")
+    for key, value in a.items():
+        torch.testing.assert_close(value, b[key], rtol=1e-4, atol=1e-5)
+
+
+def test_test_sequences_can_be_left_out(tmp_path):
+    from dnabench import TASKS
+
+    test = TASKS["demo/splice_junctions"].load("test").seqs
+    longest = "".join(test[i] for i in range(len(test)))
+    fasta(
+        tmp_path / "g.fa", {"chr1": longest + random_contigs([9000])["chr1"], "chr2": "ACGT" * 99}
+    )
+    every, without = (
+        training(tmp_path, exclude=exclude).sources[0]
+        for exclude in ([], ["demo/splice_junctions"])
+    )
+    known = ["N" not in test[i] for i in range(len(test))]
+    assert seen(test, every.genome, every.free, 60).tolist() == known
+    assert not seen(test, without.genome, without.free, 60).any()
+    assert without.places < every.places
+
+
+def test_fine_tuning_from_the_folder_says_what_was_seen(tmp_path):
+    """A third of the test sequences lies on a part that was trained on, a third is held out."""
+    import dnabench as db
+
+    contigs = {name: seq.upper() for name, seq in random_contigs([4000, 2000]).items()}
+    fasta(tmp_path / "g.fa", contigs)
+    pretrain(training(tmp_path, steps=2, looks=1), tmp_path / "net")
+    rows = ["sequence,label,split"]
+    other = random_contigs([3000], seed=9)["chr1"].upper()
+    sources = [contigs["chr1"], contigs["chr2"], other]
+    for split, n, first in (("train", 30, 0), ("dev", 12, 600), ("test", 12, 1000)):
+        for i in range(n):
+            at = first + 20 * i
+            rows.append(f"{sources[i % 3][at : at + 60]},{i % 2},{split}")
+    (tmp_path / "my.csv").write_text("\n".join(rows) + "\n")
+    results = db.run(
+        models=["convnova-386k"], data=str(tmp_path / "my.csv"), seeds=1, epochs=1,
+        set=["width=8", "blocks=2", "kernel_size=3"], out=str(tmp_path / "runs"),
+        regime=f"checkpoint:{tmp_path / 'net'}", executor="inline",
+    )  # fmt: skip
+    (record,) = results.records
+    said = record.flags["pretraining"]
+    assert said == {"genomes": ["g.fa"], "bp": 480, "test_seen": pytest.approx(1 / 3, abs=1e-6)}
+    assert "it saw 33.3% of the test sequences" in record.flags["contract"][-1]

@@ -14,6 +14,7 @@ from dnabench.cli.compare import compare
 from dnabench.cli.data import data
 from dnabench.cli.doctor import doctor
 from dnabench.cli.embed import embed
+from dnabench.cli.evaluate import evaluate
 from dnabench.cli.export import export
 from dnabench.cli.figure import figure
 from dnabench.cli.help import command, group
@@ -70,6 +71,11 @@ command(
     "hyenadna-tiny-1k --genome hg38.fa.gz --holdout chr8 --recipe hyenadna --budget 2G --to human",
     section=USE,
 )(pretrain)  # fmt: skip
+command(
+    app, "evaluate", "yeast-convnova --genome yeast.fa --regions yeast.gff3",
+    "human --genome hg38.fa.gz --sequence chr8 --to chr8.json",
+    "yeast-convnova --genome yeast.fa --regions yeast.gff3 --protocol thesis", section=USE,
+)(evaluate)  # fmt: skip
 command(
     app, "predict", "runs/networks/TRIAL new.fa", "runs/networks/TRIAL new.csv --to new.parquet",
     "runs/networks/TRIAL genome.fa.gz --window 200 --stride 100 --to windows.csv", section=USE,

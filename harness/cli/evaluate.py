@@ -1,0 +1,99 @@
+"""`dnabench evaluate`: how well a language model knows a genome, by region."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dnabench.cli.errors import fail
+from dnabench.cli.predict import Device
+
+
+def evaluate(
+    network: Annotated[Path, typer.Argument(help="Folder that `dnabench pretrain` wrote.")],
+    genome: Annotated[Path, typer.Option(help="FASTA file, plain or .gz.")],
+    sequence: Annotated[
+        list[str],
+        typer.Option(help="Sequence to score; default: those the training held out."),
+    ] = [],  # noqa: B006
+    regions: Annotated[
+        Path | None, typer.Option(help="GFF3 or GTF file of genes.")
+    ] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(help="mask: every base asked for is hidden; thesis: 80/10/10."),
+    ] = "mask",
+    seed: Annotated[int, typer.Option(help="Of the bases asked for.")] = 0,
+    to: Annotated[
+        Path | None, typer.Option(help="JSON file to write; default in the network's folder.")
+    ] = None,
+    device: Device = "auto",
+) -> None:  # fmt: skip
+    """Score a language model by region, beside chance.
+
+    Accuracy, cross-entropy and perplexity of hidden bases (of next bases in a causal model), with
+    99 % intervals; beside them the majority base and the best of Markov chains of order 0 to 11,
+    fitted on the other sequences of the genome.
+    """
+    from dnabench.cli.bars import bar
+    from dnabench.host.machine import device_named
+    from dnabench.pretraining.evaluate import PROTOCOLS, chains_for, score, table, write
+    from dnabench.pretraining.saving import load_pretrained
+    from dnabench.tasks.io.packed import packed
+
+    if protocol not in PROTOCOLS:
+        fail(f"--protocol {protocol!r}: write {' or '.join(PROTOCOLS)}")
+    loaded = load_pretrained(network)
+    loaded.net.to(device_named(device))
+    with bar("reading") as show:
+        read = packed(genome, lambda done, total: show(completed=done, total=total))
+        held = list(sequence) or _held_out(loaded.card, read.sha256)
+        numbers = [read.number(name) for name in held]
+        show(description="counting k-mers")
+        chains = chains_for(read, numbers)
+        show(description="scoring", completed=0)
+        scored = score(
+            loaded, read, numbers, regions, chains, protocol=protocol, seed=seed,
+            progress=lambda done, total: show(completed=done, total=total),
+        )  # fmt: skip
+    rows = table(scored)
+    _print(rows, f"{loaded.model.name} on {', '.join(held)} of {read.name}", loaded.card)
+    file = to or network / "evaluation.json"
+    about = {"network": str(network), "genome": read.sha256, "sequences": held}
+    write(rows, {**about, "protocol": protocol, "windows": scored.windows}, file)
+    typer.echo(f"all chains, the thesis's interval: {file}")
+
+
+def _held_out(card: Mapping[str, Any], sha256: str) -> list[str]:
+    """What the training held out of this genome."""
+    found = [name for one in card["genomes"] if one["sha256"] == sha256 for name in one["held_out"]]
+    if not found:
+        fail("the training held out no sequence of this genome; name one with --sequence")
+    return found
+
+
+def _print(rows: Sequence[Mapping[str, Any]], title: str, card: Mapping[str, Any]) -> None:
+    from tabulate import tabulate
+
+    what = "next bases" if card["objective"] == "causal" else "hidden bases"
+    typer.echo(f"{title}: {what}; loss in nats over A, C, G and T, 99 % intervals")
+    best = min(rows[-1]["chance"], key=lambda name: rows[-1]["chance"][name]["loss"])
+    lines = [
+        [
+            row["region"], f"{row['bases']:,}", _with(row, "accuracy", 3), _with(row, "loss", 4),
+            f"{row['perplexity']:.3f}", f"{row['chance']['order 0']['accuracy']:.3f}",
+            f"{row['chance'][best]['accuracy']:.3f}", f"{row['chance'][best]['loss']:.4f}",
+        ]
+        for row in rows
+    ]  # fmt: skip
+    heads = ["region", "bases", "accuracy", "loss", "perplexity", "majority"]
+    heads += [f"Markov {best.removeprefix('order ')}: accuracy", "loss"]
+    typer.echo(tabulate(lines, heads, disable_numparse=True, colalign=("left",) + ("right",) * 7))
+
+
+def _with(row: Mapping[str, Any], name: str, digits: int) -> str:
+    low, high = row[f"{name}_interval"]
+    return f"{row[name]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

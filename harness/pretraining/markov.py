@@ -1,0 +1,107 @@
+"""What chance is: the most frequent base, and Markov chains fitted on a genome.
+
+B windows, L bp, k bases of context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dnabench.tasks.io.packed import Genome
+from dnabench.types import Array, N
+
+CHUNK = 1 << 22  # bp counted at a time
+ORDERS = tuple(range(12))  # 0 = the frequencies of the bases
+
+
+@dataclass(frozen=True)
+class Markov:
+    """A chain that predicts a base from the k before it.
+
+    Args:
+        order: k.
+        logs: float32 (4^k, 4), log probabilities in nats of A, C, G and T.
+    """
+
+    order: int
+    logs: Array
+
+    def predict(self, codes: Array) -> Array:
+        """float32 (B, L, 4), log probabilities of each base from those before it.
+
+        The first k bases of a window, and those behind an N, have no context: they get those of
+        order 0, the mean over all contexts.
+        """
+        context, known = _contexts(codes, self.order)
+        mean = np.log(np.exp(self.logs).mean(0))
+        out = np.broadcast_to(mean, (*codes.shape, 4)).copy()
+        out[known] = self.logs[context[known]]
+        return out
+
+
+def fit(genome: Genome, contigs: Sequence[int], orders: Sequence[int] = ORDERS) -> list[Markov]:
+    """Chains of several orders from the k + 1-mers of sequences and their reverse complements.
+
+    Args:
+        genome: packed.
+        contigs: numbers of the sequences that are counted.
+        orders: ascending.
+
+    Returns:
+        One for each order, with one added to every count.
+    """
+    longest = max(orders) + 1
+    counts = np.zeros(4**longest, np.int64)
+    for codes in _pieces(genome, contigs, longest):
+        mers = _mers(codes, longest)
+        counts += np.bincount(mers, minlength=4**longest)
+    counts += counts[_opposite(longest)]  # the other strand
+    out = []
+    for order in orders:
+        size = order + 1
+        of = counts.reshape(4 ** (longest - size), -1).sum(0) + 1.0  # by the last k + 1 bases
+        table = of.reshape(4**order, 4)
+        logs = np.log(table / table.sum(1, keepdims=True))
+        out.append(Markov(order, logs.astype(np.float32)))
+    return out
+
+
+def _pieces(genome: Genome, contigs: Sequence[int], width: int) -> Iterator[Array]:
+    for i in contigs:
+        start, length = int(genome.starts[i]), int(genome.lengths[i])
+        for a in range(0, length - width + 1, CHUNK):
+            size = min(CHUNK + width - 1, length - a)
+            yield genome.windows(np.array([start + a]), size)[0][0]
+
+
+def _mers(codes: Array, width: int) -> Array:
+    """int64, the k-mers without N as numbers, the first base in the highest place."""
+    value = np.zeros(len(codes) - width + 1, np.int64)
+    for j in range(width):
+        value = value * 4 + (codes[j : len(codes) - width + 1 + j] & 3)
+    n = np.concatenate([[0], np.cumsum(codes == N)])
+    return np.asarray(value[n[width:] == n[:-width]])
+
+
+def _opposite(width: int) -> Array:
+    """Of every k-mer the number of its reverse complement."""
+    mers, out = np.arange(4**width), np.zeros(4**width, np.int64)
+    for _ in range(width):
+        out = out * 4 + (3 - mers % 4)
+        mers //= 4
+    return out
+
+
+def _contexts(codes: Array, order: int) -> tuple[Array, Array]:
+    """int64 (B, L), the k bases before each place as a number, and which places have them."""
+    context = np.zeros(codes.shape, np.int64)
+    known = np.ones(codes.shape, bool)
+    for j in range(order, 0, -1):
+        before = np.full(codes.shape, N, np.uint8)
+        before[:, j:] = codes[:, :-j]
+        context = context * 4 + (before & 3)
+        known &= before != N
+    return context, known

@@ -1,0 +1,203 @@
+"""Language models by region, and chance beside them, against slow references."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from test_genomes import fasta, own_cache, random_contigs
+from test_pretraining import SHORT, training
+from typer.testing import CliRunner
+
+from dnabench.cli.app import app
+from dnabench.pretraining import markov
+from dnabench.pretraining.classes import CLASSES, classes_of
+from dnabench.pretraining.evaluate import chains_for, of_windows, score, table
+from dnabench.pretraining.markov import fit
+from dnabench.pretraining.pretrain import pretrain
+from dnabench.pretraining.saving import load_pretrained
+from dnabench.tasks.io.packed import packed
+from dnabench.types import MASK, Sequences
+
+__all__ = ["own_cache"]
+
+
+def slow_counts(texts, size):
+    counts = {}
+    for text in texts:
+        for strand in (text, Sequences.parse([text]).reverse_complement()[0]):
+            for i in range(len(strand) - size + 1):
+                mer = strand[i : i + size]
+                if "N" not in mer:
+                    counts[mer] = counts.get(mer, 0) + 1
+    return counts
+
+
+@pytest.mark.parametrize("chunk", [50, 1 << 22])
+def test_chains_are_the_counted_mers(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(markov, "CHUNK", chunk)
+    contigs = {k: v.upper() for k, v in random_contigs([300, 211, 90], n=0.02).items()}
+    genome = packed(fasta(tmp_path / "g.fa", contigs))
+    chains = fit(genome, [0, 1], orders=(0, 1, 3))
+    texts = [contigs["chr1"], contigs["chr2"]]
+    for chain in chains:
+        # shorter mers are counted where the longest fits, as a chain of one order would at ends
+        k = chain.order
+        longest = slow_counts(texts, 4)
+        for number in range(4**k):
+            context = np.base_repr(number, 4).zfill(k)[-k:] if k else ""
+            letters = "".join("ACGT"[int(c)] for c in context)
+            row = [
+                1 + sum(n for mer, n in longest.items() if mer.endswith(letters + base))
+                for base in "ACGT"
+            ]
+            np.testing.assert_allclose(
+                np.exp(chain.logs[number]), np.array(row) / sum(row), rtol=1e-5
+            )
+        assert np.exp(chain.logs).sum(1) == pytest.approx(1)
+
+
+def test_a_chain_predicts_from_the_bases_before(tmp_path):
+    genome = packed(fasta(tmp_path / "g.fa", {"x": "ACGT" * 50, "y": "A" * 40}))
+    (chain,) = fit(genome, [0], orders=(2,))
+    codes = np.array([[0, 1, 2, 3, 0, 4, 1, 2, 3]], np.uint8)
+    said = chain.predict(codes)
+    assert said.shape == (1, 9, 4)
+    assert said[0, 2:5].argmax(-1).tolist() == [2, 3, 0]
+    assert said[0, 8].argmax() == 3
+    # the first two, and the two behind the N, have no context
+    for i in (1, 6, 7):
+        np.testing.assert_array_equal(said[0, i], said[0, 0])
+    assert np.exp(said).sum(-1) == pytest.approx(1, abs=1e-5)
+
+
+GENES = """chr1\ts\tgene\t{a}\t{d}\t.\t{s}\t.\tID=g
+chr1\ts\tmRNA\t{a}\t{d}\t.\t{s}\t.\tID=t;Parent=g
+chr1\ts\tCDS\t{a}\t{b}\t.\t{s}\t0\tParent=t
+chr1\ts\tCDS\t{c}\t{d}\t.\t{s}\t0\tParent=t
+"""
+
+
+@pytest.mark.parametrize("strand", "+-")
+def test_every_base_has_the_class_of_its_gene(tmp_path, strand):
+    genome = packed(fasta(tmp_path / "g.fa", random_contigs([4000])))
+    (tmp_path / "g.gff").write_text(GENES.format(a=1501, b=1507, c=1601, d=1610, s=strand))
+    found = classes_of(tmp_path / "g.gff", genome, 0)
+    coding = [*range(1500, 1507), *range(1600, 1610)]
+    if strand == "-":
+        coding.reverse()
+    expected = np.full(4000, CLASSES.index("intergenic"))
+    before = range(500, 1500) if strand == "+" else range(1610, 2610)
+    expected[before] = CLASSES.index("promoter")
+    expected[1507:1600] = CLASSES.index("intron")
+    for i, at in enumerate(coding):
+        expected[at] = CLASSES.index(f"CDS {strand}, codon {i % 3 + 1}")
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_the_first_class_counts_where_genes_overlap(tmp_path):
+    genome = packed(fasta(tmp_path / "g.fa", random_contigs([4000])))
+    plus = GENES.format(a=1501, b=1560, c=1601, d=1660, s="+")
+    minus = GENES.format(a=1531, b=1590, c=1631, d=1690, s="-").replace("ID=g", "ID=h")
+    minus = minus.replace("=t", "=u").replace("Parent=g", "Parent=h")
+    (tmp_path / "g.gff").write_text(plus + minus)
+    names = [CLASSES[i] for i in classes_of(tmp_path / "g.gff", genome, 0)]
+    assert names[1540] == "CDS +, codon 2"  # 40 bases into the first, in both
+    assert names[1570].startswith("CDS -")  # in an intron of the first
+    assert names[1595] == "intron" and names[1400] == "promoter"
+
+
+@pytest.mark.parametrize("name", ["convnova-386k", "hyenadna-tiny-1k"])
+def test_scores_are_those_of_each_base_alone(tmp_path, name):
+    train = training(tmp_path, name, steps=2, looks=1)
+    pretrain(train, tmp_path / "net")
+    net, genome = load_pretrained(tmp_path / "net"), train.sources[0].genome
+    chains = chains_for(genome, [1])
+    scored = score(net, genome, [1], None, chains)
+    assert scored.windows == 2000 // 60
+    rows = table(scored)
+    assert [row["region"] for row in rows] == [
+        "intergenic", "soft-masked", "not soft-masked", "all"
+    ]  # fmt: skip
+    text = random_contigs([4000, 2000])["chr2"]
+    codes = Sequences.parse([text]).codes
+    asked = scored.place
+    share = len(asked) / (scored.windows * 60)
+    if name == "hyenadna-tiny-1k":  # all but the first of a window
+        assert share == pytest.approx(59 / 60)
+    else:
+        assert share == pytest.approx(0.15, abs=0.02)
+    letters = [7, 8, 9, 10] if name == "hyenadna-tiny-1k" else [0, 1, 2, 3]
+    for i in range(0, len(asked), 37):
+        at = int(asked[i])
+        start = at // 60 * 60
+        ids = torch.from_numpy(codes[start : start + 60]).long()[None]
+        if name == "convnova-386k":  # all that was asked for in that window is hidden
+            hidden = asked[(asked >= start) & (asked < start + 60)] - start
+            ids[0, torch.from_numpy(hidden)] = MASK
+        with torch.no_grad():
+            logits = net.net(ids, None)[0, at - start - (name == "hyenadna-tiny-1k")]
+        logs = logits[letters].log_softmax(-1)
+        assert float(-logs[codes[at]]) == pytest.approx(scored.loss["network"][i], abs=1e-5)
+        assert scored.small[i] == text[at].islower()
+    row = rows[-1]
+    assert row["loss"] == pytest.approx(scored.loss["network"].mean())
+    assert row["loss_interval"] == pytest.approx([row["loss"]] * 2)  # of the one block there is
+    assert row["chance"]["order 0"]["loss"] == pytest.approx(np.log(4), abs=0.01)
+
+
+def test_the_thesis_prints_this_interval():
+    assert 100 * of_windows(0.560279, 10_381) == pytest.approx(1.257, abs=5e-4)
+
+
+def test_the_intervals_hold_the_truth_of_blocks():
+    """Of blocks that are drawn whole, in 99 % of the cases."""
+    from dnabench.pretraining.evaluate import BLOCK, Scored
+
+    rng, inside = np.random.default_rng(0), 0
+    for _ in range(200):
+        p = rng.beta(6, 6, 60)  # accuracy of each block; its mean is one half
+        right = rng.random((60, 200)) < p[:, None]
+        place = (np.arange(60)[:, None] * BLOCK + np.arange(200)).ravel()
+        flat = right.ravel()
+        scored = Scored(
+            place, np.full(12_000, 8, np.uint8), np.zeros(12_000, bool),
+            {"network": 1.0 - flat}, {"network": flat}, 100,
+        )  # fmt: skip
+        low, high = table(scored)[-1]["accuracy_interval"]
+        inside += low <= 0.5 <= high
+    assert 0.95 <= inside / 200 <= 1
+
+
+def test_the_command_prints_a_table_and_writes_it(tmp_path):
+    fasta(tmp_path / "g.fa", {"chr1": "ACGT" * 500, "chr2": "ACGT" * 400})
+    train = training(tmp_path, steps=40, looks=1)
+    pretrain(train, tmp_path / "net")
+    (tmp_path / "g.gff").write_text(
+        GENES.format(a=1201, b=1260, c=1301, d=1360, s="-").replace("chr1", "chr2")
+    )
+    words = ["evaluate", str(tmp_path / "net"), "--genome", str(tmp_path / "g.fa")]
+    done = CliRunner().invoke(app, [*words, "--regions", str(tmp_path / "g.gff")])
+    assert done.exit_code == 0, done.output
+    assert "convnova-386k on chr2 of g.fa: hidden bases" in done.output
+    assert "CDS -, codon 1" in done.output and "soft-masked" in done.output
+    said = json.loads((tmp_path / "net" / "evaluation.json").read_text())
+    assert said["sequences"] == ["chr2"] and said["protocol"] == "mask"
+    # a chain of order 1 knows ACGT repeated
+    assert said["rows"][-1]["chance"]["order 1"]["accuracy"] > 0.95
+    for more, message in (
+        (["--protocol", "both"], "write mask or thesis"),
+        (["--sequence", "chrX"], "has no sequence 'chrX'"),
+    ):
+        done = CliRunner().invoke(app, [*words, *more])
+        assert done.exit_code == 2 and message in done.output
+    wrong = CliRunner().invoke(app, ["evaluate", str(tmp_path), *words[2:]])
+    assert wrong.exit_code == 2 and "no language model, which `dnabench pretrain`" in wrong.output
+
+
+def test_a_network_of_words_is_not_compared_with_bases(tmp_path):
+    train = training(tmp_path, "dnabert-3", steps=1, looks=1, how=SHORT)
+    pretrain(train, tmp_path / "net")
+    net = load_pretrained(tmp_path / "net")
+    with pytest.raises(ValueError, match="predicts kmer3 tokens, not bases"):
+        score(net, train.sources[0].genome, [1], None, [])

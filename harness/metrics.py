@@ -130,10 +130,28 @@ def brier_of_each(y: Array, logits: Array) -> Array:
     Source: Brier 1950, Mon. Weather Rev. 78:1.
     """
     y, logits = _classes(y, logits)
+    return squared_distance(y, probabilities(logits))
+
+
+def probabilities(logits: Array) -> Array:
+    """Class probabilities, the softmax of each row of logits (N, K).
+
+    Returns: float64 (N, K) of float64, rows that sum to 1.
+    Source: Bridle 1990, NIPS 2.
+    """
     p = np.exp(logits - logits.max(1, keepdims=True))
-    p /= p.sum(1, keepdims=True)
-    p[np.arange(len(y)), y] -= 1
-    return np.asarray((p * p).sum(1))
+    return np.asarray(p / p.sum(1, keepdims=True))
+
+
+def squared_distance(y: Array, p: Array) -> Array:
+    """Of class probabilities (N, K) from the outcome, summed over the classes.
+
+    Returns: float64 (N,), values in [0, 2].
+    Source: Brier 1950, Mon. Weather Rev. 78:1.
+    """
+    off = p.copy()
+    off[np.arange(len(y)), y] -= 1
+    return np.asarray((off * off).sum(1))
 
 
 def auroc(y: Array, logits: Array) -> float:

@@ -3,9 +3,8 @@
 import math
 
 import numpy as np
-from scipy.special import softmax
 
-from dnabench.metrics import brier
+from dnabench.metrics import probabilities, squared_distance
 from dnabench.reports import stats
 from dnabench.reports.grid import Grid, fixed
 from dnabench.reports.table import Table
@@ -30,11 +29,11 @@ def calibration(y: Array, logits: Array) -> dict[str, float]:
 
     Source: Guo et al. 2017, ICML (ECE).
     """
-    p = softmax(np.asarray(logits, float), axis=1)
+    p = probabilities(np.asarray(logits, float))
     sure, right = p.max(1), p.argmax(1) == y
     place = np.minimum((sure * BINS).astype(int), BINS - 1)
     gaps = np.bincount(place, sure - right, BINS)
-    return {ECE: float(np.abs(gaps).sum() / len(y)), BRIER: brier(y, logits)}
+    return {ECE: float(np.abs(gaps).sum() / len(y)), BRIER: float(squared_distance(y, p).mean())}
 
 
 def calibration_section(table: Table) -> Grid:

@@ -163,7 +163,8 @@ def nested_pairs(
 ) -> dict[tuple[int, int], Nested]:
     """`nested` of several pairs of models; what depends on one model is computed once."""
     # in memory as `nested` has them, so that sums round alike
-    whole = {k: _Runs(np.asfortranarray(x)) for k, x in runs.items() if not np.isnan(x).any()}
+    of = [k for k, x in runs.items() if not np.isnan(x).any()]
+    whole = dict(zip(of, each(lambda k: _Runs(np.asfortranarray(runs[k])), of), strict=True))
 
     def found(pair: tuple[int, int]) -> Nested:
         i, j = pair

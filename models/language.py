@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnabench.loading import Loaded, copy_into
 from dnabench.models.heads import n_words
+from dnabench.registry import MODELS
 from dnabench.types import Language, Model, Split, SplitName, Task
 
 if TYPE_CHECKING:
@@ -50,9 +51,10 @@ def language_model(model: Model, options: Mapping[str, Any], length: int) -> Any
 def language_of(model: Model) -> Language:
     """The language-model head of a model; ValueError if it has none."""
     if model.language is None:
+        families = sorted({MODELS[name].family for name in MODELS if MODELS[name].language})
         raise ValueError(
-            f"{model.name} has no language-model head; `dnabench list models --language` names "
-            "those that have one"
+            f"{model.name} has no language-model head; these families have one: "
+            f"{', '.join(families)}"
         )
     return model.language
 

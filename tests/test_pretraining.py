@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import planted_task
 from test_genomes import fasta, own_cache, random_contigs
 
 from dnabench import MODELS
@@ -26,6 +27,7 @@ from dnabench.pretraining.windows import Drawn
 from dnabench.tokens.bpe import train_bpe
 from dnabench.tokens.tokenizers import TOKENIZERS
 from dnabench.types import IGNORED, MASK, Recipe
+from dnabench.weights import load_regime, resolve
 
 __all__ = ["own_cache"]  # a fixture
 TINY = {"width": 8, "blocks": 2, "kernel_size": 3}
@@ -172,6 +174,15 @@ def test_the_loss_weighs_soft_masked_bases(tmp_path):
     assert plain["bits"] == pytest.approx(plain["loss"] / np.log(2))
 
 
+def test_a_batch_that_asks_for_nothing_has_no_loss():
+    data = WindowData(TOKENIZERS["char"], 6, "cpu")
+    data.put(Drawn(np.full((2, 6), 4, np.uint8), np.zeros((2, 6), bool)))
+    made = objective()
+    target = made.targets(None, data, np.random.default_rng(0))(np.arange(2))
+    batch = made.inputs(data.batch(np.arange(2)), target.values)
+    assert float(made.loss(torch.randn(2, 6, 5), batch) / target.weight) == 0
+
+
 def test_strands_and_words_carry_the_soft_mask():
     codes, small = random_codes(4, 30), np.random.default_rng(0).random((4, 30)) < 0.5
     data = WindowData(TOKENIZERS["char"], 30, "cpu")
@@ -220,6 +231,11 @@ def test_every_family_learns_and_comes_back_from_its_folder(tmp_path, name):
     ids = torch.from_numpy(back.tokenizer(seqs, 60, "mask").ids).long()
     with torch.no_grad():
         assert back.net(ids, None).isfinite().all()
+    regime, file = resolve(back.model, f"checkpoint:{tmp_path / 'net'}")
+    task_net = back.model.build(planted_task(length=60), back.options)
+    load_regime(task_net, back.model, regime, file, back.options)
+    for key, value in back.net.backbone.state_dict().items():
+        assert torch.equal(task_net.backbone.state_dict()[key], value), key
     (tmp_path / "net" / "model.safetensors").write_bytes(b"")
     with pytest.raises(ValueError, match=r"is not the file that network\.json describes"):
         load_pretrained(tmp_path / "net")
@@ -274,7 +290,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path):
     subprocess.run(command("killed"), check=True, capture_output=True)
     assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
     assert sorted(f.name for f in (tmp_path / "killed").iterdir()) == [
-        "metrics.jsonl", "model.safetensors", "network.json"
+        "loss.png", "metrics.jsonl", "model.safetensors", "network.json"
     ]  # fmt: skip
     again = subprocess.run(command("killed"), capture_output=True, text=True)
     assert again.returncode == 2

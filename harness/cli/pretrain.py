@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Mapping
@@ -85,7 +86,18 @@ def pretrain(
             training, to, resources,
             lambda done, _, row: show(completed=done, description=_described(row)),
         )  # fmt: skip
+    _draw(to, card)
     _say_result(card, to)
+
+
+def _draw(folder: Path, card: Mapping[str, Any]) -> None:
+    """The course of the training as loss.png."""
+    from dnabench.pretraining.figures import loss_figure
+    from dnabench.pretraining.pretrain import CURVE
+    from dnabench.reports.figures.style import save
+
+    rows = [json.loads(line) for line in (folder / CURVE).read_text().splitlines()]
+    save(lambda: loss_figure(rows, card["bp"] / card["steps"]), folder / "loss.png")
 
 
 def _described(row: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from dnabench.train.batches import Batch, Data
 from dnabench.train.objectives import Objective, Target, Targets
 from dnabench.types import IGNORED, Array, Split
 
+LEAST = 1e-6  # of the weights of a batch
 LOSS, WEIGHT, RIGHT, TOKENS = range(4)  # columns of predictions: sums over a window
 
 
@@ -79,7 +80,8 @@ class Language(Objective):
 
         def asked(rows: Array) -> Target:
             values = self._values(data, rows, self._drawn)
-            return Target(values, self._weights(values, self.small_weight).sum())
+            total = self._weights(values, self.small_weight).sum()
+            return Target(values, total.clamp(min=LEAST))  # a batch may ask for nothing
 
         return asked
 

@@ -182,14 +182,13 @@ def held_out(sources: Sequence[Source], most: int) -> Drawn:
         ValueError: there are none.
     """
     length = sources[0].length
-    parts = []
+    parts, step = [], max(1, -(-sum(len(one.held) for one in sources) // most))
     for one in sources:
-        codes, small = one.genome.windows(one.held, length)
+        codes, small = one.genome.windows(one.held[::step], length)
         good = (codes == N).mean(1) <= MOST_N
         parts.append((codes[good], small[good]))
     codes = np.concatenate([c for c, _ in parts])
     small = np.concatenate([s for _, s in parts])
     if not len(codes):
         raise ValueError("no window is held out; name a sequence to evaluate on with --holdout")
-    step = max(1, -(-len(codes) // most))
-    return Drawn(codes[::step], small[::step])
+    return Drawn(codes, small)

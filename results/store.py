@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from dnabench.cache import remove_drafts, replacing
+from dnabench.results.checkpoints import FOLDER as CHECKPOINTS
 from dnabench.results.checkpoints import remove_checkpoint
 from dnabench.results.claims import Claim, Holder, claimed, holders
 from dnabench.results.index import Index
@@ -80,6 +81,7 @@ class Store:
             for name in FOLDERS:
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
                 remove_drafts(self.folder / name)
+            remove_drafts(self.folder / CHECKPOINTS)
             with self.claim(probe):
                 (self.folder / ".locks" / probe).unlink()
 

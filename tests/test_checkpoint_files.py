@@ -6,9 +6,11 @@ import signal
 from pathlib import Path
 
 import pytest
+import typer
 from conftest import dnabench
 from test_sweep import start, wait_for
 
+from dnabench.cli.worker import _requeue
 from dnabench.results.checkpoints import checkpoint_path, checkpoints, damage, remove_stale
 from dnabench.results.merging import faults
 from dnabench.results.store import Store
@@ -167,18 +169,25 @@ def test_those_of_open_and_failed_trials_stay_unless_damaged(tmp_path, job):
     assert fault.path == path and fault.why == "it is damaged or cut off (BadZipFile)"
 
 
-def test_a_worker_knows_that_a_checkpoint_was_written(tmp_path, csv):
+def test_a_worker_knows_that_a_checkpoint_was_written(tmp_path, csv, monkeypatch, capsys):
     """So that a trial that takes longer than a task of Slurm is put back into the queue."""
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/said\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
     words = ["-m", "kmer", "--data", csv, "--seeds", "1", "--out", tmp_path / "runs"]
     assert dnabench("run", *words, "--queue").returncode == 0
     store = Store(tmp_path / "runs")
     worker = Worker(store, Resources(executor="inline"), can_run=lambda job: False)
-    assert not worker.went_on()
+    with pytest.raises(typer.Exit):
+        _requeue(worker)
+    assert "no trial ended within the time limit of this task, and no" in capsys.readouterr().err
     worker._saved = {"x": 0}
     path = checkpoint_path(store.folder, "x")
     path.parent.mkdir()
     path.touch()
-    assert worker.went_on()
+    _requeue(worker)
+    assert (tmp_path / "said").read_text() == "requeue 7\n"
     worker._saved = {"x": path.stat().st_mtime_ns}
     assert not worker.went_on()
 

@@ -108,7 +108,7 @@ class Checkpoint:
             with replacing(self._place.path, sync=True) as file:
                 torch.save(self._state(course), file)
         except (OSError, RuntimeError) as e:  # PyTorch makes a RuntimeError of a full disk
-            _say(f"{self._place.path} was not written: {_first_line(e)}; the trial goes on")
+            _say(f"{self._place.path} was not written: {_reason(e)}; the trial goes on")
         self._since = time.monotonic()
         if self._place.every:
             self._pause = max(self._place.every, SHARE * (self._since - begun))
@@ -189,6 +189,14 @@ def _bytes(value: Any) -> int:
     if isinstance(value, Mapping):
         return sum(map(_bytes, value.values()))
     return sum(map(_bytes, value)) if isinstance(value, list | tuple) else 0
+
+
+def _reason(error: BaseException) -> str:
+    """Why a file was not written: what the system said, which PyTorch covers by an error of its."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__context__
+    return (cause.strerror or "") if isinstance(cause, OSError) else _first_line(error)
 
 
 def _first_line(error: BaseException) -> str:

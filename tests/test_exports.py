@@ -41,7 +41,8 @@ def survey():
     """Model -> its cells on the page: what stored logits are off by, ONNX, torch-export, hf."""
     page = Path(__file__).parents[1] / "docs/benchmarks/exports.md"
     rows = [line.split("|")[1:-1] for line in page.read_text().splitlines() if line[:2] == "| "]
-    return {row[0].strip(): [cell.strip() for cell in row[2:]] for row in rows[1:]}
+    cells = [[cell.strip() for cell in row] for row in rows]
+    return {name: shown for name, kind, *shown in cells if kind == "sequence"}
 
 
 CELLS = survey()

@@ -342,6 +342,7 @@ def test_remarks_appear_once_and_many_are_folded(opened, tmp_path):
 def test_equal_flags_are_joined():
     raised = [{"collapsed": True}, {"collapsed": False, "micro_batch": 16}, {"micro_batch": 8}]
     raised += [{"ambiguous_letters": {"train": 0, "test": 3}}, {"ambiguous_letters": {"train": 0}}]
+    raised += [{"strand_flips": 0.1}]  # beside calibration
     records = [record(seed=i, flags=f) for i, f in enumerate(raised)]
     (table,) = tables(records)
     assert flags(table) == [

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from dnabench.reports.across import on_one_scale
+from dnabench.reports.calibration import FLIPS
 from dnabench.reports.evidence import Evidence, Report, SuiteEvidence
 from dnabench.reports.figures import cd, curves, families, heatmap, lines, pareto, strips, style
 from dnabench.reports.grid import Grid, count, listed, signed
@@ -176,10 +177,16 @@ def _tests(evidence: Evidence) -> list[tuple[Grid, list[tuple[str, int, int]]]]:
 
 
 def flags(table: Table) -> list[str]:
-    """The flags of runs whose scores are in the table, equal ones together."""
+    """The flags of runs whose scores are in the table, equal ones together.
+
+    Without strand flips, which stand beside calibration.
+    """
     names = {id(run): i for row in table.rows for i, c in enumerate(row.cells) for run in c.runs}
     runs = [run for run in table.records if id(run) in names]
-    raised = [(flag, run) for run in runs for flag, value in run.flags.items() if _is_set(value)]
+    raised = [
+        (flag, run) for run in runs for flag, value in run.flags.items()
+        if flag != FLIPS and _is_set(value)
+    ]  # fmt: skip
     out = []
     for flag, several in grouped(raised, lambda item: item[0]).items():
         who = ", ".join(dict.fromkeys(table.columns[names[id(run)]].name for _, run in several))

@@ -115,6 +115,25 @@ def test_a_node_that_dies_costs_no_trial(cluster, csv, tmp_path):
 
 
 @EVERY
+def test_a_head_node_that_dies_ends_the_command_and_another_cluster_goes_on(csv, tmp_path):
+    """Ray itself ends a process that has not heard of the first node for a minute."""
+    out = tmp_path / "runs"
+    with ray_cluster.cluster() as first:
+        far = start(first, words(out, csv, "cnn", 4, *ray(first), *LONG))
+        pids = running(out, 2)
+        for pid in [first.raylet(0), *first.pids("gcs_server")]:
+            os.kill(pid, signal.SIGKILL)
+        code, _, err = ended(far)
+        assert code in (1, 2) and "Traceback" not in err, err
+        gone(pids)
+    with ray_cluster.cluster() as second:
+        code, text, err = ended(start(second, words(out, csv, "cnn", 4, *ray(second), *LONG)))
+    assert code == 0 and "0 failed" in text, err
+    assert len(records(out)) == 4 and not any(r.error for r in records(out).values())
+    once(out, 4)
+
+
+@EVERY
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_workers_end_with_the_command_and_the_same_command_goes_on(
     cluster, csv, tmp_path, number

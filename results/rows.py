@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -79,18 +80,18 @@ def texts_of(record: Record) -> Texts:
 
 
 class Unread(Sequence[Mapping[str, Any]]):
-    """A list as JSON, parsed each time it is read: in a tenth of the memory."""
+    """A list as compressed JSON, parsed each time it is read: in a fraction of the memory."""
 
-    __slots__ = ("_text",)
+    __slots__ = ("_packed",)
 
     def __init__(self, text: str) -> None:
-        self._text = text
+        self._packed = zlib.compress(text.encode(), 1) if text != "[]" else b""
 
     def _all(self) -> list[Any]:
-        return json.loads(self._text)  # type: ignore[no-any-return]
+        return json.loads(zlib.decompress(self._packed)) if self._packed else []
 
     def __bool__(self) -> bool:
-        return self._text != "[]"
+        return bool(self._packed)
 
     def __len__(self) -> int:
         return len(self._all())

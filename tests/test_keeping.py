@@ -187,7 +187,7 @@ def test_a_worker_never_drops_the_only_network(put, tmp_path):
     store = Store(tmp_path / "b")
     store.check_writable()
     store.append(*(r for r in records if r.trial.id in best))
-    store.save_config(written_grid(jobs, store))
+    store.save_config(written_grid(jobs, store.rows()))
     summary = Summary()
     Worker(store, Resources(executor="inline")).take(
         lambda jobs: contextlib.nullcontext(lambda *seen: None), summary

@@ -173,7 +173,7 @@ def test_jobs_are_the_same_after_json_and_paths_are_absolute(csv, tmp_path, monk
                       sweeps=["lr=0.001,0.01"])  # fmt: skip
     jobs = [job._replace(keep="best") for job in grid(request)]
     store = Store(tmp_path / "runs")
-    store.save_config(written_grid(jobs, store))
+    store.save_config(written_grid(jobs, store.rows()))
     (tmp_path / "runs/configs/older.json").write_text('{"trials": {}}')
     found = stored_grid(store)
     assert list(found.jobs.values()) == [job._replace(path=str(csv)) for job in jobs]
@@ -196,7 +196,7 @@ def test_files_beside_the_data_are_found_from_any_folder(name, tmp_path, monkeyp
     flag, data = name.partition(".")[0], "data.bed" if name == "genome.fa" else "data.txt"
     jobs = grid(Request(models=["kmer"], data=data, seeds="1", own=OwnData(**{flag: name})))
     store = Store(tmp_path / "runs")
-    store.save_config(written_grid(jobs, store))
+    store.save_config(written_grid(jobs, store.rows()))
     monkeypatch.chdir(tmp_path)
     _task_at.cache_clear()
     found = stored_grid(store).jobs
@@ -213,7 +213,7 @@ def test_a_worker_tries_a_record_that_it_may_not_open_once(csv, tmp_path):
     store, rounds = Store(tmp_path), []
     store.check_writable()
     store.record_path(closed).mkdir()
-    store.save_config(written_grid(jobs, store))
+    store.save_config(written_grid(jobs, store.rows()))
 
     @contextmanager
     def show(jobs):
@@ -241,12 +241,12 @@ def test_a_record_that_cannot_be_read_is_not_waited_for(csv, tmp_path):
     jobs = grid(Request(models=["kmer"], data=str(csv), seeds="2"))
     store = Store(tmp_path)
     store.check_writable()
-    store.save_config(written_grid(jobs, store))
+    store.save_config(written_grid(jobs, store.rows()))
     store.record_path(jobs[0].trial.id).write_text("{")
     state = state_of(store, stored_grid(store))
     assert [r.trial.id for r in state.failed] == [jobs[0].trial.id] and len(state.waiting) == 1
     assert "its record cannot be read: " in state.failed[0].reason
-    store.save_config(written_grid(jobs, store))  # asked for again
+    store.save_config(written_grid(jobs, store.rows()))  # asked for again
     assert len(state_of(store, stored_grid(store)).waiting) == 2
 
 
@@ -255,7 +255,7 @@ def test_the_state_of_a_folder(csv, tmp_path):
     jobs = grid(Request(models=["cnn"], data=str(csv), seeds="6"))
     store, now = Store(tmp_path), time.time()
     store.check_writable()
-    store.save_config(written_grid(jobs, store))
+    store.save_config(written_grid(jobs, store.rows()))
     ids = [job.trial.id for job in jobs]
     store.append(Record(trial=jobs[0].trial, seconds=100))
     store.append(Record(trial=jobs[1].trial, error="ValueError: no"))
@@ -283,7 +283,7 @@ def test_only_what_has_no_record_is_open(csv, tmp_path):
     jobs = grid(Request(models=["cnn"], data=str(csv), seeds="2"))
     store = Store(tmp_path)
     store.append(Record(trial=jobs[0].trial, error="ValueError: no"))
-    store.save_config(written_grid(jobs, store))
+    store.save_config(written_grid(jobs, store.rows()))
     asked = stored_grid(store)
     assert all(is_open(job.trial.id, store, asked) for job in jobs)
     time.sleep(0.01)

@@ -66,7 +66,8 @@ def run_sweep(
     store, resources, summary = Store(out), execution.resources(), Summary()
     store.check_writable()
     kept = store.kept()
-    done = {row.id: row for row in store.rows() if row.done}
+    rows = store.rows()
+    done = {row.id: row for row in rows if row.done}
     left = [job for job in jobs if job.trial.id not in done]
     print_notes([*notes, *on_several(resources)])
     executor = executor_elsewhere(store, resources, execution, detach)
@@ -75,7 +76,7 @@ def run_sweep(
             if why := precision_problem(*key, resources.devices):
                 raise ValueError(why)
         resources = as_memory_allows(resources, execution, left, list(done.values()))
-    config = config_of(request, jobs, resources, store)
+    config = config_of(request, jobs, resources, rows)
     store.save_config({**config, "declared": [list(pair) for pair in declared]})
     fetch_all_weights(left)
     if detach and executor is not None:
@@ -90,7 +91,7 @@ def run_sweep(
 
     try:
         with ended_as_by_ctrl_c():
-            run_and_keep(jobs, store, resources, show, summary, executor)
+            run_and_keep(jobs, left, store, resources, show, summary, executor)
     except KeyboardInterrupt:
         interrupted = True
         typer.echo("interrupted; finished trials are kept, run the same command to continue",
@@ -130,7 +131,7 @@ def queue_sweep(
     store = Store(out)
     store.check_writable()
     print_notes(notes)
-    config = config_of(request, jobs, None, store)
+    config = config_of(request, jobs, None, store.rows())
     store.save_config({**config, "declared": [list(pair) for pair in declared]})
     grid = stored_grid(store)
     left = [job for job in jobs if is_open(job.trial.id, store, grid)]
@@ -141,14 +142,21 @@ def queue_sweep(
 
 
 def config_of(
-    request: Any, jobs: Sequence[Job], resources: Resources | None, store: Store
+    request: Any, jobs: Sequence[Job], resources: Resources | None, rows: Iterable[Row]
 ) -> dict[str, Any]:
-    """What a sweep was asked to do, as a store keeps it; resources are None before it runs."""
+    """What a sweep was asked to do, as a store keeps it.
+
+    Args:
+        request: a dataclass.
+        jobs: the grid.
+        resources: None before it runs.
+        rows: of the store.
+    """
     from dnabench.sweep.stored import written_grid
 
     return {
         "request": asdict(request), "resources": resources and resources._asdict(),
-        "argv": sys.argv[1:], "version": version("dnabench"), **written_grid(jobs, store),
+        "argv": sys.argv[1:], "version": version("dnabench"), **written_grid(jobs, rows),
     }  # fmt: skip
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dnabench.results.rows import Row
 from dnabench.results.store import Store
 from dnabench.types import Job, OwnData, Recipe, Trial
 
@@ -25,14 +26,14 @@ class Grid(NamedTuple):
     ignored: dict[Path, str]  # configurations without jobs that can be run here, and why
 
 
-def written_grid(jobs: Sequence[Job], store: Store) -> dict[str, Any]:
+def written_grid(jobs: Sequence[Job], rows: Iterable[Row]) -> dict[str, Any]:
     """The jobs of a command as its configuration holds them; paths become absolute.
 
     Args:
         jobs: the grid.
-        store: where their records are. Trials that failed are asked for again.
+        rows: of the store where their records are. Trials that failed are asked for again.
     """
-    failed = {row.id: row.written for row in store.rows() if not row.done}
+    failed = {row.id: row.written for row in rows if not row.done}
     mine = {job.trial.id: failed[job.trial.id] for job in jobs if job.trial.id in failed}
     return {**written_jobs(jobs), "failed": mine}
 

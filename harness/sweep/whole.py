@@ -16,6 +16,7 @@ Show = Callable[[Sequence[Job]], AbstractContextManager[OnEvent]]
 
 def run_and_keep(
     jobs: Sequence[Job],
+    left: Sequence[Job],
     store: Store,
     resources: Resources,
     show: Show,
@@ -26,6 +27,7 @@ def run_and_keep(
 
     Args:
         jobs: the grid.
+        left: those of it that had no record a moment ago, to show how many there are.
         store: where records and networks are.
         resources: where to run.
         show: from the jobs about to run to what shows their progress.
@@ -36,16 +38,15 @@ def run_and_keep(
     Raises:
         ValueError: as `sweep.run`.
     """
-    done = store.done()
-    with show([job for job in jobs if job.trial.id not in done]) as on_event:
+    with show(left) as on_event:
         run(jobs, store, resources, on_event, summary, executor)
     to_keep = wanted(jobs, [*summary.finished, *summary.skipped])
     for job in to_keep:
         if job.keep == "all":
             keep_for_good(job.trial.id, store)
-    left = [job for job in to_keep if not store.has_network(job.trial.id)]
+    again = [job for job in to_keep if not store.has_network(job.trial.id)]
     if executor is not None:
         return
-    if left := [job for job in left if not summary.networks.get(job.trial.id)]:
-        with show(left) as on_event:
-            run_for_networks(left, store, resources, on_event, summary)
+    if again := [job for job in again if not summary.networks.get(job.trial.id)]:
+        with show(again) as on_event:
+            run_for_networks(again, store, resources, on_event, summary)

@@ -23,7 +23,7 @@ def main(engine, out, csv, address):
     )
     store, resources = Store(out), execution.resources()
     store.check_writable()
-    store.save_config(config_of(request, jobs, resources, store))
+    store.save_config(config_of(request, jobs, resources, []))
 
     before = {job.trial.id: 0 for job in jobs}
     executor = executor_elsewhere(store, resources, execution, False)

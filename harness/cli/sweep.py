@@ -65,8 +65,7 @@ def run_sweep(
 
     store, resources, summary = Store(out), execution.resources(), Summary()
     store.check_writable()
-    kept = store.kept()
-    rows = store.rows()
+    kept, rows = store.kept(), store.rows()
     done = {row.id: row for row in rows if row.done}
     left = [job for job in jobs if job.trial.id not in done]
     print_notes([*notes, *on_several(resources)])

@@ -1,7 +1,8 @@
 """The same 16 trials here, on Slurm, on Ray and by three workers; prints Markdown.
 
-    OMP_NUM_THREADS=1 python tests/bench/engines.py      as root, with slurm-wlm, munge and Ray
+    OMP_NUM_THREADS=1 python tests/bench/engines.py [slurm] [ray] [workers]
 
+As root, with slurm-wlm, munge and Ray; without a name, all of them after this machine alone.
 Slurm and Ray are real, of two nodes on this machine (tests/engines), started before the clock and
 ended after it. A run before them fills the caches and does not count. What was computed is compared
 with what this machine gave: ids, the records without times and hosts, and the files of predictions
@@ -33,7 +34,8 @@ from dnabench.results.provenance import here
 
 TRIALS = 16
 SWEEP = ["--suite", "demo", "-m", "kmer,cnn", "-t", "splice_junctions", "--seeds", "8",
-         "--epochs", "5", "--device", "cpu"]  # fmt: skip
+         "--limit", "600", "--epochs", "5", "--device", "cpu"]  # fmt: skip
+NAMES = ("slurm", "ray", "workers")
 MOST = 1.0  # seconds a trial
 
 
@@ -69,18 +71,22 @@ def by_workers(cluster, out):
 
 
 @contextlib.contextmanager
-def engines():
+def engines(names):
     """Name -> (how many work at once, what runs the sweep into a folder)."""
     alone = Here(os.environ)
-    with slurm_cluster.cluster() as slurm, ray_cluster.cluster() as ray:
-        asked = ["--executor", "ray", "--set-resource", f"address={ray.address}"]
-        yield {
-            "local, --jobs 2": (2, lambda out: on(alone, out, "--jobs", "2")),
-            "Slurm, two nodes": (
-                2, lambda out: on(slurm, out, "--executor", "slurm", "--jobs", "2")),
-            "Ray, two nodes": (2, lambda out: on(ray, out, *asked)),
-            "three workers": (3, lambda out: by_workers(alone, out)),
-        }  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        found = {"local, --jobs 2": (2, lambda out: on(alone, out, "--jobs", "2"))}
+        if "slurm" in names:
+            slurm = stack.enter_context(slurm_cluster.cluster())
+            words = ["--executor", "slurm", "--jobs", "2"]
+            found["Slurm, two nodes"] = (2, lambda out: on(slurm, out, *words))
+        if "ray" in names:
+            ray = stack.enter_context(ray_cluster.cluster())
+            asked = ["--executor", "ray", "--set-resource", f"address={ray.address}"]
+            found["Ray, two nodes"] = (2, lambda out: on(ray, out, *asked))
+        if "workers" in names:
+            found["three workers"] = (3, lambda out: by_workers(alone, out))
+        yield found
 
 
 def spent(out):
@@ -112,7 +118,7 @@ def main():
           "trials, s a trial | same trials, results, predictions |")  # fmt: skip
     print("|---|---:|---:|---:|---:|---:|---|")
     wrong, first, load = False, None, os.getloadavg()[0]
-    with tempfile.TemporaryDirectory(dir="/tmp") as name, engines() as every:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name, engines(sys.argv[1:] or NAMES) as every:
         on(Here(os.environ), Path(name, "warm"), "--limit", "60", "--seeds", "1", "--epochs", "1")
         for k, (what, (workers, run)) in enumerate(every.items()):
             out, start = Path(name, str(k)), time.monotonic()

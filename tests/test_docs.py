@@ -20,6 +20,7 @@ from yeast_part import write_yeast
 
 from dnabench import MODELS
 from dnabench.cli import main
+from dnabench.tasks.io.variants import COLUMNS as VCF
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -89,6 +90,7 @@ def place(tmp_path_factory):
     annotated_genome(folder, "fly.fa.gz", "fly.gff3.gz")
     annotated_genome(folder, "genome.fa", "genome.gff3")
     write_yeast(folder)
+    write_variants(folder)
     scores = [f"{0.80 + (7 * i % 13) / 100:.4f}" for i in range(20)]
     (folder / "seeds.csv").write_text(
         "model,task,seed,score\n"
@@ -107,6 +109,16 @@ def place(tmp_path_factory):
             (folder / "sweep.toml").write_text(block.text)
     install(folder / "mymodel")
     return folder
+
+
+def write_variants(folder):
+    """A VCF file of the genome with a label in INFO."""
+    rows = []
+    for name, seq in re.findall(r"^>(\S+)\n(\S+)$", (folder / "genome.fa").read_text(), re.M):
+        for k, p in enumerate(range(100, 600, 100)):
+            ref, alt = seq[p - 1], "CGTA"["ACGT".index(seq[p - 1])]
+            rows.append(f"{name}\t{p}\t.\t{ref}\t{alt}\t.\t.\tpathogenic={k % 2}\n")
+    (folder / "my.vcf").write_text("#" + "\t".join(VCF) + "\n" + "".join(rows))
 
 
 def install(package):

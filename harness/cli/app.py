@@ -23,6 +23,7 @@ from dnabench.cli.plan import plan
 from dnabench.cli.predict import predict
 from dnabench.cli.pretrain import pretrain
 from dnabench.cli.probe import probe
+from dnabench.cli.probe_variants import variants
 from dnabench.cli.profile import profile
 from dnabench.cli.published import published
 from dnabench.cli.report import report
@@ -88,6 +89,11 @@ command(
     app, "export", "runs/networks/TRIAL", "runs/networks/TRIAL --format torch-export",
     "runs/networks/TRIAL --format hf --to my-model", section=USE,
 )(export)  # fmt: skip
+command(
+    probe, "variants", "my-network --vcf my.vcf --genome genome.fa",
+    "my-network --vcf my.vcf.gz --genome genome.fa --to scored.vcf",
+    "gpn --vcf my.vcf --genome genome.fa --labels pathogenic",
+)(variants)  # fmt: skip
 app.add_typer(probe, rich_help_panel=USE)
 command(
     app, "plan", "-m cnn,kmer --suite demo --train-share 0.01,0.1,1 --keep best",

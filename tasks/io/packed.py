@@ -97,6 +97,23 @@ class Genome:
         out = np.where(odd[:, None], bases[:, 1 : length + 1], bases[:, :length])
         return out & 7, out >= SMALL
 
+    def around(self, contigs: Array, at: Array, length: int) -> Array:
+        """Letter codes of windows that may begin before a sequence or end behind it: N is there.
+
+        Args:
+            contigs: int64 (B,), numbers of the sequences.
+            at: int64 (B,), where they begin, from 0 in the sequence.
+            length: L.
+
+        Returns:
+            uint8 (B, L).
+        """
+        place = at[:, None] + np.arange(length)
+        inside = (place >= 0) & (place < self.lengths[contigs][:, None])
+        known = np.where(inside, self.starts[contigs][:, None] + place, 0)
+        found = self.bytes[known // 2] >> (known % 2 * 4).astype(np.uint8)
+        return np.where(inside, found & 7, np.uint8(N))
+
 
 def packed(fasta: Path, progress: Progress = lambda done, total: None) -> Genome:
     """Pack a FASTA file, plain or gzipped, into the cache, or take what is there.

@@ -160,16 +160,26 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     for number, text in lines_of(path):
         if text.startswith("#") or not text.strip():
             continue
-        row, found = text.split("\t", len(COLUMNS))[: len(COLUMNS)], True
-        if len(row) < len(COLUMNS):
-            raise ValueError(
-                f"{path}:{number}: {len(row)} tab-separated columns, VCF has {len(COLUMNS)} or more"
-            )
-        if not re.fullmatch("0*[1-9][0-9]{0,11}", row[1]):
-            raise ValueError(f"{path}:{number}: POS {row[1]!r} is no position; VCF counts from 1")
-        yield number, row
+        found = True
+        yield number, columns_of(path, number, text)
     if not found:
         raise ValueError(f"{path}: no variants, the file has only a header")
+
+
+def columns_of(path: Path, number: int, text: str) -> list[str]:
+    """COLUMNS of a line of VCF; those of samples are not read.
+
+    Raises:
+        ValueError: too few columns, or POS is no position.
+    """
+    row = text.split("\t", len(COLUMNS))[: len(COLUMNS)]
+    if len(row) < len(COLUMNS):
+        raise ValueError(
+            f"{path}:{number}: {len(row)} tab-separated columns, VCF has {len(COLUMNS)} or more"
+        )
+    if not re.fullmatch("0*[1-9][0-9]{0,11}", row[1]):
+        raise ValueError(f"{path}:{number}: POS {row[1]!r} is no position; VCF counts from 1")
+    return row
 
 
 def _variant(line: int, row: Sequence[str], label: str) -> Variant:
@@ -180,7 +190,7 @@ def _labels(path: Path, lines: Sequence[tuple[int, list[str]]], own: OwnData) ->
     """The field of INFO, or the column; of a flag, whether it is there. "" or . = none."""
     rows = [row for _, row in lines]
     if len(own.label) != 1:
-        found = dict.fromkeys(key for row in rows[:1000] for key in _info(row[7]))
+        found = dict.fromkeys(key for row in rows[:1000] for key in info_of(row[7]))
         raise ValueError(
             f"{path}: say where the label of a variant is: --label-column NAME, a field of INFO "
             f"({few(list(found)) or 'there is none'}) or ID, QUAL, FILTER; or --labels FILE"
@@ -188,7 +198,7 @@ def _labels(path: Path, lines: Sequence[tuple[int, list[str]]], own: OwnData) ->
     (name,) = own.label
     if name.upper() in ("ID", "QUAL", "FILTER"):
         return [row[COLUMNS.index(name.upper())] for row in rows]
-    fields = [_info(row[7]) for row in rows]
+    fields = [info_of(row[7]) for row in rows]
     if not any(name in one for one in fields):
         found = dict.fromkeys(key for one in fields[:1000] for key in one)
         raise ValueError(
@@ -208,7 +218,7 @@ def _labels(path: Path, lines: Sequence[tuple[int, list[str]]], own: OwnData) ->
     return [one.get(name) or "" for one in fields]
 
 
-def _info(text: str) -> Mapping[str, str | None]:
+def info_of(text: str) -> Mapping[str, str | None]:
     """The fields of INFO; None is the value of a flag."""
     pairs = (part.partition("=") for part in text.split(";") if part not in ("", "."))
     return {key: value if equals else None for key, equals, value in pairs}

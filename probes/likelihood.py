@@ -1,0 +1,257 @@
+"""What a language model makes of bases: log probabilities at hidden bases, and of whole windows.
+
+S sites, B windows, W bp of a window, T tokens, V entries of the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dnabench.models.kernels.context import Kernels
+from dnabench.models.language import entries, language_model, language_of, load_language
+from dnabench.models.outside.references import model_named
+from dnabench.pretraining.learner import as_sequences
+from dnabench.pretraining.saving import CARD, load_pretrained
+from dnabench.pretraining.vocabulary import vocabulary_of
+from dnabench.tensors import read
+from dnabench.tokens.bpe import tokenizer_named
+from dnabench.tokens.tokenizers import Encoded, Tokenizer
+from dnabench.train.batches import EVAL_TOKENS, Resident
+from dnabench.train.precision import Arithmetic
+from dnabench.types import Array, Model
+from dnabench.weights import fetch, resolve
+
+BASES = 4
+LOGITS = 1 << 25  # numbers of a batch's output
+WINDOW = 512  # bp that official weights read, unless told
+
+
+class LanguageNet(NamedTuple):
+    """A language model. length: bp of the longest window that it reads here."""
+
+    name: str
+    model: Model
+    options: Mapping[str, Any]
+    tokenizer: Tokenizer
+    net: Any
+    length: int
+
+
+def language_net(
+    name: str, length: int = 0, regime: str = "pretrained",
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> LanguageNet:  # fmt: skip
+    """The language model that a name means: a folder of `dnabench pretrain`, else a model.
+
+    Args:
+        name: folder or model.
+        length: bp of the windows; 0 = those it was trained on, of a model WINDOW.
+        regime: of a model: pretrained, or checkpoint:FILE with the head in it.
+        options: of a model, those that are not its defaults.
+
+    Raises:
+        FileNotFoundError: a folder without a language model.
+        KeyError: no such model.
+        ValueError: longer windows than it reads, random weights, or as `load_language`.
+    """
+    if Path(name).is_dir() or (Path(name) / CARD).exists():
+        kept = load_pretrained(name)
+        if length > kept.length:
+            raise ValueError(
+                f"--length {length}: {name} was trained on windows of {kept.length} bp and reads "
+                "no longer ones"
+            )
+        return LanguageNet(
+            Path(name).name, kept.model, kept.options, kept.tokenizer, kept.net,
+            length or kept.length,
+        )  # fmt: skip
+    return _official(name, length or WINDOW, regime, options)
+
+
+def _official(name: str, length: int, regime: str, given: Mapping[str, Any]) -> LanguageNet:
+    model = model_named(name)
+    language_of(model)
+    options = {**model.options, **given}
+    named, path = resolve(model, regime)
+    if named == "scratch":
+        raise ValueError("--regime scratch: random weights know no sequences; write pretrained")
+    if length > model.context:
+        raise ValueError(f"--length {length}: {model.name} reads {model.context:,} bp at most")
+    official = named.startswith("pretrained:")
+    file = fetch(model, named) if official else Path(path)
+    words, spoken = None, model.tokenizer_name(options)
+    if spoken == "bpe":
+        beside = file.parent / "tokenizer.json"
+        words = fetch(model, named, tokenizer=True) if official else beside
+    tokenizer = tokenizer_named(spoken, vocabulary=int(options.get("vocabulary", 0)), file=words)
+    net = language_model(model, options, length)
+    load_language(net, model, read(file), file.name)
+    return LanguageNet(f"{model.name} {regime}", model, options, tokenizer, net.eval(), length)
+
+
+class Likelihood:
+    """Log probabilities in nats by a language model, on one strand: the one that is given.
+
+    Of a network that reads letters they are those of A, C, G and T alone.
+
+    Args:
+        source: the language model.
+        device: where it runs.
+
+    Raises:
+        ValueError: hidden tokens are learned, and the tokenizer has no mask.
+    """
+
+    def __init__(self, source: LanguageNet, device: str = "cpu") -> None:
+        self.source, self.passes = source, 0  # windows that were run
+        self.causal = language_of(source.model).causal
+        self.by_site = not self.causal and not source.tokenizer.by_letters
+        self.letters = list(entries(source.model, source.options)[:BASES])
+        self._net = source.net.to(device).eval()
+        self._words = vocabulary_of(source.model, source.options, source.tokenizer, "cpu")
+        self._known = self._words.known.numpy()
+        self._entry = self._words.entries.to(device)
+        self._arithmetic, self._kernels = Arithmetic("fp32", device), Kernels()
+        self._device = device
+
+    @property
+    def how(self) -> str:
+        """What is compared, in words."""
+        if self.causal:
+            return "log-likelihood of the window"
+        if not self.by_site:
+            return "pseudo-likelihood of the window, each token hidden in turn"
+        if self.letters:
+            return "the base, hidden"
+        return f"the {self.source.tokenizer.name} tokens that cover the base, hidden"
+
+    def sites(self, codes: Array, index: int) -> Array:
+        """Log p of A, C, G and T at a hidden base, up to a constant of each row.
+
+        All tokens that cover the base are hidden; where they are several, the mean of them. Tokens
+        with an N say nothing.
+
+        Args:
+            codes: uint8 (S, W), letters A0 C1 G2 T3 N4; that at `index` is not looked at.
+            index: of the base.
+
+        Returns:
+            float64 (S, 4); NaN where all tokens that cover the base have an N.
+
+        Raises:
+            ValueError: a network without a token for each place.
+        """
+        if not self.by_site:
+            raise ValueError(f"{self.source.name} has no hidden token for a base")
+        versions = []
+        for base in range(BASES):
+            codes = codes.copy()
+            codes[:, index] = base
+            versions.append(self._encode(codes))
+        each = np.stack([one.ids for one in versions])  # (4, S, T)
+        covers = (each[0] != each[1]) & self._known[each].all(0)
+        ids = np.where(covers, self.source.tokenizer.mask, each[0])
+        out = np.zeros((len(codes), BASES))
+
+        def read_off(rows: Array, logits: Tensor) -> None:
+            row, token = np.nonzero(covers[rows, : logits.shape[1]])
+            asked = torch.from_numpy(each[:, rows[row], token].astype(np.int64)).to(self._device)
+            found = logits[row, token].double()  # (n, V)
+            values = found.gather(1, self._entry[asked].T).cpu().numpy()
+            np.add.at(out, rows[row], values)
+
+        self._run(Encoded(ids, versions[0].lengths), read_off)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(out / np.where(covers.sum(1), covers.sum(1), np.nan)[:, None])
+
+    def windows(self, codes: Array) -> Array:
+        """Log-likelihood of windows, causal; else the pseudo-likelihood: each token hidden in turn.
+
+        The first token of a causal model has no probability; unknown ones and N count for nothing.
+
+        Args:
+            codes: uint8 (B, W).
+
+        Returns:
+            float64 (B,).
+        """
+        encoded = self._encode(codes)
+        return self._causal(encoded) if self.causal else self._hidden_in_turn(encoded)
+
+    def _causal(self, encoded: Encoded) -> Array:
+        ids, out = encoded.ids.astype(np.int64), np.zeros(len(encoded.ids))
+        asked = self._known[ids] & (np.arange(ids.shape[1]) < encoded.tokens[:, None])
+
+        def read_off(rows: Array, logits: Tensor) -> None:
+            following, counts = ids[rows, 1 : logits.shape[1]], asked[rows, 1 : logits.shape[1]]
+            wanted = torch.from_numpy(np.where(counts, following, 0)).to(self._device)
+            logs = self.log_probabilities(logits[:, :-1])
+            each = logs.gather(2, wanted[..., None])[..., 0].cpu().numpy()
+            out[rows] = np.where(counts, each, 0.0).sum(1)
+
+        self._run(encoded, read_off)
+        return out
+
+    def _hidden_in_turn(self, encoded: Encoded) -> Array:
+        ids, lengths = encoded.ids, encoded.tokens
+        row, token = np.nonzero(self._known[ids] & (np.arange(ids.shape[1]) < lengths[:, None]))
+        out, at_once = np.zeros(len(ids)), max(1, EVAL_TOKENS // ids.shape[1])
+        for a in range(0, len(row), at_once):
+            own, place = row[a : a + at_once], token[a : a + at_once]
+            here = np.arange(len(own))
+            hidden = ids[own]
+            wanted = hidden[here, place].astype(np.int64)
+            hidden[here, place] = self.source.tokenizer.mask
+            self._run(Encoded(hidden, lengths[own]), self._adder(out, own, place, wanted))
+        return out
+
+    def _adder(
+        self, out: Array, own: Array, place: Array, wanted: Array
+    ) -> Callable[[Array, Tensor], None]:
+        def read_off(rows: Array, logits: Tensor) -> None:
+            logs = logits[np.arange(len(rows)), place[rows]].double().log_softmax(-1)
+            asked = torch.from_numpy(wanted[rows]).to(self._device)
+            np.add.at(out, own[rows], logs.gather(1, asked[:, None])[:, 0].cpu().numpy())
+
+        return read_off
+
+    def log_probabilities(self, logits: Tensor) -> Tensor:
+        """Float64, in nats; of letters (..., 4), else (..., V)."""
+        picked = logits[..., self.letters] if self.letters else logits
+        return picked.double().log_softmax(-1)
+
+    def all_bases(self, codes: Array, ask: Callable[[Array, Tensor], None]) -> None:
+        """Run windows with nothing hidden; `ask` takes rows and logits (rows, T, V)."""
+        self._run(self._encode(codes), ask)
+
+    def _encode(self, codes: Array) -> Encoded:
+        encoded = self.source.tokenizer(as_sequences(codes), codes.shape[1], "mask")
+        most = self.source.model.max_tokens
+        if most and encoded.ids.shape[1] > most:
+            raise ValueError(
+                f"--length {codes.shape[1]}: {encoded.ids.shape[1]} tokens, {self.source.name} "
+                f"reads {most} at most; take shorter windows"
+            )
+        return encoded
+
+    @torch.inference_mode()
+    def _run(self, encoded: Encoded, read_off: Callable[[Array, Tensor], None]) -> None:
+        """All rows, length-sorted, in batches."""
+        if not len(encoded.ids):
+            return
+        data = Resident([encoded], self._device, self.source.tokenizer.pad)
+        most = max(1, LOGITS // (data.size * self.source.tokenizer.size))
+        with self._kernels, self._arithmetic.products():
+            for together in data.eval_batches():
+                for a in range(0, len(together), most):
+                    rows = together[a : a + most]
+                    batch = data.batch(rows)
+                    read_off(rows, self._net(batch.ids.long(), batch.mask).float())
+                    self.passes += len(rows)

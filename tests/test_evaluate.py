@@ -10,12 +10,14 @@ from test_pretraining import SHORT, training
 from typer.testing import CliRunner
 
 from dnabench.cli.app import app
-from dnabench.pretraining import markov
+from dnabench.models.language import entries
+from dnabench.pretraining import evaluate, markov
 from dnabench.pretraining.classes import CLASSES, classes_of
-from dnabench.pretraining.evaluate import chains_for, of_windows, score, table
+from dnabench.pretraining.evaluate import Sums, chains_for, of_windows, score, table
 from dnabench.pretraining.markov import fit
 from dnabench.pretraining.pretrain import pretrain
 from dnabench.pretraining.saving import load_pretrained
+from dnabench.tasks.io.annotation import read_annotation
 from dnabench.tasks.io.packed import packed
 from dnabench.types import MASK, Sequences
 
@@ -65,9 +67,9 @@ def test_a_chain_predicts_from_the_bases_before(tmp_path):
     assert said.shape == (1, 9, 4)
     assert said[0, 2:5].argmax(-1).tolist() == [2, 3, 0]
     assert said[0, 8].argmax() == 3
-    # the first two, and the two behind the N, have no context
-    for i in (1, 6, 7):
-        np.testing.assert_array_equal(said[0, i], said[0, 0])
+    # the first two, and the two behind the N, have no context: the frequencies of the bases
+    for i in (0, 1, 6, 7):
+        np.testing.assert_allclose(np.exp(said[0, i]), 0.25, atol=0.01)
     assert np.exp(said).sum(-1) == pytest.approx(1, abs=1e-5)
 
 
@@ -82,7 +84,7 @@ chr1\ts\tCDS\t{c}\t{d}\t.\t{s}\t0\tParent=t
 def test_every_base_has_the_class_of_its_gene(tmp_path, strand):
     genome = packed(fasta(tmp_path / "g.fa", random_contigs([4000])))
     (tmp_path / "g.gff").write_text(GENES.format(a=1501, b=1507, c=1601, d=1610, s=strand))
-    found = classes_of(tmp_path / "g.gff", genome, 0)
+    found = classes_of(read_annotation(tmp_path / "g.gff"), genome, 0)
     coding = [*range(1500, 1507), *range(1600, 1610)]
     if strand == "-":
         coding.reverse()
@@ -101,49 +103,92 @@ def test_the_first_class_counts_where_genes_overlap(tmp_path):
     minus = GENES.format(a=1531, b=1590, c=1631, d=1690, s="-").replace("ID=g", "ID=h")
     minus = minus.replace("=t", "=u").replace("Parent=g", "Parent=h")
     (tmp_path / "g.gff").write_text(plus + minus)
-    names = [CLASSES[i] for i in classes_of(tmp_path / "g.gff", genome, 0)]
+    names = [CLASSES[i] for i in classes_of(read_annotation(tmp_path / "g.gff"), genome, 0)]
     assert names[1540] == "CDS +, codon 2"  # 40 bases into the first, in both
     assert names[1570].startswith("CDS -")  # in an intron of the first
     assert names[1595] == "intron" and names[1400] == "promoter"
 
 
+@pytest.mark.parametrize("strand", "+-")
+@pytest.mark.parametrize("phase", [1, 2])
+def test_codons_begin_where_the_phase_says(tmp_path, strand, phase):
+    genome = packed(fasta(tmp_path / "g.fa", random_contigs([4000])))
+    text = GENES.format(a=1501, b=1507, c=1601, d=1610, s=strand)
+    first = "1501" if strand == "+" else "1601"
+    lines = [
+        line.replace("\t0\tParent", f"\t{phase}\tParent") if f"CDS\t{first}" in line else line
+        for line in text.splitlines()
+    ]
+    (tmp_path / "g.gff").write_text("\n".join(lines) + "\n")
+    found = classes_of(read_annotation(tmp_path / "g.gff"), genome, 0)
+    coding = [*range(1500, 1507), *range(1600, 1610)]
+    if strand == "-":
+        coding.reverse()
+    assert [CLASSES[found[at]] for at in coding] == [
+        f"CDS {strand}, codon {(i - phase) % 3 + 1}" for i in range(17)
+    ]
+
+
 @pytest.mark.parametrize("name", ["convnova-386k", "hyenadna-tiny-1k"])
-def test_scores_are_those_of_each_base_alone(tmp_path, name):
+def test_scores_are_those_of_each_base_alone(tmp_path, monkeypatch, name):
     train = training(tmp_path, name, steps=2, looks=1)
     pretrain(train, tmp_path / "net")
     net, genome = load_pretrained(tmp_path / "net"), train.sources[0].genome
     chains = chains_for(genome, [1])
-    scored = score(net, genome, [1], None, chains)
-    assert scored.windows == 2000 // 60
-    rows = table(scored)
+    asked, ask = [], evaluate._asker(net, entries(net.model, net.options), "mask", 0)
+
+    def remembered(codes):
+        found = ask(codes)
+        asked.append((codes, *found))
+        return found
+
+    monkeypatch.setattr(evaluate, "_asker", lambda *args: remembered)
+    sums = score(net, genome, [1], None, chains)
+    assert sums.windows == 2000 // 60 and sums.blocks == 1
+    rows = table(sums)
     assert [row["region"] for row in rows] == [
         "intergenic", "soft-masked", "not soft-masked", "all"
     ]  # fmt: skip
+    assert [row["region"] for row in table(sums, by_class=False)] == [
+        "soft-masked", "not soft-masked", "all"
+    ]  # fmt: skip
     text = random_contigs([4000, 2000])["chr2"]
-    codes = Sequences.parse([text]).codes
-    asked = scored.place
-    share = len(asked) / (scored.windows * 60)
-    if name == "hyenadna-tiny-1k":  # all but the first of a window
-        assert share == pytest.approx(59 / 60)
-    else:
-        assert share == pytest.approx(0.15, abs=0.02)
-    letters = [7, 8, 9, 10] if name == "hyenadna-tiny-1k" else [0, 1, 2, 3]
-    for i in range(0, len(asked), 37):
-        at = int(asked[i])
-        start = at // 60 * 60
-        ids = torch.from_numpy(codes[start : start + 60]).long()[None]
-        if name == "convnova-386k":  # all that was asked for in that window is hidden
-            hidden = asked[(asked >= start) & (asked < start + 60)] - start
-            ids[0, torch.from_numpy(hidden)] = MASK
+    ((codes, wanted, _),) = asked
+    share, causal = wanted.mean(), name == "hyenadna-tiny-1k"
+    # all but the first of a window, or 15 %
+    assert share == pytest.approx(59 / 60 if causal else 0.15, abs=1e-9 if causal else 0.02)
+    letters = [7, 8, 9, 10] if causal else [0, 1, 2, 3]
+    loss, right, small, n = 0.0, 0, 0, 0
+    for i in range(len(codes)):
+        assert codes[i].tolist() == Sequences.parse([text[60 * i : 60 * i + 60]]).codes.tolist()
+        ids = torch.from_numpy(codes[i]).long()[None]
+        if not causal:  # all that is asked for in that window is hidden
+            ids[0, torch.from_numpy(wanted[i])] = MASK
         with torch.no_grad():
-            logits = net.net(ids, None)[0, at - start - (name == "hyenadna-tiny-1k")]
-        logs = logits[letters].log_softmax(-1)
-        assert float(-logs[codes[at]]) == pytest.approx(scored.loss["network"][i], abs=1e-5)
-        assert scored.small[i] == text[at].islower()
+            logits = net.net(ids, None)[0]
+        for j in np.flatnonzero(wanted[i]):
+            logs = logits[j - causal][letters].log_softmax(-1)
+            loss -= float(logs[codes[i, j]])
+            right += int(logs.argmax()) == codes[i, j]
+            small += text[60 * i + j].islower()
+            n += 1
     row = rows[-1]
-    assert row["loss"] == pytest.approx(scored.loss["network"].mean())
-    assert row["loss_interval"] == pytest.approx([row["loss"]] * 2)  # of the one block there is
+    assert row["bases"] == n and rows[1]["bases"] == small
+    assert row["loss"] == pytest.approx(loss / n, abs=1e-5)
+    assert row["accuracy"] == pytest.approx(right / n)
+    assert row["loss_interval"] is None  # of the one block there is
     assert row["chance"]["order 0"]["loss"] == pytest.approx(np.log(4), abs=0.01)
+
+
+def test_chains_read_the_bases_before_a_window(tmp_path):
+    """Of ACGT repeated every base follows from the one before, also at the start of a window."""
+    fasta(tmp_path / "g.fa", {"chr1": "ACGT" * 500, "chr2": "ACGT" * 400})
+    train = training(tmp_path, "hyenadna-tiny-1k", steps=1, looks=1)
+    pretrain(train, tmp_path / "net")
+    genome = train.sources[0].genome
+    chains = [c for c in chains_for(genome, [1]) if c.order in (0, 5)]
+    sums = score(load_pretrained(tmp_path / "net"), genome, [1], None, chains)
+    assert table(sums)[-1]["chance"]["order 5"]["accuracy"] == pytest.approx(1, abs=0.004)
 
 
 def test_the_thesis_prints_this_interval():
@@ -152,21 +197,34 @@ def test_the_thesis_prints_this_interval():
 
 def test_the_intervals_hold_the_truth_of_blocks():
     """Of blocks that are drawn whole, in 99 % of the cases."""
-    from dnabench.pretraining.evaluate import BLOCK, Scored
-
     rng, inside = np.random.default_rng(0), 0
     for _ in range(200):
         p = rng.beta(6, 6, 60)  # accuracy of each block; its mean is one half
         right = rng.random((60, 200)) < p[:, None]
-        place = (np.arange(60)[:, None] * BLOCK + np.arange(200)).ravel()
-        flat = right.ravel()
-        scored = Scored(
-            place, np.full(12_000, 8, np.uint8), np.zeros(12_000, bool),
-            {"network": 1.0 - flat}, {"network": flat}, 100,
-        )  # fmt: skip
-        low, high = table(scored)[-1]["accuracy_interval"]
+        sums = Sums(("network",), {}, windows=100)
+        values = np.stack([np.ones(12_000), right.ravel(), 1.0 - right.ravel()], 1)
+        block = np.repeat(np.arange(60), 200)
+        sums.add(np.full(12_000, 8, np.uint8), np.zeros(12_000, bool), block, values)
+        row = table(sums)[-1]
+        assert row["accuracy"] == pytest.approx(right.mean()) and row["blocks"] == 60
+        low, high = row["accuracy_interval"]
         inside += low <= 0.5 <= high
     assert 0.95 <= inside / 200 <= 1
+
+
+def test_sums_are_those_of_every_class_and_block():
+    rng = np.random.default_rng(0)
+    sums, slow = Sums(("network",), {}), {}
+    for _ in range(3):
+        kind, small = rng.integers(0, 9, 50).astype(np.uint8), rng.random(50) < 0.5
+        block, values = rng.integers(0, 4, 50), rng.random((50, 3))
+        sums.add(kind, small, block, values)
+        for i in range(50):
+            key = int(kind[i]), bool(small[i]), int(block[i])
+            slow[key] = slow.get(key, 0) + values[i]
+    assert sums.totals.keys() == slow.keys()
+    for key, value in slow.items():
+        np.testing.assert_allclose(sums.totals[key], value)
 
 
 def test_the_command_prints_a_table_and_writes_it(tmp_path):
@@ -181,8 +239,8 @@ def test_the_command_prints_a_table_and_writes_it(tmp_path):
     assert done.exit_code == 0, done.output
     assert "convnova-386k on chr2 of g.fa: hidden bases" in done.output
     assert "CDS -, codon 1" in done.output and "soft-masked" in done.output
-    said = json.loads((tmp_path / "net" / "evaluation.json").read_text())
-    assert said["sequences"] == ["chr2"] and said["protocol"] == "mask"
+    said = json.loads((tmp_path / "net" / "evaluation-mask-1.json").read_text())
+    assert said["sequences"] == "chr2" and said["protocol"] == "mask" and not said["warning"]
     # a chain of order 1 knows ACGT repeated
     assert said["rows"][-1]["chance"]["order 1"]["accuracy"] > 0.95
     for more, message in (
@@ -191,6 +249,19 @@ def test_the_command_prints_a_table_and_writes_it(tmp_path):
     ):
         done = CliRunner().invoke(app, [*words, *more])
         assert done.exit_code == 2 and message in done.output
+    done = CliRunner().invoke(app, [*words, "--sequence", "chr1", "--sequence", "chr2"])
+    assert done.exit_code == 2 and "every sequence is evaluated" in done.output
+    third = {"chr1": "ACGT" * 500, "chr2": "ACGT" * 400, "chr3": "ACGT" * 100}
+    fasta(tmp_path / "other.fa", third)
+    other = [*words[:3], str(tmp_path / "other.fa")]
+    done = CliRunner().invoke(app, other)
+    assert done.exit_code == 2 and "held out no sequence of this very file" in done.output
+    done = CliRunner().invoke(app, [*other, "--sequence", "chr3"])
+    assert "what it saw of these sequences is not known" in done.output
+    assert "intergenic" not in done.output  # no annotation, no classes
+    (tmp_path / "g.gff").write_text((tmp_path / "g.gff").read_text().replace("chr2", "chr9"))
+    done = CliRunner().invoke(app, [*words, "--regions", str(tmp_path / "g.gff")])
+    assert done.exit_code == 2 and "has no gene on chr2: it has chr9" in done.output
     wrong = CliRunner().invoke(app, ["evaluate", str(tmp_path), *words[2:]])
     assert wrong.exit_code == 2 and "no language model, which `dnabench pretrain`" in wrong.output
 

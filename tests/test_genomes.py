@@ -38,6 +38,7 @@ def fasta(path, contigs, width=61):
         ) + "\n"
         for i, (name, seq) in enumerate(contigs.items())
     )  # fmt: skip
+    path.parent.mkdir(exist_ok=True)
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "wt") as file:
         file.write(text)
@@ -157,7 +158,7 @@ def test_what_is_not_there_is_named(tmp_path):
         source(genome, 50, ["chr9"])
     with pytest.raises(ValueError, match="has no window of 500 bp to train on"):
         source(genome, 500)
-    with pytest.raises(ValueError, match="no window is held out; name a sequence"):
+    with pytest.raises(ValueError, match=r"no window is held out \(none named\); name a sequence"):
         held_out([source(genome, 50)], 10)
 
 
@@ -219,3 +220,12 @@ def test_repeats_are_found_everywhere(tmp_path):
     found = places(Sequences.parse(["ACGT" * 10]), genome)
     # its reverse complement is itself
     assert found.start.tolist() == list(range(0, 61, 4))
+
+
+def test_an_exact_name_counts_before_an_alias(tmp_path):
+    path = tmp_path / "g.fa"
+    path.write_text(">1\nACGT\n>chr1\nACG\n>2 [chromosome=x]\nAC\n>3 [chromosome=x]\nA\n")
+    genome = packed(path)
+    assert genome.number("chr1") == 1 and genome.number("1") == 0 and genome.number("chr2") == 2
+    with pytest.raises(ValueError, match=r"'x' may be any of 2, 3; write one of these"):
+        genome.number("x")

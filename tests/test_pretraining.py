@@ -19,6 +19,7 @@ from dnabench.pretraining.hiding import Hiding
 from dnabench.pretraining.learner import WindowData, as_sequences, of_tokens, opposite
 from dnabench.pretraining.mapping import seen
 from dnabench.pretraining.objectives import Causal, Masked
+from dnabench.pretraining.overlap import with_pretraining
 from dnabench.pretraining.pretrain import pretrain
 from dnabench.pretraining.recipes import RECIPES, pretraining_named
 from dnabench.pretraining.saving import load_pretrained
@@ -26,7 +27,7 @@ from dnabench.pretraining.vocabulary import vocabulary_of
 from dnabench.pretraining.windows import Drawn
 from dnabench.tokens.bpe import train_bpe
 from dnabench.tokens.tokenizers import TOKENIZERS
-from dnabench.types import IGNORED, MASK, Recipe
+from dnabench.types import IGNORED, MASK, Job, Recipe
 from dnabench.weights import load_regime, resolve
 
 __all__ = ["own_cache"]  # a fixture
@@ -94,15 +95,27 @@ def test_hiding_twice_hides_more_than_is_asked_for():
     assert (wanted[chosen] == ids[chosen]).all()
 
 
-def test_overlapping_words_are_hidden_in_runs():
-    made = objective(hiding=Hiding(span=5, as_mask=1.0, as_random=0.0))
-    _, read = asked(made, torch.zeros(200, 500, dtype=torch.long))
-    hidden = (read == MASK).int()
-    edges = torch.nn.functional.pad(hidden, (1, 1)).diff(dim=1)
-    runs = (edges == -1).nonzero()[:, 1] - (edges == 1).nonzero()[:, 1]
-    inner = runs[(edges == 1).nonzero()[:, 1] > 2]
-    assert inner.min() >= 3 and (inner >= 5).float().mean() > 0.95  # cut at the ends alone
-    assert hidden.float().mean() == pytest.approx(1 - (1 - 0.03) ** 5, abs=0.01)
+def test_overlapping_words_are_hidden_together(tmp_path):
+    """Each token that is asked for has a base that no token shows."""
+    train = training(tmp_path, "dnabert-3")
+    assert train.hiding == Hiding(span=3, as_mask=1.0, as_random=0.0)
+    made = objective("dnabert-3", train.hiding, tokenizer=train.tokenizer)
+    ids = torch.from_numpy(train.tokenizer(as_sequences(random_codes(40, 300)), 300, "mask").ids)
+    wanted, read = asked(made, ids.long())
+    hidden = (wanted != IGNORED).numpy()
+    assert (read[wanted != IGNORED] == 4).all()
+    known = made.vocabulary.known[ids.long()].float().mean()
+    assert hidden.mean() == pytest.approx(0.15 * float(known), abs=0.01)
+    bare = 0
+    for row, one in zip(ids.tolist(), hidden, strict=True):
+        shown = np.zeros(300, bool)  # bases that some token shows; the first token is [CLS]
+        for t in range(1, len(row) - 1):
+            if not one[t] and row[t] > 4:
+                shown[t - 1 : t + 2] = True
+        asked_for = np.flatnonzero(one)
+        bare += sum(shown[t - 1 : t + 2].all() for t in asked_for)
+    # an unknown token next to a run shortens it
+    assert bare / hidden.sum() < 0.02
 
 
 def test_random_tokens_come_from_the_whole_vocabulary_where_the_authors_draw_so():
@@ -172,6 +185,30 @@ def test_the_loss_weighs_soft_masked_bases(tmp_path):
     plain = made.scores(None, made.answers(logits, batch).numpy())
     assert plain["perplexity"] == pytest.approx(np.exp(plain["loss"]))
     assert plain["bits"] == pytest.approx(plain["loss"] / np.log(2))
+
+
+def test_the_next_base_has_the_weight_of_its_own_mask():
+    codes = np.array([[0, 1, 2, 3, 0, 1]], np.uint8)
+    data = WindowData(TOKENIZERS["char"], 6, "cpu")
+    data.put(Drawn(codes, np.array([[0, 0, 0, 1, 1, 0]], bool)))
+    made = objective("hyenadna-tiny-1k", small_weight=0.1)
+    target = made.targets(None, data, np.random.default_rng(0))(np.arange(1)).values
+    weights = made._weights(target, 0.1)[0]
+    assert weights.tolist() == pytest.approx([1, 1, 0.1, 0.1, 1, 0])
+
+
+def test_held_out_tokens_do_not_depend_on_batches():
+    data = WindowData(TOKENIZERS["char"], 40, "cpu")
+    data.put(Drawn(random_codes(300, 40), np.zeros((300, 40), bool)))
+    one = objective(seed=3).questions(None, data)
+    whole = one(np.arange(300)).target
+    parts = torch.cat(
+        [
+            objective(seed=3).questions(None, data)(np.arange(a, a + 50)).target
+            for a in range(0, 300, 50)
+        ]
+    )
+    assert torch.equal(whole, parts)
 
 
 def test_a_batch_that_asks_for_nothing_has_no_loss():
@@ -297,26 +334,73 @@ def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path):
     assert "has a network already; name another folder" in again.stderr
 
 
+def begun(tmp_path, told=None, **more):
+    """A training that ends after its first evaluation, as if it had been killed."""
+
+    def stop(done, total, row):
+        if row:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(training(tmp_path, **more), tmp_path / "net", told=stop)
+
+
 def test_another_training_in_an_unfinished_folder_is_refused(tmp_path):
-    (tmp_path / "net").mkdir()
-    (tmp_path / "net" / "training.json").write_text(
-        json.dumps(training(tmp_path).said() | {"seed": 3})
-    )
+    begun(tmp_path)
+    before = (tmp_path / "net" / "checkpoint.pt").read_bytes()
     with pytest.raises(ValueError, match="an unfinished training that differs in seed"):
-        pretrain(training(tmp_path), tmp_path / "net")
+        pretrain(training(tmp_path, seed=3), tmp_path / "net")
+    assert (tmp_path / "net" / "checkpoint.pt").read_bytes() == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("")
-    with pytest.raises(ValueError, match="mine is not empty"):
+    with pytest.raises(ValueError, match=r"mine is not empty \(thesis\.tex\)"):
         pretrain(training(tmp_path), tmp_path / "mine")
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):
-    from dnabench.pretraining.pretrain import check_folder
-
-    check_folder(tmp_path / "net", training(tmp_path).said())
+    begun(tmp_path)
     (tmp_path / "net" / "checkpoint.pt").write_bytes(b"not a checkpoint")
-    with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged .* delete it"):
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged; delete it"):
         pretrain(training(tmp_path), tmp_path / "net")
+
+
+def test_nothing_is_left_where_nothing_could_begin(tmp_path):
+    nowhere = replace(training(tmp_path), sources=[
+        replace(one, held=one.held[:0], holdout=()) for one in training(tmp_path).sources
+    ])  # fmt: skip
+    with pytest.raises(ValueError, match="no window is held out"):
+        pretrain(nowhere, tmp_path / "net")
+    pretrain(training(tmp_path), tmp_path / "net")
+
+
+def test_a_curve_that_was_not_written_is_written_again(tmp_path):
+    """Killed between the last checkpoint and its line of the curve."""
+    begun(tmp_path, looks=1)
+    (tmp_path / "net" / "metrics.jsonl").unlink()
+    pretrain(training(tmp_path, looks=1), tmp_path / "net")
+    assert len((tmp_path / "net" / "metrics.jsonl").read_text().splitlines()) == 1
+    assert not (tmp_path / "net" / "checkpoint.pt").exists()
+
+
+def test_one_folder_is_one_training_at_a_time(tmp_path):
+    def again(done, total, row):
+        with pytest.raises(ValueError, match="another process trains there"):
+            pretrain(training(tmp_path), tmp_path / "net")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(training(tmp_path), tmp_path / "net", told=again)
+
+
+@pytest.mark.parametrize("wrong", ["chr2", "other.fa:chr2", "g.fa:chr2"])
+def test_a_held_out_sequence_of_no_genome_is_refused(tmp_path, wrong):
+    paths = [fasta(tmp_path / name / "g.fa", random_contigs([900, 300])) for name in ("a", "b")]
+    model = MODELS["convnova-386k"]
+    options = options_of("convnova-386k", **TINY)
+    with pytest.raises(ValueError, match=f"--holdout {wrong}: .* write FILE:NAME with one of"):
+        gathered(model, options, SHORT, paths, 1e4, holdout=[wrong])
+    train = gathered(model, options, SHORT, paths, 1e4, holdout=[f"{paths[1]}:chr2"])
+    assert [one.holdout for one in train.sources] == [(), ("chr2",)]
 
 
 def test_recipes_by_name():
@@ -376,5 +460,15 @@ def test_fine_tuning_from_the_folder_says_what_was_seen(tmp_path):
     )  # fmt: skip
     (record,) = results.records
     said = record.flags["pretraining"]
-    assert said == {"genomes": ["g.fa"], "bp": 480, "test_seen": pytest.approx(1 / 3, abs=1e-6)}
-    assert "it saw 33.3% of the test sequences" in record.flags["contract"][-1]
+    assert said == {
+        "genomes": ["g.fa"], "bp": 480, "looked_up": 12, "test_seen": pytest.approx(1 / 3),
+    }  # fmt: skip
+    assert "and 33.3% of the 12 test sequences of" in record.flags["contract"][-1]
+    job = Job(record.trial, checkpoint=str(tmp_path / "net" / "model.safetensors"))
+    short = with_pretraining({}, job, as_sequences(random_codes(3, 30)))["pretraining"]
+    assert short["test_seen"] is None and short["looked_up"] == 0
+    (genome,) = (tmp_path / "cache" / "genomes").iterdir()
+    (genome / "letters.bin").write_bytes(b"")
+    known = with_pretraining({}, job, as_sequences(random_codes(3, 60, any_base=0)))
+    assert known["pretraining"]["test_seen"] is None  # and the trial is not lost
+    assert "is not known" in known["contract"][0] and "damaged" in known["contract"][0]

@@ -38,10 +38,12 @@ def evaluate(
     99 % intervals; beside them the majority base and the best of Markov chains of order 0 to 11,
     fitted on the other sequences of the genome.
     """
+    from dnabench.cache import file_sha256
     from dnabench.cli.bars import bar
     from dnabench.host.machine import device_named
     from dnabench.pretraining.evaluate import PROTOCOLS, chains_for, score, table, write
-    from dnabench.pretraining.saving import load_pretrained
+    from dnabench.pretraining.saving import check_genes, held_out, load_pretrained, trained_on
+    from dnabench.tasks.io.annotation import read_annotation
     from dnabench.tasks.io.packed import packed
 
     if protocol not in PROTOCOLS:
@@ -50,29 +52,30 @@ def evaluate(
     loaded.net.to(device_named(device))
     with bar("reading") as show:
         read = packed(genome, lambda done, total: show(completed=done, total=total))
-        held = list(sequence) or _held_out(loaded.card, read.sha256)
+        annotation = read_annotation(regions, coding=True) if regions else None
+        held = list(sequence) or held_out(loaded.card, read)
         numbers = [read.number(name) for name in held]
+        check_genes(annotation, read, numbers)
         show(description="counting k-mers")
         chains = chains_for(read, numbers)
         show(description="scoring", completed=0)
         scored = score(
-            loaded, read, numbers, regions, chains, protocol=protocol, seed=seed,
+            loaded, read, numbers, annotation, chains, protocol=protocol, seed=seed,
             progress=lambda done, total: show(completed=done, total=total),
         )  # fmt: skip
-    rows = table(scored)
-    _print(rows, f"{loaded.model.name} on {', '.join(held)} of {read.name}", loaded.card)
-    file = to or network / "evaluation.json"
-    about = {"network": str(network), "genome": read.sha256, "sequences": held}
-    write(rows, {**about, "protocol": protocol, "windows": scored.windows}, file)
+    rows = table(scored, by_class=annotation is not None)
+    named = ", ".join(read.contigs[i] for i in numbers)
+    _print(rows, f"{loaded.model.name} on {named} of {read.name}", loaded.card)
+    if warned := trained_on(loaded.card, read, numbers):
+        typer.echo(f"warning: {warned}", err=True)
+    file = to or network / f"evaluation-{protocol}-{'-'.join(map(str, numbers))[:40]}.json"
+    about = {
+        "network": str(network), "genome": read.sha256, "sequences": named, "seed": seed,
+        "regions": file_sha256(regions) if regions else "", "warning": warned,
+        "protocol": protocol, "windows": scored.windows,
+    }  # fmt: skip
+    write(rows, about, file)
     typer.echo(f"all chains, the thesis's interval: {file}")
-
-
-def _held_out(card: Mapping[str, Any], sha256: str) -> list[str]:
-    """What the training held out of this genome."""
-    found = [name for one in card["genomes"] if one["sha256"] == sha256 for name in one["held_out"]]
-    if not found:
-        fail("the training held out no sequence of this genome; name one with --sequence")
-    return found
 
 
 def _print(rows: Sequence[Mapping[str, Any]], title: str, card: Mapping[str, Any]) -> None:
@@ -95,5 +98,7 @@ def _print(rows: Sequence[Mapping[str, Any]], title: str, card: Mapping[str, Any
 
 
 def _with(row: Mapping[str, Any], name: str, digits: int) -> str:
+    if row[f"{name}_interval"] is None:  # too few blocks
+        return f"{row[name]:.{digits}f}"
     low, high = row[f"{name}_interval"]
     return f"{row[name]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

@@ -77,7 +77,7 @@ def pretrain(
             *_chosen(model, recipe, set_, length), genome, _bp(budget),
             holdout=holdout, regions=regions, exclude=exclude_task, looks=looks, seed=seed,
             command=shlex.join(["dnabench", *sys.argv[1:]]),
-            progress=lambda done, total: show(completed=done, total=total),
+            progress=lambda done, total: show(completed=done, total=total), told=typer.echo,
         )  # fmt: skip
     resources = Resources(device=device_named(device), micro_batch=micro_batch)
     _say_plan(training)
@@ -111,8 +111,17 @@ def _say_result(card: dict[str, Any], folder: Path) -> None:
     typer.echo(
         f"held out: {val['loss']:.4f} nats ({val['bits']:.3f} bits, perplexity "
         f"{val['perplexity']:.3f}), {val['accuracy']:.1%} right; {seen:,.0f} bp/s\n"
-        f"next: dnabench run -m {card['model']} --regime checkpoint:{folder} ..."
+        f"next: dnabench run -m {card['model']}{_settings(card)} --regime checkpoint:{folder} ..."
     )
+
+
+def _settings(card: Mapping[str, Any]) -> str:
+    """The options that a network of this shape needs, as flags."""
+    from dnabench.models.outside.references import model_named
+
+    usual = model_named(card["model"]).options
+    changed = {k: v for k, v in card["options"].items() if v != usual[k]}
+    return "".join(f" --set {name}={value}" for name, value in changed.items())
 
 
 def _chosen(
@@ -128,6 +137,8 @@ def _chosen(
     model, how = model_named(name), pretraining_named(recipe)
     check_settings([model], settings)
     options, fields = chosen(model, settings)
+    if ignored := sorted({"epochs", "max_steps", "patience", "rc", "finetune"} & fields.keys()):
+        fail(f"--set {ignored[0]}: --budget says how long is trained; that field has no part in it")
     how = replace(how, recipe=replace(how.recipe, **fields), length=length or how.length)
     return model, options, how
 
@@ -145,6 +156,8 @@ def _bp(text: str) -> float:
 
 def _say_plan(training: Training) -> None:
     """What is trained on what, before it starts."""
+    from dnabench.pretraining.pretrain import EVALUATED
+
     how, said = training.how, training.said()
     hidden = "next tokens" if said["objective"] == "causal" else f"{how.hiding.share:.0%} hidden"
     typer.echo(
@@ -154,7 +167,8 @@ def _say_plan(training: Training) -> None:
     for one in training.sources:
         genome, held = one.genome, len(one.held)
         parts = [f"{genome.bp / 1e6:,.2f} Mbp", f"{one.places / genome.bp:.0%} to train on"]
-        parts += [f"{held:,} windows of {', '.join(one.holdout)} held out"] * bool(held)
+        named, few = ", ".join(one.holdout), min(held, EVALUATED)
+        parts += [f"{named} held out, the loss is of {few:,} of its {held:,} windows"] * bool(held)
         parts += [f"{genome.small / genome.bp:.0%} soft-masked"]
         parts += ["half of the windows around genes"] * (one.regions is not None)
         typer.echo(f"  {genome.name}: {'; '.join(parts)}")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
-from dnabench.tasks.io.annotation import Gene, read_annotation
+from dnabench.tasks.io.annotation import Annotation, Gene
 from dnabench.tasks.io.packed import Genome
 from dnabench.types import Array
 
@@ -20,22 +18,15 @@ CLASSES = (
 INTRON, BEFORE, INTERGENIC = 6, 7, 8
 
 
-def classes_of(annotation: Path, genome: Genome, contig: int) -> Array:
+def classes_of(annotation: Annotation, genome: Genome, contig: int) -> Array:
     """uint8 (bp,), the index in CLASSES of each base of a sequence.
 
-    A coding base is counted from the start of its transcript, the longest of the gene; the bases
-    between its coding parts are intron; promoters are the 1,000 bp before the first coding base.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: it cannot be read, or has no gene on the sequence.
+    A coding base is counted from the first whole codon of its transcript, the longest of the gene;
+    the bases between its coding parts are intron; promoters are the 1,000 bp before the first
+    coding base. A sequence without a gene is intergenic as a whole.
     """
-    names = (genome.contigs[contig], *genome.aliases[contig])
-    read = read_annotation(annotation, coding=True)
-    genes = [gene for name in names for gene in read.genes.get(name, ())]
-    if not genes:
-        raise ValueError(f"{annotation} has no gene on {names[0]} of {genome.name}")
     out = np.full(int(genome.lengths[contig]), INTERGENIC, np.uint8)
+    genes = genes_of(annotation, genome, contig)
     for gene in genes:
         first, last = gene.exons[0][0], gene.exons[-1][1]
         before = (last, last + PROMOTER) if gene.reverse else (max(0, first - PROMOTER), first)
@@ -47,13 +38,19 @@ def classes_of(annotation: Path, genome: Genome, contig: int) -> Array:
     return out
 
 
+def genes_of(annotation: Annotation, genome: Genome, contig: int) -> list[Gene]:
+    """The genes of a sequence, by any of its names."""
+    names = (genome.contigs[contig], *genome.aliases[contig])
+    return [gene for name in names for gene in annotation.genes.get(name, ())]
+
+
 def _lower(out: Array, place: slice, kind: int) -> None:
     """The earlier class stays where a base has one."""
     out[place] = np.minimum(out[place], kind)
 
 
 def _coding(out: Array, gene: Gene) -> None:
-    done = 0
+    done = -gene.phase
     for start, end in reversed(gene.exons) if gene.reverse else gene.exons:
         at = np.arange(start, min(end, len(out)))
         position = (done + (end - 1 - at if gene.reverse else at - start)) % 3

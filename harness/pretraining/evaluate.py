@@ -20,52 +20,62 @@ from dnabench.pretraining.classes import CLASSES, classes_of
 from dnabench.pretraining.hiding import Hiding
 from dnabench.pretraining.markov import ORDERS, Markov, fit
 from dnabench.pretraining.saving import Pretrained
-from dnabench.pretraining.windows import Drawn
+from dnabench.tasks.io.annotation import Annotation
 from dnabench.tasks.io.packed import Genome
 from dnabench.types import Array, N
 
 BLOCK = 10_000  # bp of a genome that are resampled together
 DRAWS = 2_000
 LEVEL = 0.99
+FEWEST = 20  # blocks
+TOGETHER = 50  # draws of all blocks in memory at once
 BATCH = 64
 PROTOCOLS = {"mask": Hiding(as_mask=1.0, as_random=0.0), "thesis": Hiding()}
 ALL, SMALL, OTHER = "all", "soft-masked", "not soft-masked"
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Bases of a genome that were asked for, S of them.
+@dataclass
+class Sums:
+    """What a table needs of the bases that were asked for, block by block.
 
     Args:
-        place: int64 (S,), in bp of the sequences that were evaluated, one behind the other.
-        kind: uint8 (S,), index in CLASSES.
-        small: bool (S,), soft-masked.
-        loss: by name, float64 (S,), cross-entropy in nats: of the network, of each chain.
-        right: by name, bool (S,).
+        names: of what predicts: the network, then each chain.
+        totals: (class, soft-masked or not, block) -> bases, and of each name right answers and
+            loss in nats, float64 (1 + 2 x names,).
         windows: how many were read.
+        blocks: how many there are.
     """
 
-    place: Array
-    kind: Array
-    small: Array
-    loss: Mapping[str, Array]
-    right: Mapping[str, Array]
-    windows: int
+    names: tuple[str, ...]
+    totals: dict[tuple[int, bool, int], Array]
+    windows: int = 0
+    blocks: int = 0
+
+    def add(self, kind: Array, small: Array, block: Array, values: Array) -> None:
+        """Count bases: their class, whether soft-masked, their block, and their values."""
+        key = (kind.astype(np.int64) * 2 + small) * (self.blocks + int(block.max(initial=0)) + 1)
+        _, first, where = np.unique(key + block, return_index=True, return_inverse=True)
+        sums = np.zeros((len(first), values.shape[1]))
+        np.add.at(sums, where, values)
+        for i, total in zip(first, sums, strict=True):
+            at = int(kind[i]), bool(small[i]), int(block[i])
+            self.totals[at] = self.totals.get(at, 0) + total
 
 
 def score(
-    net: Pretrained, genome: Genome, contigs: Sequence[int], annotation: Path | None,
+    net: Pretrained, genome: Genome, contigs: Sequence[int], annotation: Annotation | None,
     chains: Sequence[Markov], *, protocol: str = "mask", seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Scored:  # fmt: skip
+) -> Sums:  # fmt: skip
     """Ask for bases of sequences, window by window, end to end.
 
     Args:
         net: that reads single letters.
         genome: packed.
         contigs: numbers of the sequences.
-        annotation: GFF3 or GTF; None = all is of one class, the last.
-        chains: scored on the same bases.
+        annotation: None = all is of one class, the last.
+        chains: scored on the same bases, from the bases before each, also those of the window
+            before.
         protocol: a key of PROTOCOLS: mask = all bases that are asked for are hidden; thesis =
             80/10/10.
         seed: of what is hidden.
@@ -74,15 +84,16 @@ def score(
     Raises:
         ValueError: a network of words; no window without N.
     """
-    length, parts, done = net.length, list[dict[str, Any]](), 0
     letters = entries(net.model, net.options)
     if not letters:
         raise ValueError(
             f"{net.folder}: {net.model.name} predicts {net.tokenizer.name} tokens, not bases; its "
             "loss cannot be compared with that of bases"
         )
+    length = net.length
     total = sum(int(genome.lengths[i]) // length for i in contigs)
-    ask, offset = _asker(net, letters, protocol, seed), 0
+    names = ("network", *(f"order {chain.order}" for chain in chains))
+    out, ask = Sums(names, {}), _asker(net, letters, protocol, seed)
     for i in contigs:
         bp = int(genome.lengths[i])
         kinds = np.full(bp, len(CLASSES) - 1, np.uint8)
@@ -91,15 +102,41 @@ def score(
         starts = np.arange(0, bp - length + 1, length)
         for a in range(0, len(starts), BATCH):
             at = starts[a : a + BATCH]
-            drawn = Drawn(*genome.windows(genome.starts[i] + at, length))
-            place = at[:, None] + np.arange(length)
-            parts.append(_batch(drawn, offset + place, kinds[place], ask, chains))
-            done += len(at)
-            progress(done, total)
-        offset += -(-bp // BLOCK) * BLOCK  # blocks do not go over the end of a sequence
-    if not any(len(part["place"]) for part in parts):
+            codes, small = genome.windows(genome.starts[i] + at, length)
+            asked, logs = ask(codes)
+            asked = asked & (codes != N)
+            before = _with_context(codes, genome, int(genome.starts[i]), at, chains)
+            said = [logs[asked], *(c.predict(before)[:, -length:][asked] for c in chains)]
+            place = (at[:, None] + np.arange(length))[asked]
+            block = out.blocks + place // BLOCK
+            out.add(kinds[place], small[asked], block, _values(codes[asked], said))
+            out.windows += len(at)
+            progress(out.windows, total)
+        out.blocks += -(-bp // BLOCK)  # blocks do not go over the end of a sequence
+    if not out.totals:
         raise ValueError(f"{genome.name}: no base could be scored in windows of {length} bp")
-    return _joined(parts, done)
+    return out
+
+
+def _with_context(
+    codes: Array, genome: Genome, first: int, at: Array, chains: Sequence[Markov]
+) -> Array:
+    """The windows with the bases before them that the longest chain reads; N before the first."""
+    k = max((chain.order for chain in chains), default=0)
+    before = np.full((len(codes), k), N, np.uint8)
+    inner = at >= k
+    if k and inner.any():
+        before[inner] = genome.windows(first + at[inner] - k, k)[0]
+    return np.concatenate([before, codes], 1)
+
+
+def _values(codes: Array, said: Sequence[Array]) -> Array:
+    """(S, 1 + 2 x names): one, then right and loss of each."""
+    letter, each = codes.astype(np.int64), np.arange(len(codes))
+    columns: list[Array] = [np.ones(len(codes))]
+    for logs in said:
+        columns += [logs.argmax(1) == letter, -logs[each, letter].astype(np.float64)]
+    return np.stack(columns, 1).astype(np.float64)
 
 
 def _asker(
@@ -117,12 +154,13 @@ def _asker(
     if isinstance(made, Masked):
         made.hiding = PROTOCOLS[protocol]
     drawn = torch.Generator().manual_seed(seed)
+    device = next(net.net.parameters()).device
 
     @torch.inference_mode()
     def ask(codes: Array) -> tuple[Array, Array]:
         ids = torch.from_numpy(codes).long()
         wanted, read = made.asked(ids, torch.ones_like(ids, dtype=torch.bool), drawn)
-        logits = net.net(read, None).float()[..., list(letters[:4])]
+        logits = net.net(read.to(device), None).float().cpu()[..., list(letters[:4])]
         logs, asked = logits.log_softmax(-1), wanted >= 0
         if causal:  # the answer for a base stands at the one before it
             logs, asked = (torch.roll(part, 1, 1) for part in (logs, asked))
@@ -131,87 +169,62 @@ def _asker(
     return ask
 
 
-def _batch(
-    drawn: Drawn, place: Array, kind: Array, ask: Callable[[Array], tuple[Array, Array]],
-    chains: Sequence[Markov],
-) -> dict[str, Any]:  # fmt: skip
-    codes = drawn.codes
-    asked, logs = ask(codes)
-    asked = asked & (codes != N)
-    letter = codes[asked].astype(np.int64)
-    said = {"network": logs[asked]}
-    said |= {f"order {c.order}": c.predict(codes)[asked] for c in chains}
-    each = np.arange(len(letter))
-    return {
-        "place": place[asked], "kind": kind[asked], "small": drawn.small[asked],
-        "loss": {name: -values[each, letter].astype(np.float64) for name, values in said.items()},
-        "right": {name: values.argmax(1) == letter for name, values in said.items()},
-    }  # fmt: skip
-
-
-def _joined(parts: Sequence[dict[str, Any]], windows: int) -> Scored:
-    def one(key: str) -> Array:
-        return np.concatenate([part[key] for part in parts])
-
-    def by_name(key: str) -> dict[str, Array]:
-        names = parts[0][key]
-        return {name: np.concatenate([part[key][name] for part in parts]) for name in names}
-
-    return Scored(
-        one("place"), one("kind"), one("small"), by_name("loss"), by_name("right"), windows
-    )
-
-
-def table(scored: Scored, seed: int = 0) -> list[dict[str, Any]]:
+def table(sums: Sums, by_class: bool = True, seed: int = 0) -> list[dict[str, Any]]:
     """A row for each class, then for soft-masked bases, others and all.
 
-    Each has the bases asked for, and of the network accuracy, cross-entropy in nats and perplexity
-    with 99 % intervals from blocks of 10 kbp drawn again; of majority and chains the same without.
-    The thesis's interval of the accuracy is 2.58 sqrt(p (1 - p) / windows).
+    Each has the bases asked for, and of the network accuracy, cross-entropy in nats and perplexity,
+    the first two with 99 % intervals from blocks of 10 kbp drawn again, None where fewer than 20
+    blocks hold such bases; of the chains the same without. The thesis's interval of the accuracy
+    is 2.58 sqrt(p (1 - p) / windows).
+
+    Args:
+        sums: of `score`.
+        by_class: whether there are rows of classes.
+        seed: of the blocks that are drawn.
     """
-    masks = {name: scored.kind == i for i, name in enumerate(CLASSES)}
-    masks |= {SMALL: scored.small, OTHER: ~scored.small, ALL: np.ones(len(scored.kind), bool)}
-    block = scored.place // BLOCK
-    rng = np.random.default_rng(seed)
-    draws = _draws(int(block.max()) + 1, np.unique(block), rng)
+    keys = np.array([(kind, small, block) for kind, small, block in sums.totals])
+    values = np.stack(list(sums.totals.values()))
+    rows = {name: keys[:, 0] == i for i, name in enumerate(CLASSES)} if by_class else {}
+    small = keys[:, 1] == 1
+    rows |= {SMALL: small, OTHER: ~small, ALL: np.ones(len(keys), bool)}
     return [
-        {"region": name, **_row(scored, mask, block, draws)}
-        for name, mask in masks.items() if mask.any()
+        {"region": name, **_row(sums, keys[mask, 2], values[mask], seed)}
+        for name, mask in rows.items() if mask.any()
     ]  # fmt: skip
 
 
-def _draws(size: int, present: Array, rng: np.random.Generator) -> Array:
-    """(DRAWS, blocks), how often each block is drawn."""
-    out = np.zeros((DRAWS, size))
-    out[:, present] = rng.multinomial(len(present), np.full(len(present), 1 / len(present)), DRAWS)
-    return out
-
-
-def _row(scored: Scored, mask: Array, block: Array, draws: Array) -> dict[str, Any]:
-    n, where = int(mask.sum()), block[mask]
-    each = np.bincount(where, minlength=draws.shape[1])
-    drawn = draws @ each
-
-    def interval(values: Array) -> list[float]:
-        sums = draws @ np.bincount(where, values, draws.shape[1])
-        low, high = (1 - LEVEL) / 2, (1 + LEVEL) / 2
-        with np.errstate(invalid="ignore"):
-            found = np.nanquantile(sums / drawn, [low, high])
-        return [float(x) for x in found]
-
-    right, loss = scored.right["network"][mask], scored.loss["network"][mask]
-    p = float(right.mean())
+def _row(sums: Sums, block: Array, values: Array, seed: int) -> dict[str, Any]:
+    _, where = np.unique(block, return_inverse=True)
+    by_block = np.zeros((int(where.max()) + 1, values.shape[1]))
+    np.add.at(by_block, where, values)
+    n, *rest = by_block.sum(0)
+    right, loss = np.array(rest[::2]) / n, np.array(rest[1::2]) / n
+    p = float(right[0])
     chance = {
-        name: {"accuracy": float(scored.right[name][mask].mean()),
-               "loss": float(scored.loss[name][mask].mean())}
-        for name in scored.loss if name != "network"
+        name: {"accuracy": float(right[i]), "loss": float(loss[i])}
+        for i, name in enumerate(sums.names) if i
     }  # fmt: skip
+    intervals = _intervals(by_block[:, :3], seed)
     return {
-        "bases": n, "accuracy": p, "accuracy_interval": interval(right.astype(float)),
-        "thesis_interval": of_windows(p, scored.windows),
-        "loss": float(loss.mean()), "loss_interval": interval(loss),
-        "perplexity": float(np.exp(loss.mean())), "chance": chance,
+        "bases": int(n), "accuracy": p, "accuracy_interval": intervals[0],
+        "thesis_interval": of_windows(p, sums.windows), "loss": float(loss[0]),
+        "loss_interval": intervals[1], "perplexity": float(np.exp(loss[0])),
+        "blocks": len(by_block), "chance": chance,
     }  # fmt: skip
+
+
+def _intervals(by_block: Array, seed: int) -> tuple[list[float] | None, list[float] | None]:
+    """Of accuracy and loss, from (blocks, bases and both sums)."""
+    n = len(by_block)
+    if n < FEWEST:
+        return None, None
+    rng, found = np.random.default_rng(seed), np.empty((DRAWS, 2))
+    for a in range(0, DRAWS, TOGETHER):
+        size = min(TOGETHER, DRAWS - a)
+        drawn = rng.multinomial(n, np.full(n, 1 / n), size) @ by_block
+        found[a : a + size] = drawn[:, 1:] / drawn[:, :1]
+    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return [float(low[0]), float(high[0])], [float(low[1]), float(high[1])]
 
 
 def of_windows(p: float, windows: int) -> float:

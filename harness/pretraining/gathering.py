@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dnabench.models.language import language_of
-from dnabench.pretraining.mapping import places
+from dnabench.pretraining.mapping import looked_up, places
 from dnabench.pretraining.pretrain import Training, steps_for
 from dnabench.pretraining.recipes import Pretraining
 from dnabench.pretraining.regions import regions as regions_of
@@ -25,11 +25,15 @@ def silent(done: int, total: int) -> None:
     """Report nothing."""
 
 
+def unsaid(text: str) -> None:
+    """Say nothing."""
+
+
 def gathered(
     model: Model, options: Mapping[str, Any], how: Pretraining, genomes: Sequence[Path],
     bp: float, *, holdout: Sequence[str] = (), regions: Sequence[str] = (),
     exclude: Sequence[str] = (), looks: int = 20, seed: int = 0, command: str = "",
-    progress: Progress = silent,
+    progress: Progress = silent, told: Callable[[str], object] = unsaid,
 ) -> Training:  # fmt: skip
     """All that a training needs.
 
@@ -46,6 +50,7 @@ def gathered(
         seed: of weights, windows and what is hidden.
         command: what the user typed.
         progress: of reading genomes, in bp.
+        told: called with a sentence for each task that is left out.
 
     Raises:
         KeyError: no such task.
@@ -62,12 +67,13 @@ def gathered(
             f"windows of {how.length} bp: {model.name} reads {model.min_length} to "
             f"{model.context:,} bp; write --length"
         )
-    tests = [TASKS[task].load("test").seqs for task in exclude]
+    tests = {task: TASKS[task].load("test").seqs for task in exclude}
     read = [packed(path, progress) for path in genomes]
+    held = _held_in(read, genomes, holdout)
     sources = [
         source(
-            genome, how.length, _held_in(genome, holdout, alone=len(read) == 1),
-            left_out=_places_of(tests, genome),
+            genome, how.length, held[i],
+            left_out=_places_of(tests, genome, told),
             regions=regions_of(regions[i], genome) if regions else None,
         )
         for i, genome in enumerate(read)
@@ -79,27 +85,41 @@ def gathered(
     )  # fmt: skip
 
 
-def _held_in(genome: Genome, holdout: Sequence[str], alone: bool) -> list[str]:
-    """The sequences of a genome that are held out."""
-    names = []
+def _held_in(
+    genomes: Sequence[Genome], paths: Sequence[Path], holdout: Sequence[str]
+) -> list[list[str]]:
+    """The sequences of each genome that are held out."""
+    names: list[list[str]] = [[] for _ in genomes]
     for text in holdout:
         file, colon, name = text.rpartition(":")
-        if alone or (colon and file == genome.name):
-            names.append(name if colon and file == genome.name else text)
-        elif not colon:
+        own = [i for i, path in enumerate(paths) if colon and file in (str(path), path.name)]
+        if len(own) == 1:
+            names[own[0]].append(name)
+        elif len(genomes) == 1 and not own:
+            names[0].append(text)
+        else:
+            listed = ", ".join(map(str, paths))
             raise ValueError(
-                f"--holdout {text}: there are several genomes; write FILE:NAME, e.g. "
-                f"{genome.name}:{genome.contigs[0]}"
+                f"--holdout {text}: {'several genomes have' if own else 'no genome has'} that "
+                f"file; write FILE:NAME with one of {listed}"
             )
     return names
 
 
-def _places_of(tests: Sequence[Sequences], genome: Genome) -> Array | None:
+def _places_of(
+    tests: Mapping[str, Sequences], genome: Genome, told: Callable[[str], object]
+) -> Array | None:
     """Where the sequences of test splits lie on a genome."""
-    found = [places(seqs, genome) for seqs in tests]
-    if not found:
-        return None
-    return np.concatenate([np.stack([one.start, one.end], 1) for one in found])
+    found = []
+    for task, seqs in tests.items():
+        one = places(seqs, genome)
+        known, n = len(looked_up(seqs)), len(np.unique(one.sequence))
+        told(
+            f"{n:,} of the {known:,} test sequences of {task} that were looked up are on "
+            f"{genome.name}"
+        )
+        found.append(np.stack([one.start, one.end], 1))
+    return np.concatenate(found) if found else None
 
 
 def _tokenizer(

@@ -14,7 +14,8 @@ class Hiding:
         as_mask: share of the chosen ones that the network reads as the mask.
         as_random: share of the chosen ones that it reads as a random token; the others it reads as
             they are.
-        span: neighbours hidden together, of overlapping k-mers k, so that none shows another.
+        span: neighbours hidden together; of overlapping k-mers k, so that each has a base that no
+            token shows.
         passes: how often tokens are chosen; the loss counts those of the last time, and what was
             hidden before stays hidden. The code of ConvNova hides twice.
     """

@@ -38,15 +38,17 @@ def places(
     done and in all.
     """
     both = [seqs, seqs.reverse_complement()]
-    rows = _looked_up(seqs)
+    rows = looked_up(seqs)
     keys = np.concatenate([_first(one, rows) for one in both])
     order = np.argsort(keys, kind="stable")
     keys, owner = keys[order], order % max(len(rows), 1)
     strand = order // max(len(rows), 1)
     found: list[tuple[Array, Array]] = []
+    table = np.zeros(SLOTS, bool)
+    table[_slot(keys)] = True
     if len(rows):
         for at, codes in _mers(genome, progress):
-            hit, place = _joined(keys, codes, at)
+            hit, place = _joined(keys, codes, at, table)
             found += _confirmed(genome, both, rows[owner[hit]], strand[hit], place)
     which = np.concatenate([w for w, _ in found]) if found else np.zeros(0, np.int64)
     start = np.concatenate([s for _, s in found]) if found else np.zeros(0, np.int64)
@@ -54,7 +56,8 @@ def places(
     return Places(pairs[:, 0], pairs[:, 1], pairs[:, 1] + seqs.lengths[pairs[:, 0]])
 
 
-def _looked_up(seqs: Sequences) -> Array:
+def looked_up(seqs: Sequences) -> Array:
+    """Rows of the sequences without N, of 32 bp or more; the others cannot be found."""
     any_base = np.concatenate([[0], np.cumsum(seqs.codes == N)])
     count = any_base[seqs.offsets[1:]] - any_base[seqs.offsets[:-1]]
     return np.flatnonzero((seqs.lengths >= K) & (count == 0))
@@ -85,10 +88,11 @@ def _mers(genome: Genome, progress: Progress) -> Iterator[tuple[Array, Array]]:
             progress(min(done, genome.bp), genome.bp)
 
 
-def _joined(keys: Array, mers: Array, at: Array) -> tuple[Array, Array]:
-    """Pairs of an entry of sorted keys and the place of an equal K-mer."""
-    table = np.zeros(SLOTS, bool)
-    table[_slot(keys)] = True
+def _joined(keys: Array, mers: Array, at: Array, table: Array) -> tuple[Array, Array]:
+    """Pairs of an entry of sorted keys and the place of an equal K-mer.
+
+    `table` says of a slot whether a key may be there.
+    """
     maybe = np.flatnonzero(table[_slot(mers)])
     first = np.searchsorted(keys, mers[maybe], side="left")
     last = np.searchsorted(keys, mers[maybe], side="right")

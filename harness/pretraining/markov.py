@@ -24,20 +24,21 @@ class Markov:
     Args:
         order: k.
         logs: float32 (4^k, 4), log probabilities in nats of A, C, G and T.
+        plain: float32 (4,), those of order 0.
     """
 
     order: int
     logs: Array
+    plain: Array
 
     def predict(self, codes: Array) -> Array:
         """float32 (B, L, 4), log probabilities of each base from those before it.
 
-        The first k bases of a window, and those behind an N, have no context: they get those of
-        order 0, the mean over all contexts.
+        The first k bases of a window, and those behind an N, have no context: they get the
+        frequencies of the bases.
         """
         context, known = _contexts(codes, self.order)
-        mean = np.log(np.exp(self.logs).mean(0))
-        out = np.broadcast_to(mean, (*codes.shape, 4)).copy()
+        out = np.broadcast_to(self.plain, (*codes.shape, 4)).copy()
         out[known] = self.logs[context[known]]
         return out
 
@@ -56,25 +57,34 @@ def fit(genome: Genome, contigs: Sequence[int], orders: Sequence[int] = ORDERS) 
     longest = max(orders) + 1
     counts = np.zeros(4**longest, np.int64)
     for codes in _pieces(genome, contigs, longest):
-        mers = _mers(codes, longest)
-        counts += np.bincount(mers, minlength=4**longest)
+        np.add.at(counts, *np.unique(_mers(codes, longest), return_counts=True))
     counts += counts[_opposite(longest)]  # the other strand
+    alone = counts.reshape(-1, 4).sum(0) + 1.0
+    plain = np.log(alone / alone.sum()).astype(np.float32)
     out = []
     for order in orders:
         size = order + 1
         of = counts.reshape(4 ** (longest - size), -1).sum(0) + 1.0  # by the last k + 1 bases
         table = of.reshape(4**order, 4)
         logs = np.log(table / table.sum(1, keepdims=True))
-        out.append(Markov(order, logs.astype(np.float32)))
+        out.append(Markov(order, logs.astype(np.float32), plain))
     return out
 
 
 def _pieces(genome: Genome, contigs: Sequence[int], width: int) -> Iterator[Array]:
+    """The sequences in pieces of about CHUNK bp, short ones together with an N between."""
+    held, waiting = list[Array](), 0
     for i in contigs:
         start, length = int(genome.starts[i]), int(genome.lengths[i])
         for a in range(0, length - width + 1, CHUNK):
             size = min(CHUNK + width - 1, length - a)
-            yield genome.windows(np.array([start + a]), size)[0][0]
+            held += [genome.windows(np.array([start + a]), size)[0][0], np.array([N], np.uint8)]
+            waiting += size
+            if waiting >= CHUNK:
+                yield np.concatenate(held)
+                held, waiting = [], 0
+    if held:
+        yield np.concatenate(held)
 
 
 def _mers(codes: Array, width: int) -> Array:

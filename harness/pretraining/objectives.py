@@ -14,11 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dnabench.pretraining.hiding import Hiding
-from dnabench.train.batches import Batch, Data
+from dnabench.train.batches import Batch, Data, on_device
 from dnabench.train.objectives import Objective, Target, Targets
 from dnabench.types import IGNORED, Array, Split
 
 LEAST = 1e-6  # of the weights of a batch
+TOGETHER = 256  # held-out windows
 LOSS, WEIGHT, RIGHT, TOKENS = range(4)  # columns of predictions: sums over a window
 
 
@@ -75,6 +76,10 @@ class Language(Objective):
         """
         raise NotImplementedError
 
+    def shifted(self, values: Tensor) -> Tensor:
+        """What is said of tokens (B, T), at the positions that are asked for them."""
+        return values
+
     def targets(self, split: Split, data: Data, rng: np.random.Generator) -> Targets:
         """Ask for tokens of the rows; `Data.small` says which are soft-masked."""
 
@@ -91,6 +96,7 @@ class Language(Objective):
         seen = torch.ones_like(ids, dtype=torch.bool) if batch.mask is None else batch.mask > 0
         wanted, read = self.asked(ids, seen, drawn)
         small = data.small(rows)[:, : ids.shape[1]].long()  # type: ignore[attr-defined]
+        small = self.shifted(small)
         entry = self.vocabulary.entries[wanted.clamp(min=0)].where(wanted >= 0, IGNORED)
         return torch.stack([entry, small, read], -1)
 
@@ -114,11 +120,18 @@ class Language(Objective):
         return asked if small == 1 else asked * (1 - (1 - small) * target[..., 1])
 
     def questions(self, split: Split, data: Data) -> Callable[[Array], Batch]:
-        """Held-out rows, with the same tokens hidden each time."""
+        """Held-out rows, with the same tokens hidden each time, however they are batched."""
+        drawn, parts = torch.Generator(data.device).manual_seed(self._seed), list[Tensor]()
+        for start in range(0, data.n, TOGETHER):
+            rows = np.arange(start, min(start + TOGETHER, data.n))
+            values = self._values(data, rows, drawn)
+            parts.append(F.pad(values, (0, 0, 0, data.size - values.shape[1])))
+        every = torch.cat(parts)
 
         def asked(rows: Array) -> Batch:
-            drawn = torch.Generator(data.device).manual_seed((self._seed << 20) + int(rows[0]))
-            return self.inputs(data.batch(rows), self._values(data, rows, drawn))
+            batch = data.batch(rows)
+            values = every[on_device(rows, data.device)][:, : batch.ids.shape[1]]
+            return self.inputs(batch, values)
 
         return asked
 
@@ -161,7 +174,8 @@ class Masked(Language):
     def _hidden(self, ids: Tensor, known: Tensor, drawn: torch.Generator) -> tuple[Tensor, Tensor]:
         """The tokens chosen, and all tokens with those of them that are hidden."""
         how, device = self.hiding, ids.device
-        chosen = torch.rand(ids.shape, generator=drawn, device=device) < how.share / how.span
+        first = 1 - (1 - how.share) ** (1 / how.span)  # so that a share of all is hidden
+        chosen = torch.rand(ids.shape, generator=drawn, device=device) < first
         if how.span > 1:
             wide = F.max_pool1d(
                 F.pad(chosen.float(), ((how.span - 1) // 2, how.span // 2)), how.span, stride=1
@@ -181,6 +195,11 @@ class Causal(Language):
 
     def asked(self, ids: Tensor, seen: Tensor, drawn: torch.Generator) -> tuple[Tensor, Tensor]:
         """See `Language.asked`: position t is asked for token t + 1, the last for none."""
-        following = F.pad(ids[:, 1:], (0, 1), value=0)
-        known = self.vocabulary.known[following] & F.pad(seen[:, 1:], (0, 1), value=False)
+        following = self.shifted(ids)
+        known = self.vocabulary.known[following] & self.shifted(seen)
+        known[:, -1] = False
         return following.where(known & seen, IGNORED), ids
+
+    def shifted(self, values: Tensor) -> Tensor:
+        """One to the left; of the last position nothing is asked."""
+        return torch.roll(values, -1, 1)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dnabench.cache import read_json, replacing
-from dnabench.pretraining.mapping import seen
+from dnabench.pretraining.mapping import looked_up, seen
 from dnabench.pretraining.saving import CARD, LANGUAGE
 from dnabench.tasks.io.packed import stored
 from dnabench.types import Job, Sequences
@@ -26,26 +27,34 @@ def with_pretraining(found: dict[str, Any], job: Job, seqs: Sequences) -> dict[s
         seqs: of the test split.
 
     Returns:
-        With "pretraining": the genomes, the "bp" seen, and "test_seen", the share of the sequences
-        that lie, letter for letter, on a part of a genome that was trained on; None when a genome
-        is no longer in the cache. A sentence of it is under "contract".
+        With "pretraining": the genomes, the "bp" seen, "looked_up", how many sequences could be
+        looked up (of 32 bp or more, without N), and "test_seen", the share of these that lie,
+        letter for letter, where windows were drawn from; None when it is not known. A sentence of
+        it is under "contract".
     """
     card = read_json(Path(job.checkpoint).parent / CARD) if job.checkpoint else None
     if not isinstance(card, dict) or card.get("schema") != LANGUAGE:
         return found
-    names, share = [one["name"] for one in card["genomes"]], _share(card, seqs)
-    said = f"{job.trial.model} was pretrained on {', '.join(names)}"
+    names, n = [one["name"] for one in card["genomes"]], len(looked_up(seqs))
+    share, why = None, "no test sequence has 32 bp without N"
+    if n:
+        try:
+            share, why = _share(card, seqs), "a genome is no longer in the cache"
+        except (OSError, ValueError) as e:  # a trained trial is worth more than this sentence
+            why = str(e)
+    said, task = f"{job.trial.model} was pretrained on {', '.join(names)}", job.trial.task
     if share is None:
-        said += f", no longer in the cache: what it saw of {job.trial.task} is not known"
+        said += f"; what it saw of the test sequences of {task} is not known: {why}"
     else:
-        said += f"; it saw {share:.1%} of the test sequences of {job.trial.task} there"
-    pretraining = {"genomes": names, "bp": card["bp"], "test_seen": share}
+        said += f", and {share:.1%} of the {n:,} test sequences of {task} that were looked up lie "
+        said += "where its windows were drawn from"
+    pretraining = {"genomes": names, "bp": card["bp"], "looked_up": n, "test_seen": share}
     contract = [*found.get("contract", ()), said]
     return found | {"pretraining": pretraining, "contract": contract}
 
 
 def _share(card: Mapping[str, Any], seqs: Sequences) -> float | None:
-    """Kept in the cache: a large genome takes minutes."""
+    """Kept in the cache, where it can be written: a large genome takes minutes."""
     genomes = [stored(one["sha256"]) for one in card["genomes"]]
     if None in genomes:
         return None
@@ -58,7 +67,7 @@ def _share(card: Mapping[str, Any], seqs: Sequences) -> float | None:
     for genome, one in zip(genomes, card["genomes"], strict=True):
         assert genome is not None
         out |= seen(seqs, genome, np.array(one["free"], np.int64), card["length"])
-    share = float(out.mean())
-    with replacing(file) as made:
+    share = float(out[looked_up(seqs)].mean())
+    with suppress(OSError), replacing(file) as made:
         made.write(json.dumps(share).encode())
     return share

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnabench.cache import read_json, replacing
 from dnabench.models.language import language_model, language_of
+from dnabench.pretraining.hiding import Hiding
 from dnabench.pretraining.recipes import Pretraining
 from dnabench.pretraining.saving import CARD, save
 from dnabench.pretraining.windows import Source, held_out
 from dnabench.protocols import protocol_named
+from dnabench.results.checkpoints import damage
 from dnabench.results.provenance import here
 from dnabench.splits import streams
 from dnabench.tokens.tokenizers import Tokenizer
+from dnabench.train.kept import code_digest
 from dnabench.types import ONE_CPU, Model, Resources
 
 if TYPE_CHECKING:
     from dnabench.pretraining.learner import WindowLearner
     from dnabench.train.loop import FitResult
 
-CHECKPOINT, CURVE, BEGUN = "checkpoint.pt", "metrics.jsonl", "training.json"
+CHECKPOINT, CURVE, LOCK = "checkpoint.pt", "metrics.jsonl", ".training.lock"
+OURS = (CHECKPOINT, CURVE, LOCK)
 EVALUATED = 512  # held-out windows
 LOOKS = 20  # evaluations of a training
 
@@ -58,6 +64,17 @@ class Training:
     command: str = ""
 
     @property
+    def hiding(self) -> Hiding:
+        """The recipe's; of overlapping k-mers k neighbours together, all as masks, as DNABERT.
+
+        A token whose neighbours are read shows all its bases but one.
+        """
+        k = self.tokenizer.spaced
+        if not k:
+            return self.how.hiding
+        return replace(self.how.hiding, span=k, as_mask=1.0, as_random=0.0)
+
+    @property
     def every(self) -> int:
         """Steps between evaluations."""
         return math.ceil(self.steps / self.looks)
@@ -65,16 +82,23 @@ class Training:
     def said(self) -> dict[str, Any]:
         """All that decides the weights, as the card has it."""
         recipe = replace(self.how.recipe, max_steps=self.steps)
-        how = {k: v for k, v in asdict(self.how).items() if k not in ("recipe",)}
+        how = asdict(self.how) | {"hiding": asdict(self.hiding)}
+        del how["recipe"]
         language = language_of(self.model)
         return {
             "model": self.model.name, "options": dict(self.options), "seed": self.seed,
             "recipe": recipe.numbers, "objective": "causal" if language.causal else "masked",
             "how": how, "length": self.how.length, "steps": self.steps, "every": self.every,
             "bp": self.steps * recipe.batch * self.how.length, "strands": language.strands,
-            "vocabulary": self.tokenizer.name,
+            "vocabulary": self.tokenizer.name, "vocabulary_sha256": _digest(self.tokenizer),
             "genomes": [_said(one) for one in self.sources],
         }  # fmt: skip
+
+
+def _digest(tokenizer: Tokenizer) -> str:
+    """Of what was learned or read; "" where the name says all."""
+    text = tokenizer.text() if tokenizer.text is not None else ""
+    return hashlib.sha256(text.encode()).hexdigest() if text else ""
 
 
 def _said(one: Source) -> dict[str, Any]:
@@ -120,30 +144,42 @@ def pretrain(
     """
     import torch
 
+    from dnabench.pretraining.learner import windows_split
     from dnabench.train.loop import fit
 
     said, started = training.said(), time.monotonic()
-    check_folder(folder, said)
-    torch.manual_seed(streams(training.seed, "pretraining").init)
-    net = language_model(training.model, training.options, training.how.length)
-    learner = _learner(training, net, resources)
-    saved = _Saved(folder, said, learner, told, training.steps)
-    learner.step_ended = saved.step_ended
-    protocol = replace(protocol_named("honest/1"), checkpoint="last")
-    from dnabench.pretraining.learner import windows_split
-
     watched = windows_split(held_out(training.sources, EVALUATED))
-    course = fit(learner, learner.objective, protocol, {"val": watched}, saved=saved)
-    seconds = saved.before + time.monotonic() - started
-    card = said | {
-        "command": training.command, "seconds": round(seconds, 1), "where": here(),
-        "scores": course.curve[-1], "n_params": learner.n_params, "source": training.how.source,
-        "license": {"model": training.model.license},
-    }  # fmt: skip
-    save(folder, card, learner.net.state_dict(), training.tokenizer)
-    for name in (CHECKPOINT, BEGUN):
-        (folder / name).unlink(missing_ok=True)
+    with _only_one(folder):
+        check_folder(folder, said)
+        torch.manual_seed(streams(training.seed, "pretraining").init)
+        net = language_model(training.model, training.options, training.how.length)
+        learner = _learner(training, net, resources)
+        saved = _Saved(folder, said, learner, told, training.steps)
+        learner.step_ended = saved.step_ended
+        protocol = replace(protocol_named("honest/1"), checkpoint="last")
+        course = fit(learner, learner.objective, protocol, {"val": watched}, saved=saved)
+        seconds = saved.before + time.monotonic() - started
+        card = said | {
+            "command": training.command, "seconds": round(seconds, 1), "where": here(),
+            "scores": course.curve[-1], "n_params": learner.n_params,
+            "source": training.how.source, "license": {"model": training.model.license},
+        }  # fmt: skip
+        save(folder, card, learner.net.state_dict(), training.tokenizer)
+        saved.file.unlink(missing_ok=True)
     return card
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Raise ValueError if another process trains in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            raise ValueError(f"{folder}: another process trains there; wait for it") from e
+        yield
+        (folder / LOCK).unlink(missing_ok=True)
 
 
 def _learner(training: Training, net: Any, resources: Resources) -> WindowLearner:
@@ -163,7 +199,7 @@ def _learner(training: Training, net: Any, resources: Resources) -> WindowLearne
     kind = Causal if language_of(training.model).causal else Masked
     objective = kind(vocabulary, outputs, how.small_weight, seeds.order)
     if isinstance(objective, Masked):
-        objective.hiding = how.hiding
+        objective.hiding = training.hiding
     recipe = replace(how.recipe, max_steps=training.steps)
     return WindowLearner(
         net, training.model, training.tokenizer, training.sources, objective, recipe,
@@ -173,23 +209,20 @@ def _learner(training: Training, net: Any, resources: Resources) -> WindowLearne
 
 def check_folder(folder: Path, said: Mapping[str, Any]) -> None:
     """ValueError unless the folder is new or holds this very training, unfinished."""
-    card = read_json(folder / CARD)
-    if card is not None:
+    if read_json(folder / CARD) is not None:
+        (folder / CHECKPOINT).unlink(missing_ok=True)  # of a training killed as it ended
         raise ValueError(f"{folder} has a network already; name another folder with --to")
-    begun = read_json(folder / BEGUN)
-    if begun is None:
-        if folder.exists() and any(folder.iterdir()):
-            raise ValueError(f"{folder} is not empty; name another folder with --to")
-        with replacing(folder / BEGUN) as file:
-            file.write(json.dumps(said, sort_keys=True, indent=1).encode())
-        return
-    plain = json.loads(json.dumps(said))
-    other = sorted(key for key in plain if begun.get(key) != plain[key])
-    if other:
-        raise ValueError(
-            f"{folder} has an unfinished training that differs in {', '.join(other)}; give the "
-            "command that began it, or another folder with --to"
-        )
+    others = [p.name for p in folder.iterdir() if p.name not in OURS] if folder.exists() else []
+    others = [name for name in others if not name.endswith(".tmp")]
+    if others:
+        raise ValueError(f"{folder} is not empty ({others[0]}); name another folder with --to")
+
+
+def _code() -> dict[str, str]:
+    """What else a checkpoint must have been made by, to end with the same numbers."""
+    import torch
+
+    return {"version of torch": torch.__version__, "code": code_digest(("dnabench.pretraining",))}
 
 
 class _Saved:
@@ -202,6 +235,7 @@ class _Saved:
         self.file, self._folder, self._learner, self._told = (
             folder / CHECKPOINT, folder, learner, told
         )  # fmt: skip
+        self._said = json.loads(json.dumps({**said, **_code()}))
         self._steps, self._row, self.before = steps, dict[str, Any](), 0.0
         self._started = time.monotonic()
 
@@ -213,18 +247,22 @@ class _Saved:
 
         if not self.file.is_file():
             return
-        try:
-            state = torch.load(self.file, weights_only=True)
-            self._learner.go_on(state["learner"])
-        except Exception as e:  # a damaged file may raise anything
+        if damage(self.file):
+            raise ValueError(f"{self.file} is damaged; delete it to begin this training anew")
+        state = torch.load(self.file, weights_only=True, map_location="cpu")
+        begun = json.loads(state["said"])
+        other = sorted(key for key, value in self._said.items() if begun.get(key) != value)
+        if other:
             raise ValueError(
-                f"{self.file} is damaged or of another version; delete it to begin this training "
-                "anew"
-            ) from e
+                f"{self.file.parent} has an unfinished training that differs in "
+                f"{', '.join(other)}; give the command that began it, or another folder with --to"
+            )
+        self._learner.go_on(state["learner"])
         course.curve[:], self.before = state["curve"], state["seconds"]
         course.best_epoch = len(course.curve)
         course.criterion = float(course.best_epoch)
-        self._row = course.curve[-1] if course.curve else {}
+        self._row = course.curve[-1]
+        self._write_curve(course)
 
     def epoch_ended(self, course: FitResult) -> None:
         import torch
@@ -233,13 +271,17 @@ class _Saved:
         seconds = self.before + time.monotonic() - self._started
         state = {
             "learner": self._learner.training_state(), "curve": course.curve, "seconds": seconds,
+            "said": json.dumps(self._said),
         }  # fmt: skip
         with replacing(self.file) as file:
             torch.save(state, file)
+        self._write_curve(course)
+        self._told(self._flat(self._row)["step"], self._steps, self._row)
+
+    def _write_curve(self, course: FitResult) -> None:
         with replacing(self._folder / CURVE) as file:
             lines = (json.dumps(self._flat(row)) for row in course.curve)
             file.write("".join(f"{line}\n" for line in lines).encode())
-        self._told(self._flat(self._row)["step"], self._steps, self._row)
 
     def _flat(self, row: Mapping[str, Any]) -> dict[str, Any]:
         step = min(row["epoch"] * self._learner.every, self._steps)

@@ -58,9 +58,10 @@ def regions(text: str, genome: Genome) -> Array:
                 before, (first, last) = sizes["promoters"], (gene.exons[0][0], gene.exons[-1][1])
                 places.append((last, last + before) if gene.reverse else (first - before, first))
             found += [(start + max(0, a), start + min(length, b)) for a, b in places]
+    found = [place for place in found if place[0] < place[1]]
     if not found:
         raise ValueError(
             f"{path} has no gene on a sequence of {genome.name}: it has {few(unknown)}, the genome "
             f"{few(genome.contigs)}"
         )
-    return np.array([place for place in found if place[0] < place[1]], np.int64)
+    return np.array(found, np.int64)

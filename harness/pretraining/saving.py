@@ -13,6 +13,10 @@ from dnabench.cache import read_json, replacing
 from dnabench.loading import copy_into
 from dnabench.models.language import language_model
 from dnabench.models.outside.references import model_named
+from dnabench.pretraining.classes import genes_of
+from dnabench.tasks.io.annotation import Annotation
+from dnabench.tasks.io.genome import few
+from dnabench.tasks.io.packed import Genome
 from dnabench.tokens.bpe import tokenizer_named
 from dnabench.tokens.tokenizers import Tokenizer
 from dnabench.types import Model
@@ -98,7 +102,43 @@ def load_pretrained(folder: Path | str) -> Pretrained:
     return Pretrained(folder, card, model, options, tokenizer, net.eval())
 
 
-def genomes_said(card: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The genomes of a card: name, sha256, held out sequences, places left out."""
-    found: Sequence[Mapping[str, Any]] = card.get("genomes", ())
+def held_out(card: Mapping[str, Any], genome: Genome) -> list[str]:
+    """The sequences of a genome that the training held out.
+
+    Raises:
+        ValueError: there are none, or the training knew another genome.
+    """
+    found = [
+        name for one in card["genomes"] if one["sha256"] == genome.sha256
+        for name in one["held_out"]
+    ]  # fmt: skip
+    if not found:
+        raise ValueError(
+            f"the training held out no sequence of this very file ({genome.name}); name one with "
+            "--sequence"
+        )
     return found
+
+
+def trained_on(card: Mapping[str, Any], genome: Genome, contigs: Sequence[int]) -> str:
+    """What is wrong with scoring these sequences; "" if they were held out."""
+    own = [one for one in card["genomes"] if one["sha256"] == genome.sha256]
+    if not own:
+        return (
+            f"the training did not read this very file ({genome.name}), so what it saw of these "
+            "sequences is not known"
+        )
+    held = {name for one in own for name in one["held_out"]}
+    seen = [genome.contigs[i] for i in contigs if genome.contigs[i] not in held]
+    if not seen:
+        return ""
+    return f"the network was trained on {', '.join(seen)}; the chains beside it were not"
+
+
+def check_genes(annotation: Annotation | None, genome: Genome, contigs: Sequence[int]) -> None:
+    """ValueError if none of the sequences has a gene."""
+    if annotation is not None and not any(genes_of(annotation, genome, i) for i in contigs):
+        raise ValueError(
+            f"{annotation.path} has no gene on {few([genome.contigs[i] for i in contigs])}: it has "
+            f"{few([*annotation.genes])}"
+        )

@@ -190,5 +190,9 @@ def held_out(sources: Sequence[Source], most: int) -> Drawn:
     codes = np.concatenate([c for c, _ in parts])
     small = np.concatenate([s for _, s in parts])
     if not len(codes):
-        raise ValueError("no window is held out; name a sequence to evaluate on with --holdout")
+        named = [name for one in sources for name in one.holdout]
+        why = f"{', '.join(named)}: shorter than {length} bp or mostly N" if named else "none named"
+        raise ValueError(
+            f"no window is held out ({why}); name a sequence to evaluate on with --holdout"
+        )
     return Drawn(codes, small)

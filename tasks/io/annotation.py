@@ -37,6 +37,7 @@ class Gene(NamedTuple):
 
     exons: start and end of each, ascending, neither touching nor overlapping.
     line: of its first exon in the file.
+    phase: bases before the first whole codon, as the file says of its first CDS.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Gene(NamedTuple):
     reverse: bool
     exons: tuple[Interval, ...]
     line: int
+    phase: int = 0
 
     @property
     def bp(self) -> int:
@@ -181,7 +183,7 @@ def read_annotation(
             break
         if not text.strip() or text.startswith("#"):
             continue
-        name, kind, start, end, strand, attributes = _feature(path, number, text)
+        name, kind, start, end, strand, phase, attributes = _feature(path, number, text)
         if kind in WHOLE:
             if "Is_circular=true" in attributes:
                 circular[name] = end
@@ -193,7 +195,7 @@ def read_annotation(
         out.last[name] = max(out.last.get(name, (0, 0)), (end, number))
         if kind in masked:
             out.mask(name, (start, end), kind)
-        reader.add(number, name, kind, places, strand, attributes)
+        reader.add(number, name, kind, places, strand, attributes, phase)
     out.genes = reader.genes()
     for reason, name, gene, exons in reader.left_out:
         known = out.left_out.setdefault(reason, [])
@@ -212,14 +214,14 @@ def _around(start: int, end: int, length: int) -> list[Interval]:
     return [(start, length), (0, end - length)]
 
 
-def _feature(path: Path, number: int, text: str) -> tuple[str, str, int, int, str, str]:
+def _feature(path: Path, number: int, text: str) -> tuple[str, str, int, int, str, str, str]:
     fields = text.split("\t")
     if len(fields) != 9:
         raise ValueError(
             f"{path}:{number}: {len(fields)} tab-separated columns, GFF3 and GTF have 9: "
             f"{text[:60]!r}"
         )
-    name, _, kind, first, last, _, strand, _, attributes = fields
+    name, _, kind, first, last, _, strand, phase, attributes = fields
     if not (first.isdigit() and last.isdigit()):
         raise ValueError(f"{path}:{number}: start {first!r} and end {last!r} must be whole numbers")
     start, end = int(first) - 1, int(last)
@@ -227,7 +229,7 @@ def _feature(path: Path, number: int, text: str) -> tuple[str, str, int, int, st
         raise ValueError(
             f"{path}:{number}: start {first}, end {last}; positions are from 1, start before end"
         )
-    return name, kind, start, end, strand, attributes
+    return name, kind, start, end, strand, phase, attributes
 
 
 class _Reader:
@@ -243,6 +245,7 @@ class _Reader:
         self._cds: dict[tuple[str, str, bool], list[Interval]] = defaultdict(list)
         self._exons: dict[tuple[str, str, bool], list[Interval]] = defaultdict(list)
         self._lines: dict[tuple[str, str, bool], int] = {}
+        self._phases: dict[tuple[tuple[str, str, bool], Interval], int] = {}  # of a CDS
         self._once: dict[tuple[str, str, str], tuple[Interval, int]] = {}  # kind, ID -> place, line
         self._odd: dict[tuple[str, str], str] = {}  # sequence, transcript -> why it is left out
         self._trans = set[str]()  # IDs of trans-spliced genes and transcripts
@@ -250,7 +253,7 @@ class _Reader:
 
     def add(
         self, number: int, name: str, kind: str, places: list[Interval], strand: str,
-        attributes: str,
+        attributes: str, phase: str = "0",
     ) -> None:  # fmt: skip
         self._kinds.add(kind)
         makes_exons = kind in CODING or (kind == "exon" and not self._coding)
@@ -277,6 +280,8 @@ class _Reader:
             key = name, transcript, strand == "-"
             self._lines.setdefault(key, number)
             (self._cds if kind in CODING else self._exons)[key] += places
+            if kind == "CDS":
+                self._phases[key, places[0]] = int(phase) if phase in ("1", "2") else 0
             if _TRANS.search(attributes):
                 self._odd[name, transcript] = "trans-spliced"
             elif len(places) > 1:
@@ -313,7 +318,9 @@ class _Reader:
             if why := self._odd.get((name, transcript)):
                 self.left_out.append((why, name, gene, exons))
                 continue
-            one = Gene(gene, transcript, reverse, exons, self._lines[key])
+            first = max(cds, key=lambda part: part[1]) if reverse else min(cds)
+            phase = self._phases.get((key, first), 0)
+            one = Gene(gene, transcript, reverse, exons, self._lines[key], phase)
             known = best.get((name, gene))
             if known is None or rank < known[:2]:
                 best[name, gene] = *rank, one

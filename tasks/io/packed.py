@@ -64,16 +64,29 @@ class Genome:
         """Of all sequences."""
         return int(self.lengths.sum())
 
+    @cached_property
+    def _numbers(self) -> dict[str, list[int]]:
+        """The sequences that each alias names."""
+        found: dict[str, list[int]] = {}
+        for i, names in enumerate(self.aliases):
+            for name in names:
+                found.setdefault(name, []).append(i)
+        return found
+
+    @cached_property
+    def _exact(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.contigs)}
+
     def number(self, name: str) -> int:
-        """The number of a sequence, from 0, by any of its names.
+        """The number of a sequence, from 0: by its name, or by an alias of it alone.
 
         Raises:
-            ValueError: there is none; the message names some.
+            ValueError: there is none, or several have the alias; the message names some.
         """
-        found = [
-            i for i, own in enumerate(zip(self.contigs, self.aliases, strict=True))
-            if name == own[0] or name in own[1]
-        ]  # fmt: skip
+        found = [self._exact[name]] if name in self._exact else self._numbers.get(name, [])
+        if len(found) > 1:
+            listed = few([self.contigs[i] for i in found])
+            raise ValueError(f"{self.name}: {name!r} may be any of {listed}; write one of these")
         if not found:
             raise ValueError(f"{self.name} has no sequence {name!r}; it has {few(self.contigs)}")
         return found[0]
@@ -155,7 +168,7 @@ def _read(folder: Path, name: str) -> Genome:
 
 def _pack(fasta: Path, sha: str, folder: Path, progress: Progress) -> None:
     contigs, aliases = dict[str, int](), dict[str, list[str]]()
-    total, small, size = fasta.stat().st_size, 0, 0
+    total, small, size, bp = fasta.stat().st_size, 0, 0, 0
     with replacing(folder / LETTERS) as file:
         for line, header, body in records(fasta):
             name, *others = names_of(header)
@@ -166,8 +179,9 @@ def _pack(fasta: Path, sha: str, folder: Path, progress: Progress) -> None:
                 contigs[name] += len(bases)
                 small += int((bases >= SMALL).sum())
                 size += _write(file, bases)
-                progress(sum(contigs.values()), total)
-    if not sum(contigs.values()):
+                bp += len(bases)
+                progress(bp, total)
+    if not bp:
         raise ValueError(f"{fasta} has no bases")
     about = {
         "schema": SCHEMA, "sha256": sha, "contigs": list(contigs), "bytes": size,

@@ -110,6 +110,44 @@ def mutagenesis_figure(
     return out
 
 
+def dependency_figure(
+    name: str, unit: str, first: int, step: int, values: Array, theme: Theme = PRINT
+) -> Figure:
+    """A heat map of which bases change which others.
+
+    Args:
+        name: of the region.
+        unit: of the values.
+        first: position of the region's first base.
+        step: to the next base: 1, or -1 on the reverse strand.
+        values: float64 (L, L), from the base of the row to that of the column; NaN is left empty.
+        theme: its colours.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    side, wide, high = 3.6, 5.4, 4.4
+    out = Figure(figsize=(wide, high), facecolor=theme.paper)
+    ax = out.add_axes((0.85 / wide, 0.5 / high, side / wide, side / high), facecolor="none")
+    beside = out.add_axes((4.55 / wide, 0.5 / high, 0.12 / wide, side / high))
+    ends = first - step / 2, first + step * (len(values) - 0.5)
+    shown = ax.imshow(
+        values, cmap="viridis", vmin=0, extent=(*ends, *ends[::-1]), interpolation="nearest"
+    )
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(5, integer=True))
+        axis.set_major_formatter("{x:,.0f}")
+    ax.set_xlabel("base that is predicted, from 0", fontsize=8, color=theme.quiet, labelpad=2)
+    ax.set_ylabel("base that is replaced, from 0", fontsize=8, color=theme.quiet, labelpad=2)
+    style.bare(ax, theme, "both")
+    ax.grid(visible=False)
+    style.heading(ax, name, unit, theme, left=0.5)
+    out.colorbar(shown, cax=beside)
+    style.bare(beside, theme, "both")
+    beside.grid(visible=False)
+    return out
+
+
 def _finish(ax: Axes, theme: Theme, name: str, label: str) -> None:
     ax.set_xlabel("offset (bp)", fontsize=8, color=theme.quiet, labelpad=2)
     style.bare(ax, theme, "both")

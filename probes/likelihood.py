@@ -29,6 +29,7 @@ from dnabench.types import Array, Model
 from dnabench.weights import fetch, resolve
 
 BASES = 4
+CPU_TOKENS = 1 << 14  # of a batch on a CPU, whose caches larger ones leave
 LOGITS = 1 << 25  # numbers of a batch's output
 WINDOW = 512  # bp that official weights read, unless told
 
@@ -118,6 +119,8 @@ class Likelihood:
         self._words = vocabulary_of(source.model, source.options, source.tokenizer, "cpu")
         self._known = self._words.known.numpy()
         self._entry = self._words.entries.to(device)
+        first = source.tokenizer(as_sequences(np.zeros((1, 1), np.uint8)), 1, "mask").ids[0, 0]
+        self.lead = int(first in source.tokenizer.specials)  # special tokens before the first base
         self._arithmetic, self._kernels = Arithmetic("fp32", device), Kernels()
         self._device = device
 
@@ -247,7 +250,8 @@ class Likelihood:
         if not len(encoded.ids):
             return
         data = Resident([encoded], self._device, self.source.tokenizer.pad)
-        most = max(1, LOGITS // (data.size * self.source.tokenizer.size))
+        tokens = CPU_TOKENS if data.device.type == "cpu" else EVAL_TOKENS
+        most = max(1, min(tokens, LOGITS // self.source.tokenizer.size) // data.size)
         with self._kernels, self._arithmetic.products():
             for together in data.eval_batches():
                 for a in range(0, len(together), most):

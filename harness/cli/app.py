@@ -23,6 +23,7 @@ from dnabench.cli.plan import plan
 from dnabench.cli.predict import predict
 from dnabench.cli.pretrain import pretrain
 from dnabench.cli.probe import probe
+from dnabench.cli.probe_dependency import dependency
 from dnabench.cli.probe_variants import variants
 from dnabench.cli.profile import profile
 from dnabench.cli.published import published
@@ -94,6 +95,11 @@ command(
     "my-network --vcf my.vcf.gz --genome genome.fa --to scored.vcf",
     "gpn --vcf my.vcf --genome genome.fa --labels pathogenic",
 )(variants)  # fmt: skip
+command(
+    probe, "dependency", "my-network --genome genome.fa --region chr1:101-200",
+    "my-network --fasta promoter.fa --to promoter",
+    "gpn --genome genome.fa.gz --region chr1:1,001-1,512 --to map",
+)(dependency)  # fmt: skip
 app.add_typer(probe, rich_help_panel=USE)
 command(
     app, "plan", "-m cnn,kmer --suite demo --train-share 0.01,0.1,1 --keep best",

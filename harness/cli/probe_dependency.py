@@ -1,0 +1,101 @@
+"""`dnabench probe dependency`: which bases a language model reads together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dnabench.cli.errors import fail
+from dnabench.cli.predict import Device
+from dnabench.cli.probe_variants import Language, Regime, Settings, Window, likelihood_of
+
+if TYPE_CHECKING:
+    from dnabench.probes.dependency import Map
+    from dnabench.probes.mutagenesis import Place
+    from dnabench.types import Array
+
+LARGEST = 5  # pairs that are printed
+
+
+def dependency(
+    network: Language,
+    genome: Annotated[Path | None, typer.Option(help="FASTA file, plain or .gz.")] = None,
+    region: Annotated[
+        str, typer.Option(help="Of the genome: chr1:101-200, from 1 with the end.")
+    ] = "",
+    fasta: Annotated[
+        Path | None, typer.Option(help="File of one sequence, in place of a genome.")
+    ] = None,
+    to: Annotated[Path, typer.Option(help="Folder to write.")] = Path("dependency"),
+    length: Window = 0,
+    regime: Regime = "pretrained",
+    set_: Settings = [],  # noqa: B006
+    device: Device = "auto",
+) -> None:  # fmt: skip
+    """Map which bases change which others.
+
+    Every base of a region is replaced by the three others; D(i to j) is the largest change of a
+    base's log2 odds at j. For networks that read letters; the region alone is read.
+    """
+    from dnabench.cli.bars import bar
+    from dnabench.probes.dependency import UNIT, dependency, write
+    from dnabench.probes.figures import dependency_figure
+    from dnabench.reports.figures.style import save
+
+    if (genome is None) != (not region) or (genome is None) == (fasta is None):
+        fail("say what to map: --genome FASTA --region chr1:101-200, or --fasta FILE")
+    likelihood = likelihood_of(network, length, regime, set_, device)
+    with bar("reading") as show:
+        place, codes, sha = _read(genome, region, fasta)
+        show(description="mapping", total=len(codes), completed=0)
+        found = dependency(likelihood, codes, lambda n: show(advance=n))
+    name = f"{place.chromosome}:{region.rpartition(':')[2]}" if region else place.chromosome
+    typer.echo(f"{likelihood.source.name} on {name}, {len(codes):,} bp; {UNIT}, from 0")
+    _say(found, place)
+    about = {"network": network, "region": name, "sha256": sha, "causal": found.causal}
+    files = write(found, place, about, to)
+    step = 1 if place.strand == "+" else -1
+    for values, title in ((found.values, "dependency"), (found.symmetric, "symmetric")):
+        save(
+            lambda v=values: dependency_figure(name, UNIT, place.first, step, v),  # type: ignore[misc]
+            to / f"{title}.png",
+        )
+    typer.echo(f"{', '.join(f.name for f in files)}, dependency.png, symmetric.png in {to}")
+
+
+def _read(genome: Path | None, region: str, fasta: Path | None) -> tuple[Place, Array, str]:
+    """Where the region lies, its codes, and the hash of the file."""
+    from dnabench.cache import file_sha256
+    from dnabench.probes.dependency import region_of
+    from dnabench.probes.mutagenesis import LONGEST, Place, place_of
+    from dnabench.tasks.io.packed import packed
+    from dnabench.tasks.io.unlabelled import read_parts, whole_sequences
+
+    if genome is not None:
+        read = packed(genome)
+        name, first, codes = region_of(read, region)
+        return Place(name, first, "+"), codes, read.sha256
+    assert fasta is not None  # the command has looked
+    parts = whole_sequences(read_parts(fasta), LONGEST)
+    found = [(name, codes) for part in parts for name, _, codes, _ in part.segments()]
+    if len(found) != 1:
+        fail(f"--fasta {fasta}: {len(found):,} sequences; give a file of one, or --genome")
+    name, codes = found[0]
+    return place_of(name, len(codes)), codes, file_sha256(fasta)
+
+
+def _say(found: Map, place: Place) -> None:
+    """The pairs that depend on each other most."""
+    import numpy as np
+
+    from dnabench.probes.mutagenesis import positions
+
+    values = np.triu(np.nan_to_num(found.symmetric, nan=-1.0), 1)
+    letters = np.array(list("ACGTN"))[found.codes]
+    at = positions(place, np.arange(len(values)))
+    for k in np.argsort(-values, axis=None, kind="stable")[:LARGEST]:
+        i, j = divmod(int(k), len(values))
+        if values[i, j] > 0:
+            typer.echo(f"  {at[i]} {letters[i]} and {at[j]} {letters[j]}: {values[i, j]:.3f}")

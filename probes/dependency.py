@@ -1,0 +1,192 @@
+"""Which bases a language model reads together: dependency maps.
+
+L bp of the region.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from dnabench.cache import replacing
+from dnabench.probes.likelihood import BASES, Likelihood
+from dnabench.probes.mutagenesis import Place, positions
+from dnabench.tasks.io.packed import Genome
+from dnabench.types import Array, N
+
+UNIT = "change of log2 odds"
+LEAST = 1e-10  # is added to a probability
+AT_ONCE = 1 << 20  # bp of windows that are run together
+OTHERS = BASES - 1
+COLUMNS = [
+    ("chrom", "string"), ("from", "int64"), ("to", "int64"), ("dependency", "double"),
+    ("symmetric", "double"),
+]  # fmt: skip
+
+
+class Map(NamedTuple):
+    """A dependency map.
+
+    Args:
+        codes: uint8 (L,), the region.
+        values: float64 (L, L), row i, column j: D(i -> j), in UNIT; NaN where a base has no
+            answer: a substituted N, and the first base of a causal model.
+        causal: whether a base is predicted from those before it alone.
+    """
+
+    codes: Array
+    values: Array
+    causal: bool
+
+    @property
+    def symmetric(self) -> Array:
+        """Float64 (L, L), the mean of D(i -> j) and D(j -> i); of a causal model the one way."""
+        if self.causal:
+            upper = np.triu(self.values, 1)
+            return np.asarray(upper + upper.T)
+        return np.asarray((self.values + self.values.T) / 2)
+
+
+def log2_odds(p: Array) -> Array:
+    """Of probabilities (..., 4), with LEAST added and made to sum to 1 again."""
+    p = p + LEAST
+    p = p / p.sum(-1, keepdims=True)
+    return np.asarray(np.log2(p) - np.log2(1 - p))
+
+
+def dependencies(before: Array, after: Array, rows: Array) -> Array:
+    """The largest change of a base's log2 odds by any substitution.
+
+    Args:
+        before: float64 (L, 4), the probabilities of A, C, G and T at each base.
+        after: float64 (S, L, 4), those of S sequences in which one base is another.
+        rows: int64 (S,), which base that is.
+
+    Returns:
+        float64 (L, L), D(i -> j): the maximum over substitutions at i and bases at j; 0 for i = j,
+        NaN for a base that no sequence has replaced.
+
+    Source:
+        Tomaz da Silva et al. 2024, bioRxiv: nucleotide dependency maps of DNA language models.
+    """
+    changes = np.abs(log2_odds(after) - log2_odds(before)).max(-1)
+    out = np.full((len(before), len(before)), -np.inf)
+    np.maximum.at(out, rows, changes)
+    out[np.isneginf(out).any(1)] = np.nan
+    np.fill_diagonal(out, 0.0)
+    return out
+
+
+def dependency(
+    likelihood: Likelihood, codes: Array, progress: Callable[[int], object] = lambda bp: None
+) -> Map:
+    """Replace each base by the three others and read every other base's probabilities.
+
+    No base is hidden. The region alone is read, on the strand that is given.
+
+    Args:
+        likelihood: of a network that reads letters.
+        codes: uint8 (L,), letters A0 C1 G2 T3 N4; N is not replaced.
+        progress: called with the bases done since the last call.
+
+    Raises:
+        ValueError: a network of words; a region longer than its windows, or of one base.
+    """
+    source, length = likelihood.source, len(codes)
+    if not likelihood.letters:
+        raise ValueError(
+            f"{source.name} predicts {source.tokenizer.name} tokens, not bases; dependency maps "
+            "need a network that reads letters"
+        )
+    if not 2 <= length <= source.length:
+        raise ValueError(
+            f"the region has {length:,} bp; {source.name} reads 2 to {source.length:,}: name a "
+            "part of it"
+        )
+    before = _probabilities(likelihood, codes[None])[0]
+    known = np.flatnonzero(codes < N)
+    out = np.full((length, length), np.nan)
+    at_once = max(1, AT_ONCE // (OTHERS * length))
+    for a in range(0, len(known), at_once):
+        part = known[a : a + at_once]
+        where = np.repeat(part, OTHERS)
+        many = np.repeat(codes[None], len(where), axis=0)
+        turn = np.tile(np.arange(1, BASES), len(part))
+        many[np.arange(len(where)), where] = (codes[where] + turn) % BASES
+        after = _probabilities(likelihood, many)
+        out[part] = dependencies(before, after, where)[part]
+        progress(len(part))
+    out[:, : _silent(likelihood)] = np.nan
+    np.fill_diagonal(out, np.where(codes < N, 0.0, np.nan))
+    return Map(codes, out, likelihood.causal)
+
+
+def _probabilities(likelihood: Likelihood, codes: Array) -> Array:
+    """Float64 (S, L, 4); where a causal model says nothing, a quarter each."""
+    out, silent = np.full((*codes.shape, BASES), 1 / BASES), _silent(likelihood)
+    first = likelihood.lead - likelihood.causal + silent  # a causal answer stands one token before
+
+    def read_off(rows: Array, logits: Tensor) -> None:
+        found = likelihood.log_probabilities(logits).exp().cpu().numpy()
+        out[rows, silent:] = found[:, first : first + codes.shape[1] - silent]
+
+    likelihood.all_bases(codes, read_off)
+    return out
+
+
+def _silent(likelihood: Likelihood) -> int:
+    """How many first bases have no answer: one, of a causal model without a token before it."""
+    return int(likelihood.causal and not likelihood.lead)
+
+
+def region_of(genome: Genome, text: str) -> tuple[str, int, Array]:
+    """The region `chr:start-end`, from 1 with its end, as samtools writes it.
+
+    Returns:
+        The sequence's name in the genome, the region's first base from 0, and its codes.
+
+    Raises:
+        ValueError: another text, no such sequence, or a region beyond its end.
+    """
+    name, colon, span = text.rpartition(":")
+    first, dash, last = span.replace(",", "").partition("-")
+    if not (colon and dash and first.isdecimal() and last.isdecimal() and int(first) > 0):
+        raise ValueError(f"--region {text!r}: write chr1:101-200, from 1 and with the end")
+    contig, start, end = genome.number(name), int(first) - 1, int(last)
+    bp = int(genome.lengths[contig])
+    if not start < end <= bp:
+        raise ValueError(f"--region {text}: {genome.contigs[contig]} has bases 1 to {bp:,}")
+    codes = genome.around(np.array([contig]), np.array([start]), end - start)[0]
+    return genome.contigs[contig], start, codes
+
+
+def write(found: Map, place: Place, about: dict[str, object], folder: Path) -> list[Path]:
+    """Write dependency.parquet, a row for each pair, and dependency.json.
+
+    Positions are those of `place`, from 0.
+    """
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+    folder.mkdir(parents=True, exist_ok=True)
+    at = positions(place, np.arange(len(found.codes)))
+    i, j = np.nonzero(~np.eye(len(at), dtype=bool))
+    columns = {
+        "chrom": [place.chromosome] * len(i), "from": at[i], "to": at[j],
+        "dependency": found.values[i, j], "symmetric": found.symmetric[i, j],
+    }  # fmt: skip
+    table = pa.table(
+        {name: pa.array(v, from_pandas=True) for name, v in columns.items()},
+        schema=pa.schema(COLUMNS),
+    )
+    files = [folder / "dependency.parquet", folder / "dependency.json"]
+    with replacing(files[0]) as out:
+        pq.write_table(table, out, compression="zstd")
+    with replacing(files[1]) as out:
+        out.write(json.dumps({**about, "unit": UNIT}, indent=1).encode())
+    return files

@@ -1,0 +1,121 @@
+"""Dependency maps: probes/dependency.py."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from conftest import dnabench
+from test_genomes import fasta, own_cache
+from test_pretraining import CASES, training
+from test_probe_variants import letters, source
+
+from dnabench.models.language import entries
+from dnabench.pretraining.pretrain import pretrain
+from dnabench.probes.dependency import dependencies, dependency, region_of
+from dnabench.probes.likelihood import Likelihood
+from dnabench.tasks.io.packed import packed
+from dnabench.types import Sequences
+
+__all__ = ["own_cache"]  # a fixture
+
+BEFORE = np.array([[0.7, 0.1, 0.1, 0.1], [0.1, 0.6, 0.2, 0.1]])  # of the reference AC
+AT_FIRST = [[0.2, 0.4, 0.2, 0.2], BEFORE[1], [0.05, 0.8, 0.1, 0.05]]  # P(1) when 0 is C, G, T
+AT_SECOND = [[0.6, 0.2, 0.1, 0.1], BEFORE[0], [0.4, 0.2, 0.2, 0.2]]  # P(0) when 1 is A, G, T
+AFTER = np.array([[BEFORE[0], p] for p in AT_FIRST] + [[p, BEFORE[1]] for p in AT_SECOND])
+
+
+def test_the_worked_example():
+    found = dependencies(BEFORE, AFTER, np.repeat([0, 1], 3))
+    assert found[0, 1] == pytest.approx(1.415037, abs=1e-6)
+    assert found[1, 0] == pytest.approx(1.807355, abs=1e-6)
+    assert found[0, 0] == found[1, 1] == 0
+    log_p = np.abs(np.log2(AFTER) - np.log2(BEFORE)).max(-1)  # not of odds: another number
+    assert log_p[:3, 1].max() == pytest.approx(1) and log_p[3:, 0].max() == pytest.approx(1)
+
+
+def slowly(one, seq):
+    """One sequence at a time, letter by letter."""
+
+    def odds(text):
+        ids = one.tokenizer(Sequences.parse([text]), len(text), "mask").ids.astype(int)
+        with torch.no_grad():
+            logits = one.net(torch.from_numpy(ids), None)[0].double()
+        p = logits[:, list(entries(one.model, one.options)[:4])].softmax(-1).numpy() + 1e-10
+        p = p / p.sum(1, keepdims=True)
+        return np.log2(p / (1 - p))
+
+    out, was = np.zeros((len(seq), len(seq))), odds(seq)
+    for i, letter in enumerate(seq):
+        for other in set("ACGT") - {letter}:
+            change = np.abs(odds(seq[:i] + other + seq[i + 1 :]) - was).max(1)
+            if one.model.language.causal:
+                change = np.concatenate([[np.nan], change[:-1]])
+            out[i] = np.maximum(out[i], change)
+        out[i, i] = 0
+    return out
+
+
+@pytest.mark.parametrize("name", [*CASES, "dnabert-5"])
+def test_every_family_gives_what_a_loop_gives_or_is_refused(name):
+    more = CASES["dnabert-3"] if name == "dnabert-5" else {}
+    one, seq = source(name, **more), letters(24)
+    codes = Sequences.parse([seq]).codes
+    likelihood = Likelihood(one)
+    if not likelihood.letters:
+        with pytest.raises(ValueError, match="tokens, not bases"):
+            dependency(likelihood, codes)
+        return
+    found, done = dependency(likelihood, codes), slowly(one, seq)
+    assert likelihood.passes == 1 + 3 * 24
+    np.testing.assert_allclose(found.values, done, atol=2e-5)
+    assert np.nanmax(found.values) > 1e-3
+    if found.causal:
+        assert np.isnan(found.values[1:, 0]).all()
+        assert np.nanmax(np.tril(found.values)) < 2e-5  # a base changes none before it
+        assert found.symmetric[3, 9] == found.symmetric[9, 3] == found.values[3, 9]
+    else:
+        assert found.symmetric[3, 9] == pytest.approx((done[3, 9] + done[9, 3]) / 2, abs=2e-5)
+
+
+def test_parts_and_n(monkeypatch):
+    likelihood = Likelihood(source("convnova-386k"))
+    codes = Sequences.parse(["ACGTNACGGTCATTACGGAT"]).codes
+    whole, done = dependency(likelihood, codes).values, []
+    monkeypatch.setattr("dnabench.probes.dependency.AT_ONCE", 200)
+    parts = dependency(likelihood, codes, done.append).values
+    np.testing.assert_allclose(parts, whole, atol=1e-5)
+    assert sum(done) == 19 and len(done) > 3
+    assert np.isnan(whole[4]).all() and np.isfinite(np.delete(whole, 4, 0)).all()
+
+
+def test_regions_count_from_1_with_their_end(tmp_path):
+    genome = packed(fasta(tmp_path / "g.fa", {"chr1": "ACGTTGCA", "chr2": "GGGGG"}))
+    name, first, codes = region_of(genome, "1:3-6")
+    assert (name, first, codes.tolist()) == ("chr1", 2, [2, 3, 3, 2])
+    for text, message in (
+        ("chr1:0-4", "from 1 and with the end"), ("chr1", "from 1 and with the end"),
+        ("chr1:3-9", "chr1 has bases 1 to 8"), ("chr9:1-2", "no sequence 'chr9'"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            region_of(genome, text)
+    with pytest.raises(ValueError, match="the region has 25 bp"):
+        dependency(Likelihood(source("convnova-386k")), np.zeros(25, np.uint8))
+
+
+@pytest.mark.slow
+def test_the_command(tmp_path):
+    pretrain(training(tmp_path, steps=2, looks=1), tmp_path / "net")
+    words = ["probe", "dependency", tmp_path / "net", "--to", tmp_path / "out", "--device", "cpu"]
+    said = dnabench(*words, "--genome", tmp_path / "g.fa", "--region", "chr1:101-130")
+    assert "change of log2 odds" in said.stdout and said.stdout.count(" and ") == 5
+    table = pq.read_table(tmp_path / "out" / "dependency.parquet").to_pandas()
+    assert len(table) == 30 * 29 and table["from"].min() == 100 and table["to"].max() == 129
+    codes = region_of(packed(tmp_path / "g.fa"), "chr1:101-130")[2]
+    seq = Sequences(codes, np.array([0, 30]))[0]
+    (tmp_path / "one.fa").write_text(f">chr1:101-130\n{seq}\n")
+    assert dnabench(*words, "--fasta", tmp_path / "one.fa").returncode == 0
+    again = pq.read_table(tmp_path / "out" / "dependency.parquet").to_pandas()
+    assert again.equals(table)
+    assert (tmp_path / "out" / "symmetric.png").stat().st_size > 1000
+    wrong = dnabench(*words, "--region", "chr1:101-130")
+    assert "say what to map" in wrong.stderr

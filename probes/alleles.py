@@ -17,6 +17,7 @@ from dnabench.types import Array, Sequences
 
 SAME, SWAPPED, COMPLEMENT = "same", "swapped", "complement"
 PALINDROMIC, WRONG, UNKNOWN = "palindromic", "wrong", "unknown"
+SEVERAL = -2
 OTHERS = {
     SWAPPED: "ALT is what the genome has: the alleles are swapped",
     COMPLEMENT: "the genome has the complement: alleles of the other strand",
@@ -116,12 +117,12 @@ def _numbers(genome: tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]) -> Map
     out = dict[str, int]()
     for i, others in enumerate(genome[1]):
         for name in others:
-            out.setdefault(name, i)
+            out[name] = SEVERAL if name in out else i
     return out | {name: i for i, name in enumerate(genome[0])}
 
 
 def numbers(genome: Genome) -> Mapping[str, int]:
-    """Sequences of a genome by all of their names."""
+    """Sequences of a genome by all of their names; SEVERAL for an alias that several have."""
     return _numbers((genome.contigs, genome.aliases))
 
 
@@ -184,6 +185,8 @@ def on_genome(
         why = _unreadable(one, half)
         if contig < 0:
             why = "its sequence is not in the genome"
+        if contig == SEVERAL:
+            why = "its name may be that of several sequences of the genome"
         if why:
             yield Checked("", why)
             continue

@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import dnabench
-from sklearn.metrics import average_precision_score, roc_auc_score
 from test_genomes import fasta, own_cache
 from test_pretraining import CASES, SHORT, training
 
@@ -23,10 +22,7 @@ from dnabench.probes.alleles import (
     UNKNOWN,
     WRONG,
     Allele,
-    compare,
-    left_normalised,
 )  # fmt: skip
-from dnabench.probes.labelled import areas
 from dnabench.probes.likelihood import LanguageNet, Likelihood, language_net
 from dnabench.probes.variants import score_alleles, score_vcf
 from dnabench.tasks.io.packed import packed
@@ -206,30 +202,6 @@ def test_indels_are_for_causal_models_alone(tmp_path):
     assert too.why == "an allele longer than half a window"
 
 
-@pytest.mark.parametrize(
-    ("at", "ref", "alt", "before", "expected"),
-    [
-        (5, "A", "C", "GGG", (5, "A", "C")), (5, "AC", "AT", "GGG", (6, "C", "T")),
-        (5, "CA", "TA", "", (5, "C", "T")), (8, "ACA", "A", "GGGCACAC", (2, "GCA", "G")),
-        (3, "T", "TT", "GTT", (0, "G", "GT")), (4, "TT", "T", "", (4, "T", "")),
-    ],
-)  # fmt: skip
-def test_left_normalised(at, ref, alt, before, expected):
-    assert left_normalised(at, ref, alt, before) == expected
-
-
-def test_how_ref_compares_with_the_genome():
-    said = {
-        ("A", "C", "A"): SAME, ("A", "C", "C"): SWAPPED, ("A", "C", "T"): COMPLEMENT,
-        ("A", "C", "G"): COMPLEMENT, ("A", "T", "T"): PALINDROMIC, ("C", "G", "G"): PALINDROMIC,
-        ("A", "T", "A"): SAME, ("A", "T", "C"): WRONG, ("A", "C", "N"): UNKNOWN,
-    }  # fmt: skip
-    for (ref, alt, has), expected in said.items():
-        assert compare(ref, alt, has, has) == expected
-    assert compare("AT", "A", "AC", "A") == SWAPPED
-    assert compare("AC", "A", "GT", "G") == COMPLEMENT
-
-
 @pytest.fixture
 def net(tmp_path):
     """A folder of `dnabench pretrain`, of 60 bp windows."""
@@ -312,6 +284,17 @@ def test_a_file_with_everything_in_it(tmp_path, net):
     assert again.read_text() == (tmp_path / "out.vcf").read_text()
 
 
+def test_a_name_that_several_sequences_may_have_is_not_guessed(tmp_path, net):
+    path = tmp_path / "x.fa"
+    path.write_text("".join(f">{n} [chromosome=IV]\n{letters(99)}\n" for n in ("a", "b")))
+    genome, ref = packed(path), letters(99)[49]
+    alt = "ACGT"[("ACGT".index(ref) + 1) % 4]
+    both = [allele(49, ref, alt, "IV"), allele(49, ref, alt, "b")]
+    first, second = score_alleles(Likelihood(language_net(str(net))), genome, both)
+    assert first.why == "its name may be that of several sequences of the genome"
+    assert np.isnan(first.score) and second.why == ""
+
+
 def test_parts_of_a_file_change_nothing(tmp_path, net, monkeypatch):
     a = letters(300)
     genome = packed(fasta(tmp_path / "x.fa", {"chr1": a}))
@@ -354,31 +337,6 @@ def test_bad_files_get_one_message_and_lose_nothing(text, message, tmp_path, net
             Likelihood(language_net(str(net))), tmp_path / "v.vcf", genome, tmp_path / "out.vcf"
         )
     assert (tmp_path / "out.vcf").read_text() == "mine"
-
-
-def test_areas_are_those_of_scikit_learn_and_intervals_draw_chromosomes():
-    rng = np.random.default_rng(0)
-    y = rng.random(400) < 0.2
-    scores = np.round(rng.normal(size=400) - y, 1)  # ties
-    chroms = [f"chr{i % 7}" for i in range(400)]
-    labels = [*map(str, y.astype(int))]
-    found = areas(scores, labels, chroms)
-    assert found.auprc == pytest.approx(average_precision_score(y, -scores), abs=1e-12)
-    assert found.auroc == pytest.approx(roc_auc_score(y, -scores), abs=1e-12)
-    assert found.prevalence == y.mean() and found.chromosomes == 7
-    assert found.auprc_interval[0] < found.auprc < found.auprc_interval[1]
-    assert areas(scores, labels, chroms, "plus").auroc == pytest.approx(1 - found.auroc)
-    assert areas(scores, labels, chroms, "abs").auroc == pytest.approx(
-        roc_auc_score(y, abs(scores))
-    )
-    assert areas(scores, labels, ["chr1"] * 400).auprc_interval is None
-    scores[:3], labels[3] = np.nan, "."
-    part = areas(scores, labels, chroms)
-    assert (part.variants, part.unscored, part.unlabelled) == (396, 3, 1)
-    with pytest.raises(ValueError, match="'yes' is neither 0 nor 1"):
-        areas(scores, ["yes", *labels[1:]], chroms)
-    with pytest.raises(ValueError, match="both classes are needed"):
-        areas(scores, ["0"] * 400, chroms)
 
 
 @pytest.mark.slow

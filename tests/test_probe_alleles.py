@@ -1,0 +1,66 @@
+"""Alleles on a genome, and areas of labelled scores: probes/alleles.py and probes/labelled.py."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from dnabench.probes.alleles import (
+    COMPLEMENT,
+    PALINDROMIC,
+    SAME,
+    SWAPPED,
+    UNKNOWN,
+    WRONG,
+    compare,
+    left_normalised,
+)  # fmt: skip
+from dnabench.probes.labelled import areas
+
+
+@pytest.mark.parametrize(
+    ("at", "ref", "alt", "before", "expected"),
+    [
+        (5, "A", "C", "GGG", (5, "A", "C")), (5, "AC", "AT", "GGG", (6, "C", "T")),
+        (5, "CA", "TA", "", (5, "C", "T")), (8, "ACA", "A", "GGGCACAC", (2, "GCA", "G")),
+        (3, "T", "TT", "GTT", (0, "G", "GT")), (4, "TT", "T", "", (4, "T", "")),
+    ],
+)  # fmt: skip
+def test_left_normalised(at, ref, alt, before, expected):
+    assert left_normalised(at, ref, alt, before) == expected
+
+
+def test_how_ref_compares_with_the_genome():
+    said = {
+        ("A", "C", "A"): SAME, ("A", "C", "C"): SWAPPED, ("A", "C", "T"): COMPLEMENT,
+        ("A", "C", "G"): COMPLEMENT, ("A", "T", "T"): PALINDROMIC, ("C", "G", "G"): PALINDROMIC,
+        ("A", "T", "A"): SAME, ("A", "T", "C"): WRONG, ("A", "C", "N"): UNKNOWN,
+    }  # fmt: skip
+    for (ref, alt, has), expected in said.items():
+        assert compare(ref, alt, has, has) == expected
+    assert compare("AT", "A", "AC", "A") == SWAPPED
+    assert compare("AC", "A", "GT", "G") == COMPLEMENT
+
+
+def test_areas_are_those_of_scikit_learn_and_intervals_draw_chromosomes():
+    rng = np.random.default_rng(0)
+    y = rng.random(400) < 0.2
+    scores = np.round(rng.normal(size=400) - y, 1)  # ties
+    chroms = [f"chr{i % 7}" for i in range(400)]
+    labels = [*map(str, y.astype(int))]
+    found = areas(scores, labels, chroms)
+    assert found.auprc == pytest.approx(average_precision_score(y, -scores), abs=1e-12)
+    assert found.auroc == pytest.approx(roc_auc_score(y, -scores), abs=1e-12)
+    assert found.prevalence == y.mean() and found.chromosomes == 7
+    assert found.auprc_interval[0] < found.auprc < found.auprc_interval[1]
+    assert areas(scores, labels, chroms, "plus").auroc == pytest.approx(1 - found.auroc)
+    assert areas(scores, labels, chroms, "abs").auroc == pytest.approx(
+        roc_auc_score(y, abs(scores))
+    )
+    assert areas(scores, labels, ["chr1"] * 400).auprc_interval is None
+    scores[:3], labels[3] = np.nan, "."
+    part = areas(scores, labels, chroms)
+    assert (part.variants, part.unscored, part.unlabelled) == (396, 3, 1)
+    with pytest.raises(ValueError, match="'yes' is neither 0 nor 1"):
+        areas(scores, ["yes", *labels[1:]], chroms)
+    with pytest.raises(ValueError, match="both classes are needed"):
+        areas(scores, ["0"] * 400, chroms)

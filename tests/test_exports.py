@@ -1,11 +1,13 @@
 """Every cell of docs/benchmarks/exports.md, at the smallest options of each family."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny_transformers as tiny
-from kept_cases import job_of, kept, smallest, task_of_kind
+import torch
+from kept_cases import job_of, kept, smallest, task_of_kind, tiny_network
 
 from dnabench import MODELS
 from dnabench.models.outside.references import model_named
@@ -80,3 +82,55 @@ def test_a_family_exports_to_the_formats_of_its_row(name, put, tmp_path, monkeyp
         else:
             done = export(network, form, tmp_path / form)
             assert done.any_length == (cell == "yes"), form
+
+
+class Astray(torch.nn.Module):
+    """A network whose exported program answers otherwise, as one with a wrong operation would."""
+
+    def __init__(self, net, exported, longest=1000):
+        super().__init__()
+        self.net, self.exported, self.longest = net, exported, longest
+
+    def forward(self, ids, mask):
+        """Of 80 bp in training."""
+        logits = self.net(ids, mask)
+        if torch.compiler.is_exporting():
+            return self.exported(logits, ids.shape[1])
+        if ids.shape[1] > self.longest:
+            raise ValueError("too long")
+        return logits
+
+
+@pytest.fixture
+def network(put, tmp_path):
+    """Takes sequences of any length."""
+    return tiny_network(tmp_path / "runs", put, "cnn", "multiclass")[0]
+
+
+def test_a_file_that_answers_nan_is_refused(network, tmp_path):
+    network.net = Astray(network.net, lambda logits, width: logits * math.nan)
+    with pytest.raises(ValueError, match=r"other logits, off by nan"):
+        export(network, "torch-export", tmp_path / "file")
+    assert not (tmp_path / "file").exists()
+
+
+@pytest.mark.parametrize(
+    "exported",
+    [
+        lambda logits, width: logits + (width - 80),
+        lambda logits, width: logits + torch.sym_max(width - 80, 0),
+        lambda logits, width: logits * (width - 70) / (width - 70),  # NaN at 70 alone
+    ],
+    ids=["every other length", "longer ones", "NaN at one length"],
+)
+def test_a_file_that_is_wrong_at_other_lengths_is_held_to_one(exported, network, tmp_path):
+    network.net = Astray(network.net, exported)
+    done = export(network, "torch-export", tmp_path / "file")
+    assert not done.any_length and not done.longer and done.difference < 1e-3
+
+
+@pytest.mark.parametrize(("longest", "longer"), [(1000, True), (80, False)])
+def test_longer_ones_are_tried_where_the_network_takes_them(longest, longer, network, tmp_path):
+    network.net = Astray(network.net, lambda logits, width: logits, longest)
+    done = export(network, "torch-export", tmp_path / "file")
+    assert done.any_length and done.longer == longer

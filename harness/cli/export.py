@@ -36,8 +36,11 @@ def export(
 
     loaded = load_network(network, model=model, trust_remote_code=trust_remote_code)
     done = export(loaded, format, to or network / FORMS.get(format, ""))
-    width = "any number of tokens" if done.any_length else f"{done.tokens} tokens, padded"
-    width = "a folder for transformers" if format == "hf" else width
+    width = f"{done.tokens} tokens, padded"
+    if format == "hf":
+        width = "a folder for transformers"
+    elif done.any_length:
+        width = "any number of tokens" if done.longer else f"up to {done.tokens} tokens"
     typer.echo(f"{done.path}: {width}; logits off by {done.difference:.1g} at most")
     if format == "hf" and loaded.tokenizer and (k := loaded.tokenizer.spaced):
         typer.echo(f"note: give its tokenizer {k}-mers with spaces between, as published", err=True)

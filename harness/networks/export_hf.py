@@ -61,7 +61,7 @@ def write_folder(
             net.save_pretrained(draft / "new")
             words.save_pretrained(draft / "new")
             tried = [_compared(network, tokenizer, draft / "new", seed) for seed in SEEDS]
-            tokens, difference = max(n for n, _ in tried), max(d for _, d in tried)
+            tokens, difference = max(n for n, _ in tried), float(np.max([d for _, d in tried]))
             if not difference <= rounding:
                 raise ValueError(
                     f"{network.model.name} cannot be exported to hf: {type(net).__name__} gives "

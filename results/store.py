@@ -132,7 +132,7 @@ class Store:
         """Write the files of a network, each whole or not at all, network.json last.
 
         Raises:
-            ValueError: when the folder cannot be written, as on a full disk.
+            UnwritableError: when the folder cannot be written, as on a full disk.
         """
         folder = self.network_path(trial_id)
         with self._explained():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -112,10 +112,12 @@ def _worked(
 
 
 def _save(trained: Sequence[Trained], job: Job, store: Store) -> str:
-    """Keep the network, if there is one; why that cannot be done."""
+    """Keep the network, if there is one; why that cannot be done. A full disk stops the sweep."""
     try:
         for one in trained:
             store.save_network(job.trial.id, network_files(one, job.keep))
+    except UnwritableError:
+        raise
     except ValueError as e:
         return str(e)
     return ""
@@ -216,7 +218,8 @@ def run(
         if that process dies; where it fails there, it is not run again.
 
     Raises:
-        ValueError: the store's folder cannot be written, or the executor cannot keep the timeout.
+        UnwritableError: the store's folder cannot be written.
+        ValueError: the executor cannot keep the timeout.
     """
     store.check_writable()
     out = Summary() if summary is None else summary
@@ -258,7 +261,7 @@ def outcomes(
     finally:
         events.close()
         for job in running.values():
-            with store.claim(job.trial.id):
+            with suppress(UnwritableError), store.claim(job.trial.id):
                 pass
 
 
@@ -273,13 +276,16 @@ def run_for_networks(
         resources: as for `run`.
         on_event: as for `run`.
         summary: that of the sweep.
+
+    Raises:
+        UnwritableError: the store's folder cannot be written.
     """
     executor = executor_for(store, resources, {})
     with closing(executor.run(jobs)) as events:
         for event in events:
             job, outcome = jobs[event.job], None
             if event.kind == "returned":
-                outcome = event.value
+                outcome = _returned(event)
             elif event.kind == "died":
                 outcome = Outcome("failed", store.read(job.trial.id), last_line(event.value))
             on_event(event, job, outcome)
@@ -298,11 +304,17 @@ def executor_for(store: Store, resources: Resources, before: Mapping[str, int]) 
     )  # fmt: skip
 
 
+def _returned(event: Event) -> Outcome:
+    """What `work` returned; UnwritableError where it could not write."""
+    outcome: Outcome = event.value
+    if outcome.kind == "unwritable":
+        raise UnwritableError(outcome.not_kept)
+    return outcome
+
+
 def _outcome(event: Event, job: Job, store: Store, resources: Resources) -> Outcome | None:
     if event.kind == "returned":
-        if event.value.kind == "unwritable":
-            raise UnwritableError(event.value.not_kept)
-        return event.value  # type: ignore[no-any-return]
+        return _returned(event)
     if event.kind != "died":
         return None
     with store.claim(job.trial.id) as mine:
@@ -310,6 +322,8 @@ def _outcome(event: Event, job: Job, store: Store, resources: Resources) -> Outc
             return Outcome("elsewhere")
         try:
             record = store.read_before_writing(job.trial.id)
+        except UnwritableError:
+            raise
         except ValueError as e:
             return Outcome("failed", _failure(job, resources, f"ValueError: {e}"))
         if record is not None and not record.error:  # it died after it had stored the record

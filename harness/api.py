@@ -211,7 +211,8 @@ class Results:
 
         self.store = Store(out)
         chosen = None if trials is None else set(trials)
-        every = [r for r in self.store if chosen is None or r.trial.id in chosen]
+        tested = (r for r in self.store if not r.trial.tuning)
+        every = [r for r in tested if chosen is None or r.trial.id in chosen]
         self.records: list[Record] = [r for r in every if not r.error]
         self.failed: list[Record] = [r for r in every if r.error]
 

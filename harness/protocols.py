@@ -176,3 +176,14 @@ def check_protocol(protocol: Protocol, task: Task, seed: int) -> None:
             f"seed {seed}: {protocol.name} has the folds 0..{FOLDS - 1}, and seed k holds out fold "
             f"k; write --seeds {FOLDS} for all folds, or name some: --seeds 0,3"
         )
+
+
+def check_tuning(protocol: Protocol) -> None:
+    """Raise ValueError for a protocol under which settings cannot be chosen on validation alone."""
+    if protocol.looks_at_test:
+        why = "it chooses the epoch on test"
+    elif protocol.validation == "fold":
+        why = "its seeds are folds, so none are left for tuning"
+    else:
+        return
+    raise ValueError(f"{protocol.name} cannot be tuned: {why}; write --protocol honest")

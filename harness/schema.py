@@ -25,7 +25,8 @@ _LATER = {
 }  # fmt: skip
 # ... and ids, of these and of fields that every record has
 _ADDED = {"finetune": "full", "lora_r": 8, "lora_alpha": 16, "lora_dropout": 0.05, **_LATER}
-_OF_TRIAL = {"metric": "", "train_share": 1.0}  # fields of a trial that came later, likewise
+# fields of a trial that came later, likewise
+_OF_TRIAL = {"metric": "", "train_share": 1.0, "scored": "test"}
 _NESTED = frozenset((dict, list))
 _SAID = ("source", "differs")  # recipe fields that decide nothing
 

@@ -175,6 +175,8 @@ class Model:
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of an option
     reduced: Mapping[str, Any] = field(default_factory=dict)  # options of a quick test of it
     recipes: Mapping[str, Recipe] = field(default_factory=lambda: {"default": Recipe()})
+    # setting -> values that a search tries, as `spaces.parse_dimension` reads them; {} = the usual
+    space: Mapping[str, str] = field(default_factory=dict)
     tokenizer: str = "char"  # a key of TOKENIZERS; an option of that name overrules it
     max_tokens: int = 0  # 0 = as many as context allows
     kinds: tuple[Kind, ...] = KINDS  # of task that it can do
@@ -262,8 +264,14 @@ class Trial:
     limit: float = 0.0  # 0 = all examples; below 1 a share of each split; else a number
     metric: str = ""  # chooses the epoch; "" = the task's own under the protocol
     train_share: float = 1.0  # of the training examples that are trained on
+    scored: Literal["test", "val"] = "test"  # val: a trial of tuning, which never reads test
     # fields of a newer version that decide the number: name, or `recipe.NAME` -> value
     unknown: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def tuning(self) -> bool:
+        """Whether it is scored on validation alone, to choose settings by."""
+        return self.scored == "val"
 
     @cached_property
     def id(self) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dnabench.models.heads import LETTER_CHOICES, READS_LETTERS, network
 from dnabench.models.language import linear
 from dnabench.registry import MODELS
+from dnabench.spaces import DROPOUT, HOUSE
 from dnabench.types import Language, Model, Published, Recipe, Task, Weights
 from dnabench.weights import prefixed
 
@@ -253,6 +254,7 @@ def add(name: str, size: str, **options: Any) -> None:
             family="convnova",
             build=build,
             options=full,
+            space={**HOUSE, "dropout": DROPOUT, "dilation": "one:1,2,4"},
             n_params=count(full),
             min_length=1,
             context=1_000_000,

@@ -12,6 +12,7 @@ from typing import Any
 from dnabench.models.heads import POOLINGS
 from dnabench.models.outside.native import Native, bert_like
 from dnabench.registry import MODELS
+from dnabench.spaces import FINE_TUNING
 from dnabench.types import Language, Model, Recipe, Task, Weights
 
 POSITIONS = 512  # tokens, including the special ones
@@ -165,6 +166,7 @@ def add(name: str, k: int, revision: str) -> None:
             family="dnabert",
             build=partial(build, k=k),
             options=OPTIONS,
+            space=FINE_TUNING,
             choices={"pooling": POOLINGS},
             reduced={"width": 192, "layers": 2, "inner": 384},
             n_params=count(OPTIONS, 4**k + 5),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dnabench.models.dnabert import LANGUAGE, check, rename
 from dnabench.models.heads import POOLINGS
 from dnabench.registry import MODELS
+from dnabench.spaces import FINE_TUNING
 from dnabench.types import Model, Published, Recipe, Task, Weights
 
 if TYPE_CHECKING:
@@ -208,6 +209,7 @@ MODELS.add(
         family="dnabert2",
         build=build,
         options=OPTIONS,
+        space=FINE_TUNING,
         choices={"pooling": POOLINGS, "tokenizer": READABLE},
         reduced={"width": 192, "layers": 2, "inner": 384},
         n_params=count(OPTIONS),

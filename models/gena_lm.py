@@ -14,6 +14,7 @@ from dnabench.models.dnabert2 import READABLE
 from dnabench.models.heads import POOLINGS
 from dnabench.models.outside.native import Native, bert_like
 from dnabench.registry import MODELS
+from dnabench.spaces import FINE_TUNING
 from dnabench.types import Model, Recipe, Task, Weights
 
 OPTIONS: dict[str, Any] = {
@@ -143,6 +144,7 @@ def add(name: str, checkpoint: str, names: Callable[[str], str] = rename, **opti
             family="gena_lm",
             build=build,
             options=full,
+            space=FINE_TUNING,
             choices={"pooling": POOLINGS, "tokenizer": READABLE},
             reduced={"vocabulary": 4096, "width": 192, "layers": 2, "inner": 384},
             n_params=count(full),

@@ -188,6 +188,7 @@ MODELS.add(
         family="kmer",
         build=build,
         options=OPTIONS,
+        space={"k_min": "int:1..4", "k_max": "int:4..7"},
         n_params=0,
         min_length=1,
         context=1_000_000,

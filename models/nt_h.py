@@ -13,6 +13,7 @@ from dnabench.models import ntv2
 from dnabench.models.heads import POOLINGS
 from dnabench.models.outside.native import Native, bert_like
 from dnabench.registry import MODELS
+from dnabench.spaces import FINE_TUNING
 from dnabench.types import Model, Task, Weights
 
 VOCABULARY = 4105  # 4 special tokens, 4096 6-mers, 5 letters
@@ -111,6 +112,7 @@ MODELS.add(
         family="nt_h",
         build=build,
         options=OPTIONS,
+        space=FINE_TUNING,
         choices={"pooling": POOLINGS},
         reduced=ntv2.REDUCED,
         n_params=count(OPTIONS),

@@ -10,6 +10,7 @@ from typing import Any
 
 from dnabench.models.heads import POOLINGS, network
 from dnabench.registry import MODELS
+from dnabench.spaces import FINE_TUNING
 from dnabench.types import Language, Model, Recipe, Task, Weights
 
 VOCABULARY = 4107  # 6 special tokens, 4096 6-mers, 5 letters
@@ -164,6 +165,7 @@ def add(size: str, revision: str, aliases: tuple[str, ...] = (), **options: Any)
             family="ntv2",
             build=build,
             options=full,
+            space=FINE_TUNING,
             choices={"pooling": POOLINGS},
             reduced=REDUCED,
             n_params=count(full),

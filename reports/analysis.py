@@ -211,5 +211,11 @@ def _runs(table: Table) -> list[tuple[str, str, list[float]]]:
         (table.columns[k].name, row.name, list(cell.values))
         for row in table.rows
         for k, cell in enumerate(row.cells)
-        if cell.scores
+        if cell.scores and not _repeats_default(row, k)
     ]
+
+
+def _repeats_default(row: Row, column: int) -> bool:
+    """Whether a cell holds the runs of an earlier one, as where a search chose the default."""
+    mine = [r.trial.id for r in row.cells[column].runs]
+    return any(mine == [r.trial.id for r in cell.runs] for cell in row.cells[:column])

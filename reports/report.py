@@ -23,8 +23,10 @@ from dnabench.reports.resampling import Resampler
 from dnabench.reports.shown import check_shown
 from dnabench.reports.table import Table, across_shares, tables
 from dnabench.reports.trends import SHARE, share_section, swept, trend
+from dnabench.reports.tuning import tuning_remarks, tuning_sections, with_tuned
 from dnabench.reports.validity import checked, unread
 from dnabench.reports.variants import variants_section
+from dnabench.results.searches import searches
 from dnabench.results.store import COPY, Store
 from dnabench.tasks.audit.audit import kept
 from dnabench.types import Record
@@ -42,7 +44,8 @@ def report(
     averaged or compared were made by different code; a `metric` that `check_shown` refuses.
     """
     memo = Memo(store.folder / ".cache" / "report")
-    records = checked(records, store, memo)
+    records, tuning = checked(records, store, memo), searches(store)
+    records = with_tuned(records, tuning)
     check_shown(records, metric)
     found = tables(records, metric=metric)
     if same_code and (mixed := [x for table in found for x in code_remarks(table)]):
@@ -64,14 +67,16 @@ def report(
         curves = by_share.pop((table.protocol, table.limit), None)
         sections = [share_section(curves, table.digits)] if curves else []
         sections += [leak_section(table, store, memo), homology_section(table)]
-        sections += [group_section(table), variants_section(table)]
+        sections += [*tuning_sections(evidence, tuning), group_section(table)]
+        sections += [variants_section(table)]
         sections += [calibration_section(table), cost_section(table)]
         if table.protocol == "test-selected/1":
             own = [one for one in raised if one.table == (table.limit, table.train_share)]
             sections.append(inflation_section(own, table.digits))
         trends = ([curves] if curves else []) + swept(table)
         shown = tuple(s for s in sections if s.rows)
-        out.append(replace(evidence, sections=shown, trends=tuple(trends)))
+        said = (*tuning_remarks(table, tuning), *evidence.remarks)
+        out.append(replace(evidence, remarks=said, sections=shown, trends=tuple(trends)))
     rows = [row for table in found for row in table.rows]
     audits = {row.name: a for row in rows if (a := kept(row.task, row.data))}
     documents = tuple(json.loads(a.to_json()) for a in audits.values())

@@ -25,6 +25,7 @@ Key = TypeVar("Key", bound=Hashable)
 BASELINE = "kmer"  # the model that stands first: no network should lose to it
 DIGITS = 3
 _NONE: frozenset[int] = frozenset()
+TUNED = "tuned"  # flag of a record that stands for its tuned model: the budget of its search
 INVALID = "invalid"  # flag of a record whose score does not follow from its predictions
 NOT_KNOWN = "metric not known"  # all runs failed
 UNSET = object()  # a setting that a column does not have, or not the same everywhere
@@ -44,6 +45,7 @@ class Column:
     n_params: tuple[int, int]  # smallest and largest over tasks, heads differ; 0, 0 = unknown
     variants: int = 1  # columns of this model and regime, which differ in options or recipe
     train_share: float = 1.0
+    tuned: bool = False  # settings that a search chose, perhaps others on each task
 
     def setting(self, name: str) -> Any:
         """The value of an option or of a recipe's field; UNSET."""
@@ -154,8 +156,10 @@ def tables(records: Iterable[Record], digits: int = DIGITS, metric: str = "") ->
     Failed records are counted, not averaged; means that print alike are tied. Rows are in the order
     of suite, family, name; models in the order in which they appear, `kmer` first; configurations
     of one model by their label. Runs of a model whose recipes differ within a suite are different
-    configurations; recipes that differ only between suites are not.
+    configurations; recipes that differ only between suites are not. Trials of tuning, which have no
+    test score, are left out.
     """
+    records = (r for r in records if not r.trial.tuning)
     groups = grouped(records, lambda r: (r.trial.protocol, r.trial.limit, -r.trial.train_share))
     return [_table(groups[key], digits, metric, -key[2]) for key in sorted(groups)]
 
@@ -167,6 +171,7 @@ def across_shares(
 
     For learning curves: columns that were trained on less are no rivals in a test.
     """
+    records = (r for r in records if not r.trial.tuning)
     groups = grouped(records, lambda r: (r.trial.protocol, r.trial.limit))
     several = {k: len({r.trial.train_share for r in of}) > 1 for k, of in groups.items()}
     return [_table(groups[k], digits, metric, math.nan) for k in sorted(groups) if several[k]]
@@ -220,13 +225,17 @@ def _column_keys(
         options, own = r.trial.options, _of_recipes(r.trial.model)
         return recipes[r.trial.id].numbers | {k: options[k] for k in own & options.keys()}
 
-    groups = grouped(records, lambda r: (r.trial.model, r.trial.regime, suite_of(r)))
+    usual = [r for r in records if not r.flags.get(TUNED)]
+    groups = grouped(usual, lambda r: (r.trial.model, r.trial.regime, suite_of(r)))
     varying: dict[tuple[str, str], set[str]] = defaultdict(set)
     for (model, regime, _), several in groups.items():
         varying[model, regime] |= _varying([numbers(r) for r in several])
     shares = len({r.trial.train_share for r in records}) > 1
 
     def found(r: Record) -> tuple[str, ...]:
+        if r.flags.get(TUNED):
+            share = {"train_share": r.trial.train_share} if shares else {}
+            return r.trial.model, r.trial.regime, TUNED, _json(share)
         known, fields = numbers(r), sorted(varying[r.trial.model, r.trial.regime])
         recipe = {name: known[name] for name in fields if name in known}
         recipe |= {"train_share": r.trial.train_share} if shares else {}
@@ -235,8 +244,11 @@ def _column_keys(
         options |= r.trial.unknown  # of a newer version
         return r.trial.model, r.trial.regime, _json(options), _json(recipe)
 
-    keys = {r.trial.id: found(r) for r in records}
-    return lambda r: keys[r.trial.id]
+    def one(r: Record) -> tuple[str, bool]:
+        return r.trial.id, bool(r.flags.get(TUNED))
+
+    keys = {one(r): found(r) for r in records}
+    return lambda r: keys[one(r)]
 
 
 def _suite_recipes(records: Sequence[Record]) -> dict[str, Recipe]:
@@ -275,22 +287,28 @@ def _columns(
     models = sorted(by_model, key=lambda m: m != BASELINE)
     labels = {}
     for model, mine in by_model.items():
-        options = [json.loads(key[2]) for key in mine]
+        usual = [key for key in mine if key[2] != TUNED]
+        options = [json.loads(key[2]) for key in usual]
         vary = _varying(options)
-        for key, chosen in zip(mine, options, strict=True):
+        for key in mine:
+            share = [f"{k}={option_text(v)}" for k, v in json.loads(key[3]).items()]
+            labels[key] = " ".join([model, TUNED, *share])
+        for key, chosen in zip(usual, options, strict=True):
             said = {k: chosen.get(k, "unset") for k in sorted(vary)} | json.loads(key[3])
             labels[key] = " ".join([model, *(f"{k}={option_text(v)}" for k, v in said.items())])
     order = sorted(groups, key=lambda k: (models.index(k[0]), _natural(labels[k]), k))
-    times, variants = Counter(labels.values()), Counter(key[:2] for key in groups)
+    times = Counter(labels.values())
+    variants = Counter(key[:2] for key in groups if key[2] != TUNED)
     out = {}
     for key in order:
         label, sizes = labels[key], [r.n_params for r in groups[key] if r.n_params]
         out[key] = Column(
             model=key[0], regime=key[1], label=label, options=_options(groups[key]),
             name=label if times[label] == 1 else f"{label} ({key[1]})",
-            recipes={suite_of(r): recipes[r.trial.id] for r in groups[key]},
-            n_params=(min(sizes, default=0), max(sizes, default=0)), variants=variants[key[:2]],
-            train_share=groups[key][0].trial.train_share,
+            recipes={suite_of(r): recipes[r.trial.id] for r in groups[key] if key[2] != TUNED},
+            n_params=(min(sizes, default=0), max(sizes, default=0)),
+            variants=1 if key[2] == TUNED else variants[key[:2]],
+            train_share=groups[key][0].trial.train_share, tuned=key[2] == TUNED,
         )  # fmt: skip
     return out
 

@@ -39,7 +39,7 @@ def faults(store: Store, progress: Callable[[int], object] = lambda n: None) -> 
     for record in store:
         trial_id = record.trial.id
         known[trial_id] = not record.error
-        if not record.error:
+        if not (record.error or record.trial.tuning):
             yield from _of_predictions(store, trial_id, again)
         progress(1)
     for path, why in sorted(store.unreadable.items()):
@@ -115,7 +115,7 @@ def merge(sources: list[Store], target: Store, say: Say = lambda line: None) -> 
                     _merge_one(source, target, record, out)
         for path, why in sorted(source.unreadable.items()):
             say(f"{path}: {why}; not copied")
-        for name in ("configs/*.json", "journal-*.jsonl"):
+        for name in ("configs/*.json", "tuning/*.json", "journal-*.jsonl"):
             for path in sorted(source.folder.glob(name)):
                 _copy_beside(path, target.folder / path.relative_to(source.folder))
     return out

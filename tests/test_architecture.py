@@ -21,7 +21,7 @@ PARTS = {
 # own room. A room is a folder; the files of harness/ itself are rooms of their own.
 ROWS = [
     ["sequences"],
-    ["schema", "recipes"],
+    ["schema", "recipes", "spaces"],
     ["types"],
     ["registry", "correlation", "cache", "spreadsheets"],
     ["tensors"],
@@ -218,7 +218,7 @@ def test_no_module_hides_a_part():
 @pytest.mark.parametrize(
     "words",
     [["--help"], ["run", "--help"], ["list", "models"], ["list", "tasks"], ["list", "recipes"],
-     ["list", "metrics"], ["list", "protocols"], ["list", "suites"],
+     ["list", "metrics"], ["list", "protocols"], ["list", "suites"], ["list", "spaces"],
      ["run", "--suite", "demo", "--dry-run"]],
     ids=" ".join,
 )  # fmt: skip

@@ -107,13 +107,14 @@ def test_a_config_file_is_the_flags_and_flags_win(csv, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "what", ["models", "tasks", "suites", "protocols", "recipes", "metrics"]
+    "what", ["models", "tasks", "suites", "protocols", "recipes", "metrics", "spaces"]
 )  # fmt: skip
 def test_lists(what):
     done = dnabench("list", what)
     expected = {
         "models": "convnova-386k", "tasks": "demo/cell_type", "suites": "demo/splice_junctions",
         "protocols": "test-selected/1", "recipes": "nt-benchmark/convnova.yaml", "metrics": "AUROC",
+        "spaces": "one:32,64,128",
     }  # fmt: skip
     assert done.returncode == 0 and expected[what] in done.stdout
 

@@ -140,6 +140,8 @@ def quickened(words):
     """The same command in less time: few examples, one epoch, two seeds."""
     if words[0] == "run" and "--dry-run" not in words:
         return [*words, *QUICK]
+    if words[0] == "tune" and "--dry-run" not in words:
+        return [*words, *QUICK, "--budget", "3", "--tuning-seeds", "1"]
     return [*words, "--probe-seconds", "0.1", "--limit", "40"] if words[0] == "plan" else words
 
 

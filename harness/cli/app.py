@@ -33,6 +33,7 @@ from dnabench.cli.run import run
 from dnabench.cli.status import status
 from dnabench.cli.store import store
 from dnabench.cli.tokenizer import tokenizer
+from dnabench.cli.tune import tune
 from dnabench.cli.worker import worker
 
 BENCHMARK, PLAN = "Benchmark", "Planning and this machine"
@@ -60,6 +61,11 @@ command(
     app, "figure", "strip --to runs.pdf", "line --tasks gue --to learning.svg",
     "heatmap --x dilation --y kernel_size --to heat.png", section=BENCHMARK,
 )(figure)  # fmt: skip
+command(
+    app, "tune", "--suite demo --budget 8 --seeds 5",
+    "-m convnova-386k,cnn,kmer -s gue --budget 16 --seeds 10 --dry-run",
+    "-m cnn --data my.csv --space lr=log:1e-4..3e-3 --epochs 5", section=BENCHMARK,
+)(tune)  # fmt: skip
 command(
     app, "worker", "--out /shared/runs", "--out /shared/runs --for 2h",
     "--out runs --device cuda:1", section=MACHINES,

@@ -14,7 +14,7 @@ from dnabench.registry import explain_miss
 # flags that may be given several times
 REPEATED = (
     "models", "tasks", "suite", "train-share", "regime", "set", "sweep", "data", "label-column",
-    "test-groups", "dev-groups", "set-resource", "again", "declare",
+    "test-groups", "dev-groups", "set-resource", "again", "declare", "space",
 )  # fmt: skip
 SWITCHES = (
     "dry-run", "queue", "detach", "no-leak-check", "deterministic", "trust-remote-code", "invalid",

@@ -10,7 +10,7 @@ import typer
 from dnabench.cli.errors import fail
 from dnabench.cli.table import NARROWEST, print_table
 
-KINDS = ("models", "tasks", "suites", "protocols", "recipes", "metrics")
+KINDS = ("models", "tasks", "suites", "protocols", "recipes", "metrics", "spaces")
 
 
 def list_(
@@ -25,7 +25,7 @@ def list_(
         typer.Option("--explain", help="Of recipes: each value of MODEL [SUITE] with its source."),
     ] = False,
 ) -> None:
-    """List models, tasks, suites, protocols, recipes or metrics.
+    """List models, tasks, suites, protocols, recipes and the rest.
 
     On a terminal the table is cut to its width; in a pipe or a file it is complete.
     """

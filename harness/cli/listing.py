@@ -10,6 +10,7 @@ from dnabench.metrics import METRICS
 from dnabench.protocols import PROTOCOLS, VALIDATION
 from dnabench.registry import MODELS, TASKS
 from dnabench.sweep.grid import suites
+from dnabench.sweep.search import space_of
 from dnabench.types import Published, Recipe
 from dnabench.weights import describe
 
@@ -80,6 +81,12 @@ def metrics() -> Table:
     return ("metric", "label", "better", "task kinds", "description"), rows
 
 
+def spaces() -> Table:
+    """Every model with what `dnabench tune` searches."""
+    rows: Rows = [(name, _options(space_of(MODELS[name])) or "nothing") for name in MODELS]
+    return ("model", "space"), rows
+
+
 def size(n: int) -> str:
     """A number of parameters in three digits: 386K, 1.69M, 27.3M; a dash for 0."""
     if n >= 1_000_000:
@@ -96,5 +103,5 @@ def _options(options: Mapping[str, Any]) -> str:
 
 LISTINGS: dict[str, Callable[[], Table]] = {
     "models": models, "tasks": tasks, "suites": suite_list,
-    "protocols": protocols, "recipes": recipes, "metrics": metrics,
+    "protocols": protocols, "recipes": recipes, "metrics": metrics, "spaces": spaces,
 }  # fmt: skip

@@ -74,12 +74,15 @@ def report(
 
 
 def records_in(out: Path) -> tuple[Any, list[Any]]:
-    """The store in a folder and its records; ends the command when there are none."""
+    """The store in a folder and its records, without trials of tuning, which have no test score.
+
+    Ends the command when there are none.
+    """
     from dnabench.results.store import ReadOnce
 
     store = ReadOnce(out)
     gc.disable()  # records hold no cycles, and looking for some takes a fifth of the reading
-    records = list(store)
+    records = [record for record in store if not record.trial.tuning]
     gc.freeze()
     gc.enable()
     warn_unreadable(store)

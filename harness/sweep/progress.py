@@ -206,9 +206,10 @@ def result_line(job: Job, outcome: Outcome) -> str:
     if record.error:
         return f"FAILED {name_of(job)}: {record.reason}"
     metric = record.task["metric"]
-    value = record.scores["test"].get(metric)
+    split = job.trial.scored
+    value = record.scores[split].get(metric)
     text = "undefined" if value is None else f"{value:.3f}"
-    return f"{name_of(job)}: test {metric} {text}  ({record.seconds:.0f} s)"
+    return f"{name_of(job)}: {split} {metric} {text}  ({record.seconds:.0f} s)"
 
 
 def clock(seconds: float) -> str:

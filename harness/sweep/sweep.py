@@ -106,7 +106,7 @@ def _worked(
         if mine.lost():  # this host was silent for minutes, and another runs the trial now
             return Outcome("elsewhere")
         why = _save(trained, job, store)
-        store.append(record, predictions)
+        store.append(record, predictions or None)
         remove_checkpoint(store.folder, trial_id)
         return Outcome("failed" if record.error else "finished", record, why)
 

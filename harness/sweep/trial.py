@@ -16,7 +16,7 @@ from dnabench.models.kernels.context import Kernels
 from dnabench.models.outside.references import model_of
 from dnabench.networks.saving import Trained
 from dnabench.pretraining.overlap import with_pretraining
-from dnabench.protocols import metric_for, protocol_named
+from dnabench.protocols import check_tuning, metric_for, protocol_named
 from dnabench.registry import MODELS, TASKS
 from dnabench.results.checkpoints import Place
 from dnabench.results.provenance import here
@@ -34,9 +34,11 @@ from dnabench.types import (
     Learner,
     OwnData,
     Progress,
+    Protocol,
     Record,
     Resources,
     Split,
+    SplitName,
     Task,
     Trial,
 )
@@ -54,6 +56,8 @@ def run_trial(
 ) -> tuple[Record, dict[str, Array]]:  # fmt: skip
     """Load, cut, build, fit, then read the test split: once, unless the protocol looks at it.
 
+    A trial of tuning is scored on validation, and the test split cannot be loaded.
+
     Args:
         job: what to run.
         resources: where.
@@ -62,7 +66,8 @@ def run_trial(
         place: of the checkpoint from which the trial goes on if it was killed; None = none is kept.
 
     Returns:
-        The record, and the test predictions: logits float32 (N, K), labels int64 (N,), ids (N,).
+        The record, and the test predictions, none of a trial of tuning: logits float32 (N, K),
+        labels int64 (N,), ids (N,).
         For a per-base task each row of logits and labels is a base that counts, one sequence after
         the other, and `bases` int64 (N,) gives the number of rows of each sequence. `clusters` and
         `copies` int64 (N,), where there are some, have equal numbers for related examples: those of
@@ -70,7 +75,7 @@ def run_trial(
 
     Raises:
         ValueError: data that changed since the run was planned, sequences too short for the model,
-            a trial with fields of a newer version.
+            a trial with fields of a newer version, a trial of tuning without validation.
         FloatingPointError: a loss that is not finite.
 
     Accuracy:
@@ -88,10 +93,9 @@ def run_trial(
     _check_known(job.trial)
     model_of(job)
     kernels = Kernels(deterministic=resources.deterministic)
-    meter, trial, task = Meter(resources.device, kernels), job.trial, _unchanged(task_of(job), job)
-    protocol = protocol_named(trial.protocol)
+    meter, trial = Meter(resources.device, kernels), job.trial
+    task, protocol = _as_scored(job)
     seeds = streams(trial.seed, trial.task, protocol)
-    task = replace(task, metric=trial.metric or metric_for(protocol, task))
     whole, val = cut(task, protocol, seeds.cut, trial.limit)
     train = part_of_train(whole, trial.train_share, task, seeds.cut)
     sealed = replace(as_read(task, trial), load=_sealed)  # models and the loop cannot load its data
@@ -106,15 +110,15 @@ def run_trial(
     saved = checkpoint_of(job, resources, place, learner, meter)
     course = partial(fit, learner, objective, protocol, watch, trial.recipe.patience, saved=saved)
     fitted = meter.train(course, progress)
-    test = watch["test"] if "test" in watch else limited(task.load("test"), trial.limit)
-    labels, logits = flat(task.kind, test.y, meter.predict(learner.predictor(test)))
-    scores = {"test": score(labels, logits, objective.metrics, task.groups)}
+    last = watch.get(trial.scored) or limited(task.load("test"), trial.limit)
+    labels, logits = flat(task.kind, last.y, meter.predict(learner.predictor(last)))
+    scores: dict[str, Any] = {trial.scored: score(labels, logits, objective.metrics, task.groups)}
     if "val" in watch:
         scores["val"] = dict(fitted.curve[fitted.best_epoch - 1]["val"])
-    splits = {"train": train, **watch, "test": test}
-    read = 0 if trial.recipe.finetune == "probe" else len(test.y)  # a probe has their features
+    splits = {"train": train, **watch, trial.scored: last}
+    read = 0 if trial.recipe.finetune == "probe" else len(last.y)  # a probe has their features
     ambiguous = {name: split.seqs.n_ambiguous for name, split in splits.items()}
-    found = {"ambiguous_letters": ambiguous} | with_pretraining(loaded, job, test.seqs)
+    found = {"ambiguous_letters": ambiguous} | _of_test(job, task, learner, last, logits, loaded)
     if lost := absent(task, whole, train):
         found["absent_classes"] = lost
     record = Record(
@@ -122,17 +126,18 @@ def run_trial(
         curve=fitted.curve, best_epoch=fitted.best_epoch, n_params=learner.n_params,
         n_examples={name: len(split.y) for name, split in splits.items()},
         **meter.fields(len(train.y), read, fitted.best_epoch),
-        flags=_flags(task, logits, learner, trial, saved) | found
-        | _strand_flips(task, learner, test, logits),
-        streams=seeds._asdict(), task=_about(task, len(test.y)),
-        where=_where(job, resources, learner, kernels, saved), flops=_flops(trial, examples, test),
+        flags=_flags(task, logits, learner, trial, saved) | found,
+        streams=seeds._asdict(), task=_about(task, 0 if trial.tuning else len(last.y)),
+        where=_where(job, resources, learner, kernels, saved), flops=_flops(trial, examples, last),
     )  # fmt: skip
-    arrays = {"logits": logits, "labels": labels, "ids": np.asarray(test.ids, dtype=str)}
     if keep is not None:
         known = val and flat(task.kind, val.y, learner.predictor(val)())
-        few = test.take(np.arange(min(COMPARED, len(test.seqs))))
+        few = last.take(np.arange(min(COMPARED, len(last.seqs))))
         keep(Trained(learner, examples.tokenizer, sealed, record, known, few))
-    return record, arrays | _related(task, test)
+    if trial.tuning:
+        return record, {}
+    arrays = {"logits": logits, "labels": labels, "ids": np.asarray(last.ids, dtype=str)}
+    return record, arrays | _related(task, last)
 
 
 def _flops(trial: Trial, examples: Any, test: Split) -> int:
@@ -184,6 +189,23 @@ def _check_fits(trial: Trial, task: Task, train: Split) -> None:
         raise ValueError(f"{trial.model} {why}: leave out one of the two")
 
 
+def _as_scored(job: Job) -> tuple[Task, Protocol]:
+    """The task under the metric of the trial; of a trial of tuning, without its test split."""
+    trial, task = job.trial, _unchanged(task_of(job), job)
+    protocol = protocol_named(trial.protocol)
+    task = replace(task, metric=trial.metric or metric_for(protocol, task))
+    if trial.tuning:
+        check_tuning(protocol)
+        task = replace(task, load=partial(_without_test, task.load))
+    return task, protocol
+
+
+def _without_test(load: Callable[[SplitName], Split], split: SplitName) -> Split:
+    if split == "test":
+        raise PermissionError("a trial of tuning may not read the test split")
+    return load(split)
+
+
 def _sealed(split: str) -> Split:
     raise PermissionError(f"training may not read the {split} split; it gets what it may see")
 
@@ -216,6 +238,15 @@ def _flags(
         flags["micro_batch"] = micro
     flags |= saved.flags if saved is not None else {}
     return flags | getattr(learner, "notes", {})
+
+
+def _of_test(
+    job: Job, task: Task, learner: Learner, test: Split, logits: Array, loaded: dict[str, Any]
+) -> dict[str, Any]:
+    """Flags that need the test split: what pretraining saw of it, and its other strand."""
+    if job.trial.tuning:
+        return loaded
+    return with_pretraining(loaded, job, test.seqs) | _strand_flips(task, learner, test, logits)
 
 
 def _strand_flips(task: Task, learner: Learner, test: Split, logits: Array) -> dict[str, float]:

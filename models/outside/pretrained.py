@@ -13,6 +13,7 @@ from dnabench.models.heads import POOLINGS, network
 from dnabench.models.outside.file import LONGEST
 from dnabench.models.outside.hub import PREFIX, Source, find_source
 from dnabench.models.outside.native import Native
+from dnabench.spaces import FINE_TUNING
 from dnabench.tokens.vocabulary import FILES, vocabulary_tokenizer
 from dnabench.types import Model, Recipe, Task, Weights
 
@@ -76,6 +77,7 @@ def model_of_hub(text: str, trust: bool = False) -> Model:
         options={"pooling": "last" if causal else "mean", **fixed},
         choices={"pooling": (*POOLINGS, THEIRS), **{k: (v,) for k, v in fixed.items()}},
         max_tokens=longest(source.config), tokenizer="its own", recipes=RECIPES,
+        space=FINE_TUNING,
         source=f"https://huggingface.co/{source.name}" if name[3] != "." else str(source.folder),
         license="that of its publisher", lora_targets=LORA.get(kind, ()),
         weights=Weights(

@@ -1,6 +1,7 @@
 """Which test answers which question: docs/statistics.md in code. No torch."""
 
 from dnabench.reports.stats.adjust import bh, holm
+from dnabench.reports.stats.budget import Expected, expected_best
 from dnabench.reports.stats.lead import Lead, LikeThese, lead, like_these
 from dnabench.reports.stats.power import (
     detectable,
@@ -40,9 +41,10 @@ from dnabench.reports.stats.tasks import (
 from dnabench.reports.stats.verdict import ALPHA, MIN_SEEDS, Verdict, test_standard_error, verdict
 
 __all__ = [
-    "ALPHA", "MIN_SEEDS", "MIN_TASKS", "TIE", "Friedman", "Lead", "LikeThese", "Size",
+    "ALPHA", "MIN_SEEDS", "MIN_TASKS", "TIE", "Expected", "Friedman", "Lead", "LikeThese", "Size",
     "Summary", "Verdict", "Welch", "Wilcoxon", "a12", "average_ranks", "best_p", "bh",
-    "critical_difference", "d_cohen", "delta", "detectable", "examples_needed", "friedman",
+    "critical_difference", "d_cohen", "delta", "detectable", "examples_needed", "expected_best",
+    "friedman",
     "friedman_of_ranks", "hedges_g", "holm", "iman_davenport", "iqm", "lead", "like_these",
     "min_max", "nemenyi", "nemenyi_q", "out_of_reach", "permutation", "posterior",
     "probability_of_improvement", "ranks", "seeds_needed", "summary", "test_standard_error",

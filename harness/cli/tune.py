@@ -1,0 +1,137 @@
+"""`dnabench tune`: the same budget of configurations for every model, chosen on validation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dnabench.cli.config import Config
+from dnabench.cli.options import DataOptions, ExecutionOptions, GridOptions, Out, with_flags
+from dnabench.cli.report import records_in
+from dnabench.cli.sweep import print_notes, run_sweep
+
+if TYPE_CHECKING:
+    from dnabench.results.searches import Search
+    from dnabench.sweep.search import Plan
+    from dnabench.types import Job
+
+
+@with_flags
+def tune(
+    choice: GridOptions,
+    reading: DataOptions,
+    execution: ExecutionOptions,
+    out: Out = Path("runs"),
+    config: Config = None,
+    budget: Annotated[
+        int, typer.Option(help="Configurations of each model and regime, with its default.")
+    ] = 16,
+    per: Annotated[
+        str, typer.Option(help="What gets settings of its own: each task, suite or model.")
+    ] = "task",
+    tuning_seeds: Annotated[
+        str, typer.Option(help="Seeds of the search: how many (from 1000 on) or which (7,8).")
+    ] = "2",
+    search: Annotated[
+        str, typer.Option(help="random; or grid: every combination of spaces one:A,B.")
+    ] = "random",
+    search_seed: Annotated[int, typer.Option(help="Draws other configurations.")] = 0,
+    space: Annotated[
+        list[str],
+        typer.Option(help="Values to search: lr=log:1e-4..3e-3, dropout=range:0..0.3, "
+                     "k_max=int:4..7, cnn.batch=one:32,64. `list spaces` has the usual ones."),
+    ] = [],  # noqa: B006
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print how many trials it takes; run nothing.")
+    ] = False,
+) -> None:  # fmt: skip
+    """Tune every model with the same budget, then test.
+
+    Settings are chosen on validation: the trials of the search never read test. The chosen settings
+    and the default ones then run with the seeds of --seeds, as ordinary trials. The same command
+    again goes on where it was killed.
+    """
+    from dnabench.results.searches import save_search
+    from dnabench.results.store import Store
+    from dnabench.sweep.search import TuneRequest, plan_search
+    from dnabench.sweep.tuning import chosen_of
+
+    notes = list[str]()
+    request = TuneRequest(
+        grid=choice.request(reading), budget=budget, per=per, tuning_seeds=tuning_seeds,
+        search=search, search_seed=search_seed, spaces=space,
+    )  # fmt: skip
+    plan, store = plan_search(request, notes.append), Store(out)
+    if dry_run:
+        _dry_run(plan, store)
+        print_notes(notes)
+        return
+    notes.append(f"search: {_search_text(plan)}")
+    failed = _run(request, plan.jobs, notes, out, execution)
+    records = {r.trial.id: r for r in store.records({job.trial.id for job in plan.jobs})}
+    chosen = chosen_of(plan, records)
+    print_notes(_choices(chosen.search))
+    failed |= _run(request, chosen.jobs, [], out, execution)
+    save_search(store, chosen.search)
+    typer.echo(_report(out, chosen.jobs))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _run(
+    request: Any, jobs: Sequence[Job], notes: Sequence[str], out: Path, execution: ExecutionOptions
+) -> bool:
+    """Run what is missing; whether some trial failed."""
+    return bool(run_sweep(request, jobs, notes, out, execution, to_stderr=True).failed)
+
+
+def _search_text(plan: Plan) -> str:
+    counts = ", ".join(f"{len(tried)} of {name}" for (name, _), tried in plan.tried.items())
+    seeds = ", ".join(map(str, plan.tuning_seeds))
+    return f"{counts} configurations, {len(plan.jobs)} trials with tuning seeds {seeds}"
+
+
+def _choices(search: Search) -> list[str]:
+    """A line for each choice."""
+    return [
+        f"{c.model} on {', '.join(c.tasks)}: chose " + (" ".join(c.best.settings) or "the default")
+        for c in search.choices
+    ]
+
+
+def _dry_run(plan: Plan, store: Any) -> None:
+    from tabulate import tabulate
+
+    from dnabench.sweep.search import final_jobs
+
+    done = store.done()
+    rows, total, left = [], 0, 0
+    for group, tried in plan.tried.items():
+        ids = [job.trial.id for one in tried for job in one.jobs]
+        n_final = len(final_jobs(plan, {group: ()}))
+        space = plan.spaces[group[0]]
+        rows.append((*group, len(tried), len(ids), sum(i in done for i in ids), 2 * n_final,
+                     " ".join(f"{k}={v}" for k, v in space.items()) or "nothing"))  # fmt: skip
+        total, left = total + len(ids), left + sum(i not in done for i in ids)
+    heads = ("model", "regime", "configurations", "trials", "done", "final at most", "space")
+    typer.echo(tabulate(rows, heads))
+    final = sum(row[5] for row in rows)
+    typer.echo(f"\n{total} trials of tuning, {left} of them to run; then {final} final trials at "
+               "most, those of the default among them")  # fmt: skip
+
+
+def _report(out: Path, jobs: Sequence[Job]) -> str:
+    """Default against tuned, as `dnabench report --full` has it."""
+    from dnabench.reports.report import report
+    from dnabench.reports.resampling import Resampler
+    from dnabench.reports.text.markdown_grid import grid
+    from dnabench.reports.tuning import TITLES
+
+    store, records = records_in(out)
+    ids = {job.trial.id for job in jobs}
+    found = report([r for r in records if r.trial.id in ids], store, Resampler(store))
+    sections = [s for e in found.evidence for s in e.sections if s.title in TITLES]
+    return "\n\n".join(map(grid, sections))

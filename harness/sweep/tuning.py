@@ -1,0 +1,96 @@
+"""After a search: its records, what they choose, and the trials that then read test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from dnabench.results.searches import Candidate, Choice, Search, choose
+from dnabench.sweep.search import Configuration, Plan, final_jobs
+from dnabench.types import Job, Record
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The choices of a search, and the ordinary trials that follow from them."""
+
+    search: Search
+    jobs: list[Job]  # of the default and of the chosen configurations, each once
+
+
+def chosen_of(plan: Plan, records: Mapping[str, Record]) -> Chosen:
+    """Choose for every model, regime and unit by the mean validation score over tuning seeds.
+
+    Args:
+        plan: of the search.
+        records: of its trials, by id.
+
+    Raises:
+        ValueError: a model none of whose configurations ended on some task.
+    """
+    metrics = {r.trial.task: str(r.task["metric"]) for r in records.values() if not r.error}
+    choices, jobs = list[Choice](), dict[str, Job]()
+    for group, tried in plan.tried.items():
+        defaults = {_place(job): job for job in final_jobs(plan, {group: ()})}
+        for tasks in _units(tried[0], plan.request.per):
+            own = tuple(candidate(one, tasks, records, metrics) for one in tried)
+            try:
+                best = choose(own, metrics)
+            except ValueError as e:
+                raise ValueError(f"{group[0]} on {', '.join(tasks)}: {e}") from None
+            tuned = {
+                _place(job): job for job in final_jobs(plan, {group: best.settings}, tasks)
+            } if best.number else defaults  # fmt: skip
+            pairs = {at: (defaults[at], tuned[at]) for at in defaults if at[0] in tasks}
+            jobs |= {job.trial.id: job for pair in pairs.values() for job in pair}
+            choices.append(
+                Choice(
+                    model=group[0], regime=group[1], tasks=tasks, candidates=own,
+                    chosen=best.number,
+                    final={a.trial.id: b.trial.id for a, b in pairs.values()},
+                )
+            )  # fmt: skip
+    request = plan.request
+    search = Search(
+        budget=request.budget, search=request.search, search_seed=request.search_seed,
+        per=request.per, tuning_seeds=tuple(plan.tuning_seeds), seeds=tuple(plan.seeds),
+        spaces=plan.spaces, metrics=metrics, choices=tuple(choices),
+    )  # fmt: skip
+    return Chosen(search, list(jobs.values()))
+
+
+def candidate(
+    tried: Configuration, tasks: Sequence[str], records: Mapping[str, Record],
+    metrics: Mapping[str, str],
+) -> Candidate:  # fmt: skip
+    """A configuration with its scores on some tasks; a trial without one counts as failed."""
+    mine = [job.trial for job in tried.jobs if job.trial.task in tasks]
+    ended = [records[t.id] for t in mine if t.id in records and not records[t.id].error]
+    scores = {task: list[float]() for task in tasks}
+    for record in ended:
+        task = record.trial.task
+        value = record.scores["val"].get(metrics[task])
+        scores[task] += [] if value is None else [value]
+    return Candidate(
+        number=tried.number, settings=tried.settings,
+        scores={task: tuple(found) for task, found in scores.items()},
+        trials=tuple(t.id for t in mine), failed=len(mine) - sum(map(len, scores.values())),
+        n_params=max((r.n_params for r in ended), default=0),
+        flops=float(sum(r.flops * r.n_examples["train"] * len(r.curve) for r in ended)),
+    )  # fmt: skip
+
+
+def _units(default: Configuration, per: str) -> list[tuple[str, ...]]:
+    """The tasks that get a choice together."""
+    tasks = list(dict.fromkeys(job.trial.task for job in default.jobs))
+    if per == "model":
+        return [tuple(tasks)]
+    if per == "task":
+        return [(task,) for task in tasks]
+    by_suite = sorted(tasks, key=lambda task: task.partition("/")[0])
+    return [tuple(own) for _, own in groupby(by_suite, key=lambda task: task.partition("/")[0])]
+
+
+def _place(job: Job) -> tuple[str, int]:
+    return job.trial.task, job.trial.seed

@@ -1,0 +1,212 @@
+"""Default against tuned: what searches chose, what test says of it, and what a budget is worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from dnabench.metrics import METRICS
+from dnabench.reports import stats
+from dnabench.reports.evidence import Evidence
+from dnabench.reports.grid import NONE, Grid, count, fixed, interval, listed, p_value, signed
+from dnabench.reports.table import TUNED, Row, Table
+from dnabench.results.searches import Choice, Search, final_pairs, values
+from dnabench.types import Record
+
+TITLES = ("Default against tuned", "Expected best validation score")
+Found = tuple[Search, Choice]
+
+
+def with_tuned(records: Sequence[Record], found: Sequence[Search]) -> list[Record]:
+    """The records, those of chosen configurations as a column "tuned" of their model.
+
+    Where a search chose the default, its runs are in both columns.
+    """
+    pairs = final_pairs(found)
+    budgets = {tuned: search.budget for tuned, search in pairs.values()}
+    out = []
+    for record in records:
+        trial_id = record.trial.id
+        if trial_id not in budgets or trial_id in pairs:
+            out.append(record)
+        if trial_id in budgets:
+            out.append(replace(record, flags={**record.flags, TUNED: budgets[trial_id]}))
+    chose = {
+        r.trial.model for r in records if pairs.get(r.trial.id, (r.trial.id,))[0] != r.trial.id
+    }
+    return [r for r in out if not r.flags.get(TUNED) or r.trial.model in chose]
+
+
+def choices_in(table: Table, found: Sequence[Search]) -> list[Found]:
+    """The choices whose default runs are in a table; of several searches the newest."""
+    here = {r.trial.id for r in table.records}
+    newest: dict[tuple[str, str, str], Found] = {}
+    for search in found:
+        for choice in search.choices:
+            if here & choice.final.keys():
+                for task in choice.tasks:
+                    newest[choice.model, choice.regime, task] = search, choice
+    return list({id(choice): (search, choice) for search, choice in newest.values()}.values())
+
+
+def tuning_sections(evidence: Evidence, found: Sequence[Search]) -> list[Grid]:
+    """Default against tuned, then the expected best validation score; none without a search."""
+    table, own = evidence.table, choices_in(evidence.table, found)
+    if not own:
+        return []
+    rows = {row.task: row for row in table.rows}
+    lines = [
+        _line(evidence, rows[task], *one) for one in own for task in one[1].tasks if task in rows
+    ]
+    heads = ["task", "model", "tried", "chosen", "seeds agree", "validation: default", "chosen"]
+    heads += ["test: default", "tuned", "tuned - default", "95 % CI", "Holm p", "verdict of tuned"]
+    searches = list({id(search): search for search, _ in own}.values())
+    notes = [" ".join(map(caption, searches))]
+    return [Grid(TITLES[0], heads, lines, notes), expected_grid(own, table.digits)]
+
+
+def caption(search: Search) -> str:
+    """Budget, space, rule and seeds."""
+    spaces = "; ".join(
+        f"{model}: {' '.join(f'{k}={v}' for k, v in space.items()) or 'nothing'}"
+        for model, space in search.spaces.items()
+    )
+    how = "random search, the same quantiles for all models" if search.search == "random" else (
+        "every point of the grid")  # fmt: skip
+    return (
+        f"Budget: {count(search.budget, 'configuration')} of each model and regime, the default "
+        f"among them ({how}, search seed {search.search_seed}), for each {search.per}. Chosen: the "
+        "best mean validation score over the tuning seeds "
+        f"{', '.join(map(str, search.tuning_seeds))}; of equal ones that with fewer parameters, "
+        "then fewer FLOP. These trials never read test. Final seeds: "
+        f"{', '.join(map(str, search.seeds))}. Seeds agree: tuning seeds that alone choose the "
+        f"same. Spaces: {spaces}."
+    )
+
+
+def _line(evidence: Evidence, row: Row, search: Search, choice: Choice) -> list[str]:
+    """One task of a choice."""
+    digits, best = evidence.table.digits, choice.best
+    columns = [
+        _column(row, ids, tuned)
+        for ids, tuned in ((choice.final.keys(), False), (set(choice.final.values()), True))
+    ]
+    i, j = columns[1], columns[0]
+    words = " ".join(best.settings) or "default"
+    tested = [fixed(row.cells[k].summary.mean, digits) if k is not None else NONE for k in (j, i)]
+    if best is choice.default:
+        compared = [NONE, NONE, NONE, "default chosen"]
+        tested[1] = tested[0]
+    else:
+        compared = _compared(evidence, row, i, j)
+    return [
+        row.name, choice.model, _tried(choice), words, _agree(choice, search),
+        *(fixed(_mean(c.scores.get(row.task, ())), digits) for c in (choice.default, best)),
+        *tested, *compared,
+    ]  # fmt: skip
+
+
+def _column(row: Row, ids: Iterable[str], tuned: bool) -> int | None:
+    """The column that has these runs on a row."""
+    ids = set(ids)
+    for k, cell in enumerate(row.cells):
+        if any(r.trial.id in ids and bool(r.flags.get(TUNED)) is tuned for r in cell.runs):
+            return k
+    return None
+
+
+def _compared(evidence: Evidence, row: Row, i: int | None, j: int | None) -> list[str]:
+    for d in evidence.comparisons:
+        if d.row.name == row.name and {d.i, d.j} == {i, j}:
+            d = d if d.i == i else d.flipped()
+            low, high = (d.nested or d.welch)[-2:] if d.nested else (d.welch.low, d.welch.high)
+            return [
+                signed(d.welch.difference, 4), interval(low, high, 4), p_value(d.p_holm),
+                d.verdict_text,
+            ]  # fmt: skip
+    return [NONE, NONE, NONE, "not compared"]
+
+
+def _tried(choice: Choice) -> str:
+    failed = sum(bool(c.failed) for c in choice.candidates)
+    return f"{len(choice.candidates)}" + f" ({failed} failed)" * bool(failed)
+
+
+def _agree(choice: Choice, search: Search) -> str:
+    """How many tuning seeds would alone have made the same choice."""
+    n, same = len(search.tuning_seeds), 0
+    whole = [c for c in choice.candidates if not c.failed]
+    for seed in range(n):
+        alone = [
+            replace(c, scores={task: (found[seed],) for task, found in c.scores.items()})
+            for c in whole
+        ]
+        found = values(alone, search.metrics)
+        same += whole[int(np.argmax(found))].number == choice.chosen
+    return f"{same} of {n}"
+
+
+def _mean(scores: Sequence[float]) -> float:
+    return math.fsum(scores) / len(scores) if scores else math.nan
+
+
+def expected_grid(own: Sequence[Found], digits: int) -> Grid:
+    """A line a choice: the best validation score to expect of 1, 2, 4, ... configurations."""
+    most = max(len(choice.candidates) for _, choice in own)
+    sizes = sorted({*(2**p for p in range(most.bit_length()) if 2**p < most), most})
+    lines = []
+    for search, choice in own:
+        metrics = {search.metrics.get(task, "") for task in choice.tasks}
+        known = [x for x in values(choice.candidates, search.metrics) if not math.isnan(x)]
+        if len(metrics) > 1 or not known:
+            continue
+        (metric,) = metrics
+        sign = METRICS[metric].sign if metric in METRICS else 1
+        every = known + [min(known)] * (len(choice.candidates) - len(known))
+        found = [stats.expected_best(every, k) if k <= len(every) else None for k in sizes]
+        lines.append([
+            ", ".join(choice.tasks), choice.model, *(_expected(x, sign, digits) for x in found)
+        ])  # fmt: skip
+    note = (
+        "The best mean validation score of k configurations drawn without replacement from those "
+        "tried, its exact expectation, with a 95 % interval over configurations (bootstrap). A "
+        "failed configuration counts as the worst. The best of many noisy scores is too high: read "
+        "the test scores for the size of a gain, and this table for whether half the budget would "
+        "have changed the order of the models."
+    )
+    heads = ["task", "model", *(f"k = {k}" for k in sizes)]
+    return Grid(TITLES[1], heads, lines, [note])
+
+
+def _expected(x: stats.Expected | None, sign: int, digits: int) -> str:
+    if x is None:
+        return NONE
+    low, high = sorted((sign * x.low, sign * x.high))
+    return f"{fixed(sign * x.value, digits)} [{fixed(low, digits)}, {fixed(high, digits)}]"
+
+
+def tuning_remarks(table: Table, found: Sequence[Search]) -> tuple[str, ...]:
+    """That one model was tuned and another was not, or with another budget."""
+    own = choices_in(table, found)
+    if not own:
+        return ()
+    budgets: dict[int, dict[str, None]] = {}
+    for search, choice in own:
+        budgets.setdefault(search.budget, {})[choice.model] = None
+    searched = {(choice.model, choice.regime) for _, choice in own}
+    others = dict.fromkeys(c.name for c in table.columns if (c.model, c.regime) not in searched)
+    out = []
+    if others:
+        tuned = listed(dict.fromkeys(choice.model for _, choice in own))
+        out.append(
+            f"{tuned} {'was' if len(searched) == 1 else 'were'} tuned and {listed(others)} not: a "
+            "tuned model against an untuned one is no fair comparison; give all of them to "
+            "`dnabench tune`, or compare defaults"
+        )
+    if len(budgets) > 1:
+        said = "; ".join(f"{n} for {listed(models)}" for n, models in sorted(budgets.items()))
+        out.append(f"budgets of configurations differ: {said}; tune all with the same")
+    return tuple(out)

@@ -1,0 +1,178 @@
+"""Searches of settings: what was tried, what was chosen on validation, and where that is kept.
+
+runs/tuning/<id>.json       one search, written again when its command runs again
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dnabench.cache import replacing
+from dnabench.metrics import METRICS
+from dnabench.results.store import Store
+
+FOLDER = "tuning"
+SCHEMA = "dnabench.search/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A configuration that was tried, and its validation scores."""
+
+    number: int  # 0 = the default
+    settings: tuple[str, ...]  # name=value
+    scores: Mapping[str, tuple[float, ...]]  # task -> score of each tuning seed that ended
+    trials: tuple[str, ...] = ()  # their ids
+    failed: int = 0  # trials without a score: such a configuration is never chosen
+    n_params: int = 0  # the largest over tasks
+    flops: float = 0.0  # forward passes over the training examples of all trials; 0 = not counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What was chosen for one model and regime on some tasks together."""
+
+    model: str
+    regime: str
+    tasks: tuple[str, ...]
+    candidates: tuple[Candidate, ...]  # the default first
+    chosen: int  # number of a candidate
+    final: Mapping[str, str]  # trial id of the default -> of the chosen one, same task and seed
+
+    @property
+    def default(self) -> Candidate:
+        """The configuration without settings of its own."""
+        return self.candidates[0]
+
+    @property
+    def best(self) -> Candidate:
+        """The chosen one."""
+        return next(c for c in self.candidates if c.number == self.chosen)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Everything a reader has to know of a search."""
+
+    budget: int  # configurations of each model and regime
+    search: str
+    search_seed: int
+    per: str
+    tuning_seeds: tuple[int, ...]
+    seeds: tuple[int, ...]  # of the final runs
+    spaces: Mapping[str, Mapping[str, str]]  # model -> setting -> space
+    metrics: Mapping[str, str]  # task -> metric of the choice
+    choices: tuple[Choice, ...]
+
+    @property
+    def id(self) -> str:
+        """12 hex digits over what was searched: not over results, nor the final seeds."""
+        begun = [[c.model, c.regime, c.tasks, c.default.trials] for c in self.choices]
+        asked = asdict(self) | {"seeds": 0, "choices": begun}
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def values(candidates: Sequence[Candidate], metrics: Mapping[str, str]) -> list[float]:
+    """How good each candidate is on validation; more is better.
+
+    Args:
+        candidates: of one choice.
+        metrics: of each task.
+
+    Returns:
+        The mean over tasks of the mean over tuning seeds, turned where lower scores are better.
+        Where tasks have different metrics, minus the mean rank over tasks. NaN for a candidate
+        with failed trials.
+    """
+    tasks = list(candidates[0].scores) if candidates else []
+    signs = {t: METRICS[m].sign if (m := metrics.get(t)) in METRICS else 1 for t in tasks}
+    found = np.full((len(candidates), len(tasks)), math.nan)
+    for i, candidate in enumerate(candidates):
+        for j, task in enumerate(tasks):
+            if not candidate.failed and candidate.scores.get(task):
+                found[i, j] = signs[task] * np.mean(candidate.scores[task])
+    whole = ~np.isnan(found).any(1)
+    if len({metrics.get(t) for t in tasks}) > 1 and whole.any():
+        from scipy.stats import rankdata
+
+        found[whole] = -rankdata(-found[whole], axis=0)
+    return [float(np.mean(row)) if ok else math.nan for row, ok in zip(found, whole, strict=True)]
+
+
+def choose(candidates: Sequence[Candidate], metrics: Mapping[str, str]) -> Candidate:
+    """The candidate with the best `values`; of equal ones the cheaper.
+
+    Cheaper: with fewer parameters, then with fewer FLOP; then the one that was drawn first.
+
+    Raises:
+        ValueError: every candidate has failed trials.
+    """
+    ranked = [
+        (-round(value, 12), c.n_params, c.flops, c.number, c)
+        for value, c in zip(values(candidates, metrics), candidates, strict=True)
+        if not math.isnan(value)
+    ]
+    if not ranked:
+        raise ValueError("every configuration has trials that failed, so none can be chosen")
+    return min(ranked, key=lambda one: one[:4])[-1]
+
+
+def save_search(store: Store, search: Search) -> Path:
+    """Write a search into the folder of its records."""
+    path = store.folder / FOLDER / f"{search.id}.json"
+    with replacing(path, sync=True) as f:
+        f.write(json.dumps({"schema": SCHEMA, **asdict(search)}, indent=1, sort_keys=True).encode())
+    return path
+
+
+def searches(store: Store) -> list[Search]:
+    """The searches of a folder, the newest last.
+
+    Raises:
+        ValueError: a file that is no search; names it.
+    """
+    paths = list((store.folder / FOLDER).glob("[!.]*.json"))
+    return [_read(path) for path in sorted(paths, key=lambda p: (p.stat().st_mtime_ns, p.name))]
+
+
+def _read(path: Path) -> Search:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found.pop("schema") != SCHEMA:
+            raise ValueError("of another version")
+        choices = tuple(_choice(one) for one in found.pop("choices"))
+        for name in ("tuning_seeds", "seeds"):
+            found[name] = tuple(found[name])
+        return Search(**found, choices=choices)
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise ValueError(
+            f"{path}: not a search of `dnabench tune` ({e}); move it away, or run its command again"
+        ) from None
+
+
+def _choice(found: dict[str, Any]) -> Choice:
+    candidates = tuple(
+        Candidate(**{
+            **one, "settings": tuple(one["settings"]), "trials": tuple(one["trials"]),
+            "scores": {task: tuple(scores) for task, scores in one["scores"].items()},
+        })
+        for one in found.pop("candidates")
+    )  # fmt: skip
+    return Choice(**{**found, "tasks": tuple(found["tasks"])}, candidates=candidates)
+
+
+def final_pairs(found: Sequence[Search]) -> dict[str, tuple[str, Search]]:
+    """Trial id of a default configuration -> the tuned trial beside it, by its newest search."""
+    return {
+        default: (tuned, search)
+        for search in found for choice in search.choices
+        for default, tuned in choice.final.items()
+    }  # fmt: skip

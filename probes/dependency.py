@@ -73,7 +73,7 @@ def dependencies(before: Array, after: Array, rows: Array) -> Array:
 
     Source:
         da Silva et al. 2024, bioRxiv, "Nucleotide dependency analysis of DNA language models
-        reveals genomic functional elements"; Büdenbender 2025, thesis, University of Cologne, 2.4.1.
+        reveals genomic functional elements"; Büdenbender 2025, thesis, Univ. of Cologne, 2.4.1.
     """
     changes = np.abs(log2_odds(after) - log2_odds(before)).max(-1)
     out = np.full((len(before), len(before)), -np.inf)

@@ -12,13 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
-from dnabench.reports.stats.cores import each
+from dnabench.reports.stats.cores import MOST, each
 from dnabench.reports.stats.replicates import check_cost, scorer
 from dnabench.reports.stats.seeds import TIE
 from dnabench.types import Array
 
 REPLICATES = 10_000
 _DRAWN = 2**18  # examples drawn at once: 2 MB, so that passes over them stay in the cache
+_MEMORY = 2**29  # bytes that the threads of a rank metric may need together
 _KEPT = 2**23  # counts kept for the next test split: 32 MB
 _NORMAL = 1e9  # degrees of freedom from which Student's t is the normal
 
@@ -62,9 +63,10 @@ def resampled(
 ) -> Array:
     """`replicates` without its checks; logits are read once, one run after the other."""
     score = scorer(metric, y, logits, unit)
-    drawn = draws(int(unit.max()) + 1, n, seed)
-    found = each(score, drawn) if isinstance(drawn, list) else map(score, drawn)
-    return np.concatenate(list(found), axis=1)
+    size = int(unit.max()) + 1
+    of_a_thread = 16 * len(unit) * min(n, _block(size))  # drawn rows and their sums
+    found = each(score, draws(size, n, seed), max(1, min(MOST, _MEMORY // of_a_thread)))
+    return np.concatenate(found, axis=1)
 
 
 def units(rows: int, groups: Array | None) -> Array:
@@ -94,13 +96,18 @@ def _kept_draws(size: int, n: int, seed: int) -> list[Array]:
 
 def _draws(size: int, n: int, seed: int) -> Iterator[Array]:
     rng = np.random.default_rng(seed)
-    block = max(16, min(1024, _DRAWN // size))
+    block = _block(size)
     for start in range(0, n, block):
         count = min(block, n - start)
         drawn = rng.integers(0, size, (count, size))
         drawn += np.arange(count)[:, None] * size
         weights = np.bincount(drawn.ravel(), minlength=count * size).reshape(count, size)
         yield weights.T.astype(np.int32, order="C")
+
+
+def _block(size: int) -> int:
+    """Replicates at a time."""
+    return max(16, min(1024, _DRAWN // size))
 
 
 class Nested(NamedTuple):

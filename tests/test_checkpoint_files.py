@@ -181,7 +181,9 @@ def test_a_worker_knows_that_a_checkpoint_was_written(tmp_path, csv, monkeypatch
     worker = Worker(store, Resources(executor="inline"), can_run=lambda job: False)
     with pytest.raises(typer.Exit):
         _requeue(worker)
-    assert "no trial ended within the time limit of this task, and no" in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert "no trial ended within the time limit of this task, and no" in said
+    assert "time=8:00:00, or write one more often (--checkpoint-every 2m, or epoch" in said
     worker._saved = {"x": 0}
     path = checkpoint_path(store.folder, "x")
     path.parent.mkdir()

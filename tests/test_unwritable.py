@@ -1,13 +1,16 @@
-"""A store that takes no more, as on a full disk: a sweep stops, and records nothing untrue."""
+"""A store or a cache that takes no more, as on a full disk: nothing untrue is recorded."""
 
+import numpy as np
 import pytest
+from conftest import planted_split
 from kept_cases import job_of, task_of_kind
 
 from dnabench import MODELS
 from dnabench.executors.base import Event
 from dnabench.results.store import Store, UnwritableError
 from dnabench.sweep.sweep import Summary, _outcome, outcomes, run, run_for_networks
-from dnabench.types import Resources
+from dnabench.tasks.io import related
+from dnabench.types import OwnData, Resources
 
 INLINE = Resources(executor="inline")
 
@@ -64,3 +67,12 @@ def test_ctrl_c_stays_ctrl_c_where_claims_cannot_be_written(job, store):
     locks.touch()
     with pytest.raises(KeyboardInterrupt):
         seen.throw(KeyboardInterrupt)
+
+
+def test_related_sequences_are_found_where_the_cache_takes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("DNABENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(related, "WORTH_KEEPING", -1.0)
+    (tmp_path / "links").touch()  # a file in place of the folder
+    seqs = planted_split(20, 0).seqs
+    found = related.find_related(seqs, np.repeat("train", 20), None, OwnData())
+    assert found.groups.tolist() == list(range(20))

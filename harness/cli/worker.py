@@ -107,7 +107,8 @@ def _requeue(taker: Worker) -> None:
 
     if not taker.went_on():
         fail("no trial ended within the time limit of this task, and no checkpoint was written; "
-             "give it more, such as --set-resource time=8:00:00")  # fmt: skip
+             "give it more, such as --set-resource time=8:00:00, or write one more often "
+             "(--checkpoint-every 2m, or epoch; the default is 10m)")  # fmt: skip
     requeue_self()
 
 

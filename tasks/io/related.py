@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import suppress
 from typing import NamedTuple
 from zipfile import BadZipFile
 
@@ -117,6 +118,6 @@ def _kept(seqs: Sequences, bits: Array, places: Places | None, rule: Likeness) -
     start = time.monotonic()
     found = links(seqs, bits, places, rule)
     if time.monotonic() - start > WORTH_KEEPING:
-        with replacing(path) as file:
+        with suppress(OSError), replacing(path) as file:  # a full cache keeps no answer back
             np.savez_compressed(file, **found._asdict())
     return found

@@ -18,3 +18,4 @@ def test_random_faults_lose_double_and_tear_nothing():
     assert done.returncode == 0, done.stdout + done.stderr
     assert "5 faults over" in done.stdout
     assert "0 lost, 0 double, 0 torn, 0 with other results, 0 other ends" in done.stdout
+    assert "0 failed without a kill; " in done.stdout

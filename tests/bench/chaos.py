@@ -17,7 +17,8 @@ stop         SIGSTOP of worker, command or both for --stop seconds, while the sa
 move         the command is killed, the store moves to another file system, and it goes on there
 
 Linux; needs leave to mount, which it does in a namespace of its own. Ends with 1 if something is
-lost, double or torn, or the command ends in any way but those that it promises.
+lost, double or torn, more trials fail than were killed, or the command ends in any way but those
+that it promises.
 """
 
 import argparse
@@ -58,7 +59,7 @@ int clock_nanosleep(clockid_t clock, int flags, const struct timespec *at, struc
 { return syscall(SYS_clock_nanosleep, clock, flags, at, left) ? errno : 0; }
 """
 PATIENCE = 240  # seconds for anything
-FINE = (0, 1, -signal.SIGKILL)  # ends of the command; 1: a trial failed, as its worker was killed
+FINE = (0, -signal.SIGKILL)  # ends of the command; also 1, where a worker or node was killed
 
 
 def write_data(path):
@@ -186,6 +187,7 @@ class Chaos:
         self.clock.write_text("+0")
         self.preload = self.preloaded()
         self.faults, self.ends, self.wrong = Counter(), Counter(), Counter()
+        self.kills, self.kills_before, self.unread = 0, 0, 0  # kills: trials that may fail by them
         self.truth = None
         self.next_sweep()
 
@@ -214,6 +216,7 @@ class Chaos:
                 start_new_session=True, cwd=self.folder,
             )  # fmt: skip
         process.log = Path(log.name)
+        process.kills, self.kills_before = self.kills_before, self.kills  # from the last one on
         return process
 
     def ended(self, process):
@@ -226,7 +229,8 @@ class Chaos:
         said = process.log.read_text()
         full = code == 2 and "error: cannot write to" in said and "No space left" in said
         self.ends["full disk" if full else code] += 1
-        if (code not in FINE and not full) or "Traceback" in said:
+        killed = code == 1 and self.kills > process.kills
+        if (code not in FINE and not full and not killed) or "Traceback" in said:
             self.wrong["ends"] += 1
             print(f"\nThe command ended with {code}:\n\n{said[-3000:]}", flush=True)
         return code
@@ -235,6 +239,7 @@ class Chaos:
         """The folder of another sweep, on the file system that has had fewer."""
         self.sweeps += 1
         self.at = self.sweeps % 2
+        self.kills_of_others = self.kills
         self.out = self.disks[self.at] / f"runs{self.sweeps}"
 
     def owners(self):
@@ -279,13 +284,14 @@ class Chaos:
 
     def worker(self, process):
         for pid in self.rng.sample(found, 1) if (found := self.owners()) else ():
-            kill(pid)
+            self.kills += self.engine.levels * kill(pid)
 
     def parent(self, process):
         process.kill()
         process.wait()
 
     def node(self, process):
+        self.kills += 2  # --jobs
         self.engine.lose_node(self.rng, process)
 
     def disk_full(self, process):
@@ -333,11 +339,16 @@ class Chaos:
         store, lines = Store(self.out), []
         for path in self.out.glob("journal-*.jsonl"):
             lines += path.read_text().splitlines()
-        ends = Counter()
+        ends, failed = Counter(), 0
         for line in lines:
-            with contextlib.suppress(ValueError):  # cut off where the disk was full
+            try:
                 event = json.loads(line)
-                ends[event["trial"]] += event["event"] == "ended"
+            except ValueError:  # cut off where the disk was full
+                self.unread += 1
+                continue
+            ends[event["trial"]] += event["event"] == "ended"
+            failed += event["event"] == "failed"
+        self.wrong["failed"] += max(0, failed - (self.kills - self.kills_of_others))
         self.wrong["lost"] += TRIALS - len(store.done())
         self.wrong["double"] += sum(times > 1 for times in ends.values())
         torn = list(store.unreadable) + [p for p in store.kept() if p.suffix != ".tmp"]
@@ -382,8 +393,11 @@ def main():
     print("| fault | times |\n|---|---:|")
     print("\n".join(f"| {k} | {n} |" for k, n in sorted(chaos.faults.items())))
     print("\nends of the command: " + ", ".join(f"{k}: {n}" for k, n in chaos.ends.items()))
-    print(f"\n{wrong['lost']} lost, {wrong['double']} double, {wrong['torn']} torn, "
-          f"{wrong['other results']} with other results, {wrong['ends']} other ends")  # fmt: skip
+    print(
+        f"\n{wrong['lost']} lost, {wrong['double']} double, {wrong['torn']} torn, "
+        f"{wrong['other results']} with other results, {wrong['ends']} other ends, "
+        f"{wrong['failed']} failed without a kill; {chaos.unread} lines of journals cut off"
+    )
     print("; ".join(f"{k} {v}" for k, v in here().items() if isinstance(v, str)))
     sys.exit(any(wrong.values()))
 

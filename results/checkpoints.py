@@ -35,14 +35,6 @@ def checkpoints(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted((folder / FOLDER).glob("[!.]*.pt"))}
 
 
-def written(folder: Path, trial_id: str) -> int:
-    """When a checkpoint was written, in nanoseconds since 1970; 0 = there is none."""
-    try:
-        return checkpoint_path(folder, trial_id).stat().st_mtime_ns
-    except OSError:
-        return 0
-
-
 def remove_checkpoint(folder: Path, trial_id: str) -> None:
     """Remove a checkpoint, if there is one, with what killed writers left of it."""
     path = checkpoint_path(folder, trial_id)

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 import typer
 from conftest import dnabench
 from test_sweep import start, wait_for
@@ -169,7 +170,7 @@ def test_those_of_open_and_failed_trials_stay_unless_damaged(tmp_path, job):
     assert fault.path == path and fault.why == "it is damaged or cut off (BadZipFile)"
 
 
-def test_a_worker_knows_that_a_checkpoint_was_written(tmp_path, csv, monkeypatch, capsys):
+def test_a_worker_knows_that_a_checkpoint_came_further(tmp_path, csv, monkeypatch, capsys):
     """So that a trial that takes longer than a task of Slurm is put back into the queue."""
     (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/said\n')
     (tmp_path / "scontrol").chmod(0o755)
@@ -187,11 +188,15 @@ def test_a_worker_knows_that_a_checkpoint_was_written(tmp_path, csv, monkeypatch
     worker._saved = {"x": 0}
     path = checkpoint_path(store.folder, "x")
     path.parent.mkdir()
-    path.touch()
+    torch.save({"curve": json.dumps([{}, {}])}, path)
     _requeue(worker)
     assert (tmp_path / "said").read_text() == "requeue 7\n"
-    worker._saved = {"x": path.stat().st_mtime_ns}
+    worker._saved = {"x": 2}
+    torch.save({"curve": json.dumps([{}, {}])}, path)  # another node's, which began anew
     assert not worker.went_on()
+    for cut_off in (b"", b"PK", path.read_bytes()[:200]):
+        path.write_bytes(cut_off)
+        assert not worker.went_on()
 
 
 def test_status_counts_them(tmp_path, csv):

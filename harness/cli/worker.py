@@ -106,9 +106,9 @@ def _requeue(taker: Worker) -> None:
     from dnabench.executors.slurm import requeue_self
 
     if not taker.went_on():
-        fail("no trial ended within the time limit of this task, and no checkpoint was written; "
-             "give it more, such as --set-resource time=8:00:00, or write one more often "
-             "(--checkpoint-every 2m, or epoch; the default is 10m)")  # fmt: skip
+        fail("no trial ended within the time limit of this task, and no checkpoint of a later "
+             "epoch was written; give it more, such as --set-resource time=8:00:00, or write one "
+             "more often (--checkpoint-every 2m, or epoch; the default is 10m)")  # fmt: skip
     requeue_self()
 
 

@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import NamedTuple
 
 from dnabench.executors.base import Executor
-from dnabench.results.checkpoints import written
+from dnabench.results.checkpoints import checkpoint_path
 from dnabench.results.store import Store
 from dnabench.sweep.keeping import apart_from_seed, drop_worse
 from dnabench.sweep.stored import Grid, is_open, stored_grid
@@ -44,7 +44,7 @@ class Worker:
         self.stopping = False
         self.moved = False  # whether a trial that it ran is open no more
         self._tried: dict[str, int] = {}  # trial id -> the failure that it was to replace
-        self._saved: dict[str, int] = {}  # trial id -> when its checkpoint had been written
+        self._saved: dict[str, int] = {}  # trial id -> epochs that its checkpoint had
         self._running: tuple[Executor, str] | None = None
 
     def hold(self) -> None:
@@ -55,9 +55,20 @@ class Worker:
             executor.hold(handle)
 
     def went_on(self) -> bool:
-        """Whether a trial ended, or a checkpoint of one was written, since it began."""
-        folder = self.store.folder
-        return self.moved or any(written(folder, i) != at for i, at in self._saved.items())
+        """Whether a trial ended, or a checkpoint of one came further, since it began.
+
+        One that was thrown away and written anew did not: two kinds of nodes could go on with that
+        for ever under `deterministic`.
+        """
+        return self.moved or any(self._epochs(i) > n for i, n in self._saved.items())
+
+    def _epochs(self, trial_id: str) -> int:
+        path = checkpoint_path(self.store.folder, trial_id)
+        if not path.exists():
+            return 0
+        from dnabench.train.checkpoint import epochs_in
+
+        return epochs_in(path)
 
     def take(self, show: Show, summary: Summary) -> None:
         """Run open trials. Whatever ends this early kills what runs, and frees it for others.
@@ -69,7 +80,8 @@ class Worker:
         while not self.stopping and (jobs := self.free(grid := stored_grid(self.store))):
             n = len(self._tried)
             for job in jobs:
-                self._saved.setdefault(job.trial.id, written(self.store.folder, job.trial.id))
+                if job.trial.id not in self._saved:
+                    self._saved[job.trial.id] = self._epochs(job.trial.id)
             with show(jobs) as on_event:
                 executor = executor_for(
                     self.store, self.resources, {i: grid.failed.get(i, 0) for i in grid.jobs}

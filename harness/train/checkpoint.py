@@ -135,6 +135,15 @@ class Checkpoint:
         return found, ""
 
 
+def epochs_in(path: Path) -> int:
+    """After how many epochs a checkpoint was written; 0 = there is none that can be read."""
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return len(json.loads(found["curve"]))
+    except (OSError, EOFError, RuntimeError, ValueError, LookupError, pickle.UnpicklingError):
+        return 0
+
+
 def checkpoint_of(
     job: Job, resources: Resources, place: Place | None, learner: Any, meter: Meter
 ) -> Checkpoint | None:

@@ -223,8 +223,11 @@ def test_a_config_has_every_switch_of_a_run():
 
 
 def test_a_config_gives_lists_to_every_flag_that_may_be_repeated():
-    kinds = {name: get_args(hint)[0] for name, hint in run.__annotations__.items()}
-    lists = {n.strip("_").replace("_", "-") for n, kind in kinds.items() if kind == list[str]}
+    commands = get_command(main).commands
+    lists = {
+        max(flag.opts, key=len).removeprefix("--")
+        for name in ("run", "tune") for flag in commands[name].params if flag.multiple
+    }  # fmt: skip
     assert lists == set(REPEATED)
 
 

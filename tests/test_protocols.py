@@ -396,9 +396,9 @@ def test_every_model_validates_on_the_same_examples(registered, monkeypatch, pro
     task = registered(planted_task())
     watched = {}
 
-    def spied(learner, objective, protocol, watch, *rest):
+    def spied(learner, objective, protocol, watch, *rest, **more):
         watched[type(learner).__name__, len(watched)] = list(watch["val"].ids)
-        return fit(learner, objective, protocol, watch, *rest)
+        return fit(learner, objective, protocol, watch, *rest, **more)
 
     monkeypatch.setattr("dnabench.train.loop.fit", spied)
     records = [run_trial(job(task, protocol, model, 6))[0] for model in ("kmer", "cnn")]

@@ -11,7 +11,6 @@ from dnabench.metrics import METRICS
 from dnabench.reports import stats
 from dnabench.reports.evidence import Comparison, Interval, OverTasks, SuiteEvidence
 from dnabench.reports.memo import Memo
-from dnabench.reports.stats.cores import each
 from dnabench.reports.table import Row, Table, grouped
 from dnabench.types import Array
 
@@ -108,7 +107,7 @@ def _pairs(
         return memo.get("posterior", [x, y], draw), memo.get("improvement", [a, b], compute)
 
     for ((i, j), test), p_holm, (p_raw, above), p_claim, (posterior, improvement) in zip(
-        signed.items(), adjusted, found, stats.holm(claims), each(sizes, signed), strict=True
+        signed.items(), adjusted, found, stats.holm(claims), map(sizes, signed), strict=True
     ):
         own = verdicts[i, j]
         wins, losses = (sum(d.verdict == word for d in own) for word in ("win", "loss"))

@@ -2,7 +2,6 @@
 
 import math
 from fractions import Fraction
-from threading import Barrier, current_thread, main_thread
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from sklearn.metrics import average_precision_score, matthews_corrcoef, roc_auc_
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
 from dnabench.metrics import METRICS
-from dnabench.reports.stats import cores, welch
+from dnabench.reports.stats import welch
 from dnabench.reports.stats.examples import draws, nested, nested_pairs, replicates, units
 from dnabench.reports.stats.replicates import scorer
 from dnabench.reports.stats.single_runs import delong, mcnemar
@@ -90,19 +89,6 @@ def test_draws_are_multinomial():
     assert np.abs(weights.mean(1) - 1).max() < 5 / math.sqrt(2000)
     assert weights.var() == pytest.approx(1 - 1 / 300, rel=0.01)
     assert abs(np.corrcoef(weights[0], weights[1])[0, 1]) < 4.5 / math.sqrt(2000)
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_several_cores_give_the_same_in_order(threads, monkeypatch):
-    monkeypatch.setattr(cores, "_threads", lambda: threads)
-    met = Barrier(threads)  # passed only while `threads` items are under way
-
-    def late(i):
-        met.wait(timeout=20)
-        return i, current_thread() is main_thread()
-
-    assert cores.each(late, range(6)) == [(i, threads == 1) for i in range(6)]
-    assert cores.each(str, []) == []
 
 
 def test_models_scored_in_different_calls_stay_paired():

@@ -12,14 +12,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
-from dnabench.reports.stats.cores import MOST, each
 from dnabench.reports.stats.replicates import check_cost, scorer
 from dnabench.reports.stats.seeds import TIE
 from dnabench.types import Array
 
 REPLICATES = 10_000
 _DRAWN = 2**18  # examples drawn at once: 2 MB, so that passes over them stay in the cache
-_MEMORY = 2**29  # bytes that the threads of a rank metric may need together
 _KEPT = 2**23  # counts kept for the next test split: 32 MB
 _NORMAL = 1e9  # degrees of freedom from which Student's t is the normal
 
@@ -64,9 +62,7 @@ def resampled(
     """`replicates` without its checks; logits are read once, one run after the other."""
     score = scorer(metric, y, logits, unit)
     size = int(unit.max()) + 1
-    of_a_thread = 16 * len(unit) * min(n, _block(size))  # drawn rows and their sums
-    found = each(score, draws(size, n, seed), max(1, min(MOST, _MEMORY // of_a_thread)))
-    return np.concatenate(found, axis=1)
+    return np.concatenate([score(drawn) for drawn in draws(size, n, seed)], axis=1)
 
 
 def units(rows: int, groups: Array | None) -> Array:
@@ -96,18 +92,13 @@ def _kept_draws(size: int, n: int, seed: int) -> list[Array]:
 
 def _draws(size: int, n: int, seed: int) -> Iterator[Array]:
     rng = np.random.default_rng(seed)
-    block = _block(size)
+    block = max(16, min(1024, _DRAWN // size))
     for start in range(0, n, block):
         count = min(block, n - start)
         drawn = rng.integers(0, size, (count, size))
         drawn += np.arange(count)[:, None] * size
         weights = np.bincount(drawn.ravel(), minlength=count * size).reshape(count, size)
         yield weights.T.astype(np.int32, order="C")
-
-
-def _block(size: int) -> int:
-    """Replicates at a time."""
-    return max(16, min(1024, _DRAWN // size))
 
 
 class Nested(NamedTuple):
@@ -171,7 +162,7 @@ def nested_pairs(
     """`nested` of several pairs of models; what depends on one model is computed once."""
     # in memory as `nested` has them, so that sums round alike
     of = [k for k, x in runs.items() if not np.isnan(x).any()]
-    whole = dict(zip(of, each(lambda k: _Runs(np.asfortranarray(runs[k])), of), strict=True))
+    whole = {k: _Runs(np.asfortranarray(runs[k])) for k in of}
 
     def found(pair: tuple[int, int]) -> Nested:
         i, j = pair
@@ -179,8 +170,7 @@ def nested_pairs(
             return _of_pair(whole[i], whole[j])
         return nested(runs[i], runs[j])
 
-    pairs = list(pairs)
-    return dict(zip(pairs, each(found, pairs), strict=True))
+    return {pair: found(pair) for pair in pairs}
 
 
 class _Runs:

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dnabench.reports.stats.cores import each
 from dnabench.reports.stats.seeds import TIE, above
 from dnabench.types import Array
 
@@ -73,7 +72,7 @@ def iqm(scores: Sequence[Runs], replicates: int = REPLICATES, seed: int = 0) -> 
     Source: Agarwal et al. 2021, NeurIPS (arXiv:2108.13264).
     """
     _checked(scores)
-    return each(lambda model: _iqm(model, replicates, seed), scores)
+    return [_iqm(model, replicates, seed) for model in scores]
 
 
 def probability_of_improvement(

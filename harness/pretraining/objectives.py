@@ -5,6 +5,7 @@ B batch, T tokens, V entries of the vocabulary.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -66,6 +67,7 @@ class Language(Objective):
         """Draw anew, as this epoch does."""
         self._drawn = torch.Generator(device).manual_seed((self._seed << 20) + epoch)
 
+    @abstractmethod
     def asked(self, ids: Tensor, seen: Tensor, drawn: torch.Generator) -> tuple[Tensor, Tensor]:
         """The ids to predict, IGNORED where none is, and the ids that the network reads.
 
@@ -74,7 +76,6 @@ class Language(Objective):
             seen: bool (B, T), False on padding.
             drawn: what random numbers come from.
         """
-        raise NotImplementedError
 
     def shifted(self, values: Tensor) -> Tensor:
         """What is said of tokens (B, T), at the positions that are asked for them."""

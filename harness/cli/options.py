@@ -219,7 +219,7 @@ class ExecutionOptions(NamedTuple):
                   "cuda:N, or several: cuda:0,cuda:2."),
     ] = "auto"  # fmt: skip
     jobs: Annotated[
-        str, execution(help="Trials at once; auto: one per free CPU core, or one on a GPU.")
+        str, execution(help="Trials at once, on each GPU; auto: one, or one per free CPU core.")
     ] = "auto"
     threads: Annotated[int, execution(help="CPU threads per trial.")] = 1
     micro_batch: Annotated[int, execution(help="Examples in memory at once; 0 = all.")] = 0

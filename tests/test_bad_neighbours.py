@@ -37,8 +37,51 @@ def test_memory_that_a_failed_trial_holds_is_gone_for_the_next(csv, plugin, tmp_
     found = errors(tmp_path / "runs")
     assert done.returncode == 1 and len(found) == 4
     for seed in "01":
-        assert found["holds", int(seed)].endswith("MemoryError: what it holds stays in memory\n")
+        assert found["holds", int(seed)].endswith("(what it holds stays in memory)\n")
         assert found["needs", int(seed)] == ""
+
+
+STARVED = """
+import numpy, resource, torch
+
+class Net(torch.nn.Module):
+    def __init__(self, task):
+        super().__init__()
+        self.starve()
+
+class Array(Net):
+    def starve(self):
+        numpy.ones(2**50)
+
+class Name(Net):
+    def starve(self):
+        raise MemoryError("Out of memory interning an attribute name")
+
+class Library(Net):
+    def starve(self):
+        raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
+
+class Kernel(Net):
+    def starve(self):
+        raise OSError(12, "Cannot allocate memory")
+"""
+
+
+def test_whatever_says_that_memory_ran_out_is_given_advice(csv, tmp_path):
+    net = tmp_path / "net.py"
+    net.write_text(STARVED)
+    said = {
+        "Array": "Unable to allocate 8.00 PiB",
+        "Name": "Out of memory interning an attribute name",
+        "Library": "ImportError: libtorch_cpu.so: failed to map segment from shared object",
+        "Kernel": "OSError: [Errno 12] Cannot allocate memory",
+    }
+    models = ",".join(f"{net}:{name}" for name in said)
+    done = swept(csv, None, tmp_path / "runs", models, seeds="1")
+    assert done.returncode == 1 and "4 failed" in done.stdout, done.stderr
+    for record in Store(tmp_path / "runs"):
+        assert record.reason.startswith("MemoryError: the process may have no more memory; run few")
+        assert said[record.trial.model.partition(":")[2]] in record.error.splitlines()[-1]
 
 
 def sleepers():

@@ -1,6 +1,5 @@
 """A disk that is really full: a file system in memory of some kB, mounted for the command alone."""
 
-import os
 import shutil
 import subprocess
 
@@ -92,14 +91,3 @@ def test_a_full_cache_is_named_by_an_import(tmp_path, size):
     assert done.returncode == 1
     says = f"gue/mouse_0: not imported: cannot write to {cache}: No space left on device; make room"
     assert says in done.stdout + done.stderr
-
-
-def test_a_process_without_memory_is_given_advice(csv, tmp_path):
-    """`ulimit -v`: of what the libraries of a worker take there is not enough."""
-    out = tmp_path / "runs"
-    argv, env = command("run", "-m", "cnn", "--data", csv, "--seeds", "1", "--out", out)
-    words = ["sh", "-c", 'ulimit -v 900000; exec "$@"', "sh", *argv]
-    done = subprocess.run(words, env={**os.environ, **env}, capture_output=True, text=True)
-    assert done.returncode == 1, done.stderr
-    (record,) = Store(out)
-    assert record.reason.startswith("MemoryError: the process may have no more memory; run fewer")

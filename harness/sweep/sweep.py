@@ -28,6 +28,10 @@ NO_MEMORY = (
     "the process may have no more memory; run fewer trials at once (--jobs), take a smaller batch, "
     "or give it more"
 )
+MEMORY_WORDS = (  # as Python, C++, the kernel, the loader of libraries and oneDNN say it
+    "MemoryError", "bad_alloc", "Cannot allocate memory", "failed to map segment",
+    "could not create a primitive",
+)  # fmt: skip
 ROUNDING = 1e-4  # of the largest logit: by more, a trial that ran again gave another network
 
 
@@ -157,7 +161,7 @@ def _no_memory(error: Exception, resources: Resources) -> tuple[str, ...]:
     from dnabench.train.batches import ran_out
 
     if isinstance(error, MemoryError):
-        return tuple(map(str, error.args)) or ("",)
+        return (str(error),)
     if not (isinstance(error, RuntimeError) and ran_out(error)):
         return ()
     where, said = device_label(resources.device), str(error).strip().partition("\n")[0]
@@ -166,8 +170,10 @@ def _no_memory(error: Exception, resources: Resources) -> tuple[str, ...]:
 
 
 def _failure(job: Job, resources: Resources, error: str) -> Record:
-    if last_line(error) == "MemoryError":
-        error = f"{error.rstrip()}: {NO_MEMORY}\n"
+    said = last_line(error)
+    if any(word in said for word in MEMORY_WORDS) and "run fewer trials" not in said:
+        said = said.removeprefix("MemoryError").removeprefix(": ")
+        error = f"{error.rstrip()}\nMemoryError: {NO_MEMORY}{f' ({said})' if said else ''}\n"
     where = {**here(), "device": device_label(resources.device)}
     return Record(trial=job.trial, error=_readable(error), where=where)
 

@@ -17,16 +17,21 @@ from dnabench.types import Trial as Trial
 if TYPE_CHECKING:
     from dnabench.api import Network as Network
     from dnabench.api import Results as Results
+    from dnabench.api import Tuned as Tuned
     from dnabench.api import embed as embed
     from dnabench.api import export as export
     from dnabench.api import load_network as load_network
     from dnabench.api import run as run
+    from dnabench.api import tune as tune
 
 __version__ = "0.1.0"
-_API = ("Network", "Results", "embed", "export", "load_network", "run")  # imported when first used
+_API = (  # imported when first used
+    "Network", "Results", "Tuned", "embed", "export", "load_network", "run", "tune",
+)  # fmt: skip
 __all__ = [
     "MODELS", "TASKS", "Model", "Network", "Protocol", "Recipe", "Record", "Results", "Sequences",
-    "Split", "Task", "Trial", "embed", "export", "load_network", "run",
+    "Split", "Task", "Trial", "Tuned", "embed", "export", "load_network", "run",
+    "tune",
 ]  # fmt: skip
 
 

@@ -4,13 +4,16 @@ import dnabench as db
 
 results = db.run(models=["kmer", "cnn"], data="my.csv", seeds=5, keep="best")
 results.scores()
+tuned = db.tune(models=["kmer", "cnn"], data="my.csv", budget=16)
+tuned.choices()
 db.load_network("runs/networks/0123456789abcdef").predict(["ACGT..."])
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,15 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dnabench.frames import Results, Tuned
 from dnabench.networks.network import Network, load_network
-from dnabench.types import Array, Record, Sequences
+from dnabench.types import Array, Sequences
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from dnabench.networks.export import Exported
 
-__all__ = ["Network", "Results", "embed", "export", "load_network", "run"]
+__all__ = ["Network", "Results", "Tuned", "embed", "export", "load_network", "run", "tune"]
 
 Names = str | Sequence[str]
 
@@ -62,8 +64,6 @@ def run(
         TypeError: a flag that does not exist.
         KeyboardInterrupt: finished trials are kept.
     """
-    import typer
-
     from dnabench.cli.sweep import run_sweep
     from dnabench.sweep.grid import grid
     from dnabench.sweep.keeping import check_keep
@@ -74,11 +74,62 @@ def run(
     request, notes = choice.request(reading), list[str]()
     jobs = [job._replace(keep=keep) for job in grid(request, notes.append)]
     check_keep(keep, jobs)
-    try:
+    with _interrupts():
         run_sweep(request, jobs, notes, Path(out), execution, to_stderr=True)
-    except typer.Exit as e:
-        raise KeyboardInterrupt(f"exit status {e.exit_code}") from None
     return Results(out, [job.trial.id for job in jobs])
+
+
+def tune(
+    models: Names = ("kmer", "cnn", "convnova-386k"), data: Names | Path = (), *,
+    suite: Names = (), tasks: Names = (), budget: int = 16, per: str = "task",
+    tuning_seeds: int | str | Sequence[int] = 2, seeds: int | str | Sequence[int] = 5,
+    search: str = "random", search_seed: int = 0, space: Names = (), out: str | Path = "runs",
+    **flags: Any,
+) -> Tuned:  # fmt: skip
+    """Tune every model with the same budget on validation, then test; as `dnabench tune`.
+
+    The trials of the search never read test. The same call again goes on where it was killed.
+
+    Args:
+        models: as for `run`.
+        data: as for `run`.
+        suite: as for `run`.
+        tasks: as for `run`.
+        budget: configurations of each model and regime, its default among them.
+        per: what gets settings of its own: each task, suite or model.
+        tuning_seeds: how many, from 1000 on, or which.
+        seeds: of the final runs: how many, or which.
+        search: random or grid.
+        search_seed: draws other configurations.
+        space: values to search, `["lr=log:1e-4..3e-3", "cnn.batch=one:32,64"]`.
+        out: folder of results.
+        flags: as for `run`. Settings that they fix are not searched.
+
+    Returns:
+        The trials of the default and of the chosen settings, which alone have read test, and the
+        choices. What failed, in the search too, is in `failed`.
+
+    Raises:
+        KeyError: as `run`.
+        ValueError: as `run`; a budget, space or protocol that cannot be searched; a model all of
+            whose configurations failed.
+        TypeError: a flag that does not exist.
+        KeyboardInterrupt: finished trials are kept.
+    """
+    from dnabench.cli.tune import run_search
+    from dnabench.sweep.search import TuneRequest
+
+    choice, reading, execution = _options(
+        {"models": models, "data": data, "suite": suite, "tasks": tasks, **flags}, seeds
+    )
+    request = TuneRequest(
+        grid=choice.request(reading), budget=budget, per=per, search=search,
+        tuning_seeds=_seeds_text(tuning_seeds), search_seed=search_seed,
+        spaces=[space] if isinstance(space, str) else list(space),
+    )  # fmt: skip
+    with _interrupts():
+        chosen, failed = run_search(request, Path(out), execution)
+    return Tuned(out, chosen.search, failed)
 
 
 def embed(
@@ -173,17 +224,32 @@ def export(
     return done
 
 
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    """What ends a command as Ctrl-C does is a KeyboardInterrupt here."""
+    import typer
+
+    try:
+        yield
+    except typer.Exit as e:
+        raise KeyboardInterrupt(f"exit status {e.exit_code}") from None
+
+
+def _seeds_text(seeds: int | str | Sequence[int]) -> str:
+    """As `--seeds` takes them."""
+    if isinstance(seeds, int | str):
+        return str(seeds)
+    return f"{','.join(map(str, seeds))},"
+
+
 def _options(given: Mapping[str, Any], seeds: int | str | Sequence[int]) -> tuple[Any, ...]:
     """The flags of `dnabench run`, from Python values."""
     from dnabench.cli.options import DataOptions, ExecutionOptions, GridOptions
 
-    text = f"{','.join(map(str, seeds))}," if isinstance(seeds, Sequence) and not isinstance(
-        seeds, str
-    ) else str(seeds)  # fmt: skip
     every = (GridOptions, DataOptions, ExecutionOptions)
     kinds = {kind: signature(kind).parameters for kind in every}
     usual = {name: p.default for known in kinds.values() for name, p in known.items()}
-    values: dict[str, Any] = {"seeds": text}
+    values: dict[str, Any] = {"seeds": _seeds_text(seeds)}
     for name, value in given.items():
         field = "set_" if name == "set" else name
         if field not in usual:
@@ -196,156 +262,3 @@ def _options(given: Mapping[str, Any], seeds: int | str | Sequence[int]) -> tupl
     return tuple(
         kind(**{k: v for k, v in values.items() if k in known}) for kind, known in kinds.items()
     )
-
-
-class Results:
-    """Records in a folder, as tables.
-
-    Args:
-        out: the folder of results, as of `dnabench run --out`.
-        trials: ids of the trials that count; None = all that are there.
-    """
-
-    def __init__(self, out: str | Path = "runs", trials: Sequence[str] | None = None) -> None:
-        from dnabench.results.store import Store
-
-        self.store = Store(out)
-        chosen = None if trials is None else set(trials)
-        tested = (r for r in self.store if not r.trial.tuning)
-        every = [r for r in tested if chosen is None or r.trial.id in chosen]
-        self.records: list[Record] = [r for r in every if not r.error]
-        self.failed: list[Record] = [r for r in every if r.error]
-
-    def __repr__(self) -> str:
-        failed = f", {len(self.failed)} failed" if self.failed else ""
-        return f"<Results: {len(self.records)} trials in {self.store.folder}{failed}>"
-
-    def scores(self) -> pd.DataFrame:
-        """A row for each trial: what it was, and every metric of the test split.
-
-        Columns task, model (with the options that differ from its defaults), regime, protocol,
-        train_share, n_train (examples), seed, trial, network (its folder if kept, else ""), metric
-        (the task's), score (its value), then every metric by its name.
-        """
-        import pandas as pd
-
-        rows = []
-        for record in self.records:
-            test, metric = record.scores["test"], record.task["metric"]
-            row = {**self._what(record), "network": self._network(record.trial.id)}
-            rows.append({**row, "metric": metric, "score": test.get(metric), **test})
-        return pd.DataFrame(rows)
-
-    def curves(self) -> pd.DataFrame:
-        """A row for each epoch of each trial: loss, and the metrics of the splits looked at.
-
-        Columns as in `scores`, then epoch, chosen (whether it was scored), loss and `val_<metric>`.
-        """
-        import pandas as pd
-
-        rows = []
-        for record in self.records:
-            for epoch in record.curve:
-                row = {**self._what(record), "epoch": epoch["epoch"]}
-                row |= {"chosen": epoch["epoch"] == record.best_epoch, "loss": epoch["loss"]}
-                for split in ("val", "test"):
-                    row |= {f"{split}_{k}": v for k, v in epoch.get(split, {}).items()}
-                rows.append(row)
-        return pd.DataFrame(rows)
-
-    def verdicts(self) -> pd.DataFrame:
-        """A row for each pair of models on each task: what `dnabench report` says of them.
-
-        Columns protocol, task, metric, a, b, mean_a, mean_b, difference, low, high (95 % interval
-        over seeds, and test examples where there are predictions), p, p_holm, verdict of a.
-        """
-        import pandas as pd
-
-        rows = []
-        for evidence in self._report().evidence:
-            names = [column.name for column in evidence.table.columns]
-            for c in evidence.comparisons:
-                span = c.nested or (c.welch.difference, c.welch.low, c.welch.high)
-                rows.append(
-                    {
-                        "protocol": evidence.table.protocol, "task": c.row.name,
-                        "metric": c.row.metric, "a": names[c.i], "b": names[c.j],
-                        "mean_a": c.means[0], "mean_b": c.means[1],
-                        "difference": c.welch.difference, "low": span[1], "high": span[2],
-                        "p": c.p, "p_holm": c.p_holm, "verdict": c.verdict_text,
-                    }
-                )  # fmt: skip
-        return pd.DataFrame(rows)
-
-    def report(
-        self, format: str = "md", to: str | Path | None = None, metric: str = "",
-        all_metrics: bool = False,
-    ) -> str | bytes:  # fmt: skip
-        """What `dnabench report` makes of these records.
-
-        Args:
-            format: md, csv, latex, html, json or parquet.
-            to: a file to write too.
-            metric: a recorded one, shown instead of each task's own.
-            all_metrics: every recorded one, in csv, json and parquet.
-        """
-        from dnabench.reports.render import render
-
-        found = render(self._report(metric), format, all_metrics)
-        if to is not None:
-            Path(to).write_bytes(found if isinstance(found, bytes) else found.encode())
-        return found
-
-    def best(self, task: str, model: str = "") -> Network:
-        """The kept network with the best validation score on a task.
-
-        Args:
-            task: its name.
-            model: of this model alone; "" = of any.
-
-        Raises:
-            KeyError: no trial of that task or model.
-            ValueError: none of them kept its network; validation scores that cannot be compared,
-                of several protocols, metrics or numbers of training examples.
-        """
-        from dnabench.sweep.keeping import validation
-
-        own = [r for r in self.records if r.trial.task == task and model in ("", r.trial.model)]
-        if not own:
-            known = sorted({f"{r.trial.model} on {r.trial.task}" for r in self.records})
-            raise KeyError(f"no trial of {model or 'a model'} on {task}; there are {known}")
-        kept = [r for r in own if self._network(r.trial.id)]
-        if not kept:
-            raise ValueError(f"no network of {task} is kept; run the same with keep='best'")
-        kinds = {(r.trial.protocol, r.task["metric"], r.trial.limit) for r in kept}
-        if len(kinds) > 1:
-            listed = "; ".join(f"{p}, {m}, limit {n or 'none'}" for p, m, n in sorted(kinds))
-            raise ValueError(
-                f"the validation scores of {task} cannot be compared, they are of several "
-                f"protocols, metrics or limits ({listed}); give Results the trials of one: "
-                "db.Results(out, trials=[...])"
-            )
-        return load_network(self._network(max(kept, key=validation).trial.id))
-
-    def _what(self, record: Record) -> dict[str, Any]:
-        from dnabench.sweep.grid import label
-
-        t = record.trial
-        return {
-            "task": t.task, "model": label(t), "regime": t.regime, "protocol": t.protocol,
-            "train_share": t.train_share, "n_train": record.n_examples.get("train"),
-            "seed": t.seed, "trial": t.id,
-        }  # fmt: skip
-
-    def _network(self, trial_id: str) -> str:
-        has = self.store.has_network(trial_id)
-        return str(self.store.network_path(trial_id)) if has else ""
-
-    def _report(self, metric: str = "") -> Any:
-        from dnabench.reports.report import report
-        from dnabench.reports.resampling import Resampler
-
-        if not self.records:
-            raise ValueError(f"no finished trials in {self.store.folder}")
-        every = [*self.records, *self.failed]
-        return report(every, self.store, Resampler(self.store), metric=metric)

@@ -35,9 +35,20 @@ def with_tuned(records: Sequence[Record], found: Sequence[Search]) -> list[Recor
         if trial_id in budgets:
             out.append(replace(record, flags={**record.flags, TUNED: budgets[trial_id]}))
     chose = {
-        r.trial.model for r in records if pairs.get(r.trial.id, (r.trial.id,))[0] != r.trial.id
-    }
-    return [r for r in out if not r.flags.get(TUNED) or r.trial.model in chose]
+        (r.trial.model, r.trial.regime) for r in records
+        if pairs.get(r.trial.id, (r.trial.id,))[0] != r.trial.id
+    }  # fmt: skip
+    return [r for r in out if not r.flags.get(TUNED) or (r.trial.model, r.trial.regime) in chose]
+
+
+def check_tuned(name: str, found: Sequence[Search]) -> None:
+    """Raise ValueError for a column "tuned" that there is not since searches chose the default."""
+    choices = [c for search in found for c in search.choices if f"{c.model} {TUNED}" == name]
+    if choices and all(c.best is c.default for c in choices):
+        raise ValueError(
+            f"there is no column {name!r}: its search chose the default on every task, so what is "
+            f"shown as {choices[0].model!r} is the tuned model, too"
+        )
 
 
 def choices_in(table: Table, found: Sequence[Search]) -> list[Found]:
@@ -58,14 +69,29 @@ def tuning_sections(evidence: Evidence, found: Sequence[Search]) -> list[Grid]:
     if not own:
         return []
     rows = {row.task: row for row in table.rows}
+    names = names_of([choice for _, choice in own])
     lines = [
-        _line(evidence, rows[task], *one) for one in own for task in one[1].tasks if task in rows
-    ]
+        [rows[task].name, names[choice.model, choice.regime],
+         *_line(evidence, rows[task], search, choice)]
+        for search, choice in own for task in choice.tasks if task in rows
+    ]  # fmt: skip
     heads = ["task", "model", "tried", "chosen", "seeds agree", "validation: default", "chosen"]
     heads += ["test: default", "tuned", "tuned - default", "95 % CI", "Holm p", "verdict of tuned"]
     searches = list({id(search): search for search, _ in own}.values())
     notes = [" ".join(map(caption, searches))]
     return [Grid(TITLES[0], heads, lines, notes), expected_grid(own, table.digits)]
+
+
+def names_of(choices: Sequence[Choice]) -> dict[tuple[str, str], str]:
+    """How the models of choices are called, with the regime where one was tuned in several."""
+    regimes: dict[str, set[str]] = {}
+    for c in choices:
+        regimes.setdefault(c.model, set()).add(c.regime)
+    several = {model for model, found in regimes.items() if len(found) > 1}
+    return {
+        (c.model, c.regime): f"{c.model} ({c.regime})" if c.model in several else c.model
+        for c in choices
+    }  # fmt: skip
 
 
 def caption(search: Search) -> str:
@@ -76,19 +102,21 @@ def caption(search: Search) -> str:
     )
     how = "random search, the same quantiles for all models" if search.search == "random" else (
         "every point of the grid")  # fmt: skip
+    over = "" if search.per == "task" else (
+        f" and the tasks of a {search.per}, of the ranks where their metrics differ")  # fmt: skip
     return (
         f"Budget: {count(search.budget, 'configuration')} of each model and regime, the default "
         f"among them ({how}, search seed {search.search_seed}), for each {search.per}. Chosen: the "
         "best mean validation score over the tuning seeds "
-        f"{', '.join(map(str, search.tuning_seeds))}; of equal ones that with fewer parameters, "
-        "then fewer FLOP. These trials never read test. Final seeds: "
+        f"{', '.join(map(str, search.tuning_seeds))}{over}; of equal ones that with fewer "
+        "parameters, then fewer FLOP. These trials never read test. Final seeds: "
         f"{', '.join(map(str, search.seeds))}. Seeds agree: tuning seeds that alone choose the "
         f"same. Spaces: {spaces}."
     )
 
 
 def _line(evidence: Evidence, row: Row, search: Search, choice: Choice) -> list[str]:
-    """One task of a choice."""
+    """One task of a choice, without its names."""
     digits, best = evidence.table.digits, choice.best
     columns = [
         _column(row, ids, tuned)
@@ -103,7 +131,7 @@ def _line(evidence: Evidence, row: Row, search: Search, choice: Choice) -> list[
     else:
         compared = _compared(evidence, row, i, j)
     return [
-        row.name, choice.model, _tried(choice), words, _agree(choice, search),
+        _tried(choice), words, _agree(choice, search),
         *(fixed(_mean(c.scores.get(row.task, ())), digits) for c in (choice.default, best)),
         *tested, *compared,
     ]  # fmt: skip
@@ -157,7 +185,7 @@ def expected_grid(own: Sequence[Found], digits: int) -> Grid:
     """A line a choice: the best validation score to expect of 1, 2, 4, ... configurations."""
     most = max(len(choice.candidates) for _, choice in own)
     sizes = sorted({*(2**p for p in range(most.bit_length()) if 2**p < most), most})
-    lines = []
+    lines, names = [], names_of([choice for _, choice in own])
     for search, choice in own:
         metrics = {search.metrics.get(task, "") for task in choice.tasks}
         known = [x for x in values(choice.candidates, search.metrics) if not math.isnan(x)]
@@ -168,7 +196,8 @@ def expected_grid(own: Sequence[Found], digits: int) -> Grid:
         every = known + [min(known)] * (len(choice.candidates) - len(known))
         found = [stats.expected_best(every, k) if k <= len(every) else None for k in sizes]
         lines.append([
-            ", ".join(choice.tasks), choice.model, *(_expected(x, sign, digits) for x in found)
+            ", ".join(choice.tasks), names[choice.model, choice.regime],
+            *(_expected(x, sign, digits) for x in found),
         ])  # fmt: skip
     note = (
         "The best mean validation score of k configurations drawn without replacement from those "
@@ -194,13 +223,14 @@ def tuning_remarks(table: Table, found: Sequence[Search]) -> tuple[str, ...]:
     if not own:
         return ()
     budgets: dict[int, dict[str, None]] = {}
+    names = names_of([choice for _, choice in own])
     for search, choice in own:
-        budgets.setdefault(search.budget, {})[choice.model] = None
+        budgets.setdefault(search.budget, {})[names[choice.model, choice.regime]] = None
     searched = {(choice.model, choice.regime) for _, choice in own}
     others = dict.fromkeys(c.name for c in table.columns if (c.model, c.regime) not in searched)
     out = []
     if others:
-        tuned = listed(dict.fromkeys(choice.model for _, choice in own))
+        tuned = listed(dict.fromkeys(names.values()))
         out.append(
             f"{tuned} {'was' if len(searched) == 1 else 'were'} tuned and {listed(others)} not: a "
             "tuned model against an untuned one is no fair comparison; give all of them to "

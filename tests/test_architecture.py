@@ -38,7 +38,7 @@ ROWS = [
     ["executors"],
     ["sweep"],
     ["forecast"],
-    ["cli"],
+    ["cli", "frames"],
     ["api"],
     [""],
     ["__main__"],

@@ -79,12 +79,18 @@ def figure(
 def _chosen(out: Path, tasks: list[str], models: list[str], metric: str) -> list[Record]:
     """The records of these tasks and models, with what their predictions say if need be."""
     from dnabench.reports.memo import Memo
-    from dnabench.reports.table import suite_of
+    from dnabench.reports.table import TUNED, suite_of
+    from dnabench.reports.tuning import with_tuned
     from dnabench.reports.validity import checked
+    from dnabench.results.searches import searches
 
     store, records = records_in(out)
+    records = with_tuned(records, searches(store))
     names_of: dict[str, Callable[[Any], set[str]]] = {
-        "--models": lambda r: {r.trial.model},
+        "--models": lambda r: {
+            r.trial.model,
+            *([f"{r.trial.model} {TUNED}"] if r.flags.get(TUNED) else []),
+        },
         "--tasks": lambda r: {r.trial.task, suite_of(r)},
     }
     chosen = records

@@ -15,8 +15,9 @@ from dnabench.cli.sweep import print_notes, run_sweep
 
 if TYPE_CHECKING:
     from dnabench.results.searches import Search
-    from dnabench.sweep.search import Plan
-    from dnabench.types import Job
+    from dnabench.sweep.search import Plan, TuneRequest
+    from dnabench.sweep.tuning import Chosen
+    from dnabench.types import Job, Record
 
 
 @with_flags
@@ -54,50 +55,76 @@ def tune(
     and the default ones then run with the seeds of --seeds, as ordinary trials. The same command
     again goes on where it was killed.
     """
-    from dnabench.results.searches import save_search
     from dnabench.results.store import Store
     from dnabench.sweep.search import TuneRequest, plan_search
-    from dnabench.sweep.tuning import chosen_of
 
     notes = list[str]()
     request = TuneRequest(
         grid=choice.request(reading), budget=budget, per=per, tuning_seeds=tuning_seeds,
         search=search, search_seed=search_seed, spaces=space,
     )  # fmt: skip
-    plan, store = plan_search(request, notes.append), Store(out)
     if dry_run:
-        _dry_run(plan, store)
+        _dry_run(plan_search(request, notes.append), Store(out))
         print_notes(notes)
         return
-    notes.append(f"search: {_search_text(plan)}")
-    failed = _run(request, plan.jobs, notes, out, execution)
-    records = {r.trial.id: r for r in store.records({job.trial.id for job in plan.jobs})}
-    chosen = chosen_of(plan, records)
-    print_notes(_choices(chosen.search))
-    failed |= _run(request, chosen.jobs, [], out, execution)
-    save_search(store, chosen.search)
+    chosen, failed = run_search(request, out, execution)
     typer.echo(_report(out, chosen.jobs))
     if failed:
         raise typer.Exit(1)
 
 
-def _run(
-    request: Any, jobs: Sequence[Job], notes: Sequence[str], out: Path, execution: ExecutionOptions
-) -> bool:
-    """Run what is missing; whether some trial failed."""
-    return bool(run_sweep(request, jobs, notes, out, execution, to_stderr=True).failed)
+def run_search(
+    request: TuneRequest, out: Path, execution: ExecutionOptions
+) -> tuple[Chosen, list[Record]]:
+    """Search, choose on validation, test, and write the search down; finished trials stay.
+
+    Args:
+        request: the models, tasks, budget and spaces.
+        out: results folder.
+        execution: where to run.
+
+    Returns:
+        The choices and the ordinary trials, and the records of the trials that failed.
+
+    Raises:
+        KeyError, ValueError: as `plan_search`, `chosen_of` and `run_sweep`.
+        typer.Exit: as `run_sweep`.
+    """
+    from dnabench.results.searches import save_search
+    from dnabench.results.store import Store
+    from dnabench.sweep.search import plan_search
+    from dnabench.sweep.tuning import chosen_of
+
+    notes = list[str]()
+    plan, store = plan_search(request, notes.append), Store(out)
+    notes.append(f"search: {_search_text(plan)}")
+    tuning = run_sweep(request, plan.jobs, notes, out, execution, to_stderr=True)
+    records = {r.trial.id: r for r in store.records({job.trial.id for job in plan.jobs})}
+    chosen = chosen_of(plan, records)
+    print_notes(_choices(chosen.search))
+    final = run_sweep(request, chosen.jobs, [], out, execution, to_stderr=True)
+    save_search(store, chosen.search)
+    return chosen, [*tuning.failed, *final.failed]
 
 
 def _search_text(plan: Plan) -> str:
-    counts = ", ".join(f"{len(tried)} of {name}" for (name, _), tried in plan.tried.items())
+    models = [name for name, _ in plan.tried]
+    counts = ", ".join(
+        f"{len(tried)} of {name}" + f" ({regime})" * (models.count(name) > 1)
+        for (name, regime), tried in plan.tried.items()
+    )  # fmt: skip
     seeds = ", ".join(map(str, plan.tuning_seeds))
     return f"{counts} configurations, {len(plan.jobs)} trials with tuning seeds {seeds}"
 
 
 def _choices(search: Search) -> list[str]:
     """A line for each choice."""
+    from dnabench.reports.tuning import names_of
+
+    names = names_of(search.choices)
     return [
-        f"{c.model} on {', '.join(c.tasks)}: chose " + (" ".join(c.best.settings) or "the default")
+        f"{names[c.model, c.regime]} on {', '.join(c.tasks)}: chose "
+        + (" ".join(c.best.settings) or "the default")
         for c in search.choices
     ]
 

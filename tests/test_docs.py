@@ -112,13 +112,14 @@ def place(tmp_path_factory):
 
 
 def write_variants(folder):
-    """A VCF file of the genome with a label in INFO."""
+    """A VCF file of the genome with a label in INFO, and two of its bases as BED."""
     rows = []
     for name, seq in re.findall(r"^>(\S+)\n(\S+)$", (folder / "genome.fa").read_text(), re.M):
         for k, p in enumerate(range(100, 600, 100)):
             ref, alt = seq[p - 1], "CGTA"["ACGT".index(seq[p - 1])]
             rows.append(f"{name}\t{p}\t.\t{ref}\t{alt}\t.\t.\tpathogenic={k % 2}\n")
     (folder / "my.vcf").write_text("#" + "\t".join(VCF) + "\n" + "".join(rows))
+    (folder / "places.bed").write_text("chr1\t1100\t1101\nchr2\t1500\t1501\n")
 
 
 def install(package):

@@ -23,6 +23,7 @@ from dnabench.cli.plan import plan
 from dnabench.cli.predict import predict
 from dnabench.cli.pretrain import pretrain
 from dnabench.cli.probe import probe
+from dnabench.cli.probe_context import context
 from dnabench.cli.probe_dependency import dependency
 from dnabench.cli.probe_variants import variants
 from dnabench.cli.profile import profile
@@ -106,6 +107,11 @@ command(
     "my-network --fasta promoter.fa --to promoter",
     "gpn --genome genome.fa.gz --region chr1:1,001-1,512 --to map",
 )(dependency)  # fmt: skip
+command(
+    probe, "context", "my-network --fasta genome.fa --at places.bed",
+    "my-network --fasta genome.fa --at places.bed --gff genes.gff3 --to context",
+    "runs/networks/TRIAL --fasta genome.fa --at places.bed --longest 4000",
+)(context)  # fmt: skip
 app.add_typer(probe, rich_help_panel=USE)
 command(
     app, "plan", "-m cnn,kmer --suite demo --train-share 0.01,0.1,1 --keep best",

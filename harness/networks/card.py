@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dnabench.cache import read_json
 from dnabench.results.store import KEPT, REPLACED
 from dnabench.types import Kind, Record, Split, Task
 
@@ -68,6 +69,13 @@ class Card:
 
 def _no_data(split: str) -> Split:
     raise ValueError(f"a kept network has no data, so no {split} split either")
+
+
+def is_kept(path: Path | str) -> bool:
+    """Whether a path is the folder of a kept network, or its network.json."""
+    folder = Path(path)
+    found = read_json(folder if folder.name == CARD else folder / CARD)
+    return isinstance(found, dict) and found.get("schema") == NETWORK
 
 
 def card_of(path: Path | str) -> tuple[Path, Card]:

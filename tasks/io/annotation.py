@@ -183,7 +183,7 @@ def read_annotation(
             break
         if not text.strip() or text.startswith("#"):
             continue
-        name, kind, start, end, strand, phase, attributes = _feature(path, number, text)
+        name, kind, start, end, strand, phase, attributes = feature_of(path, number, text)
         if kind in WHOLE:
             if "Is_circular=true" in attributes:
                 circular[name] = end
@@ -214,7 +214,8 @@ def _around(start: int, end: int, length: int) -> list[Interval]:
     return [(start, length), (0, end - length)]
 
 
-def _feature(path: Path, number: int, text: str) -> tuple[str, str, int, int, str, str, str]:
+def feature_of(path: Path, number: int, text: str) -> tuple[str, str, int, int, str, str, str]:
+    """Sequence, type, start, end, strand, phase and attributes of a line; ValueError for others."""
     fields = text.split("\t")
     if len(fields) != 9:
         raise ValueError(

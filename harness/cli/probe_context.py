@@ -1,0 +1,149 @@
+"""`dnabench probe context`: how much context a prediction uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dnabench.cli.predict import Code, Device, Trust
+from dnabench.cli.probe_variants import Regime, Settings, Window, likelihood_of
+
+if TYPE_CHECKING:
+    from dnabench.probes.context import Asked, Places
+    from dnabench.probes.context_files import Found, Row
+
+DRAWN = 3  # positions that have a figure each
+
+
+def context(
+    network: Annotated[
+        str,
+        typer.Argument(help="Folder of `dnabench pretrain`, a model with official weights, or a "
+                       "kept network with an answer for each base (runs/networks/TRIAL)."),
+    ],
+    fasta: Annotated[Path, typer.Option(help="Genome: FASTA file, plain or .gz.")],
+    at: Annotated[Path, typer.Option(help="BED file: the middle of each region is asked about.")],
+    gff: Annotated[
+        Path | None,
+        typer.Option(help="GFF3 or GTF file: results by the smallest feature over a position."),
+    ] = None,
+    to: Annotated[Path, typer.Option(help="Folder to write.")] = Path("context"),
+    longest: Annotated[int, typer.Option(help="Bp of the longest context.", min=2)] = 2_000,
+    step: Annotated[int, typer.Option(help="Bp from one context to the next.", min=1)] = 10,
+    seed: Annotated[int, typer.Option(help="Of the shuffled flanks.")] = 0,
+    length: Window = 0,
+    regime: Regime = "pretrained",
+    set_: Settings = [],  # noqa: B006
+    device: Device = "auto",
+    model: Code = "",
+    trust_remote_code: Trust = False,
+) -> None:  # fmt: skip
+    """Show how much context predictions use.
+
+    The base in the middle is asked for (hidden, or next in a causal model) as more bases around it
+    are shown: with nothing beyond them, and with shuffled bases beyond them. Two rules say from
+    which context on the prediction stays as it is; --length marks the training's windows.
+    """
+    from dnabench.cache import file_sha256
+    from dnabench.cli.bars import bar
+    from dnabench.probes.context import contexts_of, places_of
+    from dnabench.probes.context_files import probe_context, table, write_about
+    from dnabench.tasks.io.features import smallest_features
+    from dnabench.tasks.io.packed import packed
+    from dnabench.tasks.io.regions import read_regions
+
+    asked = _asked(network, length, regime, set_, device, model, trust_remote_code)
+    contexts = contexts_of(asked, longest, step)
+    reach = int(contexts[-1]) // (1 if asked.causal else 2)
+    with bar("reading") as show:
+        genome = packed(fasta, lambda done, total: show(completed=done, total=total))
+        places = places_of(read_regions(at), genome, reach)
+        kinds = smallest_features(gff, places.chrom, places.at) if gff else []
+        show(description="asking", total=len(places.at), completed=0)
+        found = probe_context(
+            asked, genome, places, contexts, kinds, to, seed=seed, few=DRAWN,
+            progress=lambda n: show(advance=n),
+        )  # fmt: skip
+    rows = table(found)
+    _say(asked, places, found, rows)
+    about = {
+        "network": network, "how": asked.how, "trained": asked.trained, "seed": seed,
+        "contexts": contexts.tolist(), "left out": places.left_out, "genome": genome.sha256,
+        "at": file_sha256(at), "gff": file_sha256(gff) if gff else "",
+    }  # fmt: skip
+    write_about(rows, about, to)
+    drawn = _draw(asked, found, to)
+    typer.echo(f"context.parquet, predictions.parquet, context.json, {', '.join(drawn)} in {to}")
+
+
+def _asked(
+    network: str, length: int, regime: str, set_: list[str], device: str, code: str, trust: bool
+) -> Asked:
+    from dnabench.host.machine import device_named
+    from dnabench.networks.card import is_kept
+    from dnabench.networks.network import load_network
+    from dnabench.probes.context import of_language, of_network
+
+    if not is_kept(network):
+        return of_language(likelihood_of(network, length, regime, set_, device))
+    return of_network(
+        load_network(
+            network, model=code, device=device_named(device), trust_remote_code=trust
+        )
+    )  # fmt: skip
+
+
+def _say(asked: Asked, places: Places, found: Found, rows: Sequence[Row]) -> None:
+    from tabulate import tabulate
+
+    sides = "before it" if asked.causal else "around it, on both sides together"
+    typer.echo(
+        f"{asked.name}, {asked.how}: {len(places.at):,} positions, contexts of "
+        f"{found.contexts[0]} to {found.longest:,} bp {sides}; trained on {asked.trained:,} bp"
+    )
+    for why, n in places.left_out.items():
+        if n:
+            typer.echo(f"  left out: {n:,}, {why}")
+    lines = [
+        [row.kind, row.flanks, f"{row.n:,}", _middle(row.still, row.still_quartiles),
+         _between(row.still_interval), f"{row.unsettled:,}",
+         _middle(row.last, row.last_quartiles), _between(row.last_interval), f"{row.censored:,}"]
+        for row in rows
+    ]  # fmt: skip
+    heads = ["annotation", "flanks", "n", "still (bp)", "95 %", "never", "last (bp)", "95 %"]
+    typer.echo(
+        tabulate(lines, [*heads, "censored"], disable_numparse=True,
+                 colalign=("left", "left", *["right"] * 7))
+    )  # fmt: skip
+    typer.echo(
+        "medians [quartiles]; still: the first context after which 100 in a row hardly vary; last: "
+        "total variation to the longest stays under .02 from there on; 95 %: blocks of 10 kbp"
+    )
+
+
+def _middle(value: float, quartiles: tuple[float, float]) -> str:
+    return "" if value != value else f"{value:,.0f} [{quartiles[0]:,.0f}, {quartiles[1]:,.0f}]"
+
+
+def _between(interval: tuple[float, float] | None) -> str:
+    return f"{interval[0]:,.0f} to {interval[1]:,.0f}" if interval else ""
+
+
+def _draw(asked: Asked, found: Found, to: Path) -> list[str]:
+    from dnabench.probes.context_figures import context_figure, position_figure
+    from dnabench.reports.figures.style import save
+
+    trained = asked.trained if asked.trained <= found.longest else 0
+    save(lambda: context_figure(found, trained), to / "context.png")
+    for old in to.glob("position-*.png"):
+        old.unlink()
+    n = len(found.first["none"])
+    for i in range(n):
+        save(
+            lambda i=i: position_figure(found, i, asked.classes),  # type: ignore[misc]
+            to / f"position-{i + 1}.png",
+        )
+    return ["context.png", *(f"position-{i + 1}.png" for i in range(n))]

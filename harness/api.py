@@ -81,10 +81,10 @@ def run(
 
 def tune(
     models: Names = ("kmer", "cnn", "convnova-386k"), data: Names | Path = (), *,
-    suite: Names = (), tasks: Names = (), budget: int = 16, per: str = "task",
+    suite: Names = (), tasks: Names = (), budget: int = 0, per: str = "task",
     tuning_seeds: int | str | Sequence[int] = 2, seeds: int | str | Sequence[int] = 5,
     search: str = "random", search_seed: int = 0, space: Names = (), out: str | Path = "runs",
-    **flags: Any,
+    budget_hours: float = 0.0, budget_flops: float = 0.0, **flags: Any,
 ) -> Tuned:  # fmt: skip
     """Tune every model with the same budget on validation, then test; as `dnabench tune`.
 
@@ -95,14 +95,16 @@ def tune(
         data: as for `run`.
         suite: as for `run`.
         tasks: as for `run`.
-        budget: configurations of each model and regime, its default among them.
+        budget: configurations of each model and regime, its default among them; 0 = 16.
         per: what gets settings of its own: each task, suite or model.
         tuning_seeds: how many, from 1000 on, or which.
         seeds: of the final runs: how many, or which.
-        search: random or grid.
+        search: random, grid, tpe or halving.
         search_seed: draws other configurations.
         space: values to search, `["lr=log:1e-4..3e-3", "cnn.batch=one:32,64"]`.
         out: folder of results.
+        budget_hours: in place of `budget`, hours that the trials of each choice may take.
+        budget_flops: likewise, FLOP of their training.
         flags: as for `run`. Settings that they fix are not searched.
 
     Returns:
@@ -123,7 +125,8 @@ def tune(
         {"models": models, "data": data, "suite": suite, "tasks": tasks, **flags}, seeds
     )
     request = TuneRequest(
-        grid=choice.request(reading), budget=budget, per=per, search=search,
+        grid=choice.request(reading), budget=budget, hours=budget_hours, flops=budget_flops,
+        per=per, search=search,
         tuning_seeds=_seeds_text(tuning_seeds), search_seed=search_seed,
         spaces=[space] if isinstance(space, str) else list(space),
     )  # fmt: skip

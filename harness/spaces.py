@@ -48,6 +48,10 @@ class Dimension:
             value = math.exp(math.log(low) + quantile * (math.log(high) - math.log(low)))
         else:
             value = low + quantile * (high - low)
+        return self.written(value)
+
+    def written(self, value: float) -> str:
+        """A number of a range with the digits that it is given."""
         return f"{value:.{DIGITS}g}"
 
 

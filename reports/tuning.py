@@ -11,11 +11,18 @@ import numpy as np
 from dnabench.metrics import METRICS
 from dnabench.reports import stats
 from dnabench.reports.evidence import Evidence
-from dnabench.reports.grid import NONE, Grid, count, fixed, interval, listed, p_value, signed
+from dnabench.reports.grid import NONE, Grid, fixed, interval, listed, p_value, signed
 from dnabench.reports.table import TUNED, Row, Table
-from dnabench.results.searches import Choice, Search, final_pairs, values
+from dnabench.results.searches import Choice, Search, budget_text, final_pairs, values
 from dnabench.types import Record
 
+HOW = {
+    "random": "random search, the same quantiles for all models",
+    "grid": "every point of the grid",
+    "tpe": "TPE, which learns from the scores of the configurations before",
+    "halving": "successive halving: the best third is trained for three times the epochs, and only "
+    "what was trained for all of them can be chosen",
+}
 TITLES = ("Default against tuned", "Expected best validation score")
 Found = tuple[Search, Choice]
 
@@ -26,7 +33,7 @@ def with_tuned(records: Sequence[Record], found: Sequence[Search]) -> list[Recor
     Where a search chose the default, its runs are in both columns.
     """
     pairs = final_pairs(found)
-    budgets = {tuned: search.budget for tuned, search in pairs.values()}
+    budgets = {tuned: budget_text(search) for tuned, search in pairs.values()}
     out = []
     for record in records:
         trial_id = record.trial.id
@@ -100,14 +107,18 @@ def caption(search: Search) -> str:
         f"{model}: {' '.join(f'{k}={v}' for k, v in space.items()) or 'nothing'}"
         for model, space in search.spaces.items()
     )
-    how = "random search, the same quantiles for all models" if search.search == "random" else (
-        "every point of the grid")  # fmt: skip
+    how = HOW[search.search]
+    costs = " Configurations count in their order until their trials have cost that much, so a " \
+        "model whose trials are cheaper tries more of them; the last may exceed it."  # fmt: skip
+    costs = costs if search.hours or search.flops else ""
+    if any(c.regime != "scratch" for c in search.choices):
+        costs += " What pretraining took is not counted."
     over = "" if search.per == "task" else (
         f" and the tasks of a {search.per}, of the ranks where their metrics differ")  # fmt: skip
     return (
-        f"Budget: {count(search.budget, 'configuration')} of each model and regime, the default "
-        f"among them ({how}, search seed {search.search_seed}), for each {search.per}. Chosen: the "
-        "best mean validation score over the tuning seeds "
+        f"Budget: {budget_text(search)} of each model and regime, the default "
+        f"among them ({how}, search seed {search.search_seed}), for each {search.per}.{costs} "
+        "Chosen: the best mean validation score over the tuning seeds "
         f"{', '.join(map(str, search.tuning_seeds))}{over}; of equal ones that with fewer "
         "parameters, then fewer FLOP. These trials never read test. Final seeds: "
         f"{', '.join(map(str, search.seeds))}. Seeds agree: tuning seeds that alone choose the "
@@ -159,14 +170,17 @@ def _compared(evidence: Evidence, row: Row, i: int | None, j: int | None) -> lis
 
 
 def _tried(choice: Choice) -> str:
+    """How many configurations, of halving those that were trained for all epochs, too."""
     failed = sum(bool(c.failed) for c in choice.candidates)
-    return f"{len(choice.candidates)}" + f" ({failed} failed)" * bool(failed)
+    numbers = {c.number for c in choice.candidates}
+    whole = f" ({len(choice.whole)} whole)" * (len(choice.whole) < len(choice.candidates))
+    return f"{len(numbers)}{whole}" + f" ({failed} failed)" * bool(failed)
 
 
 def _agree(choice: Choice, search: Search) -> str:
     """How many tuning seeds would alone have made the same choice."""
     n, same = len(search.tuning_seeds), 0
-    whole = [c for c in choice.candidates if not c.failed]
+    whole = [c for c in choice.whole if not c.failed]
     for seed in range(n):
         alone = [
             replace(c, scores={task: (found[seed],) for task, found in c.scores.items()})
@@ -183,17 +197,17 @@ def _mean(scores: Sequence[float]) -> float:
 
 def expected_grid(own: Sequence[Found], digits: int) -> Grid:
     """A line a choice: the best validation score to expect of 1, 2, 4, ... configurations."""
-    most = max(len(choice.candidates) for _, choice in own)
+    most = max(len(choice.whole) for _, choice in own)
     sizes = sorted({*(2**p for p in range(most.bit_length()) if 2**p < most), most})
     lines, names = [], names_of([choice for _, choice in own])
     for search, choice in own:
         metrics = {search.metrics.get(task, "") for task in choice.tasks}
-        known = [x for x in values(choice.candidates, search.metrics) if not math.isnan(x)]
+        known = [x for x in values(choice.whole, search.metrics) if not math.isnan(x)]
         if len(metrics) > 1 or not known:
             continue
         (metric,) = metrics
         sign = METRICS[metric].sign if metric in METRICS else 1
-        every = known + [min(known)] * (len(choice.candidates) - len(known))
+        every = known + [min(known)] * (len(choice.whole) - len(known))
         found = [stats.expected_best(every, k) if k <= len(every) else None for k in sizes]
         lines.append([
             ", ".join(choice.tasks), names[choice.model, choice.regime],
@@ -222,10 +236,10 @@ def tuning_remarks(table: Table, found: Sequence[Search]) -> tuple[str, ...]:
     own = choices_in(table, found)
     if not own:
         return ()
-    budgets: dict[int, dict[str, None]] = {}
+    budgets: dict[str, dict[str, None]] = {}
     names = names_of([choice for _, choice in own])
     for search, choice in own:
-        budgets.setdefault(search.budget, {})[names[choice.model, choice.regime]] = None
+        budgets.setdefault(budget_text(search), {})[names[choice.model, choice.regime]] = None
     searched = {(choice.model, choice.regime) for _, choice in own}
     others = dict.fromkeys(c.name for c in table.columns if (c.model, c.regime) not in searched)
     out = []
@@ -238,5 +252,5 @@ def tuning_remarks(table: Table, found: Sequence[Search]) -> tuple[str, ...]:
         )
     if len(budgets) > 1:
         said = "; ".join(f"{n} for {listed(models)}" for n, models in sorted(budgets.items()))
-        out.append(f"budgets of configurations differ: {said}; tune all with the same")
+        out.append(f"budgets of tuning differ: {said}; tune all with the same")
     return tuple(out)

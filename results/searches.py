@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -34,6 +34,8 @@ class Candidate:
     failed: int = 0  # trials without a score: such a configuration is never chosen
     n_params: int = 0  # the largest over tasks
     flops: float = 0.0  # forward passes over the training examples of all trials; 0 = not counted
+    seconds: float = 0.0  # of all trials
+    partial: bool = False  # trained for fewer epochs than its settings say: never chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +57,19 @@ class Choice:
     @property
     def best(self) -> Candidate:
         """The chosen one."""
-        return next(c for c in self.candidates if c.number == self.chosen)
+        return next(c for c in self.candidates if c.number == self.chosen and not c.partial)
+
+    @property
+    def whole(self) -> tuple[Candidate, ...]:
+        """Those that were trained for all their epochs."""
+        return tuple(c for c in self.candidates if not c.partial)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
     """Everything a reader has to know of a search."""
 
-    budget: int  # configurations of each model and regime
+    budget: int  # configurations of each model and regime; 0 = in hours or FLOP
     search: str
     search_seed: int
     per: str
@@ -71,13 +78,46 @@ class Search:
     spaces: Mapping[str, Mapping[str, str]]  # model -> setting -> space
     metrics: Mapping[str, str]  # task -> metric of the choice
     choices: tuple[Choice, ...]
+    hours: float = 0.0  # that the trials of each choice may take
+    flops: float = 0.0  # likewise, of training
+
+    @property
+    def size(self) -> int:
+        """`budget`, as a request has it."""
+        return self.budget
 
     @property
     def id(self) -> str:
         """12 hex digits over what was searched: not over results, nor the final seeds."""
         begun = [[c.model, c.regime, c.tasks, c.default.trials] for c in self.choices]
         asked = asdict(self) | {"seeds": 0, "choices": begun}
+        asked = {k: v for k, v in asked.items() if v or k not in ("hours", "flops")}
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
+
+
+class Budget(Protocol):
+    """What has a budget: a search, or the request of one."""
+
+    @property
+    def size(self) -> int:
+        """In configurations; 0 = in hours or FLOP."""
+
+    @property
+    def hours(self) -> float:
+        """That trials may take."""
+
+    @property
+    def flops(self) -> float:
+        """That their training may take."""
+
+
+def budget_text(of: Budget) -> str:
+    """A budget in words."""
+    if of.hours:
+        return f"{of.hours:g} h of trials"
+    if of.flops:
+        return f"{of.flops:.3g} FLOP of training"
+    return f"{of.size} configurations"
 
 
 def values(candidates: Sequence[Candidate], metrics: Mapping[str, str]) -> list[float]:
@@ -90,14 +130,14 @@ def values(candidates: Sequence[Candidate], metrics: Mapping[str, str]) -> list[
     Returns:
         The mean over tasks of the mean over tuning seeds, turned where lower scores are better.
         Where tasks have different metrics, minus the mean rank over tasks. NaN for a candidate
-        with failed trials.
+        with failed trials, and one that was trained in part.
     """
     tasks = list(candidates[0].scores) if candidates else []
     signs = {t: METRICS[m].sign if (m := metrics.get(t)) in METRICS else 1 for t in tasks}
     found = np.full((len(candidates), len(tasks)), math.nan)
     for i, candidate in enumerate(candidates):
         for j, task in enumerate(tasks):
-            if not candidate.failed and candidate.scores.get(task):
+            if not (candidate.failed or candidate.partial) and candidate.scores.get(task):
                 found[i, j] = signs[task] * np.mean(candidate.scores[task])
     whole = ~np.isnan(found).any(1)
     if len({metrics.get(t) for t in tasks}) > 1 and whole.any():

@@ -179,7 +179,8 @@ def test_a_grid_has_every_combination(put):
     ("changes", "why"),
     [
         ({"budget": 1}, "--budget 1"), ({"per": "day"}, "--per 'day'"),
-        ({"search": "tpe"}, "choose from random, grid"), ({"search": "grid"}, "is a range"),
+        ({"search": "bayes"}, "choose from random, grid, tpe, halving"),
+        ({"search": "grid"}, "is a range"),
         ({"tuning_seeds": "1,"}, "seed 1 is in --tuning-seeds"), ({"spaces": ["lr"]}, "--space"),
         ({"spaces": ["rate=log:1..2"]}, "rate"), ({"spaces": ["lr=1..2"]}, "not a space"),
         ({"search": "grid", "budget": 2, "spaces": ["k_min=one:1,2", "k_max=one:4,5"],

@@ -28,8 +28,20 @@ def tune(
     out: Out = Path("runs"),
     config: Config = None,
     budget: Annotated[
-        int, typer.Option(help="Configurations of each model and regime, with its default.")
-    ] = 16,
+        int,
+        typer.Option(help="Configurations of each model and regime, with its default.",
+                     show_default="16"),
+    ] = 0,
+    budget_hours: Annotated[
+        float,
+        typer.Option(help="Instead: hours that their trials may take, for each choice; a cheaper "
+                     "model tries more.", show_default=False),
+    ] = 0.0,
+    budget_flops: Annotated[
+        float,
+        typer.Option(help="Instead: FLOP that their training may take, such as 1e15.",
+                     show_default=False),
+    ] = 0.0,
     per: Annotated[
         str, typer.Option(help="What gets settings of its own: each task, suite or model.")
     ] = "task",
@@ -37,7 +49,9 @@ def tune(
         str, typer.Option(help="Seeds of the search: how many (from 1000 on) or which (7,8).")
     ] = "2",
     search: Annotated[
-        str, typer.Option(help="random; or grid: every combination of spaces one:A,B.")
+        str,
+        typer.Option(help="random; grid: every combination of spaces one:A,B; tpe, which learns "
+                     "from scores; halving, under hours or FLOP."),
     ] = "random",
     search_seed: Annotated[int, typer.Option(help="Draws other configurations.")] = 0,
     space: Annotated[
@@ -60,8 +74,8 @@ def tune(
 
     notes = list[str]()
     request = TuneRequest(
-        grid=choice.request(reading), budget=budget, per=per, tuning_seeds=tuning_seeds,
-        search=search, search_seed=search_seed, spaces=space,
+        grid=choice.request(reading), budget=budget, hours=budget_hours, flops=budget_flops,
+        per=per, tuning_seeds=tuning_seeds, search=search, search_seed=search_seed, spaces=space,
     )  # fmt: skip
     if dry_run:
         _dry_run(plan_search(request, notes.append), Store(out))
@@ -93,27 +107,49 @@ def run_search(
     from dnabench.results.searches import save_search
     from dnabench.results.store import Store
     from dnabench.sweep.search import plan_search
+    from dnabench.sweep.steps import search_steps
     from dnabench.sweep.tuning import chosen_of
 
     notes = list[str]()
     plan, store = plan_search(request, notes.append), Store(out)
     notes.append(f"search: {_search_text(plan)}")
-    tuning = run_sweep(request, plan.jobs, notes, out, execution, to_stderr=True)
-    records = {r.trial.id: r for r in store.records({job.trial.id for job in plan.jobs})}
+    records: dict[str, Record] = {}
+
+    def ran(jobs: Sequence[Job]) -> dict[str, Record]:
+        ids = {job.trial.id for job in jobs}
+        if not request.stepwise or not ids <= store.done():
+            run_sweep(request, jobs, notes, out, execution, to_stderr=True)
+            notes.clear()
+        found = {r.trial.id: r for r in store.records(ids)}
+        records.update(found)
+        return found
+
+    if request.stepwise:
+        plan = search_steps(plan, ran, lambda note: print_notes([note]))
+    else:
+        ran(plan.jobs)
     chosen = chosen_of(plan, records)
     print_notes(_choices(chosen.search))
     final = run_sweep(request, chosen.jobs, [], out, execution, to_stderr=True)
     save_search(store, chosen.search)
-    return chosen, [*tuning.failed, *final.failed]
+    failed = [record for record in records.values() if record.error]
+    return chosen, [*failed, *final.failed]
 
 
 def _search_text(plan: Plan) -> str:
+    from dnabench.results.searches import budget_text
+
     models = [name for name, _ in plan.tried]
+    seeds = ", ".join(map(str, plan.tuning_seeds))
+    if plan.request.stepwise:
+        return (
+            f"{plan.request.search}, {budget_text(plan.request)} of each model and regime, for "
+            f"each {plan.request.per}, tuning seeds {seeds}"
+        )
     counts = ", ".join(
         f"{len(tried)} of {name}" + f" ({regime})" * (models.count(name) > 1)
         for (name, regime), tried in plan.tried.items()
     )  # fmt: skip
-    seeds = ", ".join(map(str, plan.tuning_seeds))
     return f"{counts} configurations, {len(plan.jobs)} trials with tuning seeds {seeds}"
 
 
@@ -139,13 +175,18 @@ def _dry_run(plan: Plan, store: Any) -> None:
     for group, tried in plan.tried.items():
         ids = [job.trial.id for one in tried for job in one.jobs]
         n_final = len(final_jobs(plan, {group: ()}))
+        n_tried = "by records" if plan.request.stepwise else len(tried)
         space = plan.spaces[group[0]]
-        rows.append((*group, len(tried), len(ids), sum(i in done for i in ids), 2 * n_final,
+        rows.append((*group, n_tried, len(ids), sum(i in done for i in ids), 2 * n_final,
                      " ".join(f"{k}={v}" for k, v in space.items()) or "nothing"))  # fmt: skip
         total, left = total + len(ids), left + sum(i not in done for i in ids)
     heads = ("model", "regime", "configurations", "trials", "done", "final at most", "space")
     typer.echo(tabulate(rows, heads))
     final = sum(row[5] for row in rows)
+    if plan.request.stepwise:
+        typer.echo(f"\n{_search_text(plan)}; {total} trials of the default first")
+        typer.echo(f"then {final} final trials at most, those of the default among them")
+        return
     typer.echo(f"\n{total} trials of tuning, {left} of them to run; then {final} final trials at "
                "most, those of the default among them")  # fmt: skip
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from types import MappingProxyType
 from typing import NamedTuple
 
 from dnabench.protocols import check_tuning, protocol_for
@@ -16,11 +19,13 @@ from dnabench.sweep.settings import check_settings
 from dnabench.types import Job, Model, Recipe
 
 PER = ("task", "suite", "model")
-SEARCHES = ("random", "grid")
+SEARCHES = ("random", "grid", "tpe", "halving")
 FIRST_TUNING_SEED = 1000  # of --tuning-seeds N, away from the seeds of --seeds N
+USUAL_BUDGET = 16
 MOST_DRAWS = 10  # for each configuration, where a space has few
 Say = Callable[[str], object]
 Group = tuple[str, str]  # a model and its regime: what is tuned
+Unit = tuple[str, str, tuple[str, ...]]  # and the tasks that get one choice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +33,25 @@ class TuneRequest:
     """The flags of `dnabench tune` that choose trials."""
 
     grid: Request
-    budget: int = 16  # configurations of each model and regime, the default one among them
+    # configurations of each model and regime, the default one among them; 0 = the usual number
+    budget: int = 0
+    hours: float = 0.0  # above 0: in place of `budget`, what the trials of each choice may take
+    flops: float = 0.0  # likewise, in FLOP of training
     per: str = "task"  # what gets a choice of its own: a task, a suite, or a model
     tuning_seeds: str = "2"
     search: str = "random"
     search_seed: int = 0
     spaces: Sequence[str] = ()  # [model.]name=space
+
+    @property
+    def size(self) -> int:
+        """The budget in configurations; 0 = it is in hours or FLOP."""
+        return 0 if self.hours or self.flops else self.budget or USUAL_BUDGET
+
+    @property
+    def stepwise(self) -> bool:
+        """Whether the next configuration depends on the records of those before."""
+        return self.search in ("tpe", "halving") or bool(self.hours or self.flops)
 
 
 class Configuration(NamedTuple):
@@ -42,6 +60,7 @@ class Configuration(NamedTuple):
     number: int  # 0 = the default; else the draw, the same quantiles for every model
     settings: tuple[str, ...]  # name=value
     jobs: tuple[Job, ...]  # trials of tuning: tasks x tuning seeds
+    partial: bool = False  # trained for fewer epochs, to see whether more are worth it
 
 
 class Plan(NamedTuple):
@@ -52,6 +71,24 @@ class Plan(NamedTuple):
     spaces: dict[str, dict[str, str]]  # model -> setting -> space
     tuning_seeds: list[int]
     seeds: list[int]
+    # what was tried for each choice, where the next configuration depended on those before
+    steps: Mapping[Unit, list[Configuration]] = MappingProxyType({})
+
+    def units(self) -> list[Unit]:
+        """What gets a choice of its own: a model, its regime and the tasks that share it."""
+        return [
+            (*group, tasks) for group, tried in self.tried.items()
+            for tasks in _together(tried[0], self.request.per)
+        ]  # fmt: skip
+
+    def of(self, unit: Unit) -> list[Configuration]:
+        """The configurations that were tried for a unit, the default first."""
+        return self.steps[unit] if unit in self.steps else self.tried[unit[0], unit[1]]
+
+    def seeded(self) -> Request:
+        """The grid with the tuning seeds."""
+        seeds = ",".join(map(str, self.tuning_seeds))
+        return replace(self.request.grid, seeds=f"{seeds},")
 
     @property
     def jobs(self) -> list[Job]:
@@ -105,7 +142,8 @@ def plan_search(request: TuneRequest, say: Say = lambda note: None) -> Plan:
         say: called with a line where a model has fewer configurations, or nothing to tune.
 
     Returns:
-        For every model and regime the default and budget - 1 others. Draw k has the same quantiles
+        For every model and regime the default and budget - 1 others; the default alone where the
+        others depend on records. Draw k has the same quantiles
         for every model; one that repeats an earlier configuration of the model is left out and the
         next is taken.
 
@@ -121,15 +159,20 @@ def plan_search(request: TuneRequest, say: Say = lambda note: None) -> Plan:
     check_settings(models, [f"{key}=" for key in asked])
     spaces = {model.name: asked_space(model, request) for model in models}
     draws = {model.name: _draws(model.name, spaces[model.name], request) for model in models}
-    seeded = replace(request.grid, seeds=",".join(map(str, tuning_seeds)) + ",")
     tried, seen = dict[Group, list[Configuration]](), set[str]()
+    plan = Plan(request, tried, spaces, tuning_seeds, seeds)
+    seeded = plan.seeded()
     _check_protocols(seeded)
-    most = request.budget + (request.search == "grid")  # one more: the grid is too large
-    for number in range(MOST_DRAWS * request.budget + 1):
+    if request.stepwise:
+        default = trials_of(seeded, dict.fromkeys(draws, ()), say, 0)
+        tried |= {group: [Configuration(0, (), tuple(jobs))] for group, jobs in default.items()}
+        return plan
+    most = request.size + (request.search == "grid")  # one more: the grid is too large
+    for number in range(MOST_DRAWS * request.size + 1):
         full = {name for (name, _), mine in tried.items() if len(mine) == most}
         drawn = {k: next(of, None) if number else () for k, of in draws.items() if k not in full}
         chosen = {name: settings for name, settings in drawn.items() if settings is not None}
-        found = _tried(seeded, chosen, say, number)
+        found = trials_of(seeded, chosen, say, number)
         repeated = {group[0] for group, jobs in found.items() if jobs[0].trial.id in seen}
         for group, jobs in found.items():
             if group[0] not in repeated:  # of any regime, so that all have the same draws
@@ -139,14 +182,14 @@ def plan_search(request: TuneRequest, say: Say = lambda note: None) -> Plan:
         if not chosen:
             break
     for (name, regime), own in tried.items():
-        if len(own) > request.budget:
+        if len(own) > request.size:
             raise ValueError(
                 f"--search grid: the grid of {name} and its default are more than --budget "
-                f"{request.budget}; name fewer values, or give all models a larger budget"
+                f"{request.size}; name fewer values, or give all models a larger budget"
             )
-        if len(own) < request.budget:
+        if len(own) < request.size:
             say(f"{name} ({regime}): {len(own)} different configurations were found in its space")
-    return Plan(request, tried, spaces, tuning_seeds, seeds)
+    return plan
 
 
 def final_jobs(plan: Plan, settings: Mapping[Group, Sequence[str]], tasks: Sequence[str] = ()) \
@@ -169,7 +212,7 @@ def final_jobs(plan: Plan, settings: Mapping[Group, Sequence[str]], tasks: Seque
     return found
 
 
-def _tried(
+def trials_of(
     request: Request, settings: Mapping[str, Sequence[str]], say: Say, number: int
 ) -> dict[Group, list[Job]]:
     """The trials of tuning of these models; their settings are added to the user's."""
@@ -194,10 +237,12 @@ def _draws(model: str, space: Mapping[str, str], request: TuneRequest) -> Iterat
     known = {name: parse_dimension(name, text) for name, text in space.items()}
     if request.search == "grid":
         return iter(_grid_points(model, known))
-    return (
-        tuple(f"{name}={d.at(quantile(request.search_seed, k, name))}" for name, d in known.items())
-        for k in itertools.count(1) if known
-    )  # fmt: skip
+    return (drawn(known, request.search_seed, k) for k in itertools.count(1) if known)
+
+
+def drawn(space: Mapping[str, Dimension], seed: int, number: int) -> tuple[str, ...]:
+    """The settings of a draw, at the quantiles that it has for every model."""
+    return tuple(f"{name}={d.at(quantile(seed, number, name))}" for name, d in space.items())
 
 
 def quantile(seed: int, number: int, name: str) -> float:
@@ -231,7 +276,8 @@ def _seeds(request: TuneRequest) -> tuple[list[int], list[int]]:
 
 
 def _check(request: TuneRequest) -> None:
-    if request.budget < 2:
+    _check_costs(request)
+    if request.size == 1 or request.budget < 0:
         raise ValueError(f"--budget {request.budget}: give 2 configurations or more")
     if request.per not in PER:
         raise ValueError(f"--per {request.per!r}: choose from {', '.join(PER)}")
@@ -241,6 +287,38 @@ def _check(request: TuneRequest) -> None:
         raise ValueError(f"--sweep {request.grid.sweeps[0]}: write --space for values to search")
     if len(request.grid.train_share) > 1:
         raise ValueError("--train-share: give one; each share needs a search of its own")
+
+
+def _check_costs(request: TuneRequest) -> None:
+    """Budgets in hours or FLOP, and the searches that need or refuse them."""
+    for flag, given in (("--budget-hours", request.hours), ("--budget-flops", request.flops)):
+        if not 0 <= given < math.inf:
+            raise ValueError(f"{flag} {given:g}: give a number above 0")
+    costs = bool(request.hours) + bool(request.flops)
+    if costs + bool(request.budget) > 1:
+        raise ValueError("--budget, --budget-hours and --budget-flops: give one of them")
+    if request.search == "halving" and not costs:
+        raise ValueError(
+            "--search halving tries many configurations for a few epochs, so a budget of "
+            "configurations would not be equal; give --budget-hours or --budget-flops"
+        )
+    if request.search == "grid" and costs:
+        raise ValueError("--search grid takes every combination; give --budget, or --search random")
+    if request.search == "tpe" and not find_spec("optuna"):
+        raise ValueError("--search tpe needs optuna: pip install 'dnabench[tune]'")
+
+
+def _together(default: Configuration, per: str) -> list[tuple[str, ...]]:
+    """The tasks that get a choice together."""
+    tasks = list(dict.fromkeys(job.trial.task for job in default.jobs))
+    if per == "model":
+        return [tuple(tasks)]
+    if per == "task":
+        return [(task,) for task in tasks]
+    by_suite = sorted(tasks, key=lambda task: task.partition("/")[0])
+    return [
+        tuple(own) for _, own in itertools.groupby(by_suite, lambda task: task.partition("/")[0])
+    ]
 
 
 def _check_protocols(request: Request) -> None:

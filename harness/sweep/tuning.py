@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from dnabench.results.searches import Candidate, Choice, Search, choose
 from dnabench.sweep.search import Configuration, Plan, final_jobs
@@ -31,29 +31,31 @@ def chosen_of(plan: Plan, records: Mapping[str, Record]) -> Chosen:
     """
     metrics = {r.trial.task: str(r.task["metric"]) for r in records.values() if not r.error}
     choices, jobs = list[Choice](), dict[str, Job]()
-    for group, tried in plan.tried.items():
-        defaults = {_place(job): job for job in final_jobs(plan, {group: ()})}
-        for tasks in _units(tried[0], plan.request.per):
-            own = tuple(candidate(one, tasks, records, metrics) for one in tried)
-            try:
-                best = choose(own, metrics)
-            except ValueError as e:
-                raise ValueError(f"{group[0]} on {', '.join(tasks)}: {e}") from None
-            tuned = {
-                _place(job): job for job in final_jobs(plan, {group: best.settings}, tasks)
-            } if best.number else defaults  # fmt: skip
-            pairs = {at: (defaults[at], tuned[at]) for at in defaults if at[0] in tasks}
-            jobs |= {job.trial.id: job for pair in pairs.values() for job in pair}
-            choices.append(
-                Choice(
-                    model=group[0], regime=group[1], tasks=tasks, candidates=own,
-                    chosen=best.number,
-                    final={a.trial.id: b.trial.id for a, b in pairs.values()},
-                )
-            )  # fmt: skip
+    default = {group: final_jobs(plan, {group: ()}) for group in plan.tried}
+    for unit in plan.units():
+        *of, tasks = unit
+        group = (of[0], of[1])
+        own = tuple(candidate(one, tasks, records, metrics) for one in plan.of(unit))
+        try:
+            best = choose(own, metrics)
+        except ValueError as e:
+            raise ValueError(f"{group[0]} on {', '.join(tasks)}: {e}") from None
+        defaults = {_place(job): job for job in default[group] if job.trial.task in tasks}
+        tuned = {
+            _place(job): job for job in final_jobs(plan, {group: best.settings}, tasks)
+        } if best.number else defaults  # fmt: skip
+        pairs = [(defaults[at], tuned[at]) for at in defaults]
+        jobs |= {job.trial.id: job for pair in pairs for job in pair}
+        choices.append(
+            Choice(
+                model=group[0], regime=group[1], tasks=tasks, candidates=own, chosen=best.number,
+                final={a.trial.id: b.trial.id for a, b in pairs},
+            )
+        )  # fmt: skip
     request = plan.request
     search = Search(
-        budget=request.budget, search=request.search, search_seed=request.search_seed,
+        budget=request.size, hours=request.hours, flops=request.flops, search=request.search,
+        search_seed=request.search_seed,
         per=request.per, tuning_seeds=tuple(plan.tuning_seeds), seeds=tuple(plan.seeds),
         spaces=plan.spaces, metrics=metrics, choices=tuple(choices),
     )  # fmt: skip
@@ -78,18 +80,8 @@ def candidate(
         trials=tuple(t.id for t in mine), failed=len(mine) - sum(map(len, scores.values())),
         n_params=max((r.n_params for r in ended), default=0),
         flops=float(sum(r.flops * r.n_examples["train"] * len(r.curve) for r in ended)),
+        seconds=math.fsum(r.seconds for r in ended), partial=tried.partial,
     )  # fmt: skip
-
-
-def _units(default: Configuration, per: str) -> list[tuple[str, ...]]:
-    """The tasks that get a choice together."""
-    tasks = list(dict.fromkeys(job.trial.task for job in default.jobs))
-    if per == "model":
-        return [tuple(tasks)]
-    if per == "task":
-        return [(task,) for task in tasks]
-    by_suite = sorted(tasks, key=lambda task: task.partition("/")[0])
-    return [tuple(own) for _, own in groupby(by_suite, key=lambda task: task.partition("/")[0])]
 
 
 def _place(job: Job) -> tuple[str, int]:

@@ -1,0 +1,288 @@
+"""Searches step by step: budgets in hours or FLOP, TPE, and successive halving.
+
+The next configuration follows from the records of those before, in their order, and from the seed.
+So a search that was killed proposes the same ones again and finds their trials in the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dnabench.models.outside.references import model_of
+from dnabench.results.searches import values
+from dnabench.spaces import Dimension, parse_dimension
+from dnabench.sweep.search import (
+    MOST_DRAWS,
+    Configuration,
+    Plan,
+    Say,
+    TuneRequest,
+    Unit,
+    drawn,
+    trials_of,
+)
+from dnabench.sweep.tuning import candidate
+from dnabench.types import Job, Record, Trial
+
+ETA = 3  # of so many configurations one is trained longer
+PARTS = (9, 3, 1)  # what the epochs are divided by, step by step
+STARTUP = 5  # draws before TPE has something to learn from
+MOST = 1000  # configurations of a unit
+AT_ONCE = 16  # that are proposed together, where they do not depend on each other
+PASSES = 3  # of the work of a forward pass is a step of training
+Run = Callable[[Sequence[Job]], Mapping[str, Record]]
+
+
+def search_steps(plan: Plan, run: Run, say: Say = lambda note: None) -> Plan:
+    """Try configurations until the budget of every model, regime and unit of tasks is spent.
+
+    Args:
+        plan: with the default configurations.
+        run: runs trials that have no record and gives the records of all of them, by id.
+        say: called with a line where a space has no more configurations, or a budget ended before
+            anything beside the default was tried.
+
+    Returns:
+        The plan with what counts: the configurations in their order until what their trials cost
+        reaches the budget. The last one may exceed it.
+
+    Raises:
+        ValueError: a model whose FLOP are not counted, under a budget in FLOP.
+    """
+    searches = [_Unit(plan, unit, say) for unit in plan.units()]
+    records = dict(run([job for one in searches for job in one.tried[0].jobs]))
+    while new := [one for search in searches for one in search.propose(records)]:
+        records |= run([job for one in new for job in one.jobs])
+    for search in searches:
+        if len(search.counted(records)) == 1 and search.space:
+            say(f"{search.name}: the budget was spent on its default settings")
+    steps = {search.unit: search.counted(records) for search in searches}
+    return plan._replace(steps=steps)
+
+
+@dataclass
+class _Unit:
+    """The search of one model and regime on the tasks that share a choice."""
+
+    plan: Plan
+    unit: Unit
+    say: Say
+    tried: list[Configuration] = field(default_factory=list)
+    number: int = 0  # of the last draw
+    ended: bool = False
+
+    def __post_init__(self) -> None:
+        model, regime, tasks = self.unit
+        (default,) = self.plan.tried[model, regime]
+        own = tuple(job for job in default.jobs if job.trial.task in tasks)
+        self.tried.append(default._replace(jobs=own))
+        self.seen = {own[0].trial.id}
+        found = self.plan.spaces[model].items()
+        self.space = {name: parse_dimension(name, text) for name, text in found}
+
+    @property
+    def name(self) -> str:
+        model, regime, tasks = self.unit
+        return f"{model} ({regime}) on {', '.join(tasks)}"
+
+    @property
+    def request(self) -> TuneRequest:
+        return self.plan.request
+
+    def propose(self, records: Mapping[str, Record]) -> list[Configuration]:
+        """The next configurations, which have no records yet; none when the search is over."""
+        n = self._room(records)
+        if self.ended or not n or not self.space:
+            return []
+        if self.request.search == "halving":
+            new = [self._promoted(records) or self._drawn()]
+        elif self.request.search == "tpe" and len(self.tried) > STARTUP:
+            new = [self._learned(records)]
+        else:
+            if self.request.search == "tpe":
+                n = min(n, STARTUP + 1 - len(self.tried))
+            new = [self._drawn() for _ in range(n)]
+        found = [one for one in new if one is not None]
+        if len(found) < len(new):
+            self.ended = True
+            n_whole = sum(not one.partial for one in [*self.tried, *found])
+            self.say(f"{self.name}: {n_whole} different configurations were found in its space")
+        self.tried += found
+        return found
+
+    def _room(self, records: Mapping[str, Record]) -> int:
+        """How many configurations the budget has room for, as far as is known; 0 = it is spent."""
+        if self.request.size:
+            return min(AT_ONCE, max(0, self.request.size - len(self.tried)))
+        costs = self._costs(records)
+        left = (self.request.hours or self.request.flops) - math.fsum(costs)
+        if left <= 0 or len(costs) >= MOST:
+            return 0
+        mean = math.fsum(costs) / len(costs)
+        return max(1, min(AT_ONCE, int(left / mean / 2))) if mean else 1
+
+    def _costs(self, records: Mapping[str, Record]) -> list[float]:
+        """Of each configuration, in the unit of the budget.
+
+        A failed trial costs as much as the dearest one: its record does not say. Where all fail, a
+        few are tried.
+        """
+        of = hours_of if self.request.hours else flops_of
+        ended = {
+            job.trial.id: of(records[job.trial.id]) for one in self.tried for job in one.jobs
+            if not records[job.trial.id].error
+        }  # fmt: skip
+        if self.request.flops and ended and not all(ended.values()):
+            raise ValueError(
+                f"{self.name}: its FLOP are not counted; give --budget-hours, or leave it out"
+            )
+        unknown = 0.0 if len(self.tried) <= STARTUP else math.inf
+        dearest = max(ended.values(), default=unknown)
+        return [
+            math.fsum(ended.get(job.trial.id, dearest) for job in one.jobs) for one in self.tried
+        ]
+
+    def counted(self, records: Mapping[str, Record]) -> list[Configuration]:
+        """Those that were begun within the budget, in their order."""
+        budget = self.request.hours or self.request.flops
+        if not budget:
+            return self.tried
+        costs = self._costs(records)
+        return [one for k, one in enumerate(self.tried) if not k or math.fsum(costs[:k]) < budget]
+
+    def _drawn(self) -> Configuration | None:
+        """The next draw, for the fewest epochs under halving; None if nothing new is found."""
+        for _ in range(MOST_DRAWS):
+            self.number += 1
+            settings = drawn(self.space, self.request.search_seed, self.number)
+            if (new := self._new(settings)) is not None:
+                first = PARTS[0] if self.request.search == "halving" else 1
+                return self._part(new, first) or new
+        return None
+
+    def _new(self, settings: tuple[str, ...]) -> Configuration | None:
+        """A configuration of these settings, unless it was tried."""
+        jobs = self._jobs(settings)
+        if jobs[0].trial.id in self.seen:
+            return None
+        self.seen.add(jobs[0].trial.id)
+        return Configuration(self.number, settings, jobs)
+
+    def _jobs(self, settings: tuple[str, ...]) -> tuple[Job, ...]:
+        model, regime, tasks = self.unit
+        found = trials_of(self.plan.seeded(), {model: settings}, lambda why: None, self.number)
+        return tuple(job for job in found[model, regime] if job.trial.task in tasks)
+
+    def _part(self, whole: Configuration, divisor: int) -> Configuration | None:
+        """A configuration for a part of its epochs; None if that is all of them, or it has none."""
+        jobs = tuple(job._replace(trial=_shorter(job, divisor)) for job in whole.jobs)
+        if jobs == whole.jobs or not model_of(whole.jobs[0]).reads("epochs"):
+            return None
+        return whole._replace(jobs=jobs, partial=True)
+
+    def _promoted(self, records: Mapping[str, Record]) -> Configuration | None:
+        """The best of those that were trained for few epochs, for more; None = draw another."""
+        reached: dict[int, list[Configuration]] = {}
+        last: dict[int, int] = {}  # number -> step; it is among those tried once for each step
+        for one in self.tried[1:]:
+            last[one.number] = last.get(one.number, -1) + 1
+            reached.setdefault(last[one.number], []).append(one)
+        for step in sorted(reached, reverse=True):
+            here = [one for one in reached[step] if one.partial]
+            scores = dict(zip((x.number for x in here), self._values(here, records), strict=True))
+            known = [n for n, score in scores.items() if not math.isnan(score)]
+            best = sorted(known, key=lambda n: (-scores[n], n))[: len(here) // ETA]
+            for n in best:
+                if last[n] == step:
+                    one = next(x for x in here if x.number == n)
+                    whole = one._replace(jobs=self._jobs(one.settings), partial=False)
+                    more = self._part(whole, PARTS[step + 1]) or whole
+                    return whole if more.jobs == one.jobs else more
+        return None
+
+    def _values(
+        self, some: Sequence[Configuration], records: Mapping[str, Record]
+    ) -> list[float]:  # fmt: skip
+        """How good configurations are on validation, whole or not; more is better."""
+        metrics = {r.trial.task: str(r.task["metric"]) for r in records.values() if not r.error}
+        own = [candidate(one, self.unit[2], records, metrics) for one in some]
+        return values([replace(c, partial=False) for c in own], metrics)
+
+    def _learned(self, records: Mapping[str, Record]) -> Configuration | None:
+        """What TPE proposes after those tried; None if nothing new is found."""
+        study = self._study(records)
+        kinds = {name: _distribution(d) for name, d in self.space.items()}
+        self.number += 1
+        for _ in range(MOST_DRAWS):
+            found = study.ask(kinds).params
+            settings = tuple(f"{name}={_written(d, found[name])}" for name, d in self.space.items())
+            if (new := self._new(settings)) is not None:
+                return new
+        return None
+
+    def _study(self, records: Mapping[str, Record]) -> Any:
+        """A study of optuna with what was drawn so far and its scores, in that order."""
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        text = f"tpe/{self.request.search_seed}/{len(self.tried)}/{self.name}"
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=0)
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        kinds = {name: _distribution(d) for name, d in self.space.items()}
+        for one, value in zip(self.tried, self._values(self.tried, records), strict=True):
+            if one.number and not math.isnan(value):
+                given = dict(setting.split("=", 1) for setting in one.settings)
+                params = {name: _read(d, given[name]) for name, d in self.space.items()}
+                study.add_trial(
+                    optuna.create_trial(params=params, distributions=kinds, value=value)
+                )
+        return study
+
+
+def hours_of(record: Record) -> float:
+    """How long a trial took."""
+    return record.seconds / 3600
+
+
+def flops_of(record: Record) -> float:
+    """FLOP of a trial's training, 0 = not counted: three forward passes an example and epoch.
+
+    A probe on stored features takes one pass over each example.
+    """
+    n, epochs = record.n_examples["train"], len(record.curve)
+    passes = 1 if record.trial.recipe.finetune == "probe" else PASSES * epochs
+    return float(record.flops) * n * passes
+
+
+def _shorter(job: Job, divisor: int) -> Trial:
+    recipe = job.trial.recipe
+    steps = recipe.max_steps and max(1, recipe.max_steps // divisor)
+    epochs = max(1, recipe.epochs // divisor)
+    return replace(job.trial, recipe=replace(recipe, epochs=epochs, max_steps=steps))
+
+
+def _distribution(d: Dimension) -> Any:
+    """The same values, as optuna has them."""
+    from optuna import distributions as has
+
+    if d.kind == "one":
+        return has.CategoricalDistribution(d.values)
+    if d.kind == "int":
+        return has.IntDistribution(int(d.low), int(d.high))
+    return has.FloatDistribution(d.low, d.high, log=d.kind == "log")
+
+
+def _read(d: Dimension, text: str) -> str | int | float:
+    """A value as it was written, within the bounds: it was rounded."""
+    if d.kind == "one":
+        return text
+    return int(text) if d.kind == "int" else min(max(float(text), d.low), d.high)
+
+
+def _written(d: Dimension, value: Any) -> str:
+    return d.written(value) if isinstance(value, float) else str(value)

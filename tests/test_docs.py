@@ -112,7 +112,7 @@ def place(tmp_path_factory):
 
 
 def write_variants(folder):
-    """A VCF file of the genome with a label in INFO, and two of its bases as BED."""
+    """A VCF file of the genome with a label in INFO, and places of genomes as BED."""
     rows = []
     for name, seq in re.findall(r"^>(\S+)\n(\S+)$", (folder / "genome.fa").read_text(), re.M):
         for k, p in enumerate(range(100, 600, 100)):
@@ -120,6 +120,8 @@ def write_variants(folder):
             rows.append(f"{name}\t{p}\t.\t{ref}\t{alt}\t.\t.\tpathogenic={k % 2}\n")
     (folder / "my.vcf").write_text("#" + "\t".join(VCF) + "\n" + "".join(rows))
     (folder / "places.bed").write_text("chr1\t1100\t1101\nchr2\t1500\t1501\n")
+    rows = [f"V\t{i}\t{i + 50}\t{'ab'[i // 900 % 2]}\n" for i in range(9_000, 99_000, 900)]
+    (folder / "regions.bed").write_text("".join(rows))
 
 
 def install(package):

@@ -25,6 +25,7 @@ from dnabench.cli.pretrain import pretrain
 from dnabench.cli.probe import probe
 from dnabench.cli.probe_context import context
 from dnabench.cli.probe_dependency import dependency
+from dnabench.cli.probe_embed import embed as embed_regions
 from dnabench.cli.probe_variants import variants
 from dnabench.cli.profile import profile
 from dnabench.cli.published import published
@@ -112,6 +113,11 @@ command(
     "my-network --fasta genome.fa --at places.bed --gff genes.gff3 --to context",
     "runs/networks/TRIAL --fasta genome.fa --at places.bed --longest 4000",
 )(context)  # fmt: skip
+command(
+    probe, "embed", "my-network --bed regions.bed --genome genome.fa",
+    "my-network --bed windows.bed --genome genome.fa --gff genes.gff3 --umap",
+    "runs/networks/TRIAL --bed regions.bed --genome genome.fa --layer 3",
+)(embed_regions)  # fmt: skip
 app.add_typer(probe, rich_help_panel=USE)
 command(
     app, "plan", "-m cnn,kmer --suite demo --train-share 0.01,0.1,1 --keep best",

@@ -1,0 +1,137 @@
+"""`dnabench probe embed`: which kinds of regions a network tells apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dnabench.cli.errors import fail
+from dnabench.cli.predict import Code, Device, Trust
+from dnabench.cli.probe_variants import Regime, Settings, Window
+
+if TYPE_CHECKING:
+    from dnabench.probes.embed import Windows
+    from dnabench.probes.separation import Apart
+    from dnabench.tasks.io.packed import Genome
+    from dnabench.tasks.io.regions import Regions
+    from dnabench.types import Array
+
+
+def embed(
+    network: Annotated[
+        str,
+        typer.Argument(help="Folder of `dnabench pretrain`, a kept network (runs/networks/TRIAL), "
+                       "or a model."),
+    ],
+    bed: Annotated[Path, typer.Option(help="BED file of regions, their classes in column 4.")],
+    genome: Annotated[Path, typer.Option(help="FASTA file, plain or .gz.")],
+    gff: Annotated[
+        Path | None,
+        typer.Option(help="GFF3 or GTF file: classes are coding, intron, promoter, intergenic; "
+                     "column 4 is not read."),
+    ] = None,
+    to: Annotated[Path, typer.Option(help="Folder to write.")] = Path("embed"),
+    layer: Annotated[
+        int, typer.Option(help="Output of that layer, from 1; 0 = of the whole backbone.")
+    ] = 0,
+    umap: Annotated[
+        bool, typer.Option("--umap", help="UMAP beside PCA (needs 'dnabench[umap]').")
+    ] = False,
+    most: Annotated[int, typer.Option(help="Regions; more are drawn from.", min=10)] = 10_000,
+    seed: Annotated[int, typer.Option(help="Of that draw, matching, intervals and UMAP.")] = 0,
+    length: Window = 0,
+    regime: Regime = "pretrained",
+    set_: Settings = [],  # noqa: B006
+    device: Device = "auto",
+    model: Code = "",
+    trust_remote_code: Trust = False,
+) -> None:  # fmt: skip
+    """Show which kinds of regions a network tells apart.
+
+    Each region's embedding is the mean over its bases, read in the middle of a window on both
+    strands. Silhouette and the accuracy of nearest neighbours put a number to the picture; beside
+    them stand GC and words of 4 bp, for all regions and for as many of every class at each GC.
+    """
+    from dnabench.cache import file_sha256
+    from dnabench.cli.bars import bar
+    from dnabench.host.machine import device_named
+    from dnabench.probes.embed import embeddings, language_source, windows_of
+    from dnabench.probes.embed_files import write
+    from dnabench.probes.separation import components, separation, umap_of
+    from dnabench.sweep.settings import given_options
+    from dnabench.tasks.io.packed import packed
+    from dnabench.tasks.io.regions import read_regions
+
+    device, trust = device_named(device), trust_remote_code
+    options = given_options(network, set_, trust)
+    source, length = language_source(network, length, regime, device, model, trust, options)
+    with bar("reading") as show:
+        read = packed(genome, lambda done, total: show(completed=done, total=total))
+        regions = read_regions(bed)
+        windows = windows_of(regions, read, length, _kinds(regions, read, gff), most, seed)
+        show(description="embedding", total=len(windows.kinds), completed=0)
+        x = embeddings(source, windows, layer, device, lambda n: show(advance=n))
+        show(description="comparing")
+        found = separation(windows, x, seed)
+        at, shares = components(x)
+        maps = {"pc": at} | ({"umap": umap_of(x, seed)} if umap else {})
+    _say(f"{Path(network).name}, {x.shape[1]:,} features", windows, found.rows)
+    about = {
+        "network": network, "layer": layer, "window": length, "genome": read.sha256, "seed": seed,
+        "bed": file_sha256(bed), "gff": file_sha256(gff) if gff else "",
+        "left out": windows.left_out, "variance of components": shares,
+    }  # fmt: skip
+    write(windows, x, found, maps, about, to)
+    _draw(windows, maps, shares, to)
+
+
+def _kinds(regions: Regions, genome: Genome, gff: Path | None) -> Sequence[str]:
+    from dnabench.probes.embed import kinds_of
+    from dnabench.tasks.io.annotation import read_annotation
+
+    if gff:
+        return kinds_of(read_annotation(gff), genome, regions)
+    if not len(regions.names):
+        fail(f"{regions.path}: column 4 has no classes; write them there, or give --gff")
+    return regions.names
+
+
+def _say(name: str, windows: Windows, rows: Sequence[Apart]) -> None:
+    from tabulate import tabulate
+
+    n, length = windows.codes.shape
+    typer.echo(f"{name}: {n:,} regions, windows of {length:,} bp")
+    for why, n in windows.left_out.items():
+        if n:
+            typer.echo(f"  left out: {n:,}, {why}")
+    lines = [
+        [row.regions, row.features, f"{row.n:,}", f"{row.silhouette:.3f}",
+         _between(row.silhouette_interval), f"{row.accuracy:.3f}", _between(row.accuracy_interval),
+         f"{row.chance:.3f}"]
+        for row in rows
+    ]  # fmt: skip
+    heads = ["regions", "features", "n", "silhouette", "95 %", "neighbours", "95 %", "chance"]
+    aligned = ("left", "left", *["right"] * 6)
+    typer.echo(tabulate(lines, heads, disable_numparse=True, colalign=aligned))
+    typer.echo(
+        "cosine distance; neighbours: mean share of right classes, by the 10 nearest in other "
+        "blocks; 95 %: blocks of 10 kbp drawn again"
+    )
+
+
+def _between(interval: tuple[float, float] | None) -> str:
+    return f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
+
+
+def _draw(windows: Windows, maps: Mapping[str, Array], shares: Sequence[float], to: Path) -> None:
+    from dnabench.probes.embed_files import embed_figure
+    from dnabench.reports.figures.style import save
+
+    labels = {"pc": f"{shares[0]:.0%} and {shares[1]:.0%} of variance", "umap": "cosine distance"}
+    names = {"pc": "principal components", "umap": "UMAP"}
+    shown = {names[key]: (at, labels[key]) for key, at in maps.items()}
+    save(lambda: embed_figure(shown, windows.kinds), to / "embed.png")
+    typer.echo(f"embed.parquet, embed.json, embed.png in {to}")

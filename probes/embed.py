@@ -1,0 +1,189 @@
+"""Embeddings of regions of a genome, each read with the bases around it.
+
+M regions, W bp of a window, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dnabench.cache import read_json
+from dnabench.networks.embed_file import source_of
+from dnabench.networks.embedding import Embedder, Source, of_model
+from dnabench.pretraining.classes import CLASSES, classes_of
+from dnabench.pretraining.learner import as_sequences
+from dnabench.pretraining.saving import CARD, LANGUAGE
+from dnabench.probes.likelihood import WINDOW
+from dnabench.tasks.io.annotation import Annotation
+from dnabench.tasks.io.packed import Genome
+from dnabench.tasks.io.regions import Regions
+from dnabench.types import Array, N
+
+AT_ONCE = 1 << 15  # bp of windows that are embedded together
+MOST_N = 0.1  # share of a window
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Regions and the windows that are read for them.
+
+    Args:
+        chrom: of each region, M, as the genome names it.
+        start: int64 (M,), from 0.
+        end: int64 (M,), exclusive.
+        codes: uint8 (M, W), with the region in the middle and N beyond the ends of a sequence.
+        kinds: class of each.
+        left_out: regions that are not among them, by reason.
+    """
+
+    chrom: Sequence[str]
+    start: Array
+    end: Array
+    codes: Array
+    kinds: Array
+    left_out: dict[str, int]
+
+    @property
+    def first(self) -> Array:
+        """int64 (M,), base of the window at which the region begins."""
+        return np.asarray(self.codes.shape[1] // 2 - (self.end - self.start) // 2)
+
+
+def language_source(
+    name: str, length: int, regime: str = "pretrained", device: str = "cpu", code: str = "",
+    trust: bool = False, options: dict[str, Any] | None = None,
+) -> tuple[Source, int]:  # fmt: skip
+    """A network whose embeddings are wanted, and the bp of its windows.
+
+    Args:
+        name: folder of `dnabench pretrain` or of a kept network, or a model.
+        length: bp of the windows; 0 = those a language model was trained on, else WINDOW.
+        regime: of a model.
+        device: for a kept network.
+        code: the model again, where a kept network's code is a file.
+        trust: whether code that an hf: model brings may be run.
+        options: of a model, those that are not its defaults.
+
+    Raises:
+        KeyError, ValueError, OSError: as `source_of`.
+    """
+    card = read_json(Path(name) / CARD)
+    if isinstance(card, dict) and card.get("schema") == LANGUAGE:
+        length = length or int(card["length"])
+        own = dict(card["options"])
+        if card["tokenizer"]:
+            own["tokenizer"] = "bpe"
+        return of_model(card["model"], f"checkpoint:{name}", length, options=own), length
+    ones = as_sequences(np.zeros((1, length or WINDOW), np.uint8))
+    source = source_of(name, ones, regime, device, code, trust, options or {})
+    length = length or min(WINDOW, source.length)
+    return source._replace(length=length), length
+
+
+def windows_of(
+    regions: Regions, genome: Genome, length: int, kinds: Sequence[str], most: int, seed: int = 0
+) -> Windows:
+    """The windows of regions.
+
+    Args:
+        regions: M of them or more.
+        genome: packed.
+        length: W.
+        kinds: class of each region; "" = it has none and is left out.
+        most: regions; more are drawn from.
+        seed: of that draw.
+
+    Raises:
+        ValueError: a sequence that the genome lacks, a region that is not on it or longer than a
+            window, fewer than two classes.
+    """
+    names = {name: genome.number(name) for name in dict.fromkeys(regions.chrom.tolist())}
+    contig = np.array([names[name] for name in regions.chrom.tolist()])
+    for wrong, why in (
+        (regions.end > genome.lengths[contig], "ends behind its sequence"),
+        (regions.end - regions.start > length, f"is longer than a window of {length:,} bp"),
+    ):
+        if wrong.any():
+            i = int(np.argmax(wrong))
+            raise ValueError(
+                f"{regions.path}:{regions.line[i]}: {regions.chrom[i]}:{regions.start[i]}-"
+                f"{regions.end[i]} {why}"
+            )
+    named = np.array(kinds)
+    half = (regions.end - regions.start) // 2
+    codes = genome.around(contig, regions.start + half - length // 2, length)
+    unclear, empty = named == "", (codes == N).mean(1) > MOST_N
+    rows = np.flatnonzero(~unclear & ~empty)
+    left_out = {
+        "of several kinds, or of none": int(unclear.sum()),
+        f"more than {MOST_N:.0%} N in the window": int((empty & ~unclear).sum()),
+        "drawn from (--most)": max(0, len(rows) - most),
+    }
+    if len(rows) > most:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+    if len(np.unique(named[rows])) < 2:
+        raise ValueError(
+            f"{regions.path}: {len(rows):,} regions of {', '.join(np.unique(named[rows])) or 'no'} "
+            "class; two classes or more are compared: write them in column 4, or give --gff"
+        )
+    chrom = [genome.contigs[i] for i in contig[rows].tolist()]
+    return Windows(
+        chrom, regions.start[rows], regions.end[rows], codes[rows], named[rows], left_out
+    )
+
+
+def kinds_of(annotation: Annotation, genome: Genome, regions: Regions) -> list[str]:
+    """The class of each region: that of all of its bases; "" where they are of several.
+
+    Coding bases are of one class for each strand.
+    """
+    out = [""] * len(regions.start)
+    for name in dict.fromkeys(regions.chrom.tolist()):
+        each = classes_of(annotation, genome, genome.number(name))
+        each = np.where(each < 3, 0, np.where(each < 6, 3, each))
+        for i in np.flatnonzero(regions.chrom == name).tolist():
+            own = each[regions.start[i] : regions.end[i]]
+            if len(own) and (own == own[0]).all():
+                out[i] = CLASSES[own[0]].split(",")[0]
+    return out
+
+
+def embeddings(
+    source: Source, windows: Windows, layer: int = 0, device: str = "cpu",
+    progress: Callable[[int], object] = lambda regions: None,
+) -> Array:  # fmt: skip
+    """The mean embedding of the bases of each region, and of both strands of its window.
+
+    Args:
+        source: the network.
+        windows: M.
+        layer: output of that block, from 1; 0 = of the whole backbone.
+        device: where it runs.
+        progress: called with the regions done since the last call.
+
+    Returns:
+        float32 (M, D).
+
+    Raises:
+        ValueError: as `networks.embedding.Embedder`.
+    """
+    # nothing is stored: a row for each base would fill the cache
+    embedder = Embedder(source._replace(key=""), layer, "none", "mean", device)
+    codes, parts = windows.codes, list[Array]()
+    length = codes.shape[1]
+    at_once = max(1, AT_ONCE // length)
+    place = np.arange(length)
+    for a in range(0, len(codes), at_once):
+        part = slice(a, a + at_once)
+        n = len(codes[part])
+        each = embedder(as_sequences(codes[part])).reshape(n, length, -1)
+        first = windows.first[part, None]
+        own = (place >= first) & (place < first + (windows.end - windows.start)[part, None])
+        parts.append(np.einsum("nwd,nw->nd", each, own / own.sum(1, keepdims=True)))
+        progress(n)
+    return np.concatenate(parts).astype(np.float32)

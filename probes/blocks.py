@@ -57,3 +57,27 @@ def medians(values: Array, weights: Array) -> Array:
         for total in (held[-1], held[-1] + 1 - held[-1] % 2)
     )
     return np.where(held[-1] > 0, (first + second) / 2, np.nan)
+
+
+def ratio_intervals(block: Array, top: Array, bottom: Array, seed: int = 0) -> Array:
+    """Intervals of sums divided by sums when whole blocks are drawn again.
+
+    Args:
+        block: int64 (P,), of `blocks_of`.
+        top: float (P, K).
+        bottom: float (P, K).
+        seed: of the draws.
+
+    Returns:
+        float64 (K, 2), low and high; NaN from fewer than FEWEST blocks.
+    """
+    kinds, block = np.unique(block, return_inverse=True)
+    k = top.shape[1]
+    if len(kinds) < FEWEST:
+        return np.full((k, 2), np.nan)
+    sums = np.zeros((len(kinds), 2 * k))
+    np.add.at(sums, block, np.concatenate([top, bottom], 1))
+    drawn = np.concatenate([sums.T @ w for w in draws(len(kinds), DRAWS, seed)], axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = drawn[:k] / drawn[k:]
+    return np.asarray(np.nanquantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1).T)

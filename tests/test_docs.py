@@ -122,6 +122,8 @@ def write_variants(folder):
     (folder / "places.bed").write_text("chr1\t1100\t1101\nchr2\t1500\t1501\n")
     rows = [f"V\t{i}\t{i + 50}\t{'ab'[i // 900 % 2]}\n" for i in range(9_000, 99_000, 900)]
     (folder / "regions.bed").write_text("".join(rows))
+    gene = "V\tx\tCDS\t9001\t9400\t.\t-\t0\tID=c;Parent=t\n"
+    (folder / "genes.gff3").write_text(gene)
 
 
 def install(package):

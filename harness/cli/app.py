@@ -26,6 +26,7 @@ from dnabench.cli.probe import probe
 from dnabench.cli.probe_context import context
 from dnabench.cli.probe_dependency import dependency
 from dnabench.cli.probe_embed import embed as embed_regions
+from dnabench.cli.probe_occupancy import occupancy
 from dnabench.cli.probe_variants import variants
 from dnabench.cli.profile import profile
 from dnabench.cli.published import published
@@ -118,6 +119,12 @@ command(
     "my-network --bed windows.bed --genome genome.fa --gff genes.gff3 --umap",
     "runs/networks/TRIAL --bed regions.bed --genome genome.fa --layer 3",
 )(embed_regions)  # fmt: skip
+command(
+    probe,
+    "occupancy",
+    "--bed marks.bed --gff genes.gff3",
+    "--bed peaks.narrowPeak --gff genes.gff3 --exons --flank 2000",
+)(occupancy)
 app.add_typer(probe, rich_help_panel=USE)
 command(
     app, "plan", "-m cnn,kmer --suite demo --train-share 0.01,0.1,1 --keep best",

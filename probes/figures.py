@@ -1,9 +1,9 @@
-"""Figures of probes: paths and effective fields, and what substitutions do."""
+"""Figures of probes: paths and effective fields, what substitutions do, and maps of bases."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -110,22 +110,34 @@ def mutagenesis_figure(
     return out
 
 
-def dependency_figure(
-    name: str, unit: str, first: int, step: int, values: Array, theme: Theme = PRINT
+class Along(NamedTuple):
+    """The bases of a map: position of the first, and the step to the next, -1 on strand -.
+
+    track: kind of each base, () = none is drawn.
+    """
+
+    first: int
+    step: int
+    track: Sequence[str] = ()
+
+
+def map_figure(
+    name: str, unit: str, bases: Along, values: Array, axes: tuple[str, str], theme: Theme = PRINT
 ) -> Figure:
-    """A heat map of which bases change which others.
+    """A heat map of all pairs of bases.
 
     Args:
         name: of the region.
         unit: of the values.
-        first: position of the region's first base.
-        step: to the next base: 1, or -1 on the reverse strand.
+        bases: L, with their kinds above the map.
         values: float64 (L, L), from the base of the row to that of the column; NaN is left empty.
+        axes: what the columns and the rows are, in words.
         theme: its colours.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
+    first, step, track = bases
     side, wide, high = 3.6, 5.4, 4.4
     out = Figure(figsize=(wide, high), facecolor=theme.paper)
     ax = out.add_axes((0.85 / wide, 0.5 / high, side / wide, side / high), facecolor="none")
@@ -137,15 +149,37 @@ def dependency_figure(
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(5, integer=True))
         axis.set_major_formatter("{x:,.0f}")
-    ax.set_xlabel("base that is predicted, from 0", fontsize=8, color=theme.quiet, labelpad=2)
-    ax.set_ylabel("base that is replaced, from 0", fontsize=8, color=theme.quiet, labelpad=2)
+    ax.set_xlabel(f"{axes[0]}, from 0", fontsize=8, color=theme.quiet, labelpad=2)
+    ax.set_ylabel(f"{axes[1]}, from 0", fontsize=8, color=theme.quiet, labelpad=2)
     style.bare(ax, theme, "both")
     ax.grid(visible=False)
     style.heading(ax, name, unit, theme, left=0.5)
     out.colorbar(shown, cax=beside)
     style.bare(beside, theme, "both")
     beside.grid(visible=False)
+    if len(track):
+        _kinds(out, (0.85 / wide, 4.32 / high, side / wide, 0.1 / high), track, theme)
     return out
+
+
+def _kinds(
+    out: Figure, box: tuple[float, float, float, float], track: Sequence[str], theme: Theme
+) -> None:
+    """The kind of each base as colours of a strip."""
+    from matplotlib.patches import Patch
+
+    ax = out.add_axes(box, facecolor="none")
+    kinds, codes = np.unique(np.asarray(track), return_inverse=True)
+    changes = np.flatnonzero(np.diff(codes)) + 1
+    for a, b in zip([0, *changes], [*changes, len(codes)], strict=True):
+        ax.axvspan(a, b, color=style.colour(int(codes[a]), theme), lw=0)
+    ax.set_xlim(0, len(codes))
+    ax.set_axis_off()
+    out.legend(
+        handles=[Patch(color=style.colour(i, theme)) for i in range(len(kinds))],
+        labels=kinds.tolist(), loc="lower center", bbox_to_anchor=(0.5, 1.01), frameon=False,
+        ncols=4,
+    )  # fmt: skip
 
 
 def _finish(ax: Axes, theme: Theme, name: str, label: str) -> None:

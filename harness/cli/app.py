@@ -23,6 +23,7 @@ from dnabench.cli.plan import plan
 from dnabench.cli.predict import predict
 from dnabench.cli.pretrain import pretrain
 from dnabench.cli.probe import probe
+from dnabench.cli.probe_attention import attention
 from dnabench.cli.probe_context import context
 from dnabench.cli.probe_dependency import dependency
 from dnabench.cli.probe_embed import embed as embed_regions
@@ -125,6 +126,11 @@ command(
     "--bed marks.bed --gff genes.gff3",
     "--bed peaks.narrowPeak --gff genes.gff3 --exons --flank 2000",
 )(occupancy)
+command(
+    probe, "attention", "ntv2-50m --genome genome.fa --region chr1:1,001-1,600",
+    "my-network --genome genome.fa --region chr1:101-200 --gff genes.gff3",
+    "runs/networks/TRIAL --fasta promoter.fa",
+)(attention)  # fmt: skip
 app.add_typer(probe, rich_help_panel=USE)
 command(
     app, "plan", "-m cnn,kmer --suite demo --train-share 0.01,0.1,1 --keep best",

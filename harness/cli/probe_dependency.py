@@ -13,10 +13,12 @@ from dnabench.cli.probe_variants import Language, Regime, Settings, Window, like
 
 if TYPE_CHECKING:
     from dnabench.probes.dependency import Map
+    from dnabench.probes.figures import Along
     from dnabench.probes.mutagenesis import Place
     from dnabench.types import Array
 
 LARGEST = 5  # pairs that are printed
+AXES = "base that is predicted", "base that is replaced"
 
 
 def dependency(
@@ -27,6 +29,10 @@ def dependency(
     ] = "",
     fasta: Annotated[
         Path | None, typer.Option(help="File of one sequence, in place of a genome.")
+    ] = None,
+    gff: Annotated[
+        Path | None,
+        typer.Option(help="GFF3 or GTF file: the smallest feature of each base above the map."),
     ] = None,
     to: Annotated[Path, typer.Option(help="Folder to write.")] = Path("dependency"),
     length: Window = 0,
@@ -41,14 +47,14 @@ def dependency(
     """
     from dnabench.cli.bars import bar
     from dnabench.probes.dependency import UNIT, dependency, write
-    from dnabench.probes.figures import dependency_figure
+    from dnabench.probes.figures import map_figure
     from dnabench.reports.figures.style import save
 
-    if (genome is None) != (not region) or (genome is None) == (fasta is None):
-        fail("say what to map: --genome FASTA --region chr1:101-200, or --fasta FILE")
+    check_region(genome, region, fasta)
     likelihood = likelihood_of(network, length, regime, set_, device)
     with bar("reading") as show:
-        place, codes, sha = _read(genome, region, fasta)
+        place, codes, sha = read_region(genome, region, fasta)
+        bases = along(place, len(codes), gff)
         show(description="mapping", total=len(codes), completed=0)
         found = dependency(likelihood, codes, lambda n: show(advance=n))
     name = f"{place.chromosome}:{region.rpartition(':')[2]}" if region else place.chromosome
@@ -56,16 +62,36 @@ def dependency(
     _say(found, place)
     about = {"network": network, "region": name, "sha256": sha, "causal": found.causal}
     files = write(found, place, about, to)
-    step = 1 if place.strand == "+" else -1
     for values, title in ((found.values, "dependency"), (found.symmetric, "symmetric")):
         save(
-            lambda v=values: dependency_figure(name, UNIT, place.first, step, v),  # type: ignore[misc]
+            lambda v=values: map_figure(name, UNIT, bases, v, AXES),  # type: ignore[misc]
             to / f"{title}.png",
         )
     typer.echo(f"{', '.join(f.name for f in files)}, dependency.png, symmetric.png in {to}")
 
 
-def _read(genome: Path | None, region: str, fasta: Path | None) -> tuple[Place, Array, str]:
+def check_region(genome: Path | None, region: str, fasta: Path | None) -> None:
+    """End the program unless a region is named in one of both ways."""
+    if (genome is None) != (not region) or (genome is None) == (fasta is None):
+        fail("say what to map: --genome FASTA --region chr1:101-200, or --fasta FILE")
+
+
+def along(place: Place, length: int, gff: Path | None) -> Along:
+    """The bases of a region, with their smallest features if there is a file of them."""
+    import numpy as np
+
+    from dnabench.probes.figures import Along
+    from dnabench.probes.mutagenesis import positions
+    from dnabench.tasks.io.features import smallest_features
+
+    step = 1 if place.strand == "+" else -1
+    if gff is None:
+        return Along(place.first, step)
+    at = positions(place, np.arange(length))
+    return Along(place.first, step, smallest_features(gff, [place.chromosome] * length, at))
+
+
+def read_region(genome: Path | None, region: str, fasta: Path | None) -> tuple[Place, Array, str]:
     """Where the region lies, its codes, and the hash of the file."""
     from dnabench.cache import file_sha256
     from dnabench.probes.dependency import region_of

@@ -1,0 +1,117 @@
+"""`dnabench probe attention`: where the attention of a transformer goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dnabench.cli.predict import Code, Device, Trust
+from dnabench.cli.probe_dependency import along, check_region, read_region
+from dnabench.cli.probe_variants import Regime, Settings, Window
+
+if TYPE_CHECKING:
+    from dnabench.probes.attention import Attention, Profile
+    from dnabench.probes.figures import Along
+    from dnabench.types import Array
+
+AXES = "base that is attended to", "base that attends"
+SHOWN = 12  # layers that are printed
+
+
+def attention(
+    network: Annotated[
+        str,
+        typer.Argument(help="Folder of `dnabench pretrain`, a kept network (runs/networks/TRIAL), "
+                       "or a model."),
+    ],
+    genome: Annotated[Path | None, typer.Option(help="FASTA file, plain or .gz.")] = None,
+    region: Annotated[
+        str, typer.Option(help="Of the genome: chr1:101-200, from 1 with the end.")
+    ] = "",
+    fasta: Annotated[
+        Path | None, typer.Option(help="File of one sequence, in place of a genome.")
+    ] = None,
+    gff: Annotated[
+        Path | None,
+        typer.Option(help="GFF3 or GTF file: the smallest feature of each base above the maps."),
+    ] = None,
+    to: Annotated[Path, typer.Option(help="Folder to write.")] = Path("attention"),
+    length: Window = 0,
+    regime: Regime = "pretrained",
+    set_: Settings = [],  # noqa: B006
+    device: Device = "auto",
+    model: Code = "",
+    trust_remote_code: Trust = False,
+) -> None:  # fmt: skip
+    """Show where the attention of a transformer goes.
+
+    The share of attention by distance for each layer and head, and maps of the region: the mean of
+    all layers and heads, and attention rollout. Networks without attention are refused.
+    """
+    from dnabench.cli.bars import bar
+    from dnabench.host.machine import device_named
+    from dnabench.probes.attention import attention as attention_of
+    from dnabench.probes.attention import of_bases, profile, rollout
+    from dnabench.probes.attention_files import write
+    from dnabench.probes.embed import language_source
+    from dnabench.sweep.settings import given_options
+
+    check_region(genome, region, fasta)
+    with bar("reading") as show:
+        place, codes, sha = read_region(genome, region, fasta)
+        options, bp = given_options(network, set_, trust_remote_code), len(codes)
+        bases, device = along(place, bp, gff), device_named(device)
+        source, _ = language_source(
+            network, length or (0 if Path(network).is_dir() else bp), regime, device, model,
+            trust_remote_code, options,
+        )  # fmt: skip
+        show(description="running")
+        found = attention_of(source, codes, device)
+        by_distance = profile(found)
+        maps = {
+            "mean": of_bases(found, found.weights.mean((0, 1)), bp),
+            "rollout": of_bases(found, rollout(found), bp),
+        }
+    name = f"{place.chromosome}:{region.rpartition(':')[2]}" if region else place.chromosome
+    typer.echo(f"{Path(network).name} on {name}, {bp:,} bp")
+    _say(found, by_distance)
+    about = {"network": network, "region": name, "sha256": sha, "tokens": len(found.start)}
+    write(found, by_distance, maps, place, about, to)
+    _draw(name, bases, maps, by_distance, to)
+
+
+def _draw(
+    name: str, bases: Along, maps: Mapping[str, Array], by_distance: Profile, to: Path
+) -> None:
+    from dnabench.probes.attention_files import distance_figure
+    from dnabench.probes.figures import map_figure
+    from dnabench.reports.figures.style import save
+
+    for title, values in maps.items():
+        save(
+            lambda v=values, t=title: map_figure(name, t, bases, v, AXES),  # type: ignore[misc]
+            to / f"{title}.png",
+        )
+    save(lambda: distance_figure(by_distance), to / "distance.png")
+    typer.echo(
+        "distance.parquet, maps.parquet, attention.json, mean.png, rollout.png, distance.png in "
+        f"{to}"
+    )
+
+
+def _say(found: Attention, by_distance: Profile) -> None:
+    from tabulate import tabulate
+
+    mean, special = by_distance.mean, found.to_special
+    lines = [
+        [str(a + 1), str(len(mean[a])), f"{mean[a].mean():,.1f}",
+         f"{mean[a].min():,.1f} to {mean[a].max():,.1f}", f"{special[a].mean():.3f}"]
+        for a in range(len(mean))
+    ]  # fmt: skip
+    heads = ["layer", "heads", "mean distance (bp)", "by head", "to special tokens"]
+    typer.echo(tabulate(lines[:SHOWN], heads, disable_numparse=True, colalign=("right",) * 5))
+    if len(lines) > SHOWN:
+        typer.echo(f"... and {len(lines) - SHOWN} more layers")

@@ -1,0 +1,71 @@
+"""Files and the figure of distances of `probe attention`. A layers, H heads, L bp, K bins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dnabench.cache import replacing
+from dnabench.probes.attention import Attention, Profile
+from dnabench.probes.mutagenesis import Place, positions
+from dnabench.reports.figures import style
+from dnabench.reports.figures.style import PRINT, Theme
+from dnabench.types import Array
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def write(
+    found: Attention, by_distance: Profile, maps: Mapping[str, Array], place: Place,
+    about: Mapping[str, Any], folder: Path,
+) -> None:  # fmt: skip
+    """Write distance.parquet, maps.parquet, a row for each pair of bases, and attention.json.
+
+    Positions are those of `place`, from 0; maps are by name, float64 (L, L).
+    """
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+    folder.mkdir(parents=True, exist_ok=True)
+    layers, heads, k = by_distance.share.shape
+    layer, head, bin_ = (x.ravel() for x in np.indices((layers, heads, k)))
+    columns = {
+        "layer": layer + 1, "head": head + 1, "low": by_distance.low[bin_],
+        "high": by_distance.high[bin_], "share": by_distance.share.ravel(),
+        "even": by_distance.even[bin_],
+    }  # fmt: skip
+    with replacing(folder / "distance.parquet") as out:
+        pq.write_table(pa.table(columns), out, compression="zstd")
+    length = len(next(iter(maps.values())))
+    at = positions(place, np.arange(length))
+    pairs = {"from": np.repeat(at, length), "to": np.tile(at, length)}
+    pairs |= {name: values.ravel() for name, values in maps.items()}
+    with replacing(folder / "maps.parquet") as out:
+        pq.write_table(pa.table(pairs), out, compression="zstd")
+    said = {
+        **about, "mean distance": by_distance.mean.tolist(),
+        "to special tokens": found.to_special.tolist(),
+    }  # fmt: skip
+    with replacing(folder / "attention.json") as out:
+        out.write(json.dumps(said, indent=1).encode())
+
+
+def distance_figure(found: Profile, theme: Theme = PRINT) -> Figure:
+    """The share of attention by distance: a line for each head, a panel for each layer."""
+    out, axes = style.panels(len(found.share), (2.6, 1.9), (0.5, 0.45, 0.12, 0.3), theme)
+    k = np.arange(len(found.low))
+    for a, ax in enumerate(axes):
+        for h, share in enumerate(found.share[a]):
+            ax.plot(k, share, color=style.colour(h, theme), lw=1.0, alpha=0.8)
+        ax.plot(k, found.even, color=theme.ink, lw=1.0, ls="--")
+        ax.set_xticks(k[::2], [f"{x:,}" for x in found.low[::2]])
+        ax.set_ylim(0, 1)
+        ax.set_xlabel("distance from (bp)", fontsize=8, color=theme.quiet, labelpad=2)
+        style.bare(ax, theme, "both")
+        style.heading(ax, f"layer {a + 1}", f"mean {found.mean[a].mean():,.0f} bp", theme, left=0.3)
+    return out

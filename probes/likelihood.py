@@ -124,6 +124,14 @@ class Likelihood:
         self._arithmetic, self._kernels = Arithmetic("fp32", device), Kernels()
         self._device = device
 
+    what = "log p(ALT) - log p(REF) in nats, mean of both strands"
+    unit, tag = "nats", "DNABENCH_LLR"
+
+    @property
+    def indels(self) -> bool:
+        """Whether whole windows are compared, so that alleles may have any length."""
+        return self.causal
+
     @property
     def how(self) -> str:
         """What is compared, in words."""

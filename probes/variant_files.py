@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from dnabench.probes.alleles import SAME
-from dnabench.probes.likelihood import Likelihood
+from dnabench.probes.changes import Scorer
 from dnabench.tasks.io.variants import COLUMNS as VCF
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ COLUMNS = [
     ("ref", "string"), ("alt", "string"), ("genome", "string"), ("score", "double"),
     ("reason", "string"),
 ]  # fmt: skip
-SCORE, REF = "DNABENCH_LLR", "DNABENCH_REF"
+REF = "DNABENCH_REF"
 
 
 class Writer(ABC):
@@ -38,14 +38,14 @@ class Writer(ABC):
 
 
 @contextmanager
-def writer_of(to: Path, out: IO[bytes], likelihood: Likelihood) -> Iterator[Writer]:
+def writer_of(to: Path, out: IO[bytes], scorer: Scorer) -> Iterator[Writer]:
     """What writes a file of this name.
 
     Raises:
         ValueError: the name ends neither in .parquet nor in .vcf.
     """
     if to.suffix == ".vcf":
-        yield _Vcf(out, likelihood)
+        yield _Vcf(out, scorer)
         return
     if to.suffix != ".parquet":
         raise ValueError(f"--to {to}: name a file that ends in .parquet or .vcf")
@@ -81,18 +81,18 @@ class _Parquet(Writer):
 class _Vcf(Writer):
     """The lines as they were, with the score of each allele in INFO."""
 
-    def __init__(self, out: IO[bytes], likelihood: Likelihood) -> None:
-        self._out, self._about = out, [
-            f'##INFO=<ID={SCORE},Number=A,Type=Float,Description="log p(ALT) - log p(REF) in nats, '
-            f"mean of both strands; {likelihood.source.name}, {likelihood.how}, windows of "
-            f'{likelihood.source.length} bp">',
+    def __init__(self, out: IO[bytes], scorer: Scorer) -> None:
+        self._out, self._tag, source = out, scorer.tag, scorer.source
+        self._about = [
+            f'##INFO=<ID={scorer.tag},Number=A,Type=Float,Description="{scorer.what}; '
+            f'{source.name}, {scorer.how}, windows of {source.length} bp">',
             f'##INFO=<ID={REF},Number=A,Type=String,Description="How REF compares with the genome '
             'where it is not the same; no score then">',
         ]  # fmt: skip
         self._begun = self._any = False
 
     def header(self, text: str) -> None:
-        if text.startswith((f"##INFO=<ID={SCORE},", f"##INFO=<ID={REF},")):
+        if text.startswith((f"##INFO=<ID={self._tag},", f"##INFO=<ID={REF},")):
             return
         if text.startswith("#CHROM"):
             self._begin()
@@ -106,9 +106,9 @@ class _Vcf(Writer):
             if not self._begun:
                 self._without_header(len(row))
             parts = [p for p in row[7].split(";") if p not in ("", ".")]
-            parts = [p for p in parts if p.partition("=")[0] not in (SCORE, REF)]
+            parts = [p for p in parts if p.partition("=")[0] not in (self._tag, REF)]
             values = ["." if math.isnan(one.score) else f"{one.score:.9g}" for one in found]
-            parts.append(f"{SCORE}={','.join(values)}")
+            parts.append(f"{self._tag}={','.join(values)}")
             if any(one.said not in ("", SAME) for one in found):
                 parts.append(f"{REF}={','.join(one.said or '.' for one in found)}")
             self._line("\t".join([*row[:7], ";".join(parts), *row[8:]]))

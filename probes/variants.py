@@ -1,4 +1,4 @@
-"""Scores of variants by a language model: log p(alternative) - log p(reference).
+"""Scores of variants: log p(alternative) - log p(reference), or what else they change.
 
 M alleles, W bp of a window.
 """
@@ -15,6 +15,7 @@ import numpy as np
 from dnabench.cache import replacing
 from dnabench.pretraining.learner import opposite
 from dnabench.probes.alleles import Allele, Checked, Survey, alleles_of, on_genome, survey
+from dnabench.probes.changes import Scorer
 from dnabench.probes.likelihood import BASES, Likelihood
 from dnabench.probes.variant_files import Writer, writer_of
 from dnabench.tasks.io.annotation import lines_of
@@ -26,7 +27,7 @@ NO_TOKEN = "every token that covers it has an N"
 
 
 class Scored(NamedTuple):
-    """An allele and its score in nats, the mean of both strands; NaN = none, `why` says it."""
+    """An allele and its score, the mean of both strands; NaN = none, `why` says it."""
 
     allele: Allele
     said: str
@@ -34,31 +35,30 @@ class Scored(NamedTuple):
     why: str
 
 
-def score_alleles(
-    likelihood: Likelihood, genome: Genome, alleles: Sequence[Allele]
-) -> list[Scored]:
+def score_alleles(scorer: Scorer, genome: Genome, alleles: Sequence[Allele]) -> list[Scored]:
     """Score alternative alleles against the reference, in order.
 
     Windows begin W // 2 before the base and have N beyond the ends of a sequence. Of a masked model
     the score is log p(alternative) - log p(reference) at the hidden base, of others the difference
-    of the windows' log-likelihoods; the mean of both strands' differences. Equal windows that are
-    asked for the same base run once.
+    of the windows' log-likelihoods (or answers, or the distance of their embeddings); the mean of
+    both strands. Equal windows that are asked for the same base run once.
 
     Args:
-        likelihood: a language model.
+        scorer: a language model, or a `changes.Change`.
         genome: packed.
         alleles: M.
 
     Returns:
         M, those whose REF is not what the genome has without a score.
     """
-    length, hidden = likelihood.source.length, likelihood.by_site
-    checked = list(on_genome(alleles, genome, length, likelihood.causal))
+    checked = list(on_genome(alleles, genome, scorer.source.length, scorer.indels))
     good = [i for i, one in enumerate(checked) if not one.why]
     scores = np.full(len(alleles), np.nan)
-    if good:
-        ask = _at_bases if hidden else _of_windows
-        scores[good] = ask(likelihood, genome, [checked[i] for i in good])
+    found = [checked[i] for i in good]
+    if found and isinstance(scorer, Likelihood) and scorer.by_site:
+        scores[good] = _at_bases(scorer, genome, found)
+    elif found:
+        scores[good] = _of_windows(scorer, genome, found)
     return [
         Scored(allele, one.said, value, one.why or (NO_TOKEN if np.isnan(value) else ""))
         for allele, one, value in zip(alleles, checked, scores.tolist(), strict=True)
@@ -88,9 +88,9 @@ def _codes(letters: Sequence[str]) -> Array:
     return Sequences.parse(["".join(letters)]).codes.astype(np.int64)
 
 
-def _of_windows(likelihood: Likelihood, genome: Genome, found: Sequence[Checked]) -> Array:
+def _of_windows(scorer: Scorer, genome: Genome, found: Sequence[Checked]) -> Array:
     """Float64 (M,), from whole windows of both alleles."""
-    length = likelihood.source.length
+    length = scorer.source.length
     first = _windows(genome, found, length)
     second, half = first.copy(), length // 2
     for row, one in zip(second, found, strict=True):
@@ -103,8 +103,10 @@ def _of_windows(likelihood: Likelihood, genome: Genome, found: Sequence[Checked]
     both = np.concatenate([first, second])
     every = np.concatenate([both, opposite(both)])
     only, inverse = distinct(every)
-    values = likelihood.windows(every[only])[inverse].reshape(2, 2, -1)  # strand, allele, M
-    return np.asarray((values[:, 1] - values[:, 0]).mean(0))
+    values = scorer.windows(every[only])
+    values = values[inverse].reshape(2, 2, len(found), *values.shape[1:])  # strand, allele, M
+    change = values[:, 1] - values[:, 0]
+    return np.asarray((np.linalg.norm(change, axis=-1) if change.ndim > 2 else change).mean(0))
 
 
 def _windows(genome: Genome, found: Sequence[Checked], length: int) -> Array:
@@ -150,13 +152,13 @@ class Done(NamedTuple):
 
 
 def score_vcf(
-    likelihood: Likelihood, vcf: Path, genome: Genome, to: Path, label: str = "",
+    scorer: Scorer, vcf: Path, genome: Genome, to: Path, label: str = "",
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Done:  # fmt: skip
     """Score every allele of a VCF file, in the order of the file.
 
     Args:
-        likelihood: a language model.
+        scorer: a language model, or a `changes.Change`.
         vcf: plain or gzipped; it is read as a stream.
         genome: packed.
         to: .parquet with a row for each alternative allele, or .vcf with the score in INFO; is
@@ -170,10 +172,10 @@ def score_vcf(
     """
     read = survey(vcf, genome, label)
     done = Done(read.lines, 0, 0, Counter(), Counter(), 0, np.zeros(0), [], [], read.header)
-    parts, lines, before = list[Array](), 0, likelihood.passes
-    with replacing(to) as out, writer_of(to, out, likelihood) as writer:
-        for texts, alleles in _chunks(vcf, read, label, writer, likelihood.source.length):
-            scored = score_alleles(likelihood, genome, alleles)
+    parts, lines, before = list[Array](), 0, scorer.passes
+    with replacing(to) as out, writer_of(to, out, scorer) as writer:
+        for texts, alleles in _chunks(vcf, read, label, writer, scorer.source.length):
+            scored = score_alleles(scorer, genome, alleles)
             writer.write(texts, scored)
             parts.append(np.array([one.score for one in scored]))
             done.said.update(one.said for one in scored if one.said)
@@ -186,7 +188,7 @@ def score_vcf(
     scores = np.concatenate(parts)
     return done._replace(
         alleles=len(scores), scored=int(np.isfinite(scores).sum()), scores=scores,
-        passes=likelihood.passes - before,
+        passes=scorer.passes - before,
     )  # fmt: skip
 
 

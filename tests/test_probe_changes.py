@@ -1,0 +1,97 @@
+"""Variants scored by embeddings and by fine-tuned networks: probes/changes.py."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from conftest import dnabench
+from kept_cases import put, tiny_network  # noqa: F401
+from test_genomes import fasta, own_cache
+from test_pretraining import CASES, training
+from test_probe_variants import allele, letters, rc, window
+
+from dnabench.networks.embedding import Embedder, of_model
+from dnabench.pretraining.pretrain import pretrain
+from dnabench.probes.changes import embedding_change, output_change
+from dnabench.probes.mutagenesis import answer_of, answers
+from dnabench.probes.variants import score_alleles
+from dnabench.tasks.io.packed import packed
+from dnabench.types import Sequences
+
+__all__ = ["own_cache"]  # a fixture
+W = 60
+
+
+def both(seq, at, ref, alt):
+    """The windows of both alleles; base W // 2 is the first of the change."""
+    changed = seq[:at] + alt + seq[at + len(ref) :]
+    return window(seq, at, W), window(changed, at, W)
+
+
+CHANGES = [(70, 1, "A"), (3, 1, "C"), (150, 3, ""), (90, 0, "TT")]
+
+
+def cases(seq):
+    for at, n, new in CHANGES:
+        ref = seq[at - 1 : at + n]
+        alt = seq[at - 1] + new
+        if n == 1:
+            ref, alt = seq[at], "CGTA"["ACGT".index(seq[at])]
+            yield at, ref, alt
+        else:
+            yield at - 1, ref, alt
+
+
+def test_the_change_of_an_answer_is_that_of_a_loop(tmp_path, put):  # noqa: F811
+    network = tiny_network(tmp_path, put, "convnova-386k", "binary", W)[0]
+    answer, seq = answer_of(network), letters(200)
+    genome = packed(fasta(tmp_path / "g.fa", {"chr1": seq}))
+    scorer = output_change(network, answer, "net")
+    assert scorer.source.length == W and scorer.what.startswith("change of log odds")
+    alleles = [allele(at, ref, alt) for at, ref, alt in cases(seq)]
+    found = score_alleles(scorer, genome, alleles)
+    assert not any(one.why for one in found)
+    for one, (at, ref, alt) in list(zip(found, cases(seq), strict=True))[:2]:
+        a, b = both(seq, at, ref, alt)
+        values = answers(network, Sequences.parse([a, b, rc(a), rc(b)]), answer)
+        expected = (values[1] - values[0] + values[3] - values[2]) / 2
+        assert one.score == pytest.approx(expected, abs=1e-5)
+    assert np.ptp([one.score for one in found]) > 0
+    with pytest.raises(ValueError, match="--length 99"):
+        output_change(network, answer, "net", 99)
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if n not in ("dnabert2", "gena_lm")])
+def test_the_distance_of_embeddings_is_that_of_a_loop(name, tmp_path):
+    seq = letters(200)
+    genome = packed(fasta(tmp_path / "g.fa", {"chr1": seq}))
+    source = of_model(name, "scratch", W, options=CASES[name])
+    scorer = embedding_change(source, name)
+    (at, ref, alt), *_ = cases(seq)
+    twice = [allele(at, ref, alt), allele(at, ref, alt)]
+    [one, again] = score_alleles(scorer, genome, twice)
+    embedder = Embedder(source._replace(key=""), 0, "mean")
+    a, b = both(seq, at, ref, alt)
+    x = embedder(Sequences.parse([a, b, rc(a), rc(b)])).astype(float)
+    expected = (np.linalg.norm(x[1] - x[0]) + np.linalg.norm(x[3] - x[2])) / 2
+    assert one.score == again.score == pytest.approx(expected, rel=1e-3, abs=1e-6)
+    assert one.score > 0 and scorer.passes == 4  # equal windows run once
+
+
+@pytest.mark.slow
+def test_the_command(tmp_path):
+    pretrain(training(tmp_path, steps=2, looks=1), tmp_path / "net")
+    seq = (tmp_path / "g.fa").read_text().split("\n")[1]
+    at = next(i for i in range(40, len(seq)) if seq[i] in "ACGT")
+    other = "CGTA"["ACGT".index(seq[at])]
+    head = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    (tmp_path / "v.vcf").write_text(f"{head}chr1\t{at + 1}\t.\t{seq[at]}\t{other}\t.\t.\t.\n")
+    words = ["probe", "variants", tmp_path / "net", "--vcf", tmp_path / "v.vcf", "--device", "cpu"]
+    words += ["--genome", tmp_path / "g.fa", "--score"]
+    said = dnabench(*words, "embedding", "--to", tmp_path / "out.vcf")
+    assert said.returncode == 0, said.stderr
+    assert "in Euclidean distance" in said.stdout
+    assert "DNABENCH_DISTANCE=" in (tmp_path / "out.vcf").read_text()
+    assert "no kept network" in dnabench(*words, "output", "--to", tmp_path / "o.parquet").stderr
+    assert "--score 'x'" in dnabench(*words, "x").stderr
+    assert dnabench(*words, "likelihood", "--to", tmp_path / "l.parquet").returncode == 0
+    assert pq.read_table(tmp_path / "l.parquet").num_rows == 1

@@ -150,7 +150,7 @@ def _least_certain(found: Sequence[Comparison]) -> Comparison | None:
 
 def _detectable(row: Row, comparisons: Sequence[Comparison]) -> evidence.Detectable | None:
     """From the pooled sd of the row's cells; None where nothing varies between seeds."""
-    cells = [c.summary for c in row.cells if len(c.scores) > 1]
+    cells = [c.summary for c in row.cells if len(c.values) > 1]
     degrees = sum(c.n - 1 for c in cells)
     sd = math.sqrt(sum(c.sd**2 * (c.n - 1) for c in cells) / degrees) if cells else 0.0
     if not sd:

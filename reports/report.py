@@ -19,6 +19,7 @@ from dnabench.reports.leaks import leak_section
 from dnabench.reports.memo import Memo
 from dnabench.reports.outputs import group_section
 from dnabench.reports.pooling import code_remarks
+from dnabench.reports.regimes import regime_section, with_regimes
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.shown import check_shown
 from dnabench.reports.table import Table, across_shares, tables
@@ -26,6 +27,7 @@ from dnabench.reports.trends import SHARE, share_section, swept, trend
 from dnabench.reports.tuning import tuning_remarks, tuning_sections, with_tuned
 from dnabench.reports.validity import checked, unread
 from dnabench.reports.variants import variants_section
+from dnabench.results.regimes import regimes
 from dnabench.results.searches import searches
 from dnabench.results.store import COPY, Store
 from dnabench.tasks.audit.audit import kept
@@ -45,7 +47,8 @@ def report(
     """
     memo = Memo(store.folder / ".cache" / "report")
     records, tuning = checked(records, store, memo), searches(store)
-    records = with_tuned(records, tuning)
+    compared = regimes(store)
+    records = with_regimes(with_tuned(records, tuning), compared)
     check_shown(records, metric)
     found = tables(records, metric=metric)
     if same_code and (mixed := [x for table in found for x in code_remarks(table)]):
@@ -67,7 +70,8 @@ def report(
         curves = by_share.pop((table.protocol, table.limit), None)
         sections = [share_section(curves, table.digits)] if curves else []
         sections += [leak_section(table, store, memo), homology_section(table)]
-        sections += [*tuning_sections(evidence, tuning), group_section(table)]
+        sections += [*tuning_sections(evidence, tuning), regime_section(evidence, compared)]
+        sections += [group_section(table)]
         sections += [variants_section(table)]
         sections += [calibration_section(table), cost_section(table)]
         if table.protocol == "test-selected/1":

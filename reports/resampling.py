@@ -20,6 +20,7 @@ import numpy as np
 from dnabench.cache import keep_json, read_json
 from dnabench.metrics import METRICS
 from dnabench.reports.blocks import Blocks, blocks
+from dnabench.reports.cells import unit_of
 from dnabench.reports.memo import stamp
 from dnabench.reports.stats.examples import REPLICATES, Nested, nested_pairs, resampled, units
 from dnabench.reports.stats.replicates import check_cost
@@ -111,10 +112,14 @@ class _Row(NamedTuple):
         content = [VERSION, self.replicates, self.metric, files, list(self.pairs), self.near]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    def _file(self, record: Record) -> tuple[str, list[int] | None, float | None]:
-        """What tells whether a run's predictions changed."""
+    def _file(self, record: Record) -> list[Any]:
+        """What tells whether a run's predictions changed, and with which runs it is averaged."""
         trial_id, score = record.trial.id, record.scores["test"].get(self.metric)
-        return trial_id, stamp(self.store.predictions_path(trial_id)), score
+        unit = unit_of(record)
+        return [
+            trial_id, stamp(self.store.predictions_path(trial_id)), score,
+            *([] if unit is None else [unit]),
+        ]  # fmt: skip
 
     def compute(self) -> tuple[Resampled, bool]:
         """The row, and whether it will be the same as long as the key is."""
@@ -185,7 +190,7 @@ class _Row(NamedTuple):
             )
 
     def _scores(self, columns: Sequence[int]) -> tuple[dict[int, Array], Blocks]:
-        """Column -> its runs on all replicates, (S, n); how the examples were drawn."""
+        """Column -> its units on all replicates, (S, n); how the examples were drawn."""
         records = [r for column in columns for r in self.columns[column]]
         with self._opened(records[0]) as file:
             y, ids = file["labels"], file["ids"]
@@ -196,7 +201,8 @@ class _Row(NamedTuple):
         unit = units(len(y), block)
         runs = resampled(y, map(self._logits, records), self.metric, unit, self.replicates)
         ends = np.cumsum([len(self.columns[column]) for column in columns])[:-1]
-        return dict(zip(columns, np.split(runs, ends), strict=True)), drawn
+        found = zip(columns, np.split(runs, ends), strict=True)
+        return {c: _by_unit(self.columns[c], scores) for c, scores in found}, drawn
 
     def _blocks(self, records: Sequence[Record], ids: Array) -> tuple[Array | None, Blocks]:
         """From the first run that says which examples are related: older ones do not."""
@@ -238,6 +244,15 @@ class _Row(NamedTuple):
                 f"{self.store.predictions_path(trial.id)} is missing; copy it there, or run the "
                 "trial again"
             ) from None
+
+
+def _by_unit(records: Sequence[Record], scores: Array) -> Array:
+    """The mean over the runs of each pretraining; scores as they are where runs are independent."""
+    of = [unit_of(r) for r in records]
+    if None in of:
+        return scores
+    known, where = np.unique(np.array(of), return_inverse=True)
+    return np.stack([scores[where == i].mean(0) for i in range(len(known))])
 
 
 def _near_copies(records: Iterable[Record]) -> Sequence[Sequence[str]]:

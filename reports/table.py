@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 from dnabench.metrics import METRICS
 from dnabench.protocols import PROTOCOLS
 from dnabench.registry import MODELS
-from dnabench.reports import stats
-from dnabench.reports.grid import fixed
+from dnabench.reports.cells import INVALID as INVALID
+from dnabench.reports.cells import NONE, REGIME, cell_of, podium
+from dnabench.reports.cells import Cell as Cell
 from dnabench.reports.settings import option_text
 from dnabench.types import Published, Recipe, Record
 
@@ -24,9 +25,7 @@ Item = TypeVar("Item")
 Key = TypeVar("Key", bound=Hashable)
 BASELINE = "kmer"  # the model that stands first: no network should lose to it
 DIGITS = 3
-_NONE: frozenset[int] = frozenset()
 TUNED = "tuned"  # flag of a record that stands for its tuned model: the budget of its search
-INVALID = "invalid"  # flag of a record whose score does not follow from its predictions
 NOT_KNOWN = "metric not known"  # all runs failed
 UNSET = object()  # a setting that a column does not have, or not the same everywhere
 UNKNOWN = "UNKNOWN PROTOCOL {}: how the checkpoint was chosen is not known here."
@@ -45,7 +44,7 @@ class Column:
     n_params: tuple[int, int]  # smallest and largest over tasks, heads differ; 0, 0 = unknown
     variants: int = 1  # columns of this model and regime, which differ in options or recipe
     train_share: float = 1.0
-    tuned: bool = False  # settings that a search chose, perhaps others on each task
+    named: str = ""  # what its label has in place of options: TUNED, or a regime
 
     def setting(self, name: str) -> Any:
         """The value of an option or of a recipe's field; UNSET."""
@@ -53,33 +52,6 @@ class Column:
             return self.options[name]
         values = {recipe.numbers.get(name, UNSET) for recipe in self.recipes.values()}
         return values.pop() if len(values) == 1 else UNSET
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """The runs of one column on one row."""
-
-    scores: Mapping[int, float]  # seed -> primary metric on test, seeds ascending
-    runs: tuple[Record, ...] = ()  # the records of these scores, in their order
-    failed: int = 0
-    invalid: int = 0  # runs whose score does not follow from their predictions
-    undefined: int = 0  # runs without that metric, as AUROC of one class
-    collapsed: int = 0  # runs in `scores` that predict one class for everything
-
-    @property
-    def missing(self) -> bool:
-        """Whether nothing was run."""
-        return not (self.scores or self.failed or self.undefined or self.invalid)
-
-    @property
-    def values(self) -> tuple[float, ...]:
-        """Scores without their seeds."""
-        return tuple(self.scores.values())
-
-    @property
-    def summary(self) -> stats.Summary:
-        """n, mean, sd and so on of the scores."""
-        return stats.summary(self.values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +197,7 @@ def _column_keys(
         options, own = r.trial.options, _of_recipes(r.trial.model)
         return recipes[r.trial.id].numbers | {k: options[k] for k in own & options.keys()}
 
-    usual = [r for r in records if not r.flags.get(TUNED)]
+    usual = [r for r in records if not named(r)]
     groups = grouped(usual, lambda r: (r.trial.model, r.trial.regime, suite_of(r)))
     varying: dict[tuple[str, str], set[str]] = defaultdict(set)
     for (model, regime, _), several in groups.items():
@@ -233,12 +205,14 @@ def _column_keys(
     shares = len({r.trial.train_share for r in records}) > 1
 
     def found(r: Record) -> tuple[str, ...]:
-        if r.flags.get(TUNED):
-            share = {"train_share": r.trial.train_share} if shares else {}
-            return r.trial.model, r.trial.regime, TUNED, _json(share)
+        share = {"train_share": r.trial.train_share} if shares else {}
+        if regime := r.flags.get(REGIME):
+            return r.trial.model, regime["column"], named(r), _json(share)
+        if name := named(r):
+            return r.trial.model, r.trial.regime, name, _json(share)
         known, fields = numbers(r), sorted(varying[r.trial.model, r.trial.regime])
         recipe = {name: known[name] for name in fields if name in known}
-        recipe |= {"train_share": r.trial.train_share} if shares else {}
+        recipe |= share
         own = _of_recipes(r.trial.model)
         options = {k: v for k, v in r.trial.options.items() if k not in own}
         options |= r.trial.unknown  # of a newer version
@@ -249,6 +223,13 @@ def _column_keys(
 
     keys = {one(r): found(r) for r in records}
     return lambda r: keys[one(r)]
+
+
+def named(record: Record) -> str:
+    """What stands for options and recipe in the label of its column, where something does."""
+    if regime := record.flags.get(REGIME):
+        return str(regime["label"])
+    return TUNED if record.flags.get(TUNED) else ""
 
 
 def _suite_recipes(records: Sequence[Record]) -> dict[str, Recipe]:
@@ -287,30 +268,35 @@ def _columns(
     models = sorted(by_model, key=lambda m: m != BASELINE)
     labels = {}
     for model, mine in by_model.items():
-        usual = [key for key in mine if key[2] != TUNED]
+        usual = [key for key in mine if _by_options(key)]
         options = [json.loads(key[2]) for key in usual]
         vary = _varying(options)
         for key in mine:
             share = [f"{k}={option_text(v)}" for k, v in json.loads(key[3]).items()]
-            labels[key] = " ".join([model, TUNED, *share])
+            labels[key] = " ".join([model, key[2], *share])
         for key, chosen in zip(usual, options, strict=True):
             said = {k: chosen.get(k, "unset") for k in sorted(vary)} | json.loads(key[3])
             labels[key] = " ".join([model, *(f"{k}={option_text(v)}" for k, v in said.items())])
     order = sorted(groups, key=lambda k: (models.index(k[0]), _natural(labels[k]), k))
     times = Counter(labels.values())
-    variants = Counter(key[:2] for key in groups if key[2] != TUNED)
+    variants = Counter(key[:2] for key in groups if _by_options(key))
     out = {}
     for key in order:
         label, sizes = labels[key], [r.n_params for r in groups[key] if r.n_params]
         out[key] = Column(
             model=key[0], regime=key[1], label=label, options=_options(groups[key]),
             name=label if times[label] == 1 else f"{label} ({key[1]})",
-            recipes={suite_of(r): recipes[r.trial.id] for r in groups[key] if key[2] != TUNED},
+            recipes={suite_of(r): recipes[r.trial.id] for r in groups[key] if _by_options(key)},
             n_params=(min(sizes, default=0), max(sizes, default=0)),
-            variants=1 if key[2] == TUNED else variants[key[:2]],
-            train_share=groups[key][0].trial.train_share, tuned=key[2] == TUNED,
+            variants=variants[key[:2]] if _by_options(key) else 1,
+            train_share=groups[key][0].trial.train_share, named="" if _by_options(key) else key[2],
         )  # fmt: skip
     return out
+
+
+def _by_options(key: Sequence[str]) -> bool:
+    """Whether the options tell a column apart, and no name of it."""
+    return key[2].startswith("{")
 
 
 def _options(records: Sequence[Record]) -> dict[str, Any]:
@@ -339,10 +325,10 @@ def _rows(
     out = []
     for (task, data, chosen_by), mine in groups.items():
         found, metric = grouped(mine, column_of), shown or chosen_by
-        cells = [_cell(found.get(i, []), metric) for i in range(n_columns)]
+        cells = [cell_of(found.get(i, []), metric) for i in range(n_columns)]
         facts, known = about.get((task, data), {}), METRICS.get(metric)
         sign = known.sign if known else 1
-        best, second = _podium(cells, digits, sign) if known or not metric else (_NONE, _NONE)
+        best, second = podium(cells, digits, sign) if known or not metric else (NONE, NONE)
         name = task + f" @{data[:6]}" * (states[task] > 1)
         out.append(
             Row(
@@ -356,30 +342,6 @@ def _rows(
         )  # fmt: skip
     order = sorted(out, key=lambda r: (suite_of(r), _natural(r.family), _natural(r.name), r.metric))
     return tuple(order)
-
-
-def _cell(records: Sequence[Record], metric: str) -> Cell:
-    whole = [r for r in records if not r.error]
-    ended = sorted((r for r in whole if not r.flags.get(INVALID)), key=lambda r: r.trial.seed)
-    scores = {r.trial.seed: r.scores.get("test", {}).get(metric) for r in ended}
-    defined = {seed: x for seed, x in scores.items() if x is not None and math.isfinite(x)}
-    runs = tuple(r for r in ended if r.trial.seed in defined)
-    return Cell(
-        scores=defined, runs=runs, failed=len(records) - len(whole),
-        invalid=len(whole) - len(ended),
-        undefined=len(scores) - len(defined),
-        collapsed=sum(bool(r.flags.get("collapsed")) for r in runs),
-    )  # fmt: skip
-
-
-def _podium(cells: Sequence[Cell], digits: int, sign: int) -> tuple[frozenset[int], frozenset[int]]:
-    """Columns with the best mean as printed, and with the next."""
-    means = {i: float(fixed(c.summary.mean, digits)) for i, c in enumerate(cells) if c.scores}
-    if len(means) < 2:
-        return frozenset(), frozenset()
-    first, *rest = sorted(set(means.values()), reverse=sign > 0)
-    best = frozenset(i for i, mean in means.items() if mean == first)
-    return best, frozenset(i for i, mean in means.items() if rest and mean == rest[0])
 
 
 def _varying(settings: Sequence[Mapping[str, Any]]) -> set[str]:

@@ -67,12 +67,13 @@ def _cells(
             "protocol": table.protocol, "limit": float(table.limit),
             "train_share": table.train_share, "task": row.task, "data": row.data,
             "family": row.family, "metric": metric, "better": _better(metric), "group": group,
-            "model": column.label if column.tuned else column.model,
+            "model": column.label if column.named else column.model,
             "options": _json(column.options), "regime": column.regime,
             "recipe": _json(asdict(recipe)) if recipe else "",
             "n_params": max((r.n_params for r in cell.runs), default=0) or None, "n": s.n,
             **{k: None if math.isnan(x) else x for k, x in numbers.items()},
-            "failed": cell.failed, "undefined": cell.undefined + len(cell.runs) - s.n,
+            "failed": cell.failed,
+            "undefined": cell.undefined + sum(map(_missing, scores.values())),
             "collapsed": cell.collapsed, **costs(cell.runs),
             "scores": " ".join(f"{seed}:{x!r}" for seed, x in scores.items() if x is not None),
             "validation": _known(validation(cell, name).mean) if name == row.metric else None,
@@ -107,6 +108,10 @@ def _lead(pair: OverTasks) -> dict[str, float | None]:
     lead, like = pair.lead, pair.like_these
     numbers = lead.value, lead.low, lead.high, pair.p_claim, like.low, like.high
     return {k: _known(x) for k, x in zip(LEADS, numbers, strict=True)}
+
+
+def _missing(x: float | None) -> bool:
+    return x is None or not math.isfinite(x)
 
 
 def _known(x: float) -> float | None:

@@ -115,7 +115,7 @@ def merge(sources: list[Store], target: Store, say: Say = lambda line: None) -> 
                     _merge_one(source, target, record, out)
         for path, why in sorted(source.unreadable.items()):
             say(f"{path}: {why}; not copied")
-        for name in ("configs/*.json", "tuning/*.json", "journal-*.jsonl"):
+        for name in ("configs/*.json", "tuning/*.json", "regimes/*.json", "journal-*.jsonl"):
             for path in sorted(source.folder.glob(name)):
                 _copy_beside(path, target.folder / path.relative_to(source.folder))
     return out

@@ -7,6 +7,8 @@ runs/predictions/<trial id>.npz    logits, labels and ids of the test split, see
 runs/checkpoints/<trial id>.pt     of a trial that has not ended, see results/checkpoints.py
 runs/networks/<trial id>/          a kept network; network.json comes last
 runs/tuning/<id>.json              a search of `dnabench tune`, see results/searches.py
+runs/regimes/<id>.json             a column of `dnabench regimes`, see results/regimes.py
+runs/pretrained/<name>/            a network that `dnabench regimes` pretrained
 runs/configs/<time>-<host>-<random>.json       the resolved configuration of every `dnabench run`
 runs/journal-<host>.jsonl          one line a trial started, ended or failed
 runs/.locks/<trial id>[.<n>]       held while a process runs the trial, see results/claims.py

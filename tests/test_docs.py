@@ -147,6 +147,8 @@ def quickened(words):
         return [*words, *QUICK]
     if words[0] == "tune" and "--dry-run" not in words:
         return [*words, *QUICK, "--budget", "3", "--tuning-seeds", "1"]
+    if words[0] == "regimes" and "--dry-run" not in words:
+        return [*words, *QUICK]
     return [*words, "--probe-seconds", "0.1", "--limit", "40"] if words[0] == "plan" else words
 
 

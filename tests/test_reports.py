@@ -15,9 +15,10 @@ import pytest
 from dnabench.protocols import PROTOCOLS
 from dnabench.reports.analysis import analyze
 from dnabench.reports.evidence import Report
+from dnabench.reports.grid import fixed
 from dnabench.reports.render import FORMATS, compare_text
 from dnabench.reports.render import render as written
-from dnabench.reports.table import fixed, tables
+from dnabench.reports.table import tables
 from dnabench.reports.text.captions import caption, short_count
 from dnabench.reports.text.findings import methods
 from dnabench.reports.text.latex_letters import escaped

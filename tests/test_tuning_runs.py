@@ -116,7 +116,7 @@ def test_two_regimes_are_tuned_apart_and_named_apart(tmp_path):
         "cnn (scratch)", f"cnn ({second.regime})"
     }  # fmt: skip
     (evidence,) = report(list(Store(out)), Store(out), Resampler(Store(out))).evidence
-    tuned_columns = {c.regime for c in evidence.table.columns if c.tuned}
+    tuned_columns = {c.regime for c in evidence.table.columns if c.named}
     assert tuned_columns == {c.regime for c in tuned.search.choices if c.chosen}
     text = dnabench("report", "--full", "--out", out).stdout
     assert text.count("| cnn (scratch) ") >= 2  # in both tables of tuning

@@ -31,6 +31,7 @@ from dnabench.cli.probe_occupancy import occupancy
 from dnabench.cli.probe_variants import variants
 from dnabench.cli.profile import profile
 from dnabench.cli.published import published
+from dnabench.cli.regimes import regimes
 from dnabench.cli.report import report
 from dnabench.cli.reproduce import reproduce
 from dnabench.cli.run import run
@@ -70,6 +71,12 @@ command(
     "-m convnova-386k,cnn,kmer -s gue --budget 16 --seeds 10 --dry-run",
     "-m cnn --data my.csv --space lr=log:1e-4..3e-3 --epochs 5", section=BENCHMARK,
 )(tune)  # fmt: skip
+command(
+    app, "regimes",
+    "-m convnova-386k,unet -s gue --genomes human=hg38.fa --holdout hg38.fa:chr8 --tokenizers char",
+    "-m convnova-386k,dnabert2 -t nt/h3 --genomes yeast=yeast.fa,multi=yeast.fa+pombe.fa --holdout "
+    "yeast.fa:XI --tokenizers char,bpe --pretrain-seeds 5 --dry-run", section=BENCHMARK,
+)(regimes)  # fmt: skip
 command(
     app, "worker", "--out /shared/runs", "--out /shared/runs --for 2h",
     "--out runs --device cuda:1", section=MACHINES,

@@ -14,10 +14,12 @@ from dnabench.cli.report import records_in
 def compare(a: OneModel, b: OneModel, out: Out = Path("runs"), metric: Shown = "") -> None:
     """Compare two models on every task both have run; "cnn tuned" is what `tune` chose."""
     from dnabench.reports.memo import Memo
+    from dnabench.reports.regimes import with_regimes
     from dnabench.reports.render import compare_text
     from dnabench.reports.resampling import Resampler
     from dnabench.reports.tuning import check_tuned, with_tuned
     from dnabench.reports.validity import checked, unread
+    from dnabench.results.regimes import regimes
     from dnabench.results.searches import searches
 
     store, records = records_in(out)
@@ -28,5 +30,6 @@ def compare(a: OneModel, b: OneModel, out: Out = Path("runs"), metric: Shown = "
         resampler = Resampler(store, observe=lambda what: show(description=what, advance=1))
         memo = Memo(store.folder / ".cache" / "report")
         found = with_tuned(checked(records, store, memo), tuning)
+        found = with_regimes(found, regimes(store))
         text = compare_text(found, a, b, resampler, memo, store.declared(), metric)
     typer.echo("\n\n".join([*unread(found), text]))

@@ -79,13 +79,15 @@ def figure(
 def _chosen(out: Path, tasks: list[str], models: list[str], metric: str) -> list[Record]:
     """The records of these tasks and models, with what their predictions say if need be."""
     from dnabench.reports.memo import Memo
+    from dnabench.reports.regimes import with_regimes
     from dnabench.reports.table import TUNED, suite_of
     from dnabench.reports.tuning import with_tuned
     from dnabench.reports.validity import checked
+    from dnabench.results.regimes import regimes
     from dnabench.results.searches import searches
 
     store, records = records_in(out)
-    records = with_tuned(records, searches(store))
+    records = with_regimes(with_tuned(records, searches(store)), regimes(store))
     names_of: dict[str, Callable[[Any], set[str]]] = {
         "--models": lambda r: {
             r.trial.model,

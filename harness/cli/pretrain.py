@@ -74,7 +74,7 @@ def pretrain(
 
     with bar("reading") as show:
         training = gathered(
-            *_chosen(model, recipe, set_, length), genome, _bp(budget),
+            *pretraining_chosen(model, recipe, set_, length), genome, bp_named(budget),
             holdout=holdout, regions=regions, exclude=exclude_task, looks=looks, seed=seed,
             command=shlex.join(["dnabench", *sys.argv[1:]]),
             progress=lambda done, total: show(completed=done, total=total), told=typer.echo,
@@ -124,7 +124,7 @@ def _settings(card: Mapping[str, Any]) -> str:
     return "".join(f" --set {name}={value}" for name, value in changed.items())
 
 
-def _chosen(
+def pretraining_chosen(
     name: str, recipe: str, settings: list[str], length: int
 ) -> tuple[Model, dict[str, Any], Pretraining]:
     """The model, all its options, and how it is trained."""
@@ -143,7 +143,8 @@ def _chosen(
     return model, options, how
 
 
-def _bp(text: str) -> float:
+def bp_named(text: str) -> float:
+    """The bp that --budget says."""
     number, unit = (text[:-1], text[-1]) if text[-1:] in UNITS else (text, "")
     try:
         value = float(number) * UNITS.get(unit, 1)

@@ -126,7 +126,7 @@ def limits(cells: Sequence[Cell]) -> tuple[float, float]:
     missing = max(LEAST - (high - low), 0) / 2
     low, high = low - missing, high + missing
     span = high - low
-    for s in (c.summary for c in cells if len(c.scores) > 1):
+    for s in (c.summary for c in cells if len(c.values) > 1):
         low = min(low, max(s.low, low - span / 2))
         high = max(high, min(s.high, high + span / 2))
     return low - span / 20, high + span / 20

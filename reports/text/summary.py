@@ -81,7 +81,7 @@ def _winners(evidence: Evidence, best: Sequence[Best], over_tasks: bool) -> list
     """On which tasks one model beats every other; if on none, only where no more is said."""
     clear = [b for b in best if b.beats_all]
     tested = [
-        b for b in best if min(len(c.scores) for c in b.row.cells if c.scores) >= stats.MIN_SEEDS
+        b for b in best if min(len(c.values) for c in b.row.cells if c.scores) >= stats.MIN_SEEDS
     ]
     if not tested:
         return []

@@ -1,0 +1,198 @@
+"""`dnabench regimes`: what pretraining buys, against scratch and three controls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dnabench.cli.config import Config
+from dnabench.cli.errors import fail, split_commas
+from dnabench.cli.options import DataOptions, ExecutionOptions, GridOptions, Out, with_flags
+from dnabench.cli.pretrain import bp_named, pretraining_chosen
+from dnabench.cli.report import records_in
+from dnabench.cli.sweep import print_notes, run_sweep
+
+if TYPE_CHECKING:
+    from dnabench.pretraining.recipes import Pretraining
+    from dnabench.results.regimes import Regime
+    from dnabench.sweep.regimes import Column, RegimesRequest
+    from dnabench.types import Job, Resources
+
+
+@with_flags
+def regimes(
+    choice: GridOptions,
+    reading: DataOptions,
+    execution: ExecutionOptions,
+    out: Out = Path("runs"),
+    config: Config = None,
+    genomes: Annotated[
+        list[str],
+        typer.Option(help="What is pretrained on: human=hg38.fa,multi=hg38.fa+mm10.fa."),
+    ] = [],  # noqa: B006
+    holdout: Annotated[
+        list[str], typer.Option(help="Sequence to evaluate on: chr8, or FILE:chr8.")
+    ] = [],  # noqa: B006
+    budget: Annotated[str, typer.Option(help="Bp that each pretraining sees: 20M.")] = "20M",
+    tokenizers: Annotated[
+        list[str], typer.Option(help="char,bpe; default: each model's own.")
+    ] = [],  # noqa: B006
+    pretrain_seeds: Annotated[
+        int, typer.Option(help="Pretrainings of each network; a verdict over them needs 5.", min=1)
+    ] = 1,
+    controls: Annotated[
+        list[str],
+        typer.Option(help="same compute, shuffled, frozen random: all of them, some, or none."),
+    ] = ["same compute", "shuffled", "frozen random"],  # noqa: B006
+    pretrain_recipe: Annotated[str, typer.Option(help="As --recipe of pretrain.")] = "house",
+    pretrain_length: Annotated[
+        int, typer.Option(help="Bp of a window; 0 = the recipe's.", min=0)
+    ] = 0,
+    pretrain_set: Annotated[
+        list[str], typer.Option(help="Recipe field of pretraining: batch=32; may be repeated.")
+    ] = [],  # noqa: B006
+    looks: Annotated[int, typer.Option(help="Evaluations of a pretraining.", min=1)] = 5,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what is missing, and its cost; train nothing.")
+    ] = False,
+) -> None:  # fmt: skip
+    """Compare scratch with pretraining, and with controls.
+
+    Pretrains each model on each genome at one budget, fine-tunes over seeds, and prints scores,
+    verdicts and cost. Controls: scratch with the same compute, pretraining on the first genome with
+    its dinucleotides shuffled, and a linear head on frozen random weights. The same command again
+    goes on where it was killed.
+    """
+    from dnabench.sweep.regimes import RegimesRequest
+
+    request = RegimesRequest(
+        grid=choice.request(reading), genomes=_genomes(genomes), holdout=holdout, looks=looks,
+        budget=bp_named(budget), tokenizers=split_commas(tokenizers), pretrain_seeds=pretrain_seeds,
+        controls=[name for name in split_commas(controls) if name != "none"],
+        how=_how(split_commas(choice.models)[0], pretrain_recipe, pretrain_length, pretrain_set),
+    )  # fmt: skip
+    if _run(request, out, execution, dry_run):
+        raise typer.Exit(1)
+
+
+def _run(request: RegimesRequest, out: Path, execution: ExecutionOptions, dry_run: bool) -> bool:
+    """Train what is missing and print the table; whether some trial failed."""
+    from dnabench.cli.bars import bar
+    from dnabench.results.regimes import save_regime
+    from dnabench.results.store import Store
+    from dnabench.sweep.regimes import columns_of, jobs_of, regime_of
+
+    store = Store(out)
+    with bar("reading") as show:
+        columns = columns_of(request, out, lambda done, total: show(completed=done, total=total))
+    if dry_run:
+        _dry_run(columns, request, store)
+        return False
+    store.check_writable()
+    _pretrain(columns, execution.resources())
+    notes, jobs, found = list[str](), [], []
+    for column in columns:
+        own = jobs_of(column, request, notes.append)
+        found.append(regime_of(column, request, own))
+        save_regime(store, found[-1])
+        jobs += [job for some in own.values() for job in some]
+    done = store.done()
+    pairs = [] if any(job.trial.id in done for job in jobs) else _pairs(found)
+    summary = run_sweep(
+        request, jobs, list(dict.fromkeys(notes)), out, execution, to_stderr=True, declared=pairs
+    )
+    typer.echo(_report(out, jobs))
+    return bool(summary.failed)
+
+
+def _genomes(texts: Sequence[str]) -> dict[str, list[str]]:
+    """Name -> files."""
+    out: dict[str, list[str]] = {}
+    for text in split_commas(texts):
+        name, equals, files = text.partition("=")
+        if not (name and equals and files) or name in out:
+            fail(f"--genomes {text!r}: write a name of its own and files, human=hg38.fa or "
+                 "multi=hg38.fa+mm10.fa")  # fmt: skip
+        out[name] = files.split("+")
+    return out
+
+
+def _how(model: str, recipe: str, length: int, settings: list[str]) -> Pretraining:
+    """How networks are pretrained."""
+    found, options, how = pretraining_chosen(model, recipe, settings, length)
+    if changed := [k for k, v in options.items() if v != found.options[k]]:
+        fail(f"--pretrain-set {changed[0]}: an option of the model; write --set, which counts in "
+             "pretraining and fine-tuning alike")  # fmt: skip
+    return how
+
+
+def _pretrain(columns: Sequence[Column], resources: Resources) -> None:
+    """Train the networks that are missing."""
+    from dnabench.cli.bars import bar
+    from dnabench.pretraining.pretrain import pretrain
+
+    kept = [one for column in columns for one in column.kept]
+    left = [one for one in kept if not one.card]
+    for i, (training, folder) in enumerate(left, 1):
+        name = f"pretraining {i} of {len(left)}: {folder.name}"
+        print_notes([name])
+        with bar("pretraining", total=training.steps) as show:
+            pretrain(
+                training, folder, resources._replace(device=resources.devices[0]),
+                lambda done, _, row: show(completed=done),
+            )  # fmt: skip
+
+
+def _pairs(found: Sequence[Regime]) -> list[list[str]]:
+    """What is asked before there are results: a regime against scratch, and against controls."""
+    from dnabench.results.regimes import CONTROLS, PRETRAINED, SCRATCH
+
+    out = []
+    for one in found:
+        same = [other for other in found if other.base == one.base and other is not one]
+        asked = {SCRATCH, *CONTROLS} if one.kind == PRETRAINED else {SCRATCH}
+        if one.kind != SCRATCH:
+            out += [[one.name, other.name] for other in same if other.kind in asked]
+    return out
+
+
+def _dry_run(columns: Sequence[Column], request: RegimesRequest, store: Any) -> None:
+    from tabulate import tabulate
+
+    from dnabench.sweep.regimes import bp_of, jobs_of
+
+    done, bp, rows = store.done(), bp_of(request), []
+    for column in columns:
+        missing = sum(not one.card for one in column.kept)
+        own = jobs_of(column, request) if not missing else {}
+        ids = [job.trial.id for some in own.values() for job in some]
+        scratch = jobs_of(column._replace(kind="scratch", kept=()), request)[None]
+        n = len(scratch) * max(1, len(column.kept))
+        rows.append((
+            column.model.name, column.tokenizer, column.regime, len(column.kept), missing,
+            f"{missing * bp / 1e6:.4g}", n, n - sum(i in done for i in ids),
+        ))  # fmt: skip
+    heads = ("model", "tokenizer", "regime", "pretrainings", "missing", "Mbp to see", "trials",
+             "to run")  # fmt: skip
+    typer.echo(tabulate(rows, heads))
+    typer.echo(
+        f"\n{sum(r[4] for r in rows)} pretrainings of {bp / 1e6:.4g} Mbp and "
+        f"{sum(r[7] for r in rows)} of {sum(r[6] for r in rows)} trials to run"
+    )
+
+
+def _report(out: Path, jobs: Sequence[Job]) -> str:
+    """The table of regimes, as `dnabench report --full` has it."""
+    from dnabench.reports.regimes import TITLE
+    from dnabench.reports.report import report
+    from dnabench.reports.resampling import Resampler
+    from dnabench.reports.text.markdown_grid import grid
+
+    store, records = records_in(out)
+    ids = {job.trial.id for job in jobs}
+    found = report([r for r in records if r.trial.id in ids], store, Resampler(store))
+    sections = [s for e in found.evidence for s in e.sections if s.title == TITLE]
+    return "\n\n".join(map(grid, sections))

@@ -1,0 +1,346 @@
+"""Regimes of training: which networks are pretrained, and the trials that compare them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dnabench.cache import read_json, replacing
+from dnabench.models.language import language_of
+from dnabench.pretraining.gathering import gathered
+from dnabench.pretraining.pretrain import Training
+from dnabench.pretraining.recipes import Pretraining
+from dnabench.pretraining.saving import CARD
+from dnabench.pretraining.shuffling import shuffled_genome
+from dnabench.results.regimes import (
+    COMPUTE,
+    CONTROLS,
+    FROZEN,
+    PRETRAINED,
+    SCRATCH,
+    SHUFFLED,
+    Regime,
+)
+from dnabench.sweep.grid import Request, grid, models_of
+from dnabench.sweep.numbers import parse_seeds
+from dnabench.sweep.settings import check_settings, chosen
+from dnabench.tasks.io.packed import packed
+from dnabench.types import Job, Model, Progress, Recipe
+
+FOLDER = "pretrained"  # of a results folder
+Say = Callable[[str], object]
+Held = tuple[Path, str]  # a genome and a sequence of it
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegimesRequest:
+    """The flags of `dnabench regimes` that decide anything."""
+
+    grid: Request
+    genomes: Mapping[str, Sequence[str]]  # name -> FASTA files
+    budget: float  # bp that a pretraining sees
+    how: Pretraining
+    holdout: Sequence[str] = ()
+    tokenizers: Sequence[str] = ()  # char, bpe; () = each model's own
+    pretrain_seeds: int = 1
+    controls: Sequence[str] = CONTROLS
+    looks: int = 5
+
+
+class Kept(NamedTuple):
+    """A pretraining and its folder."""
+
+    training: Training
+    folder: Path
+
+    @property
+    def card(self) -> Mapping[str, Any] | None:
+        """Of the network; None until it is trained."""
+        found = read_json(self.folder / CARD)
+        return found if isinstance(found, dict) else None
+
+
+class Column(NamedTuple):
+    """A model with a tokenizer under a regime."""
+
+    model: Model
+    tokenizer: str
+    settings: tuple[str, ...]  # name=value, those of the tokenizer too
+    regime: str
+    kind: str
+    kept: tuple[Kept, ...] = ()  # by seed
+
+
+def columns_of(
+    request: RegimesRequest, out: Path, progress: Progress = lambda done, total: None
+) -> list[Column]:  # fmt: skip
+    """All columns of the table; genomes are packed and shuffled, byte pairs learned, as needed.
+
+    Args:
+        request: what to compare.
+        out: results folder.
+        progress: of reading genomes, in bp.
+
+    Raises:
+        KeyError, OSError, ValueError: as `grid` and `pretraining.gathering.gathered`; a tokenizer
+            that no model takes, a control that does not exist, sequences that nothing holds out.
+    """
+    models = models_of(request.grid)
+    for model in models:
+        language_of(model)
+    _check(request, models)
+    genomes = {
+        name: (tuple(map(Path, files)), _held_in(request, name))
+        for name, files in request.genomes.items()
+    }
+    first = next(iter(genomes))
+    kinds = dict.fromkeys(genomes, PRETRAINED)
+    if SHUFFLED in request.controls:
+        name = f"{first} {SHUFFLED}"
+        genomes[name], kinds[name] = _shuffled(*genomes[first], out), SHUFFLED
+    found = []
+    for model in models:
+        for tokenizer, settings in _tokenizers(model, request, genomes[first], out, progress):
+            made = Column(model, tokenizer, settings, SCRATCH, SCRATCH)
+            found.append(made)
+            for name, (paths, held) in genomes.items():
+                kept = tuple(
+                    _kept(made, request, name, paths, held, seed, out, progress)
+                    for seed in range(request.pretrain_seeds)
+                )
+                found.append(made._replace(regime=name, kind=kinds[name], kept=kept))
+            found += [
+                made._replace(regime=kind, kind=kind)
+                for kind in (COMPUTE, FROZEN) if kind in request.controls
+            ]  # fmt: skip
+    return found
+
+
+def _check(request: RegimesRequest, models: Sequence[Model]) -> None:
+    if not request.genomes:
+        raise ValueError("--genomes is empty; write human=hg38.fa,multi=hg38.fa+mm10.fa")
+    if unknown := [c for c in request.controls if c not in CONTROLS]:
+        raise ValueError(f"--controls {unknown[0]!r}: choose from {', '.join(CONTROLS)}, or none")
+    if request.grid.regime or request.grid.sweeps:
+        raise ValueError("--regime and --sweep have no part in this: --genomes says the regimes")
+    if len(request.grid.train_share) > 1:
+        raise ValueError("--train-share: give one")
+    if request.pretrain_seeds < 1:
+        raise ValueError(f"--pretrain-seeds {request.pretrain_seeds}: give 1 or more")
+    if any(s.partition("=")[0].rpartition(".")[2] == "tokenizer" for s in request.grid.settings):
+        raise ValueError("--set tokenizer: write --tokenizers char,bpe")
+    check_settings(models, request.grid.settings)
+    for name in request.tokenizers:
+        if not any(name in (*m.choices.get("tokenizer", ()), m.tokenizer) for m in models):
+            raise ValueError(f"--tokenizers {name!r}: none of the models takes it")
+
+
+def _held_in(request: RegimesRequest, name: str) -> tuple[Held, ...]:
+    """What a set of genomes holds out."""
+    paths, every = [*map(Path, request.genomes[name])], {
+        str(path) for files in request.genomes.values() for path in files
+    }  # fmt: skip
+    known, found = every | {Path(path).name for path in every}, list[Held]()
+    for text in request.holdout:
+        file, _, sequence = text.rpartition(":")
+        if file in known:
+            found += [(path, sequence) for path in paths if file in (str(path), path.name)]
+        elif len(paths) == 1:
+            found.append((paths[0], text))
+        else:
+            raise ValueError(f"--holdout {text}: {name} has several files; write FILE:{text}")
+    if not found:
+        raise ValueError(
+            f"--genomes {name}: nothing of it is held out to evaluate on; write --holdout "
+            f"{paths[0].name}:SEQUENCE"
+        )
+    return tuple(found)
+
+
+def _shuffled(
+    paths: Sequence[Path], held: Sequence[Held], out: Path
+) -> tuple[tuple[Path, ...], tuple[Held, ...]]:
+    """The same with the dinucleotides of each file shuffled, once for all seeds."""
+    new, names = dict[Path, Path](), list[Held]()
+    for path in paths:
+        genome = packed(path)
+        to = out / FOLDER / f"shuffled-{genome.sha256[:12]}.fa"
+        new[path] = shuffled_genome(genome, 0, to)
+        names += [(to, genome.contigs[genome.number(name)]) for of, name in held if of == path]
+    return tuple(new.values()), tuple(names)
+
+
+def _own(model: Model, settings: Sequence[str]) -> list[str]:
+    """The settings that are for a model and that it has."""
+    found = []
+    for setting in settings:
+        owner, _, name = setting.partition("=")[0].rpartition(".")
+        mine = owner in (model.name, *model.aliases)
+        takes = name in model.options or (name in Recipe().numbers and model.reads(name))
+        if mine or (not owner and takes):
+            found.append(setting)
+    return found
+
+
+def _tokenizers(
+    model: Model, request: RegimesRequest, data: tuple[tuple[Path, ...], tuple[Held, ...]],
+    out: Path, progress: Progress,
+) -> list[tuple[str, tuple[str, ...]]]:  # fmt: skip
+    """Each tokenizer of a model, with the settings of its trials; byte pairs are learned once.
+
+    A model that takes none of --tokenizers has its own.
+    """
+    own = tuple(_own(model, request.grid.settings))
+    if "tokenizer" not in model.options:
+        return [(model.tokenizer, own)]
+    allowed, found = model.choices.get("tokenizer", ()), list[tuple[str, tuple[str, ...]]]()
+    asked = [name for name in request.tokenizers if not allowed or name in allowed]
+    for name in asked or [model.tokenizer_name(model.options)]:
+        if name == "bpe":
+            file = _byte_pairs(model, own, request, data, out, progress)
+            found.append((name, (*own, f"tokenizer=bpe:{file}")))
+        else:  # which have a vocabulary of their own
+            kept = [s for s in own if s.partition("=")[0].rpartition(".")[2] != "vocabulary"]
+            found.append((name, (*kept, f"tokenizer={name}")))
+    return found
+
+
+def _byte_pairs(
+    model: Model, settings: Sequence[str], request: RegimesRequest,
+    data: tuple[tuple[Path, ...], tuple[Held, ...]], out: Path, progress: Progress,
+) -> Path:  # fmt: skip
+    """The file of byte pairs of the first genome; the same in every regime and for every seed."""
+    options, _ = chosen(model, [*settings, "tokenizer=bpe"])
+    paths, held = data
+    size = int(options["vocabulary"])
+    said = [size, request.how.length, [packed(p, progress).sha256 for p in paths], sorted(
+        (packed(path).sha256, name) for path, name in held
+    )]  # fmt: skip
+    path = out / FOLDER / f"bpe-{size}-{_hash(said)}.json"
+    if not path.is_file():
+        training = gathered(
+            model, options, request.how, paths, request.budget, holdout=_texts(held)
+        )
+        assert training.tokenizer.text is not None  # byte pairs have one
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            file.write(training.tokenizer.text().encode())
+    return path.resolve()
+
+
+def _texts(held: Sequence[Held]) -> list[str]:
+    return [f"{path}:{name}" for path, name in held]
+
+
+def _kept(
+    made: Column, request: RegimesRequest, name: str, paths: Sequence[Path],
+    held: Sequence[Held], seed: int, out: Path, progress: Progress,
+) -> Kept:  # fmt: skip
+    options, _ = chosen(made.model, made.settings)
+    training = gathered(
+        made.model, options, request.how, paths, request.budget, holdout=_texts(held),
+        looks=request.looks, seed=seed, command="dnabench regimes", progress=progress,
+    )  # fmt: skip
+    words = [made.model.name, made.tokenizer, name.replace(" ", "-"), f"s{seed}"]
+    return Kept(training, out / FOLDER / "-".join([*words, identity(training)]))
+
+
+def identity(training: Training) -> str:
+    """12 hex digits over all that decides a network, not what its files are called."""
+    said = training.said()
+    said["options"] = {k: v for k, v in said["options"].items() if k != "tokenizer"}
+    said["genomes"] = [{**one, "name": ""} for one in said["genomes"]]
+    return _hash(said)
+
+
+def _hash(said: Any) -> str:
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def jobs_of(
+    column: Column, request: RegimesRequest, say: Say = lambda note: None
+) -> dict[int | None, list[Job]]:  # fmt: skip
+    """The trials of a column by the seed of the pretraining; None = of none.
+
+    The fine-tunings of pretraining k have seeds of their own: those of --seeds, k times further on.
+
+    Raises:
+        ValueError: as `grid`; a pretrained network that is not there.
+    """
+    if not column.kept:
+        return {None: _from_scratch(column, request, say)}
+    seeds = parse_seeds(request.grid.seeds)
+    found = dict[int | None, list[Job]]()
+    for k, kept in enumerate(column.kept):
+        regime = f"{column.model.name}=checkpoint:{kept.folder}"
+        own = [seed + k * (max(seeds) + 1) for seed in seeds]
+        found[k] = _grid(column, request, regime, say, seeds=",".join(map(str, own)) + ",")
+    return found
+
+
+def _grid(
+    column: Column, request: RegimesRequest, regime: str, say: Say = lambda note: None,
+    **changes: Any,
+) -> list[Job]:  # fmt: skip
+    settings = [*column.settings, *changes.pop("settings", ())]
+    models = [column.model.reference or column.model.name]
+    return grid(
+        replace(request.grid, models=models, regime=regime, settings=settings, **changes), say
+    )
+
+
+def _from_scratch(column: Column, request: RegimesRequest, say: Say) -> list[Job]:
+    scratch = f"{column.model.name}=scratch"
+    if column.kind == FROZEN:
+        return _grid(column, request, scratch, say, settings=["finetune=probe"])
+    jobs = _grid(column, request, scratch, say)
+    return jobs if column.kind == SCRATCH else [_longer(job, bp_of(request)) for job in jobs]
+
+
+def bp_of(request: RegimesRequest) -> int:
+    """Bp that a pretraining sees."""
+    step = request.how.recipe.batch * request.how.length
+    return max(1, math.ceil(request.budget / step)) * step
+
+
+def _longer(job: Job, bp: float) -> Job:
+    """The trial with so many more epochs that at least so many bp more are read."""
+    trial, recipe = job.trial, job.trial.recipe
+    if recipe.max_steps:
+        raise ValueError(
+            f"{trial.model} on {trial.task}: its recipe counts steps, not epochs; write --epochs "
+            f"N, or leave {COMPUTE!r} out of --controls"
+        )
+    epochs = recipe.epochs + math.ceil(bp / (job.size / recipe.epochs))
+    longer = replace(trial, recipe=replace(recipe, epochs=epochs))
+    return job._replace(trial=longer, size=job.size * epochs / recipe.epochs)
+
+
+def regime_of(
+    column: Column, request: RegimesRequest, jobs: Mapping[int | None, Sequence[Job]]
+) -> Regime:  # fmt: skip
+    """The column as it is kept with its records, once its networks are trained."""
+    cards = {str(k): kept.card for k, kept in enumerate(column.kept)}
+    bp = bp_of(request) if column.kept or column.kind == COMPUTE else 0
+    return Regime(
+        id=_column_id(column, request), model=column.model.name, tokenizer=column.tokenizer,
+        base=_column_id(column._replace(kind=SCRATCH, regime=SCRATCH, kept=()), request),
+        regime=column.regime, kind=column.kind, bp=bp,
+        trials={job.trial.id: k for k, own in jobs.items() for job in own},
+        seconds={k: card["seconds"] for k, card in cards.items() if card},
+    )  # fmt: skip
+
+
+def _column_id(column: Column, request: RegimesRequest) -> str:
+    """Over all that decides a column but tasks and seeds."""
+    grid, more = request.grid, bp_of(request) if column.kind == COMPUTE else 0
+    settings = [s.partition(":")[0] + Path(s).name if s.startswith("tokenizer=bpe:") else s
+                for s in column.settings]  # fmt: skip
+    kept = identity(replace(column.kept[0].training, seed=0)) if column.kept else ""
+    said = [column.model.name, settings, column.regime, column.kind, kept, more, grid.recipe]
+    return _hash([*said, sorted(grid.overrides.items()), grid.metric])

@@ -1,0 +1,80 @@
+"""A cell of a table: the runs of one column on one row."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dnabench.reports import stats
+from dnabench.reports.grid import fixed
+from dnabench.types import Record
+
+INVALID = "invalid"  # flag of a record whose score does not follow from its predictions
+# flag of a record in a table of regimes: {"column": id, "label": .., "unit": pretraining or None}
+REGIME = "regime"
+NONE = frozenset[int]()
+
+
+def unit_of(record: Record) -> int | None:
+    """The pretraining that a run shares with others; None = the run stands for itself."""
+    regime = record.flags.get(REGIME)
+    return regime["unit"] if regime else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """The runs of one column on one row."""
+
+    scores: Mapping[int, float]  # seed -> primary metric on test, seeds ascending
+    runs: tuple[Record, ...] = ()  # the records of these scores, in their order
+    failed: int = 0
+    invalid: int = 0  # runs whose score does not follow from their predictions
+    undefined: int = 0  # runs without that metric, as AUROC of one class
+    collapsed: int = 0  # runs in `scores` that predict one class for everything
+    # seed -> pretraining that the run began with; {} = runs are independent
+    units: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> bool:
+        """Whether nothing was run."""
+        return not (self.scores or self.failed or self.undefined or self.invalid)
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """What is independent: scores of runs, or the means of the runs of a pretraining each."""
+        if not self.units:
+            return tuple(self.scores.values())
+        by_unit: dict[int, list[float]] = {}
+        for seed, score in self.scores.items():
+            by_unit.setdefault(self.units[seed], []).append(score)
+        return tuple(math.fsum(own) / len(own) for own in by_unit.values())
+
+    @property
+    def summary(self) -> stats.Summary:
+        """n, mean, sd and so on of the values."""
+        return stats.summary(self.values)
+
+
+def cell_of(records: Sequence[Record], metric: str) -> Cell:
+    """The runs of a column on a row, scored by a metric."""
+    whole = [r for r in records if not r.error]
+    ended = sorted((r for r in whole if not r.flags.get(INVALID)), key=lambda r: r.trial.seed)
+    scores = {r.trial.seed: r.scores.get("test", {}).get(metric) for r in ended}
+    defined = {seed: x for seed, x in scores.items() if x is not None and math.isfinite(x)}
+    runs = tuple(r for r in ended if r.trial.seed in defined)
+    return Cell(
+        scores=defined, runs=runs, failed=len(records) - len(whole),
+        invalid=len(whole) - len(ended),
+        undefined=len(scores) - len(defined),
+        collapsed=sum(bool(r.flags.get("collapsed")) for r in runs),
+        units={r.trial.seed: at for r in runs if (at := unit_of(r)) is not None},
+    )  # fmt: skip
+
+
+def podium(cells: Sequence[Cell], digits: int, sign: int) -> tuple[frozenset[int], frozenset[int]]:
+    """Columns with the best mean as printed, and with the next."""
+    means = {i: float(fixed(c.summary.mean, digits)) for i, c in enumerate(cells) if c.scores}
+    if len(means) < 2:
+        return NONE, NONE
+    first, *rest = sorted(set(means.values()), reverse=sign > 0)
+    best = frozenset(i for i, mean in means.items() if mean == first)
+    return best, frozenset(i for i, mean in means.items() if rest and mean == rest[0])

@@ -1,0 +1,116 @@
+"""Regimes of training side by side: what a pretraining costs, and what test says it buys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+
+from dnabench.reports.cells import REGIME
+from dnabench.reports.costs import costs
+from dnabench.reports.evidence import Comparison, Evidence
+from dnabench.reports.grid import NONE, Grid, fixed, interval, p_value, signed
+from dnabench.reports.table import Row, Table
+from dnabench.results.regimes import CONTROLS, PRETRAINED, SCRATCH, Regime
+from dnabench.types import Record
+
+TITLE = "What pretraining costs and buys"
+NOTE = (
+    "Gain: the regime minus scratch of the same model and tokenizer, with the 95 % interval and "
+    "the verdict of the report. Same compute: scratch with so many more epochs that as many bp are "
+    "read in training as by pretraining and fine-tuning together. Shuffled: pretrained as on the "
+    "first genome, with its dinucleotides shuffled. Frozen random: a linear head on untrained "
+    "features."
+)
+NESTED = (
+    "Of several pretrainings each counts once, with the mean of its fine-tunings: intervals, p and "
+    "verdicts are over pretrainings, at least five for a verdict."
+)
+ALONE = (
+    "One pretraining of each network: how networks of other pretraining seeds differ is in no "
+    "interval."
+)
+
+
+def with_regimes(records: Sequence[Record], found: Sequence[Regime]) -> list[Record]:
+    """The records, those of a regime in a column of its own."""
+    of = {trial_id: regime for regime in found for trial_id in regime.trials}
+    out = []
+    for record in records:
+        if regime := of.get(record.trial.id):
+            unit = regime.trials[record.trial.id] if regime.nested else None
+            flag = {"column": _key(regime), "label": regime.label, "unit": unit}
+            record = replace(record, flags={**record.flags, REGIME: flag})
+        out.append(record)
+    return out
+
+
+def _key(regime: Regime) -> str:
+    return f"{regime.regime} @{regime.id[:6]}"
+
+
+def regime_section(evidence: Evidence, found: Sequence[Regime]) -> Grid:
+    """A line a task and column; no lines without regimes."""
+    own = _columns(evidence.table, found)
+    lines = [
+        _line(evidence, row, k, own)
+        for row in evidence.table.rows for k in own if row.cells[k].scores
+    ]  # fmt: skip
+    heads = ["task", "model", "tokenizer", "regime", "runs", "score", "gain", "95 % CI", "Holm p"]
+    heads += ["verdict", *(f"against {kind}" for kind in CONTROLS)]
+    heads += ["pretraining: Mbp", "minutes", "fine-tuning: minutes"]
+    alone = any(r.seconds and not r.nested for r in own.values())
+    nested = any(r.nested for r in own.values())
+    return Grid(TITLE, heads, lines, [NOTE, *[NESTED] * nested, *[ALONE] * alone])
+
+
+def _columns(table: Table, found: Sequence[Regime]) -> dict[int, Regime]:
+    """The columns of the table that are regimes, by model, tokenizer and kind."""
+    known = {(regime.model, _key(regime)): regime for regime in found}
+    named = {k: known.get((c.model, c.regime)) for k, c in enumerate(table.columns)}
+    own = [(k, regime) for k, regime in named.items() if regime is not None]
+    kinds = (SCRATCH, PRETRAINED, *CONTROLS)
+    return dict(
+        sorted(own, key=lambda one: (one[1].model, one[1].tokenizer, kinds.index(one[1].kind)))
+    )
+
+
+def _line(evidence: Evidence, row: Row, k: int, own: Mapping[int, Regime]) -> list[str]:
+    regime, cell, digits = own[k], row.cells[k], evidence.table.digits
+    n = len(cell.scores)
+    runs = f"{cell.summary.n} x {n // cell.summary.n}" if cell.units else str(n)
+    same = {r.kind: i for i, r in own.items() if r.base == regime.base and i != k}
+    tested = _tested(_between(evidence, row, k, same.get(SCRATCH)))
+    pretrained = bool(regime.seconds)
+    controls = [
+        _short(_between(evidence, row, k, same.get(kind))) if pretrained else NONE
+        for kind in CONTROLS
+    ]  # fmt: skip
+    spent = fmean(regime.seconds.values()) / 60 if regime.seconds else None
+    tuning = costs(cell.runs)["seconds"]
+    return [
+        row.name, regime.model, regime.tokenizer, regime.regime, runs,
+        fixed(cell.summary.mean, digits), *tested, *controls,
+        f"{regime.bp / 1e6:.4g}" if pretrained else NONE,
+        NONE if spent is None else f"{spent:.3g}", NONE if tuning is None else f"{tuning / 60:.3g}",
+    ]  # fmt: skip
+
+
+def _between(evidence: Evidence, row: Row, i: int, j: int | None) -> Comparison | None:
+    for d in evidence.comparisons:
+        if d.row.name == row.name and {d.i, d.j} == {i, j}:
+            return d if d.i == i else d.flipped()
+    return None
+
+
+def _tested(d: Comparison | None) -> list[str]:
+    if d is None:
+        return [NONE] * 4
+    low, high = d.nested[1:] if d.nested else (d.welch.low, d.welch.high)
+    return [
+        signed(d.welch.difference, 4), interval(low, high, 4), p_value(d.p_holm), d.verdict_text
+    ]  # fmt: skip
+
+
+def _short(d: Comparison | None) -> str:
+    return NONE if d is None else f"{signed(d.welch.difference, 4)} {d.verdict_text}"

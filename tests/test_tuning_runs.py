@@ -1,5 +1,7 @@
 """Searches from end to end: one choice for a suite or a model, several regimes, Python."""
 
+import shutil
+
 import pandas as pd
 import pytest
 from conftest import dnabench
@@ -134,3 +136,33 @@ def test_a_tuned_column_that_is_the_default_is_said(suite):
         check_tuned("cnn tuned", [search])
     check_tuned("cnn", [search])
     check_tuned("cnn tuned", [search, tuned.search])
+
+
+def test_workers_take_the_trials_of_a_search(suite, tmp_path):
+    """What a killed search left open is run by a worker, and the search has nothing to repeat."""
+    out, tuned = suite
+    copy = Store(shutil.copytree(out, tmp_path / "runs"))
+    tried = [i for choice in tuned.search.choices for c in choice.candidates for i in c.trials]
+    lost = [*tried[::5], *(i for c in tuned.search.choices for i in list(c.final.values())[:2])]
+    for trial in lost:
+        copy.record_path(trial).unlink()
+    done = dnabench("worker", "--out", copy.folder, "--executor", "inline")
+    assert f"{len(set(lost))} ran, 0 failed" in done.stdout, done.stderr
+    for trial in tried[::5]:
+        record = copy.read(trial)
+        assert set(record.scores) == {"val"} and record.scores == Store(out).read(trial).scores
+    again = dnabench("tune", "-m", "kmer,cnn", *FLAGS, "--per", "suite", "--budget", "3",
+                     "--seeds", "3", "--out", copy.folder)  # fmt: skip
+    assert again.stderr.count("0 ran, ") == 2, again.stderr
+    (search,) = searches(copy)  # as before, but for the seconds of what ran again
+    for a, b in zip(search.choices, tuned.search.choices, strict=True):
+        assert (a.chosen, a.final) == (b.chosen, b.final)
+        assert [c.scores for c in a.candidates] == [c.scores for c in b.candidates]
+
+
+def test_a_dry_run_says_what_a_search_takes(tmp_path):
+    done = dnabench("tune", "-m", "kmer", *FLAGS, "--budget", "3", "--seeds", "3", "--out",
+                    tmp_path, "--dry-run", "--jobs", "1")  # fmt: skip
+    assert "12 trials of tuning, 12 of them to run; then 12 final trials" in done.stdout
+    assert "from start to end with --jobs 1; at most" in done.stdout, done.stderr
+    assert not list(Store(tmp_path))

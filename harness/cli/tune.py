@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,10 +12,11 @@ from dnabench.cli.config import Config
 from dnabench.cli.options import DataOptions, ExecutionOptions, GridOptions, Out, with_flags
 from dnabench.cli.report import records_in
 from dnabench.cli.sweep import print_notes, run_sweep
+from dnabench.cli.tune_cost import cost_text, search_text
 
 if TYPE_CHECKING:
     from dnabench.results.searches import Search
-    from dnabench.sweep.search import Plan, TuneRequest
+    from dnabench.sweep.search import TuneRequest
     from dnabench.sweep.tuning import Chosen
     from dnabench.types import Job, Record
 
@@ -60,7 +61,9 @@ def tune(
                      "k_max=int:4..7, cnn.batch=one:32,64. `list spaces` has the usual ones."),
     ] = [],  # noqa: B006
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print how many trials it takes; run nothing.")
+        bool,
+        typer.Option("--dry-run", help="Print how many trials it takes, how long and how much disk "
+                     "space; run nothing."),
     ] = False,
 ) -> None:  # fmt: skip
     """Tune every model with the same budget, then test.
@@ -78,7 +81,7 @@ def tune(
         per=per, tuning_seeds=tuning_seeds, search=search, search_seed=search_seed, spaces=space,
     )  # fmt: skip
     if dry_run:
-        _dry_run(plan_search(request, notes.append), Store(out))
+        typer.echo(cost_text(plan_search(request, notes.append), Store(out), execution))
         print_notes(notes)
         return
     chosen, failed = run_search(request, out, execution)
@@ -112,7 +115,7 @@ def run_search(
 
     notes = list[str]()
     plan, store = plan_search(request, notes.append), Store(out)
-    notes.append(f"search: {_search_text(plan)}")
+    notes.append(f"search: {search_text(plan)}")
     records: dict[str, Record] = {}
 
     def ran(jobs: Sequence[Job]) -> dict[str, Record]:
@@ -136,23 +139,6 @@ def run_search(
     return chosen, [*failed, *final.failed]
 
 
-def _search_text(plan: Plan) -> str:
-    from dnabench.results.searches import budget_text
-
-    models = [name for name, _ in plan.tried]
-    seeds = ", ".join(map(str, plan.tuning_seeds))
-    if plan.request.stepwise:
-        return (
-            f"{plan.request.search}, {budget_text(plan.request)} of each model and regime, for "
-            f"each {plan.request.per}, tuning seeds {seeds}"
-        )
-    counts = ", ".join(
-        f"{len(tried)} of {name}" + f" ({regime})" * (models.count(name) > 1)
-        for (name, regime), tried in plan.tried.items()
-    )  # fmt: skip
-    return f"{counts} configurations, {len(plan.jobs)} trials with tuning seeds {seeds}"
-
-
 def _choices(search: Search) -> list[str]:
     """A line for each choice."""
     from dnabench.reports.tuning import names_of
@@ -163,32 +149,6 @@ def _choices(search: Search) -> list[str]:
         + (" ".join(c.best.settings) or "the default")
         for c in search.choices
     ]
-
-
-def _dry_run(plan: Plan, store: Any) -> None:
-    from tabulate import tabulate
-
-    from dnabench.sweep.search import final_jobs
-
-    done = store.done()
-    rows, total, left = [], 0, 0
-    for group, tried in plan.tried.items():
-        ids = [job.trial.id for one in tried for job in one.jobs]
-        n_final = len(final_jobs(plan, {group: ()}))
-        n_tried = "by records" if plan.request.stepwise else len(tried)
-        space = plan.spaces[group[0]]
-        rows.append((*group, n_tried, len(ids), sum(i in done for i in ids), 2 * n_final,
-                     " ".join(f"{k}={v}" for k, v in space.items()) or "nothing"))  # fmt: skip
-        total, left = total + len(ids), left + sum(i not in done for i in ids)
-    heads = ("model", "regime", "configurations", "trials", "done", "final at most", "space")
-    typer.echo(tabulate(rows, heads))
-    final = sum(row[5] for row in rows)
-    if plan.request.stepwise:
-        typer.echo(f"\n{_search_text(plan)}; {total} trials of the default first")
-        typer.echo(f"then {final} final trials at most, those of the default among them")
-        return
-    typer.echo(f"\n{total} trials of tuning, {left} of them to run; then {final} final trials at "
-               "most, those of the default among them")  # fmt: skip
 
 
 def _report(out: Path, jobs: Sequence[Job]) -> str:

@@ -10,6 +10,7 @@ from dnabench.registry import explain_miss
 from dnabench.types import Protocol, Task
 
 FOLDS = 10
+NESTED = 1000  # first seed of trials of tuning under folds
 VALIDATION = {  # Protocol.validation in words
     "dev-or-tenth": "dev split, else 10 % of train",
     "dev-or-none": "dev split, if any",
@@ -164,14 +165,34 @@ def asked_metric(name: str, protocol: Protocol, task: Task) -> str:
     return name
 
 
-def check_protocol(protocol: Protocol, task: Task, seed: int) -> None:
-    """Raise ValueError for a task without the dev split needed, or a seed that is no fold."""
+def nested_seeds(fold: int, n: int) -> list[int]:
+    """Seeds of n trials that tune for a fold: they never see it, and validate on others."""
+    return [NESTED + FOLDS * fold + (fold + i) % FOLDS for i in range(1, n + 1)]
+
+
+def folds_of(seed: int) -> tuple[int, int]:
+    """The fold that is left out altogether, -1 of an ordinary trial, and that which validates."""
+    return divmod(seed - NESTED, FOLDS) if seed >= NESTED else (-1, seed)
+
+
+def check_protocol(protocol: Protocol, task: Task, seed: int, tuning: bool = False) -> None:
+    """Raise ValueError for a task without the dev split needed, or a seed that is no fold.
+
+    Trials of tuning under folds have the seeds of `nested_seeds`.
+    """
     if protocol.validation == "dev" and "dev" not in task.counts:
         raise ValueError(
             f"{protocol.name} chooses on the official dev split, and {task.name} has none; leave "
             "the task out, or write --protocol honest, which validates on 10 % of train"
         )
-    if protocol.validation == "fold" and seed not in range(FOLDS):
+    out, held = folds_of(seed)
+    if protocol.validation == "fold" and tuning:
+        if out not in range(FOLDS) or out == held:
+            raise ValueError(
+                f"seed {seed}: a trial of tuning under {protocol.name} leaves fold k out and "
+                f"validates on another fold j, with seed {NESTED} + {FOLDS} k + j"
+            )
+    elif protocol.validation == "fold" and seed not in range(FOLDS):
         raise ValueError(
             f"seed {seed}: {protocol.name} has the folds 0..{FOLDS - 1}, and seed k holds out fold "
             f"k; write --seeds {FOLDS} for all folds, or name some: --seeds 0,3"
@@ -181,9 +202,7 @@ def check_protocol(protocol: Protocol, task: Task, seed: int) -> None:
 def check_tuning(protocol: Protocol) -> None:
     """Raise ValueError for a protocol under which settings cannot be chosen on validation alone."""
     if protocol.looks_at_test:
-        why = "it chooses the epoch on test"
-    elif protocol.validation == "fold":
-        why = "its seeds are folds, so none are left for tuning"
-    else:
-        return
-    raise ValueError(f"{protocol.name} cannot be tuned: {why}; write --protocol honest")
+        raise ValueError(
+            f"{protocol.name} cannot be tuned: it chooses the epoch on test; write --protocol "
+            "honest"
+        )

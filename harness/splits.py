@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dnabench.protocols import FOLDS, check_protocol
+from dnabench.protocols import FOLDS, check_protocol, folds_of
 from dnabench.types import Array, Protocol, Sequences, Split, Task
 
 VALIDATION_SHARE = 0.1
@@ -188,7 +188,9 @@ def limited(split: Split, limit: float) -> Split:
     return split.take(np.flatnonzero(stratified(split.y, share, seed=0)))
 
 
-def cut(task: Task, protocol: Protocol, seed: int, limit: float = 0) -> tuple[Split, Split | None]:
+def cut(
+    task: Task, protocol: Protocol, seed: int, limit: float = 0, tuning: bool = False
+) -> tuple[Split, Split | None]:
     """The training and the validation examples of a trial. The test split is not read.
 
     Args:
@@ -196,18 +198,28 @@ def cut(task: Task, protocol: Protocol, seed: int, limit: float = 0) -> tuple[Sp
         protocol: says what validation is, see `protocols.VALIDATION`.
         seed: of the cut, from `streams`.
         limit: see `limited`; applied to each official split before the cut.
+        tuning: of a trial of tuning; under folds, one of them is then in neither part.
 
     Raises:
         ValueError: a seed or a task that the protocol cannot take, too few examples for a cut.
     """
-    check_protocol(protocol, task, seed)
+    check_protocol(protocol, task, seed, tuning)
     train = limited(task.load("train"), limit)
     if "dev" in task.counts and protocol.validation.startswith("dev"):
         return train, limited(task.load("dev"), limit)
     if protocol.validation == "dev-or-none":
         return train, None
     held = _held(train, task, protocol, seed)
-    return train.take(np.flatnonzero(~held)), train.take(np.flatnonzero(held))
+    rest = ~held
+    if protocol.validation == "fold" and tuning:
+        rest &= _fold(train, task) != folds_of(seed)[0]
+    return train.take(np.flatnonzero(rest)), train.take(np.flatnonzero(held))
+
+
+def _fold(train: Split, task: Task) -> Array:
+    """The fold of each row, the same for all models."""
+    digest = hashlib.sha256(f"folds/{task.name}".encode()).digest()
+    return folds(train, FOLDS, int.from_bytes(digest[:4], "big"))
 
 
 def _held(train: Split, task: Task, protocol: Protocol, seed: int) -> Array:
@@ -215,8 +227,7 @@ def _held(train: Split, task: Task, protocol: Protocol, seed: int) -> Array:
     remedy = "run it with --protocol honest"
     kind, whole = protocol.name.split("/")[0], protocol.together and train.clusters is not None
     if protocol.validation == "fold":
-        digest = hashlib.sha256(f"folds/{task.name}".encode()).digest()
-        held: Array = folds(train, FOLDS, int.from_bytes(digest[:4], "big")) == seed
+        held: Array = _fold(train, task) == folds_of(seed)[1]
         lack = f"train has fewer than {FOLDS} different sequences"
     elif protocol.validation == "random-tenth":
         held = random_tenth(len(train.y), seed)

@@ -61,12 +61,12 @@ def check_tuned(name: str, found: Sequence[Search]) -> None:
 def choices_in(table: Table, found: Sequence[Search]) -> list[Found]:
     """The choices whose default runs are in a table; of several searches the newest."""
     here = {r.trial.id for r in table.records}
-    newest: dict[tuple[str, str, str], Found] = {}
+    newest: dict[tuple[str, str, str, int], Found] = {}
     for search in found:
         for choice in search.choices:
             if here & choice.final.keys():
                 for task in choice.tasks:
-                    newest[choice.model, choice.regime, task] = search, choice
+                    newest[choice.model, choice.regime, task, choice.fold] = search, choice
     return list({id(choice): (search, choice) for search, choice in newest.values()}.values())
 
 
@@ -78,7 +78,7 @@ def tuning_sections(evidence: Evidence, found: Sequence[Search]) -> list[Grid]:
     rows = {row.task: row for row in table.rows}
     names = names_of([choice for _, choice in own])
     lines = [
-        [rows[task].name, names[choice.model, choice.regime],
+        [rows[task].name + fold_text(choice), names[choice.model, choice.regime],
          *_line(evidence, rows[task], search, choice)]
         for search, choice in own for task in choice.tasks if task in rows
     ]  # fmt: skip
@@ -87,6 +87,11 @@ def tuning_sections(evidence: Evidence, found: Sequence[Search]) -> list[Grid]:
     searches = list({id(search): search for search, _ in own}.values())
     notes = [" ".join(map(caption, searches))]
     return [Grid(TITLES[0], heads, lines, notes), expected_grid(own, table.digits)]
+
+
+def fold_text(choice: Choice) -> str:
+    """Which fold a choice is for, where each has its own."""
+    return f", fold {choice.fold}" if choice.fold >= 0 else ""
 
 
 def names_of(choices: Sequence[Choice]) -> dict[tuple[str, str], str]:
@@ -111,6 +116,11 @@ def caption(search: Search) -> str:
     costs = " Configurations count in their order until their trials have cost that much, so a " \
         "model whose trials are cheaper tries more of them; the last may exceed it."  # fmt: skip
     costs = costs if search.hours or search.flops else ""
+    if any(c.fold >= 0 for c in search.choices):
+        costs += (
+            " Each fold has a choice of its own, made on other folds of train: tuning seed 1000 + "
+            "10 k + j leaves fold k out and validates on fold j."
+        )
     if any(c.regime != "scratch" for c in search.choices):
         costs += " What pretraining took is not counted."
     over = "" if search.per == "task" else (
@@ -135,10 +145,12 @@ def _line(evidence: Evidence, row: Row, search: Search, choice: Choice) -> list[
     ]
     i, j = columns[1], columns[0]
     words = " ".join(best.settings) or "default"
-    tested = [fixed(row.cells[k].summary.mean, digits) if k is not None else NONE for k in (j, i)]
+    tested = [fixed(_tested(row, k, choice), digits) if k is not None else NONE for k in (j, i)]
     if best is choice.default:
         compared = [NONE, NONE, NONE, "default chosen"]
         tested[1] = tested[0]
+    elif choice.fold >= 0:
+        compared = [NONE, NONE, NONE, "one run"]
     else:
         compared = _compared(evidence, row, i, j)
     return [
@@ -146,6 +158,12 @@ def _line(evidence: Evidence, row: Row, search: Search, choice: Choice) -> list[
         *(fixed(_mean(c.scores.get(row.task, ())), digits) for c in (choice.default, best)),
         *tested, *compared,
     ]  # fmt: skip
+
+
+def _tested(row: Row, column: int, choice: Choice) -> float:
+    """The mean score on test of a column, of a fold that of its run."""
+    cell = row.cells[column]
+    return cell.scores.get(choice.fold, math.nan) if choice.fold >= 0 else cell.summary.mean
 
 
 def _column(row: Row, ids: Iterable[str], tuned: bool) -> int | None:
@@ -179,7 +197,7 @@ def _tried(choice: Choice) -> str:
 
 def _agree(choice: Choice, search: Search) -> str:
     """How many tuning seeds would alone have made the same choice."""
-    n, same = len(search.tuning_seeds), 0
+    n, same = max((len(x) for x in choice.default.scores.values()), default=0), 0
     whole = [c for c in choice.whole if not c.failed]
     for seed in range(n):
         alone = [
@@ -210,7 +228,7 @@ def expected_grid(own: Sequence[Found], digits: int) -> Grid:
         every = known + [min(known)] * (len(choice.whole) - len(known))
         found = [stats.expected_best(every, k) if k <= len(every) else None for k in sizes]
         lines.append([
-            ", ".join(choice.tasks), names[choice.model, choice.regime],
+            ", ".join(choice.tasks) + fold_text(choice), names[choice.model, choice.regime],
             *(_expected(x, sign, digits) for x in found),
         ])  # fmt: skip
     note = (

@@ -48,6 +48,7 @@ class Choice:
     candidates: tuple[Candidate, ...]  # the default first
     chosen: int  # number of a candidate
     final: Mapping[str, str]  # trial id of the default -> of the chosen one, same task and seed
+    fold: int = -1  # whose choice it is, where the seeds of the protocol are folds
 
     @property
     def default(self) -> Candidate:

@@ -141,11 +141,11 @@ def run_search(
 
 def _choices(search: Search) -> list[str]:
     """A line for each choice."""
-    from dnabench.reports.tuning import names_of
+    from dnabench.reports.tuning import fold_text, names_of
 
     names = names_of(search.choices)
     return [
-        f"{names[c.model, c.regime]} on {', '.join(c.tasks)}: chose "
+        f"{names[c.model, c.regime]} on {', '.join(c.tasks)}{fold_text(c)}: chose "
         + (" ".join(c.best.settings) or "the default")
         for c in search.choices
     ]

@@ -101,7 +101,9 @@ def _measured(probe: Probe) -> Measured:
     protocol = protocol_named(trial.protocol)
     task = replace(as_read(task, trial), metric=trial.metric or metric_for(protocol, task))
     seeds = streams(trial.seed, trial.task, protocol)
-    data, (whole, _) = clock.timed(lambda: cut(task, protocol, seeds.cut, trial.limit))
+    data, (whole, _) = clock.timed(
+        lambda: cut(task, protocol, seeds.cut, trial.limit, trial.tuning)
+    )
     train = part_of_train(whole, trial.train_share, task, seeds.cut)
     torch.manual_seed(seeds.init)
     kind = _own if model_of(probe.job).custom_trainer else _network

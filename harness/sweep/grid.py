@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dnabench.cache import file_sha256
 from dnabench.models.outside.loaded import own_weights
 from dnabench.models.outside.references import model_named
-from dnabench.protocols import asked_metric, check_protocol, protocol_for
+from dnabench.protocols import asked_metric, check_protocol, folds_of, protocol_for
 from dnabench.registry import MODELS, TASKS, explain_miss
 from dnabench.splits import size_under, streams
 from dnabench.sweep.checks import (
@@ -46,6 +46,7 @@ class Request:
     settings: Sequence[str] = ()  # k=v or model.k=v
     sweeps: Sequence[str] = ()  # k=v1,v2
     overrides: Mapping[str, Any] = field(default_factory=dict)  # recipe field -> value
+    scored: Literal["test", "val"] = "test"  # val: trials of tuning
 
 
 def grid(request: Request, on_skip: Callable[[str], object] = lambda why: None) -> list[Job]:
@@ -87,12 +88,13 @@ def grid(request: Request, on_skip: Callable[[str], object] = lambda why: None) 
         on_skip(why)
     for task in tasks:
         first = streams(seeds[0], task.name, protocols[task.name]).cut
+        first = folds_of(first)[1] if protocols[task.name].validation == "fold" else first
         limit, mine = parse_limit(request.limit), task.name in paths
         check_shares(shares, task, protocols[task.name], first, limit, mine)
     jobs = {}
     for task, seed in itertools.product(tasks, seeds):
         protocol = protocols[task.name]
-        check_protocol(protocol, task, seed)
+        check_protocol(protocol, task, seed, request.scored == "val")
         for model, settings, (regime, checkpoint), share in columns:
             if (model.name, task.name) not in incompatible:
                 trial = _trial(model, task, protocol, request, settings, seed, regime)
@@ -336,7 +338,7 @@ def _trial(
     return Trial(
         model=model.name, options=options, regime=regime, task=task.name, data=task.data,
         protocol=protocol.name, recipe=recipe, seed=seed, limit=parse_limit(request.limit),
-        metric=asked_metric(request.metric, protocol, task),
+        metric=asked_metric(request.metric, protocol, task), scored=request.scored,
     )  # fmt: skip
 
 

@@ -11,12 +11,19 @@ from importlib.util import find_spec
 from types import MappingProxyType
 from typing import NamedTuple
 
-from dnabench.protocols import check_tuning, protocol_for
+from dnabench.protocols import (
+    FOLDS,
+    check_tuning,
+    folds_of,
+    nested_seeds,
+    protocol_for,
+    protocol_named,
+)
 from dnabench.spaces import DROPOUT, HOUSE, Dimension, parse_dimension
 from dnabench.sweep.grid import Request, grid, models_of, tasks_of
 from dnabench.sweep.numbers import parse_seeds
 from dnabench.sweep.settings import check_settings
-from dnabench.types import Job, Model, Recipe
+from dnabench.types import Job, Model, Recipe, Trial
 
 PER = ("task", "suite", "model")
 SEARCHES = ("random", "grid", "tpe", "halving")
@@ -25,7 +32,27 @@ USUAL_BUDGET = 16
 MOST_DRAWS = 10  # for each configuration, where a space has few
 Say = Callable[[str], object]
 Group = tuple[str, str]  # a model and its regime: what is tuned
-Unit = tuple[str, str, tuple[str, ...]]  # and the tasks that get one choice
+
+
+class Unit(NamedTuple):
+    """What gets a choice of its own."""
+
+    model: str
+    regime: str
+    tasks: tuple[str, ...]
+    fold: int = -1  # of a protocol whose seeds are folds, each of which gets its own choice
+
+    @property
+    def group(self) -> Group:
+        """The model and its regime."""
+        return self.model, self.regime
+
+    def has(self, trial: Trial) -> bool:
+        """Whether a trial, of tuning or the final one, is of this unit."""
+        return (
+            (trial.model, trial.regime) == self.group and trial.task in self.tasks
+            and self.fold in (-1, trial.seed, folds_of(trial.seed)[0])
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,20 +102,26 @@ class Plan(NamedTuple):
     steps: Mapping[Unit, list[Configuration]] = MappingProxyType({})
 
     def units(self) -> list[Unit]:
-        """What gets a choice of its own: a model, its regime and the tasks that share it."""
+        """What gets a choice of its own: a model, its regime, the tasks that share it, a fold."""
+        parts = self.seeds if has_folds(self.request.grid) else [-1]
         return [
-            (*group, tasks) for group, tried in self.tried.items()
-            for tasks in _together(tried[0], self.request.per)
+            Unit(*group, tasks, fold) for group, tried in self.tried.items()
+            for tasks in _together(tried[0], self.request.per) for fold in parts
         ]  # fmt: skip
 
     def of(self, unit: Unit) -> list[Configuration]:
-        """The configurations that were tried for a unit, the default first."""
-        return self.steps[unit] if unit in self.steps else self.tried[unit[0], unit[1]]
+        """The configurations that were tried for a unit, the default first, with its trials."""
+        if unit in self.steps:
+            return self.steps[unit]
+        return [
+            one._replace(jobs=tuple(job for job in one.jobs if unit.has(job.trial)))
+            for one in self.tried[unit.group]
+        ]
 
     def seeded(self) -> Request:
         """The grid with the tuning seeds."""
         seeds = ",".join(map(str, self.tuning_seeds))
-        return replace(self.request.grid, seeds=f"{seeds},")
+        return replace(self.request.grid, seeds=f"{seeds},", scored="val")
 
     @property
     def jobs(self) -> list[Job]:
@@ -223,8 +256,7 @@ def trials_of(
     found: dict[Group, list[Job]] = {}
     for job in grid(with_own, say if not number else lambda why: None):
         if job.trial.model in settings:
-            tuning = job._replace(trial=replace(job.trial, scored="val"))
-            found.setdefault(_group(job), []).append(tuning)
+            found.setdefault(_group(job), []).append(job)
     return found
 
 
@@ -263,7 +295,9 @@ def _grid_points(model: str, space: Mapping[str, Dimension]) -> list[tuple[str, 
 
 
 def _seeds(request: TuneRequest) -> tuple[list[int], list[int]]:
-    """Those of tuning and those of the final runs."""
+    """Those of tuning and those of the final runs; under folds some for each fold."""
+    if has_folds(request.grid):
+        return _seeds_of_folds(request)
     tuning, seeds = parse_seeds(request.tuning_seeds), parse_seeds(request.grid.seeds)
     if request.tuning_seeds.strip().isdigit():
         tuning = [FIRST_TUNING_SEED + k for k in tuning]
@@ -273,6 +307,23 @@ def _seeds(request: TuneRequest) -> tuple[list[int], list[int]]:
             "chose nothing"
         )
     return tuning, seeds
+
+
+def has_folds(request: Request) -> bool:
+    """Whether the seeds of the protocol are folds."""
+    return protocol_named(request.protocol).validation == "fold"
+
+
+def _seeds_of_folds(request: TuneRequest) -> tuple[list[int], list[int]]:
+    text, seeds = request.tuning_seeds.strip(), parse_seeds(request.grid.seeds)
+    if not (text.isdigit() and 0 < int(text) < FOLDS):
+        raise ValueError(
+            f"--tuning-seeds {text}: under {request.grid.protocol} each fold is tuned on others; "
+            f"give how many of these, 1 to {FOLDS - 1}"
+        )
+    if wrong := [seed for seed in seeds if seed not in range(FOLDS)]:
+        raise ValueError(f"--seeds: {wrong[0]} is no fold of {request.grid.protocol}; give 0-9")
+    return [seed for fold in seeds for seed in nested_seeds(fold, int(text))], seeds
 
 
 def _check(request: TuneRequest) -> None:

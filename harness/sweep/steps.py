@@ -76,18 +76,17 @@ class _Unit:
     ended: bool = False
 
     def __post_init__(self) -> None:
-        model, regime, tasks = self.unit
-        (default,) = self.plan.tried[model, regime]
-        own = tuple(job for job in default.jobs if job.trial.task in tasks)
+        (default,) = self.plan.tried[self.unit.group]
+        own = tuple(job for job in default.jobs if self.unit.has(job.trial))
         self.tried.append(default._replace(jobs=own))
         self.seen = {own[0].trial.id}
-        found = self.plan.spaces[model].items()
+        found = self.plan.spaces[self.unit.model].items()
         self.space = {name: parse_dimension(name, text) for name, text in found}
 
     @property
     def name(self) -> str:
-        model, regime, tasks = self.unit
-        return f"{model} ({regime}) on {', '.join(tasks)}"
+        model, regime, tasks, fold = self.unit
+        return f"{model} ({regime}) on {', '.join(tasks)}" + f", fold {fold}" * (fold >= 0)
 
     @property
     def request(self) -> TuneRequest:
@@ -173,9 +172,9 @@ class _Unit:
         return Configuration(self.number, settings, jobs)
 
     def _jobs(self, settings: tuple[str, ...]) -> tuple[Job, ...]:
-        model, regime, tasks = self.unit
-        found = trials_of(self.plan.seeded(), {model: settings}, lambda why: None, self.number)
-        return tuple(job for job in found[model, regime] if job.trial.task in tasks)
+        of = {self.unit.model: settings}
+        found = trials_of(self.plan.seeded(), of, lambda why: None, self.number)
+        return tuple(job for job in found[self.unit.group] if self.unit.has(job.trial))
 
     def _part(self, whole: Configuration, divisor: int) -> Configuration | None:
         """A configuration for a part of its epochs; None if that is all of them, or it has none."""
@@ -209,7 +208,7 @@ class _Unit:
     ) -> list[float]:  # fmt: skip
         """How good configurations are on validation, whole or not; more is better."""
         metrics = {r.trial.task: str(r.task["metric"]) for r in records.values() if not r.error}
-        own = [candidate(one, self.unit[2], records, metrics) for one in some]
+        own = [candidate(one, self.unit.tasks, records, metrics) for one in some]
         return values([replace(c, partial=False) for c in own], metrics)
 
     def _learned(self, records: Mapping[str, Record]) -> Configuration | None:

@@ -96,7 +96,7 @@ def run_trial(
     meter, trial = Meter(resources.device, kernels), job.trial
     task, protocol = _as_scored(job)
     seeds = streams(trial.seed, trial.task, protocol)
-    whole, val = cut(task, protocol, seeds.cut, trial.limit)
+    whole, val = cut(task, protocol, seeds.cut, trial.limit, trial.tuning)
     train = part_of_train(whole, trial.train_share, task, seeds.cut)
     sealed = replace(as_read(task, trial), load=_sealed)  # models and the loop cannot load its data
     _check_fits(trial, sealed, whole)

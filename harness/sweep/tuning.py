@@ -33,14 +33,13 @@ def chosen_of(plan: Plan, records: Mapping[str, Record]) -> Chosen:
     choices, jobs = list[Choice](), dict[str, Job]()
     default = {group: final_jobs(plan, {group: ()}) for group in plan.tried}
     for unit in plan.units():
-        *of, tasks = unit
-        group = (of[0], of[1])
+        tasks, group = unit.tasks, unit.group
         own = tuple(candidate(one, tasks, records, metrics) for one in plan.of(unit))
         try:
             best = choose(own, metrics)
         except ValueError as e:
             raise ValueError(f"{group[0]} on {', '.join(tasks)}: {e}") from None
-        defaults = {_place(job): job for job in default[group] if job.trial.task in tasks}
+        defaults = {_place(job): job for job in default[group] if unit.has(job.trial)}
         tuned = {
             _place(job): job for job in final_jobs(plan, {group: best.settings}, tasks)
         } if best.number else defaults  # fmt: skip
@@ -49,7 +48,7 @@ def chosen_of(plan: Plan, records: Mapping[str, Record]) -> Chosen:
         choices.append(
             Choice(
                 model=group[0], regime=group[1], tasks=tasks, candidates=own, chosen=best.number,
-                final={a.trial.id: b.trial.id for a, b in pairs},
+                final={a.trial.id: b.trial.id for a, b in pairs}, fold=unit.fold,
             )
         )  # fmt: skip
     request = plan.request

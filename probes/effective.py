@@ -136,7 +136,7 @@ class _Centre:
         return Resident([encoded], device, source.tokenizer.pad, widths=True)
 
     def __call__(self, data: Resident, rows: Array) -> Tensor:
-        batch = data.batch(rows)
+        batch = data.batch(data.rows(rows))
         values: Tensor = self._run(batch.ids, batch.mask)
         if values.dim() == 2:
             self.each_base = False
@@ -150,9 +150,9 @@ class _Centre:
 def _gradient(one: _Centre, seqs: Sequences, progress: Callable[[int], object]) -> Array:
     """Float64 (L,), for one sequence."""
     data = one.encode(seqs)
-    rows, row = np.zeros(1, np.int64), np.zeros(VECTORS, np.int64)
+    first, row = data.rows(np.zeros(1, np.int64)), np.zeros(VECTORS, np.int64)
     leaf: list[Tensor] = []
-    tokens = data.batch(rows).ids.shape[1]
+    tokens = data.batch(first).ids.shape[1]
 
     def before(module: Any, given: tuple[Any, ...]) -> Any:
         return tuple(_leaf(x, tokens, leaf) for x in given)
@@ -180,7 +180,7 @@ def _gradient(one: _Centre, seqs: Sequences, progress: Callable[[int], object]) 
     positions = 1 if leaf[0].shape[1] == tokens else 2
     other = 3 - positions
     shares = found.double().square().sum((0, other)).cpu().numpy()
-    widths = data.batch(rows).widths
+    widths = data.batch(first).widths
     if widths is None:
         return np.asarray(shares)
     each = widths[0].cpu().numpy().astype(np.int64)

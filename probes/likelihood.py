@@ -265,5 +265,5 @@ class Likelihood:
                 for a in range(0, len(together), most):
                     rows = together[a : a + most]
                     batch = data.batch(rows)
-                    read_off(rows, self._net(batch.ids.long(), batch.mask).float())
+                    read_off(rows.host, self._net(batch.ids.long(), batch.mask).float())
                     self.passes += len(rows)

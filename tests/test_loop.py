@@ -203,7 +203,7 @@ def test_an_error_of_another_kind_or_of_a_single_example_is_raised():
 def test_batches_are_shuffled_anew_in_every_epoch_and_hold_every_example_once():
     one = learner(batch=7)
     seen = []
-    one._loss = lambda rows, targets: (seen.append(rows), one.net.head.weight.sum() * 0)[1]
+    one._loss = lambda rows, targets: (seen.append(rows.host), one.net.head.weight.sum() * 0)[1]
     one.train_epoch()
     one.train_epoch()
     first, second = np.concatenate(seen[:23]), np.concatenate(seen[23:])

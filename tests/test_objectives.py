@@ -47,8 +47,8 @@ class MaskedTokens(Objective):
 
     def questions(self, split, data):
         draws = self.targets(split, data, np.random.default_rng(0))
-        target = draws(np.arange(data.n * data.strands)).values
-        return lambda rows: self.inputs(data.batch(rows), target[rows])
+        target = draws(data.rows(np.arange(data.n * data.strands))).values
+        return lambda rows: self.inputs(data.batch(rows), target[rows.index])
 
     def answers(self, logits, batch):
         """Of each sequence: its summed loss, how many ids were right, and how many were asked."""

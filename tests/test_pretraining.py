@@ -166,8 +166,8 @@ def test_the_loss_weighs_soft_masked_bases(tmp_path):
     data.put(Drawn(codes, small))
     made = objective(small_weight=0.1, seed=5)
     made.begin(0, torch.device("cpu"))
-    target = made.targets(None, data, rng)(np.arange(6))
-    batch = made.inputs(data.batch(np.arange(6)), target.values)
+    target = made.targets(None, data, rng)(data.rows(np.arange(6)))
+    batch = made.inputs(data.batch(data.rows(np.arange(6))), target.values)
     logits = torch.randn(6, 40, 5)
     slow, weight = 0.0, 0.0
     for i in range(6):
@@ -192,7 +192,7 @@ def test_the_next_base_has_the_weight_of_its_own_mask():
     data = WindowData(TOKENIZERS["char"], 6, "cpu")
     data.put(Drawn(codes, np.array([[0, 0, 0, 1, 1, 0]], bool)))
     made = objective("hyenadna-tiny-1k", small_weight=0.1)
-    target = made.targets(None, data, np.random.default_rng(0))(np.arange(1)).values
+    target = made.targets(None, data, np.random.default_rng(0))(data.rows(np.arange(1))).values
     weights = made._weights(target, 0.1)[0]
     assert weights.tolist() == pytest.approx([1, 1, 0.1, 0.1, 1, 0])
 
@@ -201,10 +201,10 @@ def test_held_out_tokens_do_not_depend_on_batches():
     data = WindowData(TOKENIZERS["char"], 40, "cpu")
     data.put(Drawn(random_codes(300, 40), np.zeros((300, 40), bool)))
     one = objective(seed=3).questions(None, data)
-    whole = one(np.arange(300)).target
+    whole = one(data.rows(np.arange(300))).target
     parts = torch.cat(
         [
-            objective(seed=3).questions(None, data)(np.arange(a, a + 50)).target
+            objective(seed=3).questions(None, data)(data.rows(np.arange(a, a + 50))).target
             for a in range(0, 300, 50)
         ]
     )
@@ -215,8 +215,8 @@ def test_a_batch_that_asks_for_nothing_has_no_loss():
     data = WindowData(TOKENIZERS["char"], 6, "cpu")
     data.put(Drawn(np.full((2, 6), 4, np.uint8), np.zeros((2, 6), bool)))
     made = objective()
-    target = made.targets(None, data, np.random.default_rng(0))(np.arange(2))
-    batch = made.inputs(data.batch(np.arange(2)), target.values)
+    target = made.targets(None, data, np.random.default_rng(0))(data.rows(np.arange(2)))
+    batch = made.inputs(data.batch(data.rows(np.arange(2))), target.values)
     assert float(made.loss(torch.randn(2, 6, 5), batch) / target.weight) == 0
 
 
@@ -224,7 +224,7 @@ def test_strands_and_words_carry_the_soft_mask():
     codes, small = random_codes(4, 30), np.random.default_rng(0).random((4, 30)) < 0.5
     data = WindowData(TOKENIZERS["char"], 30, "cpu")
     data.put(Drawn(codes, small), np.array([True, False, True, False]))
-    rows = np.arange(4)
+    rows = data.rows(np.arange(4))
     turned = as_sequences(codes).reverse_complement().codes.reshape(4, 30)
     expected = [turned[0], codes[1], turned[2], codes[3]]
     np.testing.assert_array_equal(data.batch(rows).ids, expected)

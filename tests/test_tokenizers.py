@@ -203,11 +203,12 @@ def test_ids_have_the_smallest_type_that_holds_the_vocabulary(size, kind):
 def test_a_batch_is_as_wide_as_its_longest_row():
     seqs = Sequences.parse(["ACG", "ACGTACGTA", "ACGTA"])
     data = Resident([TOKENIZERS["char"](seqs, 9, "mask")], "cpu", pad=5)
-    assert data.batch(np.array([0, 2])).ids.shape == (2, 5)
+    assert data.batch(data.rows(np.array([0, 2]))).ids.shape == (2, 5)
     data.whole = True
-    assert data.batch(np.array([0, 2])).ids.shape == (2, 9)
+    assert data.batch(data.rows(np.array([0, 2]))).ids.shape == (2, 9)
     full = Resident([TOKENIZERS["char"](seqs.take(np.array([1, 1])), 9, "mask")], "cpu", pad=5)
-    assert full.batch(np.array([0])).ids.shape == (1, 9) and full.batch(np.array([0])).mask is None
+    assert full.batch(full.rows(np.array([0]))).ids.shape == (1, 9)
+    assert full.batch(full.rows(np.array([0]))).mask is None
 
 
 # Byte pairs.

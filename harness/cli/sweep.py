@@ -328,6 +328,7 @@ def remarks(records: Iterable[Record]) -> list[str]:
         "skipped_steps": "{} steps overflowed in fp16 and were skipped",
         "absent_classes": "no training example of {} is in the share of train",
         "checkpoint": "a checkpoint was not used: {}",
+        "host_data": "the device has no room for the training sequences; they are sent by batches",
         "eval_batch": "out of memory, so evaluation continued with {} examples at once",
     }  # fmt: skip
     trials: dict[str, int] = {}

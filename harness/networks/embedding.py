@@ -183,7 +183,10 @@ class Embedder:
         )  # fmt: skip
         data = frozen(strands)
         n = len(seqs)
-        parts = [data.batch(np.arange(n) + s * n).ids.cpu().numpy() for s in range(len(strands))]
+        rows = data.rows(np.arange(n * len(strands)))
+        parts = [
+            data.batch(rows[s * n : (s + 1) * n]).ids.cpu().numpy() for s in range(len(strands))
+        ]
         if self.each_base:
             inside = np.arange(longest) < seqs.lengths[:, None]
             if self._both:

@@ -18,8 +18,9 @@ from dnabench.pretraining.objectives import Language
 from dnabench.pretraining.windows import Drawn, Source, draw
 from dnabench.splits import Streams
 from dnabench.tokens.tokenizers import Tokenizer
-from dnabench.train.batches import Batch, Data, Resident, on_device
+from dnabench.train.batches import Batch, Data, Resident
 from dnabench.train.learner import Examples, NetLearner
+from dnabench.train.rows import Rows, sent
 from dnabench.types import (
     ONE_CPU,
     Array,
@@ -58,15 +59,16 @@ class WindowData(Data):
         encoded = self._tokenizer(as_sequences(codes), self._length, "mask")
         self._held = Resident([encoded], str(self.device), self._tokenizer.pad)
         self.size, self._lengths = self._held.size, encoded.lengths
-        self._small = torch.from_numpy(of_tokens(small, encoded.widths)).to(self.device)
+        tokens = torch.from_numpy(of_tokens(small, encoded.widths))
+        self._small = sent(tokens.contiguous(), self.device)
 
-    def batch(self, rows: Array) -> Batch:
+    def batch(self, rows: Rows) -> Batch:
         """These windows."""
         return self._held.batch(rows)
 
-    def small(self, rows: Array) -> Tensor:
+    def small(self, rows: Rows) -> Tensor:
         """Bool (B, T), whether most bases of a token are soft-masked."""
-        return self._small[on_device(rows, self.device)]
+        return self._small[rows.index]
 
 
 def opposite(codes: Array) -> Array:
@@ -131,7 +133,8 @@ class WindowLearner(NetLearner):
         self.net.train()
         self.objective.begin(self._step // self.every, torch.device(self.device))
         steps = min(self.every, self._total - self._step)
-        loss, rows = torch.zeros((), device=self.device), np.arange(self.recipe.batch)
+        loss = torch.zeros((), device=self.device)
+        rows = self._data.rows(np.arange(self.recipe.batch))
         with self.kernels, self._arithmetic.products():
             for _ in range(steps):
                 self._draw()

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dnabench.pretraining.hiding import Hiding
-from dnabench.train.batches import Batch, Data, on_device
+from dnabench.train.batches import Batch, Data
 from dnabench.train.objectives import Objective, Target, Targets
+from dnabench.train.rows import Rows
 from dnabench.types import IGNORED, Array, Split
 
 LEAST = 1e-6  # of the weights of a batch
@@ -84,14 +85,14 @@ class Language(Objective):
     def targets(self, split: Split, data: Data, rng: np.random.Generator) -> Targets:
         """Ask for tokens of the rows; `Data.small` says which are soft-masked."""
 
-        def asked(rows: Array) -> Target:
+        def asked(rows: Rows) -> Target:
             values = self._values(data, rows, self._drawn)
             total = self._weights(values, self.small_weight).sum()
             return Target(values, total.clamp(min=LEAST))  # a batch may ask for nothing
 
         return asked
 
-    def _values(self, data: Data, rows: Array, drawn: torch.Generator) -> Tensor:
+    def _values(self, data: Data, rows: Rows, drawn: torch.Generator) -> Tensor:
         batch = data.batch(rows)
         ids = batch.ids.long()
         seen = torch.ones_like(ids, dtype=torch.bool) if batch.mask is None else batch.mask > 0
@@ -120,18 +121,18 @@ class Language(Objective):
         asked = (target[..., 0] != IGNORED).float()
         return asked if small == 1 else asked * (1 - (1 - small) * target[..., 1])
 
-    def questions(self, split: Split, data: Data) -> Callable[[Array], Batch]:
+    def questions(self, split: Split, data: Data) -> Callable[[Rows], Batch]:
         """Held-out rows, with the same tokens hidden each time, however they are batched."""
         drawn, parts = torch.Generator(data.device).manual_seed(self._seed), list[Tensor]()
+        rows = data.rows(np.arange(data.n))
         for start in range(0, data.n, TOGETHER):
-            rows = np.arange(start, min(start + TOGETHER, data.n))
-            values = self._values(data, rows, drawn)
+            values = self._values(data, rows[start : start + TOGETHER], drawn)
             parts.append(F.pad(values, (0, 0, 0, data.size - values.shape[1])))
         every = torch.cat(parts)
 
-        def asked(rows: Array) -> Batch:
+        def asked(rows: Rows) -> Batch:
             batch = data.batch(rows)
-            values = every[on_device(rows, data.device)][:, : batch.ids.shape[1]]
+            values = every[rows.index][:, : batch.ids.shape[1]]
             return self.inputs(batch, values)
 
         return asked

@@ -1,4 +1,4 @@
-"""Encoded examples on the device, where a batch is an index look-up.
+"""Encoded examples, where a batch is an index look-up: on the device, if they fit.
 
 N examples, M sequences, S strands, B batch, T tokens, L bp, K task outputs, D features.
 """
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dnabench.tokens.tokenizers import Encoded
+from dnabench.train.rows import Rows, Values, numbered, sent
 from dnabench.types import Array
 
 EVAL_TOKENS = 2**17  # tokens of an evaluation batch
@@ -48,26 +49,40 @@ class Data(ABC):
     strands: int
     device: torch.device
     size: int  # tokens, or features, of a row
+    fullness: float = 1.0  # mean length of a row, as a share of the longest
+    whole: bool = False  # whether all batches are as wide as the longest row
+    here: bool = True  # whether all lies on the device
     _lengths: Array | None = None  # tokens of each row; None = all rows are full
 
     @abstractmethod
-    def batch(self, rows: Array) -> Batch:
+    def batch(self, rows: Rows) -> Batch:
         """These rows."""
 
-    def eval_batches(self, strand: int = 0) -> Iterator[Array]:
+    def rows(self, numbers: Array) -> Rows:
+        """Rows by their numbers, which are copied to the device."""
+        return numbered(numbers, self.device)
+
+    def widen(self, whole: bool) -> None:
+        """Make all batches as wide as the longest row, or as each one's own longest again."""
+        self.whole = whole
+
+    def eval_batches(self, strand: int = 0) -> Iterator[Rows]:
         """All rows of a strand, sorted by length, about EVAL_TOKENS at a time."""
         order = np.arange(strand * self.n, (strand + 1) * self.n)
         if self._lengths is not None:
             order = order[np.argsort(self._lengths[order], kind="stable")]
         size = max(1, EVAL_TOKENS // max(self.size, 1))
-        yield from (order[i : i + size] for i in range(0, self.n, size))
+        rows = self.rows(order)
+        yield from (rows[i : i + size] for i in range(0, self.n, size))
 
 
 class Resident(Data):
-    """The encoded sequences of a split, on a device; those of a second strand follow the first.
+    """The encoded sequences of a split; those of a second strand follow the first.
 
     Args:
         strands: an `Encoded` for each of the S strands, all of the same N sequences.
+        device: where they lie, if it has room; see `Values`.
+        pad: id of what fills a row.
         widths: whether batches say how many bp each token stands for.
     """
 
@@ -75,28 +90,28 @@ class Resident(Data):
         self, strands: Sequence[Encoded], device: str, pad: int, widths: bool = False
     ) -> None:
         self.n, self.strands = len(strands[0].ids), len(strands)
-        self._ids = _stacked([e.ids for e in strands], pad).to(device)
-        self.device, self.size = self._ids.device, self._ids.shape[1]
+        ids, self.device = _stacked([e.ids for e in strands], pad), torch.device(device)
+        self.size, self._ids = ids.shape[1], Values(ids, self.device)
+        self.here = self._ids.here
         full = all(e.lengths is None for e in strands) and len({e.ids.shape for e in strands}) == 1
         lengths = np.concatenate([e.tokens for e in strands])
         self.fullness = float(lengths.mean() / max(self.size, 1))
         self._lengths = None if full else lengths
-        self._device_lengths = None if full else torch.from_numpy(lengths).to(device)
-        self.whole = False  # whether all batches are as wide as the longest row
+        self._device_lengths = None if full else sent(torch.from_numpy(lengths), self.device)
         bp = [e.widths for e in strands if e.widths is not None] if widths else []
-        self._widths = _stacked(bp, 0).to(device) if bp else None
+        self._widths = Values(_stacked(bp, 0), self.device) if bp else None
 
-    def batch(self, rows: Array) -> Batch:
+    def batch(self, rows: Rows) -> Batch:
         """The rows, 0..N-1 of the first strand, N..2N-1 of the second."""
-        index, width = on_device(rows, self.device), self.size
+        width = self.size
         if self._lengths is not None and not self.whole:
-            width = int(self._lengths[rows].max())
-        ids = self._ids[index, :width]
-        widths = None if self._widths is None else self._widths[index, :width]
+            width = int(self._lengths[rows.host].max())
+        ids = self._ids.take(rows, width)
+        widths = None if self._widths is None else self._widths.take(rows, width)
         if self._device_lengths is None:
             return Batch(ids, None, widths)
         columns = torch.arange(width, device=self.device)
-        return Batch(ids, (columns < self._device_lengths[index][:, None]).float(), widths)
+        return Batch(ids, (columns < self._device_lengths[rows.index][:, None]).float(), widths)
 
 
 class Features(Data):
@@ -108,14 +123,15 @@ class Features(Data):
     """
 
     def __init__(self, values: Tensor, rows: Sequence[Array]) -> None:
-        self._values, self._rows = values, np.concatenate(rows)
-        self.strands, self.n = len(rows), len(rows[0])
         self.width, self.device = values.shape[-1], values.device  # D
+        self._values = values
+        self._rows = sent(torch.from_numpy(np.concatenate(rows)), self.device)
+        self.strands, self.n = len(rows), len(rows[0])
         self.size = int(values[0].numel())
 
-    def batch(self, rows: Array) -> Batch:
+    def batch(self, rows: Rows) -> Batch:
         """Features in place of ids; rows as in `Resident`."""
-        return Batch(self._values[on_device(self._rows[rows], self.device)], None)
+        return Batch(self._values[self._rows[rows.index]], None)
 
 
 class Pairs(Data):
@@ -129,21 +145,24 @@ class Pairs(Data):
     def __init__(self, both: Data) -> None:
         self.both, self.n, self.strands = both, both.n, both.strands // 2
         self.device, self.size = both.device, 2 * both.size
+        self.fullness, self.here = both.fullness, both.here
 
-    def batch(self, rows: Array) -> Batch:
+    def batch(self, rows: Rows) -> Batch:
         """2 B rows: the first sequences, then the second ones."""
-        first = rows + rows // self.n * self.n  # every other strand
-        return self.both.batch(np.concatenate([first, first + self.n]))._replace(pairs=True)
+        n = self.n
+        first = rows if self.strands == 1 else rows.map(lambda r: r + r // n * n)  # every other one
+        host = np.concatenate([first.host, first.host + n])
+        both = Rows(host, torch.cat([first.index, first.index + n]))
+        return self.both.batch(both)._replace(pairs=True)
 
-
-def on_device(rows: Array, device: torch.device) -> Tensor:
-    """The rows as an index on the device, without waiting for a GPU's queue."""
-    index = torch.from_numpy(rows)
-    return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index
+    def widen(self, whole: bool) -> None:
+        """See `Data.widen`."""
+        super().widen(whole)
+        self.both.widen(whole)
 
 
 def for_all(
-    data: Data, strand: int, most: int, call: Callable[[Array], Tensor]
+    data: Data, strand: int, most: int, call: Callable[[Rows], Tensor]
 ) -> tuple[Tensor, int]:
     """Call with the rows of each evaluation batch, in smaller parts if memory runs out.
 
@@ -166,7 +185,7 @@ def for_all(
                 values = call(part)
                 if out is None:
                     out = torch.empty(data.n, *values.shape[1:], device=values.device)
-                out[on_device(part - strand * data.n, out.device)] = values
+                out[part.index - strand * data.n] = values
                 start += len(part)
             except RuntimeError as e:
                 if len(part) == 1 or not ran_out(e):

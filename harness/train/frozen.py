@@ -20,6 +20,7 @@ from dnabench.train.batches import Features, Resident, for_all, per_base
 from dnabench.train.kept import kept
 from dnabench.train.pool import Pool, find_rows
 from dnabench.train.precision import Arithmetic, guarded
+from dnabench.train.rows import Rows
 from dnabench.types import Array, Sequences
 
 LIBRARY = "transformers"  # its code is known by its version
@@ -92,7 +93,7 @@ class Frozen:
         data = self._encode(seqs)
         self._net.eval()
 
-        def features(rows: Array) -> Tensor:
+        def features(rows: Rows) -> Tensor:
             batch = data.batch(rows)
             with self._arithmetic.forward():
                 values = self._net.features(batch.ids, batch.mask).float()

@@ -1,11 +1,11 @@
 """Batch norm over parts of a batch, as on several GPUs that do not share statistics."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 
 from torch import nn
 
-from dnabench.types import Array, Recipe
+from dnabench.types import Recipe
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
@@ -37,7 +37,7 @@ class Ghost:
                 "them so that it does, or norm_batch=0 for one batch norm over the whole batch"
             )
 
-    def divided(self, rows: Array) -> Iterator[slice]:
+    def divided(self, rows: Sized) -> Iterator[slice]:
         """The part of each: as equal as the rows allow; the last of an epoch may have fewer."""
         size = math.ceil(len(rows) / self.parts)
         yield slice(0, size)

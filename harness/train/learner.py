@@ -23,8 +23,9 @@ from dnabench.train.ghost import Ghost
 from dnabench.train.objectives import Objective
 from dnabench.train.pool import Pool
 from dnabench.train.predictor import Predictor, Reading, strands_of
+from dnabench.train.rows import Rows
 from dnabench.train.schedule import learning_rate
-from dnabench.types import ONE_CPU, Array, Model, Recipe, Resources, Split, Task
+from dnabench.types import ONE_CPU, Model, Recipe, Resources, Split, Task
 
 
 class Examples(NamedTuple):
@@ -113,7 +114,7 @@ class NetLearner(Predictor):
             "skipped_steps": self._arithmetic.skipped, "compile": self._runner.said,
             "float32_layers": self._arithmetic.float32_layers,
             "eval_batch": self.eval_batch or (self.frozen.eval_batch if self.frozen else 0),
-            "truncated": self.truncated,
+            "truncated": self.truncated, "host_data": not self._data.here,
         }  # fmt: skip
         return {k: v for k, v in {**notes, **self._objective.notes}.items() if v}
 
@@ -127,13 +128,14 @@ class NetLearner(Predictor):
         self.net.train()
         order = self._order.permutation(self._data.n)
         flips = self._order.integers(0, self._data.strands, len(order))
-        loss, batch, most = torch.zeros((), device=self.device), self.recipe.batch, len(order)
+        rows = self._data.rows(order + flips[order] * self._data.n)
+        loss, batch, most = torch.zeros((), device=self.device), self.recipe.batch, len(rows)
         if self.recipe.max_steps:
             most = min(most, (self.recipe.max_steps - self._step) * batch)
         with self.kernels, self._arithmetic.products():
             for start in range(0, most, batch):
-                rows = order[start : start + batch]
-                loss += self._train_step(rows + flips[rows] * self._data.n) * len(rows)
+                part = rows[start : start + batch]
+                loss += self._train_step(part) * len(part)
         return float(loss) / most
 
     def state(self) -> Any:
@@ -215,7 +217,7 @@ class NetLearner(Predictor):
         features = self.frozen(strands)
         return features if split.other is None else Pairs(features)
 
-    def _train_step(self, rows: Array) -> Tensor:
+    def _train_step(self, rows: Rows) -> Tensor:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self._step, self._total, self.recipe)
         targets, weight = self._targets(rows)
@@ -227,7 +229,7 @@ class NetLearner(Predictor):
             self._compile(rows, targets, weight)
         return loss
 
-    def _gradients(self, rows: Array, targets: Tensor, weight: float | Tensor) -> Tensor:
+    def _gradients(self, rows: Rows, targets: Tensor, weight: float | Tensor) -> Tensor:
         """Fill .grad for the batch; halve the micro-batch when memory runs out."""
         while True:
             try:
@@ -245,13 +247,13 @@ class NetLearner(Predictor):
                 if self._runner.on:
                     self._runner.stop("memory ran out, the micro-batch was halved")
 
-    def _parts(self, rows: Array) -> Iterator[slice]:
+    def _parts(self, rows: Rows) -> Iterator[slice]:
         if self._ghost.parts > 1:
             return self._ghost.divided(rows)
         starts = range(0, len(rows), self.micro_batch)
         return (slice(start, start + self.micro_batch) for start in starts)
 
-    def _compile(self, rows: Array, targets: Tensor, weight: float | Tensor) -> None:
+    def _compile(self, rows: Rows, targets: Tensor, weight: float | Tensor) -> None:
         """Run the steps to come compiled, if that pays and changes nothing."""
         if self.device == "cpu" or not isinstance(self._data, Resident):
             return
@@ -268,11 +270,11 @@ class NetLearner(Predictor):
             one.backward()  # type: ignore[no-untyped-call]
             return one
 
-        self._data.whole = True
+        self._data.widen(True)
         self._runner.compile(step)
-        self._data.whole = self._runner.on
+        self._data.widen(self._runner.on)
 
-    def _loss(self, rows: Array, targets: Tensor) -> Tensor:
+    def _loss(self, rows: Rows, targets: Tensor) -> Tensor:
         batch = self._objective.inputs(self._data.batch(rows), targets)
         return self._objective.loss(self._forward(batch), batch)
 

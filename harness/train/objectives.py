@@ -14,7 +14,8 @@ from torch import Tensor
 
 from dnabench.metrics import METRICS, recorded, score
 from dnabench.train import losses
-from dnabench.train.batches import Batch, Data, on_device, per_base
+from dnabench.train.batches import Batch, Data, per_base
+from dnabench.train.rows import Rows, Values
 from dnabench.train.strands import opposite_labels, opposite_logits
 from dnabench.types import Array, Recipe, Split, Task
 
@@ -26,7 +27,7 @@ class Target(NamedTuple):
     weight: float | Tensor
 
 
-Targets = Callable[[Array], Target]  # from rows of the data
+Targets = Callable[[Rows], Target]  # from rows of the data
 
 
 class Objective(ABC):
@@ -54,7 +55,7 @@ class Objective(ABC):
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """The summed loss of a batch; the learner divides it by the weight of the whole batch."""
 
-    def questions(self, split: Split, data: Data) -> Callable[[Array], Batch]:
+    def questions(self, split: Split, data: Data) -> Callable[[Rows], Batch]:
         """What the network is given to predict rows of a split: their sequences as they are."""
         return data.batch
 
@@ -97,12 +98,12 @@ class Supervised(Objective):
         if both:
             other = opposite_labels(split.y, split.seqs.lengths, self.task.opposite)
             rows_of_y = np.concatenate([split.y, other])
-        y = losses.target(kind, rows_of_y).to(data.device)
+        y = Values(losses.target(kind, rows_of_y), data.device)
 
-        def labels(rows: Array) -> Target:
-            examples = rows % n
-            values = y[on_device(rows if both else examples, y.device)]
-            return Target(values, losses.weight(kind, split.y[examples]))
+        def labels(rows: Rows) -> Target:
+            examples = rows if data.strands == 1 else rows.map(lambda r: r % n)
+            values = y.take(rows if both else examples)
+            return Target(values, losses.weight(kind, split.y[examples.host]))
 
         return labels
 

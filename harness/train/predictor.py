@@ -14,6 +14,7 @@ from dnabench.tokens.tokenizers import TOKENIZERS, Encoded, Tokenizer
 from dnabench.train.batches import Batch, Data, Pairs, Resident, for_all
 from dnabench.train.objectives import Objective
 from dnabench.train.precision import Arithmetic, check_precision
+from dnabench.train.rows import Rows
 from dnabench.types import Array, Model, Recipe, Sequences, Split, Task
 
 
@@ -115,8 +116,8 @@ class Predictor:
             return batch.answered(self.net(batch.ids, batch.mask).float())
 
     @torch.inference_mode()
-    def _answers(self, data: Data, questions: Callable[[Array], Batch], strand: int) -> Array:
-        def answers(rows: Array) -> Tensor:
+    def _answers(self, data: Data, questions: Callable[[Rows], Batch], strand: int) -> Array:
+        def answers(rows: Rows) -> Tensor:
             batch = questions(rows)
             return self._objective.answers(self._forward(batch), batch)
 

@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from gpu.section import learner
 
-from dnabench.train import batches, objectives
+from dnabench.train import rows
 
 USUAL = ("convnova-386k", "convnova", "hyenadna", "gpn", "dnabert-5", "ntv2-50m", "legnet", "cnn")
 SHAPE, STEPS = (2, 96, {}), 4
@@ -58,16 +58,16 @@ def counted(name, copies):
 
 
 def main():
-    copies, real = [], batches.on_device
+    copies, real = [], rows.sent
 
-    def noted(rows, device):
-        copies.append(len(rows))
-        return real(rows, device)
+    def noted(values, device):
+        copies.append(len(values))
+        return real(values, device)
 
-    batches.on_device = objectives.on_device = noted
-    rows = [(name, *counted(name, copies)) for name in sys.argv[1:] or USUAL]
+    rows.sent = noted
+    table = [(name, *counted(name, copies)) for name in sys.argv[1:] or USUAL]
     heads = ("model", "operations", "views", "copies", "waits")
-    print(tabulate(rows, heads, tablefmt="github"))
+    print(tabulate(table, heads, tablefmt="github"))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from dnabench.pretraining.gathering import gathered
 from dnabench.pretraining.recipes import RECIPES
 from dnabench.pretraining.windows import draw
 from dnabench.tasks.io.packed import packed
+from dnabench.train.rows import numbered
 from dnabench.types import ONE_CPU, Recipe
 
 STEPS, REPEATS = 12, 5
@@ -89,7 +90,8 @@ def row(name, path):
     training = gathered(model, options, how, [path], 1e9, holdout=["chr2"])
     torch.manual_seed(0)
     net = language_model(model, options, how.length)
-    learner, rows = pretrain._learner(training, net, ONE_CPU), np.arange(16)
+    learner = pretrain._learner(training, net, ONE_CPU)
+    rows = numbered(np.arange(16), torch.device("cpu"))
     learner.objective.begin(0, torch.device("cpu"))
     asked = learner._targets
 

@@ -187,11 +187,11 @@ def loader(arm, n=30_000, each=2_000):
 
     def step():
         for _ in range(10):
-            order = orders.permutation(n)
+            order = data.rows(orders.permutation(n))
             for at in range(0, n, BATCH):
                 data.batch(order[at : at + BATCH])
 
-    return Subject(step, lambda: {"ids": data.batch(np.arange(300)).ids.long()}, 10 * n)
+    return Subject(step, lambda: {"ids": data.batch(data.rows(np.arange(300))).ids.long()}, 10 * n)
 
 
 # The selective scan

@@ -46,7 +46,7 @@ def capped(s):
 def gradients(s, cap):
     """Loss, gradients, logits, micro-batch and evaluation batch of one step, under a cap."""
     one, train = learner(s, "convnova", shape(s), steps=1)
-    rows = np.arange(len(train.y))
+    rows = one._data.rows(np.arange(len(train.y)))
     with limit(s, cap, one):
         one.net.train()
         with one.kernels, one._arithmetic.products():

@@ -7,8 +7,10 @@ import functools
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -145,6 +147,31 @@ def test_a_compiler_that_fails_is_reported_and_off():
     said = fast.notes["compile"]
     assert said.startswith("off: ") and "no kernel for this" in said
     assert fast.train_epoch() == plain.train_epoch()
+
+
+def test_compiling_ends_when_its_time_is_over(monkeypatch):
+    def slow(graph, example):
+        time.sleep(20)
+        return graph
+
+    monkeypatch.setattr(compiled, "BUDGET", 0.2)
+    plain, fast, start = learner(), learner(backend=slow), time.monotonic()
+    handler = signal.getsignal(signal.SIGALRM)
+    compile_(fast)
+    assert "it took over 0.2 s" in fast.notes["compile"] and time.monotonic() - start < 15
+    assert signal.getsignal(signal.SIGALRM) is handler
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    assert fast.train_epoch() == plain.train_epoch()
+
+
+def test_a_limit_that_runs_already_is_left_alone():
+    signal.setitimer(signal.ITIMER_REAL, 500)
+    try:
+        with compiled.limited(0.01):
+            time.sleep(0.05)
+        assert 400 < signal.getitimer(signal.ITIMER_REAL)[0] <= 500
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def test_a_network_that_cannot_be_compiled_whole_is_reported():

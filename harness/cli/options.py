@@ -233,7 +233,10 @@ class ExecutionOptions(NamedTuple):
     ] = []  # noqa: RUF012  # fmt: skip
     task_time: Annotated[str, execution(help="Slurm: about how long a task runs.")] = "30m"
     compile: Annotated[
-        str, execution(help="auto: compile training on CUDA where it is faster; or off.")
+        str,
+        execution(
+            help="auto: training steps on CUDA compiled, or as one graph, where faster; or off."
+        ),
     ] = "auto"
     trial_timeout: Annotated[
         str, execution(help="Stop a trial that runs longer (3600, 30m, 2h); it counts as failed.")

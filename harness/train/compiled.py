@@ -5,9 +5,11 @@ The network is not changed: its compiled form shares the weights, and evaluation
 
 import importlib.util
 import os
+import signal
+import threading
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -16,8 +18,11 @@ from torch import Tensor
 from dnabench.cache import made_folder
 
 # Allowed relative difference of logits, loss and gradients: another order of rounding
+FULL = 0.75  # least mean length of a row, as a share of the longest, that is padded to it
 TOLERANCE = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 2e-2, "bf16": 5e-2}
+UNEVEN = "lengths differ so much that batches of one length would be mostly padding"
 LEAST_STEPS = 5000  # of a training; with fewer, compiling does not pay
+BUDGET = 300.0  # seconds that compiling and checking may take
 SMALL = 50_000_000  # parameters; below, kernel launches take more time than arithmetic
 REPLAYS = 3  # a CUDA graph is warmed up, recorded and then replayed
 
@@ -34,8 +39,8 @@ def why_not(device: str, steps: int, fullness: float) -> str:
         return "triton is not installed"
     if steps < LEAST_STEPS:
         return f"{steps} steps are over before compiling pays, {LEAST_STEPS} are needed"
-    if fullness < 0.75:
-        return "lengths differ so much that batches of one length would be mostly padding"
+    if fullness < FULL:
+        return UNEVEN
     return ""
 
 
@@ -82,7 +87,7 @@ class Runner:
         except torch.OutOfMemoryError:
             raise
         except Exception as e:
-            self.stop(f"a later step failed: {_short(e)}")
+            self.stop(f"a later step failed: {short(e)}")
             return self._net(ids, mask)  # type: ignore[no-any-return]
 
     def compile(self, step: Callable[[], Tensor]) -> None:
@@ -103,19 +108,20 @@ class Runner:
             with torch.random.fork_rng(devices):
                 wanted = self._seen(step)
             self._fast = self._compiled()
-            for _ in range(REPLAYS):
-                self._put(buffers)
-                # in place: a CUDA graph's own memory must never become .grad
-                self._net.zero_grad(set_to_none=False)
-                with warnings.catch_warnings(), torch.random.fork_rng(devices):
-                    warnings.simplefilter("ignore")  # what matters ends up in `said`
-                    why = why or self._difference(wanted, self._seen(step))
+            with limited(BUDGET):
+                for _ in range(REPLAYS):
+                    self._put(buffers)
+                    # in place: a CUDA graph's own memory must never become .grad
+                    self._net.zero_grad(set_to_none=False)
+                    with warnings.catch_warnings(), torch.random.fork_rng(devices):
+                        warnings.simplefilter("ignore")  # what matters ends up in `said`
+                        why = why or difference(wanted, self._seen(step), self._tolerance)
             if why:
                 self.stop(why)
             else:
                 self.said = "on"
         except Exception as e:
-            self.stop(_short(e))
+            self.stop(short(e))
         finally:
             self._checking, self._logits = False, None
             self._put(buffers)
@@ -146,28 +152,53 @@ class Runner:
         named = self._net.named_parameters()
         return out | {k: p.grad.detach().clone() for k, p in named if p.grad is not None}
 
-    def _difference(self, wanted: dict[str, Tensor], found: dict[str, Tensor]) -> str:
-        """What differs from eager; "" if nothing does."""
-        if wanted.keys() != found.keys():
-            return f"gradients of {', '.join(sorted(wanted.keys() ^ found.keys())[:3])}: missing"
-        gradients = [v.norm() for k, v in wanted.items() if k not in ("logits", "loss")]
-        # a gradient that is zero except for rounding is compared with the norm of all
-        floor = torch.stack(gradients).norm() / 100
-        for name, value in wanted.items():
-            scale = value.norm() + (0 if name in ("logits", "loss") else floor)
-            off = float((found[name] - value).norm() / scale.clamp(min=1e-12))
-            if not off <= self._tolerance:
-                what = name if name in ("logits", "loss") else f"the gradient of {name}"
-                return f"{what} differs from eager by {off:.2g}, {self._tolerance:.2g} is allowed"
-        return ""
-
     def _put(self, buffers: list[Tensor]) -> None:
         with torch.no_grad():
             for buffer, value in zip(self._net.buffers(), buffers, strict=True):
                 buffer.copy_(value)
 
 
-def _short(error: Exception) -> str:
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """End what runs inside after so many seconds, by a TimeoutError.
+
+    Not where another limit runs already, or this is not the main thread: nothing can end it there.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getitimer(signal.ITIMER_REAL)[0]:
+        yield
+        return
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"it took over {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def difference(wanted: dict[str, Tensor], found: dict[str, Tensor], tolerance: float) -> str:
+    """What differs from eager in logits, loss or the gradients by name; "" if nothing does."""
+    if wanted.keys() != found.keys():
+        return f"gradients of {', '.join(sorted(wanted.keys() ^ found.keys())[:3])}: missing"
+    gradients = [v.norm() for k, v in wanted.items() if k not in ("logits", "loss")]
+    # a gradient that is zero except for rounding is compared with the norm of all
+    floor = torch.stack(gradients).norm() / 100
+    for name, value in wanted.items():
+        scale = value.norm() + (0 if name in ("logits", "loss") else floor)
+        off = float((found[name] - value).norm() / scale.clamp(min=1e-12))
+        if not off <= tolerance:
+            what = name if name in ("logits", "loss") else f"the gradient of {name}"
+            return f"{what} differs from eager by {off:.2g}, {tolerance:.2g} is allowed"
+    return ""
+
+
+def short(error: Exception) -> str:
+    """The first line of an error, and its kind."""
     error = getattr(error, "inner_exception", error)  # of the compiler's own
     lines = [line for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]

@@ -17,9 +17,10 @@ from dnabench.splits import Streams
 from dnabench.tokens.tokenizers import Tokenizer
 from dnabench.train.adapt import adapted, linear_head, without_biases_and_norms
 from dnabench.train.batches import Batch, Data, Features, Pairs, Resident, ran_out
-from dnabench.train.compiled import Runner, keep_artefacts, why_not
+from dnabench.train.compiled import FULL, UNEVEN, Runner, keep_artefacts, why_not
 from dnabench.train.frozen import Frozen, built_by
 from dnabench.train.ghost import Ghost
+from dnabench.train.graphs import Graph
 from dnabench.train.objectives import Objective
 from dnabench.train.pool import Pool
 from dnabench.train.predictor import Predictor, Reading, strands_of
@@ -56,8 +57,9 @@ class NetLearner(Predictor):
         objective: what it learns.
         seeds: `order` decides batches, strand flips, dropout and what the objective draws.
         resources: device, micro-batch and `compile`: with "auto", training steps run compiled
-            unless `compiled.why_not` objects. The gradients of micro-batches add up to those of the
-            whole batch; when memory runs out, the micro-batch is halved.
+            unless `compiled.why_not` objects, else as one CUDA graph where `Graph.pays`. The
+            gradients of micro-batches add up to those of the whole batch; when memory runs out, the
+            micro-batch is halved.
         kernels: of the trial; None = its own.
 
     Raises:
@@ -94,6 +96,7 @@ class NetLearner(Predictor):
         self.n_learned = sum(p.numel() for p in self.net.parameters() if p.requires_grad)
         self._draws = np.random.default_rng([seeds.order, 1])
         self._targets = objective.targets(examples.train, self._data, self._draws)
+        self._rate = torch.zeros((), device=device) if device.startswith("cuda") else None
         self._optimizer = self._new_optimizer()
         self._order = np.random.default_rng(seeds.order)
         self._torch_seed, self._step = seeds.order, 0
@@ -106,12 +109,14 @@ class NetLearner(Predictor):
         if self._compiling == "auto" and device != "cpu":
             keep_artefacts()
         self._undecided = self._compiling == "auto"  # until the first step has ended
+        self._graph = Graph(self._whole_step, self.net, self._optimizer, recipe.precision)
 
     @property
     def notes(self) -> dict[str, Any]:
         """What a record must say about how the numbers came about."""
         notes = {
             "skipped_steps": self._arithmetic.skipped, "compile": self._runner.said,
+            "graph": self._graph.said,
             "float32_layers": self._arithmetic.float32_layers,
             "eval_batch": self.eval_batch or (self.frozen.eval_batch if self.frozen else 0),
             "truncated": self.truncated, "host_data": not self._data.here,
@@ -160,7 +165,8 @@ class NetLearner(Predictor):
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state(self.device) if cuda else None,
             "micro_batch": self.micro_batch, "eval_batch": self.eval_batch,
-            "compiled": self._runner.said, "forms": dict(self.kernels.used),
+            "compiled": self._runner.said, "graph": self._graph.said,
+            "forms": dict(self.kernels.used),
         }  # fmt: skip
 
     def go_on(self, state: dict[str, Any]) -> None:
@@ -180,6 +186,7 @@ class NetLearner(Predictor):
         if state["compiled"].startswith("off: "):
             self._runner.stop(state["compiled"].removeprefix("off: "))
             self._undecided = False
+        self._graph.go_on(state["graph"])
         torch.set_rng_state(state["torch"])
         if state["cuda"] is not None:
             torch.cuda.set_rng_state(state["cuda"], self.device)
@@ -191,9 +198,10 @@ class NetLearner(Predictor):
         elif recipe.finetune == "full" and hasattr(self.net, "param_groups"):
             groups = self.net.param_groups(recipe)
         kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimizer]
-        fused = True if self.device.startswith("cuda") else None  # 5 launches a step, not 12
+        # on CUDA 5 launches a step, not 12, and a rate that a graph can read
+        fused, rate = (None, recipe.lr) if self._rate is None else (True, self._rate)
         made: torch.optim.Optimizer = kind(
-            groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused
+            groups, lr=rate, weight_decay=recipe.weight_decay, fused=fused
         )
         return made
 
@@ -218,16 +226,67 @@ class NetLearner(Predictor):
         return features if split.other is None else Pairs(features)
 
     def _train_step(self, rows: Rows) -> Tensor:
+        rate = learning_rate(self._step, self._total, self.recipe)
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate(self._step, self._total, self.recipe)
+            group["lr"] = rate if self._rate is None else self._rate.fill_(rate)
         targets, weight = self._targets(rows)
-        loss = self._gradients(rows, targets, weight)
-        self._arithmetic.step(self._optimizer, self.net, self.recipe.clip)
+        loss = self._replayed(rows, targets, weight) if self._graph.on else None
+        if loss is None:
+            loss = self._eager(rows, targets, weight)
         self._step += 1
-        if self._undecided:
-            self._undecided = False
-            self._compile(rows, targets, weight)
         return loss
+
+    def _eager(self, rows: Rows, targets: Tensor, weight: float | Tensor) -> Tensor:
+        """A step as it is written; those to come are made faster, if that changes nothing."""
+
+        def step() -> Tensor:
+            loss = self._gradients(rows, targets, weight)
+            self._arithmetic.step(self._optimizer, self.net, self.recipe.clip)
+            return loss
+
+        if self._undecided:
+            loss, self._undecided = step(), False
+            self._compile(rows, targets, weight)
+            return loss
+        if self._settled or len(rows) < self.recipe.batch:
+            return step()
+        loss = self._graph.timed(step)
+        if self._graph.pays(self._total - self._step):
+            self._record(rows, targets, weight)
+        return loss
+
+    @property
+    def _settled(self) -> bool:
+        """Whether no graph will be recorded, or one was."""
+        never = self._compiling != "auto" or self._rate is None or self._runner.on
+        return never or bool(self._graph.said)
+
+    def _replayed(self, rows: Rows, targets: Tensor, weight: float | Tensor) -> Tensor | None:
+        loss = self._graph(self._inputs(rows, targets), weight)
+        self._data.widen(self._graph.on)
+        return loss
+
+    def _record(self, rows: Rows, targets: Tensor, weight: float | Tensor) -> None:
+        """Run the steps to come as one CUDA graph, where that is possible and changes nothing."""
+        why = UNEVEN if self._data.fullness < FULL else ""
+        if self.recipe.precision == "fp16":
+            why = "the host must see whether a step in fp16 is skipped"
+        elif self._ghost.parts > 1 or self.micro_batch < self.recipe.batch:
+            why = "gradients are summed over parts of a batch"
+        if why:
+            self._graph.stop(why)
+            return
+        self._data.widen(True)
+        self._graph.record(self._inputs(rows, targets), weight)
+        self._data.widen(self._graph.on)
+
+    def _whole_step(self, batch: Batch, weight: Tensor) -> Tensor:
+        """What a graph holds: forward, backward and update."""
+        self._optimizer.zero_grad()
+        loss = self._objective.loss(self._forward(batch), batch) / weight
+        self._arithmetic.backward(loss)
+        self._arithmetic.step(self._optimizer, self.net, self.recipe.clip)
+        return loss.detach()
 
     def _gradients(self, rows: Rows, targets: Tensor, weight: float | Tensor) -> Tensor:
         """Fill .grad for the batch; halve the micro-batch when memory runs out."""
@@ -244,8 +303,9 @@ class NetLearner(Predictor):
                 if self.micro_batch == 1 or self._ghost.norms or not ran_out(e):
                     raise
                 self.micro_batch = math.ceil(min(self.micro_batch, len(rows)) / 2)
-                if self._runner.on:
-                    self._runner.stop("memory ran out, the micro-batch was halved")
+                for quick in (self._runner, self._graph):
+                    if quick.on:
+                        quick.stop("memory ran out, the micro-batch was halved")
 
     def _parts(self, rows: Rows) -> Iterator[slice]:
         if self._ghost.parts > 1:
@@ -275,8 +335,11 @@ class NetLearner(Predictor):
         self._data.widen(self._runner.on)
 
     def _loss(self, rows: Rows, targets: Tensor) -> Tensor:
-        batch = self._objective.inputs(self._data.batch(rows), targets)
+        batch = self._inputs(rows, targets)
         return self._objective.loss(self._forward(batch), batch)
+
+    def _inputs(self, rows: Rows, targets: Tensor) -> Batch:
+        return self._objective.inputs(self._data.batch(rows), targets)
 
     def _forward(self, batch: Batch) -> Tensor:
         with self._arithmetic.forward():

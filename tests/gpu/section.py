@@ -12,8 +12,11 @@ import numpy as np
 import torch
 
 from dnabench import MODELS, Sequences, Split, Task
+from dnabench.models.kernels.context import Kernels
 from dnabench.splits import streams
 from dnabench.tokens.bpe import tokenizer_named
+from dnabench.train import graphs
+from dnabench.train.graphs import Graph
 from dnabench.train.learner import Examples, NetLearner
 from dnabench.train.objectives import Supervised
 from dnabench.types import Recipe, Resources
@@ -121,7 +124,7 @@ def random_data(n, length, seed=0):
     return task, Split(seqs, y, np.array([str(i) for i in range(n)]))
 
 
-def learner(s, name, shape, precision="fp32", steps=8, compiling="off"):
+def learner(s, name, shape, precision="fp32", steps=8, compiling="off", strict=False):
     """A learner on random bases, as `dnabench run` makes one; and its training examples."""
     batch, length, options = shape
     model = MODELS[name]
@@ -134,8 +137,22 @@ def learner(s, name, shape, precision="fp32", steps=8, compiling="off"):
     one = NetLearner(
         net, Examples(model, task, train, tokenizer), Supervised(task), recipe,
         streams(0, task.name), Resources(s.device, compile=compiling),
+        Kernels(deterministic=strict),
     )  # fmt: skip
     return one, train
+
+
+def with_graph(one, record=None):
+    """Have a learner of `compiling="auto"` record its step, whatever a clock says.
+
+    On a CPU: with the optimiser of CUDA, and `record` in place of a CUDA graph.
+    """
+    if one.device == "cpu":
+        one._rate = torch.zeros(())
+        one._optimizer = one._new_optimizer()
+        one._graph = Graph(one._whole_step, one.net, one._optimizer, one.recipe.precision)
+        graphs.recorded = record or (lambda step, device: step)
+    one._graph.sure = True
 
 
 def timed_steps(s, one, steps):

@@ -105,7 +105,7 @@ def attention(source: Source, codes: Array, device: str = "cpu") -> Attention:
         )
     encoded = source.tokenizer.shortened(as_sequences(codes[None]), length, "mask", 0)
     data = Resident([encoded], device, source.tokenizer.pad, widths=True)
-    batch = data.batch(np.zeros(1, np.int64))
+    batch = data.batch(data.rows(np.zeros(1, np.int64)))
     tokens = batch.ids.shape[1]
     net = source.net.to(device).eval()
     with Kernels("direct"), _Recorder(tokens) as recorder:

@@ -2,11 +2,12 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
-from conftest import HERE
+from conftest import HERE, gue
 from gpu.report import ORDER, report
 from gpu.section import Section
 
@@ -44,12 +45,31 @@ def test_what_it_asserts_of_numbers_holds_here(dry):
     rows, text = dry
     assert all(row["ok"] for row in rows["records"]) and "fp32: 5 of 5 within tolerance" in text
     assert rows["memory"][0]["ok"] and rows["memory"][0]["micro"] == [8, 2]
-    assert all(row["same"] for row in rows["repeats"])
+    assert all(row["same"] and row["same_deterministic"] for row in rows["repeats"])
     assert all(row["rc"] == 0 and row["ran"] == 1 for row in rows["runs"])
-    assert {"eager", "authors' form and ours", "--compile auto"} == {
-        row["form"] for row in rows["steps"]
-    }
+    assert {row["form"] for row in rows["steps"]} == {
+        "eager", "authors' form and ours", "one graph", "--compile auto", "dropout in replays",
+        "a network that waits", "a network that raises",
+    }  # fmt: skip
+    assert all(row["ok"] for name in ("steps", "memory") for row in rows[name] if "ok" in row)
     assert max(row.get("logits_off", 0) for row in rows["steps"]) < 1e-5
+
+
+def test_the_real_table_by_commands_goes_on_and_lists_what_is_missing(tmp_path):
+    """On planted sequences in the layout of GUE: two models, two seeds, both protocols."""
+    data = gue(tmp_path)
+    for task in ("mouse/2", "prom/prom_core_tata", "prom/prom_300_tata"):
+        shutil.copytree(data / "mouse" / "0", data / task)
+    argv = [sys.executable, HERE / "gpu" / "table.py", "--device", "cpu", "--tiny", "--jobs", "1"]
+    argv += ["--data", data, "--out", tmp_path / "table", "--seconds"]
+    env = {**os.environ, "DNABENCH_CONVOLUTION": "direct"}
+    said = [subprocess.run([*argv, seconds], env=env, capture_output=True, text=True, timeout=300)
+            for seconds in ("0", "280")]  # fmt: skip
+    assert said[0].stdout.count("not all ran (time was over)") == 6
+    assert said[1].returncode == 0, said[1].stderr
+    text = (tmp_path / "table" / "table.md").read_text()
+    assert "not all ran" not in text and text.count("- 4 trials of ") == 6
+    assert "honest/1" in text and "test-selected/1" in text
 
 
 def test_without_time_it_reports_what_it_left_out(tmp_path):

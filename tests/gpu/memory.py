@@ -7,8 +7,9 @@ import weakref
 import numpy as np
 import torch
 
+from dnabench.train import rows
 from dnabench.train.batches import ran_out
-from gpu.section import learner
+from gpu.section import learner, timed_steps
 
 SHARE = 0.4  # of the peak without a cap
 MESSAGES = (
@@ -23,6 +24,7 @@ def section(s):
         lambda: {m: ran_out(RuntimeError(m)) for m in MESSAGES},
         what="messages known as out of memory",
     )
+    s.row(lambda: far(s), what="sequences on the host")
     s.row(lambda: stale(s), what="a finished learner without gc.collect()")
 
 
@@ -46,11 +48,11 @@ def capped(s):
 def gradients(s, cap):
     """Loss, gradients, logits, micro-batch and evaluation batch of one step, under a cap."""
     one, train = learner(s, "convnova", shape(s), steps=1)
-    rows = one._data.rows(np.arange(len(train.y)))
+    every = one._data.rows(np.arange(len(train.y)))
     with limit(s, cap, one):
         one.net.train()
         with one.kernels, one._arithmetic.products():
-            loss = one._gradients(rows, *one._targets(rows))
+            loss = one._gradients(every, *one._targets(every))
         found = {k: p.grad.detach().clone() for k, p in one.net.named_parameters()}
         logits = one.predictor(train)()
     return float(loss), found, logits, one.micro_batch, one.eval_batch
@@ -77,6 +79,24 @@ def limit(s, cap, one):
 
         one._forward = bounded
     yield
+
+
+def far(s):
+    """As for data that the device has no room for: the same losses, and what a step then takes."""
+    found, n, usual = [], 2 if s.tiny else 12, rows.fits
+    for fits in (usual, lambda size, device: False):
+        rows.fits = fits
+        try:
+            one, _ = learner(s, "convnova", shape(s), steps=n)
+        finally:
+            rows.fits = usual
+        losses = [one.train_epoch() for _ in range(2)]
+        found.append((losses, timed_steps(s, one, n)["ms"], one._data.here))
+    (a, near, _), (b, distant, here) = found
+    return {
+        "losses": [a, b], "ms": [near, distant],
+        "ok": not here and max(abs(x - y) for x, y in zip(a, b, strict=True)) < 1e-4,
+    }  # fmt: skip
 
 
 def stale(s):

@@ -1,8 +1,10 @@
-"""The same few steps twice, then with PyTorch's deterministic algorithms: the same bytes?"""
+"""The same few steps twice, as usual and with `--deterministic`: the same bytes? At what cost?"""
 
 import torch
 
-from gpu.section import SHAPES, learner
+from gpu.section import SHAPES, learner, timed_steps
+
+STEPS = 3
 
 
 def section(s):
@@ -16,31 +18,25 @@ def section(s):
 
 
 def twice(s, name, precision):
-    a, b = (weights(s, name, precision) for _ in range(2))
-    out = {
-        "same": equal(a, b),
-        "off": max(float((x - y).abs().max()) for x, y in zip(a, b, strict=True)),
-    }
-    if not out["same"]:
-        torch.use_deterministic_algorithms(True)
+    out, ms = {}, []
+    for strict in (False, True):
         try:
-            out["same_deterministic"] = equal(*(weights(s, name, precision) for _ in range(2)))
-        except RuntimeError as e:
-            out["deterministic_says"] = str(e).splitlines()[0][:200]
-        finally:
-            torch.use_deterministic_algorithms(False)
-    return out
+            (a, took), (b, _) = (weights(s, name, precision, strict) for _ in range(2))
+        except RuntimeError as e:  # an operation without a deterministic form
+            return out | {"deterministic_says": str(e).splitlines()[0][:200]}
+        out["same_deterministic" if strict else "same"] = all(map(torch.equal, a, b))
+        if not strict:
+            out["off"] = max(float((x - y).abs().max()) for x, y in zip(a, b, strict=True))
+        ms.append(took)
+    return out | {"ms": ms[0], "deterministic_ms": ms[1], "ratio": ms[1] / ms[0]}
 
 
-def equal(a, b):
-    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
-
-
-def weights(s, name, precision):
-    """After one epoch of three steps, or two."""
+def weights(s, name, precision, strict):
+    """After one epoch of three steps, or two; and milliseconds of a step."""
     batch, length, options = s.shape(name)
     shape = (min(batch, 32), min(length, 250), options)
-    one, _ = learner(s, name, shape, precision, steps=3)
+    one, _ = learner(s, name, shape, precision, STEPS, strict=strict)
     for _ in range(1 if name.startswith("caduceus") else 2):
         one.train_epoch()
-    return [p.detach().float().cpu() for p in one.net.parameters()]
+    found = [p.detach().float().cpu() for p in one.net.parameters()]
+    return found, timed_steps(s, one, STEPS)["ms"]

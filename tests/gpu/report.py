@@ -30,7 +30,7 @@ def report(out, seconds):
 
 
 ORDER = (
-    "environment", "memory", "records", "steps", "runs", "lengths", "precisions", "repeats",
+    "environment", "memory", "records", "repeats", "steps", "lengths", "runs", "precisions",
 )  # fmt: skip
 
 

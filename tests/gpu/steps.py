@@ -1,7 +1,10 @@
 """A training step of the real learner: eager, as the authors do it, as one graph, compiled."""
 
+import math
 import time
+from dataclasses import replace
 
+import numpy as np
 import torch
 from bench import official_step as theirs
 from torch import nn
@@ -9,9 +12,9 @@ from torch import nn
 from dnabench import MODELS
 from dnabench.train import compiled
 from dnabench.train.precision import Arithmetic
-from gpu.section import SHAPES, launches, learner, random_data, timed_steps
+from gpu.section import SHAPES, launches, learner, random_data, timed_steps, with_graph
 
-SLOW = "caduceus_ph"  # a loop over positions: thousands of launches a step
+SLOW = "caduceus_ph"  # without Triton a loop over positions
 
 
 def section(s):
@@ -24,10 +27,13 @@ def section(s):
         for precision in ("fp32", "tf32", "bf16") if s.cuda else ("fp32",):
             if not s.over(f"{name} {precision} authors' form", 3):
                 measured(s, official, name, precision, "authors' form and ours")
-    for name in ("convnova-386k", "convnova", "hyenadna", "dnabert2") if s.cuda else ():
-        for precision in ("fp32", "bf16"):
-            if not s.over(f"{name} {precision} graph", 8):
-                measured(s, whole_graph, name, precision, "one CUDA graph, fused AdamW")
+    for name in list(SHAPES)[:: 3 if s.tiny else 1]:
+        for precision in ("fp32", "bf16") if s.cuda else ("fp32",):
+            if not s.over(f"{name} {precision} graph", 6):
+                measured(s, graph, name, precision, "one graph")
+    s.row(lambda: random_numbers(s), form="dropout in replays")
+    for how in ("waits", "raises"):
+        s.row(lambda how=how: refused(s, how), form=f"a network that {how}")
     for name in ("convnova-386k", "convnova", "hyenadna")[: 1 if s.tiny else 3]:
         for precision in ("fp32", "bf16") if s.cuda else ("fp32",):
             if not s.over(f"{name} {precision} compiled", 45):
@@ -66,43 +72,72 @@ def automatic(s, name, precision):
     return out
 
 
-def whole_graph(s, name, precision):
-    """The bound: forward, loss, backward, clipping and a fused AdamW captured in one graph."""
-    batch, length, options = s.shape(name)
-    model, (task, _) = MODELS[name], random_data(2, length)
-    torch.manual_seed(0)
-    net = model.build(task, {**model.options, **options}).to(s.device).train()
-    tokens = 128 if name == "dnabert2" else length
-    ids = torch.randint(0, 4, (batch, tokens), device=s.device, dtype=torch.uint8)
-    y = torch.randint(0, 2, (batch,), device=s.device)
-    adam = torch.optim.AdamW(net.parameters(), 1e-3, fused=True, capturable=True)
-    how = Arithmetic(precision, s.device)
+def graph(s, name, precision):
+    """The whole step as one graph, by the learner, whatever a clock says."""
+    compiled.LEAST_STEPS = math.inf
+    n, shape = 3 if s.tiny else 12, s.shape(name)
+    one, _ = learner(s, name, shape, precision, n, "auto")
+    with_graph(one)
+    start = time.perf_counter()
+    one.train_epoch()
+    s.sync()
+    first = time.perf_counter() - start
+    out = timed_steps(s, one, n) | {"said": one.notes["graph"], "first_epoch_s": first}
+    if s.cuda:
+        out |= {k: v for k, v in launches(s, one.train_epoch, n).items() if k != "slowest"}
+    out |= {"peak_GB": s.peak_gb(), "off": apart(s, name, precision)}
+    return out | {"ok": out["said"] == "on" and out["off"] < 1e-2}
 
-    def step():
-        adam.zero_grad(set_to_none=True)
-        with how.forward():
-            logits = net(ids, None)
-        nn.functional.cross_entropy(logits.float(), y).backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0, foreach=True)
-        adam.step()
 
-    with how.products():
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(3):
-                step()
-        torch.cuda.current_stream().wait_stream(side)
-        plain = s.best(step, 20)
-        adam.zero_grad(set_to_none=True)
-        graph = torch.cuda.CUDAGraph()
-        start = time.perf_counter()
-        with torch.cuda.graph(graph):
-            step()
-        s.sync()
-        captured = time.perf_counter() - start
-        replayed = s.best(graph.replay, 20)
-    return {"ms": 1e3 * replayed, "eager_fused_ms": 1e3 * plain, "capture_s": captured}
+def apart(s, name, precision):
+    """How far the weights are from those of eager after two epochs of three steps."""
+    found, (batch, length, options) = [], s.shape(name)
+    for quick in (False, True):
+        one, _ = learner(s, name, (min(batch, 16), length, options), precision, 3, "auto")
+        with_graph(one)
+        if not quick:
+            one._graph.stop("for comparison")
+        one.train_epoch()
+        one.train_epoch()
+        found.append([p.detach().float() for p in one.net.parameters()])
+    return max(float((a - b).abs().max()) for a, b in zip(*found, strict=True))
+
+
+def with_dropout(s, steps):
+    """A small network with dropout, whose step is to be recorded."""
+    compiled.LEAST_STEPS = math.inf
+    shape = (8, 60, dict(MODELS["dnabert"].reduced))
+    one, _ = learner(s, "dnabert", shape, steps=steps, compiling="auto")
+    with_graph(one)
+    return one
+
+
+def random_numbers(s):
+    """Replays of one batch that change nothing must draw other dropout each time."""
+    one = with_dropout(s, 2)
+    one.recipe = replace(one.recipe, lr=0.0, weight_decay=0.0, warmup=0)
+    for _ in range(2):
+        one.train_epoch()
+    rows = one._data.rows(np.arange(8))
+    losses = [float(one._train_step(rows)) for _ in range(3)]
+    return {"said": one.notes["graph"], "losses": losses, "ok": len(set(losses)) == 3}
+
+
+def refused(s, how):
+    """A network that no graph can hold must run on eagerly, and still draw dropout."""
+    one = with_dropout(s, 4)
+
+    def waits(module, given, out):
+        float(out.detach().sum())
+
+    def raises(module, given, out):
+        if s.cuda and torch.cuda.is_current_stream_capturing():
+            raise RuntimeError("not while it is recorded")
+
+    one.net.register_forward_hook({"waits": waits, "raises": raises}[how])
+    losses = [one.train_epoch() for _ in range(2)]
+    said = one.notes["graph"]
+    return {"said": said, "losses": losses, "ok": not s.cuda or said.startswith("off: ")}
 
 
 def official(s, name, precision):

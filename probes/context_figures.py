@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dnabench.probes.context import AHEAD, FLANKS, NEAR, STILL, distances, variances
+from dnabench.probes.context import FLANKS, NEAR, STILL, distances, variances
 from dnabench.probes.context_files import ALL, Found
 from dnabench.reports.figures import style
 from dnabench.reports.figures.style import PRINT, Theme
@@ -74,7 +74,7 @@ def position_figure(found: Found, i: int, classes: tuple[str, ...], theme: Theme
         theme: its colours.
     """
     place = found.places
-    out, axes = style.panels(2, (3.6, 2.5), (0.55, 0.45, 0.15, 0.34), theme)
+    out, axes = style.panels(2, (3.8, 2.5), (0.75, 0.45, 0.15, 0.34), theme)
     p = found.first["none"][i]
     for k, _ in enumerate(classes):
         axes[0].plot(found.contexts, p[:, k], color=style.colour(k, theme), lw=1.1)
@@ -89,7 +89,8 @@ def position_figure(found: Found, i: int, classes: tuple[str, ...], theme: Theme
             ax.plot(x, np.maximum(y, floor), color=style.colour(len(classes) + k, theme), lw=1.1)
         ax.axhline((STILL, NEAR)[k], color=style.colour(len(classes) + k, theme), lw=0.7, ls=":")
     ax.set_yscale("log")
-    style.heading(ax, f"of {AHEAD} contexts, to the longest", "dotted: limits", theme, left=0.3)
+    style.log_ticks(ax.yaxis, floor, 1.0)
+    style.heading(ax, "change", "dotted: limits of the rules", theme, left=0.3)
     for each in axes:
         each.set_xlim(0, found.longest)
         each.set_xlabel("context (bp)", fontsize=8, color=theme.quiet, labelpad=2)

@@ -158,7 +158,7 @@ def map_figure(
     style.bare(beside, theme, "both")
     beside.grid(visible=False)
     if len(track):
-        _kinds(out, (0.85 / wide, 4.32 / high, side / wide, 0.1 / high), track, theme)
+        _kinds(out, (0.85 / wide, 4.42 / high, side / wide, 0.1 / high), track, theme)
     return out
 
 
@@ -177,7 +177,7 @@ def _kinds(
     ax.set_axis_off()
     out.legend(
         handles=[Patch(color=style.colour(i, theme)) for i in range(len(kinds))],
-        labels=kinds.tolist(), loc="lower center", bbox_to_anchor=(0.5, 1.01), frameon=False,
+        labels=kinds.tolist(), loc="lower center", bbox_to_anchor=(0.5, 1.04), frameon=False,
         ncols=4,
     )  # fmt: skip
 

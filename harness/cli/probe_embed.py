@@ -131,7 +131,7 @@ def _draw(windows: Windows, maps: Mapping[str, Array], shares: Sequence[float], 
     from dnabench.reports.figures.style import save
 
     labels = {"pc": f"{shares[0]:.0%} and {shares[1]:.0%} of variance", "umap": "cosine distance"}
-    names = {"pc": "principal components", "umap": "UMAP"}
+    names = {"pc": "PCA", "umap": "UMAP"}
     shown = {names[key]: (at, labels[key]) for key, at in maps.items()}
     save(lambda: embed_figure(shown, windows.kinds), to / "embed.png")
     typer.echo(f"embed.parquet, embed.json, embed.png in {to}")

@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from functools import cache
 from typing import Any, Literal, NamedTuple, TypedDict
@@ -186,7 +186,7 @@ def known_fields(kind: Any, values: Any, place: str) -> Fields:
         raise ValueError(f"missing in {place or 'the record'}: {', '.join(sorted(missing))}")
     known = {name: value for name, value in values.items() if name in hints}
     for name, value in known.items():
-        if not _plain(value, hints[name]):
+        if not _surely(hints[name])(value):
             _check(value, hints[name], f"{place}.{name}".removeprefix("."))
     return Fields(known, {name: value for name, value in values.items() if name not in hints})
 
@@ -219,14 +219,12 @@ def _check(value: Any, hint: Any, place: str) -> None:
         if missing := hint.__required_keys__ - value.keys():
             raise ValueError(f"missing in {place}: {', '.join(sorted(missing))}")
         for name, item in value.items():
-            if name in inner and not _plain(item, inner[name]):
+            if name in inner:
                 _check(item, inner[name], f"{place}.{name}")
     elif kind == "text":
         _is(value, str, place)  # a newer version may know more words
     elif kind == "mapping":
         _is(value, dict, place)
-        if inner is float and _all_plain(value):
-            return
         for name, item in value.items():
             _check(item, inner, f"{place}.{name}")
     elif kind == "list":
@@ -241,14 +239,34 @@ def _check(value: Any, hint: Any, place: str) -> None:
             raise ValueError(f"{place} is {value}; it must be finite")
 
 
-def _plain(value: Any, hint: Any) -> bool:
-    """Whether it is a finite float where one belongs, as most values are."""
-    return hint is float and type(value) is float and math.isfinite(value)
-
-
-def _all_plain(values: Mapping[str, Any]) -> bool:
-    """Whether all are finite floats, by a quick test that may also say no of such ones."""
-    return {float}.issuperset(map(type, values.values())) and math.isfinite(sum(values.values()))
+@cache
+def _surely(hint: Any) -> Callable[[Any], bool]:
+    """A quick test of a value of JSON: what it lets pass, `_check` lets pass too."""
+    kind, inner = _shape(hint)
+    if kind == "fields":
+        tests = {name: _surely(own) for name, own in inner.items()}
+        needed = hint.__required_keys__
+        return lambda x: (
+            type(x) is dict
+            and needed <= x.keys()
+            and all(tests[name](item) for name, item in x.items() if name in tests)
+        )
+    if kind == "mapping" and inner is float:
+        return lambda x: (
+            type(x) is dict
+            and {float}.issuperset(map(type, x.values()))
+            and math.isfinite(sum(x.values()))
+        )
+    if kind in ("mapping", "list"):
+        test = _surely(inner)
+        if kind == "list":
+            return lambda x: type(x) is list and all(map(test, x))
+        return lambda x: type(x) is dict and all(map(test, x.values()))
+    if kind == "number" and hint is float:
+        return lambda x: type(x) is float and math.isfinite(x)
+    if kind == "number":
+        return lambda x: type(x) is int and -LARGEST < x < LARGEST
+    return lambda x: kind == "any" or type(x) is str
 
 
 @cache

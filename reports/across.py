@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from dnabench.host.processes import each
 from dnabench.metrics import METRICS
 from dnabench.reports import stats
 from dnabench.reports.evidence import Comparison, Interval, OverTasks, SuiteEvidence
@@ -107,7 +108,7 @@ def _pairs(
         return memo.get("posterior", [x, y], draw), memo.get("improvement", [a, b], compute)
 
     for ((i, j), test), p_holm, (p_raw, above), p_claim, (posterior, improvement) in zip(
-        signed.items(), adjusted, found, stats.holm(claims), map(sizes, signed), strict=True
+        signed.items(), adjusted, found, stats.holm(claims), each(sizes, list(signed)), strict=True
     ):
         own = verdicts[i, j]
         wins, losses = (sum(d.verdict == word for d in own) for word in ("win", "loss"))

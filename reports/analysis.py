@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 
+from dnabench.host.processes import each
 from dnabench.metrics import METRICS
 from dnabench.reports import evidence, stats
 from dnabench.reports.across import across
@@ -61,8 +62,7 @@ def _comparisons(
 ) -> list[Comparison]:
     """All pairs on all rows of a suite, adjusted together."""
     places, found, drawn = [], list[Nested | str](), list[Blocks | None]()
-    for row in rows:
-        resampled = _resampled(row, pairs, resampler)
+    for row, resampled in zip(rows, _resampled(rows, pairs, resampler), strict=True):
         places += [(row, i, j) for i, j in resampled.intervals]
         found += resampled.intervals.values()
         drawn += [resampled.drawn] * len(resampled.intervals)
@@ -110,13 +110,23 @@ def _larger_p(test: stats.Welch, nested: Nested | str) -> float:
     return max(test.p, nested.p)
 
 
-def _resampled(row: Row, pairs: Sequence[Pair], resampler: Resampler | None) -> Resampled:
+def _resampled(
+    rows: Sequence[Row], pairs: Sequence[Pair], resampler: Resampler | None
+) -> list[Resampled]:
     """Each pair with scores: its interval over seeds and test examples, or why there is none."""
-    scored = [(i, j) for i, j in pairs if row.cells[i].scores and row.cells[j].scores]
-    if resampler is None:
-        return Resampled(dict.fromkeys(scored, "the predictions were not read"), {})
-    runs = {k: row.cells[k].runs for k in sorted({k for pair in scored for k in pair})}
-    return resampler.row(runs, row.metric, scored) if scored else Resampled({}, {})
+
+    def of_row(row: Row) -> Resampled:
+        scored = [(i, j) for i, j in pairs if row.cells[i].scores and row.cells[j].scores]
+        if resampler is None:
+            return Resampled(dict.fromkeys(scored, "the predictions were not read"), {})
+        runs = {k: row.cells[k].runs for k in sorted({k for pair in scored for k in pair})}
+        return resampler.row(runs, row.metric, scored) if scored else Resampled({}, {})
+
+    def came(row: Row) -> None:
+        if resampler is not None:
+            resampler.say([run for cell in row.cells for run in cell.runs])
+
+    return each(of_row, rows, came)
 
 
 def _best(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Best]:

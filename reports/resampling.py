@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dnabench.cache import keep_json, read_json
+from dnabench.host.processes import forked
 from dnabench.metrics import METRICS
 from dnabench.reports.blocks import Blocks, blocks
 from dnabench.reports.cells import unit_of
@@ -84,11 +85,15 @@ class Resampler:
         intervals = {pair: found.intervals[at] for pair, at in zip(pairs, todo.pairs, strict=True)}
         return Resampled(intervals, {order[i]: se for i, se in found.se.items()}, found.drawn)
 
-    def _computed(self, todo: _Row, path: Path) -> Resampled:
+    def say(self, runs: Sequence[Record]) -> None:
+        """Tell who observes that the row of these runs is resampled."""
         if self.observe is not None:
-            runs = [r for records in todo.columns for r in records]
             task = runs[0].trial.task if runs else "a task without runs"
-            self.observe(f"resampling {task}: {len(runs)} runs x {todo.replicates:,} replicates")
+            self.observe(f"resampling {task}: {len(runs)} runs x {self.replicates:,} replicates")
+
+    def _computed(self, todo: _Row, path: Path) -> Resampled:
+        if not forked():
+            self.say([r for records in todo.columns for r in records])
         found, lasting = todo.compute()
         if lasting:
             intervals = [[*pair, interval] for pair, interval in found.intervals.items()]

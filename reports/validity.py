@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dnabench.host.processes import each
 from dnabench.metrics import METRICS
 from dnabench.reports.calibration import FLIPS, KINDS, calibration
 from dnabench.reports.grid import count, listed
@@ -39,15 +40,22 @@ def checked(records: Iterable[Record], store: Store, memo: Memo) -> list[Record]
     found: dict[str, Examined] = {}
     states = {(r.trial.task, r.trial.data) for r in records}
     audits = {at: audit for at in states if (audit := kept(*at))}
-    for _, own in grouped(records, lambda r: (r.trial.task, r.trial.model)).items():
-        known = [r for r in own if not r.error]
+
+    def examined(own: Sequence[Record]) -> Sequence[Examined]:
         key: list[Any] = [
-            [r.trial.id, stamp(store.predictions_path(r.trial.id)), _score(r)] for r in known
+            [r.trial.id, stamp(store.predictions_path(r.trial.id)), _score(r)] for r in own
         ]
         audited = sorted({at for r in own if (at := (r.trial.task, r.trial.data)) in audits})
         key += [[*at, audits[at].leaked] for at in audited]
-        reasons = memo.get("beside", key, partial(_found, known, store, audits), _all_read)
-        found |= {r.trial.id: x for r, x in zip(known, reasons, strict=True)}
+        reasons: Sequence[Examined] = memo.get(
+            "beside", key, partial(_found, own, store, audits), _all_read
+        )
+        return reasons
+
+    ended = [r for r in records if not r.error]
+    groups = list(grouped(ended, lambda r: (r.trial.task, r.trial.model)).values())
+    for own, reasons in zip(groups, each(examined, groups), strict=True):
+        found |= {r.trial.id: x for r, x in zip(own, reasons, strict=True)}
     return [_marked(r, *found.get(r.trial.id, NOTHING)) for r in records]
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from dnabench.cache import remove_drafts, replacing
+from dnabench.host.processes import each
 from dnabench.results.claims import server_time
 from dnabench.results.rows import (
     GROUP,
@@ -46,6 +47,7 @@ PART = 100  # one in so many
 AT_ONCE = 16_384  # rows of a new file, so that a long first reading may be ended and goes on
 MOST = 8  # files of a host
 MADE = 2048  # records that are parsed together
+PARSED = 256  # JSON files that a process reads at a time
 HOST = socket.gethostname()
 NEVER = 2**63 - 1
 SETTLED = 2e9  # nanoseconds; a younger file can change without a change of its times
@@ -183,19 +185,25 @@ class Index:
             except ValueError as e:
                 yield Row(*stamp, why=str(e)), Texts()
 
-    def _save(self, stamps: Iterable[Stamp]) -> bool:
+    def _save(self, stamps: Sequence[Stamp]) -> bool:
         """Read JSON files and write what they hold; False when that could not be written."""
-        rows, texts = list[Row](), list[Texts]()
-        for row, content in self._load_each(stamps):
-            if content is not None and (row.id + row.why).isascii():
-                rows.append(row)
-                texts.append(content if isinstance(content, Texts) else texts_of(content))
+        parts = [stamps[n : n + PARSED] for n in range(0, len(stamps), PARSED)]
+        read = [found for part in each(self._read_each, parts) for found in part]
+        rows, texts = [row for row, _ in read], [own for _, own in read]
         try:
             if rows:
                 self._write(rows, table_of(rows, texts))
         except OSError:
             return False
         return True
+
+    def _read_each(self, stamps: Iterable[Stamp]) -> list[tuple[Row, Texts]]:
+        """What JSON files hold, as far as it can be kept."""
+        return [
+            (row, content if isinstance(content, Texts) else texts_of(content))
+            for row, content in self._load_each(stamps)
+            if content is not None and (row.id + row.why).isascii()
+        ]
 
     def _write(self, rows: Sequence[Row], table: Any) -> None:
         path = self.folder / f"{HOST}-{code()}-{secrets.token_hex(4)}.parquet"

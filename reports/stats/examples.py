@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
+from dnabench.metrics import METRICS
 from dnabench.reports.stats.replicates import check_cost, scorer
 from dnabench.reports.stats.seeds import TIE
 from dnabench.types import Array
@@ -53,6 +54,8 @@ def replicates(
     if not rows or not len(logits):
         raise ValueError(f"{rows} examples and {len(logits)} runs: nothing to resample")
     check_cost(metric, rows, logits[0].shape[1], len(logits), n)
+    for x in logits:
+        METRICS[metric].function(y, x)  # its own checks of shapes, labels, finite logits
     return resampled(y, logits, metric, units(rows, groups), n, seed)
 
 
@@ -189,7 +192,7 @@ class _Runs:
         key = place, first, second, seed
         if key not in self._drawn:
             pick = _picks(first, second, self.n, seed)[place]
-            self._drawn[key] = self.deviations[pick].mean(0)
+            self._drawn[key] = np.take(self.deviations, pick).mean(0)
         return self._drawn[key]
 
 

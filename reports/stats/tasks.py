@@ -282,8 +282,9 @@ def posterior(
     z = np.concatenate([[0.0], _differences(x, y)])
     pair = np.add.outer(z, z) / 2
     weights = _dirichlet(len(z), samples, seed)
-    regions = np.stack([pair < -rope - TIE, np.abs(pair) <= rope + TIE, pair > rope + TIE])
-    mass = np.stack([((weights @ r) * weights).sum(1) for r in regions.astype(float)])
+    regions = np.stack([pair < -rope - TIE, pair > rope + TIE])
+    below, above = (np.einsum("st,st->s", weights @ r, weights) for r in regions.astype(float))
+    mass = np.stack([below, 1 - below - above, above])
     if not rope:
         mass[1] = -1.0  # never the most
     top = mass >= mass.max(0) - TIE

@@ -46,13 +46,17 @@ def shared_grids(evidence: Evidence) -> list[Grid]:
     return out
 
 
-def methods(comparisons: Sequence[Comparison]) -> list[str]:
-    """Sentences: what was tested on each task, how, and what that leaves out."""
+def methods(comparisons: Sequence[Comparison], exploratory: bool = True) -> list[str]:
+    """Sentences: what was tested on each task, how, and what that leaves out.
+
+    With the column of exploratory p, or without it as `compare` prints them.
+    """
     if not comparisons:
         return []
     out = [
         *decision_rule(comparisons),
-        "BH p: Benjamini-Hochberg, exploratory. Permutation p: exact, over seeds.",
+        "BH p: Benjamini-Hochberg, exploratory. " * exploratory
+        + "Permutation p: exact, over seeds.",
     ]
     bootstrap = (
         "The 95 % CI over seeds and test examples is a nested bootstrap: both models share the "

@@ -31,7 +31,8 @@ def markdown(evidence: Sequence[Evidence], notes: Sequence[str] = ()) -> str:
 def comparisons(evidence: Evidence) -> str:
     """The tests of chosen pairs under one protocol, for `dnabench compare`."""
     table, found = evidence.table, evidence.comparisons
-    said = [captions.protocol_text(table), captions.other_metric(table), *findings.methods(found)]
+    said = [captions.protocol_text(table), captions.other_metric(table)]
+    said += findings.methods(found, exploratory=False)
     notes = [" ".join(filter(None, said))]
     pairs = findings.comparison_grid(evidence)._replace(title="", notes=notes)
     over = [findings.pair_grid(table, suite) for suite in evidence.suites if suite.pairs]

@@ -4,6 +4,7 @@ import shlex
 import shutil
 import textwrap
 from collections.abc import Iterable, Sequence, Set
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from dnabench.reports.text.captions import other_metric
 from dnabench.reports.text.summary import summary_sentences
 
 WIDTH = 100  # columns at most
-MOST_CHECKS = 3  # remarks that are written out
 LINES = 40  # of a table, where they are enough
-MOST_SENTENCES, LEAST_SENTENCES = 6, 3
+# sentences and remarks that are written out: fewer until the lines are enough
+ROOM = ((6, 3), (5, 3), (4, 3), (3, 3), (3, 2), (3, 1))
 MOST_MODELS = 8  # more, and a line a model replaces the table of scores
 FEW_ROWS = 8  # tasks that are shown under their families
 DOCS = "docs/verdict.md"
@@ -71,31 +72,33 @@ def _in_curves(table: Table, drawn: Set[str]) -> bool:
 def _table(e: Evidence, width: int) -> list[str]:
     """At most LINES lines with the last one, as long as three sentences fit beside the scores."""
     t, said = e.table, summary_sentences(e)
-    for most in range(MOST_SENTENCES, LEAST_SENTENCES - 1, -1):
-        left = len(said) - most
-        shown = [*said[:most], *[f"{count(left, 'more sentence')} with --full."] * (left > 0)]
+    for most, remarks in ROOM:
         parts = [
             "\n".join(textwrap.wrap(_title(t), width)),
             *("\n".join(textwrap.wrap(x, width)) for x in (t.watermark, other_metric(t)) if x),
             *_scores(e, width),
             *(text for s in e.sections if s.title in SECTIONS for text in _groups(s, width)),
-            _section("Verdict", shown, width),
-            *([_section("Assumptions", assumed, width)] if (assumed := _assumptions(e)) else []),
-            *_checks(e, width),
+            _section(_of("Verdict", most, said), said[:most], width),
+            *_assumptions(e, width),
+            *_checks(e, width, remarks),
         ]
         if "\n\n".join(parts).count("\n") + 3 <= LINES:
             break
     return parts
 
 
-def _checks(e: Evidence, width: int) -> list[str]:
+def _checks(e: Evidence, width: int, most: int) -> list[str]:
     """What to look at, in two lines each at most."""
     if not e.remarks:
         return []
-    more = len(e.remarks) - MOST_CHECKS
     room = 2 * (width - 6)
-    first = [textwrap.shorten(x, room, placeholder=" ...") for x in e.remarks[:MOST_CHECKS]]
-    return [_section("Look at these", [*first, *[f"{more} more with --full"] * (more > 0)], width)]
+    first = [textwrap.shorten(x, room, placeholder=" ...") for x in e.remarks[:most]]
+    return [_section(_of("Look at these", most, e.remarks), first, width)]
+
+
+def _of(title: str, most: int, texts: Sequence[str]) -> str:
+    """The title, with how many of its texts are left out."""
+    return f"{title} ({len(texts) - most} more with --full)" if len(texts) > most else title
 
 
 def _title(table: Table) -> str:
@@ -105,19 +108,19 @@ def _title(table: Table) -> str:
     return f"{captions.title(table)}: {how}; {spread}, * best mean"
 
 
-def _assumptions(e: Evidence) -> list[str]:
-    """In a line each; `--full` has all of them."""
-    tests = max((d.tests for d in e.comparisons), default=0)
-    if not tests:
-        return findings.related(e.comparisons)
+def _assumptions(e: Evidence, width: int) -> list[str]:
+    """In a line or two each; `--full` has all of them."""
+    related = findings.related(e.comparisons)
+    if not (tests := max((d.tests for d in e.comparisons), default=0)):
+        return [_section("Assumptions", related, width)] if related else []
     margins = {d.row.label: d.row.rope for d in e.comparisons if d.row.rope}
     least = ", ".join(f"{margin:g} {label}" for label, margin in margins.items())
     counted = "seeds and test examples" if any(d.nested for d in e.comparisons) else "seeds only"
     rule = (
         f"Win: Holm p < {stats.ALPHA:g} of {count(tests, 'test')} ({counted}), "
-        f"{least or 'any difference'}, {stats.MIN_SEEDS} seeds; see {DOCS}"
+        f"{least or 'any difference'}, {stats.MIN_SEEDS} seeds"
     )
-    return [rule, *findings.related(e.comparisons)]
+    return [_section(f"Assumptions (see {DOCS})", [rule, *related], width)]
 
 
 def _scores(e: Evidence, width: int) -> list[str]:
@@ -169,7 +172,10 @@ def _folded(grid: Grid, width: int, named: int = 2) -> list[str]:
 
     The first `named` columns, which name the row, are in each of them.
     """
-    first, out = named, []
+    first, out = named, list[str]()
+    whole = named, len(grid.heads), named
+    if _wide(_text(grid, *whole)) > width >= _wide(tight := _text(grid, *whole, tight=True)):
+        return [tight]
     while first < len(grid.heads):
         last = len(grid.heads)
         while last > first + 1 and _wide(_text(grid, first, last, named)) > width:
@@ -183,11 +189,16 @@ def _wide(text: str) -> int:
     return max(map(len, text.splitlines()))
 
 
-def _text(grid: Grid, first: int, last: int, named: int) -> str:
-    from tabulate import tabulate
+def _text(grid: Grid, first: int, last: int, named: int, tight: bool = False) -> str:
+    """Columns of the table; `tight` has no two spaces after the longest head."""
+    from tabulate import SEPARATING_LINE, tabulate
 
     def part(line: Sequence[str]) -> list[str]:
         return [*line[:named], *line[first:last]]
 
     rows = list(map(part, grid.rows))
+    if tight:
+        heads = zip_longest(*(head.split("\n") for head in part(grid.heads)), fillvalue="")
+        found = tabulate([*heads, SEPARATING_LINE, *rows], tablefmt="simple", disable_numparse=True)
+        return "\n".join(found.splitlines()[1:-1])  # without its lines above and below
     return tabulate(rows, part(grid.heads), tablefmt="simple", disable_numparse=True)

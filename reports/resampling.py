@@ -74,15 +74,20 @@ class Resampler:
             column: sorted((r for r in records if _defined(r, metric)), key=lambda r: r.trial.id)
             for column, records in row_records.items()
         }
-        # columns go by their trials, so that a new column elsewhere makes nothing stale
+        # columns go by their trials, so that neither a new column elsewhere makes anything stale
+        # nor their order, as of files written at other times, changes what a pair draws
         order = sorted(ended, key=lambda column: ([r.trial.id for r in ended[column]], column))
         place = {column: i for i, column in enumerate(order)}
         columns, numbered = [ended[k] for k in order], [(place[a], place[b]) for a, b in pairs]
         near = _near_copies(r for column in columns for r in column)
-        todo = _Row(self.store, columns, metric, numbered, near, self.replicates)
+        once = sorted({(min(pair), max(pair)) for pair in numbered})
+        todo = _Row(self.store, columns, metric, once, near, self.replicates)
         path = self.store.folder / ".cache" / "intervals" / f"{todo.key()}.json"
         found = _parsed(read_json(path), todo.pairs) or self._computed(todo, path)
-        intervals = {pair: found.intervals[at] for pair, at in zip(pairs, todo.pairs, strict=True)}
+        intervals = {
+            pair: found.intervals[i, j] if i < j else _flipped(found.intervals[j, i])
+            for pair, (i, j) in zip(pairs, numbered, strict=True)
+        }
         return Resampled(intervals, {order[i]: se for i, se in found.se.items()}, found.drawn)
 
     def say(self, runs: Sequence[Record]) -> None:
@@ -266,6 +271,10 @@ def _near_copies(records: Iterable[Record]) -> Sequence[Sequence[str]]:
         audit = kept(r.trial.task, r.trial.data)
         return audit.clusters if audit else ()
     return ()
+
+
+def _flipped(found: Nested | str) -> Nested | str:
+    return found if isinstance(found, str) else found.flipped()
 
 
 def _defined(record: Record, metric: str) -> bool:

@@ -118,6 +118,17 @@ def test_spread_of_accuracy_is_binomial():
     assert found.mean() == pytest.approx(p, abs=4 * found.std() / math.sqrt(4000))
 
 
+@pytest.mark.parametrize("size", [2, 4])
+def test_copies_that_are_drawn_together_are_one_example_each(size):
+    """Groups of 4 among 2,000 are 500 examples, to the last bit: no line of its own."""
+    y, logits = split("mcc", 2, n=500)
+    alone = replicates(y, logits, "mcc", n=300)
+    copies = [np.repeat(x, size, axis=0) for x in logits]
+    groups = np.repeat(np.arange(500), size)
+    found = replicates(np.repeat(y, size), copies, "mcc", groups=groups, n=300)
+    assert np.array_equal(found, alone)
+
+
 def test_counts_beyond_float32_and_int32_are_exact():
     """One group has nearly all rows and is drawn every time, as a chromosome may be."""
     y = (np.arange(40_000) % 20 > 0).astype(int)

@@ -114,6 +114,10 @@ class Nested(NamedTuple):
     df: float  # of `se`: infinite when only the examples vary
     p: float  # two-sided, of difference / se: for Holm, which cannot adjust an interval
 
+    def flipped(self) -> "Nested":
+        """Of b - a."""
+        return self._replace(difference=-self.difference, low=-self.high, high=-self.low)
+
 
 def nested(a: Array, b: Array, *, seed: int = 0, level: float = 0.95) -> Nested:
     """Interval of the difference of two models over seeds and test examples.

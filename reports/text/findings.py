@@ -207,11 +207,11 @@ def matrix_grid(table: Table, suite: SuiteEvidence) -> Grid:
     """Wins, losses and undecided tasks of the line's model against the column's."""
     names = [table.columns[k].name for k in suite.columns]
     order = sorted(range(len(names)), key=lambda place: suite.ranks[place])
-    rows = []
+    rows, flat = [], {x[:3] for x in suite.iqm} == {(0.5, 0.5, 0.5)}  # all means are equal
     for a in order:
         pairs = [suite.between(suite.columns[a], suite.columns[b]) for b in order]
         tallies = [f"{p.wins} / {p.losses} / {p.undecided}" if p else NONE for p in pairs]
-        rows.append([names[a], f"{suite.ranks[a]:.2f}", _iqm(suite.iqm[a]), *tallies])
+        rows.append([names[a], f"{suite.ranks[a]:.2f}", _iqm(suite.iqm[a], flat), *tallies])
     heads = ["wins / losses / undecided", "mean rank", "IQM", *(names[b] for b in order)]
     return Grid(f"Across the tasks of {suite.suite}", heads, rows)
 
@@ -322,10 +322,10 @@ def _needed(found: Detectable, rope: float) -> str:
     return ("over 1,000" if math.isnan(found.needed) else f"{found.needed:.0f}") + f" for {rope:g}"
 
 
-def _iqm(x: Interval) -> str:
-    """Of scores scaled to 0..1: where means are nearly equal, noise is scaled beyond it."""
+def _iqm(x: Interval, flat: bool) -> str:
+    """Of scores scaled to 0..1: equal means cannot be, and nearly equal ones scale noise beyond."""
     wide = x.high - x.low > 1 or not -0.1 <= x.value <= 1.1
-    return "no spread between models" if wide else _estimate(x)
+    return "no spread between models" if wide or flat else _estimate(x)
 
 
 def _estimate(x: Interval) -> str:

@@ -25,8 +25,8 @@ def latex(evidence: Sequence[Evidence]) -> str:
         title, warning = captions.title(e.table), e.table.watermark
         marked = [rf"\textbf{{{escaped(warning)}}}\par\medskip"] if warning else []
         scores = captions.score_grid(e.table, STYLE)
-        for part, grid in enumerate(_split(scores), 1):
-            of = f" (part {part})" * (len(scores.heads) > MOST_MODELS + 2)
+        for part, grid in enumerate(parts := _split(scores), 1):
+            of = f" (part {part} of {len(parts)}: best and second of all)" * (len(parts) > 1)
             out += _table(grid, f"{escaped(title)}{of}. {scores.notes[0]}", "llc", marked)
         out += _tests(e, f"{title}. Each model against the best of each task. {warning}")
         for section in e.sections:

@@ -64,7 +64,7 @@ FINDINGS = [
     ("finding: variants are chosen on test", "reports/variants.py",
      "key=lambda k: known[k]", "key=lambda k: row.cells[k].summary.mean", f"{BESIDE}variants"),
     ("finding: an IQM without a spread is a number", FINDINGS_TEXT,
-     'return "no spread between models" if wide else', "return", f"{REPORT}iqm"),
+     'return "no spread between models" if wide or flat else', "return", f"{REPORT}iqm"),
     ("finding: a small Holm p stands beside a no without its reason", FINDINGS_TEXT,
      "return f\"no {d.reason or f'(Holm p {p_value(d.p_holm)})'}\"", 'return "no"',
      "tests/test_analysis.py -k few_test_examples"),

@@ -1,4 +1,6 @@
-"""Do verdicts hold when test examples are related? `python tests/bench/related.py [SUITES]`.
+"""Do verdicts hold when test examples are related?
+
+    python tests/bench/related.py [SUITES [AFTER]]
 
 Not collected by pytest. First: how much wider intervals get when strand pairs are drawn together.
 Then null suites through the whole report: three equal models, 8 tasks of a family each, test
@@ -13,8 +15,8 @@ memory instead of files, and draws 1,000 replicates. True differences are 0, so 
 and an interval covers where it holds 0.
 
 Prints Markdown: SUITES (400) a line for 5 and 10 seeds, 500 and 2,000 examples, and a tenth where
-the groups are not known to the report. The bounds are those of Clopper and Pearson, one-sided,
-95 %. Set OMP_NUM_THREADS=1.
+the groups are not known to the report; those that come after AFTER others (0, a multiple of BLOCK).
+The bounds are those of Clopper and Pearson, one-sided, 95 %. Set OMP_NUM_THREADS=1.
 """
 
 import math
@@ -105,12 +107,12 @@ def fill(store, rng, case):
     return records
 
 
-def null(case, suites):
+def null(case, suites, after=0):
     """Of each suite: whether it is false by the three rules, and how many intervals hold 0.
 
     Draws come from a seed each BLOCK suites, so that more suites begin as fewer do.
     """
-    for suite in range(suites):
+    for suite in range(after, after + suites):
         if suite % BLOCK == 0:
             size = [case.examples] * (case.examples != EXAMPLES[0])
             rng = np.random.default_rng([case.group, case.seeds, suite // BLOCK, *size])
@@ -155,7 +157,7 @@ def widths(kind, pairs=2000, seeds=5):
 
 
 def main():
-    suites = int(sys.argv[1]) if len(sys.argv) > 1 else 400
+    suites, after = (int(x) for x in (sys.argv[1:] + ["400", "0"][len(sys.argv) - 1 :]))
     start = time.process_time()
     where = ", ".join(f"{k} {v}" for k, v in here().items() if k not in ("host", "cpu"))
     print(where)
@@ -172,7 +174,7 @@ def main():
     lines = [(Case(g, s, n), suites) for s, n, g in product(SEEDS, EXAMPLES, GROUPS)]
     lines += [(Case(group, 10, told=False), suites // 10) for group in GROUPS[1:]]
     for case, n in lines:
-        *false, covered = np.array(list(null(case, n))).sum(0)
+        *false, covered = np.array(list(null(case, n, after))).sum(0)
         cells = " | ".join(f"{k / n:.1%} | {bound(k, n):.1%}" for k in false)
         print(f"| {case.group}{'' if case.told else ', not known'} | {case.seeds} | "
               f"{case.examples:,} | {n} | {cells} | {covered / n / VERDICTS:.1%} |",

@@ -29,7 +29,7 @@ def test_it_is_short():
 
 def frame(text):
     """What does not depend on numbers: the first words of the table, and the titles."""
-    table, _, rest = text.partition("\nVerdict")
+    table, _, rest = text.partition("Verdict")
     titles = [line.split(":")[0] for line in rest.splitlines() if line and line[0] not in "- `"]
     return [line.split()[:2] for line in table.split("task", 1)[1].splitlines()], titles
 

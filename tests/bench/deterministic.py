@@ -20,7 +20,7 @@ from gpu.section import learner
 
 from dnabench.models.kernels.context import Kernels
 
-USUAL = ("convnova-386k:16:200", "convnova:16:500", "cnn:32:250", "hyenadna-tiny-1k:16:200")
+USUAL = ("convnova-386k:16:200", "convnova:4:500", "cnn:32:250", "hyenadna-tiny-1k:16:200")
 STEPS, REPEATS = 2, 5
 
 

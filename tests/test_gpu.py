@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 def check(out, *words):
     argv = [sys.executable, HERE / "gpu" / "check.py", "--device", "cpu", "--tiny", "--out", out]
     env = {**os.environ, "DNABENCH_CONVOLUTION": "direct"}  # nothing is timed to choose a form
-    return subprocess.run([*argv, *words], env=env, capture_output=True, text=True, timeout=300)
+    return subprocess.run([*argv, *words], env=env, capture_output=True, text=True, timeout=960)
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +63,8 @@ def test_the_real_table_by_commands_goes_on_and_lists_what_is_missing(tmp_path):
     argv = [sys.executable, HERE / "gpu" / "table.py", "--device", "cpu", "--tiny", "--jobs", "1"]
     argv += ["--data", data, "--out", tmp_path / "table", "--seconds"]
     env = {**os.environ, "DNABENCH_CONVOLUTION": "direct"}
-    said = [subprocess.run([*argv, seconds], env=env, capture_output=True, text=True, timeout=300)
-            for seconds in ("0", "280")]  # fmt: skip
+    said = [subprocess.run([*argv, seconds], env=env, capture_output=True, text=True, timeout=960)
+            for seconds in ("0", "900")]  # fmt: skip
     assert said[0].stdout.count("not all ran (time was over)") == 6
     assert said[1].returncode == 0, said[1].stderr
     text = (tmp_path / "table" / "table.md").read_text()

@@ -1,15 +1,17 @@
 """Checkpoints of trials that have not ended, beside their records: where they are, and which stay.
 
-runs/checkpoints/<trial id>.pt    written at the end of an epoch, see train/checkpoint.py
+runs/checkpoints/<trial id>.pt    written while it is trained, see train/checkpoint.py
 """
 
 from __future__ import annotations
 
+import signal
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from dnabench.results.store import Store
@@ -23,6 +25,30 @@ class Place(NamedTuple):
     path: Path
     every: float  # seconds; 0 = after each epoch; below 0 = never
     mine: Callable[[], bool]  # whether the trial is still this process's
+    soon: Callable[[], bool] = lambda: False  # whether the process may be ended soon
+
+
+@contextmanager
+def warned() -> Iterator[Callable[[], bool]]:
+    """Whether SIGUSR1 has come since: batch systems send it before they end a process.
+
+    Who handled it before hears of it too. Where nobody did, and outside the main thread, it is
+    left alone.
+    """
+    heard, before = threading.Event(), signal.getsignal(signal.SIGUSR1)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield heard.is_set
+        return
+
+    def hear(number: int, frame: Any) -> None:
+        heard.set()
+        before(number, frame)
+
+    signal.signal(signal.SIGUSR1, hear)
+    try:
+        yield heard.is_set
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def checkpoint_path(folder: Path, trial_id: str) -> Path:

@@ -49,11 +49,11 @@ def job(model="convnova", protocol="honest/1", **recipe):
     )  # fmt: skip
 
 
-def place(path, every=0.0, mine=lambda: True):
-    return Place(path, every, mine)
+def place(path, every=0.0, mine=lambda: True, soon=lambda: False):
+    return Place(path, every, mine, soon)
 
 
-def killed(one, path, steps, resources=ONE_CPU):
+def killed(one, path, steps, resources=ONE_CPU, **given):
     """Run a trial in a process of its own, which kill -9 ends in that step of the optimiser."""
     left = iter(range(steps - 1))
 
@@ -67,7 +67,7 @@ def killed(one, path, steps, resources=ONE_CPU):
     if child == 0:
         try:
             register_optimizer_step_pre_hook(count)
-            run_trial(one, resources, place=place(path))
+            run_trial(one, resources, place=place(path, **given))
         finally:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
@@ -109,6 +109,35 @@ def test_a_trial_that_was_killed_in_an_epoch_ends_with_the_same_bytes(case, tmp_
     (attempt,) = again[0].where["resumed"]
     assert attempt == {"epoch": 2, "host": again[0].where["host"]}
     assert "resumed" not in whole[0].where and "checkpoint" not in again[0].flags
+
+
+@pytest.mark.parametrize("steps", [2, 8])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_one_that_was_warned_goes_on_in_the_middle_of_an_epoch(case, steps, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "REST", 0.0)
+    monkeypatch.setattr(checkpoint, "SHARE", 0.0)
+    one, path = job(**case), tmp_path / "x.pt"
+    if one.trial.recipe.finetune == "lora":
+        pytest.importorskip("peft")
+    whole = run_trial(one)
+    killed(one, path, steps, every=600.0, soon=lambda: True)  # three steps an epoch
+    again = run_trial(one, place=place(path, 600.0))
+    assert same(whole, again)
+    at = {"epoch": (steps - 1) // 3, "step": steps - 1}
+    assert again[0].where["resumed"] == [{**at, "host": again[0].where["host"]}]
+
+
+def test_one_that_was_warned_writes_after_a_step_but_not_after_each(tmp_path, monkeypatch):
+    path, written, clock = tmp_path / "x.pt", [], iter(range(10_000))
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(checkpoint, "REST", 7.0)
+    save = torch.save
+    monkeypatch.setattr(checkpoint.torch, "save",
+                        lambda state, file: (written.append(state["learner"]["step"]),
+                                             save(state, file)))  # fmt: skip
+    run_trial(job(), place=place(path, 600.0, soon=lambda: True))
+    assert written[0] == 6 and len(written) == 1  # a call a step or epoch; writing took a second,
+    assert checkpoint.SHARE >= 20  # so the next is 20 seconds away
 
 
 @pytest.mark.parametrize("kind", ["fused", "foreach"])

@@ -53,8 +53,8 @@ def worker(
 
     `dnabench run --queue` stores them; a worker ends when none is free or its time is up. Any
     number may run at once, on any machines that see the folder; each trial runs once. SIGUSR1 ends
-    a worker after the trials that it is running; SIGTERM and the end of its time end it at once,
-    and others can take these trials.
+    a worker after the trials that it is running, which save checkpoints meanwhile; SIGTERM and the
+    end of its time end it at once, and others can take these trials.
     """
     from dnabench.executors import ELSEWHERE
     from dnabench.results.store import Store
@@ -106,9 +106,8 @@ def _requeue(taker: Worker) -> None:
     from dnabench.executors.slurm import requeue_self
 
     if not taker.went_on():
-        fail("no trial ended within the time limit of this task, and no checkpoint of a later "
-             "epoch was written; give it more, such as --set-resource time=8:00:00, or write one "
-             "more often (--checkpoint-every 2m, or epoch; the default is 10m)")  # fmt: skip
+        fail("no trial ended within the time limit of this task, and none left a checkpoint of a "
+             "later step; give it more, such as --set-resource time=8:00:00")  # fmt: skip
     requeue_self()
 
 

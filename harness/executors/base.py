@@ -60,7 +60,10 @@ class Executor(ABC):
 
     @abstractmethod
     def hold(self, handle: str) -> None:
-        """Begin no more jobs; `events` ends with those that run. A signal handler may call it."""
+        """Begin no more jobs; `events` ends with those that run. A signal handler may call it.
+
+        Those that run may be ended soon; where that can be done they are told so, by SIGUSR1.
+        """
 
     def run(self, jobs: Sequence[Any]) -> Generator[Event, None, None]:
         """Submit and follow; whatever ends this iterator early cancels what is left."""

@@ -83,12 +83,15 @@ class Local(Here):
                     yield worker.stop(self.timeout)
 
     def hold(self, handle: str) -> None:
-        """Forget the jobs that no worker has."""
-        self._queue(handle)[0].clear()
+        """Forget the jobs that no worker has; send SIGUSR1 to those that run one."""
+        waiting, crew, _ = self._queue(handle)
+        waiting.clear()
+        for worker in crew:
+            worker.warn()
 
     def cancel(self, handle: str) -> None:
         """Kill the workers."""
-        self.hold(handle)
+        self._queue(handle)[0].clear()
         for worker in self._queue(handle)[1]:
             worker.kill()
 
@@ -152,6 +155,13 @@ class _Worker:
         self.kill()
         error = f"still running after {timeout:g} s (--trial-timeout); its worker was stopped"
         return Event("died", number, f"TimeoutError: {error}")
+
+    def warn(self) -> None:
+        """Tell the process that it may be ended soon; before its job began it cannot be told."""
+        pid = self._process.pid if self._process is not None and self.begun else None
+        if self.job is not None and pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGUSR1)
 
     def kill(self) -> None:
         """End the process, if there is one, and all it started; wait until it has ended."""

@@ -14,7 +14,7 @@ from dnabench.executors.base import Event, Executor, last_line
 from dnabench.host.machine import device_label, own_device
 from dnabench.networks.saving import Trained, network_files
 from dnabench.registry import MODELS
-from dnabench.results.checkpoints import Place, checkpoint_path, remove_checkpoint
+from dnabench.results.checkpoints import Place, checkpoint_path, remove_checkpoint, warned
 from dnabench.results.provenance import here
 from dnabench.results.store import Store, UnwritableError
 from dnabench.sweep.keeping import drop_worse
@@ -100,9 +100,10 @@ def _worked(
         trained: list[Trained] = []
         keep = None if job.keep == "no" else trained.append
         checkpoint = checkpoint_path(store.folder, trial_id)
-        place = Place(checkpoint, resources.checkpoint, lambda: not mine.lost())
         try:
-            record, predictions = run_trial(job, resources, progress, keep, place)
+            with warned() as soon:
+                place = Place(checkpoint, resources.checkpoint, lambda: not mine.lost(), soon)
+                record, predictions = run_trial(job, resources, progress, keep, place)
         except Exception as e:
             if said := _no_memory(e, resources):
                 raise MemoryError(*said) from e  # an executor replaces the worker

@@ -44,11 +44,11 @@ class Worker:
         self.stopping = False
         self.moved = False  # whether a trial that it ran is open no more
         self._tried: dict[str, int] = {}  # trial id -> the failure that it was to replace
-        self._saved: dict[str, int] = {}  # trial id -> epochs that its checkpoint had
+        self._saved: dict[str, int] = {}  # trial id -> steps that its checkpoint had
         self._running: tuple[Executor, str] | None = None
 
     def hold(self) -> None:
-        """Begin no more trials. A signal handler may call it."""
+        """Begin no more trials; those that run save what they can. A signal handler may call it."""
         self.stopping = True
         if self._running is not None:
             executor, handle = self._running
@@ -60,15 +60,15 @@ class Worker:
         One that was thrown away and written anew did not: two kinds of nodes could go on with that
         for ever under `deterministic`.
         """
-        return self.moved or any(self._epochs(i) > n for i, n in self._saved.items())
+        return self.moved or any(self._steps(i) > n for i, n in self._saved.items())
 
-    def _epochs(self, trial_id: str) -> int:
+    def _steps(self, trial_id: str) -> int:
         path = checkpoint_path(self.store.folder, trial_id)
         if not path.exists():
             return 0
-        from dnabench.train.checkpoint import epochs_in
+        from dnabench.train.checkpoint import steps_in
 
-        return epochs_in(path)
+        return steps_in(path)
 
     def take(self, show: Show, summary: Summary) -> None:
         """Run open trials. Whatever ends this early kills what runs, and frees it for others.
@@ -81,7 +81,7 @@ class Worker:
             n = len(self._tried)
             for job in jobs:
                 if job.trial.id not in self._saved:
-                    self._saved[job.trial.id] = self._epochs(job.trial.id)
+                    self._saved[job.trial.id] = self._steps(job.trial.id)
             with show(jobs) as on_event:
                 executor = executor_for(
                     self.store, self.resources, {i: grid.failed.get(i, 0) for i in grid.jobs}

@@ -34,11 +34,13 @@ from dnabench.types import Job, Resources
 CODE = ("dnabench.models", "dnabench.sweep.trial")  # and all that they import
 LIBRARIES = ("torch", "numpy", "transformers", "peft")
 SHARE = 20  # at most one part in so many of the time is spent on writing
+REST = 5.0  # seconds, at least, between two that are written because the process may be ended soon
 
 
 class Checkpoint:
     """The checkpoint of one training, read once and then written at the ends of epochs.
 
+    While the process may be ended soon, it is written after a step, every few seconds.
     One that is damaged, or was made from anything else, is not used; so is one that does not fit.
 
     Args:
@@ -52,9 +54,11 @@ class Checkpoint:
         self, place: Place, made_from: Mapping[str, Any], learner: NetLearner, meter: Meter
     ) -> None:
         self._place, self._from, self._learner, self._meter = place, made_from, learner, meter
-        self._since, self._pause = time.monotonic(), place.every
+        self._since, self._rest = time.monotonic(), 0.0  # when the last ended; seconds after it
         self._attempts: list[dict[str, Any]] = []  # that ended early: host and last epoch kept
+        self._course = FitResult()
         self.unused = ""  # why the checkpoint that was there is not used
+        learner.after_step = self._step_ended
 
     @property
     def where(self) -> dict[str, Any]:
@@ -68,7 +72,7 @@ class Checkpoint:
 
     def go_on(self, course: FitResult) -> None:
         """Put learner, clocks and course where the last attempt left them, if it left a file."""
-        path = self._place.path
+        path, self._course = self._place.path, course
         remove_unfinished(path)
         if not path.exists():
             return
@@ -91,14 +95,25 @@ class Checkpoint:
         for name in ("best_epoch", "criterion", "chosen"):
             setattr(course, name, found[name])
         self._meter.restore(found["meter"])
-        here_now = {"epoch": len(course.curve), "host": here()["host"]}
-        self._attempts = [*found["attempts"], here_now]
-        _say(f"going on after epoch {len(course.curve)}, from {path}")
+        epochs, within = len(course.curve), found["learner"]["epoch"]
+        step = {"step": found["learner"]["step"]} if within else {}
+        self._attempts = [*found["attempts"], {"epoch": epochs, **step, "host": here()["host"]}]
+        also = f" and step {step['step']}" if step else ""
+        _say(f"going on after epoch {epochs}{also}, from {path}")
 
     def epoch_ended(self, course: FitResult) -> None:
         """Write a checkpoint if it is time. A full disk, or a trial that was lost, writes none."""
+        pause = self._place.every and max(self._place.every, self._rest)
+        soon = max(REST, self._rest) if self._place.soon() else pause
+        self._write_after(min(pause, soon))
+
+    def _step_ended(self) -> None:
+        if self._place.soon():
+            self._write_after(max(REST, self._rest))
+
+    def _write_after(self, pause: float) -> None:
         begun = time.monotonic()
-        if begun - self._since < self._pause or not self._place.mine():
+        if begun - self._since < pause or not self._place.mine():
             return
         self._since = begun
         if edited(CODE):
@@ -106,14 +121,14 @@ class Checkpoint:
             return
         try:
             with replacing(self._place.path, sync=True) as file:
-                torch.save(self._state(course), file)
+                torch.save(self._state(), file)
         except (OSError, RuntimeError) as e:  # PyTorch makes a RuntimeError of a full disk
             _say(f"{self._place.path} was not written: {_reason(e)}; the trial goes on")
         self._since = time.monotonic()
-        if self._place.every:
-            self._pause = max(self._place.every, SHARE * (self._since - begun))
+        self._rest = SHARE * (self._since - begun)
 
-    def _state(self, course: FitResult) -> dict[str, Any]:
+    def _state(self) -> dict[str, Any]:
+        course = self._course
         return {
             "from": {**self._from, "code": code_digest(CODE)},
             "learner": self._learner.training_state(), "meter": self._meter.state(),
@@ -135,11 +150,11 @@ class Checkpoint:
         return found, ""
 
 
-def epochs_in(path: Path) -> int:
-    """After how many epochs a checkpoint was written; 0 = there is none that can be read."""
+def steps_in(path: Path) -> int:
+    """After how many steps a checkpoint was written; 0 = there is none that can be read."""
     try:
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return len(json.loads(found["curve"]))
+        return int(found["learner"]["step"])
     except (OSError, EOFError, RuntimeError, ValueError, LookupError, pickle.UnpicklingError):
         return 0
 

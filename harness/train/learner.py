@@ -5,8 +5,8 @@ B batch, N examples, T tokens, K outputs.
 
 import copy
 import math
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -45,6 +45,14 @@ class Examples(NamedTuple):
     pool: Pool | None = None
     features_key: str = ""
     scheduled: int = 0  # examples in an epoch of the schedule; 0 = those of train
+
+
+class _Epoch(TypedDict):
+    """Where an epoch is that has begun."""
+
+    order: Any  # what drew its batches, as it was when the epoch began
+    seen: int  # examples
+    loss: Tensor  # their sum
 
 
 class NetLearner(Predictor):
@@ -110,6 +118,8 @@ class NetLearner(Predictor):
             keep_artefacts()
         self._undecided = self._compiling == "auto"  # until the first step has ended
         self._graph = Graph(self._whole_step, self.net, self._optimizer, recipe.precision)
+        self._epoch: _Epoch | None = None  # that has begun and has not ended
+        self.after_step: Callable[[], object] = lambda: None
 
     @property
     def notes(self) -> dict[str, Any]:
@@ -126,22 +136,31 @@ class NetLearner(Predictor):
     def train_epoch(self) -> float:
         """One pass over the training examples in a new random order; mean loss per example.
 
-        The last pass ends at `max_steps`.
+        The last pass ends at `max_steps`. After `go_on` in the middle of a pass, the rest of it.
         """
         if not self._step:
             torch.manual_seed(self._torch_seed)
         self.net.train()
+        drawn, batch = self._order.bit_generator, self.recipe.batch
+        epoch: _Epoch = {
+            "order": drawn.state, "seen": 0, "loss": torch.zeros((), device=self.device)
+        }  # fmt: skip
+        epoch = self._epoch = self._epoch or epoch
+        drawn.state = epoch["order"]
         order = self._order.permutation(self._data.n)
         flips = self._order.integers(0, self._data.strands, len(order))
         rows = self._data.rows(order + flips[order] * self._data.n)
-        loss, batch, most = torch.zeros((), device=self.device), self.recipe.batch, len(rows)
+        most = len(rows)
         if self.recipe.max_steps:
-            most = min(most, (self.recipe.max_steps - self._step) * batch)
+            most = min(most, (self.recipe.max_steps - self._step) * batch + epoch["seen"])
         with self.kernels, self._arithmetic.products():
-            for start in range(0, most, batch):
+            for start in range(epoch["seen"], most, batch):
                 part = rows[start : start + batch]
-                loss += self._train_step(part) * len(part)
-        return float(loss) / most
+                epoch["loss"] += self._train_step(part) * len(part)
+                epoch["seen"] = start + len(part)
+                self.after_step()
+        self._epoch = None
+        return float(epoch["loss"]) / most
 
     def state(self) -> Any:
         """A copy of what learns, and of the buffers."""
@@ -166,11 +185,11 @@ class NetLearner(Predictor):
             "cuda": torch.cuda.get_rng_state(self.device) if cuda else None,
             "micro_batch": self.micro_batch, "eval_batch": self.eval_batch,
             "compiled": self._runner.said, "graph": self._graph.said,
-            "forms": dict(self.kernels.used),
+            "forms": dict(self.kernels.used), "epoch": self._epoch,
         }  # fmt: skip
 
     def go_on(self, state: dict[str, Any]) -> None:
-        """Train on from a state that a learner of the same trial was in at the end of an epoch.
+        """Train on from a state that a learner of the same trial was in after a step.
 
         Raises:
             RuntimeError, ValueError, KeyError, TypeError: when it is of another network.
@@ -181,7 +200,9 @@ class NetLearner(Predictor):
         self._order.bit_generator.state = state["order"]
         self._draws.bit_generator.state = state["draws"]
         self._step, self.micro_batch = state["step"], state["micro_batch"]
-        self.eval_batch = state["eval_batch"]
+        self.eval_batch, self._epoch = state["eval_batch"], state["epoch"]
+        if self._epoch is not None:
+            self._epoch["loss"] = self._epoch["loss"].to(self.device)
         self.kernels.used |= state["forms"]
         if state["compiled"].startswith("off: "):
             self._runner.stop(state["compiled"].removeprefix("off: "))

@@ -3,22 +3,25 @@
     OMP_NUM_THREADS=1 python tests/bench/chaos.py --engine local --faults 120 --seed 1
 
 Engines are local, slurm (as root) and ray, real ones of two nodes (tests/engines). The seed draws
-the faults and the pauses before them; what they hit depends on the machine's speed too. Whenever
-the command has ended it is started again, until its sweep is complete; then follows another sweep.
-Every complete one is compared with an undisturbed one: ids, what was computed, predictions.
+the faults, each kind about equally often, and the pauses before them; what they hit depends on the
+machine's speed too. Whenever the command has ended it is started again, until its sweep is
+complete; then follows another sweep. Every complete one is compared with an undisturbed one: ids,
+what was computed, predictions.
 
 worker       kill -9 of a process that runs a trial, or of the one above it
 parent       kill -9 of the command alone
 node         kill -9 of all its processes; of Slurm's or Ray's node, which comes back
-disk full    the file system of the store has no byte left for a while
+disk full    the file system of the store has 0 to 4 pages left, in spells of 10 ms to 3 s, until
+             the command ends, or for two minutes: an error may have room where a record has none
 clock jump   the command's clock is an hour ahead or behind from now on (libfaketime; not the tasks'
              of Slurm and Ray, nor the file server's)
 stop         SIGSTOP of worker, command or both for --stop seconds, while the same command runs too
+minute       SIGSTOP of a worker for --minute seconds, likewise; half as often as most
 move         the command is killed, the store moves to another file system, and it goes on there
 
 Linux; needs leave to mount, which it does in a namespace of its own. Ends with 1 if something is
-lost, double or torn, more trials fail than were killed, or the command ends in any way but those
-that it promises.
+lost, double or torn, a trial fails whose error tells of no kill, more trials fail than were killed,
+or the command ends in any way but those that it promises.
 """
 
 import argparse
@@ -26,6 +29,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -60,6 +64,10 @@ int clock_nanosleep(clockid_t clock, int flags, const struct timespec *at, struc
 """
 PATIENCE = 240  # seconds for anything
 FINE = (0, -signal.SIGKILL)  # ends of the command; also 1, where a worker or node was killed
+KILLED = re.compile(  # how each engine tells of a trial that failed because it was killed
+    r"RuntimeError: (the worker process died \(SIGKILL|Ray lost 3 workers|"
+    r"Slurm task \S+ ended \(\w+\) before the trial did(?!.*cannot write))"
+)
 
 
 def write_data(path):
@@ -175,8 +183,9 @@ def engine_named(name):
 class Chaos:
     """One engine under faults."""
 
-    def __init__(self, engine, folder, rng, stop):
-        self.engine, self.folder, self.rng, self.stop_for = engine, folder, rng, stop
+    def __init__(self, engine, folder, rng, stop, minute):
+        self.engine, self.folder, self.rng = engine, folder, rng
+        self.stop_for, self.minute_for = stop, minute
         self.data = folder / "motif.csv"
         write_data(self.data)
         self.disks = [folder / "one", folder / "two"]
@@ -188,6 +197,8 @@ class Chaos:
         self.preload = self.preloaded()
         self.faults, self.ends, self.wrong = Counter(), Counter(), Counter()
         self.kills, self.kills_before, self.unread = 0, 0, 0  # kills: trials that may fail by them
+        self.deck, self.decks = [], 0  # faults to come, and how often they were dealt
+        self.failures = {}  # record file and when it was written -> how its error ends
         self.truth = None
         self.next_sweep()
 
@@ -209,6 +220,7 @@ class Chaos:
                     "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
                     "NO_FAKE_STAT": "1"}  # fmt: skip
         self.commands += 1
+        self.note_failures()  # before the command runs those trials again
         argv = ["run", *SWEEP, "--data", str(self.data), "--out", str(out), *words]
         with (self.folder / f"{self.commands}.log").open("w") as log:
             process = subprocess.Popen(
@@ -242,6 +254,20 @@ class Chaos:
         self.kills_of_others = self.kills
         self.out = self.disks[self.at] / f"runs{self.sweeps}"
 
+    def note_failures(self):
+        """Records of failed trials as they are now; each must tell of a kill."""
+        for path in self.out.glob("records/[!.]*.json"):
+            try:
+                key = path.name, path.stat().st_mtime_ns
+                error = json.loads(path.read_text())["error"]
+            except (OSError, ValueError):  # removed meanwhile; what is torn, `check` says
+                continue
+            if error and key not in self.failures:
+                last = self.failures[key] = error.strip().splitlines()[-1]
+                if not KILLED.match(last):
+                    self.wrong["failed"] += 1
+                    print(f"\n{path} failed, and not by a kill: {last}", flush=True)
+
     def owners(self):
         """Processes that run a trial, with those above them."""
         found = []
@@ -274,11 +300,16 @@ class Chaos:
         self.check()
 
     def fault(self, process):
-        """One, drawn; of those that need a trial that runs, only if there is one."""
-        kinds = ["parent", "node", "disk full", "stop", "move"]
-        kinds += ["clock jump"] * bool(self.preload)
-        kinds += ["worker"] * 2 if self.owners() else []
-        kind = self.rng.choice(kinds)
+        """The next; of those that need a trial that runs, only if there is one."""
+        if not self.deck:
+            self.decks += 1
+            self.deck = ["parent", "node", "disk full", "stop", "move", "worker", "worker"]
+            self.deck += ["clock jump"] * bool(self.preload) + ["minute"] * (self.decks % 2)
+            self.rng.shuffle(self.deck)
+        needy = () if self.owners() else ("worker", "minute")
+        kind = next((k for k in self.deck if k not in needy), "parent")
+        if kind in self.deck:
+            self.deck.remove(kind)
         getattr(self, kind.replace(" ", "_"))(process)
         self.faults[kind] += 1
 
@@ -295,12 +326,17 @@ class Chaos:
         self.engine.lose_node(self.rng, process)
 
     def disk_full(self, process):
-        filler = self.disks[self.at] / "filler"
-        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
-            while file.write(bytes(2**16)):
-                pass
-        time.sleep(1 + 2 * self.rng.random())
-        filler.unlink()
+        filler, end = self.disks[self.at] / "filler", time.monotonic() + 120
+        failed = len(self.failures)
+        while time.monotonic() < end and process.poll() is None and len(self.failures) == failed:
+            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+                while file.write(bytes(2**20)):
+                    pass
+            os.truncate(filler, filler.stat().st_size - 4096 * self.rng.randrange(5))
+            time.sleep(0.01 * 300 ** self.rng.random())
+            filler.unlink()
+            time.sleep(0.05 * self.rng.random())
+            self.note_failures()
 
     def clock_jump(self, process):
         others = {"+0", "+3600", "-3600"} - {self.clock.read_text()}
@@ -309,16 +345,22 @@ class Chaos:
         draft.replace(self.clock)
 
     def stop(self, process):
-        """Stop some, run the same command beside them, let them go on."""
         whom = self.rng.choice(["worker", "parent", "both"])
         pids = self.owners() if whom != "parent" else []
         pids += [process.pid] if whom != "worker" else []
+        self.stopped(pids, self.stop_for)
+
+    def minute(self, process):
+        self.stopped(self.owners(), self.minute_for)
+
+    def stopped(self, pids, seconds):
+        """Stop them, run the same command beside them, let them go on."""
         stopped = []
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
                 stopped.append(pid)
-        rival, end = self.start(self.out), time.monotonic() + self.stop_for
+        rival, end = self.start(self.out), time.monotonic() + seconds
         while time.monotonic() < end and rival.poll() is None:
             time.sleep(0.1)
         for pid in stopped:
@@ -336,6 +378,7 @@ class Chaos:
 
     def check(self):
         """Compare a complete sweep with the undisturbed one."""
+        self.note_failures()
         store, lines = Store(self.out), []
         for path in self.out.glob("journal-*.jsonl"):
             lines += path.read_text().splitlines()
@@ -370,12 +413,15 @@ def main():
     words.add_argument("--faults", type=int, default=120)
     words.add_argument("--seed", type=int, default=1)
     words.add_argument("--stop", type=float, default=6.0, help="seconds that SIGSTOP lasts")
+    words.add_argument("--minute", type=float, default=60.0, help="seconds of the long SIGSTOP")
     asked = words.parse_args()
     begin = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="chaos", dir="/tmp"))
+    # libfaketime leaves files of killed processes there: in this namespace they go with it
+    subprocess.run(["mount", "-t", "tmpfs", "none", "/dev/shm"], check=True)
     try:
         with engine_named(asked.engine) as engine:
-            chaos = Chaos(engine, folder, random.Random(asked.seed), asked.stop)
+            chaos = Chaos(engine, folder, random.Random(asked.seed), asked.stop, asked.minute)
             undisturbed = Chaos.start(chaos, folder / "undisturbed", "--executor", "inline")
             assert chaos.ended(undisturbed) == 0
             chaos.truth = digest(folder / "undisturbed")

@@ -95,13 +95,26 @@ def probability_of_improvement(
     n_tasks = len(a)
     values, drawn = np.empty(n_tasks), np.zeros(replicates)
     for t, (x, y) in enumerate(zip(a, b, strict=True)):
-        wins = above(x, y)
-        values[t] = wins.mean()
-        left = _weights(len(x), replicates, (seed, t + 1, 1))
-        right = _weights(len(y), replicates, (seed, t + 1, 2))
-        drawn += ((left @ wins) * right).sum(1) / n_tasks
+        values[t] = above(x, y).mean()
+        left = _counts(len(x), replicates, (seed, t + 1, 1))
+        right = _counts(len(y), replicates, (seed, t + 1, 2))
+        drawn += _wins(np.asarray(x), np.asarray(y), left, right) / n_tasks
     tasks = _weights(n_tasks, replicates, (seed,)) @ values
     return Size(float(values.mean()), *_ends(drawn), *_ends(tasks))
+
+
+def _wins(x: Array, y: Array, left: Array, right: Array) -> Array:
+    """Float (R,): chance that a run of x is above one of y, by how often each was drawn.
+
+    Counted along the sorted y, as the matrix of all pairs grows with the square of the seeds.
+    """
+    order = np.argsort(y)
+    below = np.zeros((len(y) + 1, right.shape[1]), np.int32)
+    np.cumsum(right[order], axis=0, out=below[1:])
+    twice = below[np.searchsorted(y[order], x, "left")]  # ties count half
+    twice += below[np.searchsorted(y[order], x, "right")]
+    pairs = np.einsum("ir,ir->r", left, twice, dtype=np.int64)
+    return np.asarray(pairs / (2 * len(x) * len(y)))
 
 
 def _iqm(model: Runs, replicates: int, seed: int) -> Size:
@@ -131,13 +144,14 @@ def _middle(ranked: Array, weights: Array) -> Array:
 
 def _weights(n: int, replicates: int, key: tuple[int, ...]) -> Array:
     """Float (replicates, n): how often each of n is drawn, in n draws with replacement, over n."""
-    return np.asarray(_counts(n, replicates, key) / n)
+    return np.ascontiguousarray(_counts(n, replicates, key).T) / n
 
 
 @functools.lru_cache(maxsize=256)  # the same for all pairs of a suite
 def _counts(n: int, replicates: int, key: tuple[int, ...]) -> Array:
+    """(n, replicates): how often each is drawn."""
     drawn = np.random.default_rng(key).multinomial(n, np.full(n, 1 / n), replicates)
-    return drawn.astype(np.uint16)
+    return np.ascontiguousarray(drawn.T.astype(np.uint16))
 
 
 def _ends(values: Array) -> tuple[float, float]:

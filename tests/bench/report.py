@@ -50,8 +50,8 @@ def record(m, t, s, scores):
     facts = {"kind": "binary", "metric": "mcc", "family": f"family{t % 4}", "n_test": EXAMPLES}
     return Record(
         trial=trial, scores={"test": scores, "val": scores}, curve=curve, best_epoch=20,
-        n_params=100_000 * (m + 1), seconds=10.0, examples_per_second=100.0, task=facts,
-        peak_memory=2**29, where={"device": "cpu"},
+        n_params=100_000 * (m + 1), seconds=10.0, seconds_to_best=10.0, examples_per_second=100.0,
+        task=facts, peak_memory=2**29, where={"device": "cpu"},
     )  # fmt: skip
 
 

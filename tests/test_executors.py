@@ -18,7 +18,7 @@ from conftest import dnabench
 
 from dnabench.executors import EXECUTORS
 from dnabench.executors.base import last_line
-from dnabench.executors.local import _inherited
+from dnabench.executors.local import _inherited, _serve
 from dnabench.results.store import Store
 from dnabench.sweep.numbers import parse_duration
 
@@ -302,6 +302,31 @@ def test_a_signal_to_all_processes_is_the_parents_to_handle(kind, tmp_path):
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGQUIT):
             os.kill(pids(tmp_path)[0], number)
         assert ended(events) == {0: ("returned", "burnt")}
+
+
+def patient(job, progress):
+    """A job that would take what happens to its progress for its own failure."""
+    progress(1, 2)
+    time.sleep(2)
+    try:
+        progress(2, 2)
+    except Exception:
+        Path(job).touch()
+
+
+def test_a_job_does_not_see_that_the_parent_has_ended(tmp_path):
+    """The thread that ends the process may be late: here the parent's other pipe is open."""
+    context = multiprocessing.get_context("spawn")
+    (ours, theirs), (life, _open) = context.Pipe(), context.Pipe(duplex=False)
+    process = context.Process(target=_serve, args=(patient, theirs, life, 1), daemon=True)
+    with _inherited(1, "a mark", ""):
+        process.start()
+    theirs.close()
+    ours.send(str(tmp_path / "failed"))
+    assert [ours.recv()[0] for _ in range(2)] == ["started", "progress"]
+    ours.close()
+    process.join(60)
+    assert process.exitcode == 1 and not list(tmp_path.iterdir())
 
 
 @ALL

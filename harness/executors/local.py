@@ -201,10 +201,17 @@ def _serve(work: Work, jobs: Connection, life: Connection, threads: int) -> None
     import torch
 
     torch.set_num_threads(threads)
+
+    def tell(message: tuple[str, Any]) -> None:
+        try:
+            jobs.send(message)
+        except OSError:  # the parent has ended; its job must not take that for a failure
+            _end()
+
     while True:
         job = jobs.recv()
-        jobs.send(("started", None))
-        jobs.send(attempt(work, job, lambda *step: jobs.send(("progress", step))))
+        tell(("started", None))
+        tell(attempt(work, job, lambda *step: tell(("progress", step))))
 
 
 def _leave_to_parent(number: int, frame: object) -> None:
@@ -216,8 +223,12 @@ def _end_with_parent(life: Connection) -> None:
     try:
         life.recv()
     except (EOFError, OSError):
-        _kill_marked(os.environ[MARK])
-        os._exit(1)
+        _end()
+
+
+def _end() -> None:
+    _kill_marked(os.environ[MARK])
+    os._exit(1)
 
 
 def _kill_marked(mark: str) -> None:

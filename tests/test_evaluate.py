@@ -227,6 +227,43 @@ def test_sums_are_those_of_every_class_and_block():
         np.testing.assert_allclose(sums.totals[key], value)
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_scores_are_the_same_on_every_device(tmp_path, device):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs CUDA")
+    pretrain(training(tmp_path, steps=2, looks=1), tmp_path / "net")
+    words = ["evaluate", str(tmp_path / "net"), "--genome", str(tmp_path / "g.fa")]
+    for to, more in (("here", ["--device", "cpu"]), ("there", ["--device", device])):
+        done = CliRunner().invoke(app, [*words, *more, "--to", str(tmp_path / to)])
+        assert done.exit_code == 0, done.output
+    here, there = (json.loads((tmp_path / to).read_text())["rows"] for to in ("here", "there"))
+    for a, b in zip(here, there, strict=True):
+        assert a["bases"] == b["bases"] > 0
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-4)
+    done = CliRunner().invoke(app, [*words, "--device", "cuda:99"])
+    assert done.exit_code == 2 and "--device 'cuda:99' cannot be used here" in done.output
+
+
+def test_the_table_fits_a_hundred_columns(capsys):
+    """The longest names and numbers, with intervals; a narrower terminal gets fewer columns."""
+    from dnabench.cli.evaluate import _print
+
+    chance = {
+        "order 0": {"accuracy": 0.25, "loss": 1.386},
+        "order 11": {"accuracy": 0.3, "loss": 1.3},
+    }
+    rows = [
+        {"region": name, "bases": 1_234_567, "accuracy": 0.5, "accuracy_interval": [0.49, 0.51],
+         "loss": 1.25, "loss_interval": [1.2, 1.3], "perplexity": 3.49, "chance": chance}
+        for name in (*CLASSES, "soft-masked", "not soft-masked", "all")
+    ]  # fmt: skip
+    _print(rows, "convnova-386k on chr2 of g.fa", {"objective": "masked"})
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[1:])) <= 100
+    assert lines[1].split()[-3:] == ["majority", "Markov", "11"]
+    assert "0.500 0.490-0.510" in lines[3] and "1.250 1.200-1.300" in lines[3]
+
+
 def test_the_command_prints_a_table_and_writes_it(tmp_path):
     fasta(tmp_path / "g.fa", {"chr1": "ACGT" * 500, "chr2": "ACGT" * 400})
     train = training(tmp_path, steps=40, looks=1)

@@ -47,6 +47,7 @@ def test_what_it_asserts_of_numbers_holds_here(dry):
     assert rows["memory"][0]["ok"] and rows["memory"][0]["micro"] == [8, 2]
     assert all(row["same"] and row["same_deterministic"] for row in rows["repeats"])
     assert all(row["rc"] == 0 and row["ran"] == 1 for row in rows["runs"])
+    assert all(row["off"] < 1e-5 for row in rows["ranks"])
     assert {row["form"] for row in rows["steps"]} == {
         "eager", "authors' form and ours", "one graph", "--compile auto", "dropout in replays",
         "a network that waits", "a network that raises",

@@ -8,7 +8,7 @@ from functools import partial
 
 
 @contextmanager
-def bar(what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+def bar(what: str, total: int | None = None, shown: bool = True) -> Iterator[Callable[..., None]]:
     """A bar on stderr, gone when it ends; without a total it pulses.
 
     Yields:
@@ -18,5 +18,6 @@ def bar(what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True, quiet=not shown)
+    with Progress(*columns, console=console, transient=True) as progress:
         yield partial(progress.update, progress.add_task(what, total=total))

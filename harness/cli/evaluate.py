@@ -10,6 +10,7 @@ import typer
 
 from dnabench.cli.errors import fail
 from dnabench.cli.predict import Device
+from dnabench.cli.table import Rows, print_table
 
 
 def evaluate(
@@ -79,26 +80,26 @@ def evaluate(
 
 
 def _print(rows: Sequence[Mapping[str, Any]], title: str, card: Mapping[str, Any]) -> None:
-    from tabulate import tabulate
-
     what = "next bases" if card["objective"] == "causal" else "hidden bases"
-    typer.echo(f"{title}: {what}; loss in nats over A, C, G and T, 99 % intervals")
+    typer.echo(
+        f"{title}: {what}; accuracy, and loss in nats over A, C, G and T, with 99 % intervals"
+    )
     best = min(rows[-1]["chance"], key=lambda name: rows[-1]["chance"][name]["loss"])
-    lines = [
+    lines: Rows = [
         [
-            row["region"], f"{row['bases']:,}", _with(row, "accuracy", 3), _with(row, "loss", 4),
+            row["region"], f"{row['bases']:,}", _with(row, "accuracy"), _with(row, "loss"),
             f"{row['perplexity']:.3f}", f"{row['chance']['order 0']['accuracy']:.3f}",
-            f"{row['chance'][best]['accuracy']:.3f}", f"{row['chance'][best]['loss']:.4f}",
+            f"{row['chance'][best]['accuracy']:.3f}  {row['chance'][best]['loss']:.3f}",
         ]
         for row in rows
     ]  # fmt: skip
-    heads = ["region", "bases", "accuracy", "loss", "perplexity", "majority"]
-    heads += [f"Markov {best.removeprefix('order ')}: accuracy", "loss"]
-    typer.echo(tabulate(lines, heads, disable_numparse=True, colalign=("left",) + ("right",) * 7))
+    heads = ["region", "bases", "accuracy", "loss", "perpl.", "majority"]
+    heads += [f"Markov {best.removeprefix('order ')}"]  # accuracy and loss
+    print_table(heads, lines, "the JSON file has all", numbers=True)
 
 
-def _with(row: Mapping[str, Any], name: str, digits: int) -> str:
+def _with(row: Mapping[str, Any], name: str) -> str:
     if row[f"{name}_interval"] is None:  # too few blocks
-        return f"{row[name]:.{digits}f}"
+        return f"{row[name]:.3f}"
     low, high = row[f"{name}_interval"]
-    return f"{row[name]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{row[name]:.3f} {low:.3f}-{high:.3f}"

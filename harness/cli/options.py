@@ -297,16 +297,13 @@ class ExecutionOptions(NamedTuple):
         )
 
 
-GROUPS = (GridOptions, DataOptions, ExecutionOptions)
-
-
 def with_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn every parameter whose type is one of GROUPS into the flags of that class."""
+    """Turn every parameter whose type is a NamedTuple into the flags that its fields are."""
     flags: list[inspect.Parameter] = []
     groups: dict[str, Any] = {}
     for parameter in inspect.signature(command, eval_str=True).parameters.values():
         options: Any = parameter.annotation
-        if options not in GROUPS:
+        if not hasattr(options, "_field_defaults"):
             flags.append(parameter)
             continue
         groups[parameter.name] = options

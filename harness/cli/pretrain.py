@@ -6,23 +6,68 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from dnabench.cli.bars import bar
 from dnabench.cli.errors import fail
-from dnabench.cli.options import names_of
+from dnabench.cli.options import names_of, with_flags
 from dnabench.cli.predict import Device
+from dnabench.cli.pretrain_job import going_on_later, submit
 
 if TYPE_CHECKING:
+    from dnabench.pretraining.planning import Cost
     from dnabench.pretraining.pretrain import Training
     from dnabench.pretraining.recipes import Pretraining
-    from dnabench.types import Model
+    from dnabench.types import Model, Resources
 
-UNITS = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+data = partial(typer.Option, rich_help_panel="Windows")
+machine = partial(typer.Option, rich_help_panel="Machine")
 
 
+class DataFlags(NamedTuple):
+    """Which windows are drawn and held out."""
+
+    holdout: Annotated[list[str], data(help="Sequence to evaluate on: chr8, or FILE:chr8.")] = []  # noqa: RUF012
+    regions: Annotated[
+        list[str],
+        data(
+            help="Draw half of the windows around genes: "
+            "GFF:exons=256,promoters=1000; one for each genome."
+        ),
+    ] = []  # noqa: RUF012
+    exclude_task: Annotated[
+        list[str], data(help="Leave out what a task's test split has: nt_reduced/h3.")
+    ] = []  # noqa: RUF012
+    weight: Annotated[
+        list[float], data(help="How often a genome is drawn from, one for each; default: by size.")
+    ] = []  # noqa: RUF012
+
+
+class MachineFlags(NamedTuple):
+    """Where it is trained; none of it changes a number, but by rounding."""
+
+    device: Device = "auto"
+    micro_batch: Annotated[
+        int, machine(help="Windows in memory at once; 0 = the whole batch.", min=0)
+    ] = 0
+    recompute: Annotated[
+        bool, machine("--recompute", help="Activation checkpointing: less memory, slower.")
+    ] = False
+    executor: Annotated[str, machine(help="local, or slurm: one job of Slurm.")] = "local"
+    set_resource: Annotated[
+        list[str], machine(help="Option of sbatch: gres=gpu:1,time=8:00:00; may be repeated.")
+    ] = []  # noqa: RUF012
+    tensorboard: Annotated[
+        bool, machine("--tensorboard", help="Write the curve for TensorBoard too.")
+    ] = False
+
+
+@with_flags
 def pretrain(
     model: Annotated[
         str, typer.Argument(help="A model with a language-model head.",
@@ -32,20 +77,12 @@ def pretrain(
         list[Path], typer.Option(help="FASTA file, plain or .gz; may be repeated.")
     ],
     to: Annotated[Path, typer.Option(help="Folder to write; the same one goes on.")],
+    data: DataFlags,
+    machine: MachineFlags,
     budget: Annotated[
-        str, typer.Option(help="Bp that are seen: 20M, 1.5G; alike for every tokenizer.")
+        str, typer.Option(help="Bp that are seen: 20M, 1.5G; alike for every tokenizer. Or "
+                          "10ksteps, 1e18FLOP, 2.5h.")
     ] = "20M",
-    holdout: Annotated[
-        list[str], typer.Option(help="Sequence to evaluate on: chr8, or FILE:chr8.")
-    ] = [],  # noqa: B006
-    regions: Annotated[
-        list[str],
-        typer.Option(help="Draw half of the windows around genes: GFF:exons=256,promoters=1000; "
-                     "one for each genome."),
-    ] = [],  # noqa: B006
-    exclude_task: Annotated[
-        list[str], typer.Option(help="Leave out what a task's test split has: nt_reduced/h3.")
-    ] = [],  # noqa: B006
     recipe: Annotated[
         str, typer.Option(help="house, convnova, gpn, hyenadna, caduceus, bert ...")
     ] = "house",
@@ -55,39 +92,86 @@ def pretrain(
     ] = [],  # noqa: B006
     looks: Annotated[int, typer.Option(help="Evaluations on held-out windows.", min=1)] = 20,
     seed: Annotated[int, typer.Option(help="Of weights, windows and hidden tokens.")] = 0,
-    device: Device = "auto",
-    micro_batch: Annotated[
-        int, typer.Option(help="Windows in memory at once; 0 = the whole batch.", min=0)
-    ] = 0,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what it would take, and train nothing.")
+    ] = False,
 ) -> None:  # fmt: skip
     """Train a language model on genomes.
 
     Hidden bases or tokens are predicted, or the next one by a causal model. The folder can be
     fine-tuned with `dnabench run --regime checkpoint:DIR`. A training that was stopped goes on
-    with the same command.
+    with the same command. Several GPUs, one process each: torchrun --nproc-per-node 2 -m dnabench
+    pretrain ...
     """
-    from dnabench.cli.bars import bar
     from dnabench.host.machine import device_named
-    from dnabench.pretraining.gathering import gathered
-    from dnabench.pretraining.pretrain import pretrain as train
+    from dnabench.pretraining.planning import bought, budget_named, measured
+    from dnabench.pretraining.ranks import device_here, joined
     from dnabench.types import Resources
 
-    with bar("reading") as show:
-        training = gathered(
-            *pretraining_chosen(model, recipe, set_, length), genome, bp_named(budget),
-            holdout=holdout, regions=regions, exclude=exclude_task, looks=looks, seed=seed,
+    length_of_training, chosen = budget_named(budget), pretraining_chosen(model, recipe, set_, length)
+    if machine.executor != "local":
+        submit(to, machine.executor, machine.set_resource)
+        return
+    device = device_here(device_named(machine.device))
+    resources = Resources(device=device, micro_batch=machine.micro_batch)
+    with joined(device) as ranks:
+        first = ranks.rank == 0  # of torchrun's processes, the one that speaks
+        training = _gathered(chosen, genome, data, looks, seed, first)
+        training = replace(training, recompute=machine.recompute)
+
+        def measure() -> Cost:
+            with bar("measuring", shown=first):
+                return measured(training, resources, ranks)
+
+        training = bought(length_of_training, training, to, measure)
+        if first:
+            _say_plan(training)
+        if plan:
+            cost = measure()
+            if first:
+                _say_cost(training, cost)
+            return
+        _train(training, to, resources, first, machine.tensorboard)
+
+
+def _gathered(
+    chosen: tuple[Model, dict[str, Any], Pretraining], genomes: list[Path], data: DataFlags,
+    looks: int, seed: int, first: bool,
+) -> Training:  # fmt: skip
+    """All that is trained on; its length is that of one step."""
+    from dnabench.pretraining.gathering import gathered, unsaid
+
+    with bar("reading", shown=first) as show:
+        return gathered(
+            *chosen, genomes, 1, holdout=data.holdout, regions=data.regions,
+            exclude=data.exclude_task, weights=data.weight, looks=looks, seed=seed,
             command=shlex.join(["dnabench", *sys.argv[1:]]),
-            progress=lambda done, total: show(completed=done, total=total), told=typer.echo,
+            progress=lambda done, total: show(completed=done, total=total),
+            told=typer.echo if first else unsaid,
         )  # fmt: skip
-    resources = Resources(device=device_named(device), micro_batch=micro_batch)
-    _say_plan(training)
-    with bar("training", total=training.steps) as show:
-        card = train(
-            training, to, resources,
-            lambda done, _, row: show(completed=done, description=_described(row)),
-        )  # fmt: skip
-    _draw(to, card)
-    _say_result(card, to)
+
+
+def _train(
+    training: Training, to: Path, resources: Resources, first: bool, tensorboard: bool
+) -> None:
+    from dnabench.pretraining.board import Board
+    from dnabench.pretraining.pretrain import pretrain as train
+
+    board = Board(to) if tensorboard and first else None
+    with bar("training", total=training.steps, shown=first) as show, going_on_later(to):
+        known: Mapping[str, Any] = {}
+
+        def told(done: int, _: int, row: Mapping[str, Any]) -> None:
+            nonlocal known
+            show(completed=done, description=_described(row))
+            if board and row and row is not known:
+                board.update()
+            known = row
+
+        card = train(training, to, resources, told)
+    if first:
+        _draw(to, card)
+        _say_result(card, to)
 
 
 def _draw(folder: Path, card: Mapping[str, Any]) -> None:
@@ -128,8 +212,6 @@ def pretraining_chosen(
     name: str, recipe: str, settings: list[str], length: int
 ) -> tuple[Model, dict[str, Any], Pretraining]:
     """The model, all its options, and how it is trained."""
-    from dataclasses import replace
-
     from dnabench.models.outside.references import model_named
     from dnabench.pretraining.recipes import pretraining_named
     from dnabench.sweep.settings import check_settings, chosen
@@ -144,15 +226,13 @@ def pretraining_chosen(
 
 
 def bp_named(text: str) -> float:
-    """The bp that --budget says."""
-    number, unit = (text[:-1], text[-1]) if text[-1:] in UNITS else (text, "")
-    try:
-        value = float(number) * UNITS.get(unit, 1)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e15:
+    """The bp that --budget says, of a command that takes no other unit."""
+    from dnabench.pretraining.planning import budget_named
+
+    found = budget_named(text)
+    if found.unit != "bp":
         fail(f"--budget {text!r}: write the bp to see as 20M, 1.5G or 300000")
-    return value
+    return found.amount
 
 
 def _say_plan(training: Training) -> None:
@@ -173,3 +253,21 @@ def _say_plan(training: Training) -> None:
         parts += [f"{genome.small / genome.bp:.0%} soft-masked"]
         parts += ["half of the windows around genes"] * (one.regions is not None)
         typer.echo(f"  {genome.name}: {'; '.join(parts)}")
+
+
+def _say_cost(training: Training, cost: Cost) -> None:
+    """Time and memory of the whole training."""
+    from dnabench.forecast.estimate import duration
+    from dnabench.host.disk import size
+
+    parts = [
+        f"{training.steps:,} steps of {1e3 * cost.step:,.0f} ms",
+        f"{training.looks} evaluations of {cost.evaluation:,.1f} s",
+    ]
+    seconds, batch = cost.seconds(training.steps, training.looks), training.how.recipe.batch
+    typer.echo(
+        f"would take {duration(seconds)} here: {', '.join(parts)}; "
+        f"{batch * training.how.length / cost.step:,.0f} bp/s\n"
+        f"memory {size(cost.peak)}; {cost.params:,} parameters, on disk {size(16 * cost.params)} "
+        "while it runs"
+    )

@@ -12,14 +12,20 @@ Rows = list[Row]
 NARROWEST = 16  # characters of a shortened column
 
 
-def print_table(header: Row, rows: Rows, more: str = "add `| cat` to see all") -> None:
-    """Print rows under a header; if the terminal is too narrow, say how to see `more`."""
+def print_table(
+    header: Row, rows: Rows, more: str = "add `| cat` to see all", numbers: bool = False
+) -> None:
+    """Print rows under a header; if the terminal is too narrow, say how to see `more`.
+
+    With `numbers` all columns but the first are aligned at the right.
+    """
     from tabulate import tabulate
 
     cut = False
     if sys.stdout.isatty():
         header, rows, cut = fit(header, rows, max(shutil.get_terminal_size().columns, 40))
-    typer.echo(tabulate(rows, header, disable_numparse=True))
+    align = ("left", *("right",) * (len(header) - 1)) if numbers else None
+    typer.echo(tabulate(rows, header, disable_numparse=True, colalign=align))
     if cut:
         typer.echo(f"cut to fit: {more}")
 

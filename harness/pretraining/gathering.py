@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ def unsaid(text: str) -> None:
 def gathered(
     model: Model, options: Mapping[str, Any], how: Pretraining, genomes: Sequence[Path],
     bp: float, *, holdout: Sequence[str] = (), regions: Sequence[str] = (),
-    exclude: Sequence[str] = (), looks: int = 20, seed: int = 0, command: str = "",
+    exclude: Sequence[str] = (), weights: Sequence[float] = (), looks: int = 20, seed: int = 0,
+    command: str = "",
     progress: Progress = silent, told: Callable[[str], object] = unsaid,
 ) -> Training:  # fmt: skip
     """All that a training needs.
@@ -46,6 +48,7 @@ def gathered(
         holdout: sequences to evaluate on, as NAME or FILE:NAME where there are several genomes.
         regions: FILE:exons=256,promoters=1000, one for each genome or none.
         exclude: tasks whose test splits are left out.
+        weights: how often windows of each genome are drawn, one for each; none = by its size.
         looks: evaluations.
         seed: of weights, windows and what is hidden.
         command: what the user typed.
@@ -58,10 +61,13 @@ def gathered(
         ValueError: whatever else does not fit, by name.
     """
     language_of(model)
-    if regions and len(regions) != len(genomes):
-        raise ValueError(
-            f"{len(regions)} --regions for {len(genomes)} --genome: give one for each, in order"
-        )
+    for flag, given in (("--regions", regions), ("--weight", weights)):
+        if given and len(given) != len(genomes):
+            raise ValueError(
+                f"{len(given)} {flag} for {len(genomes)} --genome: give one for each, in order"
+            )
+    if wrong := [weight for weight in weights if not 0 < weight < math.inf]:
+        raise ValueError(f"--weight {wrong[0]}: write a number above 0")
     if not model.min_length <= how.length <= model.context:
         raise ValueError(
             f"windows of {how.length} bp: {model.name} reads {model.min_length} to "
@@ -75,6 +81,7 @@ def gathered(
             genome, how.length, held[i],
             left_out=_places_of(tests, genome, told),
             regions=regions_of(regions[i], genome) if regions else None,
+            weight=weights[i] if weights else 0.0,
         )
         for i, genome in enumerate(read)
     ]  # fmt: skip

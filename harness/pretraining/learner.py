@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dnabench.models.kernels.context import Kernels
 from dnabench.pretraining.objectives import Language
+from dnabench.pretraining.ranks import ALONE, Ranks
 from dnabench.pretraining.windows import Drawn, Source, draw
 from dnabench.splits import Streams
 from dnabench.tokens.tokenizers import Tokenizer
@@ -105,14 +106,19 @@ class WindowLearner(NetLearner):
         recipe: its `max_steps` is the length of training.
         every: steps of an epoch.
         seeds: `order` decides windows, strands, what is hidden, and dropout.
+        ranks: the processes that share every batch. Windows and what is hidden are those of the
+            whole batch, and so is the weight of its loss; dropout is drawn by each process.
     """
 
     def __init__(
         self, net: Any, model: Model, tokenizer: Tokenizer, sources: Sequence[Source],
         objective: Language, recipe: Recipe, every: int, seeds: Streams, *,
-        resources: Resources = ONE_CPU, kernels: Kernels | None = None,
+        resources: Resources = ONE_CPU, kernels: Kernels | None = None, ranks: Ranks = ALONE,
     ) -> None:  # fmt: skip
         self._sources, self.every, self._seed = sources, every, seeds.order
+        self._ranks, self._part = ranks, ranks.part(recipe.batch)
+        own = self._part.stop - self._part.start
+        resources = resources._replace(micro_batch=min(resources.micro_batch or own, own))
         self.objective = objective
         self.step_ended: Progress = lambda done, total: None
         self._both = model.language is not None and model.language.strands == "random"
@@ -130,6 +136,9 @@ class WindowLearner(NetLearner):
         """The steps until the next evaluation; the mean loss in nats of the tokens asked for."""
         if not self._step:
             torch.manual_seed(self._torch_seed)
+        if self._ranks.size > 1:  # of which a checkpoint has no state
+            words = [self._seed, self._step, self._ranks.rank]
+            torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1)[0]))
         self.net.train()
         self.objective.begin(self._step // self.every, torch.device(self.device))
         steps = min(self.every, self._total - self._step)
@@ -141,6 +150,10 @@ class WindowLearner(NetLearner):
                 loss += self._train_step(rows)
                 self.step_ended(self._step, self._total)
         return float(loss) / steps
+
+    def _gradients(self, rows: Array, targets: Tensor, weight: float | Tensor) -> Tensor:
+        loss = super()._gradients(rows[self._part], targets[self._part], weight)
+        return self._ranks.add_up(self.net.parameters(), loss)
 
     def _draw(self) -> None:
         """The windows of a step; they depend on the seed and the step alone."""

@@ -103,7 +103,11 @@ class Language(Objective):
         return torch.stack([entry, small, read], -1)
 
     def inputs(self, batch: Batch, target: Tensor) -> Batch:
-        """The ids that the network reads, and what is asked for."""
+        """The ids that the network reads, and what is asked for, as wide as the batch.
+
+        Targets may be those of a wider one, of which these rows are a part.
+        """
+        target = target[:, : batch.ids.shape[1]]
         return batch._replace(ids=target[..., 2], target=target[..., :2])
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:

@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dnabench.cache import read_json, replacing
 from dnabench.models.language import language_model, language_of
 from dnabench.pretraining.hiding import Hiding
+from dnabench.pretraining.ranks import ALONE, Ranks, device_here, joined, ranks_here
 from dnabench.pretraining.recipes import Pretraining
 from dnabench.pretraining.saving import CARD, save
 from dnabench.pretraining.windows import Source, held_out
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from dnabench.train.loop import FitResult
 
 CHECKPOINT, CURVE, LOCK = "checkpoint.pt", "metrics.jsonl", ".training.lock"
-OURS = (CHECKPOINT, CURVE, LOCK)
+BOARD, JOB = "tensorboard", "slurm"  # folders
+OURS = (CHECKPOINT, CURVE, LOCK, BOARD, JOB)
 EVALUATED = 512  # held-out windows
 LOOKS = 20  # evaluations of a training
 
@@ -51,6 +53,8 @@ class Training:
         looks: evaluations on held-out windows.
         seed: of weights, windows and what is hidden.
         command: what the user typed.
+        recompute: whether activations are computed again in the backward pass, which takes less
+            memory and more time, and changes no number.
     """
 
     model: Model
@@ -62,6 +66,7 @@ class Training:
     looks: int = LOOKS
     seed: int = 0
     command: str = ""
+    recompute: bool = False
 
     @property
     def hiding(self) -> Hiding:
@@ -127,7 +132,8 @@ def pretrain(
 
     A training that was killed goes on from its last evaluation and on one CPU machine ends with the
     same bytes. While it runs the folder has checkpoint.pt, and metrics.jsonl with a line an
-    evaluation.
+    evaluation. Of several processes that torchrun started each reads its part of every batch, and
+    the first one writes.
 
     Args:
         training: what is trained.
@@ -139,22 +145,25 @@ def pretrain(
         The card, network.json.
 
     Raises:
-        ValueError: the folder holds another training, or one that has ended.
+        ValueError: the folder holds another training, or one that has ended; processes that do not
+            train the same.
         FloatingPointError: the loss is not finite.
-    """
-    import torch
 
+    Accuracy:
+        With another number of processes sums round differently; dropout zeroes other values.
+    """
     from dnabench.pretraining.learner import windows_split
     from dnabench.train.loop import fit
 
     said, started = training.said(), time.monotonic()
     watched = windows_split(held_out(training.sources, EVALUATED))
-    with _only_one(folder):
+    resources = resources._replace(device=device_here(resources.device))
+    first = ranks_here().rank == 0
+    with _only_one(folder) if first else nullcontext(), joined(resources.device) as ranks:
         check_folder(folder, said)
-        torch.manual_seed(streams(training.seed, "pretraining").init)
-        net = language_model(training.model, training.options, training.how.length)
-        learner = _learner(training, net, resources)
-        saved = _Saved(folder, said, learner, told, training.steps)
+        ranks.check_same(hashlib.sha256(json.dumps(said).encode()).digest(), resources.device)
+        learner = learner_of(training, resources, ranks)
+        saved = _Saved(folder, said, learner, told, training.steps, ranks)
         learner.step_ended = saved.step_ended
         protocol = replace(protocol_named("honest/1"), checkpoint="last")
         course = fit(learner, learner.objective, protocol, {"val": watched}, saved=saved)
@@ -163,9 +172,11 @@ def pretrain(
             "command": training.command, "seconds": round(seconds, 1), "where": here(),
             "scores": course.curve[-1], "n_params": learner.n_params,
             "source": training.how.source, "license": {"model": training.model.license},
+            "processes": ranks.size,
         }  # fmt: skip
-        save(folder, card, learner.net.state_dict(), training.tokenizer)
-        saved.file.unlink(missing_ok=True)
+        if first:
+            save(folder, card, learner.net.state_dict(), training.tokenizer)
+            saved.file.unlink(missing_ok=True)
     return card
 
 
@@ -182,14 +193,20 @@ def _only_one(folder: Path) -> Iterator[None]:
         (folder / LOCK).unlink(missing_ok=True)
 
 
-def _learner(training: Training, net: Any, resources: Resources) -> WindowLearner:
+def learner_of(
+    training: Training, resources: Resources = ONE_CPU, ranks: Ranks = ALONE
+) -> WindowLearner:
+    """A new network that learns."""
     import torch
 
     from dnabench.pretraining.learner import WindowLearner
     from dnabench.pretraining.objectives import Causal, Masked
+    from dnabench.pretraining.recompute import recompute
     from dnabench.pretraining.vocabulary import vocabulary_of
 
     seeds, how = streams(training.seed, "pretraining"), training.how
+    torch.manual_seed(seeds.init)
+    net = language_model(training.model, training.options, training.how.length)
     vocabulary = vocabulary_of(
         training.model, training.options, training.tokenizer, resources.device, how.random
     )
@@ -200,11 +217,24 @@ def _learner(training: Training, net: Any, resources: Resources) -> WindowLearne
     objective = kind(vocabulary, outputs, how.small_weight, seeds.order)
     if isinstance(objective, Masked):
         objective.hiding = training.hiding
+    if training.recompute:
+        recompute(net.backbone, training.model.name)
     recipe = replace(how.recipe, max_steps=training.steps)
     return WindowLearner(
         net, training.model, training.tokenizer, training.sources, objective, recipe,
-        training.every, seeds, resources=resources,
+        training.every, seeds, resources=resources, ranks=ranks,
     )  # fmt: skip
+
+
+def steps_begun(folder: Path) -> int:
+    """The steps of the unfinished training in a folder; 0 = there is none to go on with."""
+    import torch
+
+    file = folder / CHECKPOINT
+    if not file.is_file() or damage(file):
+        return 0
+    state = torch.load(file, weights_only=True, map_location="cpu")
+    return int(json.loads(state["said"])["steps"])
 
 
 def check_folder(folder: Path, said: Mapping[str, Any]) -> None:
@@ -230,23 +260,26 @@ class _Saved:
 
     def __init__(
         self, folder: Path, said: Mapping[str, Any], learner: WindowLearner,
-        told: Callable[[int, int, Mapping[str, Any]], None], steps: int,
+        told: Callable[[int, int, Mapping[str, Any]], None], steps: int, ranks: Ranks,
     ) -> None:  # fmt: skip
         self.file, self._folder, self._learner, self._told = (
             folder / CHECKPOINT, folder, learner, told
         )  # fmt: skip
         self._said = json.loads(json.dumps({**said, **_code()}))
         self._steps, self._row, self.before = steps, dict[str, Any](), 0.0
-        self._started = time.monotonic()
+        self._started, self._ranks = time.monotonic(), ranks
 
     def step_ended(self, done: int, total: int) -> None:
         self._told(done, total, self._row)
 
     def go_on(self, course: FitResult) -> None:
+        if self.file.is_file():
+            self._read(course)
+        self._ranks.wait()  # before the first one writes it anew
+
+    def _read(self, course: FitResult) -> None:
         import torch
 
-        if not self.file.is_file():
-            return
         if damage(self.file):
             raise ValueError(f"{self.file} is damaged; delete it to begin this training anew")
         state = torch.load(self.file, weights_only=True, map_location="cpu")
@@ -262,12 +295,15 @@ class _Saved:
         course.best_epoch = len(course.curve)
         course.criterion = float(course.best_epoch)
         self._row = course.curve[-1]
-        self._write_curve(course)
+        if not self._ranks.rank:
+            self._write_curve(course)
 
     def epoch_ended(self, course: FitResult) -> None:
         import torch
 
         self._row = course.curve[-1]
+        if self._ranks.rank:
+            return
         seconds = self.before + time.monotonic() - self._started
         state = {
             "learner": self._learner.training_state(), "curve": course.curve, "seconds": seconds,

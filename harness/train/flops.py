@@ -4,7 +4,7 @@ L sequence length in bp, T tokens, D width, G directions, E channels, S states.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,9 +47,14 @@ def flops_per_sequence(
     t = tokens or n_tokens(model, options, task.length)
     if model.custom_trainer or not t or (model.max_tokens and t > model.max_tokens):
         return None
+    return flops_of(lambda: model.build(task, options), t)
+
+
+def flops_of(build: Callable[[], Any], tokens: int) -> int | None:
+    """FLOP of a forward pass over one sequence by the network that `build` makes; as above."""
     for device in ("meta", "cpu"):
         try:
-            return _counted(model, options, task, t, device)
+            return _counted(build, tokens, device)
         except Exception:  # the device lacks an operation, or a plugin fails in its own way
             continue
     return None
@@ -85,9 +90,7 @@ def tokens_of_longest(
     return int(ids.shape[1])
 
 
-def _counted(
-    model: Model, options: Mapping[str, Any], task: Task, tokens: int, device: str
-) -> int | None:
+def _counted(build: Callable[[], Any], tokens: int, device: str) -> int | None:
     import torch
 
     from dnabench.models.kernels.context import Kernels
@@ -95,7 +98,7 @@ def _counted(
     with (
         torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad(), Kernels("direct")
     ):  # fmt: skip
-        net = model.build(task, options).eval()
+        net = build().eval()
         if device == "meta":
             return _count(net, tokens)
         if tokens > 3 * STEP and (line := _line(net)) is not None:

@@ -14,7 +14,14 @@ from typing import IO, Any
 
 import numpy as np
 
-from dnabench.cache import cache_folder, file_sha256, made_folder, read_json, replacing
+from dnabench.cache import (
+    cache_folder,
+    exclusive,
+    file_sha256,
+    made_folder,
+    read_json,
+    replacing,
+)
 from dnabench.tasks.io.annotation import names_of, records
 from dnabench.tasks.io.genome import few
 from dnabench.types import Array, LetterError, N, Progress, Sequences
@@ -22,7 +29,7 @@ from dnabench.types import Array, LetterError, N, Progress, Sequences
 SCHEMA = "dnabench.genome/1"
 SMALL = 8  # bit of a soft-masked base; the others are its letter code, A0 C1 G2 T3 N4
 CHUNK = 1 << 22  # bp packed at a time
-LETTERS, ABOUT = "letters.bin", "genome.json"
+LETTERS, ABOUT, LOCK = "letters.bin", "genome.json", ".packing.lock"
 
 
 @dataclass(frozen=True)
@@ -144,7 +151,10 @@ def packed(fasta: Path, progress: Progress = lambda done, total: None) -> Genome
     sha = file_sha256(fasta)
     folder = made_folder("genomes") / sha[:32]
     if not (folder / ABOUT).is_file():
-        _pack(fasta, sha, folder, progress)
+        folder.mkdir(exist_ok=True)
+        with exclusive(folder / LOCK, lambda: None, required=False):
+            if not (folder / ABOUT).is_file():  # another process may have packed it meanwhile
+                _pack(fasta, sha, folder, progress)
     return _read(folder, fasta.name)
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 BUDGETS = {  # seconds; the order is that of gpu.report.ORDER
     "environment": 30, "memory": 30, "records": 40, "repeats": 40, "steps": 165, "lengths": 45,
-    "runs": 75, "precisions": 40,
+    "runs": 75, "precisions": 40, "ranks": 60,
 }  # fmt: skip
 GRACE = 20  # seconds after its budget in which a section may end what it began
 

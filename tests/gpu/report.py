@@ -30,7 +30,7 @@ def report(out, seconds):
 
 
 ORDER = (
-    "environment", "memory", "records", "repeats", "steps", "lengths", "runs", "precisions",
+    "environment", "memory", "records", "repeats", "steps", "lengths", "runs", "precisions", "ranks",
 )  # fmt: skip
 
 

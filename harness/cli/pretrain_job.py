@@ -1,0 +1,69 @@
+"""`dnabench pretrain --executor slurm`: the same command as one job."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+from dnabench.cli.errors import fail, split_commas
+
+
+def submit(to: Path, executor: str, set_resource: list[str]) -> None:
+    """Submit this very command, and say where its log is."""
+    from dnabench.executors import slurm
+    from dnabench.pretraining.pretrain import JOB
+
+    if executor != "slurm":
+        fail(f"--executor {executor!r}: write local or slurm")
+    options = {"cpus-per-task": "1", **slurm.check_options(split_commas(set_resource))}
+    folder = to.resolve() / JOB
+    name = f"pretrain-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
+    found = slurm.states([name])
+    if found is None:
+        raise ValueError("Slurm does not answer (squeue); try again later")
+    if going := [one.job for one in found.values() if one.state in slurm.GOING_ON]:
+        fail(f"{to}: Slurm job {going[0]} is in the queue for that folder; wait for it")
+    folder.mkdir(parents=True, exist_ok=True)
+    words = [*slurm.python(), *sys.argv[1:], "--executor", "local"]  # the last one counts
+    script = f"cd {shlex.quote(str(Path.cwd()))} && exec {shlex.join(words)}"
+    # sh takes the file that `slurm.submit` names last for an argument, which is not read
+    (job,) = slurm.submit(name, folder, ["sh", "-c", script, "sh"], 1, slurm.Asked(options))
+    typer.echo(f"submitted as Slurm job {job}; log: {slurm.log_of(folder, 0)}")
+
+
+@contextmanager
+def going_on_later(to: Path) -> Iterator[None]:
+    """Inside, a job whose time is nearly over (SIGUSR1) is put back into the queue.
+
+    Not if nothing was saved since it began, for then it never would end.
+    """
+    from dnabench.executors.slurm import requeue_self
+    from dnabench.pretraining.pretrain import CHECKPOINT
+
+    def written() -> float:
+        file = to / CHECKPOINT
+        return file.stat().st_mtime if file.exists() else 0.0
+
+    begun = written()
+
+    def time_is_up(number: int, frame: object) -> None:
+        if written() == begun:
+            fail(
+                "the time of the job ends before its first evaluation; give it more with "
+                "--set-resource time=H:MM:SS, or more --looks"
+            )
+        typer.echo("the time of the job is nearly over; it goes on later", err=True)
+        requeue_self()
+
+    before = signal.signal(signal.SIGUSR1, time_is_up)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)

@@ -1,0 +1,187 @@
+"""How long a language model is trained, what that takes, and what is written meanwhile."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from test_genomes import fasta, own_cache, random_contigs
+from test_pretraining import CASES, SHORT, begun, bytes_of, options_of, training
+from typer.testing import CliRunner
+
+from dnabench import MODELS
+from dnabench.cli.app import app
+from dnabench.models.language import language_model
+from dnabench.pretraining.gathering import gathered
+from dnabench.pretraining.planning import Budget, Cost, bought, budget_named, measured
+from dnabench.pretraining.pretrain import learner_of, pretrain
+from dnabench.pretraining.recompute import recompute
+from dnabench.pretraining.windows import draw
+from dnabench.types import Recipe
+
+__all__ = ["own_cache"]
+
+
+@pytest.mark.parametrize(
+    ("text", "amount", "unit"),
+    [("20M", 2e7, "bp"), ("1.5Gbp", 1.5e9, "bp"), ("300000", 3e5, "bp"), ("2.5h", 2.5, "h"),
+     ("10k steps", 1e4, "steps"), ("1step", 1, "steps"), ("1e18 FLOP", 1e18, "FLOP"),
+     ("3PFLOP", 3e15, "FLOP")],
+)  # fmt: skip
+def test_budgets_are_read(text, amount, unit):
+    assert budget_named(text) == Budget(pytest.approx(amount), unit)
+
+
+@pytest.mark.parametrize("text", ["", "0", "-5M", "20m", "2 days", "1..5M", "h", "1e99 FLOP"])
+def test_other_budgets_are_refused(text):
+    with pytest.raises(ValueError, match="write the bp to see as 20M"):
+        budget_named(text)
+
+
+def never():
+    raise AssertionError("measured")
+
+
+def test_a_budget_buys_steps(tmp_path):
+    train = training(tmp_path)
+    for text, steps in (("2400", 10), ("2401bp", 11), ("7steps", 7)):
+        assert bought(budget_named(text), train, tmp_path, never).steps == steps
+    cost = Cost(step=0.5, evaluation=6.0, peak=0, params=0)
+    # an hour of 3,600 s less two evaluations of 6 s
+    assert bought(Budget(1, "h"), train, tmp_path / "net", lambda: cost).steps == 3588 * 2
+
+
+def test_operations_are_those_of_the_products(tmp_path):
+    train = training(tmp_path, "dnabert-3")
+    t, d, inner, v = 60, 16, 16, 69  # 58 3-mers, [CLS], [SEP]
+    each = 2 * t * (4 * d * d + 2 * d * inner + d * d + d * v) + 2 * 2 * t * t * d
+    steps = bought(Budget(3e9, "FLOP"), train, tmp_path, never).steps
+    assert steps == round(3e9 / (3 * each * 4))
+
+
+def test_hours_are_measured_once(tmp_path):
+    """What goes on has the steps that it began with."""
+    begun(tmp_path, steps=7)
+    train = training(tmp_path)
+    assert bought(Budget(1, "h"), train, tmp_path / "net", never).steps == 7
+
+
+def test_a_plan_measures_and_writes_nothing(tmp_path):
+    path = fasta(tmp_path / "g.fa", random_contigs([4000, 2000]))
+    words = [
+        "pretrain", "convnova-386k", "--set", "width=8", "--set", "blocks=2", "--set", "batch=4",
+        "--length", "60", "--holdout", "chr2", "--genome", str(path), "--to", str(tmp_path / "net"),
+        "--device", "cpu", "--plan",
+    ]  # fmt: skip
+    done = CliRunner().invoke(app, [*words, "--budget", "24k"])
+    assert done.exit_code == 0, done.output
+    assert "would take" in done.output and "100 steps of" in done.output and "bp/s" in done.output
+    assert not (tmp_path / "net").exists()
+    done = CliRunner().invoke(app, [*words, "--budget", "soon"])
+    assert done.exit_code == 2 and "--budget 'soon'" in done.output
+
+
+def test_what_is_measured_is_what_a_training_takes(tmp_path):
+    """On a busy machine too, within wide bounds."""
+    how = replace(SHORT, recipe=replace(SHORT.recipe, batch=16))
+    train = training(tmp_path, how=how, steps=60, looks=2)
+    cost = measured(train, seconds=0.5)
+    done = pretrain(train, tmp_path / "net")
+    assert 0.2 < cost.seconds(60, 2) / done["seconds"] < 5
+    assert cost.peak > 50e6 and cost.params == done["n_params"]
+
+
+def gradients(train):
+    learner = learner_of(train)
+    loss = [learner.train_epoch() for _ in range(2)]
+    return loss, learner.net.state_dict()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_layers_that_run_again_change_no_bit(tmp_path, name):
+    """Dropout included, which is drawn again as before."""
+    train = training(tmp_path, name, steps=2, looks=2)
+    (a, one), (b, two) = gradients(train), gradients(replace(train, recompute=True))
+    assert a == b and one.keys() == two.keys()
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def held(net, ids):
+    """Bytes of tensors that the backward pass waits for."""
+    seen = {}
+
+    def keep(tensor):
+        seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        net(ids, None)
+    return sum(seen.values())
+
+
+@pytest.mark.parametrize("name", ["dnabert-3", "gpn-smol", "hyenadna-tiny-1k", "caduceus_ph"])
+def test_layers_that_run_again_take_less_memory(name):
+    options = options_of(name, **CASES[name])
+    layers = {"layers": 6}
+    sizes = []
+    for again in (False, True):
+        net = language_model(MODELS[name], {**options, **layers}, 120).train()
+        if again:
+            assert recompute(net.backbone, name) >= 6
+        weights = sum(p.numel() * 4 for p in net.parameters())
+        sizes.append(held(net, torch.randint(4, (16, 120))) - weights)
+    assert sizes[1] < 0.5 * sizes[0]
+
+
+def test_a_network_without_layers_is_refused():
+    with pytest.raises(ValueError, match="--recompute: a has no list of layers"):
+        recompute(torch.nn.Linear(2, 2), "a")
+
+
+def test_genomes_are_drawn_as_often_as_their_weights_say(tmp_path):
+    sizes = {"a": 9000, "b": 1000}
+    paths = [fasta(tmp_path / name / "g.fa", {"x": "ACGT"[i] * n}) for i, (name, n) in
+             enumerate(sizes.items())]  # fmt: skip
+    model, options = MODELS["convnova-386k"], options_of("convnova-386k", **CASES["convnova-386k"])
+
+    def share_of_first(**more):
+        train = gathered(model, options, SHORT, paths, 1e4, **more)
+        codes, _ = draw(train.sources, 4000, np.random.default_rng(0))
+        return (codes[:, 0] == 0).mean()
+
+    assert share_of_first() == pytest.approx(8941 / (8941 + 941), abs=0.02)
+    assert share_of_first(weights=[1, 3]) == pytest.approx(0.25, abs=0.03)
+    with pytest.raises(ValueError, match="1 --weight for 2 --genome"):
+        share_of_first(weights=[1])
+    with pytest.raises(ValueError, match="--weight -2: write a number above 0"):
+        share_of_first(weights=[1, -2])
+
+
+def test_tensorboard_reads_the_curve(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    path = fasta(tmp_path / "g.fa", random_contigs([4000, 2000]))
+    begun(tmp_path, looks=3)
+    settings = {"width": 8, "blocks": 2, "kernel_size": 3, "batch": 4, "warmup": Recipe().warmup}
+    words = [word for pair in settings.items() for word in ("--set", f"{pair[0]}={pair[1]}")]
+    done = CliRunner().invoke(app, [
+        "pretrain", "convnova-386k", *words, "--length", "60", "--holdout", "chr2", "--genome",
+        str(path), "--to", str(tmp_path / "net"), "--device", "cpu", "--budget", "6 steps",
+        "--looks", "3", "--tensorboard",
+    ])  # fmt: skip
+    assert done.exit_code == 0, done.output
+    read = accumulator.EventAccumulator(str(tmp_path / "net" / "tensorboard"))
+    read.Reload()
+    rows = [json.loads(x) for x in (tmp_path / "net" / "metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == 3
+    for name in ("loss", "held_out_loss", "held_out_accuracy"):
+        events = read.Scalars(name)
+        assert [e.step for e in events] == [row["step"] for row in rows]
+        assert [e.value for e in events] == pytest.approx([row[name] for row in rows])
+
+
+def test_a_recomputed_training_is_the_same_file(tmp_path):
+    train = training(tmp_path)
+    pretrain(train, tmp_path / "a")
+    pretrain(replace(train, recompute=True), tmp_path / "b")
+    assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b")

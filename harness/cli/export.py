@@ -29,11 +29,16 @@ def export(
     both batch x tokens: docs/networks.md says which id a letter has. The output is the logits
     of the strand that is given, for effects of variants those of one allele's window. hf writes
     a folder with tokenizer, for transformers' AutoTokenizer and
-    AutoModelForSequenceClassification, per base AutoModelForTokenClassification.
+    AutoModelForSequenceClassification, per base AutoModelForTokenClassification. Of a language
+    model from `dnabench pretrain` hf writes AutoModelForMaskedLM or AutoModelForCausalLM.
     """
     from dnabench.networks.export import FORMS, export, reading
     from dnabench.networks.network import load_network
+    from dnabench.pretraining.saving import is_language
 
+    if is_language(network):
+        _language(network, format, to or network / "hf")
+        return
     loaded = load_network(network, model=model, trust_remote_code=trust_remote_code)
     done = export(loaded, format, to or network / FORMS.get(format, ""))
     width = f"{done.tokens} tokens, padded"
@@ -46,3 +51,21 @@ def export(
         typer.echo(f"note: give its tokenizer {k}-mers with spaces between, as published", err=True)
     for note in reading(loaded):
         typer.echo(f"note: {note}", err=True)
+
+
+def _language(network: Path, form: str, to: Path) -> None:
+    from dnabench.cli.errors import fail
+    from dnabench.networks.export_language import LanguageNet, write_language
+    from dnabench.pretraining.saving import load_pretrained
+
+    if form != "hf":
+        fail(f"--format {form}: {network} is a language model; write --format hf")
+    loaded = load_pretrained(network)
+    own = LanguageNet(
+        loaded.model, loaded.options, loaded.tokenizer, loaded.net.float(), loaded.length
+    )
+    about = {"model": loaded.model.name, "weights": loaded.card["weights"]}
+    _, difference = write_language(own, to, about)
+    typer.echo(f"{to}: a folder for transformers; logits off by {difference:.1g} at most")
+    if k := loaded.tokenizer.spaced:
+        typer.echo(f"note: give its tokenizer {k}-mers with spaces between, as published", err=True)

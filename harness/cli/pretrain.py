@@ -191,19 +191,23 @@ def _described(row: Mapping[str, Any]) -> str:
 
 
 def _say_result(card: dict[str, Any], folder: Path) -> None:
+    from dnabench.pretraining.saving import reference_of
+
+    model = f"{reference_of(card)}{_settings(card)}"
     val, seen = card["scores"]["val"], card["bp"] / max(card["seconds"], 1e-9)
     typer.echo(
         f"held out: {val['loss']:.4f} nats ({val['bits']:.3f} bits, perplexity "
         f"{val['perplexity']:.3f}), {val['accuracy']:.1%} right; {seen:,.0f} bp/s\n"
-        f"next: dnabench run -m {card['model']}{_settings(card)} --regime checkpoint:{folder} ..."
+        f"next: dnabench run -m {model} --regime checkpoint:{folder} ..."
     )
 
 
 def _settings(card: Mapping[str, Any]) -> str:
     """The options that a network of this shape needs, as flags."""
     from dnabench.models.outside.references import model_named
+    from dnabench.pretraining.saving import reference_of
 
-    usual = model_named(card["model"]).options
+    usual = model_named(reference_of(card)).options
     changed = {k: v for k, v in card["options"].items() if v != usual[k]}
     return "".join(f" --set {name}={value}" for name, value in changed.items())
 

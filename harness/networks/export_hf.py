@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,29 +51,40 @@ def write_folder(
         ValueError: transformers has no such architecture or head, or gives other tokens or logits;
             a folder with something else in it. Nothing is written then.
     """
+    tokenizer = network.tokenizer or TOKENIZERS[network.model.tokenizer]
+    limits = [n for n in (network.recipe.max_length, network.model.max_tokens) if n]
+    with quiet(), placed(to) as draft:
+        net = _classifier(network, tokenizer, about)
+        net.save_pretrained(draft)
+        words_of(tokenizer, min(limits, default=0)).save_pretrained(draft)
+        tried = [_compared(network, tokenizer, draft, seed) for seed in SEEDS]
+        tokens, difference = max(n for n, _ in tried), float(np.max([d for _, d in tried]))
+        if not difference <= rounding:
+            raise ValueError(
+                f"{network.model.name} cannot be exported to hf: {type(net).__name__} gives "
+                f"other logits, off by {difference:.2g}.{_way_out(network)}"
+            )
+    return tokens, difference
+
+
+@contextmanager
+def placed(to: Path) -> Iterator[Path]:
+    """An empty folder, which takes the place of `to` if all goes well.
+
+    Raises:
+        ValueError: `to` is there and is no network that dnabench exported.
+    """
     if to.exists() and "dnabench" not in (read_json(to / "config.json") or {}):
         raise ValueError(f"{to} exists and is no network that dnabench exported; give another --to")
-    tokenizer = network.tokenizer or TOKENIZERS[network.model.tokenizer]
-    with quiet():
-        net, words = _classifier(network, tokenizer, about), _words(network, tokenizer)
-        to.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{to.name}.", dir=to.parent))
-        try:
-            net.save_pretrained(draft / "new")
-            words.save_pretrained(draft / "new")
-            tried = [_compared(network, tokenizer, draft / "new", seed) for seed in SEEDS]
-            tokens, difference = max(n for n, _ in tried), float(np.max([d for _, d in tried]))
-            if not difference <= rounding:
-                raise ValueError(
-                    f"{network.model.name} cannot be exported to hf: {type(net).__name__} gives "
-                    f"other logits, off by {difference:.2g}.{_way_out(network)}"
-                )
-            if to.exists():
-                to.rename(draft / "old")
-            (draft / "new").rename(to)
-        finally:
-            shutil.rmtree(draft)
-    return tokens, difference
+    to.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{to.name}.", dir=to.parent))
+    try:
+        yield draft / "new"
+        if to.exists():
+            to.rename(draft / "old")
+        (draft / "new").rename(to)
+    finally:
+        shutil.rmtree(draft)
 
 
 def _native(network: Network, tokenizer: Tokenizer) -> Native:
@@ -152,25 +164,26 @@ def _linear(net: Any) -> str:
     return linear[0] if len(linear) == 1 and not others else ""
 
 
-def _words(network: Network, tokenizer: Tokenizer) -> Any:
+def words_of(tokenizer: Tokenizer, most: int) -> Any:
+    """The tokenizer for transformers; `most` tokens a sequence, 0 = as many as it has."""
     from tokenizers import Tokenizer as Engine
 
     assert tokenizer.published is not None
     engine = Engine.from_str(file_for_all_letters(tokenizer.published()))
-    limits = [n for n in (network.recipe.max_length, network.model.max_tokens) if n]
+    hidden = {"mask_token": engine.id_to_token(tokenizer.mask)} if tokenizer.mask >= 0 else {}
     return LIBRARY.PreTrainedTokenizerFast(
         tokenizer_object=engine, pad_token=engine.id_to_token(tokenizer.pad),
         padding_side="right", model_input_names=["input_ids", "attention_mask"],
-        **({"model_max_length": min(limits)} if limits else {}),
+        **({"model_max_length": most} if most else {}), **hidden,
     )  # fmt: skip
 
 
 def _compared(network: Network, tokenizer: Tokenizer, folder: Path, seed: int) -> tuple[int, float]:
     """Tokens and difference for random sequences; see `_random`."""
-    task, rows = network.task, _random(network.task.length, seed, network.model.min_length)
+    task, rows = network.task, random_rows(network.task.length, seed, network.model.min_length)
     auto = classifier_of(task.kind == "per_base")
     words, net = LIBRARY.AutoTokenizer.from_pretrained(folder), auto.from_pretrained(folder).eval()
-    texts = [_spaced(row, tokenizer.spaced) for row in rows]
+    texts = [spaced(row, tokenizer.spaced) for row in rows]
     given = words(texts, padding=True, return_tensors="pt")
     encoded = tokenizer(Sequences.parse(rows), task.length, "mask")
     ids, width = torch.from_numpy(encoded.ids).long(), encoded.ids.shape[1]
@@ -186,7 +199,7 @@ def _compared(network: Network, tokenizer: Tokenizer, folder: Path, seed: int) -
     return width, float((found - own).abs().max()) / scale
 
 
-def _random(length: int, seed: int, shortest: int) -> list[str]:
+def random_rows(length: int, seed: int, shortest: int) -> list[str]:
     """Sequences; with an odd seed of uneven lengths, with N and every letter that is read as one.
 
     Of those one has small letters, one U, one single ambiguous letters, and one a run of them.
@@ -203,6 +216,6 @@ def _random(length: int, seed: int, shortest: int) -> list[str]:
     return rows
 
 
-def _spaced(text: str, k: int) -> str:
+def spaced(text: str, k: int) -> str:
     """Overlapping k-mers with spaces between; the text itself without k."""
     return " ".join(text[i : i + k] for i in range(len(text) - k + 1)) if k else text

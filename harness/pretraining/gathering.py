@@ -133,6 +133,9 @@ def _tokenizer(
     model: Model, options: Mapping[str, Any], sources: Sequence[Source], seed: int
 ) -> Tokenizer:
     """The model's; byte pairs from the file that the option names, or learned from windows."""
+    if model.own_tokenizer is not None:
+        own: Tokenizer = model.own_tokenizer()
+        return own
     name, value = model.tokenizer_name(options), str(options.get("tokenizer", ""))
     vocabulary, file = int(options.get("vocabulary", 0)), value.partition(":")[2]
     if name != "bpe" or file:

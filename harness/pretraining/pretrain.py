@@ -172,7 +172,7 @@ def pretrain(
             "command": training.command, "seconds": round(seconds, 1), "where": here(),
             "scores": course.curve[-1], "n_params": learner.n_params,
             "source": training.how.source, "license": {"model": training.model.license},
-            "processes": ranks.size,
+            "processes": ranks.size, "reference": training.model.reference,
         }  # fmt: skip
         if first:
             save(folder, card, learner.net.state_dict(), training.tokenizer)

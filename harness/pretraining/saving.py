@@ -74,6 +74,17 @@ def save(
             file.write(content)
 
 
+def reference_of(card: Mapping[str, Any]) -> str:
+    """What -m names the model: of one from outside, where it is."""
+    return str(card.get("reference") or card["model"])
+
+
+def is_language(folder: Path) -> bool:
+    """Whether `dnabench pretrain` wrote the folder."""
+    card = read_json(folder / CARD)
+    return isinstance(card, dict) and card.get("schema") == LANGUAGE
+
+
 def load_pretrained(folder: Path | str) -> Pretrained:
     """A language model that `dnabench pretrain` wrote, on the CPU.
 
@@ -93,10 +104,13 @@ def load_pretrained(folder: Path | str) -> Pretrained:
     data = (folder / WEIGHTS).read_bytes()
     if hashlib.sha256(data).hexdigest() != card["weights"]:
         raise ValueError(f"{folder / WEIGHTS} is not the file that {CARD} describes")
-    model, options = model_named(card["model"]), card["options"]
-    file = folder / card["tokenizer"] if card["tokenizer"] else None
-    name = model.tokenizer_name(options)
-    tokenizer = tokenizer_named(name, vocabulary=int(options.get("vocabulary", 0)), file=file)
+    model, options = model_named(reference_of(card)), card["options"]
+    if model.own_tokenizer is not None:
+        tokenizer = model.own_tokenizer()
+    else:
+        file = folder / card["tokenizer"] if card["tokenizer"] else None
+        name = model.tokenizer_name(options)
+        tokenizer = tokenizer_named(name, vocabulary=int(options.get("vocabulary", 0)), file=file)
     net = language_model(model, options, card["length"])
     copy_into(net, model.name, load(data), str(folder / WEIGHTS), str)
     return Pretrained(folder, card, model, options, tokenizer, net.eval())

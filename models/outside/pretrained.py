@@ -15,7 +15,7 @@ from dnabench.models.outside.hub import PREFIX, Source, find_source
 from dnabench.models.outside.native import Native
 from dnabench.spaces import FINE_TUNING
 from dnabench.tokens.vocabulary import FILES, vocabulary_tokenizer
-from dnabench.types import Model, Recipe, Task, Weights
+from dnabench.types import Language, Model, Recipe, Task, Weights
 
 THEIRS = "transformers"  # pooling and head of transformers' own classification model
 # Linear layers of the attention that LoRA changes, by `model_type`
@@ -88,6 +88,9 @@ def model_of_hub(text: str, trust: bool = False) -> Model:
         fetch_official=source.weights,
         load_official=partial(load, source=source), aliases=(text,),
         in_transformers=None if trusted else partial(in_transformers, config=source.config),
+        language=None if trusted else Language(
+            head=partial(language_head, causal=causal), prefix="", causal=causal
+        ),
     )  # fmt: skip
 
 
@@ -163,6 +166,13 @@ def load(net: Any, source: Source) -> Any:
     pooler = load_pooler(net.head, str(source.folder))
     copied = sorted({*loaded.copied, *pooler})
     return loaded._replace(copied=copied, unused=[n for n in loaded.unused if n not in pooler])
+
+
+def language_head(backbone: Any, options: Mapping[str, Any], *, causal: bool) -> Any:
+    """That of transformers' own language model; see `outside.language.language_head`."""
+    from dnabench.models.outside import language
+
+    return language.language_head(backbone, causal)
 
 
 def in_transformers(

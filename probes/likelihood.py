@@ -79,6 +79,11 @@ def language_net(
 def _official(name: str, length: int, regime: str, given: Mapping[str, Any]) -> LanguageNet:
     model = model_named(name)
     language_of(model)
+    if model.own_tokenizer is not None:
+        raise ValueError(
+            f"{model.name}: the language-model head of transformers is not read here; name a "
+            "folder of `dnabench pretrain`, or a model of `dnabench list models`"
+        )
     options = {**model.options, **given}
     named, path = resolve(model, regime)
     if named == "scratch":

@@ -32,7 +32,8 @@ def submit(to: Path, executor: str, set_resource: list[str]) -> None:
         fail(f"{to}: Slurm job {going[0]} is in the queue for that folder; wait for it")
     folder.mkdir(parents=True, exist_ok=True)
     words = [*slurm.python(), *sys.argv[1:], "--executor", "local"]  # the last one counts
-    script = f"cd {shlex.quote(str(Path.cwd()))} && exec {shlex.join(words)}"
+    threads = "export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}"
+    script = f"cd {shlex.quote(str(Path.cwd()))} && {threads} && exec {shlex.join(words)}"
     # sh takes the file that `slurm.submit` names last for an argument, which is not read
     (job,) = slurm.submit(name, folder, ["sh", "-c", script, "sh"], 1, slurm.Asked(options))
     typer.echo(f"submitted as Slurm job {job}; log: {slurm.log_of(folder, 0)}")

@@ -108,7 +108,10 @@ def pretrain(
     from dnabench.pretraining.ranks import device_here, joined
     from dnabench.types import Resources
 
-    length_of_training, chosen = budget_named(budget), pretraining_chosen(model, recipe, set_, length)
+    length_of_training, chosen = (
+        budget_named(budget),
+        pretraining_chosen(model, recipe, set_, length),
+    )
     if machine.executor != "local":
         submit(to, machine.executor, machine.set_resource)
         return

@@ -151,7 +151,7 @@ class WindowLearner(NetLearner):
                 self.step_ended(self._step, self._total)
         return float(loss) / steps
 
-    def _gradients(self, rows: Array, targets: Tensor, weight: float | Tensor) -> Tensor:
+    def _gradients(self, rows: Rows, targets: Tensor, weight: float | Tensor) -> Tensor:
         loss = super()._gradients(rows[self._part], targets[self._part], weight)
         return self._ranks.add_up(self.net.parameters(), loss)
 

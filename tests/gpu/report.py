@@ -30,7 +30,8 @@ def report(out, seconds):
 
 
 ORDER = (
-    "environment", "memory", "records", "repeats", "steps", "lengths", "runs", "precisions", "ranks",
+    "environment", "memory", "records", "repeats", "steps", "lengths", "runs", "precisions",
+    "ranks",
 )  # fmt: skip
 
 

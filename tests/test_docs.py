@@ -278,7 +278,9 @@ def test_other_commands_of_the_pages_are_known_ones():
             elif words[:2] == ["pip", "install"] and "[" in words[-1]:
                 assert words[-1].strip(".[]") in extras["optional-dependencies"], line
             else:
-                known = ("dnabench", "pip", "source", "head", "export", "openssl", "ray")
+                known = (
+                    "dnabench", "pip", "source", "head", "export", "openssl", "ray", "torchrun",
+                )  # fmt: skip
                 assert words[0] in known, line
 
 

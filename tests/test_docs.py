@@ -277,6 +277,8 @@ def test_other_commands_of_the_pages_are_known_ones():
                 assert f"\n{words[1]}:" in makefile, line
             elif words[:2] == ["pip", "install"] and "[" in words[-1]:
                 assert words[-1].strip(".[]") in extras["optional-dependencies"], line
+            elif words[0] == "python":
+                assert (ROOT / words[1]).is_file(), line
             else:
                 known = (
                     "dnabench", "pip", "source", "head", "export", "openssl", "ray", "torchrun",

@@ -50,6 +50,17 @@ class Dimension:
             value = low + quantile * (high - low)
         return self.written(value)
 
+    @property
+    def size(self) -> int:
+        """How many values it has; 0 = any of a range."""
+        if self.kind == "one":
+            return len(self.values)
+        return int(self.high) - int(self.low) + 1 if self.kind == "int" else 0
+
+    def value(self, index: int) -> str:
+        """One of its `size` values, in their order."""
+        return self.values[index] if self.kind == "one" else str(int(self.low) + index)
+
     def written(self, value: float) -> str:
         """A number of a range with the digits that it is given."""
         return f"{value:.{DIGITS}g}"

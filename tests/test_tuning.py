@@ -162,6 +162,14 @@ def test_a_small_space_is_searched_whole_and_said(put):
     assert said == ["kmer (scratch): 2 different configurations were found in its space"]
 
 
+def test_points_that_no_draw_found_are_tried_too(put, monkeypatch):
+    monkeypatch.setattr("dnabench.sweep.search.MOST_DRAWS", 1)
+    spaces, said = ["k_max=one:7,8", "k_min=int:1..4"], []
+    plan = plan_search(request(["kmer"], [put().name], budget=9, spaces=spaces), said.append)
+    every = {(f"k_min={low}", f"k_max={high}") for low in range(1, 5) for high in (7, 8)}
+    assert {*settings(plan)["kmer"]} == every | {()} and not said
+
+
 def test_a_grid_has_every_combination(put):
     asked = request(
         ["kmer"], [put().name], search="grid", budget=7,

@@ -143,6 +143,40 @@ def test_halving_trains_the_best_third_longer_and_chooses_among_the_whole(tmp_pa
     assert numbers(again) == numbers(search)
 
 
+def tried(folder, capsys, **flags):
+    """The configurations of the only choice of a search of cnn, and what was said."""
+    (choice,) = db.tune("cnn", out=folder, **flags, **DEMO).search.choices
+    return choice, capsys.readouterr().err
+
+
+def test_halving_in_a_small_space_trains_one_whole(tmp_path, capsys):
+    lrs = [f"{k}e-4" for k in range(1, 6)]
+    flags = {"search": "halving", "space": "lr=one:" + ",".join(lrs), "epochs": 9,
+             "set": ["weight_decay=0.01", "batch=32"]}  # fmt: skip
+    choice, said = tried(tmp_path, capsys, budget_hours=1.0, **flags)
+    (whole,) = (c for c in choice.whole if c.number)
+    parts = [c for c in choice.candidates if c.partial]
+    assert len({c.number for c in parts}) == 5 and len(parts) == 6  # one of them twice
+    assert "6 different configurations were found" in said and "only the default" not in said
+    assert whole.number in [c.number for c in parts]
+    costs = costs_of(Store(tmp_path), choice, flops_of)
+    choice, said = tried(tmp_path, capsys, budget_flops=math.fsum(costs[:4]), **flags)
+    assert len(choice.candidates) == 4 and [c.number for c in choice.whole] == [0]
+    assert "only the default was trained for all its epochs, 3 other configurations" in said
+
+
+@pytest.mark.parametrize(
+    "budget", [{"search": "tpe", "budget": 13}, {"budget_hours": 1.0, "search_seed": 2}]
+)
+def test_all_of_a_finite_space_is_tried(budget, tmp_path, capsys):
+    pytest.importorskip("optuna")
+    flags = {"space": "batch=int:8..19", "epochs": 1, "set": ["weight_decay=0.01", "lr=0.001"]}
+    choice, said = tried(tmp_path, capsys, **flags, **budget)
+    assert {c.settings for c in choice.candidates} == {(), *((f"batch={n}",) for n in range(8, 20))}
+    assert len(choice.candidates) == 13 and len({c.number for c in choice.candidates}) == 13
+    assert ("13 different configurations" in said) is ("budget_hours" in budget)
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [

@@ -201,7 +201,7 @@ def plan_search(request: TuneRequest, say: Say = lambda note: None) -> Plan:
         tried |= {group: [Configuration(0, (), tuple(jobs))] for group, jobs in default.items()}
         return plan
     most = request.size + (request.search == "grid")  # one more: the grid is too large
-    for number in range(MOST_DRAWS * request.size + 1):
+    for number in itertools.count():
         full = {name for (name, _), mine in tried.items() if len(mine) == most}
         drawn = {k: next(of, None) if number else () for k, of in draws.items() if k not in full}
         chosen = {name: settings for name, settings in drawn.items() if settings is not None}
@@ -269,12 +269,26 @@ def _draws(model: str, space: Mapping[str, str], request: TuneRequest) -> Iterat
     known = {name: parse_dimension(name, text) for name, text in space.items()}
     if request.search == "grid":
         return iter(_grid_points(model, known))
-    return (drawn(known, request.search_seed, k) for k in itertools.count(1) if known)
+    most, seed = MOST_DRAWS * request.size if known else 0, request.search_seed
+    random = (drawn(known, seed, k) for k in range(1, most + 1))
+    return itertools.chain(random, points(known, seed, most + 1))
 
 
 def drawn(space: Mapping[str, Dimension], seed: int, number: int) -> tuple[str, ...]:
     """The settings of a draw, at the quantiles that it has for every model."""
     return tuple(f"{name}={d.at(quantile(seed, number, name))}" for name, d in space.items())
+
+
+def points(space: Mapping[str, Dimension], seed: int, number: int) -> Iterator[tuple[str, ...]]:
+    """All settings of a space without ranges, each once from a random one on; else none."""
+    total = math.prod(d.size for d in space.values()) if space else 0
+    start = int(quantile(seed, number, "") * total)
+    for k in range(total):
+        rest, found = (start + k) % total, list[str]()
+        for name, d in space.items():
+            rest, index = divmod(rest, d.size)
+            found.append(f"{name}={d.value(index)}")
+        yield tuple(found)
 
 
 def quantile(seed: int, number: int, name: str) -> float:

@@ -23,6 +23,7 @@ from dnabench.sweep.search import (
     TuneRequest,
     Unit,
     drawn,
+    points,
     trials_of,
 )
 from dnabench.sweep.tuning import candidate
@@ -43,8 +44,8 @@ def search_steps(plan: Plan, run: Run, say: Say = lambda note: None) -> Plan:
     Args:
         plan: with the default configurations.
         run: runs trials that have no record and gives the records of all of them, by id.
-        say: called with a line where a space has no more configurations, or a budget ended before
-            anything beside the default was tried.
+        say: called with a line where a space has no more configurations, or nothing but the
+            default was trained for all its epochs.
 
     Returns:
         The plan with what counts: the configurations in their order until what their trials cost
@@ -57,10 +58,10 @@ def search_steps(plan: Plan, run: Run, say: Say = lambda note: None) -> Plan:
     records = dict(run([job for one in searches for job in one.tried[0].jobs]))
     while new := [one for search in searches for one in search.propose(records)]:
         records |= run([job for one in new for job in one.jobs])
-    for search in searches:
-        if len(search.counted(records)) == 1 and search.space:
-            say(f"{search.name}: the budget was spent on its default settings")
     steps = {search.unit: search.counted(records) for search in searches}
+    for search in searches:
+        if why := search.alone(steps[search.unit]):
+            say(f"{search.name}: {why}")
     return plan._replace(steps=steps)
 
 
@@ -73,13 +74,13 @@ class _Unit:
     say: Say
     tried: list[Configuration] = field(default_factory=list)
     number: int = 0  # of the last draw
-    ended: bool = False
+    exhausted: bool = False  # nothing new is found in the space
 
     def __post_init__(self) -> None:
         (default,) = self.plan.tried[self.unit.group]
         own = tuple(job for job in default.jobs if self.unit.has(job.trial))
         self.tried.append(default._replace(jobs=own))
-        self.seen = {own[0].trial.id}
+        self.seen, self.taken = {own[0].trial.id}, set[tuple[str, ...]]()
         found = self.plan.spaces[self.unit.model].items()
         self.space = {name: parse_dimension(name, text) for name, text in found}
 
@@ -95,10 +96,10 @@ class _Unit:
     def propose(self, records: Mapping[str, Record]) -> list[Configuration]:
         """The next configurations, which have no records yet; none when the search is over."""
         n = self._room(records)
-        if self.ended or not n or not self.space:
+        if not n or not self.space:
             return []
         if self.request.search == "halving":
-            new = [self._promoted(records) or self._drawn()]
+            new = [self._promoted(records) or self._drawn() or self._promoted(records)]
         elif self.request.search == "tpe" and len(self.tried) > STARTUP:
             new = [self._learned(records)]
         else:
@@ -106,12 +107,21 @@ class _Unit:
                 n = min(n, STARTUP + 1 - len(self.tried))
             new = [self._drawn() for _ in range(n)]
         found = [one for one in new if one is not None]
-        if len(found) < len(new):
-            self.ended = True
-            n_whole = sum(not one.partial for one in [*self.tried, *found])
-            self.say(f"{self.name}: {n_whole} different configurations were found in its space")
         self.tried += found
         return found
+
+    def alone(self, counted: Sequence[Configuration]) -> str:
+        """Why only the default can be chosen, of those that count; "" = others can be, too."""
+        if not self.space or sum(not one.partial for one in counted) > 1:
+            return ""
+        others = len({one.number for one in counted}) - 1
+        larger = "" if self.exhausted else "; give a larger budget"
+        if others:
+            return (
+                f"only the default was trained for all its epochs, {others} other configurations "
+                f"for a part of theirs, so nothing else can be chosen{larger}"
+            )
+        return "" if self.exhausted else f"the budget was spent on its default settings{larger}"
 
     def _room(self, records: Mapping[str, Record]) -> int:
         """How many configurations the budget has room for, as far as is known; 0 = it is spent."""
@@ -154,17 +164,33 @@ class _Unit:
         return [one for k, one in enumerate(self.tried) if not k or math.fsum(costs[:k]) < budget]
 
     def _drawn(self) -> Configuration | None:
-        """The next draw, for the fewest epochs under halving; None if nothing new is found."""
+        """The next draw, for the fewest epochs under halving; None if nothing new is found.
+
+        After repeats it is any configuration that was not tried, where the space is finite.
+        """
+        if self.exhausted:
+            return None
+        seed = self.request.search_seed
         for _ in range(MOST_DRAWS):
             self.number += 1
-            settings = drawn(self.space, self.request.search_seed, self.number)
+            if (new := self._new(drawn(self.space, seed, self.number))) is not None:
+                return self._first(new)
+        for settings in points(self.space, seed, self.number):
             if (new := self._new(settings)) is not None:
-                first = PARTS[0] if self.request.search == "halving" else 1
-                return self._part(new, first) or new
+                return self._first(new)
+        self.exhausted = True
+        self.say(f"{self.name}: {len(self.seen)} different configurations were found in its space")
         return None
+
+    def _first(self, new: Configuration) -> Configuration:
+        """What is trained first of a configuration: under halving, a part of its epochs."""
+        return self._part(new, PARTS[0] if self.request.search == "halving" else 1) or new
 
     def _new(self, settings: tuple[str, ...]) -> Configuration | None:
         """A configuration of these settings, unless it was tried."""
+        if settings in self.taken:
+            return None
+        self.taken.add(settings)
         jobs = self._jobs(settings)
         if jobs[0].trial.id in self.seen:
             return None
@@ -184,7 +210,10 @@ class _Unit:
         return whole._replace(jobs=jobs, partial=True)
 
     def _promoted(self, records: Mapping[str, Record]) -> Configuration | None:
-        """The best of those that were trained for few epochs, for more; None = draw another."""
+        """The best of those that were trained for few epochs, for more; None = draw another.
+
+        Where nothing new can be drawn, one of each step is, however few reached it.
+        """
         reached: dict[int, list[Configuration]] = {}
         last: dict[int, int] = {}  # number -> step; it is among those tried once for each step
         for one in self.tried[1:]:
@@ -194,7 +223,8 @@ class _Unit:
             here = [one for one in reached[step] if one.partial]
             scores = dict(zip((x.number for x in here), self._values(here, records), strict=True))
             known = [n for n, score in scores.items() if not math.isnan(score)]
-            best = sorted(known, key=lambda n: (-scores[n], n))[: len(here) // ETA]
+            most = max(self.exhausted, len(here) // ETA)
+            best = sorted(known, key=lambda n: (-scores[n], n))[:most]
             for n in best:
                 if last[n] == step:
                     one = next(x for x in here if x.number == n)
@@ -212,7 +242,7 @@ class _Unit:
         return values([replace(c, partial=False) for c in own], metrics)
 
     def _learned(self, records: Mapping[str, Record]) -> Configuration | None:
-        """What TPE proposes after those tried; None if nothing new is found."""
+        """What TPE proposes after those tried, after repeats a draw; None if there is no other."""
         study = self._study(records)
         kinds = {name: _distribution(d) for name, d in self.space.items()}
         self.number += 1
@@ -221,7 +251,7 @@ class _Unit:
             settings = tuple(f"{name}={_written(d, found[name])}" for name, d in self.space.items())
             if (new := self._new(settings)) is not None:
                 return new
-        return None
+        return self._drawn()
 
     def _study(self, records: Mapping[str, Record]) -> Any:
         """A study of optuna with what was drawn so far and its scores, in that order."""

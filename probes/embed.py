@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from dnabench.cache import read_json
+from dnabench.models.outside.references import model_named
 from dnabench.networks.embed_file import source_of
 from dnabench.networks.embedding import Embedder, Source, of_model
 from dnabench.pretraining.classes import CLASSES, classes_of
@@ -20,6 +21,7 @@ from dnabench.pretraining.learner import as_sequences
 from dnabench.pretraining.saving import CARD, LANGUAGE
 from dnabench.probes.likelihood import WINDOW
 from dnabench.tasks.io.annotation import Annotation
+from dnabench.tasks.io.genome import few
 from dnabench.tasks.io.packed import Genome
 from dnabench.tasks.io.regions import Regions
 from dnabench.types import Array, N
@@ -53,6 +55,22 @@ class Windows:
         """int64 (M,), base of the window at which the region begins."""
         return np.asarray(self.codes.shape[1] // 2 - (self.end - self.start) // 2)
 
+    @property
+    def inside(self) -> Array:
+        """Bool (M, W), the bases of the window that are the region's own."""
+        return _inside(self.codes.shape[1], self.start, self.end)
+
+    @property
+    def own(self) -> Array:
+        """uint8 (M, W), the codes of the region, and N around it."""
+        return np.where(self.inside, self.codes, np.uint8(N))
+
+
+def _inside(length: int, start: Array, end: Array) -> Array:
+    first = (length // 2 - (end - start) // 2)[:, None]
+    place = np.arange(length)
+    return np.asarray((place >= first) & (place < first + (end - start)[:, None]))
+
 
 def language_source(
     name: str, length: int, regime: str = "pretrained", device: str = "cpu", code: str = "",
@@ -71,30 +89,44 @@ def language_source(
 
     Raises:
         KeyError, ValueError, OSError: as `source_of`.
+        ValueError: longer windows than the network reads.
     """
     card = read_json(Path(name) / CARD)
     if isinstance(card, dict) and card.get("schema") == LANGUAGE:
+        if length > card["length"]:
+            raise ValueError(
+                f"--length {length}: {name} was trained on windows of {card['length']} bp and "
+                "reads no longer ones"
+            )
         length = length or int(card["length"])
         own = dict(card["options"])
         if card["tokenizer"]:
             own["tokenizer"] = "bpe"
         return of_model(card["model"], f"checkpoint:{name}", length, options=own), length
+    if not Path(name).is_dir():
+        limit = model_named(name, trust=trust).context
+        if length > limit:
+            raise ValueError(f"--length {length}: {name} reads {limit:,} bp at most")
     ones = as_sequences(np.zeros((1, length or WINDOW), np.uint8))
     source = source_of(name, ones, regime, device, code, trust, options or {})
+    if length > source.length:
+        raise ValueError(f"--length {length}: {name} reads {source.length:,} bp at most")
     length = length or min(WINDOW, source.length)
     return source._replace(length=length), length
 
 
 def windows_of(
-    regions: Regions, genome: Genome, length: int, kinds: Sequence[str], most: int, seed: int = 0
-) -> Windows:
+    regions: Regions, genome: Genome, length: int, kinds: Sequence[str | None], most: int,
+    seed: int = 0,
+) -> Windows:  # fmt: skip
     """The windows of regions.
 
     Args:
         regions: M of them or more.
         genome: packed.
         length: W.
-        kinds: class of each region; "" = it has none and is left out.
+        kinds: class of each region; "" = it has none, None = the annotation lacks its sequence:
+            both are left out.
         most: regions; more are drawn from.
         seed: of that draw.
 
@@ -114,22 +146,27 @@ def windows_of(
                 f"{regions.path}:{regions.line[i]}: {regions.chrom[i]}:{regions.start[i]}-"
                 f"{regions.end[i]} {why}"
             )
-    named = np.array(kinds)
+    absent, named = np.array([kind is None for kind in kinds]), np.array([k or "" for k in kinds])
     half = (regions.end - regions.start) // 2
     codes = genome.around(contig, regions.start + half - length // 2, length)
-    unclear, empty = named == "", (codes == N).mean(1) > MOST_N
+    nothing = (codes == N) | ~_inside(length, regions.start, regions.end)
+    unclear, empty = named == "", ((codes == N).mean(1) > MOST_N) | nothing.all(1)
     rows = np.flatnonzero(~unclear & ~empty)
     left_out = {
-        "of several kinds, or of none": int(unclear.sum()),
-        f"more than {MOST_N:.0%} N in the window": int((empty & ~unclear).sum()),
+        "of several kinds, or of none": int((unclear & ~absent).sum()),
+        "on sequences that the annotation lacks": int(absent.sum()),
+        f"more than {MOST_N:.0%} N in the window, or nothing else in the region": int(
+            (empty & ~unclear).sum()
+        ),
         "drawn from (--most)": max(0, len(rows) - most),
     }
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
     if len(np.unique(named[rows])) < 2:
         raise ValueError(
-            f"{regions.path}: {len(rows):,} regions of {', '.join(np.unique(named[rows])) or 'no'} "
-            "class; two classes or more are compared: write them in column 4, or give --gff"
+            f"{regions.path}: {len(rows):,} regions, {_classes(named[rows])}; two classes or more "
+            "are compared: write them in column 4, or give --gff"
+            + "".join(f"; left out: {n:,}, {why}" for why, n in left_out.items() if n)
         )
     chrom = [genome.contigs[i] for i in contig[rows].tolist()]
     return Windows(
@@ -137,16 +174,26 @@ def windows_of(
     )
 
 
-def kinds_of(annotation: Annotation, genome: Genome, regions: Regions) -> list[str]:
+def _classes(kinds: Array) -> str:
+    names = np.unique(kinds).tolist()
+    return f"of {len(names)} classes ({few(names)})" if names else "of no class"
+
+
+def kinds_of(annotation: Annotation, genome: Genome, regions: Regions) -> list[str | None]:
     """The class of each region: that of all of its bases; "" where they are of several.
 
-    Coding bases are of one class for each strand.
+    Coding bases are of one class for each strand. None: the annotation has nothing on the sequence.
     """
-    out = [""] * len(regions.start)
+    out: list[str | None] = [""] * len(regions.start)
     for name in dict.fromkeys(regions.chrom.tolist()):
-        each = classes_of(annotation, genome, genome.number(name))
+        contig, here = genome.number(name), np.flatnonzero(regions.chrom == name).tolist()
+        if not annotation.span.keys() & {genome.contigs[contig], *genome.aliases[contig]}:
+            for i in here:
+                out[i] = None
+            continue
+        each = classes_of(annotation, genome, contig)
         each = np.where(each < 3, 0, np.where(each < 6, 3, each))
-        for i in np.flatnonzero(regions.chrom == name).tolist():
+        for i in here:
             own = each[regions.start[i] : regions.end[i]]
             if len(own) and (own == own[0]).all():
                 out[i] = CLASSES[own[0]].split(",")[0]
@@ -175,15 +222,13 @@ def embeddings(
     # nothing is stored: a row for each base would fill the cache
     embedder = Embedder(source._replace(key=""), layer, "none", "mean", device)
     codes, parts = windows.codes, list[Array]()
-    length = codes.shape[1]
+    length, inside = codes.shape[1], windows.inside
     at_once = max(1, AT_ONCE // length)
-    place = np.arange(length)
     for a in range(0, len(codes), at_once):
         part = slice(a, a + at_once)
         n = len(codes[part])
         each = embedder(as_sequences(codes[part])).reshape(n, length, -1)
-        first = windows.first[part, None]
-        own = (place >= first) & (place < first + (windows.end - windows.start)[part, None])
+        own = inside[part]
         parts.append(np.einsum("nwd,nw->nd", each, own / own.sum(1, keepdims=True)))
         progress(n)
     return np.concatenate(parts).astype(np.float32)

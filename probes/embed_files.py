@@ -19,7 +19,8 @@ from dnabench.types import Array
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHOWN = 12  # classes with a colour of their own
+SHOWN = len(style.PALETTE)  # classes with a colour of their own
+OTHERS = "other"
 
 
 def write(
@@ -42,7 +43,7 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     columns: dict[str, Any] = {
         "chrom": list(windows.chrom), "start": windows.start, "end": windows.end,
-        "class": windows.kinds, "gc": gc_of(windows.codes), "gc_matched": found.matched,
+        "class": windows.kinds, "gc": gc_of(windows.own), "gc_matched": found.matched,
         "silhouette": found.silhouettes, "neighbours": found.predicted,
     }  # fmt: skip
     for name, at in maps.items():
@@ -51,6 +52,7 @@ def write(
     with replacing(folder / "embed.parquet") as out:
         pq.write_table(pa.table(columns), out, compression="zstd")
     rows = [{**row._asdict(), "chance": row.chance} for row in found.rows]
+    about = {**about, "unmatched": found.unmatched}
     with replacing(folder / "embed.json") as out:
         out.write(json.dumps({**about, "rows": rows}, indent=1).encode())
 
@@ -74,7 +76,10 @@ def embed_figure(
         ax.scatter(at[order, 0], at[order, 1], s=3, c=each[order], lw=0, alpha=0.7, rasterized=True)
         style.bare(ax, theme, "both")
         style.heading(ax, heading, label, theme, left=0.2)
-    _name(out, [f"{name} ({(kinds == name).sum():,})" for name in names[:SHOWN]], theme)
+    said = {f"{name} ({(kinds == name).sum():,})": colour for name, colour in colours.items()}
+    if rest := int((~np.isin(kinds, names[:SHOWN])).sum()):
+        said[f"{OTHERS}, of {len(names) - SHOWN} classes ({rest:,})"] = theme.rule
+    _name(out, said)
     return out
 
 
@@ -84,13 +89,10 @@ def _by_size(kinds: Array) -> Sequence[str]:
     return found
 
 
-def _name(out: Figure, names: Sequence[str], theme: Theme) -> None:
+def _name(out: Figure, names: Mapping[str, str]) -> None:
     from matplotlib.lines import Line2D
 
-    handles = [
-        Line2D([], [], marker="o", ls="", ms=5, color=style.colour(i, theme))
-        for i in range(len(names))
-    ]
+    handles = [Line2D([], [], marker="o", ls="", ms=5, color=colour) for colour in names.values()]
     out.legend(
         handles=handles, labels=list(names), loc="lower center", bbox_to_anchor=(0.5, 1),
         frameon=False, ncols=3,

@@ -12,6 +12,7 @@ import numpy as np
 
 from dnabench.probes.blocks import Interval, blocks_of, interval
 from dnabench.probes.embed import Windows
+from dnabench.tasks.io.genome import few
 from dnabench.types import Array, N
 
 NEIGHBOURS = 10
@@ -25,13 +26,14 @@ class Apart(NamedTuple):
     """How far apart the classes of M regions lie, with intervals from blocks drawn again.
 
     silhouette: mean over regions, by cosine distance. accuracy: mean of the classes' shares of
-    regions whose NEIGHBOURS nearest, in other blocks, say the right class.
+    regions whose nearest, in other blocks, say the right class. neighbours: how many are asked.
     """
 
     regions: str  # EVERY or MATCHED
     features: str
     n: int
     classes: int
+    neighbours: int
     silhouette: float
     silhouette_interval: Interval
     accuracy: float
@@ -44,12 +46,19 @@ class Apart(NamedTuple):
 
 
 class Separated(NamedTuple):
-    """The table, and for each region its silhouette, float64 (M,), and its neighbours' class."""
+    """The table, and for each region its silhouette, float64 (M,), and its neighbours' class.
+
+    unmatched: why there are no rows of MATCHED; "" = there are.
+    """
 
     rows: list[Apart]
     silhouettes: Array
     predicted: Array
     matched: Array  # bool (M,)
+    unmatched: str
+
+
+Folds = Sequence[tuple[Array, Array]]
 
 
 def gc_of(codes: Array) -> Array:
@@ -85,26 +94,86 @@ def matched(gc: Array, kinds: Array, seed: int = 0) -> Array:
     return out
 
 
-def neighbours(x: Array, kinds: Array, block: Array) -> Array:
-    """The class that the nearest regions of other blocks say, (M,).
-
-    Blocks are dealt into FOLDS; those of a fold are asked of the others.
+def comparable(windows: Windows) -> Windows:
+    """The regions of classes with two regions or more; the others are counted as left out.
 
     Raises:
-        ValueError: fewer than FOLDS blocks.
+        ValueError: fewer than two such classes, or as `folds_of`.
     """
-    from sklearn.model_selection import GroupKFold, cross_val_predict  # type: ignore[import-untyped]
-    from sklearn.neighbors import KNeighborsClassifier  # type: ignore[import-untyped]
+    names, counts = np.unique(windows.kinds, return_counts=True)
+    alone = names[counts < 2].tolist()
+    if len(names) - len(alone) < 2:
+        raise ValueError(
+            f"{len(names) - len(alone)} classes have two regions or more; two such classes are "
+            f"needed; one region: {few(alone)}"
+        )
+    rows = np.flatnonzero(~np.isin(windows.kinds, alone))
+    left_out = dict(windows.left_out)
+    if alone:
+        left_out[f"the only region of its class ({few(alone)})"] = len(alone)
+    out = Windows(
+        [windows.chrom[i] for i in rows.tolist()], windows.start[rows], windows.end[rows],
+        windows.codes[rows], windows.kinds[rows], left_out,
+    )  # fmt: skip
+    folds_of(out)
+    return out
 
+
+def folds_of(windows: Windows, rows: Array | None = None) -> Folds:
+    """Which regions answer and which are asked, by fold: indices among the rows.
+
+    Blocks are dealt into FOLDS; those of a fold are asked of the others, without the regions whose
+    window shares a base with a window of the fold.
+
+    Args:
+        windows: M.
+        rows: int64, those that take part; None = all.
+
+    Raises:
+        ValueError: fewer than FOLDS blocks, or no region left to answer.
+    """
+    from sklearn.model_selection import GroupKFold  # type: ignore[import-untyped]
+
+    rows = np.arange(len(windows.start)) if rows is None else rows
+    _, chrom = np.unique(np.asarray(windows.chrom)[rows], return_inverse=True)
+    start, width = windows.start[rows], windows.codes.shape[1]
+    block = blocks_of(chrom, start)
     found = len(np.unique(block))
     if found < FOLDS:
         raise ValueError(
             f"the regions lie in {found} stretches of 10 kbp; {FOLDS} or more are needed, so that "
             "neighbours on the genome do not answer for each other"
         )
-    knn = KNeighborsClassifier(min(NEIGHBOURS, len(x) // 2), metric="cosine", algorithm="brute")
-    folds = GroupKFold(FOLDS)
-    return np.asarray(cross_val_predict(knn, x, kinds, groups=block, cv=folds))
+    first = start - windows.first[rows]
+    place = chrom.astype(np.int64) * (int(first.max()) - int(first.min()) + width) + first
+    out = []
+    for others, asked in GroupKFold(FOLDS).split(start, groups=block):
+        held = np.sort(place[asked])
+        i = np.searchsorted(held, place[others])
+        before, behind = held[(i - 1).clip(0)], held[i.clip(None, len(held) - 1)]
+        apart = np.minimum(np.abs(place[others] - before), np.abs(place[others] - behind))
+        answer = others[apart >= width]
+        if not len(answer):
+            raise ValueError(
+                f"the windows of {width:,} bp of a fifth of the regions overlap those of all "
+                "others, so that none is left to answer; take a smaller --length, or regions "
+                "farther apart"
+            )
+        out.append((answer, asked))
+    return out
+
+
+def neighbours(x: Array, kinds: Array, folds: Folds) -> tuple[Array, int]:
+    """The class that the nearest regions of other folds say, (M,), and how many were asked.
+
+    They are NEIGHBOURS, or half of those that answer in the smallest fold.
+    """
+    from sklearn.model_selection import cross_val_predict
+    from sklearn.neighbors import KNeighborsClassifier  # type: ignore[import-untyped]
+
+    k = max(1, min(NEIGHBOURS, min(len(answer) for answer, _ in folds) // 2))
+    knn = KNeighborsClassifier(k, metric="cosine", algorithm="brute")
+    return np.asarray(cross_val_predict(knn, x, kinds, cv=folds)), k
 
 
 def separation(windows: Windows, x: Array, seed: int = 0) -> Separated:
@@ -116,40 +185,48 @@ def separation(windows: Windows, x: Array, seed: int = 0) -> Separated:
         seed: of matching and draws.
 
     Raises:
-        ValueError: as `neighbours`.
+        ValueError: as `folds_of`, for all regions.
     """
-    gc, kinds = gc_of(windows.codes), windows.kinds
+    own, kinds = windows.own, windows.kinds
+    gc = gc_of(own)
     block = blocks_of(windows.chrom, windows.start)
     sides = {
         "network": x, "GC": np.stack([gc, 1 - gc], 1),
-        f"words of {WORD} bp": words_of(windows.codes),
+        f"words of {WORD} bp": words_of(own),
     }  # fmt: skip
-    some, rows = matched(gc, kinds, seed), list[Apart]()
-    silhouettes, predicted = np.full(len(x), np.nan), np.array([""] * len(x), kinds.dtype)
-    for name, mask in ((EVERY, np.ones(len(x), bool)), (MATCHED, some)):
-        if len(np.unique(block[mask])) < FOLDS or not _enough(kinds[mask]):
-            continue
-        for features, values in sides.items():
-            row, each, said = _apart(name, features, values[mask], kinds[mask], block[mask], seed)
-            rows.append(row)
-            if name == EVERY and features == "network":
-                silhouettes, predicted = each, said
-    if not rows:
-        neighbours(x, kinds, block)  # says what is wrong
-    return Separated(rows, silhouettes, predicted, some)
+    some, unmatched = matched(gc, kinds, seed), ""
+    parts = [(EVERY, np.arange(len(x)), folds_of(windows))]
+    try:
+        parts.append((MATCHED, np.flatnonzero(some), _matched_folds(windows, some)))
+    except ValueError as e:
+        unmatched = f"no GC-matched rows: {e}"
+    each = {
+        (name, features): _apart(
+            name, features, values[mask], kinds[mask], block[mask], folds, seed
+        )
+        for name, mask, folds in parts for features, values in sides.items()
+    }  # fmt: skip
+    _, silhouettes, predicted = each[EVERY, "network"]
+    rows = [row for row, *_ in each.values()]
+    return Separated(rows, silhouettes, predicted, some, unmatched)
 
 
-def _enough(kinds: Array) -> bool:
-    return len(kinds) > 0 and int(np.unique(kinds, return_counts=True)[1].min()) > 1
+def _matched_folds(windows: Windows, some: Array) -> Folds:
+    smallest = min(int((some & (windows.kinds == name)).sum()) for name in np.unique(windows.kinds))
+    if smallest < 2:
+        raise ValueError(
+            f"at equal GC there are {smallest} regions of every class; 2 or more are needed"
+        )
+    return folds_of(windows, np.flatnonzero(some))
 
 
 def _apart(
-    regions: str, features: str, x: Array, kinds: Array, block: Array, seed: int
+    regions: str, features: str, x: Array, kinds: Array, block: Array, folds: Folds, seed: int
 ) -> tuple[Apart, Array, Array]:
     from sklearn.metrics import silhouette_samples  # type: ignore[import-untyped]
 
     each = silhouette_samples(x, kinds, metric="cosine")
-    said = neighbours(x, kinds, block)
+    said, k = neighbours(x, kinds, folds)
     right, names = said == kinds, np.unique(kinds)
     own = kinds[:, None] == names
 
@@ -160,7 +237,7 @@ def _apart(
             return np.asarray(np.mean(hits / n, axis=0))
 
     row = Apart(
-        regions, features, len(kinds), len(names), float(each.mean()),
+        regions, features, len(kinds), len(names), k, float(each.mean()),
         interval(block, lambda w: (each @ w) / w.sum(0), seed=seed),
         float(accuracy(np.ones((len(kinds), 1)))[0]), interval(block, accuracy, seed=seed),
     )  # fmt: skip

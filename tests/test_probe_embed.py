@@ -1,7 +1,7 @@
 """Embeddings of regions by class: probes/embed.py and probes/separation.py."""
 
 import json
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,9 +16,12 @@ from test_probe_variants import letters, rc
 from dnabench.networks.embedding import Embedder, of_model, of_network
 from dnabench.pretraining.pretrain import pretrain
 from dnabench.probes.embed import Windows, embeddings, kinds_of, language_source, windows_of
+from dnabench.probes.embed_files import SHOWN, embed_figure
 from dnabench.probes.separation import (
     MATCHED,
+    comparable,
     components,
+    folds_of,
     gc_of,
     matched,
     separation,
@@ -97,9 +100,9 @@ def planted(n=1000, apart=3.0, by_gc=False):
     strong = rng.random((n, 200)) < high
     codes = np.where(strong, rng.integers(1, 3, (n, 200)), 3 * rng.integers(0, 2, (n, 200)))
     start = rng.permutation(n) * 1_000
-    windows = Windows(["chr1"] * n, start, start + 100, codes.astype(np.uint8), kinds, {})
+    windows = Windows(["chr1"] * n, start, start + 200, codes.astype(np.uint8), kinds, {})
     x = rng.normal(size=(n, 5)) * 0.1 + 1
-    x[:, 0] += 10 * (gc_of(codes) - 0.5) if by_gc else apart * (kinds == "b")
+    x[:, 0] += 10 * (gc_of(windows.own) - 0.5) if by_gc else apart * (kinds == "b")
     return windows, x
 
 
@@ -124,6 +127,95 @@ def test_what_follows_gc_alone_is_lost_when_gc_is_matched():
     windows, x = planted()
     rows = {(row.regions, row.features): row for row in separation(windows, x).rows}
     assert rows[MATCHED, "network"].accuracy > 0.99 and rows[MATCHED, "GC"].accuracy < 0.65
+
+
+def test_composition_is_that_of_the_region_and_not_of_what_lies_around():
+    rng, n = np.random.default_rng(0), 400
+    kinds = np.repeat(["a", "b"], n // 2)
+    codes = rng.integers(0, 4, (n, 200)).astype(np.uint8)
+    codes[:, 50:150] = np.where(kinds == "b", 1, 0)[:, None]  # poly-C in poly-A's place
+    codes[:, :50] = codes[:, 150:] = np.where(kinds == "b", 3, 2)[:, None]  # GC is the same then
+    start = rng.permutation(n) * 1_000
+    windows = Windows(["c"] * n, start, start + 100, codes, kinds, {})
+    assert gc_of(windows.own).tolist() == [0.0] * 200 + [1.0] * 200
+    found = separation(windows, rng.normal(size=(n, 3)))
+    assert found.rows[1].features == "GC" and found.rows[1].silhouette == pytest.approx(1)
+    assert not found.matched.any() and len(found.rows) == 3
+    assert "0 regions of every class" in found.unmatched
+
+
+def test_no_region_answers_for_a_window_that_it_shares():
+    windows, _ = planted(300)
+    start = np.arange(300) * 100  # end to end, windows twice as wide
+    windows = replace(windows, start=start, end=start + 100)
+    with pytest.raises(ValueError, match="lie in 3 stretches"):
+        folds_of(windows)
+    start = np.arange(300) * 250
+    for width in (200, 2000):
+        codes = np.zeros((300, width), np.uint8)
+        windows = replace(windows, start=start, end=start + 100, codes=codes)
+        dropped = 0
+        for answer, asked in folds_of(windows):
+            apart = np.abs(start[answer][:, None] - start[asked]).min(1)
+            assert apart.min() >= width and not set(answer) & set(asked)
+            others = np.setdiff1d(np.arange(300), asked)
+            left = np.abs(start[others][:, None] - start[asked]).min(1) >= width
+            np.testing.assert_array_equal(np.sort(answer), others[left])
+            dropped += (~left).sum()
+        assert (dropped > 0) == (width == 2000)
+    # the same places on two sequences are no neighbours
+    two = replace(windows, chrom=[f"c{i // 40 % 2}" for i in range(300)])
+    assert min(len(answer) for answer, _ in folds_of(two)) > 100
+    with pytest.raises(ValueError, match="overlap those of all others"):
+        folds_of(replace(windows, codes=np.zeros((300, 90_000), np.uint8)))
+
+
+def test_few_regions_are_asked_of_fewer_neighbours():
+    rng = np.random.default_rng(0)
+    start = np.arange(10) * 20_000
+    windows = Windows(
+        ["c"] * 10, start, start + 10, rng.integers(0, 4, (10, 60)).astype(np.uint8),
+        np.array(["a", "b"] * 5), {},
+    )  # fmt: skip
+    found = separation(windows, rng.normal(size=(10, 3)))
+    assert {row.neighbours for row in found.rows[:3]} == {4}  # half of the eight that answer
+
+
+def test_what_is_left_out_is_counted(tmp_path):
+    genome = packed(fasta(tmp_path / "g.fa", {"chr1": letters(300) + "N" * 8 + letters(292)}))
+    rows = [("1", 20 * i + 60, 20 * i + 68) for i in range(10)] + [("1", 300, 308)]
+    kinds = ["a", "b"] * 4 + ["rare", None, "a"]
+    windows = windows_of(regions(tmp_path, *rows), genome, 100, kinds, 100)
+    with pytest.raises(ValueError, match="lie in 1 stretches"):
+        comparable(windows)
+    windows = comparable(replace(windows, start=windows.start * 500, end=windows.end * 500))
+    assert windows.kinds.tolist() == ["a", "b"] * 4
+    said = {why: n for why, n in windows.left_out.items() if n}
+    assert [*said.values()] == [1, 1, 1] and "the only region of its class (rare)" in said
+    assert "on sequences that the annotation lacks" in said
+    windows = windows_of(regions(tmp_path, *rows[:3]), genome, 60, ["a", "a", "b"], 10)
+    with pytest.raises(ValueError, match=r"1 classes have two regions or more; .* one region: b"):
+        comparable(windows)
+
+
+def test_windows_longer_than_a_network_reads_are_refused(tmp_path, put):  # noqa: F811
+    with pytest.raises(ValueError, match=r"--length 99999: dnabert-3 reads 5.. bp at most"):
+        language_source("dnabert-3", 99_999, "scratch")
+    tiny_network(tmp_path, put, "convnova-386k", "binary", 60)
+    folder = next(path.parent for path in tmp_path.rglob("network.json"))
+    with pytest.raises(ValueError, match=r"reads .* bp at most"):
+        language_source(str(folder), 1 << 30)
+
+
+def test_as_many_classes_are_shown_as_there_are_colours():
+    kinds = np.repeat([f"k{i}" for i in range(9)], range(20, 11, -1))
+    at = np.random.default_rng(0).normal(size=(len(kinds), 2))
+    figure = embed_figure({"PCA": (at, "")}, kinds)
+    [legend] = figure.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    colours = [handle.get_color() for handle in legend.legend_handles]
+    assert len(names) == SHOWN + 1 and names[-1] == "other, of 2 classes (25)"
+    assert len(set(colours)) == len(colours)
 
 
 def test_components_and_umap():
@@ -154,6 +246,10 @@ def test_classes_by_annotation_and_bad_input(tmp_path):
     found = regions(tmp_path, *(("1", a, b) for a, b in places))
     kinds = kinds_of(read_annotation(gff), genome, found)
     assert kinds == ["CDS +", "", "CDS -", "promoter", "intergenic", "promoter"]
+    other = packed(fasta(tmp_path / "h.fa", random_contigs([4000, 4000])))
+    two = regions(tmp_path, ("1", 100, 110), ("2", 100, 110))
+    assert kinds_of(read_annotation(gff), other, two) == ["intergenic", None]
+    found = regions(tmp_path, *(("1", a, b) for a, b in places))
     windows = windows_of(found, genome, 60, kinds, 4)
     assert len(windows.kinds) == 4
     assert windows.left_out["of several kinds, or of none"] == 1
@@ -165,9 +261,9 @@ def test_classes_by_annotation_and_bad_input(tmp_path):
             windows_of(regions(tmp_path, row), genome, 60, ["a"], 10)
     with pytest.raises(ValueError, match="two classes or more"):
         windows_of(found, genome, 60, ["a"] * 6, 10)
-    few = SimpleNamespace(
-        chrom=["c"] * 20, start=np.arange(20), codes=np.zeros((20, 60), np.uint8),
-        kinds=np.repeat(["a", "b"], 10),
+    few = Windows(
+        ["c"] * 20, np.arange(20), np.arange(20) + 9, np.zeros((20, 60), np.uint8),
+        np.repeat(["a", "b"], 10), {},
     )  # fmt: skip
     with pytest.raises(ValueError, match="lie in 1 stretches of 10 kbp"):
         separation(few, np.random.default_rng(0).normal(size=(20, 3)))

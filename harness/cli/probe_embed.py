@@ -14,7 +14,7 @@ from dnabench.cli.probe_variants import Regime, Settings, Window
 
 if TYPE_CHECKING:
     from dnabench.probes.embed import Windows
-    from dnabench.probes.separation import Apart
+    from dnabench.probes.separation import Separated
     from dnabench.tasks.io.packed import Genome
     from dnabench.tasks.io.regions import Regions
     from dnabench.types import Array
@@ -58,27 +58,25 @@ def embed(
     from dnabench.cache import file_sha256
     from dnabench.cli.bars import bar
     from dnabench.host.machine import device_named
-    from dnabench.probes.embed import embeddings, language_source, windows_of
+    from dnabench.probes.embed import embeddings, language_source
     from dnabench.probes.embed_files import write
     from dnabench.probes.separation import components, separation, umap_of
     from dnabench.sweep.settings import given_options
     from dnabench.tasks.io.packed import packed
-    from dnabench.tasks.io.regions import read_regions
 
     device, trust = device_named(device), trust_remote_code
     options = given_options(network, set_, trust)
     source, length = language_source(network, length, regime, device, model, trust, options)
     with bar("reading") as show:
         read = packed(genome, lambda done, total: show(completed=done, total=total))
-        regions = read_regions(bed)
-        windows = windows_of(regions, read, length, _kinds(regions, read, gff), most, seed)
+        windows = _windows(bed, gff, read, length, most, seed)
         show(description="embedding", total=len(windows.kinds), completed=0)
         x = embeddings(source, windows, layer, device, lambda n: show(advance=n))
         show(description="comparing")
         found = separation(windows, x, seed)
         at, shares = components(x)
         maps = {"pc": at} | ({"umap": umap_of(x, seed)} if umap else {})
-    _say(f"{Path(network).name}, {x.shape[1]:,} features", windows, found.rows)
+    _say(f"{Path(network).name}, {x.shape[1]:,} features", windows, found)
     about = {
         "network": network, "layer": layer, "window": length, "genome": read.sha256, "seed": seed,
         "bed": file_sha256(bed), "gff": file_sha256(gff) if gff else "",
@@ -88,7 +86,18 @@ def embed(
     _draw(windows, maps, shares, to)
 
 
-def _kinds(regions: Regions, genome: Genome, gff: Path | None) -> Sequence[str]:
+def _windows(
+    bed: Path, gff: Path | None, genome: Genome, length: int, most: int, seed: int
+) -> Windows:
+    from dnabench.probes.embed import windows_of
+    from dnabench.probes.separation import comparable
+    from dnabench.tasks.io.regions import read_regions
+
+    regions = read_regions(bed)
+    return comparable(windows_of(regions, genome, length, _kinds(regions, genome, gff), most, seed))
+
+
+def _kinds(regions: Regions, genome: Genome, gff: Path | None) -> Sequence[str | None]:
     from dnabench.probes.embed import kinds_of
     from dnabench.tasks.io.annotation import read_annotation
 
@@ -99,7 +108,7 @@ def _kinds(regions: Regions, genome: Genome, gff: Path | None) -> Sequence[str]:
     return regions.names
 
 
-def _say(name: str, windows: Windows, rows: Sequence[Apart]) -> None:
+def _say(name: str, windows: Windows, found: Separated) -> None:
     from tabulate import tabulate
 
     n, length = windows.codes.shape
@@ -111,14 +120,17 @@ def _say(name: str, windows: Windows, rows: Sequence[Apart]) -> None:
         [row.regions, row.features, f"{row.n:,}", f"{row.silhouette:.3f}",
          _between(row.silhouette_interval), f"{row.accuracy:.3f}", _between(row.accuracy_interval),
          f"{row.chance:.3f}"]
-        for row in rows
+        for row in found.rows
     ]  # fmt: skip
     heads = ["regions", "features", "n", "silhouette", "95 %", "neighbours", "95 %", "chance"]
     aligned = ("left", "left", *["right"] * 6)
     typer.echo(tabulate(lines, heads, disable_numparse=True, colalign=aligned))
+    if found.unmatched:
+        typer.echo(found.unmatched)
+    asked = " or ".join(map(str, sorted({row.neighbours for row in found.rows})))
     typer.echo(
-        "cosine distance; neighbours: mean share of right classes, by the 10 nearest in other "
-        "blocks; 95 %: blocks of 10 kbp drawn again"
+        f"cosine distance; neighbours: mean share of right classes, by the {asked} nearest in "
+        "other blocks; 95 %: blocks of 10 kbp drawn again"
     )
 
 

@@ -11,7 +11,7 @@ from dnabench.reports.costs import costs
 from dnabench.reports.evidence import Comparison, Evidence
 from dnabench.reports.grid import NONE, Grid, fixed, interval, p_value, signed
 from dnabench.reports.table import Row, Table
-from dnabench.results.regimes import CONTROLS, PRETRAINED, SCRATCH, Regime
+from dnabench.results.regimes import COMPUTE, CONTROLS, PRETRAINED, SCRATCH, Regime
 from dnabench.types import Record
 
 TITLE = "What pretraining costs and buys"
@@ -79,18 +79,18 @@ def _line(evidence: Evidence, row: Row, k: int, own: Mapping[int, Regime]) -> li
     regime, cell, digits = own[k], row.cells[k], evidence.table.digits
     n = len(cell.scores)
     runs = f"{cell.summary.n} x {n // cell.summary.n}" if cell.units else str(n)
-    same = {r.kind: i for i, r in own.items() if r.base == regime.base and i != k}
-    tested = _tested(_between(evidence, row, k, same.get(SCRATCH)))
+    at, controls = {r.id: i for i, r in own.items()}, regime.controls or {}
+    tested = _tested(_between(evidence, row, k, at.get(regime.base)))
     pretrained = bool(regime.seconds)
-    controls = [
-        _short(_between(evidence, row, k, same.get(kind))) if pretrained else NONE
-        for kind in CONTROLS
-    ]  # fmt: skip
+    name = regime.regime + f" (+{regime.bp / 1e6:.4g} Mbp)" * (regime.kind == COMPUTE)
+    against = [
+        _short(_between(evidence, row, k, at.get(controls.get(kind, "")))) for kind in CONTROLS
+    ]
     spent = fmean(regime.seconds.values()) / 60 if regime.seconds else None
     tuning = costs(cell.runs)["seconds"]
     return [
-        row.name, regime.model, regime.tokenizer, regime.regime, runs,
-        fixed(cell.summary.mean, digits), *tested, *controls,
+        row.name, regime.model, regime.tokenizer, name, runs,
+        fixed(cell.summary.mean, digits), *tested, *against,
         f"{regime.bp / 1e6:.4g}" if pretrained else NONE,
         NONE if spent is None else f"{spent:.3g}", NONE if tuning is None else f"{tuning / 60:.3g}",
     ]  # fmt: skip

@@ -34,6 +34,7 @@ class Regime:
         trials: trial id -> seed of the pretraining that it began with; None = of none.
         bp: that a pretraining sees; of COMPUTE those that are seen by more epochs instead.
         seconds: pretraining, seed -> seconds.
+        controls: kind -> id of the column that it is held against.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Regime:
     trials: Mapping[str, int | None]
     bp: int = 0
     seconds: Mapping[str, float] | None = None
+    controls: Mapping[str, str] | None = None
 
     @property
     def label(self) -> str:
@@ -70,6 +72,7 @@ def save_regime(store: Store, regime: Regime) -> Path:
         regime = replace(
             regime, trials={**before.trials, **regime.trials},
             seconds={**(before.seconds or {}), **(regime.seconds or {})},
+            controls={**(before.controls or {}), **(regime.controls or {})},
         )  # fmt: skip
     with replacing(path, sync=True) as f:
         f.write(json.dumps({"schema": SCHEMA, **asdict(regime)}, indent=1, sort_keys=True).encode())

@@ -96,7 +96,7 @@ def _run(request: RegimesRequest, out: Path, execution: ExecutionOptions, dry_ru
     notes, jobs, found = list[str](), [], []
     for column in columns:
         own = jobs_of(column, request, notes.append)
-        found.append(regime_of(column, request, own))
+        found.append(regime_of(column, columns, request, own))
         save_regime(store, found[-1])
         jobs += [job for some in own.values() for job in some]
     done = store.done()

@@ -322,17 +322,26 @@ def _longer(job: Job, bp: float) -> Job:
 
 
 def regime_of(
-    column: Column, request: RegimesRequest, jobs: Mapping[int | None, Sequence[Job]]
+    column: Column, columns: Sequence[Column], request: RegimesRequest,
+    jobs: Mapping[int | None, Sequence[Job]],
 ) -> Regime:  # fmt: skip
-    """The column as it is kept with its records, once its networks are trained."""
+    """The column as it is kept with its records, once its networks are trained.
+
+    `columns` are all of the command; those of the same base are its controls.
+    """
     cards = {str(k): kept.card for k, kept in enumerate(column.kept)}
     bp = bp_of(request) if column.kept or column.kind == COMPUTE else 0
+    controls = {
+        other.kind: _column_id(other, request) for other in columns
+        if column.kept and other is not column and other.kind in CONTROLS
+        and (other.model.name, other.settings) == (column.model.name, column.settings)
+    }  # fmt: skip
     return Regime(
         id=_column_id(column, request), model=column.model.name, tokenizer=column.tokenizer,
         base=_column_id(column._replace(kind=SCRATCH, regime=SCRATCH, kept=()), request),
         regime=column.regime, kind=column.kind, bp=bp,
         trials={job.trial.id: k for k, own in jobs.items() for job in own},
-        seconds={k: card["seconds"] for k, card in cards.items() if card},
+        seconds={k: card["seconds"] for k, card in cards.items() if card}, controls=controls,
     )  # fmt: skip
 
 

@@ -17,10 +17,10 @@ from dnabench.types import Record
 TITLE = "What pretraining costs and buys"
 NOTE = (
     "Gain: the regime minus scratch of the same model and tokenizer, with the 95 % interval and "
-    "the verdict of the report. Same compute: scratch with so many more epochs that as many bp are "
-    "read in training as by pretraining and fine-tuning together. Shuffled: pretrained as on the "
-    "first genome, with its dinucleotides shuffled. Frozen random: a linear head on untrained "
-    "features."
+    "the verdict of the report. Same compute: scratch with so many more epochs that at least as "
+    "many bp are read in training as by pretraining and fine-tuning together. Shuffled: pretrained "
+    "as on the first genome, with its dinucleotides shuffled. Frozen random: a linear head on "
+    "untrained features."
 )
 NESTED = (
     "Of several pretrainings each counts once, with the mean of its fine-tunings: intervals, p and "

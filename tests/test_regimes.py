@@ -20,7 +20,8 @@ from dnabench.reports.resampling import Resampler, _by_unit
 from dnabench.results.regimes import COMPUTE, FROZEN, SCRATCH, Regime, regimes, save_regime
 from dnabench.results.store import Store
 from dnabench.sweep.grid import Request
-from dnabench.sweep.regimes import RegimesRequest, columns_of, identity, jobs_of
+from dnabench.sweep.regimes import RegimesRequest, columns_of, identity
+from dnabench.sweep.regimes_trials import jobs_of
 from dnabench.types import Recipe, Record, Trial
 
 __all__ = ["own_cache"]  # a fixture
@@ -100,6 +101,9 @@ def test_the_control_reads_as_many_bp(csv, genomes, tmp_path):
     assert (frozen.recipe.finetune, frozen.regime) == ("probe", "scratch")
 
 
+GRID = Request(models=["convnova-386k"], data=["-"], settings=TINY[:2], seeds="2")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -109,9 +113,13 @@ def test_the_control_reads_as_many_bp(csv, genomes, tmp_path):
         ({"controls": ["none at all"]}, "--controls 'none at all': choose from same compute"),
         ({"tokenizers": ["words"]}, "--tokenizers 'words': none of the models takes it"),
         ({"pretrain_seeds": 0}, "--pretrain-seeds 0"),
+        ({"grid": replace(GRID, seeds="3,1000")}, "--seeds: 1000 is too large"),
+        ({"grid": replace(GRID, protocol="nt-cv10")}, "--pretrain-seeds 2: the seeds of nt-cv10/1"),
     ],
 )
 def test_bad_requests_are_refused(csv, genomes, tmp_path, changes, message):
+    if "grid" in changes:
+        changes = {**changes, "grid": replace(changes["grid"], data=[str(csv)])}
     with pytest.raises(ValueError, match=re.escape(message)):
         columns_of(asked(csv, genomes, **changes), tmp_path / "runs")
 

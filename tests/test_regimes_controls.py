@@ -2,23 +2,32 @@
 
 from dataclasses import replace
 
+import numpy as np
+import pytest
+from conftest import dnabench, planted_split, planted_task
 from test_genomes import own_cache
-from test_regimes import asked, genomes
+from test_regimes import asked, genomes, words
 
+from dnabench import TASKS
+from dnabench.protocols import protocol_named
 from dnabench.reports.analysis import analyze
 from dnabench.reports.regimes import regime_section, with_regimes
 from dnabench.reports.table import tables
 from dnabench.results.regimes import COMPUTE, FROZEN, SHUFFLED, save_regime
 from dnabench.results.regimes import regimes as kept_regimes
 from dnabench.results.store import Store
-from dnabench.sweep.grid import Request, grid
-from dnabench.sweep.regimes import columns_of, jobs_of, regime_of
-from dnabench.types import Record
+from dnabench.splits import cut, streams
+from dnabench.sweep.grid import Request, grid, own_task
+from dnabench.sweep.regimes import columns_of
+from dnabench.sweep.regimes_trials import bp_of_epoch, jobs_of, planned, regime_of, seeds_of
+from dnabench.sweep.trial import run_trial
+from dnabench.types import OwnData, Recipe, Record
 
 __all__ = ["genomes", "own_cache"]  # fixtures
 GRID = {
     "models": ["convnova-386k"], "settings": ("width=8", "blocks=2"), "overrides": {"epochs": 3},
 }  # fmt: skip
+QUICK = Recipe(epochs=1)
 
 
 def alone(csv, files, **changes):
@@ -74,3 +83,93 @@ def test_a_pretraining_is_held_against_controls_of_its_own_budget(csv, genomes, 
     assert against["one", "0.04008"] == ["+0.0500", "+0.1500", "+0.8500"]
     extra = {name for name, _ in against if name.startswith(COMPUTE)}
     assert extra == {"same compute (+0.00216 Mbp)", "same compute (+0.04008 Mbp)"}
+
+
+def seeds(column, request):
+    """Of the trials of a column, pretraining by pretraining."""
+    return [[job.trial.seed for job in own] for own in jobs_of(column, request).values()]
+
+
+def test_more_compute_counts_what_is_trained_on(csv, genomes, tmp_path):
+    """Sequences of different lengths, of which a tenth is validation, and a recipe that stops."""
+    lines = [line for line in csv.read_text().splitlines() if not line.endswith("dev")]
+    bases = [line.split(",") for line in lines[1:]]
+    cut_short = [f"{seq[: 10 + 50 * (i % 8 == 0)]},{y},{s}" for i, (seq, y, s) in enumerate(bases)]
+    csv.write_text("\n".join([lines[0], *cut_short]) + "\n")
+    own = Request(data=[str(csv)], seeds="1", **{**GRID, "overrides": {"epochs": 3, "patience": 2}})
+    request = alone(csv, genomes, grid=own, budget=20_000)
+    columns = {c.regime: c for c in columns_of(request, tmp_path / "runs")}
+    (scratch,), (longer,) = (jobs_of(columns[name], request)[None] for name in ("scratch", COMPUTE))
+    record, _ = run_trial(longer._replace(trial=replace(longer.trial, recipe=QUICK)))
+    train = own_task(str(csv), OwnData()).load("train")
+    protocol = protocol_named(longer.trial.protocol)
+    whole, _ = cut(
+        own_task(str(csv), OwnData()), protocol, streams(0, longer.trial.task, protocol).cut
+    )
+    read = int(whole.seqs.lengths.sum())
+    assert record.n_examples["train"] == len(whole.y) < len(train.y)
+    more = longer.trial.recipe.epochs - scratch.trial.recipe.epochs
+    assert (more - 1) * read < 20_000 <= more * read
+    assert (scratch.trial.recipe.patience, longer.trial.recipe.patience) == (2, 0)
+
+
+def test_both_sequences_of_pairs_count(monkeypatch):
+    def load(split):
+        found = planted_split(40, 0, 60)
+        return found._replace(other=found.seqs.reverse_complement().take(np.arange(40)))
+
+    task = planted_task(40, pairs=True, load=load)
+    monkeypatch.setitem(TASKS._entries, task.name, task)
+    (job,) = grid(Request(tasks=[task.name], seeds="1", **GRID))
+    assert bp_of_epoch(job) == 2 * 40 * 60
+
+
+def test_more_seeds_and_pretrainings_add_to_what_is_there(csv, genomes, tmp_path):
+    def asked_for(n, pretrainings):
+        own = Request(data=[str(csv)], seeds=str(n), **GRID)
+        request = alone(csv, genomes, grid=own, pretrain_seeds=pretrainings)
+        return [seeds_of(request, k) for k in range(pretrainings)], seeds_of(request)
+
+    few, many = asked_for(3, 2), asked_for(5, 4)
+    assert all({*a} < {*b} for a, b in zip(few[0], many[0], strict=False))
+    every = [seed for own in many[0] for seed in own]
+    assert len({*every}) == len(every)
+    of_first = {*few[0][0], *few[0][1]}
+    assert not of_first & {seed for own in many[0][2:] for seed in own}
+    assert (few[1], asked_for(3, 5)[1], many[1]) == ([0, 1, 2], [0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
+    own = Request(data=[str(csv)], seeds="1,7", **GRID)
+    assert seeds_of(alone(csv, genomes, grid=own, pretrain_seeds=4)) == [1, 7, 0, 2]
+
+
+def test_trials_are_checked_before_anything_is_trained(csv, genomes, tmp_path):
+    out = tmp_path / "runs"
+    for change, message in (
+        ({"recipe": "nowhere"}, "nowhere"),
+        ({"tasks": ["demo/nothing"]}, "demo/nothing"),
+        ({"overrides": {"max_steps": 5}}, "counts steps, not epochs"),
+    ):
+        request = alone(csv, genomes)
+        request = replace(request, grid=replace(request.grid, **change))
+        with pytest.raises((KeyError, ValueError), match=message):
+            planned(columns_of(request, out), request)
+    request = alone(csv, genomes, pretrain_seeds=2)
+    columns = columns_of(request, out)
+    assert planned(columns, request) == [5, 10, 10, 5, 5]
+    sizes = [len(own) for c in columns if not c.kept for own in jobs_of(c, request).values()]
+    assert sizes == [5, 5, 5]
+
+
+def test_a_bad_recipe_ends_the_command_before_pretraining(csv, genomes, tmp_path):
+    out = tmp_path / "runs"
+    ended_at = dnabench(*words(csv, genomes, out, "--recipe", "nowhere"))
+    assert ended_at.returncode == 2 and "nowhere" in ended_at.stderr
+    assert "pretraining 1 of" not in ended_at.stderr and not [*out.glob("pretrained/*/*")]
+
+
+def test_a_dry_run_writes_nothing(csv, genomes, tmp_path):
+    out = tmp_path / "runs"
+    planned_now = dnabench(*words(csv, genomes, out, "--dry-run", "--pretrain-seeds", "3"))
+    assert planned_now.returncode == 0, planned_now.stderr
+    assert "27 pretrainings of 0.00216 Mbp and 81 of 81 trials to run" in planned_now.stdout
+    assert "run with 3 seeds, not 2" in planned_now.stderr
+    assert not out.exists()

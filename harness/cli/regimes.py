@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +19,7 @@ from dnabench.cli.sweep import print_notes, run_sweep
 if TYPE_CHECKING:
     from dnabench.pretraining.recipes import Pretraining
     from dnabench.results.regimes import Regime
+    from dnabench.results.store import Store
     from dnabench.sweep.regimes import Column, RegimesRequest
     from dnabench.types import Job, Resources
 
@@ -41,7 +43,8 @@ def regimes(
         list[str], typer.Option(help="char,bpe; default: each model's own.")
     ] = [],  # noqa: B006
     pretrain_seeds: Annotated[
-        int, typer.Option(help="Pretrainings of each network; a verdict over them needs 5.", min=1)
+        int,
+        typer.Option(help="Pretrainings of each network; several are a verdict's units.", min=1),
     ] = 1,
     controls: Annotated[
         list[str],
@@ -80,18 +83,18 @@ def regimes(
 
 def _run(request: RegimesRequest, out: Path, execution: ExecutionOptions, dry_run: bool) -> bool:
     """Train what is missing and print the table; whether some trial failed."""
-    from dnabench.cli.bars import bar
     from dnabench.results.regimes import save_regime
     from dnabench.results.store import Store
-    from dnabench.sweep.regimes import columns_of, jobs_of, regime_of
+    from dnabench.sweep.regimes_trials import jobs_of, planned, regime_of
 
     store = Store(out)
-    with bar("reading") as show:
-        columns = columns_of(request, out, lambda done, total: show(completed=done, total=total))
     if dry_run:
-        _dry_run(columns, request, store)
+        _dry_run(request, store)
         return False
     store.check_writable()
+    columns = _columns(request, out)
+    planned(columns, request)
+    print_notes(_more_seeds(request))
     _pretrain(columns, execution.resources())
     notes, jobs, found = list[str](), [], []
     for column in columns:
@@ -106,6 +109,31 @@ def _run(request: RegimesRequest, out: Path, execution: ExecutionOptions, dry_ru
     )
     typer.echo(_report(out, jobs))
     return bool(summary.failed)
+
+
+def _columns(request: RegimesRequest, out: Path, drafts: Path | None = None) -> list[Column]:
+    """The columns, under a bar that says what is done."""
+    from dnabench.cli.bars import bar
+    from dnabench.sweep.regimes import columns_of
+
+    with bar("reading genomes") as show:
+
+        def told(what: str, done: int, total: int) -> None:
+            show(description=what, completed=done, total=total)
+
+        reading, shuffling = (partial(told, f"{w} genomes") for w in ("reading", "shuffling"))
+        return columns_of(request, out, reading, shuffling, drafts)
+
+
+def _more_seeds(request: RegimesRequest) -> list[str]:
+    """A note where trials without pretraining have more seeds than the user gave."""
+    from dnabench.sweep.regimes_trials import seeds_of
+
+    given, taken = len(seeds_of(request, 0)), len(seeds_of(request))
+    if given == taken:
+        return []
+    return [f"scratch and the controls without pretraining run with {taken} seeds, not {given}: "
+            "as many as there are pretrainings, which are the units of a verdict"]  # fmt: skip
 
 
 def _genomes(texts: Sequence[str]) -> dict[str, list[str]]:
@@ -159,22 +187,26 @@ def _pairs(found: Sequence[Regime]) -> list[list[str]]:
     return out
 
 
-def _dry_run(columns: Sequence[Column], request: RegimesRequest, store: Any) -> None:
+def _dry_run(request: RegimesRequest, store: Store) -> None:
+    """Print what is missing; byte pairs that a network would need are in a folder that goes."""
+    from tempfile import TemporaryDirectory
+
     from tabulate import tabulate
 
-    from dnabench.sweep.regimes import bp_of, jobs_of
+    from dnabench.sweep.regimes_trials import bp_of, jobs_of, planned
 
     done, bp, rows = store.done(), bp_of(request), []
-    for column in columns:
-        missing = sum(not one.card for one in column.kept)
-        own = jobs_of(column, request) if not missing else {}
-        ids = [job.trial.id for some in own.values() for job in some]
-        scratch = jobs_of(column._replace(kind="scratch", kept=()), request)[None]
-        n = len(scratch) * max(1, len(column.kept))
-        rows.append((
-            column.model.name, column.tokenizer, column.regime, len(column.kept), missing,
-            f"{missing * bp / 1e6:.4g}", n, n - sum(i in done for i in ids),
-        ))  # fmt: skip
+    with TemporaryDirectory() as drafts:
+        columns = _columns(request, store.folder, Path(drafts))
+        for column, n in zip(columns, planned(columns, request), strict=True):
+            missing = sum(not one.card for one in column.kept)
+            own = jobs_of(column, request) if not missing else {}
+            ids = [job.trial.id for some in own.values() for job in some]
+            rows.append((
+                column.model.name, column.tokenizer, column.regime, len(column.kept), missing,
+                f"{missing * bp / 1e6:.4g}", n, n - sum(i in done for i in ids),
+            ))  # fmt: skip
+    print_notes(_more_seeds(request))
     heads = ("model", "tokenizer", "regime", "pretrainings", "missing", "Mbp to see", "trials",
              "to run")  # fmt: skip
     typer.echo(tabulate(rows, heads))

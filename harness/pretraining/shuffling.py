@@ -8,7 +8,7 @@ import numpy as np
 
 from dnabench.cache import replacing
 from dnabench.tasks.io.packed import Genome
-from dnabench.types import Array, N
+from dnabench.types import Array, N, Progress
 
 LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 SMALL = 32  # between a capital letter and a small one
@@ -43,12 +43,12 @@ def shuffled(codes: Array, rng: np.random.Generator) -> Array:
         if letter in final:  # one edge of that kind is kept for the end
             rest = np.delete(own, np.flatnonzero(own == final[letter])[0])
         end = [final[letter]] if letter in final else []
-        ways.append(iter([*rng.permutation(rest).tolist(), *end]))
-    at, out = first, [first]
+        ways.append(iter(rng.permutation(rest).tobytes() + bytes(end)).__next__)
+    at, out = first, bytearray([first])  # a byte a letter, so that a chromosome fits
     for _ in range(len(codes) - 1):
-        at = next(ways[at])
+        at = ways[at]()
         out.append(at)
-    return np.array(out, np.uint8)
+    return np.frombuffer(out, np.uint8)
 
 
 def _last_edges(edges: list[Array], last: int, rng: np.random.Generator) -> dict[int, int]:
@@ -67,7 +67,9 @@ def _last_edges(edges: list[Array], last: int, rng: np.random.Generator) -> dict
     return final
 
 
-def shuffled_genome(genome: Genome, seed: int, path: Path) -> Path:
+def shuffled_genome(
+    genome: Genome, seed: int, path: Path, progress: Progress = lambda done, total: None
+) -> Path:  # fmt: skip
     """Write a genome with its dinucleotides shuffled; a file that is there stays.
 
     Between two N everything is shuffled on its own, so N stay where they are, as do sequences,
@@ -77,10 +79,11 @@ def shuffled_genome(genome: Genome, seed: int, path: Path) -> Path:
         genome: packed.
         seed: of the shuffle.
         path: FASTA file to write.
+        progress: called with the bp done, and all, after each sequence.
     """
     if path.is_file():
         return path
-    rng = np.random.default_rng(seed)
+    rng, done = np.random.default_rng(seed), 0
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         for name, start, length in zip(genome.contigs, genome.starts, genome.lengths, strict=True):
@@ -88,6 +91,8 @@ def shuffled_genome(genome: Genome, seed: int, path: Path) -> Path:
             letters = LETTERS[_in_parts(codes[0], rng)] + small[0] * np.uint8(SMALL)
             file.write(f">{name}\n".encode())
             file.write(_lines(letters))
+            done += int(length)
+            progress(done, genome.bp)
     return path
 
 

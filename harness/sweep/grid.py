@@ -355,7 +355,7 @@ def _settled(
 
 
 def _size(task: Task, trial: Trial) -> float:
-    """Base pairs that training reads."""
+    """Base pairs that training reads, about: as if all of train were as long as its longest."""
     n, recipe = size_under(trial.limit, task.counts["train"]), trial.recipe
     length = min(task.length, recipe.max_length or task.length)
     n = round(trial.train_share * n)

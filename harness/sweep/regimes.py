@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from dnabench.pretraining.pretrain import Training
 from dnabench.pretraining.recipes import Pretraining
 from dnabench.pretraining.saving import CARD
 from dnabench.pretraining.shuffling import shuffled_genome
+from dnabench.protocols import protocol_named
 from dnabench.results.regimes import (
     COMPUTE,
     CONTROLS,
@@ -24,16 +24,15 @@ from dnabench.results.regimes import (
     PRETRAINED,
     SCRATCH,
     SHUFFLED,
-    Regime,
 )
-from dnabench.sweep.grid import Request, grid, models_of
+from dnabench.sweep.grid import Request, models_of, tasks_of
 from dnabench.sweep.numbers import parse_seeds
 from dnabench.sweep.settings import check_settings, chosen
 from dnabench.tasks.io.packed import packed
-from dnabench.types import Job, Model, Progress, Recipe
+from dnabench.types import Model, Progress, Recipe
 
 FOLDER = "pretrained"  # of a results folder
-Say = Callable[[str], object]
+STRIDE = 1000  # between the seeds of the fine-tunings of one pretraining and of the next
 Held = tuple[Path, str]  # a genome and a sequence of it
 
 
@@ -77,7 +76,8 @@ class Column(NamedTuple):
 
 
 def columns_of(
-    request: RegimesRequest, out: Path, progress: Progress = lambda done, total: None
+    request: RegimesRequest, out: Path, progress: Progress = lambda done, total: None,
+    shuffling: Progress = lambda done, total: None, drafts: Path | None = None,
 ) -> list[Column]:  # fmt: skip
     """All columns of the table; genomes are packed and shuffled, byte pairs learned, as needed.
 
@@ -85,10 +85,14 @@ def columns_of(
         request: what to compare.
         out: results folder.
         progress: of reading genomes, in bp.
+        shuffling: of shuffling them, in bp.
+        drafts: where byte pairs go that `out` lacks, in which nothing is then written, and no
+            genome is shuffled; a network that needs one has a folder that is not there.
 
     Raises:
         KeyError, OSError, ValueError: as `grid` and `pretraining.gathering.gathered`; a tokenizer
-            that no model takes, a control that does not exist, sequences that nothing holds out.
+            that no model takes, a control that does not exist, sequences that nothing holds out,
+            seeds that no pretraining can have.
     """
     models = models_of(request.grid)
     for model in models:
@@ -98,19 +102,23 @@ def columns_of(
         name: (tuple(map(Path, files)), _held_in(request, name))
         for name, files in request.genomes.items()
     }
+    for path in dict.fromkeys(path for paths, _ in genomes.values() for path in paths):
+        packed(path, progress)
     first = next(iter(genomes))
     kinds = dict.fromkeys(genomes, PRETRAINED)
     if SHUFFLED in request.controls:
         name = f"{first} {SHUFFLED}"
-        genomes[name], kinds[name] = _shuffled(*genomes[first], out), SHUFFLED
+        genomes[name], kinds[name] = (
+            _shuffled(*genomes[first], out, shuffling, drafts is None), SHUFFLED
+        )  # fmt: skip
     found = []
     for model in models:
-        for tokenizer, settings in _tokenizers(model, request, genomes[first], out, progress):
+        for tokenizer, settings in _tokenizers(model, request, genomes[first], out, drafts):
             made = Column(model, tokenizer, settings, SCRATCH, SCRATCH)
             found.append(made)
             for name, (paths, held) in genomes.items():
                 kept = tuple(
-                    _kept(made, request, name, paths, held, seed, out, progress)
+                    _kept(made, request, name, paths, held, seed, out)
                     for seed in range(request.pretrain_seeds)
                 )
                 found.append(made._replace(regime=name, kind=kinds[name], kept=kept))
@@ -135,9 +143,26 @@ def _check(request: RegimesRequest, models: Sequence[Model]) -> None:
     if any(s.partition("=")[0].rpartition(".")[2] == "tokenizer" for s in request.grid.settings):
         raise ValueError("--set tokenizer: write --tokenizers char,bpe")
     check_settings(models, request.grid.settings)
+    tasks_of(request.grid)
+    _check_seeds(request)
     for name in request.tokenizers:
         if not any(name in (*m.choices.get("tokenizer", ()), m.tokenizer) for m in models):
             raise ValueError(f"--tokenizers {name!r}: none of the models takes it")
+
+
+def _check_seeds(request: RegimesRequest) -> None:
+    protocol, most = protocol_named(request.grid.protocol), max(parse_seeds(request.grid.seeds))
+    if most >= STRIDE:
+        raise ValueError(
+            f"--seeds: {most} is too large; the fine-tunings of pretraining k have the seeds from "
+            f"{STRIDE} k on, so give seeds below {STRIDE}"
+        )
+    if protocol.validation == "fold" and request.pretrain_seeds > 1:
+        raise ValueError(
+            f"--pretrain-seeds {request.pretrain_seeds}: the seeds of {protocol.name} are folds, "
+            "and each pretraining needs seeds of its own; write --pretrain-seeds 1, or --protocol "
+            "honest"
+        )
 
 
 def _held_in(request: RegimesRequest, name: str) -> tuple[Held, ...]:
@@ -163,14 +188,19 @@ def _held_in(request: RegimesRequest, name: str) -> tuple[Held, ...]:
 
 
 def _shuffled(
-    paths: Sequence[Path], held: Sequence[Held], out: Path
+    paths: tuple[Path, ...], held: tuple[Held, ...], out: Path, progress: Progress, write: bool
 ) -> tuple[tuple[Path, ...], tuple[Held, ...]]:
-    """The same with the dinucleotides of each file shuffled, once for all seeds."""
+    """The same with the dinucleotides of each file shuffled, once for all seeds.
+
+    Unless it may `write`, the files themselves where some are not there yet.
+    """
     new, names = dict[Path, Path](), list[Held]()
     for path in paths:
         genome = packed(path)
         to = out / FOLDER / f"shuffled-{genome.sha256[:12]}.fa"
-        new[path] = shuffled_genome(genome, 0, to)
+        if not (write or to.is_file()):
+            return paths, held
+        new[path] = shuffled_genome(genome, 0, to, progress)
         names += [(to, genome.contigs[genome.number(name)]) for of, name in held if of == path]
     return tuple(new.values()), tuple(names)
 
@@ -189,7 +219,7 @@ def _own(model: Model, settings: Sequence[str]) -> list[str]:
 
 def _tokenizers(
     model: Model, request: RegimesRequest, data: tuple[tuple[Path, ...], tuple[Held, ...]],
-    out: Path, progress: Progress,
+    out: Path, drafts: Path | None,
 ) -> list[tuple[str, tuple[str, ...]]]:  # fmt: skip
     """Each tokenizer of a model, with the settings of its trials; byte pairs are learned once.
 
@@ -202,7 +232,7 @@ def _tokenizers(
     asked = [name for name in request.tokenizers if not allowed or name in allowed]
     for name in asked or [model.tokenizer_name(model.options)]:
         if name == "bpe":
-            file = _byte_pairs(model, own, request, data, out, progress)
+            file = _byte_pairs(model, own, request, data, out, drafts)
             found.append((name, (*own, f"tokenizer=bpe:{file}")))
         else:  # which have a vocabulary of their own
             kept = [s for s in own if s.partition("=")[0].rpartition(".")[2] != "vocabulary"]
@@ -212,16 +242,17 @@ def _tokenizers(
 
 def _byte_pairs(
     model: Model, settings: Sequence[str], request: RegimesRequest,
-    data: tuple[tuple[Path, ...], tuple[Held, ...]], out: Path, progress: Progress,
+    data: tuple[tuple[Path, ...], tuple[Held, ...]], out: Path, drafts: Path | None,
 ) -> Path:  # fmt: skip
     """The file of byte pairs of the first genome; the same in every regime and for every seed."""
     options, _ = chosen(model, [*settings, "tokenizer=bpe"])
     paths, held = data
     size = int(options["vocabulary"])
-    said = [size, request.how.length, [packed(p, progress).sha256 for p in paths], sorted(
+    said = [size, request.how.length, [packed(p).sha256 for p in paths], sorted(
         (packed(path).sha256, name) for path, name in held
     )]  # fmt: skip
-    path = out / FOLDER / f"bpe-{size}-{_hash(said)}.json"
+    path = out / FOLDER / f"bpe-{size}-{digest(said)}.json"
+    path = drafts / path.name if drafts and not path.is_file() else path
     if not path.is_file():
         training = gathered(
             model, options, request.how, paths, request.budget, holdout=_texts(held)
@@ -239,12 +270,12 @@ def _texts(held: Sequence[Held]) -> list[str]:
 
 def _kept(
     made: Column, request: RegimesRequest, name: str, paths: Sequence[Path],
-    held: Sequence[Held], seed: int, out: Path, progress: Progress,
+    held: Sequence[Held], seed: int, out: Path,
 ) -> Kept:  # fmt: skip
     options, _ = chosen(made.model, made.settings)
     training = gathered(
         made.model, options, request.how, paths, request.budget, holdout=_texts(held),
-        looks=request.looks, seed=seed, command="dnabench regimes", progress=progress,
+        looks=request.looks, seed=seed, command="dnabench regimes",
     )  # fmt: skip
     words = [made.model.name, made.tokenizer, name.replace(" ", "-"), f"s{seed}"]
     return Kept(training, out / FOLDER / "-".join([*words, identity(training)]))
@@ -255,101 +286,9 @@ def identity(training: Training) -> str:
     said = training.said()
     said["options"] = {k: v for k, v in said["options"].items() if k != "tokenizer"}
     said["genomes"] = [{**one, "name": ""} for one in said["genomes"]]
-    return _hash(said)
+    return digest(said)
 
 
-def _hash(said: Any) -> str:
+def digest(said: Any) -> str:
+    """12 hex digits over what JSON can hold."""
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def jobs_of(
-    column: Column, request: RegimesRequest, say: Say = lambda note: None
-) -> dict[int | None, list[Job]]:  # fmt: skip
-    """The trials of a column by the seed of the pretraining; None = of none.
-
-    The fine-tunings of pretraining k have seeds of their own: those of --seeds, k times further on.
-
-    Raises:
-        ValueError: as `grid`; a pretrained network that is not there.
-    """
-    if not column.kept:
-        return {None: _from_scratch(column, request, say)}
-    seeds = parse_seeds(request.grid.seeds)
-    found = dict[int | None, list[Job]]()
-    for k, kept in enumerate(column.kept):
-        regime = f"{column.model.name}=checkpoint:{kept.folder}"
-        own = [seed + k * (max(seeds) + 1) for seed in seeds]
-        found[k] = _grid(column, request, regime, say, seeds=",".join(map(str, own)) + ",")
-    return found
-
-
-def _grid(
-    column: Column, request: RegimesRequest, regime: str, say: Say = lambda note: None,
-    **changes: Any,
-) -> list[Job]:  # fmt: skip
-    settings = [*column.settings, *changes.pop("settings", ())]
-    models = [column.model.reference or column.model.name]
-    return grid(
-        replace(request.grid, models=models, regime=regime, settings=settings, **changes), say
-    )
-
-
-def _from_scratch(column: Column, request: RegimesRequest, say: Say) -> list[Job]:
-    scratch = f"{column.model.name}=scratch"
-    if column.kind == FROZEN:
-        return _grid(column, request, scratch, say, settings=["finetune=probe"])
-    jobs = _grid(column, request, scratch, say)
-    return jobs if column.kind == SCRATCH else [_longer(job, bp_of(request)) for job in jobs]
-
-
-def bp_of(request: RegimesRequest) -> int:
-    """Bp that a pretraining sees."""
-    step = request.how.recipe.batch * request.how.length
-    return max(1, math.ceil(request.budget / step)) * step
-
-
-def _longer(job: Job, bp: float) -> Job:
-    """The trial with so many more epochs that at least so many bp more are read."""
-    trial, recipe = job.trial, job.trial.recipe
-    if recipe.max_steps:
-        raise ValueError(
-            f"{trial.model} on {trial.task}: its recipe counts steps, not epochs; write --epochs "
-            f"N, or leave {COMPUTE!r} out of --controls"
-        )
-    epochs = recipe.epochs + math.ceil(bp / (job.size / recipe.epochs))
-    longer = replace(trial, recipe=replace(recipe, epochs=epochs))
-    return job._replace(trial=longer, size=job.size * epochs / recipe.epochs)
-
-
-def regime_of(
-    column: Column, columns: Sequence[Column], request: RegimesRequest,
-    jobs: Mapping[int | None, Sequence[Job]],
-) -> Regime:  # fmt: skip
-    """The column as it is kept with its records, once its networks are trained.
-
-    `columns` are all of the command; those of the same base are its controls.
-    """
-    cards = {str(k): kept.card for k, kept in enumerate(column.kept)}
-    bp = bp_of(request) if column.kept or column.kind == COMPUTE else 0
-    controls = {
-        other.kind: _column_id(other, request) for other in columns
-        if column.kept and other is not column and other.kind in CONTROLS
-        and (other.model.name, other.settings) == (column.model.name, column.settings)
-    }  # fmt: skip
-    return Regime(
-        id=_column_id(column, request), model=column.model.name, tokenizer=column.tokenizer,
-        base=_column_id(column._replace(kind=SCRATCH, regime=SCRATCH, kept=()), request),
-        regime=column.regime, kind=column.kind, bp=bp,
-        trials={job.trial.id: k for k, own in jobs.items() for job in own},
-        seconds={k: card["seconds"] for k, card in cards.items() if card}, controls=controls,
-    )  # fmt: skip
-
-
-def _column_id(column: Column, request: RegimesRequest) -> str:
-    """Over all that decides a column but tasks and seeds."""
-    grid, more = request.grid, bp_of(request) if column.kind == COMPUTE else 0
-    settings = [s.partition(":")[0] + Path(s).name if s.startswith("tokenizer=bpe:") else s
-                for s in column.settings]  # fmt: skip
-    kept = identity(replace(column.kept[0].training, seed=0)) if column.kept else ""
-    said = [column.model.name, settings, column.regime, column.kind, kept, more, grid.recipe]
-    return _hash([*said, sorted(grid.overrides.items()), grid.metric])

@@ -69,7 +69,7 @@ def ratio_intervals(block: Array, top: Array, bottom: Array, seed: int = 0) -> A
         seed: of the draws.
 
     Returns:
-        float64 (K, 2), low and high; NaN from fewer than FEWEST blocks.
+        float64 (K, 2), low and high; NaN from fewer than FEWEST blocks, or where nothing counts.
     """
     kinds, block = np.unique(block, return_inverse=True)
     k = top.shape[1]
@@ -80,4 +80,6 @@ def ratio_intervals(block: Array, top: Array, bottom: Array, seed: int = 0) -> A
     drawn = np.concatenate([sums.T @ w for w in draws(len(kinds), DRAWS, seed)], axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         found = drawn[:k] / drawn[k:]
-    return np.asarray(np.nanquantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1).T)
+    out, some = np.full((k, 2), np.nan), np.isfinite(found).any(1)
+    out[some] = np.nanquantile(found[some], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1).T
+    return out

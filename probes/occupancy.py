@@ -17,8 +17,10 @@ from dnabench.pretraining.windows import merged
 from dnabench.probes.blocks import blocks_of, ratio_intervals
 from dnabench.reports.figures import style
 from dnabench.reports.figures.style import PRINT, Theme
+from dnabench.tasks.io.aliases import Aliases
 from dnabench.tasks.io.annotation import Annotation, names_of
 from dnabench.tasks.io.genome import few
+from dnabench.tasks.io.packed import Genome
 from dnabench.tasks.io.regions import Regions
 from dnabench.types import Array
 
@@ -33,12 +35,14 @@ class Genes(NamedTuple):
     """Genes that are laid over each other.
 
     chrom: sequence of each, as the annotation names it. start, end: int64 (G,). reverse: bool (G,).
+    bp: float64 (G,), length of the sequence; infinite = not known.
     """
 
     chrom: Sequence[str]
     start: Array
     end: Array
     reverse: Array
+    bp: Array
 
 
 class Profile(NamedTuple):
@@ -47,7 +51,8 @@ class Profile(NamedTuple):
     Args:
         mark: its name.
         regions: of the mark on sequences with genes.
-        share: float64 (K,), mean over genes of the share of a bin that is covered.
+        share: float64 (K,), mean over genes of the share of a bin that is covered; NaN where no
+            gene has the bin.
         interval: float64 (K, 2), from blocks of 10 kbp drawn again; NaN from fewer than 20.
     """
 
@@ -57,14 +62,78 @@ class Profile(NamedTuple):
     interval: Array
 
 
-def genes_in(annotation: Annotation) -> Genes:
-    """All genes, from the first base of their exons to the last."""
+def genes_in(annotation: Annotation, genome: Genome | None = None) -> Genes:
+    """All genes, from the first base of their exons to the last.
+
+    Args:
+        annotation: says how long sequences are, unless there is a genome.
+        genome: packed.
+
+    Raises:
+        ValueError: no gene is left, a sequence that the genome lacks, or a gene beyond its end.
+    """
     rows = [
         (name, gene.exons[0][0], gene.exons[-1][1], gene.reverse)
         for name, genes in annotation.genes.items() for gene in genes
     ]  # fmt: skip
+    if not rows:
+        raise ValueError(
+            f"{annotation.path}: no gene can be used; left out: {_reasons(annotation)}"
+        )
+    ends = {name: end for name, (_, end) in annotation.span.items()}
+    known = {name: bp for name, bp in annotation.bp.items() if bp >= ends.get(name, 0)}
+    if genome is not None:
+        known = {name: int(genome.lengths[genome.number(name)]) for name in annotation.genes}
     chrom, start, end, reverse = zip(*rows, strict=True)
-    return Genes(chrom, np.array(start), np.array(end), np.array(reverse))
+    bp = np.array([float(known.get(name, np.inf)) for name in chrom])
+    for i in np.flatnonzero(np.array(end) > bp)[:1]:
+        raise ValueError(
+            f"{annotation.path}: a gene of {chrom[i]} ends at base {end[i]:,}, but the sequence "
+            f"has {bp[i]:,.0f} bp in {genome.name if genome else annotation.path.name}"
+        )
+    return Genes(chrom, np.array(start), np.array(end), np.array(reverse), bp)
+
+
+def _reasons(annotation: Annotation) -> str:
+    return ", ".join(f"{len(names):,} {why}" for why, names in annotation.left_out.items())
+
+
+def marks_of(regions: Regions) -> Array:
+    """The mark of each region, (M,): its name in column 4.
+
+    One mark, which is called like the file, where there are no names or they are those of peaks:
+    in narrowPeak and broadPeak files, and where each region has one of its own.
+    """
+    names, file = regions.names, regions.path.name
+    peaks = file.lower().removesuffix(".gz").endswith((".narrowpeak", ".broadpeak"))
+    peaks = peaks or regions.summits or 1 < len(names) == len(set(names))
+    return np.array([file.split(".")[0]] * len(regions.start) if peaks or not names else names)
+
+
+def on_genes(regions: Regions, genes: Genes) -> Array:
+    """The sequence with genes that each region is on, (M,), as the annotation names it; "" = none.
+
+    Raises:
+        ValueError: a name that may be any of several sequences.
+    """
+    names = Aliases({name: names_of(name) for name in genes.chrom})
+    own = {name: names.find(name, regions.path) for name in np.unique(regions.chrom).tolist()}
+    return np.array([own[name] for name in regions.chrom.tolist()])
+
+
+def left_out(annotation: Annotation, genes: Genes, regions: Regions) -> dict[str, int]:
+    """What does not take part, or not as a whole, by reason."""
+    chrom, there = on_genes(regions, genes), dict.fromkeys(genes.chrom)
+    none = [name for name in there if name not in set(chrom.tolist())]
+    lengths = dict(zip(genes.chrom, genes.bp.tolist(), strict=True))
+    unknown = [name for name, bp in lengths.items() if np.isinf(bp)]
+    return {
+        "regions on sequences without genes, left out": int((chrom == "").sum()),
+        f"sequences with genes but without regions, not covered ({few(none)})": len(none),
+        f"sequences whose length is not known ({few(unknown)}): bins beyond their end count as not "
+        "covered; give --genome": len(unknown),
+        **{f"genes {why}, left out": len(names) for why, names in annotation.left_out.items()},
+    }
 
 
 def edges(genes: Genes, flank: int = FLANK) -> Array:
@@ -97,29 +166,35 @@ def profiles(
     """The profile of each mark of a file.
 
     Args:
-        regions: of a BED file, with the name of the mark in column 4; without names they are one
-            mark. Regions of one mark that overlap count once. Their strands are not looked at.
+        regions: of a BED file, see `marks_of`. Regions of one mark that overlap count once. Their
+            strands are not looked at.
         genes: G.
         flank: bp before and behind a gene.
         seed: of the draws.
         progress: called with the marks done since the last call.
 
     Raises:
-        ValueError: no region is on a sequence with genes.
+        ValueError: no region, or none of a mark, is on a sequence with genes.
     """
-    own = {other: name for name in dict.fromkeys(genes.chrom) for other in names_of(name)}
-    chrom = np.array([own.get(name, "") for name in regions.chrom.tolist()])
+    chrom, names = on_genes(regions, genes), marks_of(regions)
     if not (chrom != "").any():
         there, genes_on = few(np.unique(regions.chrom).tolist()), few([*dict.fromkeys(genes.chrom)])
         raise ValueError(
             f"{regions.path} has no region on a sequence with genes: it has {there}, genes are on "
             f"{genes_on}"
         )
-    names = np.array(regions.names or [regions.path.name.split(".")[0]] * len(chrom))
+    marks = dict.fromkeys(names.tolist())
+    nowhere = [mark for mark in marks if not ((names == mark) & (chrom != "")).any()]
+    if nowhere:
+        raise ValueError(
+            f"{regions.path}: no region of {few(nowhere)} is on a sequence with genes; take "
+            "these marks out of the file"
+        )
     cuts, of = edges(genes, flank), np.array(genes.chrom)
     block, out = blocks_of(of, genes.start), list[Profile]()
-    inside = np.minimum(cuts[:, 1:], cuts[:, :-1]) >= 0
-    for mark in dict.fromkeys(names.tolist()):
+    low, high = np.minimum(cuts[:, 1:], cuts[:, :-1]), np.maximum(cuts[:, 1:], cuts[:, :-1])
+    inside = (low >= 0) & (high <= genes.bp[:, None])
+    for mark in marks:
         share = np.zeros(inside.shape)
         mine = (names == mark) & (chrom != "")
         for name in np.unique(chrom[mine]).tolist():
@@ -144,10 +219,10 @@ def bins(flank: int = FLANK) -> list[tuple[str, float, float]]:
     return out + [("behind", i * step, (i + 1) * step) for i in range(BEFORE)]
 
 
-def means(profile: Profile) -> dict[str, float]:
-    """The mean share of each of PARTS."""
-    parts = np.split(profile.share, [BEFORE, BEFORE + BODY])
-    return {name: float(np.nanmean(x)) for name, x in zip(PARTS, parts, strict=True)}
+def means(profile: Profile) -> dict[str, float | None]:
+    """The mean share of each of PARTS; None where no gene has a bin of it."""
+    parts = zip(PARTS, np.split(profile.share, [BEFORE, BEFORE + BODY]), strict=True)
+    return {name: None if np.isnan(x).all() else float(np.nanmean(x)) for name, x in parts}
 
 
 def write(found: Sequence[Profile], flank: int, about: Mapping[str, Any], folder: Path) -> None:
@@ -157,9 +232,8 @@ def write(found: Sequence[Profile], flank: int, about: Mapping[str, Any], folder
 
     folder.mkdir(parents=True, exist_ok=True)
     rows = [
-        {"mark": one.mark, "part": part, "start": a, "end": b, "share": float(share),
-         "low": None if np.isnan(low) else float(low),
-         "high": None if np.isnan(high) else float(high)}
+        {"mark": one.mark, "part": part, "start": a, "end": b, "share": _said(share),
+         "low": _said(low), "high": _said(high)}
         for one in found
         for (part, a, b), share, (low, high) in zip(
             bins(flank), one.share, one.interval, strict=True
@@ -170,6 +244,10 @@ def write(found: Sequence[Profile], flank: int, about: Mapping[str, Any], folder
     listed = [{"mark": one.mark, "regions": one.regions, **means(one)} for one in found]
     with replacing(folder / "occupancy.json") as out:
         out.write(json.dumps({**about, "flank": flank, "marks": listed}, indent=1).encode())
+
+
+def _said(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def occupancy_figure(found: Sequence[Profile], flank: int, theme: Theme = PRINT) -> Figure:

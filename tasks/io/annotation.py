@@ -26,6 +26,7 @@ _KEY = {
 }
 _TRANS = re.compile(r"\bexception[= ]\"?trans[-_ ]splic", re.IGNORECASE)
 ONCE = {"gene", "mRNA", "transcript"}  # an ID of these names one place of a sequence
+_SEQUENCE = re.compile(r"##sequence-region\s+(\S+)\s+\d+\s+(\d+)\s*$")
 _CHROMOSOME = re.compile(r"\[(?:chromosome|location)=([^\]]+)\]")
 _NCBI_CHROMOSOME = re.compile(r"\bchromosome (\w+),")  # a scaffold of it has other words there
 
@@ -59,8 +60,9 @@ class Annotation:
 
     genes: ascending by start. masked: places without a label; why: the reason of each, a type of
     features that was asked for, or one of left_out. span: start of the first and end of the last
-    feature. last: (end, line) of the feature with the largest end. left_out: reason -> genes
-    without a place for their introns, whose exons are masked.
+    feature. bp: length of a sequence where the file says it. last: (end, line) of the feature with
+    the largest end. left_out: reason -> genes without a place for their introns, whose exons are
+    masked.
     """
 
     path: Path
@@ -68,6 +70,7 @@ class Annotation:
     masked: dict[str, list[Interval]] = field(default_factory=dict)
     why: dict[str, list[str]] = field(default_factory=dict)
     span: dict[str, Interval] = field(default_factory=dict)
+    bp: dict[str, int] = field(default_factory=dict)
     last: dict[str, tuple[int, int]] = field(default_factory=dict)
     left_out: dict[str, list[str]] = field(default_factory=dict)
 
@@ -181,10 +184,14 @@ def read_annotation(
     for number, text in lines_of(path):
         if text.strip() == "##FASTA" or text.startswith(">"):
             break
+        if said := _SEQUENCE.match(text):
+            out.bp[said[1]] = max(out.bp.get(said[1], 0), int(said[2]))
         if not text.strip() or text.startswith("#"):
             continue
         name, kind, start, end, strand, phase, attributes = feature_of(path, number, text)
         if kind in WHOLE:
+            if start == 0 and kind != "biological_region":
+                out.bp[name] = max(out.bp.get(name, 0), end)
             if "Is_circular=true" in attributes:
                 circular[name] = end
             continue

@@ -208,7 +208,7 @@ def _table(
     regions = [source.regions for source in sources]
     lines = [r.line[part.row] for r, part in zip(regions, parts, strict=True)]
     others = {"chrom": chrom, "start": [*map(str, start)], "end": [*map(str, end)]}
-    if all(len(r.names) for r in regions):
+    if all(len(set(r.names)) > 1 for r in regions):
         others["name"] = [
             r.names[i] for r, part in zip(regions, parts, strict=True) for i in part.row
         ]

@@ -26,7 +26,8 @@ class Regions(NamedTuple):
 
     chrom, strand: (M,) str; strand is + or -, or . for not known. start, end, middle: int64 (M,);
     middle is the base that a window is centred on. line: int64 (M,). names: M, or () where the file
-    has no column of names. summits: whether the middle is a summit that the file gives.
+    has no column of names, or . alone in it. summits: whether the middle is a
+    summit that the file gives.
     """
 
     path: Path
@@ -96,7 +97,7 @@ def read_regions(path: Path) -> Regions:
     summit = _summits(path, lines, columns, end - start)
     if summit is not None:
         middle = np.where(summit < 0, middle, start + summit)
-    names = columns[3] if len(columns) > 3 and len(set(columns[3])) > 1 else ()
+    names = columns[3] if len(columns) > 3 and set(columns[3]) != {"."} else ()
     return Regions(
         path, np.array(columns[0]), start, end, middle, strand, np.array(lines, np.int64), names,
         summit is not None,

@@ -1,5 +1,6 @@
 """A cell of a table: the runs of one column on one row."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,8 @@ def unit_of(record: Record) -> int | None:
 class Cell:
     """The runs of one column on one row."""
 
-    scores: Mapping[int, float]  # seed -> primary metric on test, seeds ascending
+    # seed -> primary metric on test, seeds ascending; where runs share a seed, see `_numbers`
+    scores: Mapping[int, float]
     runs: tuple[Record, ...] = ()  # the records of these scores, in their order
     failed: int = 0
     invalid: int = 0  # runs whose score does not follow from their predictions
@@ -58,16 +60,28 @@ def cell_of(records: Sequence[Record], metric: str) -> Cell:
     """The runs of a column on a row, scored by a metric."""
     whole = [r for r in records if not r.error]
     ended = sorted((r for r in whole if not r.flags.get(INVALID)), key=lambda r: r.trial.seed)
-    scores = {r.trial.seed: r.scores.get("test", {}).get(metric) for r in ended}
+    numbers = _numbers(ended)
+    scores = {numbers[r.trial.id]: r.scores.get("test", {}).get(metric) for r in ended}
     defined = {seed: x for seed, x in scores.items() if x is not None and math.isfinite(x)}
-    runs = tuple(r for r in ended if r.trial.seed in defined)
+    runs = tuple(r for r in ended if numbers[r.trial.id] in defined)
     return Cell(
         scores=defined, runs=runs, failed=len(records) - len(whole),
         invalid=len(whole) - len(ended),
         undefined=len(scores) - len(defined),
         collapsed=sum(bool(r.flags.get("collapsed")) for r in runs),
-        units={r.trial.seed: at for r in runs if (at := unit_of(r)) is not None},
+        units={numbers[r.trial.id]: at for r in runs if (at := unit_of(r)) is not None},
     )  # fmt: skip
+
+
+def _numbers(runs: Sequence[Record]) -> dict[str, int]:
+    """Trial id -> seed; where runs share one, as of two pretrainings, the next that is free."""
+    out: dict[str, int] = {}
+    free = itertools.count(1 + max((r.trial.seed for r in runs), default=0))
+    used = set[int]()
+    for r in runs:
+        out[r.trial.id] = next(free) if r.trial.seed in used else r.trial.seed
+        used.add(r.trial.seed)
+    return out
 
 
 def podium(cells: Sequence[Cell], digits: int, sign: int) -> tuple[frozenset[int], frozenset[int]]:

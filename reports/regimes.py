@@ -10,7 +10,7 @@ from dnabench.reports.cells import REGIME
 from dnabench.reports.costs import costs
 from dnabench.reports.evidence import Comparison, Evidence
 from dnabench.reports.grid import NONE, Grid, fixed, interval, p_value, signed
-from dnabench.reports.table import Row, Table
+from dnabench.reports.table import TUNED, Row, Table
 from dnabench.results.regimes import COMPUTE, CONTROLS, PRETRAINED, SCRATCH, Regime
 from dnabench.types import Record
 
@@ -33,16 +33,39 @@ ALONE = (
 
 
 def with_regimes(records: Sequence[Record], found: Sequence[Regime]) -> list[Record]:
-    """The records, those of a regime in a column of its own."""
-    of = {trial_id: regime for regime in found for trial_id in regime.trials}
-    out = []
+    """The records, those of regimes in a column of each.
+
+    What `dnabench run` has run before, or has other seeds or tasks of, is in its ordinary column,
+    too.
+    """
+    of: dict[str, dict[str, Regime]] = {}
+    for regime in found:
+        for trial_id in regime.trials:
+            of.setdefault(trial_id, {})[regime.id] = regime
+    ordinary = {trial_id for regime in found for trial_id in regime.ordinary}
+    kinds = {_kind(r) for r in records if r.trial.id not in of} if of else set()
+    out, placed = [], set[str]()
     for record in records:
-        if regime := of.get(record.trial.id):
-            unit = regime.trials[record.trial.id] if regime.nested else None
-            flag = {"column": _key(regime), "label": regime.label, "unit": unit}
-            record = replace(record, flags={**record.flags, REGIME: flag})
-        out.append(record)
+        trial_id = record.trial.id
+        own, tuned = of.get(trial_id), record.flags.get(TUNED)
+        if not own or tuned or trial_id in ordinary or _kind(record) in kinds:
+            out.append(record)
+        if own and trial_id not in placed:  # of which a tuned model may have a second one
+            out += [_in_column(record, regime) for regime in own.values()]
+            placed.add(trial_id)
     return out
+
+
+def _in_column(record: Record, regime: Regime) -> Record:
+    unit = regime.trials[record.trial.id] if regime.nested else None
+    flag = {"column": _key(regime), "label": regime.label, "unit": unit}
+    kept = {name: value for name, value in record.flags.items() if name != TUNED}
+    return replace(record, flags={**kept, REGIME: flag})
+
+
+def _kind(record: Record) -> str:
+    """The same for trials that differ in task or seed alone."""
+    return replace(record.trial, task="", data="", seed=0).id
 
 
 def _key(regime: Regime) -> str:

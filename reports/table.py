@@ -218,8 +218,9 @@ def _column_keys(
         options |= r.trial.unknown  # of a newer version
         return r.trial.model, r.trial.regime, _json(options), _json(recipe)
 
-    def one(r: Record) -> tuple[str, bool]:
-        return r.trial.id, bool(r.flags.get(TUNED))
+    def one(r: Record) -> tuple[str, bool, str]:
+        column = r.flags.get(REGIME, {}).get("column", "")
+        return r.trial.id, bool(r.flags.get(TUNED)), column
 
     keys = {one(r): found(r) for r in records}
     return lambda r: keys[one(r)]

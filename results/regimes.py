@@ -6,7 +6,7 @@ runs/regimes/<id>.json      one column; a later command adds trials to it
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -35,6 +35,8 @@ class Regime:
         bp: that a pretraining sees; of COMPUTE those that are seen by more epochs instead.
         seconds: pretraining, seed -> seconds.
         controls: kind -> id of the column that it is held against.
+        ordinary: those of the trials that other commands had run before; they are in an ordinary
+            column, too.
     """
 
     id: str
@@ -47,6 +49,7 @@ class Regime:
     bp: int = 0
     seconds: Mapping[str, float] | None = None
     controls: Mapping[str, str] | None = None
+    ordinary: Sequence[str] = ()
 
     @property
     def label(self) -> str:
@@ -73,6 +76,7 @@ def save_regime(store: Store, regime: Regime) -> Path:
             regime, trials={**before.trials, **regime.trials},
             seconds={**(before.seconds or {}), **(regime.seconds or {})},
             controls={**(before.controls or {}), **(regime.controls or {})},
+            ordinary=sorted({*before.ordinary, *regime.ordinary}),
         )  # fmt: skip
     with replacing(path, sync=True) as f:
         f.write(json.dumps({"schema": SCHEMA, **asdict(regime)}, indent=1, sort_keys=True).encode())

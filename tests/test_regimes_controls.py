@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from conftest import dnabench, planted_split, planted_task
 from test_genomes import own_cache
-from test_regimes import asked, genomes, words
+from test_regimes import a_record, asked, genomes, words
 
 from dnabench import TASKS
 from dnabench.protocols import protocol_named
 from dnabench.reports.analysis import analyze
+from dnabench.reports.cells import cell_of
 from dnabench.reports.regimes import regime_section, with_regimes
 from dnabench.reports.table import tables
 from dnabench.results.regimes import COMPUTE, FROZEN, SHUFFLED, save_regime
@@ -173,3 +174,53 @@ def test_a_dry_run_writes_nothing(csv, genomes, tmp_path):
     assert "27 pretrainings of 0.00216 Mbp and 81 of 81 trials to run" in planned_now.stdout
     assert "run with 3 seeds, not 2" in planned_now.stderr
     assert not out.exists()
+
+
+def columns_in(records, found):
+    """Name -> seeds with a score, of the one table."""
+    (table,) = tables(with_regimes(records, found))
+    (row,) = table.rows
+    return {c.name: sorted(row.cells[k].scores) for k, c in enumerate(table.columns)}
+
+
+def test_runs_of_other_commands_stay_in_their_own_column(csv, genomes, tmp_path):
+    """`dnabench run` before with the same seeds or others, afterwards with more, or never."""
+    request = alone(csv, genomes, controls=())
+    found, records = ended(request, tmp_path / "runs", {"scratch": 0.5, "one": 0.7})
+    scratch, one = "convnova-386k char scratch", "convnova-386k char one"
+    assert columns_in(records, found) == {scratch: [*range(5)], one: [*range(5)]}
+    more = [scored(job.trial, 0.5) for job in grid(replace(request.grid, seeds="8"))]
+    every = list({r.trial.id: r for r in [*more, *records]}.values())
+    plain, *others = sorted(columns_in(every, found).items())
+    assert plain[1] == [*range(8)] and dict(others) == columns_in(records, found)
+    before = {r.trial.id for r in more[:5]}
+    marked = [replace(r, ordinary=sorted(before & {*r.trials})) for r in found]
+    assert sorted(columns_in(records, marked).values()) == [[*range(5)]] * 3
+
+
+def test_the_ordinary_runs_are_told_from_those_of_the_command(csv, genomes, tmp_path):
+    request, store = alone(csv, genomes, controls=()), Store(tmp_path / "runs")
+    columns = columns_of(request, store.folder)
+    jobs = jobs_of(columns[0], request)
+    ids = [job.trial.id for job in jobs[None]]
+    save_regime(store, regime_of(columns[0], columns, request, jobs, {ids[3], "another"}))
+    save_regime(store, regime_of(columns[0], columns, request, jobs))
+    (found,) = kept_regimes(store)
+    assert list(found.ordinary) == [ids[3]]
+
+
+def test_no_run_of_a_cell_drops_out_where_seeds_meet():
+    """The seeds of two pretrainings were once 0-2, 3-5, and with more of them 0-4, 5-9."""
+    runs = [(k, seed + k * n) for n in (3, 5) for k in range(2) for seed in range(n)]
+    runs = list(dict.fromkeys(runs))
+    records = [
+        replace(a_record(seed, k / 10, unit=k), trial=replace(a_trial(seed), regime=f"net{k}"))
+        for k, seed in runs
+    ]
+    cell = cell_of(records, "mcc")
+    assert len(cell.scores) == len(cell.runs) == len(cell.units) == len(runs) == 12
+    assert cell.values == (0.0, 0.1)
+
+
+def a_trial(seed):
+    return a_record(seed, 0.0).trial

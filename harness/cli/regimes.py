@@ -83,7 +83,7 @@ def regimes(
 
 def _run(request: RegimesRequest, out: Path, execution: ExecutionOptions, dry_run: bool) -> bool:
     """Train what is missing and print the table; whether some trial failed."""
-    from dnabench.results.regimes import save_regime
+    from dnabench.results.regimes import regimes, save_regime
     from dnabench.results.store import Store
     from dnabench.sweep.regimes_trials import jobs_of, planned, regime_of
 
@@ -96,13 +96,13 @@ def _run(request: RegimesRequest, out: Path, execution: ExecutionOptions, dry_ru
     planned(columns, request)
     print_notes(_more_seeds(request))
     _pretrain(columns, execution.resources())
-    notes, jobs, found = list[str](), [], []
+    notes, jobs, found, done = list[str](), [], [], store.done()
+    before = done - {trial_id for one in regimes(store) for trial_id in one.trials}
     for column in columns:
         own = jobs_of(column, request, notes.append)
-        found.append(regime_of(column, columns, request, own))
+        found.append(regime_of(column, columns, request, own, before))
         save_regime(store, found[-1])
         jobs += [job for some in own.values() for job in some]
-    done = store.done()
     pairs = [] if any(job.trial.id in done for job in jobs) else _pairs(found)
     summary = run_sweep(
         request, jobs, list(dict.fromkeys(notes)), out, execution, to_stderr=True, declared=pairs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -133,11 +133,16 @@ def _lengths(
 
 def regime_of(
     column: Column, columns: Sequence[Column], request: RegimesRequest,
-    jobs: Mapping[int | None, Sequence[Job]],
+    jobs: Mapping[int | None, Sequence[Job]], before: Collection[str] = (),
 ) -> Regime:  # fmt: skip
     """The column as it is kept with its records, once its networks are trained.
 
-    `columns` are all of the command; those of the same base are its controls.
+    Args:
+        column: which.
+        columns: all of the command; those of the same model and tokenizer are its controls.
+        request: of the command.
+        jobs: as `jobs_of` gives them.
+        before: trials that other commands have run.
     """
     cards = {str(k): kept.card for k, kept in enumerate(column.kept)}
     bp = bp_of(request) if column.kept or column.kind == COMPUTE else 0
@@ -146,11 +151,12 @@ def regime_of(
         if column.kept and other is not column and other.kind in CONTROLS
         and (other.model.name, other.settings) == (column.model.name, column.settings)
     }  # fmt: skip
+    trials = {job.trial.id: k for k, own in jobs.items() for job in own}
     return Regime(
         id=_column_id(column, request), model=column.model.name, tokenizer=column.tokenizer,
         base=_column_id(column._replace(kind=SCRATCH, regime=SCRATCH, kept=()), request),
         regime=column.regime, kind=column.kind, bp=bp,
-        trials={job.trial.id: k for k, own in jobs.items() for job in own},
+        trials=trials, ordinary=[trial_id for trial_id in trials if trial_id in before],
         seconds={k: card["seconds"] for k, card in cards.items() if card}, controls=controls,
     )  # fmt: skip
 

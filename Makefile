@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+SELECT ?= not slow
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test slow mypy pyright docs dev gpu engines clean build/types
@@ -16,9 +17,9 @@ test: $(VENV)/.tested
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(MAKE) --no-print-directory -j2 pyright mypy docs
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "$(SELECT)"
 
-# the tests that take over five seconds each; CI runs them after `make test`
+# the tests that take over five seconds each; CI runs them in one go with the others
 slow: $(VENV)/.tested
 	$(PYTEST) -m slow
 

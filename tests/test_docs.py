@@ -175,6 +175,7 @@ def results(place):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=label)
 def test_a_command_of_the_pages_runs(command, results):
     done = results[tuple(quickened(command[1]))]
@@ -184,6 +185,7 @@ def test_a_command_of_the_pages_runs(command, results):
 SHOWN = [block for block in SHELL if block.output and not block.not_run]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", SHOWN, ids=lambda b: b.text.strip())
 def test_shown_output_is_what_is_printed(block, results, place):
     printed = ""
@@ -286,6 +288,7 @@ def test_other_commands_of_the_pages_are_known_ones():
                 assert words[0] in known, line
 
 
+@pytest.mark.slow
 def test_the_workflow_file_keeps_a_report_that_its_commands_write(results, place):
     assert sum(block is WORKFLOW for block, _ in COMMANDS) == 2
     kept = [step["with"]["path"] for step in STEPS if "path" in step.get("with", {})]

@@ -186,9 +186,10 @@ class Tuned(Results):
         self.search, self.failed = search, list(failed)
 
     def choices(self) -> pd.DataFrame:
-        """A row for each configuration that was tried for each model, regime and task.
+        """A row for each training of a configuration for each model, regime, task and fold.
 
-        Columns model, regime, task, number (0 = the default), settings, validation (mean over
+        Columns model, regime, task, fold (-1 = a choice for all), number (0 = the default),
+        settings, partial (trained for a part of its epochs, under halving), validation (mean over
         tuning seeds), failed (trials without a score), chosen.
         """
         import pandas as pd
@@ -200,8 +201,9 @@ class Tuned(Results):
                     scores = tried.scores[task]
                     rows.append({
                         "model": choice.model, "regime": choice.regime, "task": task,
-                        "number": tried.number, "settings": " ".join(tried.settings),
+                        "fold": choice.fold, "number": tried.number,
+                        "settings": " ".join(tried.settings), "partial": tried.partial,
                         "validation": float(np.mean(scores)) if scores else math.nan,
-                        "failed": tried.failed, "chosen": tried.number == choice.chosen,
+                        "failed": tried.failed, "chosen": tried is choice.best,
                     })  # fmt: skip
         return pd.DataFrame(rows)

@@ -24,6 +24,11 @@ HOW = {
     "what was trained for all of them can be chosen",
 }
 TITLES = ("Default against tuned", "Expected best validation score")
+NO_SHARES = (
+    "What a part of the budget would have found is shown for random search and grids with a budget "
+    "of configurations alone: what TPE and halving try depends on what came before, and so many "
+    "configurations are no fixed part of hours or FLOP."
+)
 Found = tuple[Search, Choice]
 
 
@@ -71,7 +76,7 @@ def choices_in(table: Table, found: Sequence[Search]) -> list[Found]:
 
 
 def tuning_sections(evidence: Evidence, found: Sequence[Search]) -> list[Grid]:
-    """Default against tuned, then the expected best validation score; none without a search."""
+    """Default against tuned, and the expected best validation score; none without a search."""
     table, own = evidence.table, choices_in(evidence.table, found)
     if not own:
         return []
@@ -86,7 +91,9 @@ def tuning_sections(evidence: Evidence, found: Sequence[Search]) -> list[Grid]:
     heads += ["test: default", "tuned", "tuned - default", "95 % CI", "Holm p", "verdict of tuned"]
     searches = list({id(search): search for search, _ in own}.values())
     notes = [" ".join(map(caption, searches))]
-    return [Grid(TITLES[0], heads, lines, notes), expected_grid(own, table.digits)]
+    if not all(map(_alike, searches)):
+        notes.append(NO_SHARES)
+    return [Grid(TITLES[0], heads, lines, notes), *expected_grids(own, table.digits)]
 
 
 def fold_text(choice: Choice) -> str:
@@ -213,24 +220,30 @@ def _mean(scores: Sequence[float]) -> float:
     return math.fsum(scores) / len(scores) if scores else math.nan
 
 
-def expected_grid(own: Sequence[Found], digits: int) -> Grid:
-    """A line a choice: the best validation score to expect of 1, 2, 4, ... configurations."""
-    most = max(len(choice.whole) for _, choice in own)
+def expected_grids(own: Sequence[Found], digits: int) -> list[Grid]:
+    """The best validation score to expect of 1, 2, 4, ... configurations, a line a choice.
+
+    Only where configurations were drawn alike and the budget is a number of them; none without.
+    """
+    alike = [(search, choice) for search, choice in own if _alike(search)]
+    most = max((len(choice.candidates) for _, choice in alike), default=0)
     sizes = sorted({*(2**p for p in range(most.bit_length()) if 2**p < most), most})
     lines, names = [], names_of([choice for _, choice in own])
-    for search, choice in own:
+    for search, choice in alike:
         metrics = {search.metrics.get(task, "") for task in choice.tasks}
-        known = [x for x in values(choice.whole, search.metrics) if not math.isnan(x)]
+        known = [x for x in values(choice.candidates, search.metrics) if not math.isnan(x)]
         if len(metrics) > 1 or not known:
             continue
         (metric,) = metrics
         sign = METRICS[metric].sign if metric in METRICS else 1
-        every = known + [min(known)] * (len(choice.whole) - len(known))
+        every = known + [min(known)] * (len(choice.candidates) - len(known))
         found = [stats.expected_best(every, k) if k <= len(every) else None for k in sizes]
         lines.append([
             ", ".join(choice.tasks) + fold_text(choice), names[choice.model, choice.regime],
             *(_expected(x, sign, digits) for x in found),
         ])  # fmt: skip
+    if not lines:
+        return []
     note = (
         "The best mean validation score of k configurations drawn without replacement from those "
         "tried, its exact expectation, with a 95 % interval over configurations (bootstrap). A "
@@ -239,7 +252,11 @@ def expected_grid(own: Sequence[Found], digits: int) -> Grid:
         "have changed the order of the models."
     )
     heads = ["task", "model", *(f"k = {k}" for k in sizes)]
-    return Grid(TITLES[1], heads, lines, [note])
+    return [Grid(TITLES[1], heads, lines, [note])]
+
+
+def _alike(search: Search) -> bool:
+    return bool(search.size) and search.search in ("random", "grid")
 
 
 def _expected(x: stats.Expected | None, sign: int, digits: int) -> str:

@@ -94,6 +94,7 @@ def test_each_fold_is_tested_with_its_own_choice(csv, tmp_path):
     tuned = db.tune("kmer", budget=4, seeds="0,3,7", tuning_seeds=2, out=tmp_path, **flags)
     store, choices = Store(tmp_path), tuned.search.choices
     assert [choice.fold for choice in choices] == [0, 3, 7]
+    assert [*tuned.choices().fold.unique()] == [0, 3, 7]
     for choice in choices:
         seeds = {store.read(i).trial.seed for c in choice.candidates for i in c.trials}
         assert seeds == set(nested_seeds(choice.fold, 2))

@@ -75,6 +75,8 @@ def test_every_model_spends_the_same_flop_and_the_cheaper_tries_more(counted):
     assert tuned.search.flops == budget and not tuned.search.budget
     text = tuned.report()
     assert "FLOP of training of each model" in text and "cheaper tries more of them" in text
+    assert "are no fixed part of hours or FLOP" in text
+    assert "Expected best validation score" not in text
 
 
 def test_flop_are_three_forward_passes_of_every_training_example(counted):
@@ -123,8 +125,11 @@ def test_halving_trains_the_best_third_longer_and_chooses_among_the_whole(tmp_pa
     flags = {"epochs": 9, "space": SPACE, "search": "halving", **DEMO}
     one = db.run("cnn", out=tmp_path, epochs=9, **PLAIN)
     budget = 4.2 * flops_of(one.records[0])
-    search = db.tune("cnn", out=tmp_path, budget_flops=budget, **flags).search
-    store, (choice,) = Store(tmp_path), search.choices
+    tuned = db.tune("cnn", out=tmp_path, budget_flops=budget, **flags)
+    store, search, (choice,) = Store(tmp_path), tuned.search, tuned.search.choices
+    rows = tuned.choices()
+    assert rows.partial.tolist() == [c.partial for c in choice.candidates]
+    assert [*rows.index[rows.chosen]] == [choice.candidates.index(choice.best)]
     costs = costs_of(store, choice, flops_of)
     assert math.fsum(costs[:-1]) < budget <= math.fsum(costs)
     epochs = {k: [] for k in (1, 3, 9)}
@@ -165,16 +170,19 @@ def test_halving_in_a_small_space_trains_one_whole(tmp_path, capsys):
     assert "only the default was trained for all its epochs, 3 other configurations" in said
 
 
-@pytest.mark.parametrize(
-    "budget", [{"search": "tpe", "budget": 13}, {"budget_hours": 1.0, "search_seed": 2}]
-)
-def test_all_of_a_finite_space_is_tried(budget, tmp_path, capsys):
+@pytest.mark.parametrize("search", ["tpe", "random"])
+def test_all_of_a_finite_space_is_tried(search, tmp_path, capsys):
     pytest.importorskip("optuna")
-    flags = {"space": "batch=int:8..19", "epochs": 1, "set": ["weight_decay=0.01", "lr=0.001"]}
-    choice, said = tried(tmp_path, capsys, **flags, **budget)
+    flags = {"epochs": 1, "set": ["weight_decay=0.01", "lr=0.001"]}
+    one = db.run("cnn", out=tmp_path, **flags, **PLAIN).records[0]
+    budget = {"budget_flops": 13.9 * flops_of(one)} if search == "random" else {"budget": 13}
+    space = "batch=int:8..19"
+    choice, said = tried(
+        tmp_path, capsys, space=space, search=search, search_seed=2, **flags, **budget
+    )
     assert {c.settings for c in choice.candidates} == {(), *((f"batch={n}",) for n in range(8, 20))}
     assert len(choice.candidates) == 13 and len({c.number for c in choice.candidates}) == 13
-    assert ("13 different configurations" in said) is ("budget_hours" in budget)
+    assert ("13 different configurations" in said) is (search == "random")
 
 
 @pytest.mark.parametrize(

@@ -334,7 +334,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path):
     assert "has a network already; name another folder" in again.stderr
 
 
-def begun(tmp_path, told=None, **more):
+def begun(tmp_path, budget="", **more):
     """A training that ends after its first evaluation, as if it had been killed."""
 
     def stop(done, total, row):
@@ -342,7 +342,8 @@ def begun(tmp_path, told=None, **more):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pretrain(training(tmp_path, **more), tmp_path / "net", told=stop)
+        train = replace(training(tmp_path, **more), budget=budget)
+        pretrain(train, tmp_path / "net", told=stop)
 
 
 def test_another_training_in_an_unfinished_folder_is_refused(tmp_path):

@@ -39,6 +39,9 @@ def test_other_budgets_are_refused(text):
         budget_named(text)
 
 
+SLOW = Cost(step=900.0, evaluation=150.0, peak=0, params=0)
+
+
 def never():
     raise AssertionError("measured")
 
@@ -61,10 +64,23 @@ def test_operations_are_those_of_the_products(tmp_path):
 
 
 def test_hours_are_measured_once(tmp_path):
-    """What goes on has the steps that it began with."""
-    begun(tmp_path, steps=7)
-    train = training(tmp_path)
-    assert bought(Budget(1, "h"), train, tmp_path / "net", never).steps == 7
+    """What goes on has the steps that it began with, and is refused other hours."""
+    train = bought(Budget(1, "h"), training(tmp_path), tmp_path / "net", lambda: SLOW)
+    begun(tmp_path, steps=train.steps, budget=train.budget)
+    for text in ("1h", "1.0 h"):
+        again = bought(budget_named(text), training(tmp_path), tmp_path / "net", never)
+        assert again.steps == train.steps == 3
+    with pytest.raises(ValueError, match="unfinished training with --budget '1 h', not '5 h'"):
+        bought(budget_named("5h"), training(tmp_path), tmp_path / "net", never)
+    pretrain(again, tmp_path / "net")
+
+
+def test_hours_without_time_for_a_step_are_refused(tmp_path):
+    train = training(tmp_path)  # two evaluations
+    for text in ("0.1h", "0.25h"):
+        with pytest.raises(ValueError, match="2 evaluations take 300 s and a step 900 s"):
+            bought(budget_named(text), train, tmp_path / "net", lambda: SLOW)
+    assert bought(budget_named("0.34h"), train, tmp_path / "net", lambda: SLOW).steps == 1
 
 
 def test_a_plan_measures_and_writes_nothing(tmp_path):

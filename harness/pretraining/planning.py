@@ -14,7 +14,7 @@ import numpy as np
 
 from dnabench.host import memory
 from dnabench.models.language import language_model
-from dnabench.pretraining.pretrain import EVALUATED, Training, learner_of, steps_begun, steps_for
+from dnabench.pretraining.pretrain import EVALUATED, Training, begun_in, learner_of, steps_for
 from dnabench.pretraining.ranks import ALONE, Ranks, device_here
 from dnabench.pretraining.windows import draw, held_out
 from dnabench.train.flops import flops_of
@@ -31,6 +31,9 @@ class Budget(NamedTuple):
 
     amount: float
     unit: str  # bp, steps, FLOP, h
+
+    def __str__(self) -> str:
+        return f"{self.amount:g} {self.unit}"
 
 
 class Cost(NamedTuple):
@@ -75,20 +78,35 @@ def bought(
         measure: called for hours; see `measured`.
 
     Raises:
-        ValueError: FLOP of a network whose operations cannot be counted.
+        ValueError: FLOP of a network whose operations cannot be counted; hours too few for a step,
+            or others than those of the unfinished training in the folder.
     """
+    training = replace(training, budget=str(budget))
     if budget.unit == "bp":
         return replace(training, steps=steps_for(budget.amount, training.how))
     if budget.unit == "steps":
         return replace(training, steps=max(1, round(budget.amount)))
     if budget.unit == "FLOP":
         return replace(training, steps=max(1, round(budget.amount / flops_of_step(training))))
-    steps = steps_begun(folder)
-    if not steps:
-        cost = measure()
-        left = 3600 * budget.amount - training.looks * cost.evaluation
-        steps = max(1, int(left / cost.step))
-    return replace(training, steps=steps)
+    steps, before = begun_in(folder)
+    if steps and before != training.budget:
+        raise ValueError(
+            f"{folder} has an unfinished training with --budget {before or f'{steps} steps'!r}, "
+            f"not {training.budget!r}; give the command that began it, or another folder with --to"
+        )
+    return replace(training, steps=steps or _steps_in(budget, training.looks, measure()))
+
+
+def _steps_in(hours: Budget, looks: int, cost: Cost) -> int:
+    """How many there is time for beside the evaluations; ValueError if there is none for one."""
+    steps = int((3600 * hours.amount - looks * cost.evaluation) / cost.step)
+    if steps < 1:
+        raise ValueError(
+            f"--budget {str(hours)!r}: here {looks} evaluations take "
+            f"{looks * cost.evaluation:.3g} s and a step {cost.step:.3g} s, so there is no time to "
+            "train; give more hours, or fewer evaluations with --looks"
+        )
+    return steps
 
 
 def flops_of_step(training: Training) -> int:

@@ -53,6 +53,7 @@ class Training:
         looks: evaluations on held-out windows.
         seed: of weights, windows and what is hidden.
         command: what the user typed.
+        budget: what bought the steps, as it is said; "" = they were given.
         recompute: whether activations are computed again in the backward pass, which takes less
             memory and more time, and changes no number.
     """
@@ -66,6 +67,7 @@ class Training:
     looks: int = LOOKS
     seed: int = 0
     command: str = ""
+    budget: str = ""
     recompute: bool = False
 
     @property
@@ -163,7 +165,7 @@ def pretrain(
         check_folder(folder, said)
         ranks.check_same(hashlib.sha256(json.dumps(said).encode()).digest(), resources.device)
         learner = learner_of(training, resources, ranks)
-        saved = _Saved(folder, said, learner, told, training.steps, ranks)
+        saved = _Saved(folder, said, learner, told, training, ranks)
         learner.step_ended = saved.step_ended
         protocol = replace(protocol_named("honest/1"), checkpoint="last")
         course = fit(learner, learner.objective, protocol, {"val": watched}, saved=saved)
@@ -226,15 +228,15 @@ def learner_of(
     )  # fmt: skip
 
 
-def steps_begun(folder: Path) -> int:
-    """The steps of the unfinished training in a folder; 0 = there is none to go on with."""
+def begun_in(folder: Path) -> tuple[int, str]:
+    """Steps and budget of the unfinished training in a folder; 0, "" = none to go on with."""
     import torch
 
     file = folder / CHECKPOINT
     if not file.is_file() or damage(file):
-        return 0
+        return 0, ""
     state = torch.load(file, weights_only=True, map_location="cpu")
-    return int(json.loads(state["said"])["steps"])
+    return int(json.loads(state["said"])["steps"]), state.get("budget", "")
 
 
 def check_folder(folder: Path, said: Mapping[str, Any]) -> None:
@@ -260,13 +262,15 @@ class _Saved:
 
     def __init__(
         self, folder: Path, said: Mapping[str, Any], learner: WindowLearner,
-        told: Callable[[int, int, Mapping[str, Any]], None], steps: int, ranks: Ranks,
+        told: Callable[[int, int, Mapping[str, Any]], None], training: Training,
+        ranks: Ranks,
     ) -> None:  # fmt: skip
         self.file, self._folder, self._learner, self._told = (
             folder / CHECKPOINT, folder, learner, told
         )  # fmt: skip
         self._said = json.loads(json.dumps({**said, **_code()}))
-        self._steps, self._row, self.before = steps, dict[str, Any](), 0.0
+        self._steps, self._budget = training.steps, training.budget
+        self._row, self.before = dict[str, Any](), 0.0
         self._started, self._ranks = time.monotonic(), ranks
 
     def step_ended(self, done: int, total: int) -> None:
@@ -307,7 +311,7 @@ class _Saved:
         seconds = self.before + time.monotonic() - self._started
         state = {
             "learner": self._learner.training_state(), "curve": course.curve, "seconds": seconds,
-            "said": json.dumps(self._said),
+            "said": json.dumps(self._said), "budget": self._budget,
         }  # fmt: skip
         with replacing(self.file) as file:
             torch.save(state, file)

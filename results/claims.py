@@ -25,7 +25,7 @@ from dnabench.results.provenance import batch_job
 
 BEAT = 15.0  # seconds between two touches
 STALE = 120.0  # seconds without one, after which another host takes over; NFS shows times 60 s late
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # a file system without
 
 
 class Claim(NamedTuple):
@@ -53,7 +53,7 @@ def claimed(folder: Path, name: str) -> Iterator[Claim | None]:
         try:
             free, locks = stack.enter_context(exclusive(folder / name)), True
         except OSError as e:
-            if e.errno not in _NO_LOCKS:
+            if e.errno not in NO_LOCKS:
                 raise
             free, locks = True, False
         claim = _take(folder / f"{name}.1", locks) if free else None

@@ -73,11 +73,10 @@ class Store:
         self.unreadable: dict[Path, str] = {}  # filled by reading
 
     def check_writable(self) -> None:
-        """Make the folder, write and lock a file in it, and remove what killed writers left.
+        """Make the folder, claim a trial in it, and remove what killed writers left.
 
         Raises:
-            ValueError: when that cannot be done, as on a file system without locks; names the
-                folder and the reason.
+            ValueError: when that cannot be done; names the folder and the reason.
         """
         probe = f".probe-{secrets.token_hex(8)}"
         with self._explained():

@@ -1,8 +1,12 @@
 """harness/host/doctor.py and machine.py: what is found here, and in trees that stand for others."""
 
+import errno
+import importlib.util
 import json
 import os
 import re
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -10,7 +14,7 @@ import torch
 from conftest import dnabench
 
 from dnabench.cache import existing
-from dnabench.host.doctor import Finding, _hub_settings, _tested, examine, locks
+from dnabench.host.doctor import EXTRAS, Finding, _extras, _hub_settings, _tested, examine, locks
 from dnabench.host.machine import (
     affinity,
     bf16_flags,
@@ -22,6 +26,9 @@ from dnabench.host.machine import (
     memory_limit,
     usable_cores,
 )
+from dnabench.results.claims import claimed
+
+HERE = Path(__file__).parent
 
 
 @pytest.fixture(autouse=True)
@@ -112,14 +119,47 @@ def test_torch_agrees_about_bf16_here():
 
 
 def test_locks_work_here_and_a_folder_that_is_not_there_is_not_made(tmp_path):
-    found = locks("locks", tmp_path / "a" / "b")
+    found = locks(tmp_path / "a" / "b", "--out")
     assert found.state == "ok" and str(tmp_path) in found.says
     assert list(tmp_path.iterdir()) == [] and existing(tmp_path / "a") == tmp_path
 
 
 def test_a_folder_that_cannot_be_written_is_broken():
-    found = locks("locks", Path("/proc"))
+    found = locks(Path("/proc"), "--out")
     assert found.state == "broken" and "cannot write" in found.says and "--out" in found.way_out
+
+
+def no_locks(file, how):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+
+@pytest.mark.parametrize(
+    ("flock", "twice", "out", "cache"),
+    [(no_locks, False, "ok", "note"), (lambda file, how: None, True, "broken", "broken")],
+)
+def test_what_locks_mean_is_what_claims_do(flock, twice, out, cache, tmp_path, monkeypatch):
+    monkeypatch.setattr("fcntl.flock", flock)
+    with claimed(tmp_path, "trial") as first, claimed(tmp_path, "trial") as second:
+        assert first and bool(second) is twice
+    found = locks(tmp_path, "--out")
+    assert found.state == out and ("trials twice" in found.says) is twice
+    assert locks(tmp_path, "the cache").state == cache
+
+
+def test_every_extra_is_listed_once():
+    extras = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    assert {*EXTRAS} == extras.keys() - {"test", "docs"}
+    lines = [finding.says for finding in _extras()]
+    assert len(lines) <= 2
+    for name, (packages, gives) in EXTRAS.items():
+        (line,) = (line for line in lines if f"{name} ({gives})" in line)
+        there = all(map(importlib.util.find_spec, packages))
+        assert line.startswith("installed: " if there else "not installed: ")
+        for package in packages:
+            known = packages_distributions().get(package, [package.replace("_", "-")])
+            assert any(need.startswith(known[0]) for need in extras[name])
 
 
 def test_a_token_is_never_shown():
@@ -131,7 +171,7 @@ def test_a_token_is_never_shown():
 def test_everything_is_looked_at_and_nothing_here_is_broken(tmp_path):
     found = examine(tmp_path)
     assert {f.topic for f in found} >= {
-        "versions", "packages", "peft", "mamba_ssm", "processor", "memory", "bf16 on the CPU",
+        "versions", "packages", "extras", "processor", "memory", "bf16 on the CPU",
         "cache", "hub cache", "locks in the cache", "locks in --out", "models", "tasks",
         "hub settings",
     }  # fmt: skip

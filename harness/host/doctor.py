@@ -14,10 +14,21 @@ from dnabench.cache import cache_folder, existing, room
 from dnabench.host import machine
 from dnabench.host.disk import entries, hub_folder, size
 from dnabench.registry import MODELS, TASKS
+from dnabench.results.claims import NO_LOCKS
 from dnabench.results.provenance import here
 
 CONSTRAINTS = Path(__file__).resolve().parents[2] / "constraints.txt"
 HUB = ("HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN")
+EXTRAS = {  # of pyproject.toml: the packages that are imported, and what they are for
+    "cuda": (("mamba_ssm",), "kernels of Caduceus on CUDA"),
+    "export": (("onnx", "onnxruntime", "onnxscript"), "export --format onnx"),
+    "lora": (("peft",), "--set finetune=lora"),
+    "ray": (("ray",), "--executor ray"),
+    "sheets": (("python_calamine",), "data in spreadsheets"),
+    "tensorboard": (("tensorboard",), "pretrain --tensorboard"),
+    "tune": (("optuna",), "tune --search tpe"),
+    "umap": (("umap",), "probe embed --umap"),
+}
 LITTLE_DISK, LITTLE_MEMORY = 2e9, 2e9  # bytes
 
 
@@ -38,8 +49,8 @@ def examine(out: Path, online: bool = False) -> list[Finding]:
         online: also check whether the hub can be reached.
     """
     found = [_python(), *_packages(), *_extras(), *_processor(), _memory(), _bf16()]
-    found += [*_gpus(), *_caches(), locks("locks in the cache", cache_folder())]
-    found += [locks("locks in --out", out), *_registries(), _hub_settings()]
+    found += [*_gpus(), *_caches(), locks(cache_folder(), "the cache"), locks(out, "--out")]
+    found += [*_registries(), _hub_settings()]
     return [*found, _reach()] if online else found
 
 
@@ -90,15 +101,16 @@ def _tested() -> dict[str, str]:
 
 
 def _extras() -> list[Finding]:
-    lora = Finding("peft", "ok", "installed: --set finetune=lora works")
-    if not importlib.util.find_spec("peft"):
-        says = "not installed: --set finetune=lora does not work"
-        lora = Finding("peft", "note", says, "pip install 'dnabench[lora]'")
-    scan = importlib.util.find_spec("mamba_ssm")
-    says = "installed, used by Caduceus on CUDA"
-    if not scan:
-        says = "not installed, not needed; the extra cuda has it"
-    return [lora, Finding("mamba_ssm", "ok", says)]
+    """A line of the extras that are installed and one of the others."""
+    found: dict[bool, list[str]] = {True: [], False: []}
+    for name, (packages, gives) in EXTRAS.items():
+        has = all(map(importlib.util.find_spec, packages))
+        found[has].append(f"{name} ({gives})")
+    out = [Finding("extras", "ok", f"installed: {', '.join(found[True])}")] if found[True] else []
+    if found[False]:
+        says = f"not installed: {', '.join(found[False])}"
+        out.append(Finding("extras", "note", says, "if you need one: pip install 'dnabench[NAME]'"))
+    return out
 
 
 def _processor() -> list[Finding]:
@@ -202,9 +214,13 @@ def _caches() -> list[Finding]:
     return [own, Finding("hub cache", "ok", f"{hub_folder()}: {size(hub)}")]
 
 
-def locks(topic: str, folder: Path) -> Finding:
-    """Whether files can be written and locked in a folder, or where it would be created."""
-    at = existing(folder)
+def locks(folder: Path, where: Literal["the cache", "--out"]) -> Finding:
+    """Whether files can be written and locked in a folder, or where it would be created.
+
+    Trials are claimed by files, so --out needs no locks; ones that two processes get at once are
+    worse than none, since who has a lock takes over the claims of this machine.
+    """
+    at, topic, out = existing(folder), f"locks in {where}", where == "--out"
     try:
         with tempfile.NamedTemporaryFile(dir=at, prefix=".dnabench-doctor-") as f:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -213,11 +229,17 @@ def locks(topic: str, folder: Path) -> Finding:
                     fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     return Finding(topic, "ok", f"work in {at}")
-        says = f"two processes hold one lock in {at}: concurrent runs would run trials twice"
+        harm = "run trials twice" if out else "write one file of the cache"
+        says = f"two processes get one lock in {at}: two commands on this machine could {harm}"
     except OSError as e:
+        if e.errno in NO_LOCKS and out:
+            return Finding(topic, "ok", f"none in {at}, and none needed: files claim trials")
+        if e.errno in NO_LOCKS:
+            says = f"none in {at}: two commands may fetch the same file, `data import` fails"
+            return Finding(topic, "note", says, "name a folder on a local disk in DNABENCH_CACHE")
         says = f"cannot write and lock a file in {at}: {e.strerror or e}"
-    way_out = "use a folder on a local disk: --out, and DNABENCH_CACHE for the cache"
-    return Finding(topic, "broken", says, way_out)
+    way_out = "--out" if out else "DNABENCH_CACHE"
+    return Finding(topic, "broken", says, f"name a folder on a local disk in {way_out}")
 
 
 def _registries() -> list[Finding]:

@@ -67,6 +67,13 @@ class _Recorder(TorchFunctionMode):
             said = {**dict(zip(names, args, strict=False)), **given}
             q, k = said["query"], said["key"]
             if q.dim() == 4 and q.shape[2] == k.shape[2] == self._tokens:
+                held = sum(one.numel() for one in self.found) + q.shape[1] * self._tokens**2
+                if held > LARGEST:
+                    raise ValueError(
+                        f"the attention of {len(self.found) + 1} layers, {q.shape[1]} heads and "
+                        f"{self._tokens:,} tokens has {held:,} weights, more than fits; name a "
+                        "shorter region"
+                    )
                 self.found.append(_weights(q, k, said)[0].float().cpu())
         return func(*args, **given)
 
@@ -115,11 +122,6 @@ def attention(source: Source, codes: Array, device: str = "cpu") -> Attention:
         raise ValueError(
             f"{name} has no attention between tokens (no layer asks PyTorch for it): maps of "
             "attention are for transformers; `dnabench probe dependency` and `field` are for all"
-        )
-    if len(found) * found[0].numel() > LARGEST:
-        raise ValueError(
-            f"{len(found)} layers of {tuple(found[0].shape)} are more than fits; name a shorter "
-            "region"
         )
     start, end = np.arange(tokens), np.arange(1, tokens + 1)
     if batch.widths is not None:

@@ -30,7 +30,8 @@ def interval(
 
     Args:
         block: int64 (P,), of `blocks_of`.
-        statistic: from how often each position counts, int (P, B), to (B,); NaN is left out.
+        statistic: from how often each position counts, int (P, B), to (B,); NaN is left out,
+            infinity is not.
         n: draws.
         seed: of the draws.
 
@@ -41,11 +42,18 @@ def interval(
     if len(kinds) < FEWEST:
         return None
     found = np.concatenate([statistic(drawn[block]) for drawn in draws(len(kinds), n, seed)])
-    found = found[np.isfinite(found)]
+    found = found[~np.isnan(found)]
     if not len(found):
         return None
-    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = quantiles(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def quantiles(values: Array, q: Sequence[float]) -> Array:
+    """Quantiles of values (P,); infinite between a number and infinity."""
+    beyond = np.isposinf(np.quantile(values, q, method="higher"))
+    finite = np.where(np.isposinf(values), 0, values).max()
+    return np.where(beyond, np.inf, np.quantile(np.where(np.isposinf(values), finite, values), q))
 
 
 def medians(values: Array, weights: Array) -> Array:

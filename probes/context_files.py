@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dnabench.cache import replacing
-from dnabench.probes.blocks import Interval, blocks_of, interval, medians
-from dnabench.probes.context import FLANKS, Asked, Places, distances, last, shares, still
+from dnabench.probes.blocks import Interval, blocks_of, interval, medians, quantiles
+from dnabench.probes.context import AHEAD, FLANKS, Asked, Places, distances, last, shares, still
 from dnabench.tasks.io.packed import Genome
 from dnabench.types import Array
 
@@ -49,13 +49,19 @@ class Found(NamedTuple):
         """The longest context in bp."""
         return int(self.contexts[-1])
 
+    @property
+    def testable(self) -> int:
+        """The longest context that `context.still` can return; -1 = there are too few."""
+        return int(self.contexts[-AHEAD]) if len(self.contexts) >= AHEAD else -1
+
 
 class Row(NamedTuple):
     """A kind of positions under one kind of flanks.
 
     still, last: median, quartiles, and an interval of the median from blocks of 10 kbp drawn again.
-    unsettled: positions without a context by the first rule; censored: by the second, see
-    `context.last`.
+    unsettled: positions without a context by the first rule, which count as infinite; None, with
+    still NaN: there are fewer than `context.AHEAD` contexts. censored: positions without one by the
+    second, see `context.last`.
     """
 
     kind: str
@@ -64,7 +70,7 @@ class Row(NamedTuple):
     still: float
     still_quartiles: tuple[float, float]
     still_interval: Interval
-    unsettled: int
+    unsettled: int | None
     last: float
     last_quartiles: tuple[float, float]
     last_interval: Interval
@@ -160,10 +166,11 @@ def table(found: Found) -> list[Row]:
 
 def _row(name: str, flanks: str, found: Found, mask: Array, block: Array) -> Row:
     first, second = found.still[flanks][mask], found.last[flanks][mask]
-    settled = np.isfinite(first)
+    never, known = np.isnan(first), found.testable >= 0
+    first = np.where(never, np.inf, first)[: len(first) * known]
     return Row(
         name, flanks, int(mask.sum()),
-        *_middle(first[settled], block[mask][settled]), int((~settled).sum()),
+        *_middle(first, block[mask]), int(never.sum()) if known else None,
         *_middle(second, block[mask]), int((second == found.longest).sum()),
     )  # fmt: skip
 
@@ -172,16 +179,19 @@ def _middle(values: Array, block: Array) -> tuple[float, tuple[float, float], In
     """Median, quartiles, and an interval of the median."""
     if not len(values):
         return np.nan, (np.nan, np.nan), None
-    low, middle, high = map(float, np.quantile(values, (0.25, 0.5, 0.75)))
+    low, middle, high = map(float, quantiles(values, (0.25, 0.5, 0.75)))
     return middle, (low, high), interval(block, lambda drawn: medians(values, drawn))
 
 
 def write_about(rows: Sequence[Row], about: Mapping[str, Any], folder: Path) -> None:
-    """Write context.json: the table, and what was asked of what."""
-    listed = [row._asdict() for row in rows]
-    for row in listed:  # no NaN in JSON
-        for rule in ("still", "last"):
-            if np.isnan(row[rule]):
-                row[rule] = row[f"{rule}_quartiles"] = None
+    """Write context.json: the table, with null beyond all contexts, and what was asked of what."""
+    listed = [{key: _finite(value) for key, value in row._asdict().items()} for row in rows]
     with replacing(folder / ABOUT) as out:
         out.write(json.dumps({**about, "rows": listed}, indent=1).encode())
+
+
+def _finite(value: Any) -> Any:
+    """None for infinite numbers and NaN, also within tuples: JSON has none."""
+    if isinstance(value, tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -13,6 +13,7 @@ from test_probe_variants import letters
 
 from dnabench.networks.embedding import of_model
 from dnabench.pretraining.pretrain import pretrain
+from dnabench.probes import attention as _attention
 from dnabench.probes.attention import Attention, attention, of_bases, profile, rollout
 from dnabench.tokens.bpe import save, train_bpe
 from dnabench.types import Sequences
@@ -70,6 +71,23 @@ def test_networks_without_attention_are_refused(name):
     source = of_model(name, "scratch", LENGTH, options=CASES[name])
     with pytest.raises(ValueError, match="no attention between tokens"):
         attention(source, codes_of(letters(LENGTH)))
+
+
+def test_too_large_maps_are_refused_before_they_are_made(monkeypatch):
+    calls, plain = [], torch.nn.functional.scaled_dot_product_attention
+
+    def counted(*args, **kwargs):
+        out = plain(*args, **kwargs)
+        calls.append(1)
+        return out
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", counted)
+    options = TRANSFORMERS["dnabert-3"]
+    source = of_model("dnabert-3", "scratch", LENGTH, options=options)
+    monkeypatch.setattr(_attention, "LARGEST", options["heads"] * (LENGTH + 2) ** 2)
+    with pytest.raises(ValueError, match=r"of 2 layers, .* more than fits; name a shorter"):
+        attention(source, codes_of(letters(LENGTH)))
+    assert len(calls) == 1  # the first layer alone
 
 
 def attending(weights, start=None, end=None):

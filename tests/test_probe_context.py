@@ -13,10 +13,12 @@ from test_genomes import fasta, own_cache, random_contigs
 from test_pretraining import CASES, training
 from test_probe_variants import letters, rc, slow_site, source
 
+from dnabench.cli.probe_context import _middle
 from dnabench.models.language import entries
 from dnabench.pretraining.pretrain import pretrain
-from dnabench.probes.blocks import blocks_of, interval, medians
+from dnabench.probes.blocks import blocks_of, interval, medians, quantiles
 from dnabench.probes.context import (
+    Places,
     contexts_of,
     last,
     of_language,
@@ -26,6 +28,7 @@ from dnabench.probes.context import (
     still,
     variances,
 )
+from dnabench.probes.context_files import Found, table, write_about
 from dnabench.probes.likelihood import Likelihood
 from dnabench.tasks.io.features import smallest_features
 from dnabench.tasks.io.packed import packed
@@ -156,6 +159,53 @@ def test_the_smallest_feature_names_a_position(tmp_path):
         smallest_features(gff, ["chr9"], np.array([4]))
 
 
+def test_exact_names_win_and_aliases_of_the_genome_count(tmp_path):
+    gff = tmp_path / "g.gff3"
+    line = "{}\tx\t{}\t1\t100\t.\t+\t.\tID=x\n"
+    gff.write_text(line.format("chr1", "gene") + line.format("1", "exon"))
+    at = np.array([5, 5])
+    assert smallest_features(gff, ["1", "chr1"], at) == ["exon", "gene"]
+    assert smallest_features(gff, ["chr1", "1"], at) == ["gene", "exon"]
+    # chr1 is another sequence of the genome, where no position lies
+    gff.write_text(line.format("chr1", "gene") + line.format("1", "intron"))
+    others = {"1": ["chr1"], "chr1": ["1"]}
+    assert smallest_features(gff, ["1"], at[:1], others) == ["intron"]
+    gff.write_text(line.format("IV", "gene"))
+    names = {"NC_001136.10": ["IV", "chrIV"], "b": []}
+    assert smallest_features(gff, ["NC_001136.10"], at[:1], names) == ["gene"]
+    with pytest.raises(ValueError, match="has no feature on NC_001136"):
+        smallest_features(gff, ["NC_001136.10"], at[:1])
+    with pytest.raises(ValueError, match="'IV' may be any of a, b"):
+        smallest_features(gff, ["a", "b"], at, {"a": ["IV"], "b": ["IV"]})
+
+
+def found_of(still, contexts):
+    n = len(still)
+    places = Places(["c"] * n, np.arange(n) * 10_000, np.array(["+"] * n), np.zeros(n, int), {})
+    each = dict.fromkeys(("none", "shuffled"), np.array(still, float))
+    settled = dict.fromkeys(each, np.zeros(n))
+    return Found(np.array(contexts), places, [], each, settled, {}, {})
+
+
+def test_positions_that_are_never_still_count_as_beyond(tmp_path):
+    nan = np.nan
+    [row, _] = table(found_of([10, 20, nan, nan, nan], range(0, 1500, 10)))
+    assert row.unsettled == 3 and row.still == np.inf and row.still_quartiles == (20, np.inf)
+    assert _middle(row.still, row.still_quartiles, 500) == "> 500 [20, > 500]"
+    assert found_of([], range(0, 1500, 10)).testable == 500
+    [row, _] = table(found_of([10, 20, 40, 60, nan] * 10, range(0, 1500, 10)))
+    assert row.still == 40 and row.still_interval[0] <= 40 <= row.still_interval[1]
+    assert row.still_quartiles == (20, 60)
+    # fewer contexts than the rule needs: nothing is said
+    [few, other] = table(found_of([nan] * 5, range(99)))
+    assert few.unsettled is None and np.isnan(few.still) and few.last == 0
+    write_about([row, few, other], {}, tmp_path)
+    said = json.loads((tmp_path / "context.json").read_text(), parse_constant=pytest.fail)["rows"]
+    assert said[1]["still"] is None and said[1]["unsettled"] is None and said[0]["still"] == 40
+    values = np.array([1.0, 2, 4, np.inf])
+    assert quantiles(values, [0, 0.5, 0.625, 0.7, 1]).tolist() == [1, 3, 3.75, np.inf, np.inf]
+
+
 def test_blocks_and_medians():
     block = blocks_of(["a", "a", "b", "b"], np.array([9_999, 10_000, 10_001, 5]))
     assert len(set(block.tolist())) == 4
@@ -182,14 +232,16 @@ def test_the_command(tmp_path):
     assert said.returncode == 0, said.stderr
     assert "trained on 60 bp" in said.stdout and "intergenic" in said.stdout
     assert "left out: 1, less than 120 bp" in said.stdout
-    table = pq.read_table(tmp_path / "out" / "context.parquet").to_pandas()
-    assert len(table) == 19 and table["position"].min() == 250
-    assert set(table["annotation"]) == {"gene", "intergenic"}
+    each = pq.read_table(tmp_path / "out" / "context.parquet").to_pandas()
+    assert len(each) == 19 and each["position"].min() == 250
+    assert set(each["annotation"]) == {"gene", "intergenic"}
     rows = pq.read_table(tmp_path / "out" / "predictions.parquet").to_pandas()
     assert len(rows) == 19 * 2 * 121
     np.testing.assert_allclose(rows.filter(like="p_").sum(axis=1), 1, atol=1e-5)
     about = json.loads((tmp_path / "out" / "context.json").read_text())
     assert about["trained"] == 60 and about["rows"][-1]["kind"] == "all"
     assert (tmp_path / "out" / "position-3.png").stat().st_size > 1000
+    short = dnabench(*words[:-2], "--longest", 40)
+    assert "needs 100 contexts, there are 21" in short.stdout and "was cut" not in short.stdout
     wrong = dnabench(*words[:-2], "--longest", 20_000)
     assert "none of 20 positions" in wrong.stderr

@@ -9,6 +9,7 @@ from test_genomes import fasta, own_cache
 from test_pretraining import CASES, training
 from test_probe_variants import letters, source
 
+from dnabench.cli.probe_dependency import along, read_region
 from dnabench.models.language import entries
 from dnabench.pretraining.pretrain import pretrain
 from dnabench.probes.dependency import dependencies, dependency, region_of
@@ -100,6 +101,15 @@ def test_regions_count_from_1_with_their_end(tmp_path):
             region_of(genome, text)
     with pytest.raises(ValueError, match="the region has 25 bp"):
         dependency(Likelihood(source("convnova-386k")), np.zeros(25, np.uint8))
+
+
+def test_features_are_found_by_the_names_in_a_header(tmp_path):
+    genome = fasta(tmp_path / "g.fa", {"NC_1": letters(200)})
+    (tmp_path / "g.gff3").write_text("chrc0\tx\tgene\t1\t110\t.\t+\t.\tID=g\n")
+    place, codes, _, others = read_region(genome, "c0:101-120", None)
+    assert place.chromosome == "NC_1"
+    found = along(place, len(codes), tmp_path / "g.gff3", others)
+    assert list(found.track) == ["gene"] * 10 + ["intergenic"] * 10
 
 
 @pytest.mark.slow

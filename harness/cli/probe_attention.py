@@ -61,9 +61,9 @@ def attention(
 
     check_region(genome, region, fasta)
     with bar("reading") as show:
-        place, codes, sha = read_region(genome, region, fasta)
+        place, codes, sha, others = read_region(genome, region, fasta)
         options, bp = given_options(network, set_, trust_remote_code), len(codes)
-        bases, device = along(place, bp, gff), device_named(device)
+        bases, device = along(place, bp, gff, others), device_named(device)
         source, _ = language_source(
             network, length or (0 if Path(network).is_dir() else bp), regime, device, model,
             trust_remote_code, options,

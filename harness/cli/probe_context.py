@@ -61,14 +61,14 @@ def context(
     with bar("reading") as show:
         genome = packed(fasta, lambda done, total: show(completed=done, total=total))
         places = places_of(read_regions(at), genome, reach)
-        kinds = smallest_features(gff, places.chrom, places.at) if gff else []
+        kinds = smallest_features(gff, places.chrom, places.at, genome.others) if gff else []
         show(description="asking", total=len(places.at), completed=0)
         found = probe_context(
             asked, genome, places, contexts, kinds, to, seed=seed, few=DRAWN,
             progress=lambda n: show(advance=n),
         )  # fmt: skip
     rows = table(found)
-    _say(asked, places, found, rows)
+    _say(asked, places, found, rows, longest)
     about = {
         "network": network, "how": asked.how, "trained": asked.trained, "seed": seed,
         "contexts": contexts.tolist(), "left out": places.left_out, "genome": genome.sha256,
@@ -96,20 +96,25 @@ def _asked(
     )  # fmt: skip
 
 
-def _say(asked: Asked, places: Places, found: Found, rows: Sequence[Row]) -> None:
+def _say(asked: Asked, places: Places, found: Found, rows: Sequence[Row], longest: int) -> None:
     from tabulate import tabulate
+
+    from dnabench.probes.context import AHEAD
 
     sides = "before it" if asked.causal else "around it, on both sides together"
     typer.echo(
         f"{asked.name}, {asked.how}: {len(places.at):,} positions, contexts of "
         f"{found.contexts[0]} to {found.longest:,} bp {sides}; trained on {asked.trained:,} bp"
     )
+    if longest >= asked.most:
+        typer.echo(f"  --longest {longest:,} was cut: {asked.name} reads {asked.most:,} bp at most")
     for why, n in places.left_out.items():
         if n:
             typer.echo(f"  left out: {n:,}, {why}")
+    limit = found.testable
     lines = [
-        [row.kind, row.flanks, f"{row.n:,}", _middle(row.still, row.still_quartiles),
-         _between(row.still_interval), f"{row.unsettled:,}",
+        [row.kind, row.flanks, f"{row.n:,}", _middle(row.still, row.still_quartiles, limit),
+         _between(row.still_interval, limit), "" if limit < 0 else f"{row.unsettled:,}",
          _middle(row.last, row.last_quartiles), _between(row.last_interval), f"{row.censored:,}"]
         for row in rows
     ]  # fmt: skip
@@ -118,18 +123,27 @@ def _say(asked: Asked, places: Places, found: Found, rows: Sequence[Row]) -> Non
         tabulate(lines, [*heads, "censored"], disable_numparse=True,
                  colalign=("left", "left", *["right"] * 7))
     )  # fmt: skip
+    if limit < 0:
+        typer.echo(
+            f"still: needs {AHEAD} contexts, there are {len(found.contexts)}; take a smaller --step"
+        )
     typer.echo(
         "medians [quartiles]; still: the first context after which 100 in a row hardly vary; last: "
         "total variation to the longest stays under .02 from there on; 95 %: blocks of 10 kbp"
     )
 
 
-def _middle(value: float, quartiles: tuple[float, float]) -> str:
-    return "" if value != value else f"{value:,.0f} [{quartiles[0]:,.0f}, {quartiles[1]:,.0f}]"
+def _middle(value: float, quartiles: tuple[float, float], limit: int = 0) -> str:
+    low, high = (_bp(x, limit) for x in quartiles)
+    return "" if value != value else f"{_bp(value, limit)} [{low}, {high}]"
 
 
-def _between(interval: tuple[float, float] | None) -> str:
-    return f"{interval[0]:,.0f} to {interval[1]:,.0f}" if interval else ""
+def _between(interval: tuple[float, float] | None, limit: int = 0) -> str:
+    return f"{_bp(interval[0], limit)} to {_bp(interval[1], limit)}" if interval else ""
+
+
+def _bp(value: float, limit: int) -> str:
+    return f"> {limit:,}" if value == float("inf") else f"{value:,.0f}"
 
 
 def _draw(asked: Asked, found: Found, to: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,8 +54,8 @@ def dependency(
     check_region(genome, region, fasta)
     likelihood = likelihood_of(network, length, regime, set_, device)
     with bar("reading") as show:
-        place, codes, sha = read_region(genome, region, fasta)
-        bases = along(place, len(codes), gff)
+        place, codes, sha, others = read_region(genome, region, fasta)
+        bases = along(place, len(codes), gff, others)
         show(description="mapping", total=len(codes), completed=0)
         found = dependency(likelihood, codes, lambda n: show(advance=n))
     name = f"{place.chromosome}:{region.rpartition(':')[2]}" if region else place.chromosome
@@ -76,7 +77,9 @@ def check_region(genome: Path | None, region: str, fasta: Path | None) -> None:
         fail("say what to map: --genome FASTA --region chr1:101-200, or --fasta FILE")
 
 
-def along(place: Place, length: int, gff: Path | None) -> Along:
+def along(
+    place: Place, length: int, gff: Path | None, others: Mapping[str, Collection[str]]
+) -> Along:
     """The bases of a region, with their smallest features if there is a file of them."""
     import numpy as np
 
@@ -88,11 +91,13 @@ def along(place: Place, length: int, gff: Path | None) -> Along:
     if gff is None:
         return Along(place.first, step)
     at = positions(place, np.arange(length))
-    return Along(place.first, step, smallest_features(gff, [place.chromosome] * length, at))
+    return Along(place.first, step, smallest_features(gff, [place.chromosome] * length, at, others))
 
 
-def read_region(genome: Path | None, region: str, fasta: Path | None) -> tuple[Place, Array, str]:
-    """Where the region lies, its codes, and the hash of the file."""
+def read_region(
+    genome: Path | None, region: str, fasta: Path | None
+) -> tuple[Place, Array, str, Mapping[str, Collection[str]]]:
+    """Where the region lies, its codes, the hash of the file, and other names of sequences."""
     from dnabench.cache import file_sha256
     from dnabench.probes.dependency import region_of
     from dnabench.probes.mutagenesis import LONGEST, Place, place_of
@@ -102,14 +107,14 @@ def read_region(genome: Path | None, region: str, fasta: Path | None) -> tuple[P
     if genome is not None:
         read = packed(genome)
         name, first, codes = region_of(read, region)
-        return Place(name, first, "+"), codes, read.sha256
+        return Place(name, first, "+"), codes, read.sha256, read.others
     assert fasta is not None  # the command has looked
     parts = whole_sequences(read_parts(fasta), LONGEST)
     found = [(name, codes) for part in parts for name, _, codes, _ in part.segments()]
     if len(found) != 1:
         fail(f"--fasta {fasta}: {len(found):,} sequences; give a file of one, or --genome")
     name, codes = found[0]
-    return place_of(name, len(codes)), codes, file_sha256(fasta)
+    return place_of(name, len(codes)), codes, file_sha256(fasta), {}
 
 
 def _say(found: Map, place: Place) -> None:

@@ -67,6 +67,11 @@ class Genome:
         return np.memmap(self.folder / LETTERS, np.uint8, mode="r")
 
     @property
+    def others(self) -> dict[str, tuple[str, ...]]:
+        """Other names of each sequence."""
+        return dict(zip(self.contigs, self.aliases, strict=True))
+
+    @property
     def bp(self) -> int:
         """Of all sequences."""
         return int(self.lengths.sum())

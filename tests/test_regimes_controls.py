@@ -11,9 +11,10 @@ from test_regimes import a_record, asked, genomes, words
 from dnabench import TASKS
 from dnabench.protocols import protocol_named
 from dnabench.reports.analysis import analyze
-from dnabench.reports.cells import cell_of
+from dnabench.reports.cells import REGIME, cell_of
 from dnabench.reports.regimes import regime_section, with_regimes
 from dnabench.reports.table import tables
+from dnabench.reports.text.findings import methods
 from dnabench.results.regimes import COMPUTE, FROZEN, SHUFFLED, save_regime
 from dnabench.results.regimes import regimes as kept_regimes
 from dnabench.results.store import Store
@@ -220,6 +221,27 @@ def test_no_run_of_a_cell_drops_out_where_seeds_meet():
     cell = cell_of(records, "mcc")
     assert len(cell.scores) == len(cell.runs) == len(cell.units) == len(runs) == 12
     assert cell.values == (0.0, 0.1)
+
+
+def test_the_methods_name_pretrainings_as_the_units():
+    records = [a_record(seed, seed / 10, label="char scratch") for seed in range(5)]
+    for record in records:
+        record.flags[REGIME]["column"] = "scratch"
+    nested = [a_record(1000 * k + i, k / 10, unit=k) for k in range(5) for i in range(2)]
+    (table,) = tables([*records, *nested])
+    assert "pretrainings stand for seeds" in " ".join(methods(analyze(table).comparisons))
+    alone = [replace(r, flags={REGIME: {**r.flags[REGIME], "unit": None}}) for r in nested[::2]]
+    (table,) = tables([*records, *alone])
+    assert "pretrainings stand" not in " ".join(methods(analyze(table).comparisons))
+
+
+def test_nothing_is_prepared_for_a_folder_that_cannot_be_written(csv, genomes, tmp_path):
+    out = tmp_path / "runs"
+    out.mkdir()
+    (out / "records").touch()
+    refused = dnabench(*words(csv, genomes, out))
+    assert refused.returncode == 2 and "cannot write to" in refused.stderr
+    assert not (out / "pretrained").exists()
 
 
 def a_trial(seed):

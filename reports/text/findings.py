@@ -46,6 +46,12 @@ def shared_grids(evidence: Evidence) -> list[Grid]:
     return out
 
 
+PRETRAININGS = (
+    "Where a model was pretrained several times, pretrainings stand for seeds: each counts once, "
+    "with the mean of its fine-tunings."
+)
+
+
 def methods(comparisons: Sequence[Comparison], exploratory: bool = True) -> list[str]:
     """Sentences: what was tested on each task, how, and what that leaves out.
 
@@ -110,10 +116,12 @@ def decision_rule(comparisons: Sequence[Comparison]) -> list[str]:
     if own:
         declared = f"over the {max(own)} tests of pairs declared before results existed"
         adjusted = f"{adjusted}; {declared}" if counts else f"Holm-adjusted {declared}"
+    nested = any(d.row.cells[k].units for d in comparisons for k in (d.i, d.j))
     return [
         f"{source}, {adjusted}.",
         f"A win or loss requires {', '.join(needs)} and at least {stats.MIN_SEEDS} seeds of each "
         "model; with fewer seeds the numbers are descriptive only.",
+        *[PRETRAININGS] * nested,
     ]
 
 

@@ -75,7 +75,9 @@ command(
     app, "regimes",
     "-m convnova-386k,unet -s gue --genomes human=hg38.fa --holdout hg38.fa:chr8 --tokenizers char",
     "-m convnova-386k,dnabert2 -t nt/h3 --genomes yeast=yeast.fa,multi=yeast.fa+pombe.fa --holdout "
-    "yeast.fa:XI --tokenizers char,bpe --pretrain-seeds 5 --dry-run", section=BENCHMARK,
+    "yeast.fa:XI --tokenizers char,bpe --pretrain-seeds 5 --dry-run",
+    "-m convnova-386k --data my.csv --genomes yeast=yeast.fa --holdout yeast.fa:XI --budget 2M",
+    section=BENCHMARK,
 )(regimes)  # fmt: skip
 command(
     app, "worker", "--out /shared/runs", "--out /shared/runs --for 2h",
@@ -132,6 +134,7 @@ command(
     "occupancy",
     "--bed marks.bed --gff genes.gff3",
     "--bed peaks.narrowPeak --gff genes.gff3 --exons --flank 2000",
+    "--bed marks.bed --gff draft.gff3 --genome draft.fa --to marks",
 )(occupancy)
 command(
     probe, "attention", "ntv2-50m --genome genome.fa --region chr1:1,001-1,600",

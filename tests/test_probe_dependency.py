@@ -110,6 +110,9 @@ def test_features_are_found_by_the_names_in_a_header(tmp_path):
     assert place.chromosome == "NC_1"
     found = along(place, len(codes), tmp_path / "g.gff3", others)
     assert list(found.track) == ["gene"] * 10 + ["intergenic"] * 10
+    place, codes, _, others = read_region(None, "", genome)
+    found = along(place, len(codes), tmp_path / "g.gff3", others)
+    assert list(found.track) == ["gene"] * 110 + ["intergenic"] * 90
 
 
 @pytest.mark.slow

@@ -287,3 +287,7 @@ def test_the_command(tmp_path):
     assert (tmp_path / "out" / "embed.png").stat().st_size > 1000
     source, length = language_source(str(tmp_path / "net"), 0)
     assert length == 60 and source.length == 60
+    with pytest.raises(ValueError, match=r"--length 61: .* reads no longer ones"):
+        language_source(str(tmp_path / "net"), 61)
+    (tmp_path / "r.bed").write_text("".join(rows).replace("b\n", "a\n"))
+    assert "regions, of 1 classes (a); two classes" in dnabench(*words).stderr.replace("\n", " ")

@@ -101,6 +101,7 @@ def read_region(
     from dnabench.cache import file_sha256
     from dnabench.probes.dependency import region_of
     from dnabench.probes.mutagenesis import LONGEST, Place, place_of
+    from dnabench.tasks.io.annotation import lines_of, names_of
     from dnabench.tasks.io.packed import packed
     from dnabench.tasks.io.unlabelled import read_parts, whole_sequences
 
@@ -114,7 +115,9 @@ def read_region(
     if len(found) != 1:
         fail(f"--fasta {fasta}: {len(found):,} sequences; give a file of one, or --genome")
     name, codes = found[0]
-    return place_of(name, len(codes)), codes, file_sha256(fasta), {}
+    header = "" if fasta.suffix == ".parquet" else next(lines_of(fasta))[1]
+    others = {name: names_of(header[1:])} if header.startswith(">") and header[1:].strip() else {}
+    return place_of(name, len(codes)), codes, file_sha256(fasta), others
 
 
 def _say(found: Map, place: Place) -> None:

@@ -24,6 +24,7 @@ UNEVEN = "lengths differ so much that batches of one length would be mostly padd
 LEAST_STEPS = 5000  # of a training; with fewer, compiling does not pay
 BUDGET = 300.0  # seconds that compiling and checking may take
 SMALL = 50_000_000  # parameters; below, kernel launches take more time than arithmetic
+AGAIN = 5  # seconds; a finalizer that was running swallowed the first end
 REPLAYS = 3  # a CUDA graph is warmed up, recorded and then replayed
 
 
@@ -160,7 +161,7 @@ class Runner:
 
 @contextmanager
 def limited(seconds: float) -> Iterator[None]:
-    """End what runs inside after so many seconds, by a TimeoutError.
+    """End what runs inside after so many seconds, by a TimeoutError, whatever that is turned into.
 
     Not where another limit runs already, or this is not the main thread: nothing can end it there.
     """
@@ -169,16 +170,24 @@ def limited(seconds: float) -> Iterator[None]:
         yield
         return
 
+    over = list[TimeoutError]()
+
     def late(*_: object) -> None:
-        raise TimeoutError(f"it took over {seconds:g} s")
+        over.append(TimeoutError(f"it took over {seconds:g} s"))
+        raise over[0]
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
     try:
         yield
+    except Exception:
+        if not over:
+            raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+    if over:  # a compiler may have made another error of it, or gone on
+        raise TimeoutError(*over[0].args)
 
 
 def difference(wanted: dict[str, Tensor], found: dict[str, Tensor], tolerance: float) -> str:

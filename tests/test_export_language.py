@@ -1,6 +1,7 @@
 """`dnabench export --format hf` of language models: transformers alone gives the same logits."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from dnabench import MODELS, Sequences
 from dnabench.cli.app import app
+from dnabench.models.outside.language import language_head
 from dnabench.models.outside.references import model_named
 from dnabench.pretraining.gathering import gathered
 from dnabench.pretraining.pretrain import pretrain
@@ -76,3 +78,38 @@ def test_what_transformers_does_not_have_is_refused(tmp_path):
     assert not (tmp_path / "net" / "hf").exists()
     done = CliRunner().invoke(app, [*words, "onnx"])
     assert done.exit_code == 2 and "is a language model; write --format hf" in done.output
+
+
+@pytest.mark.parametrize(
+    ("config", "causal", "says", "cause"),
+    [
+        (  # its logits are capped after the last module
+            transformers.Gemma2Config(
+                vocab_size=32, hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+                num_attention_heads=2, num_key_value_heads=1, head_dim=8,
+                final_logit_softcapping=1.0,
+            ),
+            True, "Gemma2ForCausalLM does more with its last hidden state than apply its lm_head",
+            AssertionError,
+        ),
+        (  # its last module returns a tuple
+            transformers.XLMConfig(vocab_size=32, emb_dim=16, n_layers=1, n_heads=2), False,
+            "XLMWithLMHeadModel does more with its last hidden state than apply its pred_layer",
+            TypeError,
+        ),
+        (
+            transformers.T5Config(vocab_size=32, d_model=16, d_kv=8, d_ff=16, num_layers=1,
+                                  num_heads=2),
+            False, "transformers has no AutoModelForMaskedLM of t5", type(None),
+        ),
+    ],
+    ids=["gemma2", "xlm", "t5"],
+)  # fmt: skip
+def test_an_architecture_whose_head_is_not_its_modules_in_order_is_refused(
+    config, causal, says, cause
+):
+    torch.manual_seed(0)
+    backbone = SimpleNamespace(model=transformers.AutoModel.from_config(config))
+    with pytest.raises(ValueError, match=f"{says}.*; pretrain another architecture") as found:
+        language_head(backbone, causal)
+    assert isinstance(found.value.__cause__, cause)

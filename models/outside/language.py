@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 AUTO: Any = transformers
 
+WAY_OUT = "pretrain another architecture, such as bert, esm or llama"
+
 
 def language_class(causal: bool) -> Any:
     """The automatic class for next tokens, or for hidden ones."""
@@ -51,7 +53,7 @@ def language_head(backbone: Any, causal: bool) -> LanguageHead:
     """
     config, auto = backbone.model.config, language_class(causal)
     if type(config) not in auto._model_mapping:
-        raise ValueError(f"transformers has no {auto.__name__} of {config.model_type}")
+        raise ValueError(f"transformers has no {auto.__name__} of {config.model_type}; {WAY_OUT}")
     whole = auto.from_config(config).float().eval()
     parts = dict(whole.named_children())
     base = parts.pop(whole.base_model_prefix)
@@ -60,11 +62,13 @@ def language_head(backbone: Any, causal: bool) -> LanguageHead:
     with torch.no_grad():
         wanted, given = whole(input_ids=ids).logits, base(input_ids=ids)[0]
         try:
-            same = torch.allclose(head.eval()(given), wanted, atol=1e-5)
-        except (RuntimeError, TypeError, NotImplementedError):
-            same = False
-    if not same:
-        raise ValueError(f"how {type(whole).__name__} predicts tokens is not known here")
+            torch.testing.assert_close(head.eval()(given), wanted, atol=1e-5, rtol=1e-5)
+        # AssertionError: other numbers; the others: its modules do not fit one after the other
+        except (AssertionError, RuntimeError, TypeError, NotImplementedError) as e:
+            raise ValueError(
+                f"{type(whole).__name__} does more with its last hidden state than apply its "
+                f"{', '.join(parts)} in order; {WAY_OUT}"
+            ) from e
     inner, outer = whole.get_input_embeddings(), whole.get_output_embeddings()
     if outer is not None and outer.weight is inner.weight:
         outer.weight = backbone.model.get_input_embeddings().weight

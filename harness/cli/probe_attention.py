@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dnabench.cli.predict import Code, Device, Trust
-from dnabench.cli.probe_dependency import along, check_region, read_region
+from dnabench.cli.probe_dependency import (
+    Genome,
+    OneSequence,
+    Region,
+    along,
+    check_region,
+    read_region,
+)
 from dnabench.cli.probe_variants import Regime, Settings, Window
 
 if TYPE_CHECKING:
@@ -27,13 +34,9 @@ def attention(
         typer.Argument(help="Folder of `dnabench pretrain`, a kept network (runs/networks/TRIAL), "
                        "or a model."),
     ],
-    genome: Annotated[Path | None, typer.Option(help="FASTA file, plain or .gz.")] = None,
-    region: Annotated[
-        str, typer.Option(help="Of the genome: chr1:101-200, from 1 with the end.")
-    ] = "",
-    fasta: Annotated[
-        Path | None, typer.Option(help="File of one sequence, in place of a genome.")
-    ] = None,
+    genome: Genome = None,
+    region: Region = "",
+    fasta: OneSequence = None,
     gff: Annotated[
         Path | None,
         typer.Option(help="GFF3 or GTF file: the smallest feature of each base above the maps."),

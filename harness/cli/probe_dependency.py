@@ -21,16 +21,18 @@ if TYPE_CHECKING:
 LARGEST = 5  # pairs that are printed
 AXES = "base that is predicted", "base that is replaced"
 
+Genome = Annotated[Path | None, typer.Option(help="FASTA file, plain or .gz.")]
+Region = Annotated[str, typer.Option(help="Of the genome: chr1:101-200, from 1 with the end.")]
+OneSequence = Annotated[
+    Path | None, typer.Option(help="File of one sequence, in place of a genome.")
+]
+
 
 def dependency(
     network: Language,
-    genome: Annotated[Path | None, typer.Option(help="FASTA file, plain or .gz.")] = None,
-    region: Annotated[
-        str, typer.Option(help="Of the genome: chr1:101-200, from 1 with the end.")
-    ] = "",
-    fasta: Annotated[
-        Path | None, typer.Option(help="File of one sequence, in place of a genome.")
-    ] = None,
+    genome: Genome = None,
+    region: Region = "",
+    fasta: OneSequence = None,
     gff: Annotated[
         Path | None,
         typer.Option(help="GFF3 or GTF file: the smallest feature of each base above the map."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -14,6 +15,7 @@ from dnabench.results.store import NETWORK, Store
 from dnabench.types import Record
 
 Say = Callable[[str], object]
+AT_ONCE = 4096  # records of an export that are objects at a time
 
 
 class Fault(NamedTuple):
@@ -175,14 +177,19 @@ def export(store: Store, out: IO[bytes]) -> int:
     as JSON in `record`. Options and recipe are JSON.
     """
     import pandas as pd
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-    rows = [_row(record) for record in store]
-    pd.DataFrame(rows).to_parquet(out, compression="zstd", index=False)
-    return len(rows)
+    records, tables = iter(store), list[pa.Table]()
+    while some := [_row(record) for record in islice(records, AT_ONCE)]:
+        tables.append(pa.Table.from_pandas(pd.DataFrame(some), preserve_index=False))
+    table = pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
+    pq.write_table(table, out, compression="zstd")
+    return len(table)
 
 
 def _row(record: Record) -> dict[str, Any]:
-    trial, whole = record.trial, json.loads(record.to_json())
+    trial, whole = record.trial, record.to_json()
     scores = {
         f"{split}.{metric}": value
         for split, values in record.scores.items() for metric, value in values.items()
@@ -191,7 +198,7 @@ def _row(record: Record) -> dict[str, Any]:
         "id": trial.id, "model": trial.model, "task": trial.task, "seed": trial.seed,
         "protocol": trial.protocol, "regime": trial.regime, "data": trial.data,
         "options": json.dumps(dict(trial.options), sort_keys=True, default=str),
-        "recipe": json.dumps(whole["trial"]["recipe"], sort_keys=True),
+        "recipe": json.dumps(json.loads(whole)["trial"]["recipe"], sort_keys=True),
         "error": record.reason if record.error else "", "seconds": record.seconds, **scores,
-        "record": record.to_json(),
+        "record": whole,
     }  # fmt: skip

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
 from collections import Counter
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,6 +130,20 @@ def test_a_worker_told_to_stop_ends_the_trial_that_runs_and_begins_no_other(csv,
     n = len(Store(out).done())
     assert f"ended by SIGUSR1: {n} ran, 0 failed; 0 run elsewhere, {300 - n} are left" in stdout
     assert Store(out).holders() == {} and set(starts(out).values()) == {1}
+
+
+def test_a_task_of_slurm_told_at_its_start_says_that_its_time_is_too_short(csv, plugin, tmp_path):
+    """SIGUSR1 waits while modules are imported, and does not kill the worker without a word."""
+    out = tmp_path / "runs"
+    queue(out, csv, "kmer", 1, plugin)
+    worker = start("worker", "--out", out, "--device", "cpu", "--requeue", plugin=plugin)
+    usr1 = 1 << (signal.SIGUSR1 - 1)
+    status = Path(f"/proc/{worker.pid}/status")
+    wait_for(lambda: int(re.search(r"SigBlk:\s*(\w+)", status.read_text())[1], 16) & usr1)
+    worker.send_signal(signal.SIGUSR1)
+    stdout, stderr = worker.communicate(timeout=60)
+    assert "ended by SIGUSR1: 0 ran, 0 failed; 0 run elsewhere, 1 are left" in stdout
+    assert worker.returncode == 2 and "--set-resource time=" in stderr
 
 
 @pytest.mark.slow

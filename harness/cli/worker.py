@@ -154,6 +154,7 @@ def _told(hold: Callable[[], None], seconds: float, grace: float) -> Iterator[No
         signal.SIGALRM: signal.signal(signal.SIGALRM, time_is_up),
     }
     signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})  # blocked by `dnabench.__main__`
     try:
         yield
     finally:

@@ -113,7 +113,8 @@ def submit(name: str, folder: Path, command: Sequence[str], n: int, asked: Asked
         words = [f"--{k}={v}" if v else f"--{k}" for k, v in options.items()]
         last = f"{shlex.quote(str(folder))}/$(({first} + SLURM_ARRAY_TASK_ID)).json"
         try:
-            said = _told(["sbatch", *words], f"#!/bin/sh\nexec {shlex.join(command)} {last}\n")
+            script = f'#!/bin/sh\ntrap "" USR1\nexec {shlex.join(command)} {last}\n'
+            said = _told(["sbatch", *words], script)
         except OSError as e:
             cancel(arrays)
             raise ValueError(

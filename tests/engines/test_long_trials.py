@@ -66,3 +66,22 @@ def test_a_worker_that_ray_replaces_goes_on_in_the_middle_of_its_trial(csv, tmp_
         code, text, err = ended(far)
     assert code == 0 and "2 ran, 0 already done, 0 failed" in text, err
     assert gone_on(out, whole)
+
+
+@pytest.mark.skipif(bool(slurm_cluster.missing()), reason=slurm_cluster.missing())
+def test_a_time_limit_in_the_middle_of_an_epoch_costs_seconds(csv, tmp_path):
+    """SIGUSR1 comes 90 to 150 s before the end of 3 minutes, and an epoch takes longer."""
+    header, *rows = csv.read_text().splitlines()
+    rows = [row for row in rows for _ in range(700 if row.endswith(",train") else 1)]
+    csv.write_text("\n".join([header, *rows]) + "\n")
+    sweep = (csv, "cnn", 1, "--epochs", "2", "--batch-size", "1")
+    whole, out = tmp_path / "here", tmp_path / "runs"
+    beside = start(SimpleNamespace(env=os.environ), words(whole, *sweep))
+    with slurm_cluster.cluster() as slurm:
+        argv = words(out, *sweep, "--executor", "slurm", "--set-resource", "time=3")
+        code, text, err = ended(start(slurm, argv), 900)
+    assert code == 0 and "1 ran, 0 already done, 0 failed" in text, err
+    assert ended(beside)[0] == 0
+    (record,) = same(out, whole, least=1).values()
+    assert "attempt 2" in record.where["batch_job"]
+    assert record.where["resumed"][0]["step"] > 0

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from conftest import HERE, gue
-from gpu.report import ORDER, report
+from gpu.report import ORDER, earlier_parts, report
 from gpu.section import Section
 
 pytestmark = pytest.mark.slow
@@ -26,19 +26,21 @@ def dry(tmp_path_factory):
     out = tmp_path_factory.mktemp("gpu")
     done = check(out)
     assert done.returncode == 0, done.stderr
-    found = json.loads((out / "check.json").read_text())
-    return {part["section"]: part["rows"] for part in found["parts"]}, (
-        out / "check.md"
-    ).read_text()
+    return rows_in(out / "check.json"), (out / "check.md").read_text()
+
+
+def rows_in(path):
+    """Section -> rows of the last occasion."""
+    last = json.loads(path.read_text())["occasions"][-1]
+    return {part["section"]: part["rows"] for part in last["parts"]}
 
 
 def test_every_section_measures_and_nothing_fails(dry):
     rows, text = dry
     assert list(rows) == list(ORDER) and all(rows.values())
     assert not [row for part in rows.values() for row in part if "error" in row]
-    assert [x for x in text.splitlines() if x.startswith("## ")] == [
-        x for x in text.splitlines() if x.startswith(tuple(f"## {name} (" for name in ORDER))
-    ]
+    headings = [x for x in text.splitlines() if x.startswith("### ")]
+    assert [x.split()[1] for x in headings] == list(ORDER) and "Not measured: nothing." in text
 
 
 def test_what_it_asserts_of_numbers_holds_here(dry):
@@ -76,16 +78,47 @@ def test_the_real_table_by_commands_goes_on_and_lists_what_is_missing(tmp_path):
 def test_without_time_it_reports_what_it_left_out(tmp_path):
     done = check(tmp_path, "--limit", "0")
     assert done.returncode == 0 and done.stdout.count("no time left") == len(ORDER)
-    assert json.loads((tmp_path / "check.json").read_text())["parts"] == []
+    assert rows_in(tmp_path / "check.json") == {}
+    assert f"Not measured: {', '.join(ORDER)}." in (tmp_path / "check.md").read_text()
 
 
-def test_a_row_that_fails_keeps_its_error_and_an_interrupted_check_can_be_read(tmp_path, capsys):
+def test_a_row_that_fails_keeps_its_error_and_an_interrupted_check_can_be_read(tmp_path):
     s = Section("lengths", tmp_path, "cpu", True, budget=60)
     s.row(lambda: {"ms": 1.5}, model="a")
     s.row(lambda: 1 / 0, model="b")
     s.budget = 0
-    assert s.over("model c") and s.left_out == ["model c"]
+    assert s.row(lambda: {"ms": 2.0}, model="c") is None and s.left_out == ["c"]
     s.save()
     text = report(tmp_path, 3)
     assert "| a | 1.5 |" in text and "ZeroDivisionError: division by zero" in text
-    assert "Left out for time: model c" in text and not list(tmp_path.glob("part-*"))
+    assert "lengths: c." in text and not list(tmp_path.glob("part-*"))
+
+
+def test_occasions_add_up_on_one_machine_and_others_stay_below(tmp_path):
+    """The second measures what the first lacked or failed at, and keeps the rest."""
+    first, second = tmp_path / "1", tmp_path / "2"
+    for folder in (first, second):
+        folder.mkdir()
+    s = Section("lengths", first, "cpu", True, budget=60)
+    s.row(lambda: {"ms": 1.0}, model="a")
+    s.row(lambda: 1 / 0, model="b")
+    report(first, 3)
+    other = json.loads((first / "check.json").read_text())
+    other["occasions"].insert(0, {**other["occasions"][0], "machine": {
+        "device": "Another", "torch": "2", "commit": "c"}})  # fmt: skip
+    (first / "check.json").write_text(json.dumps(other))
+    had = earlier_parts(first / "check.json", "cpu")["lengths"]["rows"]
+    s = Section("lengths", second, "cpu", True, budget=60, earlier=had)
+    s.row(lambda: {"ms": 2.0}, model="b")
+    s.row(lambda: {"ms": 9.0}, model="a")
+    text = report(second, 3, "cpu", first / "check.json")
+    assert {r["model"]: r["ms"] for r in rows_in(second / "check.json")["lengths"]} == {
+        "a": 1.0, "b": 2.0
+    }  # fmt: skip
+    assert text.index("## Another") > text.index("| b | 2 |") and text.count("ZeroDivision") == 1
+    s = Section("lengths", second, "cpu", True, budget=60)  # killed before its second row
+    s.row(lambda: {"ms": 3.0}, model="b")
+    report(second, 3, "cpu", second / "check.json")
+    assert {r["model"]: r["ms"] for r in rows_in(second / "check.json")["lengths"]} == {
+        "a": 1.0, "b": 3.0
+    }  # fmt: skip

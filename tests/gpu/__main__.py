@@ -4,7 +4,7 @@ import argparse
 import importlib
 from pathlib import Path
 
-from gpu.report import ORDER, report
+from gpu.report import ORDER, earlier_parts, report
 
 
 def main():
@@ -15,16 +15,18 @@ def main():
     p.add_argument("--tiny", action="store_true", help="small shapes, to test this without a GPU")
     p.add_argument("--budget", type=float, default=60, help="seconds")
     p.add_argument("--seconds", type=float, default=0, help="of the whole check, for the report")
+    p.add_argument("--earlier", type=Path, help="check.json of earlier occasions")
     a = p.parse_args()
     if a.section == "report":
-        print(report(a.out, a.seconds)[-9000:])
+        print(report(a.out, a.seconds, a.device, a.earlier)[-9000:])
         return
     import torch
 
     from gpu.section import Section
 
     torch.set_num_threads(1)
-    s = Section(a.section, a.out, a.device, a.tiny, a.budget)
+    had = earlier_parts(a.earlier, a.device).get(a.section, {"rows": []})
+    s = Section(a.section, a.out, a.device, a.tiny, a.budget, earlier=had["rows"])
     try:
         importlib.import_module(f"gpu.{a.section}").section(s)
     finally:

@@ -7,6 +7,10 @@ It needs a checkout and a Python that has PyTorch and the other requirements; th
 be installed: a folder of links stands for it. Each section is a process with a budget of seconds.
 It writes a row as soon as it is measured, begins nothing when its budget is over, and says what it
 left out, so an interrupted check can be read too (`python -m gpu report`, from tests/).
+
+Occasions add up: copy check.json and check.md to docs/benchmarks/gpu.json and gpu.md. The next one
+begins with that file, measures what it lacks of this device, PyTorch and commit, and keeps the
+tables of others below its own.
 """
 
 import argparse
@@ -24,6 +28,7 @@ BUDGETS = {  # seconds; the order is that of gpu.report.ORDER
     "environment": 30, "memory": 30, "records": 40, "repeats": 40, "steps": 165, "lengths": 45,
     "runs": 75, "precisions": 40, "ranks": 60,
 }  # fmt: skip
+PARTS = ("models", "tasks", "results", "reports", "probes")
 GRACE = 20  # seconds after its budget in which a section may end what it began
 
 
@@ -31,7 +36,7 @@ def link_package(site):
     """What `import dnabench` finds, with its requirements, where nothing is installed."""
     (site / "dnabench").mkdir()
     rooms = [*(ROOT / "harness").iterdir()]
-    for path in [*rooms, *(ROOT / part for part in ("models", "tasks", "results", "reports"))]:
+    for path in [*rooms, *(ROOT / part for part in PARTS)]:
         (site / "dnabench" / path.name).symlink_to(path)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     source = (ROOT / "harness" / "__init__.py").read_text()
@@ -74,6 +79,7 @@ def run(args, left, env):
         print(f"== {name} ({budget} s of {left():.0f})", flush=True)
         argv = [sys.executable, "-m", "gpu", name, "--out", args.out, "--device", args.device]
         argv += ["--budget", str(budget), *(["--tiny"] if args.tiny else [])]
+        argv += ["--earlier", args.earlier.resolve()]
         try:
             code = subprocess.run(argv, env=env, timeout=budget + GRACE).returncode
         except subprocess.TimeoutExpired:
@@ -88,6 +94,10 @@ def main():
     p.add_argument("--tiny", action="store_true", help="small shapes, to test this without a GPU")
     p.add_argument("--out", type=lambda x: Path(x).resolve(), default=Path("gpu_out").resolve())
     p.add_argument("--limit", type=float, default=455, help="seconds for all sections")
+    p.add_argument(
+        "--earlier", type=Path, default=ROOT / "docs" / "benchmarks" / "gpu.json",
+        help="check.json of earlier occasions: what it has of this device and commit is kept",
+    )  # fmt: skip
     p.add_argument("--cache", help="a cache folder to keep; default: a temporary one")
     args = p.parse_args()
     start = time.monotonic()
@@ -105,6 +115,7 @@ def main():
         run(args, lambda: args.limit - (time.monotonic() - start), env)
         seconds = f"{time.monotonic() - start:.0f}"
         argv = [sys.executable, "-m", "gpu", "report", "--out", args.out, "--seconds", seconds]
+        argv += ["--device", args.device, "--earlier", args.earlier.resolve()]
         subprocess.run(argv, env=env, check=True)
 
 

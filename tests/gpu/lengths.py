@@ -11,20 +11,20 @@ def section(s):
             for mode in MODES:
                 # ten times the length in five runs: time grows at least in proportion
                 guess = seconds.get((name, mode), 0) * 10 * 5
-                what = f"{name} {length} {mode}"
                 if guess > 40:
-                    s.left_out.append(f"{what}: about {guess:.0f} s")
-                elif not s.over(what, 3 + guess):
-                    s.row(
-                        lambda run=(name, length, mode): cost(s, *run, seconds),
-                        model=name, bp=length, mode=mode,
-                    )  # fmt: skip
+                    s.left_out.append(f"{name} {length} {mode}: about {guess:.0f} s")
+                    continue
+                row = s.row(
+                    lambda run=(name, length, mode): cost(s, *run),
+                    needs=3 + guess, model=name, bp=length, mode=mode,
+                )  # fmt: skip
+                if row and "ms" in row:
+                    seconds[name, mode] = row["ms"] / 1e3
 
 
-def cost(s, name, length, mode, seconds):
+def cost(s, name, length, mode):
     options = {**MODELS[name].options, **(MODELS[name].reduced if s.tiny else {})}
     found = measure(Run(name, options, length, mode, s.device), lambda done, total: None)
     if found.error:
         return {"error": found.error}
-    seconds[name, mode] = found.seconds
     return {"ms": 1e3 * found.seconds, "GB": found.bytes / 1e9}

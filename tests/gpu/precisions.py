@@ -15,11 +15,10 @@ def section(s):
     fp32 = {}  # model -> logits of each seed
     for model in ("convnova-386k", "cnn", "hyenadna-tiny-1k"):
         for precision in ("fp32", "tf32", "bf16", "fp16") if s.cuda else ("fp32",):
-            if not s.over(f"{model} {precision}", 12):
-                s.row(
-                    lambda model=model, precision=precision: trials(s, model, precision, fp32),
-                    model=model, precision=precision,
-                )  # fmt: skip
+            s.row(
+                lambda model=model, precision=precision: trials(s, model, precision, fp32),
+                needs=12, again=precision == "fp32", model=model, precision=precision,
+            )  # fmt: skip
 
 
 def trials(s, model, precision, fp32):

@@ -21,8 +21,7 @@ def section(s):
         s.left_out.append("NCCL, which needs two GPUs")
         return
     for precision in ("fp32", "bf16") if s.cuda else ("fp32",):
-        if not s.over(precision, 20):
-            s.row(lambda precision=precision: compared(s, precision), precision=precision)
+        s.row(lambda precision=precision: compared(s, precision), needs=20, precision=precision)
 
 
 def compared(s, precision):

@@ -14,8 +14,7 @@ def section(s):
     jobs += [("1", "cuda:0", small), ("1", s.device, ["--epochs", "2", "--precision", "bf16"])]
     for n, device, more in jobs[1:2] if s.tiny else jobs:
         words = ["--jobs", n, "--device", device, *more]
-        if not s.over(" ".join(words), 25):
-            s.row(lambda words=words: swept(s, words), what=" ".join(words))
+        s.row(lambda words=words: swept(s, words), needs=25, what=" ".join(words))
 
 
 def swept(s, words):

@@ -30,13 +30,17 @@ SHAPES = {  # model: batch, bp, options; as in the papers
 
 @dataclass
 class Section:
-    """The rows of a section. A row that fails keeps its error, and the next one is measured."""
+    """The rows of a section. A row that fails keeps its error, and the next one is measured.
+
+    earlier: rows of the same device and commit from an earlier occasion, taken over as they are.
+    """
 
     name: str
     out: Path
     device: str
     tiny: bool
     budget: float  # seconds
+    earlier: list = field(default_factory=list)
     start: float = field(default_factory=time.perf_counter)
     rows: list = field(default_factory=list)
     left_out: list = field(default_factory=list)
@@ -44,14 +48,19 @@ class Section:
     def __post_init__(self):
         self.cuda = self.device.startswith("cuda")
 
-    def over(self, what, seconds=0.0):
-        """Whether the budget has no room for a measurement of so many seconds."""
-        if time.perf_counter() - self.start + seconds < self.budget:
-            return False
-        self.left_out.append(what)
-        return True
+    def row(self, measure, needs=0.0, again=False, **key):
+        """The row of `key`; None where the budget has no room for `needs` seconds.
 
-    def row(self, measure, **key):
+        `again` measures what was measured on an earlier occasion, for what follows needs it.
+        """
+        had = [r for r in self.earlier if r["of"] == key and "error" not in r]
+        if had and not again:
+            self.rows.append(had[-1])
+            self.save()
+            return had[-1]
+        if time.perf_counter() - self.start + needs >= self.budget:
+            self.left_out.append(" ".join(map(str, key.values())))
+            return None
         before = time.perf_counter()
         try:
             found = measure()
@@ -60,10 +69,12 @@ class Section:
                 "error": f"{type(e).__name__}: {(str(e).splitlines() or [''])[0][:300]}",
                 "where": traceback.format_exc().strip().splitlines()[-3:][0].strip()[:160],
             }
-        self.rows.append({**key, **found, "took": round(time.perf_counter() - before, 2)})
+        took = round(time.perf_counter() - before, 2)
+        self.rows.append({**key, **found, "took": took, "of": key})
         print(json.dumps(self.rows[-1]), flush=True)
         self.clear()
         self.save()
+        return self.rows[-1]
 
     def save(self):
         document = {

@@ -21,29 +21,26 @@ def section(s):
     """In this order, while the budget lasts; compiling takes longest."""
     for name in list(SHAPES)[:: 3 if s.tiny else 1]:
         for precision in ("fp32", "tf32", "bf16") if s.cuda else ("fp32",):
-            if (name != SLOW or precision == "fp32") and not s.over(f"{name} {precision} eager", 4):
-                measured(s, eager, name, precision, "eager")
+            if name != SLOW or precision == "fp32":
+                measured(s, eager, 4, name, precision, "eager")
     for name in ("convnova-386k", "convnova")[: 1 if s.tiny else 2]:
         for precision in ("fp32", "tf32", "bf16") if s.cuda else ("fp32",):
-            if not s.over(f"{name} {precision} authors' form", 3):
-                measured(s, official, name, precision, "authors' form and ours")
+            measured(s, official, 3, name, precision, "authors' form and ours")
     for name in list(SHAPES)[:: 3 if s.tiny else 1]:
         for precision in ("fp32", "bf16") if s.cuda else ("fp32",):
-            if not s.over(f"{name} {precision} graph", 6):
-                measured(s, graph, name, precision, "one graph")
+            measured(s, graph, 6, name, precision, "one graph")
     s.row(lambda: random_numbers(s), form="dropout in replays")
     for how in ("waits", "raises"):
         s.row(lambda how=how: refused(s, how), form=f"a network that {how}")
     for name in ("convnova-386k", "convnova", "hyenadna")[: 1 if s.tiny else 3]:
         for precision in ("fp32", "bf16") if s.cuda else ("fp32",):
-            if not s.over(f"{name} {precision} compiled", 45):
-                measured(s, automatic, name, precision, "--compile auto")
+            measured(s, automatic, 45, name, precision, "--compile auto")
 
 
-def measured(s, measure, name, precision, form):
+def measured(s, measure, needs, name, precision, form):
     batch, length, _ = s.shape(name)
     key = {"model": name, "batch": batch, "bp": length, "precision": precision, "form": form}
-    s.row(lambda: measure(s, name, precision), **key)
+    s.row(lambda: measure(s, name, precision), needs, **key)
 
 
 def eager(s, name, precision):

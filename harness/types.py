@@ -344,7 +344,7 @@ class Record:
     examples_per_second: float = 0.0  # in training
     inference_per_second: float = 0.0  # sequences, predicting the test split; 0 = a probe
     peak_memory: int = 0  # bytes, of the process (CPU) or the device
-    joules: float = 0.0  # of the whole device, in training; 0 = it does not say
+    joules: float = 0.0  # of a device for this trial alone, in training; 0 = not known
     flops: int = 0  # of a forward pass of the longest sequence; 0 = not counted
     flags: Mapping[str, Any] = field(default_factory=dict)  # collapsed, truncated share, ...
     streams: Mapping[str, int] = field(default_factory=dict)  # the random streams' own seeds

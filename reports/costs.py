@@ -62,7 +62,7 @@ CAPTION = (
     "that ran the same tasks, and times only where runs had the same machine to themselves (see "
     "`where` in the records)."
 )
-JOULES = " Energy: the whole device in training, including other programs on it."
+JOULES = " Energy: the device in training, with other programs on it; none where trials shared one."
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -74,7 +74,7 @@ def test_a_line_a_model_over_its_tasks():
 def test_energy_has_a_column_only_where_a_device_said_it():
     assert "energy (J)" not in section([measured()]).heads
     found = section([measured(joules=1240.2), old()])
-    assert found.heads == [*HEADS, "energy (J)"] and "Energy: the whole device" in found.notes[0]
+    assert found.heads == [*HEADS, "energy (J)"] and "Energy: the device" in found.notes[0]
     assert [row[-1] for row in found.rows] == ["1,240", "–"]
 
 

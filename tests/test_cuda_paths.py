@@ -21,6 +21,7 @@ from dnabench.reports.pooling import mixed_cells
 from dnabench.results.store import Store
 from dnabench.sweep.grid import Request, grid
 from dnabench.sweep.sweep import run
+from dnabench.train import batches
 from dnabench.train.batches import ran_out
 from dnabench.train.precision import Arithmetic
 from dnabench.types import Recipe, Resources
@@ -46,6 +47,13 @@ def test_cuda_is_initialised_before_its_statistics_are_touched(calls):
     """With an index PyTorch does not do it, and the first call of every worker would fail."""
     memory.reset_peak("cuda:1")
     assert calls == [("init",), ("empty_cache",), ("reset_peak_memory_stats", "cuda:1")]
+
+
+def test_answers_of_a_large_split_do_not_stay_on_the_device():
+    """By PyTorch's meta device; 600 examples of 2^17 bp and one output are 315 MB."""
+    one = torch.empty(2, 2**17, 1, device="meta")
+    assert batches._room(400, one).device.type == "meta"
+    assert batches._room(600, one).device.type == "cpu"
 
 
 def test_what_a_finished_trial_left_is_freed_before_the_next(calls):

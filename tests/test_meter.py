@@ -46,6 +46,17 @@ def test_clocks_run_while_things_are_done():
     assert told["peak_memory"] > 1e7 and told["joules"] == 0
 
 
+def test_the_energy_of_a_device_that_trials_share_is_no_trials(monkeypatch):
+    """Joules at the driver's edge; two trials at once on one device would count each other's."""
+    for shared, joules in ((False, 40.0), (True, 0.0)):
+        said = iter([100.0, 140.0])
+        monkeypatch.setattr("dnabench.train.meter.energy", lambda device, said=said: next(said))
+        meter = Meter("cpu", Kernels(), shared=shared)
+        meter.train(lambda ended: ended(1, 1), lambda done, total: None)
+        meter.predict(lambda: np.ones(1))
+        assert meter.fields(1, 1, 1)["joules"] == joules
+
+
 @pytest.mark.parametrize("model", ["cnn", "kmer"])
 def test_a_record_has_them_and_is_the_same_twice_but_for_them(task, model):  # noqa: F811
     one = job(task(), model)

@@ -70,7 +70,8 @@ def work(
         before: trial id -> `Store.written` when the sweep began. A failure that was written later
             comes from another process and is not run again.
     """
-    resources = resources._replace(device=own_device(resources.device))
+    here = -(-resources.workers // len(resources.devices))  # on the device of this one
+    resources = resources._replace(device=own_device(resources.device), workers=here)
     try:
         return _worked(job, progress, Store(folder), resources, before)
     except UnwritableError as e:

@@ -17,6 +17,7 @@ from dnabench.train.rows import Rows, Values, numbered, sent
 from dnabench.types import Array
 
 EVAL_TOKENS = 2**17  # tokens of an evaluation batch
+LARGE = 2**28  # bytes of answers that do not stay on a device
 # words of PyTorch, its allocator on a CPU, and CUDA's libraries (cuBLAS, cuDNN, cuFFT)
 NO_MEMORY = ("CUDA error: out of memory", "DefaultCPUAllocator", "_ALLOC_FAILED")
 
@@ -171,7 +172,8 @@ def for_all(
 
     Returns:
         The values (N, ...) in the order of the examples, and what `most` has become: it is halved
-        whenever memory runs out.
+        whenever memory runs out. Values of more than LARGE bytes are in the host's memory, others
+        where `call` leaves them.
 
     Raises:
         RuntimeError: when `call` fails for another reason, or for a single row.
@@ -184,8 +186,8 @@ def for_all(
             try:
                 values = call(part)
                 if out is None:
-                    out = torch.empty(data.n, *values.shape[1:], device=values.device)
-                out[part.index - strand * data.n] = values
+                    out = _room(data.n, values)
+                out[(part.index - strand * data.n).to(out.device)] = values.to(out.device)
                 start += len(part)
             except RuntimeError as e:
                 if len(part) == 1 or not ran_out(e):
@@ -193,6 +195,12 @@ def for_all(
                 most = math.ceil(len(part) / 2)
     assert out is not None  # a split is never empty
     return out, most
+
+
+def _room(n: int, values: Tensor) -> Tensor:
+    """What n rows like these fit in; in the host's memory if they are large."""
+    large = n * values[0].numel() * values.element_size() > LARGE
+    return torch.empty(n, *values.shape[1:], device="cpu" if large else values.device)
 
 
 def ran_out(error: RuntimeError) -> bool:

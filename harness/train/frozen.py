@@ -101,7 +101,7 @@ class Frozen:
 
         with self._kernels, self._arithmetic.products():
             values, self.eval_batch = for_all(data, 0, self.eval_batch, features)
-        return values
+        return values.to(self._arithmetic.device)
 
     def _all_else(self, net: Any) -> list[str]:
         """The rest of what decides features to the byte: weights, arithmetic, machine."""

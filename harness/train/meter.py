@@ -19,11 +19,12 @@ class Meter:
     """The clocks of one trial; they start now.
 
     They stand still while forms of layers are measured: that is done once on a machine, and is no
-    part of what a trial takes.
+    part of what a trial takes. The energy of a device that trials share is no trial's: it has none.
     """
 
-    def __init__(self, device: str, kernels: Kernels) -> None:
+    def __init__(self, device: str, kernels: Kernels, shared: bool = False) -> None:
         memory.reset_peak(device)
+        self._shared = shared
         self._device, self._kernels = device, kernels
         self._start = self._now()
         self._ends: list[float] = []  # of the epochs, from the start of training
@@ -33,7 +34,7 @@ class Meter:
 
     def train(self, fit: Callable[[Progress], Any], progress: Progress) -> Any:
         """`fit(progress)`, which reports its progress after every epoch."""
-        self._training = self._now(), energy(self._device)
+        self._training = self._now(), self._energy()
 
         def epoch_ended(done: int, total: int) -> None:
             self._ends.append(self._now() - self._training[0])
@@ -45,8 +46,11 @@ class Meter:
 
     def _used(self) -> float:
         """Joules since training began."""
-        before, after = self._training[1], energy(self._device)
+        before, after = self._training[1], self._energy()
         return self._before[0] + (0.0 if before is None or after is None else after - before)
+
+    def _energy(self) -> float | None:
+        return None if self._shared else energy(self._device)
 
     def state(self) -> dict[str, Any]:
         """What an attempt to train has taken so far, for `restore`."""

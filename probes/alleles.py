@@ -29,7 +29,10 @@ _OPPOSITE = str.maketrans("ACGT", "TGCA")
 
 
 class Allele(NamedTuple):
-    """An alternative allele of a line. at: of the first base of `ref`. label: "" = it has none."""
+    """An alternative allele of a line.
+
+    at: of the first base of `ref`. label: "" = it has none. group: of matched variants, likewise.
+    """
 
     line: int
     chrom: str
@@ -38,6 +41,7 @@ class Allele(NamedTuple):
     ref: str
     alt: str
     label: str
+    group: str = ""
 
 
 class Checked(NamedTuple):
@@ -63,19 +67,20 @@ class Survey(NamedTuple):
     flag: bool
 
 
-def survey(path: Path, genome: Genome, label: str = "") -> Survey:
+def survey(path: Path, genome: Genome, label: str = "", group: str = "") -> Survey:
     """Read all lines before anything is scored.
 
     Args:
         path: VCF, plain or gzipped (also by bgzip).
         genome: packed.
         label: a field of INFO; "" = none.
+        group: likewise.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a line that is not VCF, no variant, no sequence of the genome, no such field.
     """
-    lines, header, flag, found = 0, False, False, not label
+    lines, header, flag, wanted = 0, False, False, {name for name in (label, group) if name}
     chroms, fields = dict[str, None](), dict[str, None]()
     for number, text in lines_of(path):
         if text.startswith("#") or not text.strip():
@@ -85,12 +90,13 @@ def survey(path: Path, genome: Genome, label: str = "") -> Survey:
         chroms[row[0]] = None
         if label:
             info = info_of(row[7])
-            found, flag = found or label in info, flag or info.get(label, "") is None
+            flag |= info.get(label, "") is None
             fields |= dict.fromkeys(info)
     if not lines:
         raise ValueError(f"{path}: no variants, the file has only a header")
-    if not found:
-        raise ValueError(f"{path}: --labels {label}: INFO has {few([*fields]) or 'no field'}")
+    for name in sorted(wanted - fields.keys()):
+        flag_of = "--labels" if name == label else "--groups"
+        raise ValueError(f"{path}: {flag_of} {name}: INFO has {few([*fields]) or 'no field'}")
     if not chroms.keys() & numbers(genome).keys():
         raise ValueError(
             f"no sequence has the same name in both files: the genome {genome.name} has "
@@ -99,15 +105,17 @@ def survey(path: Path, genome: Genome, label: str = "") -> Survey:
     return Survey(lines, header, flag)
 
 
-def alleles_of(path: Path, number: int, text: str, label: str, flag: bool) -> list[Allele]:
+def alleles_of(
+    path: Path, number: int, text: str, label: str, flag: bool, group: str = ""
+) -> list[Allele]:
     """The alternative alleles of a line, in order."""
-    row = columns_of(path, number, text)
-    said = ""
+    row, said, own = columns_of(path, number, text), "", ""
     if label:
-        value = info_of(row[7]).get(label, "0" if flag else "")
-        said = "1" if value is None else value
+        info = info_of(row[7])
+        value, own = info.get(label, "0" if flag else ""), info.get(group) or ""
+        said, own = "1" if value is None else value, "" if own == "." else own
     return [
-        Allele(number, row[0], int(row[1]) - 1, row[2], row[3].upper(), alt.upper(), said)
+        Allele(number, row[0], int(row[1]) - 1, row[2], row[3].upper(), alt.upper(), said, own)
         for alt in row[4].split(",")
     ]
 

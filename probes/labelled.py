@@ -1,4 +1,4 @@
-"""How well scores tell labelled variants apart, with intervals from chromosomes drawn again.
+"""How well scores tell labelled variants apart, with intervals from chromosomes or match groups.
 
 M variants.
 """
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dnabench.tasks.io.genome import few
 from dnabench.types import Array
 
 DIRECTIONS = {"minus": "-score", "plus": "score", "abs": "|score|"}
@@ -17,24 +18,45 @@ DRAWS = 1_000
 LEVEL = 0.95
 LABELS = {"0": 0, "1": 1, "false": 0, "true": 1}
 
+Interval = tuple[float, float] | None
+
 
 class Areas(NamedTuple):
     """Areas under the curves of M variants, `positive` of them of class 1.
 
-    Intervals are None where the variants are of one chromosome. `draws` is how many of DRAWS had
-    both classes.
+    Args:
+        variants: M.
+        positive: of class 1.
+        unscored: labelled variants without a score, which are left out.
+        unlabelled: variants without a label.
+        chromosomes: how many there are.
+        direction: a key of DIRECTIONS.
+        auprc: average precision of all variants.
+        auprc_interval: None where the variants are of one chromosome without match groups.
+        auroc: of all variants.
+        auroc_interval: as that of the AUPRC.
+        by_chromosome: mean of the chromosomes' AUPRC, weighted by their variants, over those with
+            both classes.
+        by_chromosome_interval: as that of the AUPRC.
+        mixed: chromosomes with both classes.
+        groups: match groups, which are drawn again within chromosomes; 0 = chromosomes are.
+        draws: how many of DRAWS had both classes.
     """
 
     variants: int
     positive: int
-    unscored: int  # labelled variants without a score, which are left out
+    unscored: int
     unlabelled: int
     chromosomes: int
     direction: str
     auprc: float
-    auprc_interval: tuple[float, float] | None
+    auprc_interval: Interval
     auroc: float
-    auroc_interval: tuple[float, float] | None
+    auroc_interval: Interval
+    by_chromosome: float
+    by_chromosome_interval: Interval
+    mixed: int
+    groups: int
     draws: int
 
     @property
@@ -45,25 +67,24 @@ class Areas(NamedTuple):
 
 def areas(
     scores: Array, labels: Sequence[str], chroms: Sequence[str], direction: str = "minus",
-    seed: int = 0,
+    groups: Sequence[str] = (), seed: int = 0,
 ) -> Areas:  # fmt: skip
-    """AUPRC (average precision) and AUROC of scores.
+    """AUPRC (average precision) and AUROC of scores, together and by chromosome.
 
     Args:
         scores: float64 (M,), log ratios; NaN = none.
-        labels: 0 or 1, or false or true; "" or . = none.
+        labels: of `codes_of`.
         chroms: of each variant.
         direction: a key of DIRECTIONS: what is high in class 1.
+        groups: match group of each variant, "" = it is one of its own; () = there are none.
         seed: of the draws.
 
     Raises:
-        ValueError: another label, or labels of one class.
+        ValueError: another label, labels of one class, a match group on several chromosomes.
     """
-    codes = np.array([-1 if v in ("", ".") else LABELS.get(v.lower(), 2) for v in labels], np.int64)
-    if (codes == 2).any():
-        raise ValueError(f"--labels: {labels[int(np.argmax(codes == 2))]!r} is neither 0 nor 1")
+    codes = codes_of(labels)
     used = (codes >= 0) & np.isfinite(scores)
-    y, names = codes[used] == 1, np.array(chroms)[used]
+    y = codes[used] == 1
     if not y.any() or y.all():
         raise ValueError(
             f"--labels: {int(y.sum()):,} of {len(y):,} scored variants are of class 1; both "
@@ -71,21 +92,77 @@ def areas(
         )
     values = {"minus": -scores, "plus": scores, "abs": np.abs(scores)}[direction][used]
     _, rank = np.unique(-values, return_inverse=True)
-    kinds, chrom = np.unique(names, return_inverse=True)
-    precision, roc = _areas(rank, y, np.ones(len(y)))
-    drawn, rng = list[tuple[float, float]](), np.random.default_rng(seed)
-    for _ in range(DRAWS if len(kinds) > 1 else 0):
-        weight = rng.multinomial(len(kinds), np.full(len(kinds), 1 / len(kinds)))[chrom]
+    kinds, chrom = np.unique(np.array(chroms)[used], return_inverse=True)
+    unit = _units(np.array(groups)[used], chrom) if len(groups) else None
+    ones, drawn, rng = np.ones(len(y)), list[tuple[float, ...]](), np.random.default_rng(seed)
+    for _ in range(DRAWS if len(kinds) > 1 or unit is not None else 0):
+        weight = _drawn(len(kinds), chrom, unit, rng)
         if weight[y].any() and weight[~y].any():
-            drawn.append(_areas(rank, y, weight))
-    between: list[tuple[float, float] | None] = [None, None]
+            drawn.append(_all_areas(rank, y, weight, chrom))
+    between: list[Interval] = [None, None, None]
     if drawn:
-        low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+        low, high = np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
         between = [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
+    precision, roc, mean = _all_areas(rank, y, ones, chrom)
+    mixed = np.minimum(np.bincount(chrom, y), np.bincount(chrom, ~y)) > 0
     return Areas(
         len(y), int(y.sum()), int(((codes >= 0) & ~used).sum()), int((codes < 0).sum()),
-        len(kinds), direction, precision, between[0], roc, between[1], len(drawn),
+        len(kinds), direction, precision, between[0], roc, between[1], mean,
+        between[2] if mixed.any() else None, int(mixed.sum()),
+        0 if unit is None else int(unit.max()) + 1, len(drawn),
     )  # fmt: skip
+
+
+def codes_of(labels: Sequence[str]) -> Array:
+    """int64 (M,): 0 or 1, of 0, 1, false or true; -1 of "" or a dot, which is none.
+
+    Raises:
+        ValueError: another label.
+    """
+    codes = np.array([-1 if v in ("", ".") else LABELS.get(v.lower(), 2) for v in labels], np.int64)
+    if (codes == 2).any():
+        raise ValueError(f"--labels: {labels[int(np.argmax(codes == 2))]!r} is neither 0 nor 1")
+    return codes
+
+
+def _units(groups: Array, chrom: Array) -> Array:
+    """int64 (M,), the number of each match group; variants without one are their own."""
+    own = np.array([f"\0{i}" for i in range(len(groups))])
+    names, first, unit = np.unique(
+        np.where(groups == "", own, groups), return_index=True, return_inverse=True
+    )
+    several = np.unique(unit[chrom != chrom[first][unit]])
+    if len(several):
+        raise ValueError(
+            f"match group {few(names[several].tolist())}: on several chromosomes; groups are drawn "
+            "again within chromosomes"
+        )
+    return np.asarray(unit)
+
+
+def _drawn(kinds: int, chrom: Array, unit: Array | None, rng: np.random.Generator) -> Array:
+    """How often each variant is drawn: with its chromosome, or with its group of a chromosome."""
+    if unit is None:
+        return np.asarray(rng.multinomial(kinds, np.full(kinds, 1 / kinds))[chrom])
+    where = np.zeros(int(unit.max()) + 1, np.int64)
+    where[unit] = chrom
+    times = np.zeros(len(where), np.int64)
+    for k in range(kinds):
+        own = np.flatnonzero(where == k)
+        times[own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)))
+    return np.asarray(times[unit])
+
+
+def _all_areas(rank: Array, y: Array, weight: Array, chrom: Array) -> tuple[float, float, float]:
+    """AUPRC and AUROC of all, and the mean AUPRC of chromosomes with both classes, or NaN."""
+    total, sums = 0.0, 0.0
+    for k in range(int(chrom.max()) + 1):
+        own = chrom == k
+        w = weight[own]
+        if w[y[own]].any() and w[~y[own]].any():
+            total += float(w.sum())
+            sums += float(w.sum()) * _areas(rank[own], y[own], w)[0]
+    return (*_areas(rank, y, weight), sums / total if total else float("nan"))
 
 
 def _areas(rank: Array, y: Array, weight: Array) -> tuple[float, float]:
@@ -99,3 +176,26 @@ def _areas(rank: Array, y: Array, weight: Array) -> tuple[float, float]:
     auprc = float((hits * precision).sum() / found[-1])
     auroc = float((hits * (below + misses / 2)).sum() / (hits.sum() * misses.sum()))
     return auprc, auroc
+
+
+def rates_elsewhere(kinds: Array, y: Array, chrom: Sequence[str]) -> Array:
+    """The share of class 1 among variants of the same kind on the other chromosomes.
+
+    Args:
+        kinds: int64 (M,), from 0; -1 = of none.
+        y: bool (M,), class 1.
+        chrom: of each variant.
+
+    Returns:
+        float64 (M,), with one variant of the other chromosomes' mean share added to each kind; NaN
+        for variants of no kind, and where there is no other chromosome.
+    """
+    names, where = np.unique(np.array(chrom), return_inverse=True)
+    if len(names) < 2:
+        return np.full(len(y), np.nan)
+    size = int(kinds.max()) + 2
+    key = where * size + kinds + 1
+    n, hits = (np.bincount(key, w, len(names) * size).reshape(-1, size) for w in (None, y))
+    n, hits = n.sum(0) - n, hits.sum(0) - hits
+    mean = hits.sum(1, keepdims=True) / n.sum(1, keepdims=True)
+    return np.where(kinds < 0, np.nan, ((hits + mean) / (n + 1))[where, kinds + 1])

@@ -15,9 +15,19 @@ import numpy as np
 from dnabench.cache import replacing
 from dnabench.pretraining.learner import opposite
 from dnabench.probes.alleles import Allele, Checked, Survey, alleles_of, on_genome, survey
+from dnabench.probes.baselines import Baselines, Beside
 from dnabench.probes.changes import Scorer
 from dnabench.probes.likelihood import BASES, Likelihood
 from dnabench.probes.variant_files import Writer, writer_of
+from dnabench.probes.variant_tables import (
+    NEW,
+    alleles_in,
+    check_new,
+    distances_in,
+    is_table,
+    read_table,
+    write_scored,
+)
 from dnabench.tasks.io.annotation import lines_of
 from dnabench.tasks.io.packed import Genome
 from dnabench.types import Array, Sequences
@@ -123,6 +133,22 @@ def distinct(codes: Array) -> tuple[Array, Array]:
     return first, inverse
 
 
+class Labelled(NamedTuple):
+    """What is known of alleles for `labelled.areas`, in the order of the file.
+
+    Args:
+        labels: of each allele; "" = none.
+        chroms: sequence of each.
+        groups: match group of each; "" = none.
+        beside: what baselines say, or None.
+    """
+
+    labels: list[str]
+    chroms: list[str]
+    groups: list[str]
+    beside: Beside | None
+
+
 class Done(NamedTuple):
     """What became of a file.
 
@@ -134,9 +160,8 @@ class Done(NamedTuple):
         why: how many have no score, by reason.
         passes: windows that were run.
         scores: float64 (M,).
-        labels: of each allele; "" = none.
-        chroms: sequence of each.
         header: whether the file had one.
+        labelled: None where no label was asked for.
     """
 
     lines: int
@@ -146,54 +171,119 @@ class Done(NamedTuple):
     why: Counter[str]
     passes: int
     scores: Array
-    labels: list[str]
-    chroms: list[str]
     header: bool
+    labelled: Labelled | None
 
 
-def score_vcf(
-    scorer: Scorer, vcf: Path, genome: Genome, to: Path, label: str = "",
+class Asked(NamedTuple):
+    """What is read beside the variants.
+
+    Args:
+        label: a field of INFO, or a column; "" = nothing is.
+        group: match groups, likewise.
+        baselines: that look at labelled variants, or None.
+    """
+
+    label: str = ""
+    group: str = ""
+    baselines: Baselines | None = None
+
+
+NOTHING = Asked()
+
+
+class _Tally:
+    """What `Done` needs, part by part."""
+
+    def __init__(self, asked: Asked, before: int) -> None:
+        self._asked, self._before, self._lines = asked, before, 0
+        self._said, self._why = Counter[str](), Counter[str]()
+        self._scores, self._beside = list[Array](), list[Beside]()
+        self._of: tuple[list[str], list[str], list[str]] = [], [], []
+
+    def add(self, lines: int, scored: Sequence[Scored]) -> int:
+        """Count alleles; the lines so far."""
+        self._lines += lines
+        self._scores.append(np.array([one.score for one in scored]))
+        self._said.update(one.said for one in scored if one.said)
+        self._why.update(one.why for one in scored if one.why)
+        if self._asked.label:
+            alleles = [one.allele for one in scored]
+            for column, name in zip(self._of, ("label", "chrom", "group"), strict=True):
+                column.extend(getattr(one, name) for one in alleles)
+            if self._asked.baselines:
+                self._beside.append(self._asked.baselines(alleles))
+        return self._lines
+
+    def done(self, passes: int, header: bool) -> Done:
+        scores, labelled = np.concatenate(self._scores), None
+        if self._asked.label:
+            parts = [np.concatenate(column) for column in zip(*self._beside, strict=True)]
+            labelled = Labelled(*self._of, Beside(*parts) if parts else None)
+        return Done(
+            self._lines, len(scores), int(np.isfinite(scores).sum()), self._said, self._why,
+            passes - self._before, scores, header, labelled,
+        )  # fmt: skip
+
+
+def score_file(
+    scorer: Scorer, file: Path, genome: Genome, to: Path, asked: Asked = NOTHING,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Done:  # fmt: skip
-    """Score every allele of a VCF file, in the order of the file.
+    """Score every allele of a file, in its order.
 
     Args:
         scorer: a language model, or a `changes.Change`.
-        vcf: plain or gzipped; it is read as a stream.
+        file: VCF, plain or gzipped, which is read as a stream, or Parquet with chrom, pos (from 1),
+            ref and alt.
         genome: packed.
-        to: .parquet with a row for each alternative allele, or .vcf with the score in INFO; is
-            written whole or not at all.
-        label: a field of INFO that is kept for `labelled.areas`.
+        to: .parquet with a row for each alternative allele (of Parquet, its rows and columns with
+            the score), or .vcf with the score in INFO; is written whole or not at all.
+        asked: labels and match groups that are kept for `labelled.areas`.
         progress: called with lines done and in all.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: as `alleles.survey`; another ending of `to`.
+        ValueError: as `alleles.survey` and `variant_tables.read_table`; another ending of `to`.
     """
-    read = survey(vcf, genome, label)
-    done = Done(read.lines, 0, 0, Counter(), Counter(), 0, np.zeros(0), [], [], read.header)
-    parts, lines, before = list[Array](), 0, scorer.passes
+    if is_table(file):
+        return _score_table(scorer, file, genome, to, asked, progress)
+    read = survey(file, genome, asked.label, asked.group)
+    tally = _Tally(asked, scorer.passes)
     with replacing(to) as out, writer_of(to, out, scorer) as writer:
-        for texts, alleles in _chunks(vcf, read, label, writer, scorer.source.length):
+        for texts, alleles in _chunks(file, read, asked, writer, scorer.source.length):
             scored = score_alleles(scorer, genome, alleles)
             writer.write(texts, scored)
-            parts.append(np.array([one.score for one in scored]))
-            done.said.update(one.said for one in scored if one.said)
-            done.why.update(one.why for one in scored if one.why)
-            if label:
-                done.labels.extend(one.allele.label for one in scored)
-                done.chroms.extend(one.allele.chrom for one in scored)
-            lines += len(texts)
-            progress(lines, read.lines)
-    scores = np.concatenate(parts)
-    return done._replace(
-        alleles=len(scores), scored=int(np.isfinite(scores).sum()), scores=scores,
-        passes=scorer.passes - before,
-    )  # fmt: skip
+            progress(tally.add(len(texts), scored), read.lines)
+    return tally.done(scorer.passes, read.header)
+
+
+def _score_table(
+    scorer: Scorer, file: Path, genome: Genome, to: Path, asked: Asked,
+    progress: Callable[[int, int], object],
+) -> Done:  # fmt: skip
+    if not is_table(to):
+        raise ValueError(f"--to {to}: {file} is a table; name a file that ends in .parquet")
+    table = read_table(file, [name for name in (asked.label, asked.group) if name])
+    check_new(table, file, NEW)
+    alleles = alleles_in(table, file, genome, asked.label, asked.group)
+    tally, every = _Tally(asked, scorer.passes), list[Scored]()
+    step = max(1, AT_ONCE // scorer.source.length)
+    for a in range(0, len(alleles), step):
+        scored = score_alleles(scorer, genome, alleles[a : a + step])
+        every += scored
+        progress(tally.add(len(scored), scored), len(alleles))
+    with replacing(to) as out:
+        write_scored(table, every, out)
+    done = tally.done(scorer.passes, True)
+    if done.labelled and done.labelled.beside and asked.baselines and not asked.baselines.starts:
+        beside = done.labelled.beside._replace(distance=distances_in(table))
+        done = done._replace(labelled=done.labelled._replace(beside=beside))
+    return done
 
 
 def _chunks(
-    vcf: Path, read: Survey, label: str, writer: Writer, length: int
+    vcf: Path, read: Survey, asked: Asked, writer: Writer, length: int
 ) -> Iterator[tuple[list[tuple[int, str]], list[Allele]]]:
     """Lines and their alleles; those of one place stay together."""
     texts, alleles, most = list[tuple[int, str]](), list[Allele](), max(1, AT_ONCE // length)
@@ -201,7 +291,7 @@ def _chunks(
         if text.startswith("#"):
             writer.header(text)
         elif text.strip():
-            new = alleles_of(vcf, number, text, label, read.flag)
+            new = alleles_of(vcf, number, text, asked.label, read.flag, asked.group)
             if len(alleles) >= most and new[0][1:3] != alleles[-1][1:3]:
                 yield texts, alleles
                 texts, alleles = [], []

@@ -1,6 +1,7 @@
 """Scores of variants by language models, against a slow loop over one variant at a time."""
 
 import gzip
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +25,7 @@ from dnabench.probes.alleles import (
     Allele,
 )  # fmt: skip
 from dnabench.probes.likelihood import LanguageNet, Likelihood, language_net
-from dnabench.probes.variants import score_alleles, score_vcf
+from dnabench.probes.variants import score_alleles, score_file
 from dnabench.tasks.io.packed import packed
 from dnabench.tokens.bpe import train_bpe
 from dnabench.tokens.tokenizers import TOKENIZERS
@@ -245,7 +246,7 @@ def test_a_file_with_everything_in_it(tmp_path, net):
     vcf = put_vcf(tmp_path / "v.vcf.gz", [(*row, *rest) for row in rows])
     genome = packed(path)
     likelihood = Likelihood(language_net(str(net)))
-    done = score_vcf(likelihood, vcf, genome, tmp_path / "out.parquet")
+    done = score_file(likelihood, vcf, genome, tmp_path / "out.parquet")
     table = pq.read_table(tmp_path / "out.parquet").to_pylist()
     assert [t["line"] for t in table] == [4, 5, 5, 5, *range(6, 19)]  # nothing lost, in order
     assert (done.lines, done.alleles, done.scored) == (15, 17, 8)
@@ -268,7 +269,7 @@ def test_a_file_with_everything_in_it(tmp_path, net):
             slow_site(one, text, 30, alt) - slow_site(one, text, 30, a[i]),
         ]
         assert t["score"] == pytest.approx(np.mean(slow), abs=1e-6)
-    score_vcf(likelihood, vcf, genome, tmp_path / "out.vcf")
+    score_file(likelihood, vcf, genome, tmp_path / "out.vcf")
     lines = (tmp_path / "out.vcf").read_text().splitlines()
     assert next(x for x in lines if not x.startswith("##")) == NAMES
     body = [x.split("\t") for x in lines if not x.startswith("#")]
@@ -280,7 +281,7 @@ def test_a_file_with_everything_in_it(tmp_path, net):
     )
     assert (info[8]["DNABENCH_LLR"], info[8]["DNABENCH_REF"]) == (".", SWAPPED)
     again = tmp_path / "again.vcf"
-    score_vcf(likelihood, tmp_path / "out.vcf", genome, again)
+    score_file(likelihood, tmp_path / "out.vcf", genome, again)
     assert again.read_text() == (tmp_path / "out.vcf").read_text()
 
 
@@ -304,10 +305,10 @@ def test_parts_of_a_file_change_nothing(tmp_path, net, monkeypatch):
     ]  # fmt: skip
     vcf = put_vcf(tmp_path / "v.vcf", rows, "")  # a VCF without a header
     likelihood = Likelihood(language_net(str(net)))
-    whole = score_vcf(likelihood, vcf, genome, tmp_path / "a.parquet")
+    whole = score_file(likelihood, vcf, genome, tmp_path / "a.parquet")
     monkeypatch.setattr("dnabench.probes.variants.AT_ONCE", 10 * 60)
     seen = []
-    parts = score_vcf(
+    parts = score_file(
         likelihood, vcf, genome, tmp_path / "b.vcf", progress=lambda n, of: seen.append((n, of))
     )
     assert parts.scores == pytest.approx(whole.scores, abs=1e-6)
@@ -333,7 +334,7 @@ def test_bad_files_get_one_message_and_lose_nothing(text, message, tmp_path, net
     (tmp_path / "v.vcf").write_text(text)
     (tmp_path / "out.vcf").write_text("mine")
     with pytest.raises(ValueError, match=message):
-        score_vcf(
+        score_file(
             Likelihood(language_net(str(net))), tmp_path / "v.vcf", genome, tmp_path / "out.vcf"
         )
     assert (tmp_path / "out.vcf").read_text() == "mine"
@@ -354,8 +355,11 @@ def test_the_command(tmp_path, net):
     )  # fmt: skip
     assert "60 of 61 alternative alleles of 61 variants scored" in said.stdout
     assert "no score: 1, alleles that are not written in letters" in said.stdout
-    assert "AUPRC (chance 0.500)" in said.stdout and "95 % interval" in said.stdout
-    assert (tmp_path / "out.json").exists()
+    assert "chance: AUPRC 0.500, AUROC 0.500" in said.stdout
+    assert "95 %: 2 sequences drawn again" in said.stdout
+    assert "distance to a start: needs --gff, or a column tss_dist" in said.stdout
+    about = json.loads((tmp_path / "out.json").read_text())["labels"]
+    assert about["net"]["variants"] == about["Markov chain of order 6"]["variants"] == 60
 
 
 def test_networks_that_cannot_be_asked_are_refused(tmp_path, net):

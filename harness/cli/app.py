@@ -27,6 +27,7 @@ from dnabench.cli.probe_attention import attention
 from dnabench.cli.probe_context import context
 from dnabench.cli.probe_dependency import dependency
 from dnabench.cli.probe_embed import embed as embed_regions
+from dnabench.cli.probe_match import match
 from dnabench.cli.probe_occupancy import occupancy
 from dnabench.cli.probe_variants import variants
 from dnabench.cli.profile import profile
@@ -112,8 +113,13 @@ command(
 command(
     probe, "variants", "my-network --vcf my.vcf --genome genome.fa",
     "my-network --vcf my.vcf.gz --genome genome.fa --to scored.vcf",
-    "gpn --vcf my.vcf --genome genome.fa --labels pathogenic",
+    "gpn --vcf matched.parquet --genome genome.fa --labels label",
 )(variants)  # fmt: skip
+command(
+    probe, "match", "my.parquet --gff genes.gff3",
+    "mendelian.parquet --labels pathogenic --to matched.parquet",
+    "complex.parquet --near tss_dist,maf,ld_score --controls 9",
+)(match)  # fmt: skip
 command(
     probe, "dependency", "my-network --genome genome.fa --region chr1:101-200",
     "my-network --fasta promoter.fa --to promoter",

@@ -1,8 +1,9 @@
-"""`dnabench probe variants`: what a language model makes of the variants of a VCF file."""
+"""`dnabench probe variants`: what a language model makes of the variants of a file."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from dnabench.probes.changes import Scorer
     from dnabench.probes.labelled import Areas
     from dnabench.probes.likelihood import Likelihood
-    from dnabench.probes.variants import Done
+    from dnabench.probes.variants import Asked, Done
+    from dnabench.tasks.io.packed import Genome
 
 SCORES = ("likelihood", "embedding", "output")
 Language = Annotated[
@@ -44,34 +46,57 @@ def likelihood_of(
     return Likelihood(language_net(network, length, regime, options), device_named(device))
 
 
+Variants = Annotated[
+    Path,
+    typer.Option(help="VCF file, plain or gzipped, or a .parquet file with chrom, pos (from 1), "
+                 "ref and alt."),
+]  # fmt: skip
+Scores = Annotated[
+    Path | None,
+    typer.Option(help="File to write: .parquet, or .vcf with the score in INFO; default "
+                 "NAME.scores.parquet here."),
+]  # fmt: skip
+Score = Annotated[
+    str,
+    typer.Option(help="likelihood, embedding (distance) or output (of a kept network); auto = "
+                 "output of a kept network, else likelihood."),
+]  # fmt: skip
+Labels = Annotated[
+    str,
+    typer.Option(help="Field of INFO, or column, with 0 or 1: AUPRC and AUROC are printed, and "
+                 "those of baselines."),
+]  # fmt: skip
+Groups = Annotated[
+    str,
+    typer.Option(help="Field or column of match groups, which are drawn again for intervals; "
+                 "default: match_group of a .parquet file that has it."),
+]  # fmt: skip
+Genes = Annotated[
+    Path | None,
+    typer.Option(help="GFF3 or GTF file: distance to the start of a gene as a baseline."),
+]
+
+
 def variants(
     network: Annotated[
         str,
         typer.Argument(help="Folder of `dnabench pretrain`, a model with official weights, or a "
                        "kept network (runs/networks/TRIAL)."),
     ],
-    vcf: Annotated[Path, typer.Option(help="VCF file, plain or gzipped.")],
+    vcf: Variants,
     genome: Annotated[Path, typer.Option(help="FASTA file, plain or .gz.")],
-    to: Annotated[
-        Path | None,
-        typer.Option(help="File to write: .parquet, or .vcf with the score in INFO; default "
-                     "VCF.scores.parquet here."),
-    ] = None,
-    score: Annotated[
-        str,
-        typer.Option(help="likelihood, embedding (distance) or output (of a kept network); auto = "
-                     "output of a kept network, else likelihood."),
-    ] = "auto",
+    to: Scores = None,
+    score: Score = "auto",
     output: Annotated[
         str, typer.Option(help="Class, label or value of a kept network that is followed.")
     ] = "",
     length: Window = 0,
-    labels: Annotated[
-        str, typer.Option(help="Field of INFO with 0 or 1: AUPRC and AUROC are printed.")
-    ] = "",
+    labels: Labels = "",
     direction: Annotated[
         str, typer.Option(help="What is high in class 1: minus (the score), abs or plus.")
     ] = "minus",
+    groups: Groups = "",
+    gff: Genes = None,
     regime: Regime = "pretrained",
     set_: Settings = [],  # noqa: B006
     device: Device = "auto",
@@ -84,30 +109,78 @@ def variants(
     genome has are counted by kind and have no score.
     """
     from dnabench.cli.bars import bar
-    from dnabench.probes.labelled import DIRECTIONS, areas
-    from dnabench.probes.variants import score_vcf
+    from dnabench.probes.variants import score_file
     from dnabench.tasks.io.packed import packed
 
-    if direction not in DIRECTIONS:
-        fail(f"--direction {direction!r}: write {', '.join(DIRECTIONS)}")
-    file = to or Path(vcf.name.removesuffix(".gz").removesuffix(".vcf") + ".scores.parquet")
-    if file.exists() and file.samefile(vcf):
-        fail(f"--to {file}: that is the file of variants; name another")
+    file = _checked(vcf, to, labels, direction, {"--groups": groups, "--gff": gff})
     scorer = _scorer(network, score, output, length, regime, set_, device)
     with bar("reading") as show:
         read = packed(genome, lambda done, total: show(completed=done, total=total))
+        asked = _asked(vcf, labels, groups, gff, read, scorer)
         show(description="scoring", completed=0)
-        done = score_vcf(
-            scorer, vcf, read, file, labels,
+        done = score_file(
+            scorer, vcf, read, file, asked,
             lambda lines, total: show(completed=lines, total=total),
         )  # fmt: skip
     _say(done, scorer, vcf)
-    found = areas(done.scores, done.labels, done.chroms, direction) if labels else None
+    found = _compared(done, scorer, direction, bool(asked.group))
     if found:
-        _say_areas(found, DIRECTIONS[direction])
+        _say_areas(found)
     about = file.with_suffix(".json")
     _write(about, network, scorer, vcf, read.sha256, done, found)
     typer.echo(f"{file}, {about}")
+
+
+def _checked(
+    vcf: Path, to: Path | None, labels: str, direction: str, others: Mapping[str, object]
+) -> Path:
+    """The file to write."""
+    from dnabench.probes.labelled import DIRECTIONS
+
+    if direction not in DIRECTIONS:
+        fail(f"--direction {direction!r}: write {', '.join(DIRECTIONS)}")
+    for flag, given in others.items():
+        if given and not labels:
+            fail(f"{flag} {given}: nothing is compared without --labels")
+    bare = vcf.name.removesuffix(".gz").removesuffix(".vcf").removesuffix(".parquet")
+    file = to or Path(f"{bare}.scores.parquet")
+    if file.exists() and vcf.exists() and file.samefile(vcf):
+        fail(f"--to {file}: that is the file of variants; name another")
+    return file
+
+
+def _asked(
+    vcf: Path, labels: str, groups: str, gff: Path | None, genome: Genome, scorer: Scorer
+) -> Asked:
+    """Labels, match groups and baselines."""
+    from dnabench.probes.baselines import Baselines, starts_of
+    from dnabench.probes.variant_tables import GROUP, is_table, read_table
+    from dnabench.probes.variants import Asked
+    from dnabench.tasks.io.annotation import read_annotation
+
+    if not labels:
+        return Asked()
+    if not groups and is_table(vcf) and GROUP in read_table(vcf).column_names:
+        groups = GROUP
+    starts = starts_of(read_annotation(gff, coding=False), genome) if gff else None
+    return Asked(labels, groups, Baselines(genome, scorer.source.length, starts))
+
+
+def _compared(done: Done, scorer: Scorer, direction: str, grouped: bool) -> dict[str, Areas | str]:
+    """Areas of the network and of what needs none; {} without labels."""
+    from dnabench.probes.baselines import compared
+    from dnabench.probes.labelled import areas
+
+    if done.labelled is None:
+        return {}
+    labels, chroms, groups, beside = done.labelled
+    own = groups if grouped else ()
+    found: dict[str, Areas | str] = {
+        scorer.source.name: areas(done.scores, labels, chroms, direction, own)
+    }
+    if beside:
+        found |= compared(done.scores, direction, labels, chroms, own, beside)
+    return found
 
 
 def _scorer(
@@ -150,25 +223,49 @@ def _say(done: Done, scorer: Scorer, vcf: Path) -> None:
         typer.echo(f"  no score: {n:,}, {why}")
 
 
-def _say_areas(found: Areas, high: str) -> None:
+def _say_areas(found: Mapping[str, Areas | str]) -> None:
+    from tabulate import tabulate
+
+    from dnabench.probes.labelled import DIRECTIONS
+
+    (name, first), *_ = [(k, v) for k, v in found.items() if not isinstance(v, str)]
     typer.echo(
-        f"{found.variants:,} labelled variants of {found.chromosomes} sequences, "
-        f"{found.positive:,} of class 1, by {high}; left out: {found.unscored:,} without a score, "
-        f"{found.unlabelled:,} without a label"
+        f"{first.variants:,} labelled variants of {first.chromosomes} sequences, "
+        f"{first.positive:,} of class 1; left out: {first.unscored:,} without a score, "
+        f"{first.unlabelled:,} without a label"
     )
-    for name, value, between in (
-        (f"AUPRC (chance {found.prevalence:.3f})", found.auprc, found.auprc_interval),
-        ("AUROC (chance 0.500)", found.auroc, found.auroc_interval),
-    ):
-        said = "no interval from one sequence"
-        if between:
-            said = f"95 % interval {between[0]:.3f} to {between[1]:.3f}, sequences drawn again"
-        typer.echo(f"  {name}: {value:.3f}, {said}")
+    lines = [
+        [name, DIRECTIONS[one.direction], f"{one.variants:,}", f"{one.auprc:.3f}",
+         _between(one.auprc_interval), f"{one.by_chromosome:.3f}",
+         _between(one.by_chromosome_interval), f"{one.auroc:.3f}", _between(one.auroc_interval)]
+        for name, one in found.items() if not isinstance(one, str)
+    ]  # fmt: skip
+    heads = ["", "high in class 1", "n", "AUPRC", "95 %", "by sequence", "95 %", "AUROC", "95 %"]
+    typer.echo(
+        tabulate(lines, heads, disable_numparse=True,
+                 colalign=("left", "left", *["right"] * 7))
+    )  # fmt: skip
+    for name, why in found.items():
+        if isinstance(why, str):
+            typer.echo(f"{name}: {why}")
+    again = "no interval from one sequence without match groups"
+    if first.draws:
+        again = f"95 %: {first.chromosomes} sequences drawn again"
+        if first.groups:
+            again = f"95 %: {first.groups:,} match groups drawn again within sequences"
+    typer.echo(
+        f"chance: AUPRC {first.prevalence:.3f}, AUROC 0.500; by sequence: mean AUPRC of "
+        f"{first.mixed} sequences with both classes, weighted by their variants; {again}"
+    )
+
+
+def _between(interval: tuple[float, float] | None) -> str:
+    return f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
 
 
 def _write(
     file: Path, network: str, scorer: Scorer, vcf: Path, genome: str, done: Done,
-    found: Areas | None,
+    found: Mapping[str, Areas | str],
 ) -> None:  # fmt: skip
     from dnabench.cache import file_sha256, replacing
 
@@ -178,7 +275,8 @@ def _write(
         "alleles": done.alleles, "scored": done.scored, "passes": done.passes,
         "ref": dict(done.said), "no score": dict(done.why),
     }  # fmt: skip
-    if found:
-        about["labels"] = {**found._asdict(), "prevalence": found.prevalence}
+    for name, one in found.items():
+        said = one if isinstance(one, str) else {**one._asdict(), "prevalence": one.prevalence}
+        about.setdefault("labels", {})[name] = said
     with replacing(file) as out:
         out.write(json.dumps(about, indent=1).encode())

@@ -1,0 +1,82 @@
+"""`dnabench probe match`: controls that resemble labelled variants."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dnabench.cli.errors import fail
+
+if TYPE_CHECKING:
+    from dnabench.tasks.io.annotation import Annotation
+
+SHOWN = 5  # kinds with too few controls
+
+
+def match(
+    file: Annotated[
+        Path, typer.Argument(help=".parquet file with chrom, pos (from 1), ref, alt and a label.")
+    ],
+    to: Annotated[
+        Path | None, typer.Option(help=".parquet file to write; default NAME.matched.parquet here.")
+    ] = None,
+    labels: Annotated[str, typer.Option(help="Column with 0 or 1; others are left out.")] = "label",
+    exact: Annotated[
+        str, typer.Option(help="Columns in which controls are equal.")
+    ] = "chrom,consequence",
+    near: Annotated[
+        str,
+        typer.Option(help="Columns of numbers in which they are near; of complex traits "
+                     "tss_dist,maf,ld_score."),
+    ] = "tss_dist",
+    controls: Annotated[int, typer.Option(help="Of each variant of class 1.", min=1)] = 9,
+    gff: Annotated[
+        Path | None,
+        typer.Option(help="GFF3 or GTF file from which tss_dist is made where it is missing."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of what is drawn where controls are too few.")] = 0,
+) -> None:  # fmt: skip
+    """Match controls to variants.
+
+    Each variant of class 1 gets the nearest controls of its chromosome and consequence, each
+    control once; others are left out. The table that is written has them in the order of the file,
+    with their groups in match_group, for `dnabench probe variants --labels`.
+    """
+    from dnabench.cache import replacing
+    from dnabench.probes.matching import distances_to, matched_table
+    from dnabench.probes.variant_tables import DISTANCE, is_table, read_table
+
+    out = to or Path(f"{file.name.removesuffix('.parquet')}.matched.parquet")
+    if not is_table(out):
+        fail(f"--to {out}: name a file that ends in .parquet")
+    if out.exists() and file.exists() and out.samefile(file):
+        fail(f"--to {out}: that is the file of variants; name another")
+    same, alike = (list(filter(None, text.split(","))) for text in (exact, near))
+    wanted = [name for name in (labels, *same, *alike) if not (gff and name == DISTANCE)]
+    read = read_table(file, wanted)
+    if gff and DISTANCE in alike and DISTANCE not in read.column_names:
+        read = read.append_column(DISTANCE, [distances_to(_genes(gff), read, file)])
+    table, found = matched_table(read, file, labels, same, alike, controls, seed)
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+    with replacing(out) as opened:
+        pq.write_table(table, opened, compression="zstd")
+    groups = int(found.group.max()) + 1
+    typer.echo(
+        f"{groups:,} variants of class 1 with {controls} controls each, of {found.controls:,}; "
+        f"equal in {', '.join(same) or 'nothing'}, near in {', '.join(alike) or 'nothing'}"
+    )
+    few = sorted(found.dropped.items(), key=lambda one: -one[1])
+    if few:
+        typer.echo(f"  left out for want of controls: {sum(found.dropped.values()):,}")
+    for kind, n in few[:SHOWN]:
+        typer.echo(f"    {n:,}, {kind}")
+    typer.echo(f"{out}")
+
+
+def _genes(gff: Path) -> Annotation:
+    from dnabench.tasks.io.annotation import read_annotation
+
+    return read_annotation(gff, coding=False)

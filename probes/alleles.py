@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dnabench.tasks.io.annotation import lines_of
+from dnabench.probes.variant_lines import lines_in
 from dnabench.tasks.io.genome import few
 from dnabench.tasks.io.packed import Genome
 from dnabench.tasks.io.variants import columns_of, info_of
@@ -67,7 +67,9 @@ class Survey(NamedTuple):
     flag: bool
 
 
-def survey(path: Path, genome: Genome, label: str = "", group: str = "") -> Survey:
+def survey(
+    path: Path, genome: Genome, label: str = "", group: str = "", region: str = ""
+) -> Survey:
     """Read all lines before anything is scored.
 
     Args:
@@ -75,6 +77,7 @@ def survey(path: Path, genome: Genome, label: str = "", group: str = "") -> Surv
         genome: packed.
         label: a field of INFO; "" = none.
         group: likewise.
+        region: as of `variant_lines.lines_in`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -82,7 +85,7 @@ def survey(path: Path, genome: Genome, label: str = "", group: str = "") -> Surv
     """
     lines, header, flag, wanted = 0, False, False, {name for name in (label, group) if name}
     chroms, fields = dict[str, None](), dict[str, None]()
-    for number, text in lines_of(path):
+    for number, text in lines_in(path, region, genome):
         if text.startswith("#") or not text.strip():
             header |= text.startswith("#CHROM")
             continue
@@ -93,7 +96,8 @@ def survey(path: Path, genome: Genome, label: str = "", group: str = "") -> Surv
             flag |= info.get(label, "") is None
             fields |= dict.fromkeys(info)
     if not lines:
-        raise ValueError(f"{path}: no variants, the file has only a header")
+        what = f"none in {region}" if region else "the file has only a header"
+        raise ValueError(f"{path}: no variants, {what}")
     for name in sorted(wanted - fields.keys()):
         flag_of = "--labels" if name == label else "--groups"
         raise ValueError(f"{path}: {flag_of} {name}: INFO has {few([*fields]) or 'no field'}")

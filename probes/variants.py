@@ -6,7 +6,7 @@ M alleles, W bp of a window.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from dnabench.probes.baselines import Baselines, Beside
 from dnabench.probes.changes import Scorer
 from dnabench.probes.likelihood import BASES, Likelihood
 from dnabench.probes.variant_files import Writer, writer_of
+from dnabench.probes.variant_lines import lines_in
 from dnabench.probes.variant_tables import (
     NEW,
     alleles_in,
@@ -28,7 +29,6 @@ from dnabench.probes.variant_tables import (
     read_table,
     write_scored,
 )
-from dnabench.tasks.io.annotation import lines_of
 from dnabench.tasks.io.packed import Genome
 from dnabench.types import Array, Sequences
 
@@ -162,6 +162,7 @@ class Done(NamedTuple):
         scores: float64 (M,).
         header: whether the file had one.
         labelled: None where no label was asked for.
+        region: of the file that was read; "" = all.
     """
 
     lines: int
@@ -173,6 +174,7 @@ class Done(NamedTuple):
     scores: Array
     header: bool
     labelled: Labelled | None
+    region: str
 
 
 class Asked(NamedTuple):
@@ -182,11 +184,13 @@ class Asked(NamedTuple):
         label: a field of INFO, or a column; "" = nothing is.
         group: match groups, likewise.
         baselines: that look at labelled variants, or None.
+        region: of an indexed VCF file, as of `variant_lines.lines_in`; "" = all.
     """
 
     label: str = ""
     group: str = ""
     baselines: Baselines | None = None
+    region: str = ""
 
 
 NOTHING = Asked()
@@ -222,7 +226,7 @@ class _Tally:
             labelled = Labelled(*self._of, Beside(*parts) if parts else None)
         return Done(
             self._lines, len(scores), int(np.isfinite(scores).sum()), self._said, self._why,
-            passes - self._before, scores, header, labelled,
+            passes - self._before, scores, header, labelled, self._asked.region,
         )  # fmt: skip
 
 
@@ -248,10 +252,11 @@ def score_file(
     """
     if is_table(file):
         return _score_table(scorer, file, genome, to, asked, progress)
-    read = survey(file, genome, asked.label, asked.group)
-    tally = _Tally(asked, scorer.passes)
+    read = survey(file, genome, asked.label, asked.group, asked.region)
+    lines = lines_in(file, asked.region, genome)
+    tally, most = _Tally(asked, scorer.passes), max(1, AT_ONCE // scorer.source.length)
     with replacing(to) as out, writer_of(to, out, scorer) as writer:
-        for texts, alleles in _chunks(file, read, asked, writer, scorer.source.length):
+        for texts, alleles in _chunks(lines, file, read, asked, writer, most):
             scored = score_alleles(scorer, genome, alleles)
             writer.write(texts, scored)
             progress(tally.add(len(texts), scored), read.lines)
@@ -264,6 +269,10 @@ def _score_table(
 ) -> Done:  # fmt: skip
     if not is_table(to):
         raise ValueError(f"--to {to}: {file} is a table; name a file that ends in .parquet")
+    if asked.region:
+        raise ValueError(
+            f"--region {asked.region}: {file} is a table; regions are those of VCF files"
+        )
     table = read_table(file, [name for name in (asked.label, asked.group) if name])
     check_new(table, file, NEW)
     alleles = alleles_in(table, file, genome, asked.label, asked.group)
@@ -283,11 +292,16 @@ def _score_table(
 
 
 def _chunks(
-    vcf: Path, read: Survey, asked: Asked, writer: Writer, length: int
+    lines: Iterable[tuple[int, str]],
+    vcf: Path,
+    read: Survey,
+    asked: Asked,
+    writer: Writer,
+    most: int,
 ) -> Iterator[tuple[list[tuple[int, str]], list[Allele]]]:
     """Lines and their alleles; those of one place stay together."""
-    texts, alleles, most = list[tuple[int, str]](), list[Allele](), max(1, AT_ONCE // length)
-    for number, text in lines_of(vcf):
+    texts, alleles = list[tuple[int, str]](), list[Allele]()
+    for number, text in lines:
         if text.startswith("#"):
             writer.header(text)
         elif text.strip():

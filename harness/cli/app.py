@@ -112,7 +112,7 @@ command(
 )(export)  # fmt: skip
 command(
     probe, "variants", "my-network --vcf my.vcf --genome genome.fa",
-    "my-network --vcf my.vcf.gz --genome genome.fa --to scored.vcf",
+    "my-network --vcf my.vcf.gz --genome genome.fa --region chr1:1-500,000 --to scored.vcf",
     "gpn --vcf matched.parquet --genome genome.fa --labels label",
 )(variants)  # fmt: skip
 command(

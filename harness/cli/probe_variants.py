@@ -56,6 +56,11 @@ Scores = Annotated[
     typer.Option(help="File to write: .parquet, or .vcf with the score in INFO; default "
                  "NAME.scores.parquet here."),
 ]  # fmt: skip
+Place = Annotated[
+    str,
+    typer.Option(help="Only variants there: chr1:101-200, from 1 with the end. Needs a VCF file "
+                 "packed by bgzip, its index, and 'dnabench[vcf]'."),
+]  # fmt: skip
 Score = Annotated[
     str,
     typer.Option(help="likelihood, embedding (distance) or output (of a kept network); auto = "
@@ -86,6 +91,7 @@ def variants(
     vcf: Variants,
     genome: Annotated[Path, typer.Option(help="FASTA file, plain or .gz.")],
     to: Scores = None,
+    region: Place = "",
     score: Score = "auto",
     output: Annotated[
         str, typer.Option(help="Class, label or value of a kept network that is followed.")
@@ -116,7 +122,7 @@ def variants(
     scorer = _scorer(network, score, output, length, regime, set_, device)
     with bar("reading") as show:
         read = packed(genome, lambda done, total: show(completed=done, total=total))
-        asked = _asked(vcf, labels, groups, gff, read, scorer)
+        asked = _asked(vcf, labels, groups, gff, read, scorer)._replace(region=region)
         show(description="scoring", completed=0)
         done = score_file(
             scorer, vcf, read, file, asked,
@@ -271,7 +277,8 @@ def _write(
 
     about: dict[str, Any] = {
         "network": network, "how": scorer.how, "window": scorer.source.length,
-        "unit": scorer.unit, "vcf": file_sha256(vcf), "genome": genome, "lines": done.lines,
+        "unit": scorer.unit, "vcf": file_sha256(vcf), "genome": genome,
+        "region": done.region, "lines": done.lines,
         "alleles": done.alleles, "scored": done.scored, "passes": done.passes,
         "ref": dict(done.said), "no score": dict(done.why),
     }  # fmt: skip

@@ -28,6 +28,7 @@ EXTRAS = {  # of pyproject.toml: the packages that are imported, and what they a
     "tensorboard": (("tensorboard",), "pretrain --tensorboard"),
     "tune": (("optuna",), "tune --search tpe"),
     "umap": (("umap",), "probe embed --umap"),
+    "vcf": (("pysam",), "probe variants --region"),
 }
 LITTLE_DISK, LITTLE_MEMORY = 2e9, 2e9  # bytes
 

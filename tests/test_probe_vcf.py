@@ -1,0 +1,171 @@
+"""VCF files packed by bgzip, read as a stream or by region, and genomes without an index."""
+
+import gzip
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pysam
+import pytest
+from test_genomes import fasta, own_cache
+from test_probe_variants import HEADER, letters, put_vcf, source
+
+from dnabench.probes.likelihood import Likelihood
+from dnabench.probes.variant_lines import lines_in
+from dnabench.probes.variants import Asked, score_file
+from dnabench.tasks.io.packed import packed
+
+__all__ = ["own_cache"]  # a fixture
+SEQS = {"chr1": letters(900, 1), "chr2": letters(400, 2)}
+
+
+def other(base):
+    return "ACGT"[("ACGT".index(base) + 1) % 4]
+
+
+def rows_of(chr_="chr", info="."):
+    return [
+        (f"{chr_}{c}", p, ".", seq[p - 1], other(seq[p - 1]), ".", ".", info)
+        for c, seq, places in ((1, SEQS["chr1"], range(10, 890, 40)), (2, SEQS["chr2"], (30, 200)))
+        for p in places
+    ]  # fmt: skip
+
+
+def indexed(tmp_path, rows, csi=False, name="v.vcf"):
+    plain = put_vcf(tmp_path / name, rows)
+    return Path(pysam.tabix_index(str(plain), preset="vcf", force=True, csi=csi))
+
+
+@pytest.fixture
+def genome(tmp_path):
+    return packed(fasta(tmp_path / "x.fa", SEQS))
+
+
+@pytest.fixture
+def likelihood():
+    return Likelihood(source("convnova-386k"))
+
+
+def scored(likelihood, vcf, genome, to, region=""):
+    done = score_file(likelihood, vcf, genome, to, Asked(region=region))
+    return done, pq.read_table(to).to_pylist()
+
+
+@pytest.mark.parametrize("csi", [False, True])
+@pytest.mark.parametrize("chr_", ["chr", ""])
+def test_a_region_is_its_part_of_the_file(chr_, csi, tmp_path, genome, likelihood):
+    vcf = indexed(tmp_path, rows_of(chr_), csi)
+    whole, every = scored(likelihood, vcf, genome, tmp_path / "a.parquet")
+    done, part = scored(likelihood, vcf, genome, tmp_path / "b.parquet", "chr1:90-130")
+    assert (whole.lines, done.lines, done.region) == (24, 2, "chr1:90-130")
+    inside = [r for r in every if r["chrom"] == f"{chr_}1" and 90 <= r["pos"] <= 130]
+    assert [r["pos"] for r in part] == [90, 130] and len(inside) == 2
+    for a, b in zip(part, inside, strict=True):
+        assert {**a, "line": 0, "score": 0} == {**b, "line": 0, "score": 0}
+        assert a["score"] == pytest.approx(b["score"], abs=1e-6)
+    assert [r["line"] for r in part] == [4, 5]  # behind the three of the header
+    score_file(likelihood, vcf, genome, tmp_path / "c.vcf", Asked(region="1:90-130"))
+    lines = (tmp_path / "c.vcf").read_text().splitlines()
+    assert [x for x in lines if not x.startswith("##INFO=<ID=DNABENCH")][:3] == HEADER.splitlines()
+    assert len([x for x in lines if not x.startswith("#")]) == 2
+
+
+def test_a_file_of_many_blocks_is_read_to_its_end(tmp_path, genome, likelihood):
+    rng = np.random.default_rng(0)
+    rows = [(*r[:7], "".join(rng.choice(list("abcdefgh"), 9_000))) for r in rows_of()]
+    vcf = indexed(tmp_path, rows)
+    assert vcf.stat().st_size > 50_000 and vcf.read_bytes().count(b"BC\x02\x00") >= 4  # BGZF
+    done, found = scored(likelihood, vcf, genome, tmp_path / "a.parquet")
+    assert done.lines == len(rows) == 24 and found[-1]["chrom"] == "chr2"
+    score_file(likelihood, vcf, genome, tmp_path / "out.vcf")
+    body = [x for x in (tmp_path / "out.vcf").read_text().splitlines() if not x.startswith("#")]
+    assert [x.split("\t")[7].partition(";")[0] for x in body] == [r[7] for r in rows]
+    vcf.write_bytes(vcf.read_bytes()[:40_000])
+    (tmp_path / "out.vcf").write_text("mine")
+    with pytest.raises(ValueError, match="not a complete gzip file"):
+        score_file(likelihood, vcf, genome, tmp_path / "out.vcf")
+    assert (tmp_path / "out.vcf").read_text() == "mine"
+
+
+def no_index(vcf):
+    Path(f"{vcf}.tbi").unlink()
+
+
+def old_index(vcf):
+    os.utime(f"{vcf}.tbi", (1, 1))
+
+
+def other_index(vcf):
+    Path(f"{vcf}.tbi").write_bytes(b"no index")
+
+
+def plain_gzip(vcf):
+    text = gzip.decompress(vcf.read_bytes())
+    vcf.write_bytes(gzip.compress(text))
+    os.utime(f"{vcf}.tbi")
+
+
+def removed(vcf):
+    vcf.unlink()
+
+
+@pytest.mark.parametrize(
+    ("broken", "region", "message"),
+    [
+        (no_index, "chr1:1-9", "has no index; pack it with bgzip and make one: tabix -p vcf v.vcf"),
+        (old_index, "chr1:1-9", "v.vcf.gz.tbi is older than the file; make it again"),
+        (other_index, "chr1:1-9", "cannot be read .* pack it with bgzip and"),
+        (plain_gzip, "chr1:90-130", "cannot be read .* pack it with bgzip and"),
+        (removed, "chr1:1-9", "no such file"), (None, "chr1:11-49", "no variants, none in chr1:11"),
+        (None, "chr1:5-901", "chr1 has bases 1 to 900"), (None, "chr1", "write chr1:101-200"),
+        (None, "chr3:1-9", "no sequence 'chr3'; it has chr1, chr2"),
+    ],
+)  # fmt: skip
+def test_regions_that_cannot_be_read(broken, region, message, tmp_path, genome, likelihood):
+    vcf = indexed(tmp_path, rows_of())
+    if broken:
+        broken(vcf)
+    (tmp_path / "out.parquet").write_text("mine")
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        score_file(likelihood, vcf, genome, tmp_path / "out.parquet", Asked(region=region))
+    assert (tmp_path / "out.parquet").read_text() == "mine"
+
+
+def test_a_sequence_without_variants_is_named(tmp_path, genome):
+    vcf = indexed(tmp_path, rows_of()[:-2])
+    with pytest.raises(ValueError, match="has no variants on that sequence; it has chr1"):
+        list(lines_in(vcf, "chr2:1-9", genome))
+
+
+def test_without_pysam_only_regions_are_refused(tmp_path, genome):
+    vcf = indexed(tmp_path, rows_of())
+    code = (
+        "import sys; sys.modules['pysam'] = None\n"
+        "from pathlib import Path\n"
+        "from dnabench.probes.variant_lines import lines_in\n"
+        "from dnabench.tasks.io.packed import packed\n"
+        f"g, v = packed(Path({str(tmp_path / 'x.fa')!r})), Path({str(vcf)!r})\n"
+        "print(len(list(lines_in(v, '', g))))\n"
+        "next(lines_in(v, 'chr1:1-9', g))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["27"]
+    assert "--region needs pysam: pip install 'dnabench[vcf]'" in done.stderr
+
+
+def test_a_genome_needs_no_index(tmp_path, likelihood):
+    plain = fasta(tmp_path / "x.fa", SEQS)
+    zipped = tmp_path / "y.fa.gz"
+    pysam.tabix_compress(str(plain), str(zipped))
+    vcf = put_vcf(tmp_path / "v.vcf", rows_of())
+    results = [
+        [r["score"] for r in scored(likelihood, vcf, packed(path), tmp_path / "o.parquet")[1]]
+        for path in (plain, zipped)
+    ]
+    assert results[0] == results[1] and None not in results[0]
+    assert not [*tmp_path.glob("*.fai"), *tmp_path.glob("*.gzi")]
+    with pytest.raises(FileNotFoundError, match=r"z\.fa"):
+        packed(tmp_path / "z.fa")

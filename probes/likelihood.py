@@ -5,7 +5,8 @@ S sites, B windows, W bp of a window, T tokens, V entries of the vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from dnabench.models.outside.references import model_named
 from dnabench.pretraining.learner import as_sequences
 from dnabench.pretraining.saving import CARD, load_pretrained
 from dnabench.pretraining.vocabulary import vocabulary_of
+from dnabench.probes.reuse import Reuse
 from dnabench.tensors import read
 from dnabench.tokens.bpe import tokenizer_named
 from dnabench.tokens.tokenizers import Encoded, Tokenizer
@@ -247,6 +249,39 @@ class Likelihood:
         """Run windows with nothing hidden; `ask` takes rows and logits (rows, T, V)."""
         self._run(self._encode(codes), ask)
 
+    def reuse(self, codes: Array) -> Reuse:
+        """One window (W,), of which parts are run again by `changed`; NotLocalError as `Reuse`."""
+        ids = torch.from_numpy(self._encode(codes[None]).ids.astype(np.int64)).to(self._device)
+        with self._running():
+            found = Reuse(self._net, ids)
+        self.passes += 1
+        return found
+
+    def changed(self, reuse: Reuse, codes: Array, first: int, end: int) -> tuple[int, Tensor]:
+        """What `Reuse.again` gives for windows that differ from its own in bases first to end.
+
+        Args:
+            reuse: of `reuse`.
+            codes: uint8 (B, W), whole windows.
+            first: base from 0.
+            end: base behind the last.
+        """
+        ids = self._encode(codes).ids[:, self.lead + first : self.lead + end].astype(np.int64)
+        self.passes += len(codes)
+        with self._running():
+            at, logits = reuse.again(torch.from_numpy(ids).to(self._device), self.lead + first)
+        return at, logits.float()
+
+    def at_once(self, tokens: float) -> int:
+        """Rows of so many tokens that are run together."""
+        most = CPU_TOKENS if torch.device(self._device).type == "cpu" else EVAL_TOKENS
+        return max(1, int(min(most, LOGITS // self.source.tokenizer.size) // tokens))
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        with torch.inference_mode(), self._kernels, self._arithmetic.products():
+            yield
+
     def _encode(self, codes: Array) -> Encoded:
         encoded = self.source.tokenizer(as_sequences(codes), codes.shape[1], "mask")
         most = self.source.model.max_tokens
@@ -257,15 +292,13 @@ class Likelihood:
             )
         return encoded
 
-    @torch.inference_mode()
     def _run(self, encoded: Encoded, read_off: Callable[[Array, Tensor], None]) -> None:
         """All rows, length-sorted, in batches."""
         if not len(encoded.ids):
             return
         data = Resident([encoded], self._device, self.source.tokenizer.pad)
-        tokens = CPU_TOKENS if data.device.type == "cpu" else EVAL_TOKENS
-        most = max(1, min(tokens, LOGITS // self.source.tokenizer.size) // data.size)
-        with self._kernels, self._arithmetic.products():
+        most = self.at_once(data.size)
+        with self._running():
             for together in data.eval_batches():
                 for a in range(0, len(together), most):
                     rows = together[a : a + most]

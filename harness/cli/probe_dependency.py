@@ -62,8 +62,12 @@ def dependency(
         found = dependency(likelihood, codes, lambda n: show(advance=n))
     name = f"{place.chromosome}:{region.rpartition(':')[2]}" if region else place.chromosome
     typer.echo(f"{likelihood.source.name} on {name}, {len(codes):,} bp; {UNIT}, from 0")
+    typer.echo(found.how)
     _say(found, place)
-    about = {"network": network, "region": name, "sha256": sha, "causal": found.causal}
+    about = {
+        "network": network, "region": name, "sha256": sha, "causal": found.causal,
+        "computed": found.how,
+    }  # fmt: skip
     files = write(found, place, about, to)
     for values, title in ((found.values, "dependency"), (found.symmetric, "symmetric")):
         save(

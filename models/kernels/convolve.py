@@ -25,6 +25,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from dnabench.cache import cache_folder, made_folder, replacing
 from dnabench.host.machine import read
@@ -96,6 +97,8 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int = 1) 
         Every form is F.conv1d or F.linear to float32 rounding; see `tiled_conv1d`. Forms other than
         direct are used only in float32, on a CPU, without autocast.
     """
+    if has_torch_function_unary(x):  # a subclass of Tensor that follows operations
+        return handle_torch_function(convolve, (x,), x, weight, bias, dilation)
     if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return direct(x, weight, bias, dilation)
     kernels, forms = active(), possible(x, weight)

@@ -12,7 +12,10 @@ import pysam
 import pytest
 from test_genomes import fasta, own_cache
 from test_probe_variants import HEADER, letters, put_vcf, source
+from typer.testing import CliRunner
 
+from dnabench.cli import main
+from dnabench.probes.labelled import areas
 from dnabench.probes.likelihood import Likelihood
 from dnabench.probes.variant_lines import lines_in
 from dnabench.probes.variants import Asked, score_file
@@ -169,3 +172,30 @@ def test_a_genome_needs_no_index(tmp_path, likelihood):
     assert not [*tmp_path.glob("*.fai"), *tmp_path.glob("*.gzi")]
     with pytest.raises(FileNotFoundError, match=r"z\.fa"):
         packed(tmp_path / "z.fa")
+
+
+def test_labels_and_groups_may_stand_in_info(tmp_path, genome, likelihood):
+    rows = rows_of()
+    infos = [f"Y={i % 2};G=g{i // 2}" for i in range(22)] + ["Y=.", "G=g1"]
+    vcf = put_vcf(tmp_path / "v.vcf", [(*r[:7], x) for r, x in zip(rows, infos, strict=True)])
+    done = score_file(likelihood, vcf, genome, tmp_path / "o.parquet", Asked("Y", "G"))
+    assert done.labelled.labels == [*"01" * 11, ".", ""]
+    assert done.labelled.groups == [*(f"g{i // 2}" for i in range(22)), "", "g1"]
+    found = areas(done.scores, *done.labelled[:2], groups=done.labelled.groups)
+    assert (found.variants, found.positive, found.unlabelled, found.groups) == (22, 11, 2, 11)
+    for asked, message in ((Asked("Z"), "--labels Z: INFO has Y, G"),
+                           (Asked("Y", "H"), "--groups H: INFO has Y, G")):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            score_file(likelihood, vcf, genome, tmp_path / "o.parquet", asked)
+
+
+def test_flags_that_say_nothing_are_refused(tmp_path, genome):
+    vcf = put_vcf(tmp_path / "v.vcf", rows_of())
+    for more, message in (
+        (["--groups", "G"], "--groups G: nothing is compared without --labels"),
+        (["--labels", "Y", "--direction", "up"], "--direction 'up': write minus, plus, abs"),
+        (["--to", vcf], "that is the file of variants; name another"),
+    ):
+        words = ["variants", "gpn", "--vcf", vcf, "--genome", tmp_path / "x.fa", *more]
+        said = CliRunner().invoke(main, ["probe", *map(str, words)])
+        assert said.exit_code and message in said.output

@@ -288,10 +288,13 @@ def test_a_network_learns_what_can_be_learned(tmp_path):
 
 
 def bytes_of(folder):
+    """What a folder has, but for times and places."""
     card = json.loads((folder / "network.json").read_text())
     for key in ("seconds", "where", "command"):
         card.pop(key)
-    return (folder / "model.safetensors").read_bytes(), card, (folder / "metrics.jsonl").read_text()
+    curve = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert all(row.pop("bp_per_s") > 0 for row in curve)
+    return (folder / "model.safetensors").read_bytes(), card, curve
 
 
 def test_the_same_training_gives_the_same_bytes_and_another_seed_others(tmp_path):

@@ -46,6 +46,15 @@ class DataFlags(NamedTuple):
     weight: Annotated[
         list[float], data(help="How often a genome is drawn from, one for each; default: by size.")
     ] = []  # noqa: RUF012
+    stride: Annotated[
+        int,
+        data(help="Read every window in turn, one each so many bp; 0 = windows at random.", min=0),
+    ] = 0
+    most_n: Annotated[float, data(help="Share of N that a window may have.")] = 0.1
+    licence: Annotated[
+        list[str],
+        data(help="Licence of a genome, for the network's card; one for each, or none."),
+    ] = []  # noqa: RUF012
 
 
 class MachineFlags(NamedTuple):
@@ -148,6 +157,7 @@ def _gathered(
         return gathered(
             *chosen, genomes, 1, holdout=data.holdout, regions=data.regions,
             exclude=data.exclude_task, weights=data.weight, looks=looks, seed=seed,
+            stride=data.stride, most_n=data.most_n, licences=data.licence,
             command=shlex.join(["dnabench", *sys.argv[1:]]),
             progress=lambda done, total: show(completed=done, total=total),
             told=typer.echo if first else unsaid,
@@ -198,9 +208,10 @@ def _say_result(card: dict[str, Any], folder: Path) -> None:
 
     model = f"{reference_of(card)}{_settings(card)}"
     val, seen = card["scores"]["val"], card["bp"] / max(card["seconds"], 1e-9)
+    each = f", {val['bits_per_base']:.3f} a base" if "bits_per_base" in val else ""
     typer.echo(
-        f"held out: {val['loss']:.4f} nats ({val['bits']:.3f} bits, perplexity "
-        f"{val['perplexity']:.3f}), {val['accuracy']:.1%} right; {seen:,.0f} bp/s\n"
+        f"held out: {val['loss']:.4f} nats{' a token' * bool(each)} ({val['bits']:.3f} bits{each}, "
+        f"perplexity {val['perplexity']:.3f}), {val['accuracy']:.1%} right; {seen:,.0f} bp/s\n"
         f"next: dnabench run -m {model} --regime checkpoint:{folder} ..."
     )
 
@@ -259,6 +270,8 @@ def _say_plan(training: Training) -> None:
         parts += [f"{named} held out, the loss is of {few:,} of its {held:,} windows"] * bool(held)
         parts += [f"{genome.small / genome.bp:.0%} soft-masked"]
         parts += ["half of the windows around genes"] * (one.regions is not None)
+        tiles = 0 if one.tiles is None else len(one.tiles)
+        parts += [f"{tiles:,} windows in turn, one every {one.stride:,} bp"] * bool(tiles)
         typer.echo(f"  {genome.name}: {'; '.join(parts)}")
 
 

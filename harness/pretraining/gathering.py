@@ -14,7 +14,7 @@ from dnabench.pretraining.mapping import looked_up, places
 from dnabench.pretraining.pretrain import Training, steps_for
 from dnabench.pretraining.recipes import Pretraining
 from dnabench.pretraining.regions import regions as regions_of
-from dnabench.pretraining.windows import Source, draw, source
+from dnabench.pretraining.windows import MOST_N, Source, draw, source
 from dnabench.registry import TASKS
 from dnabench.tasks.io.packed import Genome, packed
 from dnabench.tokens.bpe import SAMPLE, tokenizer_named
@@ -33,7 +33,8 @@ def unsaid(text: str) -> None:
 def gathered(
     model: Model, options: Mapping[str, Any], how: Pretraining, genomes: Sequence[Path],
     bp: float, *, holdout: Sequence[str] = (), regions: Sequence[str] = (),
-    exclude: Sequence[str] = (), weights: Sequence[float] = (), looks: int = 20, seed: int = 0,
+    exclude: Sequence[str] = (), weights: Sequence[float] = (), most_n: float = MOST_N,
+    stride: int = 0, licences: Sequence[str] = (), looks: int = 20, seed: int = 0,
     command: str = "",
     progress: Progress = silent, told: Callable[[str], object] = unsaid,
 ) -> Training:  # fmt: skip
@@ -49,6 +50,9 @@ def gathered(
         regions: FILE:exons=256,promoters=1000, one for each genome or none.
         exclude: tasks whose test splits are left out.
         weights: how often windows of each genome are drawn, one for each; none = by its size.
+        most_n: share of N that a window may have.
+        stride: bp from one window to the next, where all are read in turn; 0 = drawn at random.
+        licences: of the genomes, one for each or none.
         looks: evaluations.
         seed: of weights, windows and what is hidden.
         command: what the user typed.
@@ -61,13 +65,13 @@ def gathered(
         ValueError: whatever else does not fit, by name.
     """
     language_of(model)
-    for flag, given in (("--regions", regions), ("--weight", weights)):
+    each = {"--regions": regions, "--weight": weights, "--licence": licences}
+    for flag, given in each.items():
         if given and len(given) != len(genomes):
             raise ValueError(
                 f"{len(given)} {flag} for {len(genomes)} --genome: give one for each, in order"
             )
-    if wrong := [weight for weight in weights if not 0 < weight < math.inf]:
-        raise ValueError(f"--weight {wrong[0]}: write a number above 0")
+    _check_windows(how.length, each, most_n, stride)
     if not model.min_length <= how.length <= model.context:
         raise ValueError(
             f"windows of {how.length} bp: {model.name} reads {model.min_length} to "
@@ -81,15 +85,35 @@ def gathered(
             genome, how.length, held[i],
             left_out=_places_of(tests, genome, told),
             regions=regions_of(regions[i], genome) if regions else None,
-            weight=weights[i] if weights else 0.0,
+            weight=weights[i] if weights else 0.0, most_n=most_n, stride=stride,
         )
         for i, genome in enumerate(read)
     ]  # fmt: skip
     tokenizer = _tokenizer(model, options, sources, seed)
     return Training(
         model=model, options=options, tokenizer=tokenizer, how=how, sources=sources,
-        steps=steps_for(bp, how), looks=looks, seed=seed, command=command,
+        steps=steps_for(bp, how), looks=looks, seed=seed, command=command, licences=licences,
     )  # fmt: skip
+
+
+def _check_windows(
+    length: int, each: Mapping[str, Sequence[Any]], most_n: float, stride: int
+) -> None:
+    """ValueError for numbers that no window can have, and flags that tiles make no use of."""
+    if wrong := [weight for weight in each["--weight"] if not 0 < weight < math.inf]:
+        raise ValueError(f"--weight {wrong[0]}: write a number above 0")
+    if not 0 <= most_n < 1:
+        raise ValueError(f"--most-n {most_n}: write a share of N from 0 to below 1")
+    if not 0 <= stride <= length:
+        raise ValueError(
+            f"--stride {stride}: write 1 to {length}, the bp of a window, so that none are left "
+            "out; 0 = windows at random"
+        )
+    if stride and (unused := [flag for flag in ("--regions", "--weight") if each[flag]]):
+        raise ValueError(
+            f"--stride {stride} reads every window in turn, and {unused[0]} says how often some "
+            "are drawn; leave out one of the two"
+        )
 
 
 def _held_in(

@@ -16,7 +16,7 @@ from torch import Tensor
 from dnabench.models.kernels.context import Kernels
 from dnabench.pretraining.objectives import Language
 from dnabench.pretraining.ranks import ALONE, Ranks
-from dnabench.pretraining.windows import Drawn, Source, draw
+from dnabench.pretraining.windows import Drawn, Source, draw, in_turn
 from dnabench.splits import Streams
 from dnabench.tokens.tokenizers import Tokenizer
 from dnabench.train.batches import Batch, Data, Resident
@@ -60,8 +60,10 @@ class WindowData(Data):
         encoded = self._tokenizer(as_sequences(codes), self._length, "mask")
         self._held = Resident([encoded], str(self.device), self._tokenizer.pad)
         self.size, self._lengths = self._held.size, encoded.lengths
+        widths = np.ones(codes.shape, np.int32) if encoded.widths is None else encoded.widths
         tokens = torch.from_numpy(of_tokens(small, encoded.widths))
         self._small = sent(tokens.contiguous(), self.device)
+        self._bases = sent(torch.from_numpy(np.ascontiguousarray(widths)), self.device)
 
     def batch(self, rows: Rows) -> Batch:
         """These windows."""
@@ -70,6 +72,10 @@ class WindowData(Data):
     def small(self, rows: Rows) -> Tensor:
         """Bool (B, T), whether most bases of a token are soft-masked."""
         return self._small[rows.index]
+
+    def bases(self, rows: Rows) -> Tensor:
+        """Int32 (B, T), how many bases a token stands for."""
+        return self._bases[rows.index]
 
 
 def opposite(codes: Array) -> Array:
@@ -157,9 +163,12 @@ class WindowLearner(NetLearner):
 
     def _draw(self) -> None:
         """The windows of a step; they depend on the seed and the step alone."""
-        rng = np.random.default_rng([self._seed, self._step])
-        drawn = draw(self._sources, self.recipe.batch, rng)
-        flipped = rng.random(self.recipe.batch) < 0.5 if self._both else None
+        rng, n = np.random.default_rng([self._seed, self._step]), self.recipe.batch
+        if self._sources[0].stride:
+            drawn = in_turn(self._sources, self._step * n, n, self._seed)
+        else:
+            drawn = draw(self._sources, n, rng)
+        flipped = rng.random(n) < 0.5 if self._both else None
         self._data.put(drawn, flipped)  # type: ignore[attr-defined]
 
     def held_out(self, drawn: Drawn) -> Callable[[], Array]:

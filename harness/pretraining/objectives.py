@@ -22,7 +22,7 @@ from dnabench.types import IGNORED, Array, Split
 
 LEAST = 1e-6  # of the weights of a batch
 TOGETHER = 256  # held-out windows
-LOSS, WEIGHT, RIGHT, TOKENS = range(4)  # columns of predictions: sums over a window
+LOSS, TOKENS, RIGHT, BASES = range(4)  # columns of predictions: sums over a window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +34,14 @@ class Vocabulary:
         known: ids that can be hidden and predicted.
         random: ids that a random token is drawn from.
         entries: int64, of each id its entry among the logits; IGNORED = none.
+        words: whether tokens are words of several bases, which do not overlap.
     """
 
     mask: int
     known: Tensor
     random: Tensor
     entries: Tensor
+    words: bool = False
 
 
 class Language(Objective):
@@ -51,8 +53,8 @@ class Language(Objective):
         small_weight: weight of the loss of soft-masked bases in training; in evaluation all count.
         seed: of all that is drawn; the same step of the same epoch draws the same.
 
-    Targets are (B, T, 3): the entry that is asked for or IGNORED, whether the base is soft-masked,
-    and the id that the network reads.
+    Targets are (B, T, 4): the entry that is asked for or IGNORED, whether the base is soft-masked,
+    how many bases the token has, and the id that the network reads.
     """
 
     metric, sign = "loss", -1
@@ -97,10 +99,10 @@ class Language(Objective):
         ids = batch.ids.long()
         seen = torch.ones_like(ids, dtype=torch.bool) if batch.mask is None else batch.mask > 0
         wanted, read = self.asked(ids, seen, drawn)
-        small = data.small(rows)[:, : ids.shape[1]].long()  # type: ignore[attr-defined]
-        small = self.shifted(small)
+        said = (data.small(rows), data.bases(rows))  # type: ignore[attr-defined]
+        small, bases = (self.shifted(one[:, : ids.shape[1]].long()) for one in said)
         entry = self.vocabulary.entries[wanted.clamp(min=0)].where(wanted >= 0, IGNORED)
-        return torch.stack([entry, small, read], -1)
+        return torch.stack([entry, small, bases, read], -1)
 
     def inputs(self, batch: Batch, target: Tensor) -> Batch:
         """The ids that the network reads, and what is asked for, as wide as the batch.
@@ -108,7 +110,7 @@ class Language(Objective):
         Targets may be those of a wider one, of which these rows are a part.
         """
         target = target[:, : batch.ids.shape[1]]
-        return batch._replace(ids=target[..., 2], target=target[..., :2])
+        return batch._replace(ids=target[..., 3], target=target[..., :3])
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """The weighted sum of the cross-entropies in nats."""
@@ -142,22 +144,30 @@ class Language(Objective):
         return asked
 
     def answers(self, logits: Tensor, batch: Batch) -> Tensor:
-        """(B, 4): sums over a window of loss, weights, right predictions, and tokens asked for."""
+        """(B, 4): of the tokens asked for in a window: loss, number, right predictions, bases."""
         assert batch.target is not None
         each = self._each(logits, batch.target)
         asked = self._weights(batch.target, 1.0)
         right = (logits.argmax(-1) == batch.target[..., 0]).float()
-        return torch.stack([each.sum(1), asked.sum(1), right.sum(1), asked.sum(1)], 1)
+        bases = (batch.target[..., 2] * asked).sum(1)
+        return torch.stack([each.sum(1), asked.sum(1), right.sum(1), bases], 1)
 
     def scores(self, split: Split, predictions: Array) -> dict[str, float]:
-        """Mean loss in nats, bits, perplexity and accuracy of the tokens asked for."""
+        """Of the tokens asked for: mean loss in nats, bits, perplexity, accuracy, bits a base."""
         total = predictions.astype(np.float64).sum(0)
-        loss = total[LOSS] / max(total[WEIGHT], 1)
+        loss = total[LOSS] / max(total[TOKENS], 1)
         return {
             "loss": float(loss), "bits": float(loss / np.log(2)),
             "perplexity": float(np.exp(loss)),
             "accuracy": float(total[RIGHT] / max(total[TOKENS], 1)),
+            **self._per_base(total),
         }  # fmt: skip
+
+    def _per_base(self, total: Array) -> dict[str, float]:
+        """Bits a base of words that are apart; of letters these are the bits."""
+        if not self.vocabulary.words:
+            return {}
+        return {"bits_per_base": float(total[LOSS] / max(total[BASES], 1) / np.log(2))}
 
     def mean_loss(self, split: Split, predictions: Array) -> float:
         """In nats."""

@@ -19,7 +19,7 @@ from dnabench.pretraining.hiding import Hiding
 from dnabench.pretraining.ranks import ALONE, Ranks, device_here, joined, ranks_here
 from dnabench.pretraining.recipes import Pretraining
 from dnabench.pretraining.saving import CARD, save
-from dnabench.pretraining.windows import Source, held_out
+from dnabench.pretraining.windows import MOST_N, Source, held_out
 from dnabench.protocols import protocol_named
 from dnabench.results.checkpoints import damage
 from dnabench.results.provenance import here
@@ -56,6 +56,7 @@ class Training:
         budget: what bought the steps, as it is said; "" = they were given.
         recompute: whether activations are computed again in the backward pass, which takes less
             memory and more time, and changes no number.
+        licences: of the genomes, one for each, as their source says; () = not stated.
     """
 
     model: Model
@@ -69,6 +70,7 @@ class Training:
     command: str = ""
     budget: str = ""
     recompute: bool = False
+    licences: Sequence[str] = ()
 
     @property
     def hiding(self) -> Hiding:
@@ -85,6 +87,16 @@ class Training:
     def every(self) -> int:
         """Steps between evaluations."""
         return math.ceil(self.steps / self.looks)
+
+    @property
+    def licence(self) -> dict[str, Any]:
+        """Of the model's code, and of each genome where the user said it."""
+        said = self.licences or ["not stated"] * len(self.sources)
+        genomes = [
+            {"name": one.genome.name, "license": text}
+            for one, text in zip(self.sources, said, strict=True)
+        ]
+        return {"model": self.model.license, "genomes": genomes}
 
     def said(self) -> dict[str, Any]:
         """All that decides the weights, as the card has it."""
@@ -118,6 +130,8 @@ def _said(one: Source) -> dict[str, Any]:
         "held_out": list(one.holdout), "places": one.places, "weight": one.weight,
         "windows": digest.hexdigest()[:16], "regions": one.regions is not None,
         "free": one.free.tolist(),
+        **({"stride": one.stride} if one.stride else {}),
+        **({"most_n": one.most_n} if one.most_n != MOST_N else {}),
     }  # fmt: skip
 
 
@@ -173,7 +187,7 @@ def pretrain(
         card = said | {
             "command": training.command, "seconds": round(seconds, 1), "where": here(),
             "scores": course.curve[-1], "n_params": learner.n_params,
-            "source": training.how.source, "license": {"model": training.model.license},
+            "source": training.how.source, "license": training.licence,
             "processes": ranks.size, "reference": training.model.reference,
         }  # fmt: skip
         if first:
@@ -184,13 +198,18 @@ def pretrain(
 
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
-    """Raise ValueError if another process trains in the folder."""
+    """Raise ValueError if another process trains in the folder, or its file system has no locks."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as e:
+        except BlockingIOError as e:
             raise ValueError(f"{folder}: another process trains there; wait for it") from e
+        except OSError as e:
+            raise ValueError(
+                f"{folder} cannot be locked ({e.strerror or e}), and without a lock two trainings "
+                "could write there; name a folder on another disk with --to"
+            ) from e
         yield
         (folder / LOCK).unlink(missing_ok=True)
 
@@ -272,14 +291,18 @@ class _Saved:
         self._steps, self._budget = training.steps, training.budget
         self._row, self.before = dict[str, Any](), 0.0
         self._started, self._ranks = time.monotonic(), ranks
+        self._bp = training.how.recipe.batch * training.how.length  # of a step
+        self._rates, self._since, self._stepped = list[float](), self._started, self._started
 
     def step_ended(self, done: int, total: int) -> None:
+        self._stepped = time.monotonic()
         self._told(done, total, self._row)
 
     def go_on(self, course: FitResult) -> None:
         if self.file.is_file():
             self._read(course)
         self._ranks.wait()  # before the first one writes it anew
+        self._since = time.monotonic()
 
     def _read(self, course: FitResult) -> None:
         import torch
@@ -296,6 +319,7 @@ class _Saved:
             )
         self._learner.go_on(state["learner"])
         course.curve[:], self.before = state["curve"], state["seconds"]
+        self._rates = state["rates"]
         course.best_epoch = len(course.curve)
         course.criterion = float(course.best_epoch)
         self._row = course.curve[-1]
@@ -303,15 +327,20 @@ class _Saved:
             self._write_curve(course)
 
     def epoch_ended(self, course: FitResult) -> None:
+        before, self._row = len(self._rates), course.curve[-1]
+        steps = min(self._learner.every, self._steps - before * self._learner.every)
+        self._rates.append(steps * self._bp / max(self._stepped - self._since, 1e-9))
+        if not self._ranks.rank:
+            self._save(course)
+        self._since = time.monotonic()
+
+    def _save(self, course: FitResult) -> None:
         import torch
 
-        self._row = course.curve[-1]
-        if self._ranks.rank:
-            return
         seconds = self.before + time.monotonic() - self._started
         state = {
             "learner": self._learner.training_state(), "curve": course.curve, "seconds": seconds,
-            "said": json.dumps(self._said), "budget": self._budget,
+            "said": json.dumps(self._said), "budget": self._budget, "rates": self._rates,
         }  # fmt: skip
         with replacing(self.file) as file:
             torch.save(state, file)
@@ -320,8 +349,9 @@ class _Saved:
 
     def _write_curve(self, course: FitResult) -> None:
         with replacing(self._folder / CURVE) as file:
-            lines = (json.dumps(self._flat(row)) for row in course.curve)
-            file.write("".join(f"{line}\n" for line in lines).encode())
+            for row, rate in zip(course.curve, self._rates, strict=True):
+                line = {**self._flat(row), "bp_per_s": round(rate, 1)}
+                file.write(f"{json.dumps(line)}\n".encode())
 
     def _flat(self, row: Mapping[str, Any]) -> dict[str, Any]:
         step = min(row["epoch"] * self._learner.every, self._steps)

@@ -53,5 +53,5 @@ def vocabulary_of(
     drawn = torch.tensor(list(every)) if random == "all" else known.nonzero().ravel()
     return Vocabulary(
         mask=tokenizer.mask, known=known.to(device), random=drawn.to(device),
-        entries=asked.to(device),
+        entries=asked.to(device), words=not letters and not tokenizer.spaced,
     )  # fmt: skip

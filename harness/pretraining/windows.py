@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from dnabench.tasks.io.packed import Genome
 from dnabench.types import Array, N
 
 MOST_N = 0.1  # share of a window
+CHUNK = 1 << 24  # bp looked at together
 TRIES = 100  # draws of windows that hold too many N, one after the other
 
 
@@ -38,6 +40,9 @@ class Source:
         held: int64 (H,), first bases of held-out windows, end to end.
         holdout: names of the sequences that are held out.
         weight: of this genome among several; 0 = the number of places in `free`.
+        most_n: share of N that a window may have.
+        stride: bp from one window to the next, where all are read in turn; 0 = drawn at random.
+        tiles: int64 (M,), first bases of the windows that are read in turn.
     """
 
     genome: Genome
@@ -47,6 +52,9 @@ class Source:
     held: Array
     holdout: tuple[str, ...] = ()
     weight: float = 0.0
+    most_n: float = MOST_N
+    stride: int = 0
+    tiles: Array | None = None
 
     @property
     def places(self) -> int:
@@ -57,6 +65,7 @@ class Source:
 def source(
     genome: Genome, length: int, holdout: Collection[str] = (), *,
     left_out: Array | None = None, regions: Array | None = None, weight: float = 0.0,
+    most_n: float = MOST_N, stride: int = 0,
 ) -> Source:  # fmt: skip
     """The windows of a genome.
 
@@ -67,6 +76,8 @@ def source(
         left_out: int64 (X, 2), places that no window may touch, with L bp on each side.
         regions: int64 (R, 2), places on which the middle of a window may lie.
         weight: see `Source`.
+        most_n: see `Source`.
+        stride: see `Source`; at most L.
 
     Raises:
         ValueError: an unknown sequence, or no window left to train on.
@@ -81,17 +92,47 @@ def source(
         free = without(free, merged(left_out + margin))
     if not len(free):
         raise ValueError(f"{genome.name} has no window of {length} bp to train on")
-    near = None
+    near, tiles = None, None
+    if stride:
+        tiles = _tiles(genome, length, free, stride, most_n)
+        free = _joined(tiles, stride)
     if regions is not None:
         near = inside(free, merged(regions - length // 2))
         if not len(near):
             raise ValueError(f"none of the regions is on a part of {genome.name} to train on")
     held = [np.arange(a, b, length) for a, b in whole[~kept] if b > a]
     return Source(
-        genome=genome, length=length, free=free, regions=near, weight=weight,
+        genome=genome, length=length, free=free, regions=near, weight=weight, most_n=most_n,
+        stride=stride, tiles=tiles,
         holdout=tuple(genome.contigs[i] for i in np.flatnonzero(~kept)),
         held=np.concatenate(held) if held else np.zeros(0, np.int64),
     )  # fmt: skip
+
+
+def _tiles(genome: Genome, length: int, free: Array, stride: int, most_n: float) -> Array:
+    """int64 (M,), windows at even distances from the first of each interval, but for those of N."""
+    every = np.concatenate([np.arange(a, b, stride) for a, b in free.tolist()])
+    parts = np.array_split(every, -(-len(every) * length // CHUNK))
+    good = [part[_few_n(genome.windows(part, length)[0], most_n)] for part in parts]
+    tiles = np.concatenate(good)
+    if not len(tiles):
+        raise ValueError(
+            f"{genome.name}: all windows of {length} bp, one every {stride} bp, have more than "
+            f"{most_n:.0%} N"
+        )
+    return tiles
+
+
+def _joined(tiles: Array, stride: int) -> Array:
+    """int64 (I, 2), runs of tiles that follow each other as intervals of first bases."""
+    new = np.flatnonzero(np.diff(tiles) != stride) + 1
+    first, last = np.concatenate([[0], new]), np.concatenate([new, [len(tiles)]]) - 1
+    return np.stack([tiles[first], tiles[last] + 1], 1)
+
+
+def _few_n(codes: Array, most: float) -> Array:
+    """Bool (B,), windows of which at most this share is N."""
+    return np.asarray((codes == N).mean(1) <= most)
 
 
 def merged(places: Array) -> Array:
@@ -135,7 +176,7 @@ def _within(at: Array, intervals: Array) -> Array:
 def draw(sources: Sequence[Source], n: int, rng: np.random.Generator) -> Drawn:
     """N random windows of one or several genomes.
 
-    Windows with more than a tenth of N are drawn again, at most TRIES times.
+    Windows with more than `Source.most_n` of N are drawn again, at most TRIES times.
 
     Raises:
         ValueError: when so many hold N that none is found.
@@ -150,13 +191,45 @@ def draw(sources: Sequence[Source], n: int, rng: np.random.Generator) -> Drawn:
             if not len(rows):
                 break
             codes[rows], small[rows] = one.genome.windows(_places(one, len(rows), rng), length)
-            rows = rows[(codes[rows] == N).mean(1) > MOST_N]
+            rows = rows[~_few_n(codes[rows], one.most_n)]
         else:
             raise ValueError(
                 f"{one.genome.name}: {TRIES} draws found windows of {length} bp with more than "
-                f"{MOST_N:.0%} N only"
+                f"{one.most_n:.0%} N only"
             )
     return Drawn(codes, small)
+
+
+def in_turn(sources: Sequence[Source], first: int, n: int, seed: int) -> Drawn:
+    """N tiles of one or several genomes.
+
+    Each comes once before any comes again, in an order of its own in every pass.
+
+    Args:
+        sources: with tiles.
+        first: number of the first tile of these, counted over all passes.
+        n: how many.
+        seed: of the orders.
+    """
+    ends = np.cumsum([0 if one.tiles is None else len(one.tiles) for one in sources])
+    total, length = int(ends[-1]), sources[0].length
+    turn, at = np.divmod(np.arange(first, first + n), total)
+    which = np.empty(n, np.int64)
+    for one in np.unique(turn).tolist():
+        which[turn == one] = _order(total, seed, one)[at[turn == one]]
+    codes, small = np.empty((n, length), np.uint8), np.empty((n, length), bool)
+    of = np.searchsorted(ends, which, side="right")
+    for i, source in enumerate(sources):
+        rows = np.flatnonzero(of == i)
+        if len(rows) and source.tiles is not None:
+            places = source.tiles[which[rows] - ends[i] + len(source.tiles)]
+            codes[rows], small[rows] = source.genome.windows(places, length)
+    return Drawn(codes, small)
+
+
+@lru_cache(maxsize=2)
+def _order(n: int, seed: int, turn: int) -> Array:
+    return np.random.default_rng([seed, turn, n]).permutation(n)
 
 
 def _places(one: Source, n: int, rng: np.random.Generator) -> Array:
@@ -176,7 +249,7 @@ def _uniform(intervals: Array, n: int, rng: np.random.Generator) -> Array:
 
 
 def held_out(sources: Sequence[Source], most: int) -> Drawn:
-    """Held-out windows, at most `most`, evenly spaced; those with over a tenth of N are left out.
+    """Held-out windows, at most `most`, evenly spaced; those with too many N are left out.
 
     Raises:
         ValueError: there are none.
@@ -185,7 +258,7 @@ def held_out(sources: Sequence[Source], most: int) -> Drawn:
     parts, step = [], max(1, -(-sum(len(one.held) for one in sources) // most))
     for one in sources:
         codes, small = one.genome.windows(one.held[::step], length)
-        good = (codes == N).mean(1) <= MOST_N
+        good = _few_n(codes, one.most_n)
         parts.append((codes[good], small[good]))
     codes = np.concatenate([c for c, _ in parts])
     small = np.concatenate([s for _, s in parts])

@@ -15,23 +15,26 @@ from dnabench.types import Task as Task
 from dnabench.types import Trial as Trial
 
 if TYPE_CHECKING:
+    from dnabench.api import Compared as Compared
     from dnabench.api import Network as Network
     from dnabench.api import Results as Results
     from dnabench.api import Tuned as Tuned
     from dnabench.api import embed as embed
     from dnabench.api import export as export
     from dnabench.api import load_network as load_network
+    from dnabench.api import regimes as regimes
     from dnabench.api import run as run
     from dnabench.api import tune as tune
 
 __version__ = "0.1.0"
 _API = (  # imported when first used
-    "Network", "Results", "Tuned", "embed", "export", "load_network", "run", "tune",
+    "Compared", "Network", "Results", "Tuned", "embed", "export", "load_network", "regimes", "run",
+    "tune",
 )  # fmt: skip
 __all__ = [
-    "MODELS", "TASKS", "Model", "Network", "Protocol", "Recipe", "Record", "Results", "Sequences",
-    "Split", "Task", "Trial", "Tuned", "embed", "export", "load_network", "run",
-    "tune",
+    "MODELS", "TASKS", "Compared", "Model", "Network", "Protocol", "Recipe", "Record", "Results",
+    "Sequences", "Split", "Task", "Trial", "Tuned", "embed", "export", "load_network", "regimes",
+    "run", "tune",
 ]  # fmt: skip
 
 

@@ -6,13 +6,15 @@ results = db.run(models=["kmer", "cnn"], data="my.csv", seeds=5, keep="best")
 results.scores()
 tuned = db.tune(models=["kmer", "cnn"], data="my.csv", budget=16)
 tuned.choices()
+compared = db.regimes("convnova-386k", "my.csv", genomes={"yeast": "yeast.fa"}, holdout="chrXI")
+compared.table()
 db.load_network("runs/networks/0123456789abcdef").predict(["ACGT..."])
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
@@ -21,14 +23,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dnabench.frames import Results, Tuned
+from dnabench.frames import Compared, Results, Tuned
 from dnabench.networks.network import Network, load_network
 from dnabench.types import Array, Sequences
 
 if TYPE_CHECKING:
     from dnabench.networks.export import Exported
 
-__all__ = ["Network", "Results", "Tuned", "embed", "export", "load_network", "run", "tune"]
+__all__ = [
+    "Compared", "Network", "Results", "Tuned", "embed", "export", "load_network", "regimes", "run",
+    "tune",
+]  # fmt: skip
 
 Names = str | Sequence[str]
 
@@ -133,6 +138,56 @@ def tune(
     with _interrupts():
         chosen, failed = run_search(request, Path(out), execution)
     return Tuned(out, chosen.search, failed)
+
+
+def regimes(
+    models: Names = "convnova-386k", data: Names | Path = (), *,
+    genomes: Mapping[str, str | Path | Sequence[str | Path]], holdout: Names, budget: str = "20M",
+    suite: Names = (), tasks: Names = (), seeds: int | str | Sequence[int] = 5,
+    out: str | Path = "runs", **flags: Any,
+) -> Compared:  # fmt: skip
+    """Compare scratch with pretraining, and with controls; as `dnabench regimes`.
+
+    Networks that are there are not pretrained again. The same call again goes on where it was
+    killed.
+
+    Args:
+        models: as for `run`.
+        data: as for `run`.
+        genomes: name -> FASTA file, or several that are read together.
+        holdout: sequences to evaluate on, "chr8" or "hg38.fa:chr8".
+        budget: bp that each pretraining sees.
+        suite: as for `run`.
+        tasks: as for `run`.
+        seeds: of the fine-tunings: how many, or which.
+        out: folder of results.
+        flags: other flags of `dnabench regimes` with _ for -, e.g. `tokenizers=["char", "bpe"]`,
+            `pretrain_seeds=5`, `controls="none"`, `exclude_task="nt/h3"`, `epochs=3`.
+
+    Returns:
+        The trials of all columns. Those that failed are in `failed`.
+
+    Raises:
+        KeyError: as `run`.
+        ValueError: as `run`; genomes, budgets or seeds that do not fit.
+        TypeError: a flag that does not exist.
+        KeyboardInterrupt: what is finished is kept.
+    """
+    from dnabench.cli.regimes import PretrainingOptions, run_regimes
+
+    files = {
+        name: [paths] if isinstance(paths, str | Path) else paths
+        for name, paths in genomes.items()
+    }  # fmt: skip
+    listed = [f"{name}={'+'.join(map(str, paths))}" for name, paths in files.items()]
+    own = {"genomes": listed, "holdout": holdout, "budget": budget}
+    choice, reading, execution, pretraining = _options(
+        {"models": models, "data": data, "suite": suite, "tasks": tasks, **own, **flags}, seeds,
+        PretrainingOptions,
+    )  # fmt: skip
+    with _interrupts():
+        jobs, _ = run_regimes(pretraining.request(choice, reading), Path(out), execution)
+    return Compared(out, [job.trial.id for job in jobs])
 
 
 def embed(
@@ -245,11 +300,13 @@ def _seeds_text(seeds: int | str | Sequence[int]) -> str:
     return f"{','.join(map(str, seeds))},"
 
 
-def _options(given: Mapping[str, Any], seeds: int | str | Sequence[int]) -> tuple[Any, ...]:
-    """The flags of `dnabench run`, from Python values."""
+def _options(
+    given: Mapping[str, Any], seeds: int | str | Sequence[int], *more: Callable[..., Any]
+) -> tuple[Any, ...]:
+    """The flags of `dnabench run`, and of `more`, from Python values."""
     from dnabench.cli.options import DataOptions, ExecutionOptions, GridOptions
 
-    every = (GridOptions, DataOptions, ExecutionOptions)
+    every: list[Callable[..., Any]] = [GridOptions, DataOptions, ExecutionOptions, *more]
     kinds = {kind: signature(kind).parameters for kind in every}
     usual = {name: p.default for known in kinds.values() for name, p in known.items()}
     values: dict[str, Any] = {"seeds": _seeds_text(seeds)}

@@ -171,6 +171,24 @@ class Results:
         return report(every, self.store, Resampler(self.store), metric=metric)
 
 
+class Compared(Results):
+    """The trials of regimes of training, as `Results`, and what pretraining costs and buys."""
+
+    def table(self) -> pd.DataFrame:
+        """What `dnabench regimes` prints, as text: a row for each task and column.
+
+        `verdicts` has the numbers of all pairs.
+        """
+        import pandas as pd
+
+        from dnabench.reports.regimes import tables_of
+
+        found = tables_of(self._report().evidence)
+        return pd.concat(
+            [pd.DataFrame(one.rows, columns=list(one.heads)) for one in found], ignore_index=True
+        )
+
+
 class Tuned(Results):
     """The trials of a search that read test, as `Results`, and what it chose.
 

@@ -187,16 +187,25 @@ def _check_options(folder: Path, model: Model, options: Mapping[str, Any]) -> No
     Weights may fit a network of other options, say another dilation, and mean something else there.
     """
     _, trained = trained_as(read_json(folder / KEPT))
-    other = [
-        f"--set {model.name}.{name}={trained[name]}"
-        for name in sorted(trained.keys() & options.keys() - {*FREE})
-        if trained[name] != options[name] and not str(options[name]).startswith("bpe")
-    ]  # of a tokenizer trained here, the file beside the weights decides
-    if other:
+    if other := differing(model, trained, options):
         raise ValueError(
             f"checkpoint:{folder}: that network was trained with other options; write "
             f"{' '.join(other)}. `dnabench embed` takes the folder itself"
         )
+
+
+def differing(
+    model: Model, trained: Mapping[str, Any], options: Mapping[str, Any]
+) -> list[str]:  # fmt: skip
+    """Flags that would give a network the options that weights were trained with, but for FREE.
+
+    Of a tokenizer that was trained here, the file beside the weights decides.
+    """
+    return [
+        f"--set {model.name}.{name}={trained[name]}"
+        for name in sorted(trained.keys() & options.keys() - {*FREE})
+        if trained[name] != options[name] and not str(options[name]).startswith("bpe")
+    ]
 
 
 def load_regime(

@@ -87,6 +87,11 @@ def regime_section(evidence: Evidence, found: Sequence[Regime]) -> Grid:
     return Grid(TITLE, heads, lines, [NOTE, *[NESTED] * nested, *[ALONE] * alone])
 
 
+def tables_of(evidence: Sequence[Evidence]) -> list[Grid]:
+    """Those of `regime_section` in a report, one for each protocol."""
+    return [grid for one in evidence for grid in one.sections if grid.title == TITLE]
+
+
 def _columns(table: Table, found: Sequence[Regime]) -> dict[int, Regime]:
     """The columns of the table that are regimes, by model, tokenizer and kind."""
     known = {(regime.model, _key(regime)): regime for regime in found}

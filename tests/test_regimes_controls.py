@@ -156,7 +156,7 @@ def test_trials_are_checked_before_anything_is_trained(csv, genomes, tmp_path):
             planned(columns_of(request, out), request)
     request = alone(csv, genomes, pretrain_seeds=2)
     columns = columns_of(request, out)
-    assert planned(columns, request) == [5, 10, 10, 5, 5]
+    assert [len(own) for own in planned(columns, request)] == [5, 10, 10, 5, 5]
     sizes = [len(own) for c in columns if not c.kept for own in jobs_of(c, request).values()]
     assert sizes == [5, 5, 5]
 

@@ -75,8 +75,9 @@ command(
 command(
     app, "regimes",
     "-m convnova-386k,unet -s gue --genomes human=hg38.fa --holdout hg38.fa:chr8 --tokenizers char",
-    "-m convnova-386k,dnabert2 -t nt/h3 --genomes yeast=yeast.fa,multi=yeast.fa+pombe.fa --holdout "
-    "yeast.fa:XI --tokenizers char,bpe --pretrain-seeds 5 --dry-run",
+    "-m convnova-386k,dnabert2 -t nt/h3 --recipe default --genomes "
+    "yeast=yeast.fa,multi=yeast.fa+pombe.fa --holdout yeast.fa:XI --exclude-task nt/h3 "
+    "--tokenizers char,bpe --dry-run",
     "-m convnova-386k --data my.csv --genomes yeast=yeast.fa --holdout yeast.fa:XI --budget 2M",
     section=BENCHMARK,
 )(regimes)  # fmt: skip

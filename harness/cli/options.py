@@ -297,8 +297,11 @@ class ExecutionOptions(NamedTuple):
         )
 
 
-def with_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn every parameter whose type is a NamedTuple into the flags that its fields are."""
+def with_flags(command: Callable[..., None], **usual: Any) -> Callable[..., None]:
+    """Turn every parameter whose type is a NamedTuple into the flags that its fields are.
+
+    `usual` are defaults of this command that differ from those of the fields.
+    """
     flags: list[inspect.Parameter] = []
     groups: dict[str, Any] = {}
     for parameter in inspect.signature(command, eval_str=True).parameters.values():
@@ -307,7 +310,8 @@ def with_flags(command: Callable[..., None]) -> Callable[..., None]:
             flags.append(parameter)
             continue
         groups[parameter.name] = options
-        hints, defaults = get_type_hints(options, include_extras=True), options._field_defaults
+        hints = get_type_hints(options, include_extras=True)
+        defaults = {**options._field_defaults, **usual}
         flags += [
             parameter.replace(name=n, annotation=hints[n], default=defaults[n]) for n in hints
         ]

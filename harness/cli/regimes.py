@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -14,7 +14,7 @@ from dnabench.cli.errors import fail, split_commas
 from dnabench.cli.options import DataOptions, ExecutionOptions, GridOptions, Out, with_flags
 from dnabench.cli.pretrain import bp_named, pretraining_chosen
 from dnabench.cli.report import records_in
-from dnabench.cli.sweep import print_notes, run_sweep
+from dnabench.cli.sweep import check_precisions, print_notes, run_sweep
 
 if TYPE_CHECKING:
     from dnabench.pretraining.recipes import Pretraining
@@ -24,40 +24,56 @@ if TYPE_CHECKING:
     from dnabench.types import Job, Resources
 
 
-@with_flags
+option = partial(typer.Option, rich_help_panel="Pretraining")
+
+
+class PretrainingOptions(NamedTuple):
+    """The flags that say what is pretrained, and what it is held against."""
+
+    genomes: Annotated[
+        list[str], option(help="What is pretrained on: human=hg38.fa,multi=hg38.fa+mm10.fa.")
+    ] = []  # noqa: RUF012
+    holdout: Annotated[list[str], option(help="Sequence to evaluate on: chr8, or FILE:chr8.")] = []  # noqa: RUF012
+    exclude_task: Annotated[
+        list[str], option(help="Pretrain without what a task's test split has: nt_reduced/h3.")
+    ] = []  # noqa: RUF012
+    budget: Annotated[str, option(help="Bp that each pretraining sees: 20M.")] = "20M"
+    tokenizers: Annotated[list[str], option(help="char,bpe; default: each model's own.")] = []  # noqa: RUF012
+    pretrain_seeds: Annotated[
+        int, option(help="Pretrainings of each network; several are a verdict's units.", min=1)
+    ] = 1
+    controls: Annotated[
+        list[str], option(help="same compute, shuffled, frozen random: all of them, some, or none.")
+    ] = ["same compute", "shuffled", "frozen random"]  # noqa: RUF012
+    pretrain_recipe: Annotated[str, option(help="As --recipe of pretrain.")] = "house"
+    pretrain_length: Annotated[int, option(help="Bp of a window; 0 = the recipe's.", min=0)] = 0
+    pretrain_set: Annotated[
+        list[str], option(help="Recipe field of pretraining: batch=32; may be repeated.")
+    ] = []  # noqa: RUF012
+    looks: Annotated[int, option(help="Evaluations of a pretraining.", min=1)] = 5
+
+    def request(self, choice: GridOptions, reading: DataOptions) -> RegimesRequest:
+        """What is asked for."""
+        from dnabench.sweep.regimes import RegimesRequest
+
+        first, recipe = split_commas(choice.models)[0], self.pretrain_recipe
+        return RegimesRequest(
+            grid=choice.request(reading), genomes=_genomes(self.genomes), holdout=self.holdout,
+            exclude=split_commas(self.exclude_task), budget=bp_named(self.budget),
+            tokenizers=split_commas(self.tokenizers), pretrain_seeds=self.pretrain_seeds,
+            controls=[name for name in split_commas(self.controls) if name != "none"],
+            looks=self.looks, how=_how(first, recipe, self.pretrain_length, self.pretrain_set),
+        )  # fmt: skip
+
+
+@partial(with_flags, models=["convnova-386k"])
 def regimes(
     choice: GridOptions,
     reading: DataOptions,
+    pretraining: PretrainingOptions,
     execution: ExecutionOptions,
     out: Out = Path("runs"),
     config: Config = None,
-    genomes: Annotated[
-        list[str],
-        typer.Option(help="What is pretrained on: human=hg38.fa,multi=hg38.fa+mm10.fa."),
-    ] = [],  # noqa: B006
-    holdout: Annotated[
-        list[str], typer.Option(help="Sequence to evaluate on: chr8, or FILE:chr8.")
-    ] = [],  # noqa: B006
-    budget: Annotated[str, typer.Option(help="Bp that each pretraining sees: 20M.")] = "20M",
-    tokenizers: Annotated[
-        list[str], typer.Option(help="char,bpe; default: each model's own.")
-    ] = [],  # noqa: B006
-    pretrain_seeds: Annotated[
-        int,
-        typer.Option(help="Pretrainings of each network; several are a verdict's units.", min=1),
-    ] = 1,
-    controls: Annotated[
-        list[str],
-        typer.Option(help="same compute, shuffled, frozen random: all of them, some, or none."),
-    ] = ["same compute", "shuffled", "frozen random"],  # noqa: B006
-    pretrain_recipe: Annotated[str, typer.Option(help="As --recipe of pretrain.")] = "house",
-    pretrain_length: Annotated[
-        int, typer.Option(help="Bp of a window; 0 = the recipe's.", min=0)
-    ] = 0,
-    pretrain_set: Annotated[
-        list[str], typer.Option(help="Recipe field of pretraining: batch=32; may be repeated.")
-    ] = [],  # noqa: B006
-    looks: Annotated[int, typer.Option(help="Evaluations of a pretraining.", min=1)] = 5,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what is missing, and its cost; train nothing.")
     ] = False,
@@ -69,33 +85,40 @@ def regimes(
     its dinucleotides shuffled, and a linear head on frozen random weights. The same command again
     goes on where it was killed.
     """
-    from dnabench.sweep.regimes import RegimesRequest
+    from dnabench.results.store import Store
 
-    request = RegimesRequest(
-        grid=choice.request(reading), genomes=_genomes(genomes), holdout=holdout, looks=looks,
-        budget=bp_named(budget), tokenizers=split_commas(tokenizers), pretrain_seeds=pretrain_seeds,
-        controls=[name for name in split_commas(controls) if name != "none"],
-        how=_how(split_commas(choice.models)[0], pretrain_recipe, pretrain_length, pretrain_set),
-    )  # fmt: skip
-    if _run(request, out, execution, dry_run):
+    request = pretraining.request(choice, reading)
+    if dry_run:
+        _dry_run(request, Store(out))
+        return
+    jobs, failed = run_regimes(request, out, execution)
+    typer.echo(_report(out, jobs))
+    if failed:
         raise typer.Exit(1)
 
 
-def _run(request: RegimesRequest, out: Path, execution: ExecutionOptions, dry_run: bool) -> bool:
-    """Train what is missing and print the table; whether some trial failed."""
+def run_regimes(
+    request: RegimesRequest, out: Path, execution: ExecutionOptions
+) -> tuple[list[Job], bool]:
+    """Train what is missing; the trials, and whether some failed.
+
+    Raises:
+        KeyError, OSError, ValueError: as `columns_of`, `planned` and `run_sweep`.
+        typer.Exit: as `run_sweep`.
+    """
+    from dnabench.executors import ELSEWHERE
     from dnabench.results.regimes import regimes, save_regime
     from dnabench.results.store import Store
     from dnabench.sweep.regimes_trials import jobs_of, planned, regime_of
 
-    store = Store(out)
-    if dry_run:
-        _dry_run(request, store)
-        return False
+    store, resources = Store(out), execution.resources()
     store.check_writable()
     columns = _columns(request, out)
-    planned(columns, request)
+    coming = planned(columns, request)
+    if resources.executor not in ELSEWHERE:
+        check_precisions([job for own in coming for job in own], resources.devices)
     print_notes(_more_seeds(request))
-    _pretrain(columns, execution.resources())
+    _pretrain(columns, resources)
     notes, jobs, found, done = list[str](), [], [], store.done()
     before = done - {trial_id for one in regimes(store) for trial_id in one.trials}
     for column in columns:
@@ -107,8 +130,7 @@ def _run(request: RegimesRequest, out: Path, execution: ExecutionOptions, dry_ru
     summary = run_sweep(
         request, jobs, list(dict.fromkeys(notes)), out, execution, to_stderr=True, declared=pairs
     )
-    typer.echo(_report(out, jobs))
-    return bool(summary.failed)
+    return jobs, bool(summary.failed)
 
 
 def _columns(request: RegimesRequest, out: Path, drafts: Path | None = None) -> list[Column]:
@@ -116,13 +138,16 @@ def _columns(request: RegimesRequest, out: Path, drafts: Path | None = None) -> 
     from dnabench.cli.bars import bar
     from dnabench.sweep.regimes import columns_of
 
+    said = list[str]()
     with bar("reading genomes") as show:
 
         def told(what: str, done: int, total: int) -> None:
             show(description=what, completed=done, total=total)
 
         reading, shuffling = (partial(told, f"{w} genomes") for w in ("reading", "shuffling"))
-        return columns_of(request, out, reading, shuffling, drafts)
+        columns = columns_of(request, out, reading, shuffling, drafts, said.append)
+    print_notes(list(dict.fromkeys(said)))
+    return columns
 
 
 def _more_seeds(request: RegimesRequest) -> list[str]:
@@ -198,10 +223,11 @@ def _dry_run(request: RegimesRequest, store: Store) -> None:
     done, bp, rows = store.done(), bp_of(request), []
     with TemporaryDirectory() as drafts:
         columns = _columns(request, store.folder, Path(drafts))
-        for column, n in zip(columns, planned(columns, request), strict=True):
+        for column, coming in zip(columns, planned(columns, request), strict=True):
             missing = sum(not one.card for one in column.kept)
             own = jobs_of(column, request) if not missing else {}
             ids = [job.trial.id for some in own.values() for job in some]
+            n = len(coming)
             rows.append((
                 column.model.name, column.tokenizer, column.regime, len(column.kept), missing,
                 f"{missing * bp / 1e6:.4g}", n, n - sum(i in done for i in ids),
@@ -218,7 +244,7 @@ def _dry_run(request: RegimesRequest, store: Store) -> None:
 
 def _report(out: Path, jobs: Sequence[Job]) -> str:
     """The table of regimes, as `dnabench report --full` has it."""
-    from dnabench.reports.regimes import TITLE
+    from dnabench.reports.regimes import tables_of
     from dnabench.reports.report import report
     from dnabench.reports.resampling import Resampler
     from dnabench.reports.text.markdown_grid import grid
@@ -226,5 +252,5 @@ def _report(out: Path, jobs: Sequence[Job]) -> str:
     store, records = records_in(out)
     ids = {job.trial.id for job in jobs}
     found = report([r for r in records if r.trial.id in ids], store, Resampler(store))
-    sections = [s for e in found.evidence for s in e.sections if s.title == TITLE]
+    sections = tables_of(found.evidence)
     return "\n\n".join(map(grid, sections))

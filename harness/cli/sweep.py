@@ -71,9 +71,7 @@ def run_sweep(
     print_notes([*notes, *on_several(resources)])
     executor = executor_elsewhere(store, resources, execution, detach)
     if executor is None:
-        for key in {(j.trial.model, j.trial.recipe.precision): None for j in left}:
-            if why := precision_problem(*key, resources.devices):
-                raise ValueError(why)
+        check_precisions(left, resources.devices)
         resources = as_memory_allows(resources, execution, left, list(done.values()))
     config = config_of(request, jobs, resources, rows)
     store.save_config({**config, "declared": [list(pair) for pair in declared]})
@@ -224,6 +222,13 @@ def on_several(resources: Resources) -> list[str]:
     at_once = resources.workers // n
     text = f"{n} GPUs ({names}), {at_once} trial{'s' * (at_once > 1)} at once on each"
     return [text] if n > 1 and at_once else []
+
+
+def check_precisions(jobs: Iterable[Job], devices: Sequence[str]) -> None:
+    """ValueError if one of the devices cannot train one of the models at its precision."""
+    for key in {(job.trial.model, job.trial.recipe.precision): None for job in jobs}:
+        if why := precision_problem(*key, devices):
+            raise ValueError(why)
 
 
 @cache

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from dnabench.pretraining.recipes import Pretraining
 from dnabench.pretraining.regions import regions as regions_of
 from dnabench.pretraining.windows import MOST_N, Source, draw, source
 from dnabench.registry import TASKS
-from dnabench.tasks.io.packed import Genome, packed
+from dnabench.tasks.io.packed import Genome, packed, stored
 from dnabench.tokens.bpe import SAMPLE, tokenizer_named
 from dnabench.tokens.tokenizers import Tokenizer
 from dnabench.types import Array, Model, Progress, Sequences
@@ -77,13 +78,12 @@ def gathered(
             f"windows of {how.length} bp: {model.name} reads {model.min_length} to "
             f"{model.context:,} bp; write --length"
         )
-    tests = {task: TASKS[task].load("test").seqs for task in exclude}
     read = [packed(path, progress) for path in genomes]
     held = _held_in(read, genomes, holdout)
     sources = [
         source(
             genome, how.length, held[i],
-            left_out=_places_of(tests, genome, told),
+            left_out=_places_of(exclude, genome, told),
             regions=regions_of(regions[i], genome) if regions else None,
             weight=weights[i] if weights else 0.0, most_n=most_n, stride=stride,
         )
@@ -137,20 +137,40 @@ def _held_in(
     return names
 
 
-def _places_of(
-    tests: Mapping[str, Sequences], genome: Genome, told: Callable[[str], object]
-) -> Array | None:
+class Copies(NamedTuple):
+    """Where the test sequences of a task lie on a genome: int64 (X, 2), and a sentence of it."""
+
+    places: Array
+    said: str
+
+
+def copies(task: str, genome: Genome) -> Copies:
+    """Look the test sequences of a task up on a genome, once in a process.
+
+    Raises:
+        KeyError: no such task.
+        ValueError: its data are not here.
+    """
+    known, n, found = _looked_up(task, TASKS[task].data, genome.sha256)
+    said = f"{n:,} of the {known:,} test sequences of {task} that were looked up are on"
+    return Copies(found, f"{said} {genome.name}")
+
+
+@lru_cache(maxsize=64)
+def _looked_up(task: str, data: str, sha256: str) -> tuple[int, int, Array]:
+    genome, seqs = stored(sha256), TASKS[task].load("test").seqs
+    assert genome is not None  # it was packed
+    one = places(seqs, genome)
+    found = np.stack([one.start, one.end], 1)
+    return len(looked_up(seqs)), len(np.unique(one.sequence)), found
+
+
+def _places_of(tasks: Sequence[str], genome: Genome, told: Callable[[str], object]) -> Array | None:
     """Where the sequences of test splits lie on a genome."""
-    found = []
-    for task, seqs in tests.items():
-        one = places(seqs, genome)
-        known, n = len(looked_up(seqs)), len(np.unique(one.sequence))
-        told(
-            f"{n:,} of the {known:,} test sequences of {task} that were looked up are on "
-            f"{genome.name}"
-        )
-        found.append(np.stack([one.start, one.end], 1))
-    return np.concatenate(found) if found else None
+    found = [copies(task, genome) for task in tasks]
+    for one in found:
+        told(one.said)
+    return np.concatenate([one.places for one in found]) if found else None
 
 
 def _tokenizer(

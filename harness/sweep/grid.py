@@ -47,6 +47,7 @@ class Request:
     sweeps: Sequence[str] = ()  # k=v1,v2
     overrides: Mapping[str, Any] = field(default_factory=dict)  # recipe field -> value
     scored: Literal["test", "val"] = "test"  # val: trials of tuning
+    to_come: bool = False  # the files that `regime` names are not there yet, and are not read
 
 
 def grid(request: Request, on_skip: Callable[[str], object] = lambda why: None) -> list[Job]:
@@ -70,7 +71,7 @@ def grid(request: Request, on_skip: Callable[[str], object] = lambda why: None) 
     protocols = {task.name: protocol_for(request.protocol, task) for task in tasks}
     seeds, paths = parse_seeds(request.seeds), own_paths(request)
     check_settings(models, [*request.settings, *request.sweeps])
-    weights = _weights(models, request.regime)
+    weights = _weights(models, request.regime, request.to_come)
     choices = _choices(request.settings, request.sweeps)
     shares = parse_shares(request.train_share)
     columns = [
@@ -155,7 +156,9 @@ def models_of(
     return [m for m in models if m in families.values()]
 
 
-def _weights(models: Sequence[Model], text: str) -> dict[str, list[tuple[str, str]]]:
+def _weights(
+    models: Sequence[Model], text: str, to_come: bool
+) -> dict[str, list[tuple[str, str]]]:  # fmt: skip
     """Model name -> its regimes, each with the user's file."""
     named = regimes(text) if text else {}
     chosen = {MODELS[m].name if m in MODELS else m: r for m, r in named.items()}
@@ -163,7 +166,10 @@ def _weights(models: Sequence[Model], text: str) -> dict[str, list[tuple[str, st
     if unknown:
         raise ValueError(f"--regime {unknown[0]}=...: no model {unknown[0]!r} in this run")
     usual = {m.name: chosen.get("", [m.usual_regime]) for m in models}
-    return {m.name: [resolve(m, r) for r in chosen.get(m.name, usual[m.name])] for m in models}
+    return {
+        m.name: [(r, "") if to_come else resolve(m, r) for r in chosen.get(m.name, usual[m.name])]
+        for m in models
+    }
 
 
 def _with_tokenizer(trial: Trial, checkpoint: str) -> tuple[Trial, str]:

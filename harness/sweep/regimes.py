@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dnabench.cache import read_json, replacing
 from dnabench.models.language import language_of
-from dnabench.pretraining.gathering import gathered
+from dnabench.pretraining.gathering import copies, gathered, unsaid
 from dnabench.pretraining.pretrain import Training
 from dnabench.pretraining.recipes import Pretraining
 from dnabench.pretraining.saving import CARD
 from dnabench.pretraining.shuffling import shuffled_genome
 from dnabench.protocols import protocol_named
+from dnabench.registry import TASKS
 from dnabench.results.regimes import (
     COMPUTE,
     CONTROLS,
@@ -45,6 +46,7 @@ class RegimesRequest:
     budget: float  # bp that a pretraining sees
     how: Pretraining
     holdout: Sequence[str] = ()
+    exclude: Sequence[str] = ()  # tasks whose test sequences no pretraining reads
     tokenizers: Sequence[str] = ()  # char, bpe; () = each model's own
     pretrain_seeds: int = 1
     controls: Sequence[str] = CONTROLS
@@ -78,6 +80,7 @@ class Column(NamedTuple):
 def columns_of(
     request: RegimesRequest, out: Path, progress: Progress = lambda done, total: None,
     shuffling: Progress = lambda done, total: None, drafts: Path | None = None,
+    say: Callable[[str], object] = unsaid,
 ) -> list[Column]:  # fmt: skip
     """All columns of the table; genomes are packed and shuffled, byte pairs learned, as needed.
 
@@ -88,6 +91,7 @@ def columns_of(
         shuffling: of shuffling them, in bp.
         drafts: where byte pairs go that `out` lacks, in which nothing is then written, and no
             genome is shuffled; a network that needs one has a folder that is not there.
+        say: called with a sentence for each genome and task that is left out of it.
 
     Raises:
         KeyError, OSError, ValueError: as `grid` and `pretraining.gathering.gathered`; a tokenizer
@@ -103,7 +107,9 @@ def columns_of(
         for name, files in request.genomes.items()
     }
     for path in dict.fromkeys(path for paths, _ in genomes.values() for path in paths):
-        packed(path, progress)
+        genome = packed(path, progress)
+        for task in request.exclude:
+            say(copies(task, genome).said)
     first = next(iter(genomes))
     kinds = dict.fromkeys(genomes, PRETRAINED)
     if SHUFFLED in request.controls:
@@ -251,12 +257,14 @@ def _byte_pairs(
     said = [size, request.how.length, [packed(p).sha256 for p in paths], sorted(
         (packed(path).sha256, name) for path, name in held
     )]  # fmt: skip
+    said += [[TASKS[task].data for task in request.exclude]] * bool(request.exclude)
     path = out / FOLDER / f"bpe-{size}-{digest(said)}.json"
     path = drafts / path.name if drafts and not path.is_file() else path
     if not path.is_file():
         training = gathered(
-            model, options, request.how, paths, request.budget, holdout=_texts(held)
-        )
+            model, options, request.how, paths, request.budget, holdout=_texts(held),
+            exclude=request.exclude,
+        )  # fmt: skip
         assert training.tokenizer.text is not None  # byte pairs have one
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
@@ -275,7 +283,7 @@ def _kept(
     options, _ = chosen(made.model, made.settings)
     training = gathered(
         made.model, options, request.how, paths, request.budget, holdout=_texts(held),
-        looks=request.looks, seed=seed, command="dnabench regimes",
+        exclude=request.exclude, looks=request.looks, seed=seed, command="dnabench regimes",
     )  # fmt: skip
     words = [made.model.name, made.tokenizer, name.replace(" ", "-"), f"s{seed}"]
     return Kept(training, out / FOLDER / "-".join([*words, identity(training)]))

@@ -19,6 +19,7 @@ from dnabench.sweep.grid import grid, own_task
 from dnabench.sweep.numbers import parse_seeds
 from dnabench.sweep.regimes import STRIDE, Column, RegimesRequest, digest, identity
 from dnabench.types import Array, Job, OwnData
+from dnabench.weights import differing
 
 Say = Callable[[str], object]
 
@@ -52,19 +53,30 @@ def jobs_of(
     return found
 
 
-def planned(columns: Sequence[Column], request: RegimesRequest) -> list[int]:
-    """How many trials each column has, before its networks are there.
+def planned(columns: Sequence[Column], request: RegimesRequest) -> list[list[Job]]:
+    """The trials of each column before its networks are there, with ids that will be others.
 
     Raises:
-        KeyError, ValueError: as `grid`.
+        KeyError, ValueError: as `grid`; a recipe that gives a task a network of other options than
+            those that are pretrained.
     """
-    sizes = []
-    for column in columns:
-        seeds = [seed for k in range(len(column.kept)) for seed in seeds_of(request, k)]
-        scratch = f"{column.model.name}=scratch"
-        jobs = _grid(column, request, scratch, seeds) if seeds else jobs_of(column, request)[None]
-        sizes.append(len(jobs))
-    return sizes
+    coming = replace(request, grid=replace(request.grid, to_come=True))
+    return [_coming(column, coming) if column.kept else jobs_of(column, request)[None]
+            for column in columns]  # fmt: skip
+
+
+def _coming(column: Column, request: RegimesRequest) -> list[Job]:
+    seeds = [seed for k in range(len(column.kept)) for seed in seeds_of(request, k)]
+    jobs = _grid(column, request, f"{column.model.name}=checkpoint:{column.kept[0].folder}", seeds)
+    pretrained = column.kept[0].training.options
+    for trial in (job.trial for job in jobs):
+        if differing(column.model, pretrained, trial.options):
+            own = differing(column.model, trial.options, pretrained)
+            raise ValueError(
+                f"{column.model.name} would be pretrained with other options than its recipe for "
+                f"{trial.task} has; write {' '.join(own)}, which count in both, or --recipe default"
+            )
+    return jobs
 
 
 def _grid(

@@ -1,0 +1,123 @@
+"""`dnabench regimes`: what is refused before pretraining, test sequences left out, and Python."""
+
+from dataclasses import replace
+
+import pytest
+import typer
+from conftest import planted_split, planted_task
+from test_genomes import fasta, own_cache, random_contigs
+from test_regimes import asked, genomes
+from test_regimes_controls import alone
+
+import dnabench as db
+from dnabench import MODELS, TASKS
+from dnabench.cli.app import app
+from dnabench.pretraining.mapping import seen
+from dnabench.sweep.grid import Request
+from dnabench.sweep.regimes import columns_of
+from dnabench.sweep.regimes_trials import planned
+
+__all__ = ["genomes", "own_cache"]  # fixtures
+
+
+def with_test_of(path):
+    """A genome whose first sequence has the test sequences of a task between random ones."""
+    seqs = planted_split(32, 2).seqs
+    between, held = (seq.upper() for seq in random_contigs([9000, 2000], seed=8).values())
+    parts = [seqs[i] + between[200 * i : 200 * i + 200] for i in range(len(seqs))]
+    return fasta(path, {"chr1": between + "".join(parts), "chr2": held})
+
+
+@pytest.fixture
+def planted(monkeypatch):
+    task = planted_task(64)
+    monkeypatch.setitem(TASKS._entries, task.name, task)
+    return task
+
+
+def test_test_sequences_are_left_out_of_every_pretraining(tmp_path, planted):
+    genome, said = with_test_of(tmp_path / "a.fa"), []
+    grid = Request(
+        models=["convnova-386k"], tasks=[planted.name], seeds="1",
+        settings=("width=8", "blocks=2", "vocabulary=64"),
+    )  # fmt: skip
+    request = asked("", [genome, genome], grid=grid, genomes={"one": [str(genome)]})
+    request = replace(request, controls=(), tokenizers=["char", "bpe"], pretrain_seeds=2)
+    tests = planted.load("test").seqs
+    folders, byte_pairs = set(), set()
+    for exclude, share in (((), 1.0), ((planted.name,), 0.0)):
+        columns = columns_of(replace(request, exclude=exclude), tmp_path / "runs", say=said.append)
+        kept = [one for column in columns for one in column.kept]
+        assert len(kept) == 4
+        for one in kept:
+            (source,) = one.training.sources
+            assert seen(tests, source.genome, source.free, 60).mean() == share
+        folders |= {one.folder for one in kept}
+        byte_pairs |= {column.settings[-1] for column in columns if column.tokenizer == "bpe"}
+    assert len(folders) == 8 and len(byte_pairs) == 2
+    assert said == ["32 of the 32 test sequences of planted/motif that were looked up are on a.fa"]
+
+
+def test_a_task_that_is_not_there_is_refused(csv, genomes, tmp_path):
+    with pytest.raises(KeyError, match="nt/h33"):
+        columns_of(alone(csv, genomes, exclude=["nt/h33"]), tmp_path)
+
+
+def test_a_recipe_with_other_options_than_are_pretrained_is_refused(genomes, tmp_path, monkeypatch):
+    task = planted_task(64, name="nt/h3")
+    monkeypatch.setitem(TASKS._entries, "nt/h3", task)
+    grid = Request(models=["convnova-386k"], tasks=["nt/h3"], seeds="1", settings=("width=8",))
+    request = alone("", genomes, grid=grid)
+    with pytest.raises(ValueError, match="recipe for nt/h3 has; write --set convnova-386k.dil") as e:
+        planned(columns_of(request, tmp_path), request)
+    words = [w for w in str(e.value).replace(",", "").split() if "=" in w]
+    assert words == ["convnova-386k.dilation_schedule=code", "convnova-386k.final_conv=False"]
+    for change in ({"settings": ("width=8", *words)}, {"recipe": "default"}):
+        other = replace(request, grid=replace(grid, **change))
+        assert [len(own) for own in planned(columns_of(other, tmp_path), other)] == [1] * 5
+
+
+def test_a_recipe_for_weights_is_checked_before_there_are_any(genomes, tmp_path, monkeypatch):
+    """That of nt_h has LoRA on the tasks of nt, but for random weights."""
+    monkeypatch.setitem(TASKS._entries, "nt/h3", planted_task(64, name="nt/h3"))
+    grid = Request(models=["nt_h"], tasks=["nt/h3"], seeds="1", settings=("width=16", "heads=2"))
+    request = alone("", genomes, grid=grid, tokenizers=())
+    scratch, one, *_ = planned(columns_of(request, tmp_path), request)
+    assert [own[0].trial.recipe.finetune for own in (scratch, one)] == ["full", "lora"]
+
+
+def test_a_precision_that_is_not_there_ends_it_before_pretraining(csv, genomes, tmp_path):
+    with pytest.raises(ValueError, match="fp16"):
+        small("", csv, genomes, tmp_path, precision="fp16")
+    assert not [*(tmp_path / "runs").glob("pretrained/*/*")]
+
+
+def test_the_usual_models_can_be_pretrained():
+    command = typer.main.get_command(app).commands["regimes"]
+    (models,) = (p.default for p in command.params if p.name == "models")
+    assert models and all(MODELS[name].language for name in models)
+
+
+def small(models, csv, genomes, tmp_path, **flags):
+    more = {"models": models} if models else {}
+    return db.regimes(
+        data=csv, genomes={"one": genomes[0], "both": genomes}, holdout="a.fa:chr2", budget="480",
+        seeds=1, epochs=1, set=["width=8", "blocks=2"], pretrain_length=60,
+        pretrain_set="batch=4", looks=1, executor="inline", out=tmp_path / "runs", **more, **flags,
+    )  # fmt: skip
+
+
+def test_python_has_the_command(csv, genomes, tmp_path):
+    found = small("", csv, genomes, tmp_path, controls="same compute")
+    table = found.table()
+    names = ["scratch", "both", "one", "same compute (+0.00048 Mbp)"]
+    assert sorted(table["regime"]) == sorted(names)
+    assert {*table["model"]} == {"convnova-386k"} and {*table["runs"]} == {"1"}
+    scores = {f"{score:.4f}" for score in found.scores()["score"]}
+    assert {*table["score"]} == scores and len(found.records) == 4 and not found.failed
+    stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").glob("pretrained/*/*")}
+    again = small("convnova-386k", csv, genomes, tmp_path, controls="same compute")
+    assert again.table().equals(table)
+    assert stamps == {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").glob("pretrained/*/*")}
+    with pytest.raises(TypeError, match="has no 'genome_files'"):
+        small("", csv, genomes, tmp_path, genome_files=[])

@@ -54,6 +54,7 @@ def in_two(make, folder):
 
 def curve(folder):
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert all(row.pop("bp_per_s") > 0 for row in rows)  # which is not that of one process
     return np.array([[row[key] for key in sorted(row)] for row in rows])
 
 

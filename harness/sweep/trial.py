@@ -93,8 +93,7 @@ def run_trial(
     _check_known(job.trial)
     model_of(job)
     kernels = Kernels(deterministic=resources.deterministic)
-    meter = Meter(resources.device, kernels, shared=resources.workers > 1)
-    trial = job.trial
+    meter, trial = Meter(resources.device, kernels, shared=resources.workers > 1), job.trial
     task, protocol = _as_scored(job)
     seeds = streams(trial.seed, trial.task, protocol)
     whole, val = cut(task, protocol, seeds.cut, trial.limit, trial.tuning)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -30,6 +31,10 @@ from dnabench.train.precision import Arithmetic, check_precision
 from dnabench.types import Array, Job, Model, Recipe, Sequences, Split, Task, Trial
 from dnabench.weights import load_regime, resolve
 
+NO_ROWS = (
+    "{} has no layers with a row for each token, which could be pooled or cut out; `dnabench embed "
+    "--pool own` gives what its head sees"
+)
 POOLS = ("own", "mean", "max", "cls", "none")
 STRANDS = ("one", "mean")
 
@@ -225,9 +230,9 @@ class Before(nn.Module):
 
     def __init__(self, net: Any, name: str, layer: int, pool: str) -> None:
         super().__init__()
-        if not hasattr(net, "backbone"):
-            raise ValueError(f"{name} has no backbone of which a layer could be pooled; --pool own")
-        self.backbone, self._pool, self._layer = net.backbone, pool, layer
+        if not (hasattr(net, "backbone") and len(signature(net.backbone.forward).parameters) > 1):
+            raise ValueError(NO_ROWS.format(name))
+        self.backbone, self._pool, self._layer, self._name = net.backbone, pool, layer, name
         blocks = blocks_of(net.backbone)
         if layer and not 1 <= layer <= len(blocks):
             have = f"has layers 1 to {len(blocks)}" if blocks else "has no layers by number"
@@ -237,6 +242,8 @@ class Before(nn.Module):
     def features(self, ids: Tensor, mask: Tensor | None) -> Tensor:
         """(B, D), or (B, T, D) without pooling."""
         hidden = self._hidden(ids, mask)
+        if hidden.shape[:2] != ids.shape and (self._pool == "none" or mask is not None):
+            raise ValueError(NO_ROWS.format(self._name))  # bins of several bases
         return hidden if self._pool == "none" else pooled(hidden, mask, self._pool)
 
     def _hidden(self, ids: Tensor, mask: Tensor | None) -> Tensor:

@@ -24,6 +24,7 @@ from dnabench.cli.predict import predict
 from dnabench.cli.pretrain import pretrain
 from dnabench.cli.probe import probe
 from dnabench.cli.probe_attention import attention
+from dnabench.cli.probe_attribution import attribution
 from dnabench.cli.probe_context import context
 from dnabench.cli.probe_dependency import dependency
 from dnabench.cli.probe_embed import embed as embed_regions
@@ -143,6 +144,11 @@ command(
     "--bed peaks.narrowPeak --gff genes.gff3 --exons --flank 2000",
     "--bed marks.bed --gff draft.gff3 --genome draft.fa --to marks",
 )(occupancy)
+command(
+    probe, "attribution", "runs/networks/TRIAL my.fa",
+    "runs/networks/TRIAL my.fa --output donor --to donors",
+    "runs/networks/TRIAL peaks.csv --shuffles 10 --steps 64",
+)(attribution)  # fmt: skip
 command(
     probe, "attention", "ntv2-50m --genome genome.fa --region chr1:1,001-1,600",
     "my-network --genome genome.fa --region chr1:101-200 --gff genes.gff3",

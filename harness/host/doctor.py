@@ -20,6 +20,7 @@ from dnabench.results.provenance import here
 CONSTRAINTS = Path(__file__).resolve().parents[2] / "constraints.txt"
 HUB = ("HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN")
 EXTRAS = {  # of pyproject.toml: the packages that are imported, and what they are for
+    "attribution": (("captum", "logomaker"), "probe attribution"),
     "cuda": (("mamba_ssm",), "kernels of Caduceus on CUDA"),
     "export": (("onnx", "onnxruntime", "onnxscript"), "export --format onnx"),
     "lora": (("peft",), "--set finetune=lora"),

@@ -1,0 +1,178 @@
+"""How much each base adds to a kept network's answer: integrated gradients.
+
+L bp of a sequence, K bases that are not N, S shuffled sequences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dnabench.networks.network import Network
+from dnabench.pretraining.shuffling import shuffled
+from dnabench.probes.mutagenesis import LONGEST, Answer, answers
+from dnabench.probes.seqlets import Seqlet, null_of, seqlets
+from dnabench.probes.soft_letters import SoftAnswer
+from dnabench.tasks.io.unlabelled import read_parts, whole_sequences
+from dnabench.types import Array, N, Sequences
+
+SHUFFLES, STEPS = 4, 32
+LEAST_NULL = 10_000  # windows of shuffled sequences, for a threshold of one in a thousand
+AT_ONCE = 1 << 14  # bp that are run together
+APART = 1e-3  # of the answer in two ways, as a share of its size or of 1
+
+
+class How(NamedTuple):
+    """How attributions are computed.
+
+    Args:
+        shuffles: sequences with the same dinucleotides that each is compared with, S.
+        steps: points of the path from one to the other.
+        seed: of the shuffling.
+    """
+
+    shuffles: int = SHUFFLES
+    steps: int = STEPS
+    seed: int = 0
+
+
+class Attributed(NamedTuple):
+    """The attribution of one sequence.
+
+    Args:
+        values: float64 (L,), in the units of the answer; NaN at N.
+        answer: to the sequence.
+        baseline: to the shuffled ones, their mean.
+    """
+
+    values: Array
+    answer: float
+    baseline: float
+
+    @property
+    def error(self) -> float:
+        """The sum of all values minus what it should be, answer - baseline."""
+        return float(np.nansum(self.values)) - (self.answer - self.baseline)
+
+
+def attribution(
+    network: Network, codes: Array, answer: Answer, how: How | None = None, number: int = 0
+) -> Attributed:
+    """Integrated gradients of one answer, from shuffled sequences to this one.
+
+    A base's value is what its letter adds to the answer, in place of those that shuffled sequences
+    have there; all values together are the answer minus the mean answer to the shuffled ones.
+
+    Args:
+        network: a kept one that reads letters; strands are read as in its training.
+        codes: uint8 (L,), letters A0 C1 G2 T3 N4.
+        answer: of `mutagenesis.answer_of`.
+        how: None = as usual.
+        number: of the sequence; with the seed it decides what is random.
+
+    Raises:
+        ValueError: captum is not installed; as `SoftAnswer`; a sequence that the network cannot
+            read, or of fewer than two bases.
+
+    Source:
+        Sundararajan et al. 2017, arXiv 1703.01365, by captum, Gauss-Legendre points. Shuffled
+        sequences: Altschul and Erickson 1985, Mol. Biol. Evol. 2:526.
+    """
+    import torch
+
+    try:
+        from captum.attr import IntegratedGradients
+    except ModuleNotFoundError:
+        raise ValueError(
+            "attributions need captum and logomaker: pip install 'dnabench[attribution]'"
+        ) from None
+    how = how or How()
+    network.check(_one(codes), ["the sequence"])
+    soft = SoftAnswer(network, codes, answer)
+    if len(soft.known) < 2:
+        raise ValueError("the sequence has fewer than two bases that are not N; leave it out")
+    others = [mixed(codes, [how.seed, number, i]) for i in range(how.shuffles)]
+    network.net.eval()
+    x = soft.shares(codes)[None].repeat(how.shuffles, 1, 1)
+    baselines = torch.stack([soft.shares(one) for one in others])
+    found = IntegratedGradients(soft).attribute(
+        x, baselines=baselines, n_steps=how.steps, method="gausslegendre",
+        internal_batch_size=max(how.shuffles, AT_ONCE // len(codes)),
+    )  # fmt: skip
+    with torch.no_grad():
+        own, theirs = float(soft(x[:1])[0]), soft(baselines).double().cpu().numpy()
+    plain = float(answers(network, _one(codes), answer)[0])
+    if abs(own - plain) > APART * max(1.0, abs(plain)):
+        raise ValueError(
+            f"{network.model.name} answers {plain:.4g}, and {own:.4g} to the same letters as "
+            "numbers; please report this, and use `dnabench probe mutagenesis`"
+        )
+    values = np.full(len(codes), np.nan)
+    values[soft.known] = found.detach().double().sum(-1).mean(0).cpu().numpy()
+    return Attributed(values, own, float(theirs.mean()))
+
+
+def mixed(codes: Array, seed: list[int]) -> Array:
+    """The sequence with its dinucleotides shuffled; N stay where they are."""
+    out, known = codes.copy(), codes < N
+    out[known] = shuffled(codes[known], np.random.default_rng(seed))
+    return out
+
+
+def _one(codes: Array) -> Sequences:
+    return Sequences(codes, np.array([0, len(codes)]))
+
+
+class Found(NamedTuple):
+    """One sequence of a file, its attribution and its seqlets."""
+
+    name: str
+    codes: Array
+    attributed: Attributed
+    seqlets: list[Seqlet]
+
+
+def attribution_of_file(
+    network: Network, file: Path, answer: Answer, how: How | None = None,
+    progress: Callable[[int], object] = lambda bp: None,
+) -> tuple[list[Found], Array]:  # fmt: skip
+    """Attributions and seqlets of every sequence of a file.
+
+    Of each sequence a shuffled copy is attributed as well, of few sequences several: what they
+    reach is the null of the seqlets.
+
+    Args:
+        network: a kept one.
+        file: as `tasks.io.unlabelled.read_parts` takes it.
+        answer: of `answer_of`.
+        how: None = as usual.
+        progress: called with the bp done since the last call, shuffled ones included.
+
+    Returns:
+        The sequences, and the null, float64 (M,).
+
+    Raises:
+        ValueError, OSError: as `attribution` and reading.
+    """
+    how, done = how or How(), list[tuple[str, Array]]()
+    for part in whole_sequences(read_parts(file), LONGEST):
+        for name, _, codes, _ in part.segments():
+            network.check(_one(codes), [name])
+            done.append((name, codes))
+    first = [attribution(network, codes, answer, how, i) for i, (_, codes) in enumerate(done)]
+    bp = sum(len(codes) for _, codes in done)
+    copies, null = max(1, -(-LEAST_NULL // max(1, bp))), list[Array]()
+    for i, (_, codes) in enumerate(done):
+        progress(len(codes))
+        for copy in range(copies):
+            other = mixed(codes, [how.seed, i, copy, 1])
+            null.append(attribution(network, other, answer, how, len(done) + i).values)
+            progress(len(codes))
+    sizes = null_of(null)
+    return [
+        Found(name, codes, one, seqlets(codes, one.values, sizes))
+        for (name, codes), one in zip(done, first, strict=True)
+    ], sizes

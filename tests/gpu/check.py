@@ -8,8 +8,8 @@ be installed: a folder of links stands for it. Each section is a process with a 
 It writes a row as soon as it is measured, begins nothing when its budget is over, and says what it
 left out, so an interrupted check can be read too (`python -m gpu report`, from tests/).
 
-Occasions add up: copy check.json and check.md to docs/benchmarks/gpu.json and gpu.md. The next one
-begins with that file, measures what it lacks of this device, PyTorch and commit, and keeps the
+Occasions add up: copy check.json and check.md to docs/benchmarks as gpu.json and gpu.md. The next
+one begins with that file, measures what it lacks of this device, PyTorch and commit, and keeps the
 tables of others below its own.
 """
 

@@ -5,7 +5,7 @@ B batch, L tokens of the window, T of a stretch of it, C channels, V outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +20,9 @@ BY_POSITION = {
     "rms_norm", "sigmoid", "silu", "sub", "tanh",
 }  # fmt: skip
 WIDER = 1.3  # output by input of a convolution, from which on taps are taken one by one
+BY_NAME = {  # tensors that torch itself hands on by name: (C,), alike at all positions
+    (name, given) for name in ("layer_norm", "rms_norm") for given in ("weight", "bias")
+}
 ABOUT = {"__get__", "dim", "size"}  # shape, device and so on
 
 
@@ -53,7 +56,8 @@ class Reuse:
         ids: int64 (1, L), the window.
 
     Raises:
-        NotLocalError: another operation, such as attention, a recurrence, or a mean over positions.
+        NotLocalError: another operation, such as attention, a recurrence, or a mean over positions;
+            a tensor that is given to one by name.
 
     Accuracy:
         Equal in exact arithmetic: 1e-12 in float64. In float32 within four times the rounding of
@@ -94,9 +98,11 @@ class Reuse:
     def gain(self) -> float:
         """How many times fewer multiplications a changed token takes than the window.
 
-        A mean over the tokens of the window, of linear layers and convolutions.
+        A mean over the tokens of the window, of linear layers and convolutions; 1 without any.
         """
         whole = sum(layer.work for layer in self.layers) * self.length
+        if not whole:
+            return 1.0
         return whole / sum(layer.work * self.width(layer.into) for layer in self.layers)
 
     def width(self, reach: int) -> float:
@@ -177,6 +183,8 @@ class Near(Tensor):
         with torch._C.DisableTorchFunctionSubclass():
             if name in ABOUT and not isinstance(out := func(*args, **kwargs), Tensor):
                 return out
+            if _tensors(x for k, x in kwargs.items() if (name, k) not in BY_NAME):
+                raise NotLocalError(f"{name} has tensors by name, which are not followed")
             if found and func is convolve and args[1].ndim == 3:
                 return found[0].reuse.convolved(*args, **kwargs)
             if found and _local(name, func, args):
@@ -188,6 +196,16 @@ def plain(x: Tensor) -> Tensor:
     """The same values as an ordinary tensor."""
     with torch._C.DisableTorchFunctionSubclass():
         return x.as_subclass(Tensor)
+
+
+def _tensors(values: Iterable[Any]) -> bool:
+    """Whether one of them is a tensor, or has one in it."""
+    return any(
+        isinstance(x, Tensor)
+        or (isinstance(x, Mapping) and _tensors(x.values()))
+        or (isinstance(x, list | tuple) and _tensors(x))
+        for x in values
+    )
 
 
 def _local(name: str, func: Any, args: Sequence[Any]) -> bool:

@@ -142,6 +142,27 @@ def test_operations_that_may_read_other_positions_are_refused(operation):
         Reuse(Mixing(operation), torch.zeros(1, L, dtype=torch.long))
 
 
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda x: torch.add(x, other=convolve(x, torch.ones(3, 3, 3), None)),
+        lambda x: torch.mul(x, other=torch.randn(L, 3)),
+        lambda x: torch.nn.functional.linear(x, weight=torch.eye(3)),
+        lambda x: torch.mul(input=x, other=2.0),
+        lambda x: torch.cat(tensors=[x, x], dim=1),
+    ],
+)  # fmt: skip
+def test_tensors_by_name_are_refused(operation):
+    with pytest.raises(NotLocalError, match="has tensors by name, which are not followed"):
+        Reuse(Mixing(operation), torch.zeros(1, L, dtype=torch.long))
+
+
+def test_a_network_without_layers_gains_nothing():
+    table = torch.randn(5, 4)
+    net = lambda ids, mask: torch.nn.functional.embedding(ids, table)  # noqa: E731
+    assert Reuse(net, torch.zeros(1, L, dtype=torch.long)).gain() == 1
+
+
 def test_the_bound_follows_from_the_layers():
     """Of gpn, gpn-smol and ConvNova at 2,048 bp: tokens of each convolution, whole by changed."""
     length = 2048

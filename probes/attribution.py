@@ -12,14 +12,15 @@ from typing import NamedTuple
 import numpy as np
 
 from dnabench.networks.network import Network
-from dnabench.pretraining.shuffling import shuffled
+from dnabench.pretraining.shuffling import runs_of, shuffled_parts
 from dnabench.probes.mutagenesis import LONGEST, Answer, answers
 from dnabench.probes.seqlets import Seqlet, null_of, seqlets
 from dnabench.probes.soft_letters import SoftAnswer
 from dnabench.tasks.io.unlabelled import read_parts, whole_sequences
-from dnabench.types import Array, N, Sequences
+from dnabench.types import Array, Sequences
 
 SHUFFLES, STEPS = 4, 32
+LEAST_RUN = 4  # bp without N, of which there may be another order
 LEAST_NULL = 10_000  # windows of shuffled sequences, for a threshold of one in a thousand
 AT_ONCE = 1 << 14  # bp that are run together
 APART = 1e-3  # of the answer in two ways, as a share of its size or of 1
@@ -43,7 +44,8 @@ class Attributed(NamedTuple):
     """The attribution of one sequence.
 
     Args:
-        values: float64 (L,), in the units of the answer; NaN at N.
+        values: float64 (L,), in the units of the answer; NaN at N and at the first and last base of
+            each run between N, which are the same in all shuffled sequences and so add nothing.
         answer: to the sequence.
         baseline: to the shuffled ones, their mean.
     """
@@ -67,15 +69,15 @@ def attribution(
     have there; all values together are the answer minus the mean answer to the shuffled ones.
 
     Args:
-        network: a kept one that reads letters; strands are read as in its training.
+        network: a kept one that reads letters, loaded in fp32; strands are read as in its training.
         codes: uint8 (L,), letters A0 C1 G2 T3 N4.
         answer: of `mutagenesis.answer_of`.
         how: None = as usual.
         number: of the sequence; with the seed it decides what is random.
 
     Raises:
-        ValueError: captum is not installed; as `SoftAnswer`; a sequence that the network cannot
-            read, or of fewer than two bases.
+        ValueError: captum is not installed; as `SoftAnswer`; a network in another precision; a
+            sequence that the network cannot read, or without LEAST_RUN bases between N.
 
     Source:
         Sundararajan et al. 2017, arXiv 1703.01365, by captum, Gauss-Legendre points. Shuffled
@@ -90,10 +92,8 @@ def attribution(
             "attributions need captum and logomaker: pip install 'dnabench[attribution]'"
         ) from None
     how = how or How()
-    network.check(_one(codes), ["the sequence"])
+    _check(network, codes, "the sequence")
     soft = SoftAnswer(network, codes, answer)
-    if len(soft.known) < 2:
-        raise ValueError("the sequence has fewer than two bases that are not N; leave it out")
     others = [mixed(codes, [how.seed, number, i]) for i in range(how.shuffles)]
     network.net.eval()
     x = soft.shares(codes)[None].repeat(how.shuffles, 1, 1)
@@ -112,14 +112,28 @@ def attribution(
         )
     values = np.full(len(codes), np.nan)
     values[soft.known] = found.detach().double().sum(-1).mean(0).cpu().numpy()
+    values[runs_of(codes) - [0, 1]] = np.nan
     return Attributed(values, own, float(theirs.mean()))
 
 
 def mixed(codes: Array, seed: list[int]) -> Array:
-    """The sequence with its dinucleotides shuffled; N stay where they are."""
-    out, known = codes.copy(), codes < N
-    out[known] = shuffled(codes[known], np.random.default_rng(seed))
-    return out
+    """The sequence with its dinucleotides shuffled between N, which stay where they are."""
+    return shuffled_parts(codes, np.random.default_rng(seed))
+
+
+def _check(network: Network, codes: Array, name: str) -> None:
+    """ValueError for what has no attribution."""
+    if network.recipe.precision != "fp32":
+        raise ValueError(
+            f"attributions are computed in fp32, and this network is to run in "
+            f"{network.recipe.precision}; load it with precision='fp32'"
+        )
+    network.check(_one(codes), [name])
+    if np.diff(runs_of(codes)).max(initial=0) < LEAST_RUN:
+        raise ValueError(
+            f"{name} has no {LEAST_RUN} bases in a row that are not N, so that there is nothing to "
+            "shuffle; leave it out"
+        )
 
 
 def _one(codes: Array) -> Sequences:
@@ -160,13 +174,15 @@ def attribution_of_file(
     how, done = how or How(), list[tuple[str, Array]]()
     for part in whole_sequences(read_parts(file), LONGEST):
         for name, _, codes, _ in part.segments():
-            network.check(_one(codes), [name])
+            _check(network, codes, name)
             done.append((name, codes))
-    first = [attribution(network, codes, answer, how, i) for i, (_, codes) in enumerate(done)]
-    bp = sum(len(codes) for _, codes in done)
-    copies, null = max(1, -(-LEAST_NULL // max(1, bp))), list[Array]()
+    first, null = list[Attributed](), list[Array]()
     for i, (_, codes) in enumerate(done):
+        first.append(attribution(network, codes, answer, how, i))
         progress(len(codes))
+    windows = sum(int(np.isfinite(one.values).sum()) for one in first)
+    copies = max(1, -(-LEAST_NULL // max(1, windows)))
+    for i, (_, codes) in enumerate(done):
         for copy in range(copies):
             other = mixed(codes, [how.seed, i, copy, 1])
             null.append(attribution(network, other, answer, how, len(done) + i).values)

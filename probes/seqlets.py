@@ -48,8 +48,14 @@ def window_means(values: Array, width: int = WIDTH) -> Array:
 
 
 def null_of(shuffled: Sequence[Array], width: int = WIDTH) -> Array:
-    """The sizes of all window means of shuffled sequences, float64 (M,), in order."""
-    return np.sort(np.abs(np.concatenate([window_means(one, width) for one in shuffled])))
+    """The sizes of window means of shuffled sequences, float64 (M,), in order.
+
+    Args:
+        shuffled: attributions, NaN at N; only windows whose middle has one count.
+        width: bp, odd.
+    """
+    means = [window_means(one, width)[~np.isnan(one)] for one in shuffled]
+    return np.sort(np.abs(np.concatenate(means)))
 
 
 def limit_of(null: Array, rare: float = RARE) -> float:
@@ -62,13 +68,13 @@ def seqlets(
 ) -> list[Seqlet]:
     """The seqlets of one sequence, strongest first.
 
-    A base is the middle of a window of `width` bp. Where the mean of a window is farther from 0
-    than `limit_of` the null, its middle counts; neighbouring middles of one sign are one seqlet,
-    which reaches over all bases of their windows.
+    A base with a value is the middle of a window of `width` bp. Where the mean of a window is
+    farther from 0 than `limit_of` the null, its middle counts; neighbouring middles of one sign are
+    one seqlet, which reaches over all bases of their windows.
 
     Args:
         codes: uint8 (L,), letters A0 C1 G2 T3 N4.
-        values: float64 (L,), the attribution of each base, NaN at N.
+        values: float64 (L,), the attribution of each base, NaN where there is none.
         null: of `null_of`, with the same width.
         rare: share of the null that may reach as far.
         width: bp, odd.
@@ -78,7 +84,8 @@ def seqlets(
         (Shrikumar et al. 2018, arXiv 1811.00416), which fits distributions to them.
     """
     means, reach = window_means(values, width), width // 2
-    sign = np.where(np.abs(means) > limit_of(null, rare), np.sign(means), 0)
+    far = ~np.isnan(values) & (np.abs(means) > limit_of(null, rare))
+    sign = np.where(far, np.sign(means), 0)
     edges = [0, *(np.flatnonzero(np.diff(sign)) + 1).tolist(), len(sign)]
     letters, found = np.frombuffer(b"ACGTN", np.uint8), list[Seqlet]()
     for a, b in pairwise(edges):

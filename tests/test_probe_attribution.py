@@ -10,12 +10,15 @@ import torch
 from conftest import MOTIF, dnabench, planted_split
 from kept_cases import job_of, kept, put, task_of_kind, tiny_network  # noqa: F401
 from test_probe_contract import NAMES, tiny
+from test_probe_variants import letters
 
 from dnabench import MODELS
+from dnabench.networks.network import load_network
 from dnabench.probes.attribution import How, attribution, attribution_of_file, mixed
 from dnabench.probes.mutagenesis import Answer, answer_of, answers
 from dnabench.probes.seqlets import limit_of, null_of, seqlets, window_means
 from dnabench.probes.soft_letters import SoftAnswer
+from dnabench.results.store import Store
 from dnabench.types import Sequences
 
 LENGTH = 62
@@ -65,9 +68,10 @@ def test_sums_are_what_the_answer_gains(tmp_path, put):  # noqa: F811
     own, *rest = answers(network, many, answer).tolist()
     assert found.answer == pytest.approx(own, abs=1e-5)
     assert found.baseline == pytest.approx(np.mean(rest), abs=1e-5)
-    gained, size = own - np.mean(rest), np.abs(found.values).sum()
-    assert found.values.sum() == pytest.approx(gained, abs=1e-3 * size)
-    assert found.error == pytest.approx(found.values.sum() - gained, abs=1e-5)
+    gained, size = own - np.mean(rest), np.nansum(np.abs(found.values))
+    assert np.flatnonzero(np.isnan(found.values)).tolist() == [0, LENGTH - 1]
+    assert np.nansum(found.values) == pytest.approx(gained, abs=1e-3 * size)
+    assert found.error == pytest.approx(np.nansum(found.values) - gained, abs=1e-5)
     rough = attribution(network, codes, answer, How(3, 2, 1))
     assert abs(found.error) <= abs(rough.error) + 1e-4 * size
 
@@ -151,9 +155,36 @@ def test_shuffled_sequences_keep_dinucleotides_and_n():
     codes = codes_of("ACGTNNACGGTCATTACGGATTNACGACGTTTACC")
     other = mixed(codes, [0, 1])
     assert (np.flatnonzero(other == 4) == [4, 5, 22]).all() and (other != codes).any()
-    known = [c[c < 4] for c in (codes, other)]
-    pairs = [np.bincount(4 * c[:-1] + c[1:], minlength=16) for c in known]
+    pairs = [np.bincount(5 * c[:-1].astype(int) + c[1:], minlength=25) for c in (codes, other)]
     assert (pairs[0] == pairs[1]).all()
+    runs = codes_of("ACNNGT" * 6)  # no run has another order
+    assert (mixed(runs, [0, 1]) == runs).all()
+
+
+def test_ends_of_runs_have_no_value_and_sequences_are_named(tmp_path, put):  # noqa: F811
+    network = tiny_network(tmp_path, put, "cnn", "binary", LENGTH)[0]
+    answer, how = answer_of(network), How(2, 2)
+    codes = codes_of("NN" + letters(20) + "NNN" + letters(30, 1) + "NACNACG")
+    found = attribution(network, codes, answer, how)
+    empty = np.flatnonzero(np.isnan(found.values)).tolist()
+    assert empty == [0, 1, 2, 21, 22, 23, 24, 25, 54, 55, 56, 57, 58, 59, 61]
+    inner = found.values[3:21], found.values[26:54]
+    assert all((np.abs(part) > 0).mean() > 0.5 for part in inner)
+    assert found.error == pytest.approx(np.nansum(found.values) - found.answer + found.baseline)
+    (tmp_path / "x.fa").write_text(f">good\n{letters(LENGTH)}\n>bad\n{'ACGN' * 15}NN\n")
+    with pytest.raises(ValueError, match="bad has no 4 bases in a row that are not N"):
+        attribution_of_file(network, tmp_path / "x.fa", answer, how)
+
+
+def test_networks_of_other_precisions_answer_in_fp32(tmp_path, put):  # noqa: F811
+    task = put(task_of_kind("binary", LENGTH))
+    job = job_of(MODELS["cnn"], task, precision="bf16")
+    network = kept(job, tmp_path)[0]
+    codes, how = codes_of(letters(LENGTH)), How(2, 16)
+    with pytest.raises(ValueError, match="is to run in bf16; load it with precision='fp32'"):
+        attribution(network, codes, answer_of(network), how)
+    again = load_network(Store(tmp_path).network_path(job.trial.id), precision="fp32")
+    assert np.nansum(np.abs(attribution(again, codes, answer_of(again), how).values)) > 0
 
 
 def test_seqlets_by_hand():
@@ -171,6 +202,17 @@ def test_seqlets_by_hand():
     assert seqlets(codes, np.zeros(20), null, 0.1, 3) == []
 
 
+def test_n_are_no_part_of_the_null():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=5_000)
+    known = null_of([values])
+    many = np.full(100_000, np.nan)
+    many[:5_000] = values
+    null = null_of([many])
+    assert len(null) == len(known) == 5_000
+    assert limit_of(null) == pytest.approx(limit_of(known), abs=0.02)
+
+
 @pytest.mark.slow
 def test_the_command(learned, tmp_path):
     network, record = learned
@@ -185,12 +227,12 @@ def test_the_command(learned, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "log odds of" in done.stdout and "seqlets in 4 sequences" in done.stdout
     table = pq.read_table(tmp_path / "out" / "attribution.parquet").to_pandas()
-    assert len(table) == 248
+    assert len(table) == 240  # without the ends
     minus = table[table.id == ids[1]]
-    assert minus.position.tolist() == list(range(361, 299, -1))
-    assert "".join(minus.base) == part.seqs[1]
+    assert minus.position.tolist() == list(range(360, 300, -1))
+    assert "".join(minus.base) == part.seqs[1][1:-1]
     graph = (tmp_path / "out" / "attribution.bedgraph").read_text().splitlines()
-    assert len(graph) == 248 and graph[62].startswith("chr1\t300\t301\t")
+    assert len(graph) == 240 and graph[60].startswith("chr1\t301\t302\t")
     stretches = pq.read_table(tmp_path / "out" / "seqlets.parquet").to_pandas()
     here = stretches[stretches.id == ids[1]].iloc[0]
     start = part.seqs[1].index(MOTIF)

@@ -52,8 +52,9 @@ def attribution(
     from dnabench.probes.seqlets import RARE, WIDTH, limit_of
 
     loaded = load_network(
-        network, model=model, device=device_named(device), trust_remote_code=trust_remote_code
-    )
+        network, model=model, device=device_named(device), precision="fp32",
+        trust_remote_code=trust_remote_code,
+    )  # fmt: skip
     answer, how = answer_of(loaded, output), How(shuffles, steps, seed)
     with bar("attributing") as show:
         found, null = attribution_of_file(

@@ -67,6 +67,20 @@ def _last_edges(edges: list[Array], last: int, rng: np.random.Generator) -> dict
     return final
 
 
+def runs_of(codes: Array) -> Array:
+    """int64 (R, 2), where each run of letters that are not N begins, and its end."""
+    known = np.concatenate([[False], codes != N, [False]])
+    return np.flatnonzero(known[1:] != known[:-1]).reshape(-1, 2)
+
+
+def shuffled_parts(codes: Array, rng: np.random.Generator) -> Array:
+    """As `shuffled`, each run between two N on its own; N stay where they are."""
+    out = codes.copy()
+    for a, b in runs_of(codes):
+        out[a:b] = shuffled(codes[a:b], rng)
+    return out
+
+
 def shuffled_genome(
     genome: Genome, seed: int, path: Path, progress: Progress = lambda done, total: None
 ) -> Path:  # fmt: skip
@@ -88,21 +102,12 @@ def shuffled_genome(
     with replacing(path) as file:
         for name, start, length in zip(genome.contigs, genome.starts, genome.lengths, strict=True):
             codes, small = genome.windows(np.array([start]), int(length))
-            letters = LETTERS[_in_parts(codes[0], rng)] + small[0] * np.uint8(SMALL)
+            letters = LETTERS[shuffled_parts(codes[0], rng)] + small[0] * np.uint8(SMALL)
             file.write(f">{name}\n".encode())
             file.write(_lines(letters))
             done += int(length)
             progress(done, genome.bp)
     return path
-
-
-def _in_parts(codes: Array, rng: np.random.Generator) -> Array:
-    """Shuffled between two N."""
-    known = np.concatenate([[False], codes != N, [False]])
-    out = codes.copy()
-    for a, b in np.flatnonzero(known[1:] != known[:-1]).reshape(-1, 2):
-        out[a:b] = shuffled(codes[a:b], rng)
-    return out
 
 
 def _lines(letters: Array) -> bytes:

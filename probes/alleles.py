@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dnabench.probes.labelled import check_labels
 from dnabench.probes.variant_lines import lines_in
 from dnabench.tasks.io.genome import few
 from dnabench.tasks.io.packed import Genome
@@ -81,10 +82,12 @@ def survey(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a line that is not VCF, no variant, no sequence of the genome, no such field.
+        ValueError: a line that is not VCF, no variant, no sequence of the genome, no such field; as
+            `labelled.check_labels`.
     """
     lines, header, flag, wanted = 0, False, False, {name for name in (label, group) if name}
     chroms, fields = dict[str, None](), dict[str, None]()
+    said = list[tuple[str | None, str, str]]()  # label, sequence, match group
     for number, text in lines_in(path, region, genome):
         if text.startswith("#") or not text.strip():
             header |= text.startswith("#CHROM")
@@ -93,7 +96,8 @@ def survey(
         chroms[row[0]] = None
         if label:
             info = info_of(row[7])
-            flag |= info.get(label, "") is None
+            said.append((info.get(label, ""), row[0], _group_in(info, group)))
+            flag |= said[-1][0] is None
             fields |= dict.fromkeys(info)
     if not lines:
         what = f"none in {region}" if region else "the file has only a header"
@@ -106,7 +110,20 @@ def survey(
             f"no sequence has the same name in both files: the genome {genome.name} has "
             f"{few(genome.contigs)}, {path} has {few([*chroms])}"
         )
+    if label:
+        labels, on, groups = zip(*said, strict=True)
+        check_labels([_label_of(v, flag) for v in labels], on, groups if group else ())
     return Survey(lines, header, flag)
+
+
+def _label_of(value: str | None, flag: bool) -> str:
+    """The label of a line: of a flag 1, or 0 where it is missing."""
+    return "1" if value is None else "0" if flag and not value else value
+
+
+def _group_in(info: Mapping[str, str | None], group: str) -> str:
+    own = info.get(group) or ""
+    return "" if own == "." else own
 
 
 def alleles_of(
@@ -116,8 +133,7 @@ def alleles_of(
     row, said, own = columns_of(path, number, text), "", ""
     if label:
         info = info_of(row[7])
-        value, own = info.get(label, "0" if flag else ""), info.get(group) or ""
-        said, own = "1" if value is None else value, "" if own == "." else own
+        said, own = _label_of(info.get(label, ""), flag), _group_in(info, group)
     return [
         Allele(number, row[0], int(row[1]) - 1, row[2], row[3].upper(), alt.upper(), said, own)
         for alt in row[4].split(",")

@@ -14,7 +14,9 @@ from dnabench.pretraining.classes import genes_of
 from dnabench.pretraining.learner import opposite
 from dnabench.pretraining.markov import Markov, fit
 from dnabench.probes.alleles import Allele, on_genome
+from dnabench.probes.changes import Scorer
 from dnabench.probes.labelled import Areas, areas, codes_of, rates_elsewhere
+from dnabench.probes.likelihood import Likelihood
 from dnabench.probes.separation import gc_of
 from dnabench.tasks.io.annotation import Annotation, Gene
 from dnabench.tasks.io.packed import Genome
@@ -162,6 +164,15 @@ def contexts(three: Array, alt: Array) -> Array:
     return np.where((codes == N).any(1) | (to == N), -1, number)
 
 
+def chain_direction(scorer: Scorer, direction: str) -> str:
+    """What the chain's score is in class 1: as the network's, where both are log ratios.
+
+    Distances of embeddings and changes of answers say nothing of the sign of a log ratio; the chain
+    is then low in class 1.
+    """
+    return direction if isinstance(scorer, Likelihood) else "minus"
+
+
 def compared(
     scores: Array, direction: str, labels: Sequence[str], chroms: Sequence[str],
     groups: Sequence[str], beside: Beside,
@@ -170,9 +181,9 @@ def compared(
 
     Args:
         scores: float64 (M,), of the network; NaN = none.
-        direction: of the network's score, and of the chain's. High in class 1 are G and C, and the
-            share of class 1 among the same substitutions in the same context on other chromosomes;
-            low is the distance.
+        direction: of the chain's score, as of `chain_direction`. High in class 1 are G and C, and
+            the share of class 1 among the same substitutions in the same context on other
+            chromosomes; low is the distance.
         labels: of each variant.
         chroms: sequence of each.
         groups: match groups, as of `labelled.areas`.
@@ -188,15 +199,19 @@ def compared(
             beside.context[used], codes_of(labels)[used] == 1, np.array(chroms)[used].tolist()
         )
     out = dict[str, Areas | str]()
+    single, context = "of single bases alone", "needs variants of several sequences"
+    if used.any() and (beside.context[used] < 0).all():
+        context = single
     for name, values, high, why in (
         ("GC of the window", beside.gc, "plus", ""),
-        ("context of 3 bp", rates, "plus", "needs variants of several sequences"),
-        (f"Markov chain of order {ORDER}", beside.markov, direction, "of single bases alone"),
+        ("context of 3 bp", rates, "plus", context),
+        (f"Markov chain of order {ORDER}", beside.markov, direction, single),
         ("distance to a start", beside.distance, "minus", "needs --gff, or a column tss_dist"),
     ):
         own = np.where(used, values, np.nan)
         try:
             out[name] = areas(own, labels, chroms, high, groups)
         except ValueError as e:
-            out[name] = f"{why}; {e}" if np.isfinite(own).any() or not why else why
+            said = [why, str(e)] if np.isfinite(own).any() or not why else [why]
+            out[name] = "; ".join(filter(None, said))
     return out

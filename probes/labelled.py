@@ -16,7 +16,7 @@ from dnabench.types import Array
 DIRECTIONS = {"minus": "-score", "plus": "score", "abs": "|score|"}
 DRAWS = 1_000
 LEVEL = 0.95
-LABELS = {"0": 0, "1": 1, "false": 0, "true": 1}
+LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 
 Interval = tuple[float, float] | None
 
@@ -36,10 +36,12 @@ class Areas(NamedTuple):
         auroc: of all variants.
         auroc_interval: as that of the AUPRC.
         by_chromosome: mean of the chromosomes' AUPRC, weighted by their variants, over those with
-            both classes.
-        by_chromosome_interval: as that of the AUPRC.
+            both classes; None where none has.
+        by_chromosome_interval: as that of the AUPRC; without match groups None where fewer than two
+            chromosomes have both classes.
         mixed: chromosomes with both classes.
-        groups: match groups, which are drawn again within chromosomes; 0 = chromosomes are.
+        groups: match groups with a name, which are drawn again within chromosomes, as are variants
+            without one; 0 = chromosomes are.
         draws: how many of DRAWS had both classes.
     """
 
@@ -53,7 +55,7 @@ class Areas(NamedTuple):
     auprc_interval: Interval
     auroc: float
     auroc_interval: Interval
-    by_chromosome: float
+    by_chromosome: float | None
     by_chromosome_interval: Interval
     mixed: int
     groups: int
@@ -93,7 +95,9 @@ def areas(
     values = {"minus": -scores, "plus": scores, "abs": np.abs(scores)}[direction][used]
     _, rank = np.unique(-values, return_inverse=True)
     kinds, chrom = np.unique(np.array(chroms)[used], return_inverse=True)
-    unit = _units(np.array(groups)[used], chrom) if len(groups) else None
+    named = np.unique(np.array(groups)[used]) if len(groups) else np.zeros(0, str)
+    named = named[named != ""]
+    unit = _units(np.array(groups)[used], chrom) if len(named) else None
     parts = _parts(rank, chrom)
     ones, drawn, rng = np.ones(len(y)), list[tuple[float, ...]](), np.random.default_rng(seed)
     for _ in range(DRAWS if len(kinds) > 1 or unit is not None else 0):
@@ -103,11 +107,12 @@ def areas(
     estimates = _all_areas(rank, y, ones, parts)
     between = _intervals(estimates, drawn)
     mixed = np.minimum(np.bincount(chrom, y), np.bincount(chrom, ~y)) > 0
+    some = int(mixed.sum())
     return Areas(
         len(y), int(y.sum()), int(((codes >= 0) & ~used).sum()), int((codes < 0).sum()),
-        len(kinds), direction, estimates[0], between[0], estimates[1], between[1], estimates[2],
-        between[2] if mixed.any() else None, int(mixed.sum()),
-        0 if unit is None else int(unit.max()) + 1, len(drawn),
+        len(kinds), direction, estimates[0], between[0], estimates[1], between[1],
+        estimates[2] if some else None, between[2] if some > (unit is None) else None, some,
+        len(named), len(drawn),
     )  # fmt: skip
 
 
@@ -118,12 +123,33 @@ def _intervals(estimates: Sequence[float], drawn: Sequence[tuple[float, ...]]) -
     """
     if not drawn:
         return [None] * len(estimates)
-    low, high = np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    bias = np.nanmean(drawn, axis=0) - estimates
-    return [
-        (float(max(0.0, a)), float(min(1.0, b)))
-        for a, b in zip(low - bias, high - bias, strict=True)
-    ]
+    return [_interval(x, values) for x, values in zip(estimates, np.array(drawn).T, strict=True)]
+
+
+def _interval(estimate: float, values: Array) -> Interval:
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return None
+    bias = values.mean() - estimate
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - bias
+    return max(0.0, float(low)), min(1.0, float(high))
+
+
+def check_labels(labels: Sequence[str], chroms: Sequence[str], groups: Sequence[str] = ()) -> None:
+    """Before anything is scored: what `areas` would raise of all labelled variants.
+
+    Raises:
+        ValueError: another label, labels of one class, a match group on several chromosomes.
+    """
+    used = codes_of(labels) >= 0
+    y = codes_of(labels)[used] == 1
+    if not y.any() or y.all():
+        raise ValueError(
+            f"--labels: {int(y.sum()):,} of {len(y):,} labelled variants are of class 1; both "
+            "classes are needed"
+        )
+    if len(groups):
+        _units(np.array(groups)[used], np.unique(np.array(chroms)[used], return_inverse=True)[1])
 
 
 def codes_of(labels: Sequence[str]) -> Array:

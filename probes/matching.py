@@ -13,7 +13,7 @@ import numpy as np
 
 from dnabench.probes.baselines import first_bases, nearest
 from dnabench.probes.labelled import codes_of
-from dnabench.probes.variant_tables import GROUP, check_new, numbers_in
+from dnabench.probes.variant_tables import DISTANCE, GROUP, check_new, distances_in, numbers_in
 from dnabench.tasks.io.aliases import Aliases
 from dnabench.tasks.io.annotation import Annotation, names_of
 from dnabench.tasks.io.genome import few
@@ -91,7 +91,8 @@ def matched_table(
         path: for messages.
         label: column of 0 and 1.
         exact: columns in which controls are equal.
-        near: columns of numbers in which they are near.
+        near: columns of numbers in which they are near; signed distances of the column DISTANCE by
+            their size.
         k: controls of each variant of class 1.
         seed: as of `match`.
 
@@ -110,8 +111,8 @@ def matched_table(
             f"{path}: {int(positive.sum()):,} of {len(rows):,} variants with a label in {label} "
             "are of class 1; both classes are needed"
         )
-    values = np.stack([numbers_in(table, name)[rows] for name in near], 1) if near else None
-    near_values = np.zeros((len(rows), 0)) if values is None else values
+    values = [distances_in(table) if n == DISTANCE else numbers_in(table, n) for n in near]
+    near_values = np.stack([*values, np.zeros(len(table))], 1)[rows, : len(near)]
     columns = [table[name].take(rows).to_pylist() for name in exact]
     for name, empty in (
         *((name, ~np.isfinite(near_values[:, j])) for j, name in enumerate(near)),
@@ -132,6 +133,30 @@ def matched_table(
         )
     out = table.take(rows[taken]).append_column(GROUP, pa.array(found.group[taken]))
     return out, found
+
+
+def with_distances(annotation: Annotation, table: Any, path: Path) -> Any:
+    """The table with the column DISTANCE, made by `distances_to` where it is missing or empty.
+
+    Raises:
+        ValueError: as `distances_to`; no row is empty, so that the annotation says nothing.
+    """
+    import pyarrow as pa
+
+    have = np.full(len(table), np.nan)
+    if DISTANCE in table.column_names:
+        have = numbers_in(table, DISTANCE)
+    if not np.isnan(have).any():
+        raise ValueError(
+            f"{annotation.path}: every row of {path} has a {DISTANCE}, so that none is made; leave "
+            f"out --gff, or the column {DISTANCE}"
+        )
+    made = pa.array(
+        np.where(np.isnan(have), distances_to(annotation, table, path), have), from_pandas=True
+    )
+    if DISTANCE in table.column_names:
+        return table.set_column(table.column_names.index(DISTANCE), DISTANCE, made)
+    return table.append_column(DISTANCE, made)
 
 
 def distances_to(annotation: Annotation, table: Any, path: Path) -> Array:

@@ -37,7 +37,8 @@ def read_table(path: Path, wanted: Sequence[str] = ()) -> Any:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not Parquet, no variants, a column is missing or there twice, POS is no number.
+        ValueError: not Parquet, no variants, a column is missing or there twice, pos is no number,
+            an empty coordinate, a position below 1.
     """
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
@@ -63,6 +64,15 @@ def read_table(path: Path, wanted: Sequence[str] = ()) -> Any:
         raise ValueError(
             f"{path}: pos is {table.schema.field('pos').type}; write whole numbers, from 1"
         )
+    bad = table["pos"].fill_null(0).to_numpy() < 1
+    for name in COORDINATES:
+        bad |= table[name].is_null().to_numpy()
+    if bad.any():
+        i = int(np.argmax(bad))
+        row = table.select(COORDINATES).slice(i, 1).to_pylist()[0]
+        raise ValueError(
+            f"{path}, row {i + 1}: {row}; every variant needs chrom, pos (from 1), ref and alt"
+        )
     return table
 
 
@@ -70,15 +80,9 @@ def alleles_in(table: Any, path: Path, genome: Genome, label: str, group: str) -
     """Its variants in order; `line` is the row, from 1.
 
     Raises:
-        ValueError: an empty coordinate, a position below 1, no sequence of the genome.
+        ValueError: no sequence of the genome.
     """
     columns = [table[name].to_pylist() for name in COORDINATES]
-    for i, row in enumerate(zip(*columns, strict=True), 1):
-        if None in row or row[1] < 1:
-            raise ValueError(
-                f"{path}, row {i}: {dict(zip(COORDINATES, row, strict=True))}; every variant needs "
-                "chrom, pos (from 1), ref and alt"
-            )
     said = [_texts(table[name]) if name else [""] * len(table) for name in (label, group)]
     names = _texts(table["id"]) if "id" in table.column_names else ["."] * len(table)
     chroms = [str(name) for name in columns[0]]

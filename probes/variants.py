@@ -17,6 +17,7 @@ from dnabench.pretraining.learner import opposite
 from dnabench.probes.alleles import Allele, Checked, Survey, alleles_of, on_genome, survey
 from dnabench.probes.baselines import Baselines, Beside
 from dnabench.probes.changes import Scorer
+from dnabench.probes.labelled import check_labels
 from dnabench.probes.likelihood import BASES, Likelihood
 from dnabench.probes.variant_files import Writer, writer_of
 from dnabench.probes.variant_lines import lines_in
@@ -248,7 +249,8 @@ def score_file(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: as `alleles.survey` and `variant_tables.read_table`; another ending of `to`.
+        ValueError: as `alleles.survey`, `variant_tables.read_table` and `labelled.check_labels`,
+            before anything is scored; another ending of `to`.
     """
     if is_table(file):
         return _score_table(scorer, file, genome, to, asked, progress)
@@ -276,6 +278,9 @@ def _score_table(
     table = read_table(file, [name for name in (asked.label, asked.group) if name])
     check_new(table, file, NEW)
     alleles = alleles_in(table, file, genome, asked.label, asked.group)
+    if asked.label:
+        labels, chroms, groups = zip(*((a.label, a.chrom, a.group) for a in alleles), strict=True)
+        check_labels(labels, chroms, groups if asked.group else ())
     tally, every = _Tally(asked, scorer.passes), list[Scored]()
     step = max(1, AT_ONCE // scorer.source.length)
     for a in range(0, len(alleles), step):

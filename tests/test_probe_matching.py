@@ -1,5 +1,6 @@
 """Matched controls, baselines and intervals of labelled variants, against slow references."""
 
+import json
 import math
 from collections import defaultdict
 
@@ -15,10 +16,18 @@ from test_genomes import fasta, own_cache
 from test_probe_variants import allele, letters, net, rc, source
 
 from dnabench.pretraining.markov import fit
-from dnabench.probes.baselines import ORDER, Baselines, compared, contexts, log_ratios
+from dnabench.probes.baselines import (
+    ORDER,
+    Baselines,
+    chain_direction,
+    compared,
+    contexts,
+    log_ratios,
+)
+from dnabench.probes.changes import Change, Windows
 from dnabench.probes.labelled import areas, rates_elsewhere
 from dnabench.probes.likelihood import Likelihood
-from dnabench.probes.matching import distances_to, match, matched_table
+from dnabench.probes.matching import distances_to, match, matched_table, with_distances
 from dnabench.probes.variant_tables import read_table
 from dnabench.probes.variants import Asked, score_alleles, score_file
 from dnabench.tasks.io.annotation import read_annotation
@@ -171,6 +180,7 @@ def test_a_table_is_scored_as_its_variants_are(tmp_path):
         (lambda t: t.slice(0, 0), "no variants, the table has no rows"),
         (lambda t: t.set_column(1, "pos", t["pos"].cast(pa.string())), "pos is string; write"),
         (lambda t: t.set_column(1, "pos", pa.array([0] * len(t))), "row 1: .*'pos': 0"),
+        (lambda t: t.set_column(1, "pos", pa.array([5, None] + [5] * 18)), "row 2: .*'pos': None"),
         (lambda t: t.set_column(0, "chrom", pa.array(["Z"] * len(t))), "no sequence has the same"),
         (lambda t: t.append_column("ref", t["ref"]), "has several columns ref"),
         (lambda t: t.set_column(4, "label", pa.array(["maybe"] * len(t))), None),
@@ -181,7 +191,11 @@ def test_bad_tables_get_one_message_and_lose_nothing(change, message, tmp_path):
     pq.write_table(change(trait_table(SEQS, 20)), tmp_path / "v.parquet")
     (tmp_path / "out.parquet").write_text("mine")
     likelihood = Likelihood(source("convnova-386k"))
-    if message is None:  # a label that is neither is said by matching and by the areas
+    if message is None:  # a label that is neither is said by matching and before scoring
+        with pytest.raises(ValueError, match="'maybe' is neither 0 nor 1"):
+            score_file(likelihood, tmp_path / "v.parquet", genome, tmp_path / "out.parquet",
+                       Asked("label"))  # fmt: skip
+        assert likelihood.passes == 0 and (tmp_path / "out.parquet").read_text() == "mine"
         with pytest.raises(ValueError, match="'maybe' is neither 0 nor 1"):
             matched_table(read_table(tmp_path / "v.parquet"), tmp_path, "label", [], [], 1, 0)
         return
@@ -206,6 +220,9 @@ def test_what_cannot_be_matched_is_refused(tmp_path):
         ask(table, near=["consequence"])
     with pytest.raises(ValueError, match="0 of 60 variants with a label in label are of class 1"):
         ask(table.set_column(4, "label", pa.array([False] * 60)))
+    signs = pa.array([(-1) ** i * v for i, v in enumerate(table["tss_dist"].to_pylist())])
+    signed, plain = ask(table.set_column(6, "tss_dist", signs))[1], ask(table)[1]
+    assert (signed.group == plain.group).all()  # bp before and behind a start are alike
     out, _ = ask(table)
     with pytest.raises(ValueError, match="has a column match_group, which is written here"):
         ask(out)
@@ -219,6 +236,14 @@ def test_distances_are_to_the_first_base_of_either_strand(tmp_path):
     table = pa.table({"chrom": [c for c, _ in rows], "pos": [p for _, p in rows]})
     expected = [min(abs(p - s) for s in starts[c]) for c, p in rows]
     assert distances_to(annotation, table, tmp_path).tolist() == expected
+    some = pa.array([-7 if i % 2 else None for i in range(len(rows))], pa.int64())
+    filled = with_distances(annotation, table.append_column("tss_dist", some), tmp_path)
+    made = [-7 if i % 2 else x for i, x in enumerate(expected)]
+    assert filled.column_names == ["chrom", "pos", "tss_dist"]
+    assert filled["tss_dist"].to_pylist() == made
+    assert with_distances(annotation, table, tmp_path)["tss_dist"].to_pylist() == expected
+    with pytest.raises(ValueError, match=r"every row of .* has a tss_dist, so that none is made"):
+        with_distances(annotation, filled, tmp_path)
     with pytest.raises(ValueError, match="has no gene on 9"):
         distances_to(annotation, pa.table({"chrom": ["9"], "pos": [1]}), tmp_path)
 
@@ -307,6 +332,24 @@ def test_groups_are_drawn_within_chromosomes_and_the_mean_is_over_chromosomes():
         areas(scores, labels, chrom, groups=["0"] * 5 + [*map(str, groups[5:])][:-1] + ["0"])
 
 
+@pytest.mark.filterwarnings("error")
+def test_the_mean_over_chromosomes_has_an_interval_from_two_on():
+    rng = np.random.default_rng(0)
+    y, labels = np.arange(100) < 5, [str(float(i < 5)) for i in range(100)]
+    scores, groups = rng.normal(size=100) - y / 2, [str(i % 5) for i in range(100)]
+    several = ["a"] * 40 + ["b"] * 20 + ["c"] * 40
+    one = areas(scores, labels, several)
+    assert one.mixed == 1 and one.by_chromosome is not None
+    assert one.by_chromosome_interval is None and one.auprc_interval is not None
+    none = areas(scores, labels, ["a"] * 5 + ["b"] * 95)
+    assert none.mixed == 0 and none.by_chromosome is none.by_chromosome_interval is None
+    json.dumps(none._asdict(), allow_nan=False)
+    grouped = areas(scores, labels, ["a"] * 100, groups=groups)
+    assert grouped.groups == 5 and None not in (grouped.by_chromosome_interval)
+    loose = areas(scores, labels, ["a"] * 100, groups=["", *groups[1:]])
+    assert loose.groups == 5 and areas(scores, labels, several, groups=[""] * 100).groups == 0
+
+
 def test_baselines_are_compared_on_the_variants_that_the_network_scored(tmp_path):
     genome = packed(fasta(tmp_path / "x.fa", SEQS))
     rows = trait_table(SEQS, 120).to_pylist()
@@ -325,6 +368,16 @@ def test_baselines_are_compared_on_the_variants_that_the_network_scored(tmp_path
     ]  # fmt: skip
     assert found["GC of the window"].direction == "plus"
     assert found["Markov chain of order 6"].direction == "minus"
+    read = Change(Windows("net", 24), "", "", "", "", lambda codes: codes.sum(1))
+    assert chain_direction(read, "plus") == "minus" == chain_direction(read, "minus")
+    assert chain_direction(Likelihood(source("convnova-386k")), "plus") == "plus"
+    indels = compared(scores, "minus", labels, chroms, (), beside._replace(
+        context=np.full(120, -1), markov=np.full(120, np.nan)))  # fmt: skip
+    assert indels["context of 3 bp"] == "of single bases alone" == indels["Markov chain of order 6"]
+    apart = np.full(120, np.nan)
+    apart[[i for i in range(120) if labels[i] == "True"]] = 0.5
+    some = compared(scores, "minus", labels, chroms, (), beside._replace(gc=apart))
+    assert str(some["GC of the window"]).startswith("--labels: ")
     alone = compared(scores, "minus", labels, ["1"] * 120, (), beside._replace(
         distance=np.full(120, np.nan)))  # fmt: skip
     assert alone["context of 3 bp"] == "needs variants of several sequences"

@@ -183,6 +183,20 @@ def test_labels_and_groups_may_stand_in_info(tmp_path, genome, likelihood):
     assert done.labelled.groups == [*(f"g{i // 2}" for i in range(22)), "", "g1"]
     found = areas(done.scores, *done.labelled[:2], groups=done.labelled.groups)
     assert (found.variants, found.positive, found.unlabelled, found.groups) == (22, 11, 2, 11)
+    before = likelihood.passes
+    bad = tmp_path / "bad.vcf"
+    for info, message in (
+        ("Y=2", "--labels: '2' is neither 0 nor 1"),
+        ("Y=1;G=g0", "match group g0: on several chromosomes"),
+    ):
+        infos[-2] = info  # of chr2
+        put_vcf(bad, [(*r[:7], x) for r, x in zip(rows, infos, strict=True)])
+        with pytest.raises(ValueError, match=message):
+            score_file(likelihood, bad, genome, tmp_path / "o.parquet", Asked("Y", "G"))
+    put_vcf(bad, [(*r[:7], "Y=1.0") for r in rows])
+    with pytest.raises(ValueError, match="24 of 24 labelled variants are of class 1"):
+        score_file(likelihood, bad, genome, tmp_path / "o.parquet", Asked("Y"))
+    assert likelihood.passes == before  # nothing was scored
     for asked, message in ((Asked("Z"), "--labels Z: INFO has Y, G"),
                            (Asked("Y", "H"), "--groups H: INFO has Y, G")):  # fmt: skip
         with pytest.raises(ValueError, match=message):
@@ -193,6 +207,7 @@ def test_flags_that_say_nothing_are_refused(tmp_path, genome):
     vcf = put_vcf(tmp_path / "v.vcf", rows_of())
     for more, message in (
         (["--groups", "G"], "--groups G: nothing is compared without --labels"),
+        (["--direction", "plus"], "--direction plus: nothing is compared without --labels"),
         (["--labels", "Y", "--direction", "up"], "--direction 'up': write minus, plus, abs"),
         (["--to", vcf], "that is the file of variants; name another"),
     ):

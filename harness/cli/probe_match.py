@@ -45,7 +45,7 @@ def match(
     with their groups in match_group, for `dnabench probe variants --labels`.
     """
     from dnabench.cache import replacing
-    from dnabench.probes.matching import distances_to, matched_table
+    from dnabench.probes.matching import matched_table, with_distances
     from dnabench.probes.variant_tables import DISTANCE, is_table, read_table
 
     out = to or Path(f"{file.name.removesuffix('.parquet')}.matched.parquet")
@@ -54,10 +54,12 @@ def match(
     if out.exists() and file.exists() and out.samefile(file):
         fail(f"--to {out}: that is the file of variants; name another")
     same, alike = (list(filter(None, text.split(","))) for text in (exact, near))
+    if gff and DISTANCE not in alike:
+        fail(f"--gff {gff}: {DISTANCE} is not in --near, so that nothing is read from it")
     wanted = [name for name in (labels, *same, *alike) if not (gff and name == DISTANCE)]
     read = read_table(file, wanted)
-    if gff and DISTANCE in alike and DISTANCE not in read.column_names:
-        read = read.append_column(DISTANCE, [distances_to(_genes(gff), read, file)])
+    if gff:
+        read = with_distances(_genes(gff), read, file)
     table, found = matched_table(read, file, labels, same, alike, controls, seed)
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 

@@ -129,11 +129,13 @@ def variants(
             lambda lines, total: show(completed=lines, total=total),
         )  # fmt: skip
     _say(done, scorer, vcf)
+    about = file.with_suffix(".json")
+    known = _about(network, scorer, vcf, read.sha256, done)
+    _write(about, known, {})
     found = _compared(done, scorer, direction, bool(asked.group))
     if found:
         _say_areas(found)
-    about = file.with_suffix(".json")
-    _write(about, network, scorer, vcf, read.sha256, done, found)
+        _write(about, known, found)
     typer.echo(f"{file}, {about}")
 
 
@@ -145,6 +147,7 @@ def _checked(
 
     if direction not in DIRECTIONS:
         fail(f"--direction {direction!r}: write {', '.join(DIRECTIONS)}")
+    others = {**others, "--direction": direction if direction != "minus" else ""}
     for flag, given in others.items():
         if given and not labels:
             fail(f"{flag} {given}: nothing is compared without --labels")
@@ -174,7 +177,7 @@ def _asked(
 
 def _compared(done: Done, scorer: Scorer, direction: str, grouped: bool) -> dict[str, Areas | str]:
     """Areas of the network and of what needs none; {} without labels."""
-    from dnabench.probes.baselines import compared
+    from dnabench.probes.baselines import chain_direction, compared
     from dnabench.probes.labelled import areas
 
     if done.labelled is None:
@@ -185,7 +188,8 @@ def _compared(done: Done, scorer: Scorer, direction: str, grouped: bool) -> dict
         scorer.source.name: areas(done.scores, labels, chroms, direction, own)
     }
     if beside:
-        found |= compared(done.scores, direction, labels, chroms, own, beside)
+        high = chain_direction(scorer, direction)
+        found |= compared(done.scores, high, labels, chroms, own, beside)
     return found
 
 
@@ -242,7 +246,7 @@ def _say_areas(found: Mapping[str, Areas | str]) -> None:
     )
     lines = [
         [name, DIRECTIONS[one.direction], f"{one.variants:,}", f"{one.auprc:.3f}",
-         _between(one.auprc_interval), f"{one.by_chromosome:.3f}",
+         _between(one.auprc_interval), _one(one.by_chromosome),
          _between(one.by_chromosome_interval), f"{one.auroc:.3f}", _between(one.auroc_interval)]
         for name, one in found.items() if not isinstance(one, str)
     ]  # fmt: skip
@@ -265,25 +269,33 @@ def _say_areas(found: Mapping[str, Areas | str]) -> None:
     )
 
 
+def _one(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
 def _between(interval: tuple[float, float] | None) -> str:
     return f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
 
 
-def _write(
-    file: Path, network: str, scorer: Scorer, vcf: Path, genome: str, done: Done,
-    found: Mapping[str, Areas | str],
-) -> None:  # fmt: skip
-    from dnabench.cache import file_sha256, replacing
+def _about(network: str, scorer: Scorer, vcf: Path, genome: str, done: Done) -> dict[str, Any]:
+    from dnabench.cache import file_sha256
 
-    about: dict[str, Any] = {
+    return {
         "network": network, "how": scorer.how, "window": scorer.source.length,
         "unit": scorer.unit, "vcf": file_sha256(vcf), "genome": genome,
         "region": done.region, "lines": done.lines,
         "alleles": done.alleles, "scored": done.scored, "passes": done.passes,
         "ref": dict(done.said), "no score": dict(done.why),
     }  # fmt: skip
-    for name, one in found.items():
-        said = one if isinstance(one, str) else {**one._asdict(), "prevalence": one.prevalence}
-        about.setdefault("labels", {})[name] = said
+
+
+def _write(file: Path, known: Mapping[str, Any], found: Mapping[str, Areas | str]) -> None:
+    from dnabench.cache import replacing
+
+    labels = {
+        name: one if isinstance(one, str) else {**one._asdict(), "prevalence": one.prevalence}
+        for name, one in found.items()
+    }
+    about = {**known, **({"labels": labels} if labels else {})}
     with replacing(file) as out:
-        out.write(json.dumps(about, indent=1).encode())
+        out.write(json.dumps(about, indent=1, allow_nan=False).encode())

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from conftest import HERE, gue
-from gpu.report import ORDER, earlier_parts, report
+from gpu.report import ORDER, code_digest, earlier_parts, machine, report
 from gpu.section import Section
 
 pytestmark = pytest.mark.slow
@@ -94,6 +94,36 @@ def test_a_row_that_fails_keeps_its_error_and_an_interrupted_check_can_be_read(t
     assert "lengths: c." in text and not list(tmp_path.glob("part-*"))
 
 
+def test_occasions_are_of_one_code_and_one_size(tmp_path):
+    """A commit of results changes no digest, any edit of what is measured does."""
+    (tmp_path / "harness").mkdir()
+    source = tmp_path / "harness" / "a.py"
+    source.write_text("x = 1")
+    found = [code_digest(tmp_path)]
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "gpu.json").write_text("{}")
+    found.append(code_digest(tmp_path))
+    source.write_text("x = 2")
+    found.append(code_digest(tmp_path))
+    assert found[0] == found[1] != found[2]
+    assert machine("cpu")["code"] == code_digest() and "commit" not in machine("cpu")
+    for folder, tiny, tests in (("1", True, "12 passed"), ("2", True, ""), ("3", False, "")):
+        out = tmp_path / folder
+        out.mkdir()
+        s = Section("lengths", out, "cpu", tiny, budget=60)
+        s.row(lambda: {"ms": 1.0}, model=folder)
+        if tests:
+            (out / "pytest.txt").write_text(tests)
+        earlier = tmp_path / str(int(folder) - 1) / "check.json"
+        report(out, 100, "cpu", earlier, tiny)
+    said = json.loads((tmp_path / "3" / "check.json").read_text())["occasions"]
+    assert [(o["machine"]["tiny"], o["seconds"], o["pytest"]) for o in said] == [
+        (True, 200, "12 passed"), (False, 100, ""),
+    ]  # fmt: skip
+    assert len(earlier_parts(tmp_path / "3" / "check.json", "cpu", True)["lengths"]["rows"]) == 2
+    assert len(earlier_parts(tmp_path / "3" / "check.json", "cpu")["lengths"]["rows"]) == 1
+
+
 def test_occasions_add_up_on_one_machine_and_others_stay_below(tmp_path):
     """The second measures what the first lacked or failed at, and keeps the rest."""
     first, second = tmp_path / "1", tmp_path / "2"
@@ -105,7 +135,7 @@ def test_occasions_add_up_on_one_machine_and_others_stay_below(tmp_path):
     report(first, 3)
     other = json.loads((first / "check.json").read_text())
     other["occasions"].insert(0, {**other["occasions"][0], "machine": {
-        "device": "Another", "torch": "2", "commit": "c"}})  # fmt: skip
+        "device": "Another", "torch": "2", "tiny": False, "code": "c"}})  # fmt: skip
     (first / "check.json").write_text(json.dumps(other))
     had = earlier_parts(first / "check.json", "cpu")["lengths"]["rows"]
     s = Section("lengths", second, "cpu", True, budget=60, earlier=had)

@@ -18,14 +18,14 @@ def main():
     p.add_argument("--earlier", type=Path, help="check.json of earlier occasions")
     a = p.parse_args()
     if a.section == "report":
-        print(report(a.out, a.seconds, a.device, a.earlier)[-9000:])
+        print(report(a.out, a.seconds, a.device, a.earlier, a.tiny)[-9000:])
         return
     import torch
 
     from gpu.section import Section
 
     torch.set_num_threads(1)
-    had = earlier_parts(a.earlier, a.device).get(a.section, {"rows": []})
+    had = earlier_parts(a.earlier, a.device, a.tiny).get(a.section, {"rows": []})
     s = Section(a.section, a.out, a.device, a.tiny, a.budget, earlier=had["rows"])
     try:
         importlib.import_module(f"gpu.{a.section}").section(s)

@@ -9,8 +9,9 @@ It writes a row as soon as it is measured, begins nothing when its budget is ove
 left out, so an interrupted check can be read too (`python -m gpu report`, from tests/).
 
 Occasions add up: copy check.json and check.md to docs/benchmarks as gpu.json and gpu.md. The next
-one begins with that file, measures what it lacks of this device, PyTorch and commit, and keeps the
-tables of others below its own.
+one begins with that file, measures what it lacks of this device, PyTorch, code (a digest of the
+sources, so that a commit of results changes nothing) and size (--tiny or not), and keeps the tables
+of others below its own.
 """
 
 import argparse
@@ -96,7 +97,7 @@ def main():
     p.add_argument("--limit", type=float, default=455, help="seconds for all sections")
     p.add_argument(
         "--earlier", type=Path, default=ROOT / "docs" / "benchmarks" / "gpu.json",
-        help="check.json of earlier occasions: what it has of this device and commit is kept",
+        help="check.json of earlier occasions: what it has of this device and code is kept",
     )  # fmt: skip
     p.add_argument("--cache", help="a cache folder to keep; default: a temporary one")
     args = p.parse_args()
@@ -116,6 +117,7 @@ def main():
         seconds = f"{time.monotonic() - start:.0f}"
         argv = [sys.executable, "-m", "gpu", "report", "--out", args.out, "--seconds", seconds]
         argv += ["--device", args.device, "--earlier", args.earlier.resolve()]
+        argv += ["--tiny"] * args.tiny
         subprocess.run(argv, env=env, check=True)
 
 

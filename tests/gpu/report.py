@@ -1,7 +1,9 @@
 """Joins what the sections wrote, of this occasion and earlier ones: check.json, and check.md."""
 
+import hashlib
 import json
 import time
+from pathlib import Path
 
 import torch
 
@@ -12,15 +14,28 @@ ORDER = (
     "environment", "memory", "records", "repeats", "steps", "lengths", "runs", "precisions",
     "ranks",
 )  # fmt: skip
+ROOT = Path(__file__).resolve().parents[2]
+CODE = ("harness", "models", "tasks", "results", "tests/gpu")  # what is measured, and with what
 APART = ("where", "slowest", "of")  # of a row, not for the table
 
 
-def machine(device):
-    """What the rows of several occasions must have in common to stand in one table."""
+def machine(device, tiny=False):
+    """What the rows of several occasions must have in common to stand in one table.
+
+    The code, not the commit: that changes when the results of an occasion are committed.
+    """
     known = here()
     cuda = device.startswith("cuda")
     name = torch.cuda.get_device_name(device) if cuda else known["cpu"]
-    return {"device": name, "torch": known["torch"], "commit": known["commit"]}
+    return {"device": name, "torch": known["torch"], "tiny": tiny, "code": code_digest()}
+
+
+def code_digest(root=ROOT):
+    """Of the source that is measured."""
+    digest = hashlib.sha256()
+    for path in sorted(p for part in CODE for p in (root / part).rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def occasions(path):
@@ -28,10 +43,9 @@ def occasions(path):
     return json.loads(path.read_text())["occasions"] if path and path.exists() else []
 
 
-def earlier_parts(path, device):
-    """Section -> what it wrote on this device, with this PyTorch, at this commit."""
-    this = machine(device)
-    found = [o for o in occasions(path) if o["machine"] == this]
+def earlier_parts(path, device, tiny=False):
+    """Section -> what it wrote on this device, with this PyTorch, of this code and size."""
+    found = [o for o in occasions(path) if o["machine"] == machine(device, tiny)]
     return {part["section"]: part for o in found for part in o["parts"]}
 
 
@@ -42,19 +56,23 @@ def joined(new, old):
     return {**new, "rows": kept + new["rows"]}
 
 
-def report(out, seconds, device="cpu", earlier=None):
+def report(out, seconds, device="cpu", earlier=None, tiny=False):
     """Write both files from the sections' own and remove those; the text of check.md."""
-    old, this = earlier_parts(earlier, device), machine(device)
+    old, this = earlier_parts(earlier, device, tiny), machine(device, tiny)
     parts = {part["section"]: part for p in out.glob("part-*.json")
              if (part := json.loads(p.read_text()))}  # fmt: skip
     parts = {k: joined(parts[k], old[k]) if k in parts and k in old else parts.get(k) or old.get(k)
              for k in ORDER if k in parts or k in old}  # fmt: skip
     tests = out / "pytest.txt"
     said = tests.read_text() if tests.exists() else ""
-    every = [o for o in occasions(earlier) if o["machine"] != this]
+    every, same = [], []
+    for one in occasions(earlier):
+        (same if one["machine"] == this else every).append(one)
+    before = same[-1] if same else {"seconds": 0, "pytest": ""}
     every.append({
-        "machine": this, "date": time.strftime("%Y-%m-%d"), "seconds": seconds,
-        "pytest": said[-3000:], "parts": list(parts.values()),
+        "machine": this, "commit": here()["commit"], "date": time.strftime("%Y-%m-%d"),
+        "seconds": before["seconds"] + seconds, "pytest": said[-3000:] or before["pytest"],
+        "parts": list(parts.values()),
     })  # fmt: skip
     (out / "check.json").write_text(json.dumps({"occasions": every}, indent=1))
     lines = ["# CUDA check", ""]
@@ -74,8 +92,9 @@ def told(occasion):
     missing = [name for name in ORDER if name not in found]
     missing += [f"{part['section']}: {what}" for part in parts for what in part["left_out"]]
     lines = [
-        f"## {this['device']}, {occasion['date']}", "",
-        f"PyTorch {this['torch']}, commit {this['commit']}, {occasion['seconds']:.0f} s.", "",
+        f"## {this['device']}, {occasion['date']}{', small shapes' * this['tiny']}", "",
+        f"PyTorch {this['torch']}, commit {occasion['commit']}, code {this['code']}, "
+        f"{occasion['seconds']:.0f} s.", "",
         f"Not measured: {', '.join(missing) or 'nothing'}.", "",
     ]  # fmt: skip
     if said := occasion["pytest"].strip():

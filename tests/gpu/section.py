@@ -32,7 +32,7 @@ SHAPES = {  # model: batch, bp, options; as in the papers
 class Section:
     """The rows of a section. A row that fails keeps its error, and the next one is measured.
 
-    earlier: rows of the same device and commit from an earlier occasion, taken over as they are.
+    earlier: rows of the same device and code from an earlier occasion, taken over as they are.
     """
 
     name: str

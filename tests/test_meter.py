@@ -12,10 +12,12 @@ from test_trial import job, task  # noqa: F401, a fixture
 
 from dnabench import MODELS
 from dnabench.models.kernels.context import Kernels
+from dnabench.results.store import Store
+from dnabench.sweep.sweep import work
 from dnabench.sweep.trial import run_trial
 from dnabench.train.flops import flops_per_sequence
 from dnabench.train.meter import Meter, energy, flops
-from dnabench.types import Record
+from dnabench.types import Record, Resources
 
 TIMES = ("seconds", "seconds_to_best", "examples_per_second", "inference_per_second",
          "peak_memory", "joules")  # fmt: skip
@@ -55,6 +57,54 @@ def test_the_energy_of_a_device_that_trials_share_is_no_trials(monkeypatch):
         meter.train(lambda ended: ended(1, 1), lambda done, total: None)
         meter.predict(lambda: np.ones(1))
         assert meter.fields(1, 1, 1)["joules"] == joules
+
+
+@pytest.mark.parametrize(
+    ("attempts", "joules"),
+    [("aa", 20.0), ("as", 0.0), ("sa", 0.0), ("asa", 0.0), ("oa", 0.0), ("aaa", 30.0)],
+)  # fmt: skip
+def test_the_energy_of_a_resumed_trial_is_known_if_that_of_every_attempt_is(
+    attempts, joules, monkeypatch
+):
+    """Attempts: alone, shared, or of an old version that wrote 0; each uses 10 J."""
+    state = None
+    for kind in attempts:
+        said = iter([100.0, 110.0, 110.0])
+        monkeypatch.setattr("dnabench.train.meter.energy", lambda device, said=said: next(said))
+        meter = Meter("cpu", Kernels(), shared=kind == "s")
+
+        def fit(ended, meter=meter, state=state):
+            if state:
+                meter.restore(state)
+            ended(1, 1)
+            return meter.state()
+
+        state = json.loads(json.dumps(meter.train(fit, lambda done, total: None)))
+        if kind == "o":
+            state["joules"] = 0.0
+        meter.predict(lambda: np.ones(1))
+    assert meter.fields(1, 1, 1)["joules"] == joules
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "known"),
+    [("cpu", 1, True), ("cpu", 2, False), ("cuda:0,cuda:1", 2, True), ("cuda:0,cuda:1", 3, False)],
+)
+def test_a_trial_that_shares_its_device_has_no_energy(
+    task,  # noqa: F811
+    device,
+    workers,
+    known,
+    monkeypatch,
+    tmp_path,
+):
+    used = iter(range(0, 1000, 10))
+    monkeypatch.setattr("dnabench.train.meter.energy", lambda device: float(next(used)))
+    monkeypatch.setattr("dnabench.sweep.sweep.own_device", lambda devices: "cpu")
+    Store(tmp_path).check_writable()
+    one, resources = job(task(), "kmer"), Resources(device=device, workers=workers)
+    done = work(one, lambda done, total: None, str(tmp_path), resources, {one.trial.id: 0})
+    assert done.record is not None and (done.record.joules > 0) == known
 
 
 @pytest.mark.parametrize("model", ["cnn", "kmer"])

@@ -28,9 +28,10 @@ class Meter:
         self._device, self._kernels = device, kernels
         self._start = self._now()
         self._ends: list[float] = []  # of the epochs, from the start of training
-        self._fit = self._predict = self._joules = 0.0
+        self._fit = self._predict = 0.0
+        self._joules: float | None = None  # None = not known
         self._training: tuple[float, float | None] = (self._start, None)  # its start: time, joules
-        self._before = 0.0, 0  # joules and peak of earlier attempts
+        self._before: tuple[float | None, int] = 0.0, 0  # joules and peak of earlier attempts
 
     def train(self, fit: Callable[[Progress], Any], progress: Progress) -> Any:
         """`fit(progress)`, which reports its progress after every epoch."""
@@ -44,10 +45,12 @@ class Meter:
         self._fit, self._joules = self._now() - self._training[0], self._used()
         return fitted
 
-    def _used(self) -> float:
-        """Joules since training began."""
-        before, after = self._training[1], self._energy()
-        return self._before[0] + (0.0 if before is None or after is None else after - before)
+    def _used(self) -> float | None:
+        """Joules since training began; None where those of any attempt are not known."""
+        earlier, before, after = self._before[0], self._training[1], self._energy()
+        if earlier is None or before is None or after is None:
+            return None
+        return earlier + after - before
 
     def _energy(self) -> float | None:
         return None if self._shared else energy(self._device)
@@ -66,7 +69,7 @@ class Meter:
         self._start -= state["seconds"]
         self._training = start - state["training"], joules
         self._ends[:] = state["ends"]
-        self._before = state["joules"], state["peak"]
+        self._before = state["joules"] or None, state["peak"]  # 0 = not known, before None was said
 
     def _peak(self) -> int:
         return max(self._before[1], memory.peak(self._device))
@@ -89,7 +92,7 @@ class Meter:
             "examples_per_second": round(n_train * len(self._ends) / self._fit, 1),
             "inference_per_second": round(n_test / self._predict, 1),
             "peak_memory": self._peak(),
-            "joules": round(self._joules, 1),
+            "joules": round(self._joules or 0.0, 1),
         }
 
 

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 from test_genomes import fasta, own_cache, random_contigs
-from test_pretraining import SHORT, TINY, begun, bytes_of, options_of, training
+from test_pretraining import BERT, SHORT, TINY, begun, bytes_of, options_of, training
 
 from dnabench import MODELS
 from dnabench.pretraining.gathering import gathered
 from dnabench.pretraining.pretrain import learner_of, pretrain
 from dnabench.pretraining.windows import Drawn, draw, in_turn, source
 from dnabench.tasks.io.packed import packed
+from dnabench.tokens.bpe import tokenizer_named
 
 __all__ = ["own_cache"]  # a fixture
 
@@ -27,7 +28,8 @@ def two(tmp_path, stride=60):
         found.append(source(packed(fasta(tmp_path / f"{name}.fa", contigs)), 60, stride=stride))
         expected += [
             seq[at : at + 60].upper() for seq in contigs.values()
-            for at in range(0, len(seq) - 59, stride)
+            for at in {min(at, len(seq) - 60) for at in range(0, len(seq), stride)}
+            if len(seq) >= 60
         ]  # fmt: skip
     return found, sorted(expected)
 
@@ -48,6 +50,48 @@ def test_windows_in_turn_are_all_windows_once_before_any_comes_again(tmp_path, s
     assert texts(in_turn(sources, 0, n, seed=4)) not in passes
 
 
+@pytest.mark.parametrize("stride", [60, 25, 20])
+def test_windows_in_turn_reach_every_base_that_a_window_can_have(tmp_path, stride):
+    """Ends of sequences, and both sides of what is left out; never two sequences in one window."""
+    genome = packed(fasta(tmp_path / "g.fa", random_contigs([601, 59, 240, 300, 77])))
+    gap = np.array([[290, 317]])
+    one = source(genome, 60, stride=stride, left_out=gap + genome.starts[0])
+    reached, reachable = (np.zeros((5, 601), bool) for _ in range(2))
+    for c, n in enumerate(genome.lengths):
+        for at in range(n - 59):
+            if c or at + 60 <= 290 - 60 or at >= 317 + 60:
+                reachable[c, at : at + 60] = True
+    inside = 0
+    for c, (start, n) in enumerate(zip(genome.starts, genome.lengths, strict=True)):
+        for at in one.tiles - start:
+            if 0 <= at <= n - 60:
+                reached[c, at : at + 60] = True
+                inside += 1
+    assert inside == len(one.tiles) and (reached == reachable).all()
+    assert one.covered == reachable.sum()
+    places = [*zip(genome.starts, genome.starts + genome.lengths, strict=True)]
+    for first, end in one.free:  # as a card says them: each in one sequence
+        assert any(a <= first and end + 59 <= b for a, b in places)
+
+
+def test_byte_pairs_are_learned_from_all_tiles(tmp_path, monkeypatch):
+    genome, learned = fasta(tmp_path / "g.fa", random_contigs([600] * 9 + [300])), []
+
+    def kept(name, train, **more):
+        learned.append(train)
+        return tokenizer_named(name, train=train, **more)
+
+    monkeypatch.setattr("dnabench.pretraining.gathering.tokenizer_named", kept)
+    model = MODELS["dnabert2"]
+    train = gathered(
+        model, options_of("dnabert2", **BERT), SHORT, [genome], 1, holdout=["chr10"], stride=60
+    )  # fmt: skip
+    (tiles,) = (one.tiles for one in train.sources)
+    assert len(learned[0]) == len(tiles) == 90
+    whole = train.sources[0].genome.windows(tiles, 60)[0]
+    assert sorted(learned[0].codes.reshape(-1, 60).tolist()) == sorted(whole.tolist())
+
+
 def test_windows_in_turn_carry_their_soft_masked_bases(tmp_path):
     genome = packed(fasta(tmp_path / "g.fa", {"chr1": "ACGTacgt" * 3, "chr2": "aaaaCCCC"}))
     drawn = in_turn([source(genome, 8, stride=8)], 0, 4, seed=0)
@@ -63,7 +107,7 @@ def test_windows_in_turn_keep_off_n_and_say_where_they_are(tmp_path):
     assert one.tiles.tolist() == [0, 20, 40, 60, 80, 140, 160, 180]
     assert one.free.tolist() == [[0, 81], [140, 181]]
     assert source(genome, 20, stride=20, most_n=0.99).free.tolist() == one.free.tolist()
-    assert source(genome, 30, stride=30, most_n=0.34).tiles.tolist() == [0, 30, 60, 150]
+    assert source(genome, 30, stride=30, most_n=0.34).tiles.tolist() == [0, 30, 60, 150, 170]
     genome = packed(fasta(tmp_path / "n.fa", {"chr1": "ACGTN" * 20}))
     with pytest.raises(ValueError, match="all windows of 50 bp, one every 50 bp, have more than 0"):
         source(genome, 50, stride=50, most_n=0.0)
@@ -93,14 +137,14 @@ def test_flags_of_windows_that_do_not_fit_are_refused(tmp_path):
 def test_a_training_in_turn_reads_each_window_and_goes_on_with_the_same_bytes(tmp_path):
     train = training(tmp_path, steps=20, stride=60)
     (tiles,) = (one.tiles for one in train.sources)
-    assert len(tiles) == 66  # of 4,000 bp; 80 are read
+    assert len(tiles) == 67  # of 4,000 bp; 80 are read
     learner = learner_of(train)
     read = []
     learner._data.put = lambda drawn, flipped: read.append(texts(drawn))
     for learner._step in range(20):
         learner._draw()
     every = [text for step in read for text in step]
-    assert len({*every[:66]}) == 66 and {*every[66:]} < {*every[:66]}
+    assert len({*every[:67]}) == 67 and {*every[67:]} < {*every[:67]}
     begun(tmp_path, steps=20, stride=60)
     with pytest.raises(ValueError, match="differs in genomes"):
         pretrain(training(tmp_path, steps=20), tmp_path / "net")

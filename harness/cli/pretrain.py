@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from dnabench.cli.bars import bar
-from dnabench.cli.errors import fail
+from dnabench.cli.errors import split_commas
 from dnabench.cli.options import names_of, with_flags
 from dnabench.cli.predict import Device
 from dnabench.cli.pretrain_job import going_on_later, submit
@@ -156,7 +156,7 @@ def _gathered(
     with bar("reading", shown=first) as show:
         return gathered(
             *chosen, genomes, 1, holdout=data.holdout, regions=data.regions,
-            exclude=data.exclude_task, weights=data.weight, looks=looks, seed=seed,
+            exclude=split_commas(data.exclude_task), weights=data.weight, looks=looks, seed=seed,
             stride=data.stride, most_n=data.most_n, licences=data.licence,
             command=shlex.join(["dnabench", *sys.argv[1:]]),
             progress=lambda done, total: show(completed=done, total=total),
@@ -238,7 +238,9 @@ def pretraining_chosen(
     check_settings([model], settings)
     options, fields = chosen(model, settings)
     if ignored := sorted({"epochs", "max_steps", "patience", "rc", "finetune"} & fields.keys()):
-        fail(f"--set {ignored[0]}: --budget says how long is trained; that field has no part in it")
+        raise ValueError(
+            f"--set {ignored[0]}: --budget says how long is trained; that field has no part in it"
+        )
     how = replace(how, recipe=replace(how.recipe, **fields), length=length or how.length)
     return model, options, how
 
@@ -249,7 +251,7 @@ def bp_named(text: str) -> float:
 
     found = budget_named(text)
     if found.unit != "bp":
-        fail(f"--budget {text!r}: write the bp to see as 20M, 1.5G or 300000")
+        raise ValueError(f"--budget {text!r}: write the bp to see as 20M, 1.5G or 300000")
     return found.amount
 
 
@@ -265,7 +267,7 @@ def _say_plan(training: Training) -> None:
     )
     for one in training.sources:
         genome, held = one.genome, len(one.held)
-        parts = [f"{genome.bp / 1e6:,.2f} Mbp", f"{one.places / genome.bp:.0%} to train on"]
+        parts = [f"{genome.bp / 1e6:,.2f} Mbp", f"{one.covered / genome.bp:.0%} to train on"]
         named, few = ", ".join(one.holdout), min(held, EVALUATED)
         parts += [f"{named} held out, the loss is of {few:,} of its {held:,} windows"] * bool(held)
         parts += [f"{genome.small / genome.bp:.0%} soft-masked"]

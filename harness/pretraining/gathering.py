@@ -15,7 +15,7 @@ from dnabench.pretraining.mapping import looked_up, places
 from dnabench.pretraining.pretrain import Training, steps_for
 from dnabench.pretraining.recipes import Pretraining
 from dnabench.pretraining.regions import regions as regions_of
-from dnabench.pretraining.windows import MOST_N, Source, draw, source
+from dnabench.pretraining.windows import MOST_N, Source, draw, in_turn, source
 from dnabench.registry import TASKS
 from dnabench.tasks.io.packed import Genome, packed, stored
 from dnabench.tokens.bpe import SAMPLE, tokenizer_named
@@ -73,6 +73,8 @@ def gathered(
                 f"{len(given)} {flag} for {len(genomes)} --genome: give one for each, in order"
             )
     _check_windows(how.length, each, most_n, stride)
+    for task in exclude:
+        TASKS[task]  # KeyError
     if not model.min_length <= how.length <= model.context:
         raise ValueError(
             f"windows of {how.length} bp: {model.name} reads {model.min_length} to "
@@ -186,7 +188,11 @@ def _tokenizer(
         path = Path(file).expanduser() if file else None
         return tokenizer_named(name, vocabulary=vocabulary, file=path)
     length = sources[0].length
-    most = min(SAMPLE, sum(one.places for one in sources)) // length
-    codes, _ = draw(sources, max(1, most), np.random.default_rng([seed, 1]))
+    tiles = sum(len(one.tiles) for one in sources if one.tiles is not None)
+    if tiles:
+        codes, _ = in_turn(sources, 0, max(1, min(SAMPLE // length, tiles)), seed)
+    else:
+        most = min(SAMPLE, sum(one.places for one in sources)) // length
+        codes, _ = draw(sources, max(1, most), np.random.default_rng([seed, 1]))
     seqs = Sequences(codes.ravel(), np.arange(len(codes) + 1, dtype=np.int64) * length)
     return tokenizer_named(name, vocabulary=vocabulary, train=seqs)

@@ -42,6 +42,7 @@ class Source:
         weight: of this genome among several; 0 = the number of places in `free`.
         most_n: share of N that a window may have.
         stride: bp from one window to the next, where all are read in turn; 0 = drawn at random.
+            The last window of an interval may be nearer.
         tiles: int64 (M,), first bases of the windows that are read in turn.
     """
 
@@ -60,6 +61,12 @@ class Source:
     def places(self) -> int:
         """How many windows there are to draw from, those that overlap counted."""
         return int((self.free[:, 1] - self.free[:, 0]).sum())
+
+    @property
+    def covered(self) -> int:
+        """How many bp are in a window."""
+        ends = merged(self.free + np.array([0, self.length - 1]))
+        return int((ends[:, 1] - ends[:, 0]).sum())
 
 
 def source(
@@ -95,7 +102,7 @@ def source(
     near, tiles = None, None
     if stride:
         tiles = _tiles(genome, length, free, stride, most_n)
-        free = _joined(tiles, stride)
+        free = _joined(tiles, free, stride)
     if regions is not None:
         near = inside(free, merged(regions - length // 2))
         if not len(near):
@@ -110,8 +117,10 @@ def source(
 
 
 def _tiles(genome: Genome, length: int, free: Array, stride: int, most_n: float) -> Array:
-    """int64 (M,), windows at even distances from the first of each interval, but for those of N."""
-    every = np.concatenate([np.arange(a, b, stride) for a, b in free.tolist()])
+    """int64 (M,), windows at even distances, and the last one of each interval; not those of N."""
+    every = np.concatenate(
+        [np.append(np.arange(a, b - 1, stride), b - 1) for a, b in free.tolist()]
+    )
     parts = np.array_split(every, -(-len(every) * length // CHUNK))
     good = [part[_few_n(genome.windows(part, length)[0], most_n)] for part in parts]
     tiles = np.concatenate(good)
@@ -123,9 +132,10 @@ def _tiles(genome: Genome, length: int, free: Array, stride: int, most_n: float)
     return tiles
 
 
-def _joined(tiles: Array, stride: int) -> Array:
-    """int64 (I, 2), runs of tiles that follow each other as intervals of first bases."""
-    new = np.flatnonzero(np.diff(tiles) != stride) + 1
+def _joined(tiles: Array, free: Array, stride: int) -> Array:
+    """int64 (I, 2), runs of tiles that follow each other in one interval, as such intervals."""
+    of = np.searchsorted(free[:, 0], tiles, side="right")
+    new = np.flatnonzero((np.diff(tiles) > stride) | (np.diff(of) > 0)) + 1
     first, last = np.concatenate([[0], new]), np.concatenate([new, [len(tiles)]]) - 1
     return np.stack([tiles[first], tiles[last] + 1], 1)
 

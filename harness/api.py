@@ -127,7 +127,9 @@ def tune(
     from dnabench.sweep.search import TuneRequest
 
     choice, reading, execution = _options(
-        {"models": models, "data": data, "suite": suite, "tasks": tasks, **flags}, seeds
+        {"models": models, "data": data, "suite": suite, "tasks": tasks, **flags},
+        seeds,
+        of="tune",
     )
     request = TuneRequest(
         grid=choice.request(reading), budget=budget, hours=budget_hours, flops=budget_flops,
@@ -176,17 +178,17 @@ def regimes(
     from dnabench.cli.regimes import PretrainingOptions, run_regimes
 
     files = {
-        name: [paths] if isinstance(paths, str | Path) else paths
+        name: [str(paths)] if isinstance(paths, str | Path) else [*map(str, paths)]
         for name, paths in genomes.items()
     }  # fmt: skip
-    listed = [f"{name}={'+'.join(map(str, paths))}" for name, paths in files.items()]
-    own = {"genomes": listed, "holdout": holdout, "budget": budget}
+    own = {"holdout": holdout, "budget": budget}
     choice, reading, execution, pretraining = _options(
         {"models": models, "data": data, "suite": suite, "tasks": tasks, **own, **flags}, seeds,
-        PretrainingOptions,
+        PretrainingOptions, of="regimes",
     )  # fmt: skip
+    request = pretraining.request(choice, reading, files)
     with _interrupts():
-        jobs, _ = run_regimes(pretraining.request(choice, reading), Path(out), execution)
+        jobs, _ = run_regimes(request, Path(out), execution)
     return Compared(out, [job.trial.id for job in jobs])
 
 
@@ -301,7 +303,10 @@ def _seeds_text(seeds: int | str | Sequence[int]) -> str:
 
 
 def _options(
-    given: Mapping[str, Any], seeds: int | str | Sequence[int], *more: Callable[..., Any]
+    given: Mapping[str, Any],
+    seeds: int | str | Sequence[int],
+    *more: Callable[..., Any],
+    of: str = "run",
 ) -> tuple[Any, ...]:
     """The flags of `dnabench run`, and of `more`, from Python values."""
     from dnabench.cli.options import DataOptions, ExecutionOptions, GridOptions
@@ -314,7 +319,7 @@ def _options(
         field = "set_" if name == "set" else name
         if field not in usual:
             known = ", ".join(sorted(usual.keys() - {"set_"}))
-            raise TypeError(f"run() has no {name!r}; there are set, {known}")
+            raise TypeError(f"{of}() has no {name!r}; there are set, {known}")
         if isinstance(usual[field], list):
             one = isinstance(value, str | Path | int | float)
             value = [str(value)] if one else list(map(str, value))

@@ -98,16 +98,35 @@ def test_the_usual_models_can_be_pretrained():
     assert models and all(MODELS[name].language for name in models)
 
 
-def small(models, csv, genomes, tmp_path, **flags):
-    more = {"models": models} if models else {}
-    return db.regimes(
-        data=csv, genomes={"one": genomes[0], "both": genomes}, holdout="a.fa:chr2", budget="480",
-        seeds=1, epochs=1, set=["width=8", "blocks=2"], pretrain_length=60,
-        pretrain_set="batch=4", looks=1, executor="inline", out=tmp_path / "runs", **more, **flags,
-    )  # fmt: skip
+def small(models, csv, files, tmp_path, **flags):
+    usual = {
+        "genomes": {"one": files[0], "both": files}, "holdout": "a.fa:chr2", "budget": "480",
+        "seeds": 1, "epochs": 1, "set": ["width=8", "blocks=2"], "pretrain_length": 60,
+        "pretrain_set": "batch=4", "looks": 1, "executor": "inline", "out": tmp_path / "runs",
+    } | ({"models": models} if models else {})  # fmt: skip
+    return db.regimes(data=csv, **(usual | flags))
 
 
-def test_python_has_the_command(csv, genomes, tmp_path):
+def test_python_says_what_is_wrong_as_a_value_error(csv, genomes, tmp_path):
+    for flags, message in (
+        ({"genomes": {"a=b": genomes[0]}}, "--genomes: 'a=b' is no name"),
+        ({"genomes": {"a,b": genomes[0]}}, "--genomes: 'a,b' is no name"),
+        ({"pretrain_set": "width=8"}, "--pretrain-set width: an option of the model"),
+        ({"pretrain_set": "epochs=8"}, "--set epochs: --budget says how long"),
+        ({"budget": "2h"}, "--budget '2h': write the bp to see"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            small("", csv, genomes, tmp_path, **flags)
+    with pytest.raises(KeyError, match="nt/h33"):
+        small("", csv, [tmp_path / "none.fa"], tmp_path, exclude_task="nt/h33")
+    with pytest.raises(TypeError, match=r"regimes\(\) has no 'genome_files'"):
+        small("", csv, genomes, tmp_path, genome_files=[])
+
+
+def test_python_has_the_command(csv, genomes, tmp_path, monkeypatch):
+    folder = tmp_path / "x+y, z=1"  # a mapping of Python is never read as text
+    folder.mkdir()
+    genomes = [path.rename(folder / path.name) for path in genomes]
     found = small("", csv, genomes, tmp_path, controls="same compute")
     table = found.table()
     names = ["scratch", "both", "one", "same compute (+0.00048 Mbp)"]
@@ -119,5 +138,8 @@ def test_python_has_the_command(csv, genomes, tmp_path):
     again = small("convnova-386k", csv, genomes, tmp_path, controls="same compute")
     assert again.table().equals(table)
     assert stamps == {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").glob("pretrained/*/*")}
-    with pytest.raises(TypeError, match="has no 'genome_files'"):
-        small("", csv, genomes, tmp_path, genome_files=[])
+    # what is finished is shown where its precision cannot be trained; what is not is refused
+    monkeypatch.setattr("dnabench.cli.sweep.precision_problem", lambda *of: "no fp16 here")
+    assert small("", csv, genomes, tmp_path, controls="same compute").table().equals(table)
+    with pytest.raises(ValueError, match="no fp16 here"):
+        small("", csv, genomes, tmp_path, controls="frozen random")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from dnabench.cli.config import Config
-from dnabench.cli.errors import fail, split_commas
+from dnabench.cli.errors import split_commas
 from dnabench.cli.options import DataOptions, ExecutionOptions, GridOptions, Out, with_flags
 from dnabench.cli.pretrain import bp_named, pretraining_chosen
 from dnabench.cli.report import records_in
@@ -52,13 +52,17 @@ class PretrainingOptions(NamedTuple):
     ] = []  # noqa: RUF012
     looks: Annotated[int, option(help="Evaluations of a pretraining.", min=1)] = 5
 
-    def request(self, choice: GridOptions, reading: DataOptions) -> RegimesRequest:
-        """What is asked for."""
+    def request(
+        self, choice: GridOptions, reading: DataOptions,
+        genomes: Mapping[str, Sequence[str]] | None = None,
+    ) -> RegimesRequest:  # fmt: skip
+        """What is asked for; `genomes` are name -> files, in place of the text of the flag."""
         from dnabench.sweep.regimes import RegimesRequest
 
         first, recipe = split_commas(choice.models)[0], self.pretrain_recipe
         return RegimesRequest(
-            grid=choice.request(reading), genomes=_genomes(self.genomes), holdout=self.holdout,
+            grid=choice.request(reading), holdout=self.holdout,
+            genomes=_genomes(self.genomes) if genomes is None else genomes,
             exclude=split_commas(self.exclude_task), budget=bp_named(self.budget),
             tokenizers=split_commas(self.tokenizers), pretrain_seeds=self.pretrain_seeds,
             controls=[name for name in split_commas(self.controls) if name != "none"],
@@ -115,11 +119,12 @@ def run_regimes(
     store.check_writable()
     columns = _columns(request, out)
     coming = planned(columns, request)
+    notes, jobs, found, done = list[str](), [], [], store.done()
     if resources.executor not in ELSEWHERE:
-        check_precisions([job for own in coming for job in own], resources.devices)
+        for column, planned_of in zip(columns, coming, strict=True):
+            check_precisions(_left(column, planned_of, request, done), resources.devices)
     print_notes(_more_seeds(request))
     _pretrain(columns, resources)
-    notes, jobs, found, done = list[str](), [], [], store.done()
     before = done - {trial_id for one in regimes(store) for trial_id in one.trials}
     for column in columns:
         own = jobs_of(column, request, notes.append)
@@ -131,6 +136,18 @@ def run_regimes(
         request, jobs, list(dict.fromkeys(notes)), out, execution, to_stderr=True, declared=pairs
     )
     return jobs, bool(summary.failed)
+
+
+def _left(
+    column: Column, coming: list[Job], request: RegimesRequest, done: Collection[str]
+) -> list[Job]:
+    """The trials of a column that are not done; all that are `coming` if a network is missing."""
+    from dnabench.sweep.regimes_trials import jobs_of
+
+    if not all(one.card for one in column.kept):
+        return coming
+    own = jobs_of(column, request)
+    return [job for some in own.values() for job in some if job.trial.id not in done]
 
 
 def _columns(request: RegimesRequest, out: Path, drafts: Path | None = None) -> list[Column]:
@@ -167,8 +184,10 @@ def _genomes(texts: Sequence[str]) -> dict[str, list[str]]:
     for text in split_commas(texts):
         name, equals, files = text.partition("=")
         if not (name and equals and files) or name in out:
-            fail(f"--genomes {text!r}: write a name of its own and files, human=hg38.fa or "
-                 "multi=hg38.fa+mm10.fa")  # fmt: skip
+            raise ValueError(
+                f"--genomes {text!r}: write a name of its own and files, human=hg38.fa or "
+                "multi=hg38.fa+mm10.fa"
+            )
         out[name] = files.split("+")
     return out
 
@@ -177,8 +196,10 @@ def _how(model: str, recipe: str, length: int, settings: list[str]) -> Pretraini
     """How networks are pretrained."""
     found, options, how = pretraining_chosen(model, recipe, settings, length)
     if changed := [k for k, v in options.items() if v != found.options[k]]:
-        fail(f"--pretrain-set {changed[0]}: an option of the model; write --set, which counts in "
-             "pretraining and fine-tuning alike")  # fmt: skip
+        raise ValueError(
+            f"--pretrain-set {changed[0]}: an option of the model; write --set, which counts in "
+            "pretraining and fine-tuning alike"
+        )
     return how
 
 
@@ -218,19 +239,17 @@ def _dry_run(request: RegimesRequest, store: Store) -> None:
 
     from tabulate import tabulate
 
-    from dnabench.sweep.regimes_trials import bp_of, jobs_of, planned
+    from dnabench.sweep.regimes_trials import bp_of, planned
 
     done, bp, rows = store.done(), bp_of(request), []
     with TemporaryDirectory() as drafts:
         columns = _columns(request, store.folder, Path(drafts))
         for column, coming in zip(columns, planned(columns, request), strict=True):
             missing = sum(not one.card for one in column.kept)
-            own = jobs_of(column, request) if not missing else {}
-            ids = [job.trial.id for some in own.values() for job in some]
-            n = len(coming)
             rows.append((
                 column.model.name, column.tokenizer, column.regime, len(column.kept), missing,
-                f"{missing * bp / 1e6:.4g}", n, n - sum(i in done for i in ids),
+                f"{missing * bp / 1e6:.4g}", len(coming),
+                len(_left(column, coming, request, done)),
             ))  # fmt: skip
     print_notes(_more_seeds(request))
     heads = ("model", "tokenizer", "regime", "pretrainings", "missing", "Mbp to see", "trials",

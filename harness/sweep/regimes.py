@@ -138,6 +138,11 @@ def columns_of(
 def _check(request: RegimesRequest, models: Sequence[Model]) -> None:
     if not request.genomes:
         raise ValueError("--genomes is empty; write human=hg38.fa,multi=hg38.fa+mm10.fa")
+    if wrong := [name for name in request.genomes if {*name} & {*"/,="} or not name.strip()]:
+        raise ValueError(
+            f"--genomes: {wrong[0]!r} is no name for genomes, which is part of a folder's; write "
+            "one without / , ="
+        )
     if unknown := [c for c in request.controls if c not in CONTROLS]:
         raise ValueError(f"--controls {unknown[0]!r}: choose from {', '.join(CONTROLS)}, or none")
     if request.grid.regime or request.grid.sweeps:
@@ -150,6 +155,8 @@ def _check(request: RegimesRequest, models: Sequence[Model]) -> None:
         raise ValueError("--set tokenizer: write --tokenizers char,bpe")
     check_settings(models, request.grid.settings)
     tasks_of(request.grid)
+    for task in request.exclude:
+        TASKS[task]  # KeyError
     _check_seeds(request)
     for name in request.tokenizers:
         if not any(name in (*m.choices.get("tokenizer", ()), m.tokenizer) for m in models):

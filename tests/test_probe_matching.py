@@ -14,7 +14,9 @@ from sklearn.metrics import average_precision_score
 from sklearn.preprocessing import RobustScaler
 from test_genomes import fasta, own_cache
 from test_probe_variants import allele, letters, net, rc, source
+from typer.testing import CliRunner
 
+from dnabench.cli import main
 from dnabench.pretraining.markov import fit
 from dnabench.probes.baselines import (
     ORDER,
@@ -246,6 +248,15 @@ def test_distances_are_to_the_first_base_of_either_strand(tmp_path):
         with_distances(annotation, filled, tmp_path)
     with pytest.raises(ValueError, match="has no gene on 9"):
         distances_to(annotation, pa.table({"chrom": ["9"], "pos": [1]}), tmp_path)
+
+
+def test_an_annotation_that_would_not_be_read_is_refused(tmp_path):
+    (tmp_path / "g.gff3").write_text(GFF)
+    pq.write_table(trait_table(SEQS), tmp_path / "v.parquet")
+    words = ["probe", "match", tmp_path / "v.parquet", "--gff", tmp_path / "g.gff3", "--near"]
+    for near, message in (("maf", "tss_dist is not in --near, so"), ("tss_dist", "every row of")):
+        said = CliRunner().invoke(main, [*map(str, words), near])
+        assert said.exit_code and message in f"{said.output} {said.exception}"
 
 
 def test_a_chain_scores_a_base_by_the_windows_of_both_strands(tmp_path):

@@ -1,6 +1,7 @@
 """VCF files packed by bgzip, read as a stream or by region, and genomes without an index."""
 
 import gzip
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pysam
 import pytest
 from test_genomes import fasta, own_cache
-from test_probe_variants import HEADER, letters, put_vcf, source
+from test_probe_variants import HEADER, letters, net, put_vcf, source
 from typer.testing import CliRunner
 
 from dnabench.cli import main
@@ -21,7 +22,7 @@ from dnabench.probes.variant_lines import lines_in
 from dnabench.probes.variants import Asked, score_file
 from dnabench.tasks.io.packed import packed
 
-__all__ = ["own_cache"]  # a fixture
+__all__ = ["net", "own_cache"]  # fixtures
 SEQS = {"chr1": letters(900, 1), "chr2": letters(400, 2)}
 
 
@@ -214,3 +215,15 @@ def test_flags_that_say_nothing_are_refused(tmp_path, genome):
         words = ["variants", "gpn", "--vcf", vcf, "--genome", tmp_path / "x.fa", *more]
         said = CliRunner().invoke(main, ["probe", *map(str, words)])
         assert said.exit_code and message in said.output
+
+
+def test_what_was_scored_is_kept_where_nothing_can_be_compared(tmp_path, genome, net):
+    rows = [(*r[:7], f"Y={i % 2}") for i, r in enumerate(rows_of())]
+    rows = [(*r[:4], "<DEL>", *r[5:]) if r[7] == "Y=1" else r for r in rows]
+    vcf, out = put_vcf(tmp_path / "v.vcf", rows), tmp_path / "out.parquet"
+    words = ["variants", net, "--vcf", vcf, "--genome", tmp_path / "x.fa", "--labels", "Y", "--to",
+             out, "--device", "cpu"]  # fmt: skip
+    said = CliRunner().invoke(main, ["probe", *map(str, words)])
+    assert said.exit_code and "0 of 12 scored variants are of class 1" in said.output
+    assert json.loads(out.with_suffix(".json").read_text())["scored"] == 12
+    assert pq.read_table(out).num_rows == 24

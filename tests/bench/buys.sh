@@ -12,6 +12,7 @@ genome=$folder/S288C_reference_sequence_R64-2-1_20150113.fsa unseen=$folder/2M-u
 [ -f "$unseen/network.json" ] || $python -m dnabench pretrain convnova-386k --genome "$genome" --holdout XI \
     --exclude-task nt_reduced/h3 --exclude-task nt_reduced/h3k4me3 --exclude-task demo/yeast_genes \
     --set batch=16 --set lr=0.001 --budget 2M --looks 8 --to "$unseen"
+$python "$(dirname "$0")/seen.py" "$saw" "$unseen" -- nt_reduced/h3 nt_reduced/h3k4me3 demo/yeast_genes
 for stage in "$@"; do
     more=
     case $stage in

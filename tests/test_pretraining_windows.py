@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import time
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from test_pretraining import BERT, SHORT, TINY, begun, bytes_of, options_of, tra
 from dnabench import MODELS
 from dnabench.pretraining.gathering import gathered
 from dnabench.pretraining.pretrain import learner_of, pretrain
-from dnabench.pretraining.windows import Drawn, draw, in_turn, source
+from dnabench.pretraining.vocabulary import vocabulary_of
+from dnabench.pretraining.windows import Drawn, draw, held_out, in_turn, source
 from dnabench.tasks.io.packed import packed
 from dnabench.tokens.bpe import tokenizer_named
+from dnabench.types import Sequences
 
 __all__ = ["own_cache"]  # a fixture
 
@@ -119,6 +122,10 @@ def test_the_share_of_n_decides_which_windows_are_drawn(tmp_path):
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match="100 draws found windows of 50 bp with more than 10% N"):
         draw([source(genome, 50)], 4, rng)
+    both = packed(fasta(tmp_path / "b.fa", {"a": "ACGT" * 40, "b": contigs["chr1"]}))
+    with pytest.raises(ValueError, match="b: shorter than 50 bp, or all with more than 10% N"):
+        held_out([source(both, 50, ["b"])], 9)
+    assert len(held_out([source(both, 50, ["b"], most_n=0.3)], 9).codes) == 8
     codes, _ = draw([source(genome, 50, most_n=0.3)], 4, rng)
     assert ((codes == 4).mean(1) == 0.3).all()
 
@@ -187,8 +194,27 @@ def test_bits_a_base_are_said_of_words_that_do_not_overlap(tmp_path, name, words
     assert ("held_out_bits_per_base" in json.loads(line)) == words
 
 
+@pytest.mark.parametrize(
+    ("name", "tokenizer", "words"),
+    [("dnabert2", "char-cls-sep", False), ("dnabert2", "bpe", True),
+     ("dnabert2", "6mer", True), ("convnova-386k", "char", False)],
+)  # fmt: skip
+def test_the_tokenizer_says_whether_tokens_are_words(name, tokenizer, words):
+    options = options_of(name, tokenizer=tokenizer)
+    train = Sequences.parse(["".join(random_contigs([3000]).values()).upper()])
+    more = {"vocabulary": 64, "train": train} if tokenizer == "bpe" else {}
+    made = tokenizer_named(MODELS[name].tokenizer_name(options), **more)
+    assert vocabulary_of(MODELS[name], options, made, "cpu").words == words
+
+
 def test_each_evaluation_says_how_fast_it_went(tmp_path):
-    """As fast as the slowest look at the clock allows; after a resumption those before too."""
+    """As fast as the slowest look at the clock allows; after a resumption those before too.
+
+    The clock stops when the steps are done, not when the last one was sent: here, told.
+    """
+    pretrain(training(tmp_path, steps=4), tmp_path / "slow", told=lambda *of: time.sleep(0.1))
+    lines = (tmp_path / "slow" / "metrics.jsonl").read_text().splitlines()
+    assert all(2 * 4 * 60 / json.loads(line)["bp_per_s"] >= 0.2 for line in lines)
     begun(tmp_path, steps=5)
     first = json.loads((tmp_path / "net" / "metrics.jsonl").read_text())["bp_per_s"]
     done = pretrain(training(tmp_path, steps=5), tmp_path / "net")

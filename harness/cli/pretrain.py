@@ -50,7 +50,9 @@ class DataFlags(NamedTuple):
         int,
         data(help="Read every window in turn, one each so many bp; 0 = windows at random.", min=0),
     ] = 0
-    most_n: Annotated[float, data(help="Share of N that a window may have.")] = 0.1
+    most_n: Annotated[float, data(help="Share of N that a window may have; held-out ones too.")] = (
+        0.1
+    )
     licence: Annotated[
         list[str],
         data(help="Licence of a genome, for the network's card; one for each, or none."),

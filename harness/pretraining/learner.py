@@ -6,6 +6,7 @@ B batch, T tokens, L bp of a window.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -127,6 +128,7 @@ class WindowLearner(NetLearner):
         resources = resources._replace(micro_batch=min(resources.micro_batch or own, own))
         self.objective = objective
         self.step_ended: Progress = lambda done, total: None
+        self.trained = 0.0  # when the last `train_epoch` ended, by time.monotonic
         self._both = model.language is not None and model.language.strands == "random"
         task = _named(sources)
         examples = Examples(model, task, task.load("train"), tokenizer)
@@ -155,7 +157,9 @@ class WindowLearner(NetLearner):
                 self._draw()
                 loss += self._train_step(rows)
                 self.step_ended(self._step, self._total)
-        return float(loss) / steps
+        mean = float(loss) / steps  # when the device has done all that it was sent
+        self.trained = time.monotonic()
+        return mean
 
     def _gradients(self, rows: Rows, targets: Tensor, weight: float | Tensor) -> Tensor:
         loss = super()._gradients(rows[self._part], targets[self._part], weight)

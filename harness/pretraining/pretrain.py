@@ -292,10 +292,9 @@ class _Saved:
         self._row, self.before = dict[str, Any](), 0.0
         self._started, self._ranks = time.monotonic(), ranks
         self._bp = training.how.recipe.batch * training.how.length  # of a step
-        self._rates, self._since, self._stepped = list[float](), self._started, self._started
+        self._rates, self._since = list[float](), self._started
 
     def step_ended(self, done: int, total: int) -> None:
-        self._stepped = time.monotonic()
         self._told(done, total, self._row)
 
     def go_on(self, course: FitResult) -> None:
@@ -329,7 +328,7 @@ class _Saved:
     def epoch_ended(self, course: FitResult) -> None:
         before, self._row = len(self._rates), course.curve[-1]
         steps = min(self._learner.every, self._steps - before * self._learner.every)
-        self._rates.append(steps * self._bp / max(self._stepped - self._since, 1e-9))
+        self._rates.append(steps * self._bp / max(self._learner.trained - self._since, 1e-9))
         if not self._ranks.rank:
             self._save(course)
         self._since = time.monotonic()

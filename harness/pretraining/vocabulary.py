@@ -53,5 +53,12 @@ def vocabulary_of(
     drawn = torch.tensor(list(every)) if random == "all" else known.nonzero().ravel()
     return Vocabulary(
         mask=tokenizer.mask, known=known.to(device), random=drawn.to(device),
-        entries=asked.to(device), words=not letters and not tokenizer.spaced,
+        entries=asked.to(device), words=_are_words(tokenizer),
     )  # fmt: skip
+
+
+def _are_words(tokenizer: Tokenizer) -> bool:
+    """Whether tokens stand for several bases and do not overlap."""
+    codes = np.random.default_rng(0).integers(0, 4, 512).astype(np.uint8)
+    widths = tokenizer(Sequences(codes, np.array([0, 512])), 512, "mask").widths
+    return not tokenizer.spaced and widths is not None and int(widths.max()) > 1

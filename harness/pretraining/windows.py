@@ -127,7 +127,7 @@ def _tiles(genome: Genome, length: int, free: Array, stride: int, most_n: float)
     if not len(tiles):
         raise ValueError(
             f"{genome.name}: all windows of {length} bp, one every {stride} bp, have more than "
-            f"{most_n:.0%} N"
+            f"{most_n:.0%} N; --most-n allows more"
         )
     return tiles
 
@@ -205,7 +205,7 @@ def draw(sources: Sequence[Source], n: int, rng: np.random.Generator) -> Drawn:
         else:
             raise ValueError(
                 f"{one.genome.name}: {TRIES} draws found windows of {length} bp with more than "
-                f"{one.most_n:.0%} N only"
+                f"{one.most_n:.0%} N only; --most-n allows more"
             )
     return Drawn(codes, small)
 
@@ -274,8 +274,10 @@ def held_out(sources: Sequence[Source], most: int) -> Drawn:
     small = np.concatenate([s for _, s in parts])
     if not len(codes):
         named = [name for one in sources for name in one.holdout]
-        why = f"{', '.join(named)}: shorter than {length} bp or mostly N" if named else "none named"
+        most_n = ", ".join(dict.fromkeys(f"{one.most_n:.0%}" for one in sources))
+        why = f"{', '.join(named)}: shorter than {length} bp, or all with more than {most_n} N"
         raise ValueError(
-            f"no window is held out ({why}); name a sequence to evaluate on with --holdout"
+            f"no window is held out ({why if named else 'none named'}); name a sequence to "
+            "evaluate on with --holdout, or allow more N with --most-n"
         )
     return Drawn(codes, small)

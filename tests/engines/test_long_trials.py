@@ -74,7 +74,7 @@ def test_a_time_limit_in_the_middle_of_an_epoch_costs_seconds(csv, tmp_path):
     header, *rows = csv.read_text().splitlines()
     rows = [row for row in rows for _ in range(700 if row.endswith(",train") else 1)]
     csv.write_text("\n".join([header, *rows]) + "\n")
-    sweep = (csv, "cnn", 1, "--epochs", "2", "--batch-size", "1")
+    sweep = (csv, "cnn", 1, "--epochs", "1", "--batch-size", "1")
     whole, out = tmp_path / "here", tmp_path / "runs"
     beside = start(SimpleNamespace(env=os.environ), words(whole, *sweep))
     with slurm_cluster.cluster() as slurm:

@@ -134,7 +134,10 @@ def test_what_cannot_be_embedded_is_refused(network, put, tmp_path, fasta):
         (lambda: Embedder(source, 0, "own", "both"), "--strands 'both': write one, mean"),
         (lambda: Embedder(source, 99, "mean"), "--layer 99: hyenadna-tiny-1k has layers 1 to"),
         (lambda: of_model("kmer", "scratch", 80), "kmer has no features"),
-        (lambda: Embedder(of_model("cnn", "scratch", 80), 0, "mean"), "cnn has no backbone"),
+        (
+            lambda: Embedder(of_model("cnn", "scratch", 80), 0, "mean"),
+            "cnn has no layers with a row",
+        ),
         (lambda: Embedder(of_model("convnova-386k", "scratch", 80), 1), "has no layers by number"),
         (lambda: Embedder(source)(Sequences.parse(["A" * 81])), "a sequence has 81 bp, 80 at most"),
         (lambda: embed_file(Embedder(source), fasta, tmp_path / "a.csv"), "ends in .parquet or"),

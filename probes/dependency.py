@@ -17,6 +17,7 @@ from dnabench.cache import replacing
 from dnabench.probes.likelihood import BASES, Likelihood
 from dnabench.probes.mutagenesis import Place, positions
 from dnabench.probes.reuse import NotLocalError, Reuse
+from dnabench.probes.variant_lines import stretch_of
 from dnabench.tasks.io.packed import Genome
 from dnabench.types import Array, N
 
@@ -210,14 +211,7 @@ def region_of(genome: Genome, text: str) -> tuple[str, int, Array]:
     Raises:
         ValueError: another text, no such sequence, or a region beyond its end.
     """
-    name, colon, span = text.rpartition(":")
-    first, dash, last = span.replace(",", "").partition("-")
-    if not (colon and dash and first.isdecimal() and last.isdecimal() and int(first) > 0):
-        raise ValueError(f"--region {text!r}: write chr1:101-200, from 1 and with the end")
-    contig, start, end = genome.number(name), int(first) - 1, int(last)
-    bp = int(genome.lengths[contig])
-    if not start < end <= bp:
-        raise ValueError(f"--region {text}: {genome.contigs[contig]} has bases 1 to {bp:,}")
+    contig, start, end = stretch_of(genome, text)
     codes = genome.around(np.array([contig]), np.array([start]), end - start)[0]
     return genome.contigs[contig], start, codes
 

@@ -29,7 +29,7 @@ def lines_in(path: Path, region: str, genome: Genome) -> Iterator[tuple[int, str
     if not region:
         yield from lines_of(path)
         return
-    contig, start, end = place_of(genome, region)
+    contig, start, end = stretch_of(genome, region)
     names = {genome.contigs[contig], *genome.aliases[contig]}
     try:
         from pysam import TabixFile
@@ -69,7 +69,7 @@ def _index_of(path: Path) -> Path:
     return found[0]
 
 
-def place_of(genome: Genome, text: str) -> tuple[int, int, int]:
+def stretch_of(genome: Genome, text: str) -> tuple[int, int, int]:
     """Number of the sequence, start from 0 and exclusive end of chr1:101-200.
 
     Raises:

@@ -133,7 +133,7 @@ def planned(model, suite, **changes):
     from dnabench.sweep.grid import _recipe, _weights
 
     task = dataclasses.replace(planted_task(), name=f"{suite}/x")
-    weights = _weights([MODELS[model]], changes.get("regime", "scratch"))
+    weights = _weights([MODELS[model]], changes.get("regime", "scratch"), to_come=False)
     ((regime, _),) = weights[MODELS[model].name]
     return _recipe(MODELS[model], task, "", regime)
 

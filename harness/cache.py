@@ -101,7 +101,8 @@ def _flush_folder(folder: Path) -> None:
 def remove_drafts(folder: Path) -> None:
     """Remove what `replacing` left in a folder when its process was killed, a day ago or longer."""
     with suppress(OSError):  # no such folder, or not ours
-        for draft in folder.glob(".*.tmp"):
+        names = [entry.name for entry in os.scandir(folder)]
+        for draft in (folder / n for n in names if n.startswith(".") and n.endswith(".tmp")):
             with suppress(OSError):
                 if time.time() - draft.stat().st_mtime > ABANDONED:
                     draft.unlink()

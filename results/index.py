@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count, repeat
 from pathlib import Path
+from stat import S_ISLNK
 from typing import Any
 
 from dnabench.cache import remove_drafts, replacing
@@ -290,8 +291,10 @@ def _stamps(entries: Iterable[os.DirEntry[str]]) -> list[Stamp]:
     for entry in entries:
         name = entry.name[:-5]  # without .json
         try:
-            written = entry.stat(follow_symlinks=False).st_mtime_ns
-            of = entry.stat()
+            of = entry.stat(follow_symlinks=False)
+            written = of.st_mtime_ns
+            if S_ISLNK(of.st_mode):
+                of = entry.stat()
             found.append((written, (name, of.st_size, of.st_mtime_ns, of.st_ctime_ns)))
         except FileNotFoundError:  # removed meanwhile, or a link to nothing
             continue

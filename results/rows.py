@@ -220,12 +220,12 @@ def joined(parts: Sequence[tuple[Any, Sequence[int]]]) -> Any:
 @_usable()
 def rows_in(table: Any) -> list[Row]:
     """The rows of a table."""
-    values = (column.to_numpy().tolist() for column in table.select(Row._fields).columns)
+    values = (column.to_pylist() for column in table.select(Row._fields).columns)
     return list(map(Row._make, zip(*values, strict=True)))
 
 
 @_usable()
 def texts_in(table: Any, at: Sequence[int]) -> list[Texts]:
     """Some rows of `read_texts`."""
-    values = (column.to_numpy().tolist() for column in table.take(list(at)).columns)
+    values = (column.to_pylist() for column in table.take(list(at)).columns)
     return list(map(Texts._make, zip(*values, strict=True)))

@@ -20,7 +20,6 @@ import itertools
 import json
 import os
 import secrets
-import socket
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -33,7 +32,7 @@ from dnabench.cache import remove_drafts, replacing
 from dnabench.results.checkpoints import FOLDER as CHECKPOINTS
 from dnabench.results.checkpoints import remove_checkpoint
 from dnabench.results.claims import Claim, Holder, claimed, holders
-from dnabench.results.index import Index
+from dnabench.results.index import HOST, Index
 from dnabench.results.predictions import arrays_in, check_memory, check_sizes, damaged
 from dnabench.results.rows import Row, Stamp
 from dnabench.types import Array, Record
@@ -42,7 +41,7 @@ KEPT = ".unreadable-"  # in the names of records that this version cannot read
 REPLACED = ".replaced-"  # and of those that were run again on request
 COPY = "a copy: its id is"  # begins the reason of a record in a file of another name
 NETWORK = ("network.json", "model.safetensors", "tokenizer.json")  # files of a kept network
-HOST = socket.gethostname()
+FEW = 256  # records that are read one by one, however many others the folder has
 FOLDERS = ("records", "predictions", "configs", ".locks")
 
 
@@ -246,7 +245,8 @@ class Store:
 
     def kept(self) -> set[Path]:
         """The records that `read_before_writing` renamed."""
-        return set((self.folder / "records").glob(f"*{KEPT}*"))
+        entries = os.scandir(self._records) if self._records.is_dir() else ()
+        return {Path(entry.path) for entry in entries if KEPT in entry.name}
 
     @contextmanager
     def open_predictions(self, trial_id: str) -> Iterator[Mapping[str, Array]]:
@@ -309,7 +309,9 @@ class Store:
 
     def records(self, ids: Collection[str] | None = None) -> Iterator[Record]:
         """The readable records of these trials, or all, by the time they were written."""
-        return self.listing(ids)[1]
+        if ids is None or len(ids) > FEW:
+            return self.listing(ids)[1]
+        return filter(None, map(self.read, sorted(ids, key=lambda i: (self.written(i), i))))
 
     def __iter__(self) -> Iterator[Record]:
         """Every readable record, by the time it was written; the others are in `unreadable`."""

@@ -16,6 +16,7 @@ from dnabench.types import Array
 
 Runs = Sequence[Sequence[float] | Array]  # of one model: T tasks, each (n_t,) scores
 AT_ONCE = 200  # replicates, so that passes over them stay in the cache
+CACHED = 100_000  # counts, likewise
 REPLICATES = 5_000  # 95 % ends are then good to a twentieth of their distance from the middle
 
 
@@ -109,12 +110,21 @@ def _wins(x: Array, y: Array, left: Array, right: Array) -> Array:
     Counted along the sorted y, as the matrix of all pairs grows with the square of the seeds.
     """
     order = np.argsort(y)
-    below = np.zeros((len(y) + 1, right.shape[1]), np.int32)
-    np.cumsum(right[order], axis=0, out=below[1:])
-    twice = below[np.searchsorted(y[order], x, "left")]  # ties count half
-    twice += below[np.searchsorted(y[order], x, "right")]
-    pairs = np.einsum("ir,ir->r", left, twice, dtype=np.int64)
-    return np.asarray(pairs / (2 * len(x) * len(y)))
+    lower = np.searchsorted(y[order], x, "left")
+    upper = np.searchsorted(y[order], x, "right")
+    tied = bool((lower != upper).any())  # ties count half
+    whole = (1 + tied) * len(x) * len(y)
+    kind = np.int32 if whole < 2**31 else np.int64
+    below = np.zeros((len(y) + 1, max(AT_ONCE, CACHED // len(y))), kind)
+    found = np.empty(right.shape[1])
+    for start in range(0, len(found), below.shape[1]):
+        some = slice(start, start + below.shape[1])
+        drawn = right[order, some]
+        counts = below[:, : drawn.shape[1]]
+        np.cumsum(drawn, axis=0, out=counts[1:])
+        above = counts[lower] + counts[upper] if tied else counts[lower]
+        found[some] = np.einsum("ir,ir->r", left[:, some], above, dtype=kind) / whole
+    return found
 
 
 def _iqm(model: Runs, replicates: int, seed: int) -> Size:

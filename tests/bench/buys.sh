@@ -1,17 +1,17 @@
 #!/bin/sh
-# What 2 Mbp of yeast buy on yeast: convnova-386k from scratch, from a network that saw the test sequences, and from one that did not.
-# Usage: buys.sh FOLDER SAW [STAGE ...]; SAW is 2M-convnova of yeast.sh, FOLDER has its genome; first `dnabench data import` nt_reduced.
+# What pretraining on yeast buys on yeast: convnova-386k from scratch, from a network that saw the test sequences, and from one that did not.
+# Usage: buys.sh FOLDER [BUDGET [STAGE ...]]; first `yeast.sh FOLDER BUDGET convnova`, and `dnabench data import` nt_reduced.
 # Stages: h3-tenth (a tenth of train, batches of 16), yeast_genes, h3, h3k4me3; default: all. SEEDS=2 takes fewer than 5; it goes on.
 set -eu
-folder=$1 saw=$2
-shift 2
-[ $# -gt 0 ] || set -- h3-tenth yeast_genes h3 h3k4me3
+folder=$1 budget=${2:-20M}
+[ $# -le 2 ] || shift 2
+[ "$1" != "$folder" ] || set -- h3-tenth yeast_genes h3 h3k4me3
 python=${PY:-python}
-genome=$folder/S288C_reference_sequence_R64-2-1_20150113.fsa unseen=$folder/2M-unseen
+genome=$folder/S288C_reference_sequence_R64-2-1_20150113.fsa saw=$folder/$budget-convnova unseen=$folder/$budget-unseen
 # as yeast.sh, but without the test sequences of all three tasks and a window on each side
 [ -f "$unseen/network.json" ] || $python -m dnabench pretrain convnova-386k --genome "$genome" --holdout XI \
     --exclude-task nt_reduced/h3 --exclude-task nt_reduced/h3k4me3 --exclude-task demo/yeast_genes \
-    --set batch=16 --set lr=0.001 --budget 2M --looks 8 --to "$unseen"
+    --set batch=16 --set lr=0.001 --budget "$budget" --looks 8 --to "$unseen"
 $python "$(dirname "$0")/seen.py" "$saw" "$unseen" -- nt_reduced/h3 nt_reduced/h3k4me3 demo/yeast_genes
 for stage in "$@"; do
     more=
@@ -24,4 +24,5 @@ for stage in "$@"; do
     $python -m dnabench run --models convnova-386k --tasks $task --epochs 3 $more --set dilation_schedule=paper --set final_conv=True \
         --regime convnova-386k=scratch --regime "convnova-386k=checkpoint:$saw" --regime "convnova-386k=checkpoint:$unseen" \
         --seeds "${SEEDS:-5}" --jobs 1 --device cpu --out "$folder/runs-$stage"
+    $python -m dnabench report --out "$folder/runs-$stage"
 done

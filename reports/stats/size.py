@@ -15,8 +15,7 @@ from dnabench.reports.stats.seeds import TIE, above
 from dnabench.types import Array
 
 Runs = Sequence[Sequence[float] | Array]  # of one model: T tasks, each (n_t,) scores
-AT_ONCE = 200  # replicates, so that passes over them stay in the cache
-CACHED = 100_000  # counts, likewise
+CACHED = 100_000  # counts or weights that passes go over at once, so that they stay in the cache
 REPLICATES = 5_000  # 95 % ends are then good to a twentieth of their distance from the middle
 
 
@@ -115,7 +114,7 @@ def _wins(x: Array, y: Array, left: Array, right: Array) -> Array:
     tied = bool((lower != upper).any())  # ties count half
     whole = (1 + tied) * len(x) * len(y)
     kind = np.int32 if whole < 2**31 else np.int64
-    below = np.zeros((len(y) + 1, max(AT_ONCE, CACHED // len(y))), kind)
+    below = np.zeros((len(y) + 1, max(1, CACHED // len(y))), kind)
     found = np.empty(right.shape[1])
     for start in range(0, len(found), below.shape[1]):
         some = slice(start, start + below.shape[1])
@@ -135,8 +134,9 @@ def _iqm(model: Runs, replicates: int, seed: int) -> Size:
     seeds = [_weights(len(s), replicates, (seed, t + 1, 1)) for t, s in enumerate(model)]
     tasks = _weights(len(model), replicates, (seed,)) * share
     drawn: tuple[list[Array], list[Array]] = ([], [])
-    for start in range(0, replicates, AT_ONCE):
-        some = slice(start, start + AT_ONCE)
+    at_once = max(1, CACHED // len(values))
+    for start in range(0, replicates, at_once):
+        some = slice(start, start + at_once)
         of_seeds = np.concatenate([weights[some] for weights in seeds], axis=1)
         drawn[0].append(_middle(ranked, of_seeds[:, order]))
         drawn[1].append(_middle(ranked, tasks[some][:, task[order]]))
@@ -148,8 +148,11 @@ def _iqm(model: Runs, replicates: int, seed: int) -> Size:
 def _middle(ranked: Array, weights: Array) -> Array:
     """Float (R,): mean of the middle half of ascending values (M,), by weights (R, M)."""
     edges = np.cumsum(weights, axis=1)
-    edges = np.clip(edges / edges[:, -1:], 0.25, 0.75)
-    return np.asarray(np.diff(edges, axis=1, prepend=0.25) @ ranked * 2)
+    whole = edges[:, -1:].copy()
+    np.clip(edges, 0.25 * whole, 0.75 * whole, out=edges)
+    # values by steps of the edges, summed by parts: edges by steps of the values
+    inner = edges[:, :-1] @ np.diff(ranked) / whole[:, 0]
+    return np.asarray(2 * (0.75 * ranked[-1] - 0.25 * ranked[0] - inner))
 
 
 def _weights(n: int, replicates: int, key: tuple[int, ...]) -> Array:

@@ -83,8 +83,8 @@ class Merged(NamedTuple):
     """What became of the trials of the sources: ids, by what was done."""
 
     copied: list[str]
-    equal: list[str]
-    conflicts: list[str]
+    equal: list[tuple[str, Path]]  # with the source, as what follows
+    conflicts: list[tuple[str, Path]]
     replaced: list[str]  # failed in the target, finished in a source
     running: list[str]  # of the target, by another process
 
@@ -129,12 +129,12 @@ def _merge_one(source: Store, target: Store, record: Record, out: Merged) -> Non
     if there is not None:
         if not (there.error and not record.error):
             same = there.scores == record.scores and bool(there.error) == bool(record.error)
-            (out.equal if same else out.conflicts).append(trial_id)
+            (out.equal if same else out.conflicts).append((trial_id, source.folder))
             return
         target.set_aside(trial_id)
         out.replaced.append(trial_id)
     elif target.record_path(trial_id).exists():  # one that cannot be read
-        out.conflicts.append(trial_id)
+        out.conflicts.append((trial_id, source.folder))
         return
     else:
         out.copied.append(trial_id)

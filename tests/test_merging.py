@@ -34,6 +34,8 @@ def test_two_folders_become_one(stores, tmp_path):
     done = dnabench("store", "merge", stores / "a", stores / "b", "--out", target)
     assert done.returncode == 0, done.stderr
     assert "3 trials copied, 0 in place of failed ones, 1 already there, 0 conflicts" in done.stdout
+    (duplicate,) = ids(Store(stores / "a")).keys() & ids(Store(stores / "b")).keys()
+    assert f"duplicate: {duplicate}: {stores / 'b'} has it" in done.stdout
     a, b, both = Store(stores / "a"), Store(stores / "b"), Store(target)
     assert sorted(ids(both).values()) == [0, 1, 2] and ids(both) == ids(a) | ids(b)
     for trial_id in ids(both):
@@ -61,7 +63,8 @@ def test_a_conflict_is_named_and_changes_nothing(stores, tmp_path):
     path.write_text(json.dumps(record))
     before = path.read_bytes()
     done = dnabench("store", "merge", stores / "a", "--out", target.folder)
-    assert done.returncode == 1 and f"{trial_id}: other scores" in done.stdout
+    says = f"conflict: {trial_id}: other scores in {stores / 'a'}"
+    assert done.returncode == 1 and says in done.stdout
     assert "1 already there, 1 conflicts" in done.stdout and path.read_bytes() == before
 
 
@@ -78,7 +81,8 @@ def test_a_finished_trial_takes_the_place_of_a_failed_one(stores, tmp_path):
     assert path.read_bytes() == source.record_path(trial_id).read_bytes()
     assert path.with_name(f"{path.name}.replaced-1").is_file() and target.has_network(trial_id)
     path.write_text("{")
-    assert merge([source], target).conflicts == [trial_id] and path.read_text() == "{"
+    assert merge([source], target).conflicts == [(trial_id, source.folder)]
+    assert path.read_text() == "{"
 
 
 def test_a_trial_that_is_running_is_left_to_its_process(stores, tmp_path):
@@ -114,7 +118,8 @@ def test_check_names_what_is_wrong(stores, tmp_path):
 
 def test_export_has_a_row_for_each_record(stores, tmp_path):
     to = tmp_path / "records.parquet"
-    done = dnabench("store", "export", "--out", stores / "a", "--to", to)
+    done = dnabench("store", "export", "--out", stores / "a", "--to", to,
+                    "--format", "parquet")  # fmt: skip
     assert done.returncode == 0, done.stderr
     table, store = pq.read_table(to).to_pandas(), Store(stores / "a")
     assert dict(zip(table.id, table.seed, strict=True)) == ids(store)

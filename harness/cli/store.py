@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -66,8 +66,8 @@ def merge(
     """Copy the trials of several folders into one.
 
     A trial that the target has stays as it is, unless it failed there and finished in a source.
-    Trials with other scores are named, and the exit status is 1. The sources
-    are not changed but for the index in .cache.
+    Duplicates are named, and so are trials with other scores, with which the exit status is 1. The
+    sources are not changed but for the index in .cache.
     """
     from dnabench.results.merging import merge as merged
     from dnabench.results.store import Store
@@ -76,10 +76,11 @@ def merge(
     if any(path.resolve() == out.resolve() for path in sources):
         fail(f"--out {out}: also one of the sources; name another folder")
     found = merged(stores, Store(out), lambda line: typer.echo(f"note: {line}", err=True))
-    for trial_id in found.conflicts[:SHOWN]:
-        typer.echo(f"{trial_id}: other scores than in {out}, or a record there that is unreadable")
-    if len(found.conflicts) > SHOWN:
-        typer.echo(f"... and {len(found.conflicts) - SHOWN:,} more")
+    _named(
+        found.conflicts, "conflict: {}: other scores in {} than in the target, which stays as it "
+        "is, or its record there is unreadable",
+    )  # fmt: skip
+    _named(found.equal, "duplicate: {}: {} has it with the scores of the target")
     if found.running:
         typer.echo(f"{len(found.running):,} trials are running in {out}: merge again later")
     typer.echo(
@@ -89,10 +90,21 @@ def merge(
     raise typer.Exit(bool(found.conflicts or found.running))
 
 
+def _named(trials: list[tuple[str, Path]], text: str) -> None:
+    """A line for each trial and the source that has it."""
+    for trial_id, folder in trials[:SHOWN]:
+        typer.echo(text.format(trial_id, folder))
+    if len(trials) > SHOWN:
+        typer.echo(f"... and {len(trials) - SHOWN:,} more")
+
+
 @command(store, "export", "", "--out runs --to records.parquet", "--out /shared/runs")
 def export(
     out: Out = Path("runs"),
     to: Annotated[Path, typer.Option(help="Parquet file to write.")] = Path("records.parquet"),
+    format_: Annotated[
+        Literal["parquet"], typer.Option("--format", help="Of the table: parquet.")
+    ] = "parquet",
 ) -> None:
     """Write all records as a table, a row each.
 

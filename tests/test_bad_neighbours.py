@@ -10,6 +10,7 @@ import pytest
 from conftest import command, dnabench
 
 from dnabench.results.store import Store
+from dnabench.sweep.sweep import LONGEST_ERROR, _readable
 
 
 def errors(out):
@@ -114,6 +115,24 @@ def test_a_huge_error_with_escape_codes_is_cut_and_made_printable(csv, plugin, t
     assert len(error) < 20_100 and error.startswith("Traceback")
     assert "characters left out]" in error and error.isascii() and "\x1b" not in error
     assert len(done.stderr) < 5_000 and "\x1b[31m" not in done.stderr
+
+
+@pytest.mark.parametrize("letter", ["x", "\x1b", "\u202e", "\U000e0001", "\ud800", "\U0001f600"])
+def test_an_error_is_cut_to_20_kb_however_it_is_written(letter):
+    for n in (10, 19_000, 60_000):
+        text = _readable("first\n" + n * letter + "\nlast")
+        assert len(text.encode()) <= LONGEST_ERROR and text.startswith("first")
+        assert text.endswith("last") and all(c.isprintable() or c == "\n" for c in text)
+        assert ("left out]" in text) == (n * len(_readable(letter).encode()) > 19_900)
+
+
+def test_names_of_files_reach_the_terminal_without_escape_codes(tmp_path):
+    out = tmp_path / "runs\x07"
+    (out / "records").mkdir(parents=True)
+    (out / "records" / "a\x1b]0;b.json").write_text("{")
+    done = dnabench("report", "--out", out)
+    assert done.returncode == 2 and "a\\x1b]0;b.json: not a record" in done.stderr
+    assert "no records in" in done.stderr and all(c.isprintable() or c == "\n" for c in done.stderr)
 
 
 @pytest.mark.slow

@@ -29,8 +29,15 @@ def report_errors(command: F) -> F:
 
 def fail(message: str) -> NoReturn:
     """Print what is wrong and end with exit status 2."""
-    typer.echo(f"error: {message}", err=True)
+    warn(f"error: {message}")
     raise typer.Exit(2)
+
+
+def warn(text: str) -> None:
+    """Print to stderr, without what a terminal would obey: names and errors may have that."""
+    from dnabench.types import printable
+
+    typer.echo(printable(text), err=True)
 
 
 def split_commas(texts: str | Iterable[str]) -> list[str]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
-
-from dnabench.cli.errors import split_commas
+from dnabench.cli.errors import split_commas, warn
 
 if TYPE_CHECKING:
     from dnabench.cli.options import ExecutionOptions
@@ -34,4 +32,4 @@ def ray_executor(store: Store, resources: Resources, execution: ExecutionOptions
 
 
 def _note(text: str) -> None:
-    typer.echo(f"note: {text}", err=True)
+    warn(f"note: {text}")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from dnabench.cli.bars import bar
-from dnabench.cli.errors import fail
+from dnabench.cli.errors import fail, warn
 from dnabench.cli.options import Out, Shown, names_of
 
 
@@ -94,4 +94,4 @@ def records_in(out: Path) -> tuple[Any, list[Any]]:
 def warn_unreadable(store: Any) -> None:
     """Name the files that are not records."""
     for path, why in store.unreadable.items():
-        typer.echo(f"warning: skipped {path}: not a record: {why}", err=True)
+        warn(f"warning: skipped {path}: not a record: {why}")

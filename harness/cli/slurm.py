@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from dnabench.cli.bars import bar
-from dnabench.cli.errors import split_commas
+from dnabench.cli.errors import split_commas, warn
 
 if TYPE_CHECKING:
     from dnabench.cli.options import ExecutionOptions
@@ -67,4 +67,4 @@ def _costs(jobs: Sequence[Job], resources: Resources) -> Costs:
 
 
 def _note(text: str) -> None:
-    typer.echo(f"note: {text}", err=True)
+    warn(f"note: {text}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dnabench.cli.errors import fail
+from dnabench.cli.errors import fail, warn
 from dnabench.cli.help import command, group
 from dnabench.cli.options import Out
 
@@ -75,7 +75,7 @@ def merge(
     stores = [_opened(path) for path in sources]
     if any(path.resolve() == out.resolve() for path in sources):
         fail(f"--out {out}: also one of the sources; name another folder")
-    found = merged(stores, Store(out), lambda line: typer.echo(f"note: {line}", err=True))
+    found = merged(stores, Store(out), lambda line: warn(f"note: {line}"))
     _named(
         found.conflicts, "conflict: {}: other scores in {} than in the target, which stays as it "
         "is, or its record there is unreadable",
@@ -120,7 +120,7 @@ def export(
         n = exported(opened, file)
     typer.echo(f"{to}: {n:,} records")
     for path, why in list(opened.unreadable.items())[:SHOWN]:
-        typer.echo(f"note: {path}: {why}; left out", err=True)
+        warn(f"note: {path}: {why}; left out")
 
 
 def _opened(out: Path) -> Store:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from dnabench.cli.errors import warn
 from dnabench.cli.options import ExecutionOptions
 from dnabench.cli.ray import ray_executor
 from dnabench.cli.report import warn_unreadable
@@ -100,7 +101,7 @@ def run_sweep(
     _print_networks(jobs, summary, store, to_stderr)
     for path in sorted(store.kept() - kept):
         why = "this version cannot read that record, so the trial ran again"
-        typer.echo(f"warning: kept {path}: {why}", err=True)
+        warn(f"warning: kept {path}: {why}")
     if interrupted:
         raise typer.Exit(130)
     return summary
@@ -162,7 +163,7 @@ def fetch_all_weights(jobs: Sequence[Job]) -> None:
     from dnabench.sweep.sweep import fetch_weights
 
     for problem in fetch_weights(jobs):
-        typer.echo(f"warning: {problem}", err=True)
+        warn(f"warning: {problem}")
 
 
 def as_memory_allows(
@@ -184,7 +185,7 @@ def as_memory_allows(
 def print_notes(notes: Iterable[str]) -> None:
     """Print them to stderr."""
     for note in notes:
-        typer.echo(f"note: {note}", err=True)
+        warn(f"note: {note}")
 
 
 def most_in_memory(jobs: Sequence[Job], done: Iterable[Row], free: int) -> int:
@@ -317,7 +318,7 @@ def _print_networks(jobs: Sequence[Job], summary: Summary, store: Store, to_stde
             kept.append(f"  {trial.id}  {what}")
         else:
             why = summary.networks.get(trial.id) or "interrupted; run the same command again"
-            typer.echo(f"warning: the network of {what} is not kept: {why}", err=True)
+            warn(f"warning: the network of {what} is not kept: {why}")
     if kept:
         more = [f"  and {len(kept) - SHOWN} more"] if len(kept) > SHOWN else []
         folder = shlex.quote(str(store.folder / "networks"))

@@ -23,7 +23,7 @@ from dnabench.sweep.trial import run_trial
 from dnabench.types import ONE_CPU, Array, Job, Progress, Record, Resources, printable
 from dnabench.weights import fetch
 
-LONGEST_ERROR = 20_000  # characters that are kept
+LONGEST_ERROR = 20_000  # bytes that are kept
 NO_MEMORY = (
     "the process may have no more memory; run fewer trials at once (--jobs), take a smaller batch, "
     "or give it more"
@@ -181,12 +181,14 @@ def _failure(job: Job, resources: Resources, error: str) -> Record:
 
 
 def _readable(error: str) -> str:
-    """At most 20 kB, the first and last half of that, without what a terminal would obey."""
-    if len(error) > LONGEST_ERROR:
-        half = LONGEST_ERROR // 2
-        left_out = f"[{len(error) - 2 * half} characters left out]"
-        error = f"{error[:half]}\n... {left_out} ...\n{error[-half:]}"
-    return printable(error)
+    """At most 20 kB as UTF-8, the first and last half, without what a terminal would obey."""
+    half = LONGEST_ERROR // 2 - 50
+    few = error if len(error) <= LONGEST_ERROR else error[:half] + error[-half:]
+    text = printable(few).encode()
+    if few is error and len(text) <= LONGEST_ERROR:
+        return text.decode()
+    first, last = text[:half].decode(errors="ignore"), text[-half:].decode(errors="ignore")
+    return f"{first}\n... [most of {len(error)} characters left out] ...\n{last}"
 
 
 @dataclass

@@ -170,6 +170,27 @@ def test_numbers_are_plain_digits(csv, tmp_path, setting):
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--epochs", "1_000"], "--epochs '1_000': write numbers with the digits 0-9 alone"),
+        (["--batch-size=1_0"], "--batch-size '1_0': write numbers"),
+        (["--batch-size", "9" * 20], "--batch-size 99999999999999999999: write a number below"),
+        (["--split-seed", "\u0663"], "split-seed"),
+        (["--jobs", "\u0663"], "--jobs '\u0663': give auto or the number"),
+        (["--jobs", "9" * 20], "--jobs '99999999999999999999': give auto or"),
+        (["--threads", "9" * 15], "--threads 999999999999999: at most"),
+        (["--config", "c.toml"], "--epochs '1_0': write numbers"),
+    ],
+)
+def test_numbers_of_flags_are_plain_digits_too(csv, tmp_path, words, says):
+    (tmp_path / "c.toml").write_text('epochs = "1_0"\n')
+    words = [str(tmp_path / w) if w == "c.toml" else w for w in words]
+    done = dnabench("run", "-m", "cnn", "--data", csv, *words, "--out", tmp_path / "r")
+    assert done.returncode == 2 and says in done.stderr, done.stderr
+    assert not (tmp_path / "r").exists()
+
+
 @pytest.mark.parametrize("seeds", ["1_0", "\u0663", "\u00b2"])
 def test_seeds_are_plain_digits(csv, tmp_path, seeds):
     done = dnabench("run", "-m", "cnn", "--data", csv, "--seeds", seeds, "--out", tmp_path / "r")

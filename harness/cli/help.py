@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from dnabench.cli.errors import report_errors
+from dnabench.cli.errors import fail, report_errors
+from dnabench.sweep.numbers import LARGEST, digits
 
 F = TypeVar("F", bound=Callable[..., Any])
 HEAD = "Examples:\n\n    "  # then a command on each line: a code block in Markdown
@@ -47,7 +48,37 @@ class _Sections:
 
 
 class Command(_Sections, TyperCommand):
-    """A command."""
+    """A command; its numbers are written with the digits 0-9, whole ones are below 2^63."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As its base class; exit status 2 for 1_000, digits of other scripts, and 10^20."""
+        words = list(args)
+        left: list[str] = super().parse_args(ctx, args)
+        hints = get_type_hints(self.callback) if self.callback else {}
+        for parameter in self.params:
+            name = str(parameter.name)
+            kinds = {hints.get(name), *get_args(hints.get(name))}
+            if kinds & {int, float}:
+                texts = [*_given(parameter.opts, words), (ctx.default_map or {}).get(name)]
+                _check_number(parameter.opts[0], [str(t) for t in texts if t is not None])
+        return left
+
+
+def _given(flags: Sequence[str], words: Sequence[str]) -> list[str]:
+    """What follows any of these flags."""
+    after = [*words[1:], ""][: len(words)]
+    pairs = [(a.partition("="), b) for a, b in zip(words, after, strict=True)]
+    return [value if equals else b for (flag, equals, value), b in pairs if flag in flags]
+
+
+def _check_number(flag: str, texts: Sequence[str]) -> None:
+    for text in texts:
+        try:
+            digits(text)
+        except ValueError as e:
+            fail(f"{flag} {e}")
+        if text.strip("+-").isdecimal() and int(text) >= LARGEST:
+            fail(f"{flag} {text}: write a number below 2^63")
 
 
 class Group(_Sections, TyperGroup):

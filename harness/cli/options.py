@@ -30,6 +30,7 @@ def names_of(*kinds: str) -> Callable[[str], list[str]]:
     return complete
 
 
+MOST = 10_000  # trials at once, threads of a trial
 which = partial(typer.Option, rich_help_panel="Models and data")
 own = partial(typer.Option, rich_help_panel="Your own data")
 training = partial(typer.Option, rich_help_panel="Training")
@@ -277,10 +278,12 @@ class ExecutionOptions(NamedTuple):
             )
         if compiling not in ("auto", "off"):
             raise ValueError(f"--compile {compiling!r}: give auto or off")
-        if jobs != "auto" and not jobs.isdecimal():
+        if jobs != "auto" and not (jobs.isascii() and jobs.isdecimal() and int(jobs) <= MOST):
             raise ValueError(f"--jobs {jobs!r}: give auto or the number of trials to run at once")
         if threads < 1 or micro_batch < 0:
             raise ValueError(f"--threads {threads} --micro-batch {micro_batch}: too small")
+        if threads > MOST:
+            raise ValueError(f"--threads {threads}: at most {MOST}")
         limit, every = parse_duration(timeout), parse_checkpoints(self.checkpoint_every)
         if executor in ELSEWHERE:  # the device is chosen there
             at_once = int(jobs) if jobs != "auto" else 0

@@ -3,10 +3,16 @@
 from collections.abc import Sequence
 from contextlib import suppress
 
-from dnabench.sweep.settings import digits
-
+LARGEST = 2**63  # of a whole number
 MOST_SEEDS = 10_000
 CHECKPOINTS = {"epoch": 0.0, "never": -1.0}
+
+
+def digits(text: str) -> str:
+    """The text of a number; ValueError for 1_000 and for digits of other scripts."""
+    if "_" in text or not text.isascii():
+        raise ValueError(f"{text!r}: write numbers with the digits 0-9 alone")
+    return text
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -7,9 +7,9 @@ from typing import Any
 
 from dnabench.models.outside.references import model_named
 from dnabench.registry import explain_miss
+from dnabench.sweep.numbers import LARGEST, digits
 from dnabench.types import Model, Recipe
 
-LARGEST = 2**63  # of a whole number
 _RECIPE: dict[str, Any] = Recipe().numbers
 
 
@@ -113,10 +113,3 @@ def _typed(setting: str, text: str, example: Any) -> Any:
     except (ValueError, KeyError):
         kinds = {"bool": "true or false", "int": "a whole number below 2^63", "float": "a number"}
         raise ValueError(f"{setting!r}: {text!r} is not {kinds[type(example).__name__]}") from None
-
-
-def digits(text: str) -> str:
-    """The text of a number; ValueError for 1_000 and for digits of other scripts."""
-    if "_" in text or not text.isascii():
-        raise ValueError(f"{text!r}: write numbers with the digits 0-9 alone")
-    return text

@@ -1,7 +1,12 @@
 """What `--executor slurm` decides before Slurm is asked; tests/engines has the daemons."""
 
+import os
+import signal
+import subprocess
+
 import pytest
 from conftest import dnabench
+from test_sweep import wait_for
 
 from dnabench.cli.options import ExecutionOptions
 from dnabench.executors import slurm
@@ -45,6 +50,21 @@ def test_options_of_sbatch():
         slurm.check_options(["="])
 
 
+@pytest.fixture
+def commands(tmp_path, monkeypatch):
+    """Commands of sh in the place of Slurm's, which takes four tasks an array."""
+
+    def put(**texts):
+        for name, text in {"scontrol": "echo 'MaxArraySize            = 5'", **texts}.items():
+            (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+            (tmp_path / name).chmod(0o755)
+
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    slurm._most.cache_clear()
+    yield put
+    slurm._most.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("at_once", "options", "waits"),
     [
@@ -54,22 +74,11 @@ def test_options_of_sbatch():
          ["afterok:1", "afterok:1,afterany:7", "afterok:1,afterany:8"]),
     ],
 )  # fmt: skip
-def test_a_limit_of_tasks_is_one_of_all_arrays(at_once, options, waits, tmp_path, monkeypatch):
-    """By commands that note their words in the place of Slurm's."""
+def test_a_limit_of_tasks_is_one_of_all_arrays(at_once, options, waits, tmp_path, commands):
     said = tmp_path / "said"
-    for name, text in (
-        ("scontrol", "echo 'MaxArraySize            = 5'"),
-        ("sbatch", f'echo "$@" >> {said}; echo $((6 + $(wc -l < {said})))'),
-    ):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    slurm._most.cache_clear()
-    try:
-        asked = slurm.Asked(options, at_once)
-        assert slurm.submit("x", tmp_path, ["true"], 10, asked) == ["7", "8", "9"]
-    finally:
-        slurm._most.cache_clear()
+    commands(sbatch=f'echo "$@" >> {said}; echo $((6 + $(wc -l < {said})))')
+    asked = slurm.Asked(options, at_once)
+    assert slurm.submit("x", tmp_path, ["true"], 10, asked) == ["7", "8", "9"]
     lines = [
         dict(w[2:].partition("=")[::2] for w in line.split())
         for line in said.read_text().splitlines()
@@ -77,6 +86,51 @@ def test_a_limit_of_tasks_is_one_of_all_arrays(at_once, options, waits, tmp_path
     assert [line.get("dependency") for line in lines] == waits
     limit = f"%{at_once}" if at_once else ""
     assert [line["array"] for line in lines] == [f"0-{k}{limit}" for k in (3, 3, 1)]
+
+
+def interrupted(code, begun):
+    """Run code of Python, and send Ctrl-C to it and its programs once a file is there."""
+    words = [*slurm.python()[:1], "-c", f"from dnabench.executors import slurm; {code}"]
+    with subprocess.Popen(words, start_new_session=True, stderr=subprocess.DEVNULL) as process:
+        wait_for(begun.exists)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(30) in (1, -signal.SIGINT)
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "refused"])
+def test_whatever_ends_submitting_cancels_what_slurm_took(how, tmp_path, commands):
+    """Also the array whose id was not read any more, by its name."""
+    said, cancelled, begun = (tmp_path / name for name in ("said", "cancelled", "begun"))
+    then = f"echo > {begun}; exec sleep 20" if how == "Ctrl-C" else "echo no >&2; exit 1"
+    commands(
+        sbatch=f'echo "$@" >> {said}; [ $(wc -l < {said}) = 1 ] && echo 7 && exit 0; {then}',
+        scancel=f'echo "$@" >> {cancelled}',
+    )
+    if how == "Ctrl-C":
+        interrupted(
+            f"from pathlib import Path; slurm.submit('x', Path({str(tmp_path)!r}), ['true'], 10, "
+            "slurm.Asked({}, 0))", begun,
+        )  # fmt: skip
+    else:
+        with pytest.raises(ValueError, match="did not take the trials: sbatch: no;"):
+            slurm.submit("x", tmp_path, ["true"], 10, slurm.Asked({}, 0))
+    assert cancelled.read_text().splitlines() == ["7", f"--user={os.getuid()} --name=x-4"]
+
+
+def test_what_slurm_does_not_cancel_is_said(commands):
+    commands(
+        scancel="echo 'scancel: error: Kill job error on job id 7: Invalid job id' >&2; exit 1"
+    )
+    assert slurm.cancel(["7"]) == slurm.cancel([]) == ""
+    commands(scancel="echo 'scancel: error: Unable to contact slurm controller' >&2; exit 1")
+    assert slurm.cancel(["7"]).endswith("Unable to contact slurm controller")
+
+
+def test_a_second_ctrl_c_does_not_end_cancelling(tmp_path, commands):
+    done, begun = tmp_path / "done", tmp_path / "begun"
+    commands(scancel=f"echo > {begun}; sleep 1; echo > {done}")
+    interrupted("slurm.cancel(['7'])", begun)
+    wait_for(done.exists)
 
 
 def test_memory_and_time_leave_room():

@@ -115,8 +115,11 @@ def submit(name: str, folder: Path, command: Sequence[str], n: int, asked: Asked
         try:
             script = f'#!/bin/sh\ntrap "" USR1\nexec {shlex.join(command)} {last}\n'
             said = _told(["sbatch", *words], script)
-        except OSError as e:
+        except BaseException as e:  # Slurm may have taken this array though its id is not known
             cancel(arrays)
+            cancel([f"--user={os.getuid()}", f"--name={name}-{first}"])
+            if not isinstance(e, OSError):  # Ctrl-C
+                raise
             raise ValueError(
                 f"Slurm did not take the trials: {e}; say what they need with --set-resource, "
                 "such as partition=NAME or account=NAME"
@@ -151,10 +154,29 @@ def states(names: Iterable[str]) -> dict[tuple[str, int], State] | None:
     return found
 
 
-def cancel(arrays: Sequence[str]) -> None:
-    """End what is left of these arrays; those that have ended stay as they are."""
-    if arrays:
-        subprocess.run(["scancel", *arrays], check=False, capture_output=True, timeout=PATIENCE)
+def cancel(arrays: Sequence[str]) -> str:
+    """End what is left of these arrays; those that have ended stay as they are.
+
+    It goes on when this process is ended meanwhile, as by a second Ctrl-C.
+
+    Returns:
+        Why Slurm did not do it, "" if it did.
+    """
+    if not arrays:
+        return ""
+    try:
+        process = subprocess.Popen(
+            ["scancel", *arrays], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+        said = process.communicate(timeout=PATIENCE)[1]
+    except FileNotFoundError:
+        return "there is no scancel on this machine"
+    except subprocess.TimeoutExpired:
+        return f"scancel did not answer for {PATIENCE} s"
+    ended = ("nvalid job id", "already")
+    wrong = [line for line in said.splitlines() if not any(word in line for word in ended)]
+    return wrong[-1] if wrong and process.returncode else ""
 
 
 def requeue_self() -> None:

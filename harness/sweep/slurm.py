@@ -232,7 +232,10 @@ class Slurm(Executor):
 
     def cancel(self, handle: str) -> None:
         """End the tasks that this process submitted, not those that it follows."""
-        slurm.cancel(self._arrays.pop(handle, []))
+        arrays = self._arrays.pop(handle, [])
+        if why := slurm.cancel(arrays):
+            left = " ".join(arrays)
+            self.chosen.note(f"Slurm did not cancel {left} ({why}); `scancel {left}` does it later")
 
     def leave(self, handle: str) -> list[str]:
         """Let the tasks outlive this process; ids of their arrays."""

@@ -1,8 +1,10 @@
 """`--executor slurm` with real daemons: two nodes of this machine."""
 
 import os
+import re
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -40,12 +42,12 @@ def test_a_sweep_gives_what_it_gives_here(slurm, csv, tmp_path):
     assert code == 0, err
     code, out, err = ended(far)
     assert code == 0 and "4 ran, 0 already done, 0 failed" in out, err
-    assert "submitted 4 trials in" in err
+    assert "submitted 4 trials in" in err and re.search(r"mem=\d+M time=0:\d+:00\);", err), err
     jobs = {r.where["batch_job"] for r in same(there, here).values()}
     assert all(job.startswith("slurm ") for job in jobs) and len(jobs) > 1
     assert set(events(there).values()) == {1}
-    (folder,) = (there / "slurm").iterdir()
-    assert all("hf_secret" not in p.read_text() for p in folder.iterdir())
+    said = [out, err, *(p.read_text(errors="replace") for p in there.rglob("*") if p.is_file())]
+    assert list(there.glob("slurm/*/*.log")) and not any("hf_secret" in text for text in said)
     assert not slurm("squeue", "-h")
 
 
@@ -93,6 +95,23 @@ def test_a_node_that_dies_costs_no_trial(slurm, csv, tmp_path):
     os.kill(slurm.pid("slurmd-n1"), signal.SIGKILL)
     slurm.wait(lambda: "down" in slurm("sinfo", "-h", "-N", "-o", "%N %T"))
     slurm.start_node(1)
+    code, text, err = ended(far)
+    assert code == 0 and "4 ran, 0 already done, 0 failed" in text, err
+    once(out, 4)
+
+
+@EVERY
+def test_a_controller_that_does_not_answer_for_a_while_costs_nothing(slurm, csv, tmp_path):
+    """What squeue does not say is no end of a task."""
+    out = tmp_path / "runs"
+    far = start(slurm, words(out, csv, "cnn", 4, *SLURM, "--jobs", "2", *LONG))
+    slurm.wait(lambda: len(Store(out).holders()) == 2)
+    pid = slurm.pid("slurmctld")
+    os.kill(pid, signal.SIGKILL)
+    slurm.wait(lambda: not Path(f"/proc/{pid}").exists())
+    time.sleep(20)
+    assert far.poll() is None
+    slurm.start_controller()
     code, text, err = ended(far)
     assert code == 0 and "4 ran, 0 already done, 0 failed" in text, err
     once(out, 4)

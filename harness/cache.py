@@ -98,14 +98,15 @@ def _flush_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def remove_drafts(folder: Path) -> None:
-    """Remove what `replacing` left in a folder when its process was killed, a day ago or longer."""
-    with suppress(OSError):  # no such folder, or not ours
-        names = [entry.name for entry in os.scandir(folder)]
-        for draft in (folder / n for n in names if n.startswith(".") and n.endswith(".tmp")):
-            with suppress(OSError):
-                if time.time() - draft.stat().st_mtime > ABANDONED:
-                    draft.unlink()
+def remove_drafts(*folders: Path) -> None:
+    """Remove temporary files that killed processes left in folders a day ago or longer."""
+    for folder in folders:
+        with suppress(OSError):  # no such folder, or not ours
+            names = [entry.name for entry in os.scandir(folder)]
+            for draft in (folder / n for n in names if n.startswith(".") and ".tmp" in n):
+                with suppress(OSError):
+                    if time.time() - draft.stat().st_mtime > ABANDONED:
+                        draft.unlink()
 
 
 @contextmanager

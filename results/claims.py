@@ -114,7 +114,7 @@ def _gone(path: Path, owner: Any, locks: bool) -> bool:
 
 def server_time(folder: Path) -> float:
     """The time by the clock of the server of a folder."""
-    clock = folder / f".clock-{secrets.token_hex(8)}"
+    clock = folder / f".clock-{secrets.token_hex(8)}.tmp"
     try:
         clock.touch()
         return clock.stat().st_mtime

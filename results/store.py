@@ -29,7 +29,6 @@ from typing import Any
 import numpy as np
 
 from dnabench.cache import remove_drafts, replacing
-from dnabench.results.checkpoints import FOLDER as CHECKPOINTS
 from dnabench.results.checkpoints import remove_checkpoint
 from dnabench.results.claims import Claim, Holder, claimed, holders
 from dnabench.results.index import HOST, Index
@@ -43,6 +42,7 @@ COPY = "a copy: its id is"  # begins the reason of a record in a file of another
 NETWORK = ("network.json", "model.safetensors", "tokenizer.json")  # files of a kept network
 FEW = 256  # records that are read one by one, however many others the folder has
 FOLDERS = ("records", "predictions", "configs", ".locks")
+SWEPT = ("checkpoints", "tuning", "regimes", "ray", "slurm/*", ".cache/records")  # where they are
 
 
 def _rename(path: Path, ending: str = KEPT) -> None:
@@ -77,12 +77,11 @@ class Store:
         Raises:
             ValueError: when that cannot be done; names the folder and the reason.
         """
-        probe = f".probe-{secrets.token_hex(8)}"
+        probe = f".probe-{secrets.token_hex(8)}.tmp"
         with self._explained():
             for name in FOLDERS:
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
-                remove_drafts(self.folder / name)
-            remove_drafts(self.folder / CHECKPOINTS)
+            remove_drafts(*(f for name in (*FOLDERS, *SWEPT) for f in self.folder.glob(name)))
             with self.claim(probe):
                 (self.folder / ".locks" / probe).unlink()
 

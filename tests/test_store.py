@@ -5,6 +5,9 @@ import json
 import multiprocessing as mp
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -212,13 +215,43 @@ def test_a_crash_while_writing_leaves_the_old_record(store, monkeypatch):
 
 
 def test_what_a_killed_writer_left_is_removed_after_a_day(store):
-    for folder in ("records", "predictions"):
+    folders = ("records", "predictions", "tuning", "slurm/slurm-1", "ray", ".cache/records")
+    for folder in folders:
+        (store.folder / folder).mkdir(parents=True, exist_ok=True)
         for name, age in ((".old.npz.1f2e.tmp", 90_000), (".new.npz.1f2e.tmp", 60)):
             (store.folder / folder / name).touch()
             os.utime(store.folder / folder / name, (time.time() - age,) * 2)
     store.check_writable()
     left = [p.name for p in store.folder.rglob("*.tmp")]
-    assert left == [".new.npz.1f2e.tmp"] * 2
+    assert left == [".new.npz.1f2e.tmp"] * len(folders)
+
+
+KILLED = """
+import os, signal, sys
+from dnabench.results import claims
+from dnabench.results.store import Store
+def die(*seen, **more):
+    os.kill(os.getpid(), signal.SIGKILL)
+store = Store(sys.argv[1])
+if sys.argv[2] == "clock":
+    os.stat = die  # the next look at a file
+    claims.server_time(store.folder / "records")
+else:
+    claims.json.dump = die
+    store.check_writable()
+"""
+
+
+@pytest.mark.parametrize("where", ["clock", "probe"])
+def test_what_a_killed_look_at_the_folder_left_is_removed_too(store, where):
+    words = [sys.executable, "-c", KILLED, str(store.folder), where]
+    assert subprocess.run(words).returncode == -signal.SIGKILL
+    left = [p for p in store.folder.rglob(".*") if p.is_file()]
+    assert len(left) == (1 if where == "clock" else 2)
+    for path in left:
+        os.utime(path, (time.time() - 90_000,) * 2)
+    store.check_writable()
+    assert not any(p.exists() for p in left)
 
 
 def test_a_folder_that_went_away_is_named_and_not_its_lock(store):

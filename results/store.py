@@ -158,7 +158,7 @@ class Store:
         Args:
             record: of a trial that this process has claimed.
             predictions: of the test split.
-            first: keep a record that another host wrote meanwhile, which this one cannot see yet.
+            first: keep a record that another host wrote meanwhile, even one not seen here yet.
 
         Returns:
             Whether the record is the one in the folder now.
@@ -167,6 +167,8 @@ class Store:
             UnwritableError: when the folder cannot be written, as on a full disk.
         """
         trial_id = record.trial.id
+        if first and self.written(trial_id):
+            return False
         with self._explained():
             if predictions is not None:
                 with replacing(self.predictions_path(trial_id), sync=True) as f:

@@ -8,13 +8,14 @@ import signal
 import subprocess
 import time
 
+import numpy as np
 import pytest
 from conftest import command, dnabench
 
 from dnabench.executors.base import Event
 from dnabench.results.store import Store
 from dnabench.sweep.grid import Request, grid
-from dnabench.sweep.sweep import _outcome, run
+from dnabench.sweep.sweep import Outcome, _outcome, _worked, run
 from dnabench.types import Record, Resources
 
 
@@ -174,6 +175,32 @@ def test_a_record_that_another_host_wrote_meanwhile_says_how_it_came_out(csv, tm
     outcome = _outcome(died, job, Late(tmp_path), Resources())
     assert outcome.kind == kind
     assert outcome.record == (None if kind == "elsewhere" else Store(tmp_path).read(job.trial.id))
+
+
+@pytest.mark.parametrize("how", ["claimed", "stored"])
+def test_an_orphan_whose_trial_was_taken_over_stores_nothing(csv, tmp_path, how):
+    """It was silent for minutes, and another host has the trial now, or its record already."""
+    (job,) = grid(Request(models=["kmer"], data=str(csv), seeds="1"))
+    theirs, their_claim = Record(trial=job.trial), tmp_path / ".locks" / f"{job.trial.id}.2"
+
+    class Orphan(Store):
+        def read_before_writing(self, trial_id):
+            if how == "claimed":
+                their_claim.write_text('{"host": "elsewhere"}')
+            else:
+                Store(tmp_path).append(theirs, {"labels": np.arange(3)})
+            return None
+
+    orphan = Orphan(tmp_path)
+    orphan.check_writable()
+    outcome = _worked(job, lambda *step: None, orphan, Resources(), {})
+    assert outcome == Outcome("elsewhere")
+    store = Store(tmp_path)
+    if how == "claimed":
+        assert store.read(job.trial.id) is None and their_claim.exists()
+    else:
+        assert store.read(job.trial.id) == theirs and completions(tmp_path) == {job.trial.id: 1}
+        assert list(store.predictions(job.trial.id)) == ["labels"]
 
 
 @pytest.mark.slow

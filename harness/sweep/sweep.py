@@ -97,6 +97,7 @@ def _worked(
         if record is not None and store.written(trial_id) != before[trial_id]:
             return Outcome("failed", record)
         store.log("started", trial_id)
+        first = record is None
         predictions: dict[str, Array] | None = None
         trained: list[Trained] = []
         keep = None if job.keep == "no" else trained.append
@@ -112,7 +113,8 @@ def _worked(
         if mine.lost():  # this host was silent for minutes, and another runs the trial now
             return Outcome("elsewhere")
         why = _save(trained, job, store)
-        store.append(record, predictions or None)
+        if not store.append(record, predictions or None, first):  # or while this one was written
+            return Outcome("elsewhere")
         remove_checkpoint(store.folder, trial_id)
         return Outcome("failed" if record.error else "finished", record, why)
 

@@ -63,10 +63,14 @@ def claimed(folder: Path, name: str) -> Iterator[Claim | None]:
 
 
 def host() -> str:
-    """This machine as far as processes are numbered and locks are seen: its name and start."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
+    """This machine as far as processes are numbered: its name, and digits of its start.
+
+    Containers of one machine may share its name, but number processes on their own; the digits are
+    those of the namespace as well.
+    """
     with suppress(OSError):
-        return f"{socket.gethostname()}-{boot.read_text().strip()[:8]}"
+        boot = int(Path("/proc/sys/kernel/random/boot_id").read_text()[:8], 16)
+        return f"{socket.gethostname()}-{boot ^ Path('/proc/self/ns/pid').stat().st_ino:08x}"
     return socket.gethostname()
 
 

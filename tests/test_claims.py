@@ -3,6 +3,8 @@
 import json
 import multiprocessing as mp
 import os
+import subprocess
+import sys
 import time
 from collections import Counter
 
@@ -39,6 +41,38 @@ def test_a_claim_that_nobody_touches_is_taken_over_and_then_released(tmp_path):
 
 def test_a_dead_process_of_this_host_is_taken_over_at_once(tmp_path):
     left_by(tmp_path, {**THEIRS, "host": claims.host()}, 0)
+    with claimed(tmp_path, "t") as mine:
+        assert mine is not None
+
+
+APART = ["unshare", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+
+
+def test_a_process_of_another_container_is_not_taken_for_dead(tmp_path):
+    """It has the name of this host, and its number is nobody's here."""
+    code = "from dnabench.results import claims; print(claims.host())"
+    done = subprocess.run([*APART, sys.executable, "-c", code], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no namespaces here: {done.stderr}")
+    there = done.stdout.strip()
+    assert there.rpartition("-")[0] == claims.host().rpartition("-")[0] != there != claims.host()
+    left_by(tmp_path, {**THEIRS, "host": there, "pid": 2**22 + 1}, 0)
+    assert claims._take(tmp_path / "t.1", locks=False) is None
+    assert [one.gone for one in claims.holders(tmp_path).values()] == [False]
+
+
+def test_the_clock_that_counts_is_that_of_the_file_server(tmp_path, monkeypatch):
+    """Hosts whose clocks are an hour apart do not take each other's trials."""
+    left_by(tmp_path, THEIRS, 0)
+    real = time.time
+    for ahead in (3600, -3600):
+        monkeypatch.setattr(time, "time", lambda ahead=ahead: real() + ahead)
+        with claimed(tmp_path, "t") as mine:
+            assert mine is None
+        assert [one.gone for one in claims.holders(tmp_path).values()] == [False]
+    monkeypatch.undo()
+    left_by(tmp_path, THEIRS, STALE + 20)
+    monkeypatch.setattr(time, "time", lambda: real() - 3600)
     with claimed(tmp_path, "t") as mine:
         assert mine is not None
 

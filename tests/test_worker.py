@@ -2,12 +2,13 @@
 
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -98,19 +99,19 @@ def test_three_workers_give_what_one_run_gives(csv, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["SIGTERM", "--for"])
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGHUP", "SIGQUIT", "--for"])
 def test_a_worker_that_is_ended_frees_its_trials_at_once(csv, plugin, tmp_path, how):
     out = tmp_path / "runs"
     queue(out, csv, "hangs", 2, plugin)
     limit = ["--for", "20s"] if how == "--for" else []
     worker = start("worker", "--out", out, "--jobs", 2, "--device", "cpu", *limit, plugin=plugin)
-    wait_for(lambda: len(Store(out).holders()) == 2)
-    shown = dnabench("status", "--out", out, "--json", plugin=plugin)
-    running = json.loads(shown.stdout)["running"]
-    assert len(running) == 2 and {r["gone"] for r in running} == {False}
-    assert all(r["beat"] < 60 and time.time() - r["since"] < 120 for r in running)
-    if how == "SIGTERM":
-        os.killpg(worker.pid, signal.SIGTERM)  # as a batch system does, to the children as well
+    if how != "--for":  # within which a busy machine may begin none
+        wait_for(lambda: len(Store(out).holders()) == 2)
+        shown = dnabench("status", "--out", out, "--json", plugin=plugin)
+        running = json.loads(shown.stdout)["running"]
+        assert len(running) == 2 and {r["gone"] for r in running} == {False}
+        assert all(r["beat"] < 60 and time.time() - r["since"] < 120 for r in running)
+        os.killpg(worker.pid, signal.Signals[how])  # as batch systems do, to the children as well
     stdout, stderr = worker.communicate(timeout=60)
     assert worker.returncode == 0 and "Traceback" not in stderr
     assert f"ended by {how}: 0 ran, 0 failed; 0 run elsewhere, 2 are left" in stdout
@@ -293,6 +294,29 @@ def test_the_state_of_a_folder(csv, tmp_path):
     lines = shown.stdout.splitlines()
     assert max(map(len, lines)) <= 72 and "left" in "".join(lines[:2])
     assert any("node7, slurm" in line and ids[2] in line for line in lines)
+
+
+@pytest.mark.slow
+def test_status_watches_until_all_have_ended(csv, tmp_path):
+    """On a terminal, on which it says at each look how far the trials are."""
+    jobs = grid(Request(models=["cnn"], data=str(csv), seeds="2"))
+    store = Store(tmp_path)
+    store.check_writable()
+    store.save_config(written_grid(jobs, store.rows()))
+    argv, env = command("status", "--watch", "--out", tmp_path)
+    terminal, theirs = pty.openpty()
+    env = {**env, "TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
+    with subprocess.Popen(argv, env=env, stdout=theirs, stderr=theirs) as watching:
+        os.close(theirs)
+        shown, todo = "", list(jobs)
+        with suppress(OSError):  # the terminal is closed at its end
+            while text := os.read(terminal, 4096).decode(errors="replace"):
+                shown += text
+                if todo and f"{2 - len(todo)} done, 0 running, 0 failed, {len(todo)} wait" in shown:
+                    store.append(Record(trial=todo.pop().trial))
+        assert watching.wait(30) == 0 and not todo
+    os.close(terminal)
+    assert "2 trials: 2 done, 0 running, 0 failed, 0 waiting" in shown
 
 
 def test_only_what_has_no_record_is_open(csv, tmp_path):

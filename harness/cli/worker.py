@@ -84,7 +84,7 @@ def worker(
     print_notes([*on_several(resources), *(f"left to other workers: {w}" for w in problems)])
     ended = _work(taker, summary, seconds, GRACE if requeue else 0.0)
     _print_end(taker, summary, store, ended)
-    if requeue and taker.stopping and not ended.startswith("SIGT") and taker.left().waiting:
+    if requeue and ended == "SIGUSR1" and taker.left().waiting:
         _requeue(taker)
     if ended == "Ctrl-C":
         raise typer.Exit(130)

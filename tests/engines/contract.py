@@ -1,4 +1,4 @@
-"""What an executor tells of trials of kmer: python contract.py ENGINE OUT CSV ADDRESS.
+"""What an executor tells of trials of cnn: python contract.py ENGINE OUT CSV ADDRESS.
 
 Prints as JSON the events of two that run, of two that are held before anything begins, and of two
 that are cancelled at the first event, of which there must be no more; then how many trials ended.
@@ -15,7 +15,7 @@ from dnabench.sweep.sweep import executor_for
 
 
 def main(engine, out, csv, address):
-    request = Request(models=["kmer"], data=[csv], seeds="6")
+    request = Request(models=["cnn"], data=[csv], seeds="6", overrides={"epochs": 3})
     jobs = grid(request)
     asked = [f"address={address}"] if engine == "ray" else []
     execution = ExecutionOptions(

@@ -46,7 +46,7 @@ def test_the_events_of_every_executor(engine, csv, tmp_path):
     for job in (0, 1):
         kinds = [kind for kind, number, _ in ran if number == job]
         assert kinds[0] == "started" and kinds[-1] == "returned"
-        assert set(kinds[1:-1]) <= {"progress"}
+        assert set(kinds[1:-1]) == (set() if engine == "slurm" else {"progress"})
     assert [value for kind, _, value in ran if kind == "returned"] == ["finished"] * 2
     assert "returned" not in held and cancelled[0] == "started" and "returned" not in cancelled
     assert ended == 2

@@ -177,6 +177,21 @@ def test_a_worker_takes_only_the_trials_that_it_is_given(csv, tmp_path):
     assert done.returncode == 2 and "write a JSON list of trial ids" in done.stderr
 
 
+def test_a_worker_leaves_what_its_device_cannot_train_to_others(csv, tmp_path):
+    """A task of Slurm, which has a list of its own, fails, and its log ends with the reason."""
+    out, listed = tmp_path / "runs", tmp_path / "some.json"
+    words = ["-m", "cnn", "--data", csv, "--seeds", 1, "--precision", "fp16", "--out", out]
+    assert dnabench("run", "--queue", *words).returncode == 0
+    words = ("worker", "--out", out, "--executor", "inline", "--device", "cpu")
+    done = dnabench(*words)
+    assert done.returncode == 0 and "left to other workers: precision=fp16 on cpu" in done.stderr
+    assert "0 ran, 0 failed" in done.stdout and "next: dnabench status" in done.stdout
+    listed.write_text(json.dumps(list(stored_grid(Store(out)).jobs)))
+    done = dnabench(*words, "--trials", listed)
+    assert done.returncode == 2 and "precision=fp16 on cpu" in done.stderr.splitlines()[-1]
+    assert not Store(out).holders() and not list(Store(out))
+
+
 def test_a_worker_without_a_grid_says_how_to_store_one(tmp_path):
     for name in ("worker", "status"):
         done = dnabench(name, "--out", tmp_path)

@@ -83,11 +83,13 @@ def worker(
     taker.resources = as_memory_allows(resources, execution, taker.free(grid), done)
     print_notes([*on_several(resources), *(f"left to other workers: {w}" for w in problems)])
     ended = _work(taker, summary, seconds, GRACE if requeue else 0.0)
-    _print_end(taker, summary, store, ended)
+    _print_end(taker, summary, store, ended, bool(problems))
     if requeue and ended == "SIGUSR1" and taker.left().waiting:
         _requeue(taker)
     if ended == "Ctrl-C":
         raise typer.Exit(130)
+    if only is not None and problems:  # nobody else was given them
+        fail(f"this machine cannot run all trials of {trials}: {'; '.join(problems)}")
     if summary.failed:
         raise typer.Exit(1)
 
@@ -163,12 +165,14 @@ def _told(hold: Callable[[], None], seconds: float, grace: float) -> Iterator[No
             signal.signal(number, handler)
 
 
-def _print_end(taker: Worker, summary: Summary, store: Store, ended: str) -> None:
+def _print_end(
+    taker: Worker, summary: Summary, store: Store, ended: str, for_others: bool
+) -> None:  # fmt: skip
     left = taker.left()
     why = f"ended by {ended}: " if ended else ""
     counts = f"{len(summary.finished)} ran, {len(summary.failed)} failed"
     typer.echo(f"{why}{counts}; {left.elsewhere} run elsewhere, {left.waiting} are left")
     print_notes(remarks(summary.finished))
     folder = shlex.quote(str(store.folder))
-    typer.echo(f"next: dnabench {'status' if left.elsewhere or left.waiting else 'report'} "
-               f"--out {folder}")  # fmt: skip
+    open_ = left.elsewhere or left.waiting or for_others
+    typer.echo(f"next: dnabench {'status' if open_ else 'report'} --out {folder}")

@@ -4,8 +4,10 @@ import io
 import json
 import multiprocessing as mp
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -301,13 +303,17 @@ def test_many_writers_and_a_reader_never_see_half_a_record(store):
     while any(p.is_alive() for p in crew):
         list(store)
     assert not store.unreadable and len(list(store)) == 100
-    lines = next(store.folder.glob("journal-*.jsonl")).read_text().splitlines()
+    (journal,) = store.folder.glob("journal*")  # one a host
+    assert journal.name == f"journal-{socket.gethostname()}.jsonl"
+    lines = journal.read_text().splitlines()
     assert len(lines) == 300 and all(json.loads(line)["event"] == "ended" for line in lines)
 
 
 def test_a_config_is_kept(store):
     path = store.save_config({"seeds": "3"})
     assert json.loads(path.read_text()) == {"seeds": "3"}
+    name = re.compile(rf"\d{{8}}T\d{{6}}-{re.escape(socket.gethostname())}-[0-9a-f]{{8}}\.json")
+    assert name.fullmatch(path.name) and store.save_config({"seeds": "3"}) != path
 
 
 def test_provenance_names_what_makes_numbers():

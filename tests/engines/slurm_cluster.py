@@ -105,7 +105,7 @@ class Cluster:
             self._start("munged", "--force", f"--key-file={munge}/key", f"--socket={munge}/sock",
                         f"--pid-file={self.folder}/munged.pid", f"--log-file={munge}/log",
                         f"--seed-file={munge}/seed")  # fmt: skip
-            self.start_controller()
+            self._start("slurmctld", "-f", self.env["SLURM_CONF"])
             for i in range(self.nodes):
                 self.start_node(i)
             self.wait(lambda: self("sinfo", "-h", "-t", "idle", "-o", "%D") == str(self.nodes), 60)
@@ -116,10 +116,6 @@ class Cluster:
 
     def __exit__(self, *exception):
         self.close()
-
-    def start_controller(self):
-        """Start the daemon that knows of the jobs."""
-        self._start("slurmctld", "-f", self.env["SLURM_CONF"])
 
     def start_node(self, i):
         """Start the daemon of a node."""

@@ -130,6 +130,8 @@ def test_export_has_a_row_for_each_record(stores, tmp_path):
         assert json.loads(row["record"]) == json.loads(record.to_json())
     wrong = dnabench("store", "export", "--out", stores / "a", "--to", tmp_path / "x.csv")
     assert wrong.returncode == 2 and "ends in .parquet" in wrong.stderr
+    wrong = dnabench("store", "export", "--out", stores / "a", "--format", "csv")
+    assert wrong.returncode == 2 and "there is parquet alone" in wrong.stderr
 
 
 @pytest.mark.parametrize("words", [["check"], ["compact"], ["merge", "none"], ["export"]])

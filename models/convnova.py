@@ -221,7 +221,9 @@ def backbone(options: Mapping[str, Any], join: Join = gated) -> Any:
             h = F.gelu(self.mixed(self.convs[i], self.norms[i](self.drop(a)), steps[i], mask))
             w = self.mixed(self.gates[i], self.rc_norms[i](self.drop(b)), steps[i], mask)
             to_a, to_b = join(h, w)
-            a, b = a + to_a, b + to_b
+            a = a + to_a
+            if i < n - 1:  # nobody reads the last b
+                b = b + to_b
             return (a + self.mlpgroup2[i](a) if o["ffn"] else a), b
 
         def tail(self, a: Tensor) -> Tensor:

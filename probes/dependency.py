@@ -143,11 +143,14 @@ def _parts(
     likelihood: Likelihood, reuse: Reuse | None, known: Array, length: int
 ) -> Iterator[Array]:  # fmt: skip
     """Bases that are replaced together: neighbours."""
-    at_once = AT_ONCE // (OTHERS * length)
-    if reuse is not None:
-        at_once = likelihood.at_once(OTHERS * reuse.width(reuse.reach))
-    stretch = known // max(1, at_once)
+    at_once = max(1, AT_ONCE // (OTHERS * length))
+    stretch = known // (at_once if reuse is None else neighbours(likelihood, reuse))
     yield from (known[stretch == k] for k in np.unique(stretch))
+
+
+def neighbours(likelihood: Likelihood, reuse: Reuse) -> int:
+    """How many bases are replaced together: half a batch, whose values stay near on a CPU."""
+    return likelihood.at_once(2 * OTHERS * reuse.width(reuse.reach))
 
 
 def _window(likelihood: Likelihood, reuse: Reuse | None, codes: Array) -> Array:

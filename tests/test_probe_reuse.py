@@ -9,8 +9,10 @@ from test_genomes import own_cache
 from test_probe_variants import letters, source
 
 from dnabench import MODELS
+from dnabench.models.kernels import parts
 from dnabench.models.kernels.convolve import convolve
 from dnabench.models.language import language_model
+from dnabench.probes import reuse
 from dnabench.probes.dependency import dependency
 from dnabench.probes.likelihood import Likelihood
 from dnabench.probes.reuse import NotLocalError, Reuse
@@ -81,6 +83,19 @@ def test_logits_are_those_of_the_whole_network(name, first, n, in_double):
     assert (found - exact).abs().max() < 1e-12 * exact.abs().max()
     rounding = [float((one - exact).abs().max()) for one in single]
     assert rounding[0] < 4 * rounding[1] + 1e-6 * float(exact.abs().max())  # in parts, whole
+
+
+def test_layers_that_work_on_each_position_are_run_in_pieces(monkeypatch, in_double):
+    """Also where the window is longer than what ConvNova gives such layers at once."""
+    monkeypatch.setattr(parts, "POSITIONS", 100)
+    monkeypatch.setattr(reuse, "PIECE", 16)  # of 4 rows of 3 + 2 x 6 tokens
+    net = in_double(source("convnova-386k", L, **CNN).net)
+    ids = torch.from_numpy(codes_of(L).astype(np.int64))[None]
+    new, sizes = torch.from_numpy(np.stack([codes_of(3, k) for k in range(4)]).astype(int)), []
+    net.backbone.milinear.register_forward_pre_hook(lambda _, x: sizes.append(x[0].shape[1]))
+    found, exact = both_ways(net, ids, new, 70)
+    assert (found - exact).abs().max() < 1e-12 * exact.abs().max()
+    assert sizes == [L, 16, 16, 16, 12, 100, 50, 100, 50]  # recorded, again, and whole twice
 
 
 @pytest.mark.parametrize("name", LOCAL)

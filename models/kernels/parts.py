@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 POSITIONS = 2**13  # of a part, without its surroundings
 
@@ -94,6 +95,8 @@ def by_position(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         layer: treats each position by itself: float (B, L, C) to (B, L, O).
         x: float (B, L, C).
     """
+    if has_torch_function_unary(x):  # a subclass of Tensor that follows operations
+        return handle_torch_function(by_position, (x,), layer, x)
     if torch.is_grad_enabled() or x.shape[1] <= POSITIONS:
         return layer(x)
     out: Tensor | None = None

@@ -5,7 +5,8 @@
 Weights are drawn: time does not depend on them. Bases of N stretches, spread evenly over the
 region, are replaced in both ways, and the seconds of the region are those times its bases by
 theirs. The first stretch is not timed: which form a layer takes is measured there. Times are CPU
-seconds of one thread, the least of all rounds. The maps of both ways are compared.
+seconds of one thread, of each stretch the least of all rounds, in which both ways take turns. The
+maps of both ways are compared.
 
 Bounds follow from the layers, as means over the bases that are timed: the positions of all
 convolutions by those within reach of a base; and the multiplications of the whole region by those
@@ -43,10 +44,10 @@ def likelihood_of(name, length):
 
 
 def timed(likelihood, codes, whole):
-    """CPU seconds of all stretches of bases but the first, and the map."""
+    """CPU seconds of each stretch of bases but the first, and the map."""
     times = []
     found = maps.dependency(likelihood, codes, lambda n: times.append(time.process_time()), whole)
-    return times[-1] - times[0], found.values
+    return np.diff(times), found.values
 
 
 def bounds(reuse, places, length):
@@ -81,7 +82,7 @@ def main():
     for name in asked.models.split(","):
         likelihood = likelihood_of(name, length)
         reuse = likelihood.reuse(codes)
-        size = likelihood.at_once(3 * reuse.width(reuse.reach))  # bases of a stretch
+        size = maps.neighbours(likelihood, reuse)  # bases of a stretch
         strata = length // size
         at = (np.arange(asked.stretches) + 0.5) * strata / asked.stretches
         firsts = size * np.array([0, *at.astype(int)])
@@ -90,11 +91,12 @@ def main():
         only[places] = codes[places]
         maps.AT_ONCE = 3 * length * size  # as many bases together in both ways
         places = places[size:]
-        found = [
-            [timed(likelihood, only, whole) for _ in range(asked.rounds)] for whole in (True, False)
+        rounds = [
+            [timed(likelihood, only, whole) for whole in (True, False)] for _ in range(asked.rounds)
         ]
-        apart = np.nanmax(np.abs(found[0][0][1] - found[1][0][1]))
-        whole, part = (min(s for s, _ in one) * length / len(places) for one in found)
+        apart = np.nanmax(np.abs(rounds[0][0][1] - rounds[0][1][1]))
+        seconds = np.array([[each for each, _ in one] for one in rounds]).min(0).sum(1)
+        whole, part = seconds * length / len(places)
         positions, work = bounds(reuse, places, length)
         ratio = whole / part
         print(

@@ -33,7 +33,7 @@ def context_figure(found: Found, trained: int, theme: Theme = PRINT) -> Figure:
     kinds = np.array(found.kinds or [ALL] * len(found.places.at))
     names, counts = np.unique(kinds, return_counts=True)
     names = names[np.argsort(-counts, kind="stable")][:MOST]
-    wide, high = 7.2, 1.0 + ROW * len(names)
+    wide, high = 7.2, 0.85 + ROW * len(names)
     out = Figure(figsize=(wide, high), facecolor=theme.paper)
     for k, (rule, label) in enumerate(RULES.items()):
         box = (1.75 + k * 2.75) / wide, 0.45 / high, 2.5 / wide, ROW * len(names) / high
@@ -44,13 +44,16 @@ def context_figure(found: Found, trained: int, theme: Theme = PRINT) -> Figure:
                 _box(ax, values[np.isfinite(values)], i + 0.32 * (j - 0.5), style.colour(j, theme))
         if trained:
             ax.axvline(trained, color=theme.ink, lw=0.8, ls="--")
-        ax.set_xlim(-0.02 * found.longest, 1.02 * found.longest)
         ax.set_ylim(len(names) - 0.5, -0.5)
         own = [f"{name} ({(kinds == name).sum():,})" for name in names]
         ax.set_yticks(range(len(names)), [style.shortened(x, 24) for x in own] if not k else [])
         ax.set_xlabel("context (bp)", fontsize=8, color=theme.quiet, labelpad=2)
         style.bare(ax, theme, "x", names=True)
         style.heading(ax, label, "", theme, left=0.0)
+    end = max(ax.dataLim.x1 for ax in out.axes)
+    for ax in out.axes:
+        ax.set_xlim(-0.02 * end, 1.02 * end)
+        ax.xaxis.set_major_formatter("{x:,.0f}")
     _legend(out, [f"flanks: {name}" for name in FLANKS], theme)
     return out
 
@@ -73,6 +76,8 @@ def position_figure(found: Found, i: int, classes: tuple[str, ...], theme: Theme
         classes: names of the K probabilities.
         theme: its colours.
     """
+    from matplotlib.ticker import MaxNLocator
+
     place = found.places
     out, axes = style.panels(2, (3.8, 2.5), (0.75, 0.45, 0.15, 0.34), theme)
     p = found.first["none"][i]
@@ -82,7 +87,7 @@ def position_figure(found: Found, i: int, classes: tuple[str, ...], theme: Theme
     style.heading(axes[0], f"{place.chrom[i]}:{place.at[i] + 1:,}", "probability", theme, left=0.3)
     ax, moved = axes[1], variances(p[None])[0]
     floor = STILL / 100
-    shown = {"variance ahead": (found.contexts[: len(moved)], moved), "distance": (
+    shown = {"variance ahead": (found.contexts[: len(moved)], moved), "total variation": (
         found.contexts, distances(p[None])[0])}  # fmt: skip
     for k, (x, y) in enumerate(shown.values()):
         if len(x):
@@ -93,6 +98,8 @@ def position_figure(found: Found, i: int, classes: tuple[str, ...], theme: Theme
     style.heading(ax, "change", "dotted: limits of the rules", theme, left=0.3)
     for each in axes:
         each.set_xlim(0, found.longest)
+        each.xaxis.set_major_locator(MaxNLocator(5))
+        each.xaxis.set_major_formatter("{x:,.0f}")
         each.set_xlabel("context (bp)", fontsize=8, color=theme.quiet, labelpad=2)
         style.bare(each, theme, "both")
     handles = [*axes[0].lines, *ax.lines[:1], *ax.lines[2:3]]

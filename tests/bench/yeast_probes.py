@@ -1,12 +1,13 @@
-"""What networks of 2 Mbp of yeast see on the chromosome that they were not trained on.
+"""What networks of yeast see on the chromosome that they were not trained on.
 
-    sh tests/bench/yeast.sh FOLDER 2M
-    python tests/bench/yeast_probes.py FOLDER [PART ...]
+    sh tests/bench/yeast.sh FOLDER 20M
+    python tests/bench/yeast_probes.py FOLDER [--budget 20M] [PART ...]
 
 Parts are those of `parts`; all that are missing run, one after the other, each in under 15 minutes.
-Then Markdown is printed. Files are in FOLDER/probes; what is there already is left as it is.
+Then Markdown is printed. Files are in FOLDER/probes-BUDGET; what is there already is left as it is.
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -35,7 +36,7 @@ from dnabench.types import MASK
 NETS = ("convnova", "gpn", "hyenadna", "bert")
 MASKED, LETTERS = ("convnova", "gpn"), ("convnova", "gpn", "hyenadna")
 PLACES = {"convnova": 4_000, "gpn": 4_000, "hyenadna": 600, "bert": 60}  # three SNVs each
-REGIONS, ASKED, ORDER = 800, 80, 6  # regions a class; positions of `probe context`; Markov
+REGIONS, ASKED, ORDER = 800, 48, 6  # regions a class; positions of `probe context`; Markov
 CHROM, TRNA, FLANK = "XI", "XI:74574-74747", 50
 SLOW = 20  # places that are scored again by a loop
 # the standard code, bases in the order A C G T
@@ -48,8 +49,9 @@ PAIRS = ("AT", "TA", "CG", "GC", "GT", "TG")  # of a stem
 class Yeast:
     """Genome, genes and the folders of networks."""
 
-    def __init__(self, folder):
-        self.folder, self.to = folder, folder / "probes"
+    def __init__(self, folder, budget):
+        self.nets = {name: folder / f"{budget}-{name}" for name in NETS}
+        self.to = folder / f"probes-{budget}"
         self.to.mkdir(exist_ok=True)
         self.fasta = next(folder.glob("S288C*.fsa"))
         self.gff = next(folder.glob("Saccharomyces*.gff3"))
@@ -60,7 +62,7 @@ class Yeast:
         self.genes = genes_of(read_annotation(self.gff), self.genome, self.contig)
 
     def net(self, name):
-        return self.folder / f"2M-{name}"
+        return self.nets[name]
 
 
 def coding(yeast):
@@ -229,13 +231,13 @@ def dependencies(yeast, name, to):
 
 def context(yeast, name, to):
     """`probe context` of positions drawn from the whole chromosome."""
-    at = np.sort(np.random.default_rng(0).choice(yeast.bp, ASKED, replace=False))
+    at = np.random.default_rng(0).choice(yeast.bp, ASKED, replace=False)  # three have figures
     (to / "places.bed").write_text("".join(f"{CHROM}\t{p}\t{p + 1}\n" for p in at))
     kept = {"CDS", "tRNA", "snoRNA", "snRNA", "rRNA", "transposable_element"}
     lines = [x for x in yeast.gff.read_text().splitlines() if [*x.split("\t"), "", ""][2] in kept]
     (to / "features.gff3").write_text("\n".join(lines) + "\n")
     call("context", yeast.net(name), "--fasta", yeast.fasta, "--at", to / "places.bed", "--gff",
-         to / "features.gff3", "--longest", "512", "--step", "4", "--to",
+         to / "features.gff3", "--longest", "1400", "--to",
          to / "context")  # fmt: skip
 
 
@@ -372,7 +374,8 @@ def small_figures(yeast):
     for word, file in (("map", "dependency-{}/map/symmetric.png"),
                        ("embed", "embed-{}/embed/embed.png"),
                        ("context", "context-{}/context/context.png"),
-                       ("position", "context-{}/context/position-1.png")):  # fmt: skip
+                       *((f"position-{i}", f"context-{{}}/context/position-{i}.png")
+                         for i in (1, 2, 3))):  # fmt: skip
         source = yeast.to / file.format(NETS[0])
         if source.exists():
             few = Image.open(source).convert("RGB").quantize(96, dither=Image.Dither.NONE)
@@ -392,7 +395,12 @@ def show(yeast):
 
 
 if __name__ == "__main__":
-    yeast = Yeast(Path(sys.argv[1]))
-    run(yeast, sys.argv[2:])
-    if len(sys.argv) == 2:
+    words = argparse.ArgumentParser()
+    words.add_argument("folder", type=Path)
+    words.add_argument("parts", nargs="*")
+    words.add_argument("--budget", default="20M")
+    asked = words.parse_args()
+    yeast = Yeast(asked.folder, asked.budget)
+    run(yeast, asked.parts)
+    if not asked.parts:
         show(yeast)

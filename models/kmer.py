@@ -15,7 +15,7 @@ from dnabench.types import Array, Model, Recipe, Sequences, Split, Task
 from dnabench.types import N as ANY_BASE
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of scikit-learn; small = strong regularization
-OPTIONS = {"k_min": 3, "k_max": 6}
+OPTIONS = {"k_min": 2, "k_max": 6}  # chosen on validation: docs/benchmarks/tuning.md
 
 
 def counts(seqs: Sequences, k: int) -> Any:
@@ -171,7 +171,7 @@ def build(task: Task, options: Mapping[str, Any]) -> Callable[[Split, Recipe], K
         split all seeds give the same score.
 
     Source:
-        scikit-learn's LogisticRegression (L2, lbfgs). Ours: frequencies of 3..6-mers scaled by
+        scikit-learn's LogisticRegression (L2, lbfgs). Ours: frequencies of 2..6-mers scaled by
         their root mean square on the training split; the penalty is chosen by the protocol.
     """
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Pretrain four models of at most 1 M parameters on the yeast genome, held out chromosome XI, and score them by region.
-# Usage: yeast.sh FOLDER [BUDGET [MODEL ...]]; the genome and its genes come from a Python package, 20 M bp take hours on a core.
+# Usage: yeast.sh FOLDER [BUDGET [MODEL ...]]; the genome and its genes come from a Python package, 20 M bp take 10 to 30 minutes of a core each.
 # A call that was killed goes on with the same command; what is there already is left as it is.
 set -eu
 folder=$1 budget=${2:-20M}

@@ -66,20 +66,10 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WithOptions(Recipe):
-    """A recipe that sets options of the model as well; `for_task` gives that of a trial."""
+class Published(Recipe):
+    """A recipe of a model that repeats a source; `for_task` gives that of a trial."""
 
-    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
-
-    def for_task(self, task: str) -> tuple[Recipe, Mapping[str, Any]]:
-        """See `Recipe.for_task`."""
-        return Recipe(**self.numbers, source=self.source, differs=self.differs), self.options
-
-
-@dataclass(frozen=True, kw_only=True)
-class Published(WithOptions):
-    """A recipe of a model that repeats a source."""
-
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)  # of the model
     # pattern of task names, without the suite -> recipe field -> value
     tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
     # recipe field or option -> where its value is from, when that is not `source`

@@ -18,7 +18,6 @@ from typing import Protocol as Interface
 
 from dnabench.recipes import Published as Published
 from dnabench.recipes import Recipe as Recipe
-from dnabench.recipes import WithOptions as WithOptions
 from dnabench.schema import RECORD, counted, known_fields, merged, nested, parse, trial_id, written
 from dnabench.sequences import CLS as CLS
 from dnabench.sequences import MASK as MASK

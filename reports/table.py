@@ -19,7 +19,7 @@ from dnabench.reports.cells import INVALID as INVALID
 from dnabench.reports.cells import NONE, REGIME, cell_of, podium
 from dnabench.reports.cells import Cell as Cell
 from dnabench.reports.settings import option_text
-from dnabench.types import Recipe, Record, WithOptions
+from dnabench.types import Published, Recipe, Record
 
 Item = TypeVar("Item")
 Key = TypeVar("Key", bound=Hashable)
@@ -259,7 +259,7 @@ def _suite_recipes(records: Sequence[Record]) -> dict[str, Recipe]:
 
 def _of_recipes(model: str) -> set[str]:
     recipes = MODELS[model].recipes.values() if model in MODELS else ()
-    return {name for r in recipes if isinstance(r, WithOptions) for name in r.options}
+    return {name for r in recipes if isinstance(r, Published) for name in r.options}
 
 
 def _columns(

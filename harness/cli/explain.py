@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from dnabench.registry import MODELS, explain_miss
-from dnabench.types import Model, Published, Recipe, WithOptions
+from dnabench.types import Model, Published, Recipe
 
 OFF = {"max_steps": 0, "norm_batch": 0, "max_length": 0, "patience": 0}  # do nothing so
 # not of the source, unless set
@@ -67,7 +67,7 @@ def _rows(model: Model, recipe: Recipe) -> Iterator[tuple[str, str, str]]:
         else:
             each = " (by task, below)" * inside
             yield name, _text(value), why.get(name, usual) + each
-    for name, value in recipe.options.items() if isinstance(recipe, WithOptions) else ():
+    for name, value in published.options.items() if published else ():
         default = model.options[name]
         instead = f"; {_text(default)} without a recipe" if default != value else ""
         yield f"option {name}", _text(value), why.get(name, usual) + instead

@@ -11,7 +11,7 @@ from dnabench.protocols import PROTOCOLS, VALIDATION
 from dnabench.registry import MODELS, TASKS
 from dnabench.sweep.grid import suites
 from dnabench.sweep.search import space_of
-from dnabench.types import Recipe, WithOptions
+from dnabench.types import Published, Recipe
 from dnabench.weights import describe
 
 Table = tuple[Row, Rows]  # header and rows
@@ -65,7 +65,7 @@ def recipes() -> Table:
             own = {k: v if MODELS[name].reads(k) else "" for k, v in recipe.numbers.items()}
             main = {k: own.pop(k) for k in ("lr", "weight_decay", "batch", "epochs", "schedule")}
             rest = {k: v for k, v in own.items() if v not in (house[k], "")}
-            if isinstance(recipe, WithOptions):
+            if isinstance(recipe, Published):
                 rest |= recipe.options
             rows.append((name, key, *main.values(), _options(rest), recipe.differs, recipe.source))
     header = ("model", "recipe", "lr", "weight decay", "batch", "epochs", "schedule", "other")

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from io import BufferedRandom
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
@@ -221,7 +222,7 @@ def joined(parts: Sequence[tuple[Any, Sequence[int]]]) -> Any:
 def rows_in(table: Any) -> list[Row]:
     """The rows of a table."""
     values = (column.to_pylist() for column in table.select(Row._fields).columns)
-    return list(map(Row._make, zip(*values, strict=True)))
+    return list(map(tuple.__new__, repeat(Row), zip(*values, strict=True)))  # twice as fast
 
 
 @_usable()

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -69,6 +71,43 @@ GPU = "GPU-7f3c2a10-0000-0000-0000-00000000000"
 def test_which_devices_are_meant(declared, count, visible, text, found):
     declared(count, visible)
     assert ",".join(devices_named(text)) == found
+
+
+@pytest.mark.parametrize(
+    ("built", "asked"),
+    [
+        ("cuda: Optional[str] = None\nhip: Optional[str] = None\n", False),
+        ("cuda = None\nhip = None\n", False),
+        ("cuda: Optional[str] = '12.8'\nhip: Optional[str] = None\n", True),
+        ("cuda: Optional[str] = None\nhip: Optional[str] = '6.4'\n", True),
+        ("cuda: Optional[str] = None\n", True),
+        ("", True),
+    ],
+)
+def test_a_pytorch_for_cpus_alone_is_not_imported_to_look_for_gpus(tmp_path, built, asked):
+    package = tmp_path / "torch"
+    package.mkdir()
+    (package / "__init__.py").write_text("from . import cuda\nprint('imported')\n")
+    (package / "cuda.py").write_text("def is_available(): return False\n")
+    (package / "version.py").write_text(built)
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from dnabench.host.machine import devices_named\nprint(devices_named('auto'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "imported\n" * asked + "('cpu',)\n"
+
+
+@pytest.mark.skipif(bool(torch.version.cuda), reason="a build for GPUs asks the driver")
+def test_a_run_that_has_nothing_to_do_imports_no_torch(csv, tmp_path):
+    words = ["run", "-m", "kmer", "--data", str(csv), "--seeds", "1", "--out", str(tmp_path / "o")]
+    assert not dnabench(*words).returncode
+    code = (
+        f"import sys\nfrom dnabench.cli.app import main\nmain({words!r}, standalone_mode=False)\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "1 already done" in done.stdout and done.stdout.endswith("False\n")
 
 
 @pytest.mark.parametrize(

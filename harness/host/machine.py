@@ -2,7 +2,9 @@
 
 import os
 import re
+import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 BF16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")  # of x86, x86, ARM
@@ -17,12 +19,12 @@ def device_named(text: str) -> str:
     Raises:
         ValueError: for one that cannot.
     """
+    if text == "auto":
+        text = "cuda" if has_cuda() else "cpu"
     if text == "cpu":
         return text
     import torch
 
-    if text == "auto":
-        text = "cuda" if torch.cuda.is_available() else "cpu"
     why = ""
     try:
         device = torch.device(text)
@@ -65,13 +67,29 @@ def cuda_devices() -> tuple[str, ...]:
 
     Of parts of a GPU (MIG) a process sees one, so they are counted by their names.
     """
+    if not has_cuda():
+        return ()
     import torch
 
-    if not torch.cuda.is_available():
-        return ()
     names = _visible()
     parts = bool(names) and all(name.startswith("MIG-") for name in names)
     return tuple(f"cuda:{i}" for i in range(len(names) if parts else torch.cuda.device_count()))
+
+
+def has_cuda() -> bool:
+    """Whether PyTorch can use a GPU here; a build for CPUs alone is not imported to ask it."""
+    if "torch" not in sys.modules and _for_cpus_alone():
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _for_cpus_alone() -> bool:
+    """Whether the file of the installed PyTorch that names what it was built with names no GPU."""
+    found = find_spec("torch")
+    text = read(Path(found.origin).with_name("version.py")) if found and found.origin else ""
+    return len(re.findall(r"(?m)^(?:cuda|hip)\b[^=\n]*= None$", text)) == 2
 
 
 def seen_here(devices: Sequence[str]) -> tuple[str, ...]:

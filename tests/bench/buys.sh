@@ -2,6 +2,7 @@
 # What pretraining on yeast buys on yeast: convnova-386k from scratch, from a network that saw the test sequences, and from one that did not.
 # Usage: buys.sh FOLDER [BUDGET [STAGE ...]]; first `yeast.sh FOLDER BUDGET convnova`, and `dnabench data import` nt_reduced.
 # Stages: h3-tenth (a tenth of train, batches of 16), yeast_genes, h3, h3k4me3; default: all. SEEDS=2 takes fewer than 5; it goes on.
+# PRECISION=bf16 takes half the time on processors that multiply bfloat16; it has trials of its own.
 set -eu
 folder=$1 budget=${2:-20M}
 [ $# -le 2 ] || shift 2
@@ -14,10 +15,10 @@ genome=$folder/S288C_reference_sequence_R64-2-1_20150113.fsa saw=$folder/$budget
     --set batch=16 --set lr=0.001 --budget "$budget" --looks 8 --to "$unseen"
 $python "$(dirname "$0")/seen.py" "$saw" "$unseen" -- nt_reduced/h3 nt_reduced/h3k4me3 demo/yeast_genes
 for stage in "$@"; do
-    more=
+    more="--precision ${PRECISION:-fp32}"
     case $stage in
         yeast_genes) task=demo/yeast_genes ;;
-        h3-tenth) task=nt_reduced/h3 more="--train-share 0.1 --batch-size 16" ;;
+        h3-tenth) task=nt_reduced/h3 more="$more --train-share 0.1 --batch-size 16" ;;
         *) task=nt_reduced/$stage ;;
     esac
     # the recipe of the histone tasks has another ConvNova, which the weights are not of

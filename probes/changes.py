@@ -14,7 +14,7 @@ import numpy as np
 from dnabench.networks.embedding import Embedder, Source
 from dnabench.networks.network import Network
 from dnabench.pretraining.learner import as_sequences
-from dnabench.probes.likelihood import Likelihood
+from dnabench.probes.likelihood import Likelihood, beyond
 from dnabench.probes.mutagenesis import Answer, answers
 from dnabench.types import Array
 
@@ -73,8 +73,9 @@ def embedding_change(source: Source, name: str, device: str = "cpu") -> Change:
         device: where it runs.
     """
     embedder = Embedder(source._replace(key=""), 0, "mean", "one", device)  # nothing is stored
+    how, longer = "the mean embedding of the window", beyond(source.length, source.trained)
     return Change(
-        Windows(name, source.length), "the mean embedding of the window",
+        Windows(name, source.length), f"{how} ({longer})" if longer else how,
         "Euclidean distance of mean embeddings, mean of both strands", "Euclidean distance",
         "DNABENCH_DISTANCE", lambda codes: embedder(as_sequences(codes)),
     )  # fmt: skip

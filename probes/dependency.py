@@ -96,7 +96,7 @@ def dependency(
         whole: compute all of it again, whatever the network.
 
     Raises:
-        ValueError: a network of words; a region longer than its windows, or of one base.
+        ValueError: a network of words; a region longer than it can read, or of one base.
 
     Accuracy:
         Both ways agree to 1e-5, or to the rounding of the network in float32 where that is more.
@@ -107,10 +107,10 @@ def dependency(
             f"{source.name} predicts {source.tokenizer.name} tokens, not bases; dependency maps "
             "need a network that reads letters"
         )
-    if not 2 <= length <= source.length:
+    if not 2 <= length <= source.longest:
         raise ValueError(
-            f"the region has {length:,} bp; {source.name} reads 2 to {source.length:,}: name a "
-            "part of it"
+            f"the region has {length:,} bp; {source.name} reads 2 to {source.longest:,}: name "
+            f"{'a part of it' if length > 1 else 'more of it'}"
         )
     reuse, how = (None, "as asked") if whole else _reuse(likelihood, codes)
     before = _window(likelihood, reuse, codes)

@@ -19,7 +19,7 @@ from dnabench.networks.embedding import Embedder, Source, of_model
 from dnabench.pretraining.classes import CLASSES, classes_of
 from dnabench.pretraining.learner import as_sequences
 from dnabench.pretraining.saving import CARD, LANGUAGE
-from dnabench.probes.likelihood import WINDOW
+from dnabench.probes.likelihood import WINDOW, check_own_weights, longest_of
 from dnabench.tasks.io.annotation import Annotation
 from dnabench.tasks.io.genome import few
 from dnabench.tasks.io.packed import Genome
@@ -74,7 +74,7 @@ def _inside(length: int, start: Array, end: Array) -> Array:
 
 def language_source(
     name: str, length: int, regime: str = "pretrained", device: str = "cpu", code: str = "",
-    trust: bool = False, options: dict[str, Any] | None = None,
+    trust: bool = False, options: dict[str, Any] | None = None, said: str = "--length {}",
 ) -> tuple[Source, int]:  # fmt: skip
     """A network whose embeddings are wanted, and the bp of its windows.
 
@@ -86,31 +86,37 @@ def language_source(
         code: the model again, where a kept network's code is a file.
         trust: whether code that an hf: model brings may be run.
         options: of a model, those that are not its defaults.
+        said: how messages name `length`.
 
     Raises:
         KeyError, ValueError, OSError: as `source_of`.
-        ValueError: longer windows than the network reads.
+        ValueError: longer windows than the network can read; a regime of a folder, or code of what
+            is no kept network.
     """
-    card = read_json(Path(name) / CARD)
-    if isinstance(card, dict) and card.get("schema") == LANGUAGE:
-        if length > card["length"]:
-            raise ValueError(
-                f"--length {length}: {name} was trained on windows of {card['length']} bp and "
-                "reads no longer ones"
-            )
-        length = length or int(card["length"])
-        own = dict(card["options"])
+    card, folder = read_json(Path(name) / CARD), Path(name).is_dir()
+    if folder:
+        check_own_weights(name, regime)
+    language = isinstance(card, dict) and card.get("schema") == LANGUAGE
+    if code and (language or not folder):
+        raise ValueError(f"--model {code}: {name} is no kept network; leave it out")
+    if language:
+        trained, own = int(card["length"]), dict(card["options"])
+        longest = max(trained, longest_of(model_named(card["model"]), own))
+        if length > longest:
+            raise ValueError(f"{said.format(length)}: {name} reads {longest:,} bp at most")
         if card["tokenizer"]:
             own["tokenizer"] = "bpe"
-        return of_model(card["model"], f"checkpoint:{name}", length, options=own), length
-    if not Path(name).is_dir():
+        length = length or trained
+        found = of_model(card["model"], f"checkpoint:{name}", length, options=own)
+        return found._replace(trained=trained), length
+    if not folder:
         limit = model_named(name, trust=trust).context
         if length > limit:
-            raise ValueError(f"--length {length}: {name} reads {limit:,} bp at most")
+            raise ValueError(f"{said.format(length)}: {name} reads {limit:,} bp at most")
     ones = as_sequences(np.zeros((1, length or WINDOW), np.uint8))
     source = source_of(name, ones, regime, device, code, trust, options or {})
     if length > source.length:
-        raise ValueError(f"--length {length}: {name} reads {source.length:,} bp at most")
+        raise ValueError(f"{said.format(length)}: {name} reads {source.length:,} bp at most")
     length = length or min(WINDOW, source.length)
     return source._replace(length=length), length
 

@@ -37,7 +37,11 @@ WINDOW = 512  # bp that official weights read, unless told
 
 
 class LanguageNet(NamedTuple):
-    """A language model. length: bp of the longest window that it reads here."""
+    """A language model.
+
+    length: bp of the windows that it reads here. trained: bp of those of its training; 0 = that is
+    not known, as of official weights.
+    """
 
     name: str
     model: Model
@@ -45,6 +49,31 @@ class LanguageNet(NamedTuple):
     tokenizer: Tokenizer
     net: Any
     length: int
+    trained: int = 0
+
+    @property
+    def longest(self) -> int:
+        """Bp of the longest window that it can read, whatever it was trained on."""
+        return max(self.trained, longest_of(self.model, self.options))
+
+
+def longest_of(model: Model, options: Mapping[str, Any]) -> int:
+    """Bp of the longest window that a model with these options can read."""
+    own = options.get("l_max")  # of HyenaDNA, whose filters end there; two places are special
+    return int(own) - 2 if own else model.context
+
+
+def beyond(length: int, trained: int) -> str:
+    """What is to be said of windows that are longer than those of the training; "" = nothing."""
+    if not trained or length <= trained:
+        return ""
+    return f"{length:,} bp are more than the windows of its training, {trained:,} bp"
+
+
+def check_own_weights(name: str, regime: str) -> None:
+    """ValueError for a regime that is named beside a folder, which has its weights."""
+    if regime != "pretrained":
+        raise ValueError(f"--regime {regime}: {name} has weights of its own; leave it out")
 
 
 def language_net(
@@ -62,19 +91,19 @@ def language_net(
     Raises:
         FileNotFoundError: a folder without a language model.
         KeyError: no such model.
-        ValueError: longer windows than it reads, random weights, or as `load_language`.
+        ValueError: longer windows than it can read, random weights, a regime of a folder, or as
+            `load_language`.
     """
     if Path(name).is_dir() or (Path(name) / CARD).exists():
+        check_own_weights(name, regime)
         kept = load_pretrained(name)
-        if length > kept.length:
-            raise ValueError(
-                f"--length {length}: {name} was trained on windows of {kept.length} bp and reads "
-                "no longer ones"
-            )
-        return LanguageNet(
+        found = LanguageNet(
             Path(name).name, kept.model, kept.options, kept.tokenizer, kept.net,
-            length or kept.length,
+            length or kept.length, kept.length,
         )  # fmt: skip
+        if length > found.longest:
+            raise ValueError(f"--length {length}: {name} reads {found.longest:,} bp at most")
+        return found
     return _official(name, length or WINDOW, regime, options)
 
 
@@ -90,8 +119,8 @@ def _official(name: str, length: int, regime: str, given: Mapping[str, Any]) -> 
     named, path = resolve(model, regime)
     if named == "scratch":
         raise ValueError("--regime scratch: random weights know no sequences; write pretrained")
-    if length > model.context:
-        raise ValueError(f"--length {length}: {model.name} reads {model.context:,} bp at most")
+    if length > (most := longest_of(model, options)):
+        raise ValueError(f"--length {length}: {model.name} reads {most:,} bp at most")
     official = named.startswith("pretrained:")
     file = fetch(model, named) if official else Path(path)
     words, spoken = None, model.tokenizer_name(options)
@@ -141,6 +170,12 @@ class Likelihood:
 
     @property
     def how(self) -> str:
+        """What is compared, in words, and whether windows are longer than in training."""
+        longer = beyond(self.source.length, self.source.trained)
+        return self.asks + (f" ({longer})" if longer else "")
+
+    @property
+    def asks(self) -> str:
         """What is compared, in words."""
         if self.causal:
             return "log-likelihood of the window"
@@ -287,8 +322,8 @@ class Likelihood:
         most = self.source.model.max_tokens
         if most and encoded.ids.shape[1] > most:
             raise ValueError(
-                f"--length {codes.shape[1]}: {encoded.ids.shape[1]} tokens, {self.source.name} "
-                f"reads {most} at most; take shorter windows"
+                f"windows of {codes.shape[1]:,} bp are {encoded.ids.shape[1]} tokens, and "
+                f"{self.source.name} reads {most} at most; take shorter ones"
             )
         return encoded
 

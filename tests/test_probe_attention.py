@@ -142,5 +142,8 @@ def test_the_command(tmp_path):
     np.testing.assert_allclose(table.groupby(["layer", "head"])["share"].sum(), 1)
     assert json.loads((tmp_path / "out" / "attention.json").read_text())["tokens"] == 50
     assert (tmp_path / "out" / "rollout.png").stat().st_size > 1000
-    wrong = dnabench(*words, "chr1:101-300")
-    assert "the region has 200 bp; dnabert-3 reads 60 here" in wrong.stderr
+    assert "training" not in said.stdout
+    longer = dnabench(*words, "chr1:101-200")
+    assert "100 bp are more than the windows of its training, 60 bp" in longer.stdout
+    wrong = dnabench(*words, "chr1:101-700")
+    assert "the region has 600 bp: " in wrong.stderr and "reads 512 bp at most" in wrong.stderr

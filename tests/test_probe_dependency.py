@@ -1,5 +1,7 @@
 """Dependency maps: probes/dependency.py."""
 
+import json
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -100,8 +102,21 @@ def test_regions_count_from_1_with_their_end(tmp_path):
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             region_of(genome, text)
-    with pytest.raises(ValueError, match="the region has 25 bp"):
-        dependency(Likelihood(source("convnova-386k")), np.zeros(25, np.uint8))
+    with pytest.raises(ValueError, match="the region has 1 bp"):
+        dependency(Likelihood(source("convnova-386k")), np.zeros(1, np.uint8))
+
+
+def test_regions_may_be_as_long_as_the_network_can_read():
+    one = source("gpn-smol", 24)._replace(trained=24)
+    codes = Sequences.parse([letters(30)]).codes  # longer than its windows
+    np.testing.assert_allclose(
+        dependency(Likelihood(one), codes).values, slowly(one, letters(30)), atol=2e-5
+    )
+    short = source("hyenadna-tiny-1k", 24, l_max=34)  # whose filters end after 32 bp
+    assert short.longest == 32
+    assert dependency(Likelihood(short), np.zeros(32, np.uint8)).values.shape == (32, 32)
+    with pytest.raises(ValueError, match="the region has 33 bp; hyenadna-tiny-1k reads 2 to 32"):
+        dependency(Likelihood(short), np.zeros(33, np.uint8))
 
 
 def test_features_are_found_by_the_names_in_a_header(tmp_path):
@@ -133,5 +148,8 @@ def test_the_command(tmp_path):
     again = pq.read_table(tmp_path / "out" / "dependency.parquet").to_pandas()
     assert again.equals(table)
     assert (tmp_path / "out" / "symmetric.png").stat().st_size > 1000
+    said = dnabench(*words, "--genome", tmp_path / "g.fa", "--region", "chr1:101-165")
+    assert "65 bp are more than the windows of its training, 60 bp" in said.stdout
+    assert json.loads((tmp_path / "out" / "dependency.json").read_text())["trained"] == 60
     wrong = dnabench(*words, "--region", "chr1:101-130")
     assert "say what to map" in wrong.stderr

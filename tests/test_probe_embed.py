@@ -15,6 +15,7 @@ from test_probe_variants import letters, rc
 
 from dnabench.networks.embedding import Embedder, of_model, of_network
 from dnabench.pretraining.pretrain import pretrain
+from dnabench.probes.changes import embedding_change
 from dnabench.probes.embed import Windows, embeddings, kinds_of, language_source, windows_of
 from dnabench.probes.embed_files import SHOWN, embed_figure
 from dnabench.probes.separation import (
@@ -287,7 +288,14 @@ def test_the_command(tmp_path):
     assert (tmp_path / "out" / "embed.png").stat().st_size > 1000
     source, length = language_source(str(tmp_path / "net"), 0)
     assert length == 60 and source.length == 60
-    with pytest.raises(ValueError, match=r"--length 61: .* reads no longer ones"):
-        language_source(str(tmp_path / "net"), 61)
+    source, length = language_source(str(tmp_path / "net"), 80)
+    assert (length, source.length, source.trained) == (80, 80, 60)
+    assert "60 bp" in embedding_change(source, "net").how
+    with pytest.raises(ValueError, match=r"--length 1000001: .* reads 1,000,000 bp at most"):
+        language_source(str(tmp_path / "net"), 1_000_001)
+    said = dnabench(*words, "--length", "80")
+    assert "80 bp are more than the windows of its training, 60 bp" in said.stdout
+    with pytest.raises(ValueError, match="no kept network; leave it out"):
+        language_source(str(tmp_path / "net"), 60, code="net.py:Net")
     (tmp_path / "r.bed").write_text("".join(rows).replace("b\n", "a\n"))
     assert "regions, of 1 classes (a); two classes" in dnabench(*words).stderr.replace("\n", " ")

@@ -363,8 +363,13 @@ def test_the_command(tmp_path, net):
 
 
 def test_networks_that_cannot_be_asked_are_refused(tmp_path, net):
-    with pytest.raises(ValueError, match="trained on windows of 60 bp and reads no longer ones"):
-        language_net(str(net), 61)
+    with pytest.raises(ValueError, match=r"--length 1000001: .* reads 1,000,000 bp at most"):
+        language_net(str(net), 1_000_001)
+    longer = Likelihood(language_net(str(net), 61))
+    assert "61 bp are more than the windows of its training, 60 bp" in longer.how
+    assert "training" not in Likelihood(language_net(str(net))).how
+    with pytest.raises(ValueError, match=r"--regime scratch: .* has weights of its own"):
+        language_net(str(net), regime="scratch")
     with pytest.raises(ValueError, match="has no language-model head"):
         language_net("cnn")
     with pytest.raises(ValueError, match="random weights know no sequences"):

@@ -17,7 +17,7 @@ from dnabench.cli.probe_dependency import (
     check_region,
     read_region,
 )
-from dnabench.cli.probe_variants import Regime, Settings, Window
+from dnabench.cli.probe_variants import Regime, Settings
 
 if TYPE_CHECKING:
     from dnabench.probes.attention import Attention, Profile
@@ -42,7 +42,6 @@ def attention(
         typer.Option(help="GFF3 or GTF file: the smallest feature of each base above the maps."),
     ] = None,
     to: Annotated[Path, typer.Option(help="Folder to write.")] = Path("attention"),
-    length: Window = 0,
     regime: Regime = "pretrained",
     set_: Settings = [],  # noqa: B006
     device: Device = "auto",
@@ -60,6 +59,7 @@ def attention(
     from dnabench.probes.attention import of_bases, profile, rollout
     from dnabench.probes.attention_files import write
     from dnabench.probes.embed import language_source
+    from dnabench.probes.likelihood import beyond
     from dnabench.sweep.settings import given_options
 
     check_region(genome, region, fasta)
@@ -68,9 +68,8 @@ def attention(
         options, bp = given_options(network, set_, trust_remote_code), len(codes)
         bases, device = along(place, bp, gff, others), device_named(device)
         source, _ = language_source(
-            network, length or (0 if Path(network).is_dir() else bp), regime, device, model,
-            trust_remote_code, options,
-        )  # fmt: skip
+            network, bp, regime, device, model, trust_remote_code, options, "the region has {} bp"
+        )
         show(description="running")
         found = attention_of(source, codes, device)
         by_distance = profile(found)
@@ -80,8 +79,13 @@ def attention(
         }
     name = f"{place.chromosome}:{region.rpartition(':')[2]}" if region else place.chromosome
     typer.echo(f"{Path(network).name} on {name}, {bp:,} bp")
+    if longer := beyond(bp, source.trained):
+        typer.echo(longer)
     _say(found, by_distance)
-    about = {"network": network, "region": name, "sha256": sha, "tokens": len(found.start)}
+    about = {
+        "network": network, "region": name, "sha256": sha, "tokens": len(found.start),
+        "trained": source.trained or None,
+    }  # fmt: skip
     write(found, by_distance, maps, place, about, to)
     _draw(name, bases, maps, by_distance, to)
 

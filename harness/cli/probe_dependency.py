@@ -10,7 +10,7 @@ import typer
 
 from dnabench.cli.errors import fail
 from dnabench.cli.predict import Device
-from dnabench.cli.probe_variants import Language, Regime, Settings, Window, likelihood_of
+from dnabench.cli.probe_variants import Language, Regime, Settings, likelihood_of
 
 if TYPE_CHECKING:
     from dnabench.probes.dependency import Map
@@ -38,7 +38,6 @@ def dependency(
         typer.Option(help="GFF3 or GTF file: the smallest feature of each base above the map."),
     ] = None,
     to: Annotated[Path, typer.Option(help="Folder to write.")] = Path("dependency"),
-    length: Window = 0,
     regime: Regime = "pretrained",
     set_: Settings = [],  # noqa: B006
     device: Device = "auto",
@@ -54,7 +53,7 @@ def dependency(
     from dnabench.reports.figures.style import save
 
     check_region(genome, region, fasta)
-    likelihood = likelihood_of(network, length, regime, set_, device)
+    likelihood = likelihood_of(network, 0, regime, set_, device)
     with bar("reading") as show:
         place, codes, sha, others = read_region(genome, region, fasta)
         bases = along(place, len(codes), gff, others)
@@ -62,11 +61,10 @@ def dependency(
         found = dependency(likelihood, codes, lambda n: show(advance=n))
     name = f"{place.chromosome}:{region.rpartition(':')[2]}" if region else place.chromosome
     typer.echo(f"{likelihood.source.name} on {name}, {len(codes):,} bp; {UNIT}, from 0")
-    typer.echo(found.how)
-    _say(found, place)
+    _say(found, place, likelihood.source.trained)
     about = {
         "network": network, "region": name, "sha256": sha, "causal": found.causal,
-        "computed": found.how,
+        "computed": found.how, "trained": likelihood.source.trained or None,
     }  # fmt: skip
     files = write(found, place, about, to)
     for values, title in ((found.values, "dependency"), (found.symmetric, "symmetric")):
@@ -126,12 +124,16 @@ def read_region(
     return place_of(name, len(codes)), codes, file_sha256(fasta), others
 
 
-def _say(found: Map, place: Place) -> None:
-    """The pairs that depend on each other most."""
+def _say(found: Map, place: Place, trained: int) -> None:
+    """What was computed, and the pairs that depend on each other most."""
     import numpy as np
 
+    from dnabench.probes.likelihood import beyond
     from dnabench.probes.mutagenesis import positions
 
+    typer.echo(found.how)
+    if longer := beyond(len(found.codes), trained):
+        typer.echo(longer)
     values = np.triu(np.nan_to_num(found.symmetric, nan=-1.0), 1)
     letters = np.array(list("ACGTN"))[found.codes]
     at = positions(place, np.arange(len(values)))

@@ -60,6 +60,7 @@ def embed(
     from dnabench.host.machine import device_named
     from dnabench.probes.embed import embeddings, language_source
     from dnabench.probes.embed_files import write
+    from dnabench.probes.likelihood import beyond
     from dnabench.probes.separation import components, separation, umap_of
     from dnabench.sweep.settings import given_options
     from dnabench.tasks.io.packed import packed
@@ -77,8 +78,11 @@ def embed(
         at, shares = components(x)
         maps = {"pc": at} | ({"umap": umap_of(x, seed)} if umap else {})
     _say(f"{Path(network).name}, {x.shape[1]:,} features", windows, found)
+    if longer := beyond(length, source.trained):
+        typer.echo(f"  {longer}")
     about = {
-        "network": network, "layer": layer, "window": length, "genome": read.sha256, "seed": seed,
+        "network": network, "layer": layer, "window": length, "trained": source.trained or None,
+        "genome": read.sha256, "seed": seed,
         "bed": file_sha256(bed), "gff": file_sha256(gff) if gff else "",
         "left out": windows.left_out, "variance of components": shares,
     }  # fmt: skip

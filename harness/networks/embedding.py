@@ -43,7 +43,8 @@ class Source(NamedTuple):
     """A network whose embeddings are wanted.
 
     length: bp of the longest sequence that it takes. key: decides the features, with weights and
-    sequences, for the cache; "" = nothing is stored.
+    sequences, for the cache; "" = nothing is stored. trained: bp of the windows of a language
+    model's training; 0 = that is not known, or it is none.
     """
 
     net: Any
@@ -52,6 +53,7 @@ class Source(NamedTuple):
     recipe: Recipe
     length: int
     key: str
+    trained: int = 0
 
 
 def of_network(network: Network) -> Source:

@@ -18,6 +18,7 @@ from dnabench.pretraining.learner import as_sequences, opposite
 from dnabench.probes.likelihood import BASES, Likelihood
 from dnabench.tasks.io.packed import Genome
 from dnabench.tasks.io.regions import Regions
+from dnabench.tokens.tokenizers import TOKENIZERS, Tokenizer
 from dnabench.types import Array, N
 
 LONGEST, STEP = 2_000, 10  # bp
@@ -68,13 +69,15 @@ def of_language(likelihood: Likelihood) -> Asked:
         )
     ask = _following(likelihood) if likelihood.causal else _hidden(likelihood)
     how = "the next base" if likelihood.causal else likelihood.how
-    word = 1
-    if not likelihood.letters and source.tokenizer.name.startswith("6mer"):
-        word = 6
     return Asked(
         source.name, how, tuple("ACGT"), source.length, max(1, source.model.min_length),
-        source.model.context, likelihood.causal, word, ask,
+        source.model.context, likelihood.causal, _frame(source.tokenizer), ask,
     )  # fmt: skip
+
+
+def _frame(tokenizer: Tokenizer) -> int:
+    """Bp of words that stand end to end, from the first base of a window on; else 1."""
+    return 6 if tokenizer.name.startswith("6mer") else 1
 
 
 def _hidden(likelihood: Likelihood) -> Callable[[Array, int], Array]:
@@ -116,9 +119,10 @@ def of_network(network: Network) -> Asked:
         return np.asarray(softmax(logits, axis=1) if logits.shape[1] > 1 else expit(logits))
 
     name = network.card.record.trial.model
+    tokenizer = network.tokenizer or TOKENIZERS[network.model.tokenizer]
     return Asked(
         name, "the class of the base", classes, task.length, max(1, network.model.min_length),
-        network.longest, False, 1, ask,
+        network.longest, False, _frame(tokenizer), ask,
     )  # fmt: skip
 
 

@@ -142,6 +142,25 @@ def test_fine_tuned_networks_answer_for_the_base(tmp_path, put):  # noqa: F811
         of_network(other)
 
 
+def test_words_of_a_fine_tuned_network_stay_in_frame(tmp_path, put):  # noqa: F811
+    """The base is the first of its word at every context, as it is for language models."""
+    network = tiny_network(tmp_path, put, "ntv2-50m", "per_base", 60, CASES["ntv2-50m"])[0]
+    asked, seen = of_network(network), []
+    contexts = contexts_of(asked, 60, 10)
+    assert contexts.tolist() == [0, 12, 24, 36, 48, 60]
+    language = of_language(Likelihood(source("ntv2-50m")))
+    assert contexts_of(language, 60, 10).tolist() == contexts.tolist()
+    genome = packed(fasta(tmp_path / "g.fa", {"chr1": letters(200)}))
+    places = places_of(regions(tmp_path, ("chr1", 100, 101)), genome, 30)
+
+    def noted(codes, index):
+        seen.append(index)
+        return asked.ask(codes, index)
+
+    list(shares(asked._replace(ask=noted), genome, places, contexts))
+    assert {index % 6 for index in seen} == {0}
+
+
 def test_the_smallest_feature_names_a_position(tmp_path):
     gff = tmp_path / "g.gff3"
     rows = [("chr1", "chromosome", 1, 1000), ("chr1", "gene", 101, 300), ("chr1", "CDS", 151, 200),

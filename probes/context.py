@@ -36,7 +36,7 @@ class Asked(NamedTuple):
         name: of the network.
         how: what is asked, in words.
         classes: names of the K probabilities.
-        trained: bp of the windows it was trained on.
+        trained: bp of the windows it was trained on; 0 = that is not known.
         least: bp of the shortest window that it reads.
         most: of the longest.
         causal: whether it sees the bases before a position alone.
@@ -68,10 +68,10 @@ def of_language(likelihood: Likelihood) -> Asked:
             "stands for a base; the context of a base needs letters or words of one length"
         )
     ask = _following(likelihood) if likelihood.causal else _hidden(likelihood)
-    how = "the next base" if likelihood.causal else likelihood.how
+    how = "the next base" if likelihood.causal else likelihood.asks
     return Asked(
-        source.name, how, tuple("ACGT"), source.length, max(1, source.model.min_length),
-        source.model.context, likelihood.causal, _frame(source.tokenizer), ask,
+        source.name, how, tuple("ACGT"), source.trained, max(1, source.model.min_length),
+        source.longest, likelihood.causal, _frame(source.tokenizer), ask,
     )  # fmt: skip
 
 

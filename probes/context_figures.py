@@ -54,7 +54,7 @@ def context_figure(found: Found, trained: int, theme: Theme = PRINT) -> Figure:
     for ax in out.axes:
         ax.set_xlim(-0.02 * end, 1.02 * end)
         ax.xaxis.set_major_formatter("{x:,.0f}")
-    _legend(out, [f"flanks: {name}" for name in FLANKS], theme)
+    _legend(out, [f"flanks: {name}" for name in FLANKS], bool(trained), theme)
     return out
 
 
@@ -84,7 +84,8 @@ def position_figure(found: Found, i: int, classes: tuple[str, ...], theme: Theme
     for k, _ in enumerate(classes):
         axes[0].plot(found.contexts, p[:, k], color=style.colour(k, theme), lw=1.1)
     axes[0].set_ylim(-0.02, 1.02)
-    style.heading(axes[0], f"{place.chrom[i]}:{place.at[i] + 1:,}", "probability", theme, left=0.3)
+    where = f"{place.chrom[i]}:{place.at[i]:,}"
+    style.heading(axes[0], where, "probability", theme, left=0.3)
     ax, moved = axes[1], variances(p[None])[0]
     floor = STILL / 100
     shown = {"variance ahead": (found.contexts[: len(moved)], moved), "total variation": (
@@ -100,7 +101,8 @@ def position_figure(found: Found, i: int, classes: tuple[str, ...], theme: Theme
         each.set_xlim(0, found.longest)
         each.xaxis.set_major_locator(MaxNLocator(5))
         each.xaxis.set_major_formatter("{x:,.0f}")
-        each.set_xlabel("context (bp)", fontsize=8, color=theme.quiet, labelpad=2)
+        said = "context (bp); position from 0" if each is axes[0] else "context (bp)"
+        each.set_xlabel(said, fontsize=8, color=theme.quiet, labelpad=2)
         style.bare(each, theme, "both")
     handles = [*axes[0].lines, *ax.lines[:1], *ax.lines[2:3]]
     names = [*classes, *shown][: len(handles)]
@@ -111,12 +113,14 @@ def position_figure(found: Found, i: int, classes: tuple[str, ...], theme: Theme
     return out
 
 
-def _legend(out: Figure, names: list[str], theme: Theme) -> None:
+def _legend(out: Figure, names: list[str], line: bool, theme: Theme) -> None:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color=style.colour(i, theme), lw=5) for i in range(len(names))]
-    handles.append(Line2D([], [], color=theme.ink, lw=0.8, ls="--"))
+    if line:
+        names = [*names, "training windows"]
+        handles.append(Line2D([], [], color=theme.ink, lw=0.8, ls="--"))
     out.legend(
-        handles=handles, labels=[*names, "training windows"], loc="lower center",
+        handles=handles, labels=names, loc="lower center",
         bbox_to_anchor=(0.5, 1), frameon=False, ncols=3,
     )  # fmt: skip

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+import typer
 from conftest import dnabench
 from kept_cases import put, tiny_network  # noqa: F401
 from scipy.special import softmax
@@ -13,7 +14,7 @@ from test_genomes import fasta, own_cache, random_contigs
 from test_pretraining import CASES, training
 from test_probe_variants import letters, rc, slow_site, source
 
-from dnabench.cli.probe_context import _middle
+from dnabench.cli.probe_context import _asked, _middle, _say
 from dnabench.models.language import entries
 from dnabench.pretraining.pretrain import pretrain
 from dnabench.probes.blocks import blocks_of, interval, medians, quantiles
@@ -28,6 +29,7 @@ from dnabench.probes.context import (
     still,
     variances,
 )
+from dnabench.probes.context_figures import context_figure, position_figure
 from dnabench.probes.context_files import Found, table, write_about
 from dnabench.probes.likelihood import Likelihood
 from dnabench.tasks.io.features import smallest_features
@@ -159,6 +161,48 @@ def test_words_of_a_fine_tuned_network_stay_in_frame(tmp_path, put):  # noqa: F8
 
     list(shares(asked._replace(ask=noted), genome, places, contexts))
     assert {index % 6 for index in seen} == {0}
+
+
+def test_what_a_network_was_trained_on_is_said_only_where_it_is_known(tmp_path, capsys):
+    official = of_language(Likelihood(source("convnova-386k", 512)))
+    assert official.trained == 0
+    found = found_of([10, 20, 40], range(0, 1500, 10))
+    for known in (official, official._replace(trained=512)):
+        _say(known, found.places, found, table(found), 1490)
+        assert ("trained on 512 bp" in capsys.readouterr().out) == bool(known.trained)
+        figure = context_figure(found, known.trained)
+        names = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert ("training windows" in names) == bool(known.trained)
+        dashed = [line for ax in figure.axes for line in ax.lines if line.get_linestyle() == "--"]
+        assert len(dashed) == 2 * bool(known.trained)
+
+
+def test_single_positions_are_counted_as_in_the_files():
+    p = np.full((1, 150, 4), 0.25)
+    found = found_of([10], range(0, 1500, 10))._replace(first={"none": p, "shuffled": p})
+    found = found._replace(places=found.places._replace(at=np.array([14_737])))
+    ax = position_figure(found, 0, tuple("ACGT")).axes[0]
+    assert "c:14,737" in [text.get_text() for text in (*ax.texts, ax.title)]
+    assert "position from 0" in ax.get_xlabel()
+
+
+def test_flags_that_a_network_has_no_use_for_are_refused(tmp_path, put, capsys):  # noqa: F811
+    tiny_network(tmp_path / "kept", put, "convnova-386k", "per_base", 60)
+    kept = next((tmp_path / "kept").rglob("network.json")).parent
+    pretrain(training(tmp_path, steps=2, looks=1), tmp_path / "net")
+
+    def said(network, length=0, regime="pretrained", set_=(), code="", trust=False):
+        with pytest.raises((ValueError, typer.Exit)) as e:
+            _asked(str(network), length, regime, list(set_), "cpu", code, trust)
+        return capsys.readouterr().err or str(e.value)
+
+    assert "--length 99: " in said(kept, 99) and "--length 99: " in said(tmp_path / "net", 99)
+    assert "--regime scratch: " in said(kept, regime="scratch")
+    assert "width=4: " in said(kept, set_=["width=4"])
+    for network in (tmp_path / "net", "gpn"):
+        assert "--model net.py:Net: " in said(network, code="net.py:Net")
+        assert "--trust-remote-code: " in said(network, trust=True)
+    assert "--regime scratch: " in said(tmp_path / "net", regime="scratch")
 
 
 def test_the_smallest_feature_names_a_position(tmp_path):

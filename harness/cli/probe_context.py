@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dnabench.cli.errors import fail
 from dnabench.cli.predict import Code, Device, Trust
-from dnabench.cli.probe_variants import Regime, Settings, Window, likelihood_of
+from dnabench.cli.probe_variants import Regime, Settings, likelihood_of
 
 if TYPE_CHECKING:
     from dnabench.probes.context import Asked, Places
@@ -34,7 +35,11 @@ def context(
     longest: Annotated[int, typer.Option(help="Bp of the longest context.", min=2)] = 2_000,
     step: Annotated[int, typer.Option(help="Bp from one context to the next.", min=1)] = 10,
     seed: Annotated[int, typer.Option(help="Of the shuffled flanks.")] = 0,
-    length: Window = 0,
+    length: Annotated[
+        int,
+        typer.Option(help="Bp of the windows that official weights were trained on, if you know; "
+                     "marked in context.png, nothing else.", min=0),
+    ] = 0,
     regime: Regime = "pretrained",
     set_: Settings = [],  # noqa: B006
     device: Device = "auto",
@@ -45,7 +50,7 @@ def context(
 
     The base in the middle is asked for (hidden, or next in a causal model) as more bases around it
     are shown: with nothing beyond them, and with shuffled bases beyond them. Two rules say from
-    which context on the prediction stays as it is; --length marks the training's windows.
+    which context on the prediction stays as it is.
     """
     from dnabench.cache import file_sha256
     from dnabench.cli.bars import bar
@@ -70,7 +75,7 @@ def context(
     rows = table(found)
     _say(asked, places, found, rows, longest)
     about = {
-        "network": network, "how": asked.how, "trained": asked.trained, "seed": seed,
+        "network": network, "how": asked.how, "trained": asked.trained or None, "seed": seed,
         "contexts": contexts.tolist(), "left out": places.left_out, "genome": genome.sha256,
         "at": file_sha256(at), "gff": file_sha256(gff) if gff else "",
     }  # fmt: skip
@@ -86,9 +91,20 @@ def _asked(
     from dnabench.networks.card import is_kept
     from dnabench.networks.network import load_network
     from dnabench.probes.context import of_language, of_network
+    from dnabench.probes.likelihood import check_own_weights
+    from dnabench.sweep.settings import given_options
 
-    if not is_kept(network):
-        return of_language(likelihood_of(network, length, regime, set_, device))
+    kept, folder = is_kept(network), Path(network).is_dir()
+    if folder and length:
+        fail(f"--length {length}: {network} knows the windows of its training; leave it out")
+    if not kept:
+        if code or trust:
+            flag = f"--model {code}" if code else "--trust-remote-code"
+            fail(f"{flag}: for the code of a kept network, and {network} is none; leave it out")
+        asked = of_language(likelihood_of(network, 0, regime, set_, device))
+        return asked._replace(trained=length or asked.trained)
+    check_own_weights(network, regime)
+    given_options(network, set_)  # a kept network has its own
     return of_network(
         load_network(
             network, model=code, device=device_named(device), trust_remote_code=trust
@@ -102,9 +118,10 @@ def _say(asked: Asked, places: Places, found: Found, rows: Sequence[Row], longes
     from dnabench.probes.context import AHEAD
 
     sides = "before it" if asked.causal else "around it, on both sides together"
+    trained = f"; trained on {asked.trained:,} bp" if asked.trained else ""
     typer.echo(
         f"{asked.name}, {asked.how}: {len(places.at):,} positions, contexts of "
-        f"{found.contexts[0]} to {found.longest:,} bp {sides}; trained on {asked.trained:,} bp"
+        f"{found.contexts[0]} to {found.longest:,} bp {sides}{trained}"
     )
     if longest >= asked.most:
         typer.echo(f"  --longest {longest:,} was cut: {asked.name} reads {asked.most:,} bp at most")

@@ -6,7 +6,7 @@ N sequences, L length in bp, K outputs.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -232,11 +232,34 @@ def mutagenesis_of_file(
     network: Network, file: Path, answer: Answer, folder: Path, figures: int,
     progress: Callable[[int], object] = lambda bp: None,
 ) -> Mutated:  # fmt: skip
-    """Mutate every sequence of a file into mutagenesis.parquet, importance.bedgraph and figures.
+    """Mutate every sequence of a file: see `mutagenesis_of`.
 
     Args:
         network: a kept one.
         file: as `tasks.io.unlabelled.read_parts` takes it.
+        answer: of `answer_of`.
+        folder: to write.
+        figures: sequences that are drawn.
+        progress: called with the bases done since the last call.
+
+    Raises:
+        ValueError, OSError: as reading and predicting.
+    """
+    parts = whole_sequences(read_parts(file), LONGEST)
+    named = ((name, codes) for part in parts for name, _, codes, _ in part.segments())
+    return mutagenesis_of(network, named, answer, folder, figures, progress)
+
+
+def mutagenesis_of(
+    network: Network, named: Iterable[tuple[str, Array]], answer: Answer, folder: Path,
+    figures: int, progress: Callable[[int], object] = lambda bp: None,
+) -> Mutated:  # fmt: skip
+    """Mutate sequences into mutagenesis.parquet, importance.bedgraph and figures.
+
+    Args:
+        network: a kept one.
+        named: sequences, a name and codes uint8 (L,) each; of a name such as `chr1:101-300`
+            positions are those on the chromosome, see `place_of`.
         answer: of `answer_of`.
         folder: is made; the files of an earlier call are replaced, each whole or not at all.
         figures: sequences that are drawn, as figure-1.png, figure-2.png, ...
@@ -257,22 +280,21 @@ def mutagenesis_of_file(
         replacing(table) as out, replacing(graph) as lines,
         pq.ParquetWriter(out, schema, compression="zstd") as writer,
     ):  # fmt: skip
-        for part in whole_sequences(read_parts(file), LONGEST):
-            for name, _, codes, _ in part.segments():
-                if len(codes) > network.longest:
-                    raise ValueError(
-                        f"{name} has {len(codes):,} bp, this network reads {network.longest:,} at "
-                        "most: cut out the part that you ask about"
-                    )
-                network.check(Sequences(codes, np.array([0, len(codes)])), [name])
-                was, changes = mutagenesis(network, codes, answer, progress)
-                values = importance(changes)
-                writer.write_table(pa.table(table_rows(name, codes, changes), schema=schema))
-                lines.write("".join(graph_lines(name, values)).encode())
-                done += 1
-                if len(first) < figures:
-                    first.append((name, was, stretches(codes, values)))
-                    drawn.append(partial(mutagenesis_figure, name, answer.name, codes, changes))
+        for name, codes in named:
+            if len(codes) > network.longest:
+                raise ValueError(
+                    f"{name} has {len(codes):,} bp, this network reads {network.longest:,} at "
+                    "most: cut out the part that you ask about"
+                )
+            network.check(Sequences(codes, np.array([0, len(codes)])), [name])
+            was, changes = mutagenesis(network, codes, answer, progress)
+            values = importance(changes)
+            writer.write_table(pa.table(table_rows(name, codes, changes), schema=schema))
+            lines.write("".join(graph_lines(name, values)).encode())
+            done += 1
+            if len(first) < figures:
+                first.append((name, was, stretches(codes, values)))
+                drawn.append(partial(mutagenesis_figure, name, answer.name, codes, changes))
     for old in folder.glob("figure-*.png"):
         old.unlink()
     for i, draw in enumerate(drawn, 1):

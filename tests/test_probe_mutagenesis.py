@@ -1,13 +1,19 @@
 """Saturation mutagenesis of kept networks: probes/mutagenesis.py."""
 
+import json
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import MOTIF, dnabench, planted_split
 from kept_cases import job_of, kept, put, task_of_kind, tiny_network  # noqa: F401
 from scipy.special import log_softmax, softmax
+from test_genomes import fasta, own_cache
+from test_probe_variants import letters, rc
 
 from dnabench import MODELS
+from dnabench.cache import file_sha256
+from dnabench.networks.network import load_network
 from dnabench.probes.mutagenesis import (
     answer_of,
     answers,
@@ -19,6 +25,8 @@ from dnabench.probes.mutagenesis import (
     table_rows,
 )  # fmt: skip
 from dnabench.types import Sequences
+
+__all__ = ["own_cache"]  # a fixture
 
 
 def codes_of(text):
@@ -152,6 +160,28 @@ def test_the_command_writes_table_graph_and_figures(tmp_path, put):  # noqa: F81
     assert again.returncode == 0 and "Warning" not in again.stderr
     assert len(pq.read_table(tmp_path / "out" / "mutagenesis.parquet")) == 180
     assert len(list((tmp_path / "out").glob("*.png"))) == 2  # those of the first call are gone
+    about = json.loads((tmp_path / "out" / "mutagenesis.json").read_text())
+    assert about["file"] == file_sha256(tmp_path / "one.fa") and about["sequences"] == 2
+
+    seq = letters(200)
+    genome = fasta(tmp_path / "g.fa", {"chr1": seq, "chr2": rc(seq)})
+    words = ["probe", "mutagenesis", folder, "--genome", genome, "--to", tmp_path / "out"]
+    region = dnabench(*words, "--region", "1:101-160")
+    assert region.returncode == 0, region.stderr
+    table = pq.read_table(tmp_path / "out" / "mutagenesis.parquet").to_pandas()
+    assert {*table.chrom} == {"chr1"} and {*table.position} == set(range(100, 160))
+    network = load_network(folder)
+    codes = codes_of(seq[100:160])
+    changes = mutagenesis(network, codes, answer_of(network))[1]
+    others = changes[np.arange(4) != codes[:, None]]
+    assert table.change.tolist() == pytest.approx(others.tolist(), abs=1e-6)
+    about = json.loads((tmp_path / "out" / "mutagenesis.json").read_text())
+    assert about["region"] == "chr1:101-160" and about["network"] == str(folder)
+    assert about["answer"].startswith("log odds of") and len(about["genome"]) == 64
+    for words in (["--genome", genome], ["--region", "1:1-9"], [],
+                  [tmp_path / "one.fa", "--genome", genome, "--region", "1:1-9"]):  # fmt: skip
+        wrong = dnabench("probe", "mutagenesis", folder, *words)
+        assert wrong.returncode == 2 and "say what to mutate" in wrong.stderr
 
     (tmp_path / "long.fa").write_text(">a\n" + "ACGT" * 40 + "\n")
     bad = dnabench("probe", "mutagenesis", folder, tmp_path / "long.fa", "--to", tmp_path / "no")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,10 +12,12 @@ import typer
 from dnabench.cli.errors import fail
 from dnabench.cli.help import command, group
 from dnabench.cli.options import names_of
-from dnabench.cli.predict import Code, Device, NewFile, Trust
+from dnabench.cli.predict import Code, Device, Trust
+from dnabench.cli.probe_dependency import Genome, Region, read_region
 
 if TYPE_CHECKING:
     from dnabench.probes.field import Field
+    from dnabench.probes.mutagenesis import Mutated
 
 STACK = re.compile(r"k(\d+)\.b(\d+)\.l(\d+)")
 
@@ -128,7 +131,13 @@ def _print(pairs: list[tuple[str, Any]]) -> None:
 
 def mutagenesis(
     network: Annotated[str, typer.Argument(help="A kept network: runs/networks/TRIAL.")],
-    file: NewFile,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="Sequences: FASTA, CSV, TSV (each also .gz) or Parquet.",
+                       show_default=False),
+    ] = None,
+    genome: Genome = None,
+    region: Region = "",
     output: Annotated[
         str, typer.Option(help="Class, label or value that is followed; default: the only one.")
     ] = "",
@@ -136,39 +145,58 @@ def mutagenesis(
     device: Device = "auto",
     model: Code = "",
     trust_remote_code: Trust = False,
-) -> None:
+) -> None:  # fmt: skip
     """Show what every substitution does to an answer.
 
-    Every base of every sequence is replaced by the three others: the log odds of a class in nats,
-    the logit of a label, or a value changes. Three predictions a base, on both strands if the
-    network was trained so.
+    Every base of every sequence, or of a region of a genome, is replaced by the three others: the
+    log odds of a class in nats, the logit of a label, or a value changes. Three predictions a base,
+    on both strands if the network was trained so.
     """
+    from dnabench.cache import file_sha256, replacing
     from dnabench.cli.bars import bar
     from dnabench.host.machine import device_named
     from dnabench.networks.network import load_network
-    from dnabench.probes.mutagenesis import answer_of, mutagenesis_of_file
+    from dnabench.probes.mutagenesis import answer_of, mutagenesis_of, mutagenesis_of_file
 
+    if (genome is None) == (file is None) or (genome is None) != (not region):
+        fail("say what to mutate: a file of sequences, or --genome FASTA --region chr1:101-200")
     loaded = load_network(
         network, model=model, device=device_named(device), trust_remote_code=trust_remote_code
     )
     answer = answer_of(loaded, output)
     with bar("mutating") as show:
-        found = mutagenesis_of_file(loaded, file, answer, to, FIGURES, lambda n: show(advance=n))
-    typer.echo(
-        f"{answer.name}, and the bases that hold it up: by how much it falls, a mean of three"
-    )
+        if file is not None:
+            source = {"file": file_sha256(file)}
+            found = mutagenesis_of_file(
+                loaded, file, answer, to, FIGURES, lambda n: show(advance=n)
+            )  # fmt: skip
+        else:
+            place, codes, sha, _ = read_region(genome, region, None)
+            name = f"{place.chromosome}:{place.first + 1}-{place.first + len(codes)}"
+            source = {"genome": sha, "region": name}
+            found = mutagenesis_of(
+                loaded, [(name, codes)], answer, to, FIGURES, lambda n: show(advance=n)
+            )  # fmt: skip
+    about = {"network": network, "answer": answer.name, **source, "sequences": found.sequences}
+    with replacing(to / "mutagenesis.json") as out:
+        out.write(json.dumps(about, indent=1).encode())
+    _say_stretches(answer.name, found)
+    typer.echo(f"\nmutagenesis.parquet, importance.bedgraph, mutagenesis.json, figures in {to}")
+
+
+def _say_stretches(answer: str, found: Mutated) -> None:
+    typer.echo(f"{answer}, and the bases that hold it up: by how much it falls, a mean of three")
     for name, was, parts in found.first:
         typer.echo(f"  {name}: {was:.3f}")
         for part in parts:
             typer.echo(f"    {part.start}-{part.end} {part.letters}  {part.importance:+.3f}")
     if found.sequences > len(found.first):
         typer.echo(f"  ... and {found.sequences - len(found.first):,} more")
-    typer.echo(f"\nmutagenesis.parquet, importance.bedgraph, figures in {to}")
 
 
 command(
     probe, "mutagenesis", "runs/networks/TRIAL my.fa", "runs/networks/TRIAL my.fa --output donor",
-    "runs/networks/TRIAL peaks.csv --to peaks",
+    "runs/networks/TRIAL --genome genome.fa --region chr1:101-200",
 )(mutagenesis)  # fmt: skip
 command(
     probe, "field", "convnova", "gpn --set layers=8 --length 1025", "runs/networks/TRIAL",

@@ -21,36 +21,41 @@ __all__ = ["own_cache"]  # a fixture
 W = 60
 
 
+SEQ = letters(100) + "CTATATATG" + letters(91, 2)
+
+
 def both(seq, at, ref, alt):
-    """The windows of both alleles; base W // 2 is the first of the change."""
+    """The windows of both alleles; base W // 2 is the leftmost that may stand before the change."""
     changed = seq[:at] + alt + seq[at + len(ref) :]
+    lost, gained = max(0, len(ref) - len(alt)), max(0, len(alt) - len(ref))
+    if lost or gained:
+        at = next(
+            p for p in range(len(seq))
+            if seq[: p + 1] + changed[p + 1 : p + 1 + gained] + seq[p + 1 + lost :] == changed
+        )  # fmt: skip
     return window(seq, at, W), window(changed, at, W)
 
 
-CHANGES = [(70, 1, "A"), (3, 1, "C"), (150, 3, ""), (90, 0, "TT")]
-
-
 def cases(seq):
-    for at, n, new in CHANGES:
-        ref = seq[at - 1 : at + n]
-        alt = seq[at - 1] + new
-        if n == 1:
-            ref, alt = seq[at], "CGTA"["ACGT".index(seq[at])]
-            yield at, ref, alt
-        else:
-            yield at - 1, ref, alt
+    """Two SNVs, one of them near an end; a deletion; two insertions, one of them in a repeat."""
+    for at in (70, 3):
+        yield at, seq[at], "CGTA"["ACGT".index(seq[at])]
+    yield 149, seq[149:153], seq[149]
+    yield 89, seq[89], seq[89] + "TT"
+    yield 104, seq[104], seq[104] + "TA"
 
 
 def test_the_change_of_an_answer_is_that_of_a_loop(tmp_path, put):  # noqa: F811
     network = tiny_network(tmp_path, put, "convnova-386k", "binary", W)[0]
-    answer, seq = answer_of(network), letters(200)
+    answer, seq = answer_of(network), SEQ
     genome = packed(fasta(tmp_path / "g.fa", {"chr1": seq}))
     scorer = output_change(network, answer, "net")
     assert scorer.source.length == W and scorer.what.startswith("change of log odds")
     alleles = [allele(at, ref, alt) for at, ref, alt in cases(seq)]
     found = score_alleles(scorer, genome, alleles)
-    assert not any(one.why for one in found)
-    for one, (at, ref, alt) in list(zip(found, cases(seq), strict=True))[:2]:
+    assert not any(one.why for one in found) and seq[103:105] == "TA"
+    assert both(seq, *list(cases(seq))[-1])[0] == window(seq, 100, W)  # the C before the repeat
+    for one, (at, ref, alt) in zip(found, cases(seq), strict=True):
         a, b = both(seq, at, ref, alt)
         values = answers(network, Sequences.parse([a, b, rc(a), rc(b)]), answer)
         expected = (values[1] - values[0] + values[3] - values[2]) / 2
@@ -62,19 +67,19 @@ def test_the_change_of_an_answer_is_that_of_a_loop(tmp_path, put):  # noqa: F811
 
 @pytest.mark.parametrize("name", [n for n in CASES if n not in ("dnabert2", "gena_lm")])
 def test_the_distance_of_embeddings_is_that_of_a_loop(name, tmp_path):
-    seq = letters(200)
+    seq = SEQ
     genome = packed(fasta(tmp_path / "g.fa", {"chr1": seq}))
     source = of_model(name, "scratch", W, options=CASES[name])
     scorer = embedding_change(source, name)
-    (at, ref, alt), *_ = cases(seq)
-    twice = [allele(at, ref, alt), allele(at, ref, alt)]
-    [one, again] = score_alleles(scorer, genome, twice)
+    every = list(cases(seq))
+    found = score_alleles(scorer, genome, [allele(*one) for one in (*every, every[0])])
+    assert scorer.passes == 4 * len(every)  # equal windows run once
     embedder = Embedder(source._replace(key=""), 0, "mean")
-    a, b = both(seq, at, ref, alt)
-    x = embedder(Sequences.parse([a, b, rc(a), rc(b)])).astype(float)
-    expected = (np.linalg.norm(x[1] - x[0]) + np.linalg.norm(x[3] - x[2])) / 2
-    assert one.score == again.score == pytest.approx(expected, rel=1e-3, abs=1e-6)
-    assert one.score > 0 and scorer.passes == 4  # equal windows run once
+    for one, (at, ref, alt) in zip(found, (*every, every[0]), strict=True):
+        a, b = both(seq, at, ref, alt)
+        x = embedder(Sequences.parse([a, b, rc(a), rc(b)])).astype(float)
+        expected = (np.linalg.norm(x[1] - x[0]) + np.linalg.norm(x[3] - x[2])) / 2
+        assert one.score == pytest.approx(expected, rel=1e-3, abs=1e-6) and one.score > 0
 
 
 @pytest.mark.slow

@@ -11,10 +11,12 @@ from test_genomes import own_cache
 from test_pretraining import BERT, CASES, training
 from test_probe_variants import letters
 
+from dnabench.cli.probe_dependency import read_region
 from dnabench.networks.embedding import of_model
 from dnabench.pretraining.pretrain import pretrain
 from dnabench.probes import attention as _attention
 from dnabench.probes.attention import Attention, attention, of_bases, profile, rollout
+from dnabench.probes.attention_files import write
 from dnabench.tokens.bpe import save, train_bpe
 from dnabench.types import Sequences
 
@@ -125,6 +127,19 @@ def test_rollout_multiplies_layers_with_residuals():
     found = Attention(np.array([[one], [two]], np.float32), np.arange(2), np.arange(1, 3))
     half = np.eye(2) / 2
     np.testing.assert_allclose(rollout(found), (two / 2 + half) @ (one / 2 + half))
+
+
+def test_a_sequence_of_the_other_strand_has_the_positions_of_its_id(tmp_path):
+    (tmp_path / "one.fa").write_text(f">chr1:101-130(-)\n{letters(30)}\n")
+    place, codes, *_ = read_region(None, "", tmp_path / "one.fa")
+    found = attention(of_model("dnabert-3", "scratch", 30, options=BERT), codes)
+    mean = of_bases(found, found.weights.mean((0, 1)), 30)
+    write(found, profile(found), {"mean": mean}, place, {}, tmp_path)
+    table = pq.read_table(tmp_path / "maps.parquet").to_pandas()
+    assert {*table["from"]} == set(range(100, 130)) and {*table["chrom"]} == {"chr1"}
+    i, j = 129 - table["from"], 129 - table["to"]
+    np.testing.assert_allclose(table["mean"], mean[i, j])
+    assert np.nanmax(np.abs(mean - mean[::-1, ::-1])) > 1e-4  # turned round it is another map
 
 
 @pytest.mark.slow

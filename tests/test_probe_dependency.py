@@ -9,12 +9,12 @@ import torch
 from conftest import dnabench
 from test_genomes import fasta, own_cache
 from test_pretraining import CASES, training
-from test_probe_variants import letters, source
+from test_probe_variants import letters, rc, source
 
 from dnabench.cli.probe_dependency import along, read_region
 from dnabench.models.language import entries
 from dnabench.pretraining.pretrain import pretrain
-from dnabench.probes.dependency import dependencies, dependency, region_of
+from dnabench.probes.dependency import dependencies, dependency, region_of, write
 from dnabench.probes.likelihood import Likelihood
 from dnabench.tasks.io.packed import packed
 from dnabench.types import Sequences
@@ -117,6 +117,26 @@ def test_regions_may_be_as_long_as_the_network_can_read():
     assert dependency(Likelihood(short), np.zeros(32, np.uint8)).values.shape == (32, 32)
     with pytest.raises(ValueError, match="the region has 33 bp; hyenadna-tiny-1k reads 2 to 32"):
         dependency(Likelihood(short), np.zeros(33, np.uint8))
+
+
+def test_a_sequence_of_the_other_strand_has_the_positions_of_its_id(tmp_path):
+    """Row i, column j of the map are bases 129 - i and 129 - j of the chromosome."""
+    seq = letters(200)
+    (tmp_path / "g.gff3").write_text("chr1\tx\tgene\t1\t110\t.\t+\t.\tID=g\n")
+    (tmp_path / "one.fa").write_text(f">chr1:101-130(-)\n{rc(seq[100:130])}\n")
+    place, codes, _, others = read_region(None, "", tmp_path / "one.fa")
+    assert place == ("chr1", 129, "-")
+    found = along(place, len(codes), tmp_path / "g.gff3", others)
+    assert (found.first, found.step) == (129, -1)
+    assert list(found.track) == ["intergenic"] * 20 + ["gene"] * 10
+    one = source("convnova-386k", 30)
+    slow = slowly(one, rc(seq[100:130]))
+    files = write(dependency(Likelihood(one), codes), place, {}, tmp_path / "out")
+    table = pq.read_table(files[0]).to_pandas()
+    assert len(table) == 30 * 29 and {*table.chrom} == {"chr1"}
+    i, j = 129 - table["from"], 129 - table["to"]
+    np.testing.assert_allclose(table.dependency, slow[i, j], atol=2e-5)
+    assert np.abs(slow - slow[::-1, ::-1]).max() > 1e-3  # turned round it is another map
 
 
 def test_features_are_found_by_the_names_in_a_header(tmp_path):

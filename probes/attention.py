@@ -19,6 +19,7 @@ from dnabench.models.kernels.context import Kernels
 from dnabench.networks.embedding import Source
 from dnabench.pretraining.learner import as_sequences
 from dnabench.train.batches import Resident
+from dnabench.train.precision import Arithmetic
 from dnabench.types import Array
 
 LARGEST = 1 << 28  # numbers of all layers and heads together
@@ -115,7 +116,8 @@ def attention(source: Source, codes: Array, device: str = "cpu") -> Attention:
     batch = data.batch(data.rows(np.zeros(1, np.int64)))
     tokens = batch.ids.shape[1]
     net = source.net.to(device).eval()
-    with Kernels("direct"), _Recorder(tokens) as recorder:
+    products = Arithmetic("fp32", str(device)).products()
+    with products, Kernels("direct"), _Recorder(tokens) as recorder:
         net(batch.ids, batch.mask)
     found = recorder.found
     if not found:

@@ -18,6 +18,7 @@ from dnabench.networks.embedding import Source
 from dnabench.probes.convolutions import stack_of
 from dnabench.probes.effective import Effect, effect_of, span
 from dnabench.probes.paths import Convolution, Paths, count_paths
+from dnabench.train.precision import Arithmetic
 from dnabench.types import Array, Sequences
 
 SHARES = (0.5, 0.95)
@@ -71,9 +72,10 @@ def field(
         seqs.take(np.zeros(1, np.int64)), source.length, source.recipe.padding, 0
     )
     device = next(source.net.parameters()).device
-    stack = stack_of(source.net, torch.from_numpy(encoded.ids).to(device))
+    with Arithmetic("fp32", str(device)).products():
+        stack = stack_of(source.net, torch.from_numpy(encoded.ids).to(device))
+        effect = effect_of(source, seqs, most, progress)
     paths = count_paths(stack) if stack and encoded.widths is None else None
-    effect = effect_of(source, seqs, most, progress)
     beyond = None
     if paths is not None and effect.each_base:
         # as many bp on either side as the field has: causal layers look to one side alone

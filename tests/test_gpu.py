@@ -50,6 +50,8 @@ def test_what_it_asserts_of_numbers_holds_here(dry):
     assert all(row["same"] and row["same_deterministic"] for row in rows["repeats"])
     assert all(row["rc"] == 0 and row["ran"] == 1 for row in rows["runs"])
     assert all(row["off"] < 1e-5 for row in rows["ranks"])
+    assert all(row["ok"] for row in rows["probes"])
+    assert {row["probe"] for row in rows["probes"]} == {"fields", "variants", "maps", "contexts"}
     assert {row["form"] for row in rows["steps"]} == {
         "eager", "authors' form and ours", "one graph", "--compile auto", "dropout in replays",
         "a network that waits", "a network that raises",

@@ -27,7 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 BUDGETS = {  # seconds; the order is that of gpu.report.ORDER
     "environment": 30, "memory": 30, "records": 40, "repeats": 40, "steps": 165, "lengths": 45,
-    "runs": 75, "precisions": 40, "ranks": 60,
+    "runs": 75, "precisions": 40, "ranks": 60, "probes": 40,
 }  # fmt: skip
 PARTS = ("models", "tasks", "results", "reports", "probes")
 GRACE = 20  # seconds after its budget in which a section may end what it began

@@ -12,10 +12,17 @@ from gpu import records
 
 ORDER = (
     "environment", "memory", "records", "repeats", "steps", "lengths", "runs", "precisions",
-    "ranks",
+    "ranks", "probes",
 )  # fmt: skip
 ROOT = Path(__file__).resolve().parents[2]
-CODE = ("harness", "models", "tasks", "results", "tests/gpu")  # what is measured, and with what
+CODE = (
+    "harness",
+    "models",
+    "probes",
+    "tasks",
+    "results",
+    "tests/gpu",
+)  # what is measured, and with what
 APART = ("where", "slowest", "of")  # of a row, not for the table
 
 

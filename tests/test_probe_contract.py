@@ -10,14 +10,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from kept_cases import job_of, kept, task_of_kind
+from scipy.special import softmax
 from test_genomes import fasta
 from test_pretraining import CASES
+from test_probe_dependency import slowly
 from test_probe_variants import letters, rc, source
 
 from dnabench import MODELS, TASKS
 from dnabench.models.language import language_of
 from dnabench.networks.embedding import of_model, of_network
 from dnabench.probes.attention import attention, of_bases, profile, rollout
+from dnabench.probes.attribution import Attributed, Found, How, attribution
+from dnabench.probes.attribution_files import write as write_attribution
 from dnabench.probes.changes import embedding_change, output_change
 from dnabench.probes.context import contexts_of, of_language, places_of, shares
 from dnabench.probes.context import of_network as asked_of
@@ -44,6 +48,8 @@ SPEAK = [name for name in NAMES if MODELS[name].language]
 PAIRS = [name for name in SPEAK if MODELS[name].tokenizer == "bpe"]
 ALONE = [name for name in NAMES if MODELS[name].custom_trainer]  # train themselves
 WORDS = [name for name in SPEAK if not MODELS[name].tokenizer.startswith("char")]
+PER_BASE = [name for name in NAMES if "per_base" in MODELS[name].kinds]
+MOVED = ["caduceus_ps", "convnova_unet", "deepatt"]  # before letters are looked up
 NO_BACKBONE = ["cnn", "deepatt"]  # no layers that have a row for each base
 TINY = {
     **CASES, "convnova_single_branch": {"width": 8, "blocks": 2}, "convnova_unet": {"width": 8},
@@ -98,6 +104,23 @@ def network(tmp_path_factory):
     _task_at.cache_clear()
 
 
+@pytest.fixture(scope="module")
+def per_base(tmp_path_factory):
+    """Kept networks with an answer for each base, by model."""
+    task = task_of_kind("per_base", W)
+    list(TASKS)
+    TASKS._entries[task.name] = task
+    _task_at.cache_clear()
+
+    def of(name):
+        job = job_of(MODELS[name], task, tiny(name), rc="none")
+        return kept(job, tmp_path_factory.mktemp("bases"))[0]
+
+    yield of
+    del TASKS._entries[task.name]
+    _task_at.cache_clear()
+
+
 def refused(what, *needed):
     """What a refusal must say: the reason, and a way out."""
     with pytest.raises(ValueError, match=re.escape(needed[0])) as said:
@@ -145,6 +168,58 @@ def test_context(name, genome, tmp_path):
     assert found["none"].shape == (2, len(contexts), 4)
     np.testing.assert_allclose(found["none"].sum(-1), 1, atol=1e-6)
     np.testing.assert_allclose(found["none"][0], found["none"][1], atol=1e-5)
+    return None
+
+
+@pytest.mark.parametrize("name", PER_BASE)
+def test_context_of_a_network_with_an_answer_for_each_base(name, genome, per_base, tmp_path):
+    loaded = per_base(name)
+    asked, both = asked_of(loaded), ((0, "chr1", 140, "+"), (1, "2", L - 141, "-"))
+    contexts = contexts_of(asked, 48, 24)
+    at = regions(tmp_path, *((chrom, p, p + 1, "a", 0, strand) for _, chrom, p, strand in both))
+    [(_, found)] = list(shares(asked, genome, places_of(at, genome, 24), contexts))
+    seq = letters(L)
+    for j, context in enumerate(contexts.tolist()):
+        left = context // 2
+        logits = loaded.logits([seq[140 - left : 141 + left]])[0, left].astype(float)
+        for i, *_ in both:
+            np.testing.assert_allclose(found["none"][i, j], softmax(logits), atol=1e-5)
+    # all of it is shown at the longest context: nothing is left to shuffle
+    np.testing.assert_allclose(found["none"][:, -1], found["shuffled"][:, -1], atol=1e-5)
+    moved = np.abs(found["none"] - found["none"][:, :1]).max()
+    assert (moved > 1e-6) == (name != "majority")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_attribution(name, network, tmp_path):
+    loaded = network(name)
+    codes = Sequences.parse([letters(W)]).codes
+    said = ""
+    if name in ALONE:
+        said = "has no gradients"
+    elif name in WORDS:
+        said = "reads words of several bases"
+    elif name in MOVED:
+        said = "with letters, which is not followed"
+    if said:
+        return refused(
+            lambda: attribution(loaded, codes, answer_of(loaded), How(1, 2)), said,
+            "use `dnabench probe mutagenesis`",
+        )  # fmt: skip
+    found = attribution(loaded, codes, answer_of(loaded), How(2, 16))
+    assert np.flatnonzero(np.isnan(found.values)).tolist() == [0, W - 1]
+    size = np.nansum(np.abs(found.values))
+    assert size > 1e-6 and abs(found.error) < 0.1 * size
+    one = Attributed(found.values, found.answer, found.baseline)
+    write_attribution(
+        [Found(f"chr1:{100 + k}-{100 + k + W}{strand}", codes, one, [])
+         for k, strand in enumerate(("(+)", "(-)"))], "", {}, tmp_path, 0,
+    )  # fmt: skip
+    table = pq.read_table(tmp_path / "attribution.parquet").to_pandas()
+    plus, minus = (table[table.strand == strand] for strand in "+-")
+    assert plus.position.tolist() == list(range(101, 100 + W - 1))
+    assert minus.position.tolist() == list(range(100 + W - 1, 101, -1))
+    assert plus.attribution.tolist() == minus.attribution.tolist() == found.values[1:-1].tolist()
     return None
 
 
@@ -205,17 +280,24 @@ def test_variants_by_embedding_and_by_output(name, genome, network, tmp_path):
 @pytest.mark.parametrize("name", SPEAK)
 def test_dependency(name, genome, tmp_path):
     likelihood = Likelihood(source(name, W, **tiny(name)))
-    chrom, first, codes = region_of(genome, "1:101-120")
+    _, first, codes = region_of(genome, "1:101-120")
     if name in WORDS:
         return refused(
             lambda: dependency(likelihood, codes), "tokens, not bases", "network that reads letters"
         )
     found = dependency(likelihood, codes)
-    assert found.values.shape == (20, 20)
-    assert np.isfinite(found.values[:, int(found.causal) :]).all() and (found.values >= 0).any()
-    files = write_map(found, Place(chrom, first, "+"), {}, tmp_path)
-    table = pq.read_table(files[0]).to_pandas()
-    assert {*table["from"]} == {*table["to"]} == set(range(100, 120)) and len(table) == 380
+    slow = slowly(likelihood.source, letters(L)[100:120])
+    np.testing.assert_allclose(found.values, slow, atol=5e-5)
+    assert np.nanmax(slow) > 1e-3 and np.nanmax(np.abs(slow - slow.T)) > 1e-3  # neither 0 nor even
+    # the same bases on the other strand of chr2
+    turned = [("chr1", first, "+"), (genome.contigs[1], L - 1 - first, "-")]
+    for place, start in zip(turned, (100, L - 120), strict=True):
+        table = pq.read_table(write_map(found, Place(*place), {}, tmp_path)[0]).to_pandas()
+        assert {*table["from"]} == {*table["to"]} == set(range(start, start + 20))
+        assert len(table) == 380 and {*table["chrom"]} == {place[0]}
+        step = 1 if place[2] == "+" else -1
+        i, j = (step * (table[end] - place[1]) for end in ("from", "to"))
+        np.testing.assert_allclose(table["dependency"], slow[i, j], atol=5e-5)
     return None
 
 

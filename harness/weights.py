@@ -132,6 +132,21 @@ def trained_as(card: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     return trial.get("model", ""), trial.get("options", {})
 
 
+def pretraining_of(card: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What a network was pretrained on: its "genomes", the "length" of windows, and the "bp" seen.
+
+    Args:
+        card: of a pretrained network, or of one that was trained further and kept.
+
+    Returns:
+        None = no pretraining is known of.
+    """
+    found = card.get("pretraining") if "record" in card else card
+    if not isinstance(found, dict) or not {"genomes", "length", "bp"} <= found.keys():
+        return None
+    return {name: found[name] for name in ("genomes", "length", "bp")}
+
+
 def check_unchanged(path: Path, named: str) -> None:
     """Raise ValueError unless the file has the hash at the end of a name `NAME@HASH`."""
     if not path.is_file() or content_hash(path) != named.rpartition("@")[2]:

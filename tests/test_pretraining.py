@@ -442,6 +442,22 @@ def test_test_sequences_can_be_left_out(tmp_path):
     assert without.places < every.places
 
 
+def check_the_share_goes_on(record, tmp_path):
+    """Fine-tuned and kept, twice in a row: each says what the pretraining saw."""
+    import dnabench as db
+
+    kept, said = tmp_path / "runs" / "networks" / record.trial.id, record.flags["pretraining"]
+    for i in range(2):
+        (again,) = db.run(
+            models=["convnova-386k"], data=str(tmp_path / "my.csv"), seeds=1, epochs=1,
+            set=["width=8", "blocks=2", "kernel_size=3"], out=str(tmp_path / f"again-{i}"),
+            regime=f"checkpoint:{kept}", executor="inline", keep="all",
+        ).records  # fmt: skip
+        assert again.flags["pretraining"] == said
+        assert "and 33.3% of the 12 test sequences of" in again.flags["contract"][-1]
+        kept = tmp_path / f"again-{i}" / "networks" / again.trial.id
+
+
 def test_fine_tuning_from_the_folder_says_what_was_seen(tmp_path):
     """A third of the test sequences lies on a part that was trained on, a third is held out."""
     import dnabench as db
@@ -460,7 +476,7 @@ def test_fine_tuning_from_the_folder_says_what_was_seen(tmp_path):
     results = db.run(
         models=["convnova-386k"], data=str(tmp_path / "my.csv"), seeds=1, epochs=1,
         set=["width=8", "blocks=2", "kernel_size=3"], out=str(tmp_path / "runs"),
-        regime=f"checkpoint:{tmp_path / 'net'}", executor="inline",
+        regime=f"checkpoint:{tmp_path / 'net'}", executor="inline", keep="all",
     )  # fmt: skip
     (record,) = results.records
     said = record.flags["pretraining"]
@@ -468,6 +484,7 @@ def test_fine_tuning_from_the_folder_says_what_was_seen(tmp_path):
         "genomes": ["g.fa"], "bp": 480, "looked_up": 12, "test_seen": pytest.approx(1 / 3),
     }  # fmt: skip
     assert "and 33.3% of the 12 test sequences of" in record.flags["contract"][-1]
+    check_the_share_goes_on(record, tmp_path)
     job = Job(record.trial, checkpoint=str(tmp_path / "net" / "model.safetensors"))
     short = with_pretraining({}, job, as_sequences(random_codes(3, 30)))["pretraining"]
     assert short["test_seen"] is None and short["looked_up"] == 0

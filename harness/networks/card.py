@@ -32,6 +32,7 @@ class Card:
         temperature: from validation; None = there was none, or a regression.
         licenses: of the model's code and of the weights that training began with.
         keep: what `run --keep` said.
+        pretraining: behind the weights that training began with, see `weights.pretraining_of`.
     """
 
     record: Record
@@ -43,6 +44,7 @@ class Card:
     temperature: float | None = None
     licenses: Mapping[str, str]
     keep: str = "all"
+    pretraining: Mapping[str, Any] | None = None
 
     @property
     def kind(self) -> Kind:
@@ -52,6 +54,8 @@ class Card:
     def to_json(self) -> str:
         """Keys sorted; equal cards give equal bytes."""
         own = {name: value for name, value in vars(self).items() if name != "record"}
+        if self.pretraining is None:
+            del own["pretraining"]
         record = json.loads(self.record.to_json())
         out = {"schema": NETWORK, "id": self.record.trial.id, **own, "record": record}
         return json.dumps(out, sort_keys=True, indent=1)

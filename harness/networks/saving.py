@@ -24,7 +24,7 @@ class Trained(NamedTuple):
 
     tokenizer: None = the model needs none. validation: labels and logits as
     `train.losses.flat` gives them; None = the protocol has no validation split. few: a
-    few of test, to check what is kept with, as a split.
+    few of test, to check what is kept with, as a split. pretraining: see `card.Card`.
     """
 
     learner: Learner
@@ -33,6 +33,7 @@ class Trained(NamedTuple):
     record: Record
     validation: tuple[Array, Array] | None
     few: Split
+    pretraining: Mapping[str, Any] | None = None
 
 
 def network_files(trained: Trained, keep: str) -> dict[str, bytes]:
@@ -54,6 +55,7 @@ def network_files(trained: Trained, keep: str) -> dict[str, bytes]:
     fitted = trained.validation and fit_temperature(task.kind, *trained.validation)
     card = Card(
         record=record, keep=keep, backbone=backbone, strands=trial.recipe.rc,
+        pretraining=trained.pretraining,
         weights=hashlib.sha256(files[WEIGHTS]).hexdigest(),
         tokenizer=TOKENIZER if words else "", temperature=fitted or None,
         task={

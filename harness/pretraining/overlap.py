@@ -13,9 +13,16 @@ import numpy as np
 
 from dnabench.cache import read_json, replacing
 from dnabench.pretraining.mapping import looked_up, seen
-from dnabench.pretraining.saving import CARD, LANGUAGE
+from dnabench.pretraining.saving import CARD
 from dnabench.tasks.io.packed import stored
 from dnabench.types import Job, Sequences
+from dnabench.weights import pretraining_of
+
+
+def behind(job: Job) -> Mapping[str, Any] | None:
+    """What the weights of a trial were pretrained on here, also where they were trained since."""
+    card = read_json(Path(job.checkpoint).parent / CARD) if job.checkpoint else None
+    return pretraining_of(card) if isinstance(card, dict) else None
 
 
 def with_pretraining(found: dict[str, Any], job: Job, seqs: Sequences) -> dict[str, Any]:
@@ -32,8 +39,8 @@ def with_pretraining(found: dict[str, Any], job: Job, seqs: Sequences) -> dict[s
         letter for letter, where windows were drawn from; None when it is not known. A sentence of
         it is under "contract".
     """
-    card = read_json(Path(job.checkpoint).parent / CARD) if job.checkpoint else None
-    if not isinstance(card, dict) or card.get("schema") != LANGUAGE:
+    card = behind(job)
+    if card is None:
         return found
     names, n = [one["name"] for one in card["genomes"]], len(looked_up(seqs))
     share, why = None, "no test sequence has 32 bp without N"

@@ -15,7 +15,7 @@ from dnabench.metrics import METRICS, score
 from dnabench.models.kernels.context import Kernels
 from dnabench.models.outside.references import model_of
 from dnabench.networks.saving import Trained
-from dnabench.pretraining.overlap import with_pretraining
+from dnabench.pretraining.overlap import behind, with_pretraining
 from dnabench.protocols import check_tuning, metric_for, protocol_named
 from dnabench.registry import MODELS, TASKS
 from dnabench.results.checkpoints import Place
@@ -133,7 +133,7 @@ def run_trial(
     if keep is not None:
         known = val and flat(task.kind, val.y, learner.predictor(val)())
         few = last.take(np.arange(min(COMPARED, len(last.seqs))))
-        keep(Trained(learner, examples.tokenizer, sealed, record, known, few))
+        keep(Trained(learner, examples.tokenizer, sealed, record, known, few, behind(job)))
     if trial.tuning:
         return record, {}
     arrays = {"logits": logits, "labels": labels, "ids": np.asarray(last.ids, dtype=str)}

@@ -98,6 +98,64 @@ def test_a_plan_measures_and_writes_nothing(tmp_path):
     assert done.exit_code == 2 and "--budget 'soon'" in done.output
 
 
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Commands of sh in the place of Slurm's, and the file that says what was submitted."""
+    (tmp_path / "bin").mkdir()
+    submitted = tmp_path / "submitted"
+    texts = {"squeue": "", "scontrol": "", "sbatch": f"cat >> {submitted}\necho 7"}
+    for name, text in texts.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    return submitted
+
+
+def submitting(tmp_path, **changes):
+    path = fasta(tmp_path / "g.fa", random_contigs([4000, 2000]))
+    (tmp_path / "g.gff3").write_text("chr9\tx\tCDS\t1\t90\t.\t+\t0\tID=a;Parent=b\n")
+    flags = {
+        "--genome": path, "--to": tmp_path / "net", "--holdout": "chr2", "--length": 60,
+        "--budget": "24k", "--device": "cpu", "--executor": "slurm", **changes,
+    }  # fmt: skip
+    words = [str(word) for flag in flags.items() for word in flag]
+    small = ["--set", "width=8", "--set", "blocks=2", "--set", "batch=4"]
+    return ["pretrain", "convnova-386k", *small, *words]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"--genome": "nothere.fa"}, "nothere.fa: no such file"),
+        ({"--holdout": "chrX"}, "has no sequence 'chrX'"),
+        ({"--regions": "nothere.gff3:exons=9"}, "nothere.gff3"),
+        ({"--regions": "g.gff3:exons=9"}, "has no gene on a sequence of g.fa"),
+        ({"--exclude-task": "nt/nothere"}, "nt/nothere"),
+        ({"--most-n": 1}, "--most-n 1"),
+        ({"--to": "old"}, "old has a network already"),
+        ({"--executor": "lsf"}, "--executor 'lsf'"),
+    ],
+)  # fmt: skip
+def test_a_job_that_cannot_train_is_not_submitted(tmp_path, slurm, monkeypatch, changes, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "network.json").write_text("{}")
+    done = CliRunner().invoke(app, submitting(tmp_path, **changes))
+    assert done.exit_code == 2 and message in " ".join(done.output.split()), done.output
+    assert not slurm.exists() and not (tmp_path / "net").exists()
+    assert [path.name for path in (tmp_path / "old").iterdir()] == ["network.json"]
+
+
+def test_a_plan_submits_nothing(tmp_path, slurm):
+    words = submitting(tmp_path)
+    done = CliRunner().invoke(app, [*words, "--plan"])
+    assert done.exit_code == 0 and "would take" in done.output, done.output
+    assert not slurm.exists() and not (tmp_path / "net").exists()
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0 and "submitted as Slurm job 7" in done.output, done.output
+    assert "--executor local" in slurm.read_text()
+
+
 def test_what_is_measured_is_what_a_training_takes(tmp_path):
     """On a busy machine too, within wide bounds."""
     how = replace(SHORT, recipe=replace(SHORT.recipe, batch=16))

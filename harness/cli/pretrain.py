@@ -17,7 +17,7 @@ from dnabench.cli.bars import bar
 from dnabench.cli.errors import split_commas
 from dnabench.cli.options import names_of, with_flags
 from dnabench.cli.predict import Device
-from dnabench.cli.pretrain_job import going_on_later, submit
+from dnabench.cli.pretrain_job import going_on_later, job_options, submit
 
 if TYPE_CHECKING:
     from dnabench.pretraining.planning import Cost
@@ -119,12 +119,12 @@ def pretrain(
     from dnabench.pretraining.ranks import device_here, joined
     from dnabench.types import Resources
 
-    length_of_training, chosen = (
-        budget_named(budget),
-        pretraining_chosen(model, recipe, set_, length),
-    )
-    if machine.executor != "local":
-        submit(to, machine.executor, machine.set_resource)
+    length_of_training = budget_named(budget)
+    chosen = pretraining_chosen(model, recipe, set_, length)
+    job = job_options(machine.executor, machine.set_resource)
+    if job and not plan:
+        _check(to, chosen, genome, data, looks, seed)
+        submit(to, job)
         return
     device = device_here(device_named(machine.device))
     resources = Resources(device=device, micro_batch=machine.micro_batch)
@@ -146,6 +146,17 @@ def pretrain(
                 _say_cost(training, cost)
             return
         _train(training, to, resources, first, machine.tensorboard)
+
+
+def _check(
+    to: Path, chosen: tuple[Model, dict[str, Any], Pretraining], genomes: list[Path],
+    data: DataFlags, looks: int, seed: int,
+) -> None:  # fmt: skip
+    """What a job would find wrong: the folder, genomes, held-out sequences, regions."""
+    from dnabench.pretraining.pretrain import check_folder, check_watched
+
+    check_folder(to)
+    check_watched(_gathered(chosen, genomes, data, looks, seed, first=True))
 
 
 def _gathered(

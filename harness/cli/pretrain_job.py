@@ -15,14 +15,22 @@ import typer
 from dnabench.cli.errors import fail, split_commas
 
 
-def submit(to: Path, executor: str, set_resource: list[str]) -> None:
+def job_options(executor: str, set_resource: list[str]) -> dict[str, str]:
+    """The options of sbatch that --executor and --set-resource ask for; none where it is local."""
+    from dnabench.executors import slurm
+
+    if executor == "local":
+        return {}
+    if executor != "slurm":
+        fail(f"--executor {executor!r}: write local or slurm")
+    return {"cpus-per-task": "1", **slurm.check_options(split_commas(set_resource))}
+
+
+def submit(to: Path, options: dict[str, str]) -> None:
     """Submit this very command, and say where its log is."""
     from dnabench.executors import slurm
     from dnabench.pretraining.pretrain import JOB
 
-    if executor != "slurm":
-        fail(f"--executor {executor!r}: write local or slurm")
-    options = {"cpus-per-task": "1", **slurm.check_options(split_commas(set_resource))}
     folder = to.resolve() / JOB
     name = f"pretrain-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
     found = slurm.states([name])

@@ -19,7 +19,7 @@ from dnabench.pretraining.hiding import Hiding
 from dnabench.pretraining.ranks import ALONE, Ranks, device_here, joined, ranks_here
 from dnabench.pretraining.recipes import Pretraining
 from dnabench.pretraining.saving import CARD, save
-from dnabench.pretraining.windows import MOST_N, Source, held_out
+from dnabench.pretraining.windows import MOST_N, Drawn, Source, held_out
 from dnabench.protocols import protocol_named
 from dnabench.results.checkpoints import damage
 from dnabench.results.provenance import here
@@ -172,11 +172,11 @@ def pretrain(
     from dnabench.train.loop import fit
 
     said, started = training.said(), time.monotonic()
-    watched = windows_split(held_out(training.sources, EVALUATED))
+    watched = windows_split(check_watched(training))
     resources = resources._replace(device=device_here(resources.device))
     first = ranks_here().rank == 0
     with _only_one(folder) if first else nullcontext(), joined(resources.device) as ranks:
-        check_folder(folder, said)
+        check_folder(folder)
         ranks.check_same(hashlib.sha256(json.dumps(said).encode()).digest(), resources.device)
         learner = learner_of(training, resources, ranks)
         saved = _Saved(folder, said, learner, told, training, ranks)
@@ -258,8 +258,13 @@ def begun_in(folder: Path) -> tuple[int, str]:
     return int(json.loads(state["said"])["steps"]), state.get("budget", "")
 
 
-def check_folder(folder: Path, said: Mapping[str, Any]) -> None:
-    """ValueError unless the folder is new or holds this very training, unfinished."""
+def check_watched(training: Training) -> Drawn:
+    """The held-out windows that are evaluated; ValueError if there are none."""
+    return held_out(training.sources, EVALUATED)
+
+
+def check_folder(folder: Path) -> None:
+    """ValueError unless the folder is new or holds an unfinished training and nothing else."""
     if read_json(folder / CARD) is not None:
         (folder / CHECKPOINT).unlink(missing_ok=True)  # of a training killed as it ended
         raise ValueError(f"{folder} has a network already; name another folder with --to")

@@ -162,6 +162,93 @@ def own_options(name):
     return {**MODELS[name].options, **SMALL[name]}
 
 
+# Names of tensors in the files of zhihan1996/DNABERT-2-117M, LongSafari/hyenadna-tiny-1k-seqlen-hf
+# and kuleshov-group/caduceus-ph_seqlen-1k_..., as ../shared/MODELS.md lists them (5, 3.3, 4.4)
+BERT2 = """
+embeddings.word_embeddings.weight embeddings.token_type_embeddings.weight
+embeddings.LayerNorm.weight embeddings.LayerNorm.bias
+encoder.layer.0.attention.self.Wqkv.weight encoder.layer.0.attention.self.Wqkv.bias
+encoder.layer.0.attention.output.dense.weight encoder.layer.0.attention.output.dense.bias
+encoder.layer.0.attention.output.LayerNorm.weight encoder.layer.0.attention.output.LayerNorm.bias
+encoder.layer.0.mlp.gated_layers.weight encoder.layer.0.mlp.wo.weight encoder.layer.0.mlp.wo.bias
+encoder.layer.0.mlp.layernorm.weight encoder.layer.0.mlp.layernorm.bias
+"""
+HYENA = """
+embeddings.word_embeddings.weight ln_f.weight ln_f.bias
+layers.0.norm1.weight layers.0.norm1.bias layers.0.norm2.weight layers.0.norm2.bias
+layers.0.mlp.fc1.weight layers.0.mlp.fc1.bias layers.0.mlp.fc2.weight layers.0.mlp.fc2.bias
+layers.0.mixer.in_proj.weight layers.0.mixer.in_proj.bias
+layers.0.mixer.out_proj.weight layers.0.mixer.out_proj.bias
+layers.0.mixer.short_filter.weight layers.0.mixer.short_filter.bias
+layers.0.mixer.filter_fn.bias
+layers.0.mixer.filter_fn.implicit_filter.0.weight layers.0.mixer.filter_fn.implicit_filter.0.bias
+layers.0.mixer.filter_fn.implicit_filter.2.weight layers.0.mixer.filter_fn.implicit_filter.2.bias
+layers.0.mixer.filter_fn.implicit_filter.4.weight layers.0.mixer.filter_fn.implicit_filter.4.bias
+layers.0.mixer.filter_fn.implicit_filter.6.weight
+layers.0.mixer.filter_fn.implicit_filter.1.freq layers.0.mixer.filter_fn.implicit_filter.3.freq
+layers.0.mixer.filter_fn.implicit_filter.5.freq
+"""
+MAMBA = "A_log D in_proj.weight conv1d.weight conv1d.bias x_proj.weight dt_proj.weight dt_proj.bias"
+CADUCEUS = f"""
+embeddings.word_embeddings.weight norm_f.weight layers.0.norm.weight
+{" ".join(f"layers.0.mixer.mamba_{way}.{k}" for way in ("fwd", "rev") for k in MAMBA.split())}
+layers.0.mixer.mamba_fwd.out_proj.weight layers.0.mixer.mamba_rev.out_proj.weight
+"""
+OFFICIAL = {
+    "dnabert2": ("bert.", BERT2, {**BERT, "layers": 1, "vocabulary": 64}),
+    "hyenadna-tiny-1k": ("hyena.backbone.", HYENA, {"width": 16, "layers": 1}),
+    "caduceus_ph": ("caduceus.backbone.", CADUCEUS, {"width": 16, "layers": 1}),
+}
+
+
+def berts_head():
+    """Of transformers, whose tied bias is in the file twice."""
+    from transformers.models.bert.modeling_bert import BertOnlyMLMHead
+
+    head = BertOnlyMLMHead(
+        transformers.BertConfig(vocab_size=64, hidden_size=32, layer_norm_eps=1e-12)
+    ).eval()  # fmt: skip
+    golden.fill(head, "cls.")
+    head.predictions.decoder.bias = head.predictions.bias
+    return head
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_names_and_logits_are_those_that_were_written_down(name):
+    """The backbones are held against the authors' code by golden records."""
+    prefix, names, options = OFFICIAL[name]
+    own = made(name, **options)
+    golden.fill(own.backbone)
+    assert set(names.split()) == own.backbone.state_dict().keys()
+    file = {f"{prefix}{k}": v.clone() for k, v in own.backbone.state_dict().items()}
+    ids = golden.ids(2, 20, 0, 5) if name != "dnabert2" else golden.ids(2, 20, 6, 40)
+    with torch.no_grad():
+        hidden = own.backbone(ids, None)
+    if name == "dnabert2":
+        head = berts_head()
+        table = file["bert.embeddings.word_embeddings.weight"]
+        head.predictions.decoder.weight = torch.nn.Parameter(table)
+        written = {f"cls.{k}": v for k, v in head.state_dict().items()}
+        file |= {k: v for k, v in written.items() if k != "cls.predictions.bias"}
+        expected = head(hidden)
+    else:  # the file of Caduceus may have the tied table once
+        own_table = torch.sin(torch.arange(256.0)).view(16, 16)
+        table = file[f"{prefix}embeddings.word_embeddings.weight"]
+        file |= {"lm_head.weight": own_table} if name.startswith("hyena") else {}
+        expected = hidden @ (own_table if name.startswith("hyena") else table).T
+    with torch.no_grad():
+        for p in own.parameters():
+            p.fill_(0.5)
+    load_language(own, MODELS[name], file, "model.safetensors")
+    with torch.no_grad():
+        torch.testing.assert_close(own(ids, None), expected.detach(), rtol=0, atol=1e-5)
+
+
+def test_the_smallest_hyenadna_has_the_published_count():
+    """438,144 parameters with the head that is not tied."""
+    assert sum(p.numel() for p in made("hyenadna-tiny-1k").parameters()) == 438_144
+
+
 def test_a_file_without_the_head_or_with_two_tables_is_refused():
     net = made("convnova-386k", **SMALL["convnova-386k"])
     body = dict(net.backbone.state_dict())

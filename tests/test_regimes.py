@@ -1,6 +1,8 @@
 """`dnabench regimes`: what is pretrained, which trials follow, and that pretrainings are units."""
 
+import json
 import re
+import shlex
 import signal
 from dataclasses import replace
 
@@ -10,8 +12,10 @@ from conftest import dnabench
 from scipy.stats import ttest_ind
 from test_genomes import fasta, own_cache, random_contigs
 from test_sweep import start, wait_for
+from typer.testing import CliRunner
 
 from dnabench import MODELS
+from dnabench.cli.app import app
 from dnabench.pretraining.recipes import RECIPES
 from dnabench.reports.cells import REGIME, cell_of
 from dnabench.reports.regimes import TITLE, with_regimes
@@ -68,6 +72,23 @@ def test_the_columns_are_models_tokenizers_and_regimes(csv, genomes, tmp_path):
     assert shuffled.sources[0].holdout == ("chr2",)
     tokenizers = {one.training.tokenizer.text() for c in columns[6:] for one in c.kept}
     assert len(tokenizers) == 1  # one file of byte pairs for every regime and seed
+
+
+@pytest.mark.parametrize(
+    ("column", "seed"), [(1, 0), (8, 1), (9, 0)], ids=["char", "bpe of two", "shuffled"]
+)
+def test_the_command_of_a_card_makes_the_same_network(csv, genomes, tmp_path, column, seed):
+    """It is typed as it stands, and trains in the folder that the regimes would have trained in."""
+    how = replace(RECIPES["gpn"], recipe=replace(RECIPES["gpn"].recipe, batch=4), length=60)
+    found = columns_of(asked(csv, genomes, how=how, looks=2), tmp_path / "runs")
+    kept = found[column].kept[seed]
+    program, *words = shlex.split(kept.training.command)
+    assert program == "dnabench" and kept.card is None
+    assert kept.training.how.recipe.batch == 4 and "--recipe gpn" in kept.training.command
+    done = CliRunner().invoke(app, [*words, "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    said = json.loads(json.dumps(kept.training.said()))
+    assert kept.card is not None and {k: kept.card[k] for k in said} == said
 
 
 def test_a_pretraining_is_known_by_what_decides_it(csv, genomes, tmp_path):

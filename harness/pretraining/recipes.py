@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from dnabench.pretraining.hiding import Hiding
 from dnabench.registry import explain_miss
@@ -114,3 +114,17 @@ def pretraining_named(name: str) -> Pretraining:
         listed = ", ".join(RECIPES)
         raise KeyError(explain_miss("recipe", name, [*RECIPES], f"there are {listed}"))
     return RECIPES[name]
+
+
+def named_of(how: Pretraining) -> tuple[str, dict[str, Any]] | None:
+    """The recipe that a pretraining differs least from, and its own numbers; None = from none.
+
+    The length of windows is not among the numbers.
+    """
+    found = {
+        name: {k: v for k, v in how.recipe.numbers.items() if v != known.recipe.numbers[k]}
+        for name, known in RECIPES.items()
+        if replace(known, recipe=how.recipe, length=how.length) == how
+    }
+    name = min(found, key=lambda name: len(found[name]), default=None)
+    return None if name is None else (name, found[name])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from dnabench.cache import read_json, replacing
 from dnabench.models.language import language_of
 from dnabench.pretraining.gathering import copies, gathered, unsaid
 from dnabench.pretraining.pretrain import Training
-from dnabench.pretraining.recipes import Pretraining
+from dnabench.pretraining.recipes import Pretraining, named_of
 from dnabench.pretraining.saving import CARD
 from dnabench.pretraining.shuffling import shuffled_genome
 from dnabench.protocols import protocol_named
@@ -290,10 +291,34 @@ def _kept(
     options, _ = chosen(made.model, made.settings)
     training = gathered(
         made.model, options, request.how, paths, request.budget, holdout=_texts(held),
-        exclude=request.exclude, looks=request.looks, seed=seed, command="dnabench regimes",
+        exclude=request.exclude, looks=request.looks, seed=seed,
     )  # fmt: skip
     words = [made.model.name, made.tokenizer, name.replace(" ", "-"), f"s{seed}"]
-    return Kept(training, out / FOLDER / "-".join([*words, identity(training)]))
+    folder = out / FOLDER / "-".join([*words, identity(training)])
+    command = _command(training, request, paths, held, folder)
+    return Kept(replace(training, command=command), folder)
+
+
+def _command(
+    training: Training, request: RegimesRequest, paths: Sequence[Path], held: Sequence[Held],
+    folder: Path,
+) -> str:  # fmt: skip
+    """What makes the same network alone."""
+    model, bp = training.model, request.budget
+    named = named_of(request.how)
+    if named is None:  # not from a recipe, as only Python can ask for
+        return "dnabench regimes"
+    recipe, fields = named
+    changed = {k: v for k, v in training.options.items() if v != model.options[k]}
+    flags: dict[str, Sequence[object]] = {
+        "--set": [f"{k}={v}" for k, v in {**changed, **fields}.items()],
+        "--recipe": [recipe], "--length": [request.how.length],
+        "--genome": paths, "--holdout": _texts(held), "--exclude-task": request.exclude,
+        "--budget": [int(bp) if bp == int(bp) else bp], "--looks": [request.looks],
+        "--seed": [training.seed], "--to": [folder],
+    }  # fmt: skip
+    words = [str(word) for flag, values in flags.items() for one in values for word in (flag, one)]
+    return shlex.join(["dnabench", "pretrain", model.reference or model.name, *words])
 
 
 def identity(training: Training) -> str:

@@ -1,7 +1,10 @@
 """How long a language model is trained, what that takes, and what is written meanwhile."""
 
 import json
+import re
+import runpy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -259,3 +262,14 @@ def test_a_recomputed_training_is_the_same_file(tmp_path):
     pretrain(train, tmp_path / "a")
     pretrain(replace(train, recompute=True), tmp_path / "b")
     assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b")
+
+
+def test_the_bench_of_pretraining_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DNABENCH_CACHE", str(tmp_path))  # the bench sets its own
+    bench = runpy.run_path(str(Path(__file__).parent / "bench" / "pretraining.py"))
+    small = ["--rounds", "2", "--steps", "1", "--batch", "1", "--bp", "200000"]
+    bench["main"](["--models", "convnova-386k", *small])
+    *_, line = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"\| convnova-386k (\| [\d.]+ ms ){2}\| .* of medians.*x\) \|", line)
+    bench["main"](["--genome", "200000"])
+    assert "199,680 bp: packed in" in capsys.readouterr().out  # of 16 equal sequences

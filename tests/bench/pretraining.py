@@ -1,6 +1,6 @@
 """What pretraining costs beside the network: windows, hidden tokens, and memory for a large genome.
 
-OMP_NUM_THREADS=1 python tests/bench/pretraining.py            # speed, a minute
+OMP_NUM_THREADS=1 python tests/bench/pretraining.py            # speed, two minutes
 OMP_NUM_THREADS=1 python tests/bench/pretraining.py --genome 3e9   # memory, minutes, 5 GB of disk
 """
 
@@ -15,18 +15,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from dnabench import MODELS
 from dnabench.models.language import language_model
-from dnabench.pretraining import pretrain
 from dnabench.pretraining.gathering import gathered
+from dnabench.pretraining.pretrain import learner_of
 from dnabench.pretraining.recipes import RECIPES
 from dnabench.pretraining.windows import draw
 from dnabench.tasks.io.packed import packed
 from dnabench.train.rows import numbered
-from dnabench.types import ONE_CPU, Recipe
+from dnabench.types import IGNORED, Recipe
 
-STEPS, REPEATS = 12, 5
+REPEATS = 5
 
 
 def fasta(path, bp, contigs=16, width=60):
@@ -64,59 +65,88 @@ def slow_windows(text, n, length, rng):
     return torch.stack(ids), torch.stack(wanted)
 
 
-def best(call):
-    """CPU seconds of the fastest of several."""
-    took = []
-    for _ in range(REPEATS):
-        start = time.process_time()
-        call()
-        took.append(time.process_time() - start)
-    return min(took)
+def timed(call):
+    """Its CPU seconds, in milliseconds."""
+    start = time.process_time()
+    call()
+    return 1e3 * (time.process_time() - start)
 
 
-def speed(folder):
-    path = fasta(folder / "g.fa", 12_000_000)
-    print("| model | whole step | network alone | windows and hiding | a window at a time |")
-    print("|---|---:|---:|---:|---:|")
-    for name in ("convnova-386k", "hyenadna-tiny-1k", "gpn-smol"):
-        print(row(name, path), flush=True)
+def alternated(first, second, rounds):
+    """CPU milliseconds (rounds, 2) of two calls in turn, so that both meet the same neighbours."""
+    took = np.empty((rounds, 2))
+    for i in range(rounds):
+        for j in (0, 1) if i % 2 else (1, 0):
+            took[i, j] = timed((first, second)[j])
+    return took
 
 
-def row(name, path):
-    """CPU milliseconds of a step of 16 windows of 512 bp, and of its parts."""
+def speed(folder, args):
+    path = fasta(folder / "g.fa", args.bp)
+    heads = ["model", "whole step", "bare step", "whole / bare", "half of the rounds"]
+    heads += ["windows and hiding", "a window at a time"]
+    print(f"| {' | '.join(heads)} |\n|---{'|---:' * (len(heads) - 1)}|")
+    for name in args.models.split(","):
+        print(row(name, path, args), flush=True)
+
+
+def row(name, path, args):
+    """CPU milliseconds of a step as it is trained, of a bare one, and of its parts."""
+    rounds, steps = args.rounds, args.steps
     model = MODELS[name]
     options = {**model.options, **({"layers": 3} if name == "gpn-smol" else {})}
-    how = replace(RECIPES["house"], recipe=Recipe(batch=16))
+    how = replace(RECIPES["house"], recipe=Recipe(batch=args.batch))
     training = gathered(model, options, how, [path], 1e9, holdout=["chr2"])
-    torch.manual_seed(0)
-    net = language_model(model, options, how.length)
-    learner = pretrain._learner(training, net, ONE_CPU)
-    rows = numbered(np.arange(16), torch.device("cpu"))
-    learner.objective.begin(0, torch.device("cpu"))
-    asked = learner._targets
-
-    def step():
-        learner._draw()
-        learner._train_step(rows)
+    training = replace(training, steps=steps * (rounds + 1), looks=rounds + 1)
+    learner = learner_of(training)
+    assert learner.every == steps  # so an epoch of it is a round
+    learner.train_epoch()
+    rows, asked = numbered(np.arange(args.batch), torch.device("cpu")), learner._targets
 
     def windows():
         learner._draw()
         asked(rows)
 
-    step()
-    whole, ours = (
-        1e3 * best(lambda f=f: [f() for _ in range(STEPS)]) / STEPS for f in (step, windows)
-    )
-    held = asked(rows)
-    learner._targets = lambda rows: held
-    alone = 1e3 * best(lambda: [learner._train_step(rows) for _ in range(STEPS)]) / STEPS
-    text = path.read_text()[7:1_000_000].replace("\n", "")
+    ours = min(timed(windows) for _ in range(rounds))
+    bare = bare_step(training, learner, asked(rows).values)
+    bare()
+    took = alternated(learner.train_epoch, lambda: [bare() for _ in range(steps)], rounds) / steps
+    text = path.read_text()[:1_000_000].split(">")[1].partition("\n")[2].replace("\n", "")
     rng = np.random.default_rng(0)
-    slow = 1e3 * best(lambda: slow_windows(text, 16, how.length, rng))
-    return (
-        f"| {name} | {whole:.1f} ms | {alone:.1f} ms | {ours:.2f} ms ({alone / ours:.0f}x faster "
-        f"than the network) | {slow:.1f} ms ({slow / ours:.0f}x) |"
+    slow = min(
+        timed(lambda: slow_windows(text, args.batch, how.length, rng)) for _ in range(REPEATS)
     )
+    (whole, alone), least = np.median(took, 0), took.min(0)
+    low, high = np.quantile(took[:, 0] / took[:, 1], [0.25, 0.75])
+    return (
+        f"| {name} | {whole:.1f} ms | {alone:.1f} ms | {whole / alone:.3f} of medians, "
+        f"{least[0] / least[1]:.3f} of minima | {low:.3f} to {high:.3f} | {ours:.2f} ms | "
+        f"{slow:.1f} ms ({slow / ours:.0f}x) |"
+    )
+
+
+def bare_step(training, learner, values):
+    """A step as one writes it in PyTorch, on a batch that is drawn and hidden already."""
+    torch.manual_seed(0)
+    net = language_model(training.model, training.options, training.how.length).train()
+    recipe, wanted, ids = training.how.recipe, values[..., 0], values[..., 3]
+    weights = (wanted != IGNORED).float()
+    weights *= 1 - (1 - training.how.small_weight) * values[..., 1]
+    optimizer = torch.optim.AdamW(net.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+
+    def step():
+        with learner.kernels, learner._arithmetic.products():
+            optimizer.zero_grad()
+            logits = net(ids, None)
+            each = F.cross_entropy(
+                logits.transpose(1, 2), wanted, ignore_index=IGNORED, reduction="none"
+            )
+            ((each * weights).sum() / weights.sum()).backward()
+            if recipe.clip:
+                torch.nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
+            optimizer.step()
+
+    return step
 
 
 def memory(folder, bp):
@@ -144,15 +174,23 @@ def memory(folder, bp):
     )  # fmt: skip
 
 
-def main():
+def main(words=None):
     parser = argparse.ArgumentParser()
     parser.add_argument("--genome", type=float, default=0)
-    bp = parser.parse_args().genome
-    torch.set_num_threads(1)
+    parser.add_argument("--models", default="convnova-386k,hyenadna-tiny-1k,gpn-smol")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=2, help="of a round")
+    parser.add_argument("--batch", type=int, default=16, help="windows of 512 bp")
+    parser.add_argument("--bp", type=int, default=12_000_000)
+    args = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DNABENCH_CACHE"] = folder
-        memory(Path(folder), bp) if bp else speed(Path(folder))
+        if args.genome:
+            memory(Path(folder), args.genome)
+        else:
+            speed(Path(folder), args)
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     sys.exit(main())

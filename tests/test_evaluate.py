@@ -257,8 +257,11 @@ def test_the_table_fits_a_hundred_columns(capsys):
          "loss": 1.25, "loss_interval": [1.2, 1.3], "perplexity": 3.49, "chance": chance}
         for name in (*CLASSES, "soft-masked", "not soft-masked", "all")
     ]  # fmt: skip
-    _print(rows, "convnova-386k on chr2 of g.fa", {"objective": "masked"})
-    lines = capsys.readouterr().out.splitlines()
+    card = {"objective": "masked", "genomes": [{"name": "g.fa"}, {"name": "h.fa"}]}
+    _print(rows, "convnova-386k on chr2 of g.fa", card, "g.fa")
+    _, fitted, *rest = capsys.readouterr().out.splitlines()
+    assert "of the other sequences of g.fa; the network was trained on g.fa, h.fa" in fitted
+    lines = [fitted, *rest[:-1]]  # the last names the classes in order
     assert max(map(len, lines[1:])) <= 100
     assert lines[1].split()[-3:] == ["majority", "Markov", "11"]
     assert "0.500 0.490-0.510" in lines[3] and "1.250 1.200-1.300" in lines[3]
@@ -276,6 +279,8 @@ def test_the_command_prints_a_table_and_writes_it(tmp_path):
     assert done.exit_code == 0, done.output
     assert "convnova-386k on chr2 of g.fa: hidden bases" in done.output
     assert "CDS -, codon 1" in done.output and "soft-masked" in done.output
+    assert "chains: of the other sequences of g.fa\n" in done.output
+    assert f"is in the first of: {'; '.join(CLASSES)}\n" in done.output
     said = json.loads((tmp_path / "net" / "evaluation-mask-1.json").read_text())
     assert said["sequences"] == "chr2" and said["protocol"] == "mask" and not said["warning"]
     # a chain of order 1 knows ACGT repeated

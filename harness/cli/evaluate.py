@@ -66,7 +66,7 @@ def evaluate(
         )  # fmt: skip
     rows = table(scored, by_class=annotation is not None)
     named = ", ".join(read.contigs[i] for i in numbers)
-    _print(rows, f"{loaded.model.name} on {named} of {read.name}", loaded.card)
+    _print(rows, f"{loaded.model.name} on {named} of {read.name}", loaded.card, read.name)
     if warned := trained_on(loaded.card, read, numbers):
         typer.echo(f"warning: {warned}", err=True)
     file = to or network / f"evaluation-{protocol}-{'-'.join(map(str, numbers))[:40]}.json"
@@ -79,11 +79,19 @@ def evaluate(
     typer.echo(f"all chains, the thesis's interval: {file}")
 
 
-def _print(rows: Sequence[Mapping[str, Any]], title: str, card: Mapping[str, Any]) -> None:
+def _print(
+    rows: Sequence[Mapping[str, Any]], title: str, card: Mapping[str, Any], counted: str
+) -> None:
+    """The table; `counted` names the genome of the chains."""
+    from dnabench.pretraining.classes import CLASSES
+
     what = "next bases" if card["objective"] == "causal" else "hidden bases"
     typer.echo(
         f"{title}: {what}; accuracy, and loss in nats over A, C, G and T, with 99 % intervals"
     )
+    trained = [one["name"] for one in card["genomes"]]
+    more = f"; the network was trained on {', '.join(trained)}" if len(trained) > 1 else ""
+    typer.echo(f"majority base and Markov chains: of the other sequences of {counted}{more}")
     best = min(rows[-1]["chance"], key=lambda name: rows[-1]["chance"][name]["loss"])
     lines: Rows = [
         [
@@ -96,6 +104,8 @@ def _print(rows: Sequence[Mapping[str, Any]], title: str, card: Mapping[str, Any
     heads = ["region", "bases", "accuracy", "loss", "perpl.", "majority"]
     heads += [f"Markov {best.removeprefix('order ')}"]  # accuracy and loss
     print_table(heads, lines, "the JSON file has all", numbers=True)
+    if any(row["region"] in CLASSES for row in rows):
+        typer.echo(f"a base in several regions is in the first of: {'; '.join(CLASSES)}")
 
 
 def _with(row: Mapping[str, Any], name: str) -> str:

@@ -43,7 +43,8 @@ def plan(
 ) -> None:  # fmt: skip
     """Estimate the time, memory and disk space a run would take.
 
-    Takes the flags of `dnabench run` and measures a few real training steps of each model.
+    Takes the flags of `dnabench run` and measures a few real training steps of each model. Of
+    pretraining, `dnabench pretrain ... --plan` says it.
     """
     from dnabench.cache import room
     from dnabench.forecast.estimate import plan, summary, table

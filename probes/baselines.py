@@ -175,7 +175,7 @@ def chain_direction(scorer: Scorer, direction: str) -> str:
 
 def compared(
     scores: Array, direction: str, labels: Sequence[str], chroms: Sequence[str],
-    groups: Sequence[str], beside: Beside,
+    groups: Sequence[str], beside: Beside, at: Sequence[int] = (),
 ) -> dict[str, Areas | str]:  # fmt: skip
     """Areas of what needs no network, of the variants that the network scored.
 
@@ -188,6 +188,7 @@ def compared(
         chroms: sequence of each.
         groups: match groups, as of `labelled.areas`.
         beside: of the variants.
+        at: their positions, likewise.
 
     Returns:
         By name; a sentence where there are none.
@@ -210,7 +211,7 @@ def compared(
     ):
         own = np.where(used, values, np.nan)
         try:
-            out[name] = areas(own, labels, chroms, high, groups)
+            out[name] = areas(own, labels, chroms, high, groups, at)
         except ValueError as e:
             said = [why, str(e)] if np.isfinite(own).any() or not why else [why]
             out[name] = "; ".join(filter(None, said))

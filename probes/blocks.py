@@ -16,10 +16,10 @@ LEVEL = 0.95
 Interval = tuple[float, float] | None
 
 
-def blocks_of(chroms: Sequence[str] | Array, at: Array) -> Array:
-    """int64 (P,), the number of the stretch of BLOCK bp that each position lies in, from 0."""
+def blocks_of(chroms: Sequence[str] | Array, at: Array, bp: int = BLOCK) -> Array:
+    """int64 (P,), the number of the stretch of so many bp that each position lies in, from 0."""
     _, names = np.unique(np.asarray(chroms), return_inverse=True)
-    key = names.astype(np.int64) * (int(at.max(initial=0)) // BLOCK + 1) + at // BLOCK
+    key = names.astype(np.int64) * (int(at.max(initial=0)) // bp + 1) + at // bp
     return np.unique(key, return_inverse=True)[1].reshape(-1)
 
 

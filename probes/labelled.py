@@ -1,4 +1,4 @@
-"""How well scores tell labelled variants apart, with intervals from chromosomes or match groups.
+"""How well scores tell labelled variants apart, with intervals from what is drawn again.
 
 M variants.
 """
@@ -10,12 +10,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dnabench.pretraining.evaluate import BLOCK, FEWEST
+from dnabench.probes.blocks import blocks_of
 from dnabench.tasks.io.genome import few
 from dnabench.types import Array
 
 DIRECTIONS = {"minus": "-score", "plus": "score", "abs": "|score|"}
 DRAWS = 1_000
 LEVEL = 0.95
+STRETCHES = {1_000_000: "1 Mbp", 100_000: "100 kbp", BLOCK: "10 kbp"}  # bp
+SEQUENCES, GROUPS = "sequences", "match groups"
+A_CHROMOSOME = 10  # match groups; k drawn among k give a variance that is 1 / k too small
 LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 
 Interval = tuple[float, float] | None
@@ -32,16 +37,19 @@ class Areas(NamedTuple):
         chromosomes: how many there are.
         direction: a key of DIRECTIONS.
         auprc: average precision of all variants.
-        auprc_interval: None where the variants are of one chromosome without match groups.
+        auprc_interval: None where `least` is below FEWEST.
         auroc: of all variants.
         auroc_interval: as that of the AUPRC.
         by_chromosome: mean of the chromosomes' AUPRC, weighted by their variants, over those with
             both classes; None where none has.
-        by_chromosome_interval: as that of the AUPRC; without match groups None where fewer than two
-            chromosomes have both classes.
+        by_chromosome_interval: as that of the AUPRC; where chromosomes are drawn None if fewer than
+            two have both classes.
         mixed: chromosomes with both classes.
-        groups: match groups with a name, which are drawn again within chromosomes, as are variants
-            without one; 0 = chromosomes are.
+        groups: match groups with a name.
+        unit: what is drawn again for intervals, in words.
+        within: whether within chromosomes, not over all of them.
+        units: how many of them there are.
+        least: how many have variants of class 1, or of class 0 if that is fewer.
         draws: how many of DRAWS had both classes.
     """
 
@@ -59,6 +67,10 @@ class Areas(NamedTuple):
     by_chromosome_interval: Interval
     mixed: int
     groups: int
+    unit: str
+    within: bool
+    units: int
+    least: int
     draws: int
 
     @property
@@ -67,11 +79,26 @@ class Areas(NamedTuple):
         return self.positive / self.variants
 
 
+class _Unit(NamedTuple):
+    """What is drawn again. number: int64 (M,), of each variant's unit, from 0."""
+
+    name: str
+    number: Array
+    least: int
+    within: bool = False  # chromosomes, not over all of them
+
+
 def areas(
     scores: Array, labels: Sequence[str], chroms: Sequence[str], direction: str = "minus",
-    groups: Sequence[str] = (), seed: int = 0,
+    groups: Sequence[str] = (), at: Sequence[int] | Array = (), seed: int = 0,
 ) -> Areas:  # fmt: skip
     """AUPRC (average precision) and AUROC of scores, together and by chromosome.
+
+    Intervals are from match groups drawn again where there are any: within their chromosomes if
+    those have A_CHROMOSOME or more in the mean, as fewer would vary too little. Else they are from
+    chromosomes, or, where a class lies in fewer than FEWEST of those, from the longest of
+    STRETCHES that are enough. With fewer of any there are no intervals: draws of a few units
+    hardly differ, and intervals would be far too narrow.
 
     Args:
         scores: float64 (M,), log ratios; NaN = none.
@@ -79,6 +106,7 @@ def areas(
         chroms: of each variant.
         direction: a key of DIRECTIONS: what is high in class 1.
         groups: match group of each variant, "" = it is one of its own; () = there are none.
+        at: position of each variant in bp; () = not known, so that there are no stretches.
         seed: of the draws.
 
     Raises:
@@ -97,11 +125,12 @@ def areas(
     kinds, chrom = np.unique(np.array(chroms)[used], return_inverse=True)
     named = np.unique(np.array(groups)[used]) if len(groups) else np.zeros(0, str)
     named = named[named != ""]
-    unit = _units(np.array(groups)[used], chrom) if len(named) else None
+    places = np.array(at, np.int64)[used] if len(at) else None
+    unit = _unit(np.array(groups)[used] if len(named) else None, chrom, places, y)
     parts = _parts(rank, chrom)
     ones, drawn, rng = np.ones(len(y)), list[tuple[float, ...]](), np.random.default_rng(seed)
-    for _ in range(DRAWS if len(kinds) > 1 or unit is not None else 0):
-        weight = _drawn(len(kinds), chrom, unit, rng)
+    for _ in range(DRAWS if unit.least >= FEWEST else 0):
+        weight = _drawn(unit, chrom, rng)
         if weight[y].any() and weight[~y].any():
             drawn.append(_all_areas(rank, y, weight, parts))
     estimates = _all_areas(rank, y, ones, parts)
@@ -111,9 +140,30 @@ def areas(
     return Areas(
         len(y), int(y.sum()), int(((codes >= 0) & ~used).sum()), int((codes < 0).sum()),
         len(kinds), direction, estimates[0], between[0], estimates[1], between[1],
-        estimates[2] if some else None, between[2] if some > (unit is None) else None, some,
-        len(named), len(drawn),
+        estimates[2] if some else None, between[2] if some > (unit.name == SEQUENCES) else None,
+        some, len(named), unit.name, unit.within, int(unit.number.max()) + 1, unit.least,
+        len(drawn),
     )  # fmt: skip
+
+
+def _unit(groups: Array | None, chrom: Array, at: Array | None, y: Array) -> _Unit:
+    """Match groups, or the largest parts of the genome of which there are enough."""
+    if groups is not None:
+        number = _units(groups, chrom)
+        within = int(number.max()) + 1 >= A_CHROMOSOME * (int(chrom.max()) + 1)
+        return _Unit(GROUPS, number, _least(number, y), within)
+    found = _Unit(SEQUENCES, chrom, _least(chrom, y))
+    for bp, words in STRETCHES.items() if at is not None else ():
+        if found.least >= FEWEST:
+            break
+        number = blocks_of(chrom, at, bp)
+        found = _Unit(f"stretches of {words}", number, _least(number, y))
+    return found
+
+
+def _least(number: Array, y: Array) -> int:
+    """Units with variants of class 1, or of class 0 if those are fewer."""
+    return min(len(np.unique(number[y])), len(np.unique(number[~y])))
 
 
 def _intervals(estimates: Sequence[float], drawn: Sequence[tuple[float, ...]]) -> list[Interval]:
@@ -179,17 +229,16 @@ def _units(groups: Array, chrom: Array) -> Array:
     return np.asarray(unit)
 
 
-def _drawn(kinds: int, chrom: Array, unit: Array | None, rng: np.random.Generator) -> Array:
-    """How often each variant is drawn: with its chromosome, or with its group of a chromosome."""
-    if unit is None:
-        return np.asarray(rng.multinomial(kinds, np.full(kinds, 1 / kinds))[chrom])
-    where = np.zeros(int(unit.max()) + 1, np.int64)
-    where[unit] = chrom
+def _drawn(unit: _Unit, chrom: Array, rng: np.random.Generator) -> Array:
+    """How often each variant is drawn: with its unit, of all or of those of its chromosome."""
+    where = np.zeros(int(unit.number.max()) + 1, np.int64)
+    if unit.within:
+        where[unit.number] = chrom
     times = np.zeros(len(where), np.int64)
-    for k in range(kinds):
+    for k in range(int(where.max()) + 1):
         own = np.flatnonzero(where == k)
         times[own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)))
-    return np.asarray(times[unit])
+    return np.asarray(times[unit.number])
 
 
 def _parts(rank: Array, chrom: Array) -> list[tuple[Array, Array]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -141,12 +141,14 @@ class Labelled(NamedTuple):
         labels: of each allele; "" = none.
         chroms: sequence of each.
         groups: match group of each; "" = none.
+        at: position of each, from 0.
         beside: what baselines say, or None.
     """
 
     labels: list[str]
     chroms: list[str]
     groups: list[str]
+    at: list[int]
     beside: Beside | None
 
 
@@ -204,7 +206,7 @@ class _Tally:
         self._asked, self._before, self._lines = asked, before, 0
         self._said, self._why = Counter[str](), Counter[str]()
         self._scores, self._beside = list[Array](), list[Beside]()
-        self._of: tuple[list[str], list[str], list[str]] = [], [], []
+        self._of: tuple[list[Any], ...] = [], [], [], []
 
     def add(self, lines: int, scored: Sequence[Scored]) -> int:
         """Count alleles; the lines so far."""
@@ -214,7 +216,7 @@ class _Tally:
         self._why.update(one.why for one in scored if one.why)
         if self._asked.label:
             alleles = [one.allele for one in scored]
-            for column, name in zip(self._of, ("label", "chrom", "group"), strict=True):
+            for column, name in zip(self._of, ("label", "chrom", "group", "at"), strict=True):
                 column.extend(getattr(one, name) for one in alleles)
             if self._asked.baselines:
                 self._beside.append(self._asked.baselines(alleles))

@@ -1,6 +1,5 @@
 """Matched controls, baselines and intervals of labelled variants, against slow references."""
 
-import json
 import math
 from collections import defaultdict
 
@@ -341,24 +340,6 @@ def test_groups_are_drawn_within_chromosomes_and_the_mean_is_over_chromosomes():
     assert areas(scores, labels, ["chr1"] * 300).auprc_interval is None
     with pytest.raises(ValueError, match="match group 0: on several chromosomes"):
         areas(scores, labels, chrom, groups=["0"] * 5 + [*map(str, groups[5:])][:-1] + ["0"])
-
-
-@pytest.mark.filterwarnings("error")
-def test_the_mean_over_chromosomes_has_an_interval_from_two_on():
-    rng = np.random.default_rng(0)
-    y, labels = np.arange(100) < 5, [str(float(i < 5)) for i in range(100)]
-    scores, groups = rng.normal(size=100) - y / 2, [str(i % 5) for i in range(100)]
-    several = ["a"] * 40 + ["b"] * 20 + ["c"] * 40
-    one = areas(scores, labels, several)
-    assert one.mixed == 1 and one.by_chromosome is not None
-    assert one.by_chromosome_interval is None and one.auprc_interval is not None
-    none = areas(scores, labels, ["a"] * 5 + ["b"] * 95)
-    assert none.mixed == 0 and none.by_chromosome is none.by_chromosome_interval is None
-    json.dumps(none._asdict(), allow_nan=False)
-    grouped = areas(scores, labels, ["a"] * 100, groups=groups)
-    assert grouped.groups == 5 and None not in (grouped.by_chromosome_interval)
-    loose = areas(scores, labels, ["a"] * 100, groups=["", *groups[1:]])
-    assert loose.groups == 5 and areas(scores, labels, several, groups=[""] * 100).groups == 0
 
 
 def test_baselines_are_compared_on_the_variants_that_the_network_scored(tmp_path):

@@ -182,14 +182,14 @@ def _compared(done: Done, scorer: Scorer, direction: str, grouped: bool) -> dict
 
     if done.labelled is None:
         return {}
-    labels, chroms, groups, beside = done.labelled
+    labels, chroms, groups, at, beside = done.labelled
     own = groups if grouped else ()
     found: dict[str, Areas | str] = {
-        scorer.source.name: areas(done.scores, labels, chroms, direction, own)
+        scorer.source.name: areas(done.scores, labels, chroms, direction, own, at)
     }
     if beside:
         high = chain_direction(scorer, direction)
-        found |= compared(done.scores, high, labels, chroms, own, beside)
+        found |= compared(done.scores, high, labels, chroms, own, beside, at)
     return found
 
 
@@ -258,14 +258,22 @@ def _say_areas(found: Mapping[str, Areas | str]) -> None:
     for name, why in found.items():
         if isinstance(why, str):
             typer.echo(f"{name}: {why}")
-    again = "no interval from one sequence without match groups"
-    if first.draws:
-        again = f"95 %: {first.chromosomes} sequences drawn again"
-        if first.groups:
-            again = f"95 %: {first.groups:,} match groups drawn again within sequences"
     typer.echo(
         f"chance: AUPRC {first.prevalence:.3f}, AUROC 0.500; by sequence: mean AUPRC of "
-        f"{first.mixed} sequences with both classes, weighted by their variants; {again}"
+        f"{first.mixed} sequences with both classes, weighted by their variants; {_drawn(first)}"
+    )
+
+
+def _drawn(one: Areas) -> str:
+    """What was drawn again for intervals, or why there are none."""
+    from dnabench.pretraining.evaluate import FEWEST
+
+    if one.draws:
+        within = " within sequences" if one.within else ""
+        return f"95 %: {one.units:,} {one.unit} drawn again{within}"
+    return (
+        f"no intervals: one of the classes lies in only {one.least} {one.unit}, and {FEWEST} are "
+        "needed"
     )
 
 

@@ -13,7 +13,7 @@ from dnabench.probes.labelled import check_labels
 from dnabench.probes.variant_lines import lines_in
 from dnabench.tasks.io.genome import few
 from dnabench.tasks.io.packed import Genome
-from dnabench.tasks.io.variants import columns_of, info_of
+from dnabench.tasks.io.variants import columns_of, flag_in_all, info_of
 from dnabench.types import Array, Sequences
 
 SAME, SWAPPED, COMPLEMENT = "same", "swapped", "complement"
@@ -32,7 +32,8 @@ _OPPOSITE = str.maketrans("ACGT", "TGCA")
 class Allele(NamedTuple):
     """An alternative allele of a line.
 
-    at: of the first base of `ref`. label: "" = it has none. group: of matched variants, likewise.
+    at: of the first base of `ref`; -1 = a telomere, POS 0. label: "" = it has none. group:
+    of matched variants, likewise.
     """
 
     line: int
@@ -82,10 +83,12 @@ def survey(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a line that is not VCF, no variant, no sequence of the genome, no such field; as
-            `labelled.check_labels`.
+        ValueError: a line that is not VCF, no variant, no sequence of the genome, no such field, a
+            label that is a flag in some lines and has a value in others, a match group without a
+            value; as `labelled.check_labels`.
     """
-    lines, header, flag, wanted = 0, False, False, {name for name in (label, group) if name}
+    lines, header, wanted = 0, False, {name for name in (label, group) if name}
+    first = dict[bool, tuple[int, str]]()  # line and value of the label, as a flag and with a value
     chroms, fields = dict[str, None](), dict[str, None]()
     said = list[tuple[str | None, str, str]]()  # label, sequence, match group
     for number, text in lines_in(path, region, genome):
@@ -96,8 +99,14 @@ def survey(
         chroms[row[0]] = None
         if label:
             info = info_of(row[7])
+            if label in info:
+                flag_in_all(path, number, label, info[label], first)
+            if group in info and info[group] is None:
+                raise ValueError(
+                    f"{path}:{number}: INFO has {group} without a value; write {group}=NAME, or "
+                    f"{group}=. where a variant has no match group"
+                )
             said.append((info.get(label, ""), row[0], _group_in(info, group)))
-            flag |= said[-1][0] is None
             fields |= dict.fromkeys(info)
     if not lines:
         what = f"none in {region}" if region else "the file has only a header"
@@ -110,6 +119,7 @@ def survey(
             f"no sequence has the same name in both files: the genome {genome.name} has "
             f"{few(genome.contigs)}, {path} has {few([*chroms])}"
         )
+    flag = True in first
     if label:
         labels, on, groups = zip(*said, strict=True)
         check_labels([_label_of(v, flag) for v in labels], on, groups if group else ())
@@ -215,6 +225,8 @@ def on_genome(
             why = "its sequence is not in the genome"
         if contig == SEVERAL:
             why = "its name may be that of several sequences of the genome"
+        if one.at < 0 and not why:
+            why = "POS 0, the telomere before the first base"
         if why:
             yield Checked("", why)
             continue

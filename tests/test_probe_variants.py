@@ -359,7 +359,7 @@ def test_the_command(tmp_path, net):
     said_why = "one of the classes lies in only 2 stretches of 10 kbp, and 20 are needed"
     assert f"no intervals: {said_why}" in said.stdout
     assert "distance to a start: needs --gff, or a column tss_dist" in said.stdout
-    about = json.loads((tmp_path / "out.json").read_text())["labels"]
+    about = json.loads((tmp_path / "out.parquet.json").read_text())["labels"]
     assert about["net"]["variants"] == about["Markov chain of order 6"]["variants"] == 60
 
 

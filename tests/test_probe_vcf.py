@@ -225,5 +225,5 @@ def test_what_was_scored_is_kept_where_nothing_can_be_compared(tmp_path, genome,
              out, "--device", "cpu"]  # fmt: skip
     said = CliRunner().invoke(main, ["probe", *map(str, words)])
     assert said.exit_code and "0 of 12 scored variants are of class 1" in said.output
-    assert json.loads(out.with_suffix(".json").read_text())["scored"] == 12
+    assert json.loads((tmp_path / "out.parquet.json").read_text())["scored"] == 12
     assert pq.read_table(out).num_rows == 24

@@ -154,7 +154,12 @@ def test_labels_are_a_field_a_column_a_flag_or_a_file(tmp_path):
     ("text", "own", "says"),
     [
         ("chr1\t5\t.\tA\n", {}, ":1: 4 tab-separated columns, VCF has 8 or more"),
-        ("chr1\t0\t.\tA\tC\t.\t.\tCLASS=a\n", {}, ":1: POS '0' is no position"),
+        ("chr1\t-1\t.\tA\tC\t.\t.\tCLASS=a\n", {}, ":1: POS '-1' is no position"),
+        (
+            "chr1\t0\t.\tA\tC\t.\t.\tCLASS=a\nchr1\t5\t.\tA\tC\t.\t.\tCLASS=a\n",
+            {},
+            "1 variant whose POS is 0, the telomere",
+        ),
         ("#x\n", {}, "no variants, the file has only a header"),
         ("chr1\t300\t.\tA\tC\t.\t.\tX=1\n", {}, "no variant has that field of INFO; there are X"),
         ("chr1\t300\t.\tA\tC\t.\t.\tX=1\n", {"label": ()}, r"say where the label .*INFO \(X\)"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dnabench.cli.errors import fail
-from dnabench.cli.predict import Device
+from dnabench.cli.predict import Code, Device, Trust
 
 if TYPE_CHECKING:
     from dnabench.probes.changes import Scorer
@@ -99,13 +99,17 @@ def variants(
     length: Window = 0,
     labels: Labels = "",
     direction: Annotated[
-        str, typer.Option(help="What is high in class 1: minus (the score), abs or plus.")
-    ] = "minus",
+        str,
+        typer.Option(help="What is high in class 1: minus (the score), abs or plus; default minus, "
+                     "of embedding distances plus."),
+    ] = "",
     groups: Groups = "",
     gff: Genes = None,
     regime: Regime = "pretrained",
     set_: Settings = [],  # noqa: B006
     device: Device = "auto",
+    model: Code = "",
+    trust_remote_code: Trust = False,
 ) -> None:  # fmt: skip
     """Score variants by a network.
 
@@ -119,7 +123,11 @@ def variants(
     from dnabench.tasks.io.packed import packed
 
     file = _checked(vcf, to, labels, direction, {"--groups": groups, "--gff": gff})
-    scorer = _scorer(network, score, output, length, regime, set_, device)
+    given = {"--output": output, "--regime": regime if regime != "pretrained" else "",
+             "--set": " ".join(set_), "--model": model}  # fmt: skip
+    score = _score_of(network, score, given)
+    scorer = _scorer(network, score, output, length, regime, set_, device, model, trust_remote_code)
+    direction = direction or ("plus" if score == "embedding" else "minus")
     with bar("reading") as show:
         read = packed(genome, lambda done, total: show(completed=done, total=total))
         asked = _asked(vcf, labels, groups, gff, read, scorer)._replace(region=region)
@@ -129,7 +137,7 @@ def variants(
             lambda lines, total: show(completed=lines, total=total),
         )  # fmt: skip
     _say(done, scorer, vcf)
-    about = file.with_suffix(".json")
+    about = file.with_name(f"{file.name}.json")
     known = _about(network, scorer, vcf, read.sha256, done)
     _write(about, known, {})
     found = _compared(done, scorer, direction, bool(asked.group))
@@ -145,9 +153,9 @@ def _checked(
     """The file to write."""
     from dnabench.probes.labelled import DIRECTIONS
 
-    if direction not in DIRECTIONS:
+    if direction and direction not in DIRECTIONS:
         fail(f"--direction {direction!r}: write {', '.join(DIRECTIONS)}")
-    others = {**others, "--direction": direction if direction != "minus" else ""}
+    others = {**others, "--direction": direction}
     for flag, given in others.items():
         if given and not labels:
             fail(f"{flag} {given}: nothing is compared without --labels")
@@ -193,30 +201,49 @@ def _compared(done: Done, scorer: Scorer, direction: str, grouped: bool) -> dict
     return found
 
 
-def _scorer(
-    network: str, score: str, output: str, length: int, regime: str, set_: list[str], device: str
-) -> Scorer:
-    from dnabench.host.machine import device_named
+def _score_of(network: str, score: str, given: Mapping[str, str]) -> str:
+    """One of SCORES; flags that it does not read end the program."""
     from dnabench.networks.card import is_kept
+
+    kept = is_kept(network)
+    score = score if score != "auto" else "output" if kept else "likelihood"
+    if score not in SCORES:
+        fail(f"--score {score!r}: write auto, {', '.join(SCORES)}")
+    if score == "output" and not kept:
+        fail(f"--score output: {network} is no kept network, which `dnabench run --keep` makes")
+    if given["--output"] and score != "output":
+        fail(f"--output {given['--output']}: --score {score} follows no answer; leave it out")
+    folder = kept or Path(network).is_dir()
+    for flag in ("--regime", "--set"):
+        if given[flag] and folder:
+            fail(f"{flag} {given[flag]}: {network} has its own weights and options; leave it out")
+    if given["--model"] and not kept:
+        fail(
+            f"--model {given['--model']}: {network} is no kept network, whose code may be a file "
+            "of yours; leave it out"
+        )
+    return score
+
+
+def _scorer(
+    network: str, score: str, output: str, length: int, regime: str, set_: list[str], device: str,
+    code: str, trust: bool,
+) -> Scorer:  # fmt: skip
+    from dnabench.host.machine import device_named
     from dnabench.networks.network import load_network
     from dnabench.probes.changes import embedding_change, output_change
     from dnabench.probes.embed import language_source
     from dnabench.probes.mutagenesis import answer_of
     from dnabench.sweep.settings import given_options
 
-    name, kept = Path(network).name, is_kept(network)
-    score = score if score != "auto" else "output" if kept else "likelihood"
-    if score not in SCORES:
-        fail(f"--score {score!r}: write auto, {', '.join(SCORES)}")
+    name, on = Path(network).name, device_named(device)
     if score == "likelihood":
         return likelihood_of(network, length, regime, set_, device)
     if score == "output":
-        if not kept:
-            fail(f"--score output: {network} is no kept network, which `dnabench run --keep` makes")
-        loaded = load_network(network, device=device_named(device))
+        loaded = load_network(network, model=code, device=on, trust_remote_code=trust)
         return output_change(loaded, answer_of(loaded, output), name, length)
-    options, on = given_options(network, set_), device_named(device)
-    source, _ = language_source(network, length, regime, on, "", False, options)
+    options = given_options(network, set_, trust)
+    source, _ = language_source(network, length, regime, on, code, trust, options)
     return embedding_change(source, name, on)
 
 

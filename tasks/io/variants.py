@@ -177,8 +177,10 @@ def columns_of(path: Path, number: int, text: str) -> list[str]:
         raise ValueError(
             f"{path}:{number}: {len(row)} tab-separated columns, VCF has {len(COLUMNS)} or more"
         )
-    if not re.fullmatch("0*[1-9][0-9]{0,11}", row[1]):
-        raise ValueError(f"{path}:{number}: POS {row[1]!r} is no position; VCF counts from 1")
+    if not re.fullmatch("0*[0-9]{1,12}", row[1]):
+        raise ValueError(
+            f"{path}:{number}: POS {row[1]!r} is no position; VCF counts from 1 (0: a telomere)"
+        )
     return row
 
 
@@ -205,17 +207,39 @@ def _labels(path: Path, lines: Sequence[tuple[int, list[str]]], own: OwnData) ->
             f"{path}: --label-column {name}: no variant has that field of INFO; there are "
             f"{few(list(found))}"
         )
-    bare = [i for i, one in enumerate(fields) if name in one and one[name] is None]
-    valued = [i for i, one in enumerate(fields) if one.get(name) is not None]
-    if bare and valued:
-        raise ValueError(
-            f"{path}:{lines[bare[0]][0]}: INFO has {name} without a value, but line "
-            f"{lines[valued[0]][0]} has {name}={fields[valued[0]][name]}; a field is a flag in "
-            f"every line or in none: write {name}=VALUE, or {name}=. where it is not known"
-        )
-    if bare:  # a flag
+    first = dict[bool, tuple[int, str]]()
+    for (number, _), one in zip(lines, fields, strict=True):
+        if name in one:
+            flag_in_all(path, number, name, one[name], first)
+    if True in first:  # a flag
         return [str(int(name in one)) for one in fields]
     return [one.get(name) or "" for one in fields]
+
+
+def flag_in_all(
+    path: Path, line: int, name: str, value: str | None, first: dict[bool, tuple[int, str]]
+) -> None:
+    """Note that a line has a field of INFO, without a value (a flag) or with one.
+
+    Args:
+        path: of the file.
+        line: its number.
+        name: of the field.
+        value: None = a flag.
+        first: the first line and value of either kind, which is changed here.
+
+    Raises:
+        ValueError: other lines have it in the other way: whether lines without the field have a
+            label could only be guessed.
+    """
+    first.setdefault(value is None, (line, value or ""))
+    if len(first) == 2:
+        (bare, _), (valued, said) = first[True], first[False]
+        raise ValueError(
+            f"{path}:{bare}: INFO has {name} without a value, but line {valued} has {name}={said}; "
+            f"a field is a flag in every line or in none: write {name}=VALUE, or {name}=. where it "
+            "is not known"
+        )
 
 
 def info_of(text: str) -> Mapping[str, str | None]:
@@ -239,6 +263,8 @@ def _usable(read: Sequence[Variant], left_out: LeftOut) -> list[Variant]:
             why = "whose alleles are not written in letters"
         elif one.alt == one.ref:
             why = "whose ALT is their REF"
+        elif one.at < 0:
+            why = "whose POS is 0, the telomere before the first base"
         elif not one.label:
             why = "without a label"
         elif len(labels[key] - {""}) > 1:

@@ -14,11 +14,11 @@ import numpy as np
 from dnabench.networks.embedding import Embedder, Source
 from dnabench.networks.network import Network
 from dnabench.pretraining.learner import as_sequences
-from dnabench.probes.likelihood import Likelihood, beyond
+from dnabench.probes.likelihood import Likelihood, Told, beyond, nobody
 from dnabench.probes.mutagenesis import Answer, answers
 from dnabench.types import Array
 
-AT_ONCE = 1 << 20  # bp of windows that are handed over together
+AT_ONCE = 1 << 18  # bp of windows that are handed over together
 
 
 class Windows(NamedTuple):
@@ -53,11 +53,13 @@ class Change:
     by_site: bool = False
     indels: bool = True
 
-    def windows(self, codes: Array) -> Array:
-        """Float64 (B,) or (B, D), of uint8 (B, W)."""
-        self.passes += len(codes)
-        step = max(1, AT_ONCE // codes.shape[1])
-        parts = [self.read(codes[a : a + step]) for a in range(0, len(codes), step)]
+    def windows(self, codes: Array, progress: Told = nobody) -> Array:
+        """Float64 (B,) or (B, D), of uint8 (B, W); `progress` as of `Likelihood.windows`."""
+        parts, step = list[Array](), max(1, AT_ONCE // codes.shape[1])
+        for a in range(0, len(codes), step):
+            parts.append(self.read(codes[a : a + step]))
+            self.passes += len(parts[-1])
+            progress(len(parts[-1]))
         return np.concatenate(parts).astype(np.float64)
 
 

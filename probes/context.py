@@ -203,7 +203,7 @@ def places_of(regions: Regions, genome: Genome, reach: int) -> Places:
 
 def shares(
     asked: Asked, genome: Genome, places: Places, contexts: Array, seed: int = 0,
-    progress: Callable[[int], object] = lambda done: None,
+    progress: Callable[[float], object] = lambda done: None,
 ) -> Iterator[tuple[Places, dict[str, Array]]]:  # fmt: skip
     """Probabilities at every context, some positions at a time.
 
@@ -217,7 +217,7 @@ def shares(
         places: P.
         contexts: of `contexts_of`.
         seed: of the shuffling.
-        progress: called with the positions done since the last call.
+        progress: called with the positions done since the last call, which may be parts of one.
 
     Returns:
         Positions, and by FLANKS float64 (positions, C, K); 5' of the position's strand lies left.
@@ -226,6 +226,7 @@ def shares(
     before = longest if asked.causal else longest // 2
     after = 0 if asked.causal else longest // 2
     at_once = max(1, AT_ONCE // (longest + 1))
+    cost = contexts + longest + 2  # bp that are read of each: alone, and between shuffled flanks
     for a in range(0, len(places.at), at_once):
         part = places.take(slice(a, a + at_once))
         minus = part.strand == "-"
@@ -242,8 +243,8 @@ def shares(
             whole = mixed.copy()
             whole[:, shown] = windows[:, shown]
             out["shuffled"][:, j] = asked.ask(whole, before)
+            progress(len(windows) * cost[j] / cost.sum())
         yield part, out
-        progress(len(windows))
 
 
 def _shuffled(window: Array, middle: int, rng: np.random.Generator) -> Array:

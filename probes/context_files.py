@@ -80,7 +80,7 @@ class Row(NamedTuple):
 def probe_context(
     asked: Asked, genome: Genome, places: Places, contexts: Array, kinds: Sequence[str],
     folder: Path, *, seed: int = 0, few: int = 3,
-    progress: Callable[[int], object] = lambda done: None,
+    progress: Callable[[float], object] = lambda done: None,
 ) -> Found:  # fmt: skip
     """Ask about every position at every context and write predictions.parquet and context.parquet.
 
@@ -93,7 +93,7 @@ def probe_context(
         folder: is made; the files of an earlier call are replaced, each whole or not at all.
         seed: of the shuffled flanks.
         few: positions whose probabilities are kept for figures.
-        progress: called with the positions done since the last call.
+        progress: called with the positions done since the last call, which may be parts of one.
     """
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]

@@ -6,7 +6,7 @@ L bp of the region.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from dnabench.cache import replacing
-from dnabench.probes.likelihood import BASES, Likelihood
+from dnabench.probes.likelihood import BASES, Likelihood, Told, nobody
 from dnabench.probes.mutagenesis import Place, positions
 from dnabench.probes.reuse import NotLocalError, Reuse
 from dnabench.probes.variant_lines import stretch_of
@@ -81,7 +81,7 @@ def dependencies(before: Array, after: Array) -> Array:
 
 
 def dependency(
-    likelihood: Likelihood, codes: Array, progress: Callable[[int], object] = lambda bp: None,
+    likelihood: Likelihood, codes: Array, progress: Told = nobody,
     whole: bool = False,
 ) -> Map:  # fmt: skip
     """Replace each base by the three others and read every other base's probabilities.
@@ -92,7 +92,7 @@ def dependency(
     Args:
         likelihood: of a network that reads letters.
         codes: uint8 (L,), letters A0 C1 G2 T3 N4; N is not replaced.
-        progress: called with the bases done since the last call.
+        progress: called with the bases done since the last call, which may be parts of one.
         whole: compute all of it again, whatever the network.
 
     Raises:
@@ -118,11 +118,10 @@ def dependency(
     out = np.full((length, length), np.nan)
     out[known] = 0.0
     for part in _parts(likelihood, reuse, known, length):
-        first, after = _replaced(likelihood, reuse, codes, part)
+        first, after = _replaced(likelihood, reuse, codes, part, progress)
         end = first + after.shape[1]
         each = after.reshape(len(part), OTHERS, end - first, BASES)
         out[part, first:end] = dependencies(before[first:end], each)
-        progress(len(part))
     out[:, : _silent(likelihood)] = np.nan
     np.fill_diagonal(out, np.where(codes < N, 0.0, np.nan))
     return Map(codes, out, likelihood.causal, how)
@@ -164,7 +163,7 @@ def _window(likelihood: Likelihood, reuse: Reuse | None, codes: Array) -> Array:
 
 
 def _replaced(
-    likelihood: Likelihood, reuse: Reuse | None, codes: Array, part: Array
+    likelihood: Likelihood, reuse: Reuse | None, codes: Array, part: Array, progress: Told
 ) -> tuple[int, Array]:
     """The first base that can differ, and float64 (3 P, W, 4) from there on."""
     where = np.repeat(part, OTHERS)
@@ -172,12 +171,13 @@ def _replaced(
     turn = np.tile(np.arange(1, BASES), len(part))
     many[np.arange(len(where)), where] = (codes[where] + turn) % BASES
     if reuse is None:
-        return 0, _probabilities(likelihood, many)
+        return 0, _probabilities(likelihood, many, lambda n: progress(n / OTHERS))
     token, logits = likelihood.changed(reuse, many, int(part[0]), int(part[-1]) + 1)
+    progress(len(part))
     return _of_bases(likelihood, token, logits, len(codes))
 
 
-def _probabilities(likelihood: Likelihood, codes: Array) -> Array:
+def _probabilities(likelihood: Likelihood, codes: Array, progress: Told = nobody) -> Array:
     """Float64 (S, L, 4); where a causal model says nothing, a quarter each."""
     out = np.full((*codes.shape, BASES), 1 / BASES)
 
@@ -185,7 +185,7 @@ def _probabilities(likelihood: Likelihood, codes: Array) -> Array:
         first, found = _of_bases(likelihood, 0, logits, codes.shape[1])
         out[rows, first:] = found
 
-    likelihood.all_bases(codes, read_off)
+    likelihood.all_bases(codes, read_off, progress)
     return out
 
 

@@ -32,8 +32,13 @@ from dnabench.weights import fetch, resolve
 
 BASES = 4
 CPU_TOKENS = 1 << 14  # of a batch on a CPU, whose caches larger ones leave
+Told = Callable[[float], object]  # called with the windows, or parts of them, since the last call
 LOGITS = 1 << 25  # numbers of a batch's output
 WINDOW = 512  # bp that official weights read, unless told
+
+
+def nobody(windows: float) -> None:
+    """Is told nothing."""
 
 
 class LanguageNet(NamedTuple):
@@ -185,7 +190,7 @@ class Likelihood:
             return "the base, hidden"
         return f"the {self.source.tokenizer.name} tokens that cover the base, hidden"
 
-    def sites(self, codes: Array, index: int) -> Array:
+    def sites(self, codes: Array, index: int, progress: Told = nobody) -> Array:
         """Log p of A, C, G and T at a hidden base, up to a constant of each row.
 
         All tokens that cover the base are hidden; where they are several, the mean of them. Tokens
@@ -194,6 +199,7 @@ class Likelihood:
         Args:
             codes: uint8 (S, W), letters A0 C1 G2 T3 N4; that at `index` is not looked at.
             index: of the base.
+            progress: called with the rows done since the last call.
 
         Returns:
             float64 (S, 4); NaN where all tokens that cover the base have an N.
@@ -220,25 +226,26 @@ class Likelihood:
             values = found.gather(1, self._entry[asked].T).cpu().numpy()
             np.add.at(out, rows[row], values)
 
-        self._run(Encoded(ids, versions[0].lengths), read_off)
+        self._run(Encoded(ids, versions[0].lengths), read_off, progress)
         with np.errstate(invalid="ignore"):
             return np.asarray(out / np.where(covers.sum(1), covers.sum(1), np.nan)[:, None])
 
-    def windows(self, codes: Array) -> Array:
+    def windows(self, codes: Array, progress: Told = nobody) -> Array:
         """Log-likelihood of windows, causal; else the pseudo-likelihood: each token hidden in turn.
 
         The first token of a causal model has no probability; unknown ones and N count for nothing.
 
         Args:
             codes: uint8 (B, W).
+            progress: called with the windows done since the last call, which may be parts of one.
 
         Returns:
             float64 (B,).
         """
-        encoded = self._encode(codes)
-        return self._causal(encoded) if self.causal else self._hidden_in_turn(encoded)
+        run = self._causal if self.causal else self._hidden_in_turn
+        return run(self._encode(codes), progress)
 
-    def _causal(self, encoded: Encoded) -> Array:
+    def _causal(self, encoded: Encoded, progress: Told) -> Array:
         ids, out = encoded.ids.astype(np.int64), np.zeros(len(encoded.ids))
         asked = self._known[ids] & (np.arange(ids.shape[1]) < encoded.tokens[:, None])
 
@@ -249,10 +256,10 @@ class Likelihood:
             each = logs.gather(2, wanted[..., None])[..., 0].cpu().numpy()
             out[rows] = np.where(counts, each, 0.0).sum(1)
 
-        self._run(encoded, read_off)
+        self._run(encoded, read_off, progress)
         return out
 
-    def _hidden_in_turn(self, encoded: Encoded) -> Array:
+    def _hidden_in_turn(self, encoded: Encoded, progress: Told) -> Array:
         ids, lengths = encoded.ids, encoded.tokens
         row, token = np.nonzero(self._known[ids] & (np.arange(ids.shape[1]) < lengths[:, None]))
         out, at_once = np.zeros(len(ids)), max(1, EVAL_TOKENS // ids.shape[1])
@@ -262,7 +269,10 @@ class Likelihood:
             hidden = ids[own]
             wanted = hidden[here, place].astype(np.int64)
             hidden[here, place] = self.source.tokenizer.mask
-            self._run(Encoded(hidden, lengths[own]), self._adder(out, own, place, wanted))
+            self._run(
+                Encoded(hidden, lengths[own]), self._adder(out, own, place, wanted),
+                lambda n: progress(n / len(row) * len(ids)),
+            )  # fmt: skip
         return out
 
     def _adder(
@@ -280,9 +290,11 @@ class Likelihood:
         picked = logits[..., self.letters] if self.letters else logits
         return picked.double().log_softmax(-1)
 
-    def all_bases(self, codes: Array, ask: Callable[[Array, Tensor], None]) -> None:
+    def all_bases(
+        self, codes: Array, ask: Callable[[Array, Tensor], None], progress: Told = nobody
+    ) -> None:
         """Run windows with nothing hidden; `ask` takes rows and logits (rows, T, V)."""
-        self._run(self._encode(codes), ask)
+        self._run(self._encode(codes), ask, progress)
 
     def reuse(self, codes: Array) -> Reuse:
         """One window (W,), of which parts are run again by `changed`; NotLocalError as `Reuse`."""
@@ -327,7 +339,9 @@ class Likelihood:
             )
         return encoded
 
-    def _run(self, encoded: Encoded, read_off: Callable[[Array, Tensor], None]) -> None:
+    def _run(
+        self, encoded: Encoded, read_off: Callable[[Array, Tensor], None], progress: Told = nobody
+    ) -> None:
         """All rows, length-sorted, in batches."""
         if not len(encoded.ids):
             return
@@ -340,3 +354,4 @@ class Likelihood:
                     batch = data.batch(rows)
                     read_off(rows.host, self._net(batch.ids.long(), batch.mask).float())
                     self.passes += len(rows)
+                    progress(len(rows))

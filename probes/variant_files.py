@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import struct
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +25,8 @@ COLUMNS = [
     ("reason", "string"),
 ]  # fmt: skip
 REF = "DNABENCH_REF"
+BLOCK = 0xFF00  # bytes of a block of bgzip, which packed has 64 KiB at most
+HEAD = b"\x1f\x8b\x08\x04\0\0\0\0\0\xff\x06\0BC\x02\0"  # gzip with an extra field of two bytes
 
 
 class Writer(ABC):
@@ -42,13 +46,18 @@ def writer_of(to: Path, out: IO[bytes], scorer: Scorer) -> Iterator[Writer]:
     """What writes a file of this name.
 
     Raises:
-        ValueError: the name ends neither in .parquet nor in .vcf.
+        ValueError: the name ends neither in .parquet nor in .vcf or .vcf.gz.
     """
     if to.suffix == ".vcf":
         yield _Vcf(out, scorer)
         return
+    if to.name.endswith(".vcf.gz"):
+        packed = Bgzip(out)
+        yield _Vcf(packed, scorer)
+        packed.end()
+        return
     if to.suffix != ".parquet":
-        raise ValueError(f"--to {to}: name a file that ends in .parquet or .vcf")
+        raise ValueError(f"--to {to}: name a file that ends in .parquet, .vcf or .vcf.gz")
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
@@ -78,10 +87,41 @@ class _Parquet(Writer):
         self._opened.write_table(pa.table(columns, schema=pa.schema(COLUMNS)))
 
 
+class Bgzip:
+    """Writes gzip in blocks that say their length, which tabix needs to index a file.
+
+    Source:
+        Sequence Alignment/Map Format Specification, section 4.1 (the BGZF format).
+    """
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self._out, self._waiting = out, bytearray()
+
+    def write(self, data: bytes) -> None:
+        """Add bytes; whole blocks are written."""
+        self._waiting += data
+        while len(self._waiting) >= BLOCK:
+            self._block(bytes(self._waiting[:BLOCK]))
+            del self._waiting[:BLOCK]
+
+    def end(self) -> None:
+        """What is left, and the empty block that a whole file ends with."""
+        if self._waiting:
+            self._block(bytes(self._waiting))
+        self._block(b"")
+
+    def _block(self, data: bytes) -> None:
+        deflate = zlib.compressobj(6, zlib.DEFLATED, -15)  # no header of zlib
+        body = deflate.compress(data) + deflate.flush()
+        size = len(HEAD) + 2 + len(body) + 8
+        self._out.write(HEAD + struct.pack("<H", size - 1) + body)
+        self._out.write(struct.pack("<II", zlib.crc32(data), len(data)))
+
+
 class _Vcf(Writer):
     """The lines as they were, with the score of each allele in INFO."""
 
-    def __init__(self, out: IO[bytes], scorer: Scorer) -> None:
+    def __init__(self, out: IO[bytes] | Bgzip, scorer: Scorer) -> None:
         self._out, self._tag, source = out, scorer.tag, scorer.source
         self._about = [
             f'##INFO=<ID={scorer.tag},Number=A,Type=Float,Description="{scorer.what}; '

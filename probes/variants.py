@@ -17,6 +17,7 @@ from dnabench.pretraining.learner import opposite
 from dnabench.probes.alleles import Allele, Checked, Survey, alleles_of, on_genome, survey
 from dnabench.probes.baselines import Baselines, Beside
 from dnabench.probes.changes import Scorer
+from dnabench.probes.known import Known
 from dnabench.probes.labelled import check_labels
 from dnabench.probes.likelihood import BASES, Likelihood
 from dnabench.probes.variant_files import Writer, writer_of
@@ -46,7 +47,10 @@ class Scored(NamedTuple):
     why: str
 
 
-def score_alleles(scorer: Scorer, genome: Genome, alleles: Sequence[Allele]) -> list[Scored]:
+def score_alleles(
+    scorer: Scorer, genome: Genome, alleles: Sequence[Allele], known: Known | None = None,
+    progress: Callable[[float], object] = lambda share: None,
+) -> list[Scored]:  # fmt: skip
     """Score alternative alleles against the reference, in order.
 
     Windows begin W // 2 before the base and have N beyond the ends of a sequence. Of a masked model
@@ -58,6 +62,8 @@ def score_alleles(scorer: Scorer, genome: Genome, alleles: Sequence[Allele]) -> 
         scorer: a language model, or a `changes.Change`.
         genome: packed.
         alleles: M.
+        known: windows of earlier calls with the same scorer, which do not run again.
+        progress: called with the share of the work done, in the end 1.
 
     Returns:
         M, those whose REF is not what the genome has without a score.
@@ -65,18 +71,22 @@ def score_alleles(scorer: Scorer, genome: Genome, alleles: Sequence[Allele]) -> 
     checked = list(on_genome(alleles, genome, scorer.source.length, scorer.indels))
     good = [i for i, one in enumerate(checked) if not one.why]
     scores = np.full(len(alleles), np.nan)
-    found = [checked[i] for i in good]
+    found, known = [checked[i] for i in good], known or Known()
     if found and isinstance(scorer, Likelihood) and scorer.by_site:
-        scores[good] = _at_bases(scorer, genome, found)
+        scores[good] = _at_bases(scorer, genome, found, known, progress)
     elif found:
-        scores[good] = _of_windows(scorer, genome, found)
+        scores[good] = _of_windows(scorer, genome, found, known, progress)
+    progress(1.0)
     return [
         Scored(allele, one.said, value, one.why or (NO_TOKEN if np.isnan(value) else ""))
         for allele, one, value in zip(alleles, checked, scores.tolist(), strict=True)
     ]
 
 
-def _at_bases(likelihood: Likelihood, genome: Genome, found: Sequence[Checked]) -> Array:
+def _at_bases(
+    likelihood: Likelihood, genome: Genome, found: Sequence[Checked], known: Known,
+    progress: Callable[[float], object],
+) -> Array:  # fmt: skip
     """Float64 (M,), of single bases."""
     length = likelihood.source.length
     forward, middle = _windows(genome, found, length), length // 2
@@ -87,8 +97,10 @@ def _at_bases(likelihood: Likelihood, genome: Genome, found: Sequence[Checked]) 
     ):  # fmt: skip
         codes = codes.copy()
         codes[:, index] = 0  # hidden: what is there does not tell windows apart
-        first, inverse = distinct(codes)
-        values = likelihood.sites(codes[first], index)[inverse]
+        values = known.of(
+            codes, str(index), lambda new, told, i=index: likelihood.sites(new, i, told),
+            lambda share, t=turned: progress((share + t) / 2),
+        )  # fmt: skip
         a, b = (BASES - 1 - alt, BASES - 1 - ref) if turned else (alt, ref)
         rows = np.arange(len(found))
         total += values[rows, a] - values[rows, b]
@@ -99,7 +111,10 @@ def _codes(letters: Sequence[str]) -> Array:
     return Sequences.parse(["".join(letters)]).codes.astype(np.int64)
 
 
-def _of_windows(scorer: Scorer, genome: Genome, found: Sequence[Checked]) -> Array:
+def _of_windows(
+    scorer: Scorer, genome: Genome, found: Sequence[Checked], known: Known,
+    progress: Callable[[float], object],
+) -> Array:  # fmt: skip
     """Float64 (M,), from whole windows of both alleles."""
     length = scorer.source.length
     first = _windows(genome, found, length)
@@ -113,9 +128,8 @@ def _of_windows(scorer: Scorer, genome: Genome, found: Sequence[Checked]) -> Arr
         row[behind:] = rest[0]
     both = np.concatenate([first, second])
     every = np.concatenate([both, opposite(both)])
-    only, inverse = distinct(every)
-    values = scorer.windows(every[only])
-    values = values[inverse].reshape(2, 2, len(found), *values.shape[1:])  # strand, allele, M
+    values = known.of(every, "", scorer.windows, progress)
+    values = values.reshape(2, 2, len(found), *values.shape[1:])  # strand, allele, M
     change = values[:, 1] - values[:, 0]
     return np.asarray((np.linalg.norm(change, axis=-1) if change.ndim > 2 else change).mean(0))
 
@@ -123,15 +137,6 @@ def _of_windows(scorer: Scorer, genome: Genome, found: Sequence[Checked]) -> Arr
 def _windows(genome: Genome, found: Sequence[Checked], length: int) -> Array:
     contigs = np.array([one.contig for one in found])
     return genome.around(contigs, np.array([one.at for one in found]) - length // 2, length)
-
-
-def distinct(codes: Array) -> tuple[Array, Array]:
-    """Of rows, the first of each kind, and the kind of each."""
-    rows = np.ascontiguousarray(codes)
-    _, first, inverse = np.unique(
-        rows.view(f"V{rows.shape[1]}").ravel(), return_index=True, return_inverse=True
-    )
-    return first, inverse
 
 
 class Labelled(NamedTuple):
@@ -203,14 +208,14 @@ class _Tally:
     """What `Done` needs, part by part."""
 
     def __init__(self, asked: Asked, before: int) -> None:
-        self._asked, self._before, self._lines = asked, before, 0
+        self._asked, self._before, self.lines = asked, before, 0
         self._said, self._why = Counter[str](), Counter[str]()
         self._scores, self._beside = list[Array](), list[Beside]()
         self._of: tuple[list[Any], ...] = [], [], [], []
 
-    def add(self, lines: int, scored: Sequence[Scored]) -> int:
-        """Count alleles; the lines so far."""
-        self._lines += lines
+    def add(self, lines: int, scored: Sequence[Scored]) -> None:
+        """Count lines and their alleles."""
+        self.lines += lines
         self._scores.append(np.array([one.score for one in scored]))
         self._said.update(one.said for one in scored if one.said)
         self._why.update(one.why for one in scored if one.why)
@@ -220,7 +225,6 @@ class _Tally:
                 column.extend(getattr(one, name) for one in alleles)
             if self._asked.baselines:
                 self._beside.append(self._asked.baselines(alleles))
-        return self._lines
 
     def done(self, passes: int, header: bool) -> Done:
         scores, labelled = np.concatenate(self._scores), None
@@ -228,7 +232,7 @@ class _Tally:
             parts = [np.concatenate(column) for column in zip(*self._beside, strict=True)]
             labelled = Labelled(*self._of, Beside(*parts) if parts else None)
         return Done(
-            self._lines, len(scores), int(np.isfinite(scores).sum()), self._said, self._why,
+            self.lines, len(scores), int(np.isfinite(scores).sum()), self._said, self._why,
             passes - self._before, scores, header, labelled, self._asked.region,
         )  # fmt: skip
 
@@ -245,7 +249,7 @@ def score_file(
             ref and alt.
         genome: packed.
         to: .parquet with a row for each alternative allele (of Parquet, its rows and columns with
-            the score), or .vcf with the score in INFO; is written whole or not at all.
+            the score), or .vcf or .vcf.gz with the score in INFO; is written whole or not at all.
         asked: labels and match groups that are kept for `labelled.areas`.
         progress: called with lines done and in all.
 
@@ -259,12 +263,21 @@ def score_file(
     read = survey(file, genome, asked.label, asked.group, asked.region)
     lines = lines_in(file, asked.region, genome)
     tally, most = _Tally(asked, scorer.passes), max(1, AT_ONCE // scorer.source.length)
+    known = Known()
     with replacing(to) as out, writer_of(to, out, scorer) as writer:
         for texts, alleles in _chunks(lines, file, read, asked, writer, most):
-            scored = score_alleles(scorer, genome, alleles)
+            told = _part(tally.lines, len(texts), read.lines, progress)
+            scored = score_alleles(scorer, genome, alleles, known, told)
             writer.write(texts, scored)
-            progress(tally.add(len(texts), scored), read.lines)
+            tally.add(len(texts), scored)
     return tally.done(scorer.passes, read.header)
+
+
+def _part(
+    before: int, lines: int, total: int, progress: Callable[[int, int], object]
+) -> Callable[[float], object]:
+    """Takes the share of a part that is done, and says the lines of all."""
+    return lambda share: progress(before + int(share * lines + 1e-6), total)
 
 
 def _score_table(
@@ -283,12 +296,14 @@ def _score_table(
     if asked.label:
         labels, chroms, groups = zip(*((a.label, a.chrom, a.group) for a in alleles), strict=True)
         check_labels(labels, chroms, groups if asked.group else ())
-    tally, every = _Tally(asked, scorer.passes), list[Scored]()
+    tally, every, known = _Tally(asked, scorer.passes), list[Scored](), Known()
     step = max(1, AT_ONCE // scorer.source.length)
     for a in range(0, len(alleles), step):
-        scored = score_alleles(scorer, genome, alleles[a : a + step])
+        part = alleles[a : a + step]
+        told = _part(a, len(part), len(alleles), progress)
+        scored = score_alleles(scorer, genome, part, known, told)
         every += scored
-        progress(tally.add(len(scored), scored), len(alleles))
+        tally.add(len(scored), scored)
     with replacing(to) as out:
         write_scored(table, every, out)
     done = tally.done(scorer.passes, True)

@@ -53,7 +53,7 @@ Variants = Annotated[
 ]  # fmt: skip
 Scores = Annotated[
     Path | None,
-    typer.Option(help="File to write: .parquet, or .vcf with the score in INFO; default "
+    typer.Option(help="File to write: .parquet, or .vcf or .vcf.gz with scores in INFO; default "
                  "NAME.scores.parquet here."),
 ]  # fmt: skip
 Place = Annotated[

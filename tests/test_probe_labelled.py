@@ -8,6 +8,7 @@ from test_genomes import own_cache
 
 from dnabench.probes import labelled
 from dnabench.probes.labelled import areas
+from dnabench.probes.labelled_figures import curve, labelled_figure
 
 __all__ = ["own_cache"]  # a fixture
 
@@ -80,6 +81,23 @@ def test_match_groups_of_many_chromosomes_are_drawn_over_all_of_them(each, withi
     found = areas(scores[few], [*map(str, y[few])], chroms[: few.sum()], "plus",
                   [*map(str, group[few])])  # fmt: skip
     assert (found.unit, found.least, found.auroc_interval) == ("match groups", 19, None)
+
+
+@pytest.mark.parametrize("direction", ["minus", "plus", "abs"])
+def test_the_curve_of_the_figure_has_the_area_that_is_printed(direction):
+    scores, labels, chroms, _ = drawn(1, 300, 10)
+    scores = np.round(scores, 1)  # ties
+    y = np.array(labels) == "True"
+    recall, precision = curve(scores, y, direction)
+    found = areas(scores, labels, chroms, direction)
+    assert np.sum(np.diff(recall, prepend=0) * precision) == pytest.approx(found.auprc)
+    assert (recall[-1], precision[-1]) == (1, found.prevalence)
+    scores[:9] = np.nan
+    figure = labelled_figure("net", "nats", scores, labels, areas(scores, labels, chroms))
+    left, right = figure.axes
+    for patch in left.patches:
+        assert patch.get_data().values.sum() == pytest.approx(1)  # nothing is cut off
+    assert right.lines[1].get_ydata()[0] == y[9:].mean()
 
 
 @pytest.mark.filterwarnings("error")

@@ -144,7 +144,8 @@ def variants(
     if found:
         _say_areas(found)
         _write(about, known, found)
-    typer.echo(f"{file}, {about}")
+        drawn = f", {_draw(file, done, scorer, found)}"
+    typer.echo(f"{file}, {about}{drawn if found else ''}")
 
 
 def _checked(
@@ -289,6 +290,19 @@ def _say_areas(found: Mapping[str, Areas | str]) -> None:
         f"chance: AUPRC {first.prevalence:.3f}, AUROC 0.500; by sequence: mean AUPRC of "
         f"{first.mixed} sequences with both classes, weighted by their variants; {_drawn(first)}"
     )
+
+
+def _draw(file: Path, done: Done, scorer: Scorer, found: Mapping[str, Areas | str]) -> Path:
+    from dnabench.probes.labelled import Areas
+    from dnabench.probes.labelled_figures import labelled_figure
+    from dnabench.reports.figures.style import save
+
+    (name, own), *_ = found.items()
+    to = file.with_name(f"{file.name}.png")
+    if done.labelled and isinstance(own, Areas):
+        labels = done.labelled.labels
+        save(lambda: labelled_figure(name, scorer.unit, done.scores, labels, own), to)
+    return to
 
 
 def _drawn(one: Areas) -> str:

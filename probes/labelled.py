@@ -153,8 +153,8 @@ def _unit(groups: Array | None, chrom: Array, at: Array | None, y: Array) -> _Un
         within = int(number.max()) + 1 >= A_CHROMOSOME * (int(chrom.max()) + 1)
         return _Unit(GROUPS, number, _least(number, y), within)
     found = _Unit(SEQUENCES, chrom, _least(chrom, y))
-    for bp, words in STRETCHES.items() if at is not None else ():
-        if found.least >= FEWEST:
+    for bp, words in STRETCHES.items():
+        if at is None or found.least >= FEWEST:
             break
         number = blocks_of(chrom, at, bp)
         found = _Unit(f"stretches of {words}", number, _least(number, y))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from dnabench.probes.baselines import Baselines, Beside
 from dnabench.probes.changes import Scorer
 from dnabench.probes.known import Known
 from dnabench.probes.labelled import check_labels
-from dnabench.probes.likelihood import BASES, Likelihood
+from dnabench.probes.likelihood import BASES, Likelihood, Told
 from dnabench.probes.variant_files import Writer, writer_of
 from dnabench.probes.variant_lines import lines_in
 from dnabench.probes.variant_tables import (
@@ -98,13 +99,22 @@ def _at_bases(
         codes = codes.copy()
         codes[:, index] = 0  # hidden: what is there does not tell windows apart
         values = known.of(
-            codes, str(index), lambda new, told, i=index: likelihood.sites(new, i, told),
-            lambda share, t=turned: progress((share + t) / 2),
+            codes, str(index), partial(_sites, likelihood, index),
+            partial(_half, progress, turned),
         )  # fmt: skip
         a, b = (BASES - 1 - alt, BASES - 1 - ref) if turned else (alt, ref)
         rows = np.arange(len(found))
         total += values[rows, a] - values[rows, b]
     return total / 2
+
+
+def _sites(likelihood: Likelihood, index: int, codes: Array, told: Told) -> Array:
+    return likelihood.sites(codes, index, told)
+
+
+def _half(progress: Callable[[float], object], second: bool, share: float) -> None:
+    """Of a strand's share of its windows that of both strands."""
+    progress((share + second) / 2)
 
 
 def _codes(letters: Sequence[str]) -> Array:
@@ -230,7 +240,9 @@ class _Tally:
         scores, labelled = np.concatenate(self._scores), None
         if self._asked.label:
             parts = [np.concatenate(column) for column in zip(*self._beside, strict=True)]
-            labelled = Labelled(*self._of, Beside(*parts) if parts else None)
+            labels, chroms, groups, at = self._of
+            beside = Beside(*parts) if parts else None
+            labelled = Labelled(labels, chroms, groups, at, beside)
         return Done(
             self.lines, len(scores), int(np.isfinite(scores).sum()), self._said, self._why,
             passes - self._before, scores, header, labelled, self._asked.region,

@@ -126,13 +126,13 @@ GFF = "".join(
 @pytest.mark.slow
 def test_from_a_table_of_traits_to_areas_by_the_commands(tmp_path, net):
     path = fasta(tmp_path / "x.fa", SEQS)
-    made = trait_table(SEQS)
+    made = trait_table(SEQS, 900)
     pq.write_table(made.drop_columns(["tss_dist"]), tmp_path / "all.parquet")
     (tmp_path / "g.gff3").write_text(GFF)
     matched = tmp_path / "m.parquet"
     said = dnabench("probe", "match", tmp_path / "all.parquet", "--near", "tss_dist,maf,ld_score",
                     "--gff", tmp_path / "g.gff3", "--controls", 5, "--to", matched)  # fmt: skip
-    assert "controls each, of 280; equal in chrom, consequence" in said.stdout, said.stderr
+    assert "controls each, of 840; equal in chrom, consequence" in said.stdout, said.stderr
     table = pq.read_table(matched)
     assert table.column_names == [n for n in TRAITS if n != "tss_dist"] + [
         "tss_dist",

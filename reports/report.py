@@ -24,7 +24,8 @@ from dnabench.reports.resampling import Resampler
 from dnabench.reports.shown import check_shown
 from dnabench.reports.table import Table, across_shares, tables
 from dnabench.reports.trends import SHARE, share_section, swept, trend
-from dnabench.reports.tuning import tuning_remarks, tuning_sections, with_tuned
+from dnabench.reports.tuning import tuning_sections, with_tuned
+from dnabench.reports.tuning_all import tuning_remarks
 from dnabench.reports.validity import checked, unread
 from dnabench.reports.variants import variants_section
 from dnabench.results.regimes import regimes
@@ -79,7 +80,7 @@ def report(
             sections.append(inflation_section(own, table.digits))
         trends = ([curves] if curves else []) + swept(table)
         shown = tuple(s for s in sections if s.rows)
-        said = (*tuning_remarks(table, tuning), *evidence.remarks)
+        said = (*tuning_remarks(table, tuning, records), *evidence.remarks)
         out.append(replace(evidence, remarks=said, sections=shown, trends=tuple(trends)))
     rows = [row for table in found for row in table.rows]
     audits = {row.name: a for row in rows if (a := kept(row.task, row.data))}

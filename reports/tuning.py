@@ -11,10 +11,11 @@ import numpy as np
 from dnabench.metrics import METRICS
 from dnabench.reports import stats
 from dnabench.reports.evidence import Evidence
-from dnabench.reports.grid import NONE, Grid, fixed, interval, listed, p_value, signed
-from dnabench.reports.table import TUNED, Row, Table
-from dnabench.results.searches import Choice, Search, budget_text, final_pairs, values
-from dnabench.types import Record
+from dnabench.reports.grid import NONE, Grid, fixed, interval, p_value, signed
+from dnabench.reports.table import TUNED, Row
+from dnabench.reports.tuning_all import Found, before_text, choices_in, names_of, tried_text
+from dnabench.results.searches import Choice, Search, budget_text, values
+from dnabench.types import Record, Trial
 
 HOW = {
     "random": "random search, the same quantiles for all models",
@@ -29,15 +30,15 @@ NO_SHARES = (
     "of configurations alone: what TPE and halving try depends on what came before, and so many "
     "configurations are no fixed part of hours or FLOP."
 )
-Found = tuple[Search, Choice]
 
 
 def with_tuned(records: Sequence[Record], found: Sequence[Search]) -> list[Record]:
     """The records, those of chosen configurations as a column "tuned" of their model.
 
-    Where a search chose the default, its runs are in both columns.
+    Where a search chose the default, its runs are in both columns. Of several searches of a model
+    on a task only the choice of the newest is "tuned".
     """
-    pairs = final_pairs(found)
+    pairs = final_pairs(records, found)
     budgets = {tuned: budget_text(search) for tuned, search in pairs.values()}
     out = []
     for record in records:
@@ -53,6 +54,36 @@ def with_tuned(records: Sequence[Record], found: Sequence[Search]) -> list[Recor
     return [r for r in out if not r.flags.get(TUNED) or (r.trial.model, r.trial.regime) in chose]
 
 
+def final_pairs(
+    records: Sequence[Record], found: Sequence[Search]
+) -> dict[str, tuple[str, Search]]:
+    """Trial id of a default -> the tuned trial beside it, of the newest search of its model there.
+
+    Args:
+        records: what is shown; choices without a record among them are left out.
+        found: searches, the newest last.
+    """
+    known = {r.trial.id: r.trial for r in records}
+    newest: dict[tuple[object, ...], dict[str, tuple[str, Search]]] = {}
+    for search in found:
+        for choice in search.choices:
+            own: dict[tuple[object, ...], dict[str, tuple[str, Search]]] = {}
+            for default, tuned in choice.final.items():
+                trial = known.get(default) or known.get(tuned)
+                if trial is not None:
+                    place = (choice.fold, *_where(trial))
+                    own.setdefault(place, {})[default] = tuned, search
+            newest |= own
+    return {default: pair for pairs in newest.values() for default, pair in pairs.items()}
+
+
+def _where(trial: Trial) -> tuple[object, ...]:
+    return (
+        trial.model, trial.regime, trial.task, trial.data, trial.protocol, trial.limit,
+        trial.train_share, trial.metric,
+    )  # fmt: skip
+
+
 def check_tuned(name: str, found: Sequence[Search]) -> None:
     """Raise ValueError for a column "tuned" that there is not since searches chose the default."""
     choices = [c for search in found for c in search.choices if f"{c.model} {TUNED}" == name]
@@ -61,18 +92,6 @@ def check_tuned(name: str, found: Sequence[Search]) -> None:
             f"there is no column {name!r}: its search chose the default on every task, so what is "
             f"shown as {choices[0].model!r} is the tuned model, too"
         )
-
-
-def choices_in(table: Table, found: Sequence[Search]) -> list[Found]:
-    """The choices whose default runs are in a table; of several searches the newest."""
-    here = {r.trial.id for r in table.records}
-    newest: dict[tuple[str, str, str, int], Found] = {}
-    for search in found:
-        for choice in search.choices:
-            if here & choice.final.keys():
-                for task in choice.tasks:
-                    newest[choice.model, choice.regime, task, choice.fold] = search, choice
-    return list({id(choice): (search, choice) for search, choice in newest.values()}.values())
 
 
 def tuning_sections(evidence: Evidence, found: Sequence[Search]) -> list[Grid]:
@@ -84,13 +103,13 @@ def tuning_sections(evidence: Evidence, found: Sequence[Search]) -> list[Grid]:
     names = names_of([choice for _, choice in own])
     lines = [
         [rows[task].name + fold_text(choice), names[choice.model, choice.regime],
-         *_line(evidence, rows[task], search, choice)]
+         *_line(evidence, rows[task], search, choice, found)]
         for search, choice in own for task in choice.tasks if task in rows
     ]  # fmt: skip
     heads = ["task", "model", "tried", "chosen", "seeds agree", "validation: default", "chosen"]
     heads += ["test: default", "tuned", "tuned - default", "95 % CI", "Holm p", "verdict of tuned"]
     searches = list({id(search): search for search, _ in own}.values())
-    notes = [" ".join(map(caption, searches))]
+    notes = [" ".join([*map(caption, searches), *before_text(table, found)])]
     if not all(map(_alike, searches)):
         notes.append(NO_SHARES)
     return [Grid(TITLES[0], heads, lines, notes), *expected_grids(own, table.digits)]
@@ -99,18 +118,6 @@ def tuning_sections(evidence: Evidence, found: Sequence[Search]) -> list[Grid]:
 def fold_text(choice: Choice) -> str:
     """Which fold a choice is for, where each has its own."""
     return f", fold {choice.fold}" if choice.fold >= 0 else ""
-
-
-def names_of(choices: Sequence[Choice]) -> dict[tuple[str, str], str]:
-    """How the models of choices are called, with the regime where one was tuned in several."""
-    regimes: dict[str, set[str]] = {}
-    for c in choices:
-        regimes.setdefault(c.model, set()).add(c.regime)
-    several = {model for model, found in regimes.items() if len(found) > 1}
-    return {
-        (c.model, c.regime): f"{c.model} ({c.regime})" if c.model in several else c.model
-        for c in choices
-    }  # fmt: skip
 
 
 def caption(search: Search) -> str:
@@ -143,8 +150,10 @@ def caption(search: Search) -> str:
     )
 
 
-def _line(evidence: Evidence, row: Row, search: Search, choice: Choice) -> list[str]:
-    """One task of a choice, without its names."""
+def _line(
+    evidence: Evidence, row: Row, search: Search, choice: Choice, found: Sequence[Search]
+) -> list[str]:
+    """One task of a choice, without its names; `found` are all searches of the folder."""
     digits, best = evidence.table.digits, choice.best
     columns = [
         _column(row, ids, tuned)
@@ -161,7 +170,8 @@ def _line(evidence: Evidence, row: Row, search: Search, choice: Choice) -> list[
     else:
         compared = _compared(evidence, row, i, j)
     return [
-        _tried(choice), words, _agree(choice, search),
+        _tried(choice) + tried_text(evidence.table, row.task, choice, found), words,
+        _agree(choice, search),
         *(fixed(_mean(c.scores.get(row.task, ())), digits) for c in (choice.default, best)),
         *tested, *compared,
     ]  # fmt: skip
@@ -264,28 +274,3 @@ def _expected(x: stats.Expected | None, sign: int, digits: int) -> str:
         return NONE
     low, high = sorted((sign * x.low, sign * x.high))
     return f"{fixed(sign * x.value, digits)} [{fixed(low, digits)}, {fixed(high, digits)}]"
-
-
-def tuning_remarks(table: Table, found: Sequence[Search]) -> tuple[str, ...]:
-    """That one model was tuned and another was not, or with another budget."""
-    own = choices_in(table, found)
-    if not own:
-        return ()
-    budgets: dict[str, dict[str, None]] = {}
-    names = names_of([choice for _, choice in own])
-    for search, choice in own:
-        budgets.setdefault(budget_text(search), {})[names[choice.model, choice.regime]] = None
-    searched = {(choice.model, choice.regime) for _, choice in own}
-    others = dict.fromkeys(c.name for c in table.columns if (c.model, c.regime) not in searched)
-    out = []
-    if others:
-        tuned = listed(dict.fromkeys(names.values()))
-        out.append(
-            f"{tuned} {'was' if len(searched) == 1 else 'were'} tuned and {listed(others)} not: a "
-            "tuned model against an untuned one is no fair comparison; give all of them to "
-            "`dnabench tune`, or compare defaults"
-        )
-    if len(budgets) > 1:
-        said = "; ".join(f"{n} for {listed(models)}" for n, models in sorted(budgets.items()))
-        out.append(f"budgets of tuning differ: {said}; tune all with the same")
-    return tuple(out)

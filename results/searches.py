@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,6 +36,8 @@ class Candidate:
     flops: float = 0.0  # forward passes over the training examples of all trials; 0 = not counted
     seconds: float = 0.0  # of all trials
     partial: bool = False  # trained for fewer epochs than its settings say: never chosen
+    # task -> what its trials share with those of any other search: their id without the seed
+    same: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,7 @@ class Search:
     choices: tuple[Choice, ...]
     hours: float = 0.0  # that the trials of each choice may take
     flops: float = 0.0  # likewise, of training
+    by_hand: tuple[str, ...] = ()  # spaces that the user gave, [model.]name=space
 
     @property
     def size(self) -> int:
@@ -93,6 +96,7 @@ class Search:
         begun = [[c.model, c.regime, c.tasks, c.default.trials] for c in self.choices]
         asked = asdict(self) | {"seeds": 0, "choices": begun}
         asked = {k: v for k, v in asked.items() if v or k not in ("hours", "flops")}
+        asked.pop("by_hand", None)  # `spaces` has them
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -119,6 +123,18 @@ def budget_text(of: Budget) -> str:
     if of.flops:
         return f"{of.flops:.3g} FLOP of training"
     return f"{of.size} configurations"
+
+
+def different(choices: Iterable[Choice], task: str) -> int:
+    """How many configurations were tried on a task by searches of one model and regime.
+
+    What several of them tried counts once, whatever the tuning seeds.
+    """
+    found = set[object]()
+    for choice in choices:
+        last = {c.number: c for c in choice.candidates}  # of halving: with the most epochs
+        found |= {c.same.get(task) or c.settings for c in last.values()}
+    return len(found)
 
 
 def values(candidates: Sequence[Candidate], metrics: Mapping[str, str]) -> list[float]:
@@ -192,6 +208,7 @@ def _read(path: Path) -> Search:
         choices = tuple(_choice(one) for one in found.pop("choices"))
         for name in ("tuning_seeds", "seeds"):
             found[name] = tuple(found[name])
+        found["by_hand"] = tuple(found.get("by_hand", ()))
         return Search(**found, choices=choices)
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise ValueError(
@@ -208,12 +225,3 @@ def _choice(found: dict[str, Any]) -> Choice:
         for one in found.pop("candidates")
     )  # fmt: skip
     return Choice(**{**found, "tasks": tuple(found["tasks"])}, candidates=candidates)
-
-
-def final_pairs(found: Sequence[Search]) -> dict[str, tuple[str, Search]]:
-    """Trial id of a default configuration -> the tuned trial beside it, by its newest search."""
-    return {
-        default: (tuned, search)
-        for search in found for choice in search.choices
-        for default, tuned in choice.final.items()
-    }  # fmt: skip

@@ -9,7 +9,8 @@ from conftest import dnabench
 import dnabench as db
 from dnabench.reports.report import report
 from dnabench.reports.resampling import Resampler
-from dnabench.reports.tuning import check_tuned, names_of
+from dnabench.reports.tuning import check_tuned
+from dnabench.reports.tuning_all import names_of
 from dnabench.results.searches import searches, values
 from dnabench.results.store import Store
 

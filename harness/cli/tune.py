@@ -141,7 +141,8 @@ def run_search(
 
 def _choices(search: Search) -> list[str]:
     """A line for each choice."""
-    from dnabench.reports.tuning import fold_text, names_of
+    from dnabench.reports.tuning import fold_text
+    from dnabench.reports.tuning_all import names_of
 
     names = names_of(search.choices)
     return [

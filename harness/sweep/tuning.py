@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dnabench.results.searches import Candidate, Choice, Search, choose
 from dnabench.sweep.search import Configuration, Plan, final_jobs
@@ -57,6 +57,7 @@ def chosen_of(plan: Plan, records: Mapping[str, Record]) -> Chosen:
         search_seed=request.search_seed,
         per=request.per, tuning_seeds=tuple(plan.tuning_seeds), seeds=tuple(plan.seeds),
         spaces=plan.spaces, metrics=metrics, choices=tuple(choices),
+        by_hand=tuple(request.spaces),
     )  # fmt: skip
     return Chosen(search, list(jobs.values()))
 
@@ -80,6 +81,7 @@ def candidate(
         n_params=max((r.n_params for r in ended), default=0),
         flops=float(sum(r.flops * r.n_examples["train"] * len(r.curve) for r in ended)),
         seconds=math.fsum(r.seconds for r in ended), partial=tried.partial,
+        same={t.task: replace(t, seed=0).id for t in mine},
     )  # fmt: skip
 
 

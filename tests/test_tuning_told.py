@@ -1,0 +1,129 @@
+"""What a report tells of searches: all of them, task by task, and whether they were equal."""
+
+import shutil
+
+import pytest
+
+import dnabench as db
+from dnabench.reports.report import report
+from dnabench.reports.resampling import Resampler
+from dnabench.results.searches import different, searches
+from dnabench.results.store import Store
+
+SPLICE, CELLS = "demo/splice_junctions", "demo/cell_type"
+QUICK = {"limit": 60, "epochs": 1, "executor": "inline"}
+FIRST, SECOND = "k_min=3 k_max=4", "k_min=4 k_max=6"  # what search seeds 0 and 2 choose
+
+
+def evidence_of(folder):
+    store = Store(folder)
+    (evidence,) = report(list(store), store, Resampler(store)).evidence
+    return evidence
+
+
+def tuning_of(evidence):
+    """Remarks on tuning, and the section of default against tuned."""
+    said = [x for x in evidence.remarks if any(w in x for w in ("tun", "search", "space"))]
+    (section,) = (s for s in evidence.sections if s.title == "Default against tuned")
+    return said, section
+
+
+def tune(folder, models, tasks=SPLICE, budget=2, **more):
+    return db.tune(
+        models, tasks=tasks, out=folder, **QUICK, **{"seeds": 2, "budget": budget} | more
+    )
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory):
+    """kmer searched from two search seeds, cnn from one of them."""
+    folder = tmp_path_factory.mktemp("twice")
+    tune(folder, "kmer,cnn", budget=3)
+    tune(folder, "kmer", budget=3, search_seed=2)
+    return folder
+
+
+def test_all_searches_of_a_model_are_counted_and_named(twice):
+    first, second = searches(Store(twice))
+    kmer = [choice for s in (first, second) for choice in s.choices if choice.model == "kmer"]
+    assert [" ".join(c.best.settings) for c in kmer] == [FIRST, SECOND]
+    n = different(kmer, SPLICE)
+    assert n == len({c.settings for choice in kmer for c in choice.candidates}) == 5
+    said, section = tuning_of(evidence_of(twice))
+    line = next(row for row in section.rows if row[1] == "kmer")
+    assert line[2] == "3 (5 in 2 searches)" and line[3] == SECOND
+    note = section.notes[0]
+    assert f"kmer was searched more than once on {SPLICE}: 5 different configurations" in note
+    assert f"that of 3 configurations (random, search seed 0) chose {FIRST}" in note
+    assert any("budgets of tuning differ: 3 configurations for cnn; 5 configurations in 2 searches "
+               "for kmer" in x for x in said)  # fmt: skip
+
+
+def test_what_an_earlier_search_chose_and_tested_is_told(twice):
+    evidence = evidence_of(twice)
+    names = [c.name for c in evidence.table.columns if c.model == "kmer"]
+    assert "kmer tuned" in names and len(names) == 3  # default, tuned, and the earlier choice
+    said, _ = tuning_of(evidence)
+    (told,) = (x for x in said if "no untuned model" in x)
+    assert told.startswith(f"kmer with {FIRST} is") and "random, search seed 0" in told
+
+
+def test_a_larger_budget_counts_what_the_smaller_one_tried_once(tmp_path):
+    tune(tmp_path, "kmer,cnn")
+    tune(tmp_path, "kmer,cnn", budget=4)
+    said, section = tuning_of(evidence_of(tmp_path))
+    assert [row[2] for row in section.rows] == ["4 (4 in 2 searches)"] * 2
+    assert not any("differ" in x for x in said)
+
+
+def test_the_newest_search_alone_is_the_tuned_column(tmp_path):
+    """Though its default is another one, and it ran fewer seeds."""
+    first = tune(tmp_path, "kmer", budget=3, seeds=3).search
+    second = tune(tmp_path, "kmer", budget=3, search_seed=2, set="kmer.k_min=4").search
+    (old,), (new,) = first.choices, second.choices
+    assert old.best is not old.default and new.best is not new.default
+    evidence = evidence_of(tmp_path)
+    column = [c.name for c in evidence.table.columns].index("kmer tuned")
+    runs = {r.trial.id for row in evidence.table.rows for r in row.cells[column].runs}
+    assert runs == {*new.final.values()}
+
+
+def test_a_model_that_was_tuned_on_one_task_is_untuned_on_another(tmp_path):
+    db.run("kmer,cnn", tasks=[SPLICE, CELLS], seeds=2, out=tmp_path, **QUICK)
+    tune(tmp_path, "cnn")
+    tune(tmp_path, "kmer", CELLS)
+    said, _ = tuning_of(evidence_of(tmp_path))
+    assert any(x.startswith(f"on {SPLICE}: cnn was tuned and kmer not") for x in said)
+    assert any(x.startswith(f"on {CELLS}: kmer was tuned and cnn not") for x in said)
+
+
+def test_unequal_budgets_seeds_kinds_and_spaces_are_flagged(tmp_path):
+    tune(tmp_path / "a", "kmer,cnn", [SPLICE, CELLS], tuning_seeds=1)
+    said, _ = tuning_of(evidence_of(tmp_path / "a"))
+    assert not said
+    more = {"tuning_seeds": 2, "search": "grid", "budget": 3}
+    tune(tmp_path / "a", "cnn", space=["batch=one:16,32"],
+         set=["cnn.lr=0.001", "cnn.weight_decay=0.01"], **more)  # fmt: skip
+    said, _ = tuning_of(evidence_of(tmp_path / "a"))
+    for text in (
+        f"on {SPLICE}: budgets of tuning differ: 2 configurations for kmer; 5 configurations in 2",
+        f"on {SPLICE}: kinds of search differ: random for kmer; random and grid for cnn",
+        f"on {SPLICE}: numbers of tuning seeds differ: 1 for kmer; 1 and 2 for cnn",
+        f"on {SPLICE}: a space was given by hand for cnn (batch=one:16,32) and not",
+    ):
+        assert any(x.startswith(text) for x in said), (text, said)
+
+
+def test_a_space_that_is_given_to_all_models_that_have_it_is_equal(tmp_path):
+    tune(tmp_path, "cnn,legnet", space="lr=log:1e-4..1e-3", tuning_seeds=1)
+    said, _ = tuning_of(evidence_of(tmp_path))
+    assert not said
+
+
+def test_what_an_unfinished_search_tried_is_told(twice, tmp_path):
+    folder = shutil.copytree(twice, tmp_path / "runs")
+    (newest,) = [s for s in searches(Store(folder)) if s.search_seed == 2]
+    (folder / "tuning" / f"{newest.id}.json").unlink()
+    said, _ = tuning_of(evidence_of(folder))
+    assert any(x.startswith(f"2 configurations of kmer on {SPLICE} were tried by a search that has "
+                            "not chosen") for x in said)  # fmt: skip

@@ -32,7 +32,7 @@ def cost_text(plan: Plan, store: Store, execution: ExecutionOptions) -> str:
         final = final_jobs(plan, {group: ()})
         space = plan.spaces[group[0]]
         rows.append((
-            *group, "by records" if plan.request.stepwise else len(tried), len(jobs),
+            *group, "by records" if plan.request.stepwise else plan.size_of(group), len(jobs),
             len(jobs) - len(missing), 2 * len(final),
             " ".join(f"{k}={v}" for k, v in space.items()) or "nothing",
         ))  # fmt: skip
@@ -66,8 +66,8 @@ def search_text(plan: Plan) -> str:
             f"each {plan.request.per}, tuning seeds {seeds}"
         )
     counts = ", ".join(
-        f"{len(tried)} of {name}" + f" ({regime})" * (models.count(name) > 1)
-        for (name, regime), tried in plan.tried.items()
+        f"{plan.size_of((name, regime))} of {name}" + f" ({regime})" * (models.count(name) > 1)
+        for name, regime in plan.tried
     )  # fmt: skip
     return f"{counts} configurations, {len(plan.jobs)} trials with tuning seeds {seeds}"
 

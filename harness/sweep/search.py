@@ -5,29 +5,23 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from types import MappingProxyType
 from typing import NamedTuple
 
-from dnabench.protocols import (
-    FOLDS,
-    check_tuning,
-    folds_of,
-    nested_seeds,
-    protocol_for,
-    protocol_named,
-)
-from dnabench.spaces import DROPOUT, HOUSE, Dimension, parse_dimension
+from dnabench.protocols import check_tuning, folds_of, protocol_for
+from dnabench.spaces import Dimension, parse_dimension
 from dnabench.sweep.grid import Request, grid, models_of, tasks_of
-from dnabench.sweep.numbers import parse_seeds
+from dnabench.sweep.own_spaces import asked_space
+from dnabench.sweep.own_spaces import space_of as space_of
 from dnabench.sweep.settings import check_settings
-from dnabench.types import Job, Model, Recipe, Trial
+from dnabench.sweep.tuning_seeds import has_folds, seeds_of
+from dnabench.types import Job, Trial
 
 PER = ("task", "suite", "model")
 SEARCHES = ("random", "grid", "tpe", "halving")
-FIRST_TUNING_SEED = 1000  # of --tuning-seeds N, away from the seeds of --seeds N
 USUAL_BUDGET = 16
 MOST_DRAWS = 10  # for each configuration, where a space has few
 Say = Callable[[str], object]
@@ -94,7 +88,8 @@ class Plan(NamedTuple):
     """What a search runs before it chooses."""
 
     request: TuneRequest
-    tried: dict[Group, list[Configuration]]  # the default first
+    # the default first; others have the trials of those units alone in which they are new
+    tried: dict[Group, list[Configuration]]
     spaces: dict[str, dict[str, str]]  # model -> setting -> space
     tuning_seeds: list[int]
     seeds: list[int]
@@ -113,58 +108,24 @@ class Plan(NamedTuple):
         """The configurations that were tried for a unit, the default first, with its trials."""
         if unit in self.steps:
             return self.steps[unit]
-        return [
-            one._replace(jobs=tuple(job for job in one.jobs if unit.has(job.trial)))
-            for one in self.tried[unit.group]
-        ]
+        parts = [part_of(one, unit) for one in self.tried[unit.group]]
+        return [one for one in parts if one.jobs]
 
     def seeded(self) -> Request:
         """The grid with the tuning seeds."""
         seeds = ",".join(map(str, self.tuning_seeds))
         return replace(self.request.grid, seeds=f"{seeds},", scored="val")
 
+    def size_of(self, group: Group) -> str:
+        """How many configurations a model has; of tasks that differ the fewest and the most."""
+        found = {len(self.of(unit)) for unit in self.units() if unit.group == group}
+        return " to ".join(map(str, sorted({min(found), max(found)})))
+
     @property
     def jobs(self) -> list[Job]:
         """All trials of tuning, the configurations of all models side by side."""
         rounds = itertools.zip_longest(*self.tried.values())
         return [job for some in rounds for one in some if one is not None for job in one.jobs]
-
-
-def space_of(model: Model) -> dict[str, str]:
-    """The space that a model declares, else the usual one of what it reads; {} = nothing to tune.
-
-    A model with a trainer of its own has none unless it declares one.
-    """
-    if model.space or model.custom_trainer:
-        return dict(model.space)
-    usual = {name: text for name, text in HOUSE.items() if model.reads(name)}
-    return usual | ({"dropout": DROPOUT} if "dropout" in model.options else {})
-
-
-def asked_space(model: Model, request: TuneRequest) -> dict[str, str]:
-    """The space of a model with what the user changed, without settings that the user fixed."""
-    found = space_of(model)
-    for owner, name, text in map(_parts, request.spaces):
-        if owner in ("", model.name, *model.aliases) and _takes(model, name):
-            found[name] = text
-    fixed = {*request.grid.overrides}
-    for setting in request.grid.settings:
-        owner, _, name = setting.partition("=")[0].rpartition(".")
-        if owner in ("", model.name, *model.aliases):
-            fixed.add(name)
-    return {name: text for name, text in found.items() if name not in fixed}
-
-
-def _parts(text: str) -> tuple[str, str, str]:
-    key, equals, space = text.partition("=")
-    owner, _, name = key.rpartition(".")
-    if not (equals and name and space):
-        raise ValueError(f"--space {text!r}: write name=space, e.g. lr=log:1e-4..3e-3")
-    return owner, name, space
-
-
-def _takes(model: Model, name: str) -> bool:
-    return name in model.options or (name in Recipe().numbers and model.reads(name))
 
 
 def plan_search(request: TuneRequest, say: Say = lambda note: None) -> Plan:
@@ -177,22 +138,22 @@ def plan_search(request: TuneRequest, say: Say = lambda note: None) -> Plan:
     Returns:
         For every model and regime the default and budget - 1 others; the default alone where the
         others depend on records. Draw k has the same quantiles
-        for every model; one that repeats an earlier configuration of the model is left out and the
-        next is taken.
+        for every model; where all its trials for a choice are those of an earlier configuration,
+        it is left out there and the next is taken.
 
     Raises:
         KeyError: as `grid`.
         ValueError: as `grid`; a protocol without validation scores, seeds that are in both lists,
             spaces or grids that cannot be searched.
     """
-    tuning_seeds, seeds = _seeds(request)
+    tuning_seeds, seeds = seeds_of(request)
     _check(request)
     models = models_of(request.grid)
     asked = [text.partition("=")[0] for text in request.spaces]
     check_settings(models, [f"{key}=" for key in asked])
     spaces = {model.name: asked_space(model, request) for model in models}
     draws = {model.name: _draws(model.name, spaces[model.name], request) for model in models}
-    tried, seen = dict[Group, list[Configuration]](), set[str]()
+    tried = dict[Group, list[Configuration]]()
     plan = Plan(request, tried, spaces, tuning_seeds, seeds)
     seeded = plan.seeded()
     _check_protocols(seeded)
@@ -200,29 +161,81 @@ def plan_search(request: TuneRequest, say: Say = lambda note: None) -> Plan:
         default = trials_of(seeded, dict.fromkeys(draws, ()), say, 0)
         tried |= {group: [Configuration(0, (), tuple(jobs))] for group, jobs in default.items()}
         return plan
+    _draw(plan, draws, say)
+    _check_sizes(plan, say)
+    return plan
+
+
+def part_of(one: Configuration, unit: Unit) -> Configuration:
+    """A configuration with the trials of a unit alone."""
+    return one._replace(jobs=tuple(job for job in one.jobs if unit.has(job.trial)))
+
+
+def trials_in(jobs: Iterable[Job]) -> frozenset[str]:
+    """The same for configurations that are one: with the same trials on every task of a choice."""
+    return frozenset(job.trial.id for job in jobs)
+
+
+def _draw(plan: Plan, draws: Mapping[str, Iterator[tuple[str, ...]]], say: Say) -> None:
+    """Fill `plan.tried`: the default, then draws until every unit has as many as the budget."""
+    request, seeded = plan.request, plan.seeded()
     most = request.size + (request.search == "grid")  # one more: the grid is too large
+    seen = dict[Unit, set[frozenset[str]]]()
     for number in itertools.count():
-        full = {name for (name, _), mine in tried.items() if len(mine) == most}
+        full = {unit.model for unit in seen}
+        full -= {unit.model for unit, mine in seen.items() if len(mine) < most}
         drawn = {k: next(of, None) if number else () for k, of in draws.items() if k not in full}
         chosen = {name: settings for name, settings in drawn.items() if settings is not None}
-        found = trials_of(seeded, chosen, say, number)
-        repeated = {group[0] for group, jobs in found.items() if jobs[0].trial.id in seen}
-        for group, jobs in found.items():
-            if group[0] not in repeated:  # of any regime, so that all have the same draws
-                seen |= {job.trial.id for job in jobs}
-                mine = Configuration(number, chosen[group[0]], tuple(jobs))
-                tried.setdefault(group, []).append(mine)
         if not chosen:
             break
-    for (name, regime), own in tried.items():
-        if len(own) > request.size:
+        found = {
+            group: Configuration(number, chosen[group[0]], tuple(jobs))
+            for group, jobs in trials_of(seeded, chosen, say, number).items()
+        }
+        if number:
+            _add(found, plan, seen, most)
+            continue
+        plan.tried.update({group: [default] for group, default in found.items()})
+        seen = {u: {trials_in(part_of(found[u.group], u).jobs)} for u in plan.units()}
+
+
+def _add(
+    found: Mapping[Group, Configuration], plan: Plan, seen: Mapping[Unit, set[frozenset[str]]],
+    most: int,
+) -> None:  # fmt: skip
+    """Add a draw of each model, for the units that have room and where it repeats no other.
+
+    A repeat in one regime of a model is left out in all of them, so that they have the same draws.
+    """
+    own = {unit: trials_in(part_of(found[unit.group], unit).jobs)
+           for unit in seen if unit.group in found}  # fmt: skip
+    repeated = {(u.model, u.tasks, u.fold) for u, trials in own.items() if trials in seen[u]}
+    new: dict[Group, set[str]] = {}
+    for unit, trials in own.items():
+        if (unit.model, unit.tasks, unit.fold) not in repeated and len(seen[unit]) < most:
+            seen[unit].add(trials)
+            new.setdefault(unit.group, set()).update(trials)
+    for group, mine in new.items():
+        jobs = tuple(job for job in found[group].jobs if job.trial.id in mine)
+        plan.tried[group].append(found[group]._replace(jobs=jobs))
+
+
+def _check_sizes(plan: Plan, say: Say) -> None:
+    """Raise for a grid larger than the budget, and say where a space has fewer configurations."""
+    size, said = plan.request.size, dict[Group, dict[int, list[str]]]()
+    for unit in plan.units():
+        n = len(plan.of(unit))
+        if n > size:
             raise ValueError(
-                f"--search grid: the grid of {name} and its default are more than --budget "
-                f"{request.size}; name fewer values, or give all models a larger budget"
+                f"--search grid: the grid of {unit.model} and its default are more than --budget "
+                f"{size}; name fewer values, or give all models a larger budget"
             )
-        if len(own) < request.size:
-            say(f"{name} ({regime}): {len(own)} different configurations were found in its space")
-    return plan
+        said.setdefault(unit.group, {}).setdefault(n, []).extend(unit.tasks)
+    for (name, regime), counts in said.items():
+        for n, tasks in counts.items():
+            on = f" on {', '.join(dict.fromkeys(tasks))}" * (len(counts) > 1)
+            if n < size:
+                say(f"{name} ({regime}): {n} different configurations were found in its space{on}")
 
 
 def final_jobs(plan: Plan, settings: Mapping[Group, Sequence[str]], tasks: Sequence[str] = ()) \
@@ -306,38 +319,6 @@ def _grid_points(model: str, space: Mapping[str, Dimension]) -> list[tuple[str, 
         )
     points = list(itertools.product(*([f"{k}={v}" for v in d.values] for k, d in space.items())))
     return points
-
-
-def _seeds(request: TuneRequest) -> tuple[list[int], list[int]]:
-    """Those of tuning and those of the final runs; under folds some for each fold."""
-    if has_folds(request.grid):
-        return _seeds_of_folds(request)
-    tuning, seeds = parse_seeds(request.tuning_seeds), parse_seeds(request.grid.seeds)
-    if request.tuning_seeds.strip().isdigit():
-        tuning = [FIRST_TUNING_SEED + k for k in tuning]
-    if both := sorted({*tuning} & {*seeds}):
-        raise ValueError(
-            f"seed {both[0]} is in --tuning-seeds and in --seeds: the final runs need seeds that "
-            "chose nothing"
-        )
-    return tuning, seeds
-
-
-def has_folds(request: Request) -> bool:
-    """Whether the seeds of the protocol are folds."""
-    return protocol_named(request.protocol).validation == "fold"
-
-
-def _seeds_of_folds(request: TuneRequest) -> tuple[list[int], list[int]]:
-    text, seeds = request.tuning_seeds.strip(), parse_seeds(request.grid.seeds)
-    if not (text.isdigit() and 0 < int(text) < FOLDS):
-        raise ValueError(
-            f"--tuning-seeds {text}: under {request.grid.protocol} each fold is tuned on others; "
-            f"give how many of these, 1 to {FOLDS - 1}"
-        )
-    if wrong := [seed for seed in seeds if seed not in range(FOLDS)]:
-        raise ValueError(f"--seeds: {wrong[0]} is no fold of {request.grid.protocol}; give 0-9")
-    return [seed for fold in seeds for seed in nested_seeds(fold, int(text))], seeds
 
 
 def _check(request: TuneRequest) -> None:

@@ -24,6 +24,7 @@ from dnabench.sweep.search import (
     Unit,
     drawn,
     points,
+    trials_in,
     trials_of,
 )
 from dnabench.sweep.tuning import candidate
@@ -80,7 +81,7 @@ class _Unit:
         (default,) = self.plan.tried[self.unit.group]
         own = tuple(job for job in default.jobs if self.unit.has(job.trial))
         self.tried.append(default._replace(jobs=own))
-        self.seen, self.taken = {own[0].trial.id}, set[tuple[str, ...]]()
+        self.seen, self.taken = {trials_in(own)}, set[tuple[str, ...]]()
         found = self.plan.spaces[self.unit.model].items()
         self.space = {name: parse_dimension(name, text) for name, text in found}
 
@@ -192,9 +193,9 @@ class _Unit:
             return None
         self.taken.add(settings)
         jobs = self._jobs(settings)
-        if jobs[0].trial.id in self.seen:
+        if (trials := trials_in(jobs)) in self.seen:
             return None
-        self.seen.add(jobs[0].trial.id)
+        self.seen.add(trials)
         return Configuration(self.number, settings, jobs)
 
     def _jobs(self, settings: tuple[str, ...]) -> tuple[Job, ...]:

@@ -6,15 +6,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from dnabench.metrics import METRICS
 from dnabench.reports import stats
 from dnabench.reports.evidence import Evidence
 from dnabench.reports.grid import NONE, Grid, fixed, interval, p_value, signed
 from dnabench.reports.table import TUNED, Row
 from dnabench.reports.tuning_all import Found, before_text, choices_in, names_of, tried_text
-from dnabench.results.searches import Choice, Search, budget_text, values
+from dnabench.results.searches import Choice, Search, budget_text, choose, values
 from dnabench.types import Record, Trial
 
 HOW = {
@@ -171,7 +169,7 @@ def _line(
         compared = _compared(evidence, row, i, j)
     return [
         _tried(choice) + tried_text(evidence.table, row.task, choice, found), words,
-        _agree(choice, search),
+        agreeing(choice, search),
         *(fixed(_mean(c.scores.get(row.task, ())), digits) for c in (choice.default, best)),
         *tested, *compared,
     ]  # fmt: skip
@@ -212,7 +210,7 @@ def _tried(choice: Choice) -> str:
     return f"{len(numbers)}{whole}" + f" ({failed} failed)" * bool(failed)
 
 
-def _agree(choice: Choice, search: Search) -> str:
+def agreeing(choice: Choice, search: Search) -> str:
     """How many tuning seeds would alone have made the same choice."""
     n, same = max((len(x) for x in choice.default.scores.values()), default=0), 0
     whole = [c for c in choice.whole if not c.failed]
@@ -221,8 +219,7 @@ def _agree(choice: Choice, search: Search) -> str:
             replace(c, scores={task: (found[seed],) for task, found in c.scores.items()})
             for c in whole
         ]
-        found = values(alone, search.metrics)
-        same += whole[int(np.argmax(found))].number == choice.chosen
+        same += choose(alone, search.metrics).number == choice.chosen
     return f"{same} of {n}"
 
 
@@ -231,7 +228,7 @@ def _mean(scores: Sequence[float]) -> float:
 
 
 def expected_grids(own: Sequence[Found], digits: int) -> list[Grid]:
-    """The best validation score to expect of 1, 2, 4, ... configurations, a line a choice.
+    """The best validation score to expect of 1, 2, 4, ... configurations, the default among them.
 
     Only where configurations were drawn alike and the budget is a number of them; none without.
     """
@@ -241,12 +238,13 @@ def expected_grids(own: Sequence[Found], digits: int) -> list[Grid]:
     lines, names = [], names_of([choice for _, choice in own])
     for search, choice in alike:
         metrics = {search.metrics.get(task, "") for task in choice.tasks}
-        known = [x for x in values(choice.candidates, search.metrics) if not math.isnan(x)]
+        tried = values(choice.candidates, search.metrics)  # of the default first
+        known = [x for x in tried if not math.isnan(x)]
         if len(metrics) > 1 or not known:
             continue
         (metric,) = metrics
         sign = METRICS[metric].sign if metric in METRICS else 1
-        every = known + [min(known)] * (len(choice.candidates) - len(known))
+        every = [min(known) if math.isnan(x) else x for x in tried]
         found = [stats.expected_best(every, k) if k <= len(every) else None for k in sizes]
         lines.append([
             ", ".join(choice.tasks) + fold_text(choice), names[choice.model, choice.regime],
@@ -255,11 +253,12 @@ def expected_grids(own: Sequence[Found], digits: int) -> list[Grid]:
     if not lines:
         return []
     note = (
-        "The best mean validation score of k configurations drawn without replacement from those "
-        "tried, its exact expectation, with a 95 % interval over configurations (bootstrap). A "
-        "failed configuration counts as the worst. The best of many noisy scores is too high: read "
-        "the test scores for the size of a gain, and this table for whether half the budget would "
-        "have changed the order of the models."
+        "The best mean validation score of the default and k - 1 others, drawn without replacement "
+        "from those tried: its exact expectation, with a 95 % interval over them (bootstrap). "
+        "k = 1 is the default alone, as every search tries it. A failed configuration counts as "
+        "the worst. The best of many noisy scores is too high: read the test scores for the size "
+        "of a gain, and this table for whether half the budget would have changed the order of the "
+        "models."
     )
     heads = ["task", "model", *(f"k = {k}" for k in sizes)]
     return [Grid(TITLES[1], heads, lines, [note])]
@@ -272,5 +271,7 @@ def _alike(search: Search) -> bool:
 def _expected(x: stats.Expected | None, sign: int, digits: int) -> str:
     if x is None:
         return NONE
+    if x.k == 1:
+        return fixed(sign * x.value, digits)
     low, high = sorted((sign * x.low, sign * x.high))
     return f"{fixed(sign * x.value, digits)} [{fixed(low, digits)}, {fixed(high, digits)}]"

@@ -16,8 +16,9 @@ from dnabench import MODELS, TASKS, Record, Trial
 from dnabench.reports import stats
 from dnabench.reports.report import report
 from dnabench.reports.resampling import Resampler
+from dnabench.reports.tuning import agreeing
 from dnabench.results.merging import faults, merge
-from dnabench.results.searches import Candidate, choose, searches, values
+from dnabench.results.searches import Candidate, Choice, Search, choose, searches, values
 from dnabench.results.store import Store
 from dnabench.spaces import parse_dimension
 from dnabench.sweep.grid import Request
@@ -213,6 +214,18 @@ def test_the_choice():
         choose([candidate(0, failed=2)], mcc)
 
 
+def test_seeds_agree_by_the_rule_of_the_choice():
+    """Of equal configurations the one with fewer parameters; one seed always agrees with itself."""
+    for scores, says in (((0.5,), "1 of 1"), ((0.5, 0.5), "2 of 2")):
+        some = (candidate(0, *scores, n_params=9), candidate(1, *scores, n_params=7))
+        best = choose(some, {"t": "mcc"})
+        choice = Choice(model="m", regime="scratch", tasks=("t",), candidates=some, final={},
+                        chosen=best.number)  # fmt: skip
+        search = Search(budget=2, search="random", search_seed=0, per="task", tuning_seeds=(1, 2),
+                        seeds=(0,), spaces={}, metrics={"t": "mcc"}, choices=(choice,))  # fmt: skip
+        assert best.number == 1 and agreeing(choice, search) == says
+
+
 def test_tasks_of_several_metrics_are_chosen_by_rank():
     both = {"a": "mcc", "b": "mse"}
     made = [(0.5, 9.0), (0.6, 1.0), (0.7, 5.0)]
@@ -224,13 +237,15 @@ def test_tasks_of_several_metrics_are_chosen_by_rank():
     assert choose(some, both).number == 1
 
 
-def test_the_expected_best_is_the_mean_over_all_draws():
-    scores = [0.3, 0.9, 0.5, 0.5, 0.7]
+@pytest.mark.parametrize("default", [0.3, 0.6, 0.9])
+def test_the_expected_best_is_the_mean_over_all_draws_with_the_default(default):
+    others = [0.9, 0.5, 0.5, 0.7]
+    scores = [default, *others]
     for k in range(1, 6):
-        draws = [max(draw) for draw in itertools.combinations(scores, k)]
+        draws = [max((default, *draw)) for draw in itertools.combinations(others, k - 1)]
         found = stats.expected_best(scores, k)
         assert found.value == pytest.approx(np.mean(draws), abs=1e-12)
-        assert found.low <= found.value <= found.high
+        assert found.low - 1e-12 <= found.value <= found.high + 1e-12
     with pytest.raises(ValueError, match="k = 6 of n = 5"):
         stats.expected_best(scores, 6)
 

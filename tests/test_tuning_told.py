@@ -1,6 +1,10 @@
 """What a report tells of searches: all of them, task by task, and whether they were equal."""
 
+import os
 import shutil
+import signal
+import threading
+import time
 
 import pytest
 
@@ -127,3 +131,23 @@ def test_what_an_unfinished_search_tried_is_told(twice, tmp_path):
     said, _ = tuning_of(evidence_of(folder))
     assert any(x.startswith(f"2 configurations of kmer on {SPLICE} were tried by a search that has "
                             "not chosen") for x in said)  # fmt: skip
+
+
+def test_a_search_that_is_stopped_while_it_tests_is_told(tmp_path):
+    def stop():  # by Ctrl-C, after the first record that read test
+        while len([*(tmp_path / "records").glob("*.json")]) < 3:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    watching = threading.Thread(target=stop, daemon=True)
+    watching.start()
+    with pytest.raises(KeyboardInterrupt):
+        tune(tmp_path, "cnn", tuning_seeds=1, seeds=60)
+    watching.join()
+    store = Store(tmp_path)
+    assert 0 < sum(not r.trial.tuning for r in store) < 60
+    (search,) = searches(store)
+    evidence = evidence_of(tmp_path)
+    assert not any("has not chosen" in x for x in evidence.remarks)
+    assert tune(tmp_path, "cnn", tuning_seeds=1, seeds=1).search.id == search.id
+    assert len(searches(store)) == 1

@@ -93,7 +93,7 @@ def tune(
 def run_search(
     request: TuneRequest, out: Path, execution: ExecutionOptions
 ) -> tuple[Chosen, list[Record]]:
-    """Search, choose on validation, test, and write the search down; finished trials stay.
+    """Search, choose on validation, write that down, and test; finished trials stay.
 
     Args:
         request: the models, tasks, budget and spaces.
@@ -133,8 +133,8 @@ def run_search(
         ran(plan.jobs)
     chosen = chosen_of(plan, records)
     print_notes(_choices(chosen.search))
+    save_search(store, chosen.search)  # before test is read: what is half tested is told as tuned
     final = run_sweep(request, chosen.jobs, [], out, execution, to_stderr=True)
-    save_search(store, chosen.search)
     failed = [record for record in records.values() if record.error]
     return chosen, [*failed, *final.failed]
 

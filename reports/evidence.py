@@ -183,6 +183,7 @@ class Evidence:
     detectable: Mapping[str, Detectable]  # by row name
     remarks: tuple[str, ...]  # from `lint`: repeated runs, no variance, coarse rounding, ...
     sections: tuple[Grid, ...] = ()  # learning curves, leak-free scores, costs, inflation, ...
+    tuned: str = ""  # with which budgets models were tuned, in a line; "" = none was
     trends: tuple[Trend, ...] = ()  # by share of train, with the largest share, and what was swept
 
     def against_best(self) -> tuple[Comparison, ...]:

@@ -25,7 +25,7 @@ from dnabench.reports.shown import check_shown
 from dnabench.reports.table import Table, across_shares, tables
 from dnabench.reports.trends import SHARE, share_section, swept, trend
 from dnabench.reports.tuning import tuning_sections, with_tuned
-from dnabench.reports.tuning_all import tuning_remarks
+from dnabench.reports.tuning_all import tuned_line, tuning_remarks
 from dnabench.reports.validity import checked, unread
 from dnabench.reports.variants import variants_section
 from dnabench.results.regimes import regimes
@@ -81,7 +81,10 @@ def report(
         trends = ([curves] if curves else []) + swept(table)
         shown = tuple(s for s in sections if s.rows)
         said = (*tuning_remarks(table, tuning, records), *evidence.remarks)
-        out.append(replace(evidence, remarks=said, sections=shown, trends=tuple(trends)))
+        out.append(
+            replace(evidence, remarks=said, sections=shown, trends=tuple(trends),
+                    tuned=tuned_line(table, tuning))
+        )  # fmt: skip
     rows = [row for table in found for row in table.rows]
     audits = {row.name: a for row in rows if (a := kept(row.task, row.data))}
     documents = tuple(json.loads(a.to_json()) for a in audits.values())

@@ -134,7 +134,7 @@ def caption(search: Search) -> str:
             "10 k + j leaves fold k out and validates on fold j."
         )
     if any(c.regime != "scratch" for c in search.choices):
-        costs += " What pretraining took is not counted."
+        costs += f" What pretraining took is not counted{_pretraining(search)}."
     over = "" if search.per == "task" else (
         f" and the tasks of a {search.per}, of the ranks where their metrics differ")  # fmt: skip
     return (
@@ -146,6 +146,15 @@ def caption(search: Search) -> str:
         f"{', '.join(map(str, search.seeds))}. Seeds agree: tuning seeds that alone choose the "
         f"same. Spaces: {spaces}."
     )
+
+
+def _pretraining(search: Search) -> str:
+    """What is known of it."""
+    said = [
+        f"{regime.partition('@')[0]} read {took['bp'] / 1e6:.4g} Mbp in "
+        f"{took['seconds'] / 60:.3g} minutes" for regime, took in search.pretraining.items()
+    ]  # fmt: skip
+    return ": " * bool(said) + "; ".join(said)
 
 
 def _line(

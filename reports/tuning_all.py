@@ -146,6 +146,14 @@ def _efforts(table: Table, found: Sequence[Search]) -> Efforts:
     return out
 
 
+def tuned_line(table: Table, found: Sequence[Search]) -> str:
+    """With which budgets models were tuned, in a line; "" = none was."""
+    efforts = _efforts(table, found).values()
+    budgets = dict.fromkeys(effort.budget for own in efforts for effort in own.values())
+    said = f"tuned: {' or '.join(budgets)} each, chosen on validation; see --full"
+    return said if budgets else ""
+
+
 def tuning_remarks(
     table: Table, found: Sequence[Search], records: Sequence[Record] = ()
 ) -> tuple[str, ...]:

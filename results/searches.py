@@ -84,6 +84,8 @@ class Search:
     hours: float = 0.0  # that the trials of each choice may take
     flops: float = 0.0  # likewise, of training
     by_hand: tuple[str, ...] = ()  # spaces that the user gave, [model.]name=space
+    # regime -> "bp" read and "seconds" taken, of networks of `dnabench pretrain`
+    pretraining: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -96,7 +98,8 @@ class Search:
         begun = [[c.model, c.regime, c.tasks, c.default.trials] for c in self.choices]
         asked = asdict(self) | {"seeds": 0, "choices": begun}
         asked = {k: v for k, v in asked.items() if v or k not in ("hours", "flops")}
-        asked.pop("by_hand", None)  # `spaces` has them
+        for told in ("by_hand", "pretraining"):  # `spaces` and the trials have them
+            asked.pop(told, None)
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
 
 

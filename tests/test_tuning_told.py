@@ -1,5 +1,6 @@
 """What a report tells of searches: all of them, task by task, and whether they were equal."""
 
+import json
 import os
 import shutil
 import signal
@@ -7,10 +8,14 @@ import threading
 import time
 
 import pytest
+from test_pretraining import training
 
 import dnabench as db
+from dnabench.pretraining.pretrain import pretrain
 from dnabench.reports.report import report
 from dnabench.reports.resampling import Resampler
+from dnabench.reports.text.latex import latex
+from dnabench.reports.text.overview import overview
 from dnabench.results.searches import different, searches
 from dnabench.results.store import Store
 
@@ -133,6 +138,42 @@ def test_what_an_unfinished_search_tried_is_told(twice, tmp_path):
                             "not chosen") for x in said)  # fmt: skip
 
 
+def test_a_paper_and_the_first_screen_tell_of_tuning(twice, tmp_path):
+    store = Store(twice)
+    shown = report(list(store), store, Resampler(store))
+    (evidence,) = shown.evidence
+    captions = [line for line in latex(shown.evidence).splitlines() if "caption{" in line]
+    (scores,) = (line for line in captions if "Metric:" in line)
+    plain = scores.replace("\\_", "_")
+    assert "Budget: 3 configurations of each model" in plain and "Final seeds: 0, 1." in plain
+    assert "Spaces: kmer: k_max=int:4..7" in plain and "5 different configurations" in plain
+    first = " ".join(overview(shown, twice).split())
+    assert f" {evidence.tuned} " in first and evidence.tuned == (
+        "tuned: 5 configurations in 2 searches or 3 configurations each, chosen on validation; see "
+        "--full"
+    )
+    db.run("kmer", tasks=SPLICE, seeds=1, out=tmp_path, **QUICK)
+    plain = Store(tmp_path)
+    shown = report(list(plain), plain, Resampler(plain))
+    assert not shown.evidence[0].tuned and "Budget:" not in latex(shown.evidence)
+
+
+def test_what_a_pretraining_took_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("DNABENCH_CACHE", str(tmp_path / "cache"))
+    pretrain(training(tmp_path, steps=2, looks=1), tmp_path / "net")
+    card = json.loads((tmp_path / "net" / "network.json").read_text())
+    tuned = tune(
+        tmp_path / "runs", "convnova-386k", regime=f"checkpoint:{tmp_path / 'net'}", seeds=1,
+        tuning_seeds=1, set=["width=8", "blocks=2", "kernel_size=3"],
+    )  # fmt: skip
+    (took,) = tuned.search.pretraining.values()
+    assert took == {"bp": card["bp"], "seconds": card["seconds"]} and took["bp"] == 480
+    assert searches(Store(tmp_path / "runs")) == [tuned.search]
+    _, section = tuning_of(evidence_of(tmp_path / "runs"))
+    assert "not counted: checkpoint:net read 0.00048 Mbp in " in section.notes[0]
+    assert "minutes. Chosen:" in section.notes[0]
+
+
 def test_a_search_that_is_stopped_while_it_tests_is_told(tmp_path):
     def stop():  # by Ctrl-C, after the first record that read test
         while len([*(tmp_path / "records").glob("*.json")]) < 3:
@@ -148,6 +189,6 @@ def test_a_search_that_is_stopped_while_it_tests_is_told(tmp_path):
     assert 0 < sum(not r.trial.tuning for r in store) < 60
     (search,) = searches(store)
     evidence = evidence_of(tmp_path)
-    assert not any("has not chosen" in x for x in evidence.remarks)
+    assert evidence.tuned and not any("has not chosen" in x for x in evidence.remarks)
     assert tune(tmp_path, "cnn", tuning_seeds=1, seeds=1).search.id == search.id
     assert len(searches(store)) == 1

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from dnabench.cache import read_json
+from dnabench.pretraining.saving import CARD, LANGUAGE
 from dnabench.results.searches import Candidate, Choice, Search, choose
 from dnabench.sweep.search import Configuration, Plan, final_jobs
 from dnabench.types import Job, Record
@@ -57,9 +60,21 @@ def chosen_of(plan: Plan, records: Mapping[str, Record]) -> Chosen:
         search_seed=request.search_seed,
         per=request.per, tuning_seeds=tuple(plan.tuning_seeds), seeds=tuple(plan.seeds),
         spaces=plan.spaces, metrics=metrics, choices=tuple(choices),
-        by_hand=tuple(request.spaces),
+        by_hand=tuple(request.spaces), pretraining=_pretraining(plan),
     )  # fmt: skip
     return Chosen(search, list(jobs.values()))
+
+
+def _pretraining(plan: Plan) -> dict[str, dict[str, float]]:
+    """What the cards of networks of `dnabench pretrain` say that the searched ones took."""
+    out = {}
+    for (_, regime), tried in plan.tried.items():
+        if not (file := tried[0].jobs[0].checkpoint):
+            continue
+        card = read_json(Path(file).parent / CARD)
+        if isinstance(card, dict) and card.get("schema") == LANGUAGE:
+            out[regime] = {name: float(card[name]) for name in ("bp", "seconds")}
+    return out
 
 
 def candidate(

@@ -8,6 +8,7 @@ from dnabench.reports.grid import Grid
 from dnabench.reports.table import grouped
 from dnabench.reports.text import captions, findings
 from dnabench.reports.text.latex_letters import escaped
+from dnabench.reports.tuning import TITLES
 
 MOST_MODELS = 9  # side by side; more are squeezed beyond reading
 PACKAGES = r"\usepackage{array,booktabs,graphicx,longtable}"
@@ -25,9 +26,11 @@ def latex(evidence: Sequence[Evidence]) -> str:
         title, warning = captions.title(e.table), e.table.watermark
         marked = [rf"\textbf{{{escaped(warning)}}}\par\medskip"] if warning else []
         scores = captions.score_grid(e.table, STYLE)
+        tuning = [escaped(s.notes[0]) for s in e.sections if s.title == TITLES[0]]
+        about = " ".join([*scores.notes[:1], *tuning])
         for part, grid in enumerate(parts := _split(scores), 1):
             of = f" (part {part} of {len(parts)}: best and second of all)" * (len(parts) > 1)
-            out += _table(grid, f"{escaped(title)}{of}. {scores.notes[0]}", "llc", marked)
+            out += _table(grid, f"{escaped(title)}{of}. {about}", "llc", marked)
         out += _tests(e, f"{title}. Each model against the best of each task. {warning}")
         for section in e.sections:
             if section.title in COLUMNS:

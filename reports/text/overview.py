@@ -75,7 +75,11 @@ def _table(e: Evidence, width: int) -> list[str]:
     for most, remarks in ROOM:
         parts = [
             "\n".join(textwrap.wrap(_title(t), width)),
-            *("\n".join(textwrap.wrap(x, width)) for x in (t.watermark, other_metric(t)) if x),
+            *(
+                "\n".join(textwrap.wrap(x, width))
+                for x in (t.watermark, other_metric(t), e.tuned)
+                if x
+            ),
             *_scores(e, width),
             *(text for s in e.sections if s.title in SECTIONS for text in _groups(s, width)),
             _section(_of("Verdict", most, said), said[:most], width),

@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from conftest import dnabench
 from test_pretraining import training
 
 import dnabench as db
@@ -172,6 +173,19 @@ def test_what_a_pretraining_took_is_named(tmp_path, monkeypatch):
     _, section = tuning_of(evidence_of(tmp_path / "runs"))
     assert "not counted: checkpoint:net read 0.00048 Mbp in " in section.notes[0]
     assert "minutes. Chosen:" in section.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [(["--budget-hours", "2"], "4 h for the search itself, 2 h for each of 2 choices"),
+     (["--budget-flops", "1e12"], "2e+12 FLOP for the search itself, 1e+12 for each of 2 choices"),
+     (["--search", "tpe", "--budget", "5"], "4 other configurations for each of 2 choices")],
+)  # fmt: skip
+def test_a_dry_run_says_what_the_search_itself_takes(flags, says, tmp_path):
+    pytest.importorskip("optuna")
+    done = dnabench("tune", "-m", "cnn", "-t", f"{SPLICE},{CELLS}", "--limit", "60", "--epochs",
+                    "1", "--out", tmp_path, "--dry-run", "--jobs", "1", *flags)  # fmt: skip
+    assert says in done.stdout, done.stderr
 
 
 def test_a_search_that_is_stopped_while_it_tests_is_told(tmp_path):

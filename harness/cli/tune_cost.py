@@ -43,6 +43,7 @@ def cost_text(plan: Plan, store: Store, execution: ExecutionOptions) -> str:
     if plan.request.stepwise:
         said = [
             f"{search_text(plan)}; {total} trials of the default first",
+            _search_costs(plan),
             f"then {final_at_most} final trials at most, those of the default among them",
         ]
     else:
@@ -52,6 +53,25 @@ def cost_text(plan: Plan, store: Store, execution: ExecutionOptions) -> str:
         ]
     said += _time_and_space(plan, left, store, execution)
     return "\n".join([tabulate(rows, heads), "", *said])
+
+
+def _search_costs(plan: Plan) -> str:
+    """What a search in steps may take, as far as its budget says it."""
+    request, n = plan.request, len(plan.units())
+    each = f"for each of {n} choices" if n > 1 else "for one choice"
+    if request.size:
+        return (
+            f"then {request.size - 1} other configurations {each}, whose settings follow from "
+            "records"
+        )
+    if request.hours:
+        total, of = f"{n * request.hours:g} h", f"{request.hours:g} h {each}"
+    else:
+        total, of = f"{n * request.flops:.3g} FLOP", f"{request.flops:.3g} {each}"
+    return (
+        f"about {total} for the search itself, {of}, the default among them; the configuration "
+        "that reaches a budget may exceed it"
+    )
 
 
 def search_text(plan: Plan) -> str:

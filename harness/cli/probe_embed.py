@@ -77,14 +77,12 @@ def embed(
         found = separation(windows, x, seed)
         at, shares = components(x)
         maps = {"pc": at} | ({"umap": umap_of(x, seed)} if umap else {})
-    _say(f"{Path(network).name}, {x.shape[1]:,} features", windows, found)
-    if longer := beyond(length, source.trained):
-        typer.echo(f"  {longer}")
+    name = f"{Path(network).name}, {x.shape[1]:,} features"
+    _say(name, windows, found, beyond(length, source.trained))
     about = {
         "network": network, "layer": layer, "window": length, "trained": source.trained or None,
-        "genome": read.sha256, "seed": seed,
-        "bed": file_sha256(bed), "gff": file_sha256(gff) if gff else "",
-        "left out": windows.left_out, "variance of components": shares,
+        "genome": read.sha256, "bed": file_sha256(bed), "gff": file_sha256(gff) if gff else "",
+        "seed": seed, "left out": windows.left_out, "variance of components": shares,
     }  # fmt: skip
     write(windows, x, found, maps, about, to)
     _draw(windows, maps, shares, to)
@@ -112,7 +110,7 @@ def _kinds(regions: Regions, genome: Genome, gff: Path | None) -> Sequence[str |
     return regions.names
 
 
-def _say(name: str, windows: Windows, found: Separated) -> None:
+def _say(name: str, windows: Windows, found: Separated, remark: str) -> None:
     from tabulate import tabulate
 
     n, length = windows.codes.shape
@@ -120,6 +118,8 @@ def _say(name: str, windows: Windows, found: Separated) -> None:
     for why, n in windows.left_out.items():
         if n:
             typer.echo(f"  left out: {n:,}, {why}")
+    if remark:
+        typer.echo(f"  {remark}")
     lines = [
         [row.regions, row.features, f"{row.n:,}", f"{row.silhouette:.3f}",
          _between(row.silhouette_interval), f"{row.accuracy:.3f}", _between(row.accuracy_interval),

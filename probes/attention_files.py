@@ -43,7 +43,7 @@ def write(
         pq.write_table(pa.table(columns), out, compression="zstd")
     length = len(next(iter(maps.values())))
     at = positions(place, np.arange(length))
-    pairs: dict[str, Any] = {"chrom": [place.chromosome] * length**2}
+    pairs: dict[str, Any] = {"chrom": pa.repeat(place.chromosome, length**2)}
     pairs |= {"from": np.repeat(at, length), "to": np.tile(at, length)}
     pairs |= {name: values.ravel() for name, values in maps.items()}
     with replacing(folder / "maps.parquet") as out:

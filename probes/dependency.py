@@ -24,6 +24,7 @@ from dnabench.types import Array, N
 UNIT = "change of log2 odds"
 LEAST = 1e-10  # is added to a probability
 AT_ONCE = 1 << 20  # bp of windows that are run together
+LARGEST = 4096  # bp of a region: 17 million pairs, a gigabyte
 OTHERS = BASES - 1
 COLUMNS = [
     ("chrom", "string"), ("from", "int64"), ("to", "int64"), ("dependency", "double"),
@@ -96,7 +97,8 @@ def dependency(
         whole: compute all of it again, whatever the network.
 
     Raises:
-        ValueError: a network of words; a region longer than it can read, or of one base.
+        ValueError: a network of words; a region longer than it can read or than LARGEST, or of one
+            base.
 
     Accuracy:
         Both ways agree to 1e-5, or to the rounding of the network in float32 where that is more.
@@ -107,9 +109,11 @@ def dependency(
             f"{source.name} predicts {source.tokenizer.name} tokens, not bases; dependency maps "
             "need a network that reads letters"
         )
-    if not 2 <= length <= source.longest:
+    most = min(source.longest, LARGEST)
+    if not 2 <= length <= most:
+        why = f"{source.name} reads" if most < LARGEST else "a map has"
         raise ValueError(
-            f"the region has {length:,} bp; {source.name} reads 2 to {source.longest:,}: name "
+            f"the region has {length:,} bp; {why} 2 to {most:,}: name "
             f"{'a part of it' if length > 1 else 'more of it'}"
         )
     reuse, how = (None, "as asked") if whole else _reuse(likelihood, codes)
@@ -231,7 +235,7 @@ def write(found: Map, place: Place, about: dict[str, object], folder: Path) -> l
     at = positions(place, np.arange(len(found.codes)))
     i, j = np.nonzero(~np.eye(len(at), dtype=bool))
     columns = {
-        "chrom": [place.chromosome] * len(i), "from": at[i], "to": at[j],
+        "chrom": pa.repeat(place.chromosome, len(i)), "from": at[i], "to": at[j],
         "dependency": found.values[i, j], "symmetric": found.symmetric[i, j],
     }  # fmt: skip
     table = pa.table(

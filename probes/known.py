@@ -54,14 +54,17 @@ class Known:
 
             for i, value in zip(new, run(codes[first[new]], told), strict=True):
                 values[i] = value
-            self._remember({keys[i]: np.asarray(values[i]) for i in new})
+            self._remember([(keys[i], np.asarray(values[i])) for i in new])
         progress(1.0)
-        return np.stack([np.asarray(v) for v in values])[inverse]
+        out = np.empty((len(codes), *np.shape(values[0])))
+        for i, kind in enumerate(inverse):
+            out[i] = values[kind]
+        return out
 
-    def _remember(self, found: dict[bytes, Array]) -> None:
-        self._values |= {key: value.copy() for key, value in found.items()}
-        size = max(1, next(iter(found.values())).size)
-        for key in [*self._values][: -min(self._most, max(1, NUMBERS // size))]:
+    def _remember(self, found: list[tuple[bytes, Array]]) -> None:
+        most = min(self._most, max(1, NUMBERS // max(1, found[0][1].size)))
+        self._values |= {key: value.copy() for key, value in found[-most:]}
+        for key in [*self._values][:-most]:
             del self._values[key]
 
 

@@ -117,6 +117,10 @@ def test_regions_may_be_as_long_as_the_network_can_read():
     assert dependency(Likelihood(short), np.zeros(32, np.uint8)).values.shape == (32, 32)
     with pytest.raises(ValueError, match="the region has 33 bp; hyenadna-tiny-1k reads 2 to 32"):
         dependency(Likelihood(short), np.zeros(33, np.uint8))
+    many = Likelihood(source("convnova-386k"))
+    with pytest.raises(ValueError, match="has 4,097 bp; a map has 2 to 4,096: name a part of it"):
+        dependency(many, np.zeros(4097, np.uint8))
+    assert many.passes == 0
 
 
 def test_a_sequence_of_the_other_strand_has_the_positions_of_its_id(tmp_path):

@@ -178,6 +178,11 @@ def test_the_command_writes_table_graph_and_figures(tmp_path, put):  # noqa: F81
     about = json.loads((tmp_path / "out" / "mutagenesis.json").read_text())
     assert about["region"] == "chr1:101-160" and about["network"] == str(folder)
     assert about["answer"].startswith("log odds of") and len(about["genome"]) == 64
+    odd = fasta(tmp_path / "odd.fa", {"a::b": seq})
+    words = ["--genome", odd, "--region", "a::b:101-160", "--to", tmp_path / "odd"]
+    wrong = dnabench("probe", "mutagenesis", folder, *words)
+    assert wrong.returncode == 2 and "rename it in the FASTA file" in wrong.stderr
+    assert not (tmp_path / "odd").exists()
     for words in (["--genome", genome], ["--region", "1:1-9"], [],
                   [tmp_path / "one.fa", "--genome", genome, "--region", "1:1-9"]):  # fmt: skip
         wrong = dnabench("probe", "mutagenesis", folder, *words)

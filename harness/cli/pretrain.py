@@ -123,8 +123,7 @@ def pretrain(
     chosen = pretraining_chosen(model, recipe, set_, length)
     job = job_options(machine.executor, machine.set_resource)
     if job and not plan:
-        _check(to, chosen, genome, data, looks, seed)
-        submit(to, job)
+        submit(to, job, lambda: _check(to, chosen, genome, data, looks, seed))
         return
     device = device_here(device_named(machine.device))
     resources = Resources(device=device, micro_batch=machine.micro_batch)

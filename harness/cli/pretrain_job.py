@@ -6,7 +6,7 @@ import hashlib
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,8 +26,8 @@ def job_options(executor: str, set_resource: list[str]) -> dict[str, str]:
     return {"cpus-per-task": "1", **slurm.check_options(split_commas(set_resource))}
 
 
-def submit(to: Path, options: dict[str, str]) -> None:
-    """Submit this very command, and say where its log is."""
+def submit(to: Path, options: dict[str, str], check: Callable[[], object]) -> None:
+    """Submit this very command, and say where its log is; checked where none is in the queue."""
     from dnabench.executors import slurm
     from dnabench.pretraining.pretrain import JOB
 
@@ -38,6 +38,7 @@ def submit(to: Path, options: dict[str, str]) -> None:
         raise ValueError("Slurm does not answer (squeue); try again later")
     if going := [one.job for one in found.values() if one.state in slurm.GOING_ON]:
         fail(f"{to}: Slurm job {going[0]} is in the queue for that folder; wait for it")
+    check()
     folder.mkdir(parents=True, exist_ok=True)
     words = [*slurm.python(), *sys.argv[1:], "--executor", "local"]  # the last one counts
     threads = "export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}"

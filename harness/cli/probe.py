@@ -156,7 +156,12 @@ def mutagenesis(
     from dnabench.cli.bars import bar
     from dnabench.host.machine import device_named
     from dnabench.networks.network import load_network
-    from dnabench.probes.mutagenesis import answer_of, mutagenesis_of, mutagenesis_of_file
+    from dnabench.probes.mutagenesis import (
+        answer_of,
+        mutagenesis_of,
+        mutagenesis_of_file,
+        place_of,
+    )
 
     if (genome is None) == (file is None) or (genome is None) != (not region):
         fail("say what to mutate: a file of sequences, or --genome FASTA --region chr1:101-200")
@@ -173,6 +178,9 @@ def mutagenesis(
         else:
             place, codes, sha, _ = read_region(genome, region, None)
             name = f"{place.chromosome}:{place.first + 1}-{place.first + len(codes)}"
+            if place_of(name, len(codes)) != place:
+                fail(f"--region {region}: with :: in it, the name of a sequence cannot be read "
+                     "back from files; rename it in the FASTA file")  # fmt: skip
             source = {"genome": sha, "region": name}
             found = mutagenesis_of(
                 loaded, [(name, codes)], answer, to, FIGURES, lambda n: show(advance=n)

@@ -124,7 +124,8 @@ def variants(
 
     file = _checked(vcf, to, labels, direction, {"--groups": groups, "--gff": gff})
     given = {"--output": output, "--regime": regime if regime != "pretrained" else "",
-             "--set": " ".join(set_), "--model": model}  # fmt: skip
+             "--set": " ".join(set_), "--model": model,
+             "--trust-remote-code": "given" if trust_remote_code else ""}  # fmt: skip
     score = _score_of(network, score, given)
     scorer = _scorer(network, score, output, length, regime, set_, device, model, trust_remote_code)
     direction = direction or ("plus" if score == "embedding" else "minus")
@@ -218,6 +219,8 @@ def _score_of(network: str, score: str, given: Mapping[str, str]) -> str:
     for flag in ("--regime", "--set"):
         if given[flag] and folder:
             fail(f"{flag} {given[flag]}: {network} has its own weights and options; leave it out")
+    if given["--trust-remote-code"] and score == "likelihood":
+        fail("--trust-remote-code: likelihoods are of models whose code is here; leave it out")
     if given["--model"] and not kept:
         fail(
             f"--model {given['--model']}: {network} is no kept network, whose code may be a file "
@@ -290,6 +293,9 @@ def _say_areas(found: Mapping[str, Areas | str]) -> None:
         f"chance: AUPRC {first.prevalence:.3f}, AUROC 0.500; by sequence: mean AUPRC of "
         f"{first.mixed} sequences with both classes, weighted by their variants; {_drawn(first)}"
     )
+    for name, one in found.items():
+        if not isinstance(one, str) and _drawn(one) != _drawn(first):
+            typer.echo(f"  of {name}: {_drawn(one)}")
 
 
 def _draw(file: Path, done: Done, scorer: Scorer, found: Mapping[str, Areas | str]) -> Path:

@@ -131,13 +131,15 @@ def budget_text(of: Budget) -> str:
 def different(choices: Iterable[Choice], task: str) -> int:
     """How many configurations were tried on a task by searches of one model and regime.
 
-    What several of them tried counts once, whatever the tuning seeds.
+    What several of them tried counts once, whatever the tuning seeds. Searches saved by older
+    versions know configurations by their settings alone, so beside one of them all are told apart
+    by their settings.
     """
-    found = set[object]()
+    tried = list[Candidate]()
     for choice in choices:
-        last = {c.number: c for c in choice.candidates}  # of halving: with the most epochs
-        found |= {c.same.get(task) or c.settings for c in last.values()}
-    return len(found)
+        tried += {c.number: c for c in choice.candidates}.values()  # of halving: most epochs
+    known = all(task in c.same for c in tried)
+    return len({c.same[task] if known else c.settings for c in tried})
 
 
 def values(candidates: Sequence[Candidate], metrics: Mapping[str, str]) -> list[float]:

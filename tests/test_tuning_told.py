@@ -86,6 +86,22 @@ def test_a_larger_budget_counts_what_the_smaller_one_tried_once(tmp_path):
     assert not any("differ" in x for x in said)
 
 
+def test_a_search_of_an_older_version_is_counted_by_its_settings(tmp_path):
+    tune(tmp_path, "kmer,cnn")
+    (old,) = (tmp_path / "tuning").glob("*.json")
+    kept = json.loads(old.read_text())
+    for candidate in (c for choice in kept["choices"] for c in choice["candidates"]):
+        del candidate["same"]
+    old.write_text(json.dumps(kept))
+    tune(tmp_path, "cnn", budget=3)
+    tune(tmp_path, "kmer", budget=3)
+    kmer = [c for s in searches(Store(tmp_path)) for c in s.choices if c.model == "kmer"]
+    assert different(kmer, SPLICE) == 3
+    said, section = tuning_of(evidence_of(tmp_path))
+    assert [row[2] for row in section.rows] == ["3 (3 in 2 searches)"] * 2
+    assert not any("budgets" in x for x in said)
+
+
 def test_the_newest_search_alone_is_the_tuned_column(tmp_path):
     """Though its default is another one, and it ran fewer seeds."""
     first = tune(tmp_path, "kmer", budget=3, seeds=3).search

@@ -82,13 +82,27 @@ def _where(trial: Trial) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def check_tuned(name: str, found: Sequence[Search]) -> None:
-    """Raise ValueError for a column "tuned" that there is not since searches chose the default."""
-    choices = [c for search in found for c in search.choices if f"{c.model} {TUNED}" == name]
-    if choices and all(c.best is c.default for c in choices):
+def check_tuned(name: str, found: Sequence[Search], records: Sequence[Record] = ()) -> None:
+    """Refuse a column "tuned" that there is not, since the newest searches chose the default.
+
+    Args:
+        name: of a column, such as "cnn tuned".
+        found: searches, the newest last.
+        records: as `with_tuned` gives them; a column among them is never refused.
+
+    Raises:
+        ValueError: there is no such column.
+    """
+    newest = {
+        (c.regime, task, c.fold): c for search in found for c in search.choices
+        if f"{c.model} {TUNED}" == name for task in c.tasks
+    }  # fmt: skip
+    there = any(r.flags.get(TUNED) and f"{r.trial.model} {TUNED}" == name for r in records)
+    if newest and not there and all(c.best is c.default for c in newest.values()):
+        model = name.removesuffix(f" {TUNED}")
         raise ValueError(
-            f"there is no column {name!r}: its search chose the default on every task, so what is "
-            f"shown as {choices[0].model!r} is the tuned model, too"
+            f"there is no column {name!r}: its newest search chose the default on every task, so "
+            f"what is shown as {model!r} is the tuned model, too"
         )
 
 

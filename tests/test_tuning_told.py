@@ -6,6 +6,7 @@ import shutil
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from conftest import dnabench
@@ -17,7 +18,7 @@ from dnabench.reports.report import report
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.text.latex import latex
 from dnabench.reports.text.overview import overview
-from dnabench.results.searches import different, searches
+from dnabench.results.searches import different, save_search, searches
 from dnabench.results.store import Store
 
 SPLICE, CELLS = "demo/splice_junctions", "demo/cell_type"
@@ -112,6 +113,15 @@ def test_the_newest_search_alone_is_the_tuned_column(tmp_path):
     column = [c.name for c in evidence.table.columns].index("kmer tuned")
     runs = {r.trial.id for row in evidence.table.rows for r in row.cells[column].runs}
     assert runs == {*new.final.values()}
+
+
+def test_a_column_that_the_newest_search_took_away_is_explained(twice, tmp_path):
+    folder = shutil.copytree(twice, tmp_path / "runs")
+    newest = searches(Store(folder))[-1]
+    default = [replace(c, chosen=0, final={i: i for i in c.final}) for c in newest.choices]
+    save_search(Store(folder), replace(newest, search_seed=9, choices=tuple(default)))
+    done = dnabench("compare", "kmer tuned", "cnn", "--out", folder)
+    assert "its newest search chose the default on every task" in done.stderr
 
 
 def test_a_model_that_was_tuned_on_one_task_is_untuned_on_another(tmp_path):

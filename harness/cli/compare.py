@@ -25,7 +25,7 @@ def compare(a: OneModel, b: OneModel, out: Out = Path("runs"), metric: Shown = "
     store, records = records_in(out)
     tuning = searches(store)
     for name in (a, b):
-        check_tuned(name, tuning)
+        check_tuned(name, tuning, with_tuned(records, tuning))
     with bar("reading", len({r.trial.task for r in records})) as show:
         resampler = Resampler(store, observe=lambda what: show(description=what, advance=1))
         memo = Memo(store.folder / ".cache" / "report")

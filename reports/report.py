@@ -49,6 +49,7 @@ def report(
     memo = Memo(store.folder / ".cache" / "report")
     records, tuning = checked(records, store, memo), searches(store)
     compared = regimes(store)
+    written = {row.id for row in store.rows()} if tuning else set[str]()
     records = with_regimes(with_tuned(records, tuning), compared)
     check_shown(records, metric)
     found = tables(records, metric=metric)
@@ -80,7 +81,7 @@ def report(
             sections.append(inflation_section(own, table.digits))
         trends = ([curves] if curves else []) + swept(table)
         shown = tuple(s for s in sections if s.rows)
-        said = (*tuning_remarks(table, tuning, records), *evidence.remarks)
+        said = (*tuning_remarks(table, tuning, records, written), *evidence.remarks)
         out.append(
             replace(evidence, remarks=said, sections=shown, trends=tuple(trends),
                     tuned=tuned_line(table, tuning))

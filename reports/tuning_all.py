@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -155,14 +155,16 @@ def tuned_line(table: Table, found: Sequence[Search]) -> str:
 
 
 def tuning_remarks(
-    table: Table, found: Sequence[Search], records: Sequence[Record] = ()
-) -> tuple[str, ...]:
+    table: Table, found: Sequence[Search], records: Sequence[Record],
+    written: Collection[str],
+) -> tuple[str, ...]:  # fmt: skip
     """What makes the tuning of models unequal on a task, and which columns earlier searches chose.
 
     Args:
         table: what is shown.
         found: the searches of its folder, the newest last.
         records: those of the folder, trials of tuning among them.
+        written: ids of all trials of the folder that have a record, failed ones too.
     """
     efforts = _efforts(table, found)
     names = names_of(choice for _, choice in choices_in(table, found))
@@ -173,6 +175,7 @@ def tuning_remarks(
         *_unequal(efforts, names, "numbers of tuning seeds differ", "as many", lambda e: e.seeds),
         *_spaces(efforts, names),
         *_chosen_before(table, found, names),
+        *_untested(table, found, names, written),
         *_unfinished(table, found, records),
     )
 
@@ -257,6 +260,21 @@ def _chosen_before(table: Table, found: Sequence[Search], names: Mapping[Tuned, 
         "chosen on test"
         for (name, settings, by), tasks in said.items()
     ]
+
+
+def _untested(
+    table: Table, found: Sequence[Search], names: Mapping[Tuned, str], written: Collection[str]
+) -> list[str]:
+    """Newest searches whose final runs have not all been made."""
+    final: dict[str, set[str]] = {}
+    for (model, regime, *_), several in all_choices(table, found).items():
+        pairs = several[-1][1].final
+        final.setdefault(names[model, regime], set()).update(pairs, pairs.values())
+    return [
+        f"{n} of {count(len(ids), 'final run')} of {name} {'has' if n == 1 else 'have'} no record, "
+        "so what its newest search chose is not or not wholly tested; run its `dnabench tune` again"
+        for name, ids in final.items() if (n := len(ids - {*written}))
+    ]  # fmt: skip
 
 
 def _unfinished(table: Table, found: Sequence[Search], records: Sequence[Record]) -> list[str]:

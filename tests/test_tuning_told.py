@@ -124,6 +124,18 @@ def test_a_column_that_the_newest_search_took_away_is_explained(twice, tmp_path)
     assert "its newest search chose the default on every task" in done.stderr
 
 
+def test_final_runs_of_the_newest_search_that_are_missing_are_told(twice, tmp_path):
+    folder = shutil.copytree(twice, tmp_path / "runs")
+    (choice,) = searches(Store(folder))[-1].choices
+    for trial_id in {*choice.final.values()} - {*choice.final}:
+        Store(folder).record_path(trial_id).unlink()
+    evidence = evidence_of(folder)
+    assert "kmer tuned" not in [c.name for c in evidence.table.columns]
+    assert any(x.startswith("2 of 4 final runs of kmer have no record") and "tune` again" in x
+               for x in evidence.remarks)  # fmt: skip
+    assert not any("final run" in x for x in evidence_of(twice).remarks)
+
+
 def test_a_model_that_was_tuned_on_one_task_is_untuned_on_another(tmp_path):
     db.run("kmer,cnn", tasks=[SPLICE, CELLS], seeds=2, out=tmp_path, **QUICK)
     tune(tmp_path, "cnn")

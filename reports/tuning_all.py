@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from dnabench.registry import MODELS
 from dnabench.reports.grid import count, listed
 from dnabench.reports.table import Table
 from dnabench.results.searches import Choice, Search, budget_text, different
-from dnabench.types import Record
+from dnabench.types import Recipe, Record
 
 Found = tuple[Search, Choice]
 Place = tuple[str, str, str, int]  # model, regime, task, fold
@@ -220,28 +221,32 @@ def _unequal(
 
 
 def _spaces(efforts: Efforts, names: Mapping[Tuned, str]) -> list[str]:
-    """Spaces that were given for a model, and not, or not the same, for others tuned beside it."""
+    """Spaces that were given for a model, of settings that others have and were not searched in."""
     said: dict[str, list[str]] = {}
     for task, own in efforts.items():
-        given = {key: effort.spaces(key[0]) for key, effort in own.items()}
-        for key, mine in given.items():
+        for key, effort in own.items():
             others = [k for k in own if k[0] != key[0]]
-            takes = {
-                name: [k for k in others if name in own[k].several[-1][0].spaces.get(k[0], {})]
-                for name in mine
-            }
-            alone = {
-                name: space for name, space in mine.items()
-                if not takes[name] or any(given[k].get(name) != space for k in takes[name])
-            }  # fmt: skip
-            if others and alone:
-                text = " ".join(f"{name}={space}" for name, space in alone.items())
-                said.setdefault(f"{names[key]} ({text})", []).append(task)
+            alone = [
+                f"{name}={space}" for name, space in effort.spaces(key[0]).items()
+                if any(_lacks(own[k], k[0], name, space) for k in others)
+            ]  # fmt: skip
+            if alone:
+                said.setdefault(f"{names[key]} ({' '.join(alone)})", []).append(task)
     return [
         f"{_on(tasks, efforts)}a space was given by hand for {who} and not for the other models: "
         "equal budgets in unequal spaces are no equal tuning"
         for who, tasks in said.items()
     ]
+
+
+def _lacks(effort: _Effort, model: str, name: str, space: str) -> bool:
+    """Whether a model has a setting and no search of it had that space, given or declared."""
+    spaces = [search.spaces.get(model, {}).get(name) for search, _ in effort.several]
+    has = any(spaces) or (model in MODELS and (
+        name in MODELS[model].options
+        or (name in Recipe().numbers and MODELS[model].reads(name))
+    ))  # fmt: skip
+    return has and space not in spaces
 
 
 def _chosen_before(table: Table, found: Sequence[Search], names: Mapping[Tuned, str]) -> list[str]:

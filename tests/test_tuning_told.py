@@ -14,12 +14,14 @@ from test_pretraining import training
 
 import dnabench as db
 from dnabench.pretraining.pretrain import pretrain
+from dnabench.registry import MODELS
 from dnabench.reports.report import report
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.text.latex import latex
 from dnabench.reports.text.overview import overview
 from dnabench.results.searches import different, save_search, searches
 from dnabench.results.store import Store
+from dnabench.sweep.search import space_of
 
 SPLICE, CELLS = "demo/splice_junctions", "demo/cell_type"
 QUICK = {"limit": 60, "epochs": 1, "executor": "inline"}
@@ -157,9 +159,21 @@ def test_unequal_budgets_seeds_kinds_and_spaces_are_flagged(tmp_path):
         f"on {SPLICE}: budgets of tuning differ: 2 configurations for kmer; 5 configurations in 2",
         f"on {SPLICE}: kinds of search differ: random for kmer; random and grid for cnn",
         f"on {SPLICE}: numbers of tuning seeds differ: 1 for kmer; 1 and 2 for cnn",
-        f"on {SPLICE}: a space was given by hand for cnn (batch=one:16,32) and not",
     ):
         assert any(x.startswith(text) for x in said), (text, said)
+    assert not any("by hand" in x for x in said)  # kmer has no batch
+
+
+def test_a_space_given_by_hand_is_compared_with_that_of_other_models(tmp_path):
+    usual, one = space_of(MODELS["legnet"])["lr"], {"tuning_seeds": 1, "seeds": 1}
+    tune(tmp_path, "legnet", **one)
+    tune(tmp_path, "cnn", space=f"cnn.lr={usual}", **one)
+    said, _ = tuning_of(evidence_of(tmp_path))
+    assert not said
+    tune(tmp_path, "cnn", space="cnn.lr=log:1e-4..1e-3", **one)
+    said, _ = tuning_of(evidence_of(tmp_path))
+    assert any(x.startswith("a space was given by hand for cnn (lr=log:1e-4..1e-3) and not")
+               for x in said)  # fmt: skip
 
 
 def test_a_space_that_is_given_to_all_models_that_have_it_is_equal(tmp_path):

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,8 +40,8 @@ class Sums:
 
     Args:
         names: of what predicts: the network, then each chain.
-        totals: (class, soft-masked or not, block) -> bases, and of each name right answers and
-            loss in nats, float64 (1 + 2 x names,).
+        totals: (class, soft-masked or not, block) -> float64 (C,): of letters the bases, and of
+            each name right answers and loss in nats; of words see `words.COLUMNS`.
         windows: how many were read.
         blocks: how many there are.
     """
@@ -88,12 +88,59 @@ def score(
     if not letters:
         raise ValueError(
             f"{net.folder}: {net.model.name} predicts {net.tokenizer.name} tokens, not bases; its "
-            "loss cannot be compared with that of bases"
+            "loss cannot be compared with that of bases, and pretraining.words scores it"
         )
     length = net.length
-    total = sum(int(genome.lengths[i]) // length for i in contigs)
     names = ("network", *(f"order {chain.order}" for chain in chains))
     out, ask = Sums(names, {}), _asker(net, letters, protocol, seed)
+    for tiles in tiled(genome, contigs, annotation, length, chains, progress):
+        codes = tiles.codes
+        asked, logs = ask(codes)
+        asked = asked & (codes != N)
+        said = [c.predict(tiles.before)[:, -length:][asked] for c in chains]
+        values = _values(codes[asked], [logs[asked], *said])
+        out.add(tiles.kinds[asked], tiles.small[asked], tiles.block[asked], values)
+        out.windows += len(codes)
+    out.blocks = blocks_of(genome, contigs)
+    if not out.totals:
+        raise ValueError(f"{genome.name}: no base could be scored in windows of {length} bp")
+    return out
+
+
+class Tiles(NamedTuple):
+    """Windows of one sequence, and what is known of each of their bases.
+
+    Args:
+        codes: uint8 (B, L).
+        small: bool (B, L), whether soft-masked.
+        kinds: uint8 (B, L), index in CLASSES.
+        block: int64 (B, L), counted through all sequences.
+        before: uint8 (B, k + L), the windows with the bases before them that chains of order up to
+            k read; N before the first of a sequence.
+    """
+
+    codes: Array
+    small: Array
+    kinds: Array
+    block: Array
+    before: Array
+
+
+def tiled(
+    genome: Genome, contigs: Sequence[int], annotation: Annotation | None, length: int,
+    chains: Sequence[Markov], progress: Callable[[int, int], None],
+) -> Iterator[Tiles]:  # fmt: skip
+    """The windows of sequences, end to end, without what is left at the end of each sequence.
+
+    Args:
+        genome: packed.
+        contigs: numbers of the sequences.
+        annotation: None = all is of one class, the last.
+        length: L.
+        chains: that will read them.
+        progress: called with windows done and in all.
+    """
+    total, done, blocks = sum(int(genome.lengths[i]) // length for i in contigs), 0, 0
     for i in contigs:
         bp = int(genome.lengths[i])
         kinds = np.full(bp, len(CLASSES) - 1, np.uint8)
@@ -103,19 +150,17 @@ def score(
         for a in range(0, len(starts), BATCH):
             at = starts[a : a + BATCH]
             codes, small = genome.windows(genome.starts[i] + at, length)
-            asked, logs = ask(codes)
-            asked = asked & (codes != N)
             before = _with_context(codes, genome, int(genome.starts[i]), at, chains)
-            said = [logs[asked], *(c.predict(before)[:, -length:][asked] for c in chains)]
-            place = (at[:, None] + np.arange(length))[asked]
-            block = out.blocks + place // BLOCK
-            out.add(kinds[place], small[asked], block, _values(codes[asked], said))
-            out.windows += len(at)
-            progress(out.windows, total)
-        out.blocks += -(-bp // BLOCK)  # blocks do not go over the end of a sequence
-    if not out.totals:
-        raise ValueError(f"{genome.name}: no base could be scored in windows of {length} bp")
-    return out
+            place = at[:, None] + np.arange(length)
+            yield Tiles(codes, small, kinds[place], blocks + place // BLOCK, before)
+            done += len(at)
+            progress(done, total)
+        blocks += -(-bp // BLOCK)  # blocks do not go over the end of a sequence
+
+
+def blocks_of(genome: Genome, contigs: Sequence[int]) -> int:
+    """How many blocks sequences have."""
+    return sum(-(-int(genome.lengths[i]) // BLOCK) for i in contigs)
 
 
 def _with_context(
@@ -194,9 +239,7 @@ def table(sums: Sums, by_class: bool = True, seed: int = 0) -> list[dict[str, An
 
 
 def _row(sums: Sums, block: Array, values: Array, seed: int) -> dict[str, Any]:
-    _, where = np.unique(block, return_inverse=True)
-    by_block = np.zeros((int(where.max()) + 1, values.shape[1]))
-    np.add.at(by_block, where, values)
+    by_block = summed(block, values)
     n, *rest = by_block.sum(0)
     right, loss = np.array(rest[::2]) / n, np.array(rest[1::2]) / n
     p = float(right[0])
@@ -204,7 +247,7 @@ def _row(sums: Sums, block: Array, values: Array, seed: int) -> dict[str, Any]:
         name: {"accuracy": float(right[i]), "loss": float(loss[i])}
         for i, name in enumerate(sums.names) if i
     }  # fmt: skip
-    intervals = _intervals(by_block[:, :3], seed)
+    intervals = ratio_intervals(by_block[:, :3], seed)
     return {
         "bases": int(n), "accuracy": p, "accuracy_interval": intervals[0],
         "thesis_interval": of_windows(p, sums.windows), "loss": float(loss[0]),
@@ -213,18 +256,31 @@ def _row(sums: Sums, block: Array, values: Array, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _intervals(by_block: Array, seed: int) -> tuple[list[float] | None, list[float] | None]:
-    """Of accuracy and loss, from (blocks, bases and both sums)."""
-    n = len(by_block)
+def summed(block: Array, values: Array) -> Array:
+    """The sums of values (S, C) over each block that there is."""
+    _, where = np.unique(block, return_inverse=True)
+    out = np.zeros((int(where.max()) + 1, values.shape[1]))
+    np.add.at(out, where, values)
+    return out
+
+
+def ratio_intervals(by_block: Array, seed: int) -> list[list[float] | None]:
+    """99 % intervals of the sums of all columns but the first, each over the sum of the first.
+
+    Args:
+        by_block: (blocks, C); blocks are drawn again. Fewer than 20 give no interval.
+        seed: of what is drawn.
+    """
+    n, columns = len(by_block), by_block.shape[1] - 1
     if n < FEWEST:
-        return None, None
-    rng, found = np.random.default_rng(seed), np.empty((DRAWS, 2))
+        return [None] * columns
+    rng, found = np.random.default_rng(seed), np.empty((DRAWS, columns))
     for a in range(0, DRAWS, TOGETHER):
         size = min(TOGETHER, DRAWS - a)
         drawn = rng.multinomial(n, np.full(n, 1 / n), size) @ by_block
         found[a : a + size] = drawn[:, 1:] / drawn[:, :1]
     low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return [float(low[0]), float(high[0])], [float(low[1]), float(high[1])]
+    return [[float(a), float(b)] for a, b in zip(low, high, strict=True)]
 
 
 def of_windows(p: float, windows: int) -> float:

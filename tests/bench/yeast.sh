@@ -26,6 +26,5 @@ for name in "$@"; do
     to=$folder/$budget-$name
     [ -f "$to/network.json" ] || $python -m dnabench pretrain $model --genome "$genome" --holdout XI \
         --set batch=16 --set lr=0.001 --budget "$budget" --looks 8 --to "$to"
-    # byte pairs are not bases: refused by evaluate
-    [ "$name" = bert ] || $python -m dnabench evaluate "$to" --genome "$genome" --regions "$genes" > "$to/evaluation.txt"
+    $python -m dnabench evaluate "$to" --genome "$genome" --regions "$genes" > "$to/evaluation.txt"
 done

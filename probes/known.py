@@ -56,7 +56,7 @@ class Known:
                 values[i] = value
             self._remember([(keys[i], np.asarray(values[i])) for i in new])
         progress(1.0)
-        out = np.empty((len(codes), *np.shape(values[0])))
+        out = np.empty((len(codes), *np.asarray(values[0]).shape))
         for i, kind in enumerate(inverse):
             out[i] = values[kind]
         return out

@@ -31,7 +31,7 @@ END
 fi
 $python -m dnabench regimes --models convnova-386k,dnabert2 --tasks gue/mouse_2 --tokenizers char,bpe \
     --set convnova-386k.width=16 --set convnova-386k.blocks=2 --set vocabulary=256 \
-    --set dnabert2.width=32 --set dnabert2.layers=2 --set dnabert2.heads=2 --set dnabert2.inner=64 \
+    --set dnabert2.width=32 --set dnabert2.layers=2 --set dnabert2.heads=2 --set dnabert2.inner=64 --set dnabert2.lr=0.001 \
     --genomes "yeast=$yeast,human=$human" --holdout "$(basename "$yeast"):XI" --holdout human.fa:chr2 \
     --budget 250k --pretrain-length 100 --pretrain-set batch=32 --pretrain-set lr=0.003 --looks 1 \
     --epochs 2 --batch-size 32 --seeds "${SEEDS:-5}" --device cpu --jobs 1 --out "$folder/runs" > "$folder/regimes.md"

@@ -61,6 +61,20 @@ class Sums:
             at = int(kind[i]), bool(small[i]), int(block[i])
             self.totals[at] = self.totals.get(at, 0) + total
 
+    def rows(self, kinds: Sequence[str]) -> Iterator[tuple[str, Array]]:
+        """Name and values (blocks, C) of each row of a table: the kinds, soft-masked, others, all.
+
+        Args:
+            kinds: names of the classes; none = no rows of them.
+        """
+        keys = np.array([(kind, small, block) for kind, small, block in self.totals])
+        values, soft = np.stack(list(self.totals.values())), keys[:, 1] == 1
+        masks = {name: keys[:, 0] == i for i, name in enumerate(kinds)}
+        masks |= {SMALL: soft, OTHER: ~soft, ALL: np.ones(len(keys), bool)}
+        for name, mask in masks.items():
+            if mask.any():
+                yield name, _summed(keys[mask, 2], values[mask])
+
 
 def score(
     net: Pretrained, genome: Genome, contigs: Sequence[int], annotation: Annotation | None,
@@ -227,19 +241,11 @@ def table(sums: Sums, by_class: bool = True, seed: int = 0) -> list[dict[str, An
         by_class: whether there are rows of classes.
         seed: of the blocks that are drawn.
     """
-    keys = np.array([(kind, small, block) for kind, small, block in sums.totals])
-    values = np.stack(list(sums.totals.values()))
-    rows = {name: keys[:, 0] == i for i, name in enumerate(CLASSES)} if by_class else {}
-    small = keys[:, 1] == 1
-    rows |= {SMALL: small, OTHER: ~small, ALL: np.ones(len(keys), bool)}
-    return [
-        {"region": name, **_row(sums, keys[mask, 2], values[mask], seed)}
-        for name, mask in rows.items() if mask.any()
-    ]  # fmt: skip
+    rows = sums.rows(CLASSES if by_class else ())
+    return [{"region": name, **_row(sums, by_block, seed)} for name, by_block in rows]
 
 
-def _row(sums: Sums, block: Array, values: Array, seed: int) -> dict[str, Any]:
-    by_block = summed(block, values)
+def _row(sums: Sums, by_block: Array, seed: int) -> dict[str, Any]:
     n, *rest = by_block.sum(0)
     right, loss = np.array(rest[::2]) / n, np.array(rest[1::2]) / n
     p = float(right[0])
@@ -256,7 +262,7 @@ def _row(sums: Sums, block: Array, values: Array, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def summed(block: Array, values: Array) -> Array:
+def _summed(block: Array, values: Array) -> Array:
     """The sums of values (S, C) over each block that there is."""
     _, where = np.unique(block, return_inverse=True)
     out = np.zeros((int(where.max()) + 1, values.shape[1]))

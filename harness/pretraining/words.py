@@ -15,15 +15,11 @@ import torch
 from dnabench.models.language import language_of
 from dnabench.pretraining.classes import CLASSES
 from dnabench.pretraining.evaluate import (
-    ALL,
-    OTHER,
     PROTOCOLS,
-    SMALL,
     Sums,
     Tiles,
     blocks_of,
     ratio_intervals,
-    summed,
     tiled,
 )
 from dnabench.pretraining.learner import as_sequences
@@ -209,15 +205,8 @@ def table_of_words(sums: Sums, by_region: bool = True, seed: int = 0) -> list[di
         by_region: whether there are rows of regions.
         seed: of the blocks that are drawn.
     """
-    keys = np.array([(region, small, block) for region, small, block in sums.totals])
-    values = np.stack(list(sums.totals.values()))
-    rows = {name: keys[:, 0] == i for i, name in enumerate(REGIONS)} if by_region else {}
-    small = keys[:, 1] == 1
-    rows |= {SMALL: small, OTHER: ~small, ALL: np.ones(len(keys), bool)}
-    return [
-        {"region": name, **_row(sums, summed(keys[mask, 2], values[mask]), seed)}
-        for name, mask in rows.items() if mask.any()
-    ]  # fmt: skip
+    rows = sums.rows(REGIONS if by_region else ())
+    return [{"region": name, **_row(sums, by_block, seed)} for name, by_block in rows]
 
 
 def _row(sums: Sums, by_block: Array, seed: int) -> dict[str, Any]:

@@ -44,10 +44,13 @@ def report(
     With a model or a column `against`, only pairs with it are shown. Their p is adjusted for every
     pair of the table unless they were declared before results existed. KeyError: no column is of
     it; the message lists the names. ValueError: `same_code` is asked for, and runs that would be
-    averaged or compared were made by different code; a `metric` that `check_shown` refuses.
+    averaged or compared were made by different code; a `metric` that `check_shown` refuses. Trials
+    of tuning among the records are in no table; those that no search counts are told.
     """
     memo = Memo(store.folder / ".cache" / "report")
-    records, tuning = checked(records, store, memo), searches(store)
+    tried = [r for r in records if r.trial.tuning]
+    records, tuning = [r for r in records if not r.trial.tuning], searches(store)
+    records = checked(records, store, memo)
     compared = regimes(store)
     written = {row.id for row in store.rows()} if tuning else set[str]()
     records = with_regimes(with_tuned(records, tuning), compared)
@@ -81,7 +84,7 @@ def report(
             sections.append(inflation_section(own, table.digits))
         trends = ([curves] if curves else []) + swept(table)
         shown = tuple(s for s in sections if s.rows)
-        said = (*tuning_remarks(table, tuning, records, written), *evidence.remarks)
+        said = (*tuning_remarks(table, tuning, tried, written), *evidence.remarks)
         out.append(
             replace(evidence, remarks=said, sections=shown, trends=tuple(trends),
                     tuned=tuned_line(table, tuning))

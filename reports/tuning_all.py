@@ -156,7 +156,7 @@ def tuned_line(table: Table, found: Sequence[Search]) -> str:
 
 
 def tuning_remarks(
-    table: Table, found: Sequence[Search], records: Sequence[Record],
+    table: Table, found: Sequence[Search], tried: Sequence[Record],
     written: Collection[str],
 ) -> tuple[str, ...]:  # fmt: skip
     """What makes the tuning of models unequal on a task, and which columns earlier searches chose.
@@ -164,7 +164,7 @@ def tuning_remarks(
     Args:
         table: what is shown.
         found: the searches of its folder, the newest last.
-        records: those of the folder, trials of tuning among them.
+        tried: the trials of tuning of the folder.
         written: ids of all trials of the folder that have a record, failed ones too.
     """
     efforts = _efforts(table, found)
@@ -177,7 +177,7 @@ def tuning_remarks(
         *_spaces(efforts, names),
         *_chosen_before(table, found, names),
         *_untested(table, found, names, written),
-        *_unfinished(table, found, records),
+        *_unfinished(table, found, tried),
     )
 
 
@@ -282,16 +282,15 @@ def _untested(
     ]  # fmt: skip
 
 
-def _unfinished(table: Table, found: Sequence[Search], records: Sequence[Record]) -> list[str]:
+def _unfinished(table: Table, found: Sequence[Search], trials: Sequence[Record]) -> list[str]:
     """Configurations that no search counts: it has not chosen, or its hours or FLOP were over."""
     known = {i for s in found for c in s.choices for one in c.candidates for i in one.trials}
     shown = {row.task for row in table.rows}
     tried: dict[str, set[str]] = {}
-    for r in records:
-        t = r.trial
+    for t in (r.trial for r in trials):
         at = t.protocol, t.limit, t.train_share
         if (
-            t.tuning and t.id not in known and t.task in shown
+            t.id not in known and t.task in shown
             and at == (table.protocol, table.limit, table.train_share)
         ):  # fmt: skip
             tried.setdefault(f"{t.model} on {t.task}", set()).add(replace(t, seed=0).id)

@@ -187,8 +187,20 @@ def test_what_an_unfinished_search_tried_is_told(twice, tmp_path):
     (newest,) = [s for s in searches(Store(folder)) if s.search_seed == 2]
     (folder / "tuning" / f"{newest.id}.json").unlink()
     said, _ = tuning_of(evidence_of(folder))
-    assert any(x.startswith(f"2 configurations of kmer on {SPLICE} were tried by a search that has "
-                            "not chosen") for x in said)  # fmt: skip
+    told = f"2 configurations of kmer on {SPLICE} were tried by a search that has not chosen"
+    assert any(x.startswith(told) for x in said)
+    for words in ([], ["--full"]):
+        shown = dnabench("report", "--out", folder, *words)
+        assert told in " ".join(shown.stdout.split()), shown.stderr
+
+
+def test_a_folder_with_nothing_but_trials_of_tuning_says_so(twice, tmp_path):
+    folder = shutil.copytree(twice, tmp_path / "runs")
+    for record in [r for r in Store(folder) if not r.trial.tuning]:
+        Store(folder).record_path(record.trial.id).unlink()
+    done = dnabench("report", "--out", folder)
+    assert done.returncode and "only trials of tuning" in done.stderr
+    assert "run its `dnabench tune` again" in done.stderr
 
 
 def test_a_paper_and_the_first_screen_tell_of_tuning(twice, tmp_path):

@@ -57,8 +57,9 @@ def report(
         fail(f"--all-metrics is for --format {', '.join(DATA)}; --metric NAME shows one in any")
     if not format and (full or to is not None):
         format = "md"
-    store, records = records_in(out)
-    with bar("reading", len({(r.trial.protocol, r.trial.task) for r in records})) as show:
+    store, records = records_in(out, tuning=True)
+    read = {(r.trial.protocol, r.trial.task) for r in records if not r.trial.tuning}
+    with bar("reading", len(read)) as show:
         resampler = Resampler(store, observe=lambda task: show(description=task, advance=1))
         evidence = report(records, store, resampler, against, same_code, metric)
         found = (
@@ -73,22 +74,30 @@ def report(
     typer.echo(str(to))
 
 
-def records_in(out: Path) -> tuple[Any, list[Any]]:
-    """The store in a folder and its records, without trials of tuning, which have no test score.
+def records_in(out: Path, tuning: bool = False) -> tuple[Any, list[Any]]:
+    """The store in a folder and its records; ends the command when none has read test.
 
-    Ends the command when there are none.
+    Args:
+        out: the folder.
+        tuning: also trials of tuning, which have no test score.
     """
     from dnabench.results.store import ReadOnce
 
     store = ReadOnce(out)
     gc.disable()  # records hold no cycles, and looking for some takes a fifth of the reading
-    records = [record for record in store if not record.trial.tuning]
+    every = list(store)
+    tested = [record for record in every if not record.trial.tuning]
     gc.freeze()
     gc.enable()
     warn_unreadable(store)
-    if not records:
+    if every and not tested:
+        fail(
+            f"in {out} are only trials of tuning ({len(every)}), of a search that has not chosen: "
+            "run its `dnabench tune` again, which goes on and then tests"
+        )
+    if not tested:
         fail(f"no records in {out}; make some: dnabench run --suite demo --out {out}")
-    return store, records
+    return store, every if tuning else tested
 
 
 def warn_unreadable(store: Any) -> None:

@@ -5,8 +5,10 @@ import math
 import pytest
 
 import dnabench as db
+from dnabench.executors import local
 from dnabench.results.searches import searches
 from dnabench.results.store import Store
+from dnabench.sweep import progress
 from dnabench.sweep.steps import STARTUP, flops_of, hours_of
 
 TASK = "demo/splice_junctions"
@@ -168,6 +170,18 @@ def test_halving_in_a_small_space_trains_one_whole(tmp_path, capsys):
     choice, said = tried(tmp_path, capsys, budget_flops=math.fsum(costs[:4]), **flags)
     assert len(choice.candidates) == 4 and [c.number for c in choice.whole] == [0]
     assert "only the default was trained for all its epochs, 3 other configurations" in said
+
+
+def test_the_steps_of_a_search_share_their_worker_processes(tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    started, start, show = [], local._Worker._start, progress.display
+    monkeypatch.setattr(local._Worker, "_start", lambda w: started.append(w) or start(w))
+    steps = []
+    monkeypatch.setattr(progress, "display", lambda *a: steps.append(a) or show(*a))
+    flags = {**DEMO, "executor": "local", "epochs": 1, "jobs": 1}
+    assert not db.tune("cnn", out=tmp_path, space=SPACE, search="tpe", budget=8, **flags).failed
+    assert len(steps) >= 4 and len(started) == 1
+    assert started[0]._process is None  # it ended with the search
 
 
 @pytest.mark.parametrize(("search", "seed"), [("tpe", 0), ("random", 2)])

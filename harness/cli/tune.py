@@ -107,6 +107,7 @@ def run_search(
         KeyError, ValueError: as `plan_search`, `chosen_of` and `run_sweep`.
         typer.Exit: as `run_sweep`.
     """
+    from dnabench.executors.local import workers_kept
     from dnabench.results.searches import save_search
     from dnabench.results.store import Store
     from dnabench.sweep.search import plan_search
@@ -127,14 +128,15 @@ def run_search(
         records.update(found)
         return found
 
-    if request.stepwise:
-        plan = search_steps(plan, ran, lambda note: print_notes([note]))
-    else:
-        ran(plan.jobs)
-    chosen = chosen_of(plan, records)
-    print_notes(_choices(chosen.search))
-    save_search(store, chosen.search)  # before test is read: what is half tested is told as tuned
-    final = run_sweep(request, chosen.jobs, [], out, execution, to_stderr=True)
+    with workers_kept():
+        if request.stepwise:
+            plan = search_steps(plan, ran, lambda note: print_notes([note]))
+        else:
+            ran(plan.jobs)
+        chosen = chosen_of(plan, records)
+        print_notes(_choices(chosen.search))
+        save_search(store, chosen.search)  # before test is read: if it stops, it is told as tuned
+        final = run_sweep(request, chosen.jobs, [], out, execution, to_stderr=True)
     failed = [record for record in records.values() if record.error]
     return chosen, [*failed, *final.failed]
 

@@ -11,13 +11,14 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import count
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dnabench.executors.base import Event, Here, Work, attempt, first, last_line
 from dnabench.host.machine import pinned
@@ -26,12 +27,30 @@ MARK = "DNABENCH_WORKER"  # in the environment of a worker, and so of all that i
 TICK = 1.0  # seconds of waiting at a time, so that a stopped process notices
 
 
+@contextmanager
+def workers_kept() -> Iterator[None]:
+    """Workers of `Local` that have no job left wait for its next submission, in this context.
+
+    They end with it. For submissions one after another, with the same threads and devices; what
+    runs the jobs, how many at once and for how long may differ.
+    """
+    kept: list[_Worker] = []
+    token = _KEPT.set(kept)
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+        for worker in kept:
+            worker.kill()
+
+
 class Local(Here):
     """In worker processes on this machine, while `events` is read.
 
     A worker runs one job at a time and keeps its caches from job to job. One that dies, exceeds the
-    timeout or runs out of memory is replaced, on the same GPU. Workers end when this process ends,
-    however it ends; on Linux so does every process that their jobs started.
+    timeout or runs out of memory is replaced, on the same GPU. Workers end with their submission,
+    unless `workers_kept`, and when this process ends, however it ends; on Linux so does every
+    process that their jobs started.
     """
 
     name = "local"
@@ -51,8 +70,16 @@ class Local(Here):
         waiting, crew, numbers = self._queue(handle)
         waiting.append((next(numbers), job))
         if len(crew) < self.workers:
-            device = self.devices[len(crew) % len(self.devices)] if self.devices else ""
-            crew.append(_Worker(self.work, self.threads, device))
+            crew.append(self._place(len(crew)))
+
+    def _place(self, number: int) -> _Worker:
+        """For one more worker: one that an earlier submission left, if there is one."""
+        if kept := _KEPT.get():
+            worker = kept.pop(0)
+            worker.work = self.work
+            return worker
+        device = self.devices[number % len(self.devices)] if self.devices else ""
+        return _Worker(self.work, self.threads, device)
 
     def events(self, handle: str) -> Iterator[Event]:
         """Give jobs to idle workers and pass on what they send."""
@@ -90,10 +117,22 @@ class Local(Here):
             worker.warn()
 
     def cancel(self, handle: str) -> None:
-        """Kill the workers."""
-        self._queue(handle)[0].clear()
-        for worker in self._queue(handle)[1]:
-            worker.kill()
+        """Kill the workers; of those that are kept, the ones that run a job."""
+        waiting, crew, _ = self._queue(handle)
+        waiting.clear()
+        kept = _KEPT.get()
+        for worker in crew:
+            if kept is None or worker.job is not None:
+                worker.kill()
+        if kept is not None:
+            kept.extend(crew)
+            crew.clear()
+
+
+class _Next(NamedTuple):
+    """Tells a process what runs the jobs from now on."""
+
+    work: Work
 
 
 @dataclass(eq=False)
@@ -107,12 +146,16 @@ class _Worker:
     begun: float = 0.0  # by the monotonic clock, when the process began the job; 0 = not yet
     _process: BaseProcess | None = None
     _mark: str = ""
+    _told: Work | None = None  # what the process runs jobs with
 
     def give(self, number: int, job: Any) -> None:
         """Send a job; to a new process if there is none, or if it died while it was idle."""
         if self._process is None:
             self._start()
         try:
+            if self._told is not self.work:
+                self.connection.send(_Next(self.work))
+                self._told = self.work
             self.connection.send(job)
         except OSError:
             self.kill()
@@ -189,7 +232,11 @@ class _Worker:
                 with _inherited(self.threads, self._mark, self.device):
                     process.start()
             ends.pop_all()
-        self._process = process
+        self._process, self._told = process, self.work
+
+
+# places of `workers_kept` that no submission has; None = workers end with their submission
+_KEPT: ContextVar[list[_Worker] | None] = ContextVar("_KEPT", default=None)
 
 
 def _serve(work: Work, jobs: Connection, life: Connection, threads: int) -> None:
@@ -210,6 +257,9 @@ def _serve(work: Work, jobs: Connection, life: Connection, threads: int) -> None
 
     while True:
         job = jobs.recv()
+        if isinstance(job, _Next):
+            work = job.work
+            continue
         tell(("started", None))
         tell(attempt(work, job, lambda *step: tell(("progress", step))))
 

@@ -34,7 +34,7 @@ def with_tuned(records: Sequence[Record], found: Sequence[Search]) -> list[Recor
     """The records, those of chosen configurations as a column "tuned" of their model.
 
     Where a search chose the default, its runs are in both columns. Of several searches of a model
-    on a task only the choice of the newest is "tuned".
+    on a task only the choice of the newest is "tuned", also where its default has no record yet.
     """
     pairs = final_pairs(records, found)
     budgets = {tuned: budget_text(search) for tuned, search in pairs.values()}
@@ -45,10 +45,9 @@ def with_tuned(records: Sequence[Record], found: Sequence[Search]) -> list[Recor
             out.append(record)
         if trial_id in budgets:
             out.append(replace(record, flags={**record.flags, TUNED: budgets[trial_id]}))
-    chose = {
-        (r.trial.model, r.trial.regime) for r in records
-        if pairs.get(r.trial.id, (r.trial.id,))[0] != r.trial.id
-    }  # fmt: skip
+    other = {i for default, (tuned, _) in pairs.items() if tuned != default
+             for i in (default, tuned)}  # fmt: skip
+    chose = {(r.trial.model, r.trial.regime) for r in records if r.trial.id in other}
     return [r for r in out if not r.flags.get(TUNED) or (r.trial.model, r.trial.regime) in chose]
 
 

@@ -271,15 +271,26 @@ def _untested(
     table: Table, found: Sequence[Search], names: Mapping[Tuned, str], written: Collection[str]
 ) -> list[str]:
     """Newest searches whose final runs have not all been made."""
-    final: dict[str, set[str]] = {}
+    final: dict[str, tuple[set[str], set[str]]] = {}  # runs of the default, and all
     for (model, regime, *_), several in all_choices(table, found).items():
         pairs = several[-1][1].final
-        final.setdefault(names[model, regime], set()).update(pairs, pairs.values())
-    return [
-        f"{n} of {count(len(ids), 'final run')} of {name} {'has' if n == 1 else 'have'} no record, "
-        "so what its newest search chose is not or not wholly tested; run its `dnabench tune` again"
-        for name, ids in final.items() if (n := len(ids - {*written}))
-    ]  # fmt: skip
+        default, every = final.setdefault(names[model, regime], (set(), set()))
+        default.update(pairs)
+        every.update(pairs, pairs.values())
+    said = []
+    for name, (default, every) in final.items():
+        missing = every - {*written}
+        if not missing:
+            continue
+        whose = {"its default": missing & default, "what was chosen": missing - default}
+        which = listed(f"{len(ids)} of {what}" for what, ids in whose.items() if ids)
+        said.append(
+            f"{len(missing)} of {count(len(every), 'final run')} of {name} "
+            f"{'has' if len(missing) == 1 else 'have'} no record ({which}), so what its newest "
+            "search chose is not or not wholly compared with the default; run its `dnabench tune` "
+            "again"
+        )
+    return said
 
 
 def _unfinished(table: Table, found: Sequence[Search], trials: Sequence[Record]) -> list[str]:

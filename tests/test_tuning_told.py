@@ -133,9 +133,25 @@ def test_final_runs_of_the_newest_search_that_are_missing_are_told(twice, tmp_pa
         Store(folder).record_path(trial_id).unlink()
     evidence = evidence_of(folder)
     assert "kmer tuned" not in [c.name for c in evidence.table.columns]
-    assert any(x.startswith("2 of 4 final runs of kmer have no record") and "tune` again" in x
-               for x in evidence.remarks)  # fmt: skip
+    assert any(x.startswith("2 of 4 final runs of kmer have no record (2 of what was chosen)")
+               and "tune` again" in x for x in evidence.remarks)  # fmt: skip
     assert not any("final run" in x for x in evidence_of(twice).remarks)
+
+
+def test_what_was_tested_is_shown_though_its_default_is_missing(twice, tmp_path):
+    folder = shutil.copytree(twice, tmp_path / "runs")
+    (choice,) = searches(Store(folder))[-1].choices
+    for trial_id in choice.final:
+        Store(folder).record_path(trial_id).unlink()
+    evidence = evidence_of(folder)
+    (column,) = (k for k, c in enumerate(evidence.table.columns) if c.name == "kmer tuned")
+    runs = {r.trial.id for row in evidence.table.rows for r in row.cells[column].runs}
+    assert runs == {*choice.final.values()}
+    assert any(x.startswith("2 of 4 final runs of kmer have no record (2 of its default)")
+               and "tune` again" in x for x in evidence.remarks)  # fmt: skip
+    _, section = tuning_of(evidence)
+    line = next(row for row in section.rows if row[1] == "kmer")
+    assert line[3] == SECOND and line[-1] == "not compared"
 
 
 def test_a_model_that_was_tuned_on_one_task_is_untuned_on_another(tmp_path):

@@ -106,7 +106,8 @@ def tune(
         seeds: of the final runs: how many, or which.
         search: random, grid, tpe or halving.
         search_seed: draws other configurations.
-        space: values to search, `["lr=log:1e-4..3e-3", "cnn.batch=one:32,64"]`.
+        space: values to search, `["lr=log:1e-4..3e-3", "cnn.batch=one:32,64"]`, or the name alone
+            of what a model declares beyond its usual space, `["rc"]`.
         out: folder of results.
         budget_hours: in place of `budget`, hours that the trials of each choice may take.
         budget_flops: likewise, FLOP of their training.

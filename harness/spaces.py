@@ -24,6 +24,7 @@ FINE_TUNING: Mapping[str, str] = {
     "epochs": "one:3,5,10",
 }
 DROPOUT = "range:0..0.3"
+STRANDS = "one:none,augment,conjoin"  # of `rc`, where `--space rc` asks for it
 HOW = "log:1e-4..3e-3, range:0..0.3, int:1..8 or one:32,64,128"
 DIGITS = 3  # of a drawn number, so that a trial's settings can be written down
 

@@ -124,13 +124,15 @@ class _Effort(NamedTuple):
         return listed(dict.fromkeys(map(str, sorted(numbers))))
 
     def spaces(self, model: str) -> dict[str, str]:
-        """Those that the user gave, of settings of the model."""
+        """Those that the user gave, of settings of the model; "" = as the model declares it."""
         out: dict[str, str] = {}
         for search, _ in self.several:
             own = search.spaces.get(model, {})
-            given = (text.partition("=")[::2] for text in search.by_hand)
+            given = [text.partition("=")[::2] for text in search.by_hand]
             of = [(key.rpartition(".")[2], space) for key, space in given]
             out |= {name: space for name, space in of if own.get(name) == space}
+            named = [key.rpartition(".")[::2] for key, space in given if not space]
+            out |= {name: "" for owner, name in named if owner in ("", model) and name in own}
         return out
 
 
@@ -227,7 +229,7 @@ def _spaces(efforts: Efforts, names: Mapping[Tuned, str]) -> list[str]:
         for key, effort in own.items():
             others = [k for k in own if k[0] != key[0]]
             alone = [
-                f"{name}={space}" for name, space in effort.spaces(key[0]).items()
+                f"{name}={space}".rstrip("=") for name, space in effort.spaces(key[0]).items()
                 if any(_lacks(own[k], k[0], name, space) for k in others)
             ]  # fmt: skip
             if alone:
@@ -240,13 +242,16 @@ def _spaces(efforts: Efforts, names: Mapping[Tuned, str]) -> list[str]:
 
 
 def _lacks(effort: _Effort, model: str, name: str, space: str) -> bool:
-    """Whether a model has a setting and no search of it had that space, given or declared."""
+    """Whether a model has a setting and no search of it had that space, given or declared.
+
+    "" stands for any.
+    """
     spaces = [search.spaces.get(model, {}).get(name) for search, _ in effort.several]
     has = any(spaces) or (model in MODELS and (
         name in MODELS[model].options
         or (name in Recipe().numbers and MODELS[model].reads(name))
     ))  # fmt: skip
-    return has and space not in spaces
+    return has and not (any(spaces) if not space else space in spaces)
 
 
 def _chosen_before(table: Table, found: Sequence[Search], names: Mapping[Tuned, str]) -> list[str]:

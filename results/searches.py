@@ -83,7 +83,7 @@ class Search:
     choices: tuple[Choice, ...]
     hours: float = 0.0  # that the trials of each choice may take
     flops: float = 0.0  # likewise, of training
-    by_hand: tuple[str, ...] = ()  # spaces that the user gave, [model.]name=space
+    by_hand: tuple[str, ...] = ()  # spaces that the user gave, [model.]name=space or [model.]name
     # regime -> "bp" read and "seconds" taken, of networks of `dnabench pretrain`
     pretraining: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 

@@ -10,7 +10,7 @@ from dnabench.metrics import METRICS
 from dnabench.protocols import PROTOCOLS, VALIDATION
 from dnabench.registry import MODELS, TASKS
 from dnabench.sweep.grid import suites
-from dnabench.sweep.search import space_of
+from dnabench.sweep.search import more_of, space_of
 from dnabench.types import Published, Recipe
 from dnabench.weights import describe
 
@@ -83,8 +83,11 @@ def metrics() -> Table:
 
 def spaces() -> Table:
     """Every model with what `dnabench tune` searches."""
-    rows: Rows = [(name, _options(space_of(MODELS[name])) or "nothing") for name in MODELS]
-    return ("model", "space"), rows
+    rows: Rows = [
+        (m.name, _options(space_of(m)) or "nothing", _options(more_of(m)))
+        for m in (MODELS[name] for name in MODELS)
+    ]
+    return ("model", "space", "searched too with --space NAME"), rows
 
 
 def size(n: int) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from dnabench.spaces import DROPOUT, HOUSE
+from dnabench.spaces import DROPOUT, HOUSE, STRANDS
 from dnabench.types import Model, Recipe
 
 if TYPE_CHECKING:
@@ -22,12 +23,58 @@ def space_of(model: Model) -> dict[str, str]:
     return usual | ({"dropout": DROPOUT} if "dropout" in model.options else {})
 
 
+def more_of(model: Model) -> dict[str, str]:
+    """What a model declares beyond `space_of`, searched only where `--space NAME` says so.
+
+    How tokens become one vector, what is done with the other strand, and, where there can be
+    weights of a pretraining, what of them is trained.
+    """
+    if model.custom_trainer:
+        return {}
+    found, usual = dict[str, str](), model.options.get("pooling")
+    if known := model.choices.get("pooling"):
+        tried = dict.fromkeys(x for x in (usual, "mean", "max") if x in known)
+        found["pooling"] = f"one:{','.join(map(str, tried))}"
+    if model.reads("rc"):
+        found["rc"] = STRANDS
+    if model.reads("finetune") and (model.weights or model.language or model.load_official):
+        found["finetune"] = "one:full," + "lora," * bool(model.lora_targets) + "probe"
+    return {name: text for name, text in found.items() if name not in space_of(model)}
+
+
+def check_named(models: Sequence[Model], request: TuneRequest) -> None:
+    """ValueError for a space given by its name alone that none of these models declares."""
+    every = dict.fromkeys(name for model in models for name in more_of(model))
+    for text in request.spaces:
+        owner, name, space = _parts(text)
+        if not space and not any(
+            name in more_of(m) for m in models if owner in ("", m.name, *m.aliases)
+        ):
+            known = f"by name alone go {', '.join(every)}" if every else "none goes by name alone"
+            raise ValueError(
+                f"--space {text!r}: write its values, e.g. lr=log:1e-4..3e-3; of these models "
+                f"{known}, see `dnabench list spaces`"
+            )
+
+
+def check_trained(groups: Iterable[tuple[str, str]], request: TuneRequest) -> None:
+    """ValueError for `--space finetune` of (model, regime) with random weights."""
+    named = {_parts(text)[:2] for text in request.spaces if not _parts(text)[2]}
+    for model, regime in groups:
+        if regime == "scratch" and {("", "finetune"), (model, "finetune")} & named:
+            raise ValueError(
+                f"--space finetune: {model} begins with random weights, of which all are trained; "
+                "give --regime pretrained or checkpoint:FOLDER, or name the models it is for, "
+                "MODEL.finetune"
+            )
+
+
 def asked_space(model: Model, request: TuneRequest) -> dict[str, str]:
     """The space of a model with what the user changed, without settings that the user fixed."""
-    found = space_of(model)
+    found, more = space_of(model), more_of(model)
     for owner, name, text in map(_parts, request.spaces):
         if owner in ("", model.name, *model.aliases) and _takes(model, name):
-            found[name] = text
+            found |= {name: text} if text else {k: v for k, v in more.items() if k == name}
     fixed = {*request.grid.overrides}
     for setting in request.grid.settings:
         owner, _, name = setting.partition("=")[0].rpartition(".")
@@ -39,7 +86,7 @@ def asked_space(model: Model, request: TuneRequest) -> dict[str, str]:
 def _parts(text: str) -> tuple[str, str, str]:
     key, equals, space = text.partition("=")
     owner, _, name = key.rpartition(".")
-    if not (equals and name and space):
+    if not name or (equals and not space):
         raise ValueError(f"--space {text!r}: write name=space, e.g. lr=log:1e-4..3e-3")
     return owner, name, space
 

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from dnabench.protocols import check_tuning, folds_of, protocol_for
 from dnabench.spaces import Dimension, parse_dimension
 from dnabench.sweep.grid import Request, grid, models_of, tasks_of
-from dnabench.sweep.own_spaces import asked_space
+from dnabench.sweep.own_spaces import asked_space, check_named, check_trained
+from dnabench.sweep.own_spaces import more_of as more_of
 from dnabench.sweep.own_spaces import space_of as space_of
 from dnabench.sweep.settings import check_settings
 from dnabench.sweep.tuning_seeds import has_folds, seeds_of
@@ -62,7 +63,7 @@ class TuneRequest:
     tuning_seeds: str = "2"
     search: str = "random"
     search_seed: int = 0
-    spaces: Sequence[str] = ()  # [model.]name=space
+    spaces: Sequence[str] = ()  # [model.]name=space, or the name alone of one that is declared
 
     @property
     def size(self) -> int:
@@ -151,6 +152,7 @@ def plan_search(request: TuneRequest, say: Say = lambda note: None) -> Plan:
     models = models_of(request.grid)
     asked = [text.partition("=")[0] for text in request.spaces]
     check_settings(models, [f"{key}=" for key in asked])
+    check_named(models, request)
     spaces = {model.name: asked_space(model, request) for model in models}
     draws = {model.name: _draws(model.name, spaces[model.name], request) for model in models}
     tried = dict[Group, list[Configuration]]()
@@ -160,8 +162,10 @@ def plan_search(request: TuneRequest, say: Say = lambda note: None) -> Plan:
     if request.stepwise:
         default = trials_of(seeded, dict.fromkeys(draws, ()), say, 0)
         tried |= {group: [Configuration(0, (), tuple(jobs))] for group, jobs in default.items()}
+        check_trained(tried, request)
         return plan
     _draw(plan, draws, say)
+    check_trained(tried, request)
     _check_sizes(plan, say)
     return plan
 

@@ -329,4 +329,5 @@ def test_the_command_prints_a_table_and_says_what_is_wrong(csv, tmp_path):
 def test_help_shows_the_flags_of_run_except_dry_run():
     text = dnabench("plan", "--help").stdout
     assert "--sweep" in text and "--probe-seconds" in text and "--json" in text
-    assert "--executor" in text and "--dry-run" not in text
+    assert "--executor" in text and not re.search(r"^ *--dry-run", text, re.MULTILINE)
+    assert "dnabench tune ... --dry-run" in " ".join(text.split())  # which is that of a search

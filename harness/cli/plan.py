@@ -43,8 +43,9 @@ def plan(
 ) -> None:  # fmt: skip
     """Estimate the time, memory and disk space a run would take.
 
-    Takes the flags of `dnabench run` and measures a few real training steps of each model. Of
-    pretraining, `dnabench pretrain ... --plan` says it.
+    Takes the flags of `dnabench run` and measures a few real training steps of each model. Of a
+    search of settings `dnabench tune ... --dry-run` says it, of pretraining
+    `dnabench pretrain ... --plan`.
     """
     from dnabench.cache import room
     from dnabench.forecast.estimate import plan, summary, table

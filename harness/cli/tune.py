@@ -63,8 +63,8 @@ def tune(
     ] = [],  # noqa: B006
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Print how many trials it takes, how long and how much disk "
-                     "space; run nothing."),
+        typer.Option("--dry-run", help="Print its trials and their time, memory and disk space, as "
+                     "`dnabench plan` does; run nothing."),
     ] = False,
 ) -> None:  # fmt: skip
     """Tune every model with the same budget, then test.

@@ -1,4 +1,4 @@
-"""What a search of settings will take: trials, time and disk space."""
+"""What a search of settings will take: trials, time, memory and disk space."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROBE = 2.0  # seconds of measuring a model, about
 
 
 def cost_text(plan: Plan, store: Store, execution: ExecutionOptions) -> str:
-    """A table of the trials that a search takes, then their time and disk space."""
+    """A table of the trials that a search takes, then their time, memory and disk space."""
     from tabulate import tabulate
 
     from dnabench.sweep.search import final_jobs
@@ -51,7 +51,7 @@ def cost_text(plan: Plan, store: Store, execution: ExecutionOptions) -> str:
             f"{total} trials of tuning, {len(left)} of them to run; then {final_at_most} final "
             "trials at most, those of the default among them"
         ]
-    said += _time_and_space(plan, left, store, execution)
+    said += _costs(plan, left, store, execution)
     return "\n".join([tabulate(rows, heads), "", *said])
 
 
@@ -92,17 +92,16 @@ def search_text(plan: Plan) -> str:
     return f"{counts} configurations, {len(plan.jobs)} trials with tuning seeds {seeds}"
 
 
-def _time_and_space(
-    plan: Plan, left: list[Job], store: Store, execution: ExecutionOptions
-) -> list[str]:
+def _costs(plan: Plan, left: list[Job], store: Store, execution: ExecutionOptions) -> list[str]:
     """Of these trials of tuning and the final ones that are missing, as `dnabench plan` finds it.
 
     Measured with the default settings, at the batch size of each configuration.
     """
     from dnabench.cache import room
-    from dnabench.forecast.estimate import duration
+    from dnabench.forecast.estimate import busy_text, duration, memory_text
     from dnabench.forecast.estimate import plan as estimate
     from dnabench.host.disk import size
+    from dnabench.host.machine import free_memory, seen_here
     from dnabench.sweep.search import final_jobs
 
     defaults: dict[tuple[Group, str], Job] = {
@@ -133,5 +132,7 @@ def _time_and_space(
         f"end with --jobs {resources.workers // len(resources.devices)}; at most "
         f"{size(found.disk)} on disk, {size(room(store.folder))} are free; measured with the "
         "default settings at each configuration's batch size and epochs",
+        *busy_text(found),
+        *memory_text(found, min(map(free_memory, seen_here(resources.devices)))),
         *failed,
     ]

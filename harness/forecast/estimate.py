@@ -267,19 +267,7 @@ def summary(found: Plan, free_memory: int = 0, free_disk: int = 0) -> list[str]:
         f"{missing} of {trials} trials are to run: {duration(found.seconds)} {kind}, "
         f"{duration(found.elapsed)} from start to end with --jobs {r.workers // n}{on_each}"
     ]
-    if found.share < ALONE and missing:
-        lines.append(
-            f"other programs are running: each probe got {found.share:.0%} of a core; at that rate "
-            f"it takes {duration(found.elapsed / found.share)} from start to end"
-        )
-    workers = min(r.workers // n, -(-missing // n))
-    need = found.peak * workers
-    of = "memory" if r.device == "cpu" else f"memory of {r.device}"
-    text = f"{of}: {size(found.peak)} for the largest trial, {size(need)} for {workers} at once"
-    text += on_each
-    lines.append(f"{text}; {size(free_memory)} are available{on_each}" if free_memory else text)
-    if free_memory and need > free_memory:
-        lines.append("that is too much: run fewer at once (--jobs) or set --micro-batch")
+    lines += busy_text(found) + memory_text(found, free_memory)
     text = f"disk: {size(found.disk)} of records and predictions"
     text += f", {size(found.networks)} of kept networks" if found.networks else ""
     text += f", {size(found.checkpoints)} of checkpoints" if found.checkpoints else ""
@@ -290,6 +278,31 @@ def summary(found: Plan, free_memory: int = 0, free_disk: int = 0) -> list[str]:
         lines.append("~ only a part of a batch, or of the examples, was measured; more with "
                      "--probe-seconds")  # fmt: skip
     lines += [f"{row.model} on {row.task} failed: {row.error}" for row in found.rows if row.error]
+    return lines
+
+
+def busy_text(found: Plan) -> list[str]:
+    """How long it takes if other programs go on running; empty where none did."""
+    if found.share >= ALONE or not any(row.missing for row in found.rows):
+        return []
+    return [
+        f"other programs are running: each probe got {found.share:.0%} of a core; at that rate "
+        f"it takes {duration(found.elapsed / found.share)} from start to end"
+    ]
+
+
+def memory_text(found: Plan, free_memory: int = 0) -> list[str]:
+    """What the missing trials take at once, in sentences; `free_memory` as for `summary`."""
+    r, missing = found.resources, sum(row.missing for row in found.rows)
+    n, on_each = len(r.devices), " on each" * (len(r.devices) > 1)
+    workers = min(r.workers // n, -(-missing // n))
+    need = found.peak * workers
+    of = "memory" if r.device == "cpu" else f"memory of {r.device}"
+    text = f"{of}: {size(found.peak)} for the largest trial, {size(need)} for {workers} at once"
+    text += on_each
+    lines = [f"{text}; {size(free_memory)} are available{on_each}" if free_memory else text]
+    if free_memory and need > free_memory:
+        lines.append("that is too much: run fewer at once (--jobs) or set --micro-batch")
     return lines
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,8 +91,11 @@ def _amount(text: str, key: str, value: str) -> float:
     return amount
 
 
+@cache
 def join(address: str) -> None:
     """Join a cluster as a program that uses it, or start one on this machine.
+
+    Once in a process, as Ray joins no second time: the steps of a search use what the first joined.
 
     The token comes from RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token; a cluster of this
     machine has one of its own.

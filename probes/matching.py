@@ -111,11 +111,10 @@ def matched_table(
             f"{path}: {int(positive.sum()):,} of {len(rows):,} variants with a label in {label} "
             "are of class 1; both classes are needed"
         )
-    values = [distances_in(table) if n == DISTANCE else numbers_in(table, n) for n in near]
-    near_values = np.stack([*values, np.zeros(len(table))], 1)[rows, : len(near)]
+    values = np.stack([*near_values(table, near), np.zeros(len(table))], 1)[rows, : len(near)]
     columns = [table[name].take(rows).to_pylist() for name in exact]
     for name, empty in (
-        *((name, ~np.isfinite(near_values[:, j])) for j, name in enumerate(near)),
+        *((name, ~np.isfinite(values[:, j])) for j, name in enumerate(near)),
         *((name, np.array([v is None for v in c])) for name, c in zip(exact, columns, strict=True)),
     ):
         if empty.any():
@@ -124,7 +123,7 @@ def matched_table(
                 f"{rows[int(np.argmax(empty))] + 1} the first; fill it in, or leave them out"
             )
     kinds = [", ".join(map(str, row)) for row in zip(*columns, strict=True)] or [""] * len(rows)
-    found = match(positive, kinds, near_values, k, seed)
+    found = match(positive, kinds, values, k, seed)
     taken = found.group >= 0
     if not taken.any():
         raise ValueError(
@@ -133,6 +132,11 @@ def matched_table(
         )
     out = table.take(rows[taken]).append_column(GROUP, pa.array(found.group[taken]))
     return out, found
+
+
+def near_values(table: Any, near: Sequence[str]) -> list[Array]:
+    """Columns of numbers, float64 (M,) each; NaN = empty. Of DISTANCE its size."""
+    return [distances_in(table) if name == DISTANCE else numbers_in(table, name) for name in near]
 
 
 def with_distances(annotation: Annotation, table: Any, path: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,9 @@ import typer
 from dnabench.cli.errors import fail
 
 if TYPE_CHECKING:
+    from dnabench.probes.resemblance import Compared
     from dnabench.tasks.io.annotation import Annotation
+    from dnabench.types import Array
 
 SHOWN = 5  # kinds with too few controls
 
@@ -42,10 +45,12 @@ def match(
 
     Each variant of class 1 gets the nearest controls of its chromosome and consequence, each
     control once; others are left out. The table that is written has them in the order of the file,
-    with their groups in match_group, for `dnabench probe variants --labels`.
+    with their groups in match_group, for `dnabench probe variants --labels`. A table and a figure
+    beside it show for each column how alike both are, before and after.
     """
     from dnabench.cache import replacing
     from dnabench.probes.matching import matched_table, with_distances
+    from dnabench.probes.resemblance import compared
     from dnabench.probes.variant_tables import DISTANCE, is_table, read_table
 
     out = to or Path(f"{file.name.removesuffix('.parquet')}.matched.parquet")
@@ -75,7 +80,38 @@ def match(
         typer.echo(f"  left out for want of controls: {sum(found.dropped.values()):,}")
     for kind, n in few[:SHOWN]:
         typer.echo(f"    {n:,}, {kind}")
-    typer.echo(f"{out}")
+    _show(compared(read, labels, same, alike, found), sum(found.dropped.values()), out)
+
+
+def _show(columns: Sequence[Compared], dropped: int, out: Path) -> None:
+    """The table of what both are like, and the figure."""
+    from tabulate import tabulate
+
+    from dnabench.probes.resemblance import resemblance_figure
+    from dnabench.reports.figures.style import save
+
+    if not columns:
+        typer.echo(f"nothing is compared, so that there is no figure\n{out}")
+        return
+    lines = [
+        [one.name, *(_like(x, one.numbers) for x in one.groups), *(f"{x:.3f}" for x in one.apart)]
+        for one in columns
+    ]
+    heads = ["column", "class 1", "all controls", "matched", "apart", "then"]
+    typer.echo(tabulate(lines, heads, disable_numparse=True, colalign=("left", *["right"] * 5)))
+    typer.echo(
+        "medians, or how many kinds; apart: of class 1 from all controls, then from matched ones, "
+        "0 = alike, 1 (numbers: the largest difference of cumulative shares; else of shares)"
+    )
+    figure = out.with_suffix(".png")
+    save(lambda: resemblance_figure(columns, dropped), figure)
+    typer.echo(f"{out}, {figure}")
+
+
+def _like(values: Array, numbers: bool) -> str:
+    import numpy as np
+
+    return f"{np.median(values):,.4g}" if numbers else f"{len(np.unique(values)):,} kinds"
 
 
 def _genes(gff: Path) -> Annotation:

@@ -17,6 +17,7 @@ from test_probe_dependency import slowly
 from test_probe_variants import letters, rc, source
 
 from dnabench import MODELS, TASKS
+from dnabench.cli.probe import probe
 from dnabench.models.language import language_of
 from dnabench.networks.embedding import of_model, of_network
 from dnabench.probes.attention import attention, of_bases, profile, rollout
@@ -139,6 +140,24 @@ def regions(tmp_path, *rows):
 def test_no_family_is_left_out():
     assert {MODELS[name].family for name in NAMES} == {MODELS[name].family for name in MODELS}
     assert len(NAMES) == len(FAMILY) and len(SPEAK) > 10
+
+
+# what asks no network; tests of their own: test_probe_matching.py, test_probe_occupancy.py
+NO_NETWORK = {"match", "occupancy"}
+
+
+def test_no_probe_is_left_out():
+    """A test here for every command of `dnabench probe` that reads a network, over all families."""
+    commands = {one.name for one in probe.registered_commands}
+    assert len(commands) > 8
+    tests = [(name, one) for name, one in globals().items() if name.startswith("test_")]
+    for command in commands - NO_NETWORK:
+        own = [one for name, one in tests if name.startswith(f"test_{command}")]
+        over = [list(mark.args[1]) for one in own for mark in getattr(one, "pytestmark", ())]
+        reached = {MODELS[name].family for names in over for name in names}
+        language = {"context", "dependency"}  # of other families: refused by `language_of`
+        wanted = SPEAK if command in language else NAMES
+        assert reached >= {MODELS[name].family for name in wanted}, command
 
 
 @pytest.mark.parametrize("name", NAMES)

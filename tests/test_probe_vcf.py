@@ -16,6 +16,7 @@ from test_probe_variants import HEADER, letters, net, put_vcf, source
 from typer.testing import CliRunner
 
 from dnabench.cli import main
+from dnabench.probes.alleles import COMPLEMENT, OTHERS, PALINDROMIC, SWAPPED, UNKNOWN, WRONG
 from dnabench.probes.labelled import areas
 from dnabench.probes.likelihood import Likelihood
 from dnabench.probes.variant_lines import lines_in
@@ -227,3 +228,37 @@ def test_what_was_scored_is_kept_where_nothing_can_be_compared(tmp_path, genome,
     assert said.exit_code and "0 of 12 scored variants are of class 1" in said.output
     assert json.loads((tmp_path / "out.parquet.json").read_text())["scored"] == 12
     assert pq.read_table(out).num_rows == 24
+
+
+def test_each_fault_of_a_file_is_said_once_and_no_line_is_lost(tmp_path, net):
+    """Every kind of REF, names without chr, ends, N, overlaps, no header, no index: one command."""
+    a, b = letters(400), "ACGTNNNNACGT" + letters(100, 4)
+    path = fasta(tmp_path / "x.fa", {"chr1": a, "chr2": b})
+    turned = {"A": "C", "C": "A", "G": "T", "T": "G"}  # neither the base nor its complement
+    pairs = {"A": "T", "C": "G", "G": "C", "T": "A"}
+    rows = [
+        *(("1", p, a[p - 1], turned[a[p - 1]]) for p in (1, 200, 400)),  # without chr, both ends
+        ("chr1", 401, "A", "C"), ("chr9", 5, "A", "C"), ("chr2", 6, "A", "C"),
+        ("chr1", 199, a[198:201], a[198]), ("chr1", 200, a[199], turned[a[199]]),  # overlap
+        ("chr1", 50, turned[a[49]], a[49]), ("chr1", 60, pairs[a[59]], a[59]),
+        ("chr1", 70, pairs[a[69]], pairs[turned[a[69]]]),
+        ("chr1", 80, turned[a[79]], pairs[turned[a[79]]]),
+    ]  # fmt: skip
+    vcf = put_vcf(tmp_path / "v.vcf", [(c, p, ".", r, x, *"...") for c, p, r, x in rows], "")
+    words = ["probe", "variants", net, "--vcf", vcf, "--genome", path, "--device", "cpu", "--to",
+             tmp_path / "o.parquet"]  # fmt: skip
+    said = CliRunner().invoke(main, [*map(str, words)])
+    assert not said.exit_code, f"{said.output} {said.exception}"
+    assert not Path(f"{path}.fai").exists()
+    lines = [line.strip() for line in said.output.splitlines()]
+    assert sum("has no header; its columns are read as those of VCF" in x for x in lines) == 1
+    assert sum("4 of 12 alternative alleles of 12 variants scored" in x for x in lines) == 1
+    reasons = [x for x in lines if x.startswith("no score: ")]
+    assert len(reasons) == len({*reasons}) and sum(int(x.split()[2][:-1]) for x in reasons) == 8
+    faults = [f"REF: {OTHERS[kind]}" for kind in (SWAPPED, PALINDROMIC, COMPLEMENT, WRONG, UNKNOWN)]
+    for words in (*faults, "beyond the end of its seq", "not in the genome", "of several bases"):
+        assert sum(words in x for x in reasons) == 1, (words, reasons)
+    table = pq.read_table(tmp_path / "o.parquet").to_pylist()
+    assert [(r["chrom"], r["pos"], r["ref"], r["alt"]) for r in table] == rows
+    assert [r["score"] is None for r in table] == [False] * 3 + [True] * 4 + [False] + [True] * 4
+    assert [bool(r["reason"]) for r in table] == [r["score"] is None for r in table]

@@ -19,6 +19,8 @@ from dnabench.types import Array
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+TICKS, HEADS = 6, len(style.PALETTE)  # at most, of an axis, and heads of a legend
+
 
 def write(
     found: Attention, by_distance: Profile, maps: Mapping[str, Array], place: Place,
@@ -57,16 +59,32 @@ def write(
 
 
 def distance_figure(found: Profile, theme: Theme = PRINT) -> Figure:
-    """The share of attention by distance: a line for each head, a panel for each layer."""
-    out, axes = style.panels(len(found.share), (2.6, 1.9), (0.5, 0.45, 0.12, 0.3), theme)
-    k = np.arange(len(found.low))
+    """The share of attention by distance: a line for each head, a panel for each layer.
+
+    Bins in which no two tokens are left out.
+    """
+    from matplotlib.lines import Line2D
+
+    out, axes = style.panels(len(found.share), (2.6, 1.9), (0.5, 0.45, 0.12, 0.34), theme)
+    there = found.even > 0
+    k, top = np.flatnonzero(there), max(found.share.max(), found.even.max())
     for a, ax in enumerate(axes):
         for h, share in enumerate(found.share[a]):
-            ax.plot(k, share, color=style.colour(h, theme), lw=1.0, alpha=0.8)
-        ax.plot(k, found.even, color=theme.ink, lw=1.0, ls="--")
-        ax.set_xticks(k[::2], [f"{x:,}" for x in found.low[::2]])
-        ax.set_ylim(0, 1)
+            ax.plot(k, share[there], color=style.colour(h, theme), lw=1.0, alpha=0.8)
+        ax.plot(k, found.even[there], color=theme.ink, lw=1.0, ls="--")
+        ticks = k[:: -(-len(k) // TICKS)]
+        ax.set_xticks(ticks, [f"{x:,}" for x in found.low[ticks]])
+        ax.set_ylim(0, 1.05 * top)
         ax.set_xlabel("distance from (bp)", fontsize=8, color=theme.quiet, labelpad=2)
         style.bare(ax, theme, "both")
-        style.heading(ax, f"layer {a + 1}", f"mean {found.mean[a].mean():,.0f} bp", theme, left=0.3)
+        style.heading(ax, f"layer {a + 1}", f"mean {found.mean[a].mean():,.0f} bp", theme, left=0.4)
+    heads = found.share.shape[1]
+    handles = [Line2D([], [], color=style.colour(h, theme), lw=1.0) for h in range(heads)]
+    names = [f"head {h + 1}" for h in range(heads)]
+    handles, names = handles[:HEADS], names[:HEADS]  # of more, colours come back
+    out.legend(
+        handles=[*handles, Line2D([], [], color=theme.ink, lw=1.0, ls="--")],
+        labels=[*names, "all tokens alike"], loc="lower center", bbox_to_anchor=(0.5, 1),
+        frameon=False, ncols=min(3, len(found.share)) * 2,
+    )  # fmt: skip
     return out

@@ -123,8 +123,9 @@ class Along(NamedTuple):
 
 
 def map_figure(
-    name: str, unit: str, bases: Along, values: Array, axes: tuple[str, str], theme: Theme = PRINT
-) -> Figure:
+    name: str, unit: str, bases: Along, values: Array, axes: tuple[str, str], theme: Theme = PRINT,
+    beyond: float = 0.0,
+) -> Figure:  # fmt: skip
     """A heat map of all pairs of bases.
 
     Args:
@@ -134,6 +135,7 @@ def map_figure(
         values: float64 (L, L), from the base of the row to that of the column; NaN is left empty.
         axes: what the columns and the rows are, in words.
         theme: its colours.
+        beyond: the share of pairs, those of the largest values, that have the last colour alike.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -145,8 +147,9 @@ def map_figure(
     beside = out.add_axes((4.55 / wide, 0.5 / high, 0.12 / wide, side / high))
     ends = first - step / 2, first + step * (len(values) - 0.5)
     shown = ax.imshow(
-        values, cmap="viridis", vmin=0, extent=(*ends, *ends[::-1]), interpolation="nearest"
-    )
+        values, cmap="viridis", vmin=0, extent=(*ends, *ends[::-1]), interpolation="nearest",
+        vmax=float(np.nanquantile(values, 1 - beyond)) or None,
+    )  # fmt: skip
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(5, integer=True))
         axis.set_major_formatter("{x:,.0f}")
@@ -155,7 +158,7 @@ def map_figure(
     style.bare(ax, theme, "both")
     ax.grid(visible=False)
     style.heading(ax, name, unit, theme, left=0.5)
-    out.colorbar(shown, cax=beside)
+    out.colorbar(shown, cax=beside, extend="max" if beyond else "neither")
     style.bare(beside, theme, "both")
     beside.grid(visible=False)
     if len(track):

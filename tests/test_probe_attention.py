@@ -16,7 +16,8 @@ from dnabench.networks.embedding import of_model
 from dnabench.pretraining.pretrain import pretrain
 from dnabench.probes import attention as _attention
 from dnabench.probes.attention import Attention, attention, of_bases, profile, rollout
-from dnabench.probes.attention_files import write
+from dnabench.probes.attention_files import distance_figure, write
+from dnabench.probes.figures import Along, map_figure
 from dnabench.tokens.bpe import save, train_bpe
 from dnabench.types import Sequences
 
@@ -120,6 +121,28 @@ def test_special_tokens_are_left_out_and_words_are_their_bases():
     np.testing.assert_allclose(of[0], [0.25 / 3, 0.25 / 3, 0.25 / 3, 0.25])
     np.testing.assert_allclose(of[3], [0.5 / 3, 0.5 / 3, 0.5 / 3, 0.5])
     assert profile(found).mean[0, 0] == pytest.approx(2 * (0.5 + 0.5) / 2)  # of 2 bp apart
+
+
+def test_the_figure_of_distances_has_the_bins_that_tokens_have_up_to_the_largest_share():
+    found = profile(attending(np.full((16, 16), 1 / 16), 4 * np.arange(16), 4 * np.arange(1, 17)))
+    assert found.low.tolist()[:4] == [0, 1, 2, 4] and (found.even[1:3] == 0).all()
+    (ax,) = distance_figure(found).axes
+    head, even = ax.lines
+    there = [0, *range(3, len(found.low))]
+    assert head.get_xdata().tolist() == even.get_xdata().tolist() == there
+    np.testing.assert_allclose(head.get_ydata(), found.share[0, 0][there])
+    assert head.get_ydata().max() < ax.get_ylim()[1] < 1.1 * head.get_ydata().max()
+    assert [x.get_text() for x in ax.get_xticklabels()] == [f"{found.low[i]}" for i in there]
+
+
+def test_colours_of_a_map_end_below_its_largest_values():
+    values = np.arange(100.0).reshape(10, 10)
+    for beyond, most in ((0.0, 99), (0.1, 89.1)):
+        figure = map_figure("x", "share", Along(5, 1), values, ("a", "b"), beyond=beyond)
+        image = figure.axes[0].images[0]
+        assert image.get_clim() == pytest.approx((0, most))
+        assert (image.colorbar.extend == "max") == bool(beyond)
+    assert map_figure("x", "", Along(5, 1), 0 * values, ("a", "b")).axes[0].images[0].get_clim()
 
 
 def test_rollout_multiplies_layers_with_residuals():

@@ -75,11 +75,11 @@ def test_the_command_writes_a_figure_beside_its_table(tmp_path):
              str(tmp_path / "m.parquet")]  # fmt: skip
     said = CliRunner().invoke(main, words)
     assert not said.exit_code, said.output
-    assert (tmp_path / "m.png").stat().st_size > 10_000
+    assert (tmp_path / "m.parquet.png").stat().st_size > 10_000
     lines = [line.split() for line in said.output.splitlines()]
     row = next(line for line in lines if line[:1] == ["tss_dist"])
-    assert float(row[-1]) < float(row[-2]) and said.output.strip().endswith("m.png")
-    (tmp_path / "m.png").unlink()
+    assert float(row[-1]) < float(row[-2]) and said.output.strip().endswith("m.parquet.png")
+    (tmp_path / "m.parquet.png").unlink()
     said = CliRunner().invoke(main, [*words, "--exact", "", "--near", ""])
     assert "nothing is compared, so that there is no figure" in said.output
-    assert not (tmp_path / "m.png").exists()
+    assert not (tmp_path / "m.parquet.png").exists()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 AXES = "base that is attended to", "base that attends"
 SHOWN = 12  # layers that are printed
+BEYOND = 0.01  # of pairs, which have the last colour of a map: the diagonal is far above the rest
 
 
 def attention(
@@ -99,7 +100,9 @@ def _draw(
 
     for title, values in maps.items():
         save(
-            lambda v=values, t=title: map_figure(name, t, bases, v, AXES),  # type: ignore[misc]
+            lambda v=values, t=title: map_figure(  # type: ignore[misc]
+                name, t, bases, v, AXES, beyond=BEYOND
+            ),
             to / f"{title}.png",
         )
     save(lambda: distance_figure(by_distance), to / "distance.png")

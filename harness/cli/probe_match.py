@@ -103,7 +103,7 @@ def _show(columns: Sequence[Compared], dropped: int, out: Path) -> None:
         "medians, or how many kinds; apart: of class 1 from all controls, then from matched ones, "
         "0 = alike, 1 (numbers: the largest difference of cumulative shares; else of shares)"
     )
-    figure = out.with_suffix(".png")
+    figure = out.with_name(f"{out.name}.png")
     save(lambda: resemblance_figure(columns, dropped), figure)
     typer.echo(f"{out}, {figure}")
 

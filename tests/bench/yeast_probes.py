@@ -37,7 +37,8 @@ NETS = ("convnova", "gpn", "hyenadna", "bert")
 MASKED, LETTERS = ("convnova", "gpn"), ("convnova", "gpn", "hyenadna")
 PLACES = {"convnova": 4_000, "gpn": 4_000, "hyenadna": 600, "bert": 60}  # three SNVs each
 REGIONS, ASKED, ORDER = 800, 48, 6  # regions a class; positions of `probe context`; Markov
-CHROM, TRNA, FLANK = "XI", "XI:74574-74747", 50
+CHROM, TRNA, FLANK, RUN = "XI", "XI:74574-74747", 50, 8  # RUN: bp of one base, A or T
+BETWEEN = "XI:513001-513512"
 SLOW = 20  # places that are scored again by a loop
 # the standard code, bases in the order A C G T
 AMINO = "KNKNTTTTRSRSIIMIQHQHPPPPRRRRLLLLEDEDAAAAGGGGVVVV*Y*YSSSS*CWCLFLF"
@@ -182,24 +183,62 @@ def auroc(values, positive, block):
     return of
 
 
-def embed(yeast, name, to):
-    """`probe embed` of windows of 100 bp that lie in coding bases, or between genes."""
-    kind = np.full(yeast.bp, 0)  # 0 between genes, 1 in one, 2 coding
+def kinds_of_bases(yeast):
+    """0 between genes, 1 in one, 2 coding."""
+    kind = np.full(yeast.bp, 0)
     for gene in yeast.genes:
         inner = kind[gene.exons[0][0] : gene.exons[-1][1]]
         inner[:] = np.maximum(inner, 1)
         for start, end in gene.exons:
             kind[start:end] = 2
+    return kind
+
+
+def embed(yeast, name, to):
+    """`probe embed` of windows of 100 bp that lie in coding bases, or between genes."""
     starts = np.arange(0, yeast.bp - 99, 100)
-    each = kind[starts[:, None] + np.arange(100)]
+    each = kinds_of_bases(yeast)[starts[:, None] + np.arange(100)]
     rng, lines = np.random.default_rng(0), []
     for value, word in ((0, "intergenic"), (2, "coding")):
         own = starts[(each == value).all(1)]
         own = np.sort(rng.choice(own, min(REGIONS, len(own)), replace=False))
         lines += [f"{CHROM}\t{a}\t{a + 100}\t{word}\n" for a in own]
     (to / "regions.bed").write_text("".join(lines))
-    call("embed", yeast.net(name), "--bed", to / "regions.bed", "--genome", yeast.fasta, "--to",
-         to / "embed")  # fmt: skip
+    call("embed", yeast.net(name), "--bed", to / "regions.bed", "--genome", yeast.fasta, "--umap",
+         "--to", to / "embed")  # fmt: skip
+
+
+def occupancy(yeast, name, to):
+    """`probe occupancy` of windows that a network reads as coding, and of runs of A or T.
+
+    Windows of 100 bp lie end to end on the whole chromosome. Their classes, coding or not, are
+    those of their middle base; which class a network reads are that of most of their nearest
+    neighbours in `probe embed`, of other blocks. Runs of A or T are eight bp long or more.
+    """
+    starts = np.arange(0, yeast.bp - 99, 100)
+    coding_ = kinds_of_bases(yeast)[starts + 50] == 2
+    bed = to / "windows.bed"
+    bed.write_text("".join(f"{CHROM}\t{a}\t{a + 100}\t{('other', 'coding')[int(c)]}\n"
+                           for a, c in zip(starts, coding_, strict=True)))  # fmt: skip
+    call("embed", yeast.net(name), "--bed", bed, "--genome", yeast.fasta, "--to", to / "embed")
+    rows = pq.read_table(to / "embed" / "embed.parquet").to_pylist()
+    marks = [(r["start"], r["end"], "read as coding") for r in rows if r["neighbours"] == "coding"]
+    for base in (0, 3):
+        edge = np.flatnonzero(np.diff(yeast.codes == base, prepend=0, append=0))
+        pairs = zip(edge[::2].tolist(), edge[1::2].tolist(), strict=True)
+        marks += [(a, b, f"runs of {RUN} A or T") for a, b in pairs if b - a >= RUN]
+    (to / "marks.bed").write_text("".join(f"{CHROM}\t{a}\t{b}\t{m}\n" for a, b, m in marks))
+    lines = yeast.gff.read_text().splitlines()
+    own = [x for x in lines if x.startswith((f"{CHROM}\t", f"##sequence-region   {CHROM} "))]
+    (to / "genes.gff3").write_text("\n".join(own) + "\n")
+    call("occupancy", "--bed", to / "marks.bed", "--gff", to / "genes.gff3", "--to",
+         to / "occupancy")  # fmt: skip
+
+
+def attention(yeast, name, to):
+    """`probe attention` of a tRNA between two coding sequences."""
+    call("attention", yeast.net(name), "--genome", yeast.fasta, "--region", BETWEEN, "--gff",
+         features(yeast, to), "--to", to / "attention")  # fmt: skip
 
 
 def dependencies(yeast, name, to):
@@ -233,16 +272,21 @@ def context(yeast, name, to):
     """`probe context` of positions drawn from the whole chromosome."""
     at = np.random.default_rng(0).choice(yeast.bp, ASKED, replace=False)  # three have figures
     (to / "places.bed").write_text("".join(f"{CHROM}\t{p}\t{p + 1}\n" for p in at))
+    call("context", yeast.net(name), "--fasta", yeast.fasta, "--at", to / "places.bed", "--gff",
+         features(yeast, to), "--longest", "1400", "--to", to / "context")  # fmt: skip
+
+
+def features(yeast, to):
+    """A file of what is coding, RNA or transposon in the annotation."""
     kept = {"CDS", "tRNA", "snoRNA", "snRNA", "rRNA", "transposable_element"}
     lines = [x for x in yeast.gff.read_text().splitlines() if [*x.split("\t"), "", ""][2] in kept]
     (to / "features.gff3").write_text("\n".join(lines) + "\n")
-    call("context", yeast.net(name), "--fasta", yeast.fasta, "--at", to / "places.bed", "--gff",
-         to / "features.gff3", "--longest", "1400", "--to",
-         to / "context")  # fmt: skip
+    return to / "features.gff3"
 
 
 def call(*words):
-    command = ["probe", *map(str, words), "--device", "cpu"]
+    command = ["probe", *map(str, words)]
+    command += [] if words[0] == "occupancy" else ["--device", "cpu"]
     print("    dnabench", " ".join(command), flush=True)
     done = subprocess.run(
         [sys.executable, "-m", "dnabench", *command], check=True, capture_output=True, text=True
@@ -254,7 +298,8 @@ def call(*words):
 def parts():
     """Name -> function and network."""
     made = ((variants, "variants", NETS), (embed, "embed", NETS),
-            (dependencies, "dependency", LETTERS), (context, "context", LETTERS))  # fmt: skip
+            (dependencies, "dependency", LETTERS), (context, "context", LETTERS),
+            (attention, "attention", ("bert",)), (occupancy, "occupancy", NETS[:1]))  # fmt: skip
     return {f"{word}-{name}": (f, name) for f, word, names in made for name in names}
 
 
@@ -370,15 +415,19 @@ def show_stems(yeast):
 
 
 def small_figures(yeast):
-    """Figures of the first network with few colours, beside the parts."""
+    """Figures of the first network, or of the transformer, with few colours, beside the parts."""
     for word, file in (("map", "dependency-{}/map/symmetric.png"),
                        ("embed", "embed-{}/embed/embed.png"),
                        ("context", "context-{}/context/context.png"),
+                       ("occupancy", "occupancy-{}/occupancy/occupancy.png"),
+                       ("attention-distance", "attention-bert/attention/distance.png"),
+                       ("attention-rollout", "attention-bert/attention/rollout.png"),
                        *((f"position-{i}", f"context-{{}}/context/position-{i}.png")
                          for i in (1, 2, 3))):  # fmt: skip
         source = yeast.to / file.format(NETS[0])
         if source.exists():
-            few = Image.open(source).convert("RGB").quantize(96, dither=Image.Dither.NONE)
+            colours = 255 if word == "attention-rollout" else 96
+            few = Image.open(source).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
             few.save(yeast.to / f"yeast-probes-{word}.png", optimize=True)
 
 

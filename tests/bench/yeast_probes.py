@@ -9,6 +9,7 @@ Then Markdown is printed. Files are in FOLDER/probes-BUDGET; what is there alrea
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import time
@@ -37,8 +38,10 @@ NETS = ("convnova", "gpn", "hyenadna", "bert")
 MASKED, LETTERS = ("convnova", "gpn"), ("convnova", "gpn", "hyenadna")
 PLACES = {"convnova": 4_000, "gpn": 4_000, "hyenadna": 600, "bert": 60}  # three SNVs each
 REGIONS, ASKED, ORDER = 800, 48, 6  # regions a class; positions of `probe context`; Markov
-CHROM, TRNA, FLANK, RUN = "XI", "XI:74574-74747", 50, 8  # RUN: bp of one base, A or T
+CHROM, TRNA, FLANK = "XI", "XI:74574-74747", 50
 BETWEEN = "XI:513001-513512"
+# on both strands: runs of at least 8 A or T, and TATA boxes (TATAWAWR, Basehoar et al. 2004)
+MOTIFS = {"A8 or T8": "A{8}|T{8}", "TATAWAWR": "TATA[AT]A[AT][AG]|[CT][AT]T[AT]TATA"}
 SLOW = 20  # places that are scored again by a loop
 # the standard code, bases in the order A C G T
 AMINO = "KNKNTTTTRSRSIIMIQHQHPPPPRRRRLLLLEDEDAAAAGGGGVVVV*Y*YSSSS*CWCLFLF"
@@ -183,21 +186,16 @@ def auroc(values, positive, block):
     return of
 
 
-def kinds_of_bases(yeast):
-    """0 between genes, 1 in one, 2 coding."""
-    kind = np.full(yeast.bp, 0)
+def embed(yeast, name, to):
+    """`probe embed` of windows of 100 bp that lie in coding bases, or between genes."""
+    kind = np.full(yeast.bp, 0)  # 0 between genes, 1 in one, 2 coding
     for gene in yeast.genes:
         inner = kind[gene.exons[0][0] : gene.exons[-1][1]]
         inner[:] = np.maximum(inner, 1)
         for start, end in gene.exons:
             kind[start:end] = 2
-    return kind
-
-
-def embed(yeast, name, to):
-    """`probe embed` of windows of 100 bp that lie in coding bases, or between genes."""
     starts = np.arange(0, yeast.bp - 99, 100)
-    each = kinds_of_bases(yeast)[starts[:, None] + np.arange(100)]
+    each = kind[starts[:, None] + np.arange(100)]
     rng, lines = np.random.default_rng(0), []
     for value, word in ((0, "intergenic"), (2, "coding")):
         own = starts[(each == value).all(1)]
@@ -208,31 +206,26 @@ def embed(yeast, name, to):
          "--to", to / "embed")  # fmt: skip
 
 
-def occupancy(yeast, name, to):
-    """`probe occupancy` of windows that a network reads as coding, and of runs of A or T.
-
-    Windows of 100 bp lie end to end on the whole chromosome. Their classes, coding or not, are
-    those of their middle base; which class a network reads are that of most of their nearest
-    neighbours in `probe embed`, of other blocks. Runs of A or T are eight bp long or more.
-    """
-    starts = np.arange(0, yeast.bp - 99, 100)
-    coding_ = kinds_of_bases(yeast)[starts + 50] == 2
-    bed = to / "windows.bed"
-    bed.write_text("".join(f"{CHROM}\t{a}\t{a + 100}\t{('other', 'coding')[int(c)]}\n"
-                           for a, c in zip(starts, coding_, strict=True)))  # fmt: skip
-    call("embed", yeast.net(name), "--bed", bed, "--genome", yeast.fasta, "--to", to / "embed")
-    rows = pq.read_table(to / "embed" / "embed.parquet").to_pylist()
-    marks = [(r["start"], r["end"], "read as coding") for r in rows if r["neighbours"] == "coding"]
-    for base in (0, 3):
-        edge = np.flatnonzero(np.diff(yeast.codes == base, prepend=0, append=0))
-        pairs = zip(edge[::2].tolist(), edge[1::2].tolist(), strict=True)
-        marks += [(a, b, f"runs of {RUN} A or T") for a, b in pairs if b - a >= RUN]
-    (to / "marks.bed").write_text("".join(f"{CHROM}\t{a}\t{b}\t{m}\n" for a, b, m in marks))
-    lines = yeast.gff.read_text().splitlines()
-    own = [x for x in lines if x.startswith((f"{CHROM}\t", f"##sequence-region   {CHROM} "))]
-    (to / "genes.gff3").write_text("\n".join(own) + "\n")
-    call("occupancy", "--bed", to / "marks.bed", "--gff", to / "genes.gff3", "--to",
+def occupancy(yeast, _, to):
+    """`probe occupancy` of two motifs in the sequence of all chromosomes, found on both strands."""
+    marks = []
+    for chrom, text in chromosomes(yeast):
+        for mark, pattern in MOTIFS.items():
+            for found in re.finditer(f"(?=({pattern}))", text):
+                marks.append(f"{chrom}\t{found.start(1)}\t{found.end(1)}\t{mark}\n")
+    (to / "motifs.bed").write_text("".join(marks))
+    call("occupancy", "--bed", to / "motifs.bed", "--gff", yeast.gff, "--to",
          to / "occupancy")  # fmt: skip
+
+
+def chromosomes(yeast):
+    """Name, as the annotation has it, and letters of each but the mitochondrion."""
+    for line in yeast.gff.read_text().splitlines():
+        if line.startswith("##sequence-region") and "Mito" not in line:
+            name, _, end = line.split()[1:]
+            number = yeast.genome.number(name)
+            codes = yeast.genome.around(np.array([number]), np.array([0]), int(end))[0]
+            yield name, "".join(np.array(list("ACGTN"))[codes])
 
 
 def attention(yeast, name, to):

@@ -267,8 +267,9 @@ def occupancy_figure(found: Sequence[Profile], flank: int, theme: Theme = PRINT)
     ax.set_ylim(bottom=0)
     style.bare(ax, theme, "y")
     ax.set_xticks([-1, 0, 1, 2, 3], [f"-{flank:,} bp", "start", "half", "end", f"+{flank:,} bp"])
-    for label, side in zip(ax.get_xticklabels()[::4], ("left", "right"), strict=True):
-        label.set_horizontalalignment(side)  # clear of the numbers of the other axis
+    first, *_, last = ax.get_xticklabels()
+    first.set_horizontalalignment("left")  # clear of the numbers of the other axis
+    last.set_horizontalalignment("right")
     ax.set_ylabel("share covered", fontsize=8, color=theme.quiet)
     out.legend(
         handles=list(ax.lines[: len(found)]), labels=[one.mark for one in found],

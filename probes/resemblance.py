@@ -45,7 +45,7 @@ class Compared(NamedTuple):
     @property
     def numbers(self) -> bool:
         """Whether it is a column of numbers."""
-        return self.groups[0].dtype.kind == "f"
+        return bool(self.groups[0].dtype.kind == "f")
 
 
 def compared(

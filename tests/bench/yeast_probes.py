@@ -37,6 +37,7 @@ from dnabench.types import MASK
 NETS = ("convnova", "gpn", "hyenadna", "bert")
 MASKED, LETTERS = ("convnova", "gpn"), ("convnova", "gpn", "hyenadna")
 PLACES = {"convnova": 4_000, "gpn": 4_000, "hyenadna": 600, "bert": 60}  # three SNVs each
+LONG, CONTEXTS = ("--longest", "1400"), {"gpn": ("--step", "2", "--longest", "100")}  # sees 65 bp
 REGIONS, ASKED, ORDER = 800, 48, 6  # regions a class; positions of `probe context`; Markov
 CHROM, TRNA, FLANK = "XI", "XI:74574-74747", 50
 BETWEEN = "XI:513001-513512"
@@ -266,7 +267,7 @@ def context(yeast, name, to):
     at = np.random.default_rng(0).choice(yeast.bp, ASKED, replace=False)  # three have figures
     (to / "places.bed").write_text("".join(f"{CHROM}\t{p}\t{p + 1}\n" for p in at))
     call("context", yeast.net(name), "--fasta", yeast.fasta, "--at", to / "places.bed", "--gff",
-         features(yeast, to), "--longest", "1400", "--to", to / "context")  # fmt: skip
+         features(yeast, to), *CONTEXTS.get(name, LONG), "--to", to / "context")  # fmt: skip
 
 
 def features(yeast, to):

@@ -75,7 +75,7 @@ def distance_figure(found: Profile, theme: Theme = PRINT) -> Figure:
         ticks = k[:: -(-len(k) // TICKS)]
         ax.set_xticks(ticks, [f"{x:,}" for x in found.low[ticks]])
         ax.set_ylim(0, 1.05 * top)
-        ax.set_xlabel("distance from (bp)", fontsize=8, color=theme.quiet, labelpad=2)
+        ax.set_xlabel("distance (bp)", fontsize=8, color=theme.quiet, labelpad=2)
         style.bare(ax, theme, "both")
         style.heading(ax, f"layer {a + 1}", f"mean {found.mean[a].mean():,.0f} bp", theme, left=0.4)
     heads = found.share.shape[1]

@@ -4,9 +4,9 @@
 
 Weights are drawn: time does not depend on them. Bases of N stretches, spread evenly over the
 region, are replaced in both ways, and the seconds of the region are those times its bases by
-theirs. The first stretch is not timed: which form a layer takes is measured there. Times are CPU
-seconds of one thread, of each stretch the least of all rounds, in which both ways take turns. The
-maps of both ways are compared.
+theirs. All are replaced once before, untimed, as which form a layer takes is measured for each
+width. Times are CPU seconds of one thread, of each stretch but one at the start the least of all
+rounds, in which both ways take turns. The maps of both ways are compared.
 
 Bounds follow from the layers, as means over the bases that are timed: the positions of all
 convolutions by those within reach of a base; and the multiplications of the whole region by those
@@ -91,6 +91,7 @@ def main():
         only[places] = codes[places]
         maps.AT_ONCE = 3 * length * size  # as many bases together in both ways
         places = places[size:]
+        timed(likelihood, only, False)  # measures the forms of layers
         rounds = [
             [timed(likelihood, only, whole) for whole in (True, False)] for _ in range(asked.rounds)
         ]

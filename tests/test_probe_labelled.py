@@ -8,7 +8,7 @@ from test_genomes import own_cache
 
 from dnabench.probes import labelled
 from dnabench.probes.labelled import areas
-from dnabench.probes.labelled_figures import curve, labelled_figure
+from dnabench.probes.variant_figures import curve, labelled_figure, scores_figure
 
 __all__ = ["own_cache"]  # a fixture
 
@@ -98,6 +98,8 @@ def test_the_curve_of_the_figure_has_the_area_that_is_printed(direction):
     for patch in left.patches:
         assert patch.get_data().values.sum() == pytest.approx(1)  # nothing is cut off
     assert right.lines[1].get_ydata()[0] == y[9:].mean()
+    (ax,) = scores_figure("net", "nats", scores).axes
+    assert ax.patches[0].get_data().values.sum() == len(y) - 9
 
 
 @pytest.mark.filterwarnings("error")

@@ -256,9 +256,18 @@ def test_each_fault_of_a_file_is_said_once_and_no_line_is_lost(tmp_path, net):
     reasons = [x for x in lines if x.startswith("no score: ")]
     assert len(reasons) == len({*reasons}) and sum(int(x.split()[2][:-1]) for x in reasons) == 8
     faults = [f"REF: {OTHERS[kind]}" for kind in (SWAPPED, PALINDROMIC, COMPLEMENT, WRONG, UNKNOWN)]
-    for words in (*faults, "beyond the end of its seq", "not in the genome", "of several bases"):
-        assert sum(words in x for x in reasons) == 1, (words, reasons)
+    for fault in (*faults, "beyond the end of its seq", "not in the genome", "of several bases"):
+        assert sum(fault in x for x in reasons) == 1, (fault, reasons)
     table = pq.read_table(tmp_path / "o.parquet").to_pylist()
     assert [(r["chrom"], r["pos"], r["ref"], r["alt"]) for r in table] == rows
+    scores = [r["score"] for r in table if r["score"] is not None]
+    assert f"scores: half lie below {np.median(scores):.3f}, 5 % below" in said.output
+    drawn = tmp_path / "o.parquet.png"
+    assert lines[-1].endswith(", ".join([f"{drawn.with_suffix('.json')}", f"{drawn}"]))
+    assert drawn.stat().st_size > 1000
+    put_vcf(vcf, [("chr1", 401, ".", "A", "C", *"...")], "")
+    said = CliRunner().invoke(main, [*map(str, words)])
+    assert "0 of 1 alternative alleles" in said.output and "half lie below" not in said.output
+    assert not drawn.exists()  # it was of other variants
     assert [r["score"] is None for r in table] == [False] * 3 + [True] * 4 + [False] + [True] * 4
     assert [bool(r["reason"]) for r in table] == [r["score"] is None for r in table]

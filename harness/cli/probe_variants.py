@@ -145,8 +145,7 @@ def variants(
     if found:
         _say_areas(found)
         _write(about, known, found)
-        drawn = f", {_draw(file, done, scorer, found)}"
-    typer.echo(f"{file}, {about}{drawn if found else ''}")
+    typer.echo(", ".join(map(str, [file, about, *_draw(file, done, scorer, found)])))
 
 
 def _checked(
@@ -252,6 +251,8 @@ def _scorer(
 
 
 def _say(done: Done, scorer: Scorer, vcf: Path) -> None:
+    import numpy as np
+
     source = scorer.source
     if not done.header:
         typer.echo(f"{vcf} has no header; its columns are read as those of VCF")
@@ -262,6 +263,11 @@ def _say(done: Done, scorer: Scorer, vcf: Path) -> None:
     )
     for why, n in done.why.most_common():
         typer.echo(f"  no score: {n:,}, {why}")
+    if done.scored:
+        low, middle, high = np.nanquantile(done.scores, [0.05, 0.5, 0.95])
+        typer.echo(
+            f"  scores: half lie below {middle:.3f}, 5 % below {low:.3f} and above {high:.3f}"
+        )
 
 
 def _say_areas(found: Mapping[str, Areas | str]) -> None:
@@ -298,17 +304,23 @@ def _say_areas(found: Mapping[str, Areas | str]) -> None:
             typer.echo(f"  of {name}: {_drawn(one)}")
 
 
-def _draw(file: Path, done: Done, scorer: Scorer, found: Mapping[str, Areas | str]) -> Path:
+def _draw(file: Path, done: Done, scorer: Scorer, found: Mapping[str, Areas | str]) -> list[Path]:
+    """The figure, if anything has a score; one of an earlier call is removed."""
     from dnabench.probes.labelled import Areas
-    from dnabench.probes.labelled_figures import labelled_figure
+    from dnabench.probes.variant_figures import labelled_figure, scores_figure
     from dnabench.reports.figures.style import save
 
-    (name, own), *_ = found.items()
-    to = file.with_name(f"{file.name}.png")
+    to, name, unit = file.with_name(f"{file.name}.png"), scorer.source.name, scorer.unit
+    own = found.get(name)
     if done.labelled and isinstance(own, Areas):
         labels = done.labelled.labels
-        save(lambda: labelled_figure(name, scorer.unit, done.scores, labels, own), to)
-    return to
+        save(lambda: labelled_figure(name, unit, done.scores, labels, own), to)
+    elif done.scored:
+        save(lambda: scores_figure(name, unit, done.scores), to)
+    else:
+        to.unlink(missing_ok=True)
+        return []
+    return [to]
 
 
 def _drawn(one: Areas) -> str:

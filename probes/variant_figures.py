@@ -1,4 +1,4 @@
-"""A figure of labelled variants: their scores by label, and precision by recall. M variants."""
+"""Figures of scored variants: their scores, by label where there is one. M variants."""
 
 from __future__ import annotations
 
@@ -17,6 +17,37 @@ if TYPE_CHECKING:
 
 BINS, BEYOND = 25, 0.001  # of a panel; share of scores beyond either end, which are drawn there
 SIZE = (2.75, 1.9)  # inches, a panel
+
+
+def scores_figure(name: str, unit: str, scores: Array, theme: Theme = PRINT) -> Figure:
+    """How many variants have which score.
+
+    Args:
+        name: of the network.
+        unit: of the scores.
+        scores: float64 (M,); NaN = none.
+        theme: its colours.
+    """
+    from matplotlib.figure import Figure
+
+    x = scores[np.isfinite(scores)]
+    wide, high = SIZE[0] + 0.9, SIZE[1] + 0.85
+    out = Figure(figsize=(wide, high), facecolor=theme.paper)
+    box = (0.75 / wide, 0.45 / high, SIZE[0] / wide, SIZE[1] / high)
+    ax, edges = out.add_axes(box, facecolor="none"), _edges(x)
+    counts = np.histogram(np.clip(x, edges[0], edges[-1]), edges)[0]
+    ax.stairs(counts, edges, color=style.colour(0, theme), fill=True)
+    ax.set_xlabel(f"score ({unit})", fontsize=8, color=theme.quiet, labelpad=2)
+    ax.yaxis.set_major_formatter("{x:,g}")
+    style.bare(ax, theme, "y")
+    style.heading(ax, name, f"{len(x):,} variants", theme, left=0.55)
+    return out
+
+
+def _edges(scores: Array) -> Array:
+    """Of the bins of finite scores."""
+    low, high = np.quantile(scores, [BEYOND, 1 - BEYOND])
+    return np.linspace(low, high if high > low else low + 1, BINS + 1)
 
 
 def labelled_figure(
@@ -43,8 +74,7 @@ def labelled_figure(
         out.add_axes((at / wide, 0.45 / high, SIZE[0] / wide, SIZE[1] / high), facecolor="none")
         for at in (0.6, SIZE[0] + 1.35)
     )
-    low, high_ = np.quantile(x, [BEYOND, 1 - BEYOND])
-    edges = np.linspace(low, high_ if high_ > low else low + 1, BINS + 1)
+    edges = _edges(x)
     for k, (own, words) in enumerate(((~y, "class 0"), (y, "class 1"))):
         shares = np.histogram(np.clip(x[own], edges[0], edges[-1]), edges)[0] / own.sum()
         left.stairs(shares, edges, color=style.colour(k, theme), lw=1.1, fill=False,

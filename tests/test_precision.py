@@ -118,6 +118,9 @@ def test_cuda_takes_tf32_when_asked_only_and_afterwards_what_it_had(precision, b
     def inside():
         with Arithmetic(precision, "cuda").products():
             assert of_newer() == ["tf32" if precision == "tf32" else "ieee"] * 3
+            # the compiler reads the older interface, which raises where the two differ
+            assert [part.allow_tf32 for part in LEGACY] == [precision == "tf32"] * 2
+            torch.get_float32_matmul_precision()
             raise KeyError
 
     older = isinstance(before[0], bool)

@@ -6,6 +6,7 @@ scans and Fourier transforms are float32 under all four.
 
 import functools
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import MethodType
@@ -98,18 +99,15 @@ class Arithmetic:
         if self._kind != "cuda":
             yield
             return
-        switches = _tf32_switches()
-        before = [getattr(part, name) for part, name, _ in switches]
+        before = _tf32()
         strict = torch.are_deterministic_algorithms_enabled()
         try:
             torch.use_deterministic_algorithms(strict or self._deterministic)
-            for part, name, values in switches:
-                setattr(part, name, values[self._tf32])
+            _set_tf32(["tf32" if self._tf32 else "ieee"] * len(before))
             yield
         finally:
             torch.use_deterministic_algorithms(strict)
-            for (part, name, _), was in zip(switches, before, strict=True):
-                setattr(part, name, was)
+            _set_tf32(before)
 
     def forward(self) -> torch.autocast:
         """The context in which a network runs."""
@@ -141,18 +139,34 @@ class Arithmetic:
         self.skipped = state["skipped"]
 
 
-def _tf32_switches() -> list[tuple[Any, str, tuple[object, object]]]:
-    """Where PyTorch keeps TF32 of products, convolutions, recurrences: owner, attribute, off, on.
+def _tf32() -> list[str]:
+    """How PyTorch computes products, convolutions and recurrences: "tf32", "ieee" or "none"."""
+    if newer := _newer():
+        return [part.fp32_precision for part in newer]
+    both = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    return ["tf32" if part.allow_tf32 else "ieee" for part in both]
 
-    Since 2.9 there are two interfaces, and reading the older one (as `torch.export` does) raises
-    where the newer one says anything else.
+
+def _set_tf32(words: list[str]) -> None:
+    """Set what `_tf32` reads.
+
+    Since 2.9 there are two interfaces. Reading the older one raises where the newer one says
+    anything else, and the compiler reads it (up to 2.11 in every compilation), as `torch.export`
+    does: so both are set.
     """
-    if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
-        cudnn: Any = torch.backends.cudnn
-        parts: tuple[Any, ...] = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)
-        return [(part, "fp32_precision", ("ieee", "tf32")) for part in parts]
-    parts = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    return [(part, "allow_tf32", (False, True)) for part in parts]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # 2.9 warns that the older one will go
+        torch.backends.cuda.matmul.allow_tf32 = words[0] == "tf32"
+        torch.backends.cudnn.allow_tf32 = words[1] == "tf32"
+    for part, word in zip(_newer(), words, strict=False):  # none before 2.9
+        part.fp32_precision = word
+
+
+def _newer() -> tuple[Any, ...]:
+    """Of products, convolutions and recurrences, where the newer interface keeps it."""
+    cudnn: Any = torch.backends.cudnn
+    there = hasattr(torch.backends.cuda.matmul, "fp32_precision")
+    return (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn) if there else ()
 
 
 def guarded(layer: nn.Module) -> bool:

@@ -82,6 +82,8 @@ def test_a_learner_that_ended_is_such_a_cycle_or_gone(calls):
         "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "cuFFT error: CUFFT_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "CUDA driver error: out of memory", "Triton Error [CUDA]: out of memory",
         "[enforce fail at alloc_cpu.cpp:116] DefaultCPUAllocator: can't allocate memory",
     ],
 )  # fmt: skip

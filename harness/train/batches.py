@@ -18,8 +18,9 @@ from dnabench.types import Array
 
 EVAL_TOKENS = 2**17  # tokens of an evaluation batch
 LARGE = 2**28  # bytes of answers that do not stay on a device
-# words of PyTorch, its allocator on a CPU, and CUDA's libraries (cuBLAS, cuDNN, cuFFT)
-NO_MEMORY = ("CUDA error: out of memory", "DefaultCPUAllocator", "_ALLOC_FAILED")
+# words of PyTorch, CUDA's driver and Triton; of PyTorch's allocator on a CPU; of CUDA's libraries
+# (cuBLAS, cuFFT), the last of cuDNN 9
+NO_MEMORY = ("out of memory", "DefaultCPUAllocator", "_ALLOC_FAILED", "_ALLOCATION_FAILED")
 
 
 class Batch(NamedTuple):

@@ -85,6 +85,8 @@ def attribution(
     """
     import torch
 
+    from dnabench.train.precision import Arithmetic
+
     try:
         from captum.attr import IntegratedGradients
     except ModuleNotFoundError:
@@ -98,12 +100,13 @@ def attribution(
     network.net.eval()
     x = soft.shares(codes)[None].repeat(how.shuffles, 1, 1)
     baselines = torch.stack([soft.shares(one) for one in others])
-    found = IntegratedGradients(soft).attribute(
-        x, baselines=baselines, n_steps=how.steps, method="gausslegendre",
-        internal_batch_size=max(how.shuffles, AT_ONCE // len(codes)),
-    )  # fmt: skip
-    with torch.no_grad():
-        own, theirs = float(soft(x[:1])[0]), soft(baselines).double().cpu().numpy()
+    with Arithmetic("fp32", network.device).products():
+        found = IntegratedGradients(soft).attribute(
+            x, baselines=baselines, n_steps=how.steps, method="gausslegendre",
+            internal_batch_size=max(how.shuffles, AT_ONCE // len(codes)),
+        )  # fmt: skip
+        with torch.no_grad():
+            own, theirs = float(soft(x[:1])[0]), soft(baselines).double().cpu().numpy()
     plain = float(answers(network, _one(codes), answer)[0])
     if abs(own - plain) > APART * max(1.0, abs(plain)):
         raise ValueError(

@@ -1,14 +1,17 @@
 """What is done for a GPU, as far as it can be seen without one: calls at the edge of its driver."""
 
+import contextlib
 import dataclasses
 import os
 import sys
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from conftest import dnabench, planted_split, planted_task
+from kept_cases import put, tiny_network  # noqa: F401
 from test_fidelity import learner
 from test_pooling import only
 
@@ -17,6 +20,8 @@ from dnabench.host import memory
 from dnabench.host.machine import device_named, free_memory
 from dnabench.models import hyenadna
 from dnabench.models.kernels import scan
+from dnabench.probes.attribution import How, attribution
+from dnabench.probes.mutagenesis import answer_of
 from dnabench.reports.pooling import mixed_cells
 from dnabench.results.store import Store
 from dnabench.sweep.grid import Request, grid
@@ -214,6 +219,50 @@ def test_only_deterministic_algorithms_are_used_where_that_is_asked_for(monkeypa
     with Arithmetic("fp32", "cuda", deterministic=True).products():
         assert on() and os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert not on()
+
+
+def within_products(net, monkeypatch):
+    """Filled as the network runs: of each pass, whether TF32 of convolutions was decided on."""
+    depth, found, real = [], [], Arithmetic.products
+
+    @contextlib.contextmanager
+    def counted(self):
+        depth.append(self)
+        with real(self):
+            yield
+        depth.pop()
+
+    monkeypatch.setattr(Arithmetic, "products", counted)
+    net.register_forward_pre_hook(lambda *_: found.append(bool(depth)))
+    return found
+
+
+@pytest.mark.parametrize("name", ["convnova-386k", "ntv2-50m"])
+def test_networks_are_scored_without_tf32(name, monkeypatch):
+    """PyTorch's convolutions use it on CUDA by default; losses would differ from a CPU's."""
+    from dnabench import MODELS
+    from dnabench.models.language import entries, language_model
+    from dnabench.pretraining import evaluate, words
+    from dnabench.tokens.tokenizers import TOKENIZERS
+
+    model = MODELS[name]
+    options = {**model.options, **model.reduced}
+    tokenizer = TOKENIZERS[model.tokenizer_name(options)]
+    net = language_model(model, options, 60).eval()
+    one = SimpleNamespace(net=net, model=model, options=options, tokenizer=tokenizer)
+    found = within_products(net, monkeypatch)
+    letters = entries(model, options)
+    ask = evaluate._asker(one, letters, "mask", 0) if letters else words._asker(one, 0)
+    ask(np.zeros((2, 60), np.uint8))
+    assert found and all(found)
+
+
+def test_attributions_are_computed_without_tf32(tmp_path, put, monkeypatch):  # noqa: F811
+    network = tiny_network(tmp_path, put, "convnova-386k", "binary", 62, {"width": 8})[0]
+    found = within_products(network.net, monkeypatch)
+    codes = planted_split(1, 5, 62).seqs.codes
+    attribution(network, codes, answer_of(network), How(2, 8))
+    assert len(found) > 2 and all(found)
 
 
 @pytest.mark.slow

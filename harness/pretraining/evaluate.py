@@ -206,6 +206,7 @@ def _asker(
 
     from dnabench.pretraining.objectives import Causal, Masked
     from dnabench.pretraining.vocabulary import vocabulary_of
+    from dnabench.train.precision import Arithmetic
 
     causal = language_of(net.model).causal
     vocabulary = vocabulary_of(net.model, net.options, net.tokenizer, "cpu")
@@ -214,12 +215,14 @@ def _asker(
         made.hiding = PROTOCOLS[protocol]
     drawn = torch.Generator().manual_seed(seed)
     device = next(net.net.parameters()).device
+    arithmetic = Arithmetic("fp32", str(device))
 
     @torch.inference_mode()
     def ask(codes: Array) -> tuple[Array, Array]:
         ids = torch.from_numpy(codes).long()
         wanted, read = made.asked(ids, torch.ones_like(ids, dtype=torch.bool), drawn)
-        logits = net.net(read.to(device), None).float().cpu()[..., list(letters[:4])]
+        with arithmetic.products():
+            logits = net.net(read.to(device), None).float().cpu()[..., list(letters[:4])]
         logs, asked = logits.log_softmax(-1), wanted >= 0
         if causal:  # the answer for a base stands at the one before it
             logs, asked = (torch.roll(part, 1, 1) for part in (logs, asked))

@@ -29,6 +29,7 @@ from dnabench.pretraining.saving import Pretrained
 from dnabench.pretraining.vocabulary import vocabulary_of
 from dnabench.tasks.io.annotation import Annotation
 from dnabench.tasks.io.packed import Genome
+from dnabench.train.precision import Arithmetic
 from dnabench.types import Array, N
 
 # a word in several is of the first of them
@@ -151,6 +152,7 @@ def _asker(net: Pretrained, seed: int) -> Callable[[Array], _Words]:
     made.hiding = PROTOCOLS["mask"]
     drawn = torch.Generator().manual_seed(seed)
     device = next(net.net.parameters()).device
+    arithmetic = Arithmetic("fp32", str(device))
     known = vocabulary.known.nonzero().ravel()  # ids of words, ascending
 
     @torch.inference_mode()
@@ -165,7 +167,8 @@ def _asker(net: Pretrained, seed: int) -> Callable[[Array], _Words]:
         for a in range(0, len(ids), rows):
             part = slice(a, a + rows)
             padding = None if mask is None else mask[part].to(device)
-            logits = net.net(read[part].to(device), padding).float().cpu()
+            with arithmetic.products():
+                logits = net.net(read[part].to(device), padding).float().cpu()
             at = wanted[part] >= 0
             logs = logits[at][:, known].log_softmax(-1)
             word = torch.searchsorted(known, wanted[part][at])

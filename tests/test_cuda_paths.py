@@ -15,6 +15,7 @@ from kept_cases import put, tiny_network  # noqa: F401
 from test_fidelity import learner
 from test_pooling import only
 
+from dnabench.executors.base import UNUSABLE
 from dnabench.forecast.estimate import Plan, summary
 from dnabench.host import memory
 from dnabench.host.machine import device_named, free_memory
@@ -134,6 +135,25 @@ def test_memory_that_runs_out_anywhere_gives_one_message(place, error, csv, tmp_
     said = str(error).splitlines()[0]
     assert record.reason == f"MemoryError: no memory is left on cpu; {how} ({said})"
     assert "Traceback" in record.error and len(tried) == 1
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_trial_after_which_a_gpu_can_do_no_more_ends_its_worker(
+    lost, calls, csv, tmp_path, monkeypatch
+):
+    """All that a process asks of CUDA after an invalid index fails with the same words."""
+    said = "CUDA error: device-side assert triggered"
+
+    def fails(*_):
+        raise RuntimeError(f"{said}\nCompile with TORCH_USE_CUDA_DSA to enable assertions.")
+
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", fails)
+    monkeypatch.setattr(torch.cuda, "synchronize", fails if lost else lambda device: None)
+    (job,) = grid(Request(models=["cnn"], data=str(csv), seeds="1"))
+    found = run([job], Store(tmp_path / "runs"), Resources("cuda", executor="inline"))
+    (record,) = found.failed
+    assert (f"{UNUSABLE} ({said})" in record.reason) is lost
+    assert said in record.error and "reset_peak" in record.error  # where it happened
 
 
 def test_a_gpu_is_named_without_holding_it(calls, monkeypatch):

@@ -17,7 +17,7 @@ import pytest
 from conftest import dnabench
 
 from dnabench.executors import EXECUTORS
-from dnabench.executors.base import last_line
+from dnabench.executors.base import UNUSABLE, last_line
 from dnabench.executors.local import Local, _inherited, _serve, workers_kept
 from dnabench.results.store import Store
 from dnabench.sweep.numbers import parse_duration
@@ -47,6 +47,8 @@ def work(job, progress, folder=None):
         raise KeyError("no good")
     if what == "allocate":
         raise MemoryError("no more")
+    if what == "spoil":
+        raise RuntimeError(f"cuda:0 {UNUSABLE} (CUDA error: device-side assert triggered)")
     if what == "exit":
         os._exit(arguments[0])
     if what == "unreadable":
@@ -134,6 +136,13 @@ def test_a_worker_that_runs_out_of_memory_is_replaced(kind, tmp_path):
     jobs = [("allocate",), ("double", 1)]
     found = ended(kind(partial(work, folder=tmp_path)).run(jobs))
     assert last_line(found[0][1]) == "MemoryError: no more" and found[1] == ("returned", 2)
+    assert len(pids(tmp_path)) == 2
+
+
+@ISOLATED
+def test_a_worker_whose_gpu_failed_for_good_is_replaced(kind, tmp_path):
+    found = ended(kind(partial(work, folder=tmp_path)).run([("spoil",), ("double", 1)]))
+    assert UNUSABLE in last_line(found[0][1]) and found[1] == ("returned", 2)
     assert len(pids(tmp_path)) == 2
 
 

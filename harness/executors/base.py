@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from dnabench.types import Progress
 
 Work = Callable[[Any, Progress], Any]
+UNUSABLE = "cannot be used by this process any more"  # of a GPU, in the error of a job
 
 
 class Event(NamedTuple):

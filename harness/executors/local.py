@@ -20,7 +20,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dnabench.executors.base import Event, Here, Work, attempt, first, last_line
+from dnabench.executors.base import UNUSABLE, Event, Here, Work, attempt, first, last_line
 from dnabench.host.machine import pinned
 
 MARK = "DNABENCH_WORKER"  # in the environment of a worker, and so of all that it starts
@@ -185,8 +185,8 @@ class _Worker:
             kind, value = "started", None
         if kind == "started":
             self.begun = time.monotonic()
-        elif kind == "died" and last_line(value).startswith("MemoryError"):
-            self.kill()  # what the job holds would fail the next one
+        elif kind == "died" and _spoiled(last_line(value)):
+            self.kill()  # what the job holds, or did to its GPU, would fail the next one
         elif kind != "progress":
             self.job = None
         return Event(kind, number, value)
@@ -289,6 +289,10 @@ def _kill_marked(mark: str) -> None:
             process = int(environment.parent.name)
             if process != os.getpid() and entry in environment.read_bytes().split(b"\0"):
                 os.kill(process, signal.SIGKILL)
+
+
+def _spoiled(error: str) -> bool:
+    return error.startswith("MemoryError") or UNUSABLE in error
 
 
 def _how(exitcode: int | None) -> str:

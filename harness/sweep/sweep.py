@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from dnabench.executors import EXECUTORS
-from dnabench.executors.base import Event, Executor, last_line
+from dnabench.executors.base import UNUSABLE, Event, Executor, last_line
 from dnabench.host.machine import device_label, own_device
 from dnabench.networks.saving import Trained, network_files
 from dnabench.registry import MODELS
@@ -109,6 +109,8 @@ def _worked(
         except Exception as e:
             if said := _no_memory(e, resources):
                 raise MemoryError(*said) from e  # an executor replaces the worker
+            if why := _lost(e, resources.device):
+                raise RuntimeError(why) from e  # likewise
             record = _failure(job, resources, traceback.format_exc())
         if mine.lost():  # this host was silent for minutes, and another runs the trial now
             return Outcome("elsewhere")
@@ -171,6 +173,21 @@ def _no_memory(error: Exception, resources: Resources) -> tuple[str, ...]:
     where, said = device_label(resources.device), str(error).strip().partition("\n")[0]
     how = "run fewer trials at once (--jobs), or set a smaller --micro-batch"
     return (f"no memory is left on {where}; {how} ({said})",)
+
+
+def _lost(error: Exception, device: str) -> str:
+    """That CUDA failed for good in this process, as after an invalid index; "" = it did not."""
+    import torch
+
+    if not (device.startswith("cuda") and isinstance(error, RuntimeError)):
+        return ""
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError as e:
+        said = str(e).strip().partition("\n")[0]
+        how = "with CUDA_LAUNCH_BLOCKING=1 the traceback names the operation that failed"
+        return f"{device_label(device)} {UNUSABLE} ({said}); {how}"
+    return ""
 
 
 def _failure(job: Job, resources: Resources, error: str) -> Record:

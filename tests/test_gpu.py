@@ -5,9 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import HERE, gue
+from gpu.check import ended, run, tests_of_gpu
 from gpu.report import ORDER, code_digest, earlier_parts, machine, report
 from gpu.section import Section
 
@@ -94,6 +98,70 @@ def test_a_row_that_fails_keeps_its_error_and_an_interrupted_check_can_be_read(t
     text = report(tmp_path, 3)
     assert "| a | 1.5 |" in text and "ZeroDivisionError: division by zero" in text
     assert "lengths: c." in text and not list(tmp_path.glob("part-*"))
+
+
+def test_the_suites_own_tests_need_no_package_that_a_user_has_not():
+    """A machine with a GPU may have no network, and one file that fails to load stops pytest."""
+    files = tests_of_gpu()
+    assert {f.name for f in files} == {"test_caduceus.py", "test_evaluate.py", "test_meter.py"}
+    absent = ["captum", "logomaker", "optuna", "peft", "playwright", "pysam", "ray", "umap"]
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent}))\nimport pytest\n"
+    code += "sys.exit(pytest.main(['-m', 'gpu', '--collect-only', *sys.argv[1:]]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *files, "-p", "no:cacheprovider"],
+        capture_output=True, text=True, cwd=HERE.parent,
+    )  # fmt: skip
+    assert done.returncode == 0 and "4/" in done.stdout, done.stdout
+
+
+def test_a_command_that_takes_too_long_ends_with_all_that_it_started(tmp_path):
+    """Or trials of one section would disturb what the next one measures."""
+    code = (
+        "import subprocess as s; p = s.Popen(['sleep', '60']); print(p.pid, flush=True); p.wait()"
+    )
+    with (tmp_path / "pid").open("w") as file:
+        said = ended([sys.executable, "-c", code], 3, stdout=file)
+    assert said == "more than 3 s"
+    status = Path("/proc", (tmp_path / "pid").read_text().strip(), "stat")
+    for _ in range(100):  # killed, it has still to end
+        if not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.1)
+    pytest.fail("it runs on")
+
+
+def test_a_section_goes_on_behind_the_row_that_ended_it(tmp_path):
+    """As a CUDA error does after which a process can do no more."""
+    s = Section("lengths", tmp_path, "cpu", True, budget=60)
+    s.row(lambda: {"ms": 1.0}, model="a")
+    with pytest.raises(SystemExit):
+        s.row(lambda: sys.exit(1), model="b")
+    begun = json.loads((tmp_path / "part-lengths.json").read_text())["rows"]
+    assert "ended while this was measured" in begun[1]["error"]
+    s = Section("lengths", tmp_path, "cpu", True, budget=60, begun=begun)
+    measured = [s.row(lambda: {"ms": 2.0}, model=name) for name in "abc"]
+    assert [row.get("ms") for row in measured] == [1.0, None, 2.0]
+    assert measured[1] == begun[1]
+
+
+@pytest.mark.parametrize("sections", [None, ["memory"]])
+def test_a_failed_section_is_begun_once_more_and_one_can_be_named(sections, tmp_path, monkeypatch):
+    """With a `gpu` package that notes how it was called."""
+    (tmp_path / "gpu").mkdir()
+    (tmp_path / "gpu" / "__main__.py").write_text(
+        "import sys\nprint(*sys.argv[1:], file=open('called', 'a'))\n"
+        "sys.exit(sys.argv[1] == 'memory')"
+    )
+    args = SimpleNamespace(
+        sections=sections, out=tmp_path, device="cuda", tiny=False, earlier=tmp_path / "none"
+    )
+    here = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    monkeypatch.chdir(tmp_path)
+    run(args, lambda: 400.0, here)
+    called = [line.split() for line in (tmp_path / "called").read_text().splitlines()]
+    once = ["memory"] if sections else list(ORDER)
+    assert [words[0] for words in called if "--again" not in words] == once
+    assert [words[0] for words in called if "--again" in words] == ["memory"]
 
 
 def test_occasions_are_of_one_code_and_one_size(tmp_path):

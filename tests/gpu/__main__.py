@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import json
 from pathlib import Path
 
 from gpu.report import ORDER, earlier_parts, report
@@ -16,9 +17,11 @@ def main():
     p.add_argument("--budget", type=float, default=60, help="seconds")
     p.add_argument("--seconds", type=float, default=0, help="of the whole check, for the report")
     p.add_argument("--earlier", type=Path, help="check.json of earlier occasions")
+    p.add_argument("--again", action="store_true", help="go on behind the row that ended it")
+    p.add_argument("--commit", default="", help="of the checkout, for the report")
     a = p.parse_args()
     if a.section == "report":
-        print(report(a.out, a.seconds, a.device, a.earlier, a.tiny)[-9000:])
+        print(report(a.out, a.seconds, a.device, a.earlier, a.tiny, a.commit)[-9000:])
         return
     import torch
 
@@ -26,7 +29,9 @@ def main():
 
     torch.set_num_threads(1)
     had = earlier_parts(a.earlier, a.device, a.tiny).get(a.section, {"rows": []})
-    s = Section(a.section, a.out, a.device, a.tiny, a.budget, earlier=had["rows"])
+    part = a.out / f"part-{a.section}.json"
+    begun = json.loads(part.read_text())["rows"] if a.again and part.exists() else []
+    s = Section(a.section, a.out, a.device, a.tiny, a.budget, earlier=had["rows"], begun=begun)
     try:
         importlib.import_module(f"gpu.{a.section}").section(s)
     finally:

@@ -6,7 +6,8 @@
 It needs a checkout and a Python that has PyTorch and the other requirements; the package need not
 be installed: a folder of links stands for it. Each section is a process with a budget of seconds.
 It writes a row as soon as it is measured, begins nothing when its budget is over, and says what it
-left out, so an interrupted check can be read too (`python -m gpu report`, from tests/).
+left out, so an interrupted check can be read too (`python -m gpu report`, from tests/). README.md
+has the commands for a machine that is lent for minutes.
 
 Occasions add up: copy check.json and check.md to docs/benchmarks as gpu.json and gpu.md. The next
 one begins with that file, measures what it lacks of this device, PyTorch, code (a digest of the
@@ -15,8 +16,10 @@ of others below its own.
 """
 
 import argparse
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,6 +33,7 @@ BUDGETS = {  # seconds; the order is that of gpu.report.ORDER
     "runs": 75, "precisions": 40, "ranks": 60, "probes": 40,
 }  # fmt: skip
 PARTS = ("models", "tasks", "results", "reports", "probes")
+LEAST = 8  # seconds that are worth another process of a section
 GRACE = 20  # seconds after its budget in which a section may end what it began
 
 
@@ -59,20 +63,40 @@ def environment(site, cache):
 
 
 def gpu_tests(out, env):
-    """The suite's own tests that need CUDA."""
+    """The suite's own tests that need CUDA.
+
+    Other files may need packages that are not here, and other versions warn of other things.
+    """
     argv = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", "-q"]
+    argv += ["-W", "default", *tests_of_gpu()]
+    env = {**env, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     with (out / "pytest.txt").open("w") as file:
-        try:
-            code = subprocess.run(
-                [*argv, "tests"], cwd=ROOT, env=env, stdout=file, stderr=file, timeout=90
-            ).returncode
-        except subprocess.TimeoutExpired:
-            code = "more than 90 s"
+        code = ended(argv, 60, cwd=ROOT, env=env, stdout=file, stderr=file)
         file.write(f"exit {code}\n")
+
+
+def tests_of_gpu():
+    """The files of the suite that have any."""
+    return [f for f in sorted((ROOT / "tests").glob("test_*.py")) if "mark.gpu" in f.read_text()]
+
+
+def ended(argv, seconds, **how):
+    """The exit status of a command; after so many seconds it is killed with all it started."""
+    running = subprocess.Popen(argv, process_group=0, **how)
+    try:
+        return running.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return f"more than {seconds:.0f} s"
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # also what it left running
+            os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
 
 
 def run(args, left, env):
     for name, wanted in BUDGETS.items():
+        if args.sections and name not in args.sections:
+            continue
         if left() < 12:
             print(f"== {name}: no time left")
             continue
@@ -81,12 +105,16 @@ def run(args, left, env):
         argv = [sys.executable, "-m", "gpu", name, "--out", args.out, "--device", args.device]
         argv += ["--budget", str(budget), *(["--tiny"] if args.tiny else [])]
         argv += ["--earlier", args.earlier.resolve()]
-        try:
-            code = subprocess.run(argv, env=env, timeout=budget + GRACE).returncode
-        except subprocess.TimeoutExpired:
-            code = "too late"
+        end = min(left() + GRACE, budget + GRACE)
+        stop = time.monotonic() + end
+        code = ended(argv, end, env=env)
         if code:
-            print(f"== {name} ended with {code}")
+            print(f"== {name} ended with {code}", flush=True)
+        rest = int(stop - GRACE - time.monotonic())
+        if code and rest > LEAST:  # a CUDA error that lasts ends a process, not a section
+            argv[argv.index("--budget") + 1] = str(rest)
+            code = ended([*argv, "--again"], rest + GRACE, env=env)
+            print(f"== {name} went on and ended with {code}", flush=True)
 
 
 def main():
@@ -99,6 +127,10 @@ def main():
         "--earlier", type=Path, default=ROOT / "docs" / "benchmarks" / "gpu.json",
         help="check.json of earlier occasions: what it has of this device and code is kept",
     )  # fmt: skip
+    p.add_argument(
+        "--sections", type=lambda text: text.split(","), help="these alone, a,b; default: all"
+    )
+    p.add_argument("--commit", default="", help="of the checkout, where git cannot be asked")
     p.add_argument("--cache", help="a cache folder to keep; default: a temporary one")
     args = p.parse_args()
     start = time.monotonic()
@@ -111,13 +143,14 @@ def main():
         env = environment(site, cache)
         if args.device != "cpu":
             fields = "name,driver_version,memory.total,memory.used,compute_mode"
-            subprocess.run(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"])
+            with contextlib.suppress(OSError):  # it may not be on the path
+                subprocess.run(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"])
             gpu_tests(args.out, env)
         run(args, lambda: args.limit - (time.monotonic() - start), env)
         seconds = f"{time.monotonic() - start:.0f}"
         argv = [sys.executable, "-m", "gpu", "report", "--out", args.out, "--seconds", seconds]
         argv += ["--device", args.device, "--earlier", args.earlier.resolve()]
-        argv += ["--tiny"] * args.tiny
+        argv += ["--commit", args.commit, *["--tiny"] * args.tiny]
         subprocess.run(argv, env=env, check=True)
 
 

@@ -63,8 +63,11 @@ def joined(new, old):
     return {**new, "rows": kept + new["rows"]}
 
 
-def report(out, seconds, device="cpu", earlier=None, tiny=False):
-    """Write both files from the sections' own and remove those; the text of check.md."""
+def report(out, seconds, device="cpu", earlier=None, tiny=False, commit=""):
+    """Write both files from the sections' own and remove those; the text of check.md.
+
+    commit: of the checkout, for where git cannot be asked.
+    """
     old, this = earlier_parts(earlier, device, tiny), machine(device, tiny)
     parts = {part["section"]: part for p in out.glob("part-*.json")
              if (part := json.loads(p.read_text()))}  # fmt: skip
@@ -77,7 +80,7 @@ def report(out, seconds, device="cpu", earlier=None, tiny=False):
         (same if one["machine"] == this else every).append(one)
     before = same[-1] if same else {"seconds": 0, "pytest": ""}
     every.append({
-        "machine": this, "commit": here()["commit"], "date": time.strftime("%Y-%m-%d"),
+        "machine": this, "commit": commit or here()["commit"], "date": time.strftime("%Y-%m-%d"),
         "seconds": before["seconds"] + seconds, "pytest": said[-3000:] or before["pytest"],
         "parts": list(parts.values()),
     })  # fmt: skip

@@ -33,6 +33,8 @@ class Section:
     """The rows of a section. A row that fails keeps its error, and the next one is measured.
 
     earlier: rows of the same device and code from an earlier occasion, taken over as they are.
+    begun: rows that this section wrote before its process ended. Those that failed are not measured
+        again either: what ended that process would end this one too.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Section:
     tiny: bool
     budget: float  # seconds
     earlier: list = field(default_factory=list)
+    begun: list = field(default_factory=list)
     start: float = field(default_factory=time.perf_counter)
     rows: list = field(default_factory=list)
     left_out: list = field(default_factory=list)
@@ -53,8 +56,9 @@ class Section:
 
         `again` measures what was measured on an earlier occasion, for what follows needs it.
         """
-        had = [r for r in self.earlier if r["of"] == key and "error" not in r]
-        if had and not again:
+        had = [r for r in self.earlier if r["of"] == key and "error" not in r and not again]
+        had += [r for r in self.begun if r["of"] == key and ("error" in r or not again)]
+        if had:
             self.rows.append(had[-1])
             self.save()
             return had[-1]
@@ -62,6 +66,8 @@ class Section:
             self.left_out.append(" ".join(map(str, key.values())))
             return None
         before = time.perf_counter()
+        self.rows.append({**key, "error": "the section ended while this was measured", "of": key})
+        self.save()  # what a hang or a crash leaves
         try:
             found = measure()
         except Exception as e:
@@ -70,10 +76,10 @@ class Section:
                 "where": traceback.format_exc().strip().splitlines()[-3:][0].strip()[:160],
             }
         took = round(time.perf_counter() - before, 2)
-        self.rows.append({**key, **found, "took": took, "of": key})
+        self.rows[-1] = {**key, **found, "took": took, "of": key}
+        self.save()  # before CUDA is asked for anything: it may have failed for good
         print(json.dumps(self.rows[-1]), flush=True)
         self.clear()
-        self.save()
         return self.rows[-1]
 
     def save(self):

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from check import environment, link_package
+from check import GRACE, environment, link_package
 
 TASKS = ("mouse/2", "prom/prom_core_tata", "prom/prom_300_tata")
 MODELS = ("kmer", "cnn", "legnet", "hyenadna", "convnova")  # the quickest first
@@ -36,7 +36,10 @@ def sweep(args, env, task, protocol, left):
         return running.wait(left)
     except subprocess.TimeoutExpired:
         running.send_signal(signal.SIGINT)  # as Ctrl-C does: its workers end too
-        running.wait()
+        try:
+            running.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            running.kill()  # and its workers see that
         return "time was over"
 
 

@@ -1,5 +1,8 @@
 """models/caduceus.py and its scan against the authors' own code and a step-by-step reference."""
 
+import sys
+import types
+
 import golden
 import numpy as np
 import pytest
@@ -8,12 +11,11 @@ from conftest import planted_split, planted_task
 
 from dnabench import MODELS
 from dnabench.models import _layers, caduceus
-from dnabench.models.kernels import parts
+from dnabench.models.kernels import cuda_scan, parts
 from dnabench.models.kernels import scan as _scan
 from dnabench.models.kernels.scan import (
     BiMamba,
     Mamba,
-    _by_kernel,
     reversal,
     reverse,
     scan_on,
@@ -420,14 +422,16 @@ def test_impossible_options_are_refused(change):
 def test_a_kernel_for_cuda_gives_the_same_value_and_gradients(package, monkeypatch):
     pytest.importorskip(package)
     if package == "triton":
-        monkeypatch.setattr("dnabench.models.kernels.scan._mamba_kernel", lambda: None)
+        monkeypatch.delitem(cuda_scan.KERNELS, "mamba_ssm")
+    cuda_scan._working.cache_clear()
+    assert cuda_scan.working("cuda:0") == package
     inputs = [t.float().cuda() for t in scan_inputs(300)]
     plain = value_and_gradients(selective_scan, inputs, chunk=64)
     for found, expected in zip(value_and_gradients(selective_scan, inputs), plain, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_kernels_order_of_channels_and_groups_is_ours():
+def test_the_kernels_order_of_channels_and_groups_is_ours(monkeypatch):
     """A step-by-step `kernel` with the shapes that mamba-ssm documents stands in its place."""
 
     def grouped(u, delta, a, b, c):
@@ -442,4 +446,12 @@ def test_the_kernels_order_of_channels_and_groups_is_ours():
         return torch.stack(out, 2)
 
     inputs = scan_inputs(23)
-    torch.testing.assert_close(_by_kernel(grouped, *inputs), selective_scan(*inputs))
+    name = "mamba_ssm.ops.selective_scan_interface"
+    for part in (name.split(".")[0], "mamba_ssm.ops", name):
+        module = types.ModuleType(part)
+        module.selective_scan_fn = grouped
+        monkeypatch.setitem(sys.modules, part, module)
+    torch.testing.assert_close(cuda_scan.by_mamba(*inputs), selective_scan(*inputs))
+    cuda_scan._working.cache_clear()
+    assert cuda_scan.working("cpu") == "mamba_ssm"  # there and back
+    cuda_scan._working.cache_clear()

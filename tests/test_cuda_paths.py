@@ -4,7 +4,9 @@ import contextlib
 import dataclasses
 import os
 import sys
+import warnings
 import weakref
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,7 +22,7 @@ from dnabench.forecast.estimate import Plan, summary
 from dnabench.host import memory
 from dnabench.host.machine import device_named, free_memory
 from dnabench.models import hyenadna
-from dnabench.models.kernels import scan
+from dnabench.models.kernels import cuda_scan
 from dnabench.probes.attribution import How, attribution
 from dnabench.probes.mutagenesis import answer_of
 from dnabench.reports.pooling import mixed_cells
@@ -196,21 +198,47 @@ def test_the_optimiser_is_fused_on_cuda_alone_and_does_the_same(asked):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("wrong", [OSError("libcudart.so.13: cannot open"), AttributeError("x")])
-def test_a_broken_mamba_ssm_is_said_and_passed_over(wrong, monkeypatch, tmp_path):
-    (tmp_path / "mamba_ssm").mkdir()
-    (tmp_path / "mamba_ssm" / "__init__.py").write_text(
-        f"raise {type(wrong).__name__}({str(wrong)!r})"
-    )
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [("raise OSError('libcudart.so.13: cannot open')", "OSError: libcudart.so.13"),
+     ("raise AttributeError('x')", "AttributeError: x"),
+     ("def selective_scan_fn(*a): raise RuntimeError('CUDA error: no kernel image')", "no kernel"),
+     ("def selective_scan_fn(u, *a): return u * float('nan')", "a gradient is not finite")],
+)  # fmt: skip
+def test_a_kernel_that_is_broken_is_said_and_passed_over(file, says, monkeypatch, tmp_path):
+    """One that cannot be loaded, or was built for another GPU; then the plain scan does it."""
+    for part in ("mamba_ssm", "mamba_ssm/ops"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "__init__.py").touch()
+    (tmp_path / "mamba_ssm" / "ops" / "selective_scan_interface.py").write_text(file)
     monkeypatch.syspath_prepend(tmp_path)
-    scan._mamba_kernel.cache_clear()
+    cuda_scan._working.cache_clear()
     try:
-        with pytest.warns(UserWarning, match="mamba-ssm is installed but cannot be loaded"):
-            assert scan._mamba_kernel() is None
-        assert scan._mamba_kernel() is None  # said once
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            assert cuda_scan.working("cpu") == ""  # nor does Triton work there
+            assert cuda_scan.working("cpu") == ""  # said once
+        own = [str(w.message) for w in said if "is installed but does not work" in str(w.message)]
+        assert len(own) == 1 + (find_spec("triton") is not None)
+        assert own[0].startswith("mamba-ssm is installed") and says in own[0]
     finally:
-        scan._mamba_kernel.cache_clear()
-        sys.modules.pop("mamba_ssm", None)
+        cuda_scan._working.cache_clear()
+        for name in [name for name in sys.modules if name.startswith("mamba_ssm")]:
+            del sys.modules[name]
+
+
+def test_a_compiler_does_not_follow_the_choice_of_a_kernel():
+    """It cannot import what is not installed, and would refuse the whole network."""
+
+    def chosen(x):
+        return x * 2 if cuda_scan.working(str(x.device)) else x + 1
+
+    cuda_scan._working.cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = torch.compile(chosen, backend="eager", fullgraph=True)(torch.ones(2))
+    cuda_scan._working.cache_clear()
+    assert found.tolist() == [2, 2]
 
 
 def test_more_channels_at_once_change_nothing(monkeypatch):

@@ -6,9 +6,7 @@ a channel (16), R rank of the step sizes.
 
 from __future__ import annotations
 
-import functools
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dnabench.models import _layers
 from dnabench.models._layers import exact
+from dnabench.models.kernels import cuda_scan
 from dnabench.models.kernels import parts as _parts
 
 STATES, TAPS, EXPAND = 16, 4, 2  # S; taps of the convolution; E / D
@@ -54,17 +53,18 @@ def selective_scan(
 
     Source:
         Gu & Dao 2023, arXiv 2312.00752, section 3.2. On CUDA, for float32, the kernel of mamba-ssm
-        is used where that is installed, else that of `triton_scan`; both tested equal.
+        is used where that works, else that of `triton_scan`; both tested equal.
     """
     if torch.compiler.is_exporting():
         from dnabench.models.kernels.exported_scan import exported_scan
 
         return exported_scan(x, delta, a, b, c)
     if x.is_cuda and x.dtype == torch.float32 and not chunk:
-        if (theirs := _mamba_kernel()) is not None:
-            return _by_kernel(theirs, x, delta, a, b, c)
-        if (ours := _triton_kernel()) is not None:
-            return ours(x, delta, a, b, c)
+        kernel = cuda_scan.working(str(x.device))
+        if kernel == "mamba_ssm":
+            return cuda_scan.by_mamba(x, delta, a, b, c)
+        if kernel == "triton":
+            return cuda_scan.by_triton(x, delta, a, b, c)
     y: Tensor = scan_on(x, delta, a, b, c, a.new_zeros(x.shape[0], *a.shape), chunk)[0]
     return y
 
@@ -85,53 +85,6 @@ def scan_on(
         chunk = min(LONGEST, max(SHORTEST, chunk))
     with exact(x):
         return _Scan.apply(x, delta, a, b, c, h, chunk, torch.is_grad_enabled())  # type: ignore[no-any-return, no-untyped-call]
-
-
-def _has_kernel() -> bool:
-    return _mamba_kernel() is not None or _triton_kernel() is not None
-
-
-@functools.cache
-def _mamba_kernel() -> Any:
-    """`selective_scan_fn` of mamba-ssm, None if that is not installed or cannot be loaded."""
-    try:
-        from mamba_ssm.ops.selective_scan_interface import (  # type: ignore[import-not-found]
-            selective_scan_fn,
-        )
-    except ModuleNotFoundError as e:
-        if e.name == "mamba_ssm":
-            return None
-        why: Exception = e
-    except Exception as e:  # built for another CUDA or PyTorch, it fails in many ways
-        why = e
-    else:
-        return selective_scan_fn
-    warnings.warn(
-        f"mamba-ssm is installed but cannot be loaded ({why}); Caduceus is scanned without it, "
-        "which is slower: install a build for this PyTorch and CUDA, or remove it",
-        stacklevel=2,
-    )
-    return None
-
-
-@functools.cache
-def _triton_kernel() -> Callable[..., Tensor] | None:
-    """`triton_scan.scan`, None where PyTorch came without Triton."""
-    try:
-        from dnabench.models.kernels.triton_scan import scan
-    except ModuleNotFoundError as e:
-        if e.name != "triton":
-            raise
-        return None
-    return scan
-
-
-def _by_kernel(kernel: Any, x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """The kernel wants channels before positions, the G directions as groups of channels."""
-    u, step = (t.flatten(2).transpose(1, 2).contiguous() for t in (x, delta))
-    b, c = (t.permute(0, 2, 3, 1).contiguous() for t in (b, c))
-    y: Tensor = kernel(u, step, a.flatten(0, 1).contiguous(), b, c)
-    return y.transpose(1, 2).reshape(x.shape)
 
 
 class _Scan(torch.autograd.Function):
@@ -378,7 +331,11 @@ class BiMamba(nn.Module):
 
 def _in_parts(h: Tensor) -> bool:
     """Whether h (B, L, D) is long and scanned in plain torch."""
-    if h.is_meta or torch.compiler.is_exporting() or (h.is_cuda and _has_kernel()):
+    if (
+        h.is_meta
+        or torch.compiler.is_exporting()
+        or (h.is_cuda and bool(cuda_scan.working(str(h.device))))
+    ):
         return False
     if torch.is_grad_enabled():
         return h[0].numel() > _layers.LONG

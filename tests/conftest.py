@@ -14,11 +14,12 @@ import subprocess
 import sys
 import zipfile
 from collections import Counter
+from multiprocessing import util
 from pathlib import Path
 
 import numpy as np
 import pytest
-from warm import Starter
+import warm
 
 from dnabench import Sequences, Split, Task
 from dnabench.host.machine import free_memory, usable_cores
@@ -162,19 +163,50 @@ def command(*words, plugin=None, cache=None):
 
 
 @functools.cache
-def starter():
-    """What starts commands warm, one for all tests of this process."""
-    return Starter()
+def nursery():
+    """What starts commands and workers warm, one for all tests of this process."""
+    return warm.nursery()
+
+
+def pytest_configure():
+    """Workers of sweeps that a test runs in its own process start warm, as those of commands."""
+    util.spawnv_passfds = lambda *words: nursery().spawn(*words)
+
+
+@pytest.fixture
+def cold_workers(monkeypatch):
+    """Workers that this process starts import everything, as a user's do."""
+    monkeypatch.setattr(util, "spawnv_passfds", warm.cold_spawn)
 
 
 def pytest_unconfigure():
-    if starter.cache_info().currsize:
-        starter().close()
+    if nursery.cache_info().currsize:
+        nursery().close()
 
 
-def dnabench(*words, plugin=None, cache=None, timeout=300):
-    """Run it to its end; stdout, stderr and exit status are text and a number."""
+def popen(argv, env, **options):
+    """`subprocess.Popen` of what `command` gives, started warm."""
+    return warm.WarmPopen(nursery(), argv, env=env, **options)
+
+
+def start(*words, plugin=None, cache=None, cold=False):
+    """It begins in a session of its own, with its output in pipes; cold: see `dnabench`."""
     argv, env = command(*words, plugin=plugin, cache=cache)
-    if plugin is None:
-        return starter().run(argv[3:], env, timeout)
-    return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=timeout)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return (subprocess.Popen if cold else popen)(argv, env=env, start_new_session=True, **pipes)
+
+
+def completed(argv, env, **options):
+    """Run it to its end; stdout, stderr and exit status are text and a number."""
+    return warm.run(nursery(), argv, env, **options)
+
+
+def dnabench(*words, plugin=None, cache=None, timeout=300, cold=False):
+    """Run it to its end.
+
+    Cold, it starts as a user's does: a Python of its own, with its own seed for hashes of strings.
+    """
+    argv, env = command(*words, plugin=plugin, cache=cache)
+    if cold:
+        return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=timeout)
+    return completed(argv, env, timeout=timeout)

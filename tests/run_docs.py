@@ -9,8 +9,10 @@ the output of each. A checkpoint of `mymodel` is written first where a command l
 import json
 import sys
 import traceback
+from multiprocessing import util
 from pathlib import Path
 
+import warm
 from typer.testing import CliRunner
 
 from dnabench import MODELS
@@ -39,4 +41,7 @@ if __name__ == "__main__":
     todo = json.loads(commands.read_text())
     if any("checkpoint:mymodel.safetensors" in words for words in todo):
         write_checkpoint("mymodel.safetensors")
+    nursery = warm.nursery()
+    util.spawnv_passfds = nursery.spawn  # the workers of the commands start warm
     results.write_text(json.dumps([invoke(words) for words in todo]))
+    nursery.close()

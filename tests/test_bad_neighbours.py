@@ -2,12 +2,11 @@
 
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from conftest import command, dnabench
+from conftest import command, completed, dnabench, start
 
 from dnabench.results.store import Store
 from dnabench.sweep.sweep import LONGEST_ERROR, _readable
@@ -22,7 +21,7 @@ def swept(csv, plugin, out, models, seeds="2", cwd=None):
         "run", "-m", models, "--data", csv, "--seeds", seeds, "--jobs", "1", "--out", out,
         plugin=plugin,
     )  # fmt: skip
-    return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120, cwd=cwd)
+    return completed(argv, env, timeout=120, cwd=cwd)
 
 
 def test_a_model_that_changes_the_working_folder_keeps_its_record(csv, plugin, tmp_path):
@@ -137,15 +136,11 @@ def test_names_of_files_reach_the_terminal_without_escape_codes(tmp_path):
 
 @pytest.mark.slow
 def test_a_sweep_under_nohup_outlives_its_terminal(csv, plugin, tmp_path):
-    argv, env = command(
-        "run", "-m", "sleeps", "--data", csv, "--seeds", "3", "--out", tmp_path / "runs",
-        plugin=plugin,
-    )  # fmt: skip
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        sweep = subprocess.Popen(
-            argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            start_new_session=True,
+        sweep = start(
+            "run", "-m", "sleeps", "--data", csv, "--seeds", "3", "--out", tmp_path / "runs",
+            plugin=plugin,
         )  # fmt: skip
     finally:
         signal.signal(signal.SIGHUP, before)

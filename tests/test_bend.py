@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import completed
 
 from dnabench.registry import TASKS
 from dnabench.tasks import bend
@@ -236,9 +237,7 @@ def test_it_is_imported_and_trained_by_the_real_command(data, tmp_path):
               (("train", "train"), ("dev", "valid"), ("test", "test"))}  # fmt: skip
     assert done.stdout == f"{counts}\n{bend.NAME} 42, 5976 were published True\n"
     words = f"run -m convnova-386k -t {bend.NAME} --seeds 1 --epochs 1 --out {tmp_path / 'runs'}"
-    run = subprocess.run(
-        [sys.executable, "-m", "dnabench", *words.split()], env=env, capture_output=True, text=True
-    )
+    run = completed([sys.executable, "-m", "dnabench", *words.split()], env)
     assert run.returncode == 0, run.stdout + run.stderr
     (predictions,) = (tmp_path / "runs" / "predictions").glob("*.npz")
     bases = sum(end - start for _, start, end, _, split in REGIONS if split == "test")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 import typer
-from conftest import dnabench
-from test_sweep import start, wait_for
+from conftest import dnabench, start
+from test_sweep import wait_for
 
 from dnabench.cli.worker import _requeue
 from dnabench.results.checkpoints import checkpoint_path, checkpoints, damage, remove_stale
@@ -54,7 +54,7 @@ def kept(out):
 @pytest.mark.slow
 @pytest.mark.parametrize("who", ["command", "worker"])
 def test_a_sweep_that_is_killed_goes_on_in_the_epoch_after_the_last_checkpoint(tmp_path, who):
-    words = ["run", "-m", "cnn", "-t", "demo/splice_junctions", "--limit", "1200", "--epochs", "8",
+    words = ["run", "-m", "cnn", "-t", "demo/splice_junctions", "--limit", "600", "--epochs", "8",
              "--seeds", "1", "--rc", "augment", "--checkpoint-every", "epoch"]  # fmt: skip
     whole, out = tmp_path / "whole", tmp_path / "runs"
     assert dnabench(*words, "--out", whole).returncode == 0
@@ -87,7 +87,7 @@ def test_a_sweep_that_is_killed_goes_on_in_the_epoch_after_the_last_checkpoint(t
 def test_a_worker_goes_on_from_what_another_left(csv, tmp_path):
     """SIGTERM, as when a batch system takes a node back: no record, and the checkpoint stays."""
     out = tmp_path / "runs"
-    words = ["-m", "cnn", "-t", "demo/splice_junctions", "--limit", "1200", "--epochs", "8",
+    words = ["-m", "cnn", "-t", "demo/splice_junctions", "--limit", "600", "--epochs", "8",
              "--seeds", "1"]  # fmt: skip
     assert dnabench("run", *words, "--out", out, "--queue").returncode == 0
     first = start("worker", "--out", out, "--checkpoint-every", "epoch", plugin=None)
@@ -103,7 +103,7 @@ def test_a_worker_goes_on_from_what_another_left(csv, tmp_path):
 
 @pytest.mark.slow
 def test_a_worker_that_is_warned_saves_its_trial_in_the_middle_of_an_epoch(tmp_path):
-    words = ["-m", "cnn", "-t", "demo/splice_junctions", "--limit", "1200", "--epochs", "12",
+    words = ["-m", "cnn", "-t", "demo/splice_junctions", "--limit", "1200", "--epochs", "4",
              "--batch-size", "2", "--seeds", "1"]  # fmt: skip
     whole, out = tmp_path / "whole", tmp_path / "runs"
     assert dnabench("run", *words, "--out", whole).returncode == 0

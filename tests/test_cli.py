@@ -15,7 +15,7 @@ import termios
 
 import pytest
 import typer
-from conftest import command, dnabench, planted_split
+from conftest import command, dnabench, planted_split, popen
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -211,7 +211,7 @@ def in_a_terminal(*words, columns):
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     argv, env = command(*words)
     env.pop("COLUMNS")
-    done = subprocess.Popen(argv, env=env, stdout=child, stdin=child, stderr=subprocess.PIPE)
+    done = popen(argv, env, stdout=child, stdin=child, stderr=subprocess.PIPE)
     os.close(child)
     text = b""
     with contextlib.suppress(OSError):  # Linux: the other end was closed

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import scipy.io
+from conftest import completed
 from sklearn.metrics import roc_auc_score
 
 from dnabench.metrics import auroc_mean, score
@@ -205,9 +206,7 @@ def test_it_is_imported_and_trained_by_the_real_command(bundle, tmp_path):
     words = (
         f"run -m cnn -t {deepsea.NAME} --seeds 1 --epochs 1 --limit 24 --out {tmp_path / 'runs'}"
     )
-    run = subprocess.run(
-        [sys.executable, "-m", "dnabench", *words.split()], env=env, capture_output=True, text=True
-    )
+    run = completed([sys.executable, "-m", "dnabench", *words.split()], env)
     assert run.returncode == 0, run.stdout + run.stderr
     (predictions,) = (tmp_path / "runs" / "predictions").glob("*.npz")
     with np.load(predictions) as stored:

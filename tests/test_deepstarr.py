@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import completed
 from scipy.stats import pearsonr
 
 from dnabench.tasks import deepstarr
@@ -151,9 +152,7 @@ def test_it_is_imported_and_trained_by_the_real_command(record, tmp_path):
     words = (
         f"run -m cnn -t {deepstarr.NAME} --seeds 1 --epochs 2 --limit 40 --out {tmp_path / 'runs'}"
     )
-    run = subprocess.run(
-        [sys.executable, "-m", "dnabench", *words.split()], env=env, capture_output=True, text=True
-    )
+    run = completed([sys.executable, "-m", "dnabench", *words.split()], env)
     assert run.returncode == 0, run.stdout + run.stderr
     (predictions,) = (tmp_path / "runs" / "predictions").glob("*.npz")
     with np.load(predictions) as stored:
@@ -182,6 +181,6 @@ def test_it_is_imported_and_trained_by_the_real_command(record, tmp_path):
 
 def dnabench(*words, env):
     argv = [sys.executable, "-m", "dnabench", *map(str, words)]
-    done = subprocess.run(argv, env=env, capture_output=True, text=True)
+    done = completed(argv, env)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

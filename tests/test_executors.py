@@ -239,7 +239,7 @@ def test_a_job_that_hangs_is_stopped_at_the_timeout(kind, tmp_path):
 
 
 @ISOLATED
-def test_starting_a_worker_does_not_count_towards_the_timeout(kind):
+def test_starting_a_worker_does_not_count_towards_the_timeout(kind, cold_workers):
     """Imports take longer than this."""
     assert ended(kind(work, timeout=0.3).run([("double", 1)])) == {0: ("returned", 2)}
 

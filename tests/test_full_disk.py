@@ -4,7 +4,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import command, gue
+from conftest import command, gue, popen
 from test_sweep import completions, wait_for
 
 from dnabench.results.store import Store
@@ -72,7 +72,7 @@ def test_a_sweep_stops_with_one_message_and_goes_on_when_there_is_room(csv, tmp_
 def test_a_folder_that_is_removed_stops_a_sweep_with_one_message(csv, tmp_path):
     out = tmp_path / "runs"
     argv, env = command("run", "-m", "kmer", "--data", csv, "--seeds", "5000", "--out", out)
-    sweep = subprocess.Popen(argv, env=env, stderr=subprocess.PIPE, text=True)
+    sweep = popen(argv, env, stderr=subprocess.PIPE, text=True)
     with sweep:
         wait_for(lambda: list(out.glob("records/*.json")))
         while out.exists():

@@ -1,10 +1,8 @@
 """Numbers and several labels in a user's file, from the file to the report; what is asked about."""
 
-import subprocess
-
 import numpy as np
 import pytest
-from conftest import command
+from conftest import command, completed
 
 from dnabench.metrics import METRICS
 from dnabench.results.store import Store
@@ -26,10 +24,10 @@ def write(path, header, rows):
 def run(tmp_path, path, *more):
     argv, env = command("run", "-m", "cnn", "--data", path, "--seeds", "2", "--epochs", "3",
                         "--device", "cpu", "--out", tmp_path / "runs", *more)  # fmt: skip
-    done = subprocess.run(argv, env=env, capture_output=True, text=True)
+    done = completed(argv, env)
     assert done.returncode == 0, done.stderr
     argv, env = command("report", "--out", tmp_path / "runs", "--format", "md")
-    report = subprocess.run(argv, env=env, capture_output=True, text=True)
+    report = completed(argv, env)
     assert report.returncode == 0, report.stderr
     return done.stdout, list(Store(tmp_path / "runs")), report.stdout
 

@@ -1,6 +1,7 @@
 """Hidden tokens, the training of language models, and the folders it leaves."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import planted_task
+from conftest import completed, planted_task, popen
 from test_genomes import fasta, own_cache, random_contigs
 
 from dnabench import MODELS
@@ -319,20 +320,20 @@ def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path):
     def command(to):
         return [*COMMAND, "--genome", path, "--to", tmp_path / to]
 
-    subprocess.run(command("whole"), check=True, capture_output=True)
-    with subprocess.Popen(command("killed"), stderr=subprocess.DEVNULL) as killed:
+    completed(command("whole"), os.environ).check_returncode()
+    with popen(command("killed"), os.environ, stderr=subprocess.DEVNULL) as killed:
         curve = tmp_path / "killed" / "metrics.jsonl"
         while not curve.exists() and killed.poll() is None:
             time.sleep(0.01)
         killed.send_signal(signal.SIGKILL)
     assert killed.returncode, "it ended before it could be killed"
     assert (tmp_path / "killed" / "checkpoint.pt").exists()
-    subprocess.run(command("killed"), check=True, capture_output=True)
+    completed(command("killed"), os.environ).check_returncode()
     assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
     assert sorted(f.name for f in (tmp_path / "killed").iterdir()) == [
         "loss.png", "metrics.jsonl", "model.safetensors", "network.json"
     ]  # fmt: skip
-    again = subprocess.run(command("killed"), capture_output=True, text=True)
+    again = completed(command("killed"), os.environ)
     assert again.returncode == 2
     assert "has a network already; name another folder" in again.stderr
 

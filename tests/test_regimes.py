@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import dnabench
+from conftest import dnabench, start
 from scipy.stats import ttest_ind
 from test_genomes import fasta, own_cache, random_contigs
-from test_sweep import start, wait_for
+from test_sweep import wait_for
 from typer.testing import CliRunner
 
 from dnabench import MODELS

@@ -5,12 +5,11 @@ import dataclasses
 import functools
 import io
 import math
-import subprocess
 from statistics import fmean
 
 import numpy as np
 import pytest
-from conftest import command, planted_split
+from conftest import command, completed, planted_split
 
 from dnabench import MODELS, TASKS
 from dnabench.cli.reproduction import ReproduceRequest, plan_reproduction
@@ -235,7 +234,7 @@ def fasta(n, seed):
 def _run(cache, *words):
     argv, env = command(*words)
     env = {**env, "DNABENCH_CACHE": str(cache)}
-    return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=300)
+    return completed(argv, env)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny_transformers as tiny
 import torch
-from conftest import command, planted_split, planted_task
+from conftest import command, completed, planted_split, planted_task
 from hub import REVISION, Hub
 from safetensors.torch import load_file, save_file
 
@@ -296,7 +296,7 @@ def served(hub, repo, path):
 def cli(url, home, cache, *words, offline=False):
     argv, env = command(*words, cache=cache)
     env |= {"HF_ENDPOINT": url, "HF_HOME": str(home)} | ({"HF_HUB_OFFLINE": "1"} if offline else {})
-    return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=500)
+    return completed(argv, env, timeout=500)
 
 
 @pytest.mark.slow

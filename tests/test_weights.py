@@ -19,7 +19,7 @@ import test_hyenadna
 import test_nt_h
 import test_ntv2
 import torch
-from conftest import command, dnabench, planted_split, planted_task
+from conftest import command, completed, dnabench, planted_split, planted_task
 from hub import REVISION, Hub
 from safetensors.torch import save as safetensors_bytes
 from safetensors.torch import save_file
@@ -318,7 +318,7 @@ def cli(url, home, *words, offline=False, token=""):
     env |= {"HF_ENDPOINT": url, "HF_HOME": str(home), "HF_TOKEN": token}
     if offline:
         env["HF_HUB_OFFLINE"] = "1"
-    return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=300)
+    return completed(argv, env)
 
 
 def small_settings():

@@ -5,16 +5,16 @@ import os
 import pty
 import re
 import signal
-import subprocess
 import time
 from collections import Counter
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import conftest
 import numpy as np
 import pytest
 import typer
-from conftest import command, dnabench
+from conftest import command, completed, dnabench, popen
 
 from dnabench.cli.worker import _requeue
 from dnabench.results.claims import STALE
@@ -38,12 +38,8 @@ def _no_process_is_left():
             process.kill()
 
 
-def start(*words, plugin=None):
-    argv, env = command(*words, plugin=plugin)
-    process = subprocess.Popen(
-        argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
+def start(*words, **how):
+    process = conftest.start(*words, **how)
     STARTED.append(process)
     return process
 
@@ -78,7 +74,8 @@ def test_three_workers_give_what_one_run_gives(csv, tmp_path):
     assert done.returncode == 0, done.stderr
     said = queue(shared, csv, "kmer,cnn", 4)
     assert "8 trials stored" in said and f"dnabench worker --out {shared}" in said
-    workers = [start("worker", "--out", shared, "--executor", "inline") for _ in range(3)]
+    words = ["worker", "--out", shared, "--executor", "inline"]
+    workers = [start(*words, cold=n == 0) for n in range(3)]  # one with another seed for hashes
     texts = [w.communicate(timeout=200) for w in workers]
     assert [w.returncode for w in workers] == [0, 0, 0], texts
     assert sum(int(out.split(" ran")[0].split()[-1]) for out, _ in texts) == 8
@@ -137,7 +134,8 @@ def test_a_task_of_slurm_told_at_its_start_says_that_its_time_is_too_short(csv, 
     """SIGUSR1 waits while modules are imported, and does not kill the worker without a word."""
     out = tmp_path / "runs"
     queue(out, csv, "kmer", 1, plugin)
-    worker = start("worker", "--out", out, "--device", "cpu", "--requeue", plugin=plugin)
+    words = ("worker", "--out", out, "--device", "cpu", "--requeue")
+    worker = start(*words, plugin=plugin, cold=True)  # so that the imports take long
     usr1 = 1 << (signal.SIGUSR1 - 1)
     status = Path(f"/proc/{worker.pid}/status")
     wait_for(lambda: int(re.search(r"SigBlk:\s*(\w+)", status.read_text())[1], 16) & usr1)
@@ -305,7 +303,7 @@ def test_the_state_of_a_folder(csv, tmp_path):
     assert [job.trial.id for job in state.waiting] == ids[4:]
     assert state.seconds == pytest.approx(60 + 3 * 100)  # one runs, 3 come after it
     argv, env = command("status", "--out", tmp_path)
-    shown = subprocess.run(argv, env={**env, "COLUMNS": "72"}, capture_output=True, text=True)
+    shown = completed(argv, {**env, "COLUMNS": "72"})
     lines = shown.stdout.splitlines()
     assert max(map(len, lines)) <= 72 and "left" in "".join(lines[:2])
     assert any("node7, slurm" in line and ids[2] in line for line in lines)
@@ -321,7 +319,7 @@ def test_status_watches_until_all_have_ended(csv, tmp_path):
     argv, env = command("status", "--watch", "--out", tmp_path)
     terminal, theirs = pty.openpty()
     env = {**env, "TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
-    with subprocess.Popen(argv, env=env, stdout=theirs, stderr=theirs) as watching:
+    with popen(argv, env, stdout=theirs, stderr=theirs) as watching:
         os.close(theirs)
         shown, todo = "", list(jobs)
         with suppress(OSError):  # the terminal is closed at its end

@@ -32,8 +32,10 @@ from pathlib import Path
 
 LIBRARIES = (
     "torch", "scipy.sparse", "scipy.stats", "sklearn.linear_model", "sklearn.metrics", "jinja2",
-    "matplotlib.figure", "pandas", "dnabench.cli.app", "dnabench.sweep.trial",
-    "dnabench.train.loop", "dnabench.reports.render",
+    "matplotlib.figure", "pandas", "pydantic", "tabulate", "dnabench.cli.app",
+    "dnabench.reports.render", "dnabench.reports.report", "dnabench.sweep.grid",
+    "dnabench.sweep.progress", "dnabench.sweep.trial", "dnabench.tasks.io.files",
+    "dnabench.tasks.io.flags", "dnabench.train.checkpoint", "dnabench.train.loop",
 )  # fmt: skip
 ROOM = "DNABENCH_TESTS_ROOM"  # characters in /proc/PID/environ for the environments of forks
 LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]

@@ -173,8 +173,6 @@ def serve(connection):
 
 def become(request, files):
     """Take over what the request says, and nothing else."""
-    if request["session"]:
-        os.setsid()
     high = [os.dup2(n, 500 + i) for i, n in enumerate(files)]
     os.closerange(0, 500)
     for n, file in zip(request["files"], high, strict=True):
@@ -258,6 +256,8 @@ def main(connection):
             for end, n in zip(pair, (600, 601), strict=True)
         )
         connection.detach()
+        if request["session"]:
+            os.setsid()  # its workers are in it too
         if os.fork():
             os.close(theirs)
             become(request, files)

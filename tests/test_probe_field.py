@@ -7,11 +7,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import dnabench
+from test_probe_variants import net, own_cache  # noqa: F401
+from typer.testing import CliRunner
 
 from dnabench import MODELS
+from dnabench.cli import main
 from dnabench.networks.embedding import of_model
 from dnabench.probes.convolutions import stack_of
 from dnabench.probes.effective import at_each, replaced, span
+from dnabench.probes.embed import language_source
 from dnabench.probes.field import field, random_sequences, rows
 from dnabench.probes.paths import Convolution, count_paths, receptive_field
 
@@ -114,10 +118,10 @@ class Sums(torch.nn.Module):
 
 
 def test_both_effective_fields_of_a_linear_network_are_the_squared_paths():
-    net = torch.nn.Module()
-    net.backbone = Sums(3, 2, 4)
-    source = of_model("convnova", "scratch", 65, options={"width": 8})._replace(net=net)
-    net.forward = net.backbone.forward
+    sums = torch.nn.Module()
+    sums.backbone = Sums(3, 2, 4)
+    source = of_model("convnova", "scratch", 65, options={"width": 8})._replace(net=sums)
+    sums.forward = sums.backbone.forward
     found = field("sums", source, random_sequences(3, 65), 65)
     assert found.alone and found.paths.field == 31
     expected = np.zeros(65)
@@ -209,6 +213,20 @@ def test_the_command_writes_what_it_prints(tmp_path):
     assert [sum(effect[k]) for k in ("gradient", "substitution")] == pytest.approx([1, 1])
     assert 5 <= sum(effect["substituted"]) <= 33
     assert (folder / "field.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_folder_of_pretrain_is_measured_with_its_own_weights(net, tmp_path):  # noqa: F811
+    words = ["probe", "field", str(net), "--length", "33", "--places", "5"]
+    said = CliRunner().invoke(main, [*words, "--to", str(tmp_path / "a")])
+    assert not said.exit_code, said.output
+    assert said.output.split("\n")[1] == net.name  # no "scratch weights"
+    alone = language_source(str(net), 33)[0]
+    found = field(net.name, alone, random_sequences(2, 33), 5)
+    written = pq.read_table(tmp_path / "a" / "effective.parquet").to_pydict()
+    assert written["gradient"] == pytest.approx(found.effect.gradient)
+    said = CliRunner().invoke(main, [*words, "--regime", "pretrained", "--to", str(tmp_path / "b")])
+    assert said.exit_code and "has weights of its own" in said.output
+    assert not (tmp_path / "b").exists()
 
 
 def test_stacks_are_drawn_together(tmp_path):

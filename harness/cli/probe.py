@@ -30,8 +30,9 @@ def field(
     networks: Annotated[
         list[str],
         typer.Argument(
-            help="A model or a kept network (runs/networks/TRIAL), or stacks of convolutions: "
-            "k9.b2.l6 has 9 taps, dilations 1, 2, 4 ... and 6 layers.",
+            help="A model, a kept network (runs/networks/TRIAL) or a folder of `dnabench "
+            "pretrain`, or stacks of convolutions: k9.b2.l6 has 9 taps, dilations 1, 2, 4 ... and "
+            "6 layers.",
             autocompletion=names_of("models"), show_default=False,
         ),
     ],
@@ -87,7 +88,9 @@ def _measured(
     from dnabench.cli.bars import bar
     from dnabench.host.machine import device_named
     from dnabench.networks.embed_file import source_of
+    from dnabench.pretraining.saving import is_language
     from dnabench.probes.effective import passes
+    from dnabench.probes.embed import language_source
     from dnabench.probes.field import field as probe_field
     from dnabench.probes.field import random_sequences
     from dnabench.sweep.settings import given_options
@@ -95,7 +98,12 @@ def _measured(
     device = device_named(device)
     seqs = random_sequences(sequences, length)
     options = given_options(name, set_, trust)
-    source = source_of(name, seqs, regime, device, code, trust, options)
+    if Path(name).is_dir() and regime != "scratch":
+        fail(f"--regime {regime}: {name} has weights of its own; leave it out")
+    if is_language(Path(name)):
+        source, _ = language_source(name, length, device=device, code=code)
+    else:
+        source = source_of(name, seqs, regime, device, code, trust, options)
     source.net.to(device)
     label = Path(name).name if Path(name).is_dir() else " ".join([source.model.name, *set_])
     with bar("probing", total=passes(sequences, length, places)) as show:

@@ -58,8 +58,7 @@ def tune(
     space: Annotated[
         list[str],
         typer.Option(help="Values to search: lr=log:1e-4..3e-3, dropout=range:0..0.3, "
-                     "k_max=int:4..7, cnn.batch=one:32,64. `list spaces` has the usual ones, and "
-                     "some that are searched when they are named: rc, pooling, finetune."),
+                     "k_max=int:4..7, cnn.batch=one:32,64; or a name of `list spaces`: rc."),
     ] = [],  # noqa: B006
     dry_run: Annotated[
         bool,

@@ -68,14 +68,14 @@ def gpu_tests(out, env):
     Other files may need packages that are not here, and other versions warn of other things.
     """
     argv = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", "-q"]
-    argv += ["-W", "default", *tests_of_gpu()]
+    argv += ["-W", "default", *files_of_gpu_tests()]
     env = {**env, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     with (out / "pytest.txt").open("w") as file:
         code = ended(argv, 60, cwd=ROOT, env=env, stdout=file, stderr=file)
         file.write(f"exit {code}\n")
 
 
-def tests_of_gpu():
+def files_of_gpu_tests():
     """The files of the suite that have any."""
     return [f for f in sorted((ROOT / "tests").glob("test_*.py")) if "mark.gpu" in f.read_text()]
 

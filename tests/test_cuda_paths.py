@@ -16,6 +16,7 @@ from conftest import dnabench, planted_split, planted_task
 from kept_cases import put, tiny_network  # noqa: F401
 from test_fidelity import learner
 from test_pooling import only
+from torch.utils.checkpoint import checkpoint
 
 from dnabench.executors.base import UNUSABLE
 from dnabench.forecast.estimate import Plan, summary
@@ -225,6 +226,52 @@ def test_a_kernel_that_is_broken_is_said_and_passed_over(file, says, monkeypatch
         cuda_scan._working.cache_clear()
         for name in [name for name in sys.modules if name.startswith("mamba_ssm")]:
             del sys.modules[name]
+
+
+class Saves(torch.autograd.Function):
+    """A stand-in for a kernel at the edge of CUDA: it keeps its inputs for the way back."""
+
+    @staticmethod
+    def forward(ctx, *inputs):
+        ctx.save_for_backward(*inputs)
+        return inputs[0] * inputs[1]
+
+    @staticmethod
+    def backward(ctx, _):
+        return tuple(map(torch.ones_like, ctx.saved_tensors))
+
+
+def test_a_kernel_is_tried_beside_a_network_that_recomputes(monkeypatch):
+    """What the try saves for its way back is none of the layer's."""
+    monkeypatch.setattr(cuda_scan, "KERNELS", {"triton": Saves.apply})
+    cuda_scan._working.cache_clear()
+    used = []
+
+    def layer(x):
+        used.append(cuda_scan.working("cpu"))
+        return (x * x).sin()
+
+    x = torch.ones(4, requires_grad=True)
+    checkpoint(layer, x, use_reentrant=False).sum().backward()
+    cuda_scan._working.cache_clear()
+    assert used == ["triton"] * 2 and x.grad.isfinite().all()
+
+
+def test_a_kernel_for_which_there_is_no_memory_now_is_tried_again(monkeypatch):
+    tries = []
+
+    def kernel(*inputs):
+        tries.append(1)
+        if len(tries) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return Saves.apply(*inputs)
+
+    monkeypatch.setattr(cuda_scan, "KERNELS", {"triton": kernel})
+    cuda_scan._working.cache_clear()
+    with pytest.raises(torch.OutOfMemoryError):
+        cuda_scan.working("cpu")
+    assert cuda_scan.working("cpu") == "triton"
+    cuda_scan._working.cache_clear()
 
 
 def test_a_compiler_does_not_follow_the_choice_of_a_kernel():

@@ -8,6 +8,8 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -61,6 +63,8 @@ def _working(device: str) -> str:
                 continue
             why: Exception = e
         except Exception as e:  # they fail in many ways
+            if isinstance(e, torch.OutOfMemoryError) or "out of memory" in str(e):
+                raise  # it may work later
             why = e
         said = (str(why).strip().splitlines() or [""])[0][:200]
         warnings.warn(
@@ -73,8 +77,18 @@ def _working(device: str) -> str:
 
 
 def _try(kernel: Callable[..., Tensor], device: str) -> None:
-    plain = torch.autocast(torch.device(device).type, enabled=False)
-    with torch.inference_mode(False), torch.enable_grad(), plain:
+    """Raise what it raises.
+
+    In a thread of its own, to which no mode of the network that is running applies: recomputation
+    counts what is saved for the way back.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(_there_and_back, kernel, torch.device(device)).result()
+
+
+def _there_and_back(kernel: Callable[..., Tensor], device: torch.device) -> None:
+    own = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+    with torch.enable_grad(), own:
         x, delta = (torch.ones(1, 3, 2, 4, device=device, requires_grad=True) for _ in range(2))
         a = torch.full((2, 4, 16), -1.0, device=device, requires_grad=True)
         b, c = (torch.ones(1, 3, 2, 16, device=device, requires_grad=True) for _ in range(2))

@@ -75,11 +75,17 @@ def test_they_are_printed_and_searched_only_when_they_are_named():
         (["cnn"], "finetune", "'finetune': write its values.*by name alone go rc"),
         (["cnn"], "lr", "write its values"),
         (["convnova-386k"], "finetune", "begins with random weights"),
+        (["ntv2", "ntv2-50m"], "ntv2.finetune", "ntv2-500m begins with random weights"),
     ],
 )
 def test_a_name_alone_that_no_model_declares_is_refused(models, space, why):
     with pytest.raises(ValueError, match=why):
-        plan(models, [space])
+        plan(models, [space], regime="scratch")
+
+
+def test_finetune_is_refused_for_those_alone_that_would_be_searched_in_it():
+    found = plan(["kmer", "ntv2-50m"], ["finetune"], regime="ntv2-50m=pretrained")
+    assert "finetune" in found.spaces["ntv2-50m"] and "finetune" not in found.spaces["kmer"]
 
 
 def test_one_that_was_named_for_one_model_alone_is_told(tmp_path):

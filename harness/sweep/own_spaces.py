@@ -57,11 +57,16 @@ def check_named(models: Sequence[Model], request: TuneRequest) -> None:
             )
 
 
-def check_trained(groups: Iterable[tuple[str, str]], request: TuneRequest) -> None:
-    """ValueError for `--space finetune` of (model, regime) with random weights."""
-    named = {_parts(text)[:2] for text in request.spaces if not _parts(text)[2]}
+def check_trained(
+    models: Sequence[Model], groups: Iterable[tuple[str, str]], request: TuneRequest
+) -> None:
+    """ValueError for `--space finetune` of a group, (model, regime), with random weights."""
+    asked = [_parts(text) for text in request.spaces]
+    owners = {owner for owner, name, space in asked if name == "finetune" and not space}
+    named = {m.name for m in models if owners & {"", m.name, *m.aliases}
+             and "finetune" in asked_space(m, request)}  # fmt: skip
     for model, regime in groups:
-        if regime == "scratch" and {("", "finetune"), (model, "finetune")} & named:
+        if regime == "scratch" and model in named:
             raise ValueError(
                 f"--space finetune: {model} begins with random weights, of which all are trained; "
                 "give --regime pretrained or checkpoint:FOLDER, or name the models it is for, "

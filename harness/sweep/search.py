@@ -162,10 +162,10 @@ def plan_search(request: TuneRequest, say: Say = lambda note: None) -> Plan:
     if request.stepwise:
         default = trials_of(seeded, dict.fromkeys(draws, ()), say, 0)
         tried |= {group: [Configuration(0, (), tuple(jobs))] for group, jobs in default.items()}
-        check_trained(tried, request)
+        check_trained(models, tried, request)
         return plan
     _draw(plan, draws, say)
-    check_trained(tried, request)
+    check_trained(models, tried, request)
     _check_sizes(plan, say)
     return plan
 

@@ -170,11 +170,13 @@ def as_memory_allows(
     resources: Resources, execution: ExecutionOptions, jobs: Sequence[Job], done: Sequence[Row]
 ) -> Resources:
     """Fewer trials at once under `--jobs auto`, if more would not fit in memory; says so."""
+    from dnabench.executors.local import idle_memory
     from dnabench.host.machine import free_memory
 
     if execution.jobs != "auto" or resources.device != "cpu":
         return resources
-    most = most_in_memory(jobs, done, free_memory())
+    free = free_memory()
+    most = most_in_memory(jobs, done, free + idle_memory() if free else 0)
     if most >= min(resources.workers, len(jobs)):
         return resources
     cores = f"the CPU cores allow {resources.workers} trials at once"

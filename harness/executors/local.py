@@ -44,6 +44,19 @@ def workers_kept() -> Iterator[None]:
             worker.kill()
 
 
+def idle_memory() -> int:
+    """Bytes of the workers that wait in `workers_kept`, which the next jobs use again.
+
+    On Linux; elsewhere 0.
+    """
+    pages = 0
+    for process in (worker._process for worker in _KEPT.get() or ()):
+        with suppress(OSError):
+            if process is not None:
+                pages += int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") if pages else 0
+
+
 class Local(Here):
     """In worker processes on this machine, while `events` is read.
 
@@ -74,11 +87,11 @@ class Local(Here):
 
     def _place(self, number: int) -> _Worker:
         """For one more worker: one that an earlier submission left, if there is one."""
+        device = self.devices[number % len(self.devices)] if self.devices else ""
         if kept := _KEPT.get():
-            worker = kept.pop(0)
+            worker = kept.pop(next((i for i, w in enumerate(kept) if w.device == device), 0))
             worker.work = self.work
             return worker
-        device = self.devices[number % len(self.devices)] if self.devices else ""
         return _Worker(self.work, self.threads, device)
 
     def events(self, handle: str) -> Iterator[Event]:

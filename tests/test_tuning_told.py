@@ -217,7 +217,7 @@ def test_a_folder_with_nothing_but_trials_of_tuning_says_so(twice, tmp_path):
         Store(folder).record_path(record.trial.id).unlink()
     done = dnabench("report", "--out", folder)
     assert done.returncode and "only trials of tuning" in done.stderr
-    assert "run its `dnabench tune` again" in done.stderr
+    assert "run their `dnabench tune` again" in done.stderr
 
 
 def test_a_paper_and_the_first_screen_tell_of_tuning(twice, tmp_path):

@@ -92,8 +92,8 @@ def records_in(out: Path, tuning: bool = False) -> tuple[Any, list[Any]]:
     warn_unreadable(store)
     if every and not tested:
         fail(
-            f"in {out} are only trials of tuning ({len(every)}), of a search that has not chosen: "
-            "run its `dnabench tune` again, which goes on and then tests"
+            f"in {out} are only trials of tuning ({len(every)}), and no run that was tested: "
+            "run their `dnabench tune` again, which goes on and then tests"
         )
     if not tested:
         fail(f"no records in {out}; make some: dnabench run --suite demo --out {out}")

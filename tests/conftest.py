@@ -162,6 +162,9 @@ def command(*words, plugin=None, cache=None):
     return [sys.executable, "-m", "dnabench", *map(str, words)], env
 
 
+WARM = sys.platform == "linux"  # elsewhere processes start cold
+
+
 @functools.cache
 def nursery():
     """What starts commands and workers warm, one for all tests of this process."""
@@ -170,7 +173,8 @@ def nursery():
 
 def pytest_configure():
     """Workers of sweeps that a test runs in its own process start warm, as those of commands."""
-    util.spawnv_passfds = lambda *words: nursery().spawn(*words)
+    if WARM:
+        util.spawnv_passfds = lambda *words: nursery().spawn(*words)
 
 
 @pytest.fixture
@@ -186,7 +190,8 @@ def pytest_unconfigure():
 
 def popen(argv, env, **options):
     """`subprocess.Popen` of what `command` gives, started warm."""
-    return warm.WarmPopen(nursery(), argv, env=env, **options)
+    return (warm.WarmPopen(nursery(), argv, env=env, **options) if WARM
+            else subprocess.Popen(argv, env=env, **options))  # fmt: skip
 
 
 def start(*words, plugin=None, cache=None, cold=False):
@@ -198,7 +203,9 @@ def start(*words, plugin=None, cache=None, cold=False):
 
 def completed(argv, env, **options):
     """Run it to its end; stdout, stderr and exit status are text and a number."""
-    return warm.run(nursery(), argv, env, **options)
+    if WARM:
+        return warm.run(nursery(), argv, env, **options)
+    return subprocess.run(argv, env=env, capture_output=True, text=True, **options)
 
 
 def dnabench(*words, plugin=None, cache=None, timeout=300, cold=False):

@@ -4,13 +4,27 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from contextlib import contextmanager
 
 import numpy as np
+import pytest
+import ray_cluster
+import slurm_cluster
 
 from dnabench.results.store import Store
 
 STARTED = []
 LONG = ("--epochs", "300")  # some seconds a trial
+
+
+@contextmanager
+def cluster_of(engine):
+    """Daemons of slurm or ray; a test skips by name where they cannot be had."""
+    module = slurm_cluster if engine == "slurm" else ray_cluster
+    if why := module.missing():
+        pytest.skip(why)
+    with module.cluster() as one:
+        yield one
 
 
 def words(out, csv, models, seeds, *more):

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-import ray_cluster
-import slurm_cluster
+from runs import cluster_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.engines]
 
@@ -26,10 +25,7 @@ def cluster_for(engine):
     if engine in ("inline", "local"):
         yield Here
         return
-    module = slurm_cluster if engine == "slurm" else ray_cluster
-    if why := module.missing():
-        pytest.skip(why)
-    with module.cluster() as one:
+    with cluster_of(engine) as one:
         yield one
 
 

@@ -1,29 +1,17 @@
 """`dnabench tune` with a real Slurm and a real Ray: the search that it is on this machine."""
 
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-import ray_cluster
-import slurm_cluster
-from runs import ended, once, records, start
+from runs import cluster_of, ended, once, records, start
 
 from dnabench.results.searches import searches
 from dnabench.results.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.engines]
-
-
-@contextmanager
-def cluster_of(engine):
-    module = slurm_cluster if engine == "slurm" else ray_cluster
-    if why := module.missing():
-        pytest.skip(why)
-    with module.cluster() as one:
-        yield one
 
 
 def tried(out):

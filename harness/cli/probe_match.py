@@ -101,7 +101,8 @@ def _show(columns: Sequence[Compared], dropped: int, out: Path) -> None:
     typer.echo(tabulate(lines, heads, disable_numparse=True, colalign=("left", *["right"] * 5)))
     typer.echo(
         "medians, or how many kinds; apart: of class 1 from all controls, then from matched ones, "
-        "0 = alike, 1 (numbers: the largest difference of cumulative shares; else of shares)"
+        "0 = alike, 1 = apart throughout (numbers: the largest difference of cumulative shares; "
+        "else of shares)"
     )
     figure = out.with_name(f"{out.name}.png")
     save(lambda: resemblance_figure(columns, dropped), figure)

@@ -1,4 +1,4 @@
-"""A headless Chromium for tests; `from browser import chromium` makes the fixture known.
+"""A headless Chromium for tests: the fixture `chromium`, one browser for all files of a process.
 
 Chromium is $DNABENCH_CHROMIUM, or the first of its usual names on PATH.
 """

@@ -24,7 +24,7 @@ import warm
 from dnabench import Sequences, Split, Task
 from dnabench.host.machine import free_memory, usable_cores
 
-pytest_plugins = ["fetch_cases", "import_cases", "kept_cases", "table_cases"]  # their fixtures
+pytest_plugins = ["browser", "fetch_cases", "import_cases", "kept_cases", "table_cases"]  # fixtures
 MOTIF = "TATAAAAG"
 HERE = Path(__file__).parent
 NO_CACHE = os.environ["DNABENCH_CACHE"]

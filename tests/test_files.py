@@ -1,12 +1,10 @@
-"""The user's own data: every format gives the same task, and bad input is one clear message."""
+"""The user's own data: every format gives the same task."""
 
-import csv
 import gzip
 import pickle
 import re
 import shutil
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +13,6 @@ from dnabench.tasks.io.describing import describe, overlap
 from dnabench.tasks.io.files import task_from_path
 from dnabench.types import OwnData
 
-SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 SPLITS = ("train", "dev", "test")
 
 
@@ -284,146 +281,6 @@ def test_describe_counts_what_test_shares_with_train(tmp_path):
     assert re.search(r"^0 +2 +2$", text, re.MULTILINE)
 
 
-BAD = {
-    "letter": ("my.csv", "sequence,label\nACGT,0\nACGTXA,1\nA,0\nA,1\n",
-               "my.csv:3: sequence has 'X' at position 4 (from 0); only A, C, G, T, U, N"),
-    "letter after a blank line": ("my.csv", "sequence,label\n\nACGT,0\n\nAC-T,1\nA,0\nA,1\n",
-                                  "my.csv:5: sequence has '-' at position 2 (from 0)"),
-    "letter in a quoted file": ("my.csv", 'sequence,label\n"ACGT",0\n"AC*T",1\nA,0\nA,1\n',
-                                "my.csv:3: sequence has '*' at position 2 (from 0)"),
-    "letter in tsv": ("my.tsv", "sequence\tlabel\nAC T\t0\nACGT\t1\nA\t0\nA\t1\n",
-                      "my.tsv:2: sequence has ' ' at position 2 (from 0)"),
-    "letter in fasta": ("my.fa", ">a|0\nAC\nGT\n>b|1\nAC\nGQ\n>c|0\nA\n>d|1\nA\n",
-                        "my.fa:4: sequence has 'Q' at position 3 (from 0)"),
-    "letter in test": ("my.csv", "sequence,label,split\nA,0,train\nC,1,train\nJ,1,test\n",
-                       "my.csv:4: sequence has 'J' at position 0 (from 0)"),
-    "empty file": ("my.csv", "", "my.csv: the file is empty"),
-    "blank file": ("my.csv", "\n \n", "my.csv: the file is empty"),
-    "header only": ("my.csv", "sequence,label\n", "my.csv: no sequences, the file has no rows"),
-    "no label column": ("my.csv", "sequence,y\nA,0\n",
-                        "my.csv:1: no column 'label'; found sequence, y. The header must name"),
-    "no header": ("my.csv", "ACGT,0\nACGT,1\n", "my.csv:1: no column 'sequence'; found acgt, 0."),
-    "column twice": ("my.csv", "sequence,label,label\nA,0,1\n",
-                     "my.csv:1: two columns are named 'label'; remove one"),
-    "one class": ("my.csv", "sequence,label\nA,x\nC,x\n",
-                  "my.csv: every label is 'x'; a task needs two classes or more"),
-    "one class, twice spelled": ("my.csv", "sequence,label\nA,0\nC,0.0\n",
-                                 "my.csv: every label is 0; a task needs two classes or more"),
-    "negative": ("my.csv", "sequence,label\nA,1\nC,-1\nG,0\n",
-                 "my.csv: labels are -1, 0, 1: not numbered from 0 or 1 without gaps; give --kind"),
-    "gap": ("my.csv", "sequence,label\nA,0\nC,1\nG,3\n",
-            "my.csv: labels are 0, 1, 3: not numbered from 0 or 1 without gaps; give --kind "
-            "multiclass to take each as a class, or --kind regression"),
-    "fraction": ("my.csv", "sequence,label\nA,0\nC,0.5\n",
-                 "my.csv:3: label '0.5' is not a whole number, and there are only 2 different "
-                 "labels (0, 0.5); give --kind regression to predict the number, or"),
-    "exponent": ("my.tsv", "sequence\tlabel\nA\t1e-3\nC\t1\n",
-                 "my.tsv:2: label '1e-3' is not a whole number, and there are only 2 different "
-                 "labels (0.001, 1); give --kind regression"),
-    "empty sequence": ("my.csv", "sequence,label\nA,0\n,1\n", "my.csv:3: empty sequence"),
-    "empty fasta sequence": ("my.fa", ">a|0\nA\n>b|1\n>c|1\nC\n", "my.fa:3: empty sequence"),
-    "empty label": ("my.csv", "sequence,label\nA,0\nC, \n", "my.csv:3: empty label"),
-    "empty fasta label": ("my.fa", ">a|0\nA\n>b|\nC\n", "my.fa:3: empty label"),
-    "empty id": ("my.csv", "id,sequence,label\na,A,0\n,C,1\n", "my.csv:3: empty id"),
-    "short row": ("my.csv", "sequence,label\nA,0\nC\nG,1\n",
-                  "my.csv:3: 1 fields, the header has 2"),
-    "long row": ("my.csv", "sequence,label\nA,0\nC,1,2\n",
-                 "my.csv:3: 3 fields, the header has 2"),
-    "ragged, quoted": ("my.csv", 'sequence,label\n"A",0\nC,1,2\n',
-                       "my.csv:3: 3 fields, the header has 2"),
-    "wrong separator": ("my.tsv", "sequence,label\nA,0\n", "my.tsv:1: no column 'sequence'; found"),
-    "fasta without label": ("my.fa", ">a|0\nA\n>chr1:5-9\nC\n",
-                            "my.fa:3: header '>chr1:5-9' has no '|label'; write '>name|label'"),
-    "not fasta": ("my.fa", "\nACGT\n>a|0\nA\n",
-                  "my.fa:2: a FASTA file begins with '>', not 'ACGT'"),
-    "split word": ("my.csv", "sequence,label,split\nA,0,train\nC,1,learning\n",
-                   "my.csv:3: split 'learning'; it must be train, dev (or val, valid, validation)"),
-    "no train": ("my.csv", "sequence,label,split\nA,0,test\nC,1,test\n",
-                 "my.csv: no row has split 'train'"),
-    "class not in train": ("my.csv", "sequence,label,split\nA,a,train\nC,b,train\nG,c,test\n",
-                           "my.csv: class 'c' has no training example, only examples in"),
-    "twin ids": ("my.csv", "id,sequence,label\na,A,0\nb,C,1\na,G,1\n",
-                 "my.csv:4: id 'a' occurs twice, first in"),
-    "extension": ("my.doc", "sequence,label\nA,0\n",
-                  "my.doc: unknown extension '.doc'; accepted are .csv .tsv .fa .fasta .fna (each"),
-    "no twins to set aside": ("my.csv", "sequence,label\nA,a\nC,b\n",
-        "my.csv: there is no test split, and no class has two different sequences"),
-    "latin 1": ("my.csv", "sequence,label\nACGT,0\nACGT,é\n".encode("latin-1"),
-                "my.csv:3: byte 0xe9 at offset 27 of the file is not UTF-8; save it as UTF-8"),
-    "no gzip": ("my.csv.gz", "sequence,label\nA,0\n", "my.csv.gz: not a complete gzip file"),
-    "cut gzip": ("my.fa.gz", gzip.compress(b">a|0\nACGT\n")[:-9],
-                 "my.fa.gz: not a complete gzip file"),
-    "no parquet": ("my.parquet", "sequence,label\nA,0\n", "my.parquet: not a Parquet file"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_message_with_its_place(case, tmp_path):
-    name, content, says = BAD[case]
-    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(ValueError, match=re.escape(f"{tmp_path}/{says}")) as e:
-        task_from_path(tmp_path / name)
-    assert "\n" not in str(e.value)
-
-
-@pytest.mark.parametrize(
-    ("rows", "says"),
-    [
-        (
-            [("ACGT", 0), ("AXGT", 1), ("A", 0), ("A", 1)],
-            "row 2: sequence has 'X' at position 1 (from 0)",
-        ),
-        ([("ACGT", 0), (None, 1)], "row 2: empty sequence"),
-        ([("ACGT", None), ("A", 1)], "row 1: empty label"),
-        ([("ACGT", 0.5), ("A", 1.0)], "row 1: label '0.5' is not a whole number"),
-    ],
-)
-def test_in_parquet_the_row_is_named(rows, says, tmp_path):
-    path = parquet(tmp_path / "my.parquet", rows, ("sequence", "label"))
-    with pytest.raises(ValueError, match=re.escape(f"{path}:{says}")):
-        task_from_path(path)
-
-
-def test_parquet_without_a_label_column(tmp_path):
-    path = parquet(tmp_path / "my.parquet", [("A", 0)], ("sequence", "target"))
-    with pytest.raises(
-        ValueError, match=re.escape(f"{path}: no column 'label'; found sequence, target.")
-    ):
-        task_from_path(path)
-
-
-def test_a_missing_path_is_named(tmp_path):
-    for name in ("my.csv", "folder", "my.txt"):
-        with pytest.raises(FileNotFoundError, match=f"{name}: no such file or directory"):
-            task_from_path(tmp_path / name)
-
-
-def test_bad_directories(tmp_path):
-    def fails(says):
-        with pytest.raises(ValueError, match=re.escape(says)):
-            task_from_path(tmp_path)
-
-    fails(f"{tmp_path}: no file here has an accepted extension: .csv")
-    two(tmp_path / "test.csv", [("A", 0), ("C", 1)])
-    fails(f"{tmp_path}: no file here is named train; found test.csv")
-    two(tmp_path / "train.csv", [("A", 0), ("C", 1)])
-    two(tmp_path / "train.tsv", [("A", 0), ("C", 1)])
-    fails("train.csv and train.tsv both claim the train split; remove or rename one")
-    (tmp_path / "train.tsv").rename(tmp_path / "val_test.tsv")
-    fails(f"{tmp_path}/val_test.tsv: the name says dev and test; a file holds one split")
-    (tmp_path / "val_test.tsv").unlink()
-    delimited(tmp_path / "dev.csv", [("A", 0, "dev"), ("A", 0, "test")])
-    fails(f"{tmp_path}/dev.csv:3: split 'test' in a file named dev")
-
-
-def test_a_long_sequence_in_a_file_without_quotes(tmp_path):
-    rows = [("ACGT" * 50_000 + "A" * i, y) for i, y in enumerate("0101010101")]
-    path = two(tmp_path / "my.csv", rows)
-    assert task_from_path(path, own=OwnData(leak_check=False)).length == 200_009
-    with pytest.raises(ValueError, match=r"all 10 examples are in 1 group.* --no-leak-check"):
-        task_from_path(path)
-
-
 def test_thirty_thousand_sequences_of_500_bp_load_in_seconds(tmp_path):
     letters = np.frombuffer(b"ACGT", np.uint8)[
         np.random.default_rng(0).integers(0, 4, (30_000, 500))
@@ -434,56 +291,3 @@ def test_thirty_thousand_sequences_of_500_bp_load_in_seconds(tmp_path):
         start = time.process_time()
         task_from_path(path, own=OwnData(leak_check=False))
         assert time.process_time() - start < 5
-
-
-def shared(path):
-    if not (SHARED / path).exists():
-        pytest.skip(f"real benchmark data missing: {SHARED / path}")
-    return SHARED / path
-
-
-def test_gue_core_promoters():
-    task = task_from_path(shared("gue/prom/prom_core_tata"))
-    assert task.counts == {"train": 4904, "dev": 613, "test": 613}
-    assert (task.name, task.length, task.kind) == ("data/prom_core_tata", 70, "binary")
-    train, test = task.load("train"), task.load("test")
-    # 16 shared; 12 sequences have both labels within train, but only 1 of the 16 differs in label
-    assert overlap(train, test) == (16, 1)
-    text = describe(task)
-    assert "test sequences that are also in train: 16 of 613, 1 of them with another" in text
-    assert "train sequences that have more than one label: 12" in text
-
-
-def test_nt_fasta_agrees_with_the_csv_of_the_same_examples():
-    task = task_from_path(shared("nt/H3/test.fna"))
-    assert sum(task.counts.values()) == 1497 and task.length == 500
-    ids = {*task.load("train").ids, *task.load("test").ids}
-    assert len(ids) == 1497 and "iYMR122W-A_513047" in ids
-    reduced = task_from_path(shared("nt_histone_reduced/H3"))
-    assert reduced.counts == {"train": 3964, "test": 1497}
-    both = [
-        texts_with_labels(t, s) for t, s in ((task, "train"), (task, "test"), (reduced, "test"))
-    ]
-    assert sorted(both[0] + both[1]) == sorted(both[2])
-
-
-def texts_with_labels(task, split):
-    seqs, y, *_ = task.load(split)
-    return [(seqs[i], int(y[i])) for i in range(len(y))]
-
-
-def test_a_quoted_gene_name_with_a_comma_is_read_as_the_csv_module_does():
-    path = shared("nt_histone_reduced/H3/test.csv")
-    with path.open(newline="") as f:
-        expected = [(r["sequence"], int(r["label"])) for r in csv.DictReader(f)]
-    assert '"YBR208C_DUR1,2"' in path.read_text()
-    assert texts_with_labels(task_from_path(path.parent), "test") == expected
-
-
-def test_genomic_benchmarks_has_one_row_with_an_n():
-    path = shared("genomic_benchmarks/human_nontata_promoters/test.csv")
-    task = task_from_path(path)
-    assert sum(task.counts.values()) == 9034 and task.length == 251
-    with_n = [t for s in task.counts for t, _ in texts_with_labels(task, s) if "N" in t]
-    assert len(with_n) == 1 and with_n[0].count("N") == 1
-    assert "IUPAC ambiguity letters read as N: 0" in describe(task)  # it was an N already

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import planted_split, planted_task
-from test_protocols import Scripted
+from test_protocol_epochs import Scripted
 from test_reports import cell, failed, record, runs
 
 from dnabench.metrics import METRICS

@@ -57,7 +57,7 @@ MUTATIONS = [
     Mutation(
         "epoch: the greatest loss chooses, not the least",
         LOOP, "criterion = -score if by_loss", "criterion = score if by_loss",
-        "tests/test_protocols.py -k loss",
+        "tests/test_protocol_epochs.py -k loss",
     ),
     Mutation(
         "epoch: honest chooses on test where it can",

@@ -134,6 +134,6 @@ FIDELITY = [
     (
         "fidelity 16: a constant gives a correlation of rounding errors",
         "harness/correlation.py", "(norm > 0) & ~constant", "norm > 0",
-        "tests/test_metrics.py -k constant",
+        "tests/test_metrics_regression.py -k constant",
     ),
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """Long sequences: many chunks of the scan, and gradients through the long convolution.
 
-What a step is at short lengths is in test_caduceus.py and test_hyenadna.py; how time grows is
+What a step is at short lengths is in test_scan.py and test_hyenadna.py; how time grows is
 measured by bench/scaling.py, in docs/benchmarks/scaling.md.
 """
 

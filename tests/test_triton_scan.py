@@ -14,7 +14,7 @@ import json, sys
 import torch
 from dnabench.models.kernels import triton_scan
 from dnabench.models.kernels.scan import selective_scan
-from test_caduceus import scan_inputs, value_and_gradients
+from test_scan import scan_inputs, value_and_gradients
 
 def off(form, *inputs):
     # largest difference of the value and of each gradient, as a share of the largest number

@@ -6,13 +6,20 @@ N rows of all tables, one table after the other.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from dnabench.splits import class_on_one_side, held_out, in_groups, numbered
+from dnabench.tasks.io.doubtful import (
+    as_splits,
+    doubtful_columns,
+    file_may_be_split,
+    refuse_doubtful,
+)
 from dnabench.tasks.io.headers import SPLIT_WORDS
 from dnabench.tasks.io.parsing import IN_FOLDERS, Table, is_readable, stem_of
 from dnabench.tasks.io.places import chromosome_column
@@ -24,11 +31,6 @@ from dnabench.tasks.io.variants import is_variants
 from dnabench.types import Array, OwnData, Split, SplitName
 
 TEST_SHARE = 0.2  # of train, where the data have no test split
-# names that say "split" without saying which is which
-MAYBE = re.compile(
-    r"eval|evaluation|hold_?out|held(_?out)?|unseen|blind|tune|tuning|cv|cv_?fold|folds?\d*|"
-    r"partition|subset|set|data_?split|train_?test|split_?name|is_?(test|train)|phase|testing"
-)
 
 
 class File(NamedTuple):
@@ -107,10 +109,11 @@ def find_files(path: Path, own: OwnData) -> tuple[list[File], tuple[str, ...]]:
             "say which is which: --split-by file --test-groups NAME"
         )
     for file in ignored:
-        if any(MAYBE.fullmatch(word) for word in _words(file)):
+        if file_may_be_split(stem_of(file)):
             raise ValueError(
                 f"{file}: the name looks like a split, but not which one; rename it to test or "
-                f"dev, move it away, or write --split-by file --test-groups {stem_of(file)}"
+                "dev, move it away, or write --split-by file --test-groups "
+                f"{shlex.quote(stem_of(file))}"
             )
     return [File(f, split) for split, files in found.items() for f in files], _not_read(ignored)
 
@@ -205,7 +208,8 @@ def stated(path: Path, files: Sequence[File], tables: Sequence[Table], own: OwnD
     if by and by != "homology":
         return _by_groups(path, by, tables, own)
     parts, used, notes, origin = [], set(), [], ""
-    columns = [_split_column(table, own) for table in tables]
+    divided = any(file.split == "test" for file in files)
+    columns = [_split_column(table, own, divided) for table in tables]
     if own.negatives and not by:
         _check_both(tables, [column is not None for column, _ in columns])
     for (file, owner), table, (column, name) in zip(files, tables, columns, strict=True):
@@ -214,7 +218,7 @@ def stated(path: Path, files: Sequence[File], tables: Sequence[Table], own: OwnD
         if name and by != "homology":
             used.add(name)
             notes += [f"the split is column {name!r}"] if name != "split" else []
-        parts.append(_split_names(table, column, owner))
+        parts.append(_split_names(table, column, owner, own))
         if "test" in parts[-1]:
             place = f"folder {file.parent.name}" if file.is_dir() else f"file {file.name}"
             origin = place if owner else f"column {name}"
@@ -231,7 +235,7 @@ def _check_both(tables: Sequence[Table], have: Sequence[bool]) -> None:
         )
 
 
-def _split_column(table: Table, own: OwnData) -> tuple[Sequence[str] | None, str]:
+def _split_column(table: Table, own: OwnData, divided: bool) -> tuple[Sequence[str] | None, str]:
     """The column of splits and its name: split, or another that holds nothing but split words."""
     if own.split == "none":
         return None, ""
@@ -244,24 +248,19 @@ def _split_column(table: Table, own: OwnData) -> tuple[Sequence[str] | None, str
             {SPLIT_WORDS[x] for x in w}]  # fmt: skip
     if len(sure) == 1:
         return table.others[sure[0]], sure[0]
-    maybe = sure or [n for n in words if MAYBE.fullmatch(n.lower()) and len(words[n]) < 100]
-    if maybe:
-        name = maybe[0]
-        listed = sorted(words[name])
-        some = ", ".join(listed[:6]) + (", ..." if len(listed) > 6 else "")
-        raise ValueError(
-            f"{table.path}: column {name!r} ({some}) looks like a split; say which of them is test:"
-            f" --split-by {name} --test-groups {listed[-1] or 'VALUE'}; or which column is the "
-            f"split: --split-column {name}; or that none is: --split-column none"
-        )
+    for name in sure or doubtful_columns(table, divided):
+        refuse_doubtful(table, name, own)
     return None, ""
 
 
-def _split_names(table: Table, column: Sequence[str] | None, owner: SplitName | None) -> Array:
+def _split_names(
+    table: Table, column: Sequence[str] | None, owner: SplitName | None, own: OwnData
+) -> Array:
     """The split of every row, from its column or the file's name, which must agree."""
     if column is None:
         return np.full(len(table.labels), owner or "train")
-    names = [SPLIT_WORDS.get(word.lower(), "") for word in column]
+    meant: Mapping[str, SplitName] = as_splits(own.split, column) if own.split else {}
+    names = [SPLIT_WORDS.get(word.lower(), meant.get(word, "")) for word in column]
     for i, name in enumerate(names):
         if not name:
             raise ValueError(

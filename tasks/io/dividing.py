@@ -20,6 +20,7 @@ from dnabench.tasks.io.doubtful import (
     file_may_be_split,
     refuse_doubtful,
 )
+from dnabench.tasks.io.grouping import group_values, held_groups
 from dnabench.tasks.io.headers import SPLIT_WORDS
 from dnabench.tasks.io.parsing import IN_FOLDERS, Table, is_readable, stem_of
 from dnabench.tasks.io.places import chromosome_column
@@ -246,7 +247,7 @@ def _split_column(table: Table, own: OwnData, divided: bool) -> tuple[Sequence[s
     words = {name: {v.lower() for v in values} for name, values in table.others.items()}
     sure = [n for n, w in words.items() if len(w) > 1 and w <= SPLIT_WORDS.keys() and "train" in
             {SPLIT_WORDS[x] for x in w}]  # fmt: skip
-    if len(sure) == 1:
+    if len(sure) == 1 and sure[0] not in table.twice:
         return table.others[sure[0]], sure[0]
     for name in sure or doubtful_columns(table, divided):
         refuse_doubtful(table, name, own)
@@ -273,37 +274,13 @@ def _split_names(
 
 
 def _by_groups(path: Path, by: str, tables: Sequence[Table], own: OwnData) -> Stated:
-    columns = [_group_column(table, by) for table in tables]
-    group = np.array([value for column in columns for value in column])
-    known = np.unique(group)
-    for flag, wanted in (("test", own.test_groups), ("dev", own.dev_groups)):
-        if missing := [name for name in wanted if name not in known]:
-            listed = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "")
-            raise ValueError(f"{path}: --{flag}-groups {missing[0]}: {by} has {listed}")
-    if both := set(own.test_groups) & set(own.dev_groups):
-        raise ValueError(f"{path}: {both.pop()} is in --test-groups and in --dev-groups")
-    if len(known) < 2:
-        raise ValueError(f"{path}: --split-by {by}: every row has {known[0]!r} there")
+    group, notes = group_values(path, tables, by, own)
+    test, dev = held_groups(path, by, np.unique(group).tolist(), own)
     names = np.full(len(group), "train")
-    names[np.isin(group, own.dev_groups)] = "dev"
-    names[np.isin(group, own.test_groups)] = "test"
-    origin = f"{by} {', '.join(own.test_groups)}" if own.test_groups else ""
-    notes = [f"split by {by}: {len(known)} groups"]
-    if any(table.splits is not None for table in tables) and by.lower() != "split":
-        notes.append("column split is not used, because of --split-by")
+    names[np.isin(group, dev)] = "dev"
+    names[np.isin(group, test)] = "test"
+    origin = f"{by} {', '.join(test)}" if test else ""
     return Stated(names, group, origin, (by,), tuple(notes))
-
-
-def _group_column(table: Table, by: str) -> Sequence[str]:
-    if by == "file":
-        return [series_of(table.path)] * len(table.labels)
-    columns = {name.lower(): values for name, values in table.others.items()}
-    if table.splits is not None:
-        columns.setdefault("split", table.splits)
-    if by.lower() not in columns:
-        listed = ", ".join(table.others) or "no other columns"
-        raise ValueError(f"{table.path}: --split-by {by}: no such column; there are {listed}")
-    return columns[by.lower()]
 
 
 def set_aside(

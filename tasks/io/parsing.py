@@ -45,6 +45,7 @@ class Table:
     rows. unit: of `lines`, "" for lines of text. sha256: of the file, 64 hex. targets: name -> N,
     where there are several columns of labels; `labels` is the first. others: the other columns, by
     the names in the header. notes: how the file was read, in words. second: of pairs, N sequences.
+    twice: names of `others` that the header has more than once; the last column is there.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class Table:
     others: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     second: Sequence[str] = ()
+    twice: frozenset[str] = frozenset()
 
     def place(self, row: int) -> str:
         """File and line, with which an error message about the row begins."""
@@ -290,11 +292,13 @@ def _columns(
     if own.every:
         targets["label"] = [own.every] * len(values["sequence"])
     used = set(found.values())
+    names = Counter(h.strip() for i, h in enumerate(header) if i not in used)
     return Table(
         path, values["sequence"], next(iter(targets.values())), values.get("split"),
         values.get("id"), np.fromiter(lines, np.int64), unit,
         targets=targets if len(targets) > 1 else {},
         others={h.strip(): column(i) for i, h in enumerate(header) if i not in used},
+        twice=frozenset(name for name, n in names.items() if n > 1),
     )  # fmt: skip
 
 

@@ -1,0 +1,91 @@
+"""The groups of --split-by: the column that is meant, and the values that are named."""
+
+import re
+
+import numpy as np
+import pytest
+
+from dnabench.tasks.io.describing import describe
+from dnabench.tasks.io.files import task_from_path
+from dnabench.types import OwnData
+
+RNG = np.random.default_rng(1)
+TEXTS = ["".join(RNG.choice(list("ACGT"), 60)) for _ in range(80)]
+
+
+def columns(path, header, *values):
+    """80 unrelated sequences of two classes, and columns of these values in turn."""
+    rows = [
+        ",".join([t, str(i // 20 % 2), *(str(v[i % len(v)]) for v in values)])
+        for i, t in enumerate(TEXTS)
+    ]
+    path.write_text("\n".join([f"sequence,label,{header}", *rows]) + "\n")
+    return path
+
+
+def test_groups_that_are_blank_or_missing_are_warned_of_with_the_line(tmp_path):
+    path = columns(tmp_path / "my.csv", "patient", ("p1", "p2", "p3", "", "NA"))
+    text = describe(task_from_path(path, own=OwnData(split_by="patient")))
+    says = "32 rows have no patient (nothing, 'NA'), the first is"
+    assert f"warning: {says} {path}:5; those of a word count as one group" in text
+    whole = columns(tmp_path / "whole.csv", "patient", ("p1", "p2", "p3", "p4", "p5"))
+    assert "no patient" not in describe(task_from_path(whole, own=OwnData(split_by="patient")))
+    own = OwnData(split_by="patient", test_groups=("NA",))  # a name then, as of North America
+    assert "16 rows have no patient (nothing)" in describe(task_from_path(path, own=own))
+
+
+@pytest.mark.parametrize(
+    ("header", "own"),
+    [
+        ("batch,batch", OwnData(split_by="batch")),
+        ("chrom,Chrom", OwnData(split_by="chrom")),
+        ("chrom,Chrom", OwnData(test_groups=("b1",))),
+    ],
+)
+def test_two_columns_of_the_name_to_split_by_are_refused(header, own, tmp_path):
+    path = columns(tmp_path / "my.csv", header, [f"b{i}" for i in range(5)], ("x", "y"))
+    one, other = header.split(",")
+    says = f"my.csv: --split-by {one}: two columns are named so ({one} and {other}); rename one"
+    with pytest.raises(ValueError, match=re.escape(says)):
+        task_from_path(path, own=own)
+    assert task_from_path(path).counts == {"train": 64, "test": 16}  # where neither is used
+
+
+def test_a_column_named_file_is_the_groups_of_a_file_and_not_of_a_folder(tmp_path):
+    path = columns(tmp_path / "my.csv", "file", ("a", "b", "c", "d"))
+    own = OwnData(split_by="file", test_groups=("a",))
+    assert task_from_path(path, own=own).counts == {"train": 60, "test": 20}
+    (tmp_path / "my").mkdir()
+    for name in ("a", "b", "c"):
+        columns(tmp_path / "my" / f"{name}.csv", "file", ("x", "y"))
+    task = task_from_path(tmp_path / "my", own=own)
+    assert task.counts == {"train": 160, "test": 80}
+    assert "column file is not used: the groups are the files of the folder" in task.notes
+
+
+def test_whole_numbers_of_parquet_are_named_as_they_are_or_without_a_point(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    donors = [float(i % 4) for i in range(80)]
+    labels = [i // 20 % 2 for i in range(80)]
+    path = tmp_path / "my.parquet"
+    pq.write_table(pa.table({"sequence": TEXTS, "label": labels, "donor": donors}), path)
+    one, other = (
+        task_from_path(path, own=OwnData(split_by="donor", test_groups=(name,)))
+        for name in ("1", "1.0")
+    )
+    assert one.load("test").ids.tolist() == other.load("test").ids.tolist()
+    assert one.counts == {"train": 60, "test": 20}
+    assert one.source.endswith("test split: donor 1.0")
+    with pytest.raises(ValueError, match=r"--test-groups 9: donor has 0.0, 1.0, 2.0, 3.0"):
+        task_from_path(path, own=OwnData(split_by="donor", test_groups=("9",)))
+    with pytest.raises(ValueError, match=r"1.0 is in --test-groups and in --dev-groups"):
+        own = OwnData(split_by="donor", test_groups=("1",), dev_groups=("1.0",))
+        task_from_path(path, own=own)
+
+
+def test_one_group_is_named_in_the_message(tmp_path):
+    path = columns(tmp_path / "my.csv", "chrom", ("chr1",))
+    with pytest.raises(ValueError, match="--split-by chrom: every row has 'chr1' there"):
+        task_from_path(path, own=OwnData(split_by="chrom"))

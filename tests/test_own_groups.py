@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from dnabench.tasks.audit.audit import audit, scores_without_leaks
 from dnabench.tasks.io.describing import describe
 from dnabench.tasks.io.files import task_from_path
 from dnabench.types import OwnData
@@ -89,3 +90,26 @@ def test_one_group_is_named_in_the_message(tmp_path):
     path = columns(tmp_path / "my.csv", "chrom", ("chr1",))
     with pytest.raises(ValueError, match="--split-by chrom: every row has 'chr1' there"):
         task_from_path(path, own=OwnData(split_by="chrom"))
+
+
+@pytest.mark.parametrize("other", ["b/seqs.fa", "b/negative.fa"])
+def test_ids_of_positives_and_negatives_are_unique_in_a_split(other, tmp_path):
+    texts = {name: TEXTS[k * 40 : k * 40 + 40] for k, name in enumerate(("a/seqs.fa", other))}
+    texts["a/seqs.fa"][::4] = texts["a/seqs.fa"][1::4]  # 10 test positives are copies from train
+    for name, some in texts.items():
+        (tmp_path / name).parent.mkdir()
+        lines = [f">p{i}|{'train' if i % 4 else 'test'}\n{t}\n" for i, t in enumerate(some)]
+        (tmp_path / name).write_text("".join(lines))
+    own = OwnData(negatives=str(tmp_path / other))
+    task = task_from_path(tmp_path / "a" / "seqs.fa", own=own)
+    test = task.load("test")
+    assert task.counts == {"train": 60, "test": 20}
+    assert len(set(test.ids.tolist())) == 20
+    prefixes = ("", "") if "negative" in other else ("1/", "0/")
+    assert (test.ids[0], test.ids[10]) == (
+        f"{prefixes[0]}seqs.fa:p0",
+        f"{prefixes[1]}{other[2:]}:p0",
+    )
+    found = audit(task)
+    scores = scores_without_leaks(found, test.y, np.zeros((20, 2)), ["accuracy"], test.ids)
+    assert len(found.leaked_ids) == 10 and scores["without"]["examples"] == 10

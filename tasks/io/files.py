@@ -56,7 +56,8 @@ def task_from_path(
 
     Returns:
         The task, with all data read. Ids are those of the file, or `split:row` with rows from 1;
-        `file:` and id or row where these repeat in a split. `notes` say how it was read.
+        `file:` and id or row where these repeat in a split; `label/file:` where positives and
+        negatives are in files of one name. `notes` say how it was read.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
@@ -82,10 +83,11 @@ def task_from_path(
         raise ValueError(f"{path}: no row has split 'train'")
     train = np.split(names == "train", np.cumsum([len(t.labels) for t in tables])[:-1])
     labels = standardised(labels, train)
-    splits = _splits(whole._replace(y=np.concatenate(labels.y)), names, tables)
+    splits, labelled = _splits(whole._replace(y=np.concatenate(labels.y)), names, tables)
     _check_train(path, files, splits["train"], labels)
     columns = _columns(tables, {*said.used, *places.used}, places.used)
     origin, *cut_notes = cut
+    also = ["validation=related"] * bool(apart) + ["ids=label/file"] * labelled
     return Task(
         name=_task_name(path, name),
         kind=labels.kind,
@@ -93,7 +95,7 @@ def task_from_path(
         metric=metric_of(labels, metric or ""),
         length=max(int(s.seqs.lengths.max()) for s in splits.values()),
         counts={split: len(s.y) for split, s in splits.items()},
-        data=_digest(files, tables, own, said, related, apart),
+        data=_digest(files, tables, own, said, related, also),
         load=partial(_pick, splits),
         source=f"{path}; test split: {origin}",
         license="not stated",
@@ -208,19 +210,30 @@ def _ids(tables: Sequence[Table]) -> Array:
     return np.concatenate([np.array(t.ids or [""] * len(t.labels), str) for t in tables])
 
 
-def _splits(whole: Split, names: Array, tables: Sequence[Table]) -> dict[SplitName, Split]:
+def _splits(
+    whole: Split, names: Array, tables: Sequence[Table]
+) -> tuple[dict[SplitName, Split], bool]:
+    """The splits with ids that do not repeat in one, and whether these name labels and files."""
     row = np.concatenate([np.arange(len(t.labels)) + 1 for t in tables]).astype(str)
-    file = np.repeat([t.path.name for t in tables], [len(t.labels) for t in tables])
-    out = {}
+    sizes = [len(t.labels) for t in tables]
+    file = np.repeat([t.path.name for t in tables], sizes)
+    both = np.repeat([f"{t.labels[0]}/{t.path.name}" for t in tables], sizes)
+    out, labelled = {}, False
     for split in ORDER:
         if (rows := np.flatnonzero(names == split)).size:
             part = whole.take(rows)
             ids = np.where(part.ids == "", np.char.add(f"{split}:", row[rows]), part.ids)
-            if len(np.unique(ids)) < len(ids):  # in several files
-                ids = np.where(part.ids == "", row[rows], part.ids)
-                ids = np.char.add(np.char.add(file[rows], ":"), ids)
+            if _repeat(ids):  # in several files
+                own = np.where(part.ids == "", row[rows], part.ids)
+                ids = np.char.add(np.char.add(file[rows], ":"), own)
+                if _repeat(ids):  # positives and negatives in files of one name
+                    ids, labelled = np.char.add(np.char.add(both[rows], ":"), own), True
             out[split] = part._replace(ids=ids)
-    return out
+    return out, labelled
+
+
+def _repeat(ids: Array) -> bool:
+    return len(np.unique(ids)) < len(ids)
 
 
 def _check_train(path: Path, files: Sequence[File], train: Split, labels: Labels) -> None:
@@ -254,11 +267,12 @@ def _task_name(path: Path, name: str | None) -> str:
 
 def _digest(
     files: Sequence[File], tables: Sequence[Table], own: OwnData, said: Stated, related: Related,
-    apart: Sequence[str],
+    also: Sequence[str],
 ) -> str:  # fmt: skip
     """16 hex of the bytes, the splits that files are, the flags that change what is read, the cut.
 
     Files of one split count in their order. A test split that was drawn at random is no cut.
+    `also`: what else was read in another way than the files' bytes and the flags say.
     """
     named = own.split_by == "file"
     pairs = sorted(zip(files, tables, strict=True), key=lambda pair: pair[0].split or "all")
@@ -270,8 +284,7 @@ def _digest(
     lines += [f"{k}={v}\n" for k, v in sorted(flags.items())]
     if related.groups is not None and (not said.origin or said.group is not None):
         lines.append(f"cut=related/{VERSION}\n")
-    if apart:
-        lines.append("validation=related\n")
+    lines += [f"{line}\n" for line in also]
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
 

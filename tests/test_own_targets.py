@@ -84,6 +84,94 @@ ASKED = {
 }  # fmt: skip
 
 
+_TENTHS = [f"{i}.5" for i in range(20)]
+ODD = {
+    "decimal comma": ([f"{i // 10},{i % 10}" for i in range(15)], "0,0", "write the point as ."),
+    "thousands": ([f"{i % 3},{i:03}" for i in range(240)], "0,000", "no other comma"),
+    "percent": ([f"{i}%" for i in range(101)], "0%", "write it without %"),
+    "plus or minus": ([f"{i}.5±0.1" for i in range(20)], "0.5±0.1", "write the number alone"),
+    "dash": ([f"\u2013{i}.5" for i in range(20)], "\u20130.5", "write the minus as -"),
+    "infinite": ([*_TENTHS, "-inf"], "-inf", "20 of 21 different labels are; write a number or"),
+    "bound": ([*_TENTHS, "<0.01", ">99"], "<0.01", "as 20 of 22 different labels are; write"),
+    "failed": ([*_TENTHS, "failed"], "failed", "as 20 of 21 different labels are; write"),
+    **{word: (["0", "1", word], word, "as 2 of 3 different labels are; write a number or remove")
+       for word in ("n.d.", "n.a.", "NAN", "Na", "none", "-", ".", "+Inf")},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_numbers_in_odd_notation_are_no_classes_unless_that_is_said(name, tmp_path):
+    values, label, says = ODD[name]
+    rows = [f"{t};{values[i % len(values)]}" for i, t in enumerate(TEXTS)]
+    path = tmp_path / "x.csv"
+    path.write_text("\n".join(["sequence;label", *rows]), encoding="utf-8")
+    line = 2 + values.index(label)
+    with pytest.raises(ValueError, match="is not a finite number") as e:
+        task_from_path(path)
+    assert f"{path}:{line}: label {label!r} is" in str(e.value) and says in str(e.value)
+    assert "or give --kind multiclass to take each label as a class" in str(e.value)
+    own = OwnData(kind="multiclass", split_seed=1, leak_check=False)
+    if len(TEXTS) > 2 * len(values):
+        assert task_from_path(path, own=own).n_outputs == len(values)
+    with pytest.raises(ValueError, match=f"x.csv:{line}: label .* is not a finite number"):
+        task_from_path(path, own=OwnData(kind="regression"))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [*range(1, 23), "X", "Y"], ["0", "1", ">1"], [*range(10), ">=10"], ["<5", ">=5"],
+        ["10%", "50%"], [f"GENE{i}" for i in range(110)], ["1.1.1", "1.1.2"], ["TRUE", "FALSE"],
+        ["none", "enhancer"], ["-", "enhancer", "promoter"], ["test", "control"], ["+", "-"],
+        ["1", "-"], ["0-1", "1-2", ">2"], [*range(30), "unassigned"], ["1h", "2h"],
+    ],
+    ids=lambda values: f"{values[0]} to {values[-1]}",
+)  # fmt: skip
+def test_classes_that_look_like_numbers_stay_classes(values, tmp_path):
+    rows = [f"{t};{values[i % len(values)]}" for i, t in enumerate(TEXTS)]
+    (tmp_path / "x.csv").write_text("\n".join(["sequence;label", *rows]))
+    task = task_from_path(tmp_path / "x.csv", own=OwnData(leak_check=False))
+    assert set(task.classes) == {str(value) for value in values}
+    assert not any("are these labels?" in note for note in task.notes)
+
+
+def test_true_and_one_are_not_two_classes(tmp_path):
+    rows = [(t, ("TRUE", "FALSE", 1, 0)[i % 4]) for i, t in enumerate(TEXTS)]
+    path = write(tmp_path / "x.csv", "sequence,label", rows)
+    with pytest.raises(ValueError, match=r"x.csv:2: label 'TRUE', but .*x.csv:4 has '1' for the"):
+        task_from_path(path)
+    assert task_from_path(path, own=OwnData(kind="multiclass")).n_outputs == 4
+    (tmp_path / "my").mkdir()
+    write(tmp_path / "my" / "train.csv", "sequence,label", rows[:2] * 9)
+    write(tmp_path / "my" / "test.csv", "sequence,label", rows[2:4] * 9)
+    with pytest.raises(ValueError, match=r"train.csv:2: label 'TRUE', but .*test.csv:2 has '1'"):
+        task_from_path(tmp_path / "my")
+
+
+def test_whole_numbers_beyond_those_of_float64_stay_apart(tmp_path):
+    rows = [(t, 10**16 + i % 2) for i, t in enumerate(TEXTS)]
+    path = write(tmp_path / "x.csv", "sequence,label", rows)
+    task = task_from_path(path, own=OwnData(kind="multiclass"))
+    assert task.classes == (str(10**16), str(10**16 + 1))
+
+
+def test_labels_that_may_be_names_are_told(tmp_path):
+    path = write(tmp_path / "x.csv", "sequence,label", [(t, f"s{i}") for i, t in enumerate(TEXTS)])
+    with pytest.raises(ValueError, match=r"none can be set aside; is 's0' a label. there are 240"):
+        task_from_path(path)
+    rows = [(t, f"s{i if i < 200 else 0}") for i, t in enumerate(TEXTS)]
+    text = describe(task_from_path(write(path, "sequence,label", rows)))
+    assert f"warning: 199 of 200 classes have one example, as 's1' in {path}:3; are these" in text
+
+
+def test_one_value_in_train_is_named_with_the_file(tmp_path):
+    rows = [(t, 1.5 if i < 200 else i, "train" if i < 200 else "test")
+            for i, t in enumerate(TEXTS)]  # fmt: skip
+    path = write(tmp_path / "x.csv", "sequence,label,split", rows)
+    with pytest.raises(ValueError, match=r"x.csv: every training example has the same label: 1.5"):
+        task_from_path(path, own=OwnData(kind="regression"))
+
+
 @pytest.mark.parametrize("name", ASKED)
 def test_labels_that_may_be_several_things_are_asked_about(name, tmp_path):
     values, says = ASKED[name]

@@ -310,6 +310,8 @@ def set_aside(
             if together and groups < len(rows.y) and groups < 3
             else "no class has two different sequences, so none can be set aside"
         )
+        if rows.y.ndim == 1 and len(classes) > max(10, len(rows.y) // 2):
+            why += f"; is {classes[0][:40]!r} a label? there are {len(classes)} of them"
         raise ValueError(f"{path}: there is no test split, and {why}")
     if together and (lost := class_on_one_side(rows, picked)) is not None:
         raise ValueError(

@@ -82,7 +82,7 @@ def task_from_path(
     if "train" not in names:
         raise ValueError(f"{path}: no row has split 'train'")
     train = np.split(names == "train", np.cumsum([len(t.labels) for t in tables])[:-1])
-    labels = standardised(labels, train)
+    labels = standardised(path, labels, train)
     splits, labelled = _splits(whole._replace(y=np.concatenate(labels.y)), names, tables)
     _check_train(path, files, splits["train"], labels)
     columns = _columns(tables, {*said.used, *places.used}, places.used)

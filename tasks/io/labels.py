@@ -5,9 +5,10 @@ N rows of a table, K outputs.
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,13 +16,18 @@ from typing import NamedTuple
 import numpy as np
 
 from dnabench.metrics import metrics_for
+from dnabench.tasks.io.odd_labels import (
+    FEWEST_VALUES,
+    MOST_CLASSES,
+    NUMBER,
+    place_of,
+    refuse_mixed_truth,
+    refuse_odd_numbers,
+)
 from dnabench.tasks.io.parsing import Table
 from dnabench.types import KINDS, Array, Kind, OwnData
 
-MOST_CLASSES = 20  # whole numbers with more values may be counts
-FEWEST_VALUES = 10  # fractions with fewer values may be classes
 METRIC: dict[Kind, str] = {"multilabel": "auroc_mean", "regression": "pearson"}  # else mcc
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 # letters of other alphabets that look like Latin ones
 _ALIKE = str.maketrans(
     "АВЕКМНОРСТХаеорсухіјѕΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "ABEKMHOPCTXaeopcyxijsABEZHIKMNOPTYXo"
@@ -59,7 +65,10 @@ def read_labels(path: Path, tables: Sequence[Table], own: OwnData) -> Labels:
         raise ValueError(f"{path}: --kind multilabel needs a column each: --label-column A,B,C")
     written = sorted({label for table in tables for label in table.labels})
     plain = {label: label.replace("\N{MINUS SIGN}", "-") for label in written}
-    numeric = all(map(_NUMBER.fullmatch, plain.values()))
+    numeric = all(map(NUMBER.fullmatch, plain.values()))
+    if not numeric and not own.kind:
+        refuse_odd_numbers(tables, plain)
+        refuse_mixed_truth(tables, plain)
     if own.kind == "regression" or (
         numeric and not own.kind and _is_continuous(path, tables, plain)
     ):
@@ -68,7 +77,7 @@ def read_labels(path: Path, tables: Sequence[Table], own: OwnData) -> Labels:
     if numeric and _all_whole(plain):
         codes, classes, notes = _whole_numbers(path, plain, own)
     else:
-        codes, classes, notes = _words(path, written, own)
+        codes, classes, notes = _words(path, written, tables, own)
     if len(classes) < 2:
         only = repr(classes[0]) if not numeric else classes[0]
         raise ValueError(f"{path}: every label is {only}; a task needs two classes or more")
@@ -84,10 +93,11 @@ def read_labels(path: Path, tables: Sequence[Table], own: OwnData) -> Labels:
     return Labels(kind, classes, y, notes)
 
 
-def standardised(labels: Labels, train: Sequence[Array]) -> Labels:
+def standardised(path: Path, labels: Labels, train: Sequence[Array]) -> Labels:
     """Numbers with mean 0 and standard deviation 1 in train.
 
     Args:
+        path: of the data, for messages.
         labels: of any kind; others than regression stay.
         train: for each table bool (N,), its training examples.
     """
@@ -97,7 +107,8 @@ def standardised(labels: Labels, train: Sequence[Array]) -> Labels:
     mean, sd = known.mean(0, dtype=np.float64), known.std(0, dtype=np.float64)
     if (flat := np.flatnonzero(sd == 0)).size:
         raise ValueError(
-            f"every training example has the same {labels.classes[flat[0]]}: {mean[flat[0]]:g}"
+            f"{path}: every training example has the same {labels.classes[flat[0]]}: "
+            f"{mean[flat[0]]:g}; there is nothing to learn"
         )
     said = ", ".join(
         f"{name} {m:.4g} and {s:.4g}"
@@ -139,7 +150,7 @@ def _numbers(columns: Sequence[Sequence[str]], table: Table) -> Array:
         for i, text in enumerate(column):
             plain = text.replace("\N{MINUS SIGN}", "-")
             plain = {"true": "1", "false": "0"}.get(plain.lower(), plain)
-            value = float(plain) if _NUMBER.fullmatch(plain) else np.nan
+            value = float(plain) if NUMBER.fullmatch(plain) else np.nan
             if not np.isfinite(np.float32(value)):
                 raise ValueError(f"{table.place(i)}: label {text!r} is not a finite number")
             out[i, k] = value
@@ -150,19 +161,24 @@ def _all_whole(plain: dict[str, str]) -> bool:
     return all(float(text).is_integer() for text in plain.values())
 
 
+def _value(text: str) -> float:
+    """The number; whole ones exactly, also beyond 2^53."""
+    value = float(text)
+    return int(text) if math.isfinite(value) and re.fullmatch(r"[+-]?\d+", text) else value
+
+
 def _is_continuous(path: Path, tables: Sequence[Table], plain: dict[str, str]) -> bool:
     """Whether numbers are to be predicted as such; ValueError where that is not clear."""
-    values = sorted({float(text) for text in plain.values()})
+    values = sorted({_value(text) for text in plain.values()})
     listed = ", ".join(f"{v:g}" for v in values[:6]) + (", ..." if len(values) > 6 else "")
     choose = "give --kind regression to predict the number, or --kind multiclass for classes"
     if not _all_whole(plain):
         if len(values) >= FEWEST_VALUES:
             return True
         label = next(text for text, p in plain.items() if not float(p).is_integer())
-        place = next(t.place(t.labels.index(label)) for t in tables if label in t.labels)
         raise ValueError(
-            f"{place}: label {label!r} is not a whole number, and there are only {len(values)} "
-            f"different labels ({listed}); {choose}"
+            f"{place_of(label, tables)}: label {label!r} is not a whole number, and there are "
+            f"only {len(values)} different labels ({listed}); {choose}"
         )
     if len(values) > MOST_CLASSES:
         raise ValueError(
@@ -176,9 +192,9 @@ def _whole_numbers(
     path: Path, plain: dict[str, str], own: OwnData
 ) -> tuple[dict[str, int], tuple[str, ...], tuple[str, ...]]:
     """Label as written -> class, the classes, and what to say about it."""
-    values = sorted({int(float(text)) for text in plain.values()})
+    values = sorted({int(_value(text)) for text in plain.values()})
     numbers = {value: i for i, value in enumerate(values)}
-    codes = {label: numbers[int(float(text))] for label, text in plain.items()}
+    codes = {label: numbers[int(_value(text))] for label, text in plain.items()}
     names = tuple(map(str, values))
     listed = ", ".join(names[:10]) + (", ..." if len(values) > 10 else "")
     if values == list(range(len(values))) or own.kind in ("binary", "multiclass"):
@@ -192,11 +208,18 @@ def _whole_numbers(
 
 
 def _words(
-    path: Path, written: list[str], own: OwnData
+    path: Path, written: list[str], tables: Sequence[Table], own: OwnData
 ) -> tuple[dict[str, int], tuple[str, ...], tuple[str, ...]]:
+    notes: tuple[str, ...] = ()
     if own.kind not in ("binary", "multiclass"):
         _check_words(path, written)
-    return {label: i for i, label in enumerate(written)}, tuple(written), ()
+        rare = [w for w, n in Counter(w for t in tables for w in t.labels).items() if n == 1]
+        if len(rare) > max(2, len(written) // 2):
+            notes = (
+                f"warning: {len(rare):,} of {len(written):,} classes have one example, as "
+                f"{rare[0][:40]!r} in {place_of(rare[0], tables)}; are these labels?",
+            )
+    return {label: i for i, label in enumerate(written)}, tuple(written), notes
 
 
 def _check_words(path: Path, written: list[str]) -> None:

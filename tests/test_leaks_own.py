@@ -1,6 +1,7 @@
 """Overlapping windows whose labels say nothing about the sequence: no split may score."""
 
 import csv
+import hashlib
 
 import numpy as np
 import pytest
@@ -153,3 +154,46 @@ def test_a_share_that_groups_do_not_allow_is_said(tmp_path):
     path.write_text("\n".join(rows))
     notes = task_from_path(path, own=OwnData(split_by="gene")).notes
     assert any("6.2% of the examples are test, not 20%" in n and "46.9%" in n for n in notes), notes
+
+
+@pytest.mark.parametrize(
+    ("change", "group", "known"),
+    [
+        ({}, 2, 6), ({0: "1e+05"}, 2, 6), ({0: "100000.0"}, 2, 6), ({0: ""}, 1, 5),
+        ({0: "NA"}, 1, 5), ({0: "1e+05", 3: "."}, 2, 5),
+    ],
+)  # fmt: skip
+def test_positions_of_r_are_read_and_blank_ones_are_unknown(change, group, known, tmp_path):
+    rng = np.random.default_rng(0)
+    texts = ["".join(rng.choice(list("ACGT"), 60)) for _ in range(6)]
+    starts = {i: change.get(i, at) for i, at in enumerate((100000, 100040, 5, 700, 900, 2000))}
+    rows = [f"{t},{i % 2},chr1,{starts[i]},{'' if i == 5 else i}" for i, t in enumerate(texts)]
+    head = "sequence,label,chrom,start,end"  # ends that are none are those of the sequences
+    (tmp_path / "my.csv").write_text("\n".join([head, *rows]) + "\n")
+    task = task_from_path(tmp_path / "my.csv")
+    parts = [task.load(s) for s in ("train", "test")]
+    of = {p.seqs[i]: int(p.clusters[i]) for p in parts for i in range(len(p.y))}
+    assert (of[texts[0]] == of[texts[1]]) == (group == 2)
+    assert task.clusters == "homology or coordinates"
+    assert "coordinates: chrom, start, end" in task.notes
+    says = f"rows without coordinates: {6 - known} of 6"
+    assert (says in task.notes) == (known < 6)
+
+
+def test_a_value_that_is_no_position_is_told_with_its_line(tmp_path):
+    path = windows(tmp_path / "leak.csv", 150, coordinates=True)
+    lines = path.read_text().splitlines()
+    chrom, start = lines[7].split(",")[2:4]
+    lines[7] = lines[7].replace(f",{chrom},{start},", f",{chrom},around {start},")
+    path.write_text("\n".join(lines))
+    task = task_from_path(path)
+    (note,) = (n for n in task.notes if "coordinates are not used" in n)
+    assert f"{path}:8: start 'around {start}' is no position" in note
+    assert note.startswith("warning: ") and task.clusters == "homology"
+    lines[7] = lines[7].replace(f"around {start}", "")
+    path.write_text("\n".join(lines))
+    task = task_from_path(path)
+    assert task.clusters == "homology or coordinates"
+    sha = hashlib.sha256(path.read_bytes()).hexdigest()
+    text = f"all {sha}\ncut=related/1\ncoordinates=some\n"  # apart from older cuts of such files
+    assert task.data == hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -87,7 +87,8 @@ def task_from_path(
     _check_train(path, files, splits["train"], labels)
     columns = _columns(tables, {*said.used, *places.used}, places.used)
     origin, *cut_notes = cut
-    also = ["validation=related"] * bool(apart) + ["ids=label/file"] * labelled
+    also = [*places.also] * (related.groups is not None)
+    also += ["validation=related"] * bool(apart) + ["ids=label/file"] * labelled
     return Task(
         name=_task_name(path, name),
         kind=labels.kind,
@@ -105,6 +106,7 @@ def task_from_path(
             *notes,
             *(note for table in tables for note in table.notes),
             *columns,
+            *places.notes,
             *labels.notes,
             *said.notes,
             *cut_notes,

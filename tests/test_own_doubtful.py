@@ -113,3 +113,31 @@ def test_a_split_column_of_other_words_is_still_refused(tmp_path):
     path = column(tmp_path, "part", ("train", "holdout"))
     with pytest.raises(ValueError, match=r"my.csv:3: split 'holdout'; it must be train, dev"):
         task_from_path(path, own=OwnData(split="part"))
+
+
+def headers(path, *fields):
+    lines = [f">s{i}|{fields[i % len(fields)]}\n{t}\n" for i, t in enumerate(TEXTS)]
+    path.write_text("".join(lines))
+    return path
+
+
+def test_headers_of_a_name_and_a_split_have_no_label(tmp_path):
+    path = headers(tmp_path / "my.fa", "train", "train from lab 1", "Test")
+    with pytest.raises(ValueError, match=r"my.fa:1: header '>s0\|train': .* --header 'id\|label'"):
+        task_from_path(path)
+    assert task_from_path(path, own=OwnData(header="id|label")).classes == ("Test", "train")
+    labels = tmp_path / "labels.txt"
+    labels.write_text("".join(f"{'ab'[i // 20 % 2]}\n" for i in range(80)))
+    task = task_from_path(path, own=OwnData(labels=str(labels)))
+    assert task.classes == ("a", "b") and task.counts == {"train": 54, "test": 26}
+
+
+@pytest.mark.parametrize(
+    ("fields", "classes"),
+    [
+        (("test", "control"), ("control", "test")), (("val", "leu"), ("leu", "val")),
+        (("0|train", "1|train", "0|test", "1|test"), ("0", "1")),
+    ],
+)  # fmt: skip
+def test_headers_with_a_class_of_the_name_of_a_split_are_read(fields, classes, tmp_path):
+    assert task_from_path(headers(tmp_path / "my.fa", *fields)).classes == classes

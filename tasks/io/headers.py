@@ -29,11 +29,18 @@ def fasta_fields(
         first blank; the rest is a description.
 
     Raises:
-        ValueError: a header without a label, or with more bars than the form.
+        ValueError: a header without a label, or with more bars than the form; train and test are
+            all the labels there are.
     """
     most = 1 if form == LAST else -1
     rows = [[field.strip() for field in header.rsplit("|", most)] for header in headers]
     names = ["id", "label"] if form == LAST else form.split("|") if form else _found(rows)
+    if not form and _only_splits(rows):
+        raise ValueError(
+            f"{place(0)}: header '>{headers[0][:60]}': the last field is the word of a split in "
+            "every header, so there is no label; write '>name|label|split', give labels in another "
+            "file (--labels FILE), or say that they are labels: --header 'id|label'"
+        )
     if "label" not in names or _twice(names):
         raise ValueError(
             f"--header {form!r}: name each field once, and one of them label: id|label"
@@ -104,6 +111,14 @@ def _named(names: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, lis
         for name, values in columns
         if name != "-"
     }
+
+
+def _only_splits(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether all are id|split, of two splits or more: one alone may be a class of that name."""
+    if any(len(row) != 2 for row in rows):
+        return False
+    splits = {SPLIT_WORDS.get(_first(row[1]).lower()) for row in rows}
+    return len(splits) > 1 and None not in splits
 
 
 def _found(rows: Sequence[Sequence[str]]) -> list[str]:

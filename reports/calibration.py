@@ -1,11 +1,9 @@
 """Whether probabilities can be believed: calibration on test, beside the score."""
 
-import math
-
 import numpy as np
 
 from dnabench.metrics import probabilities, squared_distance
-from dnabench.reports import stats
+from dnabench.reports.cells import Cell, summary_of
 from dnabench.reports.grid import Grid, fixed
 from dnabench.reports.table import Table
 from dnabench.types import Array
@@ -42,11 +40,7 @@ def calibration_section(table: Table) -> Grid:
     if any(FLIPS in run.scores["test"] for row in table.rows for c in row.cells for run in c.runs):
         shown[FLIPS] = "strand flips"
     for row in table.rows:
-        cells = [
-            _mean([run.scores["test"].get(name, math.nan) for run in cell.runs])
-            for cell in row.cells
-            for name in shown
-        ]
+        cells = [_mean(cell, name) for cell in row.cells for name in shown]
         if any(cells):
             rows.append([row.name, *(x or "–" for x in cells)])
     heads = ["task", *(f"{c.name}: {what}" for c in table.columns for what in shown.values())]
@@ -62,6 +56,6 @@ def calibration_section(table: Table) -> Grid:
     return Grid("Calibration", heads, rows, [note])
 
 
-def _mean(values: list[float]) -> str:
-    known = [x for x in values if math.isfinite(x)]
-    return fixed(stats.summary(known).mean, 3) if known else ""
+def _mean(cell: Cell, name: str) -> str:
+    found = summary_of(cell.runs, lambda run: run.scores["test"].get(name))
+    return fixed(found.mean, 3) if found.n else ""

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dnabench.reports import stats
@@ -19,6 +19,28 @@ def unit_of(record: Record) -> int | None:
     """The pretraining that a run shares with others; None = the run stands for itself."""
     regime = record.flags.get(REGIME)
     return regime["unit"] if regime else None
+
+
+def by_unit(values: Sequence[float], units: Sequence[int | None]) -> tuple[float, ...]:
+    """What is independent: the values, or the means of the values of a unit each.
+
+    Args:
+        values: (n,), one a run.
+        units: (n,), as of `unit_of`; where a run stands for itself, all do.
+    """
+    if None in units:
+        return tuple(values)
+    own: dict[int | None, list[float]] = {}
+    for unit, value in zip(units, values, strict=True):
+        own.setdefault(unit, []).append(value)
+    return tuple(math.fsum(several) / len(several) for several in own.values())
+
+
+def summary_of(runs: Sequence[Record], value: Callable[[Record], float | None]) -> stats.Summary:
+    """n, mean, sd and so on of a number of runs, by `by_unit`; runs without it are left out."""
+    found = [(x, unit_of(run)) for run in runs if (x := value(run)) is not None]
+    known = [(x, unit) for x, unit in found if math.isfinite(x)]
+    return stats.summary(by_unit([x for x, _ in known], [unit for _, unit in known]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +65,7 @@ class Cell:
     @property
     def values(self) -> tuple[float, ...]:
         """What is independent: scores of runs, or the means of the runs of a pretraining each."""
-        if not self.units:
-            return tuple(self.scores.values())
-        by_unit: dict[int, list[float]] = {}
-        for seed, score in self.scores.items():
-            by_unit.setdefault(self.units[seed], []).append(score)
-        return tuple(math.fsum(own) / len(own) for own in by_unit.values())
+        return by_unit([*self.scores.values()], [self.units.get(seed) for seed in self.scores])
 
     @property
     def summary(self) -> stats.Summary:

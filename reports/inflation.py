@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from dnabench.protocols import PROTOCOLS
 from dnabench.reports import stats
+from dnabench.reports.cells import by_unit, unit_of
 from dnabench.reports.grid import Grid, interval, signed
 from dnabench.reports.table import Cell, Column, Row, Table, suite_of, tables
 from dnabench.types import Record
@@ -22,7 +23,7 @@ LAST = "last-epoch/1"
 class Gain(NamedTuple):
     """By how much the score is better with the epoch chosen on test than by the other choice."""
 
-    n: tuple[int, int]  # runs of both choices; the same runs where they are paired
+    n: tuple[int, int]  # runs of both choices; where paired the same ones, as `cells.by_unit`
     value: float
     low: float  # 95 %; NaN where undefined
     high: float
@@ -105,8 +106,8 @@ def _within(runs: Sequence[Record], metric: str, against: str) -> Gain | None:
     gains = [run.scores["test"][metric] - x for run, x in known]
     if not gains:
         return None
-    s = stats.summary(gains)
-    missing = f", not recorded in {len(runs) - s.n} others" if s.n < len(runs) else ""
+    s = stats.summary(by_unit(gains, [unit_of(run) for run, _ in known]))
+    missing = f", not recorded in {len(runs) - len(known)} others" * (len(known) < len(runs))
     return Gain((s.n, s.n), s.mean, s.low, s.high, True, f"same runs{missing}")
 
 

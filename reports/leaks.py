@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from dnabench.reports import stats
+from dnabench.reports.cells import by_unit, unit_of
 from dnabench.reports.evidence import Interval
 from dnabench.reports.grid import Grid, fixed, interval
 from dnabench.reports.homology import on_part_of_train
@@ -20,7 +21,7 @@ class LeakFree(NamedTuple):
 
     row: Row
     column: int
-    n: int  # seeds with stored predictions
+    n: int  # seeds, or pretrainings, with stored predictions
     score: float
     without: float
     change: Interval  # without - with, paired: it is the same run; 95 % t interval over seeds
@@ -38,18 +39,22 @@ def leak_free(table: Table, store: Store, memo: Memo) -> list[LeakFree]:
     for row in table.rows:
         if audit := kept(row.task, row.data):
             for k, cell in enumerate(row.cells):
-                scored = [_scores(store, run, audit, row.metric, memo) for run in cell.runs]
-                if pairs := [s for s in scored if s is not None]:
-                    out.append(_summed(row, k, pairs))
+                scored = [(_scores(store, run, audit, row.metric, memo), run) for run in cell.runs]
+                if pairs := [(s, unit_of(run)) for s, run in scored if s is not None]:
+                    out.append(_summed(row, k, *zip(*pairs, strict=True)))
     return out
 
 
-def _summed(row: Row, column: int, pairs: Sequence[Sequence[float]]) -> LeakFree:
-    whole, without = (stats.summary([p[i] for p in pairs]).mean for i in (0, 1))
-    change = stats.summary([p[1] - p[0] for p in pairs])
+def _summed(
+    row: Row, column: int, pairs: Sequence[Sequence[float]], units: Sequence[int | None]
+) -> LeakFree:
+    whole, without, change = (
+        stats.summary(by_unit(x, units))
+        for x in ([p[0] for p in pairs], [p[1] for p in pairs], [p[1] - p[0] for p in pairs])
+    )
     examples, leaked = int(pairs[0][2]), int(pairs[0][2] - pairs[0][3])
     interval = Interval(change.mean, change.low, change.high)
-    return LeakFree(row, column, len(pairs), whole, without, interval, examples, leaked)
+    return LeakFree(row, column, change.n, whole.mean, without.mean, interval, examples, leaked)
 
 
 def _scores(

@@ -1,11 +1,11 @@
 """Scores of groups of outputs, as DeepSEA's three kinds of mark and DeepSTARR's two promoters."""
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from dnabench.metrics import METRICS
 from dnabench.reports import stats
+from dnabench.reports.cells import summary_of
 from dnabench.reports.grid import Grid, fixed
 from dnabench.reports.table import Cell, Row, Table
 
@@ -20,7 +20,7 @@ class GroupScores(NamedTuple):
     metric: str
     group: str  # "groups": the mean of the groups
     of_authors: bool  # whether the task's authors report this metric, not the primary one
-    cells: tuple[stats.Summary, ...]  # one a column; runs without a value are left out
+    cells: tuple[stats.Summary, ...]  # one a column, as `cells.summary_of`
 
 
 def group_scores(row: Row) -> Iterator[GroupScores]:
@@ -44,8 +44,7 @@ def other_scores(row: Row) -> Iterator[tuple[str, str, tuple[stats.Summary, ...]
 
 
 def _summary(cell: Cell, name: str) -> stats.Summary:
-    found = [run.scores["test"].get(name, math.nan) for run in cell.runs]
-    return stats.summary([x for x in found if math.isfinite(x)])
+    return summary_of(cell.runs, lambda run: run.scores["test"].get(name))
 
 
 def group_section(table: Table) -> Grid:

@@ -105,8 +105,13 @@ class Table:
 
     @property
     def n(self) -> int:
-        """Seeds of the fullest cell."""
-        return max((len(c.scores) for r in self.rows for c in r.cells), default=0)
+        """Seeds, or pretrainings where they stand for them, of the fullest cell."""
+        return max((len(c.values) for r in self.rows for c in r.cells), default=0)
+
+    @property
+    def nested(self) -> bool:
+        """Whether pretrainings stand for seeds somewhere."""
+        return any(c.units for r in self.rows for c in r.cells)
 
     def matching(self, name: str) -> list[int]:
         """Columns of that name; without one, the columns of that model or label."""

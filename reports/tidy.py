@@ -62,7 +62,7 @@ def _cells(
         recipe = column.recipes.get(suite_of(row))
         numbers = dict(zip(NUMBERS, s[1:], strict=True))
         name = f"{metric}:{group}" if group else metric
-        scores = {run.trial.seed: run.scores["test"].get(name) for run in cell.runs}
+        scores = [(run.trial.seed, run.scores["test"].get(name)) for run in cell.runs]
         yield {
             "protocol": table.protocol, "limit": float(table.limit),
             "train_share": table.train_share, "task": row.task, "data": row.data,
@@ -73,9 +73,9 @@ def _cells(
             "n_params": max((r.n_params for r in cell.runs), default=0) or None, "n": s.n,
             **{k: None if math.isnan(x) else x for k, x in numbers.items()},
             "failed": cell.failed,
-            "undefined": cell.undefined + sum(map(_missing, scores.values())),
+            "undefined": cell.undefined + sum(_missing(x) for _, x in scores),
             "collapsed": cell.collapsed, **costs(cell.runs),
-            "scores": " ".join(f"{seed}:{x!r}" for seed, x in scores.items() if x is not None),
+            "scores": " ".join(f"{seed}:{x!r}" for seed, x in scores if x is not None),
             "validation": _known(validation(cell, name).mean) if name == row.metric else None,
             "configurations": column.variants, "watermark": table.watermark,
         }  # fmt: skip

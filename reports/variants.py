@@ -1,16 +1,14 @@
 """Several configurations of one model, side by side: what validation says of them."""
 
-import math
-
 from dnabench.reports import stats
+from dnabench.reports.cells import summary_of
 from dnabench.reports.grid import Grid, count, fixed
 from dnabench.reports.table import Cell, Table, grouped
 
 
 def validation(cell: Cell, metric: str) -> stats.Summary:
     """Of the runs whose chosen epoch has a score on validation."""
-    found = [run.scores.get("val", {}).get(metric, math.nan) for run in cell.runs]
-    return stats.summary([x for x in found if math.isfinite(x)])
+    return summary_of(cell.runs, lambda run: run.scores.get("val", {}).get(metric))
 
 
 def variants_section(table: Table) -> Grid:

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import dnabench, gue
 
 from dnabench.metrics import mcc
+from dnabench.reports.cells import REGIME
 from dnabench.reports.evidence import Interval
 from dnabench.reports.leaks import leak_free, leak_section
 from dnabench.reports.memo import Memo
@@ -55,6 +57,23 @@ def test_scores_are_those_of_the_kept_examples(store, tmp_path):
     assert x.change.value == pytest.approx(np.mean(without) - np.mean(whole))
     again = leak_free(table, store, Memo(tmp_path))
     assert repr(again) == repr(found) and list(tmp_path.iterdir())
+
+
+def test_pretrainings_count_once(store):
+    def of(records):
+        (table,) = tables(records)
+        return next(x for x in leak_free(table, store, Memo(None)) if x.column == 0)
+
+    kmer = sorted((r for r in store if r.trial.model == "kmer"), key=lambda r: r.trial.seed)
+    alone = [of([r]) for r in kmer]
+    flag = {"column": "hg38 @abc", "label": "char hg38"}
+    units = zip(kmer, (0, 0, 1), strict=True)
+    found = of([replace(r, flags={REGIME: {**flag, "unit": unit}}) for r, unit in units])
+    for name in ("score", "without"):
+        a, b, c = (getattr(x, name) for x in alone)
+        assert getattr(found, name) == pytest.approx(((a + b) / 2 + c) / 2)
+    assert found.n == 2 and of(kmer).n == 3
+    assert found.change.value == pytest.approx(found.without - found.score)
 
 
 def test_no_predictions_no_line(store, tmp_path):

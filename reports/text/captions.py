@@ -177,8 +177,10 @@ def truncated(table: Table) -> list[str]:
 def spread_text(table: Table) -> str:
     """What ± is."""
     if table.n < 2:
-        return "One seed per cell, so no standard deviation." if table.n else "No run has a score."
+        one = "One seed" + " or pretraining" * table.nested
+        return f"{one} per cell, so no standard deviation." if table.n else "No run has a score."
     sd = "± is the sample standard deviation (ddof = 1) over n seeds"
+    sd += ", or pretrainings, each with the mean of its fine-tunings" * table.nested
     return f"{sd}; n = {table.n} unless a cell says otherwise."
 
 

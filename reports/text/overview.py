@@ -107,7 +107,8 @@ def _of(title: str, most: int, texts: Sequence[str]) -> str:
 
 def _title(table: Table) -> str:
     """The protocol, how it chooses, and what the numbers are."""
-    spread = f"± sd over {count(table.n, 'seed')}" if table.n > 1 else "one seed"
+    several = f"± sd over {count(table.n, 'seed')}" + " or pretrainings" * table.nested
+    spread = several if table.n > 1 else "one seed" + " or pretraining" * table.nested
     how = table.why.rpartition(": ")[2]
     return f"{captions.title(table)}: {how}; {spread}, * best mean"
 

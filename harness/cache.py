@@ -164,6 +164,24 @@ def keep_json(path: Path, value: Any) -> None:
         file.write(json.dumps(value).encode())
 
 
+def write_json(path: Path, value: Any, at: int = 0) -> None:
+    """Write a value as indented JSON, whole or not at all.
+
+    Args:
+        path: its folder is created if missing.
+        value: what JSON can hold.
+        at: time of change that the file gets, in nanoseconds since 1970; 0 = now.
+
+    Raises:
+        OSError: when the file cannot be written.
+    """
+    with replacing(path, sync=True) as file:
+        file.write(json.dumps(value, indent=1, sort_keys=True).encode())
+        if at:
+            file.flush()
+            os.utime(file.name, ns=(at, at))
+
+
 def existing(folder: Path) -> Path:
     """The folder, or its nearest parent that exists."""
     folder = folder.absolute()

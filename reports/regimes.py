@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
@@ -12,7 +13,7 @@ from dnabench.reports.evidence import Comparison, Evidence
 from dnabench.reports.grid import NONE, Grid, fixed, interval, p_value, signed
 from dnabench.reports.table import TUNED, Row, Table
 from dnabench.results.regimes import COMPUTE, CONTROLS, PRETRAINED, SCRATCH, Regime
-from dnabench.types import Record
+from dnabench.types import Record, Trial
 
 TITLE = "What pretraining costs and buys"
 NOTE = (
@@ -45,19 +46,50 @@ def with_regimes(records: Sequence[Record], found: Sequence[Regime]) -> list[Rec
     ordinary = {trial_id for regime in found for trial_id in regime.ordinary}
     kinds = {_kind(r) for r in records if r.trial.id not in of} if of else set()
     out, placed = [], set[str]()
+    known = {record.trial.id: record for record in records}
+    units = {regime.id: _units(known, regime) for regime in found}
     for record in records:
         trial_id = record.trial.id
         own, tuned = of.get(trial_id), record.flags.get(TUNED)
         if not own or tuned or trial_id in ordinary or _kind(record) in kinds:
             out.append(record)
         if own and trial_id not in placed:  # of which a tuned model may have a second one
-            out += [_in_column(record, regime) for regime in own.values()]
+            out += [
+                _in_column(record, regime, units[regime.id].get(trial_id))
+                for regime in own.values()
+            ]
             placed.add(trial_id)
     return out
 
 
-def _in_column(record: Record, regime: Regime) -> Record:
-    unit = regime.trials[record.trial.id] if regime.nested else None
+def _units(known: Mapping[str, Record], regime: Regime) -> dict[str, int]:
+    """Trial id -> number of the network that it began with; none where runs stand for themselves.
+
+    A seed of pretraining gives another network on another machine, so both tell networks apart.
+    """
+    networks = {
+        i: (seed, known[i].trial.regime.rpartition("@")[2])
+        for i, seed in regime.trials.items()
+        if seed is not None and i in known
+    }
+    numbers = {network: k for k, network in enumerate(sorted(set(networks.values())))}
+    of: dict[tuple[object, ...], set[int]] = {}
+    for i, network in networks.items():
+        if not known[i].error:
+            of.setdefault(_where(known[i].trial), set()).add(numbers[network])
+    return {
+        i: numbers[network]
+        for i, network in networks.items()
+        if regime.nested or len(of.get(_where(known[i].trial), ())) > 1
+    }
+
+
+def _where(trial: Trial) -> tuple[object, ...]:
+    """The same for runs that are averaged."""
+    return trial.task, trial.data, trial.protocol, trial.limit, trial.train_share
+
+
+def _in_column(record: Record, regime: Regime, unit: int | None) -> Record:
     flag = {"column": _key(regime), "label": regime.label, "unit": unit}
     kept = {name: value for name, value in record.flags.items() if name != TUNED}
     return replace(record, flags={**kept, REGIME: flag})
@@ -82,8 +114,9 @@ def regime_section(evidence: Evidence, found: Sequence[Regime]) -> Grid:
     heads = ["task", "model", "tokenizer", "regime", "runs", "score", "gain", "95 % CI", "Holm p"]
     heads += ["verdict", *(f"against {kind}" for kind in CONTROLS)]
     heads += ["pretraining: Mbp", "minutes", "fine-tuning: minutes"]
-    alone = any(r.seconds and not r.nested for r in own.values())
-    nested = any(r.nested for r in own.values())
+    cells = [(r, row.cells[k]) for row in evidence.table.rows for k, r in own.items()]
+    alone = any(r.seconds and c.scores and not c.units for r, c in cells)
+    nested = any(c.units for _, c in cells)
     return Grid(TITLE, heads, lines, [NOTE, *[NESTED] * nested, *[ALONE] * alone])
 
 
@@ -105,8 +138,9 @@ def _columns(table: Table, found: Sequence[Regime]) -> dict[int, Regime]:
 
 def _line(evidence: Evidence, row: Row, k: int, own: Mapping[int, Regime]) -> list[str]:
     regime, cell, digits = own[k], row.cells[k], evidence.table.digits
-    n = len(cell.scores)
-    runs = f"{cell.summary.n} x {n // cell.summary.n}" if cell.units else str(n)
+    sizes = sorted(Counter(cell.units.values()).values())
+    each = "-".join(map(str, dict.fromkeys([*sizes[:1], *sizes[-1:]])))
+    runs = f"{cell.summary.n} x {each}" if cell.units else str(len(cell.scores))
     at, controls = {r.id: i for i, r in own.items()}, regime.controls or {}
     tested = _tested(_between(evidence, row, k, at.get(regime.base)))
     pretrained = bool(regime.seconds)

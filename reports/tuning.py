@@ -120,7 +120,9 @@ def tuning_sections(evidence: Evidence, found: Sequence[Search]) -> list[Grid]:
     heads = ["task", "model", "tried", "chosen", "seeds agree", "validation: default", "chosen"]
     heads += ["test: default", "tuned", "tuned - default", "95 % CI", "Holm p", "verdict of tuned"]
     searches = list({id(search): search for search, _ in own}.values())
-    notes = [" ".join([*map(caption, searches), *before_text(table, found)])]
+    shown = {r.trial.seed for r in table.records}
+    said = [replace(s, seeds=tuple(x for x in s.seeds if x in shown)) for s in searches]
+    notes = [" ".join([*map(caption, said), *before_text(table, found)])]
     if not all(map(_alike, searches)):
         notes.append(NO_SHARES)
     return [Grid(TITLES[0], heads, lines, notes), *expected_grids(own, table.digits)]

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, TypeVar
 
 from dnabench.cache import replacing
 from dnabench.results.checkpoints import checkpoints, damage
+from dnabench.results.regimes import add_regime, read_regime, regime_files
+from dnabench.results.searches import add_search, read_search, search_files
 from dnabench.results.store import NETWORK, Store
 from dnabench.types import Record
 
 Say = Callable[[str], object]
+Item = TypeVar("Item")
 AT_ONCE = 4096  # records of an export that are objects at a time
 
 
@@ -87,6 +91,7 @@ class Merged(NamedTuple):
     conflicts: list[tuple[str, Path]]
     replaced: list[str]  # failed in the target, finished in a source
     running: list[str]  # of the target, by another process
+    failed: list[tuple[str, Path]]  # failed in a source, finished in the target
 
 
 def merge(sources: list[Store], target: Store, say: Say = lambda line: None) -> Merged:
@@ -96,18 +101,24 @@ def merge(sources: list[Store], target: Store, say: Say = lambda line: None) -> 
 
     A record goes after its predictions and its network, so a merge that was cut off goes on when it
     is started again. Where the target has the trial, its record stays, unless it failed and the
-    source's did not; then it is renamed to `.replaced-<n>`.
+    source's did not; then it is renamed to `.replaced-<n>`. Of a trial with the same scores, what
+    the target lacks of predictions and network is copied. Searches and columns of regimes come
+    before all records, as they do when they are made; those that several folders have become one.
 
     Args:
         sources: in order of precedence.
         target: may hold trials, and may be new.
-        say: called with a line for each file that could not be read.
+        say: called with a line for each file that could not be read, and for each search that chose
+            otherwise than in the target.
 
     Raises:
-        ValueError: when the target cannot be written.
+        ValueError: when the target cannot be written, or has a search or a column of regimes that
+            cannot be read.
     """
     target.check_writable()
-    out = Merged([], [], [], [], [])
+    out = Merged([], [], [], [], [], [])
+    for source in sources:
+        _merge_described(source, target, say)
     for source in sources:
         for record in source:
             with target.claim(record.trial.id) as claim:
@@ -117,10 +128,33 @@ def merge(sources: list[Store], target: Store, say: Say = lambda line: None) -> 
                     _merge_one(source, target, record, out)
         for path, why in sorted(source.unreadable.items()):
             say(f"{path}: {why}; not copied")
-        for name in ("configs/*.json", "tuning/*.json", "regimes/*.json", "journal-*.jsonl"):
-            for path in sorted(source.folder.glob(name)):
-                _copy_beside(path, target.folder / path.relative_to(source.folder))
+        for path in sorted(source.folder.glob("journal-*.jsonl")):
+            _copy_beside(path, target.folder / path.name)
     return out
+
+
+def _merge_described(source: Store, target: Store, say: Say) -> None:
+    """What was asked for, searches and columns of regimes."""
+    for path in sorted(source.folder.glob("configs/*.json")):
+        _copy_beside(path, target.folder / path.relative_to(source.folder))
+    for path in search_files(source):
+        with _explained(path, target.folder):
+            search = _read_or_said(read_search, path, say)
+            if search and not add_search(target, search, path.stat().st_mtime_ns):
+                say(f"{path}: the same search chose otherwise in {target.folder}; both are kept")
+    for path in regime_files(source):
+        with _explained(path, target.folder):
+            regime = _read_or_said(read_regime, path, say)
+            if regime:
+                add_regime(target, regime, path.stat().st_mtime_ns)
+
+
+def _read_or_said(read: Callable[[Path], Item], path: Path, say: Say) -> Item | None:
+    try:
+        return read(path)
+    except ValueError as e:
+        say(f"{e}; not copied")
+        return None
 
 
 def _merge_one(source: Store, target: Store, record: Record, out: Merged) -> None:
@@ -128,8 +162,14 @@ def _merge_one(source: Store, target: Store, record: Record, out: Merged) -> Non
     there = target.read(trial_id)
     if there is not None:
         if not (there.error and not record.error):
-            same = there.scores == record.scores and bool(there.error) == bool(record.error)
-            (out.equal if same else out.conflicts).append((trial_id, source.folder))
+            if record.error and not there.error:
+                out.failed.append((trial_id, source.folder))
+            elif there.scores != record.scores:
+                out.conflicts.append((trial_id, source.folder))
+            else:
+                out.equal.append((trial_id, source.folder))
+                if not record.error:
+                    _copy_results(source, target, trial_id, over=False)
             return
         target.set_aside(trial_id)
         out.replaced.append(trial_id)
@@ -138,20 +178,33 @@ def _merge_one(source: Store, target: Store, record: Record, out: Merged) -> Non
         return
     else:
         out.copied.append(trial_id)
-    _copy(source.predictions_path(trial_id), target.predictions_path(trial_id))
-    for name in reversed(NETWORK):  # network.json last
-        _copy(source.network_path(trial_id) / name, target.network_path(trial_id) / name)
+    _copy_results(source, target, trial_id, over=True)
     _copy(source.record_path(trial_id), target.record_path(trial_id))
+
+
+def _copy_results(source: Store, target: Store, trial_id: str, over: bool) -> None:
+    """Copy predictions and network of a trial, what the target has too only if `over` is set."""
+    if over or not target.predictions_path(trial_id).exists():
+        _copy(source.predictions_path(trial_id), target.predictions_path(trial_id))
+    if over or not target.has_network(trial_id):
+        for name in reversed(NETWORK):  # network.json last
+            _copy(source.network_path(trial_id) / name, target.network_path(trial_id) / name)
 
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a file, if it exists, whole or not at all; its time of change goes with it."""
     if not source.is_file():
         return
-    try:
+    with _explained(source, target):
         with source.open("rb") as read, replacing(target, sync=True) as write:
             shutil.copyfileobj(read, write)
         shutil.copystat(source, target)
+
+
+@contextmanager
+def _explained(source: Path, target: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as e:
         raise ValueError(
             f"cannot copy {source} to {target}: {e.strerror or e}; make room or give access, then "

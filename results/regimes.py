@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from dnabench.cache import replacing
+from dnabench.cache import write_json
 from dnabench.results.store import Store
 
 FOLDER = "regimes"
@@ -33,7 +33,8 @@ class Regime:
         kind: SCRATCH, PRETRAINED or one of CONTROLS.
         trials: trial id -> seed of the pretraining that it began with; None = of none.
         bp: that a pretraining sees; of COMPUTE those that are seen by more epochs instead.
-        seconds: pretraining, seed -> seconds.
+        seconds: pretraining, seed -> seconds; of another pretraining of the same seed, as on
+            another machine, it is seed-2 and so on.
         controls: kind -> id of the column that it is held against.
         ordinary: those of the trials that other commands had run before; they are in an ordinary
             column, too.
@@ -70,30 +71,80 @@ class Regime:
 def save_regime(store: Store, regime: Regime) -> Path:
     """Write a column, with the trials that its file has already."""
     path = store.folder / FOLDER / f"{regime.id}.json"
-    if path.is_file():
-        before = _read(path)
-        regime = replace(
-            regime, trials={**before.trials, **regime.trials},
-            seconds={**(before.seconds or {}), **(regime.seconds or {})},
-            controls={**(before.controls or {}), **(regime.controls or {})},
-            ordinary=sorted({*before.ordinary, *regime.ordinary}),
-        )  # fmt: skip
-    with replacing(path, sync=True) as f:
-        f.write(json.dumps({"schema": SCHEMA, **asdict(regime)}, indent=1, sort_keys=True).encode())
+    _write(path, joined(read_regime(path), regime) if path.is_file() else regime)
     return path
 
 
+def add_regime(store: Store, regime: Regime, at: int) -> None:
+    """Add the trials of a column of another folder to those that are here, if they are not yet.
+
+    Args:
+        store: is written.
+        regime: of another folder.
+        at: when it was written there, in nanoseconds since 1970.
+
+    Raises:
+        ValueError: the file of the column here is none; names it.
+    """
+    path = store.folder / FOLDER / f"{regime.id}.json"
+    if not path.is_file():
+        _write(path, regime, at)
+        return
+    there = read_regime(path)
+    if (both := joined(regime, there)) != there:
+        _write(path, both, max(at, path.stat().st_mtime_ns))
+
+
+def joined(before: Regime, after: Regime) -> Regime:
+    """One column of two with the same id: the trials of both; what both have is of the second."""
+    return replace(
+        after, trials={**before.trials, **after.trials},
+        seconds=_seconds(before.seconds or {}, after.seconds or {}) or after.seconds,
+        controls={**(before.controls or {}), **(after.controls or {})} or after.controls,
+        ordinary=list(dict.fromkeys([*after.ordinary, *before.ordinary])),
+    )  # fmt: skip
+
+
+def _seconds(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """Those of all pretrainings; two of one seed took different times."""
+    out = dict(after)
+    for key, seconds in before.items():
+        seed = key.partition("-")[0]
+        if seconds not in [x for k, x in out.items() if k.partition("-")[0] == seed]:
+            names = [seed, *(f"{seed}-{n}" for n in range(2, len(out) + 3))]
+            out[next(name for name in names if name not in out)] = seconds
+    return out
+
+
+def _write(path: Path, regime: Regime, at: int = 0) -> None:
+    write_json(path, {"schema": SCHEMA, **asdict(regime)}, at)
+
+
 def regimes(store: Store) -> list[Regime]:
-    """The columns of a folder, the newest last.
+    """The columns of a folder, the newest last; files of the same column are one.
 
     Raises:
         ValueError: a file that is none; names it.
     """
+    out: dict[str, Regime] = {}
+    for path in regime_files(store):
+        one = read_regime(path)
+        out[one.id] = joined(out.pop(one.id), one) if one.id in out else one
+    return list(out.values())
+
+
+def regime_files(store: Store) -> list[Path]:
+    """Those of the columns of a folder, the newest last."""
     paths = list((store.folder / FOLDER).glob("[!.]*.json"))
-    return [_read(path) for path in sorted(paths, key=lambda p: (p.stat().st_mtime_ns, p.name))]
+    return sorted(paths, key=lambda p: (p.stat().st_mtime_ns, p.name))
 
 
-def _read(path: Path) -> Regime:
+def read_regime(path: Path) -> Regime:
+    """The column that a file has.
+
+    Raises:
+        ValueError: it has none; names it.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if found.pop("schema") != SCHEMA:

@@ -1,6 +1,7 @@
 """Searches of settings: what was tried, what was chosen on validation, and where that is kept.
 
-runs/tuning/<id>.json       one search, written again when its command runs again
+runs/tuning/<id>.json       one search; when its command runs again it has the final runs of both
+runs/tuning/<id>-<n>.json   the same search where it chose otherwise, as on another machine
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from dnabench.cache import replacing
+from dnabench.cache import write_json
 from dnabench.metrics import METRICS
 from dnabench.results.store import Store
 
@@ -188,24 +189,129 @@ def choose(candidates: Sequence[Candidate], metrics: Mapping[str, str]) -> Candi
 
 
 def save_search(store: Store, search: Search) -> Path:
-    """Write a search into the folder of its records."""
+    """Write a search into the folder of its records, with the final runs that its file has already.
+
+    What it chose otherwise before is kept in a file of its own.
+    """
     path = store.folder / FOLDER / f"{search.id}.json"
-    with replacing(path, sync=True) as f:
-        f.write(json.dumps({"schema": SCHEMA, **asdict(search)}, indent=1, sort_keys=True).encode())
+    if (there := _there(path)) is not None:
+        search, other = joined(there, search)
+        if other is not None:  # first, so that nothing is lost in between
+            _add(path.parent, other, path.stat().st_mtime_ns, 2 if other.id == search.id else 1)
+    _write(path, search)
     return path
 
 
+def add_search(store: Store, search: Search, at: int) -> bool:
+    """Put a search of another folder beside those that are here, if it is not yet.
+
+    Args:
+        store: is written.
+        search: of another folder.
+        at: when it was written there, in nanoseconds since 1970.
+
+    Returns:
+        Whether it chose as the same search did here; where it did not, both are kept.
+
+    Raises:
+        ValueError: a file here is no search; names it.
+    """
+    return _add(store.folder / FOLDER, search, at)
+
+
+def _add(folder: Path, search: Search, at: int, n: int = 1) -> bool:
+    """As `add_search`, to `<id>-<n>.json` or one behind it; 1 is `<id>.json`."""
+    path = folder / f"{search.id}{f'-{n}' * (n > 1)}.json"
+    if not path.is_file():
+        _write(path, search, at)
+        return True
+    there, then = read_search(path), path.stat().st_mtime_ns
+    both, other = joined(search, there)
+    newest = then if other else max(at, then)  # what was chosen otherwise keeps its own time
+    if (both, newest) != (there, then):
+        _write(path, both, newest)
+    if other is not None:
+        _add(folder, other, at, n + 1 if other.id == search.id else 1)
+    return other is None
+
+
+def joined(before: Search, after: Search) -> tuple[Search, Search | None]:
+    """One search of two with the same id: where both chose alike it has the final runs of both.
+
+    Returns:
+        The search, otherwise as the second, and what the first chose otherwise, as scores of
+        another machine may be others; None = nothing.
+    """
+    pairs = list(zip(before.choices, after.choices, strict=True))
+    other = tuple(a for a, b in pairs if not _alike(a, b))
+    if len(other) == len(pairs):
+        return after, before
+    more = not {*before.seeds} <= {*after.seeds}
+    both = replace(
+        after, choices=tuple(_both(a, b) if _alike(a, b) else b for a, b in pairs),
+        seeds=tuple(sorted({*before.seeds, *after.seeds})) if more else after.seeds,
+        pretraining={**before.pretraining, **after.pretraining},
+    )  # fmt: skip
+    return both, replace(before, choices=other) if other else None
+
+
+def _alike(a: Choice, b: Choice) -> bool:
+    """Whether two choices of one search chose the same from the same configurations.
+
+    In the same hours a faster machine tries more of them.
+    """
+    tried = zip(a.candidates, b.candidates, strict=False)
+    same = all((x.settings, x.partial) == (y.settings, y.partial) for x, y in tried)
+    return same and a.best.settings == b.best.settings
+
+
+def _both(a: Choice, b: Choice) -> Choice:
+    more = a if len(a.candidates) > len(b.candidates) else b
+    return replace(more, final={**a.final, **b.final})
+
+
+def _there(path: Path) -> Search | None:
+    """The search of a file; None where there is none, or none that can be read."""
+    try:
+        return read_search(path) if path.is_file() else None
+    except ValueError:
+        return None
+
+
+def _write(path: Path, search: Search, at: int = 0) -> None:
+    write_json(path, {"schema": SCHEMA, **asdict(search)}, at)
+
+
 def searches(store: Store) -> list[Search]:
-    """The searches of a folder, the newest last.
+    """The searches of a folder, the newest last; files of one search that chose alike are one.
 
     Raises:
         ValueError: a file that is no search; names it.
     """
+    out: list[Search] = []
+    for path in search_files(store):
+        one, rest = read_search(path), list[Search]()
+        for before in out:
+            other: Search | None = before
+            if before.id == one.id:
+                one, other = joined(before, one)
+            rest += [other] if other else []
+        out = [*rest, one]
+    return out
+
+
+def search_files(store: Store) -> list[Path]:
+    """Those of the searches of a folder, the newest last."""
     paths = list((store.folder / FOLDER).glob("[!.]*.json"))
-    return [_read(path) for path in sorted(paths, key=lambda p: (p.stat().st_mtime_ns, p.name))]
+    return sorted(paths, key=lambda p: (p.stat().st_mtime_ns, p.name))
 
 
-def _read(path: Path) -> Search:
+def read_search(path: Path) -> Search:
+    """The search that a file has.
+
+    Raises:
+        ValueError: it has none; names it.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if found.pop("schema") != SCHEMA:

@@ -1,11 +1,13 @@
 """Folders of results as a whole: `dnabench store`."""
 
 import json
+import signal
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import dnabench, planted_split
+from conftest import dnabench, planted_split, start
+from test_sweep import wait_for
 
 from dnabench.results.merging import faults, merge
 from dnabench.results.store import Store
@@ -139,3 +141,58 @@ def test_a_folder_that_is_none_is_said(words, tmp_path):
     words = [tmp_path / w if w == "none" else w for w in words]
     done = dnabench("store", *words, "--out", tmp_path / "none")
     assert done.returncode == 2 and "no folder of results" in done.stderr
+
+
+def test_what_the_target_lacks_of_a_trial_is_copied(stores, tmp_path):
+    source, target = Store(stores / "a"), Store(tmp_path / "all")
+    merge([source], target)
+    one, two = sorted(ids(target))
+    target.predictions_path(one).unlink()
+    target.remove_network(two)
+    other = target.network_path(one) / "model.safetensors"
+    other.write_bytes(b"its own")
+    done = dnabench("store", "merge", stores / "a", "--out", target.folder)
+    assert done.returncode == 0 and "0 trials copied" in done.stdout, done.stderr
+    assert "2 already there, 0 conflicts" in done.stdout
+    assert not list(faults(target)) and target.has_network(two)
+    assert other.read_bytes() == b"its own"  # what is there stays
+    for name in ("predictions_path", "network_path"):
+        for trial_id in (one, two):
+            assert getattr(target, name)(trial_id).exists()
+
+
+def test_a_trial_that_failed_in_a_later_source_is_no_conflict(stores, tmp_path):
+    finished, failed = Store(stores / "a"), Store(tmp_path / "failed")
+    merge([finished], failed)
+    trial_id = sorted(ids(finished))[0]
+    path = failed.record_path(trial_id)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "scores": {}, "error": "no"}))
+    target = tmp_path / "all"
+    done = dnabench("store", "merge", finished.folder, failed.folder, "--out", target)
+    assert done.returncode == 0, done.stdout
+    assert "1 already there, 0 conflicts, 1 that failed in a source alone" in done.stdout
+    assert f"failed: {trial_id}: in {failed.folder} it failed" in done.stdout
+    assert not Store(target).read(trial_id).error
+    both = merge([failed, finished], Store(tmp_path / "other"))
+    assert both.replaced == [trial_id] and not both.conflicts and not both.failed
+
+
+def test_a_merge_that_was_killed_leaves_a_valid_folder_and_goes_on(stores, tmp_path):
+    sources = [stores / "a", stores / "b"]
+    whole, target = Store(tmp_path / "whole"), Store(tmp_path / "all")
+    merge([Store(path) for path in sources], whole)
+    running = start("store", "merge", *sources, "--out", target.folder)
+    wait_for(lambda: any((target.folder / "predictions").glob("*.npz")))
+    running.send_signal(signal.SIGKILL)
+    running.communicate()
+    for fault in faults(target):
+        assert "harmless" in fault.way or "a network without network.json" in fault.why
+    merge([Store(path) for path in sources], target)
+    assert not list(faults(target))
+    for name in ("records", "predictions", "networks", "configs"):
+        found, wanted = (
+            {p.relative_to(store.folder): p.read_bytes()
+             for p in (store.folder / name).rglob("[!.]*") if p.is_file()}
+            for store in (target, whole)
+        )  # fmt: skip
+        assert found == wanted and found

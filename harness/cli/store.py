@@ -65,7 +65,8 @@ def merge(
 ) -> None:
     """Copy the trials of several folders into one.
 
-    A trial that the target has stays as it is, unless it failed there and finished in a source.
+    A trial that the target has stays as it is, unless it failed there and finished in a source; of
+    a trial with the same scores, predictions and a network that the target lacks are copied.
     Duplicates are named, and so are trials with other scores, with which the exit status is 1. The
     sources are not changed but for the index in .cache.
     """
@@ -81,11 +82,13 @@ def merge(
         "is, or its record there is unreadable",
     )  # fmt: skip
     _named(found.equal, "duplicate: {}: {} has it with the scores of the target")
+    _named(found.failed, "failed: {}: in {} it failed; the target has it finished")
     if found.running:
         typer.echo(f"{len(found.running):,} trials are running in {out}: merge again later")
+    failed = f", {len(found.failed):,} that failed in a source alone" * bool(found.failed)
     typer.echo(
         f"{out}: {len(found.copied):,} trials copied, {len(found.replaced):,} in place of failed "
-        f"ones, {len(found.equal):,} already there, {len(found.conflicts):,} conflicts"
+        f"ones, {len(found.equal):,} already there, {len(found.conflicts):,} conflicts{failed}"
     )
     raise typer.Exit(bool(found.conflicts or found.running))
 

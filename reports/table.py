@@ -9,7 +9,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from dnabench.metrics import METRICS
@@ -45,6 +45,8 @@ class Column:
     variants: int = 1  # columns of this model and regime, which differ in options or recipe
     train_share: float = 1.0
     named: str = ""  # what its label has in place of options: TUNED, or a regime
+    # options and fields of the recipe that differ between columns of its model, as the label says
+    apart: Mapping[str, Any] = field(default_factory=dict)
 
     def setting(self, name: str) -> Any:
         """The value of an option or of a recipe's field; UNSET."""
@@ -272,17 +274,17 @@ def _columns(
 ) -> dict[tuple[str, ...], Column]:
     by_model = grouped(groups, lambda key: key[0])
     models = sorted(by_model, key=lambda m: m != BASELINE)
-    labels = {}
+    labels, apart = {}, {}
     for model, mine in by_model.items():
         usual = [key for key in mine if _by_options(key)]
         options = [json.loads(key[2]) for key in usual]
         vary = _varying(options)
         for key in mine:
-            share = [f"{k}={option_text(v)}" for k, v in json.loads(key[3]).items()]
-            labels[key] = " ".join([model, key[2], *share])
+            apart[key] = said = json.loads(key[3])
+            labels[key] = " ".join([model, key[2], *_words(said)])
         for key, chosen in zip(usual, options, strict=True):
-            said = {k: chosen.get(k, "unset") for k in sorted(vary)} | json.loads(key[3])
-            labels[key] = " ".join([model, *(f"{k}={option_text(v)}" for k, v in said.items())])
+            apart[key] = said = {k: chosen.get(k, "unset") for k in sorted(vary)} | apart[key]
+            labels[key] = " ".join([model, *_words(said)])
     order = sorted(groups, key=lambda k: (models.index(k[0]), _natural(labels[k]), k))
     times = Counter(labels.values())
     variants = Counter(key[:2] for key in groups if _by_options(key))
@@ -296,8 +298,13 @@ def _columns(
             n_params=(min(sizes, default=0), max(sizes, default=0)),
             variants=variants[key[:2]] if _by_options(key) else 1,
             train_share=groups[key][0].trial.train_share, named="" if _by_options(key) else key[2],
+            apart=apart[key],
         )  # fmt: skip
     return out
+
+
+def _words(settings: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={option_text(value)}" for name, value in settings.items()]
 
 
 def _by_options(key: Sequence[str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dnabench.reports.grid import Grid, count, fixed, listed
 from dnabench.reports.settings import option_text
@@ -16,7 +16,10 @@ TITLE = "Score by share of the training examples"
 
 
 class Curve(NamedTuple):
-    """One configuration of a model on one row, everything but the number being equal."""
+    """One configuration of a model on one row, everything but the number being equal.
+
+    Or its tuned one, which was chosen anew at each share.
+    """
 
     line: int  # index into Trend.names
     cells: tuple[Cell | None, ...]  # by Trend.values; None where there is no such column
@@ -34,7 +37,7 @@ class Trend(NamedTuple):
 
     by: str  # SHARE, or the name of an option or of a recipe's field
     values: tuple[float, ...]  # ascending
-    names: tuple[str, ...]  # of the lines
+    names: tuple[str, ...]  # of the lines, each of which has a curve on a row
     panels: tuple[Panel, ...]  # a row each, where a line has scores at two values
 
     @property
@@ -51,7 +54,10 @@ def trend(table: Table, by: str) -> Trend | None:
     """The curves by a setting; None where no two columns differ in this number alone."""
     known = [(i, c, _number(c, by)) for i, c in enumerate(table.columns)]
     groups = grouped([k for k in known if k[2] is not None], lambda k: _all_else(k[1], by))
-    lines = [group for group in groups.values() if len({x for *_, x in group}) > 1]
+    lines = [
+        group for group in groups.values()
+        if any(len({x for i, _, x in group if row.cells[i].scores}) > 1 for row in table.rows)
+    ]  # fmt: skip
     values = sorted({x for group in lines for *_, x in group if x is not None})
     panels = []
     for row in table.rows:
@@ -78,14 +84,12 @@ def _number(column: Column, by: str) -> float | None:
 
 
 def _all_else(column: Column, by: str) -> str:
-    """The same for columns that differ in that number alone."""
+    """The same for columns that differ in that number alone.
 
-    def others(settings: dict[str, Any]) -> dict[str, Any]:
-        return {k: v for k, v in settings.items() if k != by}
-
-    recipes = {suite: others(recipe.numbers) for suite, recipe in column.recipes.items()}
-    share = None if by == SHARE else column.train_share
-    parts = [column.model, column.regime, others(dict(column.options)), recipes, share]
+    Not by whole recipes: these have a part for each suite that the column was run on.
+    """
+    others = {k: v for k, v in column.apart.items() if k != by}
+    parts = [column.model, column.regime, column.named, others]
     return json.dumps(parts, sort_keys=True, default=str)
 
 

@@ -26,7 +26,7 @@ from dnabench.shares import absent, enters_at, part_of_train
 from dnabench.splits import cut, same_sequence, streams
 from dnabench.sweep.grid import Request, grid
 from dnabench.sweep.numbers import parse_shares
-from dnabench.types import Record
+from dnabench.types import Recipe, Record
 
 SHARES = (0.05, 0.1, 0.3, 0.77, 1)
 RUN = ["-m", "kmer,cnn", "-s", "demo", "-t", "cell_type", "--epochs", "2", "--limit", "400",
@@ -227,6 +227,36 @@ def of_share(model, share, mean=0.5, made=runs):
     return [
         dataclasses.replace(r, trial=dataclasses.replace(r.trial, train_share=share)) for r in found
     ]
+
+
+def lines_of(found):
+    return [(panel.row.name, c.line, len(c.cells)) for panel in found.panels for c in panel.curves]
+
+
+def test_a_share_that_also_ran_another_suite_stays_on_its_curve():
+    """The recipes of both suites may differ; those of the suite of a row do not."""
+    curve = of_share("a", 1.0) + of_share("a", 0.1) + of_share("b", 1.0)
+    other = runs("a", 0.7, task="other/t", recipe=Recipe(lr=0.1)) + runs("b", 0.4, task="other/t")
+    (table,) = across_shares(curve + other)
+    found = trend(table, SHARE)
+    assert found is not None and found.values == (0.1, 1) and found.names == ("a",)
+    assert lines_of(found) == [("demo/t", 0, 2)]
+    apart = [dataclasses.replace(r, trial=dataclasses.replace(r.trial, task="other/u"))
+             for r in of_share("b", 0.3)]  # fmt: skip
+    (table,) = across_shares(curve + other + apart)  # at no two shares on one task
+    assert trend(table, SHARE) == found._replace(panels=trend(table, SHARE).panels)
+    (table,) = across_shares(of_share("a", 1.0) + runs("a", 0.6, recipe=Recipe(lr=0.1)) +
+                             of_share("a", 0.1))  # fmt: skip
+    assert lines_of(trend(table, SHARE)) == [("demo/t", 0, 2)]  # a recipe has its own line
+
+
+def test_a_swept_value_that_also_ran_another_suite_stays_on_its_line():
+    sweep = [
+        r for k, x in ((8, 0.6), (16, 0.7), (32, 0.65)) for r in runs("a", x, options={"k": k})
+    ]
+    (table,) = tables(sweep + runs("a", 0.5, task="other/t", options={"k": 16}))
+    (found,) = swept(table)
+    assert (found.by, found.values, lines_of(found)) == ("k", (8, 16, 32), [("demo/t", 0, 3)])
 
 
 def test_the_first_screen_shows_what_was_run_on_a_smaller_share_alone(tmp_path):

@@ -115,13 +115,14 @@ def _pairs(
         chance = stats.Size(*improvement)
         out.append(
             OverTasks(
-                i=i, j=j, wins=wins, losses=losses, undecided=len(own) - wins - losses,
+                i=i, j=j, wins=wins, losses=losses,
+                undecided=sum(not d.same for d in own) - wins - losses,
                 w=test.w, p=test.p, p_holm=p_holm, p_nemenyi=float(nemenyi[at[i], at[j]]),
                 posterior=tuple(posterior),
                 improvement=Interval(*chance[:3]),
                 improvement_tasks=Interval(chance.value, chance.low_tasks, chance.high_tasks),
                 n=min(min(d.n) for d in own), p_raw=p_raw, p_claim=p_claim, ranks_above=above,
-                **_leads(own),
+                same=all(d.same for d in own), **_leads(own),
             )
         )  # fmt: skip
     return tuple(out)

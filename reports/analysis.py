@@ -21,6 +21,8 @@ from dnabench.reports.table import Row, Table, grouped, suite_of
 Pair = tuple[int, int]  # columns
 MOST_SEEDS = 1000  # a larger number is reported as "over 1,000"
 KEEP_NOTHING = Memo(None)
+SAME = "both columns have the same runs"
+NO_TEST = stats.welch((0.0, 0.0), (0.0, 0.0))  # of runs with themselves: no difference, no error
 
 
 def analyze(
@@ -66,9 +68,13 @@ def _comparisons(
         places += [(row, i, j) for i, j in resampled.intervals]
         found += resampled.intervals.values()
         drawn += [resampled.drawn] * len(resampled.intervals)
+    same = [row.cells[i].has_runs_of(row.cells[j]) for row, i, j in places]
+    found = [SAME if one else nested for one, nested in zip(same, found, strict=True)]
     values = [(row.cells[i].values, row.cells[j].values) for row, i, j in places]
     exact = memo.get("permutation", values, lambda: [stats.permutation(a, b) for a, b in values])
-    tests = [stats.welch(a, b) for a, b in values]
+    tests = [
+        NO_TEST if one else stats.welch(a, b) for one, (a, b) in zip(same, values, strict=True)
+    ]  # fmt: skip
     p = [_larger_p(test, nested) for test, nested in zip(tests, found, strict=True)]
     enough = [
         min(len(a), len(b)) >= stats.MIN_SEEDS and row.metric in METRICS
@@ -78,18 +84,21 @@ def _comparisons(
     adjusted = zip(stats.holm(counted), stats.bh(counted), exact, strict=True)
     tests_made = sum(not math.isnan(x) for x in counted)
     out = []
-    for (row, i, j), (a, b), test, nested, how, p_own, (p_holm, p_bh, p_exact) in zip(
-        places, values, tests, found, drawn, p, adjusted, strict=True
+    for (row, i, j), (a, b), one, test, nested, how, p_own, (p_holm, p_bh, p_exact) in zip(
+        places, values, same, tests, found, drawn, p, adjusted, strict=True
     ):
         ends = None if isinstance(nested, str) else (nested.low, nested.high)
         error = (test.se, test.df) if isinstance(nested, str) else (nested.se, nested.df)
         verdict, reason = stats.verdict(test, p_holm, row.rope, min(len(a), len(b)), ends, row.sign)
         if row.metric not in METRICS:
             verdict, reason = "descriptive", f"only (unknown metric {row.metric})"
+        if one:
+            verdict, reason = "no clear difference", "(the same runs)"
         out.append(
             Comparison(
                 row=row, i=i, j=j, n=(len(a), len(b)), welch=test, p=p_own, p_holm=p_holm,
-                p_bh=p_bh, tests=tests_made, se=error[0], df=error[1], p_permutation=p_exact,
+                p_bh=p_bh, tests=tests_made, se=error[0], df=error[1],
+                p_permutation=math.nan if one else p_exact, same=one,
                 g=stats.hedges_g(a, b), a12=stats.a12(a, b),
                 nested=Interval(test.difference, *ends) if ends else None,
                 why_not=nested if isinstance(nested, str) else "", drawn=how if ends else None,
@@ -130,26 +139,38 @@ def _resampled(
 
 
 def _best(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Best]:
-    """The claim of one model at a time: its p on every task of the suite share one Holm family."""
+    """The claim of one model at a time: its p on every task of the suite share one Holm family.
+
+    No column is a rival of its copies; of these the last is named, as that which was tuned.
+    """
     tops: list[tuple[Row, int]] = []
     for row in rows:
         means = {k: row.sign * c.summary.mean for k, c in enumerate(row.cells) if c.scores}
-        if len(means) > 1:
-            tops.append((row, max(means, key=means.__getitem__)))
+        top = max(means, key=means.__getitem__, default=0)
+        if _rivals(row, top):
+            tops.append((row, max(k for k in means if row.cells[k].has_runs_of(row.cells[top]))))
     out = {}
     for top in {k for _, k in tops}:
         own = [row for row, _ in tops if row.cells[top].scores]
-        p = [stats.best_p([row.turned(k) for k in range(len(row.cells))], top) for row in own]
+        p = [
+            stats.best_p([row.turned(k) for k in (top, *sorted(_rivals(row, top)))], 0)
+            for row in own
+        ]
         for row, p_own, p_holm in zip(own, p, stats.holm(p), strict=True):
-            rivals = [d for d in comparisons if d.row is row and top in (d.i, d.j)]
+            rivals = [d for d in comparisons if d.row is row and top in (d.i, d.j) and not d.same]
             against = [d if d.i == top else d.flipped() for d in rivals]
             beaten = {d.j for d in against if d.verdict == "win"}
-            others = {k for k, cell in enumerate(row.cells) if cell.scores and k != top}
             out[row.name, top] = Best(
-                row=row, column=top, p=p_own, p_holm=p_holm, beats_all=beaten == others,
+                row=row, column=top, p=p_own, p_holm=p_holm, beats_all=beaten == _rivals(row, top),
                 undecided=_least_certain([d for d in against if d.verdict != "win"]),
             )  # fmt: skip
     return [out[row.name, top] for row, top in tops]
+
+
+def _rivals(row: Row, column: int) -> set[int]:
+    """The other columns with scores, but those with the same runs."""
+    mine = row.cells[column]
+    return {k for k, c in enumerate(row.cells) if c.scores and not c.has_runs_of(mine)}
 
 
 def _least_certain(found: Sequence[Comparison]) -> Comparison | None:
@@ -160,7 +181,10 @@ def _least_certain(found: Sequence[Comparison]) -> Comparison | None:
 
 def _detectable(row: Row, comparisons: Sequence[Comparison]) -> evidence.Detectable | None:
     """From the pooled sd of the row's cells; None where nothing varies between seeds."""
-    cells = [c.summary for c in row.cells if len(c.values) > 1]
+    cells = [
+        c.summary for k, c in enumerate(row.cells)
+        if len(c.values) > 1 and not _repeats_default(row, k)
+    ]  # fmt: skip
     degrees = sum(c.n - 1 for c in cells)
     sd = math.sqrt(sum(c.sd**2 * (c.n - 1) for c in cells) / degrees) if cells else 0.0
     if not sd:
@@ -227,5 +251,4 @@ def _runs(table: Table) -> list[tuple[str, str, list[float]]]:
 
 def _repeats_default(row: Row, column: int) -> bool:
     """Whether a cell holds the runs of an earlier one, as where a search chose the default."""
-    mine = [r.trial.id for r in row.cells[column].runs]
-    return any(mine == [r.trial.id for r in cell.runs] for cell in row.cells[:column])
+    return any(cell.has_runs_of(row.cells[column]) for cell in row.cells[:column])

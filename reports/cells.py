@@ -67,6 +67,10 @@ class Cell:
         """What is independent: scores of runs, or the means of the runs of a pretraining each."""
         return by_unit([*self.scores.values()], [self.units.get(seed) for seed in self.scores])
 
+    def has_runs_of(self, other: "Cell") -> bool:
+        """Whether both have the very same runs, as where a search chose the default."""
+        return [r.trial.id for r in self.runs] == [r.trial.id for r in other.runs]
+
     @property
     def summary(self) -> stats.Summary:
         """n, mean, sd and so on of the values."""

@@ -70,6 +70,7 @@ class Comparison:
     drawn: Blocks | None  # how `nested` draws the test examples
     verdict: stats.Verdict  # of i
     reason: str
+    same: bool = False  # both columns have the very same runs, so there is nothing to test
     declared: bool = False  # before results existed: p_holm is then of the declared pairs alone
     other: Other | None = None  # of all pairs when declared; as if declared when it was asked for
 
@@ -109,7 +110,7 @@ class Best:
     column: int
     p: float  # the largest one-sided Welch p against the others
     p_holm: float  # over the tasks of the suite
-    beats_all: bool  # the verdict is a win against every other model of the row
+    beats_all: bool  # the verdict is a win against every other model of the row but its copies
     undecided: Comparison | None  # the least certain that is not a win; None: all are, or unpaired
 
 
@@ -121,7 +122,7 @@ class OverTasks:
     j: int
     wins: int  # verdicts on tasks, as in the comparisons
     losses: int
-    undecided: int  # no clear difference, or descriptive
+    undecided: int  # no clear difference, or descriptive; not where both have the same runs
     w: float  # Wilcoxon signed-rank over task means, exact
     p: float
     p_holm: float
@@ -138,6 +139,7 @@ class OverTasks:
     p_claim: float  # Holm-adjusted over the pairs
     p_claim_other: float = math.nan  # of the other family, see Comparison.other
     ranks_above: int = 0  # 1: i, -1: j, over families that count alike; 0: neither, or not tested
+    same: bool = False  # both have the very same runs on every task
 
     def flipped(self) -> OverTasks:
         """The comparison of j against i."""

@@ -54,7 +54,7 @@ class Families(NamedTuple):
     ) -> dict[int, tuple[float, int, stats.Verdict, str]]:
         """By id of the comparison: p, tests, verdict and reason when only these pairs count."""
         own = [d for d in every if _within((d.i, d.j), pairs)]
-        known = [d for d in own if d.row.metric in METRICS]
+        known = [d for d in own if d.row.metric in METRICS and not d.same]
         enough = [d for d in known if min(d.n) >= stats.MIN_SEEDS]
         p_holm = dict(zip(map(id, enough), stats.holm([d.p for d in enough]), strict=True))
         tests = sum(p == p for p in p_holm.values())
@@ -96,7 +96,8 @@ class Families(NamedTuple):
             if key in small:
                 first, second = second, first
             out.append(
-                replace(pair, wins=wins, losses=losses, undecided=len(own) - wins - losses,
+                replace(pair, wins=wins, losses=losses,
+                        undecided=sum(not d.same for d in own) - wins - losses,
                         p_claim=first, p_claim_other=second)
             )  # fmt: skip
         if self.asked is not None:

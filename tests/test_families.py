@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from conftest import dnabench
@@ -19,6 +20,7 @@ from dnabench.reports.text.captions import caption
 from dnabench.reports.text.findings import decision_rule, top_grid
 from dnabench.reports.text.summary import summary_sentences
 from dnabench.results.store import Store
+from dnabench.types import Recipe
 
 # a beats b with p = .02: a win alone, nothing among three pairs
 NEAR = runs("a", 0.7295, step=0.01) + runs("b", 0.7, step=0.01) + runs("c", 0.72, step=0.01)
@@ -215,3 +217,77 @@ def test_a_declared_pair_has_no_verdict_on_an_unknown_metric():
         assert unknown.verdict == unknown.other.verdict == "descriptive"
         assert "unknown metric wer" in unknown.reason and math.isnan(unknown.p_holm)
         assert counts == ([1, 3] if families.declared else [3, 1])
+
+
+# --- copies ---------------------------------------------------------------------------------------
+
+
+def tuned(records, budget="4 configurations"):
+    """The same as what a search chose."""
+    return [replace(r, flags={"tuned": budget}) for r in records]
+
+
+def chosen_default(tasks, default=("s/t2",), step=0.004):
+    """Of a model whose search chose the default on some tasks, and a baseline."""
+    out = []
+    for task in tasks:
+        own = runs("cnn", 0.6, task=task, step=step)
+        better = runs("cnn", 0.65, task=task, step=step, recipe=Recipe(lr=0.01))
+        out += own + tuned(own if task in default else better)
+        out += runs("kmer", 0.5, task=task, step=step)
+    return out
+
+
+def test_a_column_is_no_rival_of_its_copy():
+    table = only(chosen_default(["s/t1", "s/t2"]))
+    names = [c.name for c in table.columns]
+    assert names == ["kmer", "cnn", "cnn tuned"]
+    found = analyze(table)
+    by = {(d.row.name, names[d.i], names[d.j]): d for d in found.comparisons}
+    copy = by["s/t2", "cnn", "cnn tuned"]
+    assert copy.same and math.isnan(copy.p) and math.isnan(copy.p_holm)
+    assert copy.verdict_text == "no clear difference (the same runs)"
+    assert (copy.welch.difference, copy.se) == (0, 0)
+    assert {d.tests for d in found.comparisons} == {5}
+    assert not by["s/t1", "cnn", "cnn tuned"].same
+    first, second = found.best
+    assert [names[b.column] for b in found.best] == ["cnn tuned", "cnn tuned"]
+    assert first.beats_all and second.beats_all and second.undecided is None
+    rival = stats.best_p([table.rows[1].turned(2), table.rows[1].turned(0)], 0)
+    assert second.p == rival < 1e-6
+    said = summary_sentences(found)
+    assert "cnn tuned is better than every other model on 2 of 2 tasks." in said
+    assert "cnn and cnn tuned are the same runs on s/t2." in said
+    assert any(x.startswith("On single tasks (Holm over 5 tests): 3 wins, 0 losses, 0 und")
+               for x in said)  # fmt: skip
+    assert not any("comparisons cover" in x for x in said)  # of the copy no interval is missing
+
+
+def test_a_copy_on_some_tasks_still_counts_in_the_lead_over_all():
+    """Nothing was gained there: the mean over both tasks is half of the gain on one."""
+    (suite,) = analyze(only(chosen_default(["s/t1", "s/t2"]))).suites
+    pair = suite.between(2, 1)
+    assert pair.lead.value == pytest.approx(0.025) and not pair.same
+    (alone,) = [d for d in analyze(only(chosen_default(["s/t1"]))).comparisons if d.i == 1]
+    assert pair.lead.se == pytest.approx(alone.se / 2)
+    assert (pair.wins, pair.losses, pair.undecided) == (1, 0, 0)
+
+
+def test_a_copy_on_all_tasks_of_a_suite_is_no_rival_over_them():
+    records = chosen_default(["s/t1", "s/t2"], ["s/t1", "s/t2"]) + chosen_default(["g/t"])
+    found = analyze(only(records))
+    (suite,) = found.suites
+    assert suite.between(1, 2).same and math.isnan(suite.between(1, 2).p_claim)
+    said = [x for x in summary_sentences(found) if x.startswith("s: ")]
+    assert said[0].startswith("s: cnn is better than kmer by 0.100 MCC ")
+    assert not any("clearly" in x for x in said)
+
+
+def test_a_declared_pair_of_copies_is_not_tested():
+    table = only(chosen_default(["s/t1", "s/t2"]))
+    for families in (Families(declared=((1, 2),)), Families(asked=((1, 2),))):
+        own = [d for d in analyze(table, families=families).comparisons if (d.i, d.j) == (1, 2)]
+        tests = [(d.tests, d.other.tests) for d in own]
+        assert tests == ([(1, 5)] * 2 if families.declared else [(5, 1)] * 2)
+        assert own[1].verdict == own[1].other.verdict == "no clear difference"
+        assert own[1].reason == "(the same runs)" and own[0].verdict == "loss"

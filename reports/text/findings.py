@@ -79,11 +79,12 @@ def related(comparisons: Sequence[Comparison]) -> list[str]:
 
 def sampling(comparisons: Sequence[Comparison]) -> list[str]:
     """Which comparisons leave out that the test examples are a sample, and why."""
-    without = [d for d in comparisons if d.nested is None]
+    tested = [d for d in comparisons if not d.same]
+    without = [d for d in tested if d.nested is None]
     if not without:
         return []
-    which = f"{len(without)} of {len(comparisons)} comparisons"
-    which = which if len(without) < len(comparisons) else "The intervals and p-values"
+    which = f"{len(without)} of {len(tested)} comparisons"
+    which = which if len(without) < len(tested) else "The intervals and p-values"
     why = listed(dict.fromkeys(d.why_not for d in without))
     return [
         f"{which} cover variation between seeds only, not the sampling of the test examples "

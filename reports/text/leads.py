@@ -34,8 +34,8 @@ def leader(suite: SuiteEvidence) -> int | None:
 def lead_sentences(evidence: Evidence, suite: SuiteEvidence) -> list[str]:
     """The best model against each other: over these tasks, and over tasks like these."""
     best, table = leader(suite), evidence.table
-    pairs = [p for k in suite.columns if best is not None and (p := suite.between(best, k))]
-    pairs.sort(key=lambda p: p.lead.value)
+    found = [p for k in suite.columns if best is not None and (p := suite.between(best, k))]
+    pairs = sorted((p for p in found if not p.same), key=lambda p: p.lead.value)
     if not on_one_scale(suite.rows):
         return _by_rank(table, suite, best, pairs)
     if not pairs:

@@ -65,6 +65,7 @@ def _nothing_compared(rows: Sequence[Row]) -> str:
 
 
 def _too_few_seeds(comparisons: Sequence[Comparison]) -> list[str]:
+    comparisons = [d for d in comparisons if not d.same]
     least = [min(d.n) for d in comparisons if min(d.n) < stats.MIN_SEEDS]
     few, n = f"fewer than {stats.MIN_SEEDS} seeds of a model", len(comparisons)
     if not least:
@@ -108,6 +109,10 @@ def _pairs(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[str]:
     """Every difference with its interval, where they are few."""
     out, several = [], len({d.row.name for d in comparisons}) > 1
     for d in comparisons if len(comparisons) <= FEW_PAIRS else ():
+        if d.same:
+            names = listed(evidence.table.columns[k].name for k in (d.i, d.j))
+            out.append(f"{names} are the same runs on {d.row.name}.")
+            continue
         d = d if d.row.sign * d.welch.difference >= 0 else d.flipped()
         a, b = (evidence.table.columns[k].name for k in (d.i, d.j))
         digits = evidence.table.digits

@@ -122,6 +122,7 @@ def _pairs(
                 improvement=Interval(*chance[:3]),
                 improvement_tasks=Interval(chance.value, chance.low_tasks, chance.high_tasks),
                 n=min(min(d.n) for d in own), p_raw=p_raw, p_claim=p_claim, ranks_above=above,
+                pairs_tested=sum(not math.isnan(p) for p in claims),
                 same=all(d.same for d in own), **_leads(own),
             )
         )  # fmt: skip

@@ -136,7 +136,8 @@ class OverTasks:
     like_these: stats.LikeThese  # the same, families drawn again
     leads: Mapping[str, float]  # family -> mean lead over its tasks
     p_raw: float  # of `lead`, or of ranks when metrics differ; NaN where nothing may be claimed
-    p_claim: float  # Holm-adjusted over the pairs
+    p_claim: float  # Holm-adjusted over `pairs_tested`
+    pairs_tested: int  # of the suite, shown or not; of a declared pair, the declared ones
     p_claim_other: float = math.nan  # of the other family, see Comparison.other
     ranks_above: int = 0  # 1: i, -1: j, over families that count alike; 0: neither, or not tested
     same: bool = False  # both have the very same runs on every task

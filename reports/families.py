@@ -6,6 +6,7 @@ equal models then had a false verdict, where 2 of 60 had one over all pairs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
@@ -84,6 +85,7 @@ class Families(NamedTuple):
                 strict=True,
             )
         }  # fmt: skip
+        tested = sum(not math.isnan(_raw(suite, pair)) for pair in small)
         out = []
         for pair in suite.pairs:
             key = pair.i, pair.j
@@ -98,6 +100,7 @@ class Families(NamedTuple):
             out.append(
                 replace(pair, wins=wins, losses=losses,
                         undecided=sum(not d.same for d in own) - wins - losses,
+                        pairs_tested=tested if key in small else pair.pairs_tested,
                         p_claim=first, p_claim_other=second)
             )  # fmt: skip
         if self.asked is not None:

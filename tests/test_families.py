@@ -18,6 +18,7 @@ from dnabench.reports.resampling import Resampler
 from dnabench.reports.table import tables
 from dnabench.reports.text.captions import caption
 from dnabench.reports.text.findings import decision_rule, top_grid
+from dnabench.reports.text.leads import lead_sentences
 from dnabench.reports.text.summary import summary_sentences
 from dnabench.results.store import Store
 from dnabench.types import Recipe
@@ -84,6 +85,28 @@ def test_leads_over_tasks_follow_the_same_families():
     declared = analyze(table, families=Families(declared=((0, 1),))).suites[0]
     pair = declared.between(0, 1)
     assert (pair.p_claim, pair.p_claim_other) == (raw[0, 1].p_raw, raw[0, 1].p_claim)
+
+
+def test_the_first_sentence_names_the_family_that_its_p_is_of():
+    means = {"a": 0.6, "b": 0.604, "c": 0.608, "d": 0.603}
+    table = only(suite(means, TASKS, step=0.009))
+
+    def said(**families):
+        found = analyze(table, families=Families(**families)).suites[0]
+        pairs = {p.pairs_tested for p in found.pairs}
+        (first, *_) = lead_sentences(analyze(table, families=Families(**families)), found)
+        return pairs, first.partition("(5 seeds")[2].partition(")")[0]
+
+    assert said() == ({6}, ", Holm over 6 pairs of models")
+    against = ((2, 0), (2, 1), (2, 3))
+    assert said(asked=against) == said()
+    one, two = ((2, 1),), ((2, 1), (2, 3))
+    assert said(declared=one) == ({1, 6}, ", Holm over 6 pairs of models or the 1 declared")
+    assert said(declared=two) == ({2, 6}, ", Holm over 6 pairs of models or the 2 declared")
+    assert said(asked=two, declared=two) == ({2}, ", Holm over 2 pairs of models")
+    assert said(asked=one, declared=one) == ({1}, "")
+    flat = analyze(only(suite(means, TASKS, step=0)))  # nothing is tested
+    assert "Holm" not in lead_sentences(flat, flat.suites[0])[0]
 
 
 # --- better than every other ----------------------------------------------------------------------

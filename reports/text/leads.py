@@ -73,7 +73,7 @@ def _claims(table: Table, suite: SuiteEvidence, pairs: Sequence[OverTasks]) -> l
     name, label = table.columns[pairs[0].i].name, rows[0].label
     won = [p for p in pairs if p.p_claim < stats.ALPHA]
     undecided = [p for p in pairs if not p.p_claim < stats.ALPHA]
-    over = f"over {_tasks(suite)} ({_how(suite, pairs)})"
+    over = f"over {_tasks(suite)} ({_how(pairs)})"
     out = []
     if won:
         sizes = [f"than {table.columns[p.j].name} by {_size(table, p, label)}" for p in won[:MOST]]
@@ -110,12 +110,14 @@ def _tasks(suite: SuiteEvidence) -> str:
     return f"the {len(rows)} of {len(suite.rows)} tasks whose metric is {rows[0].label}"
 
 
-def _how(suite: SuiteEvidence, pairs: Sequence[OverTasks]) -> str:
-    """Seeds, and the pairs of models that p is adjusted for."""
+def _how(pairs: Sequence[OverTasks]) -> str:
+    """Seeds, and the pairs of models that p is adjusted for, whether they are shown or not."""
     n = sorted({p.n for p in pairs})
     seeds = " to ".join(map(str, dict.fromkeys((n[0], n[-1]))))
-    tests = sum(not math.isnan(p.p_claim) for p in suite.pairs)
-    return f"{seeds} seeds" + f", Holm over {tests} pairs of models" * (tests > 1)
+    tested = {p.pairs_tested for p in pairs if p.pairs_tested} or {0}
+    fewest, most = min(tested), max(tested)
+    declared = f" or the {fewest} declared" * (fewest < most)
+    return f"{seeds} seeds" + f", Holm over {most} pairs of models{declared}" * (most > 1)
 
 
 def _likewise(table: Table, won: Sequence[OverTasks]) -> str:

@@ -41,17 +41,17 @@ def analyze(
     comparisons: list[Comparison] = []
     best: list[Best] = []
     suites: list[SuiteEvidence] = []
+    seen: dict[str, evidence.Detectable] = {}
     for suite, rows in grouped(table.rows, suite_of).items():
         every = _comparisons(rows, chosen, resampler, memo)
-        compared = families.judged(every)
+        compared, judged = families.judged(every), families._replace(asked=None).judged(every)
         comparisons += compared
-        best += _best(rows, families._replace(asked=None).judged(every))
+        best += _best(rows, judged)
+        seen |= {row.name: one for row in rows if (one := _detectable(row, compared, judged))}
         suites += families.over_tasks(across(suite, table, rows, every, memo), compared)
     return evidence.Evidence(
         table=table, comparisons=tuple(comparisons), best=tuple(best), suites=tuple(suites),
-        detectable={
-            row.name: found for row in table.rows if (found := _detectable(row, comparisons))
-        },
+        detectable=seen,
         remarks=(
             *_one_class(table), *unlike_models(table), *mixed_cells(table), *_of_networks(table),
             *memo.get("remarks", [_runs(table), _sizes(table)], lambda: _remarks(table)),
@@ -179,18 +179,24 @@ def _least_certain(found: Sequence[Comparison]) -> Comparison | None:
     return next(untested, max(found, key=lambda d: d.p_holm, default=None))
 
 
-def _detectable(row: Row, comparisons: Sequence[Comparison]) -> evidence.Detectable | None:
-    """From the pooled sd of the row's cells; None where nothing varies between seeds."""
+def _detectable(
+    row: Row, shown: Sequence[Comparison], every: Sequence[Comparison]
+) -> evidence.Detectable | None:
+    """From the pooled sd of the row's cells; None where nothing varies, or nothing is compared.
+
+    Of the comparisons that are shown; where none is, as with one model on other tasks, of all.
+    """
+    own = [d for d in shown if d.row is row and not d.same]
+    own = own or [d for d in every if d.row is row and not d.same]
     cells = [
         c.summary for k, c in enumerate(row.cells)
         if len(c.values) > 1 and not _repeats_default(row, k)
     ]  # fmt: skip
     degrees = sum(c.n - 1 for c in cells)
     sd = math.sqrt(sum(c.sd**2 * (c.n - 1) for c in cells) / degrees) if cells else 0.0
-    if not sd:
+    if not sd or not own:
         return None
-    own = [d for d in comparisons if d.row is row]
-    tests = max([d.tests for d in own], default=0) or 1
+    tests = max(d.tests for d in own) or 1
     errors = [max(0.0, d.se**2 - d.welch.se**2) for d in own if d.nested and math.isfinite(d.se)]
     error, n = math.sqrt(sum(errors) / len(errors)) if errors else 0.0, min(c.n for c in cells)
     alpha = stats.ALPHA / tests

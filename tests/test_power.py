@@ -15,6 +15,7 @@ from test_stats_tasks import stats
 from dnabench.forecast.detect import detect
 from dnabench.metrics import mcc
 from dnabench.reports.analysis import analyze
+from dnabench.reports.families import Families
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.table import tables
 from dnabench.reports.text.findings import top_grid
@@ -75,6 +76,38 @@ def test_more_tests_see_less():
         return analyze(table).detectable["demo/t"]
 
     assert seen(5).tests == 10 and seen(5).difference > 1.2 * seen(2).difference
+
+
+def three_on(a, b, c):
+    """The table of three models, each on some of the tasks s/1, s/2 and s/3."""
+    means = ("a", 0.5, a), ("b", 0.6, b), ("c", 0.62, c)
+    (table,) = tables([r for m, x, on in means for k in on for r in runs(m, x, task=f"s/{k}")])
+    return table
+
+
+def test_a_task_of_one_model_has_no_verdict_to_see_anything():
+    """Its only model has no family of tests, so it would see more than any task that is tested."""
+    found = analyze(three_on("123", "12", "12"))
+    assert {k: x.tests for k, x in found.detectable.items()} == {"s/1": 6, "s/2": 6}
+    (said,) = [x for x in summary_sentences(found) if x.startswith("A verdict sees")]
+    size = found.detectable["s/1"].difference
+    assert said.startswith(
+        f"A verdict sees differences of {size:.3f} MCC with 80 % power (5 seeds, "
+    )
+    assert ", 6 tests," in said
+
+
+def test_chosen_pairs_see_what_the_whole_table_sees():
+    table = three_on("123", "123", "12")
+    chosen = analyze(table, families=Families(asked=((2, 0), (2, 1))))
+    assert chosen.detectable == analyze(table).detectable and len(chosen.detectable) == 3
+    (said,) = [x for x in summary_sentences(chosen) if x.startswith("A verdict sees")]
+    assert ", 7 tests," in said and " to 0." not in said
+    declared = analyze(table, families=Families(asked=((2, 0),), declared=((2, 0),)))
+    tests = {k: x.tests for k, x in declared.detectable.items()}
+    assert tests == {"s/1": 2, "s/2": 2, "s/3": 7}
+    (said,) = [x for x in summary_sentences(declared) if x.startswith("A verdict sees")]
+    assert ", 2 tests," in said and " to 0." not in said  # t3 has none of the pair
 
 
 def test_tiny_test_sets_are_no_sign_of_fabrication():

@@ -47,7 +47,9 @@ def summary(evidence: Evidence, chosen: bool = False) -> list[tuple[str, list[st
         sentences += [*pairs, *few] if chosen else [*few, *winners, *pairs]
         sentences += _families(evidence, comparisons)
         sentences += [text for one in over for text in (*tally(evidence, one), one.note) if text]
-        sentences += _baseline(evidence, comparisons) + _resolution(evidence, rows)
+        compared = {d.row.name for d in comparisons}
+        sentences += _baseline(evidence, comparisons)
+        sentences += _resolution(evidence, [row for row in rows if row.name in compared])
         out.append((suite, sentences))
     general = sampling(evidence.comparisons) + _incomplete(evidence)
     return [*out, ("", general)] if general else out

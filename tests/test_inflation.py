@@ -5,6 +5,7 @@ import math
 
 import pytest
 from conftest import dnabench
+from test_reports import runs
 
 from dnabench.reports.inflation import HONEST, LAST, inflation, inflation_section
 from dnabench.results.store import Store
@@ -140,3 +141,23 @@ def test_as_words(records):
     assert {len(row) for row in section.rows} == {len(section.heads)} and len(section.rows) == 4
     assert section.rows[0][:4] == ["demo/cell_type (limit 100)", "cnn", HONEST, "3"]
     assert section.rows[0][4].startswith(("+", "0.000"))
+
+
+def test_own_data_are_compared_with_the_protocols_that_they_had():
+    """Groups of related sequences make honest the second version, of which nothing was said."""
+    chosen = runs("cnn", 0.65, task="own/t", protocol="test-selected/1")
+    honest, last = (runs("cnn", 0.6, task="own/t", protocol=f"{n}/2")
+                    for n in ("honest", "last-epoch"))  # fmt: skip
+    found = inflation(chosen + honest + last)
+    assert [x.against for x in found] == ["honest/2", "last-epoch/2"]
+    assert [x.gain.value for x in found] == pytest.approx([0.05, 0.05])
+    assert [line[2] for line in inflation_section(found, 3).rows] == ["honest/2", "last-epoch/2"]
+    random_cut = runs("cnn", 0.62, task="own/t", protocol=HONEST)
+    found = inflation(chosen + honest + random_cut)
+    assert [(x.against, round(x.gain.value, 3)) for x in found] == [
+        (HONEST, 0.03), ("honest/2", 0.05),
+    ]  # fmt: skip
+    recorded = {HONEST: {"epoch": 1, "test": {"mcc": 0.5}}}
+    same = [dataclasses.replace(r, alternatives=recorded) for r in chosen]
+    (one_line,) = inflation(same + honest)
+    assert (one_line.against, one_line.gain.how) == (HONEST, "same runs")

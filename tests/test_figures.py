@@ -90,6 +90,31 @@ def test_rows_without_scores_have_no_panel():
     assert [row.name for row, _ in strips.strips(only([lost, record(task="s/b")]))] == ["s/b"]
 
 
+def overview(records):
+    """Of the figure of all tasks: names in the accent, and the mean of each name that has one."""
+    table = only(records)
+    (ax,) = axes_of(lambda: strips.overall(table))
+    labels = [t.get_text() for t in ax.get_yticklabels()]
+    ticks = [x for x in ax.get_lines() if x.get_marker() == "|"]
+    means = {labels[int(x.get_ydata()[0])]: x.get_xdata()[0] for x in ticks}
+    accent = [t.get_text() for t in ax.get_yticklabels() if t.get_color() == style.PAGE.accent]
+    dots = sum(len(x.get_xdata()) for x in ax.get_lines() if x.get_marker() == "o")
+    return accent, means, dots
+
+
+def test_the_overview_holds_no_means_of_different_tasks_against_each_other():
+    """The easy task alone has a higher mean than the easy and the hard one."""
+    whole = [record("a", "s/easy", score=0.9), record("a", "s/hard", score=0.5)]
+    easy = [record("b", "s/easy", score=0.8)]
+    accent, means, dots = overview(whole + easy)
+    assert accent == [] and means == {"a": pytest.approx(0.7)} and dots == 3
+    third = [record("c", "s/easy", score=0.7), record("c", "s/hard", score=0.6)]
+    accent, means, _ = overview(whole + easy + third)
+    assert accent == ["a"] and means == {"a": pytest.approx(0.7), "c": pytest.approx(0.65)}
+    accent, means, _ = overview([whole[0], *easy])  # of one task the runs
+    assert accent == ["a"] and means == {"a": 0.9, "b": 0.8}
+
+
 # --- ranks ----------------------------------------------------------------------------------------
 
 

@@ -34,27 +34,34 @@ def strips(table: Table, prefix: str = "strip") -> list[tuple[Row, str]]:
 
 
 def overall(table: Table, theme: Theme = PAGE) -> Figure:
-    """A line a model: the mean of each task as a dot and their mean as a tick; runs of one task."""
+    """A line a model: the mean of each task as a dot and their mean as a tick; runs of one task.
+
+    A model that lacks a task has dots alone: its mean is of other tasks. The best of two or more
+    that have all tasks is in the accent.
+    """
     rows, names = _scored(table), style.labels(table.columns)
     left = SIDE + LETTER * 1.08 * max(map(len, names))
     size = left + 3.0 + RIGHT, 0.1 + LINE * len(names) + BOTTOM
     out, (ax,) = style.panels(1, size, (left, BOTTOM, RIGHT, 0.1), theme)
     dots = [_dots(rows, i) for i in range(len(names))]
-    means = [sum(x) / len(x) if x else math.nan for x in dots]
+    whole = [all(row.cells[i].scores for row in rows) for i in range(len(names))]
+    means = [sum(x) / len(x) if own else math.nan for x, own in zip(dots, whole, strict=True)]
     choose = max if all(row.sign > 0 for row in rows) else min
-    best = choose((m for m in means if not math.isnan(m)), default=math.nan)
+    known = [m for m in means if not math.isnan(m)]
+    best = choose(known) if len(known) > 1 else math.nan
     for i, (values, mean) in enumerate(zip(dots, means, strict=True)):
         colour, gid = theme.accent if mean == best else theme.ink, f"column-{i}"
         ax.plot(values, [i] * len(values), "o", ms=4.2, mfc=colour, mec=theme.paper, mew=0.6,
                 alpha=0.5, gid=gid)  # fmt: skip
-        ax.plot([mean], [i], "|", color=colour, ms=15, mew=2.4, gid=gid)
+        if not math.isnan(mean):
+            ax.plot([mean], [i], "|", color=colour, ms=15, mew=2.4, gid=gid)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.locator_params(axis="x", nbins=5)
+    style.bare(ax, theme, "x", names=True)
     ax.set_yticks(range(len(names)), names)
     for i, text in enumerate(ax.get_yticklabels()):
         text.set_gid(f"column-{i}")
         text.set_color(theme.accent if means[i] == best else theme.ink)
-    ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.locator_params(axis="x", nbins=5)
-    style.bare(ax, theme, "x", names=True)
     return out
 
 

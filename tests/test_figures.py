@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 from test_html import analyzed, grid, record
 
+from dnabench.reports.analysis import analyze
+from dnabench.reports.evidence import Report
 from dnabench.reports.figures import cd, curves, families, heatmap, pareto, strips, style
 from dnabench.reports.stats import critical_difference
 from dnabench.reports.table import tables
+from dnabench.reports.text.html import page
 from dnabench.types import Recipe
 
 ROOT = Path(__file__).parent.parent
@@ -308,6 +311,19 @@ def test_a_recipe_field_can_be_an_axis():
     found = heatmap.heat(only(records), "lr", "k")
     assert (found.xs, found.ys) == (["0.001", "0.01"], ["3", "10"])
     assert found.means == [pytest.approx([0.003, 0.03]), pytest.approx([0.01, 0.1])]
+
+
+def test_a_list_is_a_place_on_an_axis():
+    """Options of a model made in Python may be lists."""
+    records = [record(options={"widths": w, "k": k}, score=sum(w) * k / 100)
+               for w in ([8, 16], [8, 32]) for k in (1, 2)]  # fmt: skip
+    table = only(records)
+    (found,) = heatmap.swept(table)
+    assert (found.x, found.xs) == ("k", ["1", "2"])
+    assert (found.y, found.ys) == ("widths", ["[8, 16]", "[8, 32]"])
+    assert found.means == [pytest.approx([0.24, 0.48]), pytest.approx([0.4, 0.8])]
+    assert heatmap.swept(only(records[:2])) == []
+    assert "Mean score of widths by k" in page(Report(evidence=(analyze(table),)))
 
 
 def test_heat_says_what_it_cannot_do():

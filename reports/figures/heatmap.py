@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 from dnabench.reports.across import on_one_scale
 from dnabench.reports.figures.style import LETTER, PRINT, Theme, panels
 from dnabench.reports.settings import option_text
-from dnabench.reports.table import UNSET, Row, Table, grouped
+from dnabench.reports.table import UNSET, Column, Row, Table, grouped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +42,7 @@ def heat(table: Table, x: str, y: str, model: str = "") -> Heat:
         ValueError: no column has both, or several columns share a place.
     """
     found = [
-        (c, c.setting(x), c.setting(y), i)
+        (c, _place(c, x), _place(c, y), i)
         for i, c in enumerate(table.columns)
         if model in ("", c.model) and UNSET not in (c.setting(x), c.setting(y))
         and any(row.cells[i].scores for row in table.rows)
@@ -77,7 +78,7 @@ def swept(table: Table) -> list[Heat]:
     """A grid for each model of which exactly two settings were swept."""
     out = []
     for model, columns in grouped(table.columns, lambda c: c.model).items():
-        settings = {n: {c.setting(n) for c in columns} for c in columns for n in c.options}
+        settings = {n: {_place(c, n) for c in columns} for c in columns for n in c.options}
         vary = sorted(n for n, of in settings.items() if len(of) > 1 and UNSET not in of)
         if len(vary) == 2 and len(columns) > 3:
             with suppress(ValueError):  # tasks are missing, or a third setting differs
@@ -112,6 +113,13 @@ def figure(found: Heat, theme: Theme = PRINT) -> Figure:
     ax.tick_params(length=0, labelcolor=theme.ink)
     ax.spines[:].set_visible(False)
     return out
+
+
+def _place(column: Column, name: str) -> Any:
+    """A setting as a value of an axis: a list or a mapping by its JSON."""
+    value = column.setting(name)
+    nested = isinstance(value, list | Mapping)
+    return json.dumps(value, sort_keys=True, default=dict) if nested else value
 
 
 def _mean(rows: Sequence[Row], i: int) -> float:

@@ -9,7 +9,7 @@ from dnabench.reports.families import Families, declared_pairs
 from dnabench.reports.memo import Memo
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.shown import check_shown
-from dnabench.reports.table import tables
+from dnabench.reports.table import Table, tables
 from dnabench.reports.text.html import page
 from dnabench.reports.text.latex import latex
 from dnabench.reports.text.markdown import comparisons, markdown
@@ -55,12 +55,14 @@ def compare_text(
     ValueError: a `metric` that `check_shown` refuses.
     """
     records = list(records)
-    check_shown([r for r in records if not {r.trial.model, a, b} - {a, b}], metric)
-    sections = tables(records, metric=metric)
+    sections = tables(records)
     for name in (a, b):
         if not any(t.matching(name) for t in sections):
             known = dict.fromkeys(n for t in sections for c in t.columns for n in (c.model, c.name))
             raise KeyError(f"no records of {name!r}; there are {', '.join(known) or 'none at all'}")
+    if metric:
+        check_shown(_of_columns(sections, (a, b)), metric)
+        sections = tables(records, metric=metric)
     out = [f"# {escaped(a)} vs {escaped(b)}"]
     for table in sections:
         both = table.matching(a), table.matching(b)
@@ -72,3 +74,12 @@ def compare_text(
     if len(out) == 1:
         out += ["They share no task with scores under the same protocol, limit and data version."]
     return "\n\n".join(out) + "\n"
+
+
+def _of_columns(sections: Iterable[Table], names: Iterable[str]) -> list[Record]:
+    """The runs of the columns that go by these names, a record each."""
+    found = [
+        run for name in names for table in sections for k in table.matching(name)
+        for row in table.rows for run in row.cells[k].runs
+    ]  # fmt: skip
+    return list({run.trial.id: run for run in found}.values())

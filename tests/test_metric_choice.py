@@ -252,6 +252,29 @@ def test_a_report_shows_another_recorded_metric():
         compare_text(records, "a", "b", metric="mxc")
 
 
+def test_columns_are_checked_for_the_metric_as_models_are():
+    """Theirs are the names of `compare`: "cnn tuned", or an option."""
+
+    def with_width(records, width, **flags):
+        return [replace(r, trial=replace(r.trial, options={"width": width}), flags=flags)
+                for r in records]  # fmt: skip
+
+    wide = with_width(two_metrics("cnn", 0.5, 0.9), 8)
+    narrow = with_width(two_metrics("cnn", 0.6, 0.9), 4, tuned="2 configurations")
+    records = wide + narrow + two_metrics("kmer", 0.4, 0.8) + two_metrics("cnn", 0.5, 0.9)
+    other = [record("old", task="demo/u", seed=s) for s in range(5)]  # has no Brier score
+    for r in records + other:
+        r.task["kind"] = "binary"
+    for a, b in (("cnn width=8", "kmer"), ("cnn tuned", "cnn width=8"), ("cnn", "kmer")):
+        with pytest.raises(ValueError, match=r"no record of demo/t has it, .* show mcc and brier"):
+            compare_text(records + other, a, b, metric="auroc")
+        with pytest.raises(ValueError, match="--metric mxc: no metric has this name"):
+            compare_text(records + other, a, b, metric="mxc")
+        assert "Brier" in compare_text(records + other, a, b, metric="brier")
+    with pytest.raises(KeyError, match="no records of 'cnn width=9'"):
+        compare_text(records, "cnn width=9", "kmer", metric="mxc")
+
+
 def test_trials_that_chose_by_different_metrics_are_different_rows():
     records = two_metrics("a", 0.5, 0.9) + two_metrics("a", 0.6, 0.8, metric="brier")
     (table,) = tables(records, metric="brier")

@@ -5,17 +5,15 @@ Positions are from 0 with exclusive ends, as in BED; those in the files are from
 
 from __future__ import annotations
 
-import gzip
-import io
 import re
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from dnabench.tasks.io.bounds import lines_within, opened_gzip
+from dnabench.tasks.io.bounds import opened_gzip
+from dnabench.tasks.io.lines import text_lines
 from dnabench.types import LetterError, Sequences
 
 WHOLE = {"region", "chromosome", "supercontig", "scaffold", "contig", "biological_region"}
@@ -87,22 +85,11 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
         FileNotFoundError: there is no such file.
         ValueError: it is empty, broken gzip, or not text.
     """
-    number = 0
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or directory")
     with path.open("rb") as f:
         zipped = f.read(2) == b"\x1f\x8b"
-    try:
-        raw = opened_gzip(path) if zipped else path.open("rb")
-        with io.TextIOWrapper(raw, encoding="utf-8-sig") as f:
-            for number, line in enumerate(lines_within(path, f), start=1):
-                yield number, line.rstrip("\r\n")
-    except (EOFError, zlib.error, gzip.BadGzipFile) as e:
-        raise ValueError(f"{path}: not a complete gzip file ({e})") from e
-    except UnicodeDecodeError as e:
-        raise ValueError(f"{path}:{number + 1}: not UTF-8 text ({e.reason})") from None
-    if not number:
-        raise ValueError(f"{path}: the file is empty")
+    yield from text_lines(path, opened_gzip(path) if zipped else path.open("rb"))
 
 
 def records(path: Path) -> Iterator[tuple[int, str, Iterator[str]]]:

@@ -6,11 +6,9 @@ Parquet the row, from 1) and, within a sequence, the position. N examples.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import numpy as np
 
 from dnabench.tasks.io.bounds import check_claim, check_unpacked, gunzipped
 from dnabench.tasks.io.headers import LAST, fasta_fields, fields_beside
+from dnabench.tasks.io.lines import not_utf8, rows_of
 from dnabench.types import Array, LetterError, OwnData, Sequences
 
 FORMATS = {"csv": "csv", "tsv": "tsv", "fa": "fasta", "fasta": "fasta", "fna": "fasta"}
@@ -33,6 +32,8 @@ MISSING = {
     "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>",
     "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "?",
 }  # fmt: skip
+
+SHORT = 1 + max(map(len, MISSING))  # bp; a sequence this long is no word of MISSING
 
 PUBLISHED = OwnData(header=LAST)
 
@@ -133,8 +134,8 @@ def read_table(path: Path, own: OwnData = PUBLISHED) -> Table:
     elif kind == "fasta":
         table = _fasta(path, text_of(path, raw), own)
     else:
-        text = text_of(path, raw)
-        table = _delimited(path, text, "\t" if kind == "tsv" else _separator(text), own)
+        lines = enumerate(text_of(path, raw).split("\n"), start=1)
+        table = table_of_rows(path, list(rows_of(path, lines, kind)), own)
     check_table(table)
     return Table(**{**vars(table), "sha256": hashlib.sha256(raw).hexdigest()})
 
@@ -146,22 +147,8 @@ def text_of(path: Path, raw: bytes) -> str:
     try:
         text = raw.decode("utf-8-sig")  # spreadsheets write a byte order mark
     except UnicodeDecodeError as e:
-        line = raw.count(b"\n", 0, e.start) + 1
-        raise ValueError(
-            f"{path}:{line}: byte 0x{raw[e.start]:02x} at offset {e.start} of the file is not "
-            "UTF-8; save it as UTF-8"
-        ) from None
+        raise not_utf8(path, 1, e, f" at offset {e.start} of the file") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _separator(text: str) -> str:
-    """The column separator, from the first line; spreadsheets write ; in some countries."""
-    first = text.partition("\n")[0]
-    return next((s for s in ",;\t" if s in first), ",")
-
-
-def _delimited(path: Path, text: str, separator: str, own: OwnData) -> Table:
-    return table_of_rows(path, _fields(path, text, separator), own)
 
 
 def table_of_rows(
@@ -181,36 +168,6 @@ def table_of_rows(
         return [value.strip() for value in values[i]]
 
     return _columns(path, header, column, [line for line, _ in body], unit, own)
-
-
-def _fields(path: Path, text: str, separator: str) -> list[tuple[int, list[str]]]:
-    """(line, fields) of every line that is not blank."""
-    if '"' not in text:  # no limit on the length of a field, unlike the csv module
-        lines = enumerate(text.split("\n"), start=1)
-        return [(i, line.split(separator)) for i, line in lines if line.strip(separator + " ")]
-    return list(_quoted(path, text, separator))
-
-
-def _quoted(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """(line, fields) of a text with quotes, each of which must close on its line."""
-    csv.field_size_limit(sys.maxsize)  # a sequence may be longer than the usual 131,072
-    lines, line = text.split("\n"), 0
-    odd = next((i for i, row in enumerate(lines, start=1) if row.count('"') % 2), len(lines) + 1)
-    reader = csv.reader(lines[: odd - 1], delimiter=separator)
-    for row in reader:
-        line += 1
-        if reader.line_num != line:
-            break
-        if any(map(str.strip, row)):
-            yield line, row
-    else:
-        if odd > len(lines):
-            return
-        line = odd
-    raise ValueError(
-        f'{path}:{line}: a quote (") opens in this line and is not closed in it; remove it, DNA '
-        "needs none"
-    )
 
 
 def _parquet(path: Path, raw: bytes, own: OwnData) -> Table:
@@ -252,24 +209,41 @@ def arrow_table(path: Path, data: Any, own: OwnData) -> Table:
 
     header = data.schema.names
     found = _find_columns(str(path), header, own)
-    for name in (header[i] for i in found.values()):
-        kind = data.schema.field(name).type
+    for i in found.values():
+        kind = data.schema.field(header[i]).type
         if pa.types.is_nested(kind):
             raise ValueError(
-                f"{path}: column {name!r} holds {kind} in each row; several labels need a column "
-                "each: --label-column A,B,C"
+                f"{path}: column {header[i]!r} holds {kind} in each row; several labels need a "
+                "column each: --label-column A,B,C"
             )
 
     def column(i: int) -> list[str]:
         if pa.types.is_nested(data.schema.field(header[i]).type):
             return [""] * data.num_rows
-        try:
-            values = data.column(header[i]).to_pylist()
-        except (UnicodeDecodeError, pa.ArrowException) as e:
-            raise ValueError(f"{path}: column {header[i]!r}: text that is not UTF-8 ({e})") from e
-        return [_arrow_text(path, header[i], row, v) for row, v in enumerate(values, start=1)]
+        return column_texts(path, header[i], data.column(header[i]))
 
     return _columns(path, header, column, range(1, data.num_rows + 1), "row ", own)
+
+
+def column_texts(path: Path, name: str, column: Any, row: int = 1) -> list[str]:
+    """The values of a column of Arrow as CSV would have them, "" for none.
+
+    Args:
+        path: of the file, for messages.
+        name: of the column, for messages.
+        column: N values.
+        row: number of the first.
+
+    Raises:
+        ValueError: bytes that are not UTF-8.
+    """
+    import pyarrow as pa
+
+    try:
+        values = column.to_pylist()
+    except (UnicodeDecodeError, pa.ArrowException) as e:
+        raise ValueError(f"{path}: column {name!r}: text that is not UTF-8 ({e})") from e
+    return [_arrow_text(path, name, i, value) for i, value in enumerate(values, start=row)]
 
 
 def _arrow_text(path: Path, name: str, row: int, value: Any) -> str:
@@ -367,16 +341,14 @@ def check_table(table: Table) -> None:
     """Refuse a table without rows, empty or missing values, or an id twice: ValueError."""
     if not table.labels:
         raise ValueError(f"{table.path}: no sequences, the file has no rows")
-    targets = [(labels, "label") for labels in table.targets.values() or [table.labels]]
-    for values, what in ((table.sequences, "sequence"), *targets, (table.ids or ["-"], "id")):
+    check_sequences(table.sequences, table.place)
+    targets = list(table.targets.values()) or [table.labels]
+    for values, what in (*((labels, "label") for labels in targets), (table.ids or ["-"], "id")):
         if "" in values:
             raise ValueError(f"{table.place(values.index(''))}: empty {what}")
-    for values, what in ((table.sequences, "sequence"), *targets):
-        for value in set(values) & MISSING if what == "label" else _no_sequences(values):
-            place = table.place(values.index(value))
-            raise ValueError(
-                f"{place}: {what} {value!r} looks like a missing value; remove the row"
-            )
+    for labels in targets:
+        for value in set(labels) & MISSING:
+            raise ValueError(_missing(table.place(labels.index(value)), "label", value))
     if table.ids and len(set(table.ids)) < len(table.ids):
         (name, _), *_ = Counter(table.ids).most_common(1)
         first = table.ids.index(name)
@@ -387,7 +359,19 @@ def check_table(table: Table) -> None:
         )
 
 
-def _no_sequences(values: Sequence[str]) -> list[str]:
-    """Those that are words for a missing value; some consist of letters of DNA."""
-    upper = {word.upper() for word in MISSING}
-    return [value for value in values if len(value) < 9 and value.upper() in upper]
+def check_sequences(sequences: Sequence[str], place: Callable[[int], str]) -> None:
+    """Refuse a sequence that is empty, or a word for a missing value, as NA: ValueError.
+
+    Args:
+        sequences: N of them.
+        place: of a row, for messages.
+    """
+    if "" in sequences:
+        raise ValueError(f"{place(sequences.index(''))}: empty sequence; remove the row")
+    upper = {word.upper() for word in MISSING}  # some consist of letters of DNA
+    for value in (text for text in sequences if len(text) < SHORT and text.upper() in upper):
+        raise ValueError(_missing(place(sequences.index(value)), "sequence", value))
+
+
+def _missing(place: str, what: str, value: str) -> str:
+    return f"{place}: {what} {value!r} looks like a missing value; remove the row"

@@ -5,22 +5,26 @@ Memory does not grow with the file, nor with its longest sequence.
 
 from __future__ import annotations
 
-import csv
+import codecs
 import gzip
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
 
-from dnabench.tasks.io.bounds import check_line, check_unpacked, lines_within, opened_gzip
-from dnabench.tasks.io.parsing import ACCEPTED, format_of
+from dnabench.tasks.io.bounds import check_line, check_unpacked, opened_gzip
+from dnabench.tasks.io.lines import not_utf8, rows_of, text_lines
+from dnabench.tasks.io.parsing import ACCEPTED, SHORT, check_sequences, column_texts, format_of
 from dnabench.types import Array, LetterError, Sequences
 
 PART = 1 << 22  # bp of a part, about
+NEWLINE = b"\n"
 ROWS = 1 << 15  # of a table that are read at once
+_Place = Callable[[int], str]  # of a row: its file and line, for messages
 _Wanted = tuple[tuple[str, ...], ...]  # of each sequence of a row, names of its column
 _HEADER = re.compile(rb"^>([^\n]*)\n", re.M)
 _SEQUENCE, _ID = ("sequence", "seq"), ("id", "name")
@@ -57,7 +61,8 @@ def read_parts(path: Path, size: int = PART, pairs: bool = False) -> Iterator[Pa
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: an unknown extension, a missing column, a letter that is not DNA, and where.
+        ValueError: what `parsing.read_table` refuses of sequences, of lines and of quotes, in its
+            words; an unknown extension, a missing column.
     """
     path = Path(path)
     if not path.is_file():
@@ -78,7 +83,7 @@ def read_parts(path: Path, size: int = PART, pairs: bool = False) -> Iterator[Pa
             if kind == "fasta":
                 yield from _fasta(path, file, size)
             else:
-                yield from _table(path, file, size, _PAIR if pairs else (_SEQUENCE,))
+                yield from _table(path, file, kind, size, _PAIR if pairs else (_SEQUENCE,))
     except (gzip.BadGzipFile, EOFError, zlib.error) as e:
         raise ValueError(f"{path}: the gzip file is damaged or cut off: {e}") from e
 
@@ -110,75 +115,124 @@ def whole_sequences(parts: Iterator[Part], most: int) -> Iterator[Part]:
             yield Part(ids, Sequences(np.concatenate(codes), offsets))
 
 
-def _parsed(path: Path, ids: list[str], texts: list[str], start: int = 0) -> Sequences:
+def _parsed(ids: list[str], texts: list[str], place: _Place, start: int = 0) -> Sequences:
     try:
         return Sequences.parse(texts)
     except LetterError as e:
         position = e.position + start * (e.index == 0)
         raise ValueError(
-            f"{path}: {ids[e.index]} has {e.letter!r} at position {position} (from 0); only A, C, "
-            "G, T, U, N and the IUPAC ambiguity letters are DNA"
+            f"{place(e.index)}: {ids[e.index] or 'sequence'} has {e.letter!r} at position "
+            f"{position} (from 0); only A, C, G, T, U, N and the IUPAC ambiguity letters are DNA"
         ) from None
 
 
 def _fasta(path: Path, file: IO[bytes], size: int) -> Iterator[Part]:
-    name, done, carry, mid_line = "", 0, b"", False
-    while True:
-        block = file.read(size)
+    name, at, line, done, carry, mid_line = "", 0, 1, 0, b"", False
+    for block in _blocks(file, size):
         text = carry + block if block else carry + b"\n"
         begin = text.rfind(b"\n") + 1  # of the last line, which may go on in the next block
         carry = text[begin:] if text[begin : begin + 1] == b">" else b""
-        check_line(path, 1 + text.count(b"\n"), len(carry))
+        check_line(path, line + text.count(NEWLINE), len(carry))
         text = text[: len(text) - len(carry)]
         found = [m for m in _HEADER.finditer(text) if m.start() or not mid_line]
+        if found and block and not carry and len(_letters(text[found[-1].end() :])) < SHORT:
+            begin = found.pop().start()  # is it empty, or the word NA? The next block tells
+            text, carry = text[:begin], text[begin:]
         mid_line = text[-1:] not in (b"\n", b"") or (mid_line and not text)
         edges = [0, *(m.end() for m in found)], [*(m.start() for m in found), len(text)]
-        pieces = [text[a:b].translate(None, b" \t\r\n") for a, b in zip(*edges, strict=True)]
-        names = [name, *((m[1].split() or [b""])[0].decode("utf-8", "replace") for m in found)]
-        if not name and pieces[0]:
-            raise ValueError(f"{path}: a FASTA file begins with '>', not {pieces[0][:20]!r}")
-        first, whole = (0 if name else 1), not block  # the sequence so far ends here, or goes on
+        pieces = [_letters(text[a:b]) for a, b in zip(*edges, strict=True)]
+        place = partial(_record, path, at, line, text, edges[1])  # at = 0: no header so far
+        if not at and pieces[0]:
+            raise _no_fasta(path, line, text)
+        names = [name, *(_name(path, line, text, m) for m in found)]
+        first = int(not at)
         if len(names) > first:
-            ids, start = names[first:], done * (first == 0)
-            texts = [p.decode("latin1") for p in pieces[first:]]
-            yield Part(ids, _parsed(path, ids, texts, start), start, whole)
-        done = len(pieces[-1]) + done * (len(names) == 1)
-        name = names[-1]
-        if not block:
-            break
-    if not name:
+            check_sequences(pieces[1:], partial(place, 1))
+            ids, start = names[first:], done * (1 - first)
+            seqs = _parsed(ids, pieces[first:], partial(place, first), start)
+            yield Part(ids, seqs, start, not block)  # the last one ends here, or goes on
+        done = len(pieces[-1]) + done * (not found)
+        if found:
+            name, at = names[-1], line + text.count(NEWLINE, 0, found[-1].start())
+        line += text.count(NEWLINE)
+    if not at:
         raise ValueError(f"{path}: no sequences, the file is empty")
 
 
-def _table(path: Path, file: IO[bytes], size: int, wanted: _Wanted) -> Iterator[Part]:
-    csv.field_size_limit(2**31 - 1)
-    text = (line.decode("utf-8-sig") for line in lines_within(path, file))
-    first = next(text, "")
-    separator = next((s for s in "\t,;" if s in first), ",")
-    header = next(csv.reader([first], delimiter=separator), [])
-    at, named = _columns(path, header, wanted)
-    ids, texts, n, bp = list[str](), list[list[str]](), 0, 0
-    for row in csv.reader(text, delimiter=separator):
-        if not any(row):
-            continue
+def _blocks(file: IO[bytes], size: int) -> Iterator[bytes]:
+    """A file in blocks of about `size` bytes, with the line ends of Unix; the last one is empty."""
+    block = file.read(max(size, 4)).removeprefix(codecs.BOM_UTF8)
+    while block:
+        if block.endswith(b"\r"):
+            block += file.read(1)
+        yield block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        block = file.read(size)
+    yield b""
+
+
+def _letters(text: bytes) -> str:
+    return text.translate(None, b" \t\n").decode("latin1")
+
+
+def _record(
+    path: Path, at: int, line: int, text: bytes, starts: list[int], skip: int, i: int
+) -> str:
+    """File and line of a record: the one before the block, in line `at`, is followed by others."""
+    k = i + skip - 1
+    return f"{path}:{at}" if k < 0 else f"{path}:{line + text.count(NEWLINE, 0, starts[k])}"
+
+
+def _name(path: Path, line: int, text: bytes, header: re.Match[bytes]) -> str:
+    """The first word of a header."""
+    try:
+        return (header[1].split() or [b""])[0].decode()
+    except UnicodeDecodeError as e:
+        raise not_utf8(path, line + text.count(NEWLINE, 0, header.start()), e) from None
+
+
+def _no_fasta(path: Path, line: int, text: bytes) -> ValueError:
+    head = text.lstrip()
+    line += text.count(NEWLINE, 0, len(text) - len(head))
+    try:
+        said = head.partition(b"\n")[0].decode()
+    except UnicodeDecodeError as e:
+        return not_utf8(path, line, e)
+    return ValueError(f"{path}:{line}: a FASTA file begins with '>', not {said[:20]!r}")
+
+
+def _table(path: Path, file: IO[bytes], kind: str, size: int, wanted: _Wanted) -> Iterator[Part]:
+    rows = rows_of(path, text_lines(path, file), kind)
+    line, header = next(rows, (0, []))
+    if not line:
+        raise ValueError(f"{path}: no sequences, the file has no rows")
+    at, named = _columns(f"{path}:{line}", header, wanted)
+    ids, lines, n, bp = list[str](), list[int](), 0, 0
+    texts: list[list[str]] = [[] for _ in at]
+    for line, row in rows:
         n += 1
         if len(row) != len(header):
-            raise ValueError(f"{path}: row {n}: {len(row)} fields, the header has {len(header)}")
+            raise ValueError(f"{path}:{line}: {len(row)} fields, the header has {len(header)}")
         ids.append(row[named].strip() if named is not None else str(n))
-        texts.append([row[i].strip() for i in at])
-        bp += sum(map(len, texts[-1]))
-        if len(texts) == ROWS or bp > size:
-            yield _part(path, ids, texts)
-            ids, texts, bp = [], [], 0
-    if texts or not n:
-        if not n:
-            raise ValueError(f"{path}: no sequences, the file has no rows")
-        yield _part(path, ids, texts)
+        lines.append(line)
+        for own, i in zip(texts, at, strict=True):
+            own.append(row[i].strip())
+            bp += len(own[-1])
+        if len(ids) == ROWS or bp > size:
+            yield _part(f"{path}:", ids, texts, lines)
+            ids, texts, lines, bp = [], [[] for _ in at], [], 0
+    if not n:
+        raise ValueError(f"{path}: no sequences, the file has no rows")
+    if ids:
+        yield _part(f"{path}:", ids, texts, lines)
 
 
-def _part(path: Path, ids: list[str], rows: list[list[str]]) -> Part:
-    first, *others = [_parsed(path, ids, list(column)) for column in zip(*rows, strict=True)]
-    return Part(ids, first, other=others[0] if others else None)
+def _part(unit: str, ids: list[str], columns: list[list[str]], lines: Sequence[int]) -> Part:
+    """Columns of sequences as a part; `unit` is what comes before a line in a message."""
+    seqs = []
+    for texts in columns:
+        check_sequences(texts, lambda i: f"{unit}{lines[i]}")
+        seqs.append(_parsed(ids, texts, lambda i: f"{unit}{lines[i]}"))
+    return Part(ids, seqs[0], other=seqs[1] if seqs[1:] else None)
 
 
 def _parquet(path: Path, size: int, wanted: _Wanted) -> Iterator[Part]:
@@ -190,30 +244,31 @@ def _parquet(path: Path, size: int, wanted: _Wanted) -> Iterator[Part]:
         file = pq.ParquetFile(path)
         check_unpacked(path, file)
         header = file.schema_arrow.names
-        at, named = _columns(path, header, wanted)
+        at, named = _columns(str(path), header, wanted)
         columns = [header[i] for i in (*at, named) if i is not None]
         for batch in file.iter_batches(batch_size=min(ROWS, max(1, size // 512)), columns=columns):
-            rows = zip(*(batch[header[i]].to_pylist() for i in at), strict=True)
-            texts = [["" if v is None else str(v).strip() for v in row] for row in rows]
-            ids = list(map(str, range(n + 1, n + len(texts) + 1)))
-            if named is not None:
-                ids = list(map(str, batch[header[named]].to_pylist()))
-            n += len(texts)
-            yield _part(path, ids, texts)
+            lines = range(n + 1, n + len(batch) + 1)
+            values = [column_texts(path, name, batch.column(name), n + 1) for name in columns]
+            ids = values[len(at)] if named is not None else list(map(str, lines))
+            n += len(batch)
+            yield _part(f"{path}:row ", ids, values[: len(at)], lines)
     except (pa.ArrowException, OSError) as e:
         raise ValueError(f"{path}: not a Parquet file ({e})") from e
     if not n:
         raise ValueError(f"{path}: no sequences, the file has no rows")
 
 
-def _columns(path: Path, header: list[str], wanted: _Wanted) -> tuple[list[int], int | None]:
+def _columns(place: str, header: list[str], wanted: _Wanted) -> tuple[list[int], int | None]:
     """Places of the sequences, each under one of its names, and of the id, None without one."""
     names = [name.strip().lower() for name in header]
+    for known in (*wanted, *((name,) for name in _ID)):
+        if sum(name in known for name in names) > 1:
+            raise ValueError(f"{place}: two columns are named {known[0]!r}; remove one")
     at = [next((names.index(name) for name in known if name in names), -1) for known in wanted]
     if -1 in at:
         lacking, listed = wanted[at.index(-1)][0], ", ".join(name[:20] for name in names)
         raise ValueError(
-            f"{path}: no column {lacking!r}; found {listed}. Name the column {lacking}"
+            f"{place}: no column {lacking!r}; found {listed}. Name the column {lacking}"
         )
     named = [names.index(name) for name in _ID if name in names]
     return at, named[0] if named else None

@@ -226,3 +226,37 @@ def test_a_bad_row_far_down_is_found_at_its_line(tmp_path, monkeypatch):
         with pytest.raises(ValueError, match=rf"{name}:{line}: sequence has '-' at position 3"):
             for table in chunks.tables(path):
                 table.encode(np.arange(len(table.labels)))
+
+
+def test_a_parquet_row_of_blanks_loses_no_others(root):
+    of = rows(40)
+    own = columns(of)
+    own["sequence"][7] = " "
+    path = parquet(root / "GUE" / "mouse_0" / "train.parquet", **own)
+    for split in ("dev", "test"):
+        parquet(root / "GUE" / "mouse_0" / f"{split}.parquet", **columns(rows(20, 1)))
+    assert import_tree(root)[0].error == f"{path}:row 8: empty sequence"
+    own["sequence"][7] = "ACGT"
+    own["label"] = [" " if i == 3 else "1" for i in range(40)]
+    parquet(path, **own)
+    assert import_tree(root)[0].error == f"{path}:row 4: empty label"
+
+
+def test_parquet_may_hold_bytes(root):
+    found = []
+    for binary in (False, True):
+        for seed, split in enumerate(("train", "dev", "test")):
+            own = columns(rows(20, seed))
+            if binary:
+                own |= {k: [str(v).encode() for v in own[k]] for k in ("sequence", "label", "name")}
+            parquet(root / "GUE" / "mouse_0" / f"{split}.parquet", **own)
+        (one,) = import_tree(root)
+        assert not one.error
+        of_test = open_split("gue/mouse_0", "test")
+        found.append((cached("gue/mouse_0").data, of_test.ids.tolist()))
+    assert found[0] == found[1] and found[0][1][:2] == ["n0", "n1"]
+
+
+def test_parquet_of_a_split_column_may_hold_bytes(tmp_path):
+    own = columns(rows(4), split=[b"train", None, b"test", b"test"])
+    assert chunks.values(parquet(tmp_path / "a.parquet", **own), "split") == ["test", "train"]

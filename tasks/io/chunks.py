@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 
 from dnabench.tasks.io.bounds import check_line, check_unpacked, opened_gzip
-from dnabench.tasks.io.parsing import Table, format_of, read_table
+from dnabench.tasks.io.parsing import Table, column_texts, format_of, read_table
 from dnabench.types import Array
 
 BLOCK = 8 << 20  # bytes of text at a time
@@ -98,7 +98,7 @@ def values(path: Path, column: str) -> list[str]:
             name = file.schema_arrow.names[found[column]]
             groups = range(file.num_row_groups)
             chunks = (file.read_row_group(i, [name]).column(0).unique() for i in groups)
-            return sorted({str(value) for chunk in chunks for value in chunk.to_pylist()})
+            return sorted({v for chunk in chunks for v in column_texts(path, name, chunk)} - {""})
     seen: set[str] = set()
     with suppress(OSError, EOFError, zlib.error, UnicodeDecodeError):  # reading will report it
         with _opened(path) as file:
@@ -281,16 +281,25 @@ def _parquet(path: Path, pick: str) -> Iterator[Table]:
 def _rows(
     path: Path, batch: Any, wanted: dict[str, str], numbers: Array, pick: str
 ) -> Iterator[Table]:
-    columns = {name: batch.column(header).to_pylist() for name, header in wanted.items()}
+    columns = {
+        name: column_texts(path, header, batch.column(header), int(numbers[0]))
+        for name, header in wanted.items()
+    }
     if pick:
-        rows = [i for i, value in enumerate(columns.pop("task")) if str(value) == pick]
+        rows = [i for i, value in enumerate(columns.pop("task")) if value == pick]
         columns = {name: [column[i] for i in rows] for name, column in columns.items()}
         numbers = numbers[rows]
     for name in ("sequence", "label"):
-        if None in columns[name] or "" in columns[name]:
-            at = next(i for i, value in enumerate(columns[name]) if value in (None, ""))
-            raise ValueError(f"{path}:row {numbers[at]}: empty {name}")
-    texts = {name: [str(value).strip() for value in column] for name, column in columns.items()}
-    table = _table(path, texts, numbers, "row ")
-    if table is not None and len(numbers):
-        yield table
+        if "" in columns[name]:
+            row = numbers[columns[name].index("")]
+            raise ValueError(f"{path}:row {row}: empty {name}")
+    if len(numbers):
+        yield Table(
+            path,
+            columns["sequence"],
+            columns["label"],
+            columns.get("split"),
+            columns.get("id"),
+            numbers,
+            "row ",
+        )

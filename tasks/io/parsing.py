@@ -186,14 +186,15 @@ def _parquet(path: Path, raw: bytes, own: OwnData) -> Table:
 
 
 def _arrow(path: Path, raw: bytes, own: OwnData) -> Table:
-    """A shard that Hugging Face's `save_to_disk` writes, or JSON lines."""
+    """Arrow, as a stream (Hugging Face's `save_to_disk`) or a file (Feather), or JSON lines."""
     import pyarrow as pa
     import pyarrow.ipc  # type: ignore[import-untyped]
     import pyarrow.json  # type: ignore[import-untyped]
 
     try:
         if path.suffix.lower() == ".arrow":
-            data = pa.ipc.open_stream(pa.BufferReader(raw)).read_all()
+            opened = pa.ipc.open_file if raw.startswith(b"ARROW1") else pa.ipc.open_stream
+            data = opened(pa.BufferReader(raw)).read_all()
             data.validate(full=True)  # offsets of a damaged file point anywhere in memory
         else:
             data = pa.json.read_json(pa.BufferReader(raw))
@@ -210,7 +211,7 @@ def arrow_table(path: Path, data: Any, own: OwnData) -> Table:
     header = data.schema.names
     found = _find_columns(str(path), header, own)
     for i in found.values():
-        kind = data.schema.field(header[i]).type
+        kind = data.schema.field(i).type
         if pa.types.is_nested(kind):
             raise ValueError(
                 f"{path}: column {header[i]!r} holds {kind} in each row; several labels need a "
@@ -218,9 +219,9 @@ def arrow_table(path: Path, data: Any, own: OwnData) -> Table:
             )
 
     def column(i: int) -> list[str]:
-        if pa.types.is_nested(data.schema.field(header[i]).type):
+        if pa.types.is_nested(data.schema.field(i).type):
             return [""] * data.num_rows
-        return column_texts(path, header[i], data.column(header[i]))
+        return column_texts(path, header[i], data.column(i))  # a name may be there twice
 
     return _columns(path, header, column, range(1, data.num_rows + 1), "row ", own)
 

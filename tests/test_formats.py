@@ -366,5 +366,5 @@ def test_class_folders_are_read_as_their_authors_lay_them_out(tmp_path):
     with pytest.raises(ValueError, match=r"positive/1.txt: the file is empty"):
         task_from_path(tmp_path / "enhancers")
     (tmp_path / "enhancers" / "train" / "positive" / "1.txt").write_text("ACGZ")
-    with pytest.raises(ValueError, match=r"train/positive:file 1: sequence has 'Z' at position 3"):
+    with pytest.raises(ValueError, match=r"train/positive/1.txt: sequence has 'Z' at position 3"):
         task_from_path(tmp_path / "enhancers")

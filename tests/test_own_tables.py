@@ -1,4 +1,4 @@
-"""Odd tables of a user's own: Parquet and Arrow as others write them."""
+"""Odd tables of a user's own: quotes after blanks, NUL bytes, Parquet and Arrow as others write."""
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,27 @@ def content(task):
 
 
 EXPECTED = {(seq, str(y)) for seq, y in zip(SEQS, LABELS, strict=True)}
+
+
+@pytest.mark.parametrize("separator", [", ", "; ", "\t "])
+def test_a_quote_may_follow_a_blank(separator, tmp_path):
+    rows = zip(SEQS, LABELS, strict=True)
+    lines = [f'"sequence"{separator}"label"', *(f'{s}{separator}"{y}"' for s, y in rows)]
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
+    task = task_from_path(tmp_path / "a.csv")
+    assert task.classes == ("0", "1") and content(task) == EXPECTED
+
+
+def test_a_nul_byte_is_in_no_label(tmp_path):
+    rows = [f"{s},{y}" + "\0" * (i == 6) for i, (s, y) in enumerate(zip(SEQS, LABELS, strict=True))]
+    (tmp_path / "a.csv").write_text("\n".join(["sequence,label", *rows]) + "\n")
+    says = r"a.csv:8: label '0\\x00' holds a NUL byte, .*; remove it, or save the file as UTF-8"
+    with pytest.raises(ValueError, match=says):
+        task_from_path(tmp_path / "a.csv")
+    labels = [str(y) + "\0" * (i == 6) for i, y in enumerate(LABELS)]
+    pq.write_table(pa.table({"sequence": SEQS, "label": labels}), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"a.parquet:row 7: label '0\\x00' holds a NUL byte"):
+        task_from_path(tmp_path / "a.parquet")
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "arrow"])
@@ -47,3 +68,17 @@ def test_arrow_may_be_a_stream_or_a_file(compression, tmp_path):
     path.write_bytes(path.read_bytes()[:400])
     with pytest.raises(ValueError, match=r"a.arrow: cannot be read as arrow"):
         task_from_path(path)
+
+
+def test_a_bad_letter_in_a_folder_of_a_class_names_its_file(tmp_path):
+    for i, (seq, y) in enumerate(zip(SEQS, LABELS, strict=True)):
+        folder = tmp_path / "d" / ("test" if i % 4 > 1 else "train") / "ab"[y]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"seq{i}.txt").write_text(seq)
+    (tmp_path / "d" / "train" / "a" / "seq4.txt").write_text("ACGZ")
+    says = r"train/a/seq4.txt: sequence has 'Z' at position 3"
+    with pytest.raises(ValueError, match=says):
+        task_from_path(tmp_path / "d")
+    (tmp_path / "d" / "train" / "a" / "seq4.txt").write_text("NA")
+    with pytest.raises(ValueError, match=r"train/a/seq4.txt: sequence 'NA' looks like a missing"):
+        task_from_path(tmp_path / "d")

@@ -166,6 +166,21 @@ def test_a_bed_of_ten_columns_that_are_no_scores_has_no_summits(tmp_path):
     assert read_regions(written(tmp_path / "q.bed", peaks(scattered(3)))).summits
 
 
+def test_only_summits_that_the_file_gives_are_called_so(genome, tmp_path):
+    for share, says in ((1, "their summits,"), (0, "their middles"), (3, "their summits (")):
+        rows = [
+            (*row[:9], row[9] if share and i % share == 0 else -1)
+            for i, row in enumerate(peaks(scattered(20)))
+        ]
+        path = written(tmp_path / "p.narrowPeak", rows)
+        n = sum(row[9] >= 0 for row in rows)
+        task = task_from_path(path, own=OwnData(genome=str(genome[0])))
+        (said,) = (note for note in task.notes if note.startswith("positives: "))
+        assert f"windows of 200 bp around {says}" in said + ","
+        if 0 < n < len(rows):
+            assert f"({n} of {len(rows)}; the others have none, and their middles" in said
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

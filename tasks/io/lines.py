@@ -67,8 +67,8 @@ def rows_of(
 
 
 def _quoted(path: Path, line: int, text: str, separator: str) -> list[str]:
-    """The fields of a line with quotes."""
-    reader = csv.reader([text, ""], delimiter=separator)
+    """The fields of a line with quotes, which may follow a blank."""
+    reader = csv.reader([text, ""], delimiter=separator, skipinitialspace=True)
     row = next(reader)
     if text.count('"') % 2 or reader.line_num > 1:  # it reads on where a quote is open
         raise ValueError(

@@ -47,6 +47,7 @@ class Table:
     where there are several columns of labels; `labels` is the first. others: the other columns, by
     the names in the header. notes: how the file was read, in words. second: of pairs, N sequences.
     twice: names of `others` that the header has more than once; the last column is there.
+    files: names of the files that the rows are, where `path` is a folder.
     """
 
     path: Path
@@ -62,9 +63,12 @@ class Table:
     notes: tuple[str, ...] = ()
     second: Sequence[str] = ()
     twice: frozenset[str] = frozenset()
+    files: Sequence[str] = ()
 
     def place(self, row: int) -> str:
         """File and line, with which an error message about the row begins."""
+        if self.files:
+            return str(self.path / self.files[row])
         return f"{self.path}:{self.unit}{self.lines[row]}"
 
     def encode(self, rows: Array) -> Sequences:
@@ -350,6 +354,11 @@ def check_table(table: Table) -> None:
     for labels in targets:
         for value in set(labels) & MISSING:
             raise ValueError(_missing(table.place(labels.index(value)), "label", value))
+        for value in (text for text in labels if "\0" in text):
+            raise ValueError(
+                f"{table.place(labels.index(value))}: label {value!r} holds a NUL byte, which text "
+                "has not; remove it, or save the file as UTF-8"
+            )
     if table.ids and len(set(table.ids)) < len(table.ids):
         (name, _), *_ = Counter(table.ids).most_common(1)
         first = table.ids.index(name)

@@ -85,7 +85,8 @@ def class_folder(path: Path) -> Table:
     ids = [f"{path.name}/{stem_of(file)}" for file in files]
     rows = np.arange(1, len(files) + 1)
     table = Table(
-        path, texts, [path.name] * len(files), None, ids, rows, "file ", digest.hexdigest()
-    )
+        path, texts, [path.name] * len(files), None, ids, rows, sha256=digest.hexdigest(),
+        files=[file.name for file in files],
+    )  # fmt: skip
     check_table(table)
     return table

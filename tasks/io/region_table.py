@@ -62,7 +62,10 @@ class _Account:
     def said(self, what: str, length: int) -> list[str]:
         """How the file was read, in words."""
         path, m = self.regions.path, len(self.regions.start)
-        form = "summits" if self.regions.summits else "middles"
+        known = self.regions.known
+        form = "summits" if known else "middles"
+        if 0 < known < m:
+            form += f" ({known:,} of {m:,}; the others have none, and their middles are taken)"
         how = f"windows of {length} bp around their {form}" if length else "as long as they are"
         out = [f"{what}: {self.kept:,} of {m:,} regions in {path.name}, {how}"]
         out += self.left_out.said()

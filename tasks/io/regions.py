@@ -26,8 +26,8 @@ class Regions(NamedTuple):
 
     chrom, strand: (M,) str; strand is + or -, or . for not known. start, end, middle: int64 (M,);
     middle is the base that a window is centred on. line: int64 (M,). names: M, or () where the file
-    has no column of names, or . alone in it. summits: whether the middle is a
-    summit that the file gives.
+    has no column of names, or . alone in it. summits: whether the file
+    is one of summits, as narrowPeak. known: regions whose summit it gives, which is their middle.
     """
 
     path: Path
@@ -39,6 +39,7 @@ class Regions(NamedTuple):
     line: Array
     names: Sequence[str]
     summits: bool
+    known: int
 
     def windows(self, length: int) -> tuple[Array, Array]:
         """Start and end of a window of each region: int64 (M,) each.
@@ -100,7 +101,7 @@ def read_regions(path: Path) -> Regions:
     names = columns[3] if len(columns) > 3 and set(columns[3]) != {"."} else ()
     return Regions(
         path, np.array(columns[0]), start, end, middle, strand, np.array(lines, np.int64), names,
-        summit is not None,
+        summit is not None, 0 if summit is None else int((summit >= 0).sum()),
     )  # fmt: skip
 
 

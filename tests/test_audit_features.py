@@ -10,6 +10,8 @@ from conftest import planted_task
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import matthews_corrcoef
 
+from dnabench import Split
+from dnabench.reports.text.audit import markdown
 from dnabench.tasks.audit import shortcuts as _shortcuts
 from dnabench.tasks.audit import windows as _windows
 from dnabench.tasks.audit.audit import audit
@@ -148,3 +150,47 @@ def test_bins_hold_class_shares():
     prior = np.array([18, 22]) / 40
     expected = np.log(np.array([[8, 2], [8, 2], [0, 10], [10, 10]]) + prior)
     np.testing.assert_allclose(logits, expected, atol=1e-8)
+
+
+def paired_task(rng):
+    """Variants by (split, place, alternative, label): places in windows of 60 bp, 30 before it."""
+    windows = rng.integers(0, 4, (50, 60), np.uint8)
+    rows = {"train": [(p, a, int(a == 1)) for p in range(40) for a in (1, 2, 3)]}
+    rows["test"] = [(0, 1, 1), (1, 1, 0), (2, 0, 0)]  # the same, the same but its label, flipped
+    rows["test"] += [(p, a, 0) for p in range(40, 50) for a in (1, 2)]
+    rows["train"] = [r for r in rows["train"] if r not in [(3, 3, 0), (4, 3, 0)]]
+    rows["test"] += [(3, 3, 0), (4, 3, 0)]  # another change at a place of train
+    made = {}
+    for name, of in rows.items():
+        first, second = [], []
+        for place, change, _ in of:
+            one = windows[place]
+            other = one.copy()
+            other[30] = (other[30] + (change or 1)) % 4
+            pair = (one, other) if change else (flipped(one), flipped(other))
+            first.append(pair[0])
+            second.append(pair[1])
+        y = np.array([label for *_, label in of])
+        ids = np.array([f"{name}{i}" for i in range(len(of))])
+        made[name] = Split(sequences(first), y, ids, other=sequences(second))
+    return planted_task(
+        name="data/variants", counts={k: len(v.y) for k, v in made.items()}, pairs=True,
+        load=made.__getitem__,
+    )  # fmt: skip
+
+
+def test_variants_of_one_place_are_no_copies_unless_both_alleles_are():
+    found = document(paired_task(np.random.default_rng(13)))
+    train, test = found["within"]["train"], found["within"]["test"]
+    assert (train["duplicates"], train["conflicts"], train["rc_duplicates"]) == (0, 0, 0)
+    assert train["near_duplicates"] == 118 == found["splits"]["train"]["distinct"]
+    assert (test["duplicates"], test["near_duplicates"]) == (0, 20)
+    across = found["across"]["train-test"]
+    assert (across["duplicates"], across["rc_duplicates"]) == (2, 1)
+    assert (across["near_duplicates"], across["conflicts"]) == (2, 1)
+    assert found["leaked"] == {"exact": [0, 1], "rc": [2], "near": [23, 24]}
+    assert found["settings"]["pairs"] and "variants of one place are near-identical" in markdown(
+        found
+    )
+    single = document(planted_task(dev=False))
+    assert "pairs" not in single["settings"] and "An example is a pair" not in markdown(single)

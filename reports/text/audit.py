@@ -118,6 +118,12 @@ def _copies(document: Document) -> Grid:
         f"that covers at least {s['coverage']:.0%} of the shorter sequence, on either strand; "
         f"sequences shorter than {s['shortest']} bp are not compared.",
     ]
+    if s.get("pairs"):
+        notes.append(
+            "An example is a pair: identical, and of conflicting labels, are those whose reference "
+            "and alternative are both the same. All else (near-identical copies, windows, "
+            "shortcuts) compares the reference alone, so variants of one place are near-identical."
+        )
     return Grid("Copies", ["where", *_KINDS.values()], rows, notes)
 
 

@@ -60,7 +60,8 @@ class Audit:
     leaked_ids: the ids of all these.
     windows: shared in the genome; None when none was given. shortcuts: scores of trivial
     predictors. related: tasks of the same family in other suites. pairs: some near duplicates by
-    id. skipped: what was not examined -> why. settings: of the search. clusters: ids of test
+    id. skipped: what was not examined -> why. settings: of the search; pairs: an example is two
+    sequences, of which copies and conflicts compare both, all else the first. clusters: ids of test
     examples that are copies or near duplicates of each other, directly or in a chain.
     """
 
@@ -147,7 +148,7 @@ def audit(
         leaked_ids=splits["test"].ids[how > 0].tolist(),
         windows=windows(splits, genome, lambda s: observe("genome", s)) if genome else None,
         shortcuts=scores, related=_related(task), pairs=_pairs(splits, found, search),
-        skipped=skipped, settings=_settings(search),
+        skipped=skipped, settings=_settings(search) | ({"pairs": True} if task.pairs else {}),
         clusters=_clusters(splits["test"].ids, found.either["test"], search),
     )  # fmt: skip
 

@@ -1,16 +1,17 @@
 """Which sequences of a task's splits are equal, on either strand, and where labels disagree.
 
-N examples of a split, Q distinct sequences of all splits; a reverse complement counts as equal.
+N examples of a split, Q distinct sequences of all splits; a reverse complement counts as equal. In
+a task of pairs a sequence is a pair: equal where both are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from dnabench.tasks.audit.kmers import either_strand, fingerprints, numbered
+from dnabench.tasks.audit.kmers import either_strand, fingerprints, numbered, paired
 from dnabench.types import IGNORED, Array, Sequences, Split, SplitName
 
 BITS: dict[SplitName, int] = {"train": 1, "dev": 2, "test": 4}  # the splits that contain a sequence
@@ -38,8 +39,10 @@ class Copies(NamedTuple):
 
 def copies(splits: Mapping[SplitName, Split]) -> Copies:
     """Number the sequences of all splits, in their order."""
-    prints = [fingerprints(s.seqs) for s in splits.values()]
-    here, there = (np.concatenate(column) for column in zip(*prints, strict=True))
+    here, there = _prints([s.seqs for s in splits.values()])
+    second = [s.other for s in splits.values() if s.other is not None]
+    if second:
+        here, there = paired((here, there), _prints(second))
     sequence, either = numbered(here), numbered(either_strand(here, there))
     sizes = [len(s.y) for s in splits.values()]
     bit = np.repeat([BITS[name] for name in splits], sizes).astype(np.uint8)
@@ -60,8 +63,13 @@ def copies(splits: Mapping[SplitName, Split]) -> Copies:
     )  # fmt: skip
 
 
+def _prints(parts: Iterable[Sequences]) -> tuple[Array, Array]:
+    here, there = zip(*map(fingerprints, parts), strict=True)
+    return np.concatenate(here), np.concatenate(there)
+
+
 def representatives(splits: Mapping[SplitName, Split], found: Copies) -> Sequences:
-    """The Q distinct sequences."""
+    """The Q distinct sequences; of pairs the first of each, which several may share."""
     parts, start = [], 0
     for split in splits.values():
         rows = found.first[(found.first >= start) & (found.first < start + len(split.y))] - start

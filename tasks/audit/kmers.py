@@ -150,3 +150,16 @@ def either_strand(here: Array, there: Array) -> Array:
     """The smaller of two fingerprints of each row: the same for a sequence and its complement."""
     less = (here[:, 0] < there[:, 0]) | ((here[:, 0] == there[:, 0]) & (here[:, 1] < there[:, 1]))
     return np.where(less[:, None], here, there)
+
+
+def paired(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Array, Array]:
+    """What `fingerprints` gives, of N pairs: rows are equal where both sequences are.
+
+    Args:
+        first: fingerprints of the first sequence of each pair and of its reverse complement, uint64
+            (N, 2) each.
+        second: the same of the second sequences.
+    """
+    numbers = [numbered(np.concatenate(both)).astype(np.uint64) for both in (first, second)]
+    rows = np.stack(numbers, axis=1)
+    return rows[: len(first[0])], rows[len(first[0]) :]

@@ -87,7 +87,8 @@ def near_duplicates(
     """Find near duplicates as defined in `align.py`.
 
     Args:
-        seqs: N distinct sequences; none is another's reverse complement.
+        seqs: N sequences, distinct and none another's reverse complement, except the first ones
+            of pairs.
         bits: uint8 (N,), the splits that contain each.
         observe: called with the share of the work done, 0..1.
         rule: how alike near duplicates are.

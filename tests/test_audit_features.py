@@ -81,13 +81,31 @@ def test_a_palindrome_lies_once_where_it_lies(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("", "no sequences"), ("ACGT\n", "begins with '>'"), (">a\nACJT\n", "a: sequence 0 has 'J'")],
+    [
+        ("", "bad.fa: the file is empty"),
+        ("ACGT\n", "bad.fa:1: a FASTA record begins with '>name', not 'ACGT'"),
+        (">b\nACGT\n>a\nACJT\n", "bad.fa:3: sequence a has 'J' at position 3"),
+    ],
 )
 def test_a_file_that_is_no_genome_is_named(text, says, tmp_path):
     (tmp_path / "bad.fa").write_text(text)
-    with pytest.raises(ValueError, match=says) as caught:
+    with pytest.raises(ValueError, match=says):
         audit(planted_task(dev=False), tmp_path / "bad.fa")
-    assert "bad.fa" in str(caught.value)
+
+
+def test_a_damaged_genome_is_named_and_a_byte_order_mark_is_read(tmp_path):
+    rng = np.random.default_rng(12)
+    letters = rng.choice(list(b"ACGT"), 50_000).astype(np.uint8).tobytes()
+    path, whole = tmp_path / "g.fa.gz", gzip.compress(b">a\n" + letters + b"\n")
+    broken = bytearray(whole)
+    broken[5_000:5_040] = bytes(40)
+    for raw in (whole[:-4_000], bytes(broken)):
+        path.write_bytes(raw)
+        with pytest.raises(ValueError, match=r"g.fa.gz: not a complete gzip file"):
+            audit(planted_task(dev=False), path)
+    (tmp_path / "g.fa").write_bytes(b"\xef\xbb\xbf>a\n" + letters)
+    ((name, codes),) = _windows.read_genome(tmp_path / "g.fa")
+    assert name == "a" and len(codes) == 50_000
 
 
 def shaped(rng, y, feature):

@@ -5,14 +5,14 @@ Matches are exact, on either strand. N sequences.
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dnabench.tasks.audit.kmers import other_strand, rolling, words
+from dnabench.tasks.io.annotation import encoded, records
 from dnabench.types import Array, Sequences, Split, SplitName
 from dnabench.types import N as UNKNOWN
 
@@ -40,30 +40,12 @@ def read_genome(path: Path) -> Iterator[tuple[str, Array]]:
     """(name, codes uint8) of every sequence of a FASTA file, plain or gzipped, one at a time.
 
     Raises:
-        ValueError: the file is not FASTA, or has a letter that is not DNA.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not FASTA, broken gzip, or has a letter that is not DNA.
     """
-    opened: Callable[[Path, str], IO[bytes]] = gzip.open if path.suffix == ".gz" else open  # type: ignore[assignment]
-    name, lines, n = "", list[bytes](), 0
-    with opened(path, "rb") as file:
-        for n, line in enumerate(file, start=1):
-            if line.startswith(b">"):
-                if name:
-                    yield name, _coded(path, name, lines)
-                name, lines = (line[1:].decode("utf-8", "replace").split() or [f"line {n}"])[0], []
-            elif name:
-                lines.append(line.strip())
-            elif line.strip():
-                raise ValueError(f"{path}:{n}: a FASTA file begins with '>', not {line[:20]!r}")
-    if not name:
-        raise ValueError(f"{path}: no sequences in this file; a genome is FASTA, plain or .gz")
-    yield name, _coded(path, name, lines)
-
-
-def _coded(path: Path, name: str, lines: list[bytes]) -> Array:
-    try:
-        return Sequences.parse([b"".join(lines).decode("latin-1")]).codes
-    except ValueError as e:
-        raise ValueError(f"{path}: {name}: {e}") from None
+    for line, header, body in records(path):
+        name = header.split()[0]
+        yield name, encoded(f"{path}:{line}", name, body).codes
 
 
 def locate(

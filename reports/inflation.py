@@ -143,7 +143,7 @@ def _between(cell: Cell, other: Cell | None) -> Gain | None:
         a, b = (" or ".join(f"{n:,}" for n in sorted(s)) for s in sizes)
         fewer = f"; trained on {a} vs {b} examples, which adds to the difference"
     constant = "; no variation between seeds" if test.degenerate else ""
-    n = len(cell.scores), len(other.scores)
+    n = len(cell.values), len(other.values)
     how = f"other runs{fewer}{constant}"
     return Gain(n, test.difference, test.low, test.high, False, how)
 

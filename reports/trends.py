@@ -103,7 +103,7 @@ def share_section(found: Trend, digits: int) -> Grid:
     """Learning curves as a table: mean and 95 % t interval over seeds, a line a model."""
     heads = ["task", "metric", "model", *map(found.text, found.values)]
     rows, every = [], [cell for p in found.panels for c in p.curves for cell in c.cells if cell]
-    most = max((len(cell.scores) for cell in every), default=0)
+    most = max((len(cell.values) for cell in every), default=0)
     for panel in found.panels:
         sizes = [_examples(panel, k) for k in range(len(found.values))]
         rows.append([panel.row.name, "", "training examples", *sizes])

@@ -3,6 +3,7 @@
 import csv
 import io
 import statistics
+from dataclasses import replace
 
 import pytest
 from test_reports import only, record, render, runs
@@ -14,8 +15,10 @@ from dnabench.reports.evidence import Report
 from dnabench.reports.inflation import HONEST, inflation
 from dnabench.reports.outputs import group_section
 from dnabench.reports.render import render as written
+from dnabench.reports.table import across_shares
 from dnabench.reports.text.captions import caption, cell_text
 from dnabench.reports.text.overview import overview
+from dnabench.reports.trends import SHARE, share_section, trend
 from dnabench.reports.variants import validation
 from dnabench.results.store import Store
 
@@ -81,6 +84,13 @@ def test_the_gain_from_test_is_over_units():
     chosen[0].alternatives.clear()
     gain = next(x for x in inflation(chosen) if x.against == HONEST).gain
     assert gain.n == (3, 3) and gain.how == "same runs, not recorded in 1 others"
+
+
+def test_a_learning_curve_counts_units():
+    half = [replace(r, trial=replace(r.trial, train_share=0.5)) for r in nested()]
+    (table,) = across_shares([*half, *nested()])
+    found = trend(table, SHARE)
+    assert share_section(found, 3).notes[0].startswith("Mean over 3 seeds")
 
 
 def test_captions_count_what_the_deviations_are_over(tmp_path):

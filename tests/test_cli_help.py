@@ -76,6 +76,37 @@ def test_every_help_has_three_examples_and_cuts_no_sentence(path, monkeypatch):
     assert not re.search(r"\w\.\.\.\n", rest) and max(map(len, rest.splitlines())) <= 80
 
 
+REFUSED = {  # what a command's help leaves out, as the command refuses it or says it is not used
+    "regimes": ("regime", "sweep"), "tune": ("sweep",), "worker": ("set-resource", "task-time"),
+    "plan": ("set-resource", "task-time"), "run": (),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_the_help_has_no_flags_that_the_command_refuses(name):
+    page = PAGES[name,]
+    shown = set(re.findall(r"^ +(?:-\w, )?--([a-z-]+)", page.get_help(typer.Context(page)), re.M))
+    every = {o.removeprefix("--") for p in page.params for o in p.opts if o[:2] == "--"}
+    assert every - shown == {*REFUSED[name]} and {"executor", "jobs"} <= shown
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("regimes -s demo --genomes a=a.fa --sweep lr=1,2", "--regime and --sweep have no part"),
+        ("regimes -s demo --genomes a=a.fa --regime pretrained", "--regime and --sweep have no"),
+        ("tune -s demo --sweep lr=1,2 --dry-run", "--sweep lr=1,2: write --space for values"),
+        ("worker --set-resource gres=gpu:1", "--set-resource 'gres=gpu:1' is for --executor slurm"),
+        ("worker --task-time 1h", "--task-time 1h: it divides trials into tasks of Slurm; leave"),
+        ("worker --executor ray", "--executor ray: a worker runs trials on its own machine"),
+        ("plan -s demo --executor slrum", "no executor named 'slrum'; choose from local"),
+    ],
+)
+def test_flags_that_the_help_leaves_out_are_refused(words, says, tmp_path):
+    done = dnabench(*words.split(), "--out", tmp_path / "runs")
+    assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
+
+
 def write_examples(folder, csv):
     """The files that the examples of `run` name."""
     (folder / "my.csv").write_bytes(csv.read_bytes())

@@ -326,6 +326,19 @@ def test_the_command_prints_a_table_and_says_what_is_wrong(csv, tmp_path):
     assert bad.returncode == 2 and "--probe-seconds 0.0: must be above 0" in bad.stderr
 
 
+@pytest.mark.parametrize("words", [["plan", "--probe-seconds", "0.05"], ["tune", "--dry-run"]])
+@pytest.mark.parametrize("executor", ["slurm", "local"])
+def test_what_is_measured_here_in_place_of_an_executor_is_said(csv, tmp_path, words, executor):
+    asked = ["--set-resource", "partition=gpu"] if executor == "slurm" else []
+    done = dnabench(
+        *words, "-m", "kmer", "--data", csv, "--seeds", "1", "--out", tmp_path / "runs",
+        "--executor", executor, *asked,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = "note: --executor slurm: measured on this machine, as with --executor local\n"
+    assert (said in done.stderr) == (executor == "slurm")
+
+
 def test_help_shows_the_flags_of_run_except_dry_run():
     text = dnabench("plan", "--help").stdout
     assert "--sweep" in text and "--probe-seconds" in text and "--json" in text

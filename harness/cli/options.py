@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_type_hints
@@ -257,6 +258,18 @@ class ExecutionOptions(NamedTuple):
                   "from there if it is killed: 10m, 1h, epoch (after each) or never."),
     ] = "10m"  # fmt: skip
 
+    def measured_here(self) -> tuple[Resources, list[str]]:
+        """The resources of a measurement, which is made on this machine, and what is set aside.
+
+        Raises:
+            ValueError: as `resources`, for the executor that was named, too.
+        """
+        self.resources()
+        if self.executor == "local":
+            return self.resources(), []
+        note = f"--executor {self.executor}: measured on this machine, as with --executor local"
+        return self._replace(executor="local", set_resource=[]).resources(), [note]
+
     def resources(self) -> Resources:
         """The device and number of workers; ValueError when they are not available.
 
@@ -300,10 +313,18 @@ class ExecutionOptions(NamedTuple):
         )
 
 
-def with_flags(command: Callable[..., None], **usual: Any) -> Callable[..., None]:
+def with_flags(
+    command: Callable[..., None], hidden: Collection[str] = (),
+    texts: Mapping[str, str] | None = None, **usual: Any,
+) -> Callable[..., None]:  # fmt: skip
     """Turn every parameter whose type is a NamedTuple into the flags that its fields are.
 
-    `usual` are defaults of this command that differ from those of the fields.
+    Args:
+        command: the function.
+        hidden: fields that its help leaves out, as the command refuses these flags or sets them
+            aside with a note.
+        texts: field -> help of this command that differs from that of the field.
+        usual: defaults of this command that differ from those of the fields.
     """
     flags: list[inspect.Parameter] = []
     groups: dict[str, Any] = {}
@@ -316,8 +337,12 @@ def with_flags(command: Callable[..., None], **usual: Any) -> Callable[..., None
         hints = get_type_hints(options, include_extras=True)
         defaults = {**options._field_defaults, **usual}
         flags += [
-            parameter.replace(name=n, annotation=hints[n], default=defaults[n]) for n in hints
-        ]
+            parameter.replace(
+                name=n, default=defaults[n],
+                annotation=_said(hints[n], n in hidden, (texts or {}).get(n, "")),
+            )
+            for n in hints
+        ]  # fmt: skip
 
     @functools.wraps(command)
     def inner(**given: Any) -> None:
@@ -328,3 +353,10 @@ def with_flags(command: Callable[..., None], **usual: Any) -> Callable[..., None
     inner.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]
     inner.__annotations__ = {flag.name: flag.annotation for flag in flags}
     return inner
+
+
+def _said(hint: Any, hidden: bool, text: str) -> Any:
+    """The same flag, left out of the help or with another text."""
+    info = copy.copy(hint.__metadata__[0])
+    info.hidden, info.help = hidden, text or info.help
+    return Annotated[hint.__origin__, info]

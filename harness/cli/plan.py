@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,8 +23,10 @@ from dnabench.cli.options import (
 )
 from dnabench.cli.sweep import print_notes
 
+ELSEWHERE = "That of the run; measured is this machine in any case, and a note says so."
 
-@with_flags
+
+@partial(with_flags, hidden=("set_resource", "task_time"), texts={"executor": ELSEWHERE})
 def plan(
     choice: GridOptions,
     reading: DataOptions,
@@ -63,7 +66,8 @@ def plan(
     if detect:
         _detect(jobs, request, detect, as_json)
         return
-    resources = execution._replace(executor="local", set_resource=[]).resources()  # measured here
+    resources, aside = execution.measured_here()
+    print_notes(aside)
     done = {row.id: row.seconds for row in Store(out).rows() if row.done}
     with bar("measuring") as show:
         found = plan(jobs, resources, done, probe_seconds, lambda job, n: show(total=n, advance=1))

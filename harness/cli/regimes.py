@@ -70,7 +70,7 @@ class PretrainingOptions(NamedTuple):
         )  # fmt: skip
 
 
-@partial(with_flags, models=["convnova-386k"])
+@partial(with_flags, hidden=("regime", "sweep"), models=["convnova-386k"])
 def regimes(
     choice: GridOptions,
     reading: DataOptions,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from dnabench.types import Job, Record
 
 
-@with_flags
+@partial(with_flags, hidden=("sweep",))
 def tune(
     choice: GridOptions,
     reading: DataOptions,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dnabench.cli.bars import bar
 from dnabench.cli.options import ExecutionOptions
+from dnabench.cli.sweep import print_notes
 
 if TYPE_CHECKING:
     from dnabench.results.store import Store
@@ -120,7 +121,8 @@ def _costs(plan: Plan, left: list[Job], store: Store, execution: ExecutionOption
     jobs += [*missing, *(missing if not left else final)]  # of the default, and as many of another
     if not jobs:
         return []
-    resources = execution._replace(executor="local", set_resource=[]).resources()  # measured here
+    resources, aside = execution.measured_here()
+    print_notes(aside)
     with bar("measuring") as show:
         found = estimate(
             jobs, resources, {}, PROBE, lambda job, n: show(total=n, advance=1)

@@ -7,6 +7,7 @@ import shlex
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
     from dnabench.sweep.sweep import Summary
     from dnabench.sweep.worker import Worker
 
+HERE = "local, or inline for a debugger: a worker runs trials on its own machine."
 GRACE = 45.0  # seconds after SIGUSR1, well before Slurm kills
 
 
-@with_flags
+@partial(with_flags, hidden=("set_resource", "task_time"), texts={"executor": HERE})
 def worker(
     execution: ExecutionOptions,
     out: Out = Path("runs"),
@@ -64,6 +66,9 @@ def worker(
     from dnabench.sweep.worker import Worker
 
     seconds, store, resources = parse_duration(for_, "--for"), Store(out), execution.resources()
+    if (given := execution.task_time) != ExecutionOptions().task_time:
+        fail(f"--task-time {given}: it divides trials into tasks of Slurm; leave it out here, or "
+             "write `dnabench run --executor slurm`")  # fmt: skip
     if resources.executor in ELSEWHERE:
         fail(f"--executor {resources.executor}: a worker runs trials on its own machine; leave it "
              f"out here, or write `dnabench run --executor {resources.executor}`")  # fmt: skip

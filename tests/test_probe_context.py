@@ -288,7 +288,7 @@ def test_the_command(tmp_path):
     pretrain(training(tmp_path, steps=2, looks=1), tmp_path / "net")
     (tmp_path / "at.bed").write_text("".join(f"1\t{i}\t{i + 1}\n" for i in range(50, 3_900, 200)))
     (tmp_path / "g.gff3").write_text("chr1\tx\tgene\t1\t2000\t.\t+\t.\tID=g\n")
-    words = ["probe", "context", tmp_path / "net", "--fasta", tmp_path / "g.fa", "--step", 2]
+    words = ["probe", "context", tmp_path / "net", "--genome", tmp_path / "g.fa", "--step", 2]
     words += ["--to", tmp_path / "out", "--at", tmp_path / "at.bed", "--device", "cpu"]
     words += ["--longest", 240]
     said = dnabench(*words, "--gff", tmp_path / "g.gff3")

@@ -128,9 +128,9 @@ command(
     "gpn --genome genome.fa.gz --region chr1:1,001-1,512 --to map",
 )(dependency)  # fmt: skip
 command(
-    probe, "context", "my-network --fasta genome.fa --at places.bed",
-    "my-network --fasta genome.fa --at places.bed --gff genes.gff3 --to context",
-    "runs/networks/TRIAL --fasta genome.fa --at places.bed --longest 4000",
+    probe, "context", "my-network --genome genome.fa --at places.bed",
+    "my-network --genome genome.fa --at places.bed --gff genes.gff3 --to context",
+    "runs/networks/TRIAL --genome genome.fa --at places.bed --longest 4000",
 )(context)  # fmt: skip
 command(
     probe, "embed", "my-network --bed regions.bed --genome genome.fa",

@@ -25,7 +25,7 @@ def context(
         typer.Argument(help="Folder of `dnabench pretrain`, a model with official weights, or a "
                        "kept network with an answer for each base (runs/networks/TRIAL)."),
     ],
-    fasta: Annotated[Path, typer.Option(help="Genome: FASTA file, plain or .gz.")],
+    genome: Annotated[Path, typer.Option(help="FASTA file, plain or .gz.")],
     at: Annotated[Path, typer.Option(help="BED file: the middle of each region is asked about.")],
     gff: Annotated[
         Path | None,
@@ -64,19 +64,19 @@ def context(
     contexts = contexts_of(asked, longest, step)
     reach = int(contexts[-1]) // (1 if asked.causal else 2)
     with bar("reading") as show:
-        genome = packed(fasta, lambda done, total: show(completed=done, total=total))
-        places = places_of(read_regions(at), genome, reach)
-        kinds = smallest_features(gff, places.chrom, places.at, genome.others) if gff else []
+        read = packed(genome, lambda done, total: show(completed=done, total=total))
+        places = places_of(read_regions(at), read, reach)
+        kinds = smallest_features(gff, places.chrom, places.at, read.others) if gff else []
         show(description="asking", total=len(places.at), completed=0)
         found = probe_context(
-            asked, genome, places, contexts, kinds, to, seed=seed, few=DRAWN,
+            asked, read, places, contexts, kinds, to, seed=seed, few=DRAWN,
             progress=lambda n: show(advance=n),
         )  # fmt: skip
     rows = table(found)
     _say(asked, places, found, rows, longest)
     about = {
         "network": network, "how": asked.how, "trained": asked.trained or None, "seed": seed,
-        "contexts": contexts.tolist(), "left out": places.left_out, "genome": genome.sha256,
+        "contexts": contexts.tolist(), "left out": places.left_out, "genome": read.sha256,
         "at": file_sha256(at), "gff": file_sha256(gff) if gff else "",
     }  # fmt: skip
     write_about(rows, about, to)

@@ -179,7 +179,7 @@ def context(yeast, name, to):
     """`probe context` of positions drawn from the whole chromosome."""
     at = np.random.default_rng(0).choice(yeast.bp, ASKED, replace=False)  # three have figures
     (to / "places.bed").write_text("".join(f"{CHROM}\t{p}\t{p + 1}\n" for p in at))
-    call("context", yeast.net(name), "--fasta", yeast.fasta, "--at", to / "places.bed", "--gff",
+    call("context", yeast.net(name), "--genome", yeast.fasta, "--at", to / "places.bed", "--gff",
          features(yeast, to), *CONTEXTS.get(name, LONG), "--to", to / "context")  # fmt: skip
 
 

@@ -41,6 +41,32 @@ def test_lists(what):
     assert done.returncode == 0 and expected[what] in done.stdout
 
 
+def test_a_list_of_tasks_takes_a_suite():
+    done = dnabench("list", "tasks", "demo", "gue/mouse_0")
+    named = re.findall(r"^task +(\S+)$", done.stdout, re.M)
+    assert done.returncode == 0 and named == [*suites()["demo"], "gue/mouse_0"]
+    bad = dnabench("list", "models", "demo")
+    assert bad.returncode == 2 and "no model named 'demo'" in bad.stderr
+
+
+@pytest.mark.parametrize("words", [["report"], ["compare", "kmer", "cnn"], ["figure", "strip"]])
+def test_a_folder_without_records_names_those_that_have_some(tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    bad = dnabench(*words)
+    assert bad.returncode == 2
+    assert bad.stderr.endswith(
+        "no records in runs; make some: dnabench run --suite demo --out runs\n"
+    )
+    for name in ("runs/demo", "runs/empty", "other"):
+        (tmp_path / name / "records").mkdir(parents=True)
+    for name in ("runs/demo", "other"):
+        (tmp_path / name / "records" / "a.json").write_text("{}")
+    bad = dnabench(*words)
+    assert bad.returncode == 2
+    said = "no records in runs; there are some in other, runs/demo (--out), or make some: dnabench"
+    assert said in bad.stderr and "empty" not in bad.stderr
+
+
 def test_the_help_starts_with_the_benchmark_and_the_version_is_there():
     text = dnabench("--help").stdout
     assert re.search(r"\n\nBenchmark:\n +run .*\n +report .*\n", text)

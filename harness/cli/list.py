@@ -18,7 +18,8 @@ def list_(
         str, typer.Argument(help=f"{', '.join(KINDS)}.", autocompletion=lambda: [*KINDS])
     ],
     names: Annotated[
-        list[str] | None, typer.Argument(help="Show only these, one field per line.")
+        list[str] | None,
+        typer.Argument(help="Only these, one field per line; of tasks also a suite."),
     ] = None,
     explain: Annotated[
         bool,
@@ -34,6 +35,7 @@ def list_(
     from dnabench.cli.explain import explained
     from dnabench.cli.listing import LISTINGS
     from dnabench.registry import MODELS, TASKS, explain_miss
+    from dnabench.sweep.grid import suites
 
     if kind not in KINDS:
         fail(explain_miss("list", kind, [*KINDS], f"choose from {', '.join(KINDS)}"))
@@ -44,6 +46,8 @@ def list_(
         return
     header, rows = LISTINGS[kind]()
     width = shutil.get_terminal_size().columns
+    if names and kind == "tasks":
+        names = [task for name in names for task in suites().get(name, (name,))]
     for name in names or []:
         if not (found := [row for row in rows if row[0] == name]):
             known = [row[0] for row in rows]

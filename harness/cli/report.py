@@ -12,6 +12,8 @@ from dnabench.cli.bars import bar
 from dnabench.cli.errors import fail, warn
 from dnabench.cli.options import Out, Shown, names_of
 
+NEAREST = 3  # folders with records that a message names
+
 
 def report(
     out: Out = Path("runs"),
@@ -96,8 +98,21 @@ def records_in(out: Path, tuning: bool = False) -> tuple[Any, list[Any]]:
             "run their `dnabench tune` again, which goes on and then tests"
         )
     if not tested:
-        fail(f"no records in {out}; make some: dnabench run --suite demo --out {out}")
+        fail(
+            f"no records in {out}; {_folders_near(out)}make some: dnabench run --suite demo "
+            f"--out {out}"
+        )
     return store, every if tuning else tested
+
+
+def _folders_near(out: Path) -> str:
+    """Which folders in this one, or in the current one, have records, for a message."""
+    places = [*out.glob("*/records"), *Path().glob("*/records")]
+    near = sorted({place.parent for place in places if any(place.glob("*.json"))} - {out})
+    if not near:
+        return ""
+    more = f" and {len(near) - NEAREST} more" if len(near) > NEAREST else ""
+    return f"there are some in {', '.join(map(str, near[:NEAREST]))}{more} (--out), or "
 
 
 def warn_unreadable(store: Any) -> None:

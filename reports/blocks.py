@@ -7,11 +7,13 @@ that an audit found.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from dnabench.reports.table import Row
+from dnabench.tasks.audit.audit import kept
 from dnabench.tasks.audit.near import merged
 from dnabench.types import Array
 
@@ -108,10 +110,21 @@ def _overlapping(chromosome: Array, start: Array, end: Array) -> Array:
     return out
 
 
-def sentences(found: Mapping[str, Blocks]) -> list[str]:
-    """What is assumed of the test examples; keys are the names of tasks."""
+def searched(row: Row) -> bool:
+    """Whether near copies were looked for: by an audit of these data, or when they were read."""
+    how = {str(run.task.get("clusters", "")) for cell in row.cells for run in cell.runs}
+    return any("homology" in words for words in how) or kept(row.task, row.data) is not None
+
+
+def sentences(found: Mapping[str, Blocks], looked: Collection[str] = ()) -> list[str]:
+    """What is assumed of the test examples.
+
+    Args:
+        found: name of a task -> how its examples are drawn.
+        looked: names of the tasks whose near copies were looked for.
+    """
     known = {name: b for name, b in found.items() if b.by}
-    out, alone = [], len(found) - len(known)
+    out = []
     if len(known) > MOST_NAMED:
         examples, n = (sum(column) for column in zip(*(b[:2] for b in known.values()), strict=True))
         words = ", ".join(dict.fromkeys(b.by for b in known.values()))
@@ -123,10 +136,13 @@ def sentences(found: Mapping[str, Blocks]) -> list[str]:
             for name, b in known.items()
         ]
         out = [f"{TOGETHER}: {'; '.join(each)}."]
-    if alone:
-        which = f" of {alone} of {len(found)} tasks" if known else ""
-        out.append(
-            f"Test examples{which} are taken as independent: none are known to be related (copies, "
-            "overlaps, one gene). If some are, the intervals are too narrow."
-        )
+    reasons = {
+        True: "none are known to be related (copies, overlaps, one gene). If some are,",
+        False: "near copies were not looked for (`dnabench audit data` does). If some are related,",
+    }
+    for where, why in reasons.items():
+        alone = sum((name in looked) == where for name in found.keys() - known.keys())
+        which = f" of {alone} of {len(found)} tasks" if alone < len(found) else ""
+        taken = f"Test examples{which} are taken as independent"
+        out += [f"{taken}: {why} the intervals are too narrow."] * bool(alone)
     return out

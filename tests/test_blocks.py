@@ -14,9 +14,11 @@ from dnabench.reports.blocks import COPIES, LEAST, NEAR, Blocks, blocks, sentenc
 from dnabench.reports.render import render
 from dnabench.reports.report import report
 from dnabench.reports.resampling import Resampler
+from dnabench.reports.text.findings import related
 from dnabench.reports.text.overview import overview
 from dnabench.results.store import Store
 from dnabench.sweep.trial import run_trial
+from dnabench.tasks.audit.audit import Audit, keep
 from dnabench.tasks.audit.near import merged
 from dnabench.types import Job, Sequences, Split, Task
 
@@ -101,8 +103,16 @@ def test_copies_join_in_any_case():
 
 def test_what_is_assumed_is_said():
     alone, pairs = Blocks(500, 500, ""), Blocks(1200, 600, COPIES)
-    (one,) = sentences({"a/x": alone})
+    (one,) = sentences({"a/x": alone}, {"a/x"})
     assert one.startswith("Test examples are taken as independent: none are known to be related")
+    (one,) = sentences({"a/x": alone})
+    assert one == (
+        "Test examples are taken as independent: near copies were not looked for (`dnabench audit "
+        "data` does). If some are related, the intervals are too narrow."
+    )
+    some = sentences({"a/x": alone, "a/y": pairs, "a/z": alone}, {"a/y", "a/z"})
+    assert some[1].startswith("Test examples of 1 of 3 tasks are taken as independent: none are")
+    assert some[2].startswith("Test examples of 1 of 3 tasks are taken as independent: near copies")
     (one,) = sentences({"a/y": pairs})
     assert one == (
         "Related test examples are drawn together: a/y by copies on either strand (1,200 examples "
@@ -127,11 +137,32 @@ def test_the_report_says_it_under_the_table(tmp_path):
             put(store, model, seed, right)
     found = report(list(store), store, Resampler(store, 200))
     text = " ".join(overview(found, store.folder).split())
-    assert "Test examples are taken as independent: none are known" in text
+    assert "Test examples are taken as independent: near copies were not looked for" in text
     done = dnabench("report", "--out", store.folder, "--full")
     assert "Test examples are taken as independent" in done.stdout
     (one,) = json.loads(render(found, "json"))["comparisons"]
     assert one["drawn"] == {"examples": 200, "blocks": 200, "by": ""}
+
+
+@pytest.mark.parametrize("by", ["an audit", "homology", "column chrom"])
+def test_whether_near_copies_were_looked_for_is_said(tmp_path, monkeypatch, by):
+    monkeypatch.setenv("DNABENCH_CACHE", str(tmp_path / "cache"))
+    store = Store(tmp_path / "runs")
+    for model, right in (("good", 0.9), ("worse", 0.7)):
+        for seed in range(5):
+            put(store, model, seed, right)
+    records = list(store)
+    if by == "an audit":
+        trial = records[0].trial
+        fields = dict.fromkeys(Audit.__dataclass_fields__, ())
+        none = {"leaked": dict.fromkeys(("exact", "rc", "near"), ())}
+        own = {"task": trial.task, "data": trial.data, "splits": {"test": {"examples": 200}}}
+        keep(Audit(**{**fields, **own, **none}))
+    else:
+        records = [replace(r, task={**r.task, "clusters": by}) for r in records]
+    (said,) = related(report(records, store, Resampler(store, 200)).evidence[0].comparisons)
+    assert ("none are known to be related" in said) == (by != "column chrom")
+    assert ("near copies were not looked for" in said) == (by == "column chrom")
 
 
 def synthetic(kind, pairs):

@@ -66,7 +66,7 @@ def test_what_these_examples_cannot_show_is_said(tmp_path):
     (table,) = tables(records)
     found = analyze(table, Resampler(store, replicates=500))
     said = " ".join(summary_sentences(found))
-    assert "; 0.01 is not to be seen with these 80 test examples." in said
+    assert "; 0.01 cannot be detected with these 80 test examples." in said
     assert top_grid(found).rows[0][-1] == "not with these 80 examples for 0.01"
 
 

@@ -74,7 +74,9 @@ def methods(comparisons: Sequence[Comparison], exploratory: bool = True) -> list
 
 def related(comparisons: Sequence[Comparison]) -> list[str]:
     """Which test examples are drawn together, and which are taken as independent."""
-    return blocks.sentences({d.row.name: d.drawn for d in comparisons if d.drawn})
+    drawn = {d.row.name: (d.row, d.drawn) for d in comparisons if d.drawn}
+    looked = {name for name, (row, how) in drawn.items() if not how.by and blocks.searched(row)}
+    return blocks.sentences({name: how for name, (_, how) in drawn.items()}, looked)
 
 
 def sampling(comparisons: Sequence[Comparison]) -> list[str]:

@@ -219,7 +219,7 @@ def _smaller(found: Sequence[tuple[Detectable, Row]]) -> str:
         sizes = sorted({one.examples for one, row in open_ if one.hopeless})
         span = " to ".join(f"{n:,}" for n in dict.fromkeys((sizes[0], sizes[-1])))
         where = "" if len(found) == 1 else f" ({len(never)} of {count(len(found), 'task')})"
-        return f"; {open_[0][1].rope:g} is not to be seen with these {span} test examples{where}"
+        return f"; {open_[0][1].rope:g} cannot be detected with these {span} test examples{where}"
     most = max((one.needed for one, _ in open_), key=lambda x: math.inf if math.isnan(x) else x)
     seeds = "over 1,000" if math.isnan(most) else f"{most:.0f}"
     return f"; {open_[0][1].rope:g} would need {'up to ' * (len(found) > 1)}{seeds} seeds"

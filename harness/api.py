@@ -211,7 +211,7 @@ def embed(
         strands: one, or mean: with the other strand's.
         regime: scratch, pretrained, pretrained@REVISION or checkpoint:PATH.
         set: options of a model, `["width=256"]`.
-        device: cpu, cuda or cuda:N.
+        device: auto, cpu, cuda or cuda:N; the default is the CPU, that of `dnabench embed` auto.
         to: a file for the result, .npy or .parquet; needs the path of a file.
         trust_remote_code: run the code that an hf: model brings.
 

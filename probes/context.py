@@ -65,7 +65,7 @@ def of_language(likelihood: Likelihood) -> Asked:
     if not (likelihood.by_site or likelihood.causal):
         raise ValueError(
             f"{source.name} predicts {source.tokenizer.name} tokens of many lengths, none of which "
-            "stands for a base; the context of a base needs letters or words of one length"
+            "stands for a base; the context of a base needs tokens of one base or of one length"
         )
     ask = _following(likelihood) if likelihood.causal else _hidden(likelihood)
     how = "the next base" if likelihood.causal else likelihood.asks

@@ -107,7 +107,7 @@ def dependency(
     if not likelihood.letters:
         raise ValueError(
             f"{source.name} predicts {source.tokenizer.name} tokens, not bases; dependency maps "
-            "need a network that reads letters"
+            "need a network of single-base tokens"
         )
     most = min(source.longest, LARGEST)
     if not 2 <= length <= most:

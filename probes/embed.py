@@ -143,7 +143,7 @@ def windows_of(
     names = {name: genome.number(name) for name in dict.fromkeys(regions.chrom.tolist())}
     contig = np.array([names[name] for name in regions.chrom.tolist()])
     for wrong, why in (
-        (regions.end > genome.lengths[contig], "ends behind its sequence"),
+        (regions.end > genome.lengths[contig], "ends beyond its sequence"),
         (regions.end - regions.start > length, f"is longer than a window of {length:,} bp"),
     ):
         if wrong.any():

@@ -132,9 +132,7 @@ def _beside(found: Field, paths: Paths) -> list[tuple[str, str]]:
         return [("beyond them", f"{found.beyond:.1g} of the squared gradient: attention, a "
                  "recurrence or a mean sees farther")]  # fmt: skip
     if not found.effect.each_base:
-        return [
-            ("", "of one position after the last convolution; what comes behind it is not seen")
-        ]
+        return [("", "of one position after the last convolution; what comes after it is not seen")]
     if length < paths.field:
         return [("", f"more than the {length:,} bp that are measured (--length)")]
     return []

@@ -223,8 +223,8 @@ def _units(groups: Array, chrom: Array) -> Array:
     several = np.unique(unit[chrom != chrom[first][unit]])
     if len(several):
         raise ValueError(
-            f"match group {few(names[several].tolist())}: on several chromosomes; groups are drawn "
-            "again within chromosomes"
+            f"match group {few(names[several].tolist())}: on several chromosomes; groups are "
+            "bootstrapped within chromosomes"
         )
     return np.asarray(unit)
 

@@ -222,7 +222,7 @@ def test_the_command_prints_a_table_and_writes_it(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "dnabert2 on chr2 of g.fa: hidden words; accuracy of words" in done.output
     assert "do not compare these losses with those of letters\n" in done.output
-    assert "Markov chains: of the other sequences of g.fa; nats a base on the same" in done.output
+    assert "Markov chains: of the other sequences of g.fa; nats per base on the same" in done.output
     said = json.loads((tmp_path / "net" / "evaluation-mask-1.json").read_text())
     assert said["of"] == "words" and said["sequences"] == "chr2" and said["windows"] == 33
     every = said["rows"][-1]

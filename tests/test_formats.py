@@ -197,7 +197,7 @@ def test_the_flags_of_positives_and_negatives_belong_together(tmp_path):
     cache = tmp_path / "cache"
     done = dnabench(*run, *both, cache=cache)
     assert done.returncode == 0 and "data/pos: binary" in done.stdout, done.stderr
-    assert "positive class: 1" in done.stdout and "1 trials: 0 done, 1 to run" in done.stdout
+    assert "positive class: 1" in done.stdout and "1 trial: 0 done, 1 to run" in done.stdout
     done = dnabench(*run, *both[:2], cache=cache)
     assert done.returncode == 2 and "give the others, too: --negatives FILE" in done.stderr
     done = dnabench(*run, *both, "--data", tmp_path / "pos.csv", cache=cache)

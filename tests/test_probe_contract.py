@@ -302,7 +302,9 @@ def test_dependency(name, genome, tmp_path):
     _, first, codes = region_of(genome, "1:101-120")
     if name in WORDS:
         return refused(
-            lambda: dependency(likelihood, codes), "tokens, not bases", "network that reads letters"
+            lambda: dependency(likelihood, codes),
+            "tokens, not bases",
+            "network of single-base tokens",
         )
     found = dependency(likelihood, codes)
     slow = slowly(likelihood.source, letters(L)[100:120])

@@ -177,7 +177,7 @@ def test_what_cannot_be_measured_is_not_claimed():
     source = of_model("cnn", "scratch", 96)
     found = field("cnn", source, random_sequences(1, 96), 5)
     assert found.beyond is None and found.alone is None and found.paths.field == 57
-    assert "what comes behind it is not seen" in dict(rows(found)).get("", "")
+    assert "what comes after it is not seen" in dict(rows(found)).get("", "")
 
 
 @pytest.mark.parametrize(

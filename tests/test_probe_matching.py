@@ -143,7 +143,9 @@ def test_from_a_table_of_traits_to_areas_by_the_commands(tmp_path, net):
     out = tmp_path / "out.parquet"
     said = dnabench("probe", "variants", net, "--vcf", matched, "--genome", path, "--labels",
                     "label", "--direction", "abs", "--to", out, "--device", "cpu")  # fmt: skip
-    assert f"{len({*groups})} match groups drawn again within sequences" in said.stdout, said.stderr
+    assert f"{len({*groups})} match groups, bootstrapped within sequences" in said.stdout, (
+        said.stderr
+    )
     assert "distance to a start" in said.stdout and "needs --gff" not in said.stdout
     scored = pq.read_table(out)
     assert scored.select(table.column_names).equals(table)

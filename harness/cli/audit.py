@@ -31,16 +31,18 @@ def audit_data(
     ] = None,
     fail_on: Annotated[
         list[str] | None,
-        typer.Option(help="Exit with status 1 if this holds, e.g. 'leaked>0'."),
+        typer.Option(help="Exit with status 1 if this holds: leaked>0, leaked-share>0.05, "
+                     "train-test-duplicates>0, shortcut-gc>=0.5; a wrong name lists all."),
     ] = None,
     to: Annotated[
         Path | None, typer.Option(help="Folder for a JSON file per task and audit.html.")
     ] = None,
-) -> None:
+) -> None:  # fmt: skip
     """Find copies, conflicting labels and shortcuts in data.
 
     Exact and near duplicates are found within and between the splits. From then on `dnabench
-    report` also shows scores without the duplicated test examples.
+    report` also shows scores without the duplicated test examples. `dnabench audit data` is the
+    same as `dnabench data audit`.
     """
     from dnabench.registry import TASKS
     from dnabench.reports.text.audit import html, markdown, overview

@@ -24,10 +24,10 @@ def embed(
     ] = 0,
     pool: Annotated[
         str,
-        typer.Option(help="own (what the head sees), mean, max, cls, or none: a row a base."),
+        typer.Option(help="own (what the head sees), mean, max, cls, or none: one row per base."),
     ] = "own",
     strands: Annotated[
-        str, typer.Option(help="one, or mean: with the other strand's embedding.")
+        str, typer.Option(help="one, or mean: of both strands' embeddings.")
     ] = "one",
     regime: Annotated[
         str, typer.Option(help="Weights of a model: pretrained, scratch or checkpoint:PATH.")
@@ -39,9 +39,10 @@ def embed(
     model: Code = "",
     trust_remote_code: Trust = False,
 ) -> None:  # fmt: skip
-    """Write embeddings of sequences, a row each.
+    """Write embeddings of sequences, one row each.
 
-    For clustering, UMAP or a model of your own. Features of official or kept weights are kept
+    For clustering, UMAP or a model of your own; `dnabench probe embed` shows which kinds of regions
+    a network distinguishes. Features of official or kept weights are kept
     in the cache and used again.
     """
     from dnabench.cli.bars import bar

@@ -26,21 +26,20 @@ def evaluate(
         Path | None, typer.Option(help="GFF3 or GTF file of genes.")
     ] = None,
     protocol: Annotated[
-        str,
-        typer.Option(help="mask: every base asked for is hidden; thesis: 80/10/10 (letters)."),
+        str, typer.Option(help="mask: predicted bases are hidden; thesis: 80/10/10, not for words.")
     ] = "mask",
-    seed: Annotated[int, typer.Option(help="Of what is asked for.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of hidden bases.")] = 0,
     to: Annotated[
         Path | None, typer.Option(help="JSON file to write; default in the network's folder.")
     ] = None,
     device: Device = "auto",
 ) -> None:  # fmt: skip
-    """Score a language model by region, beside chance.
+    """Score a language model by region, against chance baselines.
 
     Accuracy, cross-entropy and perplexity of hidden bases (of next bases in a causal model), with
     99 % intervals; beside them the majority base and the best of Markov chains of order 0 to 11,
-    fitted on the other sequences of the genome. Of a masked network of words that do not overlap:
-    accuracy of hidden words and loss in nats a base.
+    fitted on the other sequences of the genome. Of a masked network of multi-base tokens that do
+    not overlap: accuracy of hidden tokens and loss in nats per base.
     """
     from dnabench.cache import file_sha256
     from dnabench.cli.bars import bar
@@ -138,13 +137,13 @@ def _print_words(
     from dnabench.pretraining.words import REGIONS
 
     typer.echo(
-        f"{title}: hidden words; accuracy of words, and loss in nats a base, with 99 % intervals"
+        f"{title}: hidden words; accuracy of words, and loss in nats per base, with 99 % intervals"
     )
     typer.echo(
         "each hidden word is predicted with no base of it seen: do not compare these losses with "
         "those of letters"
     )
-    typer.echo(f"Markov chains: {_fitted(card, counted)}; nats a base on the same bases")
+    typer.echo(f"Markov chains: {_fitted(card, counted)}; nats per base on the same bases")
     best = min(rows[-1]["chance"], key=lambda name: rows[-1]["chance"][name]["nats_per_base"])
     lines: Rows = [
         [
@@ -153,7 +152,7 @@ def _print_words(
         ]
         for row in rows
     ]  # fmt: skip
-    heads = ["region", "words", "bases", "accuracy", "nats a base"]
+    heads = ["region", "words", "bases", "accuracy", "nats per base"]
     heads += [f"Markov {best.removeprefix('order ')}"]
     print_table(heads, lines, "the JSON file has all", numbers=True)
     if any(row["region"] in REGIONS for row in rows):

@@ -42,9 +42,15 @@ def figure(
     models: Annotated[
         list[str], typer.Option("--models", "-m", help="Only these, comma-separated.")
     ] = [],  # noqa: B006
-    protocol: Annotated[str, typer.Option(help="Which, where records have several.")] = "",
-    limit: Annotated[str, typer.Option(help="Which, where records have several.")] = "",
-    train_share: Annotated[str, typer.Option(help="Which, where records have several.")] = "",
+    protocol: Annotated[
+        str, typer.Option(help="Protocol to draw; needed if the records have several.")
+    ] = "",
+    limit: Annotated[
+        str, typer.Option(help="Limit to draw; needed if the records have several.")
+    ] = "",
+    train_share: Annotated[
+        str, typer.Option(help="Training share to draw; needed if the records have several.")
+    ] = "",
     metric: Shown = "",
     x: Annotated[
         str,

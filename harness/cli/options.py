@@ -70,10 +70,14 @@ class GridOptions(NamedTuple):
               autocompletion=names_of("suites")),
     ] = []  # noqa: RUF012  # fmt: skip
     data: Annotated[
-        list[str], which(help="Your own file or folder; may be repeated. docs: own-data.")
+        list[str], which(help="Your own file or folder; may be repeated. See docs/own-data.md.")
     ] = []  # noqa: RUF012
-    seeds: Annotated[str, which(help="How many (10) or which (0,3,7 or 2222,42-50).")] = "5"
-    limit: Annotated[str, which(help="Only N examples per split (200) or a share (0.1).")] = "0"
+    seeds: Annotated[
+        str, which(help="How many (10 = seeds 0-9) or which (0,3,7 or 2222,42-50).")
+    ] = "5"
+    limit: Annotated[
+        str, which(help="Only N examples per split (200) or a share (0.1); 0 = all.")
+    ] = "0"
     train_share: Annotated[
         list[str],
         training(help="Train on a part of train alone, validation and test whole; several for "
@@ -102,8 +106,10 @@ class GridOptions(NamedTuple):
     batch_size: Annotated[int, training(help="Examples per step; 0 = the recipe's.")] = 0
     precision: Annotated[str, training(help="fp32, tf32, bf16, fp16; default: the recipe's.")] = ""
     rc: Annotated[
-        str, training(help="Reverse complements: none, augment, conjoin; default: the recipe's.")
-    ] = ""
+        str,
+        training(help="Reverse complement: none, augment (in training) or conjoin (also averages "
+                 "both strands in scoring); default: the recipe's."),
+    ] = ""  # fmt: skip
     class_weight: Annotated[
         str,
         training(help="balanced: classes count alike in the loss; or none; default: the recipe's."),
@@ -112,7 +118,8 @@ class GridOptions(NamedTuple):
         list[str], training("--set", help="Model option or recipe field: dilation=1, cnn.lr=0.01.")
     ] = []  # noqa: RUF012
     sweep: Annotated[
-        list[str], training(help="Several values, a column each in the report: dilation=1,4.")
+        list[str],
+        training(help="Values to run in turn, each a column of the report: dilation=1,4."),
     ] = []  # noqa: RUF012
 
     def request(self, reading: DataOptions | None = None) -> Request:
@@ -142,13 +149,14 @@ class DataOptions(NamedTuple):
     label_column: Annotated[
         list[str], own(help="The column of labels; several (A,B,C) are several outputs.")
     ] = []  # noqa: RUF012
-    id_column: Annotated[str, own(help="The column of names.")] = ""
+    id_column: Annotated[str, own(help="The column of sequence names.")] = ""
     split_column: Annotated[
         str, own(help="The column with train, dev and test; none: there is no such column.")
     ] = ""
-    header: Annotated[str, own(help="What is between the bars of FASTA headers: 'id|-|label'.")] = (
-        ""
-    )
+    header: Annotated[
+        str,
+        own(help="Fields between the bars of FASTA headers; - is ignored: 'id|-|label'."),
+    ] = ""
     kind: Annotated[str, own(help="binary, multiclass, multilabel or regression.")] = ""
     positive: Annotated[str, own(help="The positive class, of two.")] = ""
     split_by: Annotated[
@@ -156,25 +164,37 @@ class DataOptions(NamedTuple):
     ] = ""
     test_groups: Annotated[list[str], own(help="Groups of --split-by for testing: chr8,chr9.")] = []  # noqa: RUF012
     dev_groups: Annotated[list[str], own(help="Groups for validation: chr7.")] = []  # noqa: RUF012
-    split_seed: Annotated[int, own(help="Draws another test split.")] = 0
-    identity: Annotated[float, own(help="Near copies: identity, 0.8 to 1.")] = 0.9
-    coverage: Annotated[float, own(help="Near copies: share of the shorter one, 0.5 to 1.")] = 0.8
+    split_seed: Annotated[int, own(help="Seed of the test split, if the data bring none.")] = 0
+    identity: Annotated[float, own(help="Minimum identity (0.8 to 1) to count as related ...")] = (
+        0.9
+    )
+    coverage: Annotated[
+        float, own(help="... over this share of the shorter sequence (0.5 to 1).")
+    ] = 0.8
     no_leak_check: Annotated[
-        bool, own("--no-leak-check", help="Do not look for related sequences.")
+        bool,
+        own(
+            "--no-leak-check",
+            help="Do not look for related sequences; cuts are random, or by --split-by.",
+        ),
     ] = False
     genome: Annotated[
-        str, own(help="FASTA: regions (BED) and variants (VCF) lie on it; an audit looks in it.")
-    ] = ""
+        str,
+        own(help="Genome FASTA of BED regions or VCF variants. `audit data` looks up sequences of "
+            "other files in it."),
+    ] = ""  # fmt: skip
     length: Annotated[
         int, own(help="bp around a region's middle or summit (0: as it is), or a variant.")
     ] = 200
     positives: Annotated[
-        str, own(help="File of positives, in any format, without labels; needs --negatives.")
-    ] = ""
+        str,
+        own(help="File of positives, without labels; needs --negatives, or --genome if they are "
+            "regions."),
+    ] = ""  # fmt: skip
     negatives: Annotated[
         str, own(help="File of negatives; for regions without one, matched ones are drawn.")
     ] = ""
-    negatives_seed: Annotated[int, own(help="Draws other negatives.")] = 0
+    negatives_seed: Annotated[int, own(help="Seed of the drawn negatives.")] = 0
     labels: Annotated[str, own(help="File with the label of each sequence, one a line.")] = ""
     sheet: Annotated[str, own(help="Sheet of a spreadsheet (.xlsx, .ods).")] = ""
 
@@ -221,8 +241,10 @@ class ExecutionOptions(NamedTuple):
                   "cuda:N, or several: cuda:0,cuda:2."),
     ] = "auto"  # fmt: skip
     jobs: Annotated[
-        str, execution(help="Trials at once, on each GPU; auto: one, or one per free CPU core.")
-    ] = "auto"
+        str,
+        execution(help="Trials at once, on each GPU. auto: one; on a CPU one per usable core "
+                  "(cores / --threads), fewer if memory is short."),
+    ] = "auto"  # fmt: skip
     threads: Annotated[int, execution(help="CPU threads per trial.")] = 1
     micro_batch: Annotated[int, execution(help="Examples in memory at once; 0 = all.")] = 0
     executor: Annotated[str, execution(help="local, inline for a debugger, slurm or ray.")] = (
@@ -233,11 +255,13 @@ class ExecutionOptions(NamedTuple):
         execution(help="Slurm: an option of sbatch: partition=gpu, time=2:00:00. Ray: "
                   "address=HOST:PORT, num_gpus=0.5, memory=16G."),
     ] = []  # noqa: RUF012  # fmt: skip
-    task_time: Annotated[str, execution(help="Slurm: about how long a task runs.")] = "30m"
+    task_time: Annotated[str, execution(help="Slurm: target duration of a task, such as 30m.")] = (
+        "30m"
+    )
     compile: Annotated[
         str,
         execution(
-            help="auto: training steps on CUDA compiled, or as one graph, where faster; or off."
+            help="auto: compile training steps on CUDA, or use a CUDA graph, where faster; or off."
         ),
     ] = "auto"
     trial_timeout: Annotated[
@@ -248,14 +272,14 @@ class ExecutionOptions(NamedTuple):
         bool,
         execution(
             "--deterministic",
-            help="Give the same bytes on all machines of one kind; slower, see the docs on speed.",
+            help="Same bytes on all machines of one kind; may be slower (docs/speed.md).",
         ),
     ] = False
 
     checkpoint_every: Annotated[
         str,
-        execution(help="At the end of an epoch keep what a trial has learned, so that it goes on "
-                  "from there if it is killed: 10m, 1h, epoch (after each) or never."),
+        execution(help="Save a checkpoint at the end of an epoch, so that a killed trial resumes: "
+                  "10m, 1h, epoch (after each) or never."),
     ] = "10m"  # fmt: skip
 
     def measured_here(self) -> tuple[Resources, list[str]]:

@@ -35,7 +35,7 @@ def plan(
     keep: Keep = "no",
     config: Config = None,
     probe_seconds: Annotated[
-        float, typer.Option(help="Roughly how long to measure each model.")
+        float, typer.Option(help="Seconds to measure each model, roughly.")
     ] = 4.0,
     detect: Annotated[
         float,
@@ -46,9 +46,8 @@ def plan(
 ) -> None:  # fmt: skip
     """Estimate the time, memory and disk space a run would take.
 
-    Takes the flags of `dnabench run` and measures a few real training steps of each model. Of a
-    search of settings `dnabench tune ... --dry-run` says it, of pretraining
-    `dnabench pretrain ... --plan`.
+    Takes the flags of `dnabench run` and measures a few real training steps of each model. For
+    tuning use `dnabench tune ... --dry-run`; for pretraining `dnabench pretrain ... --plan`.
     """
     from dnabench.cache import room
     from dnabench.forecast.estimate import plan, summary, table

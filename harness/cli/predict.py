@@ -17,7 +17,9 @@ NewFile = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Code = Annotated[
     str,
-    typer.Option("--model", "-m", help="The model again, where its code is a file of yours."),
+    typer.Option(
+        "--model", "-m", help="The model file (net.py:Net), if the network's code is your own."
+    ),
 ]
 
 Trust = Annotated[

@@ -41,7 +41,7 @@ class DataFlags(NamedTuple):
         ),
     ] = []  # noqa: RUF012
     exclude_task: Annotated[
-        list[str], data(help="Leave out what a task's test split has: nt_reduced/h3.")
+        list[str], data(help="Keep windows clear of this task's test sequences: nt_reduced/h3.")
     ] = []  # noqa: RUF012
     weight: Annotated[
         list[float], data(help="How often a genome is drawn from, one for each; default: by size.")
@@ -78,6 +78,12 @@ class MachineFlags(NamedTuple):
     ] = False
 
 
+Looks = Annotated[
+    int,
+    typer.Option(help="Number of evaluations during training (checkpoints are saved then).", min=1),
+]
+
+
 @with_flags
 def pretrain(
     model: Annotated[
@@ -87,7 +93,7 @@ def pretrain(
     genome: Annotated[
         list[Path], typer.Option(help="FASTA file, plain or .gz; may be repeated.")
     ],
-    to: Annotated[Path, typer.Option(help="Folder to write; the same one goes on.")],
+    to: Annotated[Path, typer.Option(help="Folder to write; a training in it resumes.")],
     data: DataFlags,
     machine: MachineFlags,
     budget: Annotated[
@@ -101,8 +107,8 @@ def pretrain(
     set_: Annotated[
         list[str], typer.Option("--set", help="Option or recipe field: batch=32; may be repeated.")
     ] = [],  # noqa: B006
-    looks: Annotated[int, typer.Option(help="Evaluations on held-out windows.", min=1)] = 20,
-    seed: Annotated[int, typer.Option(help="Of weights, windows and hidden tokens.")] = 0,
+    looks: Looks = 20,
+    seed: Annotated[int, typer.Option(help="Seed of weights, windows and hidden tokens.")] = 0,
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what it would take, and train nothing.")
     ] = False,
@@ -110,9 +116,9 @@ def pretrain(
     """Train a language model on genomes.
 
     Hidden bases or tokens are predicted, or the next one by a causal model. The folder can be
-    fine-tuned with `dnabench run --regime checkpoint:DIR`. A training that was stopped goes on
-    with the same command. Several GPUs, one process each: torchrun --nproc-per-node 2 -m dnabench
-    pretrain ...
+    fine-tuned with `dnabench run --regime checkpoint:DIR`. A training that was stopped
+    resumes with the same command. Several GPUs, one process each: torchrun --nproc-per-node 2 -m
+    dnabench pretrain ...
     """
     from dnabench.host.machine import device_named
     from dnabench.pretraining.planning import bought, budget_named, measured

@@ -69,7 +69,7 @@ def going_on_later(to: Path) -> Iterator[None]:
                 "the time of the job ends before its first evaluation; give it more with "
                 "--set-resource time=H:MM:SS, or more --looks"
             )
-        typer.echo("the time of the job is nearly over; it goes on later", err=True)
+        typer.echo("the time of the job is nearly over; it resumes later", err=True)
         requeue_self()
 
     before = signal.signal(signal.SIGUSR1, time_is_up)

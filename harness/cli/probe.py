@@ -50,7 +50,9 @@ def field(
     set_: Annotated[
         list[str], typer.Option("--set", help="Option of a model: dilation=2; may be repeated.")
     ] = [],  # noqa: B006
-    device: Device = "cpu",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or cuda:N; here the default is the CPU.")
+    ] = "cpu",
     model: Code = "",
     trust_remote_code: Trust = False,
 ) -> None:  # fmt: skip

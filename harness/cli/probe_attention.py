@@ -17,7 +17,7 @@ from dnabench.cli.probe_dependency import (
     check_region,
     read_region,
 )
-from dnabench.cli.probe_variants import Regime, Settings
+from dnabench.cli.probe_variants import AnyRegime, Settings
 
 if TYPE_CHECKING:
     from dnabench.probes.attention import Attention, Profile
@@ -43,7 +43,7 @@ def attention(
         typer.Option(help="GFF3 or GTF file: the smallest feature of each base above the maps."),
     ] = None,
     to: Annotated[Path, typer.Option(help="Folder to write.")] = Path("attention"),
-    regime: Regime = "pretrained",
+    regime: AnyRegime = "pretrained",
     set_: Settings = [],  # noqa: B006
     device: Device = "auto",
     model: Code = "",

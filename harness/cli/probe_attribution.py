@@ -31,7 +31,7 @@ def attribution(
     steps: Annotated[
         int, typer.Option(help="Points of the path from one to the other.", min=2)
     ] = 32,
-    seed: Annotated[int, typer.Option(help="Of the shuffling.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the shuffling.")] = 0,
     device: Device = "auto",
     model: Code = "",
     trust_remote_code: Trust = False,
@@ -39,8 +39,8 @@ def attribution(
     """Show what each base adds to an answer.
 
     Integrated gradients from sequences with shuffled dinucleotides to each sequence; stretches with
-    more than shuffled sequences have are seqlets, drawn as letters. For networks that read letters;
-    needs 'dnabench[attribution]'.
+    more than shuffled sequences have are seqlets, drawn as letters. For networks of single-base
+    tokens; needs 'dnabench[attribution]'.
     """
     from dnabench.cache import file_sha256
     from dnabench.cli.bars import bar

@@ -26,7 +26,7 @@ def context(
                        "kept network with an answer for each base (runs/networks/TRIAL)."),
     ],
     genome: Annotated[Path, typer.Option(help="FASTA file, plain or .gz.")],
-    at: Annotated[Path, typer.Option(help="BED file: the middle of each region is asked about.")],
+    at: Annotated[Path, typer.Option(help="BED file: the middle of each region is predicted.")],
     gff: Annotated[
         Path | None,
         typer.Option(help="GFF3 or GTF file: results by the smallest feature over a position."),
@@ -34,7 +34,7 @@ def context(
     to: Annotated[Path, typer.Option(help="Folder to write.")] = Path("context"),
     longest: Annotated[int, typer.Option(help="Bp of the longest context.", min=2)] = 2_000,
     step: Annotated[int, typer.Option(help="Bp from one context to the next.", min=1)] = 10,
-    seed: Annotated[int, typer.Option(help="Of the shuffled flanks.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the shuffled flanks.")] = 0,
     length: Annotated[
         int,
         typer.Option(help="Bp of the windows that official weights were trained on, if you know; "
@@ -48,7 +48,7 @@ def context(
 ) -> None:  # fmt: skip
     """Show how much context predictions use.
 
-    The base in the middle is asked for (hidden, or next in a causal model) as more bases around it
+    The base in the middle is predicted (hidden, or next in a causal model) as more bases around it
     are shown: with nothing beyond them, and with shuffled bases beyond them. Two rules say from
     which context on the prediction stays as it is.
     """

@@ -23,6 +23,10 @@ AXES = "base that is predicted", "base that is replaced"
 
 Genome = Annotated[Path | None, typer.Option(help="FASTA file, plain or .gz.")]
 Region = Annotated[str, typer.Option(help="Of the genome: chr1:101-200, from 1 with the end.")]
+Mapped = Annotated[
+    str,
+    typer.Option(help="Of the genome: chr1:101-200, from 1 with the end (at most 4,096 bp)."),
+]
 OneSequence = Annotated[
     Path | None, typer.Option(help="File of one sequence, in place of a genome.")
 ]
@@ -31,7 +35,7 @@ OneSequence = Annotated[
 def dependency(
     network: Language,
     genome: Genome = None,
-    region: Region = "",
+    region: Mapped = "",
     fasta: OneSequence = None,
     gff: Annotated[
         Path | None,
@@ -45,7 +49,7 @@ def dependency(
     """Map which bases change which others.
 
     Every base of a region is replaced by the three others; D(i to j) is the largest change of a
-    base's log2 odds at j. For networks that read letters; the region alone is read.
+    base's log2 odds at j. For networks of single-base tokens; the region alone is read.
     """
     from dnabench.cli.bars import bar
     from dnabench.probes.dependency import UNIT, dependency, write

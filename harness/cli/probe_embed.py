@@ -1,4 +1,4 @@
-"""`dnabench probe embed`: which kinds of regions a network tells apart."""
+"""`dnabench probe embed`: which kinds of regions a network distinguishes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from dnabench.cli.errors import fail
 from dnabench.cli.predict import Code, Device, Trust
-from dnabench.cli.probe_variants import Regime, Settings, Window
+from dnabench.cli.probe_variants import AnyRegime, Settings, Window
 
 if TYPE_CHECKING:
     from dnabench.probes.embed import Windows
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from dnabench.tasks.io.packed import Genome
     from dnabench.tasks.io.regions import Regions
     from dnabench.types import Array
+
+Most = Annotated[int, typer.Option(help="Maximum regions; a random subset of more.", min=10)]
+Seed = Annotated[int, typer.Option(help="Seed of that subset, matching, intervals and UMAP.")]
 
 
 def embed(
@@ -40,20 +43,21 @@ def embed(
     umap: Annotated[
         bool, typer.Option("--umap", help="UMAP beside PCA (needs 'dnabench[umap]').")
     ] = False,
-    most: Annotated[int, typer.Option(help="Regions; more are drawn from.", min=10)] = 10_000,
-    seed: Annotated[int, typer.Option(help="Of that draw, matching, intervals and UMAP.")] = 0,
+    most: Most = 10_000,
+    seed: Seed = 0,
     length: Window = 0,
-    regime: Regime = "pretrained",
+    regime: AnyRegime = "pretrained",
     set_: Settings = [],  # noqa: B006
     device: Device = "auto",
     model: Code = "",
     trust_remote_code: Trust = False,
 ) -> None:  # fmt: skip
-    """Show which kinds of regions a network tells apart.
+    """Show which kinds of regions a network distinguishes.
 
     Each region's embedding is the mean over its bases, read in the middle of a window on both
     strands. Silhouette and the accuracy of nearest neighbours put a number to the picture; beside
     them stand GC and words of 4 bp, for all regions and for as many of every class at each GC.
+    `dnabench embed` writes embeddings of your sequences alone.
     """
     from dnabench.cache import file_sha256
     from dnabench.cli.bars import bar
@@ -134,7 +138,7 @@ def _say(name: str, windows: Windows, found: Separated, remark: str) -> None:
     asked = " or ".join(map(str, sorted({row.neighbours for row in found.rows})))
     typer.echo(
         f"cosine distance; neighbours: mean share of right classes, by the {asked} nearest in "
-        "other blocks; 95 %: blocks of 10 kbp drawn again"
+        "other blocks; 95 %: blocks of 10 kbp, bootstrapped"
     )
 
 

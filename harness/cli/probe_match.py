@@ -34,12 +34,12 @@ def match(
         typer.Option(help="Columns of numbers in which they are near; of complex traits "
                      "tss_dist,maf,ld_score."),
     ] = "tss_dist",
-    controls: Annotated[int, typer.Option(help="Of each variant of class 1.", min=1)] = 9,
+    controls: Annotated[int, typer.Option(help="Controls per variant of class 1.", min=1)] = 9,
     gff: Annotated[
         Path | None,
         typer.Option(help="GFF3 or GTF file from which tss_dist is made where it is missing."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of what is drawn where controls are too few.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the draw where controls are too few.")] = 0,
 ) -> None:  # fmt: skip
     """Match controls to variants.
 

@@ -22,17 +22,17 @@ def occupancy(
         typer.Option(help="FASTA file, for the ends of sequences if the annotation lacks them."),
     ] = None,
     to: Annotated[Path, typer.Option(help="Folder to write.")] = Path("occupancy"),
-    flank: Annotated[int, typer.Option(help="Bp before and behind genes.", min=20)] = 1_000,
+    flank: Annotated[int, typer.Option(help="Bp before and after genes.", min=20)] = 1_000,
     coding: Annotated[
         bool, typer.Option("--coding/--exons", help="Genes begin with their CDS, or with exons.")
     ] = True,
-    seed: Annotated[int, typer.Option(help="Of the blocks that are drawn.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
 ) -> None:  # fmt: skip
     """Show where along genes marks lie.
 
-    Genes are laid over each other in reading direction: 20 bins before, 40 along and 20 behind
+    Genes are laid over each other in reading direction: 20 bins before, 40 along and 20 after
     them. The share of each bin that a mark covers is a mean over genes, with a 95 % interval from
-    blocks of 10 kbp drawn again.
+    bootstrapped blocks of 10 kbp.
     """
     from dnabench.cache import file_sha256
     from dnabench.cli.bars import bar

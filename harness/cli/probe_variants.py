@@ -29,7 +29,12 @@ Window = Annotated[
                  min=0),
 ]  # fmt: skip
 Regime = Annotated[
-    str, typer.Option(help="Weights of a model: pretrained or checkpoint:FILE, with its head.")
+    str,
+    typer.Option(help="Weights of a model: pretrained or checkpoint:FILE, with its head; not for a "
+                 "folder."),
+]  # fmt: skip
+AnyRegime = Annotated[
+    str, typer.Option(help="Weights of a model: pretrained, scratch or checkpoint:FILE.")
 ]
 Settings = Annotated[list[str], typer.Option("--set", help="Option of a model: may be repeated.")]
 
@@ -73,7 +78,7 @@ Labels = Annotated[
 ]  # fmt: skip
 Groups = Annotated[
     str,
-    typer.Option(help="Field or column of match groups, which are drawn again for intervals; "
+    typer.Option(help="Field or column of match groups, which are bootstrapped for intervals; "
                  "default: match_group of a .parquet file that has it."),
 ]  # fmt: skip
 Genes = Annotated[
@@ -94,14 +99,14 @@ def variants(
     region: Place = "",
     score: Score = "auto",
     output: Annotated[
-        str, typer.Option(help="Class, label or value of a kept network that is followed.")
+        str, typer.Option(help="Class, label or value of a kept network to follow.")
     ] = "",
     length: Window = 0,
     labels: Labels = "",
     direction: Annotated[
         str,
-        typer.Option(help="What is high in class 1: minus (the score), abs or plus; default minus, "
-                     "of embedding distances plus."),
+        typer.Option(help="How class 1 scores: minus (low), plus (high) or abs (large); default "
+                     "minus, plus for embedding distances."),
     ] = "",
     groups: Groups = "",
     gff: Genes = None,
@@ -114,8 +119,8 @@ def variants(
     """Score variants by a network.
 
     log p(alternative) - log p(reference) in nats, the mean of both strands: negative = less likely.
-    Masked models are asked at the hidden base, causal ones for the whole window. Or the distance
-    of embeddings, or the change of a kept network's answer. Variants whose REF is not what the
+    Masked models predict the hidden base, causal ones the whole window. Or the distance of
+    embeddings, or the change of a kept network's answer. Variants whose REF is not what the
     genome has are counted by kind and have no score.
     """
     from dnabench.cli.bars import bar
@@ -329,7 +334,7 @@ def _drawn(one: Areas) -> str:
 
     if one.draws:
         within = " within sequences" if one.within else ""
-        return f"95 %: {one.units:,} {one.unit} drawn again{within}"
+        return f"95 %: {one.units:,} {one.unit}, bootstrapped{within}"
     return (
         f"no intervals: one of the classes lies in only {one.least} {one.unit}, and {FEWEST} are "
         "needed"

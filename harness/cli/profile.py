@@ -19,7 +19,9 @@ def profile(
                      autocompletion=names_of("models")),
     ] = ["convnova", "hyenadna", "caduceus_ph"],  # noqa: B006
     lengths: Annotated[str, typer.Option(help="Comma-separated lengths in bp.")] = "200,1000",
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or cuda:N; here the default is the CPU.")
+    ] = "cpu",
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     to: Annotated[
         Path, typer.Option(help="Figure to write (.png, .pdf, .svg); the table goes beside it.")

@@ -35,7 +35,7 @@ class PretrainingOptions(NamedTuple):
     ] = []  # noqa: RUF012
     holdout: Annotated[list[str], option(help="Sequence to evaluate on: chr8, or FILE:chr8.")] = []  # noqa: RUF012
     exclude_task: Annotated[
-        list[str], option(help="Pretrain without what a task's test split has: nt_reduced/h3.")
+        list[str], option(help="Keep windows clear of this task's test sequences: nt_reduced/h3.")
     ] = []  # noqa: RUF012
     budget: Annotated[str, option(help="Bp that each pretraining sees: 20M.")] = "20M"
     tokenizers: Annotated[list[str], option(help="char,bpe; default: each model's own.")] = []  # noqa: RUF012
@@ -50,7 +50,10 @@ class PretrainingOptions(NamedTuple):
     pretrain_set: Annotated[
         list[str], option(help="Recipe field of pretraining: batch=32; may be repeated.")
     ] = []  # noqa: RUF012
-    looks: Annotated[int, option(help="Evaluations of a pretraining.", min=1)] = 5
+    looks: Annotated[
+        int,
+        option(help="Number of evaluations during training (checkpoints are saved then).", min=1),
+    ] = 5
 
     def request(
         self, choice: GridOptions, reading: DataOptions,
@@ -87,7 +90,7 @@ def regimes(
     Pretrains each model on each genome at one budget, fine-tunes over seeds, and prints scores,
     verdicts and cost. Controls: scratch with the same compute, pretraining on the first genome with
     its dinucleotides shuffled, and a linear head on frozen random weights. The same command again
-    goes on where it was killed.
+    resumes where it was killed.
     """
     from dnabench.results.store import Store
 

@@ -22,8 +22,8 @@ def report(
     ] = False,
     format: Annotated[
         str,
-        typer.Option("--format", "-f", help="Every table as md, csv, json, latex, html or parquet.",
-                     show_default=False),
+        typer.Option("--format", "-f", help="Every table as md, csv, json, latex, html or parquet; "
+                     "default: one screen of text.", show_default=False),
     ] = "",
     to: Annotated[
         Path | None,
@@ -95,7 +95,7 @@ def records_in(out: Path, tuning: bool = False) -> tuple[Any, list[Any]]:
     if every and not tested:
         fail(
             f"in {out} are only trials of tuning ({len(every)}), and no run that was tested: "
-            "run their `dnabench tune` again, which goes on and then tests"
+            "run their `dnabench tune` again, which resumes and then tests"
         )
     if not tested:
         fail(

@@ -91,6 +91,7 @@ def _dry_run(plan: ReproducePlan, store: Store) -> str:
     """A line a cell: its trials and how many of them are done, or why there are none."""
     from tabulate import tabulate
 
+    from dnabench.reports.grid import count
     from dnabench.reports.papers.matching import obstacles
     from dnabench.reports.papers.reproduction_text import name_of
 
@@ -104,5 +105,6 @@ def _dry_run(plan: ReproducePlan, store: Store) -> str:
         rows.append((v.task, v.metric, name_of(v), cell.model or "–", state, reasons))
     heads = ("task", "metric", "published", "ours", "trials", "why not comparable or not run")
     total = len(plan.jobs)
-    counts = f"{len(rows)} cells, {total} trials: {len(done)} done, {total - len(done)} to run"
+    counts = f"{count(len(rows), 'cell')}, {count(total, 'trial')}: {len(done)} done, "
+    counts += f"{total - len(done)} to run"
     return f"{tabulate(rows, heads, disable_numparse=True)}\n\n{counts}"

@@ -117,6 +117,7 @@ def _repeated(
 def _dry_run(jobs: Iterable[Any], notes: Iterable[str], out: Path) -> None:
     from tabulate import tabulate
 
+    from dnabench.reports.grid import count
     from dnabench.results.store import Store
     from dnabench.sweep.grid import label
 
@@ -129,5 +130,5 @@ def _dry_run(jobs: Iterable[Any], notes: Iterable[str], out: Path) -> None:
     typer.echo(tabulate(rows, ("task", "seed", "trial", "state", "model")))
     n_done = sum(row[3] == "done" for row in rows)
     print_notes(notes)
-    typer.echo(f"\n{len(rows)} trials: {n_done} done, {len(rows) - n_done} to run")
+    typer.echo(f"\n{count(len(rows), 'trial')}: {n_done} done, {len(rows) - n_done} to run")
     warn_unreadable(store)

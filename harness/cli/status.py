@@ -88,6 +88,7 @@ def _view(state: State, height: int) -> RenderableType:
 
 
 def _counts(state: State) -> str:
+    from dnabench.reports.grid import count
     from dnabench.sweep.progress import clock
 
     counts = {
@@ -95,7 +96,7 @@ def _counts(state: State) -> str:
         "failed": len(state.failed), "waiting": len(state.waiting),
     }  # fmt: skip
     found = [f"{n} {what}" for what, n in counts.items() if n or what != "not heard of"]
-    text = f"{sum(counts.values())} trials: {', '.join(found)}"
+    text = f"{count(sum(counts.values()), 'trial')}: {', '.join(found)}"
     if kept := len(state.checkpoints):
         text += f" ({kept} with a checkpoint)"
     if state.seconds:

@@ -123,6 +123,7 @@ def queue_sweep(
     declared: Sequence[Sequence[str]] = (),
 ) -> None:  # fmt: skip
     """Store the jobs for workers, download their weights, and run nothing; as `run_sweep`."""
+    from dnabench.reports.grid import count
     from dnabench.results.store import Store
     from dnabench.sweep.stored import is_open, stored_grid
 
@@ -134,7 +135,7 @@ def queue_sweep(
     grid = stored_grid(store)
     left = [job for job in jobs if is_open(job.trial.id, store, grid)]
     fetch_all_weights(left)
-    typer.echo(f"{len(jobs)} trials stored in {out}, {len(left)} of them to run")
+    typer.echo(f"{count(len(jobs), 'trial')} stored in {out}, {len(left)} of them to run")
     typer.echo(f"next, as often and on as many machines as you like: dnabench worker --out "
                f"{shlex.quote(str(out))}")  # fmt: skip
 

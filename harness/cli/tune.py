@@ -31,8 +31,8 @@ def tune(
     config: Config = None,
     budget: Annotated[
         int,
-        typer.Option(help="Configurations of each model and regime, with its default.",
-                     show_default="16"),
+        typer.Option(help="Configurations of each model and regime, with its default; 16 if no "
+                     "other budget is given.", show_default=False),
     ] = 0,
     budget_hours: Annotated[
         float,
@@ -55,7 +55,7 @@ def tune(
         typer.Option(help="random; grid: every combination of spaces one:A,B; tpe, which learns "
                      "from scores; halving, under hours or FLOP."),
     ] = "random",
-    search_seed: Annotated[int, typer.Option(help="Draws other configurations.")] = 0,
+    search_seed: Annotated[int, typer.Option(help="Seed of the draw of configurations.")] = 0,
     space: Annotated[
         list[str],
         typer.Option(help="Values to search: lr=log:1e-4..3e-3, dropout=range:0..0.3, "
@@ -71,7 +71,7 @@ def tune(
 
     Settings are chosen on validation: the trials of the search never read test. The chosen settings
     and the default ones then run with the seeds of --seeds, as ordinary trials. The same command
-    again goes on where it was killed.
+    again resumes where it was killed.
     """
     from dnabench.results.store import Store
     from dnabench.sweep.search import TuneRequest, plan_search

@@ -54,7 +54,7 @@ def check_words(net: Pretrained, protocol: str = "mask") -> None:
     if language_of(net.model).causal:
         raise ValueError(
             f"{who} predicts the next of {name} tokens, and where a token ends depends on the "
-            "bases behind it; evaluate scores next bases, hidden bases and hidden words. "
+            "bases after it; evaluate scores next bases, hidden bases and hidden words. "
             "metrics.jsonl in that folder has its bits per base on held-out windows"
         )
     if net.tokenizer.spaced:

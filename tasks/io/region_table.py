@@ -247,7 +247,7 @@ def _said(
     if any(masked):
         out.append(f"soft-masked: {masked[0]:.1%} of positives, {masked[1]:.1%} of negatives")
     else:
-        out.append("repeats are not matched: no base here is soft-masked (in small letters)")
+        out.append("repeats are not matched: no base here is soft-masked (in lower case)")
     if abs(gc[0] - gc[1]) > FAR:
         out.append(
             "warning: positives and negatives differ in GC content, by which alone a model can "

@@ -86,7 +86,7 @@ def read_regions(path: Path) -> Regions:
     for i in np.flatnonzero(start >= end)[:1]:
         raise ValueError(
             f"{path}:{lines[i]}: start {start[i]}, end {end[i]}; BED counts from 0, and the end is "
-            "the base behind the last, so the start must be before it"
+            "the base after the last, so the start must be before it"
         )
     strand = np.array(columns[5] if len(columns) > 5 else ["."] * len(rows))
     for i in np.flatnonzero(~np.isin(strand, ("+", "-", ".")))[:1]:

@@ -1,5 +1,7 @@
 """The part of the yeast genome in the package as FASTA, and its start codons as BED."""
 
+from pathlib import Path
+
 import numpy as np
 
 from dnabench import TASKS
@@ -41,3 +43,7 @@ def write_yeast(folder):
             rows.append(f"chr{chrom}\t{at}\t{at + 1}\tgene{len(rows)}\t0\t{strand}")
     (folder / "yeast.fa").write_text("\n".join(fasta) + "\n")
     (folder / "starts.bed").write_text("\n".join(rows) + "\n")
+
+
+if __name__ == "__main__":
+    write_yeast(Path())

@@ -195,7 +195,7 @@ class DataOptions(NamedTuple):
         str, own(help="File of negatives; for regions without one, matched ones are drawn.")
     ] = ""
     negatives_seed: Annotated[int, own(help="Seed of the drawn negatives.")] = 0
-    labels: Annotated[str, own(help="File with the label of each sequence, one a line.")] = ""
+    labels: Annotated[str, own(help="File with the label of each sequence, one per line.")] = ""
     sheet: Annotated[str, own(help="Sheet of a spreadsheet (.xlsx, .ods).")] = ""
 
     def paths(self, data: list[str]) -> list[str]:

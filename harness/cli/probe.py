@@ -159,8 +159,8 @@ def mutagenesis(
     """Show what every substitution does to an answer.
 
     Every base of every sequence, or of a region of a genome, is replaced by the three others: the
-    log odds of a class in nats, the logit of a label, or a value changes. Three predictions a base,
-    on both strands if the network was trained so.
+    log odds of a class in nats, the logit of a label, or a value changes. Three predictions per
+    base, on both strands if the network was trained so.
     """
     from dnabench.cache import file_sha256, replacing
     from dnabench.cli.bars import bar

@@ -69,8 +69,8 @@ def field(
         ValueError: sequences that the network cannot read, or whose output never changes.
     """
     encoded = source.tokenizer.shortened(
-        seqs.take(np.zeros(1, np.int64)), source.length, source.recipe.padding, 0
-    )
+        seqs.take(np.zeros(1, np.int64)), source.length, "mask", 0
+    )  # alone, so without padding
     device = next(source.net.parameters()).device
     with Arithmetic("fp32", str(device)).products():
         stack = stack_of(source.net, torch.from_numpy(encoded.ids).to(device))

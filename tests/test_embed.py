@@ -14,6 +14,7 @@ from dnabench import MODELS, Sequences
 from dnabench.networks.embed_file import embed_file, source_of
 from dnabench.networks.embedding import Embedder, blocks_of, of_model, of_network
 from dnabench.networks.export import export
+from dnabench.tokens.tokenizers import char
 
 SEQS = Sequences.parse([planted_split(6, 3, 80, 3).seqs[i][: 80 - 7 * i] for i in range(6)])
 TOKENS = {"hyenadna-tiny-1k": True, "unet": False}
@@ -125,6 +126,36 @@ def test_sequences_are_cut_as_in_training(model, most, put, tmp_path):
     np.testing.assert_allclose(answers, stored["logits"], atol=1e-4)
     with pytest.raises(ValueError, match=f"--pool none: {model} was trained with max_length"):
         Embedder(of_network(network), 0, "none")(seqs)
+
+
+def as_in_training(network, text):
+    """Of one sequence: its hidden rows, and how many stand for bases of it."""
+    padding = network.recipe.padding if len(text) <= 80 else "mask"
+    ids = char(Sequences.parse([text]), max(80, len(text)), padding).ids
+    with torch.no_grad():
+        return network.net.backbone(torch.from_numpy(ids), None)[0].numpy(), len(text)
+
+
+@pytest.mark.parametrize("padding", ["left-n", "left-pad"])
+@pytest.mark.parametrize("lengths", [(80, 50, 31), (80, 50, 131, 100), (131, 100)])
+def test_a_network_for_bases_is_embedded_padded_as_in_training(padding, lengths, put, tmp_path):
+    options = {"width": 8, "blocks": 2, "kernel_size": 3}
+    network, *_ = tiny_network(
+        tmp_path, put, "convnova-386k", "per_base", options=options, padding=padding
+    )
+    text = planted_split(1, 3, 140, 3).seqs[0]
+    texts = [text[i : i + n] for i, n in enumerate(lengths)]
+    seqs, source = Sequences.parse(texts), of_network(network)
+    alone = [as_in_training(network, one) for one in texts]
+    found = Embedder(source, 0, "mean")(seqs)
+    np.testing.assert_allclose(found, [rows.mean(0) for rows, _ in alone], atol=1e-5)
+    found = Embedder(source, 0, "none")(seqs)
+    each = np.concatenate([rows[-n:] for rows, n in alone])
+    np.testing.assert_allclose(found, each, atol=1e-5)
+    both = Embedder(source, 0, "none", "mean")(seqs)
+    turned = [as_in_training(network, seqs.reverse_complement()[i]) for i in range(len(texts))]
+    other = np.concatenate([rows[-n:][::-1] for rows, n in turned])
+    np.testing.assert_allclose(both, (each + other) / 2, atol=1e-5)
 
 
 def test_what_cannot_be_embedded_is_refused(network, put, tmp_path, fasta):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from conftest import dnabench
 from kept_cases import put, tiny_network  # noqa: F401
 from sklearn.metrics import balanced_accuracy_score, silhouette_score
@@ -268,6 +269,22 @@ def test_classes_by_annotation_and_bad_input(tmp_path):
     )  # fmt: skip
     with pytest.raises(ValueError, match="lie in 1 stretches of 10 kbp"):
         separation(few, np.random.default_rng(0).normal(size=(20, 3)))
+
+
+def test_windows_are_padded_as_the_network_was_trained(tmp_path, put):  # noqa: F811
+    network = tiny_network(
+        tmp_path, put, "convnova-386k", "per_base", 60, options=CASES["convnova-386k"],
+        padding="left-n",
+    )[0]  # fmt: skip
+    folder = tmp_path / "networks" / network.card.record.trial.id
+    source, length = language_source(str(folder), 40)
+    assert (length, source.length, source.padded) == (40, 40, 60)
+    text = letters(40)
+    found = embedding_change(source, "net").windows(Sequences.parse([text]).codes[None])
+    ids = Sequences.parse(["N" * 20 + text]).codes[None]
+    with torch.no_grad():
+        expected = network.net.backbone(torch.from_numpy(ids), None)[0].mean(0)
+    np.testing.assert_allclose(found[0], expected, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -7,12 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import dnabench
+from kept_cases import put, tiny_network  # noqa: F401
 from test_probe_variants import net, own_cache  # noqa: F401
 from typer.testing import CliRunner
 
 from dnabench import MODELS
 from dnabench.cli import main
-from dnabench.networks.embedding import of_model
+from dnabench.networks.embedding import of_model, of_network
 from dnabench.probes.convolutions import stack_of
 from dnabench.probes.effective import at_each, replaced, span
 from dnabench.probes.embed import language_source
@@ -227,6 +228,17 @@ def test_a_folder_of_pretrain_is_measured_with_its_own_weights(net, tmp_path):  
     said = CliRunner().invoke(main, [*words, "--regime", "pretrained", "--to", str(tmp_path / "b")])
     assert said.exit_code and "has weights of its own" in said.output
     assert not (tmp_path / "b").exists()
+
+
+def test_a_network_that_pads_on_the_left_is_not_run_on_padding(put, tmp_path):  # noqa: F811
+    options = {"width": 8, "blocks": 2, "kernel_size": 3}
+    network, *_ = tiny_network(
+        tmp_path, put, "convnova-386k", "per_base", options=options, padding="left-n"
+    )
+    source, lengths = of_network(network), []
+    network.net.register_forward_pre_hook(lambda m, given: lengths.append(given[0].shape[1]))
+    found = field("net", source, random_sequences(1, 65), 5)
+    assert found.stack and set(lengths) == {65}
 
 
 def test_stacks_are_drawn_together(tmp_path):

@@ -42,7 +42,8 @@ STRANDS = ("one", "mean")
 class Source(NamedTuple):
     """A network whose embeddings are wanted.
 
-    length: bp of the longest sequence that it takes. key: decides the features, with weights and
+    length: bp of the longest sequence that it takes. padded: bp up to which a recipe that pads on
+    the left does so; longer sequences are not padded. key: decides the features, with weights and
     sequences, for the cache; "" = nothing is stored. trained: bp of the windows of a language
     model's training; 0 = that is not known, or it is none.
     """
@@ -52,6 +53,7 @@ class Source(NamedTuple):
     tokenizer: Tokenizer
     recipe: Recipe
     length: int
+    padded: int
     key: str
     trained: int = 0
 
@@ -67,7 +69,8 @@ def of_network(network: Network) -> Source:
         raise ValueError(f"{model.name} has no features before its answers; embed another model")
     tokenizer = network.tokenizer or TOKENIZERS[model.tokenizer]
     key = json.dumps([trial.model, dict(trial.options), "kept"])
-    return Source(network.net, model, tokenizer, network.recipe, network.longest, key)
+    longest, padded = network.longest, network.task.length
+    return Source(network.net, model, tokenizer, network.recipe, longest, padded, key)
 
 
 def of_model(
@@ -117,7 +120,7 @@ def of_model(
         net = model.build(task, options)
     load_regime(net, model, named, path, options)
     key = "" if named == "scratch" else json.dumps([model.name, options, named])
-    return Source(net, model, build_tokenizer(job, nothing), recipe, length, key)
+    return Source(net, model, build_tokenizer(job, nothing), recipe, length, length, key)
 
 
 def _tokenizer_file(value: str, checkpoint: str) -> Path | None:
@@ -174,16 +177,28 @@ class Embedder:
         self._arithmetic, self._kernels = Arithmetic(source.recipe.precision, device), Kernels()
         self._arithmetic.guard(self._net)
         built = built_by(source.model.build)
-        what = f"{layer} {pool} {source.recipe.padding} {source.length}"
+        what = f"{layer} {pool} {source.recipe.padding} {source.padded}"
         what += f" {source.recipe.max_length}" * (source.recipe.max_length > 0)
         self._key = f"{source.key} {built} {what}" if source.key and built else ""
 
     def __call__(self, seqs: Sequences) -> Array:
         """Float32 (N, D), or, without pooling, (bp of all, D), sequence after sequence."""
-        strands = [seqs, seqs.reverse_complement()][: 1 + self._both]
         longest = int(seqs.lengths.max(initial=0))
         if longest > self._source.length:
             raise ValueError(f"a sequence has {longest:,} bp, {self._source.length:,} at most fit")
+        long = seqs.lengths > self._source.padded
+        if self._source.recipe.padding == "mask" or long.all() or not long.any():
+            return self._alike(seqs)
+        short, others = (self._alike(seqs.take(np.flatnonzero(rows))) for rows in (~long, long))
+        rows = long.repeat(seqs.lengths) if self.each_base else long
+        out = np.empty((len(rows), short.shape[1]), np.float32)
+        out[~rows], out[rows] = short, others
+        return out
+
+    def _alike(self, seqs: Sequences) -> Array:
+        """As `__call__`, of sequences that are padded in the same way."""
+        strands = [seqs, seqs.reverse_complement()][: 1 + self._both]
+        longest = int(seqs.lengths.max(initial=0))
         frozen = Frozen(
             self._net, self._arithmetic, self._encode, Pool([seqs], self._both), self._key,
             self._kernels, longest if self.each_base else 0,
@@ -205,8 +220,11 @@ class Embedder:
 
     def _encode(self, seqs: Sequences) -> Resident:
         source = self._source
-        recipe = source.recipe
-        encoded = source.tokenizer.shortened(seqs, source.length, recipe.padding, recipe.max_length)
+        recipe, length = source.recipe, source.padded
+        padding = recipe.padding
+        if not recipe.max_length and int(seqs.lengths.max(initial=0)) > length:
+            length, padding = source.length, "mask"  # as `Network` reads what is longer
+        encoded = source.tokenizer.shortened(seqs, length, padding, recipe.max_length)
         if encoded.n_cut and self.each_base:
             raise ValueError(
                 f"--pool none: {source.model.name} was trained with max_length={recipe.max_length} "

@@ -88,6 +88,20 @@ def test_bundled_families_that_transformers_knows(name, kind, put, tmp_path):
     assert config.dnabench["task"] == network.card.task["name"]
 
 
+def test_sequences_are_cut_as_in_training(put, tmp_path):
+    network = trained("dnabert-3", "multiclass", put, tmp_path, max_length=20)
+    done = export(network, "hf", tmp_path / "out")
+    assert done.tokens == 20 and done.difference < 1e-5
+    words = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    net = AUTO["multiclass"].from_pretrained(tmp_path / "out").eval()
+    text = " ".join(SHORT[i : i + 3] for i in range(len(SHORT) - 2))
+    with torch.no_grad():
+        found = net(**words(text, truncation=True, return_tensors="pt")).logits
+    np.testing.assert_allclose(found, network.logits([SHORT]), atol=1e-5)
+    about = json.loads((tmp_path / "out/config.json").read_text())["dnabench"]
+    assert "the first 19 and the last, as in training" in about["reading"]
+
+
 @pytest.mark.parametrize("name", list(tiny.FAMILIES))
 def test_every_family_of_transformers_with_its_own_head(name, folder, put, tmp_path, monkeypatch):
     monkeypatch.chdir(folder(name).parent)

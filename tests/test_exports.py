@@ -1,5 +1,6 @@
 """Every cell of docs/benchmarks/exports.md, at the smallest options of each family."""
 
+import json
 import math
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from kept_cases import job_of, kept, smallest, task_of_kind, tiny_network
 
 from dnabench import MODELS
 from dnabench.models.outside.references import model_named
-from dnabench.networks.export import export
+from dnabench.networks.export import export, reading
 
 FORMS = ("onnx", "torch-export")
 AS_LLAMA = ("hf:./mistral-bpe", "hf:./mixtral-6mer", "hf:./qwen3-6mer")  # ONNX takes 8 s each
@@ -127,6 +128,40 @@ def test_a_file_that_is_wrong_at_other_lengths_is_held_to_one(exported, network,
     network.net = Astray(network.net, exported)
     done = export(network, "torch-export", tmp_path / "file")
     assert not done.any_length and not done.longer and done.difference < 1e-3
+
+
+@pytest.mark.parametrize("padding", ["left-n", "left-pad"])
+def test_a_file_says_how_letters_are_cut_and_padded(padding, put, tmp_path):
+    network, *_ = tiny_network(
+        tmp_path, put, "convnova-386k", "multiclass", options=BRANCHES, max_length=40,
+        padding=padding,
+    )  # fmt: skip
+    done = export(network, "torch-export", tmp_path / "file")
+    assert (done.tokens, done.any_length) == (40, True) and done.difference < 1e-4
+    cut, filled = reading(network)
+    assert cut == "of more than 40 tokens give it the first 40, as in training"
+    what = {"left-n": "N (id 4)", "left-pad": "padding (id 5)"}[padding]
+    assert f"on the left with {what} to 40 bp, and give a mask of ones" in filled
+    more = {"dnabench.json": ""}
+    program = torch.export.load(tmp_path / "file", extra_files=more).module()
+    assert json.loads(more["dnabench.json"])["reading"] == f"{cut}; {filled}"
+    rng = np.random.default_rng(0)
+    for n in (60, 40, 30):
+        text = "".join(rng.choice(list("ACGT"), n))
+        ids = ["ACGT".index(x) for x in text[:40]]
+        ids = [4 if padding == "left-n" else 5] * (40 - len(ids)) + ids
+        found = program(torch.tensor([ids]), torch.ones(1, 40)).detach()
+        np.testing.assert_allclose(found, network.logits([text]), atol=1e-5)
+
+
+def test_a_file_of_words_is_made_for_as_many_as_are_read(put, tmp_path):
+    network, *_ = tiny_network(
+        tmp_path, put, "dnabert-3", "multiclass", options=WORDS, max_length=20
+    )
+    assert export(network, "torch-export", tmp_path / "file").tokens == 20
+    assert reading(network) == [
+        "of more than 20 tokens give it the first 19 and the last, as in training"
+    ]
 
 
 @pytest.mark.parametrize(("longest", "longer"), [(1000, True), (80, False)])

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from dnabench.cache import replacing
 from dnabench.models.kernels.context import Kernels
 from dnabench.networks.network import Network
-from dnabench.tokens.tokenizers import TOKENIZERS
-from dnabench.types import A, Sequences, T
+from dnabench.tokens.tokenizers import TOKENIZERS, Tokenizer
+from dnabench.types import PAD, A, N, Sequences, T
 
 FORMS = {"onnx": "model.onnx", "torch-export": "model.pt2", "hf": "hf"}  # usual names
 ROUNDING = 1e-3  # of the largest logit, by which the file's may differ from the network's
@@ -52,8 +52,22 @@ class Exported(NamedTuple):
 
 def reading(network: Network) -> list[str]:
     """How an exported network must be used to give the network's own answers; often []."""
+    recipe, length, tokenizer = network.recipe, network.task.length, _tokenizer(network)
     notes = [ONE_OF_PAIR] if network.task.pairs else []
+    if most := recipe.max_length:
+        kept = f"{most:,}" if tokenizer.end is None else f"{most - 1:,} and the last"
+        notes.append(f"of more than {most:,} tokens give it the first {kept}, as in training")
+    if recipe.padding != "mask":
+        what = f"N (id {N})" if recipe.padding == "left-n" else f"padding (id {PAD})"
+        notes.append(
+            f"fill shorter sequences on the left with {what} to {length:,} bp, and give a mask of "
+            "ones, as in training"
+        )
     return [*notes, BOTH_STRANDS] if network.card.strands == "conjoin" else notes
+
+
+def _tokenizer(network: Network) -> Tokenizer:
+    return network.tokenizer or TOKENIZERS[network.model.tokenizer]
 
 
 class OneStrand(nn.Module):
@@ -141,12 +155,21 @@ def _quiet() -> Any:
 
 
 def _batch(network: Network, n: int, more: int = 0) -> tuple[Tensor, Tensor]:
-    """Ids and mask of n random sequences, `more` bp longer than those of training."""
-    length = max(network.task.length + more, network.model.min_length)
+    """Ids and mask of n random sequences, `more` bp longer than those of training.
+
+    Those of training's length are read as in training, some shorter where they are then padded on
+    the left; others are neither cut nor filled.
+    """
+    least, recipe = network.model.min_length, network.recipe
+    length = max(network.task.length + more, least)
     codes = np.random.default_rng(0).integers(A, T + 1, (n, length), np.uint8)
     seqs = Sequences(codes.reshape(-1), np.arange(n + 1, dtype=np.int64) * length)
-    tokenizer = network.tokenizer or TOKENIZERS[network.model.tokenizer]
-    encoded = tokenizer(seqs, length, "mask")
+    if more:
+        encoded = _tokenizer(network)(seqs, length, "mask")
+    else:
+        if recipe.padding != "mask":
+            seqs = Sequences.parse([seqs[i][: max(length - 7 * i, least)] for i in range(n)])
+        encoded = _tokenizer(network).shortened(seqs, length, recipe.padding, recipe.max_length)
     ids, width = torch.from_numpy(encoded.ids).long(), encoded.ids.shape[1]
     lengths = np.full(n, width) if encoded.lengths is None else encoded.lengths
     mask = torch.from_numpy(np.arange(width) < lengths[:, None]).float()

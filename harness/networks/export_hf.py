@@ -184,8 +184,10 @@ def _compared(network: Network, tokenizer: Tokenizer, folder: Path, seed: int) -
     auto = classifier_of(task.kind == "per_base")
     words, net = LIBRARY.AutoTokenizer.from_pretrained(folder), auto.from_pretrained(folder).eval()
     texts = [spaced(row, tokenizer.spaced) for row in rows]
-    given = words(texts, padding=True, return_tensors="pt")
-    encoded = tokenizer(Sequences.parse(rows), task.length, "mask")
+    most = network.recipe.max_length
+    cut = {"truncation": True, "max_length": most} if most else {}
+    given = words(texts, padding=True, return_tensors="pt", **cut)
+    encoded = tokenizer.shortened(Sequences.parse(rows), task.length, "mask", most)
     ids, width = torch.from_numpy(encoded.ids).long(), encoded.ids.shape[1]
     mask = (torch.arange(width) < torch.from_numpy(encoded.tokens)[:, None]).float()
     same = given["input_ids"].shape == ids.shape and torch.equal(given["attention_mask"], mask)

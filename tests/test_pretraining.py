@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -52,15 +53,30 @@ CASES = {
 SHORT = replace(RECIPES["house"], recipe=Recipe(batch=4), length=60)
 
 
-def training(tmp_path, name="convnova-386k", steps=6, how=SHORT, looks=2, **more):
+def training(
+    tmp_path, name="convnova-386k", steps=6, how=SHORT, looks=2, own=MappingProxyType({}), **more
+):
     path = tmp_path / "g.fa"
     if not path.exists():
         fasta(path, random_contigs([4000, 2000]))
-    options = options_of(name, **CASES[name])
+    options = options_of(name, **{**CASES[name], **own})
     bp = steps * how.recipe.batch * how.length
     return gathered(
         MODELS[name], options, how, [path], bp, holdout=["chr2"], looks=looks, **more
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["dnabert2", "gena_lm"])
+def test_letters_need_a_row_for_the_mask(tmp_path, name):
+    own = {"tokenizer": "char-cls-sep", "vocabulary": 8}
+    says = f"vocabulary=8 is too small: {name} .* char-cls-sep needs 9; write --set vocabulary=9"
+    with pytest.raises(ValueError, match=says):
+        training(tmp_path, name, own=own)
+    train = training(tmp_path, name, steps=2, looks=1, own={**own, "vocabulary": 9})
+    assert train.unused_rows == 0
+    assert pretrain(train, tmp_path / "net")["scores"]["val"]["loss"] > 0
+    assert training(tmp_path, name, own={**own, "vocabulary": 4096}).unused_rows == 4087
+    assert training(tmp_path, name).unused_rows == 0  # byte pairs are learned to fill it
 
 
 @pytest.mark.parametrize("name", CASES)

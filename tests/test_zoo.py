@@ -53,6 +53,10 @@ def test_an_alias_is_the_model_in_every_flag():
         (["--set", "lora_r=0"], "lora_r=0: must be above 0"),
         (["--set", "lora_r=4"], "lora_r=4 does nothing without finetune=lora"),
         (["--set", "vocabulary=64"], "vocabulary=64 does nothing without tokenizer=bpe"),
+        (
+            ["-m", "dnabert2", "--set", "tokenizer=char-cls-sep", "--set", "vocabulary=8"],
+            "char-cls-sep needs 9; write --set vocabulary=9",
+        ),
         (["--set", "tokenizer=6mer:x"], "tokenizer='6mer:x': cnn takes char, 6mer, bpe"),
         (["--set", "finetune=lora"], "cnn names no layers for LoRA"),
         (["--regime", "scratch@" + "a" * 40], "write scratch, pretrained"),

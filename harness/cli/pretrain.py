@@ -283,6 +283,12 @@ def _say_plan(training: Training) -> None:
         f"{training.model.name}, {hidden}, {said['vocabulary']}: {training.steps:,} steps of "
         f"{how.recipe.batch} windows of {how.length:,} bp, {said['bp'] / 1e6:,.1f} Mbp"
     )
+    if training.unused_rows:
+        need = training.tokenizer.rows
+        typer.echo(
+            f"  the embedding has {need + training.unused_rows:,} rows, of which {need} are used; "
+            f"--set vocabulary={need} leaves out the others"
+        )
     for one in training.sources:
         genome, held = one.genome, len(one.held)
         parts = [f"{genome.bp / 1e6:,.2f} Mbp", f"{one.covered / genome.bp:.0%} to train on"]

@@ -19,7 +19,7 @@ from dnabench.pretraining.windows import MOST_N, Source, draw, in_turn, source
 from dnabench.registry import TASKS
 from dnabench.tasks.io.packed import Genome, packed, stored
 from dnabench.tokens.bpe import SAMPLE, tokenizer_named
-from dnabench.tokens.tokenizers import Tokenizer
+from dnabench.tokens.tokenizers import Tokenizer, check_vocabulary
 from dnabench.types import Array, Model, Progress, Sequences
 
 
@@ -66,6 +66,7 @@ def gathered(
         ValueError: whatever else does not fit, by name.
     """
     language_of(model)
+    check_vocabulary(model, options)
     each = {"--regions": regions, "--weight": weights, "--licence": licences}
     for flag, given in each.items():
         if given and len(given) != len(genomes):

@@ -24,7 +24,7 @@ from dnabench.protocols import protocol_named
 from dnabench.results.checkpoints import damage
 from dnabench.results.provenance import here
 from dnabench.splits import streams
-from dnabench.tokens.tokenizers import Tokenizer
+from dnabench.tokens.tokenizers import Tokenizer, named_tokenizer
 from dnabench.train.kept import code_digest
 from dnabench.types import ONE_CPU, Model, Resources
 
@@ -82,6 +82,13 @@ class Training:
         if not k:
             return self.how.hiding
         return replace(self.how.hiding, span=k, as_mask=1.0, as_random=0.0)
+
+    @property
+    def unused_rows(self) -> int:
+        """Of the embedding: those beyond the ids of a tokenizer by name."""
+        if self.model.tokenizer != "bpe" or named_tokenizer(self.model, self.options) is None:
+            return 0
+        return int(self.options["vocabulary"]) - self.tokenizer.rows
 
     @property
     def every(self) -> int:

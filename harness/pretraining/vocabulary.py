@@ -39,8 +39,7 @@ def vocabulary_of(
             f"{tokenizer.name} has no mask token, and {model.name} learns hidden tokens; train a "
             "tokenizer with `dnabench tokenizer`, or take another one"
         )
-    size = max(tokenizer.size, tokenizer.mask + 1)
-    asked = torch.full((size,), IGNORED)
+    asked = torch.full((tokenizer.rows,), IGNORED)
     if letters := entries(model, options):
         asked[:N] = torch.tensor(letters[:N])
     else:

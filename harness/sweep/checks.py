@@ -8,6 +8,7 @@ from typing import Any
 
 from dnabench.shares import check_share, part_of_train
 from dnabench.splits import cut, size_under
+from dnabench.tokens.tokenizers import check_vocabulary
 from dnabench.types import Model, Protocol, Recipe, Task
 
 _CHOICES = {
@@ -77,10 +78,7 @@ def check_fine_tuning(model: Model, task: Task, recipe: Recipe, options: Mapping
             f"max_length={recipe.max_length}: {task.name} has a label for every base, so nothing "
             "may be cut off; leave it out"
         )
-    bpe = str(options.get("tokenizer", model.tokenizer)).startswith("bpe")
-    default = model.options.get("vocabulary")
-    if default is not None and options["vocabulary"] != default and not bpe:
-        raise ValueError(f"vocabulary={options['vocabulary']} does nothing without tokenizer=bpe")
+    check_vocabulary(model, options)
 
 
 def check_shares(

@@ -5,15 +5,15 @@ N examples, T tokens of the longest, L length in bp, k letters of a token.
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from dnabench.tokens.engines import spaced_words_file, words_file
-from dnabench.types import CLS, MASK, PAD, SEP, Array, Sequences
+from dnabench.types import CLS, MASK, PAD, SEP, Array, Model, Sequences
 from dnabench.types import N as ANY_BASE
 
 Padding = Literal["mask", "left-n", "left-pad"]
@@ -77,6 +77,11 @@ class Tokenizer:
     published: Callable[[], str] | None = None  # a tokenizer.json of the same ids; None = no such
     spaced: int = 0  # `published` reads k-mers of so many letters with spaces between; 0 = letters
     uncached: "Tokenizer | None" = None  # whose ids this one stores; None = it stores none
+
+    @property
+    def rows(self) -> int:
+        """Of an embedding that has one for each id, that of a hidden token too."""
+        return max(self.size, self.mask + 1)
 
     def __call__(self, seqs: Sequences, length: int, padding: Padding) -> Encoded:
         """Encode; see the class, and `encode`'s own documentation."""
@@ -331,3 +336,23 @@ TOKENIZERS = {
         ),
     )
 }  # fmt: skip
+
+
+def check_vocabulary(model: Model, options: Mapping[str, Any]) -> None:
+    """ValueError for a number of entries without effect, or too small for a tokenizer by name."""
+    default, tokenizer = model.options.get("vocabulary"), named_tokenizer(model, options)
+    if default is None or tokenizer is None:
+        return
+    entries = int(options["vocabulary"])
+    if model.tokenizer != "bpe" and entries != default:
+        raise ValueError(f"vocabulary={entries} does nothing without tokenizer=bpe")
+    if model.tokenizer == "bpe" and entries < tokenizer.rows:
+        raise ValueError(
+            f"vocabulary={entries} is too small: {model.name} has an embedding of so many rows, "
+            f"and {tokenizer.name} needs {tokenizer.rows}; write --set vocabulary={tokenizer.rows}"
+        )
+
+
+def named_tokenizer(model: Model, options: Mapping[str, Any]) -> Tokenizer | None:
+    """The tokenizer of a model, if its name says all: none that is learned or read from a file."""
+    return TOKENIZERS.get(model.tokenizer_name(options))

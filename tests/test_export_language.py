@@ -9,7 +9,7 @@ import tiny_transformers as tiny
 import torch
 import transformers
 from test_genomes import fasta, own_cache, random_contigs
-from test_pretraining import CASES, SHORT, options_of
+from test_pretraining import BERT, CASES, SHORT, options_of
 from typer.testing import CliRunner
 
 from dnabench import MODELS, Sequences
@@ -27,14 +27,18 @@ SHAPES = {
     "gena_lm": ("RobertaPreLayerNormForMaskedLM", transformers.AutoModelForMaskedLM),
     "llama-6mer": ("LlamaForCausalLM", transformers.AutoModelForCausalLM),
     "mistral-bpe": ("MistralForCausalLM", transformers.AutoModelForCausalLM),
+    "letters": ("RobertaPreLayerNormForMaskedLM", transformers.AutoModelForMaskedLM),
 }
+LETTERS = {"tokenizer": "char-cls-sep", "vocabulary": 9, **BERT}
 TEXT = "ACGTTGCAAGGTCCATGACGTTGCAAGGTCCATGNACGTAC"
 
 
 def trained(tmp_path, name):
     """A network that learned for some steps."""
     path = fasta(tmp_path / "g.fa", random_contigs([4000, 2000]))
-    if name in MODELS:
+    if name == "letters":
+        model, options = MODELS["gena_lm"], options_of("gena_lm", **LETTERS)
+    elif name in MODELS:
         model, options = MODELS[name], options_of(name, **CASES[name])
     else:
         tiny.make(tmp_path / name, name)

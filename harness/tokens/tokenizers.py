@@ -304,7 +304,8 @@ def _k_mers_file(k: int) -> str:
 
 
 def _letters_file() -> str:
-    vocabulary = {"A": 0, "C": 1, "G": 2, "T": 3, "N": 4, "[PAD]": PAD, "[CLS]": CLS, "[SEP]": SEP}
+    vocabulary = {letter: i for i, letter in enumerate("ACGTN")}
+    vocabulary |= {"[PAD]": PAD, "[CLS]": CLS, "[SEP]": SEP, "[MASK]": MASK}
     return words_file(vocabulary, ".", "N", first="[CLS]", last="[SEP]")
 
 

@@ -27,6 +27,8 @@ SHAPES = {
     "gena_lm": ("RobertaPreLayerNormForMaskedLM", transformers.AutoModelForMaskedLM),
     "llama-6mer": ("LlamaForCausalLM", transformers.AutoModelForCausalLM),
     "mistral-bpe": ("MistralForCausalLM", transformers.AutoModelForCausalLM),
+    "bert-bpe": ("BertForMaskedLM", transformers.AutoModelForMaskedLM),
+    "esm-6mer": ("EsmForMaskedLM", transformers.AutoModelForMaskedLM),
     "letters": ("RobertaPreLayerNormForMaskedLM", transformers.AutoModelForMaskedLM),
 }
 LETTERS = {"tokenizer": "char-cls-sep", "vocabulary": 9, **BERT}

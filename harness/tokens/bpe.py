@@ -8,7 +8,7 @@ import gzip
 import importlib
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -237,14 +237,17 @@ def _spans(encoding: Any, own: Array, text: str, sequence: str) -> Array:
 
 
 def tokenizer_of_engine(engine: Any, name: str) -> Tokenizer:
-    """A tokenizer of the library `tokenizers`, whatever its model; its unknown token is known.
+    """A tokenizer of the library `tokenizers`, whatever its model.
+
+    Its unknown token is known, its special ones and that of a hidden token.
 
     ValueError as `bpe_from_file`, without the path.
     """
     encoder = _Encoder(engine, gap=False)
     return Tokenizer(
         name, encoder.size, encoder.pad, encoder, unknown=encoder.unknown,
-        by_letters=True, published=encoder.published,
+        by_letters=True, published=encoder.published, mask=hidden_id(engine.get_vocab()),
+        specials=_special_ids(engine),
     )  # fmt: skip
 
 
@@ -255,7 +258,7 @@ def _tokenizer(engine: Any) -> Tokenizer:
     end = one.ids[-1] if one.special_tokens_mask[-1] else None
     return Tokenizer(
         "bpe", encoder.size, encoder.pad, encoder, text, end, by_letters=True,
-        published=encoder.published, mask=_hidden_id(engine.get_vocab()),
+        published=encoder.published, mask=hidden_id(engine.get_vocab()),
         specials=_special_ids(engine),
     )  # fmt: skip
 
@@ -267,7 +270,7 @@ def _special_ids(engine: Any) -> tuple[int, ...]:
     return tuple(sorted(named | {i for i, token in added.items() if token.special}))
 
 
-def _hidden_id(vocabulary: dict[str, int]) -> int:
+def hidden_id(vocabulary: Mapping[str, int]) -> int:
     """Of [MASK]; -1 without one."""
     return vocabulary.get("[MASK]", vocabulary.get("<mask>", -1))
 

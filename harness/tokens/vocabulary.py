@@ -15,7 +15,7 @@ import numpy as np
 
 from dnabench.cache import read_json
 from dnabench.tokens import tokenizers
-from dnabench.tokens.bpe import tokenizer_of_engine
+from dnabench.tokens.bpe import hidden_id, tokenizer_of_engine
 from dnabench.tokens.engines import words_file
 from dnabench.tokens.tokenizers import Encoded, Padding, Tokenizer
 from dnabench.types import Array, Sequences
@@ -172,8 +172,12 @@ def _added(settings: Mapping[str, Any], roles: Mapping[str, str]) -> tuple[str, 
 
 def _native(kmers: Kmers, says: str, size: int) -> Tokenizer:
     encode = functools.partial(_encode, kmers=kmers, size=size)
-    file = functools.partial(_file, kmers)
-    return Tokenizer(says, size, kmers.pad, encode, unknown=kmers.unknown, published=file)
+    file, vocabulary = functools.partial(_file, kmers), kmers.vocabulary
+    specials = sorted(i for word, i in vocabulary.items() if not set(word) <= set("ACGTN"))
+    return Tokenizer(
+        says, size, kmers.pad, encode, unknown=kmers.unknown, published=file,
+        mask=hidden_id(vocabulary), specials=tuple(specials),
+    )  # fmt: skip
 
 
 def _file(kmers: Kmers) -> str:

@@ -18,7 +18,7 @@ from dnabench.networks.embed_file import source_of
 from dnabench.networks.embedding import Embedder, Source, of_model
 from dnabench.pretraining.classes import CLASSES, classes_of
 from dnabench.pretraining.learner import as_sequences
-from dnabench.pretraining.saving import CARD, LANGUAGE
+from dnabench.pretraining.saving import CARD, LANGUAGE, reference_of
 from dnabench.probes.likelihood import WINDOW, check_own_weights, longest_of
 from dnabench.tasks.io.annotation import Annotation
 from dnabench.tasks.io.genome import few
@@ -101,13 +101,14 @@ def language_source(
         raise ValueError(f"--model {code}: {name} is no kept network; leave it out")
     if language:
         trained, own = int(card["length"]), dict(card["options"])
-        longest = max(trained, longest_of(model_named(card["model"]), own))
+        model = reference_of(card)
+        longest = max(trained, longest_of(model_named(model), own))
         if length > longest:
             raise ValueError(f"{said.format(length)}: {name} reads {longest:,} bp at most")
         if card["tokenizer"]:
             own["tokenizer"] = "bpe"
         length = length or trained
-        found = of_model(card["model"], f"checkpoint:{name}", length, options=own)
+        found = of_model(model, f"checkpoint:{name}", length, options=own)
         return found._replace(trained=trained), length
     if not folder:
         limit = model_named(name, trust=trust).context

@@ -287,6 +287,18 @@ def test_windows_are_padded_as_the_network_was_trained(tmp_path, put):  # noqa: 
     np.testing.assert_allclose(found[0], expected, atol=1e-5)
 
 
+def test_a_model_from_a_folder_is_found_wherever_it_is(tmp_path, monkeypatch):
+    """Its name in the card, hf:./NAME, is one of the folder that the training began in."""
+    from test_export_language import trained
+
+    card, _ = trained(tmp_path, "llama-6mer")
+    assert card["model"] == "hf:./llama-6mer"
+    monkeypatch.chdir(tmp_path / "net")
+    source, length = language_source(str(tmp_path / "net"), 0)
+    assert (source.model.name, length) == (card["model"], 60)
+    assert Embedder(source, 0, "mean")(Sequences.parse([letters(60)])).shape == (1, 32)
+
+
 @pytest.mark.slow
 def test_the_command(tmp_path):
     fasta(tmp_path / "g.fa", random_contigs([80_000, 2000]))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from test_genomes import fasta, own_cache, random_contigs
-from test_pretraining import SHORT, training
+from test_pretraining import SHORT, random_codes, training
 from typer.testing import CliRunner
 
 from dnabench.cli.app import app
@@ -19,7 +19,7 @@ from dnabench.pretraining.pretrain import pretrain
 from dnabench.pretraining.saving import load_pretrained
 from dnabench.tasks.io.annotation import read_annotation
 from dnabench.tasks.io.packed import packed
-from dnabench.types import MASK, Sequences
+from dnabench.types import CLS, MASK, SEP, Sequences
 
 __all__ = ["own_cache"]
 
@@ -178,6 +178,33 @@ def test_scores_are_those_of_each_base_alone(tmp_path, monkeypatch, name):
     assert row["accuracy"] == pytest.approx(right / n)
     assert row["loss_interval"] is None  # of the one block there is
     assert row["chance"]["order 0"]["loss"] == pytest.approx(np.log(4), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "tokenizer"),
+    [("caduceus_ph", "char-cls-sep"), ("convnova-386k", "char-sep"),
+     ("hyenadna-tiny-1k", "char-cls-sep")],
+)  # fmt: skip
+def test_bases_are_asked_for_between_the_special_tokens_of_the_training(tmp_path, name, tokenizer):
+    train = training(tmp_path, name, steps=2, looks=1, own={"tokenizer": tokenizer})
+    pretrain(train, tmp_path / "net")
+    net = load_pretrained(tmp_path / "net")
+    letters, causal = entries(net.model, net.options), name.startswith("hyenadna")
+    codes = random_codes(3, 60, any_base=0)
+    wanted, logs = evaluate._asker(net, letters, "mask", 0)(codes)
+    assert wanted.shape == codes.shape and logs.shape == (*codes.shape, 4)
+    lead = int(tokenizer == "char-cls-sep")
+    for i in range(3):
+        read = torch.from_numpy(codes[i]).long()
+        if not causal:
+            read[torch.from_numpy(wanted[i])] = MASK
+        ids = torch.tensor([CLS] * lead + read.tolist() + [SEP])[None]
+        with torch.no_grad():
+            all_logs = net.net(ids, None)[0][:, list(letters[:4])].log_softmax(-1).numpy()
+        for j in np.flatnonzero(wanted[i]):
+            np.testing.assert_allclose(logs[i, j], all_logs[j + lead - causal], atol=1e-5)
+    # [CLS] is asked for the first base
+    assert wanted.all() if causal else 0 < wanted.mean() < 0.4
 
 
 def test_chains_read_the_bases_before_a_window(tmp_path):

@@ -204,6 +204,7 @@ def _asker(
     """From codes (B, L): which bases are asked for, and log probabilities (B, L, 4) of letters."""
     import torch
 
+    from dnabench.pretraining.learner import as_sequences
     from dnabench.pretraining.objectives import Causal, Masked
     from dnabench.pretraining.vocabulary import vocabulary_of
     from dnabench.train.precision import Arithmetic
@@ -219,14 +220,16 @@ def _asker(
 
     @torch.inference_mode()
     def ask(codes: Array) -> tuple[Array, Array]:
-        ids = torch.from_numpy(codes).long()
+        encoded = net.tokenizer(as_sequences(codes), codes.shape[1], "mask")
+        ids = torch.from_numpy(encoded.ids).long()
         wanted, read = made.asked(ids, torch.ones_like(ids, dtype=torch.bool), drawn)
         with arithmetic.products():
             logits = net.net(read.to(device), None).float().cpu()[..., list(letters[:4])]
         logs, asked = logits.log_softmax(-1), wanted >= 0
         if causal:  # the answer for a base stands at the one before it
             logs, asked = (torch.roll(part, 1, 1) for part in (logs, asked))
-        return asked.numpy(), logs.numpy()
+        bases = slice(None) if encoded.widths is None else encoded.widths[0] > 0
+        return asked.numpy()[:, bases], logs.numpy()[:, bases]
 
     return ask
 

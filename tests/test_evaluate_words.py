@@ -248,7 +248,7 @@ def test_the_command_prints_a_table_and_writes_it(tmp_path, monkeypatch):
     ("name", "reason"),
     [
         ("dnabert-3", "dnabert-3 predicts kmer3 tokens, which overlap: a hidden one is seen in"),
-        ("llama-6mer", "where a token ends depends on the bases behind it"),
+        ("llama-6mer", "where a token ends depends on the bases after it"),
         ("dnabert2", "dnabert2 predicts bpe tokens of one base each"),
     ],
 )

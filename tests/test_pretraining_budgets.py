@@ -270,6 +270,8 @@ def test_the_bench_of_pretraining_runs(tmp_path, monkeypatch, capsys):
     small = ["--rounds", "2", "--steps", "1", "--batch", "1", "--bp", "200000"]
     bench["main"](["--models", "convnova-386k", *small])
     *_, line = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"\| convnova-386k (\| [\d.]+ ms ){2}\| .* of medians.*x\) \|", line)
+    assert re.fullmatch(
+        r"\| convnova-386k (\| [\d.]+ ms ){2}\| [\d.]+ \| [\d.]+ to [\d.]+ \|.*x\) \|", line
+    )
     bench["main"](["--genome", "200000"])
     assert "199,680 bp: packed in" in capsys.readouterr().out  # of 16 equal sequences

@@ -63,7 +63,7 @@ def test_a_job_whose_time_is_nearly_over_goes_on_later(slurm, tmp_path):
     curve, log = tmp_path / "net" / "metrics.jsonl", Path(out.rpartition("log: ")[2].strip())
     slurm.wait(curve.exists)
     slurm("scancel", "--batch", "--signal=USR1", job)
-    slurm.wait(lambda: "it goes on later" in log.read_text())
+    slurm.wait(lambda: "it resumes later" in log.read_text())
     done = len(curve.read_text().splitlines())
     assert done < 60 and not (tmp_path / "net" / "network.json").exists()
     slurm.wait(lambda: (tmp_path / "net" / "network.json").exists())

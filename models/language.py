@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dnabench.loading import Loaded, copy_into
 from dnabench.models.heads import n_words
 from dnabench.registry import MODELS
-from dnabench.types import Language, Model, Split, SplitName, Task
+from dnabench.types import Language, Model, N, Split, SplitName, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,8 +72,10 @@ def _task(length: int) -> Task:
 
 
 def entries(model: Model, options: Mapping[str, Any]) -> tuple[int, ...]:
-    """The entry of A, C, G, T and N among the logits; () where entries are token ids."""
-    return language_of(model).letters if reads_letters(options, model) else ()
+    """The entry of A, C, G, T and N among the logits; () where a token is no single letter."""
+    if not reads_letters(options, model):
+        return ()
+    return language_of(model).letters or tuple(range(N + 1))  # whose entries are token ids
 
 
 def reads_letters(options: Mapping[str, Any], model: Model) -> bool:

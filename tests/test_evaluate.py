@@ -183,10 +183,11 @@ def test_scores_are_those_of_each_base_alone(tmp_path, monkeypatch, name):
 @pytest.mark.parametrize(
     ("name", "tokenizer"),
     [("caduceus_ph", "char-cls-sep"), ("convnova-386k", "char-sep"),
-     ("hyenadna-tiny-1k", "char-cls-sep")],
+     ("hyenadna-tiny-1k", "char-cls-sep"), ("dnabert2", "char-cls-sep")],
 )  # fmt: skip
 def test_bases_are_asked_for_between_the_special_tokens_of_the_training(tmp_path, name, tokenizer):
-    train = training(tmp_path, name, steps=2, looks=1, own={"tokenizer": tokenizer})
+    own = {"tokenizer": tokenizer} | ({"vocabulary": 9} if name == "dnabert2" else {})
+    train = training(tmp_path, name, steps=2, looks=1, own=own)
     pretrain(train, tmp_path / "net")
     net = load_pretrained(tmp_path / "net")
     letters, causal = entries(net.model, net.options), name.startswith("hyenadna")

@@ -185,6 +185,23 @@ def test_held_out_tokens_do_not_depend_on_batches():
     assert torch.equal(whole, parts)
 
 
+def test_no_held_out_padding_is_asked_for_where_words_are_of_unequal_number():
+    """The last 44 of 300 windows have fewer words than the others, and share batches with them."""
+    tokenizer = train_bpe(as_sequences(np.tile(np.array([0, 1, 2], np.uint8), (20, 40))), 12)
+    codes = random_codes(300, 60, any_base=0)
+    codes[256:] = np.tile([0, 1, 2], 20)
+    data = WindowData(tokenizer, 60, "cpu")
+    data.put(Drawn(codes, np.zeros(codes.shape, bool)))
+    ends = data.batch(data.rows(np.arange(300))).mask.sum(1)
+    assert ends[256:].max() < ends[:256].max()
+    asked_for = objective("dnabert2", tokenizer=tokenizer).questions(None, data)
+    together = asked_for(data.rows(np.arange(300))).target[..., 0] != IGNORED
+    beyond = torch.arange(together.shape[1]) >= ends[:, None]
+    assert together.any(1).sum() > 200 and not (together & beyond).any()
+    apart = asked_for(data.rows(np.arange(256, 300))).target[..., 0] != IGNORED
+    assert together[256:].sum() == apart.sum() > 0
+
+
 def test_a_batch_that_asks_for_nothing_has_no_loss():
     data = WindowData(TOKENIZERS["char"], 6, "cpu")
     data.put(Drawn(np.full((2, 6), 4, np.uint8), np.zeros((2, 6), bool)))

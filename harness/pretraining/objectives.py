@@ -133,7 +133,9 @@ class Language(Objective):
         rows = data.rows(np.arange(data.n))
         for start in range(0, data.n, TOGETHER):
             values = self._values(data, rows[start : start + TOGETHER], drawn)
-            parts.append(F.pad(values, (0, 0, 0, data.size - values.shape[1])))
+            width = values.shape[1]
+            parts.append(F.pad(values, (0, 0, 0, data.size - width)))
+            parts[-1][:, width:, 0] = IGNORED  # a batch with rows of other parts may be wider
         every = torch.cat(parts)
 
         def asked(rows: Rows) -> Batch:

@@ -96,7 +96,7 @@ MUTATIONS = [
         "teardown: a worker is never ended",
         LOCAL, "        self.job = None\n        if self._process is not None:",
         "        self.job = None\n        if False:",
-        "tests/test_executors.py -k 'left or cancel or hangs or stops'",
+        "tests/test_executors.py tests/test_trial_timeout.py -k 'left or cancel or hangs or stops'",
     ),
     Mutation(
         "teardown: what ends the events early cancels nothing",

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from dnabench.cli.app import app
 from dnabench.models.language import entries
 from dnabench.pretraining import evaluate, markov
+from dnabench.pretraining.chance import chains_for
 from dnabench.pretraining.classes import CLASSES, classes_of
-from dnabench.pretraining.evaluate import Sums, chains_for, of_windows, score, table
+from dnabench.pretraining.evaluate import Sums, of_windows, score, table
 from dnabench.pretraining.markov import fit
 from dnabench.pretraining.pretrain import pretrain
 from dnabench.pretraining.saving import load_pretrained
@@ -178,6 +179,7 @@ def test_scores_are_those_of_each_base_alone(tmp_path, monkeypatch, name):
     assert row["accuracy"] == pytest.approx(right / n)
     assert row["loss_interval"] is None  # of the one block there is
     assert row["chance"]["order 0"]["loss"] == pytest.approx(np.log(4), abs=0.01)
+    assert row["majority"] == row["chance"]["order 0"]["accuracy"]
 
 
 @pytest.mark.parametrize(
@@ -279,20 +281,28 @@ def test_the_table_fits_a_hundred_columns(capsys):
     chance = {
         "order 0": {"accuracy": 0.25, "loss": 1.386},
         "order 11": {"accuracy": 0.3, "loss": 1.3},
+        "order 8 by region": {"accuracy": 0.31, "loss": 1.29},
     }
     rows = [
         {"region": name, "bases": 1_234_567, "accuracy": 0.5, "accuracy_interval": [0.49, 0.51],
-         "loss": 1.25, "loss_interval": [1.2, 1.3], "perplexity": 3.49, "chance": chance}
+         "loss": 1.25, "loss_interval": [1.2, 1.3], "perplexity": 3.49, "majority": 0.25,
+         "chance": chance}
         for name in (*CLASSES, "soft-masked", "not soft-masked", "all")
     ]  # fmt: skip
     card = {"objective": "masked", "genomes": [{"name": "g.fa"}, {"name": "h.fa"}]}
     _print(rows, "convnova-386k on chr2 of g.fa", card, "g.fa")
-    _, fitted, *rest = capsys.readouterr().out.splitlines()
+    _, fitted, chosen, *rest = capsys.readouterr().out.splitlines()
+    assert chosen.startswith(
+        "Markov 8 by region: the chain with the lowest loss over all bases; it"
+    )
+    assert chosen.endswith("the best without is Markov 11, 1.300 over all bases")
     assert "of the other sequences of g.fa; the network was trained on g.fa, h.fa" in fitted
     lines = [fitted, *rest[:-1]]  # the last names the classes in order
     assert max(map(len, lines[1:])) <= 100
-    assert lines[1].split()[-3:] == ["majority", "Markov", "11"]
-    assert "0.500 0.490-0.510" in lines[3] and "1.250 1.200-1.300" in lines[3]
+    assert lines[1].split()[-3:] == ["majority", "Markov", "8"]
+    assert lines[2].split() == ["by", "region"]
+    assert "0.500 0.490-0.510" in lines[4] and "1.250 1.200-1.300" in lines[4]
+    assert lines[4].split()[-3:] == ["0.250", "0.310", "1.290"]
 
 
 def test_the_command_prints_a_table_and_writes_it(tmp_path):

@@ -16,8 +16,9 @@ from dnabench import MODELS
 from dnabench.cli.app import app
 from dnabench.models.outside.references import model_named
 from dnabench.pretraining import evaluate, words
+from dnabench.pretraining.chance import ByClass, chains_for, chance_for
 from dnabench.pretraining.classes import CLASSES, classes_of
-from dnabench.pretraining.evaluate import Sums, chains_for, score
+from dnabench.pretraining.evaluate import Sums, score
 from dnabench.pretraining.gathering import gathered
 from dnabench.pretraining.objectives import Masked
 from dnabench.pretraining.pretrain import pretrain
@@ -50,17 +51,19 @@ def words_in(net, text, ids):
     return [(int(ends[t]) - n, n, t) for t, n in enumerate(bp) if n]
 
 
-def chain_loss(chain, text, at):
-    """Nats of the base at a place, from the bases before it in the whole sequence."""
-    k = chain.order
+def chain_loss(chain, text, at, kind):
+    """Nats of the base at a place, from the bases before it in the whole sequence and its class."""
+    k, logs, plain = chain.order, chain.logs, chain.plain
+    if isinstance(chain, ByClass):
+        logs, plain = logs[kind], plain[kind]
     context = text[at - k : at] if at >= k else "N"
     letter = "ACGT".index(text[at])
     if "N" in context or (k and not context):
-        return -float(chain.plain[letter])
+        return -float(plain[letter])
     number = 0
     for base in context:
         number = 4 * number + "ACGT".index(base)
-    return -float(chain.logs[number, letter])
+    return -float(logs[number, letter])
 
 
 def slow_rows(net, text, kinds, chains, drawn):
@@ -92,7 +95,9 @@ def slow_rows(net, text, kinds, chains, drawn):
             found = [region_of(kinds[at]) for at in bases]
             region = min(found, key=REGIONS.index)
             small = 2 * sum(text[at].islower() for at in bases) >= bp
-            of_chains = [sum(chain_loss(c, text.upper(), at) for at in bases) for c in chains]
+            of_chains = [
+                sum(chain_loss(c, text.upper(), at, kinds[at]) for at in bases) for c in chains
+            ]
             sums = [1, bp, len(set(found)) > 1, best == own[t], loss, *of_chains]
             masked = "soft-masked" if small else "not soft-masked"
             for name in (region, masked, "all", (begin + start) // evaluate.BLOCK):
@@ -124,7 +129,10 @@ def trained(tmp_path, name, n=0.02):
 def test_scores_are_those_of_each_window_alone(tmp_path, monkeypatch, name):
     net, genome, contigs = trained(tmp_path, name)
     annotation = read_annotation(tmp_path / "g.gff", coding=True)
+    chance = chance_for(genome, [0], annotation).chains  # genes are on chr2, which is scored
     chains = [c for c in chains_for(genome, [1, 2]) if c.order in (0, 1, 4)]
+    chains += [c for c in chance if isinstance(c, ByClass) and c.order in (0, 2)]
+    names = ["order 0", "order 1", "order 4", "order 0 by region", "order 2 by region"]
     drawn, asked = [], Masked.asked
 
     def remembered(self, ids, seen, generator):
@@ -147,7 +155,7 @@ def test_scores_are_those_of_each_window_alone(tmp_path, monkeypatch, name):
             expected[key] = expected.get(key, 0) + values
     for block in range(121):
         found = [values for key, values in sums.totals.items() if key[2] == block]
-        np.testing.assert_allclose(sum(found, np.zeros(8)), expected.pop(block, 0), rtol=1e-6)
+        np.testing.assert_allclose(sum(found, np.zeros(10)), expected.pop(block, 0), rtol=1e-6)
     rows = {row["region"]: row for row in table_of_words(sums)}
     assert rows.keys() == expected.keys() >= {TOP, BOTTOM, "promoter", "soft-masked", "all"}
     for region, (tokens, bases, mixed, right, nats, *of_chains) in expected.items():
@@ -157,9 +165,9 @@ def test_scores_are_those_of_each_window_alone(tmp_path, monkeypatch, name):
         assert row["loss"] == pytest.approx(nats / tokens, abs=1e-6)
         assert row["nats_per_base"] == pytest.approx(nats / bases, abs=1e-6)
         assert (row["nats_per_base_interval"] is None) == (row["blocks"] < 20)
-        for chain, loss in zip(chains, of_chains, strict=True):
-            own = row["chance"][f"order {chain.order}"]["nats_per_base"]
-            assert own == pytest.approx(loss / bases, abs=1e-6)
+        assert [*row["chance"]] == names
+        for name, loss in zip(names, of_chains, strict=True):
+            assert row["chance"][name]["nats_per_base"] == pytest.approx(loss / bases, abs=1e-6)
     every = rows["all"]
     assert every["mixed"] and every["bases"] > every["tokens"]
     n_words = sum(
@@ -229,6 +237,7 @@ def test_the_command_prints_a_table_and_writes_it(tmp_path, monkeypatch):
     assert f"\n{every['mixed']} words have bases in several regions" in done.output
     assert f"is in the first of: {'; '.join(REGIONS)}\n" in done.output
     best = min(every["chance"], key=lambda name: every["chance"][name]["nats_per_base"])
+    assert f"\nMarkov {best.removeprefix('order ')}: the chain with the lowest loss" in done.output
     low, high = every["nats_per_base_interval"]
     (line,) = [line for line in done.output.splitlines() if line.startswith("all  ")]
     assert line.split()[1:] == [
@@ -236,8 +245,8 @@ def test_the_command_prints_a_table_and_writes_it(tmp_path, monkeypatch):
         "{:.3f}-{:.3f}".format(*every["accuracy_interval"]), f"{every['nats_per_base']:.3f}",
         f"{low:.3f}-{high:.3f}", f"{every['chance'][best]['nats_per_base']:.3f}",
     ]  # fmt: skip
-    table = done.output[done.output.index("region ") :].splitlines()
-    assert max(map(len, table[:-2])) <= 100
+    table = done.output[done.output.index("\nregion ") :].splitlines()
+    assert max(map(len, table[: table.index(line) + 1])) <= 100
     done = CliRunner().invoke(app, call)
     assert done.exit_code == 0 and "intergenic" not in done.output
     done = CliRunner().invoke(app, [*call, "--protocol", "thesis"])

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dnabench.cli.errors import fail
 from dnabench.cli.predict import Device
 from dnabench.cli.table import Rows, print_table
+
+if TYPE_CHECKING:
+    from dnabench.pretraining.chance import Chance
 
 THESIS = ", the thesis's interval"
 
@@ -37,15 +40,17 @@ def evaluate(
     """Score a language model by region, against chance baselines.
 
     Accuracy, cross-entropy and perplexity of hidden bases (of next bases in a causal model), with
-    99 % intervals; beside them the majority base and the best of Markov chains of order 0 to 11,
-    fitted on the other sequences of the genome. Of a masked network of multi-base tokens that do
-    not overlap: accuracy of hidden tokens and loss in nats per base.
+    99 % intervals; beside them the majority base of each region and the best of Markov chains, of
+    the whole genome (order 0 to 11) and of each region (0 to 8), fitted on the other sequences of
+    the genome. Of a masked network of multi-base tokens that do not overlap: accuracy of hidden
+    tokens and loss in nats per base.
     """
     from dnabench.cache import file_sha256
     from dnabench.cli.bars import bar
     from dnabench.host.machine import device_named
     from dnabench.models.language import entries
-    from dnabench.pretraining.evaluate import PROTOCOLS, chains_for, write
+    from dnabench.pretraining.chance import chance_for
+    from dnabench.pretraining.evaluate import PROTOCOLS, write
     from dnabench.pretraining.saving import check_genes, held_out, load_pretrained, trained_on
     from dnabench.pretraining.words import check_words
     from dnabench.tasks.io.annotation import read_annotation
@@ -63,38 +68,51 @@ def evaluate(
         numbers = [read.number(name) for name in sequence or held_out(loaded.card, read)]
         check_genes(annotation, read, numbers)
         show(description="counting k-mers")
-        chains = chains_for(read, numbers)
+        chance = chance_for(read, numbers, annotation)
         show(description="scoring", completed=0)
         windows, rows = _scored(
-            (loaded, read, numbers, annotation, chains), bool(letters), protocol, seed,
-            lambda done, total: show(completed=done, total=total),
-        )  # fmt: skip
+            (loaded, read, numbers, annotation, chance.chains), bool(letters), protocol, seed, show
+        )
     named = ", ".join(read.contigs[i] for i in numbers)
-    told = _print if letters else _print_words
-    told(rows, f"{loaded.model.name} on {named} of {read.name}", loaded.card, read.name)
-    _warn(warned := trained_on(loaded.card, read, numbers))
-    file = to or network / f"evaluation-{protocol}-{'-'.join(map(str, numbers))[:40]}.json"
     about = {
         "network": str(network), "genome": read.sha256, "sequences": named, "seed": seed,
-        "regions": file_sha256(regions) if regions else "", "warning": warned,
-        "protocol": protocol, "windows": windows, "of": "bases" if letters else "words",
+        "regions": file_sha256(regions) if regions else "",
+        "warning": trained_on(loaded.card, read, numbers), "protocol": protocol,
+        "windows": windows, "of": "bases" if letters else "words", **_counted(chance),
     }  # fmt: skip
+    title = f"{loaded.model.name} on {named} of {read.name}"
+    (_print if letters else _print_words)(rows, title, loaded.card, read.name)
+    _notes(about)
+    file = to or network / f"evaluation-{protocol}-{'-'.join(map(str, numbers))[:40]}.json"
     write(rows, about, file)
     typer.echo(f"all chains{THESIS if letters else ''}: {file}")
 
 
-def _warn(warned: str) -> None:
-    if warned:
-        typer.echo(f"warning: {warned}", err=True)
+def _counted(chance: Chance) -> dict[str, Any]:
+    """What the file says of chance."""
+    return {"counted": chance.bases, "majority": chance.majority}
+
+
+def _notes(about: Mapping[str, Any]) -> None:
+    """What the annotation lacks, and what is wrong with the sequences."""
+    if never := [name for name, bases in about["counted"].items() if not bases]:
+        typer.echo(
+            f"the other sequences have no base of {'; '.join(never)}: chains by region are "
+            "those of their forward strand as a whole there"
+        )
+    if about["warning"]:
+        typer.echo(f"warning: {about['warning']}", err=True)
 
 
 def _scored(
-    asked: tuple[Any, ...], letters: bool, protocol: str, seed: int,
-    progress: Callable[[int, int], None],
-) -> tuple[int, list[dict[str, Any]]]:  # fmt: skip
+    asked: tuple[Any, ...], letters: bool, protocol: str, seed: int, show: Callable[..., None]
+) -> tuple[int, list[dict[str, Any]]]:
     """How many windows were read, and the rows; `asked` is what both kinds of network need."""
     from dnabench.pretraining.evaluate import score, table
     from dnabench.pretraining.words import score_words, table_of_words
+
+    def progress(done: int, total: int) -> None:
+        show(completed=done, total=total)
 
     if letters:
         scored = score(*asked, protocol=protocol, seed=seed, progress=progress)
@@ -107,26 +125,30 @@ def _print(
     rows: Sequence[Mapping[str, Any]], title: str, card: Mapping[str, Any], counted: str
 ) -> None:
     """The table; `counted` names the genome of the chains."""
+    from dnabench.pretraining.chance import best_of, column
     from dnabench.pretraining.classes import CLASSES
 
     what = "next bases" if card["objective"] == "causal" else "hidden bases"
     typer.echo(
         f"{title}: {what}; accuracy, and loss in nats over A, C, G and T, with 99 % intervals"
     )
-    typer.echo(f"majority base and Markov chains: {_fitted(card, counted)}")
-    best = min(rows[-1]["chance"], key=lambda name: rows[-1]["chance"][name]["loss"])
+    chance, by_class = rows[-1]["chance"], any(row["region"] in CLASSES for row in rows)
+    best = best_of(chance, "loss")
+    most = "of each region" if by_class else "of the forward strand"
+    typer.echo(f"majority base {most}, and Markov chains: {_fitted(card, counted)}")
+    typer.echo(_chosen(chance, "loss"))
     lines: Rows = [
         [
             row["region"], f"{row['bases']:,}", _with(row, "accuracy"), _with(row, "loss"),
-            f"{row['perplexity']:.3f}", f"{row['chance']['order 0']['accuracy']:.3f}",
+            f"{row['perplexity']:.3f}", f"{row['majority']:.3f}",
             f"{row['chance'][best]['accuracy']:.3f}  {row['chance'][best]['loss']:.3f}",
         ]
         for row in rows
     ]  # fmt: skip
     heads = ["region", "bases", "accuracy", "loss", "perpl.", "majority"]
-    heads += [f"Markov {best.removeprefix('order ')}"]  # accuracy and loss
+    heads += [_in_lines(column(best))]  # accuracy and loss
     print_table(heads, lines, "the JSON file has all", numbers=True)
-    if any(row["region"] in CLASSES for row in rows):
+    if by_class:
         typer.echo(f"a base in several regions is in the first of: {'; '.join(CLASSES)}")
 
 
@@ -134,6 +156,7 @@ def _print_words(
     rows: Sequence[Mapping[str, Any]], title: str, card: Mapping[str, Any], counted: str
 ) -> None:
     """As `_print`, of a network of words."""
+    from dnabench.pretraining.chance import best_of, column
     from dnabench.pretraining.words import REGIONS
 
     typer.echo(
@@ -144,7 +167,8 @@ def _print_words(
         "those of letters"
     )
     typer.echo(f"Markov chains: {_fitted(card, counted)}; nats per base on the same bases")
-    best = min(rows[-1]["chance"], key=lambda name: rows[-1]["chance"][name]["nats_per_base"])
+    best = best_of(rows[-1]["chance"], "nats_per_base")
+    typer.echo(_chosen(rows[-1]["chance"], "nats_per_base"))
     lines: Rows = [
         [
             row["region"], f"{row['tokens']:,}", f"{row['bases']:,}", _with(row, "accuracy"),
@@ -153,13 +177,35 @@ def _print_words(
         for row in rows
     ]  # fmt: skip
     heads = ["region", "words", "bases", "accuracy", "nats per base"]
-    heads += [f"Markov {best.removeprefix('order ')}"]
+    heads += [_in_lines(column(best))]
     print_table(heads, lines, "the JSON file has all", numbers=True)
     if any(row["region"] in REGIONS for row in rows):
         typer.echo(
             f"{rows[-1]['mixed']:,} words have bases in several regions; such a word is in the "
             f"first of: {'; '.join(REGIONS)}"
         )
+
+
+def _chosen(chance: Mapping[str, Mapping[str, float]], measure: str) -> str:
+    """Which chain is printed, and the best that knows no region, from the values of all bases."""
+    from dnabench.pretraining.chance import BY_REGION, best_of, column
+
+    best = best_of(chance, measure)
+    said = f"{column(best)}: the chain with the lowest loss over all bases"
+    if not best.endswith(BY_REGION):
+        return said
+    plain = {name: values for name, values in chance.items() if not name.endswith(BY_REGION)}
+    of_all = best_of(plain, measure)
+    return (
+        f"{said}; it is told the region of each base, which the network is not; the best without "
+        f"is {column(of_all)}, {plain[of_all][measure]:.3f} over all bases"
+    )
+
+
+def _in_lines(head: str) -> str:
+    """A chain's name in two lines, "Markov 3" and "by region": so the table stays narrow."""
+    chain, order, *where = head.split(" ", 2)
+    return "\n".join([f"{chain} {order}", *where])
 
 
 def _fitted(card: Mapping[str, Any], counted: str) -> str:

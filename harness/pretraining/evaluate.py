@@ -16,9 +16,10 @@ import numpy as np
 
 from dnabench.cache import replacing
 from dnabench.models.language import entries, language_of
-from dnabench.pretraining.classes import CLASSES, classes_of
+from dnabench.pretraining.chance import ByClass, majority_of, name_of, said_by
+from dnabench.pretraining.classes import CLASSES, INTERGENIC, classes_of
 from dnabench.pretraining.hiding import Hiding
-from dnabench.pretraining.markov import ORDERS, Markov, fit
+from dnabench.pretraining.markov import Markov
 from dnabench.pretraining.saving import Pretrained
 from dnabench.tasks.io.annotation import Annotation
 from dnabench.tasks.io.packed import Genome
@@ -78,7 +79,7 @@ class Sums:
 
 def score(
     net: Pretrained, genome: Genome, contigs: Sequence[int], annotation: Annotation | None,
-    chains: Sequence[Markov], *, protocol: str = "mask", seed: int = 0,
+    chains: Sequence[Markov | ByClass], *, protocol: str = "mask", seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Sums:  # fmt: skip
     """Ask for bases of sequences, window by window, end to end.
@@ -105,13 +106,13 @@ def score(
             "loss cannot be compared with that of bases, and pretraining.words scores it"
         )
     length = net.length
-    names = ("network", *(f"order {chain.order}" for chain in chains))
+    names = ("network", *map(name_of, chains))
     out, ask = Sums(names, {}), _asker(net, letters, protocol, seed)
     for tiles in tiled(genome, contigs, annotation, length, chains, progress):
         codes = tiles.codes
         asked, logs = ask(codes)
         asked = asked & (codes != N)
-        said = [c.predict(tiles.before)[:, -length:][asked] for c in chains]
+        said = [said_by(chain, tiles.before, tiles.kinds)[asked] for chain in chains]
         values = _values(codes[asked], [logs[asked], *said])
         out.add(tiles.kinds[asked], tiles.small[asked], tiles.block[asked], values)
         out.windows += len(codes)
@@ -142,7 +143,7 @@ class Tiles(NamedTuple):
 
 def tiled(
     genome: Genome, contigs: Sequence[int], annotation: Annotation | None, length: int,
-    chains: Sequence[Markov], progress: Callable[[int, int], None],
+    chains: Sequence[Markov | ByClass], progress: Callable[[int, int], None],
 ) -> Iterator[Tiles]:  # fmt: skip
     """The windows of sequences, end to end, without what is left at the end of each sequence.
 
@@ -157,7 +158,7 @@ def tiled(
     total, done, blocks = sum(int(genome.lengths[i]) // length for i in contigs), 0, 0
     for i in contigs:
         bp = int(genome.lengths[i])
-        kinds = np.full(bp, len(CLASSES) - 1, np.uint8)
+        kinds = np.full(bp, INTERGENIC, np.uint8)
         if annotation is not None:
             kinds = classes_of(annotation, genome, i)
         starts = np.arange(0, bp - length + 1, length)
@@ -178,7 +179,7 @@ def blocks_of(genome: Genome, contigs: Sequence[int]) -> int:
 
 
 def _with_context(
-    codes: Array, genome: Genome, first: int, at: Array, chains: Sequence[Markov]
+    codes: Array, genome: Genome, first: int, at: Array, chains: Sequence[Markov | ByClass]
 ) -> Array:
     """The windows with the bases before them that the longest chain reads; N before the first."""
     k = max((chain.order for chain in chains), default=0)
@@ -239,8 +240,11 @@ def table(sums: Sums, by_class: bool = True, seed: int = 0) -> list[dict[str, An
 
     Each has the bases asked for, and of the network accuracy, cross-entropy in nats and perplexity,
     the first two with 99 % intervals from blocks of 10 kbp drawn again, None where fewer than 20
-    blocks hold such bases; of the chains the same without. The thesis's interval of the accuracy
-    is 2.58 sqrt(p (1 - p) / windows).
+    blocks hold such bases; of the chains the same without. "majority" is the accuracy of naming
+    the base that is most frequent in the class of each base, where regions were counted, and of
+    the most frequent one of the forward strand otherwise. A row of several classes has the sums of
+    what each base's own class predicts. The thesis's interval of the accuracy is
+    2.58 sqrt(p (1 - p) / windows).
 
     Args:
         sums: of `score`.
@@ -260,11 +264,12 @@ def _row(sums: Sums, by_block: Array, seed: int) -> dict[str, Any]:
         for i, name in enumerate(sums.names) if i
     }  # fmt: skip
     intervals = ratio_intervals(by_block[:, :3], seed)
+    majority = chance[majority_of([*chance])]["accuracy"] if chance else None
     return {
         "bases": int(n), "accuracy": p, "accuracy_interval": intervals[0],
         "thesis_interval": of_windows(p, sums.windows), "loss": float(loss[0]),
         "loss_interval": intervals[1], "perplexity": float(np.exp(loss[0])),
-        "blocks": len(by_block), "chance": chance,
+        "blocks": len(by_block), "majority": majority, "chance": chance,
     }  # fmt: skip
 
 
@@ -302,18 +307,6 @@ def of_windows(p: float, windows: int) -> float:
         Büdenbender 2025, thesis, University of Cologne, tables 1 and 2.
     """
     return 2.58 * math.sqrt(p * (1 - p) / windows)
-
-
-def chains_for(genome: Genome, held_out: Sequence[int]) -> list[Markov]:
-    """Chains fitted on all sequences but those that are evaluated.
-
-    Their orders are 0 to 11, as long as there are fewer contexts than bp to count.
-    """
-    rest = [i for i in range(len(genome.contigs)) if i not in set(held_out)]
-    if not rest:
-        raise ValueError(f"{genome.name}: every sequence is evaluated, none is left for the chains")
-    bp = int(genome.lengths[rest].sum())
-    return fit(genome, rest, [k for k in ORDERS if 4**k <= bp])
 
 
 def write(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any], file: Path) -> None:

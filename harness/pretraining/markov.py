@@ -1,11 +1,11 @@
-"""What chance is: the most frequent base, and Markov chains fitted on a genome.
+"""Markov chains fitted on a genome.
 
 B windows, L bp, k bases of context.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +37,7 @@ class Markov:
         The first k bases of a window, and those behind an N, have no context: they get the
         frequencies of the bases.
         """
-        context, known = _contexts(codes, self.order)
+        context, known = contexts(codes, self.order)
         out = np.broadcast_to(self.plain, (*codes.shape, 4)).copy()
         out[known] = self.logs[context[known]]
         return out
@@ -56,8 +56,9 @@ def fit(genome: Genome, contigs: Sequence[int], orders: Sequence[int] = ORDERS) 
     """
     longest = max(orders) + 1
     counts = np.zeros(4**longest, np.int64)
-    for codes in _pieces(genome, contigs, longest):
-        np.add.at(counts, *np.unique(_mers(codes, longest), return_counts=True))
+    for codes, _ in pieces(genome, contigs, longest):
+        mers, whole = mers_in(codes, longest)
+        np.add.at(counts, *np.unique(mers[whole], return_counts=True))
     counts += counts[_opposite(longest)]  # the other strand
     alone = counts.reshape(-1, 4).sum(0) + 1.0
     plain = np.log(alone / alone.sum()).astype(np.float32)
@@ -71,29 +72,44 @@ def fit(genome: Genome, contigs: Sequence[int], orders: Sequence[int] = ORDERS) 
     return out
 
 
-def _pieces(genome: Genome, contigs: Sequence[int], width: int) -> Iterator[Array]:
-    """The sequences in pieces of about CHUNK bp, short ones together with an N between."""
-    held, waiting = list[Array](), 0
+def pieces(
+    genome: Genome, contigs: Sequence[int], width: int,
+    kinds: Callable[[int], Array] | None = None,
+) -> Iterator[tuple[Array, Array]]:  # fmt: skip
+    """The sequences in pieces of about CHUNK bp, short ones together with an N between.
+
+    Args:
+        genome: packed.
+        contigs: numbers of the sequences.
+        width: pieces of a sequence overlap so that each k-mer of this width is in one of them.
+        kinds: number of a sequence -> uint8 (bp,), a number for each of its bases.
+
+    Returns:
+        uint8 (S,) codes, and uint8 (S,) of kinds, 0 without `kinds` and at the N between.
+    """
+    held, known, waiting = list[Array](), list[Array](), 0
     for i in contigs:
         start, length = int(genome.starts[i]), int(genome.lengths[i])
+        own = kinds(i) if kinds else np.zeros(length, np.uint8)
         for a in range(0, length - width + 1, CHUNK):
             size = min(CHUNK + width - 1, length - a)
             held += [genome.windows(np.array([start + a]), size)[0][0], np.array([N], np.uint8)]
+            known += [own[a : a + size], np.zeros(1, np.uint8)]
             waiting += size
             if waiting >= CHUNK:
-                yield np.concatenate(held)
-                held, waiting = [], 0
+                yield np.concatenate(held), np.concatenate(known)
+                held, known, waiting = [], [], 0
     if held:
-        yield np.concatenate(held)
+        yield np.concatenate(held), np.concatenate(known)
 
 
-def _mers(codes: Array, width: int) -> Array:
-    """int64, the k-mers without N as numbers, the first base in the highest place."""
+def mers_in(codes: Array, width: int) -> tuple[Array, Array]:
+    """int64 (S - k + 1,), k-mers as numbers, the first base highest; and bool, which have no N."""
     value = np.zeros(len(codes) - width + 1, np.int64)
     for j in range(width):
         value = value * 4 + (codes[j : len(codes) - width + 1 + j] & 3)
     n = np.concatenate([[0], np.cumsum(codes == N)])
-    return np.asarray(value[n[width:] == n[:-width]])
+    return value, n[width:] == n[:-width]
 
 
 def _opposite(width: int) -> Array:
@@ -105,7 +121,7 @@ def _opposite(width: int) -> Array:
     return out
 
 
-def _contexts(codes: Array, order: int) -> tuple[Array, Array]:
+def contexts(codes: Array, order: int) -> tuple[Array, Array]:
     """int64 (B, L), the k bases before each place as a number, and which places have them."""
     context = np.zeros(codes.shape, np.int64)
     known = np.ones(codes.shape, bool)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from dnabench.models.language import language_of
+from dnabench.pretraining.chance import ByClass, name_of, said_by
 from dnabench.pretraining.classes import CLASSES
 from dnabench.pretraining.evaluate import (
     PROTOCOLS,
@@ -78,7 +79,7 @@ def check_words(net: Pretrained, protocol: str = "mask") -> None:
 
 def score_words(
     net: Pretrained, genome: Genome, contigs: Sequence[int], annotation: Annotation | None,
-    chains: Sequence[Markov], *, seed: int = 0,
+    chains: Sequence[Markov | ByClass], *, seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Sums:  # fmt: skip
     """Ask for 15 % of the words of sequences, all hidden, window by window, end to end.
@@ -93,7 +94,7 @@ def score_words(
         contigs: numbers of the sequences.
         annotation: None = all is of one region, the last.
         chains: scored on the bases of the same words, each from the bases before it, also those of
-            the same word and of the window before.
+            the same word and of the window before; those by class take the class of each base.
         seed: of what is hidden.
         progress: called with windows done and in all.
 
@@ -105,7 +106,7 @@ def score_words(
         ValueError: as `check_words`; no window with a word that can be asked for.
     """
     check_words(net)
-    out = Sums(("network", *(f"order {chain.order}" for chain in chains)), {})
+    out = Sums(("network", *map(name_of, chains)), {})
     ask = _asker(net, seed)
     for tiles in tiled(genome, contigs, annotation, net.length, chains, progress):
         words = ask(tiles.codes)
@@ -184,14 +185,11 @@ def _asker(net: Pretrained, seed: int) -> Callable[[Array], _Words]:
     return ask
 
 
-def _chain_losses(tiles: Tiles, chains: Sequence[Markov]) -> list[Array]:
+def _chain_losses(tiles: Tiles, chains: Sequence[Markov | ByClass]) -> list[Array]:
     """Of each chain float64 (B x L,), nats of every base; of an N they mean nothing."""
     letter = np.minimum(tiles.codes, N - 1).astype(np.int64)[..., None]
-    length = tiles.codes.shape[1]
-    return [
-        -np.take_along_axis(c.predict(tiles.before)[:, -length:], letter, 2).ravel().astype(float)
-        for c in chains
-    ]
+    said = (said_by(chain, tiles.before, tiles.kinds) for chain in chains)
+    return [-np.take_along_axis(logs, letter, 2).ravel().astype(float) for logs in said]
 
 
 def table_of_words(sums: Sums, by_region: bool = True, seed: int = 0) -> list[dict[str, Any]]:

@@ -180,3 +180,15 @@ def test_the_majority_is_that_of_the_forward_strand(tmp_path, most):
 def evaluated(tmp_path, *more):
     words = ["evaluate", str(tmp_path / "net"), "--genome", str(tmp_path / "g.fa"), *more]
     return CliRunner().invoke(app, words)
+
+
+def test_a_sequence_is_scored_once(tmp_path):
+    pretrain(training(tmp_path, steps=1, looks=1), tmp_path / "net")
+    for names in (["chr2", "chr2"], ["chr2", "c1"]):  # c1 is the chromosome of its header
+        done = evaluated(tmp_path, "--sequence", names[0], "--sequence", names[1])
+        assert done.exit_code == 2
+        said = (
+            f"--sequence {names[0]} and --sequence {names[1]} are the same sequence of g.fa, chr2"
+        )
+        assert said in " ".join(done.output.split())
+    assert not [*(tmp_path / "net").glob("evaluation*")]

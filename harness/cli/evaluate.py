@@ -14,6 +14,7 @@ from dnabench.cli.table import Rows, print_table
 
 if TYPE_CHECKING:
     from dnabench.pretraining.chance import Chance
+    from dnabench.tasks.io.packed import Genome
 
 THESIS = ", the thesis's interval"
 
@@ -65,7 +66,7 @@ def evaluate(
     with bar("reading") as show:
         read = packed(genome, lambda done, total: show(completed=done, total=total))
         annotation = read_annotation(regions, coding=True) if regions else None
-        numbers = [read.number(name) for name in sequence or held_out(loaded.card, read)]
+        numbers = _numbers(read, sequence or held_out(loaded.card, read))
         check_genes(annotation, read, numbers)
         show(description="counting k-mers")
         chance = chance_for(read, numbers, annotation)
@@ -86,6 +87,18 @@ def evaluate(
     file = to or network / f"evaluation-{protocol}-{'-'.join(map(str, numbers))[:40]}.json"
     write(rows, about, file)
     typer.echo(f"all chains{THESIS if letters else ''}: {file}")
+
+
+def _numbers(read: Genome, names: Sequence[str]) -> list[int]:
+    """Of sequences, each once: intervals of one that is scored twice would be too narrow."""
+    numbers = [read.number(name) for name in names]
+    for i, number in enumerate(numbers):
+        if number in numbers[:i]:
+            fail(
+                f"--sequence {names[numbers.index(number)]} and --sequence {names[i]} are the same "
+                f"sequence of {read.name}, {read.contigs[number]}: name it once"
+            )
+    return numbers
 
 
 def _counted(chance: Chance) -> dict[str, Any]:

@@ -122,16 +122,16 @@ def held_out(card: Mapping[str, Any], genome: Genome) -> list[str]:
     Raises:
         ValueError: there are none, or the training knew another genome.
     """
-    found = [
+    found = dict.fromkeys(
         name for one in card["genomes"] if one["sha256"] == genome.sha256
         for name in one["held_out"]
-    ]  # fmt: skip
+    )  # fmt: skip
     if not found:
         raise ValueError(
             f"the training held out no sequence of this very file ({genome.name}); name one with "
             "--sequence"
         )
-    return found
+    return [*found]
 
 
 def trained_on(card: Mapping[str, Any], genome: Genome, contigs: Sequence[int]) -> str:

@@ -192,3 +192,26 @@ def test_a_sequence_is_scored_once(tmp_path):
         )
         assert said in " ".join(done.output.split())
     assert not [*(tmp_path / "net").glob("evaluation*")]
+
+
+def test_no_evaluation_replaces_another(tmp_path):
+    pretrain(training(tmp_path, steps=1, looks=1), tmp_path / "net")
+    genes_file(tmp_path / "g.gff", [("chr2", 1301, "+")])
+    first = tmp_path / "net" / "evaluation-mask-1.json"
+    assert evaluated(tmp_path).exit_code == 0
+    before = first.read_text()
+    more = (["--seed", "1"], ["--regions", str(tmp_path / "g.gff")], ["--protocol", "thesis"])
+    for options in more:
+        assert evaluated(tmp_path, *options).exit_code == 0
+    fasta(tmp_path / "h.fa", random_contigs([3000, 2500], seed=1))
+    done = evaluated(tmp_path, "--sequence", "chr2", "--genome", str(tmp_path / "h.fa"))
+    assert done.exit_code == 0
+    files = sorted((tmp_path / "net").glob("evaluation-*.json"))
+    assert len(files) == 5 and first.read_text() == before
+    said = [json.loads(file.read_text()) for file in files]
+    assert len({(one["genome"], one["regions"], one["seed"], one["protocol"]) for one in said}) == 5
+    # the same once more is written where it was
+    for options in ([], *more):
+        assert evaluated(tmp_path, *options).exit_code == 0
+    assert sorted((tmp_path / "net").glob("evaluation-*.json")) == files
+    assert first.read_text() == before

@@ -51,7 +51,7 @@ def evaluate(
     from dnabench.host.machine import device_named
     from dnabench.models.language import entries
     from dnabench.pretraining.chance import chance_for
-    from dnabench.pretraining.evaluate import PROTOCOLS, write
+    from dnabench.pretraining.evaluate import PROTOCOLS, file_of, write
     from dnabench.pretraining.saving import check_genes, held_out, load_pretrained, trained_on
     from dnabench.pretraining.words import check_words
     from dnabench.tasks.io.annotation import read_annotation
@@ -84,7 +84,7 @@ def evaluate(
     title = f"{loaded.model.name} on {named} of {read.name}"
     (_print if letters else _print_words)(rows, title, loaded.card, read.name)
     _notes(about)
-    file = to or network / f"evaluation-{protocol}-{'-'.join(map(str, numbers))[:40]}.json"
+    file = to or file_of(network, about, numbers)
     write(rows, about, file)
     typer.echo(f"all chains{THESIS if letters else ''}: {file}")
 

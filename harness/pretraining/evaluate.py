@@ -5,6 +5,7 @@ B windows, L bp.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dnabench.cache import replacing
+from dnabench.cache import read_json, replacing
 from dnabench.models.language import entries, language_of
 from dnabench.pretraining.chance import ByClass, majority_of, name_of, said_by
 from dnabench.pretraining.classes import CLASSES, INTERGENIC, classes_of
@@ -307,6 +308,28 @@ def of_windows(p: float, windows: int) -> float:
         Büdenbender 2025, thesis, University of Cologne, tables 1 and 2.
     """
     return 2.58 * math.sqrt(p * (1 - p) / windows)
+
+
+def file_of(folder: Path, about: Mapping[str, Any], numbers: Sequence[int]) -> Path:
+    """Where an evaluation is written: in no file of another one.
+
+    evaluation-PROTOCOL-NUMBERS.json, or, if that holds another evaluation (of another genome, other
+    regions, sequences or another seed), the same with eight digits of a hash of these.
+
+    Args:
+        folder: of the network.
+        about: as for `write`.
+        numbers: of the sequences.
+    """
+    stem = f"evaluation-{about['protocol']}-{'-'.join(map(str, numbers))[:40]}"
+    usual = folder / f"{stem}.json"
+    if not usual.exists():
+        return usual
+    known, keys = read_json(usual), ("genome", "sequences", "regions", "seed", "protocol")
+    if isinstance(known, dict) and all(known.get(key) == about[key] for key in keys):
+        return usual
+    text = json.dumps([about[key] for key in keys])
+    return folder / f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.json"
 
 
 def write(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any], file: Path) -> None:

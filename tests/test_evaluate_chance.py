@@ -20,7 +20,7 @@ from dnabench.pretraining.chance import (
     name_of,
     said_by,
 )
-from dnabench.pretraining.classes import CLASSES, classes_of
+from dnabench.pretraining.classes import CLASSES, classes_of, left_out
 from dnabench.pretraining.pretrain import pretrain
 from dnabench.tasks.io.annotation import read_annotation
 from dnabench.tasks.io.packed import packed
@@ -215,3 +215,26 @@ def test_no_evaluation_replaces_another(tmp_path):
         assert evaluated(tmp_path, *options).exit_code == 0
     assert sorted((tmp_path / "net").glob("evaluation-*.json")) == files
     assert first.read_text() == before
+
+
+def test_genes_without_a_place_for_their_introns_are_told(tmp_path):
+    pretrain(training(tmp_path, steps=1, looks=1), tmp_path / "net")
+    genes_file(tmp_path / "g.gff", [("chr2", 1301, "+"), ("chr2", 301, "+"), ("chr1", 1301, "+")])
+    text = (tmp_path / "g.gff").read_text().replace("ID=g1\n", "ID=g1;exception=trans-splicing\n")
+    (tmp_path / "g.gff").write_text(text)
+    annotation = read_annotation(tmp_path / "g.gff", coding=True)
+    genome = packed(tmp_path / "g.fa")
+    assert set(classes_of(annotation, genome, 1)[:1300][300:390]) == {CLASSES.index("promoter")}
+    assert left_out(annotation, genome, [0]).startswith(
+        "genes left out: 1 trans-spliced (g1); their 0"
+    )
+    done = evaluated(tmp_path, "--regions", str(tmp_path / "g.gff"))
+    assert done.exit_code == 0, done.output
+    assert (
+        "genes left out: 1 trans-spliced (g1); their 150 coding bp on the scored sequences count "
+        "as if the genes were not there, mostly as intergenic\n"
+    ) in done.output
+    said = json.loads((tmp_path / "net" / "evaluation-mask-1.json").read_text())
+    assert said["left_out"] == {"trans-spliced": ["g1"]}
+    genes_file(tmp_path / "g.gff", [("chr2", 1301, "+")])
+    assert "left out" not in evaluated(tmp_path, "--regions", str(tmp_path / "g.gff")).output

@@ -14,6 +14,7 @@ from dnabench.cli.table import Rows, print_table
 
 if TYPE_CHECKING:
     from dnabench.pretraining.chance import Chance
+    from dnabench.tasks.io.annotation import Annotation
     from dnabench.tasks.io.packed import Genome
 
 THESIS = ", the thesis's interval"
@@ -79,11 +80,11 @@ def evaluate(
         "network": str(network), "genome": read.sha256, "sequences": named, "seed": seed,
         "regions": file_sha256(regions) if regions else "",
         "warning": trained_on(loaded.card, read, numbers), "protocol": protocol,
-        "windows": windows, "of": "bases" if letters else "words", **_counted(chance),
+        "windows": windows, "of": "bases" if letters else "words", **_counted(chance, annotation),
     }  # fmt: skip
     title = f"{loaded.model.name} on {named} of {read.name}"
     (_print if letters else _print_words)(rows, title, loaded.card, read.name)
-    _notes(about)
+    _notes(about, annotation, read, numbers)
     file = to or file_of(network, about, numbers)
     write(rows, about, file)
     typer.echo(f"all chains{THESIS if letters else ''}: {file}")
@@ -101,18 +102,25 @@ def _numbers(read: Genome, names: Sequence[str]) -> list[int]:
     return numbers
 
 
-def _counted(chance: Chance) -> dict[str, Any]:
-    """What the file says of chance."""
-    return {"counted": chance.bases, "majority": chance.majority}
+def _counted(chance: Chance, annotation: Annotation | None) -> dict[str, Any]:
+    """What the file says of chance and of genes that were left out."""
+    left_out = annotation.left_out if annotation else {}
+    return {"counted": chance.bases, "majority": chance.majority, "left_out": left_out}
 
 
-def _notes(about: Mapping[str, Any]) -> None:
+def _notes(
+    about: Mapping[str, Any], annotation: Annotation | None, read: Genome, numbers: Sequence[int]
+) -> None:
     """What the annotation lacks, and what is wrong with the sequences."""
+    from dnabench.pretraining.classes import left_out
+
     if never := [name for name, bases in about["counted"].items() if not bases]:
         typer.echo(
             f"the other sequences have no base of {'; '.join(never)}: chains by region are "
             "those of their forward strand as a whole there"
         )
+    if annotation and (said := left_out(annotation, read, numbers)):
+        typer.echo(said)
     if about["warning"]:
         typer.echo(f"warning: {about['warning']}", err=True)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dnabench.tasks.io.annotation import Annotation, Gene
+from dnabench.tasks.io.genome import few
 from dnabench.tasks.io.packed import Genome
 from dnabench.types import Array
 
@@ -23,7 +26,8 @@ def classes_of(annotation: Annotation, genome: Genome, contig: int) -> Array:
 
     A coding base is counted from the first whole codon of its transcript, the longest of the gene;
     the bases between its coding parts are intron; promoters are the 1,000 bp before the first
-    coding base. A sequence without a gene is intergenic as a whole.
+    coding base. A sequence without a gene is intergenic as a whole; genes that the annotation left
+    out are as if they were not there.
     """
     out = np.full(int(genome.lengths[contig]), INTERGENIC, np.uint8)
     genes = genes_of(annotation, genome, contig)
@@ -42,6 +46,31 @@ def genes_of(annotation: Annotation, genome: Genome, contig: int) -> list[Gene]:
     """The genes of a sequence, by any of its names."""
     names = (genome.contigs[contig], *genome.aliases[contig])
     return [gene for name in names for gene in annotation.genes.get(name, ())]
+
+
+def left_out(annotation: Annotation, genome: Genome, contigs: Sequence[int]) -> str:
+    """Which genes the annotation left out, and their coding bp on sequences; "" if there are none.
+
+    These bases are of the class that they would have without the gene, mostly intergenic.
+    """
+    genes = [
+        f"{len(names)} {reason} ({few([*dict.fromkeys(names)])})"
+        for reason, names in annotation.left_out.items()
+    ]
+    if not genes:
+        return ""
+    bp = 0
+    for i in contigs:
+        there = np.zeros(int(genome.lengths[i]), bool)
+        for name in (genome.contigs[i], *genome.aliases[i]):
+            places = zip(annotation.masked.get(name, ()), annotation.why.get(name, ()), strict=True)
+            for (start, end), why in places:
+                there[start:end] |= why in annotation.left_out
+        bp += int(there.sum())
+    return (
+        f"genes left out: {'; '.join(genes)}; their {bp:,} coding bp on the scored sequences count "
+        "as if the genes were not there, mostly as intergenic"
+    )
 
 
 def _lower(out: Array, place: slice, kind: int) -> None:

@@ -57,8 +57,25 @@ class Recipe:
 
     def epochs_over(self, n: int) -> int:
         """Passes over n examples; where `max_steps` is set, the last one may end early."""
-        steps = -(-n // self.batch)
-        return -(-self.max_steps // steps) if self.max_steps else self.epochs
+        return -(-self.max_steps // self._steps(n)) if self.max_steps else self.epochs
+
+    def steps_over(self, n: int) -> int:
+        """Optimiser steps of a training on n examples that is not stopped early."""
+        return self.max_steps or self.epochs * self._steps(n)
+
+    def examples_in(self, n: int, epochs: int) -> int:
+        """Examples that are read in so many passes over n, of which `max_steps` may end the last.
+
+        Copies count each time that they are read; the passes need not be all of the training.
+        """
+        whole, more = divmod(self.max_steps, self._steps(n))
+        if not self.max_steps or epochs <= whole:
+            return epochs * n
+        return whole * n + more * self.batch
+
+    def _steps(self, n: int) -> int:
+        """Of a pass over n examples."""
+        return max(1, -(-n // self.batch))
 
     def for_task(self, task: str) -> tuple[Recipe, Mapping[str, Any]]:
         """The recipe of a trial of that task, suite/task, and the options of the model with it."""

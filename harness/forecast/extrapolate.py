@@ -11,7 +11,7 @@ from dnabench.registry import MODELS
 from dnabench.splits import VALIDATION_SHARE, size_under
 from dnabench.sweep.trial import task_of
 from dnabench.train.build import stores_features
-from dnabench.types import Job
+from dnabench.types import Job, Recipe
 
 RECORD = 3000, 70  # bytes of a record; of each metric, split and epoch of its curve
 EXPONENTS = 0.5, 1.5  # a fit without gradients grows with its examples within these
@@ -51,9 +51,7 @@ def trial_seconds(job: Job, m: Measured) -> tuple[float, float]:
     if custom:
         training, encoded = power_law(m.points, sizes.train), 0.0
     else:
-        steps, rest = divmod(sizes.train, recipe.batch)
-        epoch = steps * linear(m.points, recipe.batch)
-        training = epochs * (epoch + (linear(m.points, rest) if rest else 0.0))
+        training = _steps_seconds(recipe, sizes.train, m)
         encoded = float(sizes.train * (1 if recipe.rc == "none" else 2))
     encoded += (watched + sizes.test) * (2 if recipe.rc == "conjoin" and not custom else 1)
     loading = m.data * (sizes.train / trial.train_share / max(1, m.n_train))
@@ -63,6 +61,14 @@ def trial_seconds(job: Job, m: Measured) -> tuple[float, float]:
     seconds = m.fixed + loading + m.storing * sizes.test + training + evaluation
     prepared = m.prepare * encoded
     return (seconds, prepared) if stores_features(trial) else (seconds + prepared, 0.0)
+
+
+def _steps_seconds(recipe: Recipe, n: int, m: Measured) -> float:
+    """Seconds of all training steps over n examples; the last pass ends at `max_steps`."""
+    full, rest = divmod(n, recipe.batch)
+    epochs, more = divmod(recipe.steps_over(n), max(1, full + (rest > 0)))
+    last = linear(m.points, rest) if rest else 0.0
+    return (epochs * full + more) * linear(m.points, recipe.batch) + epochs * last
 
 
 def trial_peak(job: Job, m: Measured) -> int:

@@ -364,8 +364,8 @@ def _size(task: Task, trial: Trial) -> float:
     """Base pairs that training reads, about: as if all of train were as long as its longest."""
     n, recipe = size_under(trial.limit, task.counts["train"]), trial.recipe
     length = min(task.length, recipe.max_length or task.length)
-    n = round(trial.train_share * n)
-    return max(1.0, n * length * recipe.epochs_over(max(1, n)))
+    n = max(1, round(trial.train_share * n))
+    return float(max(1, length * recipe.examples_in(n, recipe.epochs_over(n))))
 
 
 def _recipe(model: Model, task: Task, name: str, regime: str) -> Recipe:

@@ -34,7 +34,7 @@ class Candidate:
     trials: tuple[str, ...] = ()  # their ids
     failed: int = 0  # trials without a score: such a configuration is never chosen
     n_params: int = 0  # the largest over tasks
-    flops: float = 0.0  # forward passes over the training examples of all trials; 0 = not counted
+    flops: float = 0.0  # of a forward pass of each example that its trials read; 0 = not counted
     seconds: float = 0.0  # of all trials
     partial: bool = False  # trained for fewer epochs than its settings say: never chosen
     # task -> what its trials share with those of any other search: their id without the seed

@@ -39,7 +39,7 @@ def test_clocks_run_while_things_are_done():
 
     assert meter.train(fit, lambda *x: seen.append(x)) == "fitted"
     assert meter.predict(predict).tolist() == [1, 1, 1]
-    told = meter.fields(n_train=100, n_test=30, best_epoch=2)
+    told = meter.fields(n_read=300, n_test=30, best_epoch=2)
     assert seen == [(1, 3), (2, 3), (3, 3)] and tuple(told) == TIMES
     assert 0.1 <= told["seconds_to_best"] < 0.15 <= told["seconds"]
     assert told["seconds"] >= 0.3

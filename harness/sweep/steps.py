@@ -27,7 +27,7 @@ from dnabench.sweep.search import (
     trials_in,
     trials_of,
 )
-from dnabench.sweep.tuning import candidate
+from dnabench.sweep.tuning import candidate, forward_flops
 from dnabench.types import Job, Record, Trial
 
 ETA = 3  # of so many configurations one is trained longer
@@ -280,13 +280,12 @@ def hours_of(record: Record) -> float:
 
 
 def flops_of(record: Record) -> float:
-    """FLOP of a trial's training, 0 = not counted: three forward passes an example and epoch.
+    """FLOP of a trial's training, 0 = not counted: three forward passes of each example it reads.
 
     A probe on stored features takes one pass over each example.
     """
-    n, epochs = record.n_examples["train"], len(record.curve)
-    passes = 1 if record.trial.recipe.finetune == "probe" else PASSES * epochs
-    return float(record.flops) * n * passes
+    passes = 1 if record.trial.recipe.finetune == "probe" else PASSES
+    return float(forward_flops(record)) * passes
 
 
 def _shorter(job: Job, divisor: int) -> Trial:

@@ -125,7 +125,7 @@ def run_trial(
         trial=trial, scores=scores, alternatives=_alternatives(fitted.curve, trial, task),
         curve=fitted.curve, best_epoch=fitted.best_epoch, n_params=learner.n_params,
         n_examples={name: len(split.y) for name, split in splits.items()},
-        **meter.fields(len(train.y), read, fitted.best_epoch),
+        **meter.fields(_n_read(trial, train, fitted.curve), read, fitted.best_epoch),
         flags=_flags(task, logits, learner, trial, saved) | found,
         streams=seeds._asdict(), task=_about(task, 0 if trial.tuning else len(last.y)),
         where=_where(job, resources, learner, kernels, saved), flops=_flops(trial, examples, last),
@@ -138,6 +138,11 @@ def run_trial(
         return record, {}
     arrays = {"logits": logits, "labels": labels, "ids": np.asarray(last.ids, dtype=str)}
     return record, arrays | _related(task, last)
+
+
+def _n_read(trial: Trial, train: Split, curve: Sequence[Any]) -> int:
+    """Examples that training read in all of its epochs, of which `max_steps` may end the last."""
+    return trial.recipe.examples_in(len(train.y), len(curve))
 
 
 def _flops(trial: Trial, examples: Any, test: Split) -> int:

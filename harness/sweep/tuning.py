@@ -94,10 +94,20 @@ def candidate(
         scores={task: tuple(found) for task, found in scores.items()},
         trials=tuple(t.id for t in mine), failed=len(mine) - sum(map(len, scores.values())),
         n_params=max((r.n_params for r in ended), default=0),
-        flops=float(sum(r.flops * r.n_examples["train"] * len(r.curve) for r in ended)),
+        flops=float(sum(map(forward_flops, ended))),
         seconds=math.fsum(r.seconds for r in ended), partial=tried.partial,
         same={t.task: replace(t, seed=0).id for t in mine},
     )  # fmt: skip
+
+
+def forward_flops(record: Record) -> int:
+    """FLOP of a forward pass of every example that a training read, 0 = not counted.
+
+    A probe computes the features of each example once, however many epochs its head is trained.
+    """
+    n, recipe = record.n_examples["train"], record.trial.recipe
+    probe = recipe.finetune == "probe"
+    return record.flops * (n if probe else recipe.examples_in(n, len(record.curve)))
 
 
 def _place(job: Job) -> tuple[str, int]:

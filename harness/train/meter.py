@@ -84,12 +84,18 @@ class Meter:
     def _now(self) -> float:
         return time.perf_counter() - self._kernels.seconds
 
-    def fields(self, n_train: int, n_test: int, best_epoch: int) -> dict[str, Any]:
-        """The measured fields of a `types.Record`; all of them vary from run to run."""
+    def fields(self, n_read: int, n_test: int, best_epoch: int) -> dict[str, Any]:
+        """The measured fields of a `types.Record`; all of them vary from run to run.
+
+        Args:
+            n_read: examples that training read, a copy in every epoch.
+            n_test: sequences that were predicted in the end.
+            best_epoch: from 1.
+        """
         return {
             "seconds": round(self._now() - self._start, 3),
             "seconds_to_best": round(self._ends[best_epoch - 1], 3),
-            "examples_per_second": round(n_train * len(self._ends) / self._fit, 1),
+            "examples_per_second": round(n_read / self._fit, 1),
             "inference_per_second": round(n_test / self._predict, 1),
             "peak_memory": self._peak(),
             "joules": round(self._joules or 0.0, 1),

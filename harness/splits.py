@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dnabench.protocols import FOLDS, check_protocol, folds_of
-from dnabench.types import Array, Protocol, Sequences, Split, Task
+from dnabench.protocols import FOLDS, check_protocol, folds_of, protocol_named
+from dnabench.types import Array, Protocol, Sequences, Split, Task, Trial
 
 VALIDATION_SHARE = 0.1
 
@@ -173,6 +173,31 @@ def by_class(y: Array) -> list[Array]:
 def size_under(limit: float, n: int) -> int:
     """How many of n examples, about, a limit keeps; see `limited`."""
     return round(n * limit) if 0 < limit < 1 else min(n, int(limit) or n)
+
+
+class Sizes(NamedTuple):
+    """How many examples a trial uses for training, validation and test."""
+
+    train: int
+    val: int
+    test: int
+
+
+def expected_sizes(task: Task, trial: Trial) -> Sizes:
+    """The sizes of a trial's splits without reading them, up to rounding where train is cut.
+
+    A trial of tuning has no test examples; under folds, it leaves one out beside its validation.
+    """
+    counts = {split: size_under(trial.limit, n) for split, n in task.counts.items()}
+    validation = protocol_named(trial.protocol).validation
+    train, test = counts["train"], counts["test"]
+    if "dev" in counts and validation.startswith("dev"):
+        held = counts["dev"]
+    else:
+        held = 0 if validation == "dev-or-none" else round(train * VALIDATION_SHARE)
+        apart = 2 if validation == "fold" and trial.tuning else 1
+        train -= apart * held
+    return Sizes(round(trial.train_share * train), held, 0 if trial.tuning else test)
 
 
 def limited(split: Split, limit: float) -> Split:

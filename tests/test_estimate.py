@@ -20,7 +20,6 @@ from dnabench.forecast.estimate import (
     table,
 )
 from dnabench.forecast.extrapolate import (
-    Sizes,
     linear,
     power_law,
     sizes_of,
@@ -33,7 +32,7 @@ from dnabench.models.kernels.convolve import FORMS, Shape, settled
 from dnabench.protocols import protocol_named
 from dnabench.registry import MODELS, TASKS
 from dnabench.results.store import Store
-from dnabench.splits import cut
+from dnabench.splits import Sizes, cut
 from dnabench.sweep.grid import Request, grid
 from dnabench.sweep.progress import wall_time
 from dnabench.sweep.sweep import run

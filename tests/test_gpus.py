@@ -18,7 +18,6 @@ from dnabench.cli.sweep import on_several, precision_problem
 from dnabench.executors.inline import Inline
 from dnabench.executors.local import Local
 from dnabench.forecast.estimate import Plan, Row, summary
-from dnabench.forecast.extrapolate import Sizes
 from dnabench.host import doctor
 from dnabench.host.machine import (
     PINNED,
@@ -32,6 +31,7 @@ from dnabench.host.machine import (
 )
 from dnabench.reports.pooling import mixed_cells
 from dnabench.results.store import Store
+from dnabench.splits import Sizes
 from dnabench.sweep.grid import Request, grid
 from dnabench.sweep.sweep import run
 from dnabench.types import Record, Resources

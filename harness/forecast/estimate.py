@@ -12,11 +12,12 @@ from tabulate import tabulate
 from dnabench.executors import EXECUTORS
 from dnabench.executors.base import last_line
 from dnabench.forecast import extrapolate
-from dnabench.forecast.extrapolate import Sizes, sizes_of
+from dnabench.forecast.extrapolate import sizes_of
 from dnabench.forecast.timing import Measured, Probe, measure
 from dnabench.host.disk import size
 from dnabench.registry import MODELS
 from dnabench.schema import trial_id
+from dnabench.splits import Sizes
 from dnabench.sweep.grid import label
 from dnabench.sweep.progress import wall_time
 from dnabench.sweep.trial import task_of

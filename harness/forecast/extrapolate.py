@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from dnabench.forecast.timing import Measured
 from dnabench.metrics import recorded
 from dnabench.protocols import protocol_named
 from dnabench.registry import MODELS
-from dnabench.splits import VALIDATION_SHARE, size_under
+from dnabench.splits import Sizes, expected_sizes
 from dnabench.sweep.trial import task_of
 from dnabench.train.build import stores_features
 from dnabench.types import Job, Recipe
@@ -17,26 +16,9 @@ RECORD = 3000, 70  # bytes of a record; of each metric, split and epoch of its c
 EXPONENTS = 0.5, 1.5  # a fit without gradients grows with its examples within these
 
 
-class Sizes(NamedTuple):
-    """How many examples a trial uses for training, validation and test."""
-
-    train: int
-    val: int
-    test: int
-
-
 def sizes_of(job: Job) -> Sizes:
-    """The sizes of a trial's splits, up to rounding where validation is cut from train."""
-    task, trial = task_of(job), job.trial
-    counts = {split: size_under(trial.limit, n) for split, n in task.counts.items()}
-    validation = protocol_named(trial.protocol).validation
-    train, test = counts["train"], counts["test"]
-    if "dev" in counts and validation.startswith("dev"):
-        held = counts["dev"]
-    else:
-        held = 0 if validation == "dev-or-none" else round(train * VALIDATION_SHARE)
-        train -= held
-    return Sizes(round(trial.train_share * train), held, test)
+    """As `expected_sizes`, of the task of a job."""
+    return expected_sizes(task_of(job), job.trial)
 
 
 def trial_seconds(job: Job, m: Measured) -> tuple[float, float]:
@@ -53,9 +35,11 @@ def trial_seconds(job: Job, m: Measured) -> tuple[float, float]:
     else:
         training = _steps_seconds(recipe, sizes.train, m)
         encoded = float(sizes.train * (1 if recipe.rc == "none" else 2))
-    encoded += (watched + sizes.test) * (2 if recipe.rc == "conjoin" and not custom else 1)
+    last = sizes.val if trial.tuning else sizes.test  # what is predicted in the end
+    known = last if trial.tuning and recipe.finetune == "probe" else 0  # it has those features
+    encoded += (watched + last - known) * (2 if recipe.rc == "conjoin" and not custom else 1)
     loading = m.data * (sizes.train / trial.train_share / max(1, m.n_train))
-    evaluation = m.predict * (epochs * watched + sizes.test) + m.keep * epochs
+    evaluation = m.predict * (epochs * watched + last) + m.keep * epochs
     if stores_features(trial):  # of the whole split, for all shares
         encoded += sizes.train / trial.train_share - sizes.train
     seconds = m.fixed + loading + m.storing * sizes.test + training + evaluation

@@ -19,6 +19,7 @@ from dnabench.sweep.checks import (
     check_recipe,
     check_shares,
 )
+from dnabench.sweep.effects import effects
 from dnabench.sweep.numbers import parse_limit, parse_seeds, parse_shares
 from dnabench.sweep.settings import check_settings, chosen
 from dnabench.types import Job, Model, OwnData, Protocol, Recipe, Task, Trial
@@ -50,12 +51,18 @@ class Request:
     to_come: bool = False  # the files that `regime` names are not there yet, and are not read
 
 
-def grid(request: Request, on_skip: Callable[[str], object] = lambda why: None) -> list[Job]:
+def grid(
+    request: Request, on_skip: Callable[[str], object] = lambda why: None,
+    searched: Sequence[str] | None = None,
+) -> list[Job]:  # fmt: skip
     """Every model on every task at every seed.
 
     Args:
         request: what to run.
-        on_skip: called with the reason for each model and task that do not go together.
+        on_skip: called with the reason for each model and task that do not go together, and with
+            what `effects` says.
+        searched: settings that a trial of a search has beside the user's, () = its default; None =
+            there is no search. Only the default is remarked on, and nothing refused for no effect.
 
     Returns:
         Jobs ordered by task, then seed, then model.
@@ -65,6 +72,7 @@ def grid(request: Request, on_skip: Callable[[str], object] = lambda why: None) 
         ValueError: bad seeds, limit, preset or settings, bad data, or no model that can do any of
             the tasks; the message says what to write instead.
     """
+    given, request = request, replace(request, settings=[*request.settings, *(searched or ())])
     if not request.models:
         raise ValueError("--models is empty; name some, e.g. kmer,cnn, or all")
     models, tasks = models_of(request, on_skip), tasks_of(request)
@@ -105,6 +113,12 @@ def grid(request: Request, on_skip: Callable[[str], object] = lambda why: None) 
                 size = _size(task, trial)
                 job = Job(trial, path, size, checkpoint, tokenizer, model.reference, own)
                 jobs[trial.id] = job
+    if not searched:
+        trials = [job.trial for job in jobs.values() if job.trial.seed == seeds[0]]
+        written = [*given.settings, *given.sweeps]
+        strict = searched is None
+        for note in effects(trials, models, tasks, written, given.overrides, strict):
+            on_skip(note)
     return list(jobs.values())
 
 

@@ -254,7 +254,7 @@ def final_jobs(plan: Plan, settings: Mapping[Group, Sequence[str]], tasks: Seque
     request, found = plan.request.grid, list[Job]()
     for group, chosen in settings.items():
         own = [f"{group[0]}.{setting}" for setting in chosen]
-        jobs = grid(replace(request, settings=[*request.settings, *own]))
+        jobs = grid(request, searched=own)
         found += [
             job for job in jobs
             if _group(job) == group and (not tasks or job.trial.task in tasks)
@@ -269,9 +269,8 @@ def trials_of(
     if not settings:
         return {}
     own = [f"{model}.{setting}" for model, chosen in settings.items() for setting in chosen]
-    with_own = replace(request, settings=[*request.settings, *own])
     found: dict[Group, list[Job]] = {}
-    for job in grid(with_own, say if not number else lambda why: None):
+    for job in grid(request, say if not number else lambda why: None, own):
         if job.trial.model in settings:
             found.setdefault(_group(job), []).append(job)
     return found

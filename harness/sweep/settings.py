@@ -24,7 +24,7 @@ def chosen(
     options, fields = {**model.options, **own}, dict[str, Any]()
     for setting in settings:
         key, _, value = setting.partition("=")
-        key = _own_key(key, model)
+        key = own_key(key, model)
         if key in options:
             options[key] = _allowed(model, key, _typed(setting, value, options[key]))
         elif key in _RECIPE and model.reads(key):
@@ -67,7 +67,7 @@ def given_options(name: str, settings: Sequence[str], trust: bool = False) -> di
     return {key: value for key, value in options.items() if value != model.options[key]}
 
 
-def _own_key(key: str, model: Model) -> str:
+def own_key(key: str, model: Model) -> str:
     """The option or recipe field that a key names; "" if it names one of another model."""
     owner, dot, option = key.rpartition(".")
     return option if not dot or owner in (model.name, *model.aliases) else ""
@@ -80,7 +80,7 @@ def check_settings(models: Sequence[Model], settings: Sequence[str]) -> None:
         owner, _, option = key.rpartition(".")
         if not equals or not option:
             raise ValueError(f"{setting!r} is not a setting; write name=value, e.g. lr=0.001")
-        named = [m for m in models if _own_key(key, m)]
+        named = [m for m in models if own_key(key, m)]
         if not named:
             raise ValueError(f"{setting!r}: no model {owner!r} in this run")
         fields = [f for f in _RECIPE if any(m.reads(f) for m in named)]

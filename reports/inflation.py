@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from dnabench.protocols import PROTOCOLS
 from dnabench.reports import stats
 from dnabench.reports.cells import by_unit, unit_of
-from dnabench.reports.grid import Grid, interval, signed
+from dnabench.reports.grid import NONE, Grid, interval, signed
 from dnabench.reports.table import Cell, Column, Row, Table, suite_of, tables
 from dnabench.types import Record
 
@@ -25,7 +25,7 @@ class Gain(NamedTuple):
     """By how much the score is better with the epoch chosen on test than by the other choice."""
 
     n: tuple[int, int]  # runs of both choices; where paired the same ones, as `cells.by_unit`
-    value: float
+    value: float  # NaN of no runs
     low: float  # 95 %; NaN where undefined
     high: float
     paired: bool
@@ -53,7 +53,8 @@ def inflation(records: Iterable[Record], metric: str = "") -> list[Inflation]:
     Returns:
         For each task and configuration with runs that chose on test, in the order of the tables:
         against the epoch chosen on validation, and against the last; by each version of these
-        protocols that was run, where the runs did not record it.
+        protocols that was run, where the runs did not record it. Of 0 runs, with NaN, where no
+        epoch can be chosen on validation and none was otherwise.
 
     Source: Student 1908, Biometrika 6:1; Welch 1947, Biometrika 34:28. Ours: which of the two.
     """
@@ -85,7 +86,17 @@ def _gains(
         (against, _between(cell, _match(others[against], row, column)))
         for against in versions if against in others
     ]  # fmt: skip
-    return [(against, gain) for against, gain in found if gain]
+    known = [(against, gain) for against, gain in found if gain]
+    if not known and HONEST in versions and _undefined(cell.runs, row.chosen_by or row.metric):
+        why = f"{row.chosen_by or row.metric} is undefined on validation"
+        known = [(HONEST, Gain((0, 0), math.nan, math.nan, math.nan, True, why))]
+    return known
+
+
+def _undefined(runs: Sequence[Record], metric: str) -> bool:
+    """Whether validation was looked at in all runs, and had the metric in none."""
+    epochs = [epoch for run in runs for epoch in run.curve]
+    return bool(epochs) and not any(metric in epoch.get("val", {metric: 0}) for epoch in epochs)
 
 
 def inflation_section(found: Sequence[Inflation], digits: int) -> Grid:
@@ -95,7 +106,8 @@ def inflation_section(found: Sequence[Inflation], digits: int) -> Grid:
         [
             one.row.name + _part(*one.table), one.column.name,
             one.against, ", ".join(map(str, dict.fromkeys(one.gain.n))),
-            signed(one.gain.value, digits), interval(*one.gain[2:4], digits), one.gain.how,
+            NONE if math.isnan(one.gain.value) else signed(one.gain.value, digits),
+            interval(*one.gain[2:4], digits), one.gain.how,
         ]
         for one in found
     ]  # fmt: skip

@@ -10,6 +10,7 @@ from conftest import planted_task
 from sklearn.metrics import matthews_corrcoef
 
 from dnabench import MODELS, TASKS, Trial
+from dnabench.reports.inflation import inflation, inflation_section
 from dnabench.sweep.trial import run_trial
 from dnabench.types import Job, Resources
 
@@ -117,6 +118,28 @@ def test_honest_from_a_test_selected_run_is_what_honest_scores(task):
     assert selected.alternatives["last-epoch/1"]["test"] == last.scores["test"]
 
 
+def one_class_of_dev(**changes):
+    """A load whose dev split has the first class alone."""
+    whole = planted_task(**changes)
+
+    def load(split):
+        part = whole.load(split)
+        return part.take(np.flatnonzero(part.y == 0)) if split == "dev" else part
+
+    return load
+
+
+def test_what_validation_cannot_choose_is_no_alternative(task):
+    """AUROC of one class is undefined; the test split, which chooses, has both."""
+    one = task(metric="auroc", load=one_class_of_dev(metric="auroc"))
+    record, _ = run_trial(job(one, "kmer", "test-selected/1"))
+    assert "auroc" in record.scores["test"] and "auroc" not in record.curve[0]["val"]
+    assert record.alternatives.keys() == {"last-epoch/1"}
+    section = inflation_section(inflation([record]), 3)
+    assert [line[2] for line in section.rows] == ["honest/1", "last-epoch/1"]
+    assert section.rows[0][3:] == ["0", "–", "–", "auroc is undefined on validation"]
+
+
 def test_without_a_dev_split_test_selected_has_no_honest_alternative(task):
     record, _ = run_trial(job(task(dev=False), "kmer", "test-selected/1"))
     assert record.alternatives == {} and "val" not in record.scores
@@ -212,14 +235,9 @@ def test_micro_batches_are_refused_for_batch_norm(task):
 
 
 def test_a_metric_that_is_undefined_on_validation_is_named(task):
-    one_class = planted_task(metric="auroc")
-
-    def load(split):
-        part = one_class.load(split)
-        return part.take(np.flatnonzero(part.y == 0)) if split == "dev" else part
-
+    one = task(metric="auroc", load=one_class_of_dev(metric="auroc"))
     with pytest.raises(ValueError, match="auroc is undefined on val, so no epoch can be chosen"):
-        run_trial(job(task(metric="auroc", load=load), "kmer"))
+        run_trial(job(one, "kmer"))
 
 
 PEAKS = """

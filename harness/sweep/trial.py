@@ -219,13 +219,15 @@ def _alternatives(curve: Sequence[Mapping[str, Any]], trial: Trial, task: Task) 
     """What the protocols that do not choose on test would have scored in the same run.
 
     Empty where their runs would have differed: without an official dev split they train on less,
-    with early stopping they end elsewhere.
+    with early stopping they end elsewhere. Without honest/1 where validation has the metric in no
+    epoch.
     """
     if not {"test", "val"} <= curve[0].keys() or trial.recipe.patience:
         return {}
     sign = METRICS[task.metric].sign
-    chosen = max(curve, key=lambda row: sign * row["val"][task.metric])
-    rows = {"last-epoch/1": curve[-1], "honest/1": chosen}
+    rows = {"last-epoch/1": curve[-1]}
+    if defined := [row for row in curve if task.metric in row["val"]]:
+        rows["honest/1"] = max(defined, key=lambda row: sign * row["val"][task.metric])
     return {name: {"epoch": row["epoch"], "test": row["test"]} for name, row in rows.items()}
 
 

@@ -268,6 +268,16 @@ def test_a_loss_that_is_not_finite_ends_the_trial():
         fit(one, GOAL, LAST, {})
 
 
+def test_predictions_that_are_not_finite_after_the_last_update_end_the_trial():
+    """Rows and epoch are named; the loss is of the weights before the update."""
+    one = learner(lr=1e9, clip=0, schedule="constant", warmup=0, epochs=1, batch=160)
+    with pytest.raises(FloatingPointError, match=SAYS.format("val")):
+        fit(one, GOAL, HONEST, {"val": DEV})
+
+
+SAYS = r"[\d,]+ of 160 predictions of {} are not finite after epoch 1; lower the learning rate"
+
+
 def test_progress_is_told_of_every_epoch():
     told = []
     fit(Scripted([1, 2, 3]), GOAL, HONEST, {"val": DEV}, progress=lambda *x: told.append(x))

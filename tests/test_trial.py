@@ -204,6 +204,35 @@ def test_the_record_scores_the_chosen_epoch_not_the_last(task, monkeypatch):
     assert record.scores["val"]["mcc"] == record.scores["test"]["mcc"] == 1
 
 
+def test_a_test_prediction_that_is_not_finite_is_named(task, monkeypatch):
+    class Bursts:
+        """Finite on dev alone."""
+
+        epochs, n_params = 1, 0
+
+        def train_epoch(self):
+            return 0.5
+
+        def predictor(self, split):
+            found = np.eye(2, dtype=np.float32)[split.y]
+            found[5, 1] = np.inf if split.ids[0].startswith("2:") else 1
+            return lambda: found
+
+        def state(self):
+            return None
+
+        def restore(self, state):
+            pass
+
+    bursts = dataclasses.replace(
+        MODELS["kmer"], build=lambda task, options: lambda train, recipe: Bursts()
+    )
+    monkeypatch.setitem(MODELS._entries, "kmer", bursts)
+    says = "1 of 160 predictions of test are not finite after epoch 1; lower the learning rate"
+    with pytest.raises(FloatingPointError, match=says):
+        run_trial(job(task(), "kmer"))
+
+
 def test_ambiguous_letters_are_counted_where_they_are_used(task):
     one = task(dev=False)
     plain = one.load

@@ -76,7 +76,7 @@ def run_trial(
     Raises:
         ValueError: data that changed since the run was planned, sequences too short for the model,
             a trial with fields of a newer version, a trial of tuning without validation.
-        FloatingPointError: a loss that is not finite.
+        FloatingPointError: a loss or a prediction that is not finite.
 
     Accuracy:
         The same trial gives the same bytes, except for times, on one machine with one thread count;
@@ -111,7 +111,7 @@ def run_trial(
     course = partial(fit, learner, objective, protocol, watch, trial.recipe.patience, saved=saved)
     fitted = meter.train(course, progress)
     last = watch.get(trial.scored) or limited(task.load("test"), trial.limit)
-    labels, logits = flat(task.kind, last.y, meter.predict(learner.predictor(last)))
+    labels, logits = _predicted(trial, task, learner, last, meter, fitted.best_epoch)
     scores: dict[str, Any] = {trial.scored: score(labels, logits, objective.metrics, task.groups)}
     if "val" in watch:
         scores["val"] = dict(fitted.curve[fitted.best_epoch - 1]["val"])
@@ -143,6 +143,18 @@ def run_trial(
 def _n_read(trial: Trial, train: Split, curve: Sequence[Any]) -> int:
     """Examples that training read in all of its epochs, of which `max_steps` may end the last."""
     return trial.recipe.examples_in(len(train.y), len(curve))
+
+
+def _predicted(
+    trial: Trial, task: Task, learner: Learner, last: Split, meter: Meter, epoch: int
+) -> tuple[Array, Array]:
+    """Labels and predictions of the split that is scored."""
+    from dnabench.train.loop import check_finite
+    from dnabench.train.losses import flat
+
+    predictions = meter.predict(learner.predictor(last))
+    check_finite(predictions, trial.scored, epoch)
+    return flat(task.kind, last.y, predictions)
 
 
 def _flops(trial: Trial, examples: Any, test: Split) -> int:

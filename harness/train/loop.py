@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from typing import Protocol as Interface
 
+import numpy as np
+
 from dnabench.train.objectives import Objective
-from dnabench.types import Learner, Progress, Protocol, Split
+from dnabench.types import Array, Learner, Progress, Protocol, Split
 
 CHOOSES_ON = {"best-val": "val", "least-val-loss": "val", "best-test": "test", "last": ""}
+ADVICE = "lower the learning rate (--set lr=...) or look for extreme values in the model"
 
 
 @dataclass
@@ -49,7 +52,7 @@ def fit(
 
     Raises:
         ValueError: when the protocol chooses on a split that is not watched.
-        FloatingPointError: when the training loss is not finite.
+        FloatingPointError: when the training loss is not finite, or a prediction.
     """
     by_loss = protocol.checkpoint == "least-val-loss"
     chooser = CHOOSES_ON[protocol.checkpoint]
@@ -66,11 +69,11 @@ def fit(
         row: dict[str, Any] = {"epoch": epoch, "loss": learner.train_epoch()}
         if not math.isfinite(row["loss"]):
             raise FloatingPointError(
-                f"the training loss is {row['loss']} after epoch {epoch}; lower the learning rate "
-                "(--set lr=...) or look for extreme values in the model"
+                f"the training loss is {row['loss']} after epoch {epoch}; {ADVICE}"
             )
         for name, predict in predictors.items():
             predictions = predict()
+            check_finite(predictions, name, epoch)
             row[name] = objective.scores(watch[name], predictions)
             if by_loss and name == chooser:
                 row["val_loss"] = objective.mean_loss(watch[name], predictions)
@@ -94,3 +97,15 @@ def fit(
         learner.restore(out.chosen)
         out.chosen = None
     return out
+
+
+def check_finite(predictions: Array, split: str, epoch: int) -> None:
+    """Raise FloatingPointError for a prediction that is not finite.
+
+    The loss of an epoch is from before its last update, so it may be finite where they are not.
+    """
+    if n := int((~np.isfinite(predictions)).sum()):
+        raise FloatingPointError(
+            f"{n:,} of {predictions.size:,} predictions of {split} are not finite after epoch "
+            f"{epoch}; {ADVICE}"
+        )

@@ -52,8 +52,8 @@ class Cell:
     runs: tuple[Record, ...] = ()  # the records of these scores, in their order
     failed: int = 0
     invalid: int = 0  # runs whose score does not follow from their predictions
-    undefined: int = 0  # runs without that metric, as AUROC of one class
-    collapsed: int = 0  # runs in `scores` that predict one class for everything
+    undefined: int = 0  # runs without that metric, as AUROC of one class or with equal answers
+    collapsed: int = 0  # runs in `scores` that predict one class or value for everything
     # seed -> pretraining that the run began with; {} = runs are independent
     units: Mapping[int, int] = field(default_factory=dict)
 

@@ -238,6 +238,12 @@ def test_a_curve_is_the_mean_of_what_was_watched():
     assert list(line.get_xdata()) == [1, 2] and list(line.get_ydata()) == pytest.approx([0.2, 0.4])
     looked = [{"epoch": e, "loss": 3.0 - e, "test": {"mcc": 0.5}} for e in (1, 2)]
     assert curves.label(only([record(curve=looked)]).rows[0]) == "test MCC"
+    dead = steps(0.2, 0.4, 0.5)
+    del dead[0]["val"]["mcc"]  # undefined in the first epoch of one of two
+    table = only([record(seed=0, curve=dead), record(seed=1, curve=steps(0.3, 0.6, 0.7))])
+    assert curves.label(table.rows[0]) == "validation MCC"
+    (ax,) = axes_of(lambda: curves.figure(table))
+    assert list(ax.get_lines()[0].get_ydata()) == pytest.approx([0.3, 0.5, 0.6])
     blind = [{"epoch": e, "loss": 3.0 - e} for e in (1, 2)]
     (ax,) = axes_of(lambda: curves.figure(only([record(curve=blind)])))
     assert list(ax.get_lines()[0].get_ydata()) == [2.0, 1.0]

@@ -9,13 +9,14 @@ from sklearn.metrics import log_loss
 from test_protocols import CADUCEUS, DEV, GUE, HONEST, NT, job, registered
 
 from dnabench import MODELS, Sequences, Split
-from dnabench.protocols import metric_for
+from dnabench.protocols import PROTOCOLS, metric_for
 from dnabench.sweep.trial import run_trial
 from dnabench.train.loop import fit
 from dnabench.train.objectives import Supervised
 from dnabench.types import IGNORED
 
 __all__ = ["registered"]  # a fixture
+SELECTED = PROTOCOLS["test-selected/1"]
 
 
 class Scripted:
@@ -87,6 +88,52 @@ def test_a_metric_that_is_undefined_on_validation_does_not_matter_to_the_loss():
     with pytest.raises(ValueError, match="auroc is undefined on val"):
         fit(Scripted([30, 35], [1, 1]), Supervised(task), HONEST, {"val": part})
     assert fit(Scripted([30, 35], [1, 1]), Supervised(task), GUE, {"val": part}).best_epoch == 2
+
+
+class Values(Scripted):
+    """Predicts the values of a regression with noise as told; 0 = one value for everything."""
+
+    def __init__(self, noise):
+        super().__init__(noise, noise)
+
+    def predictor(self, split):
+        drawn = np.random.default_rng(0).normal(size=split.y.shape)
+
+        def predict():
+            noise = self.right[self.epoch - 1]
+            return np.float32(split.y + noise * drawn if noise else 0 * split.y)
+
+        return predict
+
+
+def fitted(noise, y=None, protocol=HONEST, **more):
+    y = np.random.default_rng(1).normal(size=(80, 1)) if y is None else y
+    goal = Supervised(planted_task(kind="regression", classes=1, metric="pearson"))
+    split = DEV._replace(y=y.astype(np.float32))
+    name = "test" if protocol.looks_at_test else "val"
+    return fit(Values(noise), goal, protocol, {name: split}, **more)
+
+
+@pytest.mark.parametrize("protocol", [HONEST, SELECTED])
+def test_an_epoch_of_equal_predictions_is_worse_than_any_other(protocol):
+    """Its correlation is undefined; one of -0.99 is better."""
+    assert fitted([0, 9.0, 1.0, 0, 5.0], protocol=protocol).best_epoch == 3
+    assert fitted([0, 0, 99.0]).best_epoch == 3
+    assert fitted([0, 1.0, 0, 0, 0.1], patience=2).best_epoch == 2  # waits as for any worse epoch
+    assert len(fitted([0, 0, 1.0, 0.1], patience=2).curve) == 4
+
+
+def test_only_epochs_of_equal_predictions_end_a_regression_with_the_reason():
+    says = "pearson is undefined on val after each of 3 epochs.*every prediction there is the same"
+    with pytest.raises(ValueError, match=says):
+        fitted([0, 0, 0])
+
+
+def test_equal_values_are_named_at_once():
+    says, epochs = "pearson is undefined on val.*all values are the same there", []
+    with pytest.raises(ValueError, match=says):
+        fitted([1.0] * 3, y=np.ones((80, 1)), progress=lambda *x: epochs.append(x))
+    assert len(epochs) < 2
 
 
 def test_without_validation_the_least_loss_cannot_be_found():

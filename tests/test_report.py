@@ -141,8 +141,8 @@ def test_the_demo_fits_a_screen_and_many_models_are_folded(folder):
 def test_the_first_screen_says_what_its_marks_mean(folder):
     swept = [r for lr, x in ((0.1, 0.7), (0.2, 0.6)) for r in runs("net", x, options={"lr": lr})]
     text = screen(swept + runs("flat", 0.0, flags={"collapsed": True}), folder)
-    said = "† runs that predict one class; ‡ best of several variants: chosen after seeing test"
-    assert said in text
+    marks = "† runs that predict one class or value", "‡ best of several variants: chosen after"
+    assert f"{'; '.join(marks)} seeing test" in text
     assert not any("†" in x or "‡" in x for x in screen(runs("a", 0.7) + runs("b", 0.5), folder))
 
 

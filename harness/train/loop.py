@@ -43,15 +43,17 @@ def fit(
 
     The splits of `watch` are scored after every epoch: "val", and "test" only when the protocol
     looks at test. No other split can be reached from here. Training stops after `patience` epochs
-    without a better criterion; 0 = never. With `saved` it goes on where an earlier attempt ended,
-    and ends with the same bytes.
+    without a better criterion; 0 = never. An epoch whose predictions have no metric, such as a
+    correlation of equal ones, is worse than any other. With `saved` it goes on where an earlier
+    attempt ended, and ends with the same bytes.
 
     Returns:
         The curve (loss and all metrics of the watched splits, per epoch; `val_loss` too, where
         the protocol chooses by it) and the chosen epoch; the earliest of equals.
 
     Raises:
-        ValueError: when the protocol chooses on a split that is not watched.
+        ValueError: when the protocol chooses on a split that is not watched, or by a metric that is
+            undefined there: for its labels, or after every epoch.
         FloatingPointError: when the training loss is not finite, or a prediction.
     """
     by_loss = protocol.checkpoint == "least-val-loss"
@@ -77,26 +79,43 @@ def fit(
             row[name] = objective.scores(watch[name], predictions)
             if by_loss and name == chooser:
                 row["val_loss"] = objective.mean_loss(watch[name], predictions)
+            elif name == chooser and objective.metric not in row[name]:
+                _check_labels(objective, watch[name], predictions, name)
         out.curve.append(row)
         progress(epoch, learner.epochs)
-        if chooser and not by_loss and objective.metric not in row[chooser]:
-            raise ValueError(
-                f"{objective.metric} is undefined on {chooser}, so no epoch can be chosen by it: a "
-                "class is missing there; choose another metric or add examples"
-            )
         criterion = float(epoch)
         if chooser:
-            score = row["val_loss"] if by_loss else row[chooser][objective.metric]
-            criterion = -score if by_loss else objective.sign * score
-        if criterion > out.criterion:
+            sign = -1 if by_loss else objective.sign
+            score = row["val_loss"] if by_loss else row[chooser].get(objective.metric)
+            criterion = -math.inf if score is None else sign * score
+        if criterion > out.criterion or not out.best_epoch:
             out.criterion, out.best_epoch = criterion, epoch
             out.chosen = learner.state() if chooser else None
         if saved is not None:
             saved.epoch_ended(out)
+    if out.criterion == -math.inf and chooser and not by_loss:
+        raise ValueError(
+            f"{objective.metric} is undefined on {chooser} after each of {len(out.curve)} epochs, "
+            "so none can be chosen by it: every prediction there is the same; train for more "
+            "epochs, with another learning rate (--set lr=...), or choose another --metric"
+        )
     if out.chosen is not None:
         learner.restore(out.chosen)
         out.chosen = None
     return out
+
+
+def _check_labels(objective: Objective, split: Split, predictions: Array, name: str) -> None:
+    """Raise ValueError for a metric that no predictions would have on these labels."""
+    other = np.asarray(np.random.default_rng(0).normal(size=predictions.shape), np.float32)
+    if objective.metric in objective.scores(split, other):
+        return
+    values = np.issubdtype(split.y.dtype, np.floating)
+    raise ValueError(
+        f"{objective.metric} is undefined on {name}, so no epoch can be chosen by it: "
+        f"{'all values are the same' if values else 'a class is missing'} there; choose another "
+        "metric or add examples"
+    )
 
 
 def check_finite(predictions: Array, split: str, epoch: int) -> None:

@@ -42,10 +42,13 @@ def figure(table: Table, theme: Theme = PRINT) -> Figure:
 
 
 def watched(row: Row) -> str:
-    """What the curves of a row show: val, test or loss; the first that all its runs have."""
-    steps = [epoch for cell in row.cells for run in cell.runs for epoch in run.curve]
+    """What the curves of a row show: val, test or loss; the first that all its runs have.
+
+    An epoch may lack the metric, as a correlation of equal predictions.
+    """
+    lines = [run.curve for cell in row.cells for run in cell.runs if run.curve]
     for split in ("val", "test"):
-        if steps and all(row.metric in epoch.get(split, {}) for epoch in steps):
+        if lines and all(any(row.metric in e.get(split, {}) for e in line) for line in lines):
             return split
     return "loss"
 
@@ -78,7 +81,7 @@ def _panel(ax: Axes, row: Row, theme: Theme) -> None:
         if not values.size:
             continue
         shown = np.unique(np.linspace(0, values.shape[1] - 1, MOST).round().astype(int))
-        mean, epochs = values.mean(0), shown + 1
+        mean, epochs = values.mean(0).filled(np.nan), shown + 1
         look: dict[str, Any] = {"color": style.colour(i, theme), "gid": f"column-{i}"}
         if len(values) > 1 and len(epochs) > 1:
             low, high = values.min(0)[shown], values.max(0)[shown]
@@ -91,12 +94,13 @@ def _panel(ax: Axes, row: Row, theme: Theme) -> None:
     style.bare(ax, theme, "y")
 
 
-def _values(runs: Sequence[Record], split: str, metric: str) -> np.ndarray[Any, np.dtype[Any]]:
-    """Seeds x epochs; as many epochs as all have."""
+def _values(runs: Sequence[Record], split: str, metric: str) -> np.ma.MaskedArray[Any, Any]:
+    """Seeds x epochs, as many epochs as all have; masked where an epoch lacks the metric."""
     lines = [
-        [epoch["loss"] if split == "loss" else epoch[split][metric] for epoch in run.curve]
+        [e["loss"] if split == "loss" else e[split].get(metric, np.nan) for e in run.curve]
         for run in runs
         if run.curve
     ]
     shortest = min(map(len, lines), default=0)
-    return np.array([line[:shortest] for line in lines], float).reshape(len(lines), shortest)
+    found = np.array([line[:shortest] for line in lines], float).reshape(len(lines), shortest)
+    return np.ma.masked_invalid(found)

@@ -127,10 +127,11 @@ def caption(table: Table) -> list[str]:
          "invalid: runs whose score does not follow from their predictions, excluded from the mean "
          "(`dnabench run --invalid` repeats them)."),
         (any(c.undefined for c in cells),
-         "undefined: runs without a value of the metric on test, excluded from the mean."),
+         "undefined: runs without a value of the metric on test, as AUROC of one class or the "
+         "correlation of equal predictions, excluded from the mean."),
         (any(table.columns[i].variants > 1 for row in table.rows for i in row.best), CHOSEN),
         (any(c.collapsed for c in cells),
-         "†k: k runs collapsed to a single predicted class; they are included in the mean."),
+         "†k: k runs collapsed to one predicted class or value; they are included in the mean."),
         (bool(cut := truncated(table)), f"Cut at the end of long sequences: {'; '.join(cut)}."),
     ]  # fmt: skip
     return [text for applies, text in sentences if applies]

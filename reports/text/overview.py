@@ -26,7 +26,7 @@ FEW_ROWS = 8  # tasks that are shown under their families
 DOCS = "docs/verdict.md"
 WHOLE: Any = {"break_on_hyphens": False, "break_long_words": False}  # a path stays in one piece
 MARKS = {
-    captions.COLLAPSED: f"{captions.COLLAPSED} runs that predict one class",
+    captions.COLLAPSED: f"{captions.COLLAPSED} runs that predict one class or value",
     captions.VARIANT: f"{captions.VARIANT} best of several variants: chosen after seeing test",
 }
 SECTIONS = (outputs.TITLE, trends.TITLE)

@@ -165,16 +165,25 @@ def numbers(genome: Genome) -> Mapping[str, int]:
 
 
 def compare(ref: str, alt: str, has: str, has_of_alt: str) -> str:
-    """How REF compares with what the genome has in its place, and in the place of ALT."""
+    """How REF compares with what the genome has in its place, and in the place of ALT.
+
+    `has_of_alt` is shorter than ALT where the sequence ends in it, and an N there may be any base.
+    """
     if has == ref:
         return SAME
-    if "N" in has or "N" in has_of_alt:
+    hidden = "N" in has_of_alt and any(_may_be(x, has_of_alt) for x in (alt, opposite_of(alt)))
+    if "N" in has or hidden:
         return UNKNOWN
     swapped = has_of_alt == alt
     turned = opposite_of(ref) == has or opposite_of(alt) == has_of_alt
     if swapped and turned:
         return PALINDROMIC
     return SWAPPED if swapped else COMPLEMENT if turned else WRONG
+
+
+def _may_be(letters: str, has: str) -> bool:
+    same = len(letters) == len(has)
+    return same and all(b in (a, "N") for a, b in zip(letters, has, strict=True))
 
 
 def opposite_of(letters: str) -> str:
@@ -233,7 +242,7 @@ def on_genome(
         if one.at + len(one.ref) > genome.lengths[contig]:
             yield Checked(WRONG, "beyond the end of its sequence")
             continue
-        wide = max(len(one.ref), len(one.alt))
+        wide = min(max(len(one.ref), len(one.alt)), int(genome.lengths[contig]) - one.at)
         has = letters_at(genome, contig, one.at, wide)
         said = compare(one.ref, one.alt, has[: len(one.ref)], has[: len(one.alt)])
         if said != SAME:

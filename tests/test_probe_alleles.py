@@ -11,10 +11,13 @@ from dnabench.probes.alleles import (
     SWAPPED,
     UNKNOWN,
     WRONG,
+    Allele,
     compare,
     left_normalised,
+    on_genome,
 )  # fmt: skip
 from dnabench.probes.labelled import areas
+from dnabench.tasks.io.packed import packed
 
 
 @pytest.mark.parametrize(
@@ -39,6 +42,25 @@ def test_how_ref_compares_with_the_genome():
         assert compare(ref, alt, has, has) == expected
     assert compare("AT", "A", "AC", "A") == SWAPPED
     assert compare("AC", "A", "GT", "G") == COMPLEMENT
+    # an N in the place of ALT matters where the other bases fit
+    for alt, has, expected in (
+        ("CGG", "CNN", UNKNOWN), ("CTG", "CNN", UNKNOWN), ("GGG", "CNN", UNKNOWN),
+        ("TGT", "CNN", WRONG), ("TGT", "TNN", UNKNOWN), ("GGG", "TNN", COMPLEMENT),
+    ):  # fmt: skip
+        assert compare("A", alt, has[0], has) == expected, (alt, has)
+
+
+def test_a_wrong_ref_at_the_end_of_a_sequence_is_wrong(tmp_path, monkeypatch):
+    """ALT reaches beyond the end, where nothing is unknown."""
+    monkeypatch.setenv("DNABENCH_CACHE", str(tmp_path))
+    fasta = tmp_path / "g.fa"
+    fasta.write_text(">s\n" + "ACGT" * 5 + "C\n>n\n" + "ACGT" * 5 + "CNN\n")
+    genome = packed(fasta)
+    said = [("s", "A", "AGG"), ("s", "A", "CGG"), ("n", "A", "CGG"), ("s", "G", "GGG"),
+            ("s", "C", "CGG")]  # fmt: skip
+    alleles = [Allele(1, name, 20, "", ref, alt, "") for name, ref, alt in said]
+    found = [one.said for one in on_genome(alleles, genome, 16, True)]
+    assert found == [WRONG, WRONG, UNKNOWN, COMPLEMENT, SAME]
 
 
 def test_areas_are_those_of_scikit_learn():

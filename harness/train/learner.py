@@ -71,7 +71,7 @@ class NetLearner(Predictor):
         kernels: of the trial; None = its own.
 
     Raises:
-        ValueError: a micro-batch for a network with batch norm, whose numbers it would change;
+        ValueError: a micro-batch for a network whose batch norms learn, as numbers would change;
             sequences of more tokens than the model can read; a precision that the device lacks.
 
     Accuracy:
@@ -88,7 +88,9 @@ class NetLearner(Predictor):
         self.micro_batch = resources.micro_batch or recipe.batch
         self._examples = examples
         self._ghost = Ghost(net, recipe, examples.model.name)
-        if self._ghost.norms and self.micro_batch < recipe.batch:
+        # a probe has the features of a backbone that evaluates, and a head without norms
+        self._whole_batches = bool(self._ghost.norms) and recipe.finetune != "probe"
+        if self._whole_batches and self.micro_batch < recipe.batch:
             raise ValueError(
                 f"{examples.model.name} has batch norm, which must see all {recipe.batch} examples "
                 f"of a batch at once; omit --micro-batch {resources.micro_batch} or set a smaller "
@@ -321,7 +323,7 @@ class NetLearner(Predictor):
                     loss += one.detach()
                 return loss
             except RuntimeError as e:
-                if self.micro_batch == 1 or self._ghost.norms or not ran_out(e):
+                if self.micro_batch == 1 or self._whole_batches or not ran_out(e):
                     raise
                 self.micro_batch = math.ceil(min(self.micro_batch, len(rows)) / 2)
                 for quick in (self._runner, self._graph):

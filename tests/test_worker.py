@@ -16,7 +16,7 @@ import pytest
 import typer
 from conftest import command, completed, dnabench, popen
 
-from dnabench.cli.worker import _requeue
+from dnabench.cli.worker import _requeue, _told
 from dnabench.results.claims import STALE
 from dnabench.results.store import Store
 from dnabench.sweep.grid import Request, grid
@@ -128,6 +128,19 @@ def test_a_worker_told_to_stop_ends_the_trial_that_runs_and_begins_no_other(csv,
     n = len(Store(out).done())
     assert f"ended by SIGUSR1: {n} ran, 0 failed; 0 run elsewhere, {300 - n} are left" in stdout
     assert Store(out).holders() == {} and set(starts(out).values()) == {1}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "grace", "left"), [(10, 45, 10), (3600, 45, 45), (0, 45, 45), (10, 0, 10)]
+)
+def test_the_time_of_a_worker_ends_no_later_when_it_is_told_to_stop(seconds, grace, left):
+    told = []
+    with _told(lambda: told.append(1), seconds, grace):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGUSR1)
+            time.sleep(0.2)
+        found, _ = signal.getitimer(signal.ITIMER_REAL)
+    assert told == [1, 1] and left - 8 < found <= left - 0.3
 
 
 def test_a_task_of_slurm_told_at_its_start_says_that_its_time_is_too_short(csv, plugin, tmp_path):

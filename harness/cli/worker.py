@@ -145,13 +145,14 @@ def _work(taker: Worker, summary: Summary, seconds: float, grace: float) -> str:
 def _told(hold: Callable[[], None], seconds: float, grace: float) -> Iterator[None]:
     """Hold on SIGUSR1; _TimeIsUpError after so many seconds, or `grace` seconds after SIGUSR1.
 
-    0 seconds are no limit.
+    Whichever is sooner; 0 seconds are no limit.
     """
 
     def no_more(number: int, frame: object) -> None:
         hold()
         if grace:
-            signal.setitimer(signal.ITIMER_REAL, grace)
+            left, _ = signal.getitimer(signal.ITIMER_REAL)
+            signal.setitimer(signal.ITIMER_REAL, min(left or grace, grace))
 
     def time_is_up(number: int, frame: object) -> None:
         raise _TimeIsUpError

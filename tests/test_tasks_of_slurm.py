@@ -10,7 +10,10 @@ from test_sweep import wait_for
 
 from dnabench.cli.options import ExecutionOptions
 from dnabench.executors import slurm
-from dnabench.sweep.slurm import chunks
+from dnabench.results.store import Store
+from dnabench.sweep.numbers import parse_duration
+from dnabench.sweep.slurm import Chosen, Costs, Slurm, chunks
+from dnabench.types import Resources
 
 
 @pytest.mark.parametrize(
@@ -27,6 +30,15 @@ from dnabench.sweep.slurm import chunks
 )
 def test_jobs_are_divided_by_the_time_that_they_take(seconds, most, at_least, parts):
     assert chunks(seconds, most, at_least) == parts
+
+
+@pytest.mark.parametrize("seconds", [1234567.0, 0.1, 5400.0, 1e16, 100000.5])
+def test_a_task_has_the_very_timeout_of_the_command(seconds, tmp_path):
+    chosen = Chosen({}, 0, 3600, lambda jobs: Costs({}, 0), print)
+    words = Slurm(Store(tmp_path), Resources(timeout=seconds), chosen)._command()
+    said = words[words.index("--trial-timeout") + 1]
+    assert parse_duration(said) == seconds
+    assert said == "1234567" or seconds != 1234567
 
 
 def test_options_of_sbatch():

@@ -94,3 +94,8 @@ def parse_duration(text: str, flag: str = "--trial-timeout") -> float:
     if not 0 < seconds < float("inf"):
         raise ValueError(f"{flag} {text!r}: give seconds (3600), minutes (30m) or hours (2h)")
     return seconds
+
+
+def written_duration(seconds: float) -> str:
+    """What `parse_duration` reads as exactly these seconds."""
+    return str(float(seconds)).removesuffix(".0")

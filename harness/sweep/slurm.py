@@ -14,7 +14,7 @@ from dnabench.executors import slurm
 from dnabench.executors.base import Event, Executor
 from dnabench.results.claims import host
 from dnabench.results.store import Store
-from dnabench.sweep.numbers import written_checkpoints
+from dnabench.sweep.numbers import written_checkpoints, written_duration
 from dnabench.sweep.outcome import Outcome
 from dnabench.sweep.stored import stored_grid
 from dnabench.types import Job, Resources
@@ -130,7 +130,7 @@ class Slurm(Executor):
             "--threads": r.threads, "--micro-batch": r.micro_batch, "--compile": r.compile,
             "--checkpoint-every": written_checkpoints(r.checkpoint),
         }  # fmt: skip
-        more = ["--trial-timeout", f"{r.timeout:g}"] if r.timeout else []
+        more = ["--trial-timeout", written_duration(r.timeout)] if r.timeout else []
         more += ["--deterministic"] if r.deterministic else []
         pairs = [str(x) for pair in words.items() for x in pair]
         return [*slurm.python(), "worker", *pairs, *more, "--requeue", "--trials"]

@@ -56,7 +56,7 @@ MUTATIONS = [
     ),
     Mutation(
         "epoch: the greatest loss chooses, not the least",
-        LOOP, "criterion = -score if by_loss", "criterion = score if by_loss",
+        LOOP, "sign = -1 if by_loss", "sign = 1 if by_loss",
         "tests/test_protocol_epochs.py -k loss",
     ),
     Mutation(

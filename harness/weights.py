@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 REGIME = re.compile(r"((?P<model>[^=]*)=)?(?P<regime>scratch|pretrained(@[^:]*)?|checkpoint:.+)")
 REVISION = re.compile("[0-9a-f]{40}")
 KEPT = "network.json"  # in the folder of a kept network
-FREE = ("code", "dropout", "pooling")  # options that change no weight's meaning
+# options that change no weight's meaning; exempt: from weight decay, in training
+FREE = ("code", "dropout", "embed_dropout", "exempt", "pooling", "resid_dropout")
 
 
 def regimes(text: str) -> dict[str, list[str]]:

@@ -25,7 +25,7 @@ from dnabench.sweep.sweep import run as run_jobs
 from dnabench.sweep.trial import task_of
 from dnabench.sweep.worker import Worker
 from dnabench.types import Job, Resources
-from dnabench.weights import load_regime, resolve
+from dnabench.weights import FREE, load_regime, resolve
 
 CODE = """
 import torch
@@ -253,6 +253,33 @@ def test_the_same_weights_for_a_task_of_another_kind(name, put, tmp_path):
     own = network.net.state_dict()
     assert set(loaded.copied) == {k for k in own if not k.startswith("head.")}
     assert all(bool((own[k] == v).all()) for k, v in net.state_dict().items() if k[:5] != "head.")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("hyenadna-tiny-1k", {"resid_dropout": 0.3, "embed_dropout": 0.4}),
+        ("convnova-386k", {"dropout": 0.3}), ("caduceus_ph-470k", {"exempt": False}),
+    ],
+)  # fmt: skip
+def test_what_matters_in_training_alone_may_differ_from_the_kept_network(
+    name, changes, put, tmp_path
+):
+    """As where a recipe has other dropouts."""
+    model, task = MODELS[name], task_of_kind("multiclass")
+    network, record, _ = kept(job_of(model, put(task)), tmp_path)
+    regime, path = resolve(model, f"checkpoint:{tmp_path / 'networks' / record.trial.id}")
+    options = {**record.trial.options, **changes}
+    assert options != record.trial.options
+    net = model.build(task, options)
+    load_regime(net, model, regime, path, options)
+    own = network.net.state_dict()
+    assert all(bool((own[k] == v).all()) for k, v in net.state_dict().items() if k[:5] != "head.")
+
+
+def test_every_dropout_may_differ_and_no_shape_or_filter():
+    free = {k for m in map(MODELS.__getitem__, MODELS) for k in m.options if "dropout" in k}
+    assert free <= {*FREE} and not {"shift", "dilation", "width", "tokenizer"} & {*FREE}
 
 
 def test_folders_that_are_no_start_are_refused(put, tmp_path):

@@ -3,15 +3,21 @@
 import json
 
 import pytest
+import torch
 from kept_cases import put, tiny_network  # noqa: F401
+from safetensors.torch import save_file
 from test_genomes import fasta, own_cache
 from test_probe_variants import HEADER, letters, net, put_vcf, rc, source
 from typer.testing import CliRunner
 
+from dnabench import MODELS
+from dnabench.cache import file_sha256
 from dnabench.cli import main
+from dnabench.models.language import language_model
 from dnabench.probes.likelihood import Likelihood
 from dnabench.probes.variants import Asked, score_file
 from dnabench.tasks.io.packed import packed
+from dnabench.tensors import content_hash
 
 __all__ = ["net", "own_cache"]  # fixtures
 SEQ = letters(300)
@@ -79,6 +85,48 @@ def test_distances_are_high_in_class_1_unless_told(tmp_path, net):
     assert found["embedding"]["auroc"] == pytest.approx(1 - found["embeddingminus"]["auroc"])
     said = call(tmp_path, net, "--direction", "minus")
     assert "--direction minus: nothing is compared without --labels" in said.output
+
+
+def test_the_report_tells_networks_of_one_name_apart(tmp_path, net, put):  # noqa: F811
+    """By their weights and options; and it has the flags that decide what is printed."""
+    small = {"width": 8, "layers": 1, "inner": 8}
+    model = MODELS["gpn"]
+    fasta(tmp_path / "x.fa", {"chr1": SEQ})
+    gff = tmp_path / "g.gff"
+    gff.write_text("##gff-version 3\nchr1\tx\tCDS\t100\t201\t.\t+\t0\tID=a\n")
+    put_vcf(tmp_path / "v.vcf", rows_of([f"Y={i % 2};G=g{i // 2}" for i in range(12)]))
+    tiny_network(tmp_path, put, "convnova-386k", "binary", 60)
+    (kept,) = (tmp_path / "networks").iterdir()
+
+    def about(network, *more):
+        to = tmp_path / "o.parquet"
+        said = call(tmp_path, network, "--to", to, *more)
+        assert not said.exit_code, (said.output, said.exception)
+        return json.loads((tmp_path / "o.parquet.json").read_text())
+
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        file = tmp_path / str(seed) / "a.safetensors"
+        file.parent.mkdir()
+        whole = language_model(model, {**model.options, **small}, 60)
+        named = {k.replace("backbone.", "model.").replace("head.", "cls."): v.contiguous()
+                 for k, v in whole.state_dict().items()}  # fmt: skip
+        save_file(named, file)
+        words = [w for k, v in small.items() for w in ("--set", f"{k}={v}")]
+        found.append(about("gpn", "--regime", f"checkpoint:{file}", "--length", 60, *words))
+        assert found[-1]["weights"] == f"checkpoint:a.safetensors@{content_hash(file)}"
+        assert found[-1]["options"] == {**model.options, **small} and found[-1]["model"] == "gpn"
+    assert found[0]["weights"] != found[1]["weights"]
+    one = about(net, "--labels", "Y", "--groups", "G", "--gff", gff)
+    assert one["weights"] == f"sha256:{file_sha256(net / 'model.safetensors')}"
+    assert one["asked"] == {
+        "score": "likelihood", "output": "", "labels": "Y", "groups": "G", "direction": "minus",
+        "gff": file_sha256(gff),
+    }  # fmt: skip
+    other = about(kept)
+    assert other["weights"] == f"sha256:{file_sha256(kept / 'model.safetensors')}"
+    assert (other["model"], other["network"]) == ("convnova-386k", str(kept))
 
 
 def test_flags_that_nothing_reads_are_refused(tmp_path, net, put):  # noqa: F811

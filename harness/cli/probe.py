@@ -165,6 +165,7 @@ def mutagenesis(
     from dnabench.cache import file_sha256, replacing
     from dnabench.cli.bars import bar
     from dnabench.host.machine import device_named
+    from dnabench.networks.identity import identity
     from dnabench.networks.network import load_network
     from dnabench.probes.mutagenesis import (
         answer_of,
@@ -195,7 +196,9 @@ def mutagenesis(
             found = mutagenesis_of(
                 loaded, [(name, codes)], answer, to, FIGURES, lambda n: show(advance=n)
             )  # fmt: skip
-    about = {"network": network, "answer": answer.name, **source, "sequences": found.sequences}
+    about = {
+        **identity(network), "answer": answer.name, **source, "sequences": found.sequences
+    }  # fmt: skip
     with replacing(to / "mutagenesis.json") as out:
         out.write(json.dumps(about, indent=1).encode())
     _say_stretches(answer.name, found)

@@ -17,7 +17,7 @@ from dnabench.cli.probe_dependency import (
     check_region,
     read_region,
 )
-from dnabench.cli.probe_variants import AnyRegime, Settings
+from dnabench.cli.probe_variants import AnyRegime, Settings, identified
 
 if TYPE_CHECKING:
     from dnabench.probes.attention import Attention, Profile
@@ -71,6 +71,7 @@ def attention(
         source, _ = language_source(
             network, bp, regime, device, model, trust_remote_code, options, "the region has {} bp"
         )
+        what = identified(network, regime, set_, trust_remote_code)
         show(description="running")
         found = attention_of(source, codes, device)
         by_distance = profile(found)
@@ -84,7 +85,7 @@ def attention(
         typer.echo(longer)
     _say(found, by_distance)
     about = {
-        "network": network, "region": name, "sha256": sha, "tokens": len(found.start),
+        **what, "region": name, "sha256": sha, "tokens": len(found.start),
         "trained": source.trained or None,
     }  # fmt: skip
     write(found, by_distance, maps, place, about, to)

@@ -45,6 +45,7 @@ def attribution(
     from dnabench.cache import file_sha256
     from dnabench.cli.bars import bar
     from dnabench.host.machine import device_named
+    from dnabench.networks.identity import identity
     from dnabench.networks.network import load_network
     from dnabench.probes.attribution import How, attribution_of_file
     from dnabench.probes.attribution_files import write
@@ -65,7 +66,7 @@ def attribution(
     _say(found)
     typer.echo(f"sums are {worst:.2g} off at most; more --steps make that smaller")
     about = {
-        "network": network, "answer": answer.name, "file": file_sha256(file), **how._asdict(),
+        **identity(network), "answer": answer.name, "file": file_sha256(file), **how._asdict(),
         "window": WIDTH, "limit": limit_of(null), "rare": RARE, "null windows": len(null),
         "worst error of a sum": worst,
     }  # fmt: skip

@@ -10,7 +10,7 @@ import typer
 
 from dnabench.cli.errors import fail
 from dnabench.cli.predict import Code, Device, Trust
-from dnabench.cli.probe_variants import Regime, Settings, likelihood_of
+from dnabench.cli.probe_variants import Regime, Settings, identified, likelihood_of
 
 if TYPE_CHECKING:
     from dnabench.probes.context import Asked, Places
@@ -62,6 +62,7 @@ def context(
 
     asked = _asked(network, length, regime, set_, device, model, trust_remote_code)
     contexts = contexts_of(asked, longest, step)
+    what = identified(network, regime, set_, trust_remote_code)
     reach = int(contexts[-1]) // (1 if asked.causal else 2)
     with bar("reading") as show:
         read = packed(genome, lambda done, total: show(completed=done, total=total))
@@ -75,7 +76,7 @@ def context(
     rows = table(found)
     _say(asked, places, found, rows, longest)
     about = {
-        "network": network, "how": asked.how, "trained": asked.trained or None, "seed": seed,
+        **what, "how": asked.how, "trained": asked.trained or None, "seed": seed,
         "contexts": contexts.tolist(), "left out": places.left_out, "genome": read.sha256,
         "at": file_sha256(at), "gff": file_sha256(gff) if gff else "",
     }  # fmt: skip

@@ -10,7 +10,7 @@ import typer
 
 from dnabench.cli.errors import fail
 from dnabench.cli.predict import Device
-from dnabench.cli.probe_variants import Language, Regime, Settings, likelihood_of
+from dnabench.cli.probe_variants import Language, Regime, Settings, identified, likelihood_of
 
 if TYPE_CHECKING:
     from dnabench.probes.dependency import Map
@@ -58,6 +58,7 @@ def dependency(
 
     check_region(genome, region, fasta)
     likelihood = likelihood_of(network, 0, regime, set_, device)
+    what = identified(network, regime, set_)
     with bar("reading") as show:
         place, codes, sha, others = read_region(genome, region, fasta)
         bases = along(place, len(codes), gff, others)
@@ -67,7 +68,7 @@ def dependency(
     typer.echo(f"{likelihood.source.name} on {name}, {len(codes):,} bp; {UNIT}, from 0")
     _say(found, place, likelihood.source.trained)
     about = {
-        "network": network, "region": name, "sha256": sha, "causal": found.causal,
+        **what, "region": name, "sha256": sha, "causal": found.causal,
         "computed": found.how, "trained": likelihood.source.trained or None,
     }  # fmt: skip
     files = write(found, place, about, to)

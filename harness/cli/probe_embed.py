@@ -10,7 +10,7 @@ import typer
 
 from dnabench.cli.errors import fail
 from dnabench.cli.predict import Code, Device, Trust
-from dnabench.cli.probe_variants import AnyRegime, Settings, Window
+from dnabench.cli.probe_variants import AnyRegime, Settings, Window, identified
 
 if TYPE_CHECKING:
     from dnabench.probes.embed import Windows
@@ -84,11 +84,11 @@ def embed(
     name = f"{Path(network).name}, {x.shape[1]:,} features"
     _say(name, windows, found, beyond(length, source.trained))
     about = {
-        "network": network, "layer": layer, "window": length, "trained": source.trained or None,
-        "genome": read.sha256, "bed": file_sha256(bed), "gff": file_sha256(gff) if gff else "",
-        "seed": seed, "left out": windows.left_out, "variance of components": shares,
+        **identified(network, regime, set_, trust), "layer": layer, "window": length, "seed": seed,
+        "trained": source.trained or None, "genome": read.sha256, "bed": file_sha256(bed),
+        "gff": file_sha256(gff) if gff else "", "left out": windows.left_out,
     }  # fmt: skip
-    write(windows, x, found, maps, about, to)
+    write(windows, x, found, maps, {**about, "variance of components": shares}, to)
     _draw(windows, maps, shares, to)
 
 

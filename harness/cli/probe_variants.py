@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,6 +49,16 @@ def likelihood_of(
 
     options = given_options(network, set_)
     return Likelihood(language_net(network, length, regime, options), device_named(device))
+
+
+def identified(
+    network: str, regime: str = "pretrained", set_: Sequence[str] = (), trust: bool = False
+) -> dict[str, Any]:
+    """What identifies the network that the words of a command name, for a JSON file."""
+    from dnabench.networks.identity import identity
+    from dnabench.sweep.settings import given_options
+
+    return identity(network, regime, given_options(network, set_, trust), trust)
 
 
 Variants = Annotated[
@@ -133,10 +143,12 @@ def variants(
              "--trust-remote-code": "given" if trust_remote_code else ""}  # fmt: skip
     score = _score_of(network, score, given)
     scorer = _scorer(network, score, output, length, regime, set_, device, model, trust_remote_code)
+    what = identified(network, regime, set_, trust_remote_code)
     direction = direction or ("plus" if score == "embedding" else "minus")
     with bar("reading") as show:
         read = packed(genome, lambda done, total: show(completed=done, total=total))
         asked = _asked(vcf, labels, groups, gff, read, scorer)._replace(region=region)
+        flags = _flags(score, output, asked, direction, gff)
         show(description="scoring", completed=0)
         done = score_file(
             scorer, vcf, read, file, asked,
@@ -144,7 +156,7 @@ def variants(
         )  # fmt: skip
     _say(done, scorer, vcf)
     about = file.with_name(f"{file.name}.json")
-    known = _about(network, scorer, vcf, read.sha256, done)
+    known = {**what, **_about(scorer, vcf, read.sha256, done), "asked": flags}
     _write(about, known, {})
     found = _compared(done, scorer, direction, bool(asked.group))
     if found:
@@ -349,11 +361,23 @@ def _between(interval: tuple[float, float] | None) -> str:
     return f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
 
 
-def _about(network: str, scorer: Scorer, vcf: Path, genome: str, done: Done) -> dict[str, Any]:
+def _flags(
+    score: str, output: str, asked: Asked, direction: str, gff: Path | None
+) -> dict[str, str]:
+    """What decides the scores and areas that are printed, beside network and files."""
     from dnabench.cache import file_sha256
 
     return {
-        "network": network, "how": scorer.how, "window": scorer.source.length,
+        "score": score, "output": output, "labels": asked.label, "groups": asked.group,
+        "direction": direction if asked.label else "", "gff": file_sha256(gff) if gff else "",
+    }  # fmt: skip
+
+
+def _about(scorer: Scorer, vcf: Path, genome: str, done: Done) -> dict[str, Any]:
+    from dnabench.cache import file_sha256
+
+    return {
+        "how": scorer.how, "window": scorer.source.length,
         "unit": scorer.unit, "vcf": file_sha256(vcf), "genome": genome,
         "region": done.region, "lines": done.lines,
         "alleles": done.alleles, "scored": done.scored, "passes": done.passes,

@@ -123,7 +123,7 @@ def _pairs(
                 improvement_tasks=Interval(chance.value, chance.low_tasks, chance.high_tasks),
                 n=min(min(d.n) for d in own), p_raw=p_raw, p_claim=p_claim, ranks_above=above,
                 pairs_tested=sum(not math.isnan(p) for p in claims),
-                same=all(d.same for d in own), **_leads(own),
+                same=all(d.same for d in own), undefined=_undefined(own), **_leads(own),
             )
         )  # fmt: skip
     return tuple(out)
@@ -199,8 +199,15 @@ def difference(lead: Turned, rows: Iterable[Row]) -> Turned:
     return lead.flipped() if scaled and scaled[0].sign < 0 else lead
 
 
+def _undefined(own: Sequence[Comparison]) -> tuple[int, int]:
+    """Runs of i and of j that no test counts, as they have no score."""
+    return sum(d.undefined[0] for d in own), sum(d.undefined[1] for d in own)
+
+
 def _claim(own: Sequence[Comparison], ranks: Array) -> tuple[float, int]:
     """P of a pair over these tasks before adjustment; NaN where nothing may be claimed.
+
+    Nor may it of a model ahead that has undefined runs, as its mean leaves them out.
 
     Of the mean difference where most tasks have one metric. Else of the differences of ranks, by
     Wilcoxon's test over families, which needs six; then also which of both ranks above the other
@@ -208,15 +215,20 @@ def _claim(own: Sequence[Comparison], ranks: Array) -> tuple[float, int]:
     """
     if min(min(d.n) for d in own) < stats.MIN_SEEDS or all(d.welch.degenerate for d in own):
         return math.nan, 0
+    undefined = _undefined(own)
     if on_one_scale(d.row for d in own):
-        return _leads(own)["lead"].p, 0
+        lead = _leads(own)["lead"]
+        return (math.nan if undefined[0 if lead.value > 0 else 1] else lead.p), 0
     if any(d.row.metric not in METRICS for d in own):  # the larger score may be the worse
         return math.nan, 0
     families = grouped(zip(own, ranks, strict=True), lambda item: unit(item[0].row))
     means = np.array([np.mean([rank for _, rank in of]) for of in families.values()])
     if len(means) < stats.MIN_TASKS:
         return math.nan, 0
-    return stats.wilcoxon(means, np.zeros(len(means))).p, _sign(means)
+    above = _sign(means)
+    if above and undefined[0 if above > 0 else 1]:
+        return math.nan, 0
+    return stats.wilcoxon(means, np.zeros(len(means))).p, above
 
 
 def _sign(differences: Array) -> int:

@@ -89,7 +89,10 @@ def _comparisons(
     ):
         ends = None if isinstance(nested, str) else (nested.low, nested.high)
         error = (test.se, test.df) if isinstance(nested, str) else (nested.se, nested.df)
-        verdict, reason = stats.verdict(test, p_holm, row.rope, min(len(a), len(b)), ends, row.sign)
+        undefined = row.cells[i].undefined, row.cells[j].undefined
+        verdict, reason = stats.verdict(
+            test, p_holm, row.rope, min(len(a), len(b)), ends, row.sign, undefined
+        )
         if row.metric not in METRICS:
             verdict, reason = "descriptive", f"only (unknown metric {row.metric})"
         if one:

@@ -80,6 +80,11 @@ class Comparison:
         return self.row.cells[self.i].summary.mean, self.row.cells[self.j].summary.mean
 
     @property
+    def undefined(self) -> tuple[int, int]:
+        """Runs of i and of j without a score, which no mean and no test counts."""
+        return self.row.cells[self.i].undefined, self.row.cells[self.j].undefined
+
+    @property
     def verdict_text(self) -> str:
         """Verdict and reason."""
         return f"{self.verdict} {self.reason}".strip()
@@ -141,6 +146,7 @@ class OverTasks:
     p_claim_other: float = math.nan  # of the other family, see Comparison.other
     ranks_above: int = 0  # 1: i, -1: j, over families that count alike; 0: neither, or not tested
     same: bool = False  # both have the very same runs on every task
+    undefined: tuple[int, int] = (0, 0)  # runs of i and of j without a score, over the tasks
 
     def flipped(self) -> OverTasks:
         """The comparison of j against i."""
@@ -151,7 +157,7 @@ class OverTasks:
             improvement_tasks=Interval(1 - b[0], 1 - b[2], 1 - b[1]), lead=self.lead.flipped(),
             leads={family: -lead for family, lead in self.leads.items()},
             lead_of_families=self.lead_of_families.flipped(), like_these=self.like_these.flipped(),
-            ranks_above=-self.ranks_above,
+            ranks_above=-self.ranks_above, undefined=self.undefined[::-1],
         )  # fmt: skip
 
 

@@ -63,7 +63,7 @@ class Families(NamedTuple):
         for d in known:
             p = p_holm.get(id(d), float("nan"))
             ends = d.nested[1:] if d.nested else None
-            found = stats.verdict(d.welch, p, d.row.rope, min(d.n), ends, d.row.sign)
+            found = stats.verdict(d.welch, p, d.row.rope, min(d.n), ends, d.row.sign, d.undefined)
             out[id(d)] = (p, tests, *found)
         return out
 

@@ -15,6 +15,7 @@ from dnabench.metrics import mcc
 from dnabench.reports import stats
 from dnabench.reports.analysis import analyze
 from dnabench.reports.evidence import Report
+from dnabench.reports.families import Families
 from dnabench.reports.render import compare_text, render
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.table import tables
@@ -306,3 +307,52 @@ def test_anybodys_table_of_runs_gets_the_same_sentence(tmp_path):
     assert done.returncode == 0, done.stderr
     ours = first(records).replace("MCC", "(fraction)")
     assert "## Which model is better" in done.stdout and f"- {ours}" in done.stdout
+
+
+# --- runs without a score ------------------------------------------------------------------------
+
+
+def constant(model, task, seeds=(8, 9)):
+    """Runs that predict a constant, which has no Pearson r."""
+    return [
+        record(model, seed=s, task=task, metric="pearson", scores={"test": {"rmse": 1.0}},
+               flags={"collapsed": True}) for s in seeds
+    ]  # fmt: skip
+
+
+def test_a_model_with_undefined_runs_wins_neither_a_task_nor_the_suite():
+    good = suite({"a": 0.7, "b": 0.6}, TASKS, metric="pearson")
+    assert first(good).startswith("a is better than b by 0.1")
+    found = analyzed([*good, *constant("a", TASKS[0])])
+    verdicts = {d.row.name: d.verdict_text for d in found.comparisons}
+    assert verdicts.pop(TASKS[0]) == (
+        "no clear difference (the better mean leaves out 2 undefined)"
+    )
+    assert set(verdicts.values()) == {"win"} and not found.best[0].beats_all
+    said = summary_sentences(found)
+    assert said[0].startswith("No model is clearly the best over 8 tasks")
+    assert "the better mean leaves out 2 undefined runs)" in said[0]
+    assert "Runs: 2 undefined (excluded: no value of the metric on test)." in said
+    (pair,) = found.suites[0].pairs
+    assert pair.undefined == (2, 0) and pair.flipped().undefined == (0, 2)
+    declared = analyzed(
+        [*good, *constant("a", TASKS[0])], families=Families(declared=((0, 1),))
+    ).comparisons[0]
+    assert declared.declared and declared.verdict == "no clear difference"
+
+
+def test_undefined_runs_of_the_model_behind_save_it_from_nothing():
+    good = suite({"a": 0.7, "b": 0.6}, TASKS, metric="pearson")
+    found = analyzed([*good, *constant("b", TASKS[0])])
+    assert {d.verdict for d in found.comparisons} == {"win"}
+    assert first([*good, *constant("b", TASKS[0])]).startswith("a is better than b by 0.1")
+
+
+def test_a_model_with_undefined_runs_is_not_shown_to_rank_above():
+    both = suite({"a": 0.7, "b": 0.6}, TASKS[:4], metric="pearson") + suite(
+        {"a": 0.3, "b": 0.1}, TASKS[4:], metric="r2"
+    )
+    assert "It ranks above b (Wilcoxon" in " ".join(summary_sentences(analyzed(both)))
+    found = analyzed([*both, *constant("a", TASKS[0])])
+    said = " ".join(lead_sentences(found, found.suites[0]))
+    assert "It ranks above" not in said and said.endswith("It is not shown to rank above b.")

@@ -177,6 +177,15 @@ def test_verdict_counts_the_test_examples(difference, nested, word, reason):
     assert verdict(_test(difference), 0.001, 0.01, 4, nested)[0] == "descriptive"
 
 
+def test_the_better_of_two_wins_nothing_while_its_mean_leaves_runs_out():
+    said = ("no clear difference", "(the better mean leaves out 2 undefined)")
+    for difference, undefined in ((0.02, (2, 0)), (-0.02, (0, 2))):
+        assert verdict(_test(difference), 0.001, 0.01, 10, None, 1, undefined) == said
+        assert verdict(_test(-difference), 0.001, 0.01, 10, None, -1, undefined) == said
+        turned = verdict(_test(-difference), 0.001, 0.01, 10, None, 1, undefined)
+        assert turned in (("win", ""), ("loss", ""))
+
+
 def _every_split(a, b):
     """The permutation p in fractions: every split counted, nothing rounded."""
     pool = [Fraction(x) for x in (*a, *b)]

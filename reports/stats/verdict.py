@@ -13,7 +13,7 @@ _COUNTED = ("accuracy", "f1_binary", "f1_macro")  # as if a share of the test ex
 
 def verdict(
     test: Welch, p_holm: float, rope: float, n: int, nested: tuple[float, float] | None = None,
-    sign: int = 1,
+    sign: int = 1, undefined: tuple[int, int] = (0, 0),
 ) -> tuple[Verdict, str]:  # fmt: skip
     """Whether a is better than b, and the reason where that is not decided.
 
@@ -24,11 +24,13 @@ def verdict(
         n: seeds of the model that has fewer.
         nested: interval of a - b over seeds and test examples; None when there is none.
         sign: 1 where higher scores are better, -1 where lower ones are.
+        undefined: runs of a and of b that the test leaves out, as they have no score.
 
     Returns:
         "win" or "loss" when p_holm < 0.05, `nested` (if given) lies on the same side of 0 as the
-        difference and this is at least `rope`; else "no clear difference"; "descriptive" when n is
-        below 5 or neither model varies. Then the reason, which may be empty.
+        difference, this is at least `rope`, and the better one has no undefined run; else "no clear
+        difference"; "descriptive" when n is below 5 or neither model varies. Then the reason, which
+        may be empty.
 
     Source: docs/statistics.md#the-verdict.
     """
@@ -44,6 +46,8 @@ def verdict(
         return "no clear difference", f"(95 % CI {_fault(*nested)})"
     if abs(test.difference) < rope - TIE:
         return "no clear difference", f"(difference below {rope:g})"
+    if left_out := undefined[0 if word == "win" else 1]:
+        return "no clear difference", f"(the better mean leaves out {left_out} undefined)"
     return word, ""
 
 

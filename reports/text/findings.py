@@ -114,6 +114,8 @@ def decision_rule(comparisons: Sequence[Comparison]) -> list[str]:
         source = "p is the larger of Welch's two-sided t-test (seeds) and a nested bootstrap "
         source += "(seeds and test examples)"
         needs += ["a 95 % CI over seeds and test examples that excludes 0"]
+    if any(sum(d.undefined) for d in comparisons):
+        needs += ["no undefined run of the better model"]
     if counts:
         adjusted = f"Holm-adjusted over all {counts} tests (pairs x tasks of a suite)"
     if own:

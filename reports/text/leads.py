@@ -178,7 +178,7 @@ def _by_rank(
         out += [f"It ranks above {_names(table, won)} (Wilcoxon over families of tasks, Holm)."]
     if rest:
         needs = f"{stats.MIN_SEEDS} seeds and {stats.MIN_TASKS} families of tasks"
-        short = all(math.isnan(p.p_claim) for p in rest)
+        short = all(math.isnan(p.p_claim) and not p.undefined[0] for p in rest)
         out += [f"It is not shown to rank above {_names(table, rest)}"
                 + f", which would need {needs}" * short + "."]  # fmt: skip
     if turned := [p for p in clear if p.ranks_above < 0]:
@@ -202,4 +202,7 @@ def _size(table: Table, p: OverTasks, label: str) -> str:
 
 
 def _p(p: OverTasks) -> str:
-    return "no variation between seeds" if math.isnan(p.p_claim) else f"p = {p_value(p.p_claim)}"
+    if not math.isnan(p.p_claim):
+        return f"p = {p_value(p.p_claim)}"
+    left_out = f"the better mean leaves out {count(p.undefined[0], 'undefined run')}"
+    return left_out if p.undefined[0] else "no variation between seeds"

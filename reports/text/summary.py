@@ -232,6 +232,7 @@ def _incomplete(evidence: Evidence) -> list[str]:
         "invalid (excluded: the score does not follow from the predictions)": sum(
             c.invalid for c in cells
         ),
+        "undefined (excluded: no value of the metric on test)": sum(c.undefined for c in cells),
         "collapsed to one predicted class or value (included)": sum(c.collapsed for c in cells),
         f"of {count(len(cells), 'cell')} not run": sum(c.missing for c in cells),
     }

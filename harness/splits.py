@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dnabench.protocols import FOLDS, check_protocol, folds_of, protocol_named
-from dnabench.types import Array, Protocol, Sequences, Split, Task, Trial
+from dnabench.types import IGNORED, Array, Protocol, Sequences, Split, Task, Trial
 
 VALIDATION_SHARE = 0.1
 
@@ -226,19 +226,53 @@ def cut(
         tuning: of a trial of tuning; under folds, one of them is then in neither part.
 
     Raises:
-        ValueError: a seed or a task that the protocol cannot take, too few examples for a cut.
+        ValueError: a seed or a task that the protocol cannot take, too few examples for a cut, and
+            as `check_validation`.
     """
     check_protocol(protocol, task, seed, tuning)
     train = limited(task.load("train"), limit)
-    if "dev" in task.counts and protocol.validation.startswith("dev"):
-        return train, limited(task.load("dev"), limit)
+    if has_dev(task, protocol):
+        val = limited(task.load("dev"), limit)
+        check_validation(val, task, protocol, tuning)
+        return train, val
     if protocol.validation == "dev-or-none":
         return train, None
     held = _held(train, task, protocol, seed)
     rest = ~held
     if protocol.validation == "fold" and tuning:
         rest &= _fold(train, task) != folds_of(seed)[0]
-    return train.take(np.flatnonzero(rest)), train.take(np.flatnonzero(held))
+    val = train.take(np.flatnonzero(held))
+    check_validation(val, task, protocol, tuning)
+    return train.take(np.flatnonzero(rest)), val
+
+
+def has_dev(task: Task, protocol: Protocol) -> bool:
+    """Whether the validation is the task's own dev split."""
+    return "dev" in task.counts and protocol.validation.startswith("dev")
+
+
+def check_validation(val: Split, task: Task, protocol: Protocol, tuning: bool = False) -> None:
+    """Raise ValueError where an epoch, or a setting, is to be chosen on examples of one class.
+
+    MCC is 0 there whatever a network answers, so the first epoch would win, and accuracy is highest
+    where it answers that class alone. Per-base tasks: of the bases that count. The metrics of
+    multilabel and regression tasks are undefined there, or (errors) as good as elsewhere.
+    """
+    if not (tuning or protocol.checkpoint == "best-val"):
+        return
+    if task.kind in ("multilabel", "regression"):
+        return
+    y = val.y[val.y != IGNORED]
+    if not y.size or y.min() != y.max():
+        return
+    what = "bases" if task.kind == "per_base" else "examples"
+    way_out = "" if tuning else ", or write --protocol last-epoch, which chooses no epoch"
+    raise ValueError(
+        f"{task.name}: the validation split has one class alone, {task.classes[int(y[0])]!r} "
+        f"({y.size:,} {what}), so no {'setting' if tuning else 'epoch'} can be chosen on it; bring "
+        "another dev split (a split column, a file dev, or --split-by COLUMN --dev-groups NAME)"
+        f"{way_out}"
+    )
 
 
 def _fold(train: Split, task: Task) -> Array:

@@ -1,10 +1,12 @@
 """The groups of --split-by: the column that is meant, and the values that are named."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from dnabench.sweep.grid import Request, grid
 from dnabench.tasks.audit.audit import audit, scores_without_leaks
 from dnabench.tasks.io.describing import describe
 from dnabench.tasks.io.files import task_from_path
@@ -113,3 +115,16 @@ def test_ids_of_positives_and_negatives_are_unique_in_a_split(other, tmp_path):
     found = audit(task)
     scores = scores_without_leaks(found, test.y, np.zeros((20, 2)), ["accuracy"], test.ids)
     assert len(found.leaked_ids) == 10 and scores["without"]["examples"] == 10
+
+
+def test_a_dev_group_of_one_class_is_refused_before_anything_runs(tmp_path):
+    chroms = [f"chr{i // 10 + 1}" for i in range(80)]  # chr1: class 0 alone
+    path = columns(tmp_path / "my.csv", "chrom", chroms)
+    own = OwnData(split_by="chrom", test_groups=("chr2", "chr3"), dev_groups=("chr1",))
+    request = Request(models=["kmer"], data=str(path), own=own, seeds="1")
+    says = "one class alone, '0' (10 examples), so no epoch can be chosen on it; bring another dev"
+    with pytest.raises(ValueError, match=re.escape(says)):
+        grid(request)
+    assert len(grid(replace(request, protocol="last-epoch"))) == 1
+    with pytest.raises(ValueError, match="so no setting can be chosen on it"):
+        grid(replace(request, protocol="last-epoch", scored="val"))

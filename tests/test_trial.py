@@ -12,7 +12,7 @@ from sklearn.metrics import matthews_corrcoef
 from dnabench import MODELS, TASKS, Trial
 from dnabench.reports.inflation import inflation, inflation_section
 from dnabench.sweep.trial import run_trial
-from dnabench.types import Job, Resources
+from dnabench.types import Job, Resources, Split
 
 
 @pytest.fixture
@@ -263,10 +263,35 @@ def test_micro_batches_are_refused_for_batch_norm(task):
         run_trial(job(task(), "cnn"), Resources(micro_batch=8))
 
 
+def one_class(split):
+    part = planted_task().load(split)
+    return part.take(np.flatnonzero(part.y == 0)) if split == "dev" else part
+
+
 def test_a_metric_that_is_undefined_on_validation_is_named(task):
-    one = task(metric="auroc", load=one_class_of_dev(metric="auroc"))
-    with pytest.raises(ValueError, match="auroc is undefined on val, so no epoch can be chosen"):
-        run_trial(job(one, "kmer"))
+    def load(split):
+        part = planted_task().load(split)
+        y = np.stack([part.y, 1 - part.y], 1).astype(np.uint8)
+        return Split(part.seqs, np.zeros_like(y) if split == "dev" else y, part.ids)
+
+    one = task(kind="multilabel", metric="auroc_mean", load=load)
+    with pytest.raises(ValueError, match="auroc_mean is undefined on val, so no epoch can be chos"):
+        run_trial(job(one, "cnn", epochs=1))
+
+
+@pytest.mark.parametrize("metric", ["mcc", "auroc", "accuracy"])
+def test_no_epoch_is_chosen_on_validation_of_one_class(task, metric):
+    one, epochs = task(metric=metric, load=one_class), []
+    says = r"planted/motif: the validation split has one class alone, '0' \(40 examples\)"
+    with pytest.raises(ValueError, match=f"{says}, so no epoch can be chosen.*--protocol last-ep"):
+        run_trial(job(one, "kmer"), progress=lambda *done: epochs.append(done))
+    assert not epochs
+
+
+def test_validation_of_one_class_is_no_matter_where_nothing_is_chosen_on_it(task):
+    one = task(load=one_class)
+    record, _ = run_trial(job(one, "kmer", protocol="last-epoch/1"))
+    assert record.scores["test"]["mcc"] > 0.5
 
 
 PEAKS = """

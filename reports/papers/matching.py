@@ -44,6 +44,18 @@ REMARKS = {  # our model -> a known difference that does not rule out a comparis
     "convnova_single_branch": "its width, 172, is our choice: the paper states only the size",
     "hyenadna-large-1m": "three official checkpoints have this size; ours is the one for 1 Mbp",
 }
+# where no recipe here follows it: suite, model or "" = any other -> what the papers state
+STATED = {
+    ("deepsea", "convnova"): "arXiv 2502.18538 A.2.2 states AdamW as in its table 7 (decay 0.1, "
+    "cosine), rate 1e-3, 10 epochs and, in table 9, inputs of 2K",
+    ("deepsea", "hyenadna"): "arXiv 2502.18538 A.2.2 states AdamW as in its table 7 (decay 0.1, "
+    "cosine), the official rate and 10 epochs; HyenaDNA's own configuration has 6e-4, batch 1000 "
+    "and 1,024 bp",
+    ("deepsea", ""): "arXiv 2502.18538 A.2.2 states AdamW as in its table 7 (decay 0.1, cosine), "
+    "the official rate and 10 epochs",
+    ("bend", "convnova"): "arXiv 2502.18538 A.2.3 states AdamW as in its table 7 (decay 0.1, "
+    "cosine), rate 1e-3, 10 epochs and, in table 9, inputs of 16K",
+}  # fmt: skip
 RULED_OUT = {  # model, parameters as in PRESETS -> why it can never be compared
     ("convnova_unet", ""): "the paper names a U-Net style but gives no architecture; ours is our "
     "choice",
@@ -124,7 +136,22 @@ def obstacles(value: Value) -> list[str]:
         out.append(UNPUBLISHED)
     if value.regime not in ("pretrained", "scratch"):
         out.append("the paper does not say whether it was pretrained; ours is from scratch")
+    if ours.preset and not ours.ruled_out and (recipe := own_recipe(value)):
+        out.append(recipe)
     return out
+
+
+def own_recipe(value: Value) -> str:
+    """That a run would follow a recipe of the house, and what the papers state; "" if theirs.
+
+    Of a suite without a recipe of its own it is the model's default, with the paper's epochs.
+    """
+    preset, suite = our_model(value).preset, value.suite
+    kind = (regime_of(value) or "scratch").partition(":")[0]
+    if not as_published(value, preset, kind)[1].source.startswith("house"):
+        return ""
+    stated = STATED.get((suite, value.model)) or STATED.get((suite, ""), "")
+    return f"the recipe is ours, not the paper's: {stated or 'none is published for this model'}"
 
 
 def as_published(value: Value, preset: str, regime: str) -> tuple[dict[str, Any], Recipe]:

@@ -82,6 +82,7 @@ def test_it_gives_back_the_sd_of_the_published_seeds():
 
 def test_what_is_printed_and_what_is_not():
     t1 = value("1", "nt/h3", "caduceus_ph", "pretrained")
+    t1 = dataclasses.replace(t1, mean=t1.mean + 1)  # which is not the mean of its seeds
     assert spread_of(t1).sd == pytest.approx(0.0104 / 1.834) and spread_of(t1).n == 10
     assert spread_of(H3).sd == pytest.approx(0.0168 / 1.450)
     assert "does not state what ± is; taken as" in spread_of(H3).how
@@ -89,6 +90,26 @@ def test_what_is_printed_and_what_is_not():
     assert math.isnan(spread_of(alone).sd) and spread_of(alone).n == 1
     other = dataclasses.replace(t1, spread_is="99 % CI half-width")
     assert math.isnan(spread_of(other).sd) and "not used" in spread_of(other).how
+
+
+def test_runs_that_are_printed_one_by_one_come_before_the_printed_spread():
+    for task, model, sd in (("nt/h3", "caduceus_ph", 0.90), ("nt/h3k79me3", "dnabert2", 0.45)):
+        found = spread_of(value("1", task, model, "pretrained"))
+        scores = [v.mean for v in seeds("convnova") if (v.task, v.model) == (task, model)]
+        assert 100 * found.sd == pytest.approx(np.std(scores, ddof=1))
+        assert 100 * found.sd == pytest.approx(sd, abs=0.01)
+        assert (found.n, found.df) == (10, 9.0) and "one by one" in found.how
+    moved = spread_of(value("1", "nt/splice_sites_acceptors", "hyenadna", "pretrained"))
+    assert moved.df == 6.58 and "max |deviation|" in moved.how  # another task's mean is printed
+    dilated = spread_of(value("1", "nt/h3k4me3", "convnova", "pretrained"))
+    one = [v.mean for v in seeds("convnova")
+           if (v.task, v.model, v.variant) == ("nt/h3k4me3", "convnova", "dilation=1")]  # fmt: skip
+    assert 100 * dilated.sd == pytest.approx(np.std(one, ddof=1))
+    pretrained = value("1", "nt/h3", "caduceus_ph", "pretrained")
+    scratch = dataclasses.replace(pretrained, regime="scratch")
+    assert "one by one" not in spread_of(scratch).how
+    known = [v for v in values("convnova", "1") if "one by one" in spread_of(v).how]
+    assert len(known) == 78  # 15 tasks of 5 models, and the splice sites of NTv2
 
 
 # The difference

@@ -7,9 +7,10 @@ of the same name; test from the ConvNova study's reference tables. Sources disag
 promoter counts add up to promoter_all. For h4, EMP has 14,601 sequences, which is 13,140 + 1,461.
 The card is taken; `dnabench data verify` says which source a file follows.
 
-splice_sites_all is 400 bp long by the size of its files (1.24 MB for 3,000), 600 in the configs of
-HyenaDNA and ConvNova, which pad. Nobody publishes which of its numbers is the donor, nor what the
-numbers of enhancers_types mean, so these classes keep their numbers as names.
+splice_sites_all is 400 bp long by the size of its files (1.24 MB for 3,000), 600 in ConvNova's
+configuration, which pads; HyenaDNA's has the other 17 tasks alone. Nobody publishes which of its
+numbers is the donor, nor what the numbers of enhancers_types mean, so these classes keep their
+numbers as names.
 
 The metrics are those of the ConvNova paper; other definitions belong to the protocols.
 """

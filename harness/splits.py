@@ -233,7 +233,7 @@ def cut(
     train = limited(task.load("train"), limit)
     if has_dev(task, protocol):
         val = limited(task.load("dev"), limit)
-        check_validation(val, task, protocol, tuning)
+        check_validation(val, task, protocol, limit, tuning)
         return train, val
     if protocol.validation == "dev-or-none":
         return train, None
@@ -242,7 +242,7 @@ def cut(
     if protocol.validation == "fold" and tuning:
         rest &= _fold(train, task) != folds_of(seed)[0]
     val = train.take(np.flatnonzero(held))
-    check_validation(val, task, protocol, tuning)
+    check_validation(val, task, protocol, limit, tuning)
     return train.take(np.flatnonzero(rest)), val
 
 
@@ -251,28 +251,37 @@ def has_dev(task: Task, protocol: Protocol) -> bool:
     return "dev" in task.counts and protocol.validation.startswith("dev")
 
 
-def check_validation(val: Split, task: Task, protocol: Protocol, tuning: bool = False) -> None:
+def check_validation(
+    val: Split, task: Task, protocol: Protocol, limit: float = 0, tuning: bool = False
+) -> None:
     """Raise ValueError where an epoch, or a setting, is to be chosen on examples of one class.
 
     MCC is 0 there whatever a network answers, so the first epoch would win, and accuracy is highest
-    where it answers that class alone. Per-base tasks: of the bases that count. The metrics of
-    multilabel and regression tasks are undefined there, or (errors) as good as elsewhere.
+    where it answers that class alone. Under a limit, for trying things out, all are taken.
     """
-    if not (tuning or protocol.checkpoint == "best-val"):
+    if limit or not (tuning or protocol.checkpoint == "best-val"):
         return
-    if task.kind in ("multilabel", "regression"):
-        return
-    y = val.y[val.y != IGNORED]
-    if not y.size or y.min() != y.max():
-        return
-    what = "bases" if task.kind == "per_base" else "examples"
-    way_out = "" if tuning else ", or write --protocol last-epoch, which chooses no epoch"
-    raise ValueError(
-        f"{task.name}: the validation split has one class alone, {task.classes[int(y[0])]!r} "
-        f"({y.size:,} {what}), so no {'setting' if tuning else 'epoch'} can be chosen on it; bring "
-        "another dev split (a split column, a file dev, or --split-by COLUMN --dev-groups NAME)"
-        f"{way_out}"
-    )
+    if name := only_class(val, task):
+        what = "bases" if task.kind == "per_base" else "examples"
+        way_out = "" if tuning else ", or write --protocol last-epoch, which chooses no epoch"
+        raise ValueError(
+            f"{task.name}: the validation split has one class alone, {name!r} "
+            f"({(val.y != IGNORED).sum():,} {what}), so no {'setting' if tuning else 'epoch'} can "
+            "be chosen on it; bring another dev split (a split column, a file dev, or "
+            f"--split-by COLUMN --dev-groups NAME){way_out}"
+        )
+
+
+def only_class(split: Split, task: Task) -> str:
+    """The class of all examples of a split, "" where there are several; per-base: of all bases.
+
+    Also "" of multilabel and regression tasks: their metrics are undefined there, or (errors) as
+    good as elsewhere.
+    """
+    y = split.y[split.y != IGNORED]
+    if task.kind in ("multilabel", "regression") or not y.size or y.min() != y.max():
+        return ""
+    return str(task.classes[int(y[0])])
 
 
 def _fold(train: Split, task: Task) -> Array:

@@ -140,6 +140,13 @@ def test_what_validation_cannot_choose_is_no_alternative(task):
     assert section.rows[0][3:] == ["0", "–", "–", "auroc is undefined on validation"]
 
 
+def test_a_validation_of_one_class_is_no_alternative_either(task):
+    """Its MCC is 0 after every epoch, so that the first would stand for a choice."""
+    record, _ = run_trial(job(task(load=one_class_of_dev()), "cnn", "test-selected/1", epochs=2))
+    assert [row["val"]["mcc"] for row in record.curve] == [0, 0]
+    assert record.alternatives.keys() == {"last-epoch/1"}
+
+
 def test_without_a_dev_split_test_selected_has_no_honest_alternative(task):
     record, _ = run_trial(job(task(dev=False), "kmer", "test-selected/1"))
     assert record.alternatives == {} and "val" not in record.scores
@@ -263,11 +270,6 @@ def test_micro_batches_are_refused_for_batch_norm(task):
         run_trial(job(task(), "cnn"), Resources(micro_batch=8))
 
 
-def one_class(split):
-    part = planted_task().load(split)
-    return part.take(np.flatnonzero(part.y == 0)) if split == "dev" else part
-
-
 def test_a_metric_that_is_undefined_on_validation_is_named(task):
     def load(split):
         part = planted_task().load(split)
@@ -281,7 +283,7 @@ def test_a_metric_that_is_undefined_on_validation_is_named(task):
 
 @pytest.mark.parametrize("metric", ["mcc", "auroc", "accuracy"])
 def test_no_epoch_is_chosen_on_validation_of_one_class(task, metric):
-    one, epochs = task(metric=metric, load=one_class), []
+    one, epochs = task(metric=metric, load=one_class_of_dev()), []
     says = r"planted/motif: the validation split has one class alone, '0' \(40 examples\)"
     with pytest.raises(ValueError, match=f"{says}, so no epoch can be chosen.*--protocol last-ep"):
         run_trial(job(one, "kmer"), progress=lambda *done: epochs.append(done))
@@ -289,9 +291,13 @@ def test_no_epoch_is_chosen_on_validation_of_one_class(task, metric):
 
 
 def test_validation_of_one_class_is_no_matter_where_nothing_is_chosen_on_it(task):
-    one = task(load=one_class)
+    one = task(load=one_class_of_dev())
     record, _ = run_trial(job(one, "kmer", protocol="last-epoch/1"))
     assert record.scores["test"]["mcc"] > 0.5
+    limited = job(one, "kmer")
+    limited = limited._replace(trial=dataclasses.replace(limited.trial, limit=20.0))
+    record, _ = run_trial(limited)  # for trying things out
+    assert record.n_examples["val"] == 20
 
 
 PEAKS = """

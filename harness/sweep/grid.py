@@ -102,7 +102,7 @@ def grid(
         check_shares(shares, task, protocols[task.name], first, limit, mine)
         if mine and has_dev(task, protocols[task.name]):
             tuning = request.scored == "val"
-            check_validation(task.load("dev"), task, protocols[task.name], tuning)
+            check_validation(task.load("dev"), task, protocols[task.name], limit, tuning)
     jobs = {}
     for task, seed in itertools.product(tasks, seeds):
         protocol = protocols[task.name]

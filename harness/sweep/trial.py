@@ -21,7 +21,7 @@ from dnabench.registry import MODELS, TASKS
 from dnabench.results.checkpoints import Place
 from dnabench.results.provenance import here
 from dnabench.shares import absent, part_of_train
-from dnabench.splits import cut, limited, streams
+from dnabench.splits import cut, limited, only_class, streams
 from dnabench.tasks.audit.kmers import either_strand, fingerprints, numbered
 from dnabench.train.build import as_read, build_examples, build_learner
 from dnabench.train.flops import tokens_of_longest
@@ -122,7 +122,7 @@ def run_trial(
     if lost := absent(task, whole, train):
         found["absent_classes"] = lost
     record = Record(
-        trial=trial, scores=scores, alternatives=_alternatives(fitted.curve, trial, task),
+        trial=trial, scores=scores, alternatives=_alternatives(fitted.curve, trial, task, watch),
         curve=fitted.curve, best_epoch=fitted.best_epoch, n_params=learner.n_params,
         n_examples={name: len(split.y) for name, split in splits.items()},
         **meter.fields(_n_read(trial, train, fitted.curve), read, fitted.best_epoch),
@@ -227,18 +227,21 @@ def _sealed(split: str) -> Split:
     raise PermissionError(f"training may not read the {split} split; it gets what it may see")
 
 
-def _alternatives(curve: Sequence[Mapping[str, Any]], trial: Trial, task: Task) -> dict[str, Any]:
+def _alternatives(
+    curve: Sequence[Mapping[str, Any]], trial: Trial, task: Task, watch: Mapping[str, Split]
+) -> dict[str, Any]:
     """What the protocols that do not choose on test would have scored in the same run.
 
     Empty where their runs would have differed: without an official dev split they train on less,
-    with early stopping they end elsewhere. Without honest/1 where validation has the metric in no
-    epoch.
+    with early stopping they end elsewhere. Without honest/1 where validation has one class, or the
+    metric in no epoch.
     """
-    if not {"test", "val"} <= curve[0].keys() or trial.recipe.patience:
+    if not {"test", "val"} <= watch.keys() or trial.recipe.patience:
         return {}
     sign = METRICS[task.metric].sign
     rows = {"last-epoch/1": curve[-1]}
-    if defined := [row for row in curve if task.metric in row["val"]]:
+    defined = [row for row in curve if task.metric in row["val"]]
+    if defined and not only_class(watch["val"], task):
         rows["honest/1"] = max(defined, key=lambda row: sign * row["val"][task.metric])
     return {name: {"epoch": row["epoch"], "test": row["test"]} for name, row in rows.items()}
 

@@ -86,19 +86,54 @@ def test_hours_without_time_for_a_step_are_refused(tmp_path):
     assert bought(budget_named("0.34h"), train, tmp_path / "net", lambda: SLOW).steps == 1
 
 
-def test_a_plan_measures_and_writes_nothing(tmp_path):
+def small_command(tmp_path, *more):
     path = fasta(tmp_path / "g.fa", random_contigs([4000, 2000]))
-    words = [
+    return [
         "pretrain", "convnova-386k", "--set", "width=8", "--set", "blocks=2", "--set", "batch=4",
         "--length", "60", "--holdout", "chr2", "--genome", str(path), "--to", str(tmp_path / "net"),
-        "--device", "cpu", "--plan",
+        "--device", "cpu", *more,
     ]  # fmt: skip
+
+
+def test_a_plan_measures_and_writes_nothing(tmp_path):
+    words = small_command(tmp_path, "--plan")
     done = CliRunner().invoke(app, [*words, "--budget", "24k"])
     assert done.exit_code == 0, done.output
     assert "would take" in done.output and "100 steps of" in done.output and "bp/s" in done.output
     assert not (tmp_path / "net").exists()
     done = CliRunner().invoke(app, [*words, "--budget", "soon"])
     assert done.exit_code == 2 and "--budget 'soon'" in done.output
+
+
+@pytest.mark.parametrize("more", [["--plan"], [], ["--executor", "slurm"]])
+def test_a_warm_up_that_outlasts_the_training_is_refused(tmp_path, slurm, more):
+    """The recipe of GPN has 1,000 steps of it, and 20 Mbp are 20 steps of its batch."""
+    words = [*small_command(tmp_path), "--recipe", "gpn", *more]
+    for budget, steps in (("4800", 20), ("1000 steps", 1000)):
+        done = CliRunner().invoke(app, [*words, "--budget", budget])
+        said = " ".join(done.output.split())
+        assert done.exit_code == 2, said
+        assert f"warmup=1000 is a number of steps, and the budget is {steps:,} steps" in said
+        assert "never reach lr=0.001" in said
+        assert "--set warmup=0.02, a share of the steps, or --budget 240240 or more" in said
+    assert "would end at 0.000999 " in said and not slurm.exists()
+    assert not (tmp_path / "net").exists()
+
+
+def test_the_plan_says_what_the_learning_rate_does(tmp_path):
+    words = [*small_command(tmp_path), "--recipe", "gpn", "--plan", "--budget"]
+    done = CliRunner().invoke(app, [*words, "240240"])
+    assert "1,001 steps of 4 windows" in done.output, done.output
+    assert "learning rate 0.001 after 1,000 steps of warm-up, then constant" in done.output
+    done = CliRunner().invoke(app, [*words, "100 steps", "--set", "warmup=0.1"])
+    assert "learning rate 0.001 after 10 steps of warm-up, then constant" in done.output
+
+
+def test_a_warm_up_that_outlasts_the_training_is_refused_in_python(tmp_path):
+    how = replace(SHORT, recipe=replace(SHORT.recipe, warmup=6.0))
+    with pytest.raises(ValueError, match="the budget is 6 steps of 240 bp"):
+        pretrain(training(tmp_path, how=how, steps=6), tmp_path / "net")
+    pretrain(training(tmp_path, how=how, steps=7), tmp_path / "net")
 
 
 @pytest.fixture

@@ -79,7 +79,8 @@ def test_the_columns_are_models_tokenizers_and_regimes(csv, genomes, tmp_path):
 )
 def test_the_command_of_a_card_makes_the_same_network(csv, genomes, tmp_path, column, seed):
     """It is typed as it stands, and trains in the folder that the regimes would have trained in."""
-    how = replace(RECIPES["gpn"], recipe=replace(RECIPES["gpn"].recipe, batch=4), length=60)
+    recipe = replace(RECIPES["gpn"].recipe, batch=4, warmup=0.1)
+    how = replace(RECIPES["gpn"], recipe=recipe, length=60)
     found = columns_of(asked(csv, genomes, how=how, looks=2), tmp_path / "runs")
     kept = found[column].kept[seed]
     program, *words = shlex.split(kept.training.command)

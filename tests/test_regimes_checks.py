@@ -13,6 +13,7 @@ import dnabench as db
 from dnabench import MODELS, TASKS
 from dnabench.cli.app import app
 from dnabench.pretraining.mapping import seen
+from dnabench.pretraining.recipes import RECIPES
 from dnabench.sweep.grid import Request
 from dnabench.sweep.regimes import columns_of
 from dnabench.sweep.regimes_trials import planned
@@ -61,6 +62,12 @@ def test_test_sequences_are_left_out_of_every_pretraining(tmp_path, planted):
 def test_a_task_that_is_not_there_is_refused(csv, genomes, tmp_path):
     with pytest.raises(KeyError, match="nt/h33"):
         columns_of(alone(csv, genomes, exclude=["nt/h33"]), tmp_path)
+
+
+def test_a_warm_up_that_outlasts_the_pretraining_is_refused(csv, genomes, tmp_path):
+    how = replace(RECIPES["gpn"], length=60)  # 2,048 windows a step, 1,000 steps of warm-up
+    with pytest.raises(ValueError, match=r"1 steps of 122,880 bp.* --pretrain-set warmup=0\.02"):
+        columns_of(alone(csv, genomes, how=how), tmp_path)
 
 
 def test_a_recipe_with_other_options_than_are_pretrained_is_refused(genomes, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sys
 from collections.abc import Mapping
@@ -20,10 +21,10 @@ from dnabench.cli.predict import Device
 from dnabench.cli.pretrain_job import going_on_later, job_options, submit
 
 if TYPE_CHECKING:
-    from dnabench.pretraining.planning import Cost
+    from dnabench.pretraining.planning import Budget, Cost
     from dnabench.pretraining.pretrain import Training
     from dnabench.pretraining.recipes import Pretraining
-    from dnabench.types import Model, Resources
+    from dnabench.types import Model, Recipe, Resources
 
 data = partial(typer.Option, rich_help_panel="Windows")
 machine = partial(typer.Option, rich_help_panel="Machine")
@@ -123,13 +124,14 @@ def pretrain(
     from dnabench.host.machine import device_named
     from dnabench.pretraining.planning import bought, budget_named, measured
     from dnabench.pretraining.ranks import device_here, joined
+    from dnabench.pretraining.recipes import check_warmup
     from dnabench.types import Resources
 
     length_of_training = budget_named(budget)
     chosen = pretraining_chosen(model, recipe, set_, length)
     job = job_options(machine.executor, machine.set_resource)
     if job and not plan:
-        submit(to, job, lambda: _check(to, chosen, genome, data, looks, seed))
+        submit(to, job, lambda: _check(to, chosen, genome, data, looks, seed, length_of_training))
         return
     device = device_here(device_named(machine.device))
     resources = Resources(device=device, micro_batch=machine.micro_batch)
@@ -143,6 +145,7 @@ def pretrain(
                 return measured(training, resources, ranks)
 
         training = bought(length_of_training, training, to, measure)
+        check_warmup(training.how, training.steps)
         if first:
             _say_plan(training)
         if plan:
@@ -155,13 +158,18 @@ def pretrain(
 
 def _check(
     to: Path, chosen: tuple[Model, dict[str, Any], Pretraining], genomes: list[Path],
-    data: DataFlags, looks: int, seed: int,
+    data: DataFlags, looks: int, seed: int, budget: Budget,
 ) -> None:  # fmt: skip
-    """What a job would find wrong: the folder, genomes, held-out sequences, regions."""
+    """What a job would find wrong: the folder, genomes, held-out sequences, regions, warm-up."""
+    from dnabench.pretraining.planning import bought, measured
     from dnabench.pretraining.pretrain import check_folder, check_watched
+    from dnabench.pretraining.recipes import check_warmup
 
     check_folder(to)
-    check_watched(_gathered(chosen, genomes, data, looks, seed, first=True))
+    training = _gathered(chosen, genomes, data, looks, seed, first=True)
+    check_watched(training)
+    if budget.unit != "h":  # which are measured where it is trained
+        check_warmup(training.how, bought(budget, training, to, partial(measured, training)).steps)
 
 
 def _gathered(
@@ -281,7 +289,8 @@ def _say_plan(training: Training) -> None:
     hidden = "next tokens" if said["objective"] == "causal" else f"{how.hiding.share:.0%} hidden"
     typer.echo(
         f"{training.model.name}, {hidden}, {said['vocabulary']}: {training.steps:,} steps of "
-        f"{how.recipe.batch} windows of {how.length:,} bp, {said['bp'] / 1e6:,.1f} Mbp"
+        f"{how.recipe.batch} windows of {how.length:,} bp, {said['bp'] / 1e6:,.1f} Mbp\n"
+        f"  {_rates(how.recipe, training.steps)}"
     )
     if training.unused_rows:
         need = training.tokenizer.rows
@@ -299,6 +308,15 @@ def _say_plan(training: Training) -> None:
         tiles = 0 if one.tiles is None else len(one.tiles)
         parts += [f"{tiles:,} windows in turn, one every {one.stride:,} bp"] * bool(tiles)
         typer.echo(f"  {genome.name}: {'; '.join(parts)}")
+
+
+def _rates(recipe: Recipe, steps: int) -> str:
+    """The learning rates of a training, in words."""
+    from dnabench.train.schedule import learning_rate
+
+    warm = math.ceil(recipe.warmup if recipe.warmup >= 1 else recipe.warmup * steps)
+    highest = learning_rate(min(warm, steps - 1), steps, recipe)
+    return f"learning rate {highest:.3g} after {warm:,} steps of warm-up, then {recipe.schedule}"
 
 
 def _say_cost(training: Training, cost: Cost) -> None:

@@ -17,7 +17,7 @@ from dnabench.cache import read_json, replacing
 from dnabench.models.language import language_model, language_of
 from dnabench.pretraining.hiding import Hiding
 from dnabench.pretraining.ranks import ALONE, Ranks, device_here, joined, ranks_here
-from dnabench.pretraining.recipes import Pretraining
+from dnabench.pretraining.recipes import Pretraining, check_warmup
 from dnabench.pretraining.saving import CARD, save
 from dnabench.pretraining.windows import MOST_N, Drawn, Source, held_out
 from dnabench.protocols import protocol_named
@@ -169,7 +169,7 @@ def pretrain(
 
     Raises:
         ValueError: the folder holds another training, or one that has ended; processes that do not
-            train the same.
+            train the same; a warm-up that lasts as long as the training, or longer.
         FloatingPointError: the loss is not finite.
 
     Accuracy:
@@ -178,6 +178,7 @@ def pretrain(
     from dnabench.pretraining.learner import windows_split
     from dnabench.train.loop import fit
 
+    check_warmup(training.how, training.steps)
     said, started = training.said(), time.monotonic()
     watched = windows_split(check_watched(training))
     resources = resources._replace(device=device_here(resources.device))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from dnabench.pretraining.hiding import Hiding
 from dnabench.registry import explain_miss
+from dnabench.train.schedule import learning_rate
 from dnabench.types import Recipe
 
 USUAL = Hiding()
@@ -114,6 +116,26 @@ def pretraining_named(name: str) -> Pretraining:
         listed = ", ".join(RECIPES)
         raise KeyError(explain_miss("recipe", name, [*RECIPES], f"there are {listed}"))
     return RECIPES[name]
+
+
+def check_warmup(how: Pretraining, steps: int, settings: str = "--set") -> None:
+    """ValueError unless the learning rate reaches `lr` within the steps of a training.
+
+    Args:
+        how: whose warm-up may be a number of steps.
+        steps: of the training.
+        settings: the flag that sets a field of the recipe.
+    """
+    recipe = how.recipe
+    if recipe.warmup < max(1, steps):
+        return
+    highest, bp = learning_rate(steps - 1, steps, recipe), recipe.batch * how.length
+    raise ValueError(
+        f"warmup={recipe.warmup:g} is a number of steps, and the budget is {steps:,} steps of "
+        f"{bp:,} bp: the learning rate would end at {highest:.3g} and never reach "
+        f"lr={recipe.lr:g}; write {settings} warmup=0.02, a share of the steps, or --budget "
+        f"{math.floor(recipe.warmup + 1) * bp} or more"
+    )
 
 
 def named_of(how: Pretraining) -> tuple[str, dict[str, Any]] | None:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from dnabench.cache import read_json, replacing
 from dnabench.models.language import language_of
 from dnabench.pretraining.gathering import copies, gathered, unsaid
-from dnabench.pretraining.pretrain import Training
-from dnabench.pretraining.recipes import Pretraining, named_of
+from dnabench.pretraining.pretrain import Training, steps_for
+from dnabench.pretraining.recipes import Pretraining, check_warmup, named_of
 from dnabench.pretraining.saving import CARD
 from dnabench.pretraining.shuffling import shuffled_genome
 from dnabench.protocols import protocol_named
@@ -159,6 +159,7 @@ def _check(request: RegimesRequest, models: Sequence[Model]) -> None:
     for task in request.exclude:
         TASKS[task]  # KeyError
     _check_seeds(request)
+    check_warmup(request.how, steps_for(request.budget, request.how), "--pretrain-set")
     for name in request.tokenizers:
         if not any(name in (*m.choices.get("tokenizer", ()), m.tokenizer) for m in models):
             raise ValueError(f"--tokenizers {name!r}: none of the models takes it")

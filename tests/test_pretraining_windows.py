@@ -77,6 +77,16 @@ def test_windows_in_turn_reach_every_base_that_a_window_can_have(tmp_path, strid
         assert any(a <= first and end + 59 <= b for a, b in places)
 
 
+@pytest.mark.parametrize("stride", [0, 60])
+def test_what_is_left_out_takes_no_window_of_the_next_sequence(tmp_path, stride):
+    """At the very ends of a sequence, which lie beside other sequences in the packed file."""
+    genome = packed(fasta(tmp_path / "g.fa", random_contigs([500, 500, 500])))
+    for at, middle in ((0, [500 + 110, 941]), (450, [500, 500 + 331])):
+        left_out = genome.starts[1] + np.array([[at, at + 50]])
+        one = source(genome, 60, stride=stride, left_out=left_out)
+        assert one.free.tolist() == [[0, 441], middle, [1000, 1441]]
+
+
 def test_byte_pairs_are_learned_from_all_tiles(tmp_path, monkeypatch):
     genome, learned = fasta(tmp_path / "g.fa", random_contigs([600] * 9 + [300])), []
 

@@ -95,8 +95,7 @@ def source(
     whole = np.stack([genome.starts, ends], 1)
     free = whole[kept & (ends > genome.starts)]
     if left_out is not None and len(left_out):
-        margin = np.array([-2 * length + 1, length])
-        free = without(free, merged(left_out + margin))
+        free = without(free, merged(_too_near(genome, left_out, length)))
     if not len(free):
         raise ValueError(f"{genome.name} has no window of {length} bp to train on")
     near, tiles = None, None
@@ -114,6 +113,14 @@ def source(
         holdout=tuple(genome.contigs[i] for i in np.flatnonzero(~kept)),
         held=np.concatenate(held) if held else np.zeros(0, np.int64),
     )  # fmt: skip
+
+
+def _too_near(genome: Genome, places: Array, length: int) -> Array:
+    """int64 (X, 2), first bases of windows within L bp of places, on the same sequences."""
+    of = np.searchsorted(genome.starts, places[:, 0], side="right") - 1
+    first, end = places[:, 0] - 2 * length + 1, places[:, 1] + length
+    starts = genome.starts[of]
+    return np.stack([np.maximum(first, starts), np.minimum(end, starts + genome.lengths[of])], 1)
 
 
 def _tiles(genome: Genome, length: int, free: Array, stride: int, most_n: float) -> Array:

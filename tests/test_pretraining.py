@@ -15,7 +15,7 @@ import torch
 from conftest import completed, planted_task, popen
 from test_genomes import fasta, own_cache, random_contigs
 
-from dnabench import MODELS
+from dnabench import MODELS, TASKS
 from dnabench.pretraining.gathering import gathered
 from dnabench.pretraining.learner import as_sequences
 from dnabench.pretraining.mapping import seen
@@ -23,7 +23,8 @@ from dnabench.pretraining.overlap import with_pretraining
 from dnabench.pretraining.pretrain import pretrain
 from dnabench.pretraining.recipes import RECIPES, pretraining_named
 from dnabench.pretraining.saving import load_pretrained
-from dnabench.types import Job, Recipe
+from dnabench.sweep.trial import _of_test
+from dnabench.types import Job, Recipe, Sequences, Split, Trial
 from dnabench.weights import load_regime, resolve
 
 __all__ = ["own_cache"]  # a fixture
@@ -246,8 +247,6 @@ def test_micro_batches_give_the_same_weights(tmp_path):
 
 
 def test_test_sequences_can_be_left_out(tmp_path):
-    from dnabench import TASKS
-
     test = TASKS["demo/splice_junctions"].load("test").seqs
     longest = "".join(test[i] for i in range(len(test)))
     fasta(
@@ -261,6 +260,42 @@ def test_test_sequences_can_be_left_out(tmp_path):
     assert seen(test, every.genome, every.free, 60).tolist() == known
     assert not seen(test, without.genome, without.free, 60).any()
     assert without.places < every.places
+
+
+def test_both_sequences_of_pairs_are_looked_up(tmp_path, monkeypatch):
+    """Of 6 pairs 4 lie on chr1, which is trained on: 2 with their first, 2 with their second."""
+    chr1 = random_contigs([4000, 2000])["chr1"].upper()
+    strange = random_contigs([3000], seed=9)["chr1"].upper()
+    first = [chr1[100:160], chr1[900:960], *(strange[i : i + 60] for i in (0, 60, 120, 180))]
+    second = [strange[i : i + 60] for i in (300, 360)] + [chr1[1800:1860], chr1[2600:2660]]
+    second += [strange[600:660], strange[700:720]]  # the last is too short, its first one is not
+    parsed = [Sequences.parse(one) for one in (first, second)]
+    test = Split(parsed[0], np.zeros(6, np.int64), np.arange(6).astype(str), other=parsed[1])
+    task = planted_task(60, pairs=True, symmetric=False, load=lambda split: test)
+    monkeypatch.setitem(TASKS._entries, task.name, task)
+    said = []
+    every, without = (
+        training(tmp_path, exclude=exclude, steps=2, looks=1, told=said.append)
+        for exclude in ([], [task.name])
+    )
+    genome, free = (getattr(without.sources[0], name) for name in ("genome", "free"))
+    assert said == [
+        "4 of the 6 test pairs (one sequence at least) of planted/motif that were looked up are on "
+        "g.fa"
+    ]
+    assert not any(seen(one, genome, free, 60).any() for one in parsed)
+    pretrain(every, tmp_path / "net")
+    trial = Trial(
+        model="convnova-386k", options={}, regime="scratch", task=task.name, data="0" * 16,
+        protocol="honest/1", recipe=Recipe(), seed=0,
+    )  # fmt: skip
+    job = Job(trial, checkpoint=str(tmp_path / "net" / "model.safetensors"))
+    found = _of_test(job, task, None, test, None, {})
+    assert found["pretraining"]["looked_up"] == 6
+    assert found["pretraining"]["test_seen"] == pytest.approx(4 / 6)
+    assert "66.7% of the 6 test pairs (one sequence at least)" in found["contract"][0]
+    again = with_pretraining({}, job, test.seqs)  # not the share that the cache has of the pairs
+    assert again["pretraining"]["test_seen"] == pytest.approx(2 / 6)
 
 
 def check_the_share_goes_on(record, tmp_path):

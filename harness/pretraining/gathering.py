@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dnabench.models.language import language_of
-from dnabench.pretraining.mapping import looked_up, places
+from dnabench.pretraining.mapping import looked_up, places, together
 from dnabench.pretraining.pretrain import Training, steps_for
 from dnabench.pretraining.recipes import Pretraining
 from dnabench.pretraining.regions import regions as regions_of
@@ -148,24 +148,26 @@ class Copies(NamedTuple):
 
 
 def copies(task: str, genome: Genome) -> Copies:
-    """Look the test sequences of a task up on a genome, once in a process.
+    """Look the test sequences of a task, both of pairs, up on a genome, once in a process.
 
     Raises:
         KeyError: no such task.
         ValueError: its data are not here.
     """
     known, n, found = _looked_up(task, TASKS[task].data, genome.sha256)
-    said = f"{n:,} of the {known:,} test sequences of {task} that were looked up are on"
+    what = "pairs (one sequence at least)" if TASKS[task].pairs else "sequences"
+    said = f"{n:,} of the {known:,} test {what} of {task} that were looked up are on"
     return Copies(found, f"{said} {genome.name}")
 
 
 @lru_cache(maxsize=64)
 def _looked_up(task: str, data: str, sha256: str) -> tuple[int, int, Array]:
-    genome, seqs = stored(sha256), TASKS[task].load("test").seqs
+    genome, test = stored(sha256), TASKS[task].load("test")
     assert genome is not None  # it was packed
+    seqs, n = together(test.seqs, test.other), len(test.seqs)
     one = places(seqs, genome)
     found = np.stack([one.start, one.end], 1)
-    return len(looked_up(seqs)), len(np.unique(one.sequence)), found
+    return len(np.unique(looked_up(seqs) % n)), len(np.unique(one.sequence % n)), found
 
 
 def _places_of(tasks: Sequence[str], genome: Genome, told: Callable[[str], object]) -> Array | None:

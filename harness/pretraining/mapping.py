@@ -56,6 +56,14 @@ def places(
     return Places(pairs[:, 0], pairs[:, 1], pairs[:, 1] + seqs.lengths[pairs[:, 0]])
 
 
+def together(seqs: Sequences, other: Sequences | None) -> Sequences:
+    """N sequences; of pairs 2 N, all first ones and then all second ones."""
+    if other is None:
+        return seqs
+    offsets = np.concatenate([seqs.offsets, seqs.offsets[-1] + other.offsets[1:]])
+    return Sequences(np.concatenate([seqs.codes, other.codes]), offsets)
+
+
 def looked_up(seqs: Sequences) -> Array:
     """Rows of the sequences without N, of 32 bp or more; the others cannot be found."""
     any_base = np.concatenate([[0], np.cumsum(seqs.codes == N)])

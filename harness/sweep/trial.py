@@ -268,7 +268,8 @@ def _of_test(
     """Flags that need the test split: what pretraining saw of it, and its other strand."""
     if job.trial.tuning:
         return loaded
-    return with_pretraining(loaded, job, test.seqs) | _strand_flips(task, learner, test, logits)
+    said = with_pretraining(loaded, job, test.seqs, test.other)
+    return said | _strand_flips(task, learner, test, logits)
 
 
 def _strand_flips(task: Task, learner: Learner, test: Split, logits: Array) -> dict[str, float]:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from test_genomes import fasta, own_cache, random_contigs
-from test_pretraining import BERT, SHORT, TINY, begun, bytes_of, options_of, training
+from test_pretraining import BERT, CASES, SHORT, TINY, begun, bytes_of, options_of, training
 
 from dnabench import MODELS
 from dnabench.pretraining.gathering import gathered
+from dnabench.pretraining.learner import as_sequences
 from dnabench.pretraining.pretrain import learner_of, pretrain
 from dnabench.pretraining.vocabulary import vocabulary_of
 from dnabench.pretraining.windows import Drawn, draw, held_out, in_turn, source
@@ -75,6 +76,27 @@ def test_windows_in_turn_reach_every_base_that_a_window_can_have(tmp_path, strid
     places = [*zip(genome.starts, genome.starts + genome.lengths, strict=True)]
     for first, end in one.free:  # as a card says them: each in one sequence
         assert any(a <= first and end + 59 <= b for a, b in places)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_family_reads_the_strands_that_its_authors_read(tmp_path, name):
+    """Of a genome of A alone, windows of T are reverse complements."""
+    letters = {"tokenizer": "char-cls-sep"} if "vocabulary" in CASES[name] else {}
+    train = gathered(
+        MODELS[name], options_of(name, **{**CASES[name], **letters}), SHORT,
+        [fasta(tmp_path / "a.fa", {"chr1": "A" * 4000, "chr2": "A" * 400})], 1e6, holdout=["chr2"],
+    )  # fmt: skip
+    learner, turned = learner_of(train), []
+    forward, reverse = (
+        train.tokenizer(as_sequences(np.full((1, 60), code)), 60, "mask").ids for code in (0, 3)
+    )
+    for learner._step in range(100):
+        learner._draw()
+        ids = learner._data.batch(learner._data.rows(np.arange(4))).ids.numpy()
+        turned += (ids == reverse).all(1).tolist()
+        assert ((ids == forward).all(1) | (ids == reverse).all(1)).all()
+    share = 0.5 if name in ("gpn-smol", "caduceus_ph") else 0.0
+    assert np.mean(turned) == pytest.approx(share, abs=0.12 * (share > 0))  # 400 draws: 5 sd
 
 
 @pytest.mark.parametrize("stride", [0, 60])

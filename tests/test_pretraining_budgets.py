@@ -184,6 +184,37 @@ def test_a_job_that_cannot_train_is_not_submitted(tmp_path, slurm, monkeypatch, 
     assert [path.name for path in (tmp_path / "old").iterdir()] == ["network.json"]
 
 
+@pytest.mark.parametrize(
+    ("given", "instead", "n"),
+    [("gres=gpu:4", "gres=gpu:1", 4), ("gres=gpu:a100:2", "gres=gpu:a100:1", 2),
+     ("gpus-per-node=8", "gpus-per-node=1", 8), ("ntasks=2", "ntasks=1", 2),
+     ("gres=gpu:1,gpus=h100:12", "gpus=h100:1", 12)],
+)  # fmt: skip
+def test_a_job_asks_for_no_gpu_that_would_idle(tmp_path, slurm, given, instead, n):
+    done = CliRunner().invoke(app, submitting(tmp_path, **{"--set-resource": given}))
+    said = " ".join(done.output.split())
+    assert done.exit_code == 2 and f"--set-resource {given.split(',')[-1]}: the job is one" in said
+    assert f"write {instead}, or start torchrun --nproc-per-node {n} -m dnabench pretrain" in said
+    assert not slurm.exists() and not (tmp_path / "net").exists()
+
+
+@pytest.mark.parametrize(
+    "given", ["gres=gpu", "gres=gpu:a100", "gres=gpu:a100:1", "gres=lscratch:100", "nodes=1"]
+)
+def test_a_job_may_ask_for_one_gpu_and_for_other_things(tmp_path, slurm, given):
+    done = CliRunner().invoke(app, submitting(tmp_path, **{"--set-resource": given}))
+    assert done.exit_code == 0 and "submitted as Slurm job 7" in done.output, done.output
+
+
+def test_processes_of_torchrun_submit_no_job(tmp_path, slurm, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("RANK", "1")
+    done = CliRunner().invoke(app, submitting(tmp_path))
+    said = " ".join(done.output.split())
+    assert done.exit_code == 2 and "each of its 4 processes would submit the job" in said
+    assert "leave out torchrun, or --executor slurm" in said and not slurm.exists()
+
+
 def test_a_plan_submits_nothing(tmp_path, slurm):
     words = submitting(tmp_path)
     done = CliRunner().invoke(app, [*words, "--plan"])

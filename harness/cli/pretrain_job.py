@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shlex
 import signal
 import sys
@@ -14,16 +15,38 @@ import typer
 
 from dnabench.cli.errors import fail, split_commas
 
+# options of sbatch that ask for several GPUs or processes, of which one would be used
+MANY = {"gres", "gpus", "gpus-per-node", "gpus-per-task", "gpus-per-socket", "ntasks",
+        "ntasks-per-node", "ntasks-per-gpu", "nodes"}  # fmt: skip
+COUNT = re.compile(r"(?<![^:-])\d+$")  # the 4 of gpu:a100:4 and of 2-4, not the 100 of gpu:a100
+
 
 def job_options(executor: str, set_resource: list[str]) -> dict[str, str]:
     """The options of sbatch that --executor and --set-resource ask for; none where it is local."""
     from dnabench.executors import slurm
+    from dnabench.pretraining.ranks import ranks_here
 
     if executor == "local":
         return {}
     if executor != "slurm":
         fail(f"--executor {executor!r}: write local or slurm")
-    return {"cpus-per-task": "1", **slurm.check_options(split_commas(set_resource))}
+    if (size := ranks_here().size) > 1:
+        fail(
+            f"--executor slurm under torchrun: each of its {size} processes would submit the job; "
+            "leave out torchrun, or --executor slurm"
+        )
+    options = slurm.check_options(split_commas(set_resource))
+    for name in MANY & options.keys():
+        value = options[name]
+        count = COUNT.search(value)
+        if not count or int(count[0]) < 2 or (name == "gres" and not value.startswith("gpu")):
+            continue
+        fail(
+            f"--set-resource {name}={value}: the job is one process that uses one GPU; write "
+            f"{name}={value[: count.start()]}1, or start torchrun --nproc-per-node {count[0]} -m "
+            "dnabench pretrain ... in a job script of your own, without --executor slurm"
+        )
+    return {"cpus-per-task": "1", **options}
 
 
 def submit(to: Path, options: dict[str, str], check: Callable[[], object]) -> None:

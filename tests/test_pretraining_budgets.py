@@ -136,6 +136,12 @@ def test_a_warm_up_that_outlasts_the_training_is_refused_in_python(tmp_path):
     pretrain(training(tmp_path, how=how, steps=7), tmp_path / "net")
 
 
+def test_plan_says_who_plans_a_pretraining():
+    done = CliRunner().invoke(app, ["plan", "--pretrain", "convnova", "--genome", "g.fa"])
+    assert done.exit_code == 2
+    assert "plan has no --pretrain: write dnabench pretrain MODEL ... --plan" in done.output
+
+
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
     """Commands of sh in the place of Slurm's, and the file that says what was submitted."""

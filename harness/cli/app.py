@@ -91,7 +91,8 @@ app.add_typer(store, rich_help_panel=MACHINES)
 command(
     app, "pretrain",
     "convnova-386k --genome yeast.fa --holdout chrVIII --budget 20M --to yeast-convnova",
-    "gpn-smol --genome a.fa.gz --regions a.gff3:exons=256,promoters=1000 --recipe gpn --to a",
+    "gpn-smol --genome a.fa.gz --holdout chr5 --regions a.gff3:exons=256,promoters=1000 --recipe "
+    "gpn --budget 5G --to a",
     "hyenadna-tiny-1k --genome hg38.fa.gz --holdout chr8 --recipe hyenadna --budget 2G --to human",
     section=USE,
 )(pretrain)  # fmt: skip

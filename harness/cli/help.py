@@ -16,6 +16,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 HEAD = "Examples:\n\n    "  # then a command on each line: a code block in Markdown
 MARGINS = 4  # columns left of the name of a command, and between it and its one-line help
 
+# a flag that a command does not have, though it may be looked for there -> what to write
+ELSEWHERE = {("plan", "--pretrain"): "dnabench pretrain MODEL ... --plan"}
+
 
 class _Sections:
     """Help with a section per `rich_help_panel` and examples that are not wrapped."""
@@ -51,8 +54,14 @@ class Command(_Sections, TyperCommand):
     """A command; its numbers are written with the digits 0-9, whole ones are below 2^63."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As its base class; exit status 2 for 1_000, digits of other scripts, and 10^20."""
+        """As its base class; exit status 2 for 1_000, digits of other scripts, and 10^20.
+
+        And for a flag that is another command's, with that command.
+        """
         words = list(args)
+        for word in words:
+            if instead := ELSEWHERE.get((str(self.name), word)):
+                fail(f"{self.name} has no {word}: write {instead}")
         left: list[str] = super().parse_args(ctx, args)
         hints = get_type_hints(self.callback) if self.callback else {}
         for parameter in self.params:

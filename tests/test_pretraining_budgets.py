@@ -15,11 +15,13 @@ from typer.testing import CliRunner
 
 from dnabench import MODELS
 from dnabench.cli.app import app
+from dnabench.host.machine import bf16_flags
 from dnabench.models.language import language_model
 from dnabench.pretraining.gathering import gathered
 from dnabench.pretraining.planning import Budget, Cost, bought, budget_named, measured
 from dnabench.pretraining.pretrain import learner_of, pretrain
 from dnabench.pretraining.recompute import recompute
+from dnabench.pretraining.saving import load_pretrained
 from dnabench.pretraining.windows import draw
 from dnabench.types import Recipe
 
@@ -334,6 +336,27 @@ def test_a_recomputed_training_is_the_same_file(tmp_path):
     pretrain(train, tmp_path / "a")
     pretrain(replace(train, recompute=True), tmp_path / "b")
     assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b")
+
+
+@pytest.mark.skipif(not bf16_flags(), reason="this processor has no bfloat16")
+@pytest.mark.parametrize("name", ["convnova-386k", "dnabert-3"])
+def test_a_training_in_bf16_learns_and_resumes(tmp_path, name):
+    """Of ACGT repeated, which can be learned; its weights are kept in float32."""
+    fasta(tmp_path / "g.fa", {"chr1": "ACGT" * 500, "chr2": "ACGT" * 100})
+    how = replace(SHORT, recipe=Recipe(batch=8, lr=0.01, precision="bf16"))
+    more = {"name": name, "how": how, "steps": 40, "looks": 4}
+    done = pretrain(training(tmp_path, **more), tmp_path / "whole")
+    losses = [json.loads(x)["held_out_loss"]
+              for x in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]  # fmt: skip
+    assert done["recipe"]["precision"] == "bf16" and losses[-1] < 0.8 * losses[0]
+    weights = load_pretrained(tmp_path / "whole").net.state_dict()
+    assert all(w.isfinite().all() and w.dtype == torch.float32 for w in weights.values())
+    begun(tmp_path, **more)
+    pretrain(training(tmp_path, **more), tmp_path / "net")
+    assert bytes_of(tmp_path / "net") == bytes_of(tmp_path / "whole")
+    exact = replace(how, recipe=replace(how.recipe, precision="fp32"))
+    pretrain(training(tmp_path, **{**more, "how": exact}), tmp_path / "exact")
+    assert bytes_of(tmp_path / "exact")[0] != bytes_of(tmp_path / "whole")[0]
 
 
 def test_the_bench_of_pretraining_runs(tmp_path, monkeypatch, capsys):

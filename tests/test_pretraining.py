@@ -171,6 +171,37 @@ def begun(tmp_path, budget="", **more):
         pretrain(train, tmp_path / "net", told=stop)
 
 
+def test_the_network_of_each_evaluation_can_be_kept(tmp_path):
+    """Also across a resumption; that of N steps is the network that N steps alone would give."""
+    constant = replace(SHORT, recipe=Recipe(batch=4, schedule="constant", warmup=0.0))
+    more = {"how": constant, "steps": 6, "looks": 3}
+    train = replace(training(tmp_path, **more), keep_looks=True)
+
+    def stop(done, total, row):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(train, tmp_path / "net", told=stop)
+    assert [path.name for path in (tmp_path / "net" / "steps").iterdir()] == ["2"]
+    pretrain(train, tmp_path / "net")
+    assert sorted(path.name for path in (tmp_path / "net" / "steps").iterdir()) == ["2", "4"]
+    pretrain(training(tmp_path, **more), tmp_path / "plain")
+    assert bytes_of(tmp_path / "net") == bytes_of(tmp_path / "plain")
+    assert not (tmp_path / "plain" / "steps").exists()
+    for steps, looks in ((2, 1), (4, 2)):
+        alone = training(tmp_path, how=constant, steps=steps, looks=looks)
+        scores = pretrain(alone, tmp_path / str(steps))["scores"]
+        kept = tmp_path / "net" / "steps" / str(steps)
+        card = load_pretrained(kept).card
+        assert (card["steps"], card["bp"], card["of_steps"]) == (steps, steps * 240, 6)
+        assert card["scores"] == scores
+        weights = (tmp_path / str(steps) / "model.safetensors").read_bytes()
+        assert (kept / "model.safetensors").read_bytes() == weights
+        regime, file = resolve(MODELS["convnova-386k"], f"checkpoint:{kept}")
+        assert regime.startswith(f"checkpoint:{steps}@") and file.startswith(str(kept))
+
+
 def test_another_training_in_an_unfinished_folder_is_refused(tmp_path):
     begun(tmp_path)
     before = (tmp_path / "net" / "checkpoint.pt").read_bytes()

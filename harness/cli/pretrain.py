@@ -77,6 +77,9 @@ class MachineFlags(NamedTuple):
     tensorboard: Annotated[
         bool, machine("--tensorboard", help="Write the curve for TensorBoard too.")
     ] = False
+    keep_looks: Annotated[
+        bool, machine("--keep-looks", help="Keep the network of each evaluation, in TO/steps/N.")
+    ] = False
 
 
 Looks = Annotated[
@@ -138,7 +141,7 @@ def pretrain(
     with joined(device) as ranks:
         first = ranks.rank == 0  # of torchrun's processes, the one that speaks
         training = _gathered(chosen, genome, data, looks, seed, first)
-        training = replace(training, recompute=machine.recompute)
+        training = replace(training, recompute=machine.recompute, keep_looks=machine.keep_looks)
 
         def measure() -> Cost:
             with bar("measuring", shown=first):
@@ -328,10 +331,12 @@ def _say_cost(training: Training, cost: Cost) -> None:
         f"{training.steps:,} steps of {1e3 * cost.step:,.0f} ms",
         f"{training.looks} evaluations of {cost.evaluation:,.1f} s",
     ]
+    # bytes: a checkpoint has weights and two moments, and there is the network, or one a look
+    disk = 16 + 4 * (training.looks - 1) * training.keep_looks
     seconds, batch = cost.seconds(training.steps, training.looks), training.how.recipe.batch
     typer.echo(
         f"would take {duration(seconds)} here: {', '.join(parts)}; "
         f"{batch * training.how.length / cost.step:,.0f} bp/s\n"
-        f"memory {size(cost.peak)}; {cost.params:,} parameters, on disk {size(16 * cost.params)} "
+        f"memory {size(cost.peak)}; {cost.params:,} parameters, on disk {size(disk * cost.params)} "
         "while it runs"
     )

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from dnabench.train.loop import FitResult
 
 CHECKPOINT, CURVE, LOCK = "checkpoint.pt", "metrics.jsonl", ".training.lock"
-BOARD, JOB = "tensorboard", "slurm"  # folders
-OURS = (CHECKPOINT, CURVE, LOCK, BOARD, JOB)
+BOARD, JOB, KEPT = "tensorboard", "slurm", "steps"  # folders
+OURS = (CHECKPOINT, CURVE, LOCK, BOARD, JOB, KEPT)
 EVALUATED = 512  # held-out windows
 LOOKS = 20  # evaluations of a training
 
@@ -57,6 +57,7 @@ class Training:
         recompute: whether activations are computed again in the backward pass, which takes less
             memory and more time, and changes no number.
         licences: of the genomes, one for each, as their source says; () = not stated.
+        keep_looks: whether the network of each evaluation is kept.
     """
 
     model: Model
@@ -71,6 +72,7 @@ class Training:
     budget: str = ""
     recompute: bool = False
     licences: Sequence[str] = ()
+    keep_looks: bool = False
 
     @property
     def hiding(self) -> Hiding:
@@ -155,8 +157,9 @@ def pretrain(
 
     A training that was killed goes on from its last evaluation and on one CPU machine ends with the
     same bytes. While it runs the folder has checkpoint.pt, and metrics.jsonl with a line an
-    evaluation. Of several processes that torchrun started each reads its part of every batch, and
-    the first one writes.
+    evaluation; with `Training.keep_looks` also steps/N, a folder with the network after N steps. Of
+    several processes that torchrun started each reads its part of every batch, and the first one
+    writes.
 
     Args:
         training: what is trained.
@@ -191,13 +194,7 @@ def pretrain(
         learner.step_ended = saved.step_ended
         protocol = replace(protocol_named("honest/1"), checkpoint="last")
         course = fit(learner, learner.objective, protocol, {"val": watched}, saved=saved)
-        seconds = saved.before + time.monotonic() - started
-        card = said | {
-            "command": training.command, "seconds": round(seconds, 1), "where": here(),
-            "scores": course.curve[-1], "n_params": learner.n_params,
-            "source": training.how.source, "license": training.licence,
-            "processes": ranks.size, "reference": training.model.reference,
-        }  # fmt: skip
+        card = saved.card(course, time.monotonic() - started)
         if first:
             save(folder, card, learner.net.state_dict(), training.tokenizer)
             saved.file.unlink(missing_ok=True)
@@ -301,11 +298,33 @@ class _Saved:
             folder / CHECKPOINT, folder, learner, told
         )  # fmt: skip
         self._said = json.loads(json.dumps({**said, **_code()}))
+        self._card, self._training = said, training
         self._steps, self._budget = training.steps, training.budget
         self._row, self.before = dict[str, Any](), 0.0
         self._started, self._ranks = time.monotonic(), ranks
         self._bp = training.how.recipe.batch * training.how.length  # of a step
         self._rates, self._since = list[float](), self._started
+
+    def card(self, course: FitResult, seconds: float) -> dict[str, Any]:
+        """network.json, but for the weights; `seconds` are those of this process."""
+        training = self._training
+        return {
+            **self._card, "command": training.command, "where": here(),
+            "seconds": round(self.before + seconds, 1), "scores": course.curve[-1],
+            "n_params": self._learner.n_params, "source": training.how.source,
+            "license": training.licence, "processes": self._ranks.size,
+            "reference": training.model.reference,
+        }  # fmt: skip
+
+    def _keep(self, course: FitResult) -> None:
+        """The network as it is now, in a folder of its own; the last one is the training's."""
+        step = self._flat(course.curve[-1])["step"]
+        if step < self._steps:
+            card = self.card(course, time.monotonic() - self._started)
+            card |= {"steps": step, "bp": step * self._bp, "of_steps": self._steps}
+            folder = self._folder / KEPT / str(step)
+            folder.mkdir(parents=True, exist_ok=True)
+            save(folder, card, self._learner.net.state_dict(), self._training.tokenizer)
 
     def step_ended(self, done: int, total: int) -> None:
         self._told(done, total, self._row)
@@ -343,6 +362,8 @@ class _Saved:
         steps = min(self._learner.every, self._steps - before * self._learner.every)
         self._rates.append(steps * self._bp / max(self._learner.trained - self._since, 1e-9))
         if not self._ranks.rank:
+            if self._training.keep_looks:
+                self._keep(course)
             self._save(course)
         self._since = time.monotonic()
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from dnabench import MODELS
 from dnabench.cli.app import app
+from dnabench.cli.pretrain import Speed
 from dnabench.host.machine import bf16_flags
 from dnabench.models.language import language_model
 from dnabench.pretraining.gathering import gathered
@@ -142,6 +143,20 @@ def test_plan_says_who_plans_a_pretraining():
     done = CliRunner().invoke(app, ["plan", "--pretrain", "convnova", "--genome", "g.fa"])
     assert done.exit_code == 2
     assert "plan has no --pretrain: write dnabench pretrain MODEL ... --plan" in done.output
+
+
+def test_the_bar_says_how_fast_it_is(tmp_path, monkeypatch):
+    times = iter([100.0, 100.0, 102.0, 104.0])
+    speed = Speed(512, lambda: next(times))
+    # resumed after 40 steps: those were not done here
+    assert [speed.said(done) for done in (41, 41, 45, 45)] == ["", "", ", 1,024 bp/s", ", 512 bp/s"]
+    shown = []
+    monkeypatch.setattr(
+        "rich.progress.Progress.update", lambda *_, **said: shown.append(said.get("description"))
+    )
+    done = CliRunner().invoke(app, small_command(tmp_path, "--budget", "9 steps"))
+    assert done.exit_code == 0, done.output
+    assert re.fullmatch(r"held out [\d.]+ nats, [\d.]+%, [\d,]+ bp/s", shown[-1])
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -202,10 +203,11 @@ def _train(
     board = Board(to) if tensorboard and first else None
     with bar("training", total=training.steps, shown=first) as show, going_on_later(to):
         known: Mapping[str, Any] = {}
+        speed = Speed(training.how.recipe.batch * training.how.length)
 
         def told(done: int, _: int, row: Mapping[str, Any]) -> None:
             nonlocal known
-            show(completed=done, description=_described(row))
+            show(completed=done, description=_described(row) + speed.said(done))
             if board and row and row is not known:
                 board.update()
             known = row
@@ -214,6 +216,22 @@ def _train(
     if first:
         _draw(to, card)
         _say_result(card, to)
+
+
+class Speed:
+    """How fast this process trains, evaluations included; `bp` are those of a step."""
+
+    def __init__(self, bp: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._bp, self._clock = bp, clock
+        self._first: tuple[int, float] | None = None
+
+    def said(self, done: int) -> str:
+        """In words, after so many steps; "" at first, which a resumed training begins late."""
+        now = self._clock()
+        first, since = self._first = self._first or (done, now)
+        if done == first or now == since:
+            return ""
+        return f", {(done - first) * self._bp / (now - since):,.0f} bp/s"
 
 
 def _draw(folder: Path, card: Mapping[str, Any]) -> None:

@@ -72,7 +72,8 @@ RECIPES = {
         small_weight=0.1, random="all",
         source="songlab-cal/gpn README, gpn.ss.run_mlm: lr 1e-3, 1,000 warm-up steps, batch 2,048, "
         "soft-masked bases at 0.1, 15 % with 80/10/10, windows of 512 bp",
-        differs="theirs is bf16; --regions names exons and promoters",
+        differs="theirs is bf16, and cuts windows every 256 bp, as --stride 256 of whole genomes, "
+        "but of exons and promoters (--regions) windows are drawn at random here",
     ),
     "gpn-thesis": Pretraining(
         recipe=Recipe(
@@ -82,13 +83,14 @@ RECIPES = {
         small_weight=0.1, random="all",
         source="Büdenbender 2025, thesis, University of Cologne, 4.3: its code accumulates 4 x 256 "
         "windows, its text says 256",
-        differs="its last 30,000 of 270,000 steps follow a cosine; theirs is bf16",
+        differs="its last 30,000 of 270,000 steps follow a cosine; theirs is bf16, and windows are "
+        "drawn as for gpn",
     ),
     "hyenadna": Pretraining(
         recipe=Recipe(lr=6e-4, weight_decay=0.1, batch=256), length=1024,
         source="HazyResearch/hyena-dna configs/experiment/hg38/hg38_hyena.yaml: lr 6e-4, weight "
         "decay 0.1, 1,024 bp, batch 256, cosine",
-        differs="theirs is fp16",
+        differs="theirs is fp16; its 100 epochs are one crop an interval each",
     ),
     "caduceus": Pretraining(
         recipe=Recipe(lr=8e-3, weight_decay=0.1, batch=1024), length=1024,

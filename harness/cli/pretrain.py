@@ -128,7 +128,6 @@ def pretrain(
     from dnabench.host.machine import device_named
     from dnabench.pretraining.planning import bought, budget_named, measured
     from dnabench.pretraining.ranks import device_here, joined
-    from dnabench.pretraining.recipes import check_warmup
     from dnabench.types import Resources
 
     length_of_training = budget_named(budget)
@@ -149,7 +148,6 @@ def pretrain(
                 return measured(training, resources, ranks)
 
         training = bought(length_of_training, training, to, measure)
-        check_warmup(training.how, training.steps)
         if first:
             _say_plan(training)
         if plan:
@@ -167,13 +165,12 @@ def _check(
     """What a job would find wrong: the folder, genomes, held-out sequences, regions, warm-up."""
     from dnabench.pretraining.planning import bought, measured
     from dnabench.pretraining.pretrain import check_folder, check_watched
-    from dnabench.pretraining.recipes import check_warmup
 
     check_folder(to)
     training = _gathered(chosen, genomes, data, looks, seed, first=True)
     check_watched(training)
     if budget.unit != "h":  # which are measured where it is trained
-        check_warmup(training.how, bought(budget, training, to, partial(measured, training)).steps)
+        bought(budget, training, to, partial(measured, training))
 
 
 def _gathered(

@@ -16,6 +16,7 @@ from dnabench.host import memory
 from dnabench.models.language import language_model
 from dnabench.pretraining.pretrain import EVALUATED, Training, begun_in, learner_of, steps_for
 from dnabench.pretraining.ranks import ALONE, Ranks, device_here
+from dnabench.pretraining.recipes import check_warmup
 from dnabench.pretraining.windows import draw, held_out
 from dnabench.train.flops import flops_of
 from dnabench.types import ONE_CPU, Resources
@@ -79,22 +80,28 @@ def bought(
 
     Raises:
         ValueError: FLOP of a network whose operations cannot be counted; hours too few for a step,
-            or others than those of the unfinished training in the folder.
+            or others than those of the unfinished training in the folder; a warm-up that lasts as
+            long as the training, or longer.
     """
-    training = replace(training, budget=str(budget))
+    steps = _steps_of(budget, training, folder, measure)
+    check_warmup(training.how, steps)
+    return replace(training, steps=steps, budget=str(budget))
+
+
+def _steps_of(budget: Budget, training: Training, folder: Path, measure: Callable[[], Cost]) -> int:
     if budget.unit == "bp":
-        return replace(training, steps=steps_for(budget.amount, training.how))
+        return steps_for(budget.amount, training.how)
     if budget.unit == "steps":
-        return replace(training, steps=max(1, round(budget.amount)))
+        return max(1, round(budget.amount))
     if budget.unit == "FLOP":
-        return replace(training, steps=max(1, round(budget.amount / flops_of_step(training))))
+        return max(1, round(budget.amount / flops_of_step(training)))
     steps, before = begun_in(folder)
-    if steps and before != training.budget:
+    if steps and before != str(budget):
         raise ValueError(
             f"{folder} has an unfinished training with --budget {before or f'{steps} steps'!r}, "
-            f"not {training.budget!r}; give the command that began it, or another folder with --to"
+            f"not {str(budget)!r}; give the command that began it, or another folder with --to"
         )
-    return replace(training, steps=steps or _steps_in(budget, training.looks, measure()))
+    return steps or _steps_in(budget, training.looks, measure())
 
 
 def _steps_in(hours: Budget, looks: int, cost: Cost) -> int:

@@ -36,7 +36,7 @@ def fit(header: Row, rows: Rows, width: int) -> tuple[Row, Rows, bool]:
     for column in zip(header, *rows, strict=True):
         texts = [str(cell) for cell in column]
         head = max(map(len, texts[0].split("\n")))  # a header may have several lines
-        longest = max(head + 2, *map(len, texts[1:]))  # tabulate pads headers
+        longest = max([head + 2, *map(len, texts[1:])])  # tabulate pads headers
         if longest > width >= NARROWEST:
             kept.append([t if len(t) <= width else f"{t[: width - 1]}…" for t in texts])
         if longest > width:

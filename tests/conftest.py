@@ -39,9 +39,12 @@ def _no_test_leaves_a_cache_behind():
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
-    """`-n auto`: a process a core that this one may use, as far as memory allows."""
+    """`-n auto`: a process a core that this one may use, and one for those that wait for daemons.
+
+    As far as memory allows.
+    """
     memory = free_memory() or 1e12  # 0 = not known
-    return max(1, min(usable_cores(), int(memory // WORKER_MEMORY), 8))
+    return max(1, min(usable_cores() + 1, int(memory // WORKER_MEMORY), 8))
 
 
 def pytest_make_parametrize_id(config, val, argname):

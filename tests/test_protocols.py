@@ -108,7 +108,7 @@ def test_every_protocol_can_be_named_and_says_what_it_does():
     ],
 )  # fmt: skip
 def test_caduceus_validates_on_the_rows_of_its_papers_split(n, seed, rows):
-    task = planted_task(n, dev=False)
+    task = planted_task(n, dev=False, classes=3)
     train, val = cut_at(task, CADUCEUS, seed)
     place = {name: i for i, name in enumerate(task.load("train").ids)}
     assert sorted(place[i] for i in val.ids)[:11] == rows

@@ -4,6 +4,7 @@ import csv
 import io
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -57,6 +58,25 @@ def test_strand_flips_are_what_a_test_of_the_other_strand_answers(task, model): 
     assert "strand_flips" not in plain.flags and record.trial.id == plain.trial.id
     same, _ = run_trial(job(task(symmetric=True), model, epochs=1, rc="conjoin"))
     assert same.flags["strand_flips"] == 0
+
+
+def test_both_sequences_of_a_pair_are_turned(task):  # noqa: F811
+    def load(split, turned=False):
+        found = planted_task().load(split)
+        other = found.seqs.take(np.roll(np.arange(len(found.y)), 1))
+        if turned and split == "test":
+            return found._replace(
+                seqs=found.seqs.reverse_complement(), other=other.reverse_complement()
+            )
+        return found._replace(other=other)
+
+    ends = [
+        run_trial(job(task(symmetric=True, pairs=True, load=one), "cnn", epochs=3))
+        for one in (load, partial(load, turned=True))
+    ]
+    shares = {record.flags["strand_flips"] for record, _ in ends}
+    first, second = (arrays["logits"].argmax(1) for _, arrays in ends)
+    assert shares == {(first != second).mean()} and shares != {0.0}
 
 
 def test_only_tasks_that_say_so_are_symmetric():

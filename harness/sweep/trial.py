@@ -273,14 +273,16 @@ def _of_test(
 
 
 def _strand_flips(task: Task, learner: Learner, test: Split, logits: Array) -> dict[str, float]:
-    """The share of test examples whose class is another one on the other strand.
+    """The share of test examples whose class is another one on the other strand; both of pairs.
 
     Nothing where labels depend on the strand, or features of one strand were read.
     """
     classes = task.kind in ("binary", "multiclass")
     if not (task.symmetric and classes) or getattr(learner, "frozen", None) is not None:
         return {}
-    other = learner.predictor(test._replace(seqs=test.seqs.reverse_complement()))()
+    second = None if test.other is None else test.other.reverse_complement()
+    turned = test._replace(seqs=test.seqs.reverse_complement(), other=second)
+    other = learner.predictor(turned)()
     return {"strand_flips": float((other.argmax(1) != logits.argmax(1)).mean())}
 
 

@@ -157,86 +157,63 @@ def test_early_stopping_on_test_leaves_no_alternatives_either(task):
     assert len(record.curve) < 9 and record.alternatives == {}
 
 
+class Told:
+    """A learner that predicts what it is told: of a split's ids, labels and the epoch."""
+
+    n_params, epoch = 0, 0
+
+    def __init__(self, monkeypatch, says, epochs=1):
+        self.says, self.epochs = says, epochs
+        told = dataclasses.replace(
+            MODELS["kmer"], build=lambda task, options: lambda train, recipe: self
+        )
+        monkeypatch.setitem(MODELS._entries, "kmer", told)
+
+    def train_epoch(self):
+        self.epoch += 1
+        return 0.5
+
+    def predictor(self, split):
+        return lambda: self.says(split, self.epoch)
+
+    def state(self):
+        return self.epoch
+
+    def restore(self, state):
+        self.epoch = state
+
+
+def sure_of(classes):
+    return np.eye(2, dtype=np.float32)[classes]
+
+
 @pytest.mark.parametrize("predicts", [0, 1, None])
 def test_a_constant_prediction_is_flagged(task, monkeypatch, predicts):
-    class Fixed:
-        epochs, n_params = 1, 0
+    def says(split, epoch):
+        return sure_of(split.y if predicts is None else np.full(len(split.y), predicts))
 
-        def train_epoch(self):
-            return 0.5
-
-        def predictor(self, split):
-            guess = split.y if predicts is None else np.full(len(split.y), predicts)
-            return lambda: np.eye(2, dtype=np.float32)[guess]
-
-        def state(self):
-            return None
-
-        def restore(self, state):
-            pass
-
-    fixed = dataclasses.replace(
-        MODELS["kmer"], build=lambda task, options: lambda train, recipe: Fixed()
-    )
-    monkeypatch.setitem(MODELS._entries, "kmer", fixed)
+    Told(monkeypatch, says)
     record, _ = run_trial(job(task(), "kmer"))
     assert record.flags["collapsed"] == (predicts is not None)
 
 
 def test_the_record_scores_the_chosen_epoch_not_the_last(task, monkeypatch):
-    class Peaks:
-        """Right in epoch 2 of 3 only."""
-
-        epochs, n_params, epoch = 3, 0, 0
-
-        def train_epoch(self):
-            self.epoch += 1
-            return 0.5
-
-        def predictor(self, split):
-            return lambda: np.eye(2, dtype=np.float32)[split.y if self.epoch == 2 else 0 * split.y]
-
-        def state(self):
-            return self.epoch
-
-        def restore(self, state):
-            self.epoch = state
-
-    peaks = dataclasses.replace(
-        MODELS["kmer"], build=lambda task, options: lambda train, recipe: Peaks()
-    )
-    monkeypatch.setitem(MODELS._entries, "kmer", peaks)
+    """Right in epoch 2 of 3 only."""
+    Told(monkeypatch, lambda split, epoch: sure_of(split.y if epoch == 2 else 0 * split.y), 3)
     record, _ = run_trial(job(task(), "kmer"))
     assert record.best_epoch == 2
     assert record.scores["val"]["mcc"] == record.scores["test"]["mcc"] == 1
 
 
 def test_a_test_prediction_that_is_not_finite_is_named(task, monkeypatch):
-    class Bursts:
-        """Finite on dev alone."""
+    def says(split, epoch):
+        found = sure_of(split.y)
+        found[5, 1] = np.inf if split.ids[0].startswith("2:") else 1  # finite on dev alone
+        return found
 
-        epochs, n_params = 1, 0
-
-        def train_epoch(self):
-            return 0.5
-
-        def predictor(self, split):
-            found = np.eye(2, dtype=np.float32)[split.y]
-            found[5, 1] = np.inf if split.ids[0].startswith("2:") else 1
-            return lambda: found
-
-        def state(self):
-            return None
-
-        def restore(self, state):
-            pass
-
-    bursts = dataclasses.replace(
-        MODELS["kmer"], build=lambda task, options: lambda train, recipe: Bursts()
-    )
-    monkeypatch.setitem(MODELS._entries, "kmer", bursts)
-    says = "1 of 160 predictions of test are not finite after epoch 1; lower the learning rate"
-    with pytest.raises(FloatingPointError, match=says):
+    Told(monkeypatch, says)
+    names = "1 of 160 predictions of test are not finite after epoch 1; lower the learning rate"
+    with pytest.raises(FloatingPointError, match=names):
         run_trial(job(task(), "kmer"))
 
 

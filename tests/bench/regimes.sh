@@ -1,7 +1,8 @@
 #!/bin/sh
 # Scratch against two genomes and three controls on mouse transcription factors: two small models, letters and byte pairs.
 # Usage: regimes.sh FOLDER; first `dnabench data import` gue/mouse_2. The genomes come from Python packages: yeast, held out chromosome XI,
-# and 39,254 human DNase sites of 200 bp, end to end with 20 N between, those of chromosome 2 held out. SEEDS=2 takes fewer than 5.
+# and 39,254 human DNase sites of 200 bp, end to end with 20 N between, those of chromosome 2 held out. SEEDS=2 takes fewer than 5;
+# PRETRAIN_SEEDS=5 pretrains each network five times, each fine-tuned with all seeds.
 set -eu
 folder=$1
 python=${PY:-python}
@@ -34,4 +35,4 @@ $python -m dnabench regimes --models convnova-386k,dnabert2 --tasks gue/mouse_2 
     --set dnabert2.width=32 --set dnabert2.layers=2 --set dnabert2.heads=2 --set dnabert2.inner=64 --set dnabert2.lr=0.001 \
     --genomes "yeast=$yeast,human=$human" --holdout "$(basename "$yeast"):XI" --holdout human.fa:chr2 \
     --budget 250k --pretrain-length 100 --pretrain-set batch=32 --pretrain-set lr=0.003 --looks 1 \
-    --epochs 2 --batch-size 32 --seeds "${SEEDS:-5}" --device cpu --jobs 1 --out "$folder/runs" > "$folder/regimes.md"
+    --epochs 2 --batch-size 32 --seeds "${SEEDS:-5}" --pretrain-seeds "${PRETRAIN_SEEDS:-1}" --device cpu --jobs 1 --out "$folder/runs" > "$folder/regimes.md"

@@ -1,16 +1,24 @@
 """The recipes of pretraining, number for number as their sources have them."""
 
 import csv
-from dataclasses import replace
+import json
+import re
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from test_genomes import own_cache
+from test_pretraining_budgets import small_command
+from typer.testing import CliRunner
 
+from dnabench.cli.app import app
+from dnabench.cli.pretrain import pretraining_chosen
 from dnabench.pretraining.hiding import Hiding
 from dnabench.pretraining.planning import budget_named
-from dnabench.pretraining.recipes import RECIPES
+from dnabench.pretraining.recipes import RECIPES, named_of
 from dnabench.types import Recipe
 
+__all__ = ["own_cache"]  # a fixture
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs" / "pretraining.md"
 INTERVALS = 34_021  # of training in human-sequences.bed; so Enformer, and arXiv 2403.03234
@@ -89,3 +97,52 @@ def test_the_budgets_of_the_docs_are_those_of_the_sources():
     steps = {"gpn": 120_000, "gpn-thesis": 270_000, "caduceus": 10_000, "bert": 500_000}
     assert {name: said[name].amount for name in steps} == steps
     assert {said[name].unit for name in steps} == {"steps"}
+
+
+def test_numbers_of_hidden_tokens_and_soft_masked_bases_can_be_set(tmp_path):
+    words = small_command(tmp_path, "--budget", "2 steps")
+    words += ["--set", "hidden_share=0.5", "--set", "hidden_as_mask=1", "--set"]
+    said = CliRunner().invoke(app, [*words, "hidden_as_random=0", "--plan"])
+    assert "convnova-386k, 50% hidden" in said.output
+    done = CliRunner().invoke(app, [*words, "hidden_as_random=0", "--set", "soft_masked_weight=0"])
+    assert done.exit_code == 0, done.output
+    how = json.loads((tmp_path / "net" / "network.json").read_text())["how"]
+    assert how["hiding"] == {**asdict(Hiding()), "share": 0.5, "as_mask": 1.0, "as_random": 0.0}
+    assert how["small_weight"] == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "setting", "message"),
+    [
+        ("convnova-386k", "hidden_share=1.5", "hidden_share=1.5: a share is a number from 0 to 1"),
+        ("convnova-386k", "hidden_share=0", "hidden_share=0: no token is predicted"),
+        ("convnova-386k", "hidden_as_mask=1", "hidden_as_mask=1 and hidden_as_random=0.1"),
+        ("convnova-386k", "hidden_span=0", "hidden_span=0: give 1 or more"),
+        ("convnova-386k", "hidden_passes=two", "'two' is not a whole number"),
+        ("convnova-386k", "hidden_shar=1", "did you mean hidden_share"),
+        ("convnova-386k", "soft_masked_weight=-1", "soft_masked_weight=-1: a weight is a number"),
+        ("hyenadna-tiny-1k", "hidden_share=0.3", "predicts the next token and none is hidden"),
+        ("dnabert", "hidden_span=3", "of overlapping 6-mers 6 neighbours are hidden together"),
+    ],
+)
+def test_numbers_that_cannot_be_or_have_no_part_are_refused(model, setting, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        pretraining_chosen(model, "house", [setting], 0)
+
+
+def test_weights_and_shares_go_where_they_fit():
+    _, _, how = pretraining_chosen("hyenadna-tiny-1k", "gpn", ["soft_masked_weight=1"], 0)
+    assert how == replace(RECIPES["gpn"], small_weight=1.0)
+    _, _, how = pretraining_chosen("dnabert", "house", ["hidden_share=0.3"], 0)
+    assert how.hiding == Hiding(share=0.3)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_was_changed_is_known_again(name):
+    settings = ["hidden_share=0.4", "soft_masked_weight=0.5", "lr=0.007"]
+    _, _, how = pretraining_chosen("convnova-386k", name, settings, 100)
+    again, fields = named_of(how)
+    assert pretraining_chosen(
+        "convnova-386k", again, [f"{k}={v}" for k, v in fields.items()], 100
+    )[2] == how  # fmt: skip
+    assert again == name

@@ -118,12 +118,17 @@ def test_python_says_what_is_wrong_as_a_value_error(csv, genomes, tmp_path):
     for flags, message in (
         ({"genomes": {"a=b": genomes[0]}}, "--genomes: 'a=b' is no name"),
         ({"genomes": {"a,b": genomes[0]}}, "--genomes: 'a,b' is no name"),
-        ({"pretrain_set": "width=8"}, "--pretrain-set width: an option of the model"),
+        ({"pretrain_set": "width=8"}, "--pretrain-set width: an option of convnova-386k"),
         ({"pretrain_set": "epochs=8"}, "--set epochs: --budget says how long"),
+        (
+            {"models": "convnova-386k,hyenadna-tiny-1k", "pretrain_set": "hidden_share=0.3"},
+            "hyenadna-tiny-1k predicts the next token",
+        ),
+        ({"models": ","}, "--models is empty"),
         ({"budget": "2h"}, "--budget '2h': write the bp to see"),
     ):
         with pytest.raises(ValueError, match=message):
-            small("", csv, genomes, tmp_path, **flags)
+            small(flags.pop("models", ""), csv, genomes, tmp_path, **flags)
     with pytest.raises(KeyError, match="nt/h33"):
         small("", csv, [tmp_path / "none.fa"], tmp_path, exclude_task="nt/h33")
     with pytest.raises(TypeError, match=r"regimes\(\) has no 'genome_files'"):

@@ -276,17 +276,48 @@ def pretraining_chosen(
     """The model, all its options, and how it is trained."""
     from dnabench.models.outside.references import model_named
     from dnabench.pretraining.recipes import pretraining_named
-    from dnabench.sweep.settings import check_settings, chosen
+    from dnabench.sweep.settings import check_settings, chosen, typed
 
     model, how = model_named(name), pretraining_named(recipe)
-    check_settings([model], settings)
-    options, fields = chosen(model, settings)
+    numbers, rest = dict[str, Any](), list[str]()
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if equals and key in how.numbers:
+            numbers[key] = typed(setting, value, how.numbers[key])
+        else:
+            rest.append(setting)
+    check_settings([model], rest, how.numbers)
+    options, fields = chosen(model, rest)
+    _check_hidden(model, options, numbers)
+    how = how.changed(numbers)
     if ignored := sorted({"epochs", "max_steps", "patience", "rc", "finetune"} & fields.keys()):
         raise ValueError(
             f"--set {ignored[0]}: --budget says how long is trained; that field has no part in it"
         )
     how = replace(how, recipe=replace(how.recipe, **fields), length=length or how.length)
     return model, options, how
+
+
+def _check_hidden(model: Model, options: Mapping[str, Any], numbers: Mapping[str, Any]) -> None:
+    """ValueError for numbers of hidden tokens that have no part in how the model is trained."""
+    from dnabench.models.language import language_of
+    from dnabench.pretraining.recipes import HIDDEN
+    from dnabench.tokens.tokenizers import named_tokenizer
+
+    hidden = [name for name in numbers if name.startswith(HIDDEN)]
+    if hidden and language_of(model).causal:
+        raise ValueError(
+            f"--set {hidden[0]}: {model.name} predicts the next token and none is hidden; leave it "
+            "out"
+        )
+    tokenizer = named_tokenizer(model, options) if hidden else None
+    fixed = [name for name in hidden if name.removeprefix(HIDDEN) not in ("share", "passes")]
+    if fixed and tokenizer is not None and tokenizer.spaced:
+        raise ValueError(
+            f"--set {fixed[0]}: of overlapping {tokenizer.spaced}-mers {tokenizer.spaced} "
+            "neighbours are hidden together, all as masks, since others would show their bases; "
+            "leave it out"
+        )
 
 
 def bp_named(text: str) -> float:
@@ -321,7 +352,8 @@ def _say_plan(training: Training) -> None:
         parts = [f"{genome.bp / 1e6:,.2f} Mbp", f"{one.covered / genome.bp:.0%} to train on"]
         named, few = ", ".join(one.holdout), min(held, EVALUATED)
         parts += [f"{named} held out, the loss is of {few:,} of its {held:,} windows"] * bool(held)
-        parts += [f"{genome.small / genome.bp:.0%} soft-masked"]
+        weight = f", at weight {how.small_weight:g} in the loss" * (how.small_weight != 1)
+        parts += [f"{genome.small / genome.bp:.0%} soft-masked{weight * bool(genome.small)}"]
         parts += ["half of the windows around genes"] * (one.regions is not None)
         tiles = 0 if one.tiles is None else len(one.tiles)
         parts += [f"{tiles:,} windows in turn, one every {one.stride:,} bp"] * bool(tiles)

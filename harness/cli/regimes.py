@@ -62,14 +62,16 @@ class PretrainingOptions(NamedTuple):
         """What is asked for; `genomes` are name -> files, in place of the text of the flag."""
         from dnabench.sweep.regimes import RegimesRequest
 
-        first, recipe = split_commas(choice.models)[0], self.pretrain_recipe
+        models, recipe = split_commas(choice.models), self.pretrain_recipe
+        if not models:
+            raise ValueError("--models is empty; name some, e.g. convnova-386k,gpn-smol")
         return RegimesRequest(
             grid=choice.request(reading), holdout=self.holdout,
             genomes=_genomes(self.genomes) if genomes is None else genomes,
             exclude=split_commas(self.exclude_task), budget=bp_named(self.budget),
             tokenizers=split_commas(self.tokenizers), pretrain_seeds=self.pretrain_seeds,
             controls=[name for name in split_commas(self.controls) if name != "none"],
-            looks=self.looks, how=_how(first, recipe, self.pretrain_length, self.pretrain_set),
+            looks=self.looks, how=_how(models, recipe, self.pretrain_length, self.pretrain_set),
         )  # fmt: skip
 
 
@@ -195,15 +197,16 @@ def _genomes(texts: Sequence[str]) -> dict[str, list[str]]:
     return out
 
 
-def _how(model: str, recipe: str, length: int, settings: list[str]) -> Pretraining:
-    """How networks are pretrained."""
-    found, options, how = pretraining_chosen(model, recipe, settings, length)
-    if changed := [k for k, v in options.items() if v != found.options[k]]:
-        raise ValueError(
-            f"--pretrain-set {changed[0]}: an option of the model; write --set, which counts in "
-            "pretraining and fine-tuning alike"
-        )
-    return how
+def _how(models: Sequence[str], recipe: str, length: int, settings: list[str]) -> Pretraining:
+    """How networks are pretrained; ValueError for settings that one of the models does not take."""
+    found = [pretraining_chosen(name, recipe, settings, length) for name in models]
+    for model, options, _ in found:
+        if changed := [k for k, v in options.items() if v != model.options[k]]:
+            raise ValueError(
+                f"--pretrain-set {changed[0]}: an option of {model.name}; write --set, which "
+                "counts in pretraining and fine-tuning alike"
+            )
+    return found[0][2]
 
 
 def _pretrain(columns: Sequence[Column], resources: Resources) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from dnabench.pretraining.hiding import Hiding
@@ -12,6 +13,7 @@ from dnabench.train.schedule import learning_rate
 from dnabench.types import Recipe
 
 USUAL = Hiding()
+HIDDEN, SOFT_MASKED = "hidden_", "soft_masked_weight"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,28 @@ class Pretraining:
     random: Literal["known", "all"] = "known"
     source: str = "house"
     differs: str = ""
+
+    def __post_init__(self) -> None:
+        """ValueError for a weight that is none."""
+        if not 0 <= self.small_weight < math.inf:
+            raise ValueError(
+                f"{SOFT_MASKED}={self.small_weight:g}: a weight is a number from 0 on; 1 counts "
+                "soft-masked bases as all others"
+            )
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What `--set` may change beside the fields of `recipe`."""
+        return {**{f"{HIDDEN}{f}": v for f, v in asdict(self.hiding).items()},
+                SOFT_MASKED: self.small_weight}  # fmt: skip
+
+    def changed(self, numbers: Mapping[str, Any]) -> Pretraining:
+        """With some of `numbers` replaced; ValueError for values that cannot be."""
+        hiding = {f.removeprefix(HIDDEN): v for f, v in numbers.items() if f != SOFT_MASKED}
+        return replace(
+            self, hiding=replace(self.hiding, **hiding),
+            small_weight=numbers.get(SOFT_MASKED, self.small_weight),
+        )  # fmt: skip
 
 
 CONVNOVA = "aim-uofa/ConvNova@c606027"
@@ -145,10 +169,13 @@ def named_of(how: Pretraining) -> tuple[str, dict[str, Any]] | None:
 
     The length of windows is not among the numbers.
     """
+    numbers = {**how.recipe.numbers, **how.numbers}
     found = {
-        name: {k: v for k, v in how.recipe.numbers.items() if v != known.recipe.numbers[k]}
+        name: {
+            k: v for k, v in numbers.items() if v != {**known.recipe.numbers, **known.numbers}[k]
+        }
         for name, known in RECIPES.items()
-        if replace(known, recipe=how.recipe, length=how.length) == how
+        if replace(known.changed(how.numbers), recipe=how.recipe, length=how.length) == how
     }
     name = min(found, key=lambda name: len(found[name]), default=None)
     return None if name is None else (name, found[name])

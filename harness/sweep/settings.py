@@ -1,6 +1,6 @@
 """What `--set` and `--sweep` say: model options and recipe fields."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,9 +26,9 @@ def chosen(
         key, _, value = setting.partition("=")
         key = own_key(key, model)
         if key in options:
-            options[key] = _allowed(model, key, _typed(setting, value, options[key]))
+            options[key] = _allowed(model, key, typed(setting, value, options[key]))
         elif key in _RECIPE and model.reads(key):
-            fields[key] = _typed(setting, value, _RECIPE[key])
+            fields[key] = typed(setting, value, _RECIPE[key])
     return options, fields
 
 
@@ -73,8 +73,13 @@ def own_key(key: str, model: Model) -> str:
     return option if not dot or owner in (model.name, *model.aliases) else ""
 
 
-def check_settings(models: Sequence[Model], settings: Sequence[str]) -> None:
-    """ValueError for a setting that is no option or recipe field of a model; it suggests names."""
+def check_settings(
+    models: Sequence[Model], settings: Sequence[str], more: Iterable[str] = ()
+) -> None:
+    """ValueError for a setting that is no option or recipe field of a model; it suggests names.
+
+    `more` are names of settings that the caller has taken out.
+    """
     for setting in settings:
         key, equals, _ = setting.partition("=")
         owner, _, option = key.rpartition(".")
@@ -84,7 +89,7 @@ def check_settings(models: Sequence[Model], settings: Sequence[str]) -> None:
         if not named:
             raise ValueError(f"{setting!r}: no model {owner!r} in this run")
         fields = [f for f in _RECIPE if any(m.reads(f) for m in named)]
-        known = sorted({*fields, *(o for m in named for o in m.options)})
+        known = sorted({*fields, *more, *(o for m in named for o in m.options)})
         if option not in known:
             where = f"there are {', '.join(known)}"
             raise ValueError(explain_miss("option", option, known, where))
@@ -99,8 +104,8 @@ def _allowed(model: Model, option: str, value: Any) -> Any:
     return value
 
 
-def _typed(setting: str, text: str, example: Any) -> Any:
-    """`text` as the type of `example`."""
+def typed(setting: str, text: str, example: Any) -> Any:
+    """The text of a setting as the type of `example`; ValueError for a text that is none."""
     try:
         if isinstance(example, bool):
             return {"true": True, "false": False}[text.lower()]

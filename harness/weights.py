@@ -61,15 +61,16 @@ def resolve(model: Model, regime: str) -> tuple[str, str]:
 
     Args:
         model: names the repository of its official weights, if there are any.
-        regime: as the user writes it; `pretrained@` and 40 hex digits names another revision than
-            the pinned one; `checkpoint:` and a file, or the folder of a network that was kept.
+        regime: as the user writes it, with or without MODEL= before it; `pretrained@` and 40 hex
+            digits names another revision than that of `-m hf:REPO@REVISION`, or than the pinned
+            one; `checkpoint:` and a file, or the folder of a network that was kept.
 
     Raises:
         ValueError: no official weights or no known revision, and the message says what to download
             and how to name it; a file that is missing or has another suffix; a folder that is no
             kept network, or one of another model.
     """
-    kind, _, rest = regime.partition(":")
+    kind, _, rest = regime.removeprefix(f"{model.name}=").partition(":")
     if kind == "scratch":
         return kind, ""
     if model.custom_trainer:
@@ -93,7 +94,8 @@ def resolve(model: Model, regime: str) -> tuple[str, str]:
             f"no official weights of {model.name} were published; use --regime scratch, or "
             f"your own: --regime {model.name}=checkpoint:PATH"
         )
-    revision = kind.partition("@")[2] or official.revision
+    named = kind.partition("@")[2] or model.usual_regime.partition("@")[2]  # of hf:REPO@REVISION
+    revision = named or official.revision
     if not REVISION.fullmatch(revision):
         what = f"{revision!r} is not" if revision else f"none is known here for {official.repo}:"
         raise ValueError(

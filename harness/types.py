@@ -152,6 +152,8 @@ class Language:
     letters: tuple[int, ...] = ()  # entry of A, C, G, T and N; () = entries are the tokenizer's ids
     causal: bool = False  # predicts the next token, not a hidden one
     strands: Literal["one", "random"] = "one"  # as its authors pretrain it
+    # puts official weights, the head's too, into a `language_model`; None = from a file, by names
+    load: Callable[[Any], None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,9 @@ import numpy as np
 
 from dnabench.networks.embedding import Embedder, Source
 from dnabench.networks.network import Network
+from dnabench.pretraining.language_nets import beyond
 from dnabench.pretraining.learner import as_sequences
-from dnabench.probes.likelihood import Likelihood, Told, beyond, nobody
+from dnabench.probes.likelihood import Likelihood, Told, nobody
 from dnabench.probes.mutagenesis import Answer, answers
 from dnabench.types import Array
 

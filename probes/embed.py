@@ -17,9 +17,9 @@ from dnabench.models.outside.references import model_named
 from dnabench.networks.embed_file import source_of
 from dnabench.networks.embedding import Embedder, Source, of_model
 from dnabench.pretraining.classes import CLASSES, classes_of
+from dnabench.pretraining.language_nets import WINDOW, check_own_weights, longest_of
 from dnabench.pretraining.learner import as_sequences
 from dnabench.pretraining.saving import CARD, LANGUAGE, reference_of
-from dnabench.probes.likelihood import WINDOW, check_own_weights, longest_of
 from dnabench.tasks.io.annotation import Annotation
 from dnabench.tasks.io.genome import few
 from dnabench.tasks.io.packed import Genome

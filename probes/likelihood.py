@@ -5,137 +5,32 @@ S sites, B windows, W bp of a window, T tokens, V entries of the vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dnabench.models.kernels.context import Kernels
-from dnabench.models.language import entries, language_model, language_of, load_language
-from dnabench.models.outside.references import model_named
+from dnabench.models.language import entries, language_of
+from dnabench.pretraining.language_nets import LanguageNet, beyond, tokens_of
 from dnabench.pretraining.learner import as_sequences
-from dnabench.pretraining.saving import CARD, load_pretrained
 from dnabench.pretraining.vocabulary import vocabulary_of
 from dnabench.probes.reuse import Reuse
-from dnabench.tensors import read
-from dnabench.tokens.bpe import tokenizer_named
-from dnabench.tokens.tokenizers import Encoded, Tokenizer
+from dnabench.tokens.tokenizers import Encoded
 from dnabench.train.batches import EVAL_TOKENS, Resident
 from dnabench.train.precision import Arithmetic
-from dnabench.types import Array, Model
-from dnabench.weights import fetch, resolve
+from dnabench.types import Array
 
 BASES = 4
 CPU_TOKENS = 1 << 14  # of a batch on a CPU, whose caches larger ones leave
 Told = Callable[[float], object]  # called with the windows, or parts of them, since the last call
 LOGITS = 1 << 25  # numbers of a batch's output
-WINDOW = 512  # bp that official weights read, unless told
 
 
 def nobody(windows: float) -> None:
     """Is told nothing."""
-
-
-class LanguageNet(NamedTuple):
-    """A language model.
-
-    length: bp of the windows that it reads here. trained: bp of those of its training; 0 = that is
-    not known, as of official weights.
-    """
-
-    name: str
-    model: Model
-    options: Mapping[str, Any]
-    tokenizer: Tokenizer
-    net: Any
-    length: int
-    trained: int = 0
-
-    @property
-    def longest(self) -> int:
-        """Bp of the longest window that it can read, whatever it was trained on."""
-        return max(self.trained, longest_of(self.model, self.options))
-
-
-def longest_of(model: Model, options: Mapping[str, Any]) -> int:
-    """Bp of the longest window that a model with these options can read."""
-    own = options.get("l_max")  # of HyenaDNA, whose filters end there; two places are special
-    return int(own) - 2 if own else model.context
-
-
-def beyond(length: int, trained: int) -> str:
-    """What is to be said of windows that are longer than those of the training; "" = nothing."""
-    if not trained or length <= trained:
-        return ""
-    return f"{length:,} bp are more than the windows of its training, {trained:,} bp"
-
-
-def check_own_weights(name: str, regime: str) -> None:
-    """ValueError for a regime that is named beside a folder, which has its weights."""
-    if regime != "pretrained":
-        raise ValueError(f"--regime {regime}: {name} has weights of its own; leave it out")
-
-
-def language_net(
-    name: str, length: int = 0, regime: str = "pretrained",
-    options: Mapping[str, Any] = MappingProxyType({}),
-) -> LanguageNet:  # fmt: skip
-    """The language model that a name means: a folder of `dnabench pretrain`, else a model.
-
-    Args:
-        name: folder or model.
-        length: bp of the windows; 0 = those it was trained on, of a model WINDOW.
-        regime: of a model: pretrained, or checkpoint:FILE with the head in it.
-        options: of a model, those that are not its defaults.
-
-    Raises:
-        FileNotFoundError: a folder without a language model.
-        KeyError: no such model.
-        ValueError: longer windows than it can read, random weights, a regime of a folder, or as
-            `load_language`.
-    """
-    if Path(name).is_dir() or (Path(name) / CARD).exists():
-        check_own_weights(name, regime)
-        kept = load_pretrained(name)
-        found = LanguageNet(
-            Path(name).name, kept.model, kept.options, kept.tokenizer, kept.net,
-            length or kept.length, kept.length,
-        )  # fmt: skip
-        if length > found.longest:
-            raise ValueError(f"--length {length}: {name} reads {found.longest:,} bp at most")
-        return found
-    return _official(name, length or WINDOW, regime, options)
-
-
-def _official(name: str, length: int, regime: str, given: Mapping[str, Any]) -> LanguageNet:
-    model = model_named(name)
-    language_of(model)
-    if model.own_tokenizer is not None:
-        raise ValueError(
-            f"{model.name}: the language-model head of transformers is not read here; name a "
-            "folder of `dnabench pretrain`, or a model of `dnabench list models`"
-        )
-    options = {**model.options, **given}
-    named, path = resolve(model, regime)
-    if named == "scratch":
-        raise ValueError("--regime scratch: random weights know no sequences; write pretrained")
-    if length > (most := longest_of(model, options)):
-        raise ValueError(f"--length {length}: {model.name} reads {most:,} bp at most")
-    official = named.startswith("pretrained:")
-    file = fetch(model, named) if official else Path(path)
-    words, spoken = None, model.tokenizer_name(options)
-    if spoken == "bpe":
-        beside = file.parent / "tokenizer.json"
-        words = fetch(model, named, tokenizer=True) if official else beside
-    tokenizer = tokenizer_named(spoken, vocabulary=int(options.get("vocabulary", 0)), file=words)
-    net = language_model(model, options, length)
-    load_language(net, model, read(file), file.name)
-    return LanguageNet(f"{model.name} {regime}", model, options, tokenizer, net.eval(), length)
 
 
 class Likelihood:
@@ -213,7 +108,7 @@ class Likelihood:
         for base in range(BASES):
             codes = codes.copy()
             codes[:, index] = base
-            versions.append(self._encode(codes))
+            versions.append(tokens_of(self.source, codes))
         each = np.stack([one.ids for one in versions])  # (4, S, T)
         covers = (each[0] != each[1]) & self._known[each].all(0)
         ids = np.where(covers, self.source.tokenizer.mask, each[0])
@@ -243,7 +138,7 @@ class Likelihood:
             float64 (B,).
         """
         run = self._causal if self.causal else self._hidden_in_turn
-        return run(self._encode(codes), progress)
+        return run(tokens_of(self.source, codes), progress)
 
     def _causal(self, encoded: Encoded, progress: Told) -> Array:
         ids, out = encoded.ids.astype(np.int64), np.zeros(len(encoded.ids))
@@ -294,11 +189,11 @@ class Likelihood:
         self, codes: Array, ask: Callable[[Array, Tensor], None], progress: Told = nobody
     ) -> None:
         """Run windows with nothing hidden; `ask` takes rows and logits (rows, T, V)."""
-        self._run(self._encode(codes), ask, progress)
+        self._run(tokens_of(self.source, codes), ask, progress)
 
     def reuse(self, codes: Array) -> Reuse:
         """One window (W,), of which parts are run again by `changed`; NotLocalError as `Reuse`."""
-        ids = torch.from_numpy(self._encode(codes[None]).ids.astype(np.int64)).to(self._device)
+        ids = self._ids(codes[None])
         with self._running():
             found = Reuse(self._net, ids)
         self.passes += 1
@@ -313,11 +208,15 @@ class Likelihood:
             first: base from 0.
             end: base behind the last.
         """
-        ids = self._encode(codes).ids[:, self.lead + first : self.lead + end].astype(np.int64)
+        ids = self._ids(codes)[:, self.lead + first : self.lead + end]
         self.passes += len(codes)
         with self._running():
-            at, logits = reuse.again(torch.from_numpy(ids).to(self._device), self.lead + first)
+            at, logits = reuse.again(ids, self.lead + first)
         return at, logits.float()
+
+    def _ids(self, codes: Array) -> Tensor:
+        ids = tokens_of(self.source, codes).ids
+        return torch.from_numpy(ids.astype(np.int64)).to(self._device)
 
     def at_once(self, tokens: float) -> int:
         """Rows of so many tokens that are run together."""
@@ -328,16 +227,6 @@ class Likelihood:
     def _running(self) -> Iterator[None]:
         with torch.inference_mode(), self._kernels, self._arithmetic.products():
             yield
-
-    def _encode(self, codes: Array) -> Encoded:
-        encoded = self.source.tokenizer(as_sequences(codes), codes.shape[1], "mask")
-        most = self.source.model.max_tokens
-        if most and encoded.ids.shape[1] > most:
-            raise ValueError(
-                f"windows of {codes.shape[1]:,} bp are {encoded.ids.shape[1]} tokens, and "
-                f"{self.source.name} reads {most} at most; take shorter ones"
-            )
-        return encoded
 
     def _run(
         self, encoded: Encoded, read_off: Callable[[Array, Tensor], None], progress: Told = nobody

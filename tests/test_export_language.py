@@ -116,6 +116,6 @@ def test_an_architecture_whose_head_is_not_its_modules_in_order_is_refused(
 ):
     torch.manual_seed(0)
     backbone = SimpleNamespace(model=transformers.AutoModel.from_config(config))
-    with pytest.raises(ValueError, match=f"{says}.*; pretrain another architecture") as found:
+    with pytest.raises(ValueError, match=f"{says}.*; take another architecture") as found:
         language_head(backbone, causal)
     assert isinstance(found.value.__cause__, cause)

@@ -14,6 +14,7 @@ from test_pretraining import CASES, SHORT, training
 
 from dnabench import MODELS
 from dnabench.models.language import entries, language_model
+from dnabench.pretraining.language_nets import LanguageNet, language_net
 from dnabench.pretraining.pretrain import pretrain
 from dnabench.probes.alleles import (
     COMPLEMENT,
@@ -24,7 +25,7 @@ from dnabench.probes.alleles import (
     WRONG,
     Allele,
 )  # fmt: skip
-from dnabench.probes.likelihood import LanguageNet, Likelihood, language_net
+from dnabench.probes.likelihood import Likelihood
 from dnabench.probes.variants import score_alleles, score_file
 from dnabench.tasks.io.packed import packed
 from dnabench.tokens.bpe import train_bpe

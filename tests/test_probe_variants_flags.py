@@ -142,7 +142,7 @@ def test_flags_that_nothing_reads_are_refused(tmp_path, net, put):  # noqa: F811
         (kept, ["--set", "layers=2"], "has its own weights and options; leave it out"),
         ("gpn", ["--model", "my.py/x"], "--model my.py/x: gpn is no kept network"),
         (kept, ["--model", "cnn"], "--model cnn: this network is one of convnova-386k"),
-        (net, ["--trust-remote-code"], "likelihoods are of models whose code is here"),
+        (net, ["--trust-remote-code"], "brings no code that would be run; leave it out"),
     ):
         said = call(tmp_path, network, *more, "--to", tmp_path / "o.parquet")
         assert said.exit_code and message in f"{said.output} {said.exception}", (more, said.output)

@@ -56,11 +56,11 @@ def attention(
     """
     from dnabench.cli.bars import bar
     from dnabench.host.machine import device_named
+    from dnabench.pretraining.language_nets import beyond
     from dnabench.probes.attention import attention as attention_of
     from dnabench.probes.attention import of_bases, profile, rollout
     from dnabench.probes.attention_files import write
     from dnabench.probes.embed import language_source
-    from dnabench.probes.likelihood import beyond
     from dnabench.sweep.settings import given_options
 
     check_region(genome, region, fasta)

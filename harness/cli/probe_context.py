@@ -91,8 +91,8 @@ def _asked(
     from dnabench.host.machine import device_named
     from dnabench.networks.card import is_kept
     from dnabench.networks.network import load_network
+    from dnabench.pretraining.language_nets import check_own_weights
     from dnabench.probes.context import of_language, of_network
-    from dnabench.probes.likelihood import check_own_weights
     from dnabench.sweep.settings import given_options
 
     kept, folder = is_kept(network), Path(network).is_dir()

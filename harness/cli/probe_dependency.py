@@ -133,7 +133,7 @@ def _say(found: Map, place: Place, trained: int) -> None:
     """What was computed, and the pairs that depend on each other most."""
     import numpy as np
 
-    from dnabench.probes.likelihood import beyond
+    from dnabench.pretraining.language_nets import beyond
     from dnabench.probes.mutagenesis import positions
 
     typer.echo(found.how)

@@ -62,9 +62,9 @@ def embed(
     from dnabench.cache import file_sha256
     from dnabench.cli.bars import bar
     from dnabench.host.machine import device_named
+    from dnabench.pretraining.language_nets import beyond
     from dnabench.probes.embed import embeddings, language_source
     from dnabench.probes.embed_files import write
-    from dnabench.probes.likelihood import beyond
     from dnabench.probes.separation import components, separation, umap_of
     from dnabench.sweep.settings import given_options
     from dnabench.tasks.io.packed import packed

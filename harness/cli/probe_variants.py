@@ -40,15 +40,16 @@ Settings = Annotated[list[str], typer.Option("--set", help="Option of a model: m
 
 
 def likelihood_of(
-    network: str, length: int, regime: str, set_: list[str], device: str
+    network: str, length: int, regime: str, set_: list[str], device: str, trust: bool = False
 ) -> Likelihood:
     """The language model that the words of a command name, on its device."""
     from dnabench.host.machine import device_named
-    from dnabench.probes.likelihood import Likelihood, language_net
+    from dnabench.pretraining.language_nets import language_net
+    from dnabench.probes.likelihood import Likelihood
     from dnabench.sweep.settings import given_options
 
-    options = given_options(network, set_)
-    return Likelihood(language_net(network, length, regime, options), device_named(device))
+    on, options = device_named(device), given_options(network, set_, trust)
+    return Likelihood(language_net(network, length, regime, options, trust), on)
 
 
 def identified(
@@ -139,8 +140,7 @@ def variants(
 
     file = _checked(vcf, to, labels, direction, {"--groups": groups, "--gff": gff})
     given = {"--output": output, "--regime": regime if regime != "pretrained" else "",
-             "--set": " ".join(set_), "--model": model,
-             "--trust-remote-code": "given" if trust_remote_code else ""}  # fmt: skip
+             "--set": " ".join(set_), "--model": model}  # fmt: skip
     score = _score_of(network, score, given)
     scorer = _scorer(network, score, output, length, regime, set_, device, model, trust_remote_code)
     what = identified(network, regime, set_, trust_remote_code)
@@ -235,8 +235,6 @@ def _score_of(network: str, score: str, given: Mapping[str, str]) -> str:
     for flag in ("--regime", "--set"):
         if given[flag] and folder:
             fail(f"{flag} {given[flag]}: {network} has its own weights and options; leave it out")
-    if given["--trust-remote-code"] and score == "likelihood":
-        fail("--trust-remote-code: likelihoods are of models whose code is here; leave it out")
     if given["--model"] and not kept:
         fail(
             f"--model {given['--model']}: {network} is no kept network, whose code may be a file "
@@ -258,7 +256,7 @@ def _scorer(
 
     name, on = Path(network).name, device_named(device)
     if score == "likelihood":
-        return likelihood_of(network, length, regime, set_, device)
+        return likelihood_of(network, length, regime, set_, device, trust)
     if score == "output":
         loaded = load_network(network, model=code, device=on, trust_remote_code=trust)
         return output_change(loaded, answer_of(loaded, output), name, length)

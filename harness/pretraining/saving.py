@@ -49,6 +49,11 @@ class Pretrained:
     net: Any
 
     @property
+    def name(self) -> str:
+        """What messages call it."""
+        return str(self.folder)
+
+    @property
     def length(self) -> int:
         """Bp of the windows that it was trained on."""
         return int(self.card["length"])

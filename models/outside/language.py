@@ -6,15 +6,19 @@ B batch, T length in tokens, D width, V entries of the vocabulary.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from torch import Tensor, nn
 
+from dnabench.loading import SHOWN
+from dnabench.models.outside.transformer import quiet
+
 AUTO: Any = transformers
 
-WAY_OUT = "pretrain another architecture, such as bert, esm or llama"
+WAY_OUT = "take another architecture, such as bert, esm or llama"
 
 
 def language_class(causal: bool) -> Any:
@@ -38,7 +42,7 @@ class LanguageHead(nn.Module):
         return h
 
 
-def language_head(backbone: Any, causal: bool) -> LanguageHead:
+def language_head(backbone: Any, causal: bool, trust: bool = False) -> LanguageHead:
     """The head of the language model that has this base model; weights as that draws them.
 
     Where the architecture ties its output table to that of the embeddings, the head does too.
@@ -46,18 +50,20 @@ def language_head(backbone: Any, causal: bool) -> LanguageHead:
     Args:
         backbone: a `transformer.Transformer`.
         causal: whether next tokens are predicted.
+        trust: whether code in the folder is run.
 
     Raises:
         ValueError: transformers has no such model, or does more with the last hidden state than
             apply its modules in order.
     """
     config, auto = backbone.model.config, language_class(causal)
-    if type(config) not in auto._model_mapping:
+    own = trust and auto.__name__ in (getattr(config, "auto_map", None) or {})
+    if not own and type(config) not in auto._model_mapping:
         raise ValueError(f"transformers has no {auto.__name__} of {config.model_type}; {WAY_OUT}")
-    whole = auto.from_config(config).float().eval()
-    parts = dict(whole.named_children())
-    base = parts.pop(whole.base_model_prefix)
-    head = LanguageHead(parts)
+    with quiet():
+        whole = auto.from_config(config, trust_remote_code=trust).float().eval()
+    base = getattr(whole, whole.base_model_prefix)
+    head = _head_of(whole, backbone)
     ids = torch.arange(8)[None] % int(config.vocab_size)
     with torch.no_grad():
         wanted, given = whole(input_ids=ids).logits, base(input_ids=ids)[0]
@@ -67,9 +73,46 @@ def language_head(backbone: Any, causal: bool) -> LanguageHead:
         except (AssertionError, RuntimeError, TypeError, NotImplementedError) as e:
             raise ValueError(
                 f"{type(whole).__name__} does more with its last hidden state than apply its "
-                f"{', '.join(parts)} in order; {WAY_OUT}"
+                f"{', '.join(dict(head.named_children()))} in order; {WAY_OUT}"
             ) from e
+    return head.train()
+
+
+def _head_of(whole: Any, backbone: Any) -> LanguageHead:
+    """What a language model of transformers has behind its base model.
+
+    A table that is tied to that of its embeddings is replaced by that of the backbone.
+    """
+    parts = dict(whole.named_children())
+    parts.pop(whole.base_model_prefix, None)
     inner, outer = whole.get_input_embeddings(), whole.get_output_embeddings()
     if outer is not None and outer.weight is inner.weight:
         outer.weight = backbone.model.get_input_embeddings().weight
-    return head.train()
+    return LanguageHead(parts)
+
+
+def load(net: Any, folder: Path, weights: Path, causal: bool, trust: bool) -> None:
+    """Read the weights of a folder into a `language_model` on the CPU, backbone and head.
+
+    Raises:
+        ValueError: as `Transformer.load`; a file without the head, or with another one.
+    """
+    net.backbone.load(weights)
+    with quiet(), torch.random.fork_rng(devices=[]):
+        whole, info = language_class(causal).from_pretrained(
+            folder, output_loading_info=True, dtype=torch.float32, trust_remote_code=trust
+        )  # fmt: skip
+    wrong = [f"{name} is not in the file" for name in info["missing_keys"]]
+    wrong += [f"{name[0]} has another shape" for name in info["mismatched_keys"]]
+    head = _head_of(whole, net.backbone)
+    wrong += [
+        f"{name} has values that are not finite" for name, value in head.named_parameters()
+        if not bool(value.isfinite().all())
+    ]  # fmt: skip
+    if wrong:
+        more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise ValueError(
+            f"{weights}: has no whole {type(whole).__name__}: {'; '.join(wrong[:SHOWN])}{more}; "
+            "a network without its language-model head predicts no bases"
+        )
+    net.head = head

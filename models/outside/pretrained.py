@@ -88,8 +88,9 @@ def model_of_hub(text: str, trust: bool = False) -> Model:
         fetch_official=source.weights,
         load_official=partial(load, source=source), aliases=(text,),
         in_transformers=None if trusted else partial(in_transformers, config=source.config),
-        language=None if trusted else Language(
-            head=partial(language_head, causal=causal), prefix="", causal=causal
+        language=Language(
+            head=partial(language_head, causal=causal, trust=trusted), prefix="", causal=causal,
+            load=partial(load_language, source=source, causal=causal),
         ),
     )  # fmt: skip
 
@@ -168,11 +169,18 @@ def load(net: Any, source: Source) -> Any:
     return loaded._replace(copied=copied, unused=[n for n in loaded.unused if n not in pooler])
 
 
-def language_head(backbone: Any, options: Mapping[str, Any], *, causal: bool) -> Any:
+def language_head(backbone: Any, options: Mapping[str, Any], *, causal: bool, trust: bool) -> Any:
     """That of transformers' own language model; see `outside.language.language_head`."""
     from dnabench.models.outside import language
 
-    return language.language_head(backbone, causal)
+    return language.language_head(backbone, causal, trust)
+
+
+def load_language(net: Any, *, source: Source, causal: bool) -> None:
+    """Put the official weights into a `language_model`, its head too; see `outside.language`."""
+    from dnabench.models.outside import language
+
+    language.load(net, source.folder, source.weights(), causal, bool(source.code))
 
 
 def in_transformers(

@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 
 from dnabench.pretraining.classes import genes_of
+from dnabench.pretraining.language_nets import language_net
 from dnabench.probes.blocks import blocks_of
 from dnabench.probes.dependency import dependency
-from dnabench.probes.likelihood import Likelihood, language_net
+from dnabench.probes.likelihood import Likelihood
 from dnabench.tasks.io.annotation import read_annotation
 from dnabench.tasks.io.packed import packed
 

@@ -98,7 +98,7 @@ command(
 )(pretrain)  # fmt: skip
 command(
     app, "evaluate", "yeast-convnova --genome yeast.fa --regions yeast.gff3",
-    "human --genome hg38.fa.gz --sequence chr8 --to chr8.json",
+    "gpn-legacy --genome tair10.fa.gz --sequence Chr5 --regions tair10.gff3",
     "yeast-convnova --genome yeast.fa --regions yeast.gff3 --protocol thesis", section=USE,
 )(evaluate)  # fmt: skip
 command(

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dnabench.cli.errors import fail
-from dnabench.cli.predict import Device
+from dnabench.cli.predict import Device, Trust
+from dnabench.cli.probe_variants import Language, Regime, Settings, Window, identified
 from dnabench.cli.table import Rows, print_table
 
 if TYPE_CHECKING:
     from dnabench.pretraining.chance import Chance
+    from dnabench.pretraining.language_nets import LanguageNet
     from dnabench.tasks.io.annotation import Annotation
     from dnabench.tasks.io.packed import Genome
 
@@ -21,23 +23,27 @@ THESIS = ", the thesis's interval"
 
 
 def evaluate(
-    network: Annotated[Path, typer.Argument(help="Folder that `dnabench pretrain` wrote.")],
+    network: Language,
     genome: Annotated[Path, typer.Option(help="FASTA file, plain or .gz.")],
     sequence: Annotated[
         list[str],
-        typer.Option(help="Sequence to score; default: those the training held out."),
+        typer.Option(help="Sequence to score, may be repeated; default: those the training held "
+                     "out, of a folder."),
     ] = [],  # noqa: B006
-    regions: Annotated[
-        Path | None, typer.Option(help="GFF3 or GTF file of genes.")
-    ] = None,
+    regions: Annotated[Path | None, typer.Option(help="GFF3 or GTF file of genes.")] = None,
     protocol: Annotated[
         str, typer.Option(help="mask: predicted bases are hidden; thesis: 80/10/10, not for words.")
     ] = "mask",
     seed: Annotated[int, typer.Option(help="Seed of the choice of hidden bases.")] = 0,
     to: Annotated[
-        Path | None, typer.Option(help="JSON file to write; default in the network's folder.")
+        Path | None, typer.Option(help="JSON file to write; default in the network's folder, or "
+                                  "here.")
     ] = None,
+    length: Window = 0,
+    regime: Regime = "pretrained",
+    set_: Settings = [],  # noqa: B006
     device: Device = "auto",
+    trust_remote_code: Trust = False,
 ) -> None:  # fmt: skip
     """Score a language model by region, against chance baselines.
 
@@ -45,25 +51,22 @@ def evaluate(
     99 % intervals; beside them the majority base of each region and the best of Markov chains, of
     the whole genome (order 0 to 11) and of each region (0 to 8), fitted on the other sequences of
     the genome. Of a masked network of multi-base tokens that do not overlap: accuracy of hidden
-    tokens and loss in nats per base.
+    tokens and loss in nats per base. What official weights were trained on is not known, so name
+    the sequences to score.
     """
-    from dnabench.cache import file_sha256
     from dnabench.cli.bars import bar
-    from dnabench.host.machine import device_named
-    from dnabench.models.language import entries
     from dnabench.pretraining.chance import chance_for
-    from dnabench.pretraining.evaluate import PROTOCOLS, file_of, write
-    from dnabench.pretraining.saving import check_genes, held_out, load_pretrained, trained_on
+    from dnabench.pretraining.evaluate import letters_of, write
+    from dnabench.pretraining.saving import check_genes, held_out
     from dnabench.pretraining.words import check_words
     from dnabench.tasks.io.annotation import read_annotation
     from dnabench.tasks.io.packed import packed
 
-    if protocol not in PROTOCOLS:
-        fail(f"--protocol {protocol!r}: write {' or '.join(PROTOCOLS)}")
-    loaded = load_pretrained(network)
-    if not (letters := entries(loaded.model, loaded.options)):
+    _check_protocol(protocol)
+    loaded = _loaded(network, sequence, length, regime, set_, device, trust_remote_code)
+    what = identified(network, regime, set_, trust_remote_code)
+    if not (letters := letters_of(loaded)):
         check_words(loaded, protocol)
-    loaded.net.to(device_named(device))
     with bar("reading") as show:
         read = packed(genome, lambda done, total: show(completed=done, total=total))
         annotation = read_annotation(regions, coding=True) if regions else None
@@ -77,17 +80,89 @@ def evaluate(
         )
     named = ", ".join(read.contigs[i] for i in numbers)
     about = {
-        "network": str(network), "genome": read.sha256, "sequences": named, "seed": seed,
-        "regions": file_sha256(regions) if regions else "",
-        "warning": trained_on(loaded.card, read, numbers), "protocol": protocol,
-        "windows": windows, "of": "bases" if letters else "words", **_counted(chance, annotation),
+        **what, "sequences": named, "seed": seed, "protocol": protocol,
+        **_read(loaded, read, numbers, regions), "windows": windows,
+        "of": "bases" if letters else "words", **_counted(chance, annotation),
     }  # fmt: skip
     title = f"{loaded.model.name} on {named} of {read.name}"
-    (_print if letters else _print_words)(rows, title, loaded.card, read.name)
+    (_print if letters else _print_words)(rows, title, _card(loaded), read.name)
     _notes(about, annotation, read, numbers)
-    file = to or file_of(network, about, numbers)
+    file = to or _file(network, loaded, about, numbers)
     write(rows, about, file)
     typer.echo(f"all chains{THESIS if letters else ''}: {file}")
+
+
+def _check_protocol(protocol: str) -> None:
+    from dnabench.pretraining.evaluate import PROTOCOLS
+
+    if protocol not in PROTOCOLS:
+        fail(f"--protocol {protocol!r}: write {' or '.join(PROTOCOLS)}")
+
+
+def _loaded(
+    network: str, sequence: Sequence[str], length: int, regime: str, set_: list[str], device: str,
+    trust: bool,
+) -> LanguageNet:  # fmt: skip
+    """The language model on its device."""
+    from dnabench.host.machine import device_named
+    from dnabench.pretraining.language_nets import is_folder, language_net
+    from dnabench.sweep.settings import given_options
+
+    if not sequence and not is_folder(network):
+        fail(
+            f"{network}: nothing is known to be held out from the training of official weights; "
+            "name with --sequence those to score (may be repeated). Chance is fitted on the other "
+            "sequences of the genome"
+        )
+    on, options = device_named(device), given_options(network, set_, trust)
+    found = language_net(network, length, regime, options, trust)
+    found.net.to(on)
+    return found
+
+
+def _card(loaded: LanguageNet) -> Mapping[str, Any]:
+    """What is known of the training."""
+    from dnabench.models.language import language_of
+
+    causal = language_of(loaded.model).causal
+    return loaded.card or {"objective": "causal" if causal else "masked", "genomes": []}
+
+
+def _read(
+    loaded: LanguageNet, read: Genome, numbers: Sequence[int], regions: Path | None
+) -> dict[str, Any]:
+    """What the file says of genome, genes and windows."""
+    from dnabench.cache import file_sha256
+
+    return {
+        "genome": read.sha256, "regions": file_sha256(regions) if regions else "",
+        "warning": _warning(loaded, read, numbers), "length": loaded.length,
+        "trained": loaded.trained or None,
+    }  # fmt: skip
+
+
+def _warning(loaded: LanguageNet, read: Genome, numbers: Sequence[int]) -> str:
+    """What is wrong with scoring these sequences; "" = they were held out."""
+    from dnabench.pretraining.saving import trained_on
+
+    if loaded.card:
+        return trained_on(loaded.card, read, numbers)
+    return (
+        "what these weights were trained on is not known here, so they may have seen these "
+        "sequences; the chains beside them have not"
+    )
+
+
+def _file(
+    network: str, loaded: LanguageNet, about: Mapping[str, Any], numbers: Sequence[int]
+) -> Path:
+    """Where the table is written: the network's folder, of official weights the current one."""
+    from dnabench.pretraining.evaluate import file_of
+
+    if loaded.card:
+        return file_of(Path(network), about, numbers)
+    bare = loaded.model.name.removeprefix("hf:").rpartition("/")[2]
+    return file_of(Path(), about, numbers, f"{bare}-")
 
 
 def _numbers(read: Genome, names: Sequence[str]) -> list[int]:
@@ -111,9 +186,14 @@ def _counted(chance: Chance, annotation: Annotation | None) -> dict[str, Any]:
 def _notes(
     about: Mapping[str, Any], annotation: Annotation | None, read: Genome, numbers: Sequence[int]
 ) -> None:
-    """What the annotation lacks, and what is wrong with the sequences."""
+    """Weights and windows, what the annotation lacks, and what is wrong with the sequences."""
     from dnabench.pretraining.classes import left_out
+    from dnabench.pretraining.language_nets import beyond
 
+    if not about["trained"]:
+        typer.echo(f"weights {about['weights']}, windows of {about['length']:,} bp")
+    if longer := beyond(about["length"], about["trained"] or 0):
+        typer.echo(longer)
     if never := [name for name, bases in about["counted"].items() if not bases]:
         typer.echo(
             f"the other sequences have no base of {'; '.join(never)}: chains by region are "

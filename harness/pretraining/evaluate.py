@@ -20,6 +20,8 @@ from dnabench.models.language import entries, language_of
 from dnabench.pretraining.chance import ByClass, majority_of, name_of, said_by
 from dnabench.pretraining.classes import CLASSES, INTERGENIC, classes_of
 from dnabench.pretraining.hiding import Hiding
+from dnabench.pretraining.language_nets import LanguageNet, tokens_of
+from dnabench.pretraining.learner import as_sequences
 from dnabench.pretraining.markov import Markov
 from dnabench.pretraining.saving import Pretrained
 from dnabench.tasks.io.annotation import Annotation
@@ -33,6 +35,8 @@ FEWEST = 20  # blocks
 TOGETHER = 50  # draws of all blocks in memory at once
 BATCH = 64
 PROTOCOLS = {"mask": Hiding(as_mask=1.0, as_random=0.0), "thesis": Hiding()}
+# what tells evaluations of one name apart
+KEYS = ("genome", "sequences", "regions", "seed", "protocol", "weights", "options", "length")
 ALL, SMALL, OTHER = "all", "soft-masked", "not soft-masked"
 
 
@@ -79,7 +83,8 @@ class Sums:
 
 
 def score(
-    net: Pretrained, genome: Genome, contigs: Sequence[int], annotation: Annotation | None,
+    net: Pretrained | LanguageNet, genome: Genome, contigs: Sequence[int],
+    annotation: Annotation | None,
     chains: Sequence[Markov | ByClass], *, protocol: str = "mask", seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Sums:  # fmt: skip
@@ -100,10 +105,10 @@ def score(
     Raises:
         ValueError: a network of words; no window without N.
     """
-    letters = entries(net.model, net.options)
+    letters = letters_of(net)
     if not letters:
         raise ValueError(
-            f"{net.folder}: {net.model.name} predicts {net.tokenizer.name} tokens, not bases; its "
+            f"{net.name}: {net.model.name} predicts {net.tokenizer.name} tokens, not bases; its "
             "loss cannot be compared with that of bases, and pretraining.words scores it"
         )
     length = net.length
@@ -121,6 +126,22 @@ def score(
     if not out.totals:
         raise ValueError(f"{genome.name}: no base could be scored in windows of {length} bp")
     return out
+
+
+def letters_of(net: Pretrained | LanguageNet) -> tuple[int, ...]:
+    """The entries of A, C, G and T among the logits, and of N; () where tokens are no letters.
+
+    Of a network of transformers they are the tokenizer's ids, without N, if each base is a token.
+    """
+    found = entries(net.model, net.options)
+    if found or net.model.own_tokenizer is None:
+        return found
+    codes = np.random.default_rng(0).integers(0, N, (1, 512)).astype(np.uint8)
+    ids = net.tokenizer(as_sequences(codes), 512, "mask").ids[0]
+    ids = ids[~np.isin(ids, net.tokenizer.specials)]
+    if len(ids) != codes.size or len(np.unique(ids)) != N:
+        return ()
+    return tuple(int(ids[np.argmax(codes[0] == base)]) for base in range(N))
 
 
 class Tiles(NamedTuple):
@@ -201,12 +222,11 @@ def _values(codes: Array, said: Sequence[Array]) -> Array:
 
 
 def _asker(
-    net: Pretrained, letters: tuple[int, ...], protocol: str, seed: int
+    net: Pretrained | LanguageNet, letters: tuple[int, ...], protocol: str, seed: int
 ) -> Callable[[Array], tuple[Array, Array]]:
     """From codes (B, L): which bases are asked for, and log probabilities (B, L, 4) of letters."""
     import torch
 
-    from dnabench.pretraining.learner import as_sequences
     from dnabench.pretraining.objectives import Causal, Masked
     from dnabench.pretraining.vocabulary import vocabulary_of
     from dnabench.train.precision import Arithmetic
@@ -222,7 +242,7 @@ def _asker(
 
     @torch.inference_mode()
     def ask(codes: Array) -> tuple[Array, Array]:
-        encoded = net.tokenizer(as_sequences(codes), codes.shape[1], "mask")
+        encoded = tokens_of(net, codes)
         ids = torch.from_numpy(encoded.ids).long()
         wanted, read = made.asked(ids, torch.ones_like(ids, dtype=torch.bool), drawn)
         with arithmetic.products():
@@ -310,25 +330,30 @@ def of_windows(p: float, windows: int) -> float:
     return 2.58 * math.sqrt(p * (1 - p) / windows)
 
 
-def file_of(folder: Path, about: Mapping[str, Any], numbers: Sequence[int]) -> Path:
+def file_of(
+    folder: Path, about: Mapping[str, Any], numbers: Sequence[int], before: str = ""
+) -> Path:
     """Where an evaluation is written: in no file of another one.
 
-    evaluation-PROTOCOL-NUMBERS.json, or, if that holds another evaluation (of another genome, other
-    regions, sequences or another seed), the same with eight digits of a hash of these.
+    evaluation-PROTOCOL-NUMBERS.json, or, if that holds another evaluation (see KEYS), the same with
+    eight digits of a hash of what tells them apart.
 
     Args:
-        folder: of the network.
+        folder: of the network, or another.
         about: as for `write`.
         numbers: of the sequences.
+        before: begins the name.
     """
-    stem = f"evaluation-{about['protocol']}-{'-'.join(map(str, numbers))[:40]}"
+    stem = f"{before}evaluation-{about['protocol']}-{'-'.join(map(str, numbers))[:40]}"
     usual = folder / f"{stem}.json"
     if not usual.exists():
         return usual
-    known, keys = read_json(usual), ("genome", "sequences", "regions", "seed", "protocol")
-    if isinstance(known, dict) and all(known.get(key) == about[key] for key in keys):
-        return usual
-    text = json.dumps([about[key] for key in keys])
+    known = read_json(usual)
+    if isinstance(known, dict):  # older files are of a folder's own network and windows
+        known = {**about, "length": about["trained"], **known}
+        if all(known[key] == about[key] for key in KEYS):
+            return usual
+    text = json.dumps([about[key] for key in KEYS])
     return folder / f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.json"
 
 

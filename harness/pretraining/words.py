@@ -23,7 +23,7 @@ from dnabench.pretraining.evaluate import (
     ratio_intervals,
     tiled,
 )
-from dnabench.pretraining.learner import as_sequences
+from dnabench.pretraining.language_nets import LanguageNet, tokens_of
 from dnabench.pretraining.markov import Markov
 from dnabench.pretraining.objectives import Masked
 from dnabench.pretraining.saving import Pretrained
@@ -44,19 +44,20 @@ TOKENS, BASES, MIXED, RIGHT, NATS = range(5)
 AT_ONCE = 1 << 26  # logits in memory
 
 
-def check_words(net: Pretrained, protocol: str = "mask") -> None:
+def check_words(net: Pretrained | LanguageNet, protocol: str = "mask") -> None:
     """Whether `score_words` can score a network.
 
     Raises:
         ValueError: why not: a causal one, tokens that overlap or are single bases, or another
             protocol than that in which all words asked for are hidden.
     """
-    name, who = net.tokenizer.name, f"{net.folder}: {net.model.name}"
+    name, who = net.tokenizer.name, f"{net.name}: {net.model.name}"
     if language_of(net.model).causal:
+        beside = ". metrics.jsonl in that folder has its bits per base on held-out windows"
+        beside *= bool(net.card)
         raise ValueError(
             f"{who} predicts the next of {name} tokens, and where a token ends depends on the "
-            "bases after it; evaluate scores next bases, hidden bases and hidden words. "
-            "metrics.jsonl in that folder has its bits per base on held-out windows"
+            "bases after it; evaluate scores next bases, hidden bases and hidden words" + beside
         )
     if net.tokenizer.spaced:
         raise ValueError(
@@ -78,7 +79,8 @@ def check_words(net: Pretrained, protocol: str = "mask") -> None:
 
 
 def score_words(
-    net: Pretrained, genome: Genome, contigs: Sequence[int], annotation: Annotation | None,
+    net: Pretrained | LanguageNet, genome: Genome, contigs: Sequence[int],
+    annotation: Annotation | None,
     chains: Sequence[Markov | ByClass], *, seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Sums:  # fmt: skip
@@ -146,7 +148,7 @@ class _Words(NamedTuple):
     loss: Array
 
 
-def _asker(net: Pretrained, seed: int) -> Callable[[Array], _Words]:
+def _asker(net: Pretrained | LanguageNet, seed: int) -> Callable[[Array], _Words]:
     """From codes (B, L) to their words, some of them hidden from the network and asked for."""
     vocabulary = vocabulary_of(net.model, net.options, net.tokenizer, "cpu")
     made = Masked(vocabulary, 0)
@@ -158,7 +160,7 @@ def _asker(net: Pretrained, seed: int) -> Callable[[Array], _Words]:
 
     @torch.inference_mode()
     def ask(codes: Array) -> _Words:
-        encoded = net.tokenizer(as_sequences(codes), codes.shape[1], "mask")
+        encoded = tokens_of(net, codes)
         ids, size = torch.from_numpy(encoded.ids).long(), encoded.ids.shape[1]
         seen = torch.arange(size) < torch.from_numpy(encoded.tokens)[:, None]
         wanted, read = made.asked(ids, seen, drawn)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from dnabench.models import _suite_recipes
 from dnabench.models.heads import (
     LETTER_CHOICES,
     READS_LETTERS,
@@ -286,6 +287,7 @@ def recipes(both_strands: bool) -> dict[str, Recipe]:
         "nt-house": nt.house("nt"),
         "genomic_benchmarks": gb,
         "genomic_benchmarks-house": gb.house("genomic_benchmarks"),
+        **({} if both_strands else _suite_recipes.CADUCEUS_PH),
     }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from dnabench.models import _suite_recipes
 from dnabench.models.heads import LETTER_CHOICES, READS_LETTERS, network
 from dnabench.models.language import linear
 from dnabench.registry import MODELS
@@ -313,6 +314,7 @@ RECIPES = {
     "nt-house": NT.house("nt"),
     "genomic_benchmarks": BENCHMARKS,
     "genomic_benchmarks-house": BENCHMARKS.house("genomic_benchmarks"),
+    **_suite_recipes.CONVNOVA,
 }
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from dnabench.models import _suite_recipes
 from dnabench.registry import MODELS
 from dnabench.types import KINDS, PAD, Model, Recipe, Task
 
@@ -202,6 +203,7 @@ MODELS.add(
                 schedule="constant", warmup=0.0, clip=0.0,
                 source=CONFIG, differs=PLAIN,
             ),
+            **_suite_recipes.DEEPATT,
         },
     )
 )  # fmt: skip

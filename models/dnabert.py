@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from dnabench.models import _suite_recipes
 from dnabench.models.heads import POOLINGS
 from dnabench.models.outside.native import Native, bert_like
 from dnabench.registry import MODELS
@@ -155,6 +156,7 @@ RECIPES = {
         differs="meant for the pretrained weights; epochs and warm-up are those of EMP for all "
         "tasks, biases and layer norms have weight decay, theirs is fp16",
     ),
+    **_suite_recipes.BEND_PROBE,
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from dnabench.models import _suite_recipes
 from dnabench.models.dnabert import LANGUAGE, check, rename
 from dnabench.models.heads import POOLINGS
 from dnabench.registry import MODELS
@@ -201,6 +202,8 @@ RECIPES = {
         "epochs, the official learning rate, fp32",
         differs=f"it states no batch: the 32 of {SCRIPT}; warm-up and floor are the house's",
     ),
+    **_suite_recipes.DNABERT2,
+    **_suite_recipes.BEND_PROBE,
 }  # fmt: skip
 
 MODELS.add(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dnabench.models import dnabert
+from dnabench.models import _suite_recipes, dnabert
 from dnabench.models.dnabert import LANGUAGE, POSITIONS, check, rename
 from dnabench.models.dnabert2 import READABLE
 from dnabench.models.heads import POOLINGS
@@ -125,7 +125,8 @@ RECIPES = {
         "cosine, 1,500 of at most 50,000 steps of warm-up",
         differs="epochs are the house's; meant for the pretrained weights, a fresh network learns "
         "little at this rate",
-    )
+    ),
+    **_suite_recipes.GENA_LM, **_suite_recipes.BEND_PROBE,
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from dnabench.models import _suite_recipes
 from dnabench.models.convnova import LENGTHS, NT_LENGTHS, TF32
 from dnabench.models.heads import (
     LETTER_CHOICES,
@@ -362,8 +363,7 @@ RECIPES = {
     "default": Recipe(
         lr=6e-4, source="house; learning rate and no decay on the filters as the authors'"
     ),
-    "nt": NT,
-    "nt-house": NT.house("nt"),
+    "nt": NT, "nt-house": NT.house("nt"),
     "nt-official": published(
         OFFICIAL.format("nucleotide_transformer"), f"{HALF}; values for single tasks are not out",
         (0.0, 0.1), batch=128, epochs=100, horizon="train",
@@ -376,6 +376,7 @@ RECIPES = {
         "so sequences are padded to the longest of the task",
         (0.0, 0.1), batch=128, epochs=100, horizon="train+test",
     ),
+    **_suite_recipes.HYENADNA, **_suite_recipes.BEND_PROBE,
 }  # fmt: skip
 
 # Revisions of the hub's main branch, as pinned in MultiMolecule/upstream@0dcc693 and tcztzy/evo.cpp

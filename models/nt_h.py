@@ -123,7 +123,7 @@ MODELS.add(
         source="doi:10.1038/s41592-024-02523-z, 500m-human-ref",
         license="Apache-2.0 (our implementation; the authors' code and weights are "
         "CC BY-NC-SA 4.0)",
-        recipes=ntv2.RECIPES,
+        recipes={k: v for k, v in ntv2.RECIPES.items() if k != "deepsea"},  # not in that table
         lora_targets=ntv2.LORA_TARGETS,
         in_transformers=in_transformers,
         language=replace(ntv2.LANGUAGE, head=language_head),

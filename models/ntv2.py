@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dnabench.models import _suite_recipes
 from dnabench.models.heads import POOLINGS, network
 from dnabench.registry import MODELS
 from dnabench.spaces import FINE_TUNING
@@ -152,6 +153,7 @@ RECIPES = {
         "fp16, ours fp32",
         batch=32, weight_decay=0.01, schedule="linear", warmup=0.04,
     ),
+    **_suite_recipes.NTV2, **_suite_recipes.BEND_PROBE,
 }  # fmt: skip
 
 

@@ -1,17 +1,22 @@
 """BEND gene finding: BED, genome and HDF5 labels become classes of bases; refusals; a training."""
 
+import json
 import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import torch
 from conftest import completed
+from sklearn.metrics import matthews_corrcoef
 
-from dnabench.registry import TASKS
+from dnabench.metrics import score
+from dnabench.registry import MODELS, TASKS
 from dnabench.tasks import bend
 from dnabench.tasks.io.splice_sites import counted, problems
 from dnabench.tasks.io.verifying import differences
+from dnabench.train import losses
 from dnabench.types import IGNORED, Sequences, Split
 
 h5py = pytest.importorskip("h5py", reason="BEND's labels are HDF5: pip install h5py")
@@ -221,6 +226,25 @@ def test_donor_and_acceptor_swapped_on_one_strand_are_found(strand):
     assert differences(task, {"test": 24}, {"test": part._replace(y=y)})[-2:] == found
 
 
+def test_bases_without_a_class_count_in_neither_loss_nor_score():
+    """BEND's mask of padded labels, `loss[~target != -100]`, lets all of them through."""
+    rng = np.random.default_rng(5)
+    logits = torch.tensor(rng.normal(size=(3, 40, 9)), requires_grad=True)
+    y = rng.integers(0, 9, (3, 40)).astype(np.int8)
+    y[0, 25:] = y[2, 3:9] = IGNORED
+    there = y != IGNORED
+    total = losses.loss("per_base", logits, losses.target("per_base", y))
+    total.backward()
+    assert not logits.grad.numpy()[~there].any() and logits.grad.numpy()[there].any(-1).all()
+    chosen = torch.log_softmax(logits.detach(), -1).numpy()[there, y[there]]
+    assert total.item() == pytest.approx(-chosen.sum())
+    assert losses.weight("per_base", y) == there.sum() == 3 * 40 - 15 - 6
+    flat = losses.flat("per_base", y, logits.detach().numpy())
+    assert [len(part) for part in flat] == [99, 99] and IGNORED not in flat[0]
+    wanted = matthews_corrcoef(y[there], logits.detach().numpy()[there].argmax(-1))
+    assert score(*flat, ["mcc"])["mcc"] == pytest.approx(wanted, abs=1e-12)
+
+
 def test_it_is_imported_and_trained_by_the_real_command(data, tmp_path):
     env = {**os.environ, "DNABENCH_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     code = (
@@ -239,6 +263,10 @@ def test_it_is_imported_and_trained_by_the_real_command(data, tmp_path):
     words = f"run -m convnova-386k -t {bend.NAME} --seeds 1 --epochs 1 --out {tmp_path / 'runs'}"
     run = completed([sys.executable, "-m", "dnabench", *words.split()], env)
     assert run.returncode == 0, run.stdout + run.stderr
+    (record,) = (tmp_path / "runs" / "records").glob("*.json")
+    recipe = json.loads(record.read_text())["trial"]["recipe"]
+    assert recipe["source"] == MODELS["convnova-386k"].recipes["bend"].source
+    assert recipe["differs"].startswith("the paper states no batch") and recipe["epochs"] == 1
     (predictions,) = (tmp_path / "runs" / "predictions").glob("*.npz")
     bases = sum(end - start for _, start, end, _, split in REGIONS if split == "test")
     with np.load(predictions) as stored:

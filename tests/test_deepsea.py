@@ -12,7 +12,7 @@ from conftest import completed
 from sklearn.metrics import roc_auc_score
 
 from dnabench.metrics import auroc_mean, score
-from dnabench.registry import TASKS
+from dnabench.registry import MODELS, TASKS
 from dnabench.tasks import deepsea
 from dnabench.types import A, C, G, N, T
 
@@ -204,7 +204,8 @@ def test_it_is_imported_and_trained_by_the_real_command(bundle, tmp_path):
     counts = {split: len(p[1]) for split, p in parts.items()}
     assert done.stdout == f"{counts} {deepsea.NAME}\n"
     words = (
-        f"run -m cnn -t {deepsea.NAME} --seeds 1 --epochs 1 --limit 24 --out {tmp_path / 'runs'}"
+        f"run -m convnova-386k -t {deepsea.NAME} --seeds 1 --epochs 1 --limit 24 "
+        f"--out {tmp_path / 'runs'}"
     )
     run = completed([sys.executable, "-m", "dnabench", *words.split()], env)
     assert run.returncode == 0, run.stdout + run.stderr
@@ -215,5 +216,8 @@ def test_it_is_imported_and_trained_by_the_real_command(bundle, tmp_path):
         scores = score(*own, ["auroc_mean", "auroc_median"], deepsea.GROUPS)
     assert len(scores) == 10 and all(0 < value < 1 for value in scores.values())
     (record,) = (tmp_path / "runs" / "records").glob("*.json")
-    found = json.loads(record.read_text())["scores"]["test"]
-    assert scores.items() <= found.items()
+    found = json.loads(record.read_text())
+    assert scores.items() <= found["scores"]["test"].items()
+    recipe, wanted = found["trial"]["recipe"], MODELS["convnova-386k"].recipes["deepsea"]
+    assert (recipe["source"], recipe["differs"]) == (wanted.source, wanted.differs)
+    assert (recipe["lr"], recipe["weight_decay"], recipe["epochs"]) == (1e-3, 0.1, 1)

@@ -11,6 +11,7 @@ import pytest
 from conftest import completed
 from scipy.stats import pearsonr
 
+from dnabench.registry import MODELS
 from dnabench.tasks import deepstarr
 from dnabench.types import N
 
@@ -150,7 +151,8 @@ def test_it_is_imported_and_trained_by_the_real_command(record, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{SIZES} {deepstarr.NAME}\n6\n"
     words = (
-        f"run -m cnn -t {deepstarr.NAME} --seeds 1 --epochs 2 --limit 40 --out {tmp_path / 'runs'}"
+        f"run -m convnova-386k -t {deepstarr.NAME} --seeds 1 --epochs 2 --limit 40 "
+        f"--out {tmp_path / 'runs'}"
     )
     run = completed([sys.executable, "-m", "dnabench", *words.split()], env)
     assert run.returncode == 0, run.stdout + run.stderr
@@ -163,7 +165,11 @@ def test_it_is_imported_and_trained_by_the_real_command(record, tmp_path):
         assert {tuple(row) for row in stored["labels"].tolist()} <= known
         y, predicted = stored["labels"].T, stored["logits"].T
     (path,) = (tmp_path / "runs" / "records").glob("*.json")
-    scores = json.loads(path.read_text())["scores"]["test"]
+    found = json.loads(path.read_text())
+    recipe, wanted = found["trial"]["recipe"], MODELS["convnova-386k"].recipes["deepstarr"]
+    assert (recipe["source"], recipe["differs"]) == (wanted.source, wanted.differs)
+    assert (recipe["batch"], recipe["horizon"], recipe["epochs"]) == (512, "train", 2)
+    scores = found["scores"]["test"]
     for k, group in enumerate(("Dev", "Hk")):  # apart, as the authors print them
         assert scores[f"pearson:{group}"] == pytest.approx(
             pearsonr(y[k], predicted[k])[0], abs=1e-6

@@ -133,17 +133,14 @@ def _jobs(
     for task in tasks:
         if why := incompatibility(MODELS[ours.preset], TASKS[task]):
             return [], why
-    epochs = matching.EPOCHS.get(value.suite, 0)
     as_published = replace(
         wanted, models=[ours.preset], tasks=tasks, regime=regime,
         protocol=wanted.protocol or matching.protocol_of(value),
-        settings=[f"{k}={v}" for k, v in ours.options.items()],
-        overrides={"epochs": epochs} if epochs else {},
+        settings=[f"{k}={v}" for k, v in ours.options.items()], overrides={},
     )  # fmt: skip
     settings = [*as_published.settings, *_for_model(ours.preset, wanted.settings)]
-    overrides = {**as_published.overrides, **wanted.overrides}
     try:
-        return grid(replace(as_published, settings=settings, overrides=overrides)), ""
+        return grid(replace(as_published, settings=settings, overrides=wanted.overrides)), ""
     except ValueError as problem:
         try:
             grid(as_published)

@@ -4,7 +4,6 @@ Also known differences of ours, and why some values can never be reproduced.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from dnabench.registry import MODELS, TASKS
@@ -19,7 +18,6 @@ METRICS = {  # F1 is macro-F1 in the authors' code; the colon names a group of l
     "mcc": "mcc", "f1": "f1_macro", "top1_accuracy": "accuracy", "auroc_tf": "auroc_mean:tf",
     "auroc_hm": "auroc_mean:hm", "auroc_dhs": "auroc_mean:dhs", "auroc_avg": "auroc_mean:groups",
 }  # fmt: skip
-EPOCHS = {"deepsea": 10, "bend": 10}  # arXiv 2502.18538, A.2.2 and A.2.3; the rest has recipes
 OPTION_OF = {"kernel": "kernel_size", "dilation": "dilation"}  # in Value.variant -> of our models
 FREE = ("dilation_schedule",)  # options that the paper leaves open: text and code differ
 # options that the authors' configurations set otherwise than their paper, whose numbers these are
@@ -44,18 +42,12 @@ REMARKS = {  # our model -> a known difference that does not rule out a comparis
     "convnova_single_branch": "its width, 172, is our choice: the paper states only the size",
     "hyenadna-large-1m": "three official checkpoints have this size; ours is the one for 1 Mbp",
 }
-# where no recipe here follows it: suite, model or "" = any other -> what the papers state
-STATED = {
-    ("deepsea", "convnova"): "arXiv 2502.18538 A.2.2 states AdamW as in its table 7 (decay 0.1, "
-    "cosine), rate 1e-3, 10 epochs and, in table 9, inputs of 2K",
-    ("deepsea", "hyenadna"): "arXiv 2502.18538 A.2.2 states AdamW as in its table 7 (decay 0.1, "
-    "cosine), the official rate and 10 epochs; HyenaDNA's own configuration has 6e-4, batch 1000 "
-    "and 1,024 bp",
-    ("deepsea", ""): "arXiv 2502.18538 A.2.2 states AdamW as in its table 7 (decay 0.1, cosine), "
-    "the official rate and 10 epochs",
-    ("bend", "convnova"): "arXiv 2502.18538 A.2.3 states AdamW as in its table 7 (decay 0.1, "
-    "cosine), rate 1e-3, 10 epochs and, in table 9, inputs of 16K",
-}  # fmt: skip
+# suite -> what the paper leaves open, so that no run can be known to repeat it; the recipes here
+# say what they take instead
+LEFT_OPEN = {
+    "deepsea": "arXiv 2502.18538 A.2.2 states no batch",
+    "bend": "arXiv 2502.18538 A.2.3 states no batch and no precision",
+}
 # table, task, variant -> why its printed number is doubted: table 11 is the mean of 18 tasks, table
 # 12 has 16 of them, so H4 and H4ac follow
 MISPRINTS = {
@@ -152,31 +144,28 @@ def obstacles(value: Value) -> list[str]:
 
 
 def own_recipe(value: Value) -> str:
-    """That a run would follow a recipe of the house, and what the papers state; "" if theirs.
+    """That a run would follow a recipe of the house, or what the paper leaves open; "" if theirs.
 
-    Of a suite without a recipe of its own it is the model's default, with the paper's epochs.
+    Of a suite without a recipe of its own it is the model's default.
     """
     preset, suite = our_model(value).preset, value.suite
     kind = (regime_of(value) or "scratch").partition(":")[0]
-    if not as_published(value, preset, kind)[1].source.startswith("house"):
-        return ""
-    stated = STATED.get((suite, value.model)) or STATED.get((suite, ""), "")
-    return f"the recipe is ours, not the paper's: {stated or 'none is published for this model'}"
+    if as_published(value, preset, kind)[1].source.startswith("house"):
+        return "the recipe is ours, not the paper's: none is published for this model"
+    left = LEFT_OPEN.get(suite)
+    return f"the recipe is partly ours: {left}" if left else ""
 
 
 def as_published(value: Value, preset: str, regime: str) -> tuple[dict[str, Any], Recipe]:
     """All options and the recipe of a run that repeats the value, unchanged by the user.
 
-    The recipe is that of the value's suite with the epochs that the paper states; from scratch, one
-    that trains only a part is replaced by the default.
+    The recipe is that of the value's suite; from scratch, one that trains only a part is replaced
+    by the default.
     """
     model, task = MODELS[preset], tasks_of(value)[0]
     recipe, own = model.recipe_for(value.suite).for_task(task)
     if regime == "scratch" and recipe.finetune != "full":
         recipe, own = model.recipes["default"].for_task(task)
-    epochs = EPOCHS.get(value.suite, 0)
-    if epochs and model.reads("epochs"):
-        recipe = replace(recipe, epochs=epochs)
     return {**model.options, **own, **our_model(value).options}, recipe
 
 

@@ -51,6 +51,7 @@ def test_import_list_verify_audit_and_run(run, tmp_path):
     ("words", "says"),
     [
         (["run", "-m", "kmer", "-t", "gue/mouse_0"], "data fetch gue/mouse_0` gets them"),
+        (["plan", "-m", "kmer", "--suite", "bend"], "bend/gene_finding` gets them or says where"),
         (["data", "verify", "gue"], "no data of gue here; get them: dnabench data fetch gue"),
         (["data", "fetch", "gue/mouse_9"], "no task named 'gue/mouse_9'; did you mean gue/mouse_"),
         (["data", "import", "/no/such"], "/no/such"),

@@ -246,7 +246,7 @@ def tasks_of(request: Request) -> list[Task]:
     if absent := [task.name for task in tasks if not task.data]:
         raise ValueError(
             f"the data of {', '.join(absent)} are not here; `dnabench data fetch {absent[0]}` gets "
-            "them, `dnabench data import FOLDER` takes files that you have"
+            "them or says where they are, `dnabench data import FOLDER` takes files that you have"
         )
     for task in tasks:
         if lacking := [split for split in ("train", "test") if split not in task.counts]:

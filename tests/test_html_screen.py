@@ -44,8 +44,41 @@ def test_a_phone_shows_models_as_columns(opened, tmp_path):
     assert sum(r.bounding_box()["y"] < 800 for r in rows) >= 3
 
 
-def test_names_break_at_their_joints_on_a_phone_alone(opened, tmp_path):
+def test_three_long_names_fit_a_screen_of_1200_px(opened, tmp_path):
+    path = tmp_path / "three.html"
+    models = {
+        "convnova-386k": 0.6,
+        "gena-lm-bigbird-base-sparse": 0.5,
+        "hyenadna-tiny-1k lr=1": 0.7,
+    }
+    path.write_text(page(analyzed(grid(models))), encoding="utf-8")
+    for width in (1200, 800):
+        tab = opened(path, viewport={"width": width, "height": 900})
+        scores = tab.query_selector("#t1 .scores .wide")
+        assert scores.evaluate("e => e.scrollWidth <= e.clientWidth"), width
+        rows = [r.bounding_box()["height"] for r in tab.query_selector_all("#t1 .main td")]
+        assert max(rows) < 35, width  # scores stay on one line
+
+
+def test_long_names_in_lists_of_tests_wrap(opened, tmp_path):
+    path = tmp_path / "long.html"
+    long = (
+        "hyenadna-tiny-1k embed_dropout=0.1 resid_dropout=0 shift=0.05 (checkpoint:20M@a5eb6394e85)"
+    )
+    path.write_text(page(analyzed(grid({long: 0.6, long + "2": 0.5}))), encoding="utf-8")
+    tab = opened(path, viewport={"width": 1200, "height": 900})
+    tab.eval_on_selector_all("details", "all => all.forEach(d => d.open = true)")
+    cells = tab.query_selector_all("#t1-tests .lines tbody > tr > *")
+    assert len(cells) > 20 and max(c.bounding_box()["width"] for c in cells) < 500
+
+
+def test_names_break_at_their_joints_where_they_must(opened, tmp_path):
     path = tmp_path / "names.html"
+    path.write_text(page(analyzed(grid({"convnova-386k": 0.6, "x" * 24: 0.5}))), encoding="utf-8")
+    heads = "#t1 .main thead th.number span"
+    tab = opened(path, viewport={"width": 1400, "height": 900})
+    one = [h.bounding_box()["height"] for h in tab.query_selector_all(heads)]
+    assert len(one) == 2 and len(set(one)) == 1
     models = {"convnova-386k": 0.6, "gena-lm-bigbird-base-sparse": 0.5, "x" * 40: 0.7}
     tasks = {"splice": ("nt/splice_sites_acceptors", "nt/splice_sites_all")}
     path.write_text(page(analyzed(grid(models, tasks))), encoding="utf-8")
@@ -57,10 +90,7 @@ def test_names_break_at_their_joints_on_a_phone_alone(opened, tmp_path):
         }
         return out;
     }"""
-    heads = "#t1 .main thead th.number span"
     tab = opened(path, viewport={"width": 1400, "height": 900})
-    one = [h.bounding_box()["height"] for h in tab.query_selector_all(heads)]
-    assert len(one) == 3 and len(set(one)) == 1
     first = box(tab, "#t1 .main tbody tr[data-row] th")["height"]
     tab = opened(path, viewport={"width": 390, "height": 844})
     assert box(tab, "#t1 .main tbody tr[data-row] th")["height"] > first

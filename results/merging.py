@@ -19,6 +19,7 @@ from dnabench.types import Record
 
 Say = Callable[[str], object]
 Item = TypeVar("Item")
+PRETRAINED = "pretrained"  # folder of what `dnabench regimes` pretrains, and with what
 AT_ONCE = 4096  # records of an export that are objects at a time
 
 
@@ -104,12 +105,13 @@ def merge(sources: list[Store], target: Store, say: Say = lambda line: None) -> 
     source's did not; then it is renamed to `.replaced-<n>`. Of a trial with the same scores, what
     the target lacks of predictions and network is copied. Searches and columns of regimes come
     before all records, as they do when they are made; those that several folders have become one.
+    So do the networks of regimes; where two of a name differ, the target's stays.
 
     Args:
         sources: in order of precedence.
         target: may hold trials, and may be new.
-        say: called with a line for each file that could not be read, and for each search that chose
-            otherwise than in the target.
+        say: called with a line for each file that could not be read, for each search that chose
+            otherwise than in the target, and for each network of regimes that is not copied.
 
     Raises:
         ValueError: when the target cannot be written, or has a search or a column of regimes that
@@ -134,7 +136,7 @@ def merge(sources: list[Store], target: Store, say: Say = lambda line: None) -> 
 
 
 def _merge_described(source: Store, target: Store, say: Say) -> None:
-    """What was asked for, searches and columns of regimes."""
+    """What was asked for, searches, columns of regimes and the networks of these."""
     for path in sorted(source.folder.glob("configs/*.json")):
         _copy_beside(path, target.folder / path.relative_to(source.folder))
     for path in search_files(source):
@@ -147,6 +149,36 @@ def _merge_described(source: Store, target: Store, say: Say) -> None:
             regime = _read_or_said(read_regime, path, say)
             if regime:
                 add_regime(target, regime, path.stat().st_mtime_ns)
+    for path in sorted((source.folder / PRETRAINED).glob("[!.]*")):
+        _merge_pretrained(path, target.folder / PRETRAINED / path.name, say)
+
+
+def _merge_pretrained(path: Path, to: Path, say: Say) -> None:
+    """A network of `dnabench regimes`, a shuffled genome or byte pairs; names say what it is of."""
+    if path.is_file():
+        if not to.exists():
+            _copy(path, to)
+        return
+    card, there = path / NETWORK[0], to / NETWORK[0]
+    if not card.is_file():
+        say(f"{path}: its pretraining has not ended, so it is not copied; `dnabench regimes` in "
+            "that folder ends it")  # fmt: skip
+    elif not there.is_file():
+        files = [p for p in path.rglob("[!.]*") if p.is_file() and p != card]
+        for file in [*sorted(files), card]:  # last, as it makes a network of the folder
+            _copy(file, to / file.relative_to(path))
+    elif _weights(card) != _weights(there):
+        say(f"{path}: {to} is another pretraining of that name and stays as it is; to have this "
+            "one too, copy it under another name")  # fmt: skip
+
+
+def _weights(card: Path) -> Any:
+    """The SHA-256 of the weights; the text where the file is no card."""
+    text = card.read_text(encoding="utf-8")
+    try:
+        return json.loads(text)["weights"]
+    except (ValueError, KeyError, TypeError):
+        return text
 
 
 def _read_or_said(read: Callable[[Path], Item], path: Path, say: Say) -> Item | None:

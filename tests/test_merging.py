@@ -1,5 +1,6 @@
 """Folders of results as a whole: `dnabench store`."""
 
+import hashlib
 import json
 import signal
 
@@ -196,3 +197,36 @@ def test_a_merge_that_was_killed_leaves_a_valid_folder_and_goes_on(stores, tmp_p
             for store in (target, whole)
         )  # fmt: skip
         assert found == wanted and found
+
+
+def pretrained(folder, name, weights, ended=True):
+    """A folder as `dnabench regimes` leaves one, with weights that no test reads."""
+    to = folder / "pretrained" / name
+    to.mkdir(parents=True)
+    (to / "model.safetensors").write_bytes(weights)
+    if ended:
+        sha = hashlib.sha256(weights).hexdigest()
+        (to / "network.json").write_text(json.dumps({"weights": sha}))
+    return to
+
+
+def test_networks_of_regimes_are_copied_or_named(tmp_path):
+    a, b, target = tmp_path / "a", tmp_path / "b", tmp_path / "all"
+    pretrained(a, "one", b"1")
+    pretrained(b, "one", b"2")
+    pretrained(b, "two", b"3")
+    pretrained(b, "open", b"4", ended=False)
+    (b / "pretrained" / "bpe-512-0.json").write_text("{}")
+    said = []
+    for _ in range(2):  # and again changes nothing
+        said.clear()
+        merge([Store(a), Store(b)], Store(target), said.append)
+        there = target / "pretrained"
+        assert (there / "one" / "model.safetensors").read_bytes() == b"1"
+        assert (there / "two" / "model.safetensors").read_bytes() == b"3"
+        assert (there / "two" / "network.json").is_file()
+        assert (there / "bpe-512-0.json").is_file() and not (there / "open").exists()
+        assert [line.partition(":")[0] for line in said] == [
+            str(b / "pretrained" / "one"), str(b / "pretrained" / "open")
+        ]  # fmt: skip
+        assert "another pretraining" in said[0] and "has not ended" in said[1]

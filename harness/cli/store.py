@@ -66,7 +66,8 @@ def merge(
     """Copy the trials of several folders into one.
 
     A trial that the target has stays as it is, unless it failed there and finished in a source; of
-    a trial with the same scores, predictions and a network that the target lacks are copied.
+    a trial with the same scores, predictions and a network that the target lacks are copied. The
+    networks of `dnabench regimes` are copied, too.
     Duplicates are named, and so are trials with other scores, with which the exit status is 1. The
     sources are not changed but for the index in .cache.
     """

@@ -6,8 +6,9 @@ S sequences, L length in bp.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from dnabench.types import Array, Sequences
 
 SHARES = (0.5, 0.95)
 ROUNDING = 1e-12  # share of the squared gradient; a GPU's convolutions may leave that much outside
+EMPTY: Mapping[str, Any] = MappingProxyType({})
 SHOWN = 6  # layers of a cycle in words
 
 
@@ -146,14 +148,17 @@ def in_words(stack: list[Convolution]) -> str:
     return f"{len(stack)} layers, taps/dilation: {' '.join(words)}"
 
 
-def write(found: Field, folder: Path) -> list[Path]:
-    """Write field.json, paths.parquet and effective.parquet into a folder, which is made."""
+def write(found: Field, folder: Path, about: Mapping[str, Any] = EMPTY) -> list[Path]:
+    """Write field.json, paths.parquet and effective.parquet into a folder, which is made.
+
+    `about` is what identifies the network; it begins field.json.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("paths.parquet", "effective.parquet", "field.png"):  # of another network
         (folder / name).unlink(missing_ok=True)
     files = [folder / "field.json"]
     with replacing(files[0]) as out:
-        out.write((json.dumps(_as_json(found), indent=1) + "\n").encode())
+        out.write((json.dumps({**_as_json(found), **about}, indent=1) + "\n").encode())
     if found.paths is not None:
         files.append(write_paths(found.paths, folder / "paths.parquet"))
     effect = found.effect

@@ -1,5 +1,6 @@
 """Receptive fields, paths, and effective fields: probes/."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -208,6 +209,8 @@ def test_the_command_writes_what_it_prints(tmp_path):
     assert "receptive field             33 bp" in done.stdout
     written = json.loads((folder / "field.json").read_text())
     assert written["receptive_field"] == 33 and written["alone"] is True
+    assert written["network"] == written["model"] == "gpn-smol" and written["weights"] == "scratch"
+    assert written["options"]["width"] == 16
     table = pq.read_table(folder / "paths.parquet").to_pydict()
     assert table["offset"] == list(range(-16, 17)) and sum(map(int, table["paths"])) == 225
     effect = pq.read_table(folder / "effective.parquet").to_pydict()
@@ -225,6 +228,9 @@ def test_a_folder_of_pretrain_is_measured_with_its_own_weights(net, tmp_path):  
     found = field(net.name, alone, random_sequences(2, 33), 5)
     written = pq.read_table(tmp_path / "a" / "effective.parquet").to_pydict()
     assert written["gradient"] == pytest.approx(found.effect.gradient)
+    about = json.loads((tmp_path / "a" / "field.json").read_text())
+    sha = hashlib.sha256((net / "model.safetensors").read_bytes()).hexdigest()
+    assert about["weights"] == f"sha256:{sha}" and about["model"] == "convnova-386k"
     said = CliRunner().invoke(main, [*words, "--regime", "pretrained", "--to", str(tmp_path / "b")])
     assert said.exit_code and "has weights of its own" in said.output
     assert not (tmp_path / "b").exists()

@@ -69,6 +69,7 @@ def field(
         return
     if len(networks) > 1:
         fail("one network at a time; only stacks such as k9.b2.l6 are drawn together")
+    from dnabench.cli.probe_variants import identified
     from dnabench.probes.field import rows, write
     from dnabench.probes.figures import field_figure
 
@@ -78,7 +79,7 @@ def field(
     weights = f", {regime} weights" if not Path(networks[0]).is_dir() else ""
     typer.echo(f"{found.name}{weights}")
     _print(rows(found))
-    files = write(found, folder)
+    files = write(found, folder, identified(networks[0], regime, set_, trust_remote_code))
     save(lambda: field_figure(found.paths, found.effect), folder / "field.png")
     typer.echo(f"\n{', '.join(f.name for f in files)}, field.png in {folder}")
 

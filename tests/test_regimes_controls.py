@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import dnabench, planted_split, planted_task
 from test_genomes import own_cache
-from test_regimes import a_record, asked, genomes, words
+from test_regimes import TINY, a_record, asked, genomes, words
 
 from dnabench import TASKS
 from dnabench.protocols import protocol_named
@@ -159,6 +159,30 @@ def test_trials_are_checked_before_anything_is_trained(csv, genomes, tmp_path):
     assert [len(own) for own in planned(columns, request)] == [5, 10, 10, 5, 5]
     sizes = [len(own) for c in columns if not c.kept for own in jobs_of(c, request).values()]
     assert sizes == [5, 5, 5]
+
+
+def test_a_setting_that_fits_some_columns_is_said_of_the_others(csv, genomes, tmp_path):
+    given = ("dnabert2.schedule=constant", "convnova-386k.schedule=cosine", "lr_floor=0.1")
+    request = asked(csv, genomes, tokenizers=["char"], pretrain_seeds=1)
+    request = replace(request, grid=replace(request.grid, settings=(*TINY, *given)))
+    columns = columns_of(request, tmp_path)
+    assert all(planned(columns, request))
+    notes = []
+    for column in columns:
+        if not column.kept:
+            floors = {
+                job.trial.recipe.lr_floor for job in jobs_of(column, request, notes.append)[None]
+            }
+            assert floors == {0.1}
+    assert set(notes) == {
+        "dnabert2: lr_floor=0.1 does nothing with schedule=constant; leave it out, or write --set "
+        "schedule=cosine"
+    }  # fmt: skip
+    none = replace(
+        request, grid=replace(request.grid, settings=(*TINY, "schedule=constant", given[2]))
+    )
+    with pytest.raises(ValueError, match=r"^lr_floor=0\.1 does nothing with schedule=constant"):
+        planned(columns_of(none, tmp_path), none)
 
 
 def test_a_bad_recipe_ends_the_command_before_pretraining(csv, genomes, tmp_path):

@@ -48,12 +48,20 @@ def effects(
     Raises:
         ValueError: a setting that does nothing in any trial, if strict.
     """
+    models = list(models)
     by_name = {model.name: model for model in models}
+    if strict:
+        check_effect(trials, models, settings)
     idle = [why for setting in settings if (why := _idle(setting, trials, by_name))]
-    if idle and strict:
-        raise ValueError("; ".join(idle))
     notes = [*_unread(by_name, overrides), *_epochs(trials, by_name, settings, overrides)]
     return [*idle, *notes, *_warmups(trials, by_name, {task.name: task for task in tasks})]
+
+
+def check_effect(trials: Sequence[Trial], models: Iterable[Model], settings: Sequence[str]) -> None:
+    """ValueError for a setting that does nothing in any of the trials; as `effects`, this alone."""
+    by_name = {model.name: model for model in models}
+    if idle := [why for setting in settings if (why := _idle(setting, trials, by_name))]:
+        raise ValueError("; ".join(idle))
 
 
 def _idle(setting: str, trials: Iterable[Trial], models: Mapping[str, Model]) -> str:

@@ -15,6 +15,7 @@ from dnabench.registry import TASKS
 from dnabench.results.regimes import COMPUTE, CONTROLS, FROZEN, SCRATCH, Regime
 from dnabench.shares import part_of_train
 from dnabench.splits import cut, streams
+from dnabench.sweep.effects import check_effect
 from dnabench.sweep.grid import grid, own_task
 from dnabench.sweep.numbers import parse_seeds
 from dnabench.sweep.regimes import STRIDE, Column, RegimesRequest, digest, identity
@@ -58,11 +59,14 @@ def planned(columns: Sequence[Column], request: RegimesRequest) -> list[list[Job
 
     Raises:
         KeyError, ValueError: as `grid`; a recipe that gives a task a network of other options than
-            those that are pretrained.
+            those that are pretrained; a setting that does nothing in any column.
     """
     coming = replace(request, grid=replace(request.grid, to_come=True))
-    return [_coming(column, coming) if column.kept else jobs_of(column, request)[None]
-            for column in columns]  # fmt: skip
+    found = [_coming(column, coming) if column.kept else jobs_of(column, request)[None]
+             for column in columns]  # fmt: skip
+    trials = [job.trial for own in found for job in own]
+    check_effect(trials, [column.model for column in columns], request.grid.settings)
+    return found
 
 
 def _coming(column: Column, request: RegimesRequest) -> list[Job]:
@@ -83,12 +87,21 @@ def _grid(
     column: Column, request: RegimesRequest, regime: str, seeds: Sequence[int],
     say: Say = lambda note: None, *settings: str,
 ) -> list[Job]:  # fmt: skip
+    """As `grid`; a setting that does nothing here may do something in another column: it is said.
+
+    `planned` refuses one that does nothing in all.
+    """
+    name = column.model.name
+
+    def said(note: str) -> None:
+        say(note if note.startswith(name) else f"{name}: {note}")
+
     return grid(
         replace(
             request.grid, models=[column.model.reference or column.model.name], regime=regime,
             settings=[*column.settings, *settings], seeds="".join(f"{seed}," for seed in seeds),
         ),
-        say,
+        said, searched=(),
     )  # fmt: skip
 
 

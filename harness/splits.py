@@ -257,7 +257,8 @@ def check_validation(
     """Raise ValueError where an epoch, or a setting, is to be chosen on examples of one class.
 
     MCC is 0 there whatever a network answers, so the first epoch would win, and accuracy is highest
-    where it answers that class alone. Under a limit, for trying things out, all are taken.
+    where it answers that class alone. Under a limit, for trying things out, all are taken, and
+    flags of the records and the report say so.
     """
     if limit or not (tuning or protocol.checkpoint == "best-val"):
         return
@@ -272,12 +273,14 @@ def check_validation(
         )
 
 
-def only_class(split: Split, task: Task) -> str:
+def only_class(split: Split | None, task: Task) -> str:
     """The class of all examples of a split, "" where there are several; per-base: of all bases.
 
     Also "" of multilabel and regression tasks: their metrics are undefined there, or (errors) as
-    good as elsewhere.
+    good as elsewhere; and of no split.
     """
+    if split is None:
+        return ""
     y = split.y[split.y != IGNORED]
     if task.kind in ("multilabel", "regression") or not y.size or y.min() != y.max():
         return ""

@@ -53,7 +53,7 @@ def analyze(
         table=table, comparisons=tuple(comparisons), best=tuple(best), suites=tuple(suites),
         detectable=seen,
         remarks=(
-            *_one_class(table), *unlike_models(table), *mixed_cells(table), *_of_networks(table),
+            *_one_class(table), *_chosen_on_one_class(table), *unlike_models(table), *mixed_cells(table), *_of_networks(table),
             *memo.get("remarks", [_runs(table), _sizes(table)], lambda: _remarks(table)),
         ),
     )  # fmt: skip
@@ -217,6 +217,19 @@ def _one_class(table: Table) -> list[str]:
     }  # fmt: skip
     names = ", ".join(row.name for row in table.rows if (row.task, row.data) in flagged)
     return [f"{names}: all test labels are of one class, so the metric is undefined"] * bool(names)
+
+
+def _chosen_on_one_class(table: Table) -> list[str]:
+    """Tasks whose epochs were chosen on validation of one class, as only a limit allows."""
+    flagged = {
+        (r.trial.task, r.trial.data): r.flags["one_class_validation"]
+        for r in table.records if r.flags.get("one_class_validation")
+    }  # fmt: skip
+    return [
+        f"{row.name}: under this limit validation has one class alone, "
+        f"{flagged[row.task, row.data]!r}, so the choice of the epoch says nothing; raise --limit"
+        for row in table.rows if (row.task, row.data) in flagged
+    ]  # fmt: skip
 
 
 def _of_networks(table: Table) -> list[str]:

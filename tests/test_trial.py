@@ -10,7 +10,9 @@ from conftest import planted_task
 from sklearn.metrics import matthews_corrcoef
 
 from dnabench import MODELS, TASKS, Trial
+from dnabench.reports.analysis import analyze
 from dnabench.reports.inflation import inflation, inflation_section
+from dnabench.reports.table import tables
 from dnabench.sweep.trial import run_trial
 from dnabench.types import Job, Resources, Split
 
@@ -270,11 +272,15 @@ def test_no_epoch_is_chosen_on_validation_of_one_class(task, metric):
 def test_validation_of_one_class_is_no_matter_where_nothing_is_chosen_on_it(task):
     one = task(load=one_class_of_dev())
     record, _ = run_trial(job(one, "kmer", protocol="last-epoch/1"))
-    assert record.scores["test"]["mcc"] > 0.5
+    assert record.scores["test"]["mcc"] > 0.5 and "one_class_validation" not in record.flags
     limited = job(one, "kmer")
     limited = limited._replace(trial=dataclasses.replace(limited.trial, limit=20.0))
     record, _ = run_trial(limited)  # for trying things out
     assert record.n_examples["val"] == 20
+    assert record.flags["one_class_validation"] == "0"  # and the report says so
+    (found,) = tables([record])
+    (said,) = [text for text in analyze(found).remarks if "validation" in text]
+    assert said.startswith("planted/motif: under this limit validation has one class alone, '0'")
 
 
 PEAKS = """

@@ -119,6 +119,8 @@ def run_trial(
     read = 0 if trial.recipe.finetune == "probe" else len(last.y)  # a probe has their features
     ambiguous = {name: split.seqs.n_ambiguous for name, split in splits.items()}
     found = {"ambiguous_letters": ambiguous} | _of_test(job, task, learner, last, logits, loaded)
+    if (trial.tuning or protocol.checkpoint == "best-val") and (one := only_class(val, task)):
+        found["one_class_validation"] = one  # only under a limit: else it is refused
     if lost := absent(task, whole, train):
         found["absent_classes"] = lost
     record = Record(

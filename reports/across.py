@@ -10,6 +10,7 @@ import numpy as np
 from dnabench.host.processes import each
 from dnabench.metrics import METRICS
 from dnabench.reports import stats
+from dnabench.reports.cells import first_alike
 from dnabench.reports.evidence import Comparison, Interval, OverTasks, SuiteEvidence
 from dnabench.reports.memo import Memo
 from dnabench.reports.table import Row, Table, grouped
@@ -93,10 +94,13 @@ def _pairs(
     met = [d for d in comparisons if d.row.name in named and {d.i, d.j} <= at.keys()]
     verdicts = grouped(met, lambda d: (d.i, d.j))
     signed = {(i, j): stats.wilcoxon(means[:, at[i]], means[:, at[j]]) for i, j in verdicts}
-    adjusted = stats.holm([test.p for test in signed.values()])
+    alike = {k: tuple(first_alike(row.cells, k) for row in rows) for k in at}
+    keys = [frozenset((alike[i], alike[j])) for i, j in signed]
+    adjusted = stats.once(stats.holm, [test.p for test in signed.values()], keys)
     ranks = stats.ranks(means)
     found = [_claim(own, ranks[:, at[j]] - ranks[:, at[i]]) for (i, j), own in verdicts.items()]
     claims, nemenyi, out = [p for p, _ in found], stats.nemenyi(means), []
+    tested = len({key for key, p in zip(keys, claims, strict=True) if not math.isnan(p)})
     ropes = np.array([row.rope or 1.0 for row in rows])  # relevant differences
 
     def sizes(pair: tuple[int, int]) -> tuple[Any, Any]:
@@ -107,8 +111,9 @@ def _pairs(
         compute = partial(stats.probability_of_improvement, a, b)
         return memo.get("posterior", [x, y], draw), memo.get("improvement", [a, b], compute)
 
+    p_claims = stats.once(stats.holm, claims, keys)
     for ((i, j), test), p_holm, (p_raw, above), p_claim, (posterior, improvement) in zip(
-        signed.items(), adjusted, found, stats.holm(claims), each(sizes, list(signed)), strict=True
+        signed.items(), adjusted, found, p_claims, each(sizes, list(signed)), strict=True
     ):
         own = verdicts[i, j]
         wins, losses = (sum(d.verdict == word for d in own) for word in ("win", "loss"))
@@ -122,7 +127,7 @@ def _pairs(
                 improvement=Interval(*chance[:3]),
                 improvement_tasks=Interval(chance.value, chance.low_tasks, chance.high_tasks),
                 n=min(min(d.n) for d in own), p_raw=p_raw, p_claim=p_claim, ranks_above=above,
-                pairs_tested=sum(not math.isnan(p) for p in claims),
+                pairs_tested=tested,
                 same=all(d.same for d in own), undefined=_undefined(own), **_leads(own),
             )
         )  # fmt: skip

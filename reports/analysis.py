@@ -9,6 +9,7 @@ from dnabench.metrics import METRICS
 from dnabench.reports import evidence, stats
 from dnabench.reports.across import across
 from dnabench.reports.blocks import Blocks
+from dnabench.reports.cells import first_alike
 from dnabench.reports.evidence import Best, Comparison, Interval, SuiteEvidence
 from dnabench.reports.families import ALL_PAIRS, Families
 from dnabench.reports.memo import Memo
@@ -53,7 +54,8 @@ def analyze(
         table=table, comparisons=tuple(comparisons), best=tuple(best), suites=tuple(suites),
         detectable=seen,
         remarks=(
-            *_one_class(table), *_chosen_on_one_class(table), *unlike_models(table), *mixed_cells(table), *_of_networks(table),
+            *_one_class(table), *_chosen_on_one_class(table), *unlike_models(table),
+            *mixed_cells(table), *_of_networks(table),
             *memo.get("remarks", [_runs(table), _sizes(table)], lambda: _remarks(table)),
         ),
     )  # fmt: skip
@@ -81,8 +83,10 @@ def _comparisons(
         for (a, b), (row, _, _) in zip(values, places, strict=True)
     ]
     counted = [x if is_enough else math.nan for x, is_enough in zip(p, enough, strict=True)]
-    adjusted = zip(stats.holm(counted), stats.bh(counted), exact, strict=True)
-    tests_made = sum(not math.isnan(x) for x in counted)
+    keys = [(row.name, frozenset(first_alike(row.cells, k) for k in pair)) for row, *pair in places]
+    holm, bh = (stats.once(adjust, counted, keys) for adjust in (stats.holm, stats.bh))
+    adjusted = zip(holm, bh, exact, strict=True)
+    tests_made = len({key for key, x in zip(keys, counted, strict=True) if not math.isnan(x)})
     out = []
     for (row, i, j), (a, b), one, test, nested, how, p_own, (p_holm, p_bh, p_exact) in zip(
         places, values, same, tests, found, drawn, p, adjusted, strict=True

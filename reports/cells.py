@@ -77,6 +77,11 @@ class Cell:
         return stats.summary(self.values)
 
 
+def first_alike(cells: Sequence[Cell], column: int) -> int:
+    """The first column with the very runs of this one, as where a search chose the default."""
+    return next(k for k, cell in enumerate(cells) if k == column or cell.has_runs_of(cells[column]))
+
+
 def cell_of(records: Sequence[Record], metric: str) -> Cell:
     """The runs of a column on a row, scored by a metric."""
     whole = [r for r in records if not r.error]

@@ -1,6 +1,6 @@
 """Which test answers which question: docs/statistics.md in code. No torch."""
 
-from dnabench.reports.stats.adjust import bh, holm
+from dnabench.reports.stats.adjust import bh, holm, once
 from dnabench.reports.stats.budget import Expected, expected_best
 from dnabench.reports.stats.lead import Lead, LikeThese, lead, like_these
 from dnabench.reports.stats.power import (
@@ -46,7 +46,7 @@ __all__ = [
     "critical_difference", "d_cohen", "delta", "detectable", "examples_needed", "expected_best",
     "friedman",
     "friedman_of_ranks", "hedges_g", "holm", "iman_davenport", "iqm", "lead", "like_these",
-    "min_max", "nemenyi", "nemenyi_q", "out_of_reach", "permutation", "posterior",
+    "min_max", "nemenyi", "nemenyi_q", "once", "out_of_reach", "permutation", "posterior",
     "probability_of_improvement", "ranks", "seeds_needed", "summary", "test_standard_error",
     "verdict", "welch", "wilcoxon",
 ]  # fmt: skip

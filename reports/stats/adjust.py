@@ -1,7 +1,7 @@
 """p-values of many tests at once: Holm for claims, Benjamini-Hochberg for exploring."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -20,6 +20,24 @@ def holm(p: Sequence[float]) -> list[float]:
         floor = max(floor, min(1.0, (len(order) - rank) * p[i]))
         adjusted[i] = floor
     return adjusted
+
+
+def once(
+    adjust: Callable[[Sequence[float]], list[float]], p: Sequence[float], keys: Sequence[Hashable]
+) -> list[float]:
+    """Adjust p-values of which some are of one and the same test, which counts once in m.
+
+    Args:
+        adjust: `holm` or `bh`.
+        p: p-values, (n,); equal where keys are.
+        keys: what each p is the test of, (n,).
+
+    Returns:
+        n adjusted p-values in the same order.
+    """
+    first = dict(reversed([*zip(keys, p, strict=True)]))
+    adjusted = dict(zip(first, adjust([*first.values()]), strict=True))
+    return [adjusted[key] for key in keys]
 
 
 def bh(p: Sequence[float]) -> list[float]:

@@ -17,7 +17,7 @@ from dnabench.reports.resampling import Resampler
 from dnabench.reports.text.findings import related
 from dnabench.reports.text.overview import overview
 from dnabench.results.store import Store
-from dnabench.sweep.trial import run_trial
+from dnabench.sweep.trial import _related, run_trial
 from dnabench.tasks.audit.audit import Audit, keep
 from dnabench.tasks.audit.near import merged
 from dnabench.types import Job, Sequences, Split, Task
@@ -226,3 +226,14 @@ def test_clusters_follow_the_examples_into_the_predictions(tmp_path, monkeypatch
     assert len(rows) == 40 and arrays["clusters"].tolist() == [r // 5 for r in rows]
     assert found.task["clusters"] == "gene"
     assert type(found).from_json(found.to_json()) == found
+
+
+def test_pairs_are_related_where_they_share_either_sequence():
+    a, b, c, d, e, f = np.random.default_rng(3).integers(0, 4, (6, 30)).astype(np.uint8)
+    ends = np.arange(5) * 30
+    first = Sequences(np.concatenate([a, c, d, f]), ends)
+    second = Sequences(np.concatenate([b, 3 - a[::-1], e, e]), ends)  # the other strand of a
+    pairs = Split(first, np.zeros(4, np.int64), np.array(["1", "2", "3", "4"]), other=second)
+    copies = _related(TASKS["demo/splice_junctions"], pairs)["copies"]
+    assert same(copies, np.array([0, 0, 1, 1]))
+    assert "copies" not in _related(TASKS["demo/splice_junctions"], pairs._replace(other=None))

@@ -23,6 +23,7 @@ from dnabench.results.provenance import here
 from dnabench.shares import absent, part_of_train
 from dnabench.splits import cut, limited, only_class, streams
 from dnabench.tasks.audit.kmers import either_strand, fingerprints, numbered
+from dnabench.tasks.audit.near import merged
 from dnabench.train.build import as_read, build_examples, build_learner
 from dnabench.train.flops import tokens_of_longest
 from dnabench.train.meter import Meter, flops
@@ -289,8 +290,11 @@ def _strand_flips(task: Task, learner: Learner, test: Split, logits: Array) -> d
 
 
 def _related(task: Task, test: Split) -> dict[str, Array]:
-    """Which test examples resampling must draw together."""
-    copies = numbered(either_strand(*fingerprints(test.seqs)))
+    """Which test examples resampling must draw together; pairs where they share a sequence."""
+    seqs = [test.seqs] if test.other is None else [test.seqs, test.other]
+    copies = numbered(np.concatenate([either_strand(*fingerprints(one)) for one in seqs]))
+    if test.other is not None:
+        copies = merged(np.tile(np.arange(len(test.ids)), 2), copies)[: len(test.ids)]
     found = {"bases": (test.y != IGNORED).sum(1)} if task.kind == "per_base" else {}
     if test.clusters is not None:
         found["clusters"] = test.clusters.astype(np.int64)

@@ -19,7 +19,8 @@ from dnabench.reports.families import Families
 from dnabench.reports.render import compare_text, render
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.table import tables
-from dnabench.reports.text.findings import shared_grids
+from dnabench.reports.text.captions import caption
+from dnabench.reports.text.findings import shared_grids, suite_caption
 from dnabench.reports.text.leads import lead_sentences
 from dnabench.reports.text.summary import summary_sentences
 from dnabench.results.store import Store
@@ -333,6 +334,8 @@ def test_a_model_with_undefined_runs_wins_neither_a_task_nor_the_suite():
     assert said[0].startswith("No model is clearly the best over 8 tasks")
     assert "the better mean leaves out 2 undefined runs)" in said[0]
     assert "Runs: 2 undefined (excluded: no value of the metric on test)." in said
+    assert "every test here, leave out 2 undefined runs; a model" in suite_caption(found.suites[0])
+    assert "excluded from the mean, bold or not." in " ".join(caption(found.table))
     (pair,) = found.suites[0].pairs
     assert pair.undefined == (2, 0) and pair.flipped().undefined == (0, 2)
     declared = analyzed(

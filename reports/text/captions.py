@@ -128,7 +128,7 @@ def caption(table: Table) -> list[str]:
          "(`dnabench run --invalid` repeats them)."),
         (any(c.undefined for c in cells),
          "undefined: runs without a value of the metric on test, as AUROC of one class or the "
-         "correlation of equal predictions, excluded from the mean."),
+         "correlation of equal predictions, excluded from the mean, bold or not."),
         (any(table.columns[i].variants > 1 for row in table.rows for i in row.best), CHOSEN),
         (any(c.collapsed for c in cells),
          "†k: k runs collapsed to one predicted class or value; they are included in the mean."),

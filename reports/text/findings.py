@@ -13,7 +13,7 @@ from dnabench.reports.evidence import (
     Interval,
     SuiteEvidence,
 )
-from dnabench.reports.grid import NONE, Grid, fixed, interval, listed, p_value, signed
+from dnabench.reports.grid import NONE, Grid, count, fixed, interval, listed, p_value, signed
 from dnabench.reports.table import Table, grouped, suite_of
 
 DIGITS = 4  # of differences
@@ -288,6 +288,12 @@ def suite_caption(suite: SuiteEvidence) -> str:
         out += [
             f"Friedman chi2 = {f.chi2:.2f} (p = {p_value(f.p)}), Iman-Davenport F = {f.f:.2f} "
             f"(p = {p_value(f.p_f)}), Kendall's W = {f.kendall_w:.2f}."
+        ]
+    left_out = sum(row.cells[k].undefined for row in suite.rows for k in suite.columns)
+    if left_out:
+        out += [
+            f"Task means, and so every test here, leave out {count(left_out, 'undefined run')}; a "
+            "model that has some is not claimed to be better."
         ]
     return " ".join(filter(None, [*out, suite.note]))
 

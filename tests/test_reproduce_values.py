@@ -109,6 +109,10 @@ def test_runs_that_are_printed_one_by_one_come_before_the_printed_spread():
     scratch = dataclasses.replace(pretrained, regime="scratch")
     assert "one by one" not in spread_of(scratch).how
     known = [v for v in values("convnova", "1") if "one by one" in spread_of(v).how]
+    # 51.82, then 51.92, 51.73 and 51.83 three times: the only ones that repeat
+    (repeated,) = [v for v in known if "repeat in order" in spread_of(v).how]
+    assert (repeated.task, repeated.model) == ("nt/h4ac", "dnabert2")
+    assert "repeat in order, 4 different values" in spread_of(repeated).how
     assert len(known) == 78  # 15 tasks of 5 models, and the splice sites of NTv2
 
 

@@ -102,8 +102,12 @@ def spread_of(value: Value) -> Spread:
         return Spread(math.nan, n, math.nan, "no ± published")
     if runs := _runs_behind(value):
         sd = stats.summary([x / _unit(value) for x in runs]).sd
-        return Spread(sd, len(runs), len(runs) - 1.0, f"sd of the {len(runs)} runs that the paper "
-                      "prints one by one, where their mean is the printed one")  # fmt: skip
+        how = (f"sd of the {len(runs)} runs that the paper prints one by one, where their mean is "
+               "the printed one")  # fmt: skip
+        if _repeated(runs):
+            how += (f" (of {value.model} on {value.task} they repeat in order, {len({*runs})} "
+                    "different values, so the sd rests on fewer runs than counted)")  # fmt: skip
+        return Spread(sd, len(runs), len(runs) - 1.0, how)
     if value.spread_is not in SPREAD_IS or n not in MAX_DEVIATION:
         return Spread(math.nan, n, math.nan, f"± is {value.spread_is}, n = {value.n}: not used")
     constant, df = MAX_DEVIATION[n]
@@ -111,6 +115,12 @@ def spread_of(value: Value) -> Spread:
     reading = "± is" if known else "the paper does not state what ± is; taken as"
     how = f"{reading} {SPREAD_IS[0]} of n = {n}: sd = ± / {constant:.2f}"
     return Spread(value.spread / _unit(value) / constant, n, df, how)
+
+
+def _repeated(runs: Sequence[float]) -> bool:
+    """Whether the last three runs or more are printed twice in the same order."""
+    n = len(runs)
+    return any(runs[n - k :] == runs[n - 2 * k : n - k] for k in range(3, n // 2 + 1))
 
 
 def _runs_behind(value: Value) -> list[float]:

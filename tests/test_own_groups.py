@@ -128,3 +128,12 @@ def test_a_dev_group_of_one_class_is_refused_before_anything_runs(tmp_path):
     assert len(grid(replace(request, protocol="last-epoch"))) == 1
     with pytest.raises(ValueError, match="so no setting can be chosen on it"):
         grid(replace(request, protocol="last-epoch", scored="val"))
+
+
+def test_a_group_that_says_exclude_is_warned_of_unless_it_is_named(tmp_path):
+    usage = ["train"] * 40 + ["test"] * 24 + ["Exclude"] * 16
+    path = columns(tmp_path / "my.csv", "usage", usage)
+    own, says = OwnData(split_by="usage", test_groups=("test",)), "16 rows have usage 'Exclude' and"
+    assert says in describe(task_from_path(path, own=own))
+    named = replace(own, test_groups=("test", "Exclude"))
+    assert "are used as every other" not in describe(task_from_path(path, own=named))

@@ -15,6 +15,7 @@ from dnabench.tasks.io.parsing import MISSING, Table
 from dnabench.tasks.io.shards import series_of
 from dnabench.types import Array, OwnData
 
+_NO_USE = {"EXCLUDE", "EXCLUDED", "IGNORE", "IGNORED", "UNUSED", "DISCARD", "DISCARDED"}
 _UNKNOWN = {"", ".", *(word.upper() for word in MISSING)}
 
 
@@ -39,7 +40,7 @@ def group_values(
     columns = [_column(table, by, files) for table in tables]
     notes = [f"split by {by}: {len({v for column in columns for v in column})} groups"]
     if not files:
-        notes += _unknown(tables, columns, by, own)
+        notes += [*_unknown(tables, columns, by, own), *_left_out(columns, by, own)]
     elif any(_named(table, by) for table in tables):
         notes.append("column file is not used: the groups are the files of the folder")
     if by.lower() != "split" and any(table.splits is not None for table in tables):
@@ -102,6 +103,19 @@ def _column(table: Table, by: str, files: bool) -> Sequence[str]:
         return table.splits
     listed = ", ".join(table.others) or "no other columns"
     raise ValueError(f"{table.path}: --split-by {by}: no such column; there are {listed}")
+
+
+def _left_out(columns: Sequence[Sequence[str]], by: str, own: OwnData) -> list[str]:
+    """A warning of groups whose name says that their rows are not for use."""
+    named = {*own.test_groups, *own.dev_groups}
+    rows = [v for column in columns for v in column if v.upper() in _NO_USE and v not in named]
+    if not rows:
+        return []
+    listed = ", ".join(map(repr, sorted({*rows})))
+    return [
+        f"warning: {len(rows):,} rows have {by} {listed} and are used as every other group; remove "
+        "them if they are to be left out"
+    ]
 
 
 def _unknown(

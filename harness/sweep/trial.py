@@ -120,8 +120,6 @@ def run_trial(
     read = 0 if trial.recipe.finetune == "probe" else len(last.y)  # a probe has their features
     ambiguous = {name: split.seqs.n_ambiguous for name, split in splits.items()}
     found = {"ambiguous_letters": ambiguous} | _of_test(job, task, learner, last, logits, loaded)
-    if (trial.tuning or protocol.checkpoint == "best-val") and (one := only_class(val, task)):
-        found["one_class_validation"] = one  # only under a limit: else it is refused
     if lost := absent(task, whole, train):
         found["absent_classes"] = lost
     record = Record(
@@ -129,7 +127,7 @@ def run_trial(
         curve=fitted.curve, best_epoch=fitted.best_epoch, n_params=learner.n_params,
         n_examples={name: len(split.y) for name, split in splits.items()},
         **meter.fields(_n_read(trial, train, fitted.curve), read, fitted.best_epoch),
-        flags=_flags(task, logits, learner, trial, saved) | found,
+        flags=_flags(task, logits, learner, trial, saved, val) | found,
         streams=seeds._asdict(), task=_about(task, 0 if trial.tuning else len(last.y)),
         where=_where(job, resources, learner, kernels, saved), flops=_flops(trial, examples, last),
     )  # fmt: skip
@@ -250,12 +248,16 @@ def _alternatives(
 
 
 def _flags(
-    task: Task, logits: Array, learner: Learner, trial: Trial, saved: Checkpoint | None
-) -> dict[str, Any]:
+    task: Task, logits: Array, learner: Learner, trial: Trial, saved: Checkpoint | None,
+    val: Split | None,
+) -> dict[str, Any]:  # fmt: skip
     """Collapsed: every example, or base, gets the same answer."""
     classes = task.kind in ("binary", "multiclass", "per_base")
     answers = logits.argmax(1)[:, None] if classes else logits
     flags: dict[str, Any] = {"collapsed": bool((answers == answers[0]).all())}
+    chosen = trial.tuning or protocol_named(trial.protocol).checkpoint == "best-val"
+    if chosen and (one := only_class(val, task)):
+        flags["one_class_validation"] = one  # only under a limit: else it is refused
     if trial.recipe.finetune != "full":
         flags["n_learned"] = getattr(learner, "n_learned", 0)
     micro = getattr(learner, "micro_batch", trial.recipe.batch)

@@ -1,9 +1,12 @@
 """Faults of a user's own network: what `check-model` and `run` find, and what they say."""
 
+import numpy as np
 import pytest
 from test_own_file import EXAMPLE, checks, net
 
 from dnabench.models.outside.references import model_named
+from dnabench.sweep.grid import Request, grid
+from dnabench.sweep.trial import run_trial
 
 __all__ = ["net"]  # a fixture
 BEFORE_HEAD = "self.head = nn.Linear"
@@ -25,3 +28,23 @@ def test_what_a_state_dict_lacks_is_found(net, text):
     holds = lacks.replace(", persistent=False", "")
     if holds != lacks:
         assert checks(model_named(f"{net(holds)}:Net"))["save/load"].ok
+
+
+def run_one(path, csv):
+    """The record of one short trial, and its predictions."""
+    (job,) = grid(Request(models=[f"{path}:Net"], data=str(csv), seeds="1", limit="40",
+                          overrides={"epochs": 1}))  # fmt: skip
+    return run_trial(job)
+
+
+def test_a_table_that_forward_keeps_serves_predicting_and_training(net, csv):
+    """As rotary positions are often kept: tables made while predicting were of no use to autograd."""
+    text = EXAMPLE.replace(
+        "        if mask is not None:\n            x = x * mask",
+        "        if not hasattr(self, 'table'):\n"
+        "            self.table = torch.arange(1.0, 1001.0).cos()[:, None]\n"
+        "        x = x * self.table[: x.shape[1]]\n"
+        "        if mask is not None:\n            x = x * mask",
+    )
+    _, predictions = run_one(net(text), csv)
+    assert np.isfinite(predictions["logits"]).all()

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_own_file import EXAMPLE, checks, net
+from test_own_file import EXAMPLE, TASK, checks, net
 
 from dnabench.models.outside.references import model_named
 from dnabench.sweep.grid import Request, grid
@@ -48,3 +48,27 @@ def test_a_table_that_forward_keeps_serves_predicting_and_training(net, csv):
     )
     _, predictions = run_one(net(text), csv)
     assert np.isfinite(predictions["logits"]).all()
+
+
+LATE = EXAMPLE.replace(
+    "return self.head(self.features(ids, mask))",
+    "x = self.features(ids, mask)\n"
+    "        if not hasattr(self, 'late'):\n"
+    "            self.late = nn.Linear(x.shape[-1], x.shape[-1])\n"
+    "        return self.head(self.late(x))",
+)
+
+
+def test_a_layer_made_in_forward_is_refused_since_it_would_not_learn(net, csv):
+    says = "net.py:Net makes late.weight, late.bias in its first forward"
+    found = checks(model_named(f"{net(LATE)}:Net"))
+    assert not found["builds"].ok and says in found["builds"].says
+    with pytest.raises(ValueError, match=says):
+        run_one(net(LATE), csv)
+
+
+def test_a_lazy_layer_is_refused_by_name(net):
+    text = EXAMPLE.replace("nn.Linear(width, task.n_outputs)", "nn.LazyLinear(task.n_outputs)")
+    model = model_named(f"{net(text)}:Net")
+    with pytest.raises(ValueError, match=r"net.py:Net has a lazy layer, such as nn.LazyLinear"):
+        model.build(TASK, model.options)

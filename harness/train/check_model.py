@@ -109,7 +109,10 @@ def _subject(model: Model, options: Mapping[str, Any], length: int) -> _Subject:
 
 def _builds(s: _Subject) -> tuple[bool, str]:
     net, share = s.net(0), own_weights(s.model, s.task, s.options)
-    logits = predicted(s.learner(s.even), s.even)
+    one = s.learner(s.even)
+    made = {*one.net.parameters()}
+    logits = predicted(one, s.even)
+    contract.check_made(one.net, made, s.model.name)
     if logits.shape != (N, CLASSES):
         return False, f"{N} sequences give logits {logits.shape}: make it (sequences, n_outputs)"
     n = sum(p.numel() for p in net.parameters())

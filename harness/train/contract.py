@@ -4,7 +4,7 @@ N examples, K task outputs.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -70,13 +70,15 @@ def quick_checks(learner: NetLearner, examples: Examples) -> list[str]:
         differ in length; per base nothing is, nor for a probe.
 
     Raises:
-        ValueError: logits of another shape than (N, K).
+        ValueError: logits of another shape than (N, K); parameters that the first forward makes.
     """
     if learner.frozen is not None:
         return []
     task, few, wrong = examples.task, _few(examples.train), list[str]()
+    made = {*learner.net.parameters()}
     with torch.random.fork_rng(devices=[]):
         logits = predicted(learner, few)
+        check_made(learner.net, made, examples.model.name)
         _check_shape(examples, logits, few)
         if task.kind == "per_base":
             return []
@@ -87,6 +89,15 @@ def quick_checks(learner: NetLearner, examples: Examples) -> list[str]:
     if loss > FAR * guessing(task):
         wrong.append(FIRST_LOSS)
     return wrong
+
+
+def check_made(net: Any, made: set[Any], name: str) -> None:
+    """ValueError for parameters that are not among those `made` before the first forward."""
+    if late := [key for key, p in net.named_parameters() if p not in made]:
+        raise ValueError(
+            f"{name} makes {', '.join(late[:5])} in its first forward, where no optimiser learns "
+            "them: make them in __init__"
+        )
 
 
 def _few(train: Split) -> Split:

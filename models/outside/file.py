@@ -79,15 +79,21 @@ def build(task: Task, options: Mapping[str, Any], *, make: Callable[..., Any], n
         with `forward(onehot)` a module that gives it float32 (B, 4, L), zeros for N and padding.
 
     Raises:
-        ValueError: no torch module, or a `forward` with other arguments.
+        ValueError: no torch module, a lazy layer, or a `forward` with other arguments.
     """
     from torch import nn
+    from torch.nn.parameter import is_lazy
 
     from dnabench.models.outside.onehot import ReadsOneHot
 
     net = make(task, **{k: v for k, v in options.items() if k != "code"})
     if not isinstance(net, nn.Module):
         raise ValueError(f"{name} gave a {type(net).__name__}; it must give a torch.nn.Module")
+    if any(map(is_lazy, net.parameters())):
+        raise ValueError(
+            f"{name} has a lazy layer, such as nn.LazyLinear, whose size nothing has said yet: "
+            "write the size, as in nn.Linear(width, task.n_outputs)"
+        )
     reads = needed(net.forward)
     if len(reads) == 1 and reads[0] not in _IDS:
         return ReadsOneHot(net, task)

@@ -1,5 +1,8 @@
 """Faults of a user's own network: what `check-model` and `run` find, and what they say."""
 
+import itertools
+import json
+
 import numpy as np
 import pytest
 from test_own_file import EXAMPLE, TASK, checks, net
@@ -7,6 +10,8 @@ from test_own_file import EXAMPLE, TASK, checks, net
 from dnabench.models.outside.references import model_named
 from dnabench.sweep.grid import Request, grid
 from dnabench.sweep.trial import run_trial
+from dnabench.tokens.vocabulary import vocabulary_tokenizer
+from dnabench.types import Sequences
 
 __all__ = ["net"]  # a fixture
 BEFORE_HEAD = "self.head = nn.Linear"
@@ -38,7 +43,7 @@ def run_one(path, csv):
 
 
 def test_a_table_that_forward_keeps_serves_predicting_and_training(net, csv):
-    """As rotary positions are often kept: tables made while predicting were of no use to autograd."""
+    """As rotary positions are often kept: those of predicting serve training."""
     text = EXAMPLE.replace(
         "        if mask is not None:\n            x = x * mask",
         "        if not hasattr(self, 'table'):\n"
@@ -72,3 +77,26 @@ def test_a_lazy_layer_is_refused_by_name(net):
     model = model_named(f"{net(text)}:Net")
     with pytest.raises(ValueError, match=r"net.py:Net has a lazy layer, such as nn.LazyLinear"):
         model.build(TASK, model.options)
+
+
+KMERS = ["".join(letters) for letters in itertools.product("ACGT", repeat=2)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "ids"),
+    [({}, [0, 4, 5, 2]),  # EsmTokenizer's own tokens
+     ({"eos_token": None}, [0, 4, 5]), ({"cls_token": "<unk>"}, [3, 4, 5, 2])],
+)  # fmt: skip
+def test_special_tokens_that_no_file_names_are_those_of_the_class(settings, ids, tmp_path):
+    words = ["<cls>", "<pad>", "<eos>", "<unk>", *KMERS]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    tokenizer = vocabulary_tokenizer(tmp_path, {"model_type": "esm"})
+    assert tokenizer(Sequences.parse(["AAAC"]), 4, "mask").ids.tolist() == [ids]
+
+
+def test_k_mers_of_bert_which_may_overlap_are_refused(tmp_path):
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *KMERS]))
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    with pytest.raises(ValueError, match="whether 2-mers overlap, as DNABERT's do"):
+        vocabulary_tokenizer(tmp_path, {"model_type": "bert"})

@@ -25,6 +25,12 @@ LONGEST = 8  # k; 4^8 tokens
 FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json",
          "vocab.txt", "merges.txt", "added_tokens.json")  # fmt: skip
 _ROLES = ("unk_token", "pad_token", "cls_token", "bos_token", "sep_token", "eos_token")
+# What a class of transformers has where tokenizer_config.json names nothing
+_USUAL = {
+    "Bert": {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]",
+             "sep_token": "[SEP]"},
+    "Esm": {"unk_token": "<unk>", "pad_token": "<pad>", "cls_token": "<cls>", "eos_token": "<eos>"},
+}  # fmt: skip
 
 
 class Kmers(NamedTuple):
@@ -60,14 +66,22 @@ def vocabulary_tokenizer(folder: Path, config: Mapping[str, Any]) -> Tokenizer:
 
     Raises:
         ValueError: no tokenizer files, one that is code of its own and no vocabulary of k-mers,
-            a vocabulary larger than the model's.
+            BertTokenizer with k-mers, which may overlap, a vocabulary larger than the model's.
     """
     settings = read_json(folder / "tokenizer_config.json") or {}
+    usual = {"bert": "BertTokenizer", "esm": "EsmTokenizer"}.get(str(config.get("model_type")), "")
+    settings = {"tokenizer_class": usual, **settings}
     remote = "AutoTokenizer" in settings.get("auto_map", {})
     file = folder / "tokenizer.json"
     if file.is_file() and not remote:
         found = _of_file(file)
     elif kmers := _kmers(folder, settings, config):
+        if kmers[0].k > 1 and not remote and settings["tokenizer_class"].startswith("Bert"):
+            raise ValueError(
+                f"{folder}: BertTokenizer cuts at blanks, so its files do not say whether "
+                f"{kmers[0].k}-mers overlap, as DNABERT's do (-m dnabert reads those): save the "
+                "tokenizer that the model was trained with as a tokenizer.json"
+            )
         found = _native(*kmers)
     elif remote:
         raise ValueError(
@@ -154,7 +168,9 @@ def _kmers(
 
 def _special(folder: Path, settings: Mapping[str, Any]) -> dict[str, str]:
     """Role -> token, as the configuration says."""
-    said = {**(read_json(folder / "special_tokens_map.json") or {}), **settings}
+    kind = str(settings.get("tokenizer_class", ""))
+    usual = next((tokens for name, tokens in _USUAL.items() if kind.startswith(name)), {})
+    said = {**usual, **(read_json(folder / "special_tokens_map.json") or {}), **settings}
     found = {role: said[role] for role in _ROLES if said.get(role)}
     return {k: v["content"] if isinstance(v, dict) else v for k, v in found.items()}
 

@@ -79,6 +79,32 @@ def test_a_lazy_layer_is_refused_by_name(net):
         model.build(TASK, model.options)
 
 
+ANSWER = "return self.head(self.features(ids, mask))"
+
+
+@pytest.mark.parametrize(
+    ("instead", "failing", "says"),
+    [("return self.head(nn.functional.dropout(self.features(ids, mask)))", "padding",
+      "when they are read again"),
+     ("return self.head(self.features(ids, mask)) / 0", "padding", "scores are not finite"),
+     ("return self.head(self.features(ids, mask))  # bits",
+      "builds", "its parameters are bfloat16")],
+)  # fmt: skip
+def test_the_fault_itself_is_said_not_what_follows_from_it(net, instead, failing, says):
+    text = EXAMPLE.replace(ANSWER, instead)
+    if "bits" in instead:
+        text = text.replace("task.n_outputs)\n", "task.n_outputs)\n        self.bfloat16()\n")
+    path = net(text)
+    found = checks(model_named(f"{path}:Net"))[failing]
+    assert not found.ok and says in found.says
+
+
+def test_a_run_says_that_scores_are_random(net, csv):
+    instead = "return self.head(nn.functional.dropout(self.features(ids, mask)))"
+    record, _ = run_one(net(EXAMPLE.replace(ANSWER, instead)), csv)
+    assert any("when they are read again" in says for says in record.flags["contract"])
+
+
 KMERS = ["".join(letters) for letters in itertools.product("ACGT", repeat=2)]
 
 

@@ -109,6 +109,8 @@ def _subject(model: Model, options: Mapping[str, Any], length: int) -> _Subject:
 
 def _builds(s: _Subject) -> tuple[bool, str]:
     net, share = s.net(0), own_weights(s.model, s.task, s.options)
+    if says := contract.sixteen_bits(net):
+        return False, says
     one = s.learner(s.even)
     made = {*one.net.parameters()}
     logits = predicted(one, s.even)
@@ -126,7 +128,10 @@ def _padding(s: _Subject) -> tuple[bool, str]:
     found = apart(predicted(one, s.uneven), alone(one, s.uneven))
     if found.within:
         return True, f"a score is the same alone and beside longer ones, to {found.largest:.1e}"
-    return False, f"differs by {found.largest:.1e}: {contract.PADDING}"
+    return (
+        False,
+        f"differs by {found.largest:.1e}: {contract.why_apart(one, s.uneven, contract.PADDING)}",
+    )
 
 
 def _neighbours(s: _Subject) -> tuple[bool, str]:
@@ -135,7 +140,10 @@ def _neighbours(s: _Subject) -> tuple[bool, str]:
     found = apart(predicted(one, s.even), alone(one, s.even))
     if found.within:
         return True, f"a score is the same in any batch, to {found.largest:.1e}"
-    return False, f"differs by {found.largest:.1e}: {contract.NEIGHBOURS}"
+    return (
+        False,
+        f"differs by {found.largest:.1e}: {contract.why_apart(one, s.even, contract.NEIGHBOURS)}",
+    )
 
 
 def _strands(s: _Subject) -> tuple[bool, str]:

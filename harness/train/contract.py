@@ -24,6 +24,15 @@ NEIGHBOURS = (
     "a score depends on the other sequences of its batch: use no statistics of the batch when "
     "predicting (eval mode)"
 )
+NOT_FINITE = "scores are not finite: look for a division by 0, a logarithm, or 16 bits"
+RANDOM = (
+    "the same sequences score differently when they are read again: draw and change nothing when "
+    "predicting (F.dropout needs training=self.training)"
+)
+SIXTEEN = (
+    "its parameters are {}, so that small steps are lost: keep them in float32; --precision bf16 "
+    "computes in 16 bits"
+)
 FIRST_LOSS = (
     "the first loss is more than 1.5 times that of guessing: draw the head's weights smaller, or "
     "divide what it reads by its size"
@@ -53,6 +62,24 @@ def padding(learner: NetLearner, split: Split) -> Difference:
     return apart(predicted(learner, split), alone(learner, split))
 
 
+def why_apart(learner: NetLearner, split: Split, usual: str) -> str:
+    """What is wrong where scores lie apart; `usual` unless they are not finite, or random."""
+    logits = predicted(learner, split)
+    if not np.isfinite(logits).all():
+        return NOT_FINITE
+    return usual if apart(logits, predicted(learner, split)).within else RANDOM
+
+
+def sixteen_bits(net: Any) -> str:
+    """What is wrong with parameters of 16 bits; "" = there are none."""
+    found = sorted(
+        {str(p.dtype) for p in net.parameters() if p.dtype in (torch.float16, torch.bfloat16)}
+    )
+    return (
+        SIXTEEN.format(" and ".join(name.removeprefix("torch.") for name in found)) if found else ""
+    )
+
+
 def guessing(task: Task) -> float:
     """The loss of equal probabilities; NaN for regression."""
     if task.kind == "regression":
@@ -74,17 +101,18 @@ def quick_checks(learner: NetLearner, examples: Examples) -> list[str]:
     """
     if learner.frozen is not None:
         return []
-    task, few, wrong = examples.task, _few(examples.train), list[str]()
+    task, few = examples.task, _few(examples.train)
+    wrong = [says] if (says := sixteen_bits(learner.net)) else []
     made = {*learner.net.parameters()}
     with torch.random.fork_rng(devices=[]):
         logits = predicted(learner, few)
         check_made(learner.net, made, examples.model.name)
         _check_shape(examples, logits, few)
         if task.kind == "per_base":
-            return []
+            return wrong
         if not apart(logits, alone(learner, few)).within:
             equal = len(set(few.seqs.lengths.tolist())) == 1
-            wrong.append(NEIGHBOURS if equal else PADDING)
+            wrong.append(why_apart(learner, few, NEIGHBOURS if equal else PADDING))
     loss = Supervised(task).mean_loss(few, logits)
     if loss > FAR * guessing(task):
         wrong.append(FIRST_LOSS)

@@ -115,7 +115,7 @@ class Predictor:
         with self._arithmetic.forward():
             return batch.answered(self.net(batch.ids, batch.mask).float())
 
-    @torch.no_grad()  # not inference_mode: what a network keeps, as a table, must serve training too
+    @torch.no_grad()  # not inference_mode: tables that a network keeps must serve training
     def _answers(self, data: Data, questions: Callable[[Rows], Batch], strand: int) -> Array:
         def answers(rows: Rows) -> Tensor:
             batch = questions(rows)

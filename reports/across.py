@@ -10,7 +10,7 @@ import numpy as np
 from dnabench.host.processes import each
 from dnabench.metrics import METRICS
 from dnabench.reports import stats
-from dnabench.reports.cells import first_alike
+from dnabench.reports.cells import first_alike, tested_of
 from dnabench.reports.evidence import Comparison, Interval, OverTasks, SuiteEvidence
 from dnabench.reports.memo import Memo
 from dnabench.reports.table import Row, Table, grouped
@@ -94,8 +94,8 @@ def _pairs(
     met = [d for d in comparisons if d.row.name in named and {d.i, d.j} <= at.keys()]
     verdicts = grouped(met, lambda d: (d.i, d.j))
     signed = {(i, j): stats.wilcoxon(means[:, at[i]], means[:, at[j]]) for i, j in verdicts}
-    alike = {k: tuple(first_alike(row.cells, k) for row in rows) for k in at}
-    keys = [frozenset((alike[i], alike[j])) for i, j in signed]
+    alike = [*zip(*(first_alike(row.cells) for row in rows), strict=True)]
+    keys = [tested_of(alike, *pair) for pair in signed]
     adjusted = stats.once(stats.holm, [test.p for test in signed.values()], keys)
     ranks = stats.ranks(means)
     found = [_claim(own, ranks[:, at[j]] - ranks[:, at[i]]) for (i, j), own in verdicts.items()]

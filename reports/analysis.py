@@ -9,7 +9,7 @@ from dnabench.metrics import METRICS
 from dnabench.reports import evidence, stats
 from dnabench.reports.across import across
 from dnabench.reports.blocks import Blocks
-from dnabench.reports.cells import first_alike
+from dnabench.reports.cells import first_alike, tested_of
 from dnabench.reports.evidence import Best, Comparison, Interval, SuiteEvidence
 from dnabench.reports.families import ALL_PAIRS, Families
 from dnabench.reports.memo import Memo
@@ -83,7 +83,8 @@ def _comparisons(
         for (a, b), (row, _, _) in zip(values, places, strict=True)
     ]
     counted = [x if is_enough else math.nan for x, is_enough in zip(p, enough, strict=True)]
-    keys = [(row.name, frozenset(first_alike(row.cells, k) for k in pair)) for row, *pair in places]
+    first = {row.name: first_alike(row.cells) for row in rows}
+    keys = [(row.name, tested_of(first[row.name], i, j)) for row, i, j in places]
     holm, bh = (stats.once(adjust, counted, keys) for adjust in (stats.holm, stats.bh))
     adjusted = zip(holm, bh, exact, strict=True)
     tests_made = len({key for key, x in zip(keys, counted, strict=True) if not math.isnan(x)})

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dnabench.reports import stats
@@ -77,9 +77,16 @@ class Cell:
         return stats.summary(self.values)
 
 
-def first_alike(cells: Sequence[Cell], column: int) -> int:
-    """The first column with the very runs of this one, as where a search chose the default."""
-    return next(k for k, cell in enumerate(cells) if k == column or cell.has_runs_of(cells[column]))
+def first_alike(cells: Sequence[Cell]) -> list[int]:
+    """Of each column the first with its very runs, as where a search chose the default."""
+    first: dict[tuple[int, tuple[str, ...]], int] = {}
+    runs = [(cell.undefined, tuple(r.trial.id for r in cell.runs)) for cell in cells]
+    return [first.setdefault(own, column) for column, own in enumerate(runs)]
+
+
+def tested_of(first: Sequence[Hashable], i: int, j: int) -> frozenset[Hashable]:
+    """What a comparison of two columns is the test of; `first` as of `first_alike`, or several."""
+    return frozenset((first[i], first[j]))
 
 
 def cell_of(records: Sequence[Record], metric: str) -> Cell:

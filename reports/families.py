@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from dnabench.metrics import METRICS
 from dnabench.reports import stats
-from dnabench.reports.cells import first_alike
+from dnabench.reports.cells import first_alike, tested_of
 from dnabench.reports.evidence import Comparison, Other, OverTasks, SuiteEvidence
 from dnabench.reports.table import Table, grouped
 
@@ -58,9 +58,9 @@ class Families(NamedTuple):
         own = [d for d in every if _within((d.i, d.j), pairs)]
         known = [d for d in own if d.row.metric in METRICS and not d.same]
         enough = [d for d in known if min(d.n) >= stats.MIN_SEEDS]
-        keys = [
-            (d.row.name, frozenset(first_alike(d.row.cells, k) for k in (d.i, d.j))) for d in enough
-        ]
+        first = {d.row.name: d.row for d in enough}
+        alike = {name: first_alike(row.cells) for name, row in first.items()}
+        keys = [(d.row.name, tested_of(alike[d.row.name], d.i, d.j)) for d in enough]
         adjusted = stats.once(stats.holm, [d.p for d in enough], keys)
         p_holm = dict(zip(map(id, enough), adjusted, strict=True))
         tests = len({key for key, p in zip(keys, adjusted, strict=True) if p == p})

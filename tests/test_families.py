@@ -11,6 +11,7 @@ from test_reports import record, runs
 
 from dnabench.reports import stats
 from dnabench.reports.analysis import analyze
+from dnabench.reports.cells import first_alike
 from dnabench.reports.families import Families, declared_pairs
 from dnabench.reports.render import compare_text, render
 from dnabench.reports.report import report
@@ -309,6 +310,31 @@ def test_a_copy_on_all_tasks_of_a_suite_is_no_rival_over_them():
     said = [x for x in summary_sentences(found) if x.startswith("s: ")]
     assert said[0].startswith("s: cnn is better than kmer by 0.100 MCC ")
     assert not any("clearly" in x for x in said)
+
+
+def test_a_copy_that_lacks_runs_without_a_value_is_another_test():
+    """Nothing is claimed of a model ahead that has such runs; of its copy without them it may."""
+    own = runs("cnn", 0.6)
+    lost = record("cnn", seed=9, score=math.nan)
+    (row,) = only([*own, lost, *tuned(own), *runs("kmer", 0.5)]).rows
+    assert [(len(c.scores), c.undefined) for c in row.cells] == [(5, 0), (5, 1), (5, 0)]
+    assert row.cells[1].has_runs_of(row.cells[2]) and first_alike(row.cells) == [0, 1, 2]
+
+
+def test_copies_on_some_tasks_or_on_all_change_no_p():
+    tasks, own, p = ["s/t1", "s/t2", "s/t3"], {"kmer": 0.7, "cnn": 0.729, "lstm": 0.71}, []
+    for copied in ([], tasks[:1], tasks):
+        records = []
+        for task in tasks:
+            for name, mean in own.items():
+                records += runs(name, mean, task=task, step=0.01)
+            records += tuned(runs("cnn", own["cnn"], task=task, step=0.01)) * (task in copied)
+        table = only(records)
+        copy = [k for k, c in enumerate(table.columns) if c.name == "cnn tuned"]
+        found = analyze(table).comparisons
+        assert {d.tests for d in found} == {9}
+        p.append([d.p_holm for d in found if not {d.i, d.j} & {*copy}])
+    assert len(p[0]) == 9 and p[0] == p[1] == p[2]
 
 
 def test_a_declared_pair_of_copies_is_not_tested():

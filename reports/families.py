@@ -82,15 +82,15 @@ class Families(NamedTuple):
         rows = {row.name for row in suite.rows}
         small = {(p.i, p.j) for p in suite.pairs if _within((p.i, p.j), self.declared)}
         asked = {(p.i, p.j) for p in suite.pairs if _within((p.i, p.j), self.asked or ())}
-        adjusted = {
-            pair: p
-            for pairs in (asked - small, small)
-            for pair, p in zip(
-                sorted(pairs), stats.holm([_raw(suite, pair) for pair in sorted(pairs)]),
-                strict=True,
-            )
-        }  # fmt: skip
-        tested = sum(not math.isnan(_raw(suite, pair)) for pair in small)
+        alike = [*zip(*(first_alike(row.cells) for row in suite.rows), strict=True)]
+        adjusted: dict[Pair, float] = {}
+        for pairs in (sorted(asked - small), sorted(small)):
+            raw = [_raw(suite, pair) for pair in pairs]
+            keys = [tested_of(alike, *pair) for pair in pairs]
+            adjusted |= zip(pairs, stats.once(stats.holm, raw, keys), strict=True)
+        tested = len(
+            {tested_of(alike, *pair) for pair in small if not math.isnan(_raw(suite, pair))}
+        )
         out = []
         for pair in suite.pairs:
             key = pair.i, pair.j

@@ -312,6 +312,16 @@ def test_a_copy_on_all_tasks_of_a_suite_is_no_rival_over_them():
     assert not any("clearly" in x for x in said)
 
 
+def test_a_declared_pair_over_tasks_counts_once_with_a_copy():
+    names = [f"s/t{i}" for i in range(1, 9)]
+    table = only(chosen_default(names, names))
+    families = Families(declared=((0, 1), (0, 2)))
+    (suite,) = analyze(table, families=families).suites
+    default, copy = suite.between(0, 1), suite.between(0, 2)
+    assert default.pairs_tested == copy.pairs_tested == 1
+    assert default.p_claim == copy.p_claim == default.p_raw < 0.05
+
+
 def test_a_copy_that_lacks_runs_without_a_value_is_another_test():
     """Nothing is claimed of a model ahead that has such runs; of its copy without them it may."""
     own = runs("cnn", 0.6)

@@ -126,3 +126,26 @@ def test_k_mers_of_bert_which_may_overlap_are_refused(tmp_path):
     (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
     with pytest.raises(ValueError, match="whether 2-mers overlap, as DNABERT's do"):
         vocabulary_tokenizer(tmp_path, {"model_type": "bert"})
+
+
+@pytest.mark.parametrize(
+    ("files", "config", "ids", "says"),
+    [({"tokenizer_class": None}, {}, [2, 4, 5, 3], "[CLS] first and [SEP] last added"),
+     ({}, {"tokenizer_class": "DNATokenizer"}, [4, 5], "no special tokens added"),
+     ({"sep_token": "<none>"}, {}, [2, 4, 5], "[CLS] first added")],
+)  # fmt: skip
+def test_the_class_of_a_tokenizer_may_be_in_either_file(files, config, ids, says, tmp_path):
+    """And what is called added is what the vocabulary has."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"ACGT"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(files))
+    tokenizer = vocabulary_tokenizer(tmp_path, {"model_type": "bert", **config})
+    assert tokenizer(Sequences.parse(["AC"]), 2, "mask").ids.tolist() == [ids]
+    assert f"; {says}" in tokenizer.name
+
+
+def test_k_mers_without_a_named_class_are_refused_with_words(tmp_path):
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *KMERS]))
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": null}')
+    with pytest.raises(ValueError, match="whether 2-mers overlap"):
+        vocabulary_tokenizer(tmp_path, {"model_type": "bert"})

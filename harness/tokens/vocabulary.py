@@ -70,7 +70,8 @@ def vocabulary_tokenizer(folder: Path, config: Mapping[str, Any]) -> Tokenizer:
     """
     settings = read_json(folder / "tokenizer_config.json") or {}
     usual = {"bert": "BertTokenizer", "esm": "EsmTokenizer"}.get(str(config.get("model_type")), "")
-    settings = {"tokenizer_class": usual, **settings}
+    kind = settings.get("tokenizer_class") or config.get("tokenizer_class") or usual
+    settings = {**settings, "tokenizer_class": kind}
     remote = "AutoTokenizer" in settings.get("auto_map", {})
     file = folder / "tokenizer.json"
     if file.is_file() and not remote:
@@ -148,8 +149,8 @@ def _kmers(
     else:
         return None
     roles = _special(folder, settings)
-    added = _added(settings, roles)
-    first, last = (vocabulary.get(role) if role else None for role in added)
+    added = [token if token in vocabulary else "" for token in _added(settings, roles)]
+    first, last = (vocabulary[token] if token else None for token in added)
     unknown = vocabulary.get(roles.get("unk_token", ""), -1)
     singles = all(letter in vocabulary for letter in "ACGT")
     any_base = vocabulary.get("N", unknown)

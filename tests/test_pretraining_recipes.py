@@ -135,6 +135,8 @@ def test_weights_and_shares_go_where_they_fit():
     assert how == replace(RECIPES["gpn"], small_weight=1.0)
     _, _, how = pretraining_chosen("dnabert", "house", ["hidden_share=0.3"], 0)
     assert how.hiding == Hiding(share=0.3)
+    _, _, how = pretraining_chosen("dnabert", "house", ["dnabert.hidden_share=0.3"], 0)
+    assert how.hiding == Hiding(share=0.3)
 
 
 @pytest.mark.parametrize("name", RECIPES)

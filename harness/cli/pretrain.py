@@ -276,12 +276,13 @@ def pretraining_chosen(
     """The model, all its options, and how it is trained."""
     from dnabench.models.outside.references import model_named
     from dnabench.pretraining.recipes import pretraining_named
-    from dnabench.sweep.settings import check_settings, chosen, typed
+    from dnabench.sweep.settings import check_settings, chosen, own_key, typed
 
     model, how = model_named(name), pretraining_named(recipe)
     numbers, rest = dict[str, Any](), list[str]()
     for setting in settings:
-        key, equals, value = setting.partition("=")
+        named, equals, value = setting.partition("=")
+        key = own_key(named, model)  # MODEL.hidden_share, too
         if equals and key in how.numbers:
             numbers[key] = typed(setting, value, how.numbers[key])
         else:

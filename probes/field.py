@@ -151,7 +151,7 @@ def in_words(stack: list[Convolution]) -> str:
 def write(found: Field, folder: Path, about: Mapping[str, Any] = EMPTY) -> list[Path]:
     """Write field.json, paths.parquet and effective.parquet into a folder, which is made.
 
-    `about` is what identifies the network; it begins field.json.
+    `about` is what identifies the network; it goes into field.json, too.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("paths.parquet", "effective.parquet", "field.png"):  # of another network

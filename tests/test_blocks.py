@@ -237,3 +237,27 @@ def test_pairs_are_related_where_they_share_either_sequence():
     copies = _related(TASKS["demo/splice_junctions"], pairs)["copies"]
     assert same(copies, np.array([0, 0, 1, 1]))
     assert "copies" not in _related(TASKS["demo/splice_junctions"], pairs._replace(other=None))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_chain_through_most_pairs_is_not_drawn_whole(turned):
+    """Four promoters beside ten enhancers each, half of them those of others: one chain."""
+    rng = np.random.default_rng(0)
+    promoters = np.repeat(np.arange(4), 10)
+    enhancers = (promoters * 5 + np.tile(np.arange(10), 4)) % 20 + 4
+    words = rng.integers(0, 4, (24, 30)).astype(np.uint8)
+    ends = np.arange(41) * 30
+    sides = [Sequences(words[own].ravel(), ends) for own in (promoters, enhancers)]
+    if turned:
+        sides.reverse()
+    pairs = Split(sides[0], np.zeros(40, np.int64), np.arange(40).astype(str), other=sides[1])
+    copies = _related(TASKS["demo/splice_junctions"], pairs)["copies"]
+    assert same(copies, promoters)
+
+
+def test_one_sequence_in_all_pairs_relates_none():
+    words = np.random.default_rng(0).integers(0, 4, (9, 30)).astype(np.uint8)
+    ends = np.arange(9) * 30
+    first, second = Sequences(np.tile(words[0], 8), ends), Sequences(words[1:].ravel(), ends)
+    pairs = Split(first, np.zeros(8, np.int64), np.arange(8).astype(str), other=second)
+    assert "copies" not in _related(TASKS["demo/splice_junctions"], pairs)

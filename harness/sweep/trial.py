@@ -292,15 +292,33 @@ def _strand_flips(task: Task, learner: Learner, test: Split, logits: Array) -> d
 
 
 def _related(task: Task, test: Split) -> dict[str, Array]:
-    """Which test examples resampling must draw together; pairs where they share a sequence."""
+    """Which test examples resampling must draw together."""
     seqs = [test.seqs] if test.other is None else [test.seqs, test.other]
     copies = numbered(np.concatenate([either_strand(*fingerprints(one)) for one in seqs]))
     if test.other is not None:
-        copies = merged(np.tile(np.arange(len(test.ids)), 2), copies)[: len(test.ids)]
+        copies = _of_pairs(copies, len(test.ids))
     found = {"bases": (test.y != IGNORED).sum(1)} if task.kind == "per_base" else {}
     if test.clusters is not None:
         found["clusters"] = test.clusters.astype(np.int64)
     return found | ({"copies": copies} if int(copies.max()) + 1 < len(copies) else {})
+
+
+def _of_pairs(copies: Array, n: int) -> Array:
+    """Numbers of pairs that share either sequence, directly or in a chain: int64 (n,).
+
+    Where one chain has more than half of the pairs, as where each promoter stands beside many
+    enhancers, hardly anything is left to draw and intervals would be far too narrow: then pairs
+    that share the sequence of one side, that which is shared more, if no half shares one there.
+
+    Args:
+        copies: int64 (2n,), equal for copies among the first sequences and then the second.
+        n: pairs.
+    """
+    either = merged(np.tile(np.arange(n), 2), copies)[:n]
+    sides = [np.unique(own, return_inverse=True)[1] for own in (copies[:n], copies[n:])]
+    sides.sort(key=lambda own: int(own.max()))
+    fit = (found for found in (either, *sides) if 2 * np.bincount(found).max() <= n)
+    return next(fit, np.arange(n))
 
 
 def _about(task: Task, n_test: int) -> dict[str, Any]:

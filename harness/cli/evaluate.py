@@ -105,10 +105,11 @@ def _loaded(
 ) -> LanguageNet:  # fmt: skip
     """The language model on its device."""
     from dnabench.host.machine import device_named
-    from dnabench.pretraining.language_nets import is_folder, language_net
+    from dnabench.pretraining.language_nets import is_folder, language_net, named_model
     from dnabench.sweep.settings import given_options
 
     if not sequence and not is_folder(network):
+        named_model(network, trust)  # a misspelt folder is not one
         fail(
             f"{network}: nothing is known to be held out from the training of official weights; "
             "name with --sequence those to score (may be repeated). Chance is fitted on the other "

@@ -69,6 +69,14 @@ def is_folder(name: str) -> bool:
     return Path(name).is_dir() or (Path(name) / CARD).exists()
 
 
+def named_model(name: str, trust: bool = False) -> Model:
+    """The model of a name that is no folder's; a KeyError says that there is no such folder."""
+    try:
+        return model_named(name, trust=trust)
+    except KeyError as e:
+        raise KeyError(f"there is no folder {name}, and {e.args[0]}") from None
+
+
 def language_net(
     name: str, length: int = 0, regime: str = "pretrained",
     options: Mapping[str, Any] = MappingProxyType({}), trust: bool = False,
@@ -84,7 +92,7 @@ def language_net(
 
     Raises:
         FileNotFoundError: a folder without a language model.
-        KeyError: no such model.
+        KeyError: no such folder or model.
         ValueError: longer windows than it can read, random weights, a regime of a folder, `trust`
             of what brings no code, or as `load_language`.
     """
@@ -112,7 +120,7 @@ def _check_trust(name: str, trust: bool) -> None:
 def _official(
     name: str, length: int, regime: str, given: Mapping[str, Any], trust: bool
 ) -> LanguageNet:
-    model = model_named(name, trust=trust)
+    model = named_model(name, trust)
     language = language_of(model)
     _check_trust(name, trust and "code" not in model.options)
     _check_regime(model, regime := regime.removeprefix(f"{model.name}="))

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from test_own_file import EXAMPLE, TASK, checks, net
 
+from dnabench.models.outside.hub import Source
 from dnabench.models.outside.references import model_named
 from dnabench.sweep.grid import Request, grid
 from dnabench.sweep.trial import run_trial
-from dnabench.tokens.vocabulary import vocabulary_tokenizer
+from dnabench.tokens.vocabulary import FILES, unnamed_tokens, vocabulary_tokenizer
 from dnabench.types import Sequences
 
 __all__ = ["net"]  # a fixture
@@ -119,6 +120,19 @@ def test_special_tokens_that_no_file_names_are_those_of_the_class(settings, ids,
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
     tokenizer = vocabulary_tokenizer(tmp_path, {"model_type": "esm"})
     assert tokenizer(Sequences.parse(["AAAC"]), 4, "mask").ids.tolist() == [ids]
+
+
+def test_tokens_that_no_file_names_are_in_the_ids_of_trials(tmp_path):
+    """Results with and without them are not of one trial."""
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"ACGT"]))
+    (tmp_path / "config.json").write_text(json.dumps(config := {"model_type": "bert"}))
+    named = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]"}
+    for more, unnamed in (({}, "[SEP]"), ({"sep_token": None}, "")):
+        (tmp_path / "special_tokens_map.json").write_text(json.dumps(named | more))
+        assert unnamed_tokens(tmp_path, config) == unnamed
+        plain = Source("./x", tmp_path, "", {}, ()).hash_of(["config.json", *FILES])
+        found = model_named(f"hf:{tmp_path}").options["files"]
+        assert (found == plain) == (not unnamed)
 
 
 def test_k_mers_of_bert_which_may_overlap_are_refused(tmp_path):

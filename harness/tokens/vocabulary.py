@@ -68,10 +68,7 @@ def vocabulary_tokenizer(folder: Path, config: Mapping[str, Any]) -> Tokenizer:
         ValueError: no tokenizer files, one that is code of its own and no vocabulary of k-mers,
             BertTokenizer with k-mers, which may overlap, a vocabulary larger than the model's.
     """
-    settings = read_json(folder / "tokenizer_config.json") or {}
-    usual = {"bert": "BertTokenizer", "esm": "EsmTokenizer"}.get(str(config.get("model_type")), "")
-    kind = settings.get("tokenizer_class") or config.get("tokenizer_class") or usual
-    settings = {**settings, "tokenizer_class": kind}
+    settings = _settings(folder, config)
     remote = "AutoTokenizer" in settings.get("auto_map", {})
     file = folder / "tokenizer.json"
     if file.is_file() and not remote:
@@ -95,6 +92,26 @@ def vocabulary_tokenizer(folder: Path, config: Mapping[str, Any]) -> Tokenizer:
     if room and found.size > room:
         raise ValueError(f"{folder}: {found.size} tokens, and the model has room for {room}")
     return found
+
+
+def unnamed_tokens(folder: Path, config: Mapping[str, Any]) -> str:
+    """Special tokens of a vocabulary of k-mers that the class alone says, no file; "" = none."""
+    settings = _settings(folder, config)
+    remote = "AutoTokenizer" in settings.get("auto_map", {})
+    whole = (folder / "tokenizer.json").is_file() and not remote
+    if whole or not _kmers(folder, settings, config):
+        return ""
+    named = {**(read_json(folder / "special_tokens_map.json") or {}), **settings}
+    usual = _usual(settings)
+    return " ".join(token for role, token in usual.items() if role not in named)
+
+
+def _settings(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """tokenizer_config.json, with the class where it names none."""
+    settings = read_json(folder / "tokenizer_config.json") or {}
+    usual = {"bert": "BertTokenizer", "esm": "EsmTokenizer"}.get(str(config.get("model_type")), "")
+    kind = settings.get("tokenizer_class") or config.get("tokenizer_class") or usual
+    return {**settings, "tokenizer_class": kind}
 
 
 def _of_file(file: Path) -> Tokenizer:
@@ -169,11 +186,15 @@ def _kmers(
 
 def _special(folder: Path, settings: Mapping[str, Any]) -> dict[str, str]:
     """Role -> token, as the configuration says."""
-    kind = str(settings.get("tokenizer_class", ""))
-    usual = next((tokens for name, tokens in _USUAL.items() if kind.startswith(name)), {})
-    said = {**usual, **(read_json(folder / "special_tokens_map.json") or {}), **settings}
+    said = {**_usual(settings), **(read_json(folder / "special_tokens_map.json") or {}), **settings}
     found = {role: said[role] for role in _ROLES if said.get(role)}
     return {k: v["content"] if isinstance(v, dict) else v for k, v in found.items()}
+
+
+def _usual(settings: Mapping[str, Any]) -> Mapping[str, str]:
+    """Role -> token of the class."""
+    kind = str(settings.get("tokenizer_class", ""))
+    return next((tokens for name, tokens in _USUAL.items() if kind.startswith(name)), {})
 
 
 def _added(settings: Mapping[str, Any], roles: Mapping[str, str]) -> tuple[str, str]:

@@ -45,12 +45,13 @@ class Source(NamedTuple):
         mine = self.name.startswith("./")
         return PREFIX + (str(self.folder) if mine else f"{self.name}@{self.revision}")
 
-    def hash_of(self, names: Iterable[str]) -> str:
-        """16 hex digits over those of the files that exist."""
+    def hash_of(self, names: Iterable[str], more: str = "") -> str:
+        """16 hex digits over those of the files that exist, and over what is told of them."""
         digest = hashlib.sha256()
         for name in sorted(names):
             if (self.folder / name).is_file():
                 digest.update(f"{name} {file_sha256(self.folder / name)}\n".encode())
+        digest.update(more.encode())
         return digest.hexdigest()[:16]
 
     def weights(self) -> Path:

@@ -14,7 +14,7 @@ from dnabench.models.outside.file import LONGEST
 from dnabench.models.outside.hub import PREFIX, Source, find_source
 from dnabench.models.outside.native import Native
 from dnabench.spaces import FINE_TUNING
-from dnabench.tokens.vocabulary import FILES, vocabulary_tokenizer
+from dnabench.tokens.vocabulary import FILES, unnamed_tokens, vocabulary_tokenizer
 from dnabench.types import Language, Model, Recipe, Task, Weights
 
 THEIRS = "transformers"  # pooling and head of transformers' own classification model
@@ -63,7 +63,8 @@ def model_of_hub(text: str, trust: bool = False) -> Model:
         raise ValueError(f"-m {text}: transformers does not know model_type {kind!r}. {way_out}")
     tokens = vocabulary_tokenizer(source.folder, source.config)
     causal = _causal(source.config)
-    fixed = {"revision": source.revision, "files": source.hash_of(["config.json", *FILES])}
+    files = source.hash_of(["config.json", *FILES], unnamed_tokens(source.folder, source.config))
+    fixed = {"revision": source.revision, "files": files}
     if kind in CONFIG_MAPPING:
         source = source._replace(code=())  # transformers' own code serves it
     if source.code:

@@ -110,7 +110,9 @@ def pretrain(
     ] = "house",
     length: Annotated[int, typer.Option(help="Bp of a window; 0 = the recipe's.", min=0)] = 0,
     set_: Annotated[
-        list[str], typer.Option("--set", help="Option or recipe field: batch=32; may be repeated.")
+        list[str],
+        typer.Option("--set", help="Option or recipe field: batch=32, hidden_share=0.3; may be "
+                     "repeated."),
     ] = [],  # noqa: B006
     looks: Looks = 20,
     seed: Annotated[int, typer.Option(help="Seed of weights, windows and hidden tokens.")] = 0,

@@ -48,7 +48,8 @@ class PretrainingOptions(NamedTuple):
     pretrain_recipe: Annotated[str, option(help="As --recipe of pretrain.")] = "house"
     pretrain_length: Annotated[int, option(help="Bp of a window; 0 = the recipe's.", min=0)] = 0
     pretrain_set: Annotated[
-        list[str], option(help="Recipe field of pretraining: batch=32; may be repeated.")
+        list[str],
+        option(help="Recipe field of pretraining: batch=32, hidden_share=0.3; may be repeated."),
     ] = []  # noqa: RUF012
     looks: Annotated[
         int,

@@ -166,10 +166,10 @@ class _Encoder:
         ValueError: as `bpe_from_file`, without the path.
     """
 
-    def __init__(self, engine: Any, gap: bool = True) -> None:
+    def __init__(self, engine: Any, gap: bool = True, pad: int | None = None) -> None:
         vocabulary: dict[str, int] = engine.get_vocab(with_added_tokens=True)
         self.engine, self.size = engine, max(vocabulary.values(), default=-1) + 1
-        self.pad = _padding_id(engine, vocabulary)
+        self.pad = _padding_id(engine, vocabulary) if pad is None else pad
         engine.no_truncation()
         engine.no_padding()
         if getattr(engine.model, "dropout", None):
@@ -236,18 +236,18 @@ def _spans(encoding: Any, own: Array, text: str, sequence: str) -> Array:
     return np.diff(np.append(edges, len(sequence)))
 
 
-def tokenizer_of_engine(engine: Any, name: str) -> Tokenizer:
-    """A tokenizer of the library `tokenizers`, whatever its model.
+def tokenizer_of_engine(engine: Any, name: str, pad: int) -> Tokenizer:
+    """A tokenizer of the library `tokenizers`, whatever its model; `pad` is the id of padding.
 
     Its unknown token is known, its special ones and that of a hidden token.
 
     ValueError as `bpe_from_file`, without the path.
     """
-    encoder = _Encoder(engine, gap=False)
+    encoder = _Encoder(engine, gap=False, pad=pad)
     return Tokenizer(
         name, encoder.size, encoder.pad, encoder, unknown=encoder.unknown,
         by_letters=True, published=encoder.published, mask=hidden_id(engine.get_vocab()),
-        specials=_special_ids(engine),
+        specials=special_ids(engine),
     )  # fmt: skip
 
 
@@ -259,11 +259,11 @@ def _tokenizer(engine: Any) -> Tokenizer:
     return Tokenizer(
         "bpe", encoder.size, encoder.pad, encoder, text, end, by_letters=True,
         published=encoder.published, mask=hidden_id(engine.get_vocab()),
-        specials=_special_ids(engine),
+        specials=special_ids(engine),
     )  # fmt: skip
 
 
-def _special_ids(engine: Any) -> tuple[int, ...]:
+def special_ids(engine: Any) -> tuple[int, ...]:
     """Of the tokens that stand for no bases."""
     vocabulary, added = engine.get_vocab(), engine.get_added_tokens_decoder()
     named = {vocabulary[name] for name in SPECIALS if name in vocabulary}
@@ -281,7 +281,9 @@ def _padding_id(engine: Any, vocabulary: dict[str, int]) -> int:
     for token in ("[PAD]", "<pad>"):
         if token in vocabulary:
             return vocabulary[token]
-    raise ValueError("it has no padding token, neither [PAD] nor <pad>")
+    raise ValueError(
+        "it has no padding token, neither [PAD] nor <pad>: add one to its special tokens"
+    )
 
 
 def _check_letters(engine: Any, unknown: int | None) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from dnabench.cache import read_json
 from dnabench.tokens import tokenizers
-from dnabench.tokens.bpe import hidden_id, tokenizer_of_engine
+from dnabench.tokens.bpe import hidden_id, special_ids, tokenizer_of_engine
 from dnabench.tokens.engines import words_file
 from dnabench.tokens.tokenizers import Encoded, Padding, Tokenizer
 from dnabench.types import Array, Sequences
@@ -72,7 +72,7 @@ def vocabulary_tokenizer(folder: Path, config: Mapping[str, Any]) -> Tokenizer:
     remote = "AutoTokenizer" in settings.get("auto_map", {})
     file = folder / "tokenizer.json"
     if file.is_file() and not remote:
-        found = _of_file(file)
+        found = _of_file(file, _special(folder, settings).get("pad_token", ""), config)
     elif kmers := _kmers(folder, settings, config):
         if kmers[0].k > 1 and not remote and settings["tokenizer_class"].startswith("Bert"):
             raise ValueError(
@@ -87,7 +87,7 @@ def vocabulary_tokenizer(folder: Path, config: Mapping[str, Any]) -> Tokenizer:
             "not all k-mers of one length: save it as a tokenizer.json"
         )
     else:
-        found = _of_transformers(folder)
+        found = _of_transformers(folder, config)
     room = int(config.get("vocab_size") or 0)
     if room and found.size > room:
         raise ValueError(f"{folder}: {found.size} tokens, and the model has room for {room}")
@@ -114,16 +114,42 @@ def _settings(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     return {**settings, "tokenizer_class": kind}
 
 
-def _of_file(file: Path) -> Tokenizer:
+def _of_file(file: Path, padding: str, config: Mapping[str, Any]) -> Tokenizer:
     from tokenizers import Tokenizer as Engine
 
     try:
-        return tokenizer_of_engine(Engine.from_file(str(file)), f"tokens of {file.name}")
+        return _of_engine(Engine.from_file(str(file)), f"tokens of {file.name}", padding, config)
     except Exception as e:  # the library raises Exception itself
         raise ValueError(f"{file}: {e}") from e
 
 
-def _of_transformers(folder: Path) -> Tokenizer:
+def _of_engine(engine: Any, name: str, padding: str, config: Mapping[str, Any]) -> Tokenizer:
+    if engine.padding:
+        return tokenizer_of_engine(engine, name, int(engine.padding["pad_id"]))
+    vocabulary = engine.get_vocab(with_added_tokens=True)
+    around = engine.encode("").ids  # special tokens that every sequence has
+    pad, says = _padding(vocabulary, padding, config, {*special_ids(engine)} - {*around})
+    return tokenizer_of_engine(engine, name + says, pad)
+
+
+def _padding(
+    vocabulary: Mapping[str, int], named: str, config: Mapping[str, Any], spare: Iterable[int]
+) -> tuple[int, str]:
+    """The id of padding, and a remark where no file names it.
+
+    Any id serves, since padding is masked; a spare one is no token of a sequence.
+    """
+    for token in (named, "[PAD]", "<pad>"):
+        if token in vocabulary:
+            return vocabulary[token], ""
+    said = config.get("pad_token_id")
+    if isinstance(said, int) and said in vocabulary.values():
+        return said, ""
+    pad = max({*spare} - {hidden_id(vocabulary)}, default=vocabulary.get("N", 0))
+    return pad, f"; it names no padding token, id {pad} is masked"
+
+
+def _of_transformers(folder: Path, config: Mapping[str, Any]) -> Tokenizer:
     """What AutoTokenizer makes of older files, if it is a fast tokenizer."""
     from transformers import AutoTokenizer
 
@@ -137,7 +163,7 @@ def _of_transformers(folder: Path) -> Tokenizer:
             f"{folder}: {type(made).__name__} gives no offsets, so tokens cannot be placed; save "
             "it as a tokenizer.json"
         )
-    return tokenizer_of_engine(engine, f"tokens of {type(made).__name__}")
+    return _of_engine(engine, f"tokens of {type(made).__name__}", made.pad_token or "", config)
 
 
 def _vocabulary(folder: Path) -> tuple[dict[str, int], str]:
@@ -172,15 +198,14 @@ def _kmers(
     singles = all(letter in vocabulary for letter in "ACGT")
     any_base = vocabulary.get("N", unknown)
     letters = [*(vocabulary[x] for x in "ACGT"), any_base] if singles else None
-    pad = vocabulary.get(roles.get("pad_token", ""), config.get("pad_token_id"))
+    spare = {*_letterless(vocabulary)} - {first, last}
+    pad, remark = _padding(vocabulary, roles.get("pad_token", ""), config, spare)
     named = [f"{role} {end}" for role, end in zip(added, ("first", "last"), strict=True) if role]
     what = "bases" if k == 1 else f"{k}-mers"
-    says = f"{what} of {file}; {' and '.join(named) or 'no special tokens'} added"
-    if pad is None:
-        says += "; it names no padding token, id 0 is masked"
+    says = f"{what} of {file}; {' and '.join(named) or 'no special tokens'} added{remark}"
     words = np.array([vocabulary[t] for t in texts], np.int32)
     ids = None if letters is None else np.array(letters, np.int32)
-    kmers = Kmers(k, words, ids, unknown, int(pad or 0), first, last, vocabulary)
+    kmers = Kmers(k, words, ids, unknown, pad, first, last, vocabulary)
     return kmers, says, max(vocabulary.values()) + 1
 
 
@@ -211,11 +236,15 @@ def _added(settings: Mapping[str, Any], roles: Mapping[str, str]) -> tuple[str, 
 def _native(kmers: Kmers, says: str, size: int) -> Tokenizer:
     encode = functools.partial(_encode, kmers=kmers, size=size)
     file, vocabulary = functools.partial(_file, kmers), kmers.vocabulary
-    specials = sorted(i for word, i in vocabulary.items() if not set(word) <= set("ACGTN"))
     return Tokenizer(
         says, size, kmers.pad, encode, unknown=kmers.unknown, published=file,
-        mask=hidden_id(vocabulary), specials=tuple(specials),
+        mask=hidden_id(vocabulary), specials=_letterless(vocabulary),
     )  # fmt: skip
+
+
+def _letterless(vocabulary: Mapping[str, int]) -> tuple[int, ...]:
+    """Ids of the words that are no bases."""
+    return tuple(sorted(i for word, i in vocabulary.items() if not set(word) <= set("ACGTN")))
 
 
 def _file(kmers: Kmers) -> str:

@@ -1,0 +1,87 @@
+"""Models of transformers of other architectures, and folders that lack what most have."""
+
+import numpy as np
+import pytest
+import tiny_transformers as tiny
+import torch
+import transformers
+from test_transformers import UNEVEN, learner, pretrained
+
+from dnabench.models.outside.references import model_named
+
+
+def small(name, **more):
+    """A configuration of that architecture with the vocabulary of `tiny.bpe_files`."""
+    return getattr(transformers, f"{name}Config")(**{
+        "vocab_size": 128, "pad_token_id": 3, "num_key_value_heads": 2, **tiny.SMALL, **more,
+    })  # fmt: skip
+
+
+def gpt2(**more):
+    return transformers.GPT2Config(
+        vocab_size=128, n_embd=32, n_layer=2, n_head=4, n_positions=200, **more
+    )
+
+
+def saved(path, net, files=tiny.bpe_files):
+    net.eval().save_pretrained(path)
+    files(path)
+    return net
+
+
+def scores_alike(path, pooling):
+    """Logits of sequences of several lengths are the same in one batch and alone."""
+    model, net, _ = pretrained(path, pooling=pooling)
+    one = learner(model, net, UNEVEN)
+    together = one.predictor(UNEVEN)()
+    alone = np.concatenate([one.predictor(UNEVEN.take(np.array([i])))() for i in range(6)])
+    np.testing.assert_allclose(alone, together, atol=2e-5, rtol=1e-4)
+    return model
+
+
+def without_padding(path, instead, **settings):
+    """A tokenizer.json whose padding token has another name, and what its settings say."""
+    tiny.bpe_files(path)
+    file = path / "tokenizer.json"
+    file.write_text(file.read_text().replace("[PAD]", instead))
+    tiny.write_json(path, "tokenizer_config.json", settings)
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean", "max"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_a_model_without_a_padding_token_scores_a_batch_as_single_sequences(
+    kind, pooling, tmp_path
+):
+    torch.manual_seed(0)
+    made = transformers.GPT2LMHeadModel(gpt2()) if kind == "gpt2" else (
+        transformers.LlamaForCausalLM(small("Llama", pad_token_id=None))
+    )  # fmt: skip
+    theirs = saved(tmp_path, made, lambda path: without_padding(path, "<|endoftext|>"))
+    tokenizer = scores_alike(tmp_path, pooling).own_tokenizer()
+    assert tokenizer.name.endswith("it names no padding token, id 3 is masked")
+    encoded = tokenizer(UNEVEN.seqs, 60, "mask")
+    beyond = np.arange(encoded.ids.shape[1]) >= encoded.lengths[:, None]
+    assert beyond.any() and ((encoded.ids == 3) == beyond).all()
+    found, wanted = tiny.hidden(pretrained(tmp_path)[1], theirs, tokenizer, UNEVEN.seqs)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "special_tokens_map.json"])
+@pytest.mark.parametrize("token", ["<blank>", {"content": "<blank>"}])
+def test_padding_of_another_name_is_that_of_the_files(file, token, tmp_path):
+    saved(tmp_path, transformers.GPT2LMHeadModel(gpt2()),
+          lambda path: without_padding(path, "<blank>"))  # fmt: skip
+    tiny.write_json(tmp_path, file, {"pad_token": token})
+    tokenizer = model_named(f"hf:{tmp_path}").own_tokenizer()
+    assert tokenizer.pad == 3 and tokenizer.name == "tokens of tokenizer.json"
+
+
+def test_k_mers_without_a_padding_token_are_filled_with_what_is_no_word(tmp_path):
+    words = ["AAAAAA", *tiny.KMERS[1:], "<s>", "</s>", "<mask>"]
+    tiny.write_json(tmp_path, "vocab.json", {t: i for i, t in enumerate(words)})
+    tiny.write_json(tmp_path, "tokenizer_config.json", {"bos_token": "<s>", "add_bos_token": True})
+    transformers.LlamaForCausalLM(
+        small("Llama", vocab_size=len(words), pad_token_id=None)
+    ).save_pretrained(tmp_path)  # fmt: skip
+    tokenizer = model_named(f"hf:{tmp_path}").own_tokenizer()
+    assert words[tokenizer.pad] == "</s>" and f"id {tokenizer.pad} is masked" in tokenizer.name

@@ -5,7 +5,7 @@ import pytest
 import tiny_transformers as tiny
 import torch
 import transformers
-from test_transformers import UNEVEN, learner, pretrained
+from test_transformers import SEQS, UNEVEN, broken, learner, pretrained
 
 from dnabench.models.outside.references import model_named
 
@@ -85,3 +85,46 @@ def test_k_mers_without_a_padding_token_are_filled_with_what_is_no_word(tmp_path
     ).save_pretrained(tmp_path)  # fmt: skip
     tokenizer = model_named(f"hf:{tmp_path}").own_tokenizer()
     assert words[tokenizer.pad] == "</s>" and f"id {tokenizer.pad} is masked" in tokenizer.name
+
+
+HEADS = {
+    "distilbert": (
+        "DistilBertForMaskedLM",
+        {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48},
+    ),
+    "distilbert-classes": (
+        "DistilBertForSequenceClassification",
+        {"dim": 32, "n_layers": 2, "n_heads": 4},
+    ),
+    "electra": ("ElectraForMaskedLM", {"embedding_size": 16}),
+    "electra-pretraining": ("ElectraForPreTraining", {"embedding_size": 16}),
+    "albert": ("AlbertForPreTraining", {"embedding_size": 16}),
+    "convbert": ("ConvBertForMaskedLM", {"embedding_size": 32}),
+    "roberta": ("RobertaForMaskedLM", {}),
+    "deberta-v2": ("DebertaV2ForMaskedLM", {}),
+    "mpnet": ("MPNetForMaskedLM", {}),
+    "roformer": ("RoFormerForMaskedLM", {"embedding_size": 32}),
+    "fnet": ("FNetForMaskedLM", {}),
+    "gpt-neox": ("GPTNeoXForCausalLM", {}),
+    "qwen2-classes": ("Qwen2ForSequenceClassification", {}),
+}
+
+
+@pytest.mark.parametrize("name", list(HEADS))
+def test_a_head_of_any_architecture_is_left_out_and_listed(name, tmp_path):
+    kind, more = HEADS[name]
+    made = getattr(transformers, kind)
+    torch.manual_seed(0)
+    theirs = saved(tmp_path, made(small(made.config_class.__name__.removesuffix("Config"), **more)))
+    model, net, loaded = pretrained(tmp_path)
+    assert loaded.unused
+    found, wanted = tiny.hidden(net, theirs, model.own_tokenizer(), SEQS.seqs)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+
+
+def test_a_tensor_beside_a_base_model_that_no_class_has_is_refused(tmp_path):
+    made = transformers.DistilBertForMaskedLM
+    saved(tmp_path, made(small("DistilBert", dim=32, n_layers=2, n_heads=4, hidden_dim=48)))
+    broken(tmp_path, lambda tensors: tensors.update({"adapter.weight": torch.ones(2)}))
+    with pytest.raises(ValueError, match=r"adapter.weight is no tensor of the model, and no head"):
+        pretrained(tmp_path)

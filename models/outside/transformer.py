@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from dnabench.loading import Loaded
 
 AUTO: Any = transformers.AutoModel
-HEADS = ("lm_head", "cls", "classifier", "score", "qa_outputs", "decoder", "head", "pooler")
+# Where the class that saved a model is not known, or calls its head otherwise than the file does
+HEADS = ("lm_head", "cls", "classifier", "score", "qa_outputs", "decoder", "head", "pooler",
+         "embed_out")  # fmt: skip
 
 
 class Transformer(nn.Module):
@@ -89,9 +91,10 @@ class Transformer(nn.Module):
 
     def _check(self, loaded: Any, info: dict[str, Any], weights: Path) -> None:
         prefix = f"{getattr(loaded, 'base_model_prefix', '')}."
+        heads = {*HEADS, *(_heads(loaded.config) if info["unexpected_keys"] else ())}
         strange = [
             name for name in info["unexpected_keys"]
-            if name.removeprefix(prefix).partition(".")[0] not in HEADS
+            if name.removeprefix(prefix).partition(".")[0] not in heads
             and not name.endswith(("inv_freq", "position_ids"))
         ]  # fmt: skip
         wrong = [f"{name} is not in the file" for name in info["missing_keys"]]
@@ -110,6 +113,19 @@ class Transformer(nn.Module):
         if wrong:
             more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
             raise ValueError(f"{weights}: {'; '.join(wrong[:8])}{more}")
+
+
+def _heads(config: Any) -> set[str]:
+    """What the classes that saved the model have beside the base model."""
+    found = set[str]()
+    for name in config.architectures or ():
+        if saved := getattr(transformers, name, None):
+            with torch.device("meta"):
+                net = saved(config)
+            parts = {tensor.partition(".")[0] for tensor in net.state_dict()}
+            if net.base_model_prefix in parts:  # else the class is the base model itself
+                found |= parts - {net.base_model_prefix}
+    return found
 
 
 def _persistent(net: nn.Module) -> set[str]:

@@ -128,3 +128,44 @@ def test_a_tensor_beside_a_base_model_that_no_class_has_is_refused(tmp_path):
     broken(tmp_path, lambda tensors: tensors.update({"adapter.weight": torch.ones(2)}))
     with pytest.raises(ValueError, match=r"adapter.weight is no tensor of the model, and no head"):
         pretrained(tmp_path)
+
+
+T5 = {"vocab_size": 128, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4,
+      "pad_token_id": 3, "decoder_start_token_id": 3}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["T5ForConditionalGeneration", "T5EncoderModel"])
+def test_of_t5_the_encoder_is_read(kind, tmp_path):
+    torch.manual_seed(0)
+    made = getattr(transformers, kind)(transformers.T5Config(**T5))
+    encoder = saved(tmp_path, made).get_encoder()
+    found, wanted = tiny.hidden(
+        pretrained(tmp_path)[1], encoder,
+        scores_alike(tmp_path, "mean").own_tokenizer(), UNEVEN.seqs,
+    )  # fmt: skip
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "says"),
+    [("LongT5ForConditionalGeneration", T5, "LongT5Model has a decoder, which reads a second"),
+     ("Wav2Vec2ForCTC", {"vocab_size": 128, "num_conv_pos_embeddings": 16, **tiny.SMALL},
+      "Wav2Vec2Model reads input_values, no tokens"),
+     ("ViTForImageClassification", {k: v for k, v in tiny.SMALL.items() if "max" not in k},
+      "vit has no vocabulary")],
+)  # fmt: skip
+def test_what_reads_no_dna_is_refused_with_a_way_out(kind, config, says, tmp_path):
+    made = getattr(transformers, kind)
+    saved(tmp_path, made(made.config_class(**config)))
+    with pytest.raises(ValueError, match=f"{tmp_path}.*{says}.*; take a model that reads tokens"):
+        pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama"])
+def test_a_folder_without_a_tokenizer_is_named_with_what_it_lacks(kind, tmp_path):
+    made = transformers.BertModel(small("Bert")) if kind == "bert" else (
+        transformers.LlamaModel(small("Llama"))
+    )  # fmt: skip
+    saved(tmp_path, made, lambda path: None)
+    with pytest.raises(ValueError, match=f"{tmp_path}: has no tokenizer: none of tokenizer.json"):
+        model_named(f"hf:{tmp_path}")

@@ -153,6 +153,11 @@ def _of_transformers(folder: Path, config: Mapping[str, Any]) -> Tokenizer:
     """What AutoTokenizer makes of older files, if it is a fast tokenizer."""
     from transformers import AutoTokenizer
 
+    if not any((folder / name).is_file() for name in FILES) and not any(folder.glob("*.model")):
+        raise ValueError(
+            f"{folder}: has no tokenizer: none of {', '.join(FILES)}. Save the tokenizer that the "
+            "model was trained with there (save_pretrained)"
+        )
     try:
         made = AutoTokenizer.from_pretrained(folder)
     except Exception as e:  # transformers raises many kinds
@@ -163,7 +168,10 @@ def _of_transformers(folder: Path, config: Mapping[str, Any]) -> Tokenizer:
             f"{folder}: {type(made).__name__} gives no offsets, so tokens cannot be placed; save "
             "it as a tokenizer.json"
         )
-    return _of_engine(engine, f"tokens of {type(made).__name__}", made.pad_token or "", config)
+    try:
+        return _of_engine(engine, f"tokens of {type(made).__name__}", made.pad_token or "", config)
+    except ValueError as e:
+        raise ValueError(f"{folder}: {e}") from e
 
 
 def _vocabulary(folder: Path) -> tuple[dict[str, int], str]:

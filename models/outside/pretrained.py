@@ -46,7 +46,7 @@ def model_of_hub(text: str, trust: bool = False) -> Model:
 
     Raises:
         ValueError: as `find_source`; an architecture that transformers does not know, which needs
-            code of its own: the message says how to allow it.
+            code of its own: the message says how to allow it; one that reads no tokens.
     """
     from transformers import CONFIG_MAPPING
 
@@ -61,6 +61,8 @@ def model_of_hub(text: str, trust: bool = False) -> Model:
                 "write --trust-remote-code; every record will say so"
             )
         raise ValueError(f"-m {text}: transformers does not know model_type {kind!r}. {way_out}")
+    if kind in CONFIG_MAPPING:
+        _check_vocabulary(text, kind)
     tokens = vocabulary_tokenizer(source.folder, source.config)
     causal = _causal(source.config)
     files = source.hash_of(["config.json", *FILES], unnamed_tokens(source.folder, source.config))
@@ -94,6 +96,21 @@ def model_of_hub(text: str, trust: bool = False) -> Model:
             load=partial(load_language, source=source, causal=causal),
         ),
     )  # fmt: skip
+
+
+def _check_vocabulary(text: str, kind: str) -> None:
+    """Raise ValueError for an architecture of images, sound or numbers."""
+    from transformers import CONFIG_MAPPING
+
+    try:
+        usual = CONFIG_MAPPING[kind]().get_text_config()
+    except (ValueError, TypeError):
+        return  # it is made of other models
+    if not hasattr(usual, "vocab_size"):
+        raise ValueError(
+            f"-m {text}: {kind} has no vocabulary: it reads images, sound or numbers, and no DNA; "
+            "take a model that reads tokens, such as bert, esm or llama"
+        )
 
 
 def _check_own_code(text: str, source: Source) -> None:

@@ -21,6 +21,7 @@ AUTO: Any = transformers.AutoModel
 # Where the class that saved a model is not known, or calls its head otherwise than the file does
 HEADS = ("lm_head", "cls", "classifier", "score", "qa_outputs", "decoder", "head", "pooler",
          "embed_out")  # fmt: skip
+OTHERS = "take a model that reads tokens, such as bert, esm or llama"
 
 
 class Transformer(nn.Module):
@@ -31,7 +32,8 @@ class Transformer(nn.Module):
         trust: whether code in the folder is run.
 
     Raises:
-        ValueError: a configuration that transformers refuses, or that names no width.
+        ValueError: a configuration that transformers refuses, or that names no width; a model that
+            does not read tokens, or not without a second sequence.
     """
 
     def __init__(self, folder: str, trust: bool) -> None:
@@ -44,6 +46,7 @@ class Transformer(nn.Module):
                 self.model = self._random(config)
             except (ValueError, KeyError, OSError, AttributeError, ImportError) as e:
                 raise ValueError(f"{folder}: transformers cannot build it: {e}") from e
+            self._check_input(config)
         self.model.float()
         sizes = (getattr(config, name, None) for name in ("hidden_size", "d_model", "n_embd"))
         self.width = next((int(n) for n in sizes if n), 0)
@@ -51,13 +54,33 @@ class Transformer(nn.Module):
             raise ValueError(f"{folder}: its config.json names no hidden_size")
 
     def _random(self, config: Any) -> Any:
-        """Without the pooler of BERT and ESM, which no hidden state needs."""
+        """Without the pooler of BERT and ESM, which no hidden state needs; of T5 the encoder."""
+        encoders: Any = transformers.AutoModelForTextEncoding
+        encoder = encoders._model_mapping.get(type(config), None)
+        alone = encoder is not None and encoder.__name__.endswith("EncoderModel")
+        self._auto = encoders if alone else AUTO
         try:
-            made = AUTO.from_config(config, add_pooling_layer=False, **self._words)
+            made = self._auto.from_config(config, add_pooling_layer=False, **self._words)
             self._words["add_pooling_layer"] = False
         except TypeError:
-            made = AUTO.from_config(config, **self._words)
+            made = self._auto.from_config(config, **self._words)
         return made
+
+    def _check_input(self, config: Any) -> None:
+        """Raise ValueError for a model that needs more, or other things, than tokens."""
+        name = f"{self._folder}: {type(self.model).__name__}"
+        if (read := self.model.main_input_name) != "input_ids":
+            raise ValueError(f"{name} reads {read}, no tokens, so it reads no DNA; {OTHERS}")
+        if not (self._auto is AUTO and getattr(config, "is_encoder_decoder", False)):
+            return
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                self.model(input_ids=torch.arange(4)[None] % int(config.vocab_size))
+        except Exception as e:  # what is raised differs by architecture
+            raise ValueError(
+                f"{name} has a decoder, which reads a second sequence that DNA does not have; "
+                f"{OTHERS}"
+            ) from e
 
     def forward(self, ids: Tensor, mask: Tensor | None) -> Tensor:
         """Padding, where the mask is 0, is not attended to."""
@@ -77,7 +100,7 @@ class Transformer(nn.Module):
         """
         with quiet(), torch.random.fork_rng(devices=[]):
             try:
-                loaded, info = AUTO.from_pretrained(
+                loaded, info = self._auto.from_pretrained(
                     self._folder, output_loading_info=True, dtype=torch.float32, **self._words
                 )
             except (ValueError, OSError, RuntimeError, KeyError, ImportError) as e:

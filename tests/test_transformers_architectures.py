@@ -5,7 +5,7 @@ import pytest
 import tiny_transformers as tiny
 import torch
 import transformers
-from test_transformers import SEQS, UNEVEN, broken, learner, pretrained
+from test_transformers import SEQS, TASK, UNEVEN, broken, learner, pretrained
 
 from dnabench.models.outside.references import model_named
 
@@ -169,3 +169,25 @@ def test_a_folder_without_a_tokenizer_is_named_with_what_it_lacks(kind, tmp_path
     saved(tmp_path, made, lambda path: None)
     with pytest.raises(ValueError, match=f"{tmp_path}: has no tokenizer: none of tokenizer.json"):
         model_named(f"hf:{tmp_path}")
+
+
+LIMITS = {
+    "Bert": 200, "Roberta": 196, "Camembert": 196, "XLMRoberta": 196, "RobertaPreLayerNorm": 196,
+    "Data2VecText": 196, "Longformer": 196, "IBert": 196, "MPNet": 198, "BigBird": 200, "GPT2": 200,
+    "Esm": 196,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(LIMITS))
+def test_the_limit_of_tokens_is_that_of_the_table_of_positions(name, tmp_path):
+    more = {"Longformer": {"attention_window": 16}, "BigBird": {"attention_type": "original_full"},
+            "GPT2": {"n_embd": 32, "n_head": 4, "n_positions": 200}}  # fmt: skip
+    config = small(name, **more.get(name, {}))
+    saved(tmp_path, transformers.AutoModel.from_config(config))
+    model = model_named(f"hf:{tmp_path}")
+    net = model.build(TASK, model.options).eval()
+    assert model.max_tokens == LIMITS[name]
+    with torch.no_grad():
+        assert net(torch.full((1, model.max_tokens), 7), None).isfinite().all()
+        with pytest.raises((IndexError, RuntimeError)):
+            net(torch.full((1, model.max_tokens + 1), 7), None)

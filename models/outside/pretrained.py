@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from dnabench.models.heads import POOLINGS, network
@@ -79,8 +80,8 @@ def model_of_hub(text: str, trust: bool = False) -> Model:
         build=partial(build, folder=str(source.folder), trust=trusted),
         options={"pooling": "last" if causal else "mean", **fixed},
         choices={"pooling": (*POOLINGS, THEIRS), **{k: (v,) for k, v in fixed.items()}},
-        max_tokens=longest(source.config), tokenizer="its own", recipes=RECIPES,
-        space=FINE_TUNING,
+        max_tokens=longest(source.config, source.folder, trusted), tokenizer="its own",
+        recipes=RECIPES, space=FINE_TUNING,
         source=f"https://huggingface.co/{source.name}" if name[3] != "." else str(source.folder),
         license="that of its publisher", lora_targets=LORA.get(kind, ()),
         weights=Weights(
@@ -135,13 +136,12 @@ def _causal(config: Mapping[str, Any]) -> bool:
     return "CausalLM" in classes or "LMHead" in classes or bool(config.get("is_decoder"))
 
 
-def longest(config: Mapping[str, Any]) -> int:
+def longest(config: Mapping[str, Any], folder: Path, trust: bool) -> int:
     """Tokens that the model reads, special ones included; 0 = the configuration names no limit."""
+    from dnabench.models.outside.transformer import positions_before
+
     n = int(config.get("max_position_embeddings") or config.get("n_positions") or 0)
-    kind, places = config.get("model_type"), config.get("position_embedding_type", "absolute")
-    # these number positions from the id of padding + 1
-    offset = kind in ("roberta", "camembert") or (kind == "esm" and places == "absolute")
-    return n - int(config.get("pad_token_id") or 0) - 1 if offset and n else n
+    return n - positions_before(folder, trust) if n else 0
 
 
 def build(task: Task, options: Mapping[str, Any], *, folder: str, trust: bool) -> Any:

@@ -138,6 +138,26 @@ class Transformer(nn.Module):
             raise ValueError(f"{weights}: {'; '.join(wrong[:8])}{more}")
 
 
+def positions_before(folder: Path, trust: bool) -> int:
+    """Rows of a table of positions before that of the first token.
+
+    RoBERTa and its kin number positions from the id of padding + 1, the padding of that table.
+    0 also for a configuration of which no network can be made: `Transformer` says why.
+    """
+    words = {"trust_remote_code": trust}
+    try:
+        with quiet(), torch.device("meta"):
+            config = transformers.AutoConfig.from_pretrained(folder, **words)
+            net = AUTO.from_config(config, **words)
+    except Exception:  # what is raised differs by architecture
+        return 0
+    padding = (
+        getattr(module, "padding_idx", None) for name, module in net.named_modules()
+        if name.rpartition(".")[2] == "position_embeddings"
+    )  # fmt: skip
+    return next((int(i) + 1 for i in padding if i is not None), 0)
+
+
 def _heads(config: Any) -> set[str]:
     """What the classes that saved the model have beside the base model."""
     found = set[str]()

@@ -2,9 +2,11 @@
 
 import itertools
 import json
+import re
 
 import numpy as np
 import pytest
+from conftest import dnabench
 from test_own_file import EXAMPLE, TASK, checks, net
 
 from dnabench.models.outside.hub import Source
@@ -71,6 +73,22 @@ def test_a_layer_made_in_forward_is_refused_since_it_would_not_learn(net, csv):
     assert not found["builds"].ok and says in found["builds"].says
     with pytest.raises(ValueError, match=says):
         run_one(net(LATE), csv)
+
+
+@pytest.mark.parametrize(
+    ("instead", "says"),
+    [("return self.head(self.features(ids, mask))[:, :2]", r"^12 sequences give logits \(12, 2\)"),
+     ("return self.head(self.features(ids, mask)), mask", "forward gives a tuple, not a tensor; "
+      "return the logits alone")],
+)  # fmt: skip
+def test_a_wrong_answer_is_said_once_and_what_needs_it_is_skipped(instead, says, net):
+    path = net(EXAMPLE.replace(ANSWER, instead))
+    found = checks(model_named(f"{path}:Net"))
+    assert not found["builds"].ok and re.search(says, found["builds"].says)
+    assert len(found) == 10 and [c.ok for c in found.values()] == [False, *[None] * 9]
+    done = dnabench("check-model", f"{path}:Net")
+    assert done.returncode == 1
+    assert [line[:4] for line in done.stdout.splitlines()] == ["FAIL", *["skip"] * 9]
 
 
 def test_a_lazy_layer_is_refused_by_name(net):

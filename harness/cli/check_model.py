@@ -30,7 +30,7 @@ def check_model(
     options, _ = chosen(found, [*reduced, *set_])
     failed = 0
     for name, ok, says in check_model(found, options, length):
-        failed += not ok
-        typer.echo(f"{'ok  ' if ok else 'FAIL'}  {name:<10}  {says}")
+        failed += ok is False
+        typer.echo(f"{'skip' if ok is None else 'ok  ' if ok else 'FAIL'}  {name:<10}  {says}")
     if failed:
         raise typer.Exit(1)

@@ -28,11 +28,18 @@ TINY = 1e-12  # a gradient below it is rounding
 
 
 class Check(NamedTuple):
-    """One check: whether it held, what was found, and what to do if it did not."""
+    """One check: whether it held, what was found, and what to do if it did not.
+
+    `ok` is None where nothing was checked, since the network does not answer as it must.
+    """
 
     name: str
-    ok: bool
+    ok: bool | None
     says: str
+
+
+class _ShapeError(ValueError):
+    """Logits of another shape than (N, K)."""
 
 
 class _Subject(NamedTuple):
@@ -59,6 +66,8 @@ class _Subject(NamedTuple):
 def check_model(model: Model, options: Mapping[str, Any], length: int) -> Iterator[Check]:
     """Run every check on random sequences, three classes; those that fail say what to do.
 
+    None but the first is made with a network that does not answer, or not in the right shape.
+
     Args:
         model: a network.
         options: all of them.
@@ -75,14 +84,20 @@ def check_model(model: Model, options: Mapping[str, Any], length: int) -> Iterat
             f"and sequences of {math.ceil(SHORTER * length)} to {length} bp are checked"
         )
     subject = _subject(model, options, length)
+    answers = True
     for name, check in CHECKS.items():
+        if not answers:
+            yield Check(name, None, "not checked: it needs a network that builds")
+            continue
         try:
             yield Check(name, *check(subject))
+        except _ShapeError as e:
+            yield Check(name, False, str(e))
+            answers = False
         except Exception as e:  # a network may raise anything, and the other checks go on
             last = (str(e).strip() or "no message").splitlines()[0]
             yield Check(name, False, f"{type(e).__name__}: {last}")
-            if name == "builds":
-                return
+            answers = name != "builds"
 
 
 def _subject(model: Model, options: Mapping[str, Any], length: int) -> _Subject:
@@ -116,7 +131,9 @@ def _builds(s: _Subject) -> tuple[bool, str]:
     logits = predicted(one, s.even)
     contract.check_made(one.net, made, s.model.name)
     if logits.shape != (N, CLASSES):
-        return False, f"{N} sequences give logits {logits.shape}: make it (sequences, n_outputs)"
+        raise _ShapeError(
+            f"{N} sequences give logits {logits.shape}: make it (sequences, n_outputs)"
+        )
     n = sum(p.numel() for p in net.parameters())
     own = f"; its own code loads {100 * share:.3g} % of them, so it is not called scratch"
     return True, f"{n:,} parameters{own * (share > 0)}"

@@ -23,7 +23,7 @@ from dnabench.train.ghost import Ghost
 from dnabench.train.graphs import Graph
 from dnabench.train.objectives import Objective
 from dnabench.train.pool import Pool
-from dnabench.train.predictor import Predictor, Reading, strands_of
+from dnabench.train.predictor import Predictor, Reading, logits_in, strands_of
 from dnabench.train.rows import Rows
 from dnabench.train.schedule import learning_rate
 from dnabench.types import ONE_CPU, Model, Recipe, Resources, Split, Task
@@ -368,4 +368,5 @@ class NetLearner(Predictor):
         with self._arithmetic.forward():
             if self.frozen:
                 return batch.answered(self.net.head(batch.ids).float())
-            return batch.answered(self._runner(batch.ids, batch.mask).float())
+            answer = self._runner(batch.ids, batch.mask)
+            return batch.answered(logits_in(answer, self._reading.model.name))

@@ -113,7 +113,8 @@ class Predictor:
 
     def _forward(self, batch: Batch) -> Tensor:
         with self._arithmetic.forward():
-            return batch.answered(self.net(batch.ids, batch.mask).float())
+            answer = self.net(batch.ids, batch.mask)
+            return batch.answered(logits_in(answer, self._reading.model.name))
 
     @torch.no_grad()  # not inference_mode: tables that a network keeps must serve training
     def _answers(self, data: Data, questions: Callable[[Rows], Batch], strand: int) -> Array:
@@ -123,3 +124,13 @@ class Predictor:
 
         out, self.eval_batch = for_all(data, strand, self.eval_batch, answers)
         return out.cpu().numpy()
+
+
+def logits_in(answer: Any, name: str) -> Tensor:
+    """What a network's `forward` gave, in float32; ValueError if it is no tensor."""
+    if not isinstance(answer, Tensor):
+        raise ValueError(
+            f"{name}: forward gives a {type(answer).__name__}, not a tensor; return the logits "
+            "alone, (sequences, n_outputs), per base (sequences, length, n_outputs)"
+        )
+    return answer.float()

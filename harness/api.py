@@ -194,15 +194,16 @@ def regimes(
 
 
 def embed(
-    network: str | Path = "", seqs: Sequence[str] | Sequences | Path = (), *, model: str = "",
-    layer: int = 0, pool: str = "own", strands: str = "one", regime: str = "pretrained",
-    set: str | Sequence[str] = (), device: str = "cpu", to: str | Path | None = None,
-    trust_remote_code: bool = False,
+    network: Network | str | Path = "", seqs: Sequence[str] | Sequences | Path = (), *,
+    model: str = "", layer: int = 0, pool: str = "own", strands: str = "one",
+    regime: str = "pretrained", set: str | Sequence[str] = (), device: str = "cpu",
+    to: str | Path | None = None, trust_remote_code: bool = False,
 ) -> Array:  # fmt: skip
     """What a network makes of sequences before its head.
 
     Args:
-        network: folder of a kept network, or a model, with the weights that `regime` names.
+        network: a kept network as loaded, or its folder; or a model, with the weights that `regime`
+            names.
         seqs: sequences, or the path of a file of them.
         model: a model, in place of `network`; beside a kept network, its model again, if that is
             a file of yours or an hf: folder.
@@ -211,7 +212,8 @@ def embed(
         strands: one, or mean: with the other strand's.
         regime: scratch, pretrained, pretrained@REVISION or checkpoint:PATH.
         set: options of a model, `["width=256"]`.
-        device: auto, cpu, cuda or cuda:N; the default is the CPU, that of `dnabench embed` auto.
+        device: auto, cpu, cuda or cuda:N; the default is the CPU, that of `dnabench embed` auto. A
+            network as loaded stays where it is.
         to: a file for the result, .npy or .parquet; needs the path of a file.
         trust_remote_code: run the code that an hf: model brings.
 
@@ -223,16 +225,24 @@ def embed(
             there is not, bad sequences.
     """
     from dnabench.networks.embed_file import embed_file, source_of
-    from dnabench.networks.embedding import Embedder
+    from dnabench.networks.embedding import Embedder, of_network
     from dnabench.sweep.settings import given_options
 
-    name, code = (str(network), model) if network else (model, "")
-    if not name:
-        raise ValueError("embed: give a kept network, or model=NAME")
     if not isinstance(seqs, Path | Sequences):
         seqs = Sequences.parse(seqs)
-    options = given_options(name, [set] if isinstance(set, str) else set, trust_remote_code)
-    source = source_of(name, seqs, regime, device, code, trust_remote_code, options)
+    if isinstance(network, Network):
+        if model or set or regime != "pretrained" or device not in ("cpu", network.device):
+            raise ValueError(
+                "embed: a network as loaded has its model, weights, options and device; leave out "
+                "model=, regime=, set= and device=, or give its folder"
+            )
+        source, device = of_network(network), network.device
+    elif name := str(network) or model:
+        options = given_options(name, [set] if isinstance(set, str) else set, trust_remote_code)
+        code = model if network else ""
+        source = source_of(name, seqs, regime, device, code, trust_remote_code, options)
+    else:
+        raise ValueError("embed: give a kept network, or model=NAME")
     embedder = Embedder(source, layer, pool, strands, device)
     if isinstance(seqs, Sequences):
         if to is not None:

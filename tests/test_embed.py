@@ -89,6 +89,14 @@ def test_files_hold_what_python_gives(network, fasta, tmp_path):
     np.testing.assert_allclose(table["e0"], each[:, 0], atol=1e-6)
 
 
+def test_a_network_as_loaded_is_embedded_as_its_folder_is(network, tmp_path):
+    expected = db.embed(tmp_path / "networks" / network.card.record.trial.id, SEQS, pool="mean")
+    np.testing.assert_array_equal(db.embed(network, SEQS, pool="mean"), expected)
+    for more in ({"set": "width=8"}, {"regime": "scratch"}, {"model": "cnn"}, {"device": "cuda"}):
+        with pytest.raises(ValueError, match="leave out model=, regime=, set= and device="):
+            db.embed(network, SEQS, **more)
+
+
 def test_features_of_kept_weights_come_from_the_cache(network, tmp_path, monkeypatch):
     monkeypatch.setenv("DNABENCH_CACHE", str(tmp_path))
     first = Embedder(of_network(network), 0, "mean")

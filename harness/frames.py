@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from dnabench.results.searches import Search
 
 
+_WHAT = ("task", "model", "regime", "protocol", "train_share", "n_train", "seed", "trial")
+
+
 class Results:
     """Records in a folder, as tables.
 
@@ -45,7 +48,8 @@ class Results:
 
         Columns task, model (with the options that differ from its defaults), regime, protocol,
         train_share, n_train (examples), seed, trial, network (its folder if kept, else ""), metric
-        (the task's), score (its value), then every metric by its name.
+        (the task's), score (its value), then every metric by its name. Failed trials, those of
+        `failed`, have no row.
         """
         import pandas as pd
 
@@ -54,7 +58,8 @@ class Results:
             test, metric = record.scores["test"], record.task["metric"]
             row = {**self._what(record), "network": self._network(record.trial.id)}
             rows.append({**row, "metric": metric, "score": test.get(metric), **test})
-        return pd.DataFrame(rows)
+        none = [*_WHAT, "network", "metric", "score"]
+        return pd.DataFrame(rows, columns=None if rows else none)
 
     def curves(self) -> pd.DataFrame:
         """A row for each epoch of each trial: loss, and the metrics of the splits looked at.
@@ -71,7 +76,8 @@ class Results:
                 for split in ("val", "test"):
                     row |= {f"{split}_{k}": v for k, v in epoch.get(split, {}).items()}
                 rows.append(row)
-        return pd.DataFrame(rows)
+        none = [*_WHAT, "epoch", "chosen", "loss"]
+        return pd.DataFrame(rows, columns=None if rows else none)
 
     def verdicts(self) -> pd.DataFrame:
         """A row for each pair of models on each task: what `dnabench report` says of them.

@@ -198,3 +198,12 @@ def test_a_notebook_shows_progress(place, monkeypatch):
         f"[{i}/2] kmer data/motif seed {i - 1}" for i in (1, 2)
     ]
     assert "<table" in table["text/html"]
+
+
+def test_tables_of_failures_alone_have_the_columns_of_others(place, tmp_path):
+    results, none = place[1], db.Results(tmp_path / "empty")
+    for table, empty in (
+        (results.scores(), none.scores()), (results.curves(), none.curves())
+    ):  # fmt: skip
+        assert len(empty) == 0 and len(empty.columns) >= 11
+        assert list(empty.columns) == list(table.columns)[: len(empty.columns)]

@@ -17,6 +17,7 @@ from dnabench import MODELS, Sequences
 from dnabench.networks import predicting
 from dnabench.networks.answers import Joiner, columns, interval_lines
 from dnabench.networks.calibration import probabilities
+from dnabench.networks.export import reading
 from dnabench.networks.field import GROUP, field_of
 from dnabench.networks.predicting import Asked, base_logits, predict_file, tiling
 from dnabench.networks.tiles import tiles, windows
@@ -302,6 +303,22 @@ def test_runs_join_across_tiles():
     expected = [("a", 0, 2, "y", 600), ("a", 2, 4, "z", 500), *[("b", 0, 1, "z", 250)] * 2]
     assert text == "".join("\t".join(map(str, row)) + "\n" for row in expected)
     assert interval_lines(found[0]).decode() == "a\t0\t2\t1\n" and not joiner.rest()
+
+
+def test_values_of_standardised_labels_are_told_with_mean_and_deviation(put, tmp_path):
+    note = "labels are standardised; mean and standard deviation in train: gc 7.937 and 0.6132"
+    for name, notes in (("own", ("a remark", note)), ("other", ("a remark",))):
+        task = put(task_of_kind("regression", notes=notes))
+        network, record, _ = kept(job_of(MODELS["cnn"], task), tmp_path / name)
+        done = dnabench("predict", tmp_path / name / "networks" / record.trial.id,
+                        fasta(tmp_path / "a.fa", SEQS))  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        said = [n for n in reading(network) if "values are standardised" in n]
+        if name == "other":
+            assert not said and "standardised" not in done.stderr
+        else:
+            assert said and f"note: {said[0]}" in done.stderr
+            assert said[0].endswith("; mean and standard deviation in train: gc 7.937 and 0.6132")
 
 
 def test_what_does_not_go_together_is_refused(put, tmp_path):

@@ -13,6 +13,7 @@ import numpy as np
 
 from dnabench.networks.calibration import probabilities
 from dnabench.networks.card import Card
+from dnabench.tasks.io.labels import STANDARDISED
 from dnabench.types import Array
 
 Columns = dict[str, "Array | Sequence[str]"]
@@ -35,6 +36,19 @@ def temperature_of(card: Card, calibrated: bool) -> float:
     return card.temperature
 
 
+def unit_of(card: Card) -> str:
+    """What the values of a regression are where they are not in the unit of the labels, or ""."""
+    notes = card.record.task.get("notes", ()) if card.kind == "regression" else ()
+    for note in notes:
+        if note.startswith(STANDARDISED):
+            said = note.removeprefix(STANDARDISED).lstrip("; ")
+            return (
+                "values are standardised as the labels were: multiply by the standard deviation "
+                f"and add the mean for the unit of the labels; {said}"
+            )
+    return ""
+
+
 def columns(card: Card, logits: Array, temperature: float = 1.0) -> Columns:
     """The answers to N sequences, or bases, by name of column.
 
@@ -47,7 +61,7 @@ def columns(card: Card, logits: Array, temperature: float = 1.0) -> Columns:
         Classes: `class`, `margin` (the probability of the class minus the next), `p_<class>` of
         each. Labels: `labels` (those above 0.5, with ";" between), `p_<label>`. Of pairs both have
         `effect_<class>` too, the logit f(second) - f(first). Regression: the values, of pairs
-        their difference, named as the task names them.
+        their difference, named as the task names them and in the unit that `unit_of` tells.
     """
     names = card.task["classes"]
     if card.kind == "regression":

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from dnabench.cache import replacing
 from dnabench.models.kernels.context import Kernels
+from dnabench.networks.answers import unit_of
 from dnabench.networks.network import Network
 from dnabench.tokens.tokenizers import TOKENIZERS, Tokenizer
 from dnabench.types import PAD, A, N, Sequences, T
@@ -53,7 +54,7 @@ class Exported(NamedTuple):
 def reading(network: Network) -> list[str]:
     """How an exported network must be used to give the network's own answers; often []."""
     recipe, length, tokenizer = network.recipe, network.task.length, _tokenizer(network)
-    notes = [ONE_OF_PAIR] if network.task.pairs else []
+    notes = [note for note in (ONE_OF_PAIR * network.task.pairs, unit_of(network.card)) if note]
     if most := recipe.max_length:
         kept = f"{most:,}" if tokenizer.end is None else f"{most - 1:,} and the last"
         notes.append(f"of more than {most:,} tokens give it the first {kept}, as in training")

@@ -89,6 +89,8 @@ def _table(
     say: Callable[[str], object], progress: Callable[[int], object],
 ) -> int:  # fmt: skip
     temperature, n = answers.temperature_of(network.card, asked.calibrated), 0
+    if unit := answers.unit_of(network.card):
+        say(unit)
     with closing(_Table(out, form)) as table:
         rows = _pairs if network.task.pairs else _rows
         for places, seqs, other in rows(network, file, asked, say):

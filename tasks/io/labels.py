@@ -27,6 +27,7 @@ from dnabench.tasks.io.odd_labels import (
 from dnabench.tasks.io.parsing import Table
 from dnabench.types import KINDS, Array, Kind, OwnData
 
+STANDARDISED = "labels are standardised"  # a note of a regression begins so
 METRIC: dict[Kind, str] = {"multilabel": "auroc_mean", "regression": "pearson"}  # else mcc
 # letters of other alphabets that look like Latin ones
 _ALIKE = str.maketrans(
@@ -115,7 +116,7 @@ def standardised(path: Path, labels: Labels, train: Sequence[Array]) -> Labels:
         for name, m, s in zip(labels.classes[:5], mean, sd, strict=False)
     )
     more = ", ..." if len(mean) > 5 else ""
-    note = f"labels are standardised; mean and standard deviation in train: {said}{more}"
+    note = f"{STANDARDISED}; mean and standard deviation in train: {said}{more}"
     y = [((values - mean) / sd).astype(np.float32) for values in labels.y]
     return labels._replace(y=y, notes=(*labels.notes, note))
 

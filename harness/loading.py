@@ -32,8 +32,9 @@ def load_kept(net: Any, model: Model, file: Path) -> Loaded:
     from safetensors.torch import load_file
 
     tensors, source = load_file(file), f"{file.parent.name}/{file.name}"
-    own = {k: v for k, v in net.state_dict().items() if not k.startswith("head.")}
-    taken = {k: v for k, v in tensors.items() if not k.startswith("head.")}
+    head = "head." if hasattr(net, "head") else "backbone.head."  # of a file that reads one-hot
+    own = {k: v for k, v in net.state_dict().items() if not k.startswith(head)}
+    taken = {k: v for k, v in tensors.items() if not k.startswith(head)}
     wrong = [f"{k} is not in both" for k in sorted(own.keys() ^ taken.keys())]
     wrong += [
         f"{k} is {tuple(taken[k].shape)}, here it is {tuple(own[k].shape)}"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import dnabench, planted_split, planted_task
+from kept_cases import job_of, kept, task_of_kind
 
 from dnabench.models.outside.code import code_files, code_hash
 from dnabench.models.outside.loaded import own_weights
@@ -16,6 +17,7 @@ from dnabench.models.outside.references import model_named
 from dnabench.registry import MODELS
 from dnabench.sweep.grid import Request, grid
 from dnabench.train.check_model import check_model
+from dnabench.weights import load_regime, resolve
 
 TASK = planted_task(classes=3, length=80)
 TASK_OF_BASES = planted_task(classes=3, length=80, kind="per_base")
@@ -95,6 +97,21 @@ def test_one_hot_is_padded_to_the_task_and_depends_on_no_batch(net):
     one(ids, None)
     assert seen[0].shape == (1, 4, 80) and seen[0][0, :, :4].equal(torch.eye(4))
     assert not seen[0][0, :, 4:].any()
+
+
+@pytest.mark.parametrize("classes", [3, 2])
+def test_a_kept_one_hot_network_gives_all_but_its_head(classes, net, put, tmp_path):
+    model = model_named(f"{net(ONE_HOT)}:Net")
+    job = job_of(model, put(task_of_kind("multiclass")))._replace(reference=model.reference)
+    kept(job, tmp_path, load=False)
+    regime, path = resolve(model, f"checkpoint:{tmp_path / 'networks' / job.trial.id}")
+    new = model.build(planted_task(classes=classes, length=80), job.trial.options)
+    before = {name: value.clone() for name, value in new.state_dict().items()}
+    loaded = load_regime(new, model, regime, path, job.trial.options)
+    assert sorted(loaded.unused) == ["backbone.head.bias", "backbone.head.weight"]
+    assert sorted(loaded.copied) == ["backbone.convolution.bias", "backbone.convolution.weight"]
+    for name, value in new.state_dict().items():
+        assert value.equal(before[name]) == ("head" in name)
 
 
 def test_one_hot_per_base_answers_beyond_the_length_of_training():

@@ -247,6 +247,17 @@ def test_a_network_that_pads_on_the_left_is_not_run_on_padding(put, tmp_path):  
     assert found.stack and set(lengths) == {65}
 
 
+def test_a_kept_network_is_run_on_as_many_bp_as_it_takes(put, tmp_path):  # noqa: F811
+    _, record, _ = tiny_network(tmp_path, put, "cnn", "multiclass")  # of 80 bp
+    words = ["probe", "field", str(tmp_path / "networks" / record.trial.id), "--places", "5"]
+    said = CliRunner().invoke(main, [*words, "--to", str(tmp_path / "a")])
+    assert not said.exit_code, said.output
+    assert "2 x 80 random bp" in said.output
+    said = CliRunner().invoke(main, [*words, "--length", "81", "--to", str(tmp_path / "b")])
+    assert said.exit_code and "--length 81: " in said.output
+    assert "was trained on 80 bp at most" in " ".join(said.output.split())
+
+
 def test_stacks_are_drawn_together(tmp_path):
     done = dnabench("probe", "field", "k5.b2.l8", "k9.b3.l5", "--to", tmp_path / "two")
     assert done.returncode == 0, done.stderr

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dnabench.probes.field import Field
     from dnabench.probes.mutagenesis import Mutated
 
+USUAL_LENGTH = 513  # bp
 STACK = re.compile(r"k(\d+)\.b(\d+)\.l(\d+)")
 
 FIGURES = 10  # sequences that are drawn
@@ -39,7 +40,13 @@ def field(
     to: Annotated[
         Path | None, typer.Option(help="Folder to write; default field-MODEL.")
     ] = None,
-    length: Annotated[int, typer.Option(help="Bp of the sequences that are run.", min=1)] = 513,
+    length: Annotated[
+        int,
+        typer.Option(
+            help="Bp of the sequences that are run; 0 = 513, or the longest that a kept network "
+            "was trained on if that is shorter.", min=0,
+        ),
+    ] = 0,
     sequences: Annotated[int, typer.Option(help="Random sequences that are run.", min=1)] = 2,
     places: Annotated[
         int, typer.Option(help="Bases that are replaced, closest in the middle.", min=5)
@@ -98,7 +105,7 @@ def _measured(
     from dnabench.probes.field import random_sequences
     from dnabench.sweep.settings import given_options
 
-    device = device_named(device)
+    device, given, length = device_named(device), length, length or USUAL_LENGTH
     seqs = random_sequences(sequences, length)
     options = given_options(name, set_, trust)
     if Path(name).is_dir() and regime != "scratch":
@@ -107,6 +114,11 @@ def _measured(
         source, _ = language_source(name, length, device=device, code=code)
     else:
         source = source_of(name, seqs, regime, device, code, trust, options)
+        if length > source.length:  # of a kept network
+            if given:
+                fail(f"--length {length}: {name} was trained on {source.length:,} bp at most")
+            length = source.length
+            seqs = random_sequences(sequences, length)
     source.net.to(device)
     label = Path(name).name if Path(name).is_dir() else " ".join([source.model.name, *set_])
     with bar("probing", total=passes(sequences, length, places)) as show:

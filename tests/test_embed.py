@@ -283,3 +283,22 @@ def test_a_model_reads_words_of_a_tokenizer_file(tmp_path):
     ids = bpe_from_file(tmp_path / "tokenizer.json")(SEQS, 80, "mask").ids
     np.testing.assert_array_equal(source.tokenizer(SEQS, 80, "mask").ids, ids)
     assert Embedder(source)(SEQS).shape == (6, 16)
+
+
+@pytest.mark.parametrize("name", ["hyenadna-tiny-1k", "unet"])
+@pytest.mark.parametrize("strands", ["one", "mean"])
+def test_a_network_of_bases_has_a_row_for_each_base(name, strands, put, tmp_path):
+    network, *_ = tiny_network(tmp_path, put, name, "per_base")
+    own, rows = (Embedder(of_network(network), pool=p, strands=strands) for p in ("own", "none"))
+    seqs = Sequences.parse(["ACGTTGCA" * 9, "GATTACAA" * 8, "TTGACCAG" * 10])
+    assert own.each_base and own(seqs).shape[0] == len(seqs.codes)
+    np.testing.assert_array_equal(own(seqs), rows(seqs))
+    if strands == "one":  # the head on these rows gives the answers
+        alone = network.logits(seqs.take(np.array([2])))[0]
+        last = torch.from_numpy(own(seqs)[-80:])
+        found = network.net.head(last[None])[0].detach()
+        np.testing.assert_allclose(found, alone, atol=1e-5)
+    (tmp_path / "a.fa").write_text("".join(f">s{i}\n{seqs[i]}\n" for i in range(3)))
+    shape = embed_file(own, tmp_path / "a.fa", tmp_path / "a.npy")
+    assert shape == np.load(tmp_path / "a.npy").shape
+    np.testing.assert_allclose(np.load(tmp_path / "a.npy"), own(seqs), atol=1e-4)

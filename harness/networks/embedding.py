@@ -45,7 +45,7 @@ class Source(NamedTuple):
     length: bp of the longest sequence that it takes. padded: bp up to which a recipe that pads on
     the left does so; longer sequences are not padded. key: decides the features, with weights and
     sequences, for the cache; "" = nothing is stored. trained: bp of the windows of a language
-    model's training; 0 = that is not known, or it is none.
+    model's training; 0 = that is not known, or it is none. per_base: its head sees a row a base.
     """
 
     net: Any
@@ -56,6 +56,7 @@ class Source(NamedTuple):
     padded: int
     key: str
     trained: int = 0
+    per_base: bool = False
 
 
 def of_network(network: Network) -> Source:
@@ -70,7 +71,10 @@ def of_network(network: Network) -> Source:
     tokenizer = network.tokenizer or TOKENIZERS[model.tokenizer]
     key = json.dumps([trial.model, dict(trial.options), "kept"])
     longest, padded = network.longest, network.task.length
-    return Source(network.net, model, tokenizer, network.recipe, longest, padded, key)
+    per_base = network.task.kind == "per_base"
+    return Source(
+        network.net, model, tokenizer, network.recipe, longest, padded, key, per_base=per_base
+    )
 
 
 def of_model(
@@ -150,7 +154,8 @@ class Embedder:
     Args:
         source: the network.
         layer: output of that block, from 1; 0 = of the whole backbone.
-        pool: one of POOLS: "own" = what the network's head sees; "none" = a row for each base.
+        pool: one of POOLS: "own" = what the network's head sees, a row for each base where it
+            answers each; "none" = a row for each base.
         strands: "mean" = the mean with the other strand's, for each base turned around.
         device: where it runs.
 
@@ -167,7 +172,10 @@ class Embedder:
                 raise ValueError(f"--{flag} {word!r}: write {', '.join(known)}")
         check_precision(source.recipe.precision, device)
         net = source.net
-        if not (pool == "own" and layer == 0):
+        own = pool == "own" and layer == 0
+        if own and source.per_base:  # its head sees a row a base
+            own, pool = not hasattr(net, "backbone"), "none"
+        if not own:
             net = Before(net, source.model.name, layer, "mean" if pool == "own" else pool)
         elif not hasattr(net, "features"):
             raise ValueError(f"{source.model.name} has no features before its answers")

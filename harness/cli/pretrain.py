@@ -83,6 +83,12 @@ class MachineFlags(NamedTuple):
     ] = False
 
 
+Settings = Annotated[
+    list[str],
+    typer.Option(
+        "--set", help="Option or recipe field: batch=32, hidden_share=0.3; may be repeated."
+    ),
+]
 Looks = Annotated[
     int,
     typer.Option(help="Number of evaluations during training (checkpoints are saved then).", min=1),
@@ -109,11 +115,7 @@ def pretrain(
         str, typer.Option(help="house, convnova, gpn, hyenadna, caduceus, bert ...")
     ] = "house",
     length: Annotated[int, typer.Option(help="Bp of a window; 0 = the recipe's.", min=0)] = 0,
-    set_: Annotated[
-        list[str],
-        typer.Option("--set", help="Option or recipe field: batch=32, hidden_share=0.3; may be "
-                     "repeated."),
-    ] = [],  # noqa: B006
+    set_: Settings = [],  # noqa: B006
     looks: Looks = 20,
     seed: Annotated[int, typer.Option(help="Seed of weights, windows and hidden tokens.")] = 0,
     plan: Annotated[

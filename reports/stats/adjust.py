@@ -34,6 +34,8 @@ def once(
 
     Returns:
         n adjusted p-values in the same order.
+
+    Source: none; m counts hypotheses, and copies of a test have one.
     """
     first = dict(reversed([*zip(keys, p, strict=True)]))
     adjusted = dict(zip(first, adjust([*first.values()]), strict=True))

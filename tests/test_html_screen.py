@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from test_html import analyzed, grid, opened, page, stored
+from test_html import TASKS, analyzed, grid, opened, page, stored
 
 __all__ = ["opened", "stored"]  # fixtures
 
@@ -44,14 +44,18 @@ def test_a_phone_shows_models_as_columns(opened, tmp_path):
     assert sum(r.bounding_box()["y"] < 800 for r in rows) >= 3
 
 
-def test_three_long_names_fit_a_screen_of_1200_px(opened, tmp_path):
+LONG = {"convnova-386k": 0.6, "gena-lm-bigbird-base-sparse": 0.5, "hyenadna-tiny-1k lr=1": 0.7}
+DEMO = {"kmer": 0.45, "cnn": 0.89, "convnova-386k": 0.84}  # the first that a new user sees
+
+
+@pytest.mark.parametrize(
+    ("models", "families"),
+    [(LONG, TASKS), (DEMO, {"splicing": ["demo/splice_junctions"]})],
+    ids=["long", "demo"],
+)
+def test_three_models_fit_a_screen_of_1200_px(opened, tmp_path, models, families):
     path = tmp_path / "three.html"
-    models = {
-        "convnova-386k": 0.6,
-        "gena-lm-bigbird-base-sparse": 0.5,
-        "hyenadna-tiny-1k lr=1": 0.7,
-    }
-    path.write_text(page(analyzed(grid(models))), encoding="utf-8")
+    path.write_text(page(analyzed(grid(models, families))), encoding="utf-8")
     for width in (1200, 800):
         tab = opened(path, viewport={"width": width, "height": 900})
         scores = tab.query_selector("#t1 .scores .wide")

@@ -8,6 +8,8 @@ import os
 import random
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -337,3 +339,17 @@ def test_a_memo_keeps_by_content(tmp_path):
     assert stamp(path) is None
     path.write_text("ab")
     assert stamp(path)[0] == 2 and json.dumps(stamp(path))
+
+
+def test_a_process_with_triton_ends_without_a_word(tmp_path):
+    """As of `regimes`, which trains and then reports: what is frozen is never freed."""
+    pytest.importorskip("triton")
+    for one in runs("a", 0.5):
+        Store(tmp_path).append(one)
+    code = (
+        "import sys, torch._dynamo, triton\nfrom pathlib import Path\n"
+        "from dnabench.cli.report import records_in\n"
+        "assert len(records_in(Path(sys.argv[1]))[1]) == 5"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -27,6 +27,7 @@ STILL = 1e-4  # sum of the variances of the K probabilities
 NEAR = 0.02  # total variation
 AT_ONCE = 1 << 18  # bp of windows that are run together
 FLANKS = ("none", "shuffled")
+WORDS = 840  # bp of a window in which words of 1 to 8 bp stand whole
 
 
 class Asked(NamedTuple):
@@ -59,9 +60,16 @@ def of_language(likelihood: Likelihood) -> Asked:
     """A language model: the probabilities of A, C, G and T at the hidden base, or the next one.
 
     Raises:
-        ValueError: one of byte pairs, which has no token for one base.
+        ValueError: one of byte pairs, which has no token for one base; a causal one whose next
+            token is not a letter.
     """
     source = likelihood.source
+    if likelihood.causal and not likelihood.letters:
+        raise ValueError(
+            f"{source.name} predicts the next of {source.tokenizer.name}; the context of a base "
+            "needs a causal network of dnabench that predicts letters, such as hyenadna, or a "
+            "masked one"
+        )
     if not (likelihood.by_site or likelihood.causal):
         raise ValueError(
             f"{source.name} predicts {source.tokenizer.name} tokens of many lengths, none of which "
@@ -77,7 +85,12 @@ def of_language(likelihood: Likelihood) -> Asked:
 
 def _frame(tokenizer: Tokenizer) -> int:
     """Bp of words that stand end to end, from the first base of a window on; else 1."""
-    return 6 if tokenizer.name.startswith("6mer") else 1
+    codes = np.random.default_rng(0).integers(0, BASES, (1, WORDS)).astype(np.uint8)
+    widths = tokenizer(as_sequences(codes), WORDS, "mask").widths
+    if tokenizer.spaced or widths is None:
+        return 1
+    found = np.unique(widths[widths > 0])
+    return int(found[0]) if len(found) == 1 else 1
 
 
 def _hidden(likelihood: Likelihood) -> Callable[[Array, int], Array]:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import tiny_transformers as tiny
 import torch
 import typer
 from conftest import dnabench
@@ -16,6 +17,7 @@ from test_probe_variants import letters, rc, slow_site, source
 
 from dnabench.cli.probe_context import _asked, _middle, _say
 from dnabench.models.language import entries
+from dnabench.pretraining.language_nets import language_net
 from dnabench.pretraining.pretrain import pretrain
 from dnabench.probes.blocks import blocks_of, interval, medians, quantiles
 from dnabench.probes.context import (
@@ -308,3 +310,14 @@ def test_the_command(tmp_path):
     assert "needs 100 contexts, there are 21" in short.stdout and "was cut" not in short.stdout
     wrong = dnabench(*words[:-2], "--longest", 20_000)
     assert "none of 20 positions" in wrong.stderr
+
+
+def test_words_of_transformers_stay_in_frame_and_causal_ones_are_refused(tmp_path):
+    multiples = {"esm-6mer": 6, "bert-bases": 1}
+    for name, multiple in multiples.items():
+        tiny.make(tmp_path / name, name)
+        asked = of_language(Likelihood(language_net(f"hf:{tmp_path / name}", 0)))
+        assert asked.multiple == multiple
+    tiny.make(tmp_path / "llama", "llama-6mer")
+    with pytest.raises(ValueError, match=r"predicts the next of 6-mers of vocab\.json"):
+        of_language(Likelihood(language_net(f"hf:{tmp_path / 'llama'}", 0)))

@@ -99,10 +99,9 @@ def _asked(
     if folder and length:
         fail(f"--length {length}: {network} knows the windows of its training; leave it out")
     if not kept:
-        if code or trust:
-            flag = f"--model {code}" if code else "--trust-remote-code"
-            fail(f"{flag}: for the code of a kept network, and {network} is none; leave it out")
-        asked = of_language(likelihood_of(network, 0, regime, set_, device))
+        if code:
+            fail(f"--model {code}: for a kept network, and {network} is none; leave it out")
+        asked = of_language(likelihood_of(network, 0, regime, set_, device, trust))
         return asked._replace(trained=length or asked.trained)
     check_own_weights(network, regime)
     given_options(network, set_)  # a kept network has its own

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dnabench.cli.errors import fail
-from dnabench.cli.predict import Device
+from dnabench.cli.predict import Device, Trust
 from dnabench.cli.probe_variants import Language, Regime, Settings, identified, likelihood_of
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def dependency(
     regime: Regime = "pretrained",
     set_: Settings = [],  # noqa: B006
     device: Device = "auto",
+    trust_remote_code: Trust = False,
 ) -> None:  # fmt: skip
     """Map which bases change which others.
 
@@ -57,8 +58,8 @@ def dependency(
     from dnabench.reports.figures.style import save
 
     check_region(genome, region, fasta)
-    likelihood = likelihood_of(network, 0, regime, set_, device)
-    what = identified(network, regime, set_)
+    likelihood = likelihood_of(network, 0, regime, set_, device, trust_remote_code)
+    what = identified(network, regime, set_, trust_remote_code)
     with bar("reading") as show:
         place, codes, sha, others = read_region(genome, region, fasta)
         bases = along(place, len(codes), gff, others)

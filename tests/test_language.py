@@ -118,6 +118,47 @@ def test_ntv2_has_the_head_of_esm():
     torch.testing.assert_close(head(hidden), theirs(hidden), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "before", "config", "theirs"),
+    [
+        ("ntv2-50m", {"width": 32, "layers": 1, "heads": 4, "inner": 48}, "esm.",
+         transformers.EsmConfig(vocab_size=4107, layer_norm_eps=1e-12, tie_word_embeddings=False),
+         transformers.EsmForMaskedLM),
+        ("gena_lm", {**BERT, "vocabulary": 128}, "bert.",
+         transformers.BertConfig(vocab_size=128, layer_norm_eps=1e-5),
+         transformers.BertForMaskedLM),
+    ],
+    ids=["ntv2", "gena_lm"],
+)  # fmt: skip
+def test_a_head_is_read_by_the_names_of_transformers(
+    name, options, before, config, theirs, tmp_path
+):
+    """NTv2 and GENA-LM have the heads of ESM and BERT before other backbones."""
+    small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4,
+             "intermediate_size": 48, "pad_token_id": 1}  # fmt: skip
+    theirs = theirs(type(config)(**{**config.to_diff_dict(), **small})).eval()
+    own = made(name, **options)
+    golden.fill(theirs)
+    golden.fill(own)
+    head = {k: v for k, v in file_of(theirs, tmp_path).items() if not k.startswith(before)}
+    assert len(head) >= 5
+    words = own.backbone.get_parameter("embeddings.word_embeddings.weight").detach()
+    with torch.no_grad():
+        decoder = theirs.get_output_embeddings()
+        if name == "gena_lm":  # its table of words is the output's, too
+            decoder.weight.copy_(words)
+    body = {f"{before}{k}": v.clone() for k, v in own.backbone.state_dict().items()}
+    with torch.no_grad():
+        for q in own.head.parameters():
+            q.fill_(0.5)
+    load_language(own, MODELS[name], body | head, "model.safetensors")
+    ids = golden.ids(2, 20, 6, 60)
+    with torch.no_grad():
+        hidden = own.backbone(ids, None)
+        wanted = (theirs.lm_head if hasattr(theirs, "lm_head") else theirs.cls)(hidden)
+        torch.testing.assert_close(own(ids, None), wanted, rtol=0, atol=1e-5)
+
+
 def official(name, net):
     """A file as the authors write it: tied tensors under both names."""
     model = MODELS[name]

@@ -12,14 +12,13 @@ from typing import IO, Any, NamedTuple, TypeVar
 
 from dnabench.cache import replacing
 from dnabench.results.checkpoints import checkpoints, damage
-from dnabench.results.regimes import add_regime, read_regime, regime_files
+from dnabench.results.regimes import PRETRAININGS, add_regime, read_regime, regime_files
 from dnabench.results.searches import add_search, read_search, search_files
 from dnabench.results.store import NETWORK, Store
 from dnabench.types import Record
 
 Say = Callable[[str], object]
 Item = TypeVar("Item")
-PRETRAINED = "pretrained"  # folder of what `dnabench regimes` pretrains, and with what
 AT_ONCE = 4096  # records of an export that are objects at a time
 
 
@@ -149,8 +148,8 @@ def _merge_described(source: Store, target: Store, say: Say) -> None:
             regime = _read_or_said(read_regime, path, say)
             if regime:
                 add_regime(target, regime, path.stat().st_mtime_ns)
-    for path in sorted((source.folder / PRETRAINED).glob("[!.]*")):
-        _merge_pretrained(path, target.folder / PRETRAINED / path.name, say)
+    for path in sorted((source.folder / PRETRAININGS).glob("[!.]*")):
+        _merge_pretrained(path, target.folder / PRETRAININGS / path.name, say)
 
 
 def _merge_pretrained(path: Path, to: Path, say: Say) -> None:

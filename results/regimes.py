@@ -13,7 +13,7 @@ from pathlib import Path
 from dnabench.cache import write_json
 from dnabench.results.store import Store
 
-FOLDER = "regimes"
+FOLDER, PRETRAININGS = "regimes", "pretrained"  # of columns, and of what was pretrained for them
 SCHEMA = "dnabench.regime/1"
 SCRATCH, COMPUTE, FROZEN = "scratch", "same compute", "frozen random"
 PRETRAINED, SHUFFLED = "pretrained", "shuffled"

@@ -24,6 +24,7 @@ from dnabench.results.regimes import (
     CONTROLS,
     FROZEN,
     PRETRAINED,
+    PRETRAININGS,
     SCRATCH,
     SHUFFLED,
 )
@@ -33,7 +34,6 @@ from dnabench.sweep.settings import check_settings, chosen
 from dnabench.tasks.io.packed import packed
 from dnabench.types import Model, Progress, Recipe
 
-FOLDER = "pretrained"  # of a results folder
 STRIDE = 1000  # between the seeds of the fine-tunings of one pretraining and of the next
 Held = tuple[Path, str]  # a genome and a sequence of it
 
@@ -212,7 +212,7 @@ def _shuffled(
     new, names = dict[Path, Path](), list[Held]()
     for path in paths:
         genome = packed(path)
-        to = out / FOLDER / f"shuffled-{genome.sha256[:12]}.fa"
+        to = out / PRETRAININGS / f"shuffled-{genome.sha256[:12]}.fa"
         if not (write or to.is_file()):
             return paths, held
         new[path] = shuffled_genome(genome, 0, to, progress)
@@ -267,7 +267,7 @@ def _byte_pairs(
         (packed(path).sha256, name) for path, name in held
     )]  # fmt: skip
     said += [[TASKS[task].data for task in request.exclude]] * bool(request.exclude)
-    path = out / FOLDER / f"bpe-{size}-{digest(said)}.json"
+    path = out / PRETRAININGS / f"bpe-{size}-{digest(said)}.json"
     path = drafts / path.name if drafts and not path.is_file() else path
     if not path.is_file():
         training = gathered(
@@ -295,7 +295,7 @@ def _kept(
         exclude=request.exclude, looks=request.looks, seed=seed,
     )  # fmt: skip
     words = [made.model.name, made.tokenizer, name.replace(" ", "-"), f"s{seed}"]
-    folder = out / FOLDER / "-".join([*words, identity(training)])
+    folder = out / PRETRAININGS / "-".join([*words, identity(training)])
     command = _command(training, request, paths, held, folder)
     return Kept(replace(training, command=command), folder)
 

@@ -36,7 +36,7 @@ TINY = {
     "nt_h": WORDS,
     "ntv2-50m": WORDS,
     "ntv2_star": WORDS,
-    "unet": {"width": 4, "levels": 3, "kernel_size": 3},
+    "unet": {"width": 4, "levels": 2, "kernel_size": 3},
 }
 
 

@@ -31,7 +31,7 @@ from multiprocessing import util
 from pathlib import Path
 
 LIBRARIES = (
-    "torch", "scipy.sparse", "scipy.stats", "sklearn.linear_model", "sklearn.metrics", "jinja2",
+    "torch", "torch._dynamo", "scipy.sparse", "scipy.stats", "sklearn.linear_model", "sklearn.metrics", "jinja2",
     "matplotlib.figure", "pandas", "pydantic", "tabulate", "dnabench.cli.app",
     "dnabench.reports.render", "dnabench.reports.report", "dnabench.sweep.grid",
     "dnabench.sweep.progress", "dnabench.sweep.trial", "dnabench.tasks.io.files",

@@ -31,9 +31,9 @@ from multiprocessing import util
 from pathlib import Path
 
 LIBRARIES = (
-    "torch", "torch._dynamo", "scipy.sparse", "scipy.stats", "sklearn.linear_model", "sklearn.metrics", "jinja2",
-    "matplotlib.figure", "pandas", "pydantic", "tabulate", "dnabench.cli.app",
-    "dnabench.reports.render", "dnabench.reports.report", "dnabench.sweep.grid",
+    "torch", "torch._dynamo", "scipy.sparse", "scipy.stats", "sklearn.linear_model",
+    "sklearn.metrics", "jinja2", "matplotlib.figure", "pandas", "pydantic", "tabulate",
+    "dnabench.cli.app", "dnabench.reports.render", "dnabench.reports.report", "dnabench.sweep.grid",
     "dnabench.sweep.progress", "dnabench.sweep.trial", "dnabench.tasks.io.files",
     "dnabench.tasks.io.flags", "dnabench.train.checkpoint", "dnabench.train.loop",
 )  # fmt: skip

@@ -20,6 +20,7 @@ class Loaded(NamedTuple):
 
     copied: list[str]
     unused: list[str]
+    beside: str = ""  # what is to be said of other weights in the file, see `tensors.TensorSet`
 
 
 def load_kept(net: Any, model: Model, file: Path) -> Loaded:

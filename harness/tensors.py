@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dnabench.cache import file_sha256
 
@@ -63,7 +64,19 @@ def _index(path: Path) -> dict[str, str]:
     return names
 
 
+class TensorSet(NamedTuple):
+    """The tensors of a network by name, and what is to be said of others beside them."""
+
+    tensors: dict[str, Tensor]
+    beside: str = ""  # a sentence: which weights were read and which were not; "" = there is one
+
+
 def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of `read_set` alone."""
+    return read_set(path).tensors
+
+
+def read_set(path: Path) -> TensorSet:
     """All tensors of a checkpoint by name, on the CPU.
 
     Args:
@@ -71,6 +84,10 @@ def read(path: Path) -> dict[str, Tensor]:
             shards. Tensors may lie in a dictionary of the file, as in {"model_state_dict": ...}.
             What torch.compile and parallel training put before names is taken off, and inside a
             dictionary a `model.`.
+
+    Returns:
+        Of several sets of tensors, such as the weights and their moving average, those under the
+        first of the names WRAPPED; `beside` names the others.
 
     Raises:
         ValueError: a pickle with anything but tensors and plain values, a damaged file, one without
@@ -112,7 +129,7 @@ def _is_zip(path: Path) -> bool:
         return f.read(2) == b"PK"
 
 
-def _named(path: Path, found: Any) -> dict[str, Tensor]:
+def _named(path: Path, found: Any) -> TensorSet:
     """The tensors under names without what frameworks put before them."""
     where, named = _network(path, found)
     before = re.compile(f"^{_COMPILED}(?:model\\.)?{_COMPILED}" if where else f"^{_COMPILED}")
@@ -125,18 +142,37 @@ def _named(path: Path, found: Any) -> dict[str, Tensor]:
                 f"{path}: {full[short]} and {name} are the same name without framework prefixes"
             )
         tensors[short], full[short] = value, name
-    return tensors
+    return TensorSet(tensors, _beside(path, found, where, len(named)))
+
+
+def _beside(path: Path, found: Any, where: str, n: int) -> str:
+    """What is to be said of sets of weights in a file beside the n tensors at a place in it.
+
+    A set is no fewer than half as many tensors, in a dictionary or in a list, where a moving
+    average may be without names.
+    """
+    sets = {place: len(tensors) for place, tensors in _inside(found) if place != where}
+    lists = {f"{place}, a list without names": len(v) for place, v in _lists(found)}
+    if not (others := [place for place, m in {**sets, **lists}.items() if 2 * m >= n]):
+        return ""
+    key = next((place for place in others if place in sets and place in found), "")
+    how = f": torch.save(torch.load({path.name!r})[{key!r}], 'other.pt')" if key else ""
+    return (
+        f"{path.name} holds several sets of weights: {where or 'the outermost'} was read, "
+        f"{' and '.join(others)} {'was' if len(others) == 1 else 'were'} not; to read another, "
+        f"save its named tensors alone{how}"
+    )
 
 
 def _network(path: Path, found: Any) -> tuple[str, dict[str, Tensor]]:
     """The dictionary that holds the tensors of a network, and its place in the file."""
-    own = _tensors(found)
-    if any(t.ndim for t in own.values()):
+    own, inside = _tensors(found), dict(_inside(found))
+    usual = [place for key in WRAPPED for place in inside if place.rpartition(".")[2] == key]
+    few = any(2 * len(own) < len(inside[place]) for place in usual)  # a generator's state, say
+    if any(t.ndim for t in own.values()) and not few:
         return "", own
-    inside = dict(_inside(found))
     if not inside:
         raise ValueError(f"{path}: holds no named tensors")
-    usual = [place for key in WRAPPED for place in inside if place.rpartition(".")[2] == key]
     if len(inside) > 1 and not usual:
         raise ValueError(
             f"{path}: holds several sets of tensors, {', '.join(sorted(inside))}: save the one "
@@ -144,6 +180,12 @@ def _network(path: Path, found: Any) -> tuple[str, dict[str, Tensor]]:
         )
     place = usual[0] if usual else next(iter(inside))
     return place, inside[place]
+
+
+def note(beside: str) -> None:
+    """Say on stderr what a file holds beside the weights that were read, if anything."""
+    if beside:
+        sys.stderr.write(f"note: {beside}\n")
 
 
 def _inside(found: Any, place: str = "", depth: int = DEEPEST) -> Iterator[tuple[str, Any]]:
@@ -159,6 +201,22 @@ def _inside(found: Any, place: str = "", depth: int = DEEPEST) -> Iterator[tuple
     for name, value in inner.items():
         if not _tensors(value):
             yield from _inside(value, f"{name}.", depth - 1)
+
+
+def _lists(found: Any, place: str = "", depth: int = DEEPEST) -> Iterator[tuple[str, list[Any]]]:
+    """The lists of tensors inside; no optimiser's."""
+    import torch
+
+    if not isinstance(found, Mapping) or not depth:
+        return
+    for key, value in found.items():
+        if not isinstance(key, str) or "optim" in key:
+            continue
+        if isinstance(value, list | tuple):
+            if tensors := [t for t in value if isinstance(t, torch.Tensor) and t.ndim]:
+                yield f"{place}{key}", tensors
+        else:
+            yield from _lists(value, f"{place}{key}.", depth - 1)
 
 
 def _tensors(found: Any) -> dict[str, Tensor]:

@@ -10,22 +10,20 @@ import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dnabench.cache import read_json
 from dnabench.loading import Loaded, load, load_kept
 from dnabench.tensors import (
     INDEX,
     PICKLED,
+    TensorSet,
     checkpoint_files,
     content_hash,
     is_checkpoint,
-    read,
+    read_set,
 )
 from dnabench.types import Model, Weights
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 REGIME = re.compile(r"((?P<model>[^=]*)=)?(?P<regime>scratch|pretrained(@[^:]*)?|checkpoint:.+)")
 REVISION = re.compile("[0-9a-f]{40}")
@@ -194,9 +192,9 @@ def fetch(model: Model, regime: str, *, tokenizer: bool = False) -> Path:
 
 
 @lru_cache(maxsize=1)
-def _read_once(path: str, stamps: tuple[tuple[int, int], ...]) -> dict[str, Tensor]:
+def _read_once(path: str, stamps: tuple[tuple[int, int], ...]) -> TensorSet:
     """The trials of one worker read a file once."""
-    return read(Path(path))
+    return read_set(Path(path))
 
 
 def _check_options(folder: Path, model: Model, options: Mapping[str, Any]) -> None:
@@ -256,8 +254,8 @@ def load_regime(
         _check_options(file.parent, model, options or {})
         return load_kept(net, model, file)
     stats = [f.stat() for f in checkpoint_files(file)]
-    tensors = _read_once(str(file), tuple((s.st_mtime_ns, s.st_size) for s in stats))
-    return load(net, model, tensors, file.name)
+    tensors, beside = _read_once(str(file), tuple((s.st_mtime_ns, s.st_size) for s in stats))
+    return load(net, model, tensors, file.name)._replace(beside=beside)
 
 
 def prefixed(prefixes: Mapping[str, str], unused: tuple[str, ...] = ()) -> Callable[[str], str]:

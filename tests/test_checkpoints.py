@@ -1,6 +1,7 @@
 """harness/tensors.py and loading.load: checkpoints as frameworks write them."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from safetensors.torch import save_file
 from dnabench import MODELS
 from dnabench.loading import load
 from dnabench.models.outside.references import model_named
-from dnabench.tensors import content_hash, read
+from dnabench.tensors import content_hash, read, read_set
 from dnabench.weights import load_regime, resolve
 
 TASK = planted_task(classes=3)
@@ -56,6 +57,7 @@ WRITTEN = {
         "state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 0.1}]}, "loss": 0.3},
     "deeper": {"run": {"epoch": 3, "model": state()}, "seed": 1},
     "with an average beside it": {"model": state(), "ema": prefixed("shadow.")},
+    "a generator's state beside it": {"model": state(), "rng": torch.get_rng_state()},
     "numbers beside the tensors": {**state(), "epoch": 3},
     "half precision": {k: v.half() if v.is_floating_point() else v for k, v in state().items()},
 }  # fmt: skip
@@ -71,6 +73,57 @@ def test_what_frameworks_write_loads(name, tmp_path):
     tolerance = {"rtol": 1e-3, "atol": 1e-3} if "half" in name else {"rtol": 0, "atol": 0}
     for key, value in net.backbone.state_dict().items():
         torch.testing.assert_close(value, state()[key], **tolerance)
+
+
+BESIDE = {
+    "a moving average": ({"model": state(), "ema": prefixed("shadow.")}, "model", "ema was"),
+    "as timm writes it": ({"state_dict": state(), "state_dict_ema": state()}, "state_dict",
+                          "state_dict_ema was"),
+    "one in a list": ({"model": state(), "ema": {"shadow_params": [*state().values()]}}, "model",
+                      "ema.shadow_params, a list without names was"),
+    "both": ({"net": state(), "ema": [*state().values()], "teacher": state()}, "net",
+             "teacher and ema, a list without names were"),
+    "beside the outermost": ({**state(), "ema": state()}, "the outermost", "ema was"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(BESIDE))
+def test_other_weights_in_a_file_are_named(name, tmp_path):
+    written, read_, others = BESIDE[name]
+    torch.save(written, tmp_path / "w.pt")
+    beside = read_set(tmp_path / "w.pt").beside
+    assert f"w.pt holds several sets of weights: {read_} was read, {others} not" in beside
+
+
+def test_the_way_to_other_weights_works(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    average = {k: v + 1 for k, v in state().items()}
+    torch.save({"model": state(), "ema": average}, "w.pt")
+    exec(read_set(Path("w.pt")).beside.rpartition("alone: ")[2], {"torch": torch})
+    found, beside = read_set(Path("other.pt"))
+    assert not beside and all(torch.equal(found[k], v) for k, v in average.items())
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}, "ema": state()}},
+     {"hyper_parameters": {"class_weights": torch.ones(3)}}, {"rng": [torch.get_rng_state()]}],
+)  # fmt: skip
+def test_nothing_is_said_of_what_is_no_other_weights(more, tmp_path):
+    torch.save({"model": state(), **more}, tmp_path / "w.pt")
+    assert read_set(tmp_path / "w.pt").beside == ""
+
+
+def test_a_run_and_embed_say_which_weights_were_read(csv, tmp_path):
+    torch.save({"model": state(), "ema": state()}, tmp_path / "w.pt")
+    given = ("--set", "blocks=2", "--regime", f"checkpoint:{tmp_path / 'w.pt'}")
+    ran = dnabench("run", "-m", "convnova-386k", "--data", csv, "--seeds", "1", "--epochs", "1",
+                   *given, "-o", tmp_path / "out")  # fmt: skip
+    assert "w.pt holds several sets of weights: model was read, ema was not" in ran.stderr
+    report = dnabench("report", "--out", tmp_path / "out")
+    assert "w.pt holds several sets of weights" in report.stdout
+    done = dnabench("embed", "convnova-386k", csv, "--to", tmp_path / "e.npy", *given)
+    assert done.returncode == 0 and "note: w.pt holds several sets" in done.stderr
 
 
 def test_two_sets_of_tensors_without_a_usual_name_are_named(tmp_path):

@@ -347,3 +347,17 @@ def test_variants_are_scored_by_a_model_of_transformers(tmp_path, here):
             logs = theirs(input_ids=read).logits[0, place + 1].double().log_softmax(-1)
         both.append(float(logs[ids[other]] - logs[ids[ref]]))
     assert row["score"] == pytest.approx(np.mean(both), abs=1e-5) and abs(row["score"]) > 1e-4
+
+
+def test_of_a_file_with_several_sets_of_weights_the_others_are_named(tmp_path, capfd):
+    pretrain(training(tmp_path, "gpn-smol", steps=1, looks=1), tmp_path / "net")
+    flags = published("gpn-smol", tmp_path / "net", tmp_path / "official")
+    tensors = load_file(tmp_path / "official" / "a.safetensors")
+    torch.save({"model": tensors, "ema": tensors}, tmp_path / "w.pt")
+    capfd.readouterr()
+    one, _ = done(tmp_path, "gpn-smol", *flags, "--length", 60, "--sequence", "chr2")
+    flags[1] = f"checkpoint:{tmp_path / 'w.pt'}"
+    two, printed = done(tmp_path, "gpn-smol", *flags, "--length", 60, "--sequence", "chr2")
+    assert one["rows"] == two["rows"]
+    said = printed + capfd.readouterr().err
+    assert said.count("note: w.pt holds several sets of weights: model was read, ema was not") == 1

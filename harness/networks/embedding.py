@@ -22,6 +22,7 @@ from dnabench.models.heads import pooled
 from dnabench.models.kernels.context import Kernels
 from dnabench.models.outside.references import model_named
 from dnabench.networks.network import Network
+from dnabench.tensors import note
 from dnabench.tokens.tokenizers import TOKENIZERS, Tokenizer
 from dnabench.train.batches import Resident
 from dnabench.train.build import build_tokenizer
@@ -122,7 +123,8 @@ def of_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = model.build(task, options)
-    load_regime(net, model, named, path, options)
+    if loaded := load_regime(net, model, named, path, options):
+        note(loaded.beside)
     key = "" if named == "scratch" else json.dumps([model.name, options, named])
     return Source(net, model, build_tokenizer(job, nothing), recipe, length, length, key)
 

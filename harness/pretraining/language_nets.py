@@ -14,7 +14,7 @@ from dnabench.models.language import language_model, language_of, load_language
 from dnabench.models.outside.references import model_named
 from dnabench.pretraining.learner import as_sequences
 from dnabench.pretraining.saving import CARD, Pretrained, load_pretrained
-from dnabench.tensors import read
+from dnabench.tensors import note, read_set
 from dnabench.tokens.bpe import tokenizer_named
 from dnabench.tokens.tokenizers import Encoded, Tokenizer
 from dnabench.types import Array, Model
@@ -142,7 +142,9 @@ def _official(
         vocabulary = int(options.get("vocabulary", 0))
         tokenizer = tokenizer_named(spoken, vocabulary=vocabulary, file=words)
         net = language_model(model, options, length)
-        load_language(net, model, read(file), file.name)
+        found = read_set(file)
+        load_language(net, model, found.tensors, file.name)
+        note(found.beside)
     return LanguageNet(f"{model.name} {regime}", model, options, tokenizer, net.eval(), length)
 
 

@@ -133,7 +133,9 @@ def build_learner(
     if trial.recipe.finetune == "probe" and model.load_official is not None:
         built = without_head(built)  # no pooler is loaded that nothing would use
     if loaded := load_regime(built, model, trial.regime, job.checkpoint, trial.options):
-        found["weights"] = loaded._asdict()
+        found["weights"] = {"copied": loaded.copied, "unused": loaded.unused}
+        if loaded.beside:
+            found["contract"] = [*found.get("contract", ()), loaded.beside]
     learner = NetLearner(
         built, examples, supervised(examples.task, trial.recipe, examples.train), trial.recipe,
         streams(trial.seed, trial.task), resources, kernels,

@@ -191,3 +191,41 @@ def test_the_limit_of_tokens_is_that_of_the_table_of_positions(name, tmp_path):
         assert net(torch.full((1, model.max_tokens), 7), None).isfinite().all()
         with pytest.raises((IndexError, RuntimeError)):
             net(torch.full((1, model.max_tokens + 1), 7), None)
+
+
+POOLED = {
+    "gpt2-classes": ("GPT2ForSequenceClassification", {"n_embd": 32, "n_layer": 2, "n_head": 4}),
+    "llama-classes": ("LlamaForSequenceClassification", {}),
+    "llama-alone": ("LlamaModel", {}),
+    "mistral-classes": ("MistralForSequenceClassification", {}),
+    "gpt-neox-tokens": ("GPTNeoXForTokenClassification", {}),
+    "modernbert-decoder": ("ModernBertDecoderForSequenceClassification", {}),
+    "bloom-classes": ("BloomForSequenceClassification", {"n_layer": 2, "n_head": 4}),
+    "mamba-alone": ("MambaModel", {"state_size": 4}),
+    "bert-classes": ("BertForSequenceClassification", {}),
+    "bert-next-tokens": ("BertLMHeadModel", {}),
+    "bert-decoder": ("BertLMHeadModel", {"is_decoder": True}),
+    "roformer-decoder": ("RoFormerModel", {"is_decoder": True, "embedding_size": 32}),
+    "xlm-next-tokens": ("XLMWithLMHeadModel", {"emb_dim": 32, "n_layers": 2, "n_heads": 4}),
+    "distilbert": ("DistilBertModel", {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48}),
+    "t5": ("T5EncoderModel", {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2,
+                              "num_heads": 4}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(POOLED))
+def test_a_model_whose_tokens_see_only_those_before_pools_the_last(name, tmp_path):
+    kind, more = POOLED[name]
+    made = getattr(transformers, kind)
+    torch.manual_seed(0)
+    saved(tmp_path, made(small(made.config_class.__name__.removesuffix("Config"), **more)))
+    model, net, _ = pretrained(tmp_path)
+    ids = torch.arange(5, 25)[None]
+    other = ids.clone()
+    other[0, -1] = 30
+    with torch.no_grad():
+        change = (net.backbone(ids, None) - net.backbone(other, None))[0].abs().amax(1)
+    assert change[-1] > 1e-4
+    causal = bool(change[:-1].max() < 1e-6)
+    assert model.options["pooling"] == ("last" if causal else "mean")
+    assert model.language.causal == causal

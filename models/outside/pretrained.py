@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from dnabench.models.heads import POOLINGS, network
@@ -30,6 +29,7 @@ LORA = {
     ),
     "modernbert": ("Wqkv", "Wo"),
 }  # fmt: skip
+SEES_ALL = ("xlnet",)  # predicts next tokens in any order, and reads a whole sequence else
 RECIPES = {
     "default": Recipe(
         lr=3e-5, weight_decay=0.01, batch=32, epochs=4, schedule="linear", warmup=0.1,
@@ -51,6 +51,8 @@ def model_of_hub(text: str, trust: bool = False) -> Model:
     """
     from transformers import CONFIG_MAPPING
 
+    from dnabench.models.outside.transformer import outline
+
     source = find_source(text, trust)
     kind = str(source.config.get("model_type", ""))
     if kind not in CONFIG_MAPPING and not source.code:
@@ -65,7 +67,6 @@ def model_of_hub(text: str, trust: bool = False) -> Model:
     if kind in CONFIG_MAPPING:
         _check_vocabulary(text, kind)
     tokens = vocabulary_tokenizer(source.folder, source.config)
-    causal = _causal(source.config)
     files = source.hash_of(["config.json", *FILES], unnamed_tokens(source.folder, source.config))
     fixed = {"revision": source.revision, "files": files}
     if kind in CONFIG_MAPPING:
@@ -74,13 +75,15 @@ def model_of_hub(text: str, trust: bool = False) -> Model:
         _check_own_code(text, source)
         fixed["code"] = source.hash_of(source.code)
     trusted = bool(source.code)
+    net = outline(source.folder, trusted)
+    causal = _causal(source.config, net)
     name = PREFIX + source.name
     return Model(
         name=name, family=kind, n_params=0, min_length=1, context=LONGEST,
         build=partial(build, folder=str(source.folder), trust=trusted),
         options={"pooling": "last" if causal else "mean", **fixed},
         choices={"pooling": (*POOLINGS, THEIRS), **{k: (v,) for k, v in fixed.items()}},
-        max_tokens=longest(source.config, source.folder, trusted), tokenizer="its own",
+        max_tokens=longest(source.config, net), tokenizer="its own",
         recipes=RECIPES, space=FINE_TUNING,
         source=f"https://huggingface.co/{source.name}" if name[3] != "." else str(source.folder),
         license="that of its publisher", lora_targets=LORA.get(kind, ()),
@@ -130,18 +133,43 @@ def _check_own_code(text: str, source: Source) -> None:
             )
 
 
-def _causal(config: Mapping[str, Any]) -> bool:
-    """Whether a position sees only those before it, by the class that was saved."""
-    classes = " ".join(config.get("architectures") or ())
-    return "CausalLM" in classes or "LMHead" in classes or bool(config.get("is_decoder"))
+def _causal(config: Mapping[str, Any], net: Any) -> bool:
+    """Whether a position sees only those before it.
+
+    By what its attention says; else an architecture of transformers that predicts next tokens and
+    has no variant for hidden ones, or that the configuration makes a decoder. Of remote code that
+    says nothing, by the classes that it has, or that was saved.
+
+    Args:
+        config: as written in the folder.
+        net: from `transformer.outline`, or None.
+    """
+    from transformers import CONFIG_MAPPING
+    from transformers.models.auto import modeling_auto as auto
+
+    from dnabench.models.outside.transformer import looks_back
+
+    if net is not None and (said := looks_back(net)) is not None:
+        return said
+    kind = str(config.get("model_type", ""))
+    if kind in CONFIG_MAPPING:
+        both = (*auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES, *SEES_ALL)
+        next_alone = kind in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in both
+        return next_alone or bool(config.get("is_decoder"))
+    named = " ".join([*(config.get("architectures") or ()), *config.get("auto_map", {})])
+    next_token = "CausalLM" in named or "LMHead" in named or bool(config.get("is_decoder"))
+    return next_token and "MaskedLM" not in named
 
 
-def longest(config: Mapping[str, Any], folder: Path, trust: bool) -> int:
-    """Tokens that the model reads, special ones included; 0 = the configuration names no limit."""
+def longest(config: Mapping[str, Any], net: Any) -> int:
+    """Tokens that the model reads, special ones included; 0 = the configuration names no limit.
+
+    `net` is from `transformer.outline`, or None.
+    """
     from dnabench.models.outside.transformer import positions_before
 
     n = int(config.get("max_position_embeddings") or config.get("n_positions") or 0)
-    return n - positions_before(folder, trust) if n else 0
+    return n - positions_before(net) if n and net is not None else n
 
 
 def build(task: Task, options: Mapping[str, Any], *, folder: str, trust: bool) -> Any:

@@ -138,24 +138,36 @@ class Transformer(nn.Module):
             raise ValueError(f"{weights}: {'; '.join(wrong[:8])}{more}")
 
 
-def positions_before(folder: Path, trust: bool) -> int:
-    """Rows of a table of positions before that of the first token.
+def outline(folder: Path, trust: bool) -> Any:
+    """The base model of a folder without numbers, to be looked at.
 
-    RoBERTa and its kin number positions from the id of padding + 1, the padding of that table.
-    0 also for a configuration of which no network can be made: `Transformer` says why.
+    None for a configuration of which no network can be made: `Transformer` says why.
     """
     words = {"trust_remote_code": trust}
     try:
         with quiet(), torch.device("meta"):
             config = transformers.AutoConfig.from_pretrained(folder, **words)
-            net = AUTO.from_config(config, **words)
+            return AUTO.from_config(config, **words)
     except Exception:  # what is raised differs by architecture
-        return 0
+        return None
+
+
+def positions_before(net: nn.Module) -> int:
+    """Rows of a table of positions before that of the first token.
+
+    RoBERTa and its kin number positions from the id of padding + 1, the padding of that table.
+    """
     padding = (
         getattr(module, "padding_idx", None) for name, module in net.named_modules()
         if name.rpartition(".")[2] == "position_embeddings"
     )  # fmt: skip
     return next((int(i) + 1 for i in padding if i is not None), 0)
+
+
+def looks_back(net: nn.Module) -> bool | None:
+    """Whether every attention sees only tokens before; None = no layer says so."""
+    said = [module.is_causal for module in net.modules() if hasattr(module, "is_causal")]
+    return all(said) if said else None
 
 
 def _heads(config: Any) -> set[str]:

@@ -147,7 +147,7 @@ def _padding(s: _Subject) -> tuple[bool, str]:
         return True, f"a score is the same alone and beside longer ones, to {found.largest:.1e}"
     return (
         False,
-        f"differs by {found.largest:.1e}: {contract.why_apart(one, s.uneven, contract.PADDING)}",
+        f"differs by {found.largest:.1e}: {contract.why_apart(one, s.uneven, s.model)}",
     )
 
 
@@ -159,7 +159,7 @@ def _neighbours(s: _Subject) -> tuple[bool, str]:
         return True, f"a score is the same in any batch, to {found.largest:.1e}"
     return (
         False,
-        f"differs by {found.largest:.1e}: {contract.why_apart(one, s.even, contract.NEIGHBOURS)}",
+        f"differs by {found.largest:.1e}: {contract.why_apart(one, s.even, s.model)}",
     )
 
 

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from dnabench.models.outside.hub import PREFIX
+from dnabench.train.frozen import Frozen
 from dnabench.train.learner import Examples, NetLearner
 from dnabench.train.objectives import Supervised
-from dnabench.types import Array, Split, Task
+from dnabench.types import Array, Model, Split, Task
 
 SOME = 8  # examples that a check looks at
 FAR = 1.5  # times the loss of guessing
@@ -19,6 +21,11 @@ ATOL, RTOL = 2e-5, 1e-4  # float32 rounding in another batch
 PADDING = (
     "a score depends on padding: multiply by `mask` before every operation that reads neighbours, "
     "and average over it"
+)
+OF_OTHERS = (
+    "a score depends on padding, which {} does not mask everywhere, and so on the other sequences "
+    "of its batch: give sequences of equally many tokens, or take another architecture, such as "
+    "bert, esm or llama"
 )
 NEIGHBOURS = (
     "a score depends on the other sequences of its batch: use no statistics of the batch when "
@@ -62,12 +69,21 @@ def padding(learner: NetLearner, split: Split) -> Difference:
     return apart(predicted(learner, split), alone(learner, split))
 
 
-def why_apart(learner: NetLearner, split: Split, usual: str) -> str:
-    """What is wrong where scores lie apart; `usual` unless they are not finite, or random."""
+def why_apart(learner: NetLearner, split: Split, model: Model) -> str:
+    """What is wrong with a model's network where scores lie apart."""
     logits = predicted(learner, split)
     if not np.isfinite(logits).all():
         return NOT_FINITE
-    return usual if apart(logits, predicted(learner, split)).within else RANDOM
+    if not apart(logits, predicted(learner, split)).within:
+        return RANDOM
+    return why_beside_others(learner, split, model)
+
+
+def why_beside_others(learner: NetLearner, split: Split, model: Model) -> str:
+    """What makes scores depend on the batch: padding, where there is any, or its statistics."""
+    if not learner.pads(split):
+        return NEIGHBOURS
+    return OF_OTHERS.format(model.family) if model.reference.startswith(PREFIX) else PADDING
 
 
 def sixteen_bits(net: Any) -> str:
@@ -94,29 +110,39 @@ def quick_checks(learner: NetLearner, examples: Examples) -> list[str]:
 
     Returns:
         What is wrong and what to do, a sentence each. Padding is looked at where the examples
-        differ in length; per base nothing is, nor for a probe.
+        differ in length. Of a probe its features are looked at, but not those per base.
 
     Raises:
         ValueError: logits of another shape than (N, K); parameters that the first forward makes.
     """
+    task, few, model = examples.task, _few(examples.train), examples.model
     if learner.frozen is not None:
-        return []
-    task, few = examples.task, _few(examples.train)
+        return [] if task.kind == "per_base" else _of_features(learner, learner.frozen, few, model)
     wrong = [says] if (says := sixteen_bits(learner.net)) else []
     made = {*learner.net.parameters()}
     with torch.random.fork_rng(devices=[]):
         logits = predicted(learner, few)
-        check_made(learner.net, made, examples.model.name)
+        check_made(learner.net, made, model.name)
         _check_shape(examples, logits, few)
-        if task.kind == "per_base":
-            return wrong
         if not apart(logits, alone(learner, few)).within:
-            equal = len(set(few.seqs.lengths.tolist())) == 1
-            wrong.append(why_apart(learner, few, NEIGHBOURS if equal else PADDING))
+            wrong.append(why_apart(learner, few, model))
+    if task.kind == "per_base":
+        return wrong
     loss = Supervised(task).mean_loss(few, logits)
     if loss > FAR * guessing(task):
         wrong.append(FIRST_LOSS)
     return wrong
+
+
+def _of_features(learner: NetLearner, frozen: Frozen, few: Split, model: Model) -> list[str]:
+    """What is wrong with features of a frozen backbone, in units of the largest."""
+    with torch.random.fork_rng(devices=[]):
+        together = frozen.fresh(few.seqs)
+        one = [frozen.fresh(few.seqs.take(np.array([i]))) for i in range(len(few.y))]
+    size = max(float(np.abs(together).max()), 1e-12)
+    if apart(together / size, np.concatenate(one) / size).within:
+        return []
+    return [why_beside_others(learner, few, model)]
 
 
 def check_made(net: Any, made: set[Any], name: str) -> None:

@@ -62,6 +62,11 @@ class Frozen:
             self._of_pool = self._values(pool)
         return Features(self._of_pool, rows)
 
+    def fresh(self, seqs: Sequences) -> Array:
+        """Features (M, D) computed now, in batches of these sequences alone."""
+        found: Array = self._computed(seqs).cpu().numpy()
+        return found
+
     def _values(self, pool: Pool) -> Tensor:
         """(M, D), per base (M, L, D), on the device."""
         if not self._made_from:

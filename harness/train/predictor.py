@@ -6,6 +6,7 @@ B batch, N examples, T tokens, K outputs.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -77,6 +78,11 @@ class Predictor:
             return self._objective.predictions(split, strands)
 
         return predict
+
+    def pads(self, split: Split) -> bool:
+        """Whether the rows of a split differ in length, so that batches of them are padded."""
+        rows = [self._shortened(seqs).tokens for seqs in strands_of(split, both=False)]
+        return len(np.unique(np.concatenate(rows))) > 1
 
     @property
     def truncated(self) -> float:

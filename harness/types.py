@@ -175,6 +175,7 @@ class Model:
     license: str
     options: Mapping[str, Any] = field(default_factory=dict)  # name -> default
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of an option
+    least: int = 0  # bp, shortest "longest sequence" that a task may have; 0 = any
     reduced: Mapping[str, Any] = field(default_factory=dict)  # options of a quick test of it
     recipes: Mapping[str, Recipe] = field(default_factory=lambda: {"default": Recipe()})
     # setting -> values that a search tries, as `spaces.parse_dimension` reads them; {} = the usual

@@ -96,6 +96,7 @@ MODELS.add(
         build=build,
         n_params=TRUNK,
         min_length=1,
+        least=MIN_LENGTH,
         context=100_000,
         options=OPTIONS,
         choices={"tokenizer": ("char", "6mer", "bpe")},

@@ -186,7 +186,8 @@ MODELS.add(
         build=build,
         options=OPTIONS,
         n_params=TRUNK,
-        min_length=1,  # of a sequence; a task must reach 44 bp
+        min_length=1,
+        least=MIN_LENGTH,
         context=100_000,
         kinds=KINDS[:-1],
         source="Bioinfor-DeepATT (github.com/ljw-struggle/Bioinfor-DeepATT)",

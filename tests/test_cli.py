@@ -237,17 +237,18 @@ def test_the_demo_uses_no_network(tmp_path):
     assert "network use" in caught.stderr  # the hook is there, and it catches
 
 
-def test_a_short_sequence_for_a_model_is_a_failed_record(tmp_path):
+def test_a_model_is_left_out_of_sequences_that_are_too_short_for_it(tmp_path):
     path = tmp_path / "short.csv"
     rows = "".join(f"ACGT{a}{b}GT,{i % 2}\n" for i, a in enumerate("ACGT") for b in "ACGT")
     path.write_text("sequence,label\n" + rows)
     done = dnabench(
         "run", "-m", "cnn,kmer", "--data", path, "--seeds", "1", "--out", tmp_path / "r"
     )
-    assert (
-        done.returncode == 1 and "cnn needs 57 bp; the longest of data/short has 8" in done.stderr
-    )
-    assert "1 ran, 0 already done, 1 failed" in done.stdout
+    why = "cnn is left out of data/short: it needs 57 bp, the longest sequence has 8"
+    assert done.returncode == 0 and why in done.stderr
+    assert "1 ran, 0 already done, 0 failed" in done.stdout
+    alone = dnabench("run", "-m", "cnn", "--data", path, "--seeds", "1", "--out", tmp_path / "r")
+    assert alone.returncode == 2 and f"error: {why}" in alone.stderr
 
 
 def test_comparing_with_a_model_that_did_not_run(ran):

@@ -53,6 +53,7 @@ def plan(
     from dnabench.forecast.estimate import plan, summary, table
     from dnabench.host.machine import free_memory, seen_here
     from dnabench.results.store import Store
+    from dnabench.sweep.buildable import check_buildable
     from dnabench.sweep.grid import grid
     from dnabench.sweep.keeping import check_keep
 
@@ -61,6 +62,7 @@ def plan(
         fail(f"--probe-seconds {probe_seconds}: must be above 0")
     jobs = [job._replace(keep=keep) for job in grid(request, notes.append)]
     check_keep(keep, jobs)
+    check_buildable(jobs)
     print_notes(notes)
     if detect:
         _detect(jobs, request, detect, as_json)

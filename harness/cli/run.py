@@ -119,8 +119,10 @@ def _dry_run(jobs: Iterable[Any], notes: Iterable[str], out: Path) -> None:
 
     from dnabench.reports.grid import count
     from dnabench.results.store import Store
+    from dnabench.sweep.buildable import check_buildable
     from dnabench.sweep.grid import label
 
+    check_buildable(jobs)
     store = Store(out)
     rows, stored = [], {row.id: row for row in store.rows() if not row.why}
     for job in jobs:

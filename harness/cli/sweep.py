@@ -60,6 +60,7 @@ def run_sweep(
     from rich.console import Console
 
     from dnabench.results.store import Store
+    from dnabench.sweep.buildable import check_buildable
     from dnabench.sweep.progress import display
     from dnabench.sweep.sweep import Summary
     from dnabench.sweep.whole import run_and_keep
@@ -69,6 +70,7 @@ def run_sweep(
     kept, rows = store.kept(), store.rows()
     done = {row.id: row for row in rows if row.done}
     left = [job for job in jobs if job.trial.id not in done]
+    check_buildable(left)
     print_notes([*notes, *on_several(resources)])
     executor = executor_elsewhere(store, resources, execution, detach)
     if executor is None:
@@ -125,8 +127,10 @@ def queue_sweep(
     """Store the jobs for workers, download their weights, and run nothing; as `run_sweep`."""
     from dnabench.reports.grid import count
     from dnabench.results.store import Store
+    from dnabench.sweep.buildable import check_buildable
     from dnabench.sweep.stored import is_open, stored_grid
 
+    check_buildable(jobs)
     store = Store(out)
     store.check_writable()
     print_notes(notes)

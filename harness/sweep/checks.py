@@ -78,6 +78,12 @@ def check_fine_tuning(model: Model, task: Task, recipe: Recipe, options: Mapping
             f"max_length={recipe.max_length}: {task.name} has a label for every base, so nothing "
             "may be cut off; leave it out"
         )
+    letters = model.tokenizer_name(options) == "char"
+    if letters and 0 < recipe.max_length < model.least:
+        raise ValueError(
+            f"max_length={recipe.max_length}: {model.name} needs {model.least} bp, so it cannot be "
+            f"built for {task.name}; write {model.least} or more, or leave it out"
+        )
     check_vocabulary(model, options)
 
 

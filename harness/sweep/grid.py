@@ -136,6 +136,8 @@ def incompatibility(model: Model, task: Task, longest: int = 0) -> str:
         return f"{left_out}, a {task.kind} task: it does {', '.join(model.kinds)}"
     if task.pairs and model.custom_trainer and not model.pairs:
         return f"{left_out}: it reads one sequence of an example, there are two"
+    if task.length < model.least:
+        return f"{left_out}: it needs {model.least} bp, the longest sequence has {task.length}"
     most = f"it reads {model.context:,} bp at most, the longest sequence has {length:,}"
     return f"{left_out}: {most}" if length > model.context else ""
 

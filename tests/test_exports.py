@@ -169,3 +169,33 @@ def test_longer_ones_are_tried_where_the_network_takes_them(longest, longer, net
     network.net = Astray(network.net, lambda logits, width: logits, longest)
     done = export(network, "torch-export", tmp_path / "file")
     assert done.any_length and done.longer == longer
+
+
+def _no_svd(logits, width):
+    return logits + torch.linalg.svdvals(logits).sum()
+
+
+def _asks_for_a_value(logits, width):
+    return logits * 2 if float(logits.sum()) > 0 else logits
+
+
+def _two_reasons(logits, width):
+    raise RuntimeError("every length" if isinstance(width, torch.SymInt) else "one length\nmore")
+
+
+@pytest.mark.parametrize(
+    ("form", "exported", "says"),
+    [("onnx", _no_svd, r"DispatchError: No ONNX function found for .*linalg_svd.*"),
+     ("onnx", _asks_for_a_value, r"data-dependent .* \(test_exports.py, line \d+\)"),
+     ("torch-export", _asks_for_a_value, r"data-dependent .* \(test_exports.py, line \d+\)"),
+     ("torch-export", _two_reasons, "RuntimeError: one length")],
+)  # fmt: skip
+def test_a_format_that_fails_names_the_first_cause_in_a_line(
+    form, exported, says, network, tmp_path
+):
+    network.net = Astray(network.net, exported)
+    says = f"cnn cannot be exported to {form}, another .*{says}$"
+    with pytest.raises(ValueError, match=says) as e:
+        export(network, form, tmp_path / "file")
+    assert "\n" not in str(e.value) and "Next steps" not in str(e.value)
+    assert not (tmp_path / "file").exists()

@@ -32,6 +32,7 @@ ONE_OF_PAIR = (
     "it reads one allele's window: the effect is f(alternative) - f(reference), of two calls"
 )
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # which messages of the ONNX exporter have
+CALL = re.compile(r'raised this error:\s+File "(.+)", line (\d+)')  # in those of torch.export
 OTHERS = (-5, -10, -12, -15, 17)  # bp more; lengths tried too: shorter, every remainder by four
 Run = Callable[[Tensor, Tensor], Tensor]
 
@@ -111,7 +112,7 @@ def export(network: Network, form: str, to: Path) -> Exported:
     write = _onnx if form == "onnx" else _torch_export
     if form == "onnx":
         _need("onnx", "onnxscript", "onnxruntime")
-    inputs, why = _batch(network, 3), ""
+    inputs, why = _batch(network, 3), ""  # why the last attempt failed, which asks least
     for any_length in (True, False):
         try:
             with warnings.catch_warnings(), Kernels("direct"), _quiet(), torch.no_grad():
@@ -122,15 +123,27 @@ def export(network: Network, form: str, to: Path) -> Exported:
                 difference, longer = _difference(network, run, any_length)
             if difference <= ROUNDING:
                 break
-            why = why or f"it gives other logits, off by {difference:.2g}"
+            why = f"it gives other logits, off by {difference:.2g}"
         except Exception as e:  # every layer of the exporters has errors of its own
-            said = COLOUR.sub("", str(e)).strip().splitlines() or [""]
-            why = why or f"{type(e).__name__}: {said[0][:200]}"
+            why = _reason(e)
     else:
         raise ValueError(f"{name} cannot be exported to {form}, another format may do: {why}")
     with replacing(to) as file:
         file.write(data)
     return Exported(to, any_length, inputs[0].shape[1], difference, longer)
+
+
+def _reason(error: BaseException) -> str:
+    """Why an exporter gave up, in one line: its first cause, and the line of code if it names it.
+
+    The exporters wrap a cause in errors that only say in which of their steps it came up.
+    """
+    while error.__cause__ is not None:
+        error = error.__cause__
+    said = COLOUR.sub("", str(error)).strip()
+    line = CALL.search(said)
+    where = f" ({Path(line[1]).name}, line {line[2]})" if line else ""
+    return f"{type(error).__name__}: {said.partition(chr(10))[0][:200]}{where}"
 
 
 def _need(*packages: str) -> None:

@@ -1,5 +1,7 @@
 """Models of transformers of other architectures, and folders that lack what most have."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tiny_transformers as tiny
@@ -8,6 +10,7 @@ import transformers
 from test_transformers import SEQS, TASK, UNEVEN, broken, learner, pretrained
 
 from dnabench.models.outside.references import model_named
+from dnabench.models.outside.transformer import width_in
 
 
 def small(name, **more):
@@ -151,6 +154,8 @@ def test_of_t5_the_encoder_is_read(kind, tmp_path):
     [("LongT5ForConditionalGeneration", T5, "LongT5Model has a decoder, which reads a second"),
      ("Wav2Vec2ForCTC", {"vocab_size": 128, "num_conv_pos_embeddings": 16, **tiny.SMALL},
       "Wav2Vec2Model reads input_values, no tokens"),
+     ("ViltModel", {"vocab_size": 128, "image_size": 16, "patch_size": 8, **tiny.SMALL},
+      "ViltModel reads pixel_values beside tokens, which DNA does not have"),
      ("ViTForImageClassification", {k: v for k, v in tiny.SMALL.items() if "max" not in k},
       "vit has no vocabulary")],
 )  # fmt: skip
@@ -159,6 +164,52 @@ def test_what_reads_no_dna_is_refused_with_a_way_out(kind, config, says, tmp_pat
     saved(tmp_path, made(made.config_class(**config)))
     with pytest.raises(ValueError, match=f"{tmp_path}.*{says}.*; take a model that reads tokens"):
         pretrained(tmp_path)
+
+
+def joined(kind):
+    """A model that is made of several, and its part that reads tokens."""
+    text, images = small("Llama"), {"image_size": 16, "patch_size": 8, "hidden_size": 32,
+                                    "num_hidden_layers": 1, "num_attention_heads": 2,
+                                    "intermediate_size": 48}  # fmt: skip
+    if kind == "encoder-decoder":
+        decoder = small("Bert", is_decoder=True, add_cross_attention=True)
+        config = transformers.EncoderDecoderConfig(
+            encoder=small("Bert").to_dict(), decoder=decoder.to_dict()
+        )
+        net = transformers.EncoderDecoderModel(config)
+        return net, net.encoder
+    if kind == "llava":
+        config = transformers.LlavaConfig(
+            text_config=text, vision_config=transformers.CLIPVisionConfig(**images)
+        )
+        net = transformers.LlavaModel(config)
+        return net, net.language_model
+    text = {"vocab_size": 128, "pad_token_id": 3, **tiny.SMALL}
+    net = transformers.CLIPModel(transformers.CLIPConfig(text_config=text, vision_config=images))
+    return net, transformers.CLIPTextModel(net.config.text_config)
+
+
+@pytest.mark.parametrize("kind", ["clip", "llava", "encoder-decoder"])
+def test_of_several_networks_in_one_the_part_that_reads_tokens_is_asked_for(kind, tmp_path):
+    torch.manual_seed(0)
+    whole, part = joined(kind)
+    for name, net in (("whole", whole), ("part", part)):
+        (tmp_path / name).mkdir()
+        saved(tmp_path / name, net)
+    parts = "decoder, encoder" if kind == "encoder-decoder" else "text_config, vision_config"
+    says = rf"whole: {kind} is made of several networks \({parts}\), .*: save the part that reads"
+    with pytest.raises(ValueError, match=says) as e:  # when it is named, before any trial
+        model_named(f"hf:{tmp_path / 'whole'}")
+    assert "\n" not in str(e.value) and str(e.value).endswith("such as bert, esm or llama")
+    model, net, _ = pretrained(tmp_path / "part")
+    found, wanted = tiny.hidden(net, part, model.own_tokenizer(), SEQS.seqs)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+
+
+def test_a_configuration_without_a_width_says_what_to_add(tmp_path):
+    config = SimpleNamespace(model_type="their-own")
+    with pytest.raises(ValueError, match=rf"{tmp_path}: .*names no hidden_size.*add hidden_size"):
+        width_in(config, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["bert", "llama"])

@@ -5,6 +5,7 @@ B batch, T length in tokens, D width.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ AUTO: Any = transformers.AutoModel
 HEADS = ("lm_head", "cls", "classifier", "score", "qa_outputs", "decoder", "head", "pooler",
          "embed_out")  # fmt: skip
 OTHERS = "take a model that reads tokens, such as bert, esm or llama"
+BESIDE_TOKENS = {"pixel_values", "input_features", "input_values"}  # of images and sound
 
 
 class Transformer(nn.Module):
@@ -43,15 +45,19 @@ class Transformer(nn.Module):
             try:
                 config = transformers.AutoConfig.from_pretrained(folder, **self._words)
                 config.use_cache = False
+            except (ValueError, KeyError, OSError, AttributeError, ImportError) as e:
+                raise self._not_built(e) from e
+            self.width = width_in(config, folder)
+            try:
                 self.model = self._random(config)
             except (ValueError, KeyError, OSError, AttributeError, ImportError) as e:
-                raise ValueError(f"{folder}: transformers cannot build it: {e}") from e
+                raise self._not_built(e) from e
             self._check_input(config)
         self.model.float()
-        sizes = (getattr(config, name, None) for name in ("hidden_size", "d_model", "n_embd"))
-        self.width = next((int(n) for n in sizes if n), 0)
-        if not self.width:
-            raise ValueError(f"{folder}: its config.json names no hidden_size")
+
+    def _not_built(self, error: Exception) -> ValueError:
+        why = str(error).strip().partition("\n")[0]
+        return ValueError(f"{self._folder}: transformers cannot build it: {why}")
 
     def _random(self, config: Any) -> Any:
         """Without the pooler of BERT and ESM, which no hidden state needs; of T5 the encoder."""
@@ -71,16 +77,18 @@ class Transformer(nn.Module):
         name = f"{self._folder}: {type(self.model).__name__}"
         if (read := self.model.main_input_name) != "input_ids":
             raise ValueError(f"{name} reads {read}, no tokens, so it reads no DNA; {OTHERS}")
-        if not (self._auto is AUTO and getattr(config, "is_encoder_decoder", False)):
+        decodes = self._auto is AUTO and getattr(config, "is_encoder_decoder", False)
+        more = BESIDE_TOKENS & inspect.signature(self.model.forward).parameters.keys()
+        if not (decodes or more):
             return
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 self.model(input_ids=torch.arange(4)[None] % int(config.vocab_size))
         except Exception as e:  # what is raised differs by architecture
-            raise ValueError(
-                f"{name} has a decoder, which reads a second sequence that DNA does not have; "
-                f"{OTHERS}"
-            ) from e
+            has = "has a decoder, which reads a second sequence that DNA does not have"
+            if more:
+                has = f"reads {' and '.join(sorted(more))} beside tokens, which DNA does not have"
+            raise ValueError(f"{name} {has}; {OTHERS}") from e
 
     def forward(self, ids: Tensor, mask: Tensor | None) -> Tensor:
         """Padding, where the mask is 0, is not attended to."""
@@ -138,17 +146,42 @@ class Transformer(nn.Module):
             raise ValueError(f"{weights}: {'; '.join(wrong[:8])}{more}")
 
 
+def width_in(config: Any, folder: Path | str) -> int:
+    """D; ValueError for several networks in one, or a configuration that does not say it."""
+    sizes = (getattr(config, name, None) for name in ("hidden_size", "d_model", "n_embd"))
+    if width := next((int(n) for n in sizes if n), 0):
+        return width
+    if parts := sorted(getattr(config, "sub_configs", ())):
+        raise ValueError(
+            f"{folder}: {config.model_type} is made of several networks ({', '.join(parts)}), and "
+            "one that reads tokens is needed: save the part that reads text by itself with "
+            f"save_pretrained, put the tokenizer beside it and give that folder, or {OTHERS}"
+        )
+    raise ValueError(
+        f"{folder}: its config.json names no hidden_size, d_model or n_embd, so the width of the "
+        f"network is not known; add hidden_size there, or {OTHERS}"
+    )
+
+
 def outline(folder: Path, trust: bool) -> Any:
     """The base model of a folder without numbers, to be looked at.
 
     None for a configuration of which no network can be made: `Transformer` says why.
+
+    Raises:
+        ValueError: as `width_in`.
     """
     words = {"trust_remote_code": trust}
     try:
-        with quiet(), torch.device("meta"):
+        with quiet():
             config = transformers.AutoConfig.from_pretrained(folder, **words)
-            return AUTO.from_config(config, **words)
     except Exception:  # what is raised differs by architecture
+        return None
+    width_in(config, folder)
+    try:
+        with quiet(), torch.device("meta"):
+            return AUTO.from_config(config, **words)
+    except Exception:
         return None
 
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from dnabench import MODELS
 from dnabench.cli.app import app
-from dnabench.cli.pretrain import Speed
+from dnabench.cli.pretrain_said import Speed
 from dnabench.host.machine import bf16_flags
 from dnabench.models.language import language_model
 from dnabench.pretraining.gathering import gathered

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import shlex
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,12 +18,13 @@ from dnabench.cli.errors import split_commas
 from dnabench.cli.options import names_of, with_flags
 from dnabench.cli.predict import Device
 from dnabench.cli.pretrain_job import going_on_later, job_options, submit
+from dnabench.cli.pretrain_said import Speed, described, say_cost, say_plan, say_result
 
 if TYPE_CHECKING:
     from dnabench.pretraining.planning import Budget, Cost
     from dnabench.pretraining.pretrain import Training
     from dnabench.pretraining.recipes import Pretraining
-    from dnabench.types import Model, Recipe, Resources
+    from dnabench.types import Model, Resources
 
 data = partial(typer.Option, rich_help_panel="Windows")
 machine = partial(typer.Option, rich_help_panel="Machine")
@@ -153,11 +152,11 @@ def pretrain(
 
         training = bought(length_of_training, training, to, measure)
         if first:
-            _say_plan(training)
+            say_plan(training)
         if plan:
             cost = measure()
             if first:
-                _say_cost(training, cost)
+                say_cost(training, cost)
             return
         _train(training, to, resources, first, machine.tensorboard)
 
@@ -167,8 +166,9 @@ def _check(
     data: DataFlags, looks: int, seed: int, budget: Budget,
 ) -> None:  # fmt: skip
     """What a job would find wrong: the folder, genomes, held-out sequences, regions, warm-up."""
+    from dnabench.pretraining.folder import check_folder
     from dnabench.pretraining.planning import bought, measured
-    from dnabench.pretraining.pretrain import check_folder, check_watched
+    from dnabench.pretraining.pretrain import check_watched
 
     check_folder(to)
     training = _gathered(chosen, genomes, data, looks, seed, first=True)
@@ -208,7 +208,7 @@ def _train(
 
         def told(done: int, _: int, row: Mapping[str, Any]) -> None:
             nonlocal known
-            show(completed=done, description=_described(row) + speed.said(done))
+            show(completed=done, description=described(row) + speed.said(done))
             if board and row and row is not known:
                 board.update()
             known = row
@@ -216,62 +216,17 @@ def _train(
         card = train(training, to, resources, told)
     if first:
         _draw(to, card)
-        _say_result(card, to)
-
-
-class Speed:
-    """How fast this process trains, evaluations included; `bp` are those of a step."""
-
-    def __init__(self, bp: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._bp, self._clock = bp, clock
-        self._first: tuple[int, float] | None = None
-
-    def said(self, done: int) -> str:
-        """In words, after so many steps; "" at first, which a resumed training begins late."""
-        now = self._clock()
-        first, since = self._first = self._first or (done, now)
-        if done == first or now == since:
-            return ""
-        return f", {(done - first) * self._bp / (now - since):,.0f} bp/s"
+        say_result(card, to)
 
 
 def _draw(folder: Path, card: Mapping[str, Any]) -> None:
     """The course of the training as loss.png."""
     from dnabench.pretraining.figures import loss_figure
-    from dnabench.pretraining.pretrain import CURVE
+    from dnabench.pretraining.folder import CURVE
     from dnabench.reports.figures.style import save
 
     rows = [json.loads(line) for line in (folder / CURVE).read_text().splitlines()]
     save(lambda: loss_figure(rows, card["bp"] / card["steps"]), folder / "loss.png")
-
-
-def _described(row: Mapping[str, Any]) -> str:
-    if not row:
-        return "training"
-    return f"held out {row['val']['loss']:.3f} nats, {row['val']['accuracy']:.1%}"
-
-
-def _say_result(card: dict[str, Any], folder: Path) -> None:
-    from dnabench.pretraining.saving import reference_of
-
-    model = f"{reference_of(card)}{_settings(card)}"
-    val, seen = card["scores"]["val"], card["bp"] / max(card["seconds"], 1e-9)
-    each = f", {val['bits_per_base']:.3f} a base" if "bits_per_base" in val else ""
-    typer.echo(
-        f"held out: {val['loss']:.4f} nats{' a token' * bool(each)} ({val['bits']:.3f} bits{each}, "
-        f"perplexity {val['perplexity']:.3f}), {val['accuracy']:.1%} right; {seen:,.0f} bp/s\n"
-        f"next: dnabench run -m {model} --regime checkpoint:{folder} ..."
-    )
-
-
-def _settings(card: Mapping[str, Any]) -> str:
-    """The options that a network of this shape needs, as flags."""
-    from dnabench.models.outside.references import model_named
-    from dnabench.pretraining.saving import reference_of
-
-    usual = model_named(reference_of(card)).options
-    changed = {k: v for k, v in card["options"].items() if v != usual[k]}
-    return "".join(f" --set {name}={value}" for name, value in changed.items())
 
 
 def pretraining_chosen(
@@ -333,62 +288,3 @@ def bp_named(text: str) -> float:
     if found.unit != "bp":
         raise ValueError(f"--budget {text!r}: write the bp to see as 20M, 1.5G or 300000")
     return found.amount
-
-
-def _say_plan(training: Training) -> None:
-    """What is trained on what, before it starts."""
-    from dnabench.pretraining.pretrain import EVALUATED
-
-    how, said = training.how, training.said()
-    hidden = "next tokens" if said["objective"] == "causal" else f"{how.hiding.share:.0%} hidden"
-    typer.echo(
-        f"{training.model.name}, {hidden}, {said['vocabulary']}: {training.steps:,} steps of "
-        f"{how.recipe.batch} windows of {how.length:,} bp, {said['bp'] / 1e6:,.1f} Mbp\n"
-        f"  {_rates(how.recipe, training.steps)}"
-    )
-    if training.unused_rows:
-        need = training.tokenizer.rows
-        typer.echo(
-            f"  the embedding has {need + training.unused_rows:,} rows, of which {need} are used; "
-            f"--set vocabulary={need} leaves out the others"
-        )
-    for one in training.sources:
-        genome, held = one.genome, len(one.held)
-        parts = [f"{genome.bp / 1e6:,.2f} Mbp", f"{one.covered / genome.bp:.0%} to train on"]
-        named, few = ", ".join(one.holdout), min(held, EVALUATED)
-        parts += [f"{named} held out, the loss is of {few:,} of its {held:,} windows"] * bool(held)
-        weight = f", at weight {how.small_weight:g} in the loss" * (how.small_weight != 1)
-        parts += [f"{genome.small / genome.bp:.0%} soft-masked{weight * bool(genome.small)}"]
-        parts += ["half of the windows around genes"] * (one.regions is not None)
-        tiles = 0 if one.tiles is None else len(one.tiles)
-        parts += [f"{tiles:,} windows in turn, one every {one.stride:,} bp"] * bool(tiles)
-        typer.echo(f"  {genome.name}: {'; '.join(parts)}")
-
-
-def _rates(recipe: Recipe, steps: int) -> str:
-    """The learning rates of a training, in words."""
-    from dnabench.train.schedule import learning_rate
-
-    warm = math.ceil(recipe.warmup if recipe.warmup >= 1 else recipe.warmup * steps)
-    highest = learning_rate(min(warm, steps - 1), steps, recipe)
-    return f"learning rate {highest:.3g} after {warm:,} steps of warm-up, then {recipe.schedule}"
-
-
-def _say_cost(training: Training, cost: Cost) -> None:
-    """Time and memory of the whole training."""
-    from dnabench.forecast.estimate import duration
-    from dnabench.host.disk import size
-
-    parts = [
-        f"{training.steps:,} steps of {1e3 * cost.step:,.0f} ms",
-        f"{training.looks} evaluations of {cost.evaluation:,.1f} s",
-    ]
-    # bytes: a checkpoint has weights and two moments, and there is the network, or one a look
-    disk = 16 + 4 * (training.looks - 1) * training.keep_looks
-    seconds, batch = cost.seconds(training.steps, training.looks), training.how.recipe.batch
-    typer.echo(
-        f"would take {duration(seconds)} here: {', '.join(parts)}; "
-        f"{batch * training.how.length / cost.step:,.0f} bp/s\n"
-        f"memory {size(cost.peak)}; {cost.params:,} parameters, on disk {size(disk * cost.params)} "
-        "while it runs"
-    )

@@ -52,7 +52,7 @@ def job_options(executor: str, set_resource: list[str]) -> dict[str, str]:
 def submit(to: Path, options: dict[str, str], check: Callable[[], object]) -> None:
     """Submit this very command, and say where its log is; checked where none is in the queue."""
     from dnabench.executors import slurm
-    from dnabench.pretraining.pretrain import JOB
+    from dnabench.pretraining.folder import JOB
 
     folder = to.resolve() / JOB
     name = f"pretrain-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
@@ -78,7 +78,7 @@ def going_on_later(to: Path) -> Iterator[None]:
     Not if nothing was saved since it began, for then it never would end.
     """
     from dnabench.executors.slurm import requeue_self
-    from dnabench.pretraining.pretrain import CHECKPOINT
+    from dnabench.pretraining.folder import CHECKPOINT
 
     def written() -> float:
         file = to / CHECKPOINT

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dnabench.pretraining.pretrain import BOARD, CURVE
+from dnabench.pretraining.folder import BOARD, CURVE
 
 
 class Board:

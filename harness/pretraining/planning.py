@@ -14,7 +14,8 @@ import numpy as np
 
 from dnabench.host import memory
 from dnabench.models.language import language_model
-from dnabench.pretraining.pretrain import EVALUATED, Training, begun_in, learner_of, steps_for
+from dnabench.pretraining.folder import begun_in
+from dnabench.pretraining.pretrain import EVALUATED, Training, learner_of, steps_for
 from dnabench.pretraining.ranks import ALONE, Ranks, device_here
 from dnabench.pretraining.recipes import check_warmup
 from dnabench.pretraining.windows import draw, held_out

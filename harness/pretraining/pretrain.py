@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dnabench.cache import read_json, replacing
+from dnabench.cache import replacing
 from dnabench.models.language import language_model, language_of
+from dnabench.pretraining.folder import CHECKPOINT, CURVE, KEPT, check_folder, only_one
 from dnabench.pretraining.hiding import Hiding
 from dnabench.pretraining.ranks import ALONE, Ranks, device_here, joined, ranks_here
 from dnabench.pretraining.recipes import Pretraining, check_warmup
-from dnabench.pretraining.saving import CARD, save
+from dnabench.pretraining.saving import save
 from dnabench.pretraining.windows import MOST_N, Drawn, Source, held_out
 from dnabench.protocols import protocol_named
 from dnabench.results.checkpoints import damage
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from dnabench.pretraining.learner import WindowLearner
     from dnabench.train.loop import FitResult
 
-CHECKPOINT, CURVE, LOCK = "checkpoint.pt", "metrics.jsonl", ".training.lock"
-BOARD, JOB, KEPT = "tensorboard", "slurm", "steps"  # folders
-OURS = (CHECKPOINT, CURVE, LOCK, BOARD, JOB, KEPT)
 EVALUATED = 512  # held-out windows
 LOOKS = 20  # evaluations of a training
 
@@ -186,7 +183,7 @@ def pretrain(
     watched = windows_split(check_watched(training))
     resources = resources._replace(device=device_here(resources.device))
     first = ranks_here().rank == 0
-    with _only_one(folder) if first else nullcontext(), joined(resources.device) as ranks:
+    with only_one(folder) if first else nullcontext(), joined(resources.device) as ranks:
         check_folder(folder)
         ranks.check_same(hashlib.sha256(json.dumps(said).encode()).digest(), resources.device)
         learner = learner_of(training, resources, ranks)
@@ -199,24 +196,6 @@ def pretrain(
             save(folder, card, learner.net.state_dict(), training.tokenizer)
             saved.file.unlink(missing_ok=True)
     return card
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Raise ValueError if another process trains in the folder, or its file system has no locks."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as e:
-            raise ValueError(f"{folder}: another process trains there; wait for it") from e
-        except OSError as e:
-            raise ValueError(
-                f"{folder} cannot be locked ({e.strerror or e}), and without a lock two trainings "
-                "could write there; name a folder on another disk with --to"
-            ) from e
-        yield
-        (folder / LOCK).unlink(missing_ok=True)
 
 
 def learner_of(
@@ -252,31 +231,9 @@ def learner_of(
     )  # fmt: skip
 
 
-def begun_in(folder: Path) -> tuple[int, str]:
-    """Steps and budget of the unfinished training in a folder; 0, "" = none to go on with."""
-    import torch
-
-    file = folder / CHECKPOINT
-    if not file.is_file() or damage(file):
-        return 0, ""
-    state = torch.load(file, weights_only=True, map_location="cpu")
-    return int(json.loads(state["said"])["steps"]), state.get("budget", "")
-
-
 def check_watched(training: Training) -> Drawn:
     """The held-out windows that are evaluated; ValueError if there are none."""
     return held_out(training.sources, EVALUATED)
-
-
-def check_folder(folder: Path) -> None:
-    """ValueError unless the folder is new or holds an unfinished training and nothing else."""
-    if read_json(folder / CARD) is not None:
-        (folder / CHECKPOINT).unlink(missing_ok=True)  # of a training killed as it ended
-        raise ValueError(f"{folder} has a network already; name another folder with --to")
-    others = [p.name for p in folder.iterdir() if p.name not in OURS] if folder.exists() else []
-    others = [name for name in others if not name.endswith(".tmp")]
-    if others:
-        raise ValueError(f"{folder} is not empty ({others[0]}); name another folder with --to")
 
 
 def _code() -> dict[str, str]:

@@ -99,7 +99,7 @@ def copy_into(
     own = net.state_dict()
     out, taken, wrong = Loaded([], []), dict[str, "Tensor"](), list[str]()
     for name, tensor in tensors.items():
-        target = _target(name, rename, own)
+        target = target_of(name, rename, own)
         if not target or (target in spare and own[target].shape != tensor.shape):
             out.unused.append(name)
         elif target not in own:
@@ -120,7 +120,7 @@ def copy_into(
     return out
 
 
-def _target(name: str, rename: Callable[[str], str], own: Mapping[str, Tensor]) -> str:
+def target_of(name: str, rename: Callable[[str], str], own: Mapping[str, Tensor]) -> str:
     """Our name of a tensor of the file, "" for one without use; without a match, as renamed.
 
     Older files, and transformers 5 where it saves ESM, call the numbers of a layer norm gamma and

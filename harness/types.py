@@ -153,7 +153,7 @@ class Language:
     causal: bool = False  # predicts the next token, not a hidden one
     strands: Literal["one", "random"] = "one"  # as its authors pretrain it
     # puts official weights, the head's too, into a `language_model`; None = from a file, by names
-    load: Callable[[Any], None] | None = None
+    load: Callable[[Any], Any] | None = None  # gives `Loaded`
 
 
 @dataclass(frozen=True, kw_only=True)

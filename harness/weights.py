@@ -140,12 +140,31 @@ def pretraining_of(card: Mapping[str, Any]) -> Mapping[str, Any] | None:
         card: of a pretrained network, or of one that was trained further and kept.
 
     Returns:
-        None = no pretraining is known of.
+        None = no pretraining is known of. One that began with other weights has them under "start":
+        their name, "weights", and their own "pretraining" or None.
     """
     found = card.get("pretraining") if "record" in card else card
     if not isinstance(found, dict) or not {"genomes", "length", "bp"} <= found.keys():
         return None
-    return {name: found[name] for name in ("genomes", "length", "bp")}
+    out = {name: found[name] for name in ("genomes", "length", "bp")}
+    if start := found.get("start"):
+        out["start"] = {name: start[name] for name in ("weights", "pretraining")}
+    return out
+
+
+def trainings_of(card: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """All known pretrainings behind a network, the first one first; see `pretraining_of`."""
+    found, out = pretraining_of(card), list[Mapping[str, Any]]()
+    while found is not None:
+        out.insert(0, found)
+        found = found.get("start", {}).get("pretraining")
+    return out
+
+
+def begun_with(card: Mapping[str, Any]) -> str:
+    """The weights that the first known pretraining began with; "" = random ones."""
+    first = next(iter(trainings_of(card)), {})
+    return str(first.get("start", {}).get("weights", ""))
 
 
 def check_unchanged(path: Path, named: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from dnabench.loading import Loaded, copy_into
+from dnabench.loading import Loaded, copy_into, target_of
 from dnabench.models.heads import n_words
 from dnabench.registry import MODELS
 from dnabench.types import Language, Model, N, Split, SplitName, Task
@@ -83,8 +83,18 @@ def reads_letters(options: Mapping[str, Any], model: Model) -> bool:
     return model.tokenizer_name(options).startswith("char")
 
 
-def load_language(net: Any, model: Model, tensors: Mapping[str, Tensor], source: str) -> Loaded:
+def load_language(
+    net: Any, model: Model, tensors: Mapping[str, Tensor], source: str, whole: bool = True
+) -> Loaded:
     """Copy an official file into a `language_model`, its head too, and account for every tensor.
+
+    Args:
+        net: from `language_model`.
+        model: of it.
+        tensors: from `tensors.read`.
+        source: the file's name in messages.
+        whole: whether the file must have the head; else that stays as it is where the file has
+            nothing of it.
 
     Raises:
         ValueError: as `loading.load`; a file without the head.
@@ -101,7 +111,10 @@ def load_language(net: Any, model: Model, tensors: Mapping[str, Tensor], source:
 
     if hasattr(net.backbone, "check_weights"):
         net.backbone.check_weights(tensors)
-    return copy_into(net, model.name, tensors, source, rename)
+    own = net.state_dict()
+    head = {name for name in own if name.startswith("head.")}
+    spare = head if not (whole or any(target_of(t, rename, own) in head for t in tensors)) else ()
+    return copy_into(net, model.name, tensors, source, rename, spare)
 
 
 def linear(letters: int, bias: bool = True, std: float = 0.0) -> Callable[..., Any]:

@@ -93,7 +93,8 @@ command(
     "convnova-386k --genome yeast.fa --holdout chrVIII --budget 20M --to yeast-convnova",
     "gpn-smol --genome a.fa.gz --holdout chr5 --regions a.gff3:exons=256,promoters=1000 --recipe "
     "gpn --budget 5G --to a",
-    "hyenadna-tiny-1k --genome hg38.fa.gz --holdout chr8 --recipe hyenadna --budget 2G --to human",
+    "gpn-legacy --regime pretrained --genome tair10.fa.gz --holdout Chr5 --set lr=0.0001 "
+    "--to tair10",
     section=USE,
 )(pretrain)  # fmt: skip
 command(

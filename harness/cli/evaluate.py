@@ -312,7 +312,10 @@ def _in_lines(head: str) -> str:
 
 def _fitted(card: Mapping[str, Any], counted: str) -> str:
     """What chains were fitted on, and what the network was trained on if that is more."""
-    trained = [one["name"] for one in card["genomes"]]
+    from dnabench.weights import trainings_of
+
+    parts = trainings_of(card)
+    trained = [*dict.fromkeys(one["name"] for part in parts for one in part["genomes"])]
     more = f"; the network was trained on {', '.join(trained)}" if len(trained) > 1 else ""
     return f"of the other sequences of {counted}{more}"
 

@@ -88,6 +88,15 @@ Settings = Annotated[
         "--set", help="Option or recipe field: batch=32, hidden_share=0.3; may be repeated."
     ),
 ]
+Weights = Annotated[
+    str,
+    typer.Option(
+        "--regime",
+        help="Weights to begin with: scratch, pretrained or checkpoint:PATH (a folder of this "
+        "command, or a file). To go on from weights, a smaller learning rate than the recipe's is "
+        "usual: --set lr=0.0001.",
+    ),
+]
 Looks = Annotated[
     int,
     typer.Option(help="Number of evaluations during training (checkpoints are saved then).", min=1),
@@ -114,6 +123,7 @@ def pretrain(
         str, typer.Option(help="house, convnova, gpn, hyenadna, caduceus, bert ...")
     ] = "house",
     length: Annotated[int, typer.Option(help="Bp of a window; 0 = the recipe's.", min=0)] = 0,
+    regime: Weights = "scratch",
     set_: Settings = [],  # noqa: B006
     looks: Looks = 20,
     seed: Annotated[int, typer.Option(help="Seed of weights, windows and hidden tokens.")] = 0,
@@ -124,9 +134,9 @@ def pretrain(
     """Train a language model on genomes.
 
     Hidden bases or tokens are predicted, or the next one by a causal model. The folder can be
-    fine-tuned with `dnabench run --regime checkpoint:DIR`. A training that was stopped
-    resumes with the same command. Several GPUs, one process each: torchrun --nproc-per-node 2 -m
-    dnabench pretrain ...
+    fine-tuned with `dnabench run --regime checkpoint:DIR`, or trained further here with the same
+    flag. A training that was stopped resumes with the same command. Several GPUs, one process
+    each: torchrun --nproc-per-node 2 -m dnabench pretrain ...
     """
     from dnabench.host.machine import device_named
     from dnabench.pretraining.planning import bought, budget_named, measured
@@ -137,13 +147,14 @@ def pretrain(
     chosen = pretraining_chosen(model, recipe, set_, length)
     job = job_options(machine.executor, machine.set_resource)
     if job and not plan:
-        submit(to, job, lambda: _check(to, chosen, genome, data, looks, seed, length_of_training))
+        check = partial(_check, to, chosen, regime, genome, data, looks, seed, length_of_training)
+        submit(to, job, check)
         return
     device = device_here(device_named(machine.device))
     resources = Resources(device=device, micro_batch=machine.micro_batch)
     with joined(device) as ranks:
         first = ranks.rank == 0  # of torchrun's processes, the one that speaks
-        training = _gathered(chosen, genome, data, looks, seed, first)
+        training = _gathered(chosen, regime, genome, data, looks, seed, first)
         training = replace(training, recompute=machine.recompute, keep_looks=machine.keep_looks)
 
         def measure() -> Cost:
@@ -162,24 +173,24 @@ def pretrain(
 
 
 def _check(
-    to: Path, chosen: tuple[Model, dict[str, Any], Pretraining], genomes: list[Path],
-    data: DataFlags, looks: int, seed: int, budget: Budget,
+    to: Path, chosen: tuple[Model, dict[str, Any], Pretraining], regime: str,
+    genomes: list[Path], data: DataFlags, looks: int, seed: int, budget: Budget,
 ) -> None:  # fmt: skip
-    """What a job would find wrong: the folder, genomes, held-out sequences, regions, warm-up."""
+    """What a job would find wrong: the folder, weights, genomes, sequences, regions, warm-up."""
     from dnabench.pretraining.folder import check_folder
     from dnabench.pretraining.planning import bought, measured
     from dnabench.pretraining.pretrain import check_watched
 
     check_folder(to)
-    training = _gathered(chosen, genomes, data, looks, seed, first=True)
+    training = _gathered(chosen, regime, genomes, data, looks, seed, first=True)
     check_watched(training)
     if budget.unit != "h":  # which are measured where it is trained
         bought(budget, training, to, partial(measured, training))
 
 
 def _gathered(
-    chosen: tuple[Model, dict[str, Any], Pretraining], genomes: list[Path], data: DataFlags,
-    looks: int, seed: int, first: bool,
+    chosen: tuple[Model, dict[str, Any], Pretraining], regime: str, genomes: list[Path],
+    data: DataFlags, looks: int, seed: int, first: bool,
 ) -> Training:  # fmt: skip
     """All that is trained on; its length is that of one step."""
     from dnabench.pretraining.gathering import gathered, unsaid
@@ -188,7 +199,7 @@ def _gathered(
         return gathered(
             *chosen, genomes, 1, holdout=data.holdout, regions=data.regions,
             exclude=split_commas(data.exclude_task), weights=data.weight, looks=looks, seed=seed,
-            stride=data.stride, most_n=data.most_n, licences=data.licence,
+            stride=data.stride, most_n=data.most_n, licences=data.licence, regime=regime,
             command=shlex.join(["dnabench", *sys.argv[1:]]),
             progress=lambda done, total: show(completed=done, total=total),
             told=typer.echo if first else unsaid,

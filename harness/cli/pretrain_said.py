@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from dnabench.pretraining.planning import Cost
     from dnabench.pretraining.pretrain import Training
+    from dnabench.pretraining.starting import Start
     from dnabench.types import Recipe
 
 
@@ -45,6 +46,46 @@ def say_plan(training: Training) -> None:
         tiles = 0 if one.tiles is None else len(one.tiles)
         parts += [f"{tiles:,} windows in turn, one every {one.stride:,} bp"] * bool(tiles)
         typer.echo(f"  {genome.name}: {'; '.join(parts)}")
+    if training.start:
+        _say_start(training, training.start)
+
+
+def _say_start(training: Training, start: Start) -> None:
+    """Which weights are read, which begin anew, and whether they saw what is held out."""
+    from dnabench.pretraining.saving import seen_in
+    from dnabench.tasks.io.genome import few
+    from dnabench.weights import begun_with, trainings_of
+
+    head = [name for name in start.read if name.startswith("head.")]
+    typer.echo(
+        f"  begins with {start.weights}: {len(start.read) - len(head)} tensors of the trunk read, "
+        f"{len(head)} of the head; network.json will name them"
+    )
+    if start.anew:
+        typer.echo(f"  the file lacks the head, which begins anew: {', '.join(start.anew)}")
+    if start.unused:
+        typer.echo(f"  without use here: {few(start.unused)}")
+    known = start.pretraining or {}
+    parts = trainings_of(known)
+    if not parts or begun_with(known):
+        typer.echo(
+            f"warning: what {begun_with(known) or start.weights} was trained on is not known here, "
+            "so it may have seen what is held out",
+            err=True,
+        )
+    files = ", ".join(dict.fromkeys(one["name"] for part in parts for one in part["genomes"]))
+    for one in training.sources if parts else ():
+        numbers = [one.genome.number(name) for name in one.holdout]
+        seen = seen_in(known, one.genome, numbers)
+        if seen:
+            what = f"these weights were trained on {', '.join(seen)} of {one.genome.name}, held out"
+            typer.echo(f"warning: {what} here", err=True)
+        elif seen is None and numbers:
+            typer.echo(
+                f"warning: these weights were trained on {files}, which may have copies of what is "
+                f"held out of {one.genome.name}",
+                err=True,
+            )
 
 
 def _rates(recipe: Recipe, steps: int) -> str:
@@ -105,10 +146,13 @@ def say_result(card: Mapping[str, Any], folder: Path) -> None:
 
     model = f"{reference_of(card)}{_settings(card)}"
     val, seen = card["scores"]["val"], card["bp"] / max(card["seconds"], 1e-9)
+    begun = card.get("start", {}).get("scores")
+    before = f"; {begun['val']['loss']:.4f} before the first step" if begun else ""
     each = f", {val['bits_per_base']:.3f} a base" if "bits_per_base" in val else ""
     typer.echo(
         f"held out: {val['loss']:.4f} nats{' a token' * bool(each)} ({val['bits']:.3f} bits{each}, "
-        f"perplexity {val['perplexity']:.3f}), {val['accuracy']:.1%} right; {seen:,.0f} bp/s\n"
+        f"perplexity {val['perplexity']:.3f}), {val['accuracy']:.1%} right{before}; "
+        f"{seen:,.0f} bp/s\n"
         f"next: dnabench run -m {model} --regime checkpoint:{folder} ..."
     )
 

@@ -19,17 +19,17 @@ def loss_figure(rows: Sequence[Mapping[str, Any]], bp: float, theme: Theme = PRI
     """Loss in training and on held-out windows against the bp seen.
 
     Args:
-        rows: of metrics.jsonl.
+        rows: of metrics.jsonl; before the first step nothing was trained on.
         bp: seen in a step.
         theme: colours.
     """
     out, (ax,) = style.panels(1, SIZE, INSET, theme)
     seen = [row["step"] * bp / 1e6 for row in rows]
     for i, (name, key) in enumerate((("training", "loss"), ("held out", "held_out_loss"))):
-        values = [row[key] for row in rows]
+        known = [(x, row[key]) for x, row in zip(seen, rows, strict=True) if key in row]
         ax.plot(
-            seen, values, color=style.colour(i, theme), lw=1.3, marker=style.marker(i), ms=3,
-            label=name,
+            *zip(*known, strict=True), color=style.colour(i, theme), lw=1.3,
+            marker=style.marker(i), ms=3, label=name,
         )  # fmt: skip
     ax.set_xlabel("Mbp seen", fontsize=8, color=theme.quiet, labelpad=2)
     style.bare(ax, theme, "both")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from dnabench.tokens.bpe import SAMPLE, tokenizer_named
 from dnabench.tokens.tokenizers import Tokenizer, check_vocabulary
 from dnabench.types import Array, Model, Progress, Sequences
 
+if TYPE_CHECKING:
+    from dnabench.pretraining.starting import Start
+
 
 def silent(done: int, total: int) -> None:
     """Report nothing."""
@@ -36,7 +39,7 @@ def gathered(
     bp: float, *, holdout: Sequence[str] = (), regions: Sequence[str] = (),
     exclude: Sequence[str] = (), weights: Sequence[float] = (), most_n: float = MOST_N,
     stride: int = 0, licences: Sequence[str] = (), looks: int = 20, seed: int = 0,
-    command: str = "",
+    command: str = "", regime: str = "scratch",
     progress: Progress = silent, told: Callable[[str], object] = unsaid,
 ) -> Training:  # fmt: skip
     """All that a training needs.
@@ -57,6 +60,7 @@ def gathered(
         looks: evaluations.
         seed: of weights, windows and what is hidden.
         command: what the user typed.
+        regime: of the weights to begin with, see `starting.start_of`.
         progress: of reading genomes, in bp.
         told: called with a sentence for each task that is left out.
 
@@ -81,6 +85,7 @@ def gathered(
             f"windows of {how.length} bp: {model.name} reads {model.min_length} to "
             f"{model.context:,} bp; write --length"
         )
+    start = _start(model, options, regime, how.length)
     read = [packed(path, progress) for path in genomes]
     held = _held_in(read, genomes, holdout)
     sources = [
@@ -92,11 +97,20 @@ def gathered(
         )
         for i, genome in enumerate(read)
     ]  # fmt: skip
-    tokenizer = _tokenizer(model, options, sources, seed)
+    tokenizer = start.tokenizer if start else _tokenizer(model, options, sources, seed)
     return Training(
         model=model, options=options, tokenizer=tokenizer, how=how, sources=sources,
         steps=steps_for(bp, how), looks=looks, seed=seed, command=command, licences=licences,
+        start=start,
     )  # fmt: skip
+
+
+def _start(model: Model, options: Mapping[str, Any], regime: str, length: int) -> Start | None:
+    if regime == "scratch":
+        return None  # without torch
+    from dnabench.pretraining.starting import start_of
+
+    return start_of(model, options, regime, length)
 
 
 def _check_windows(

@@ -5,11 +5,12 @@ B windows, W bp of a window.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from dnabench.loading import Loaded
 from dnabench.models.language import language_model, language_of, load_language
 from dnabench.models.outside.references import model_named
 from dnabench.pretraining.learner import as_sequences
@@ -121,31 +122,69 @@ def _official(
     name: str, length: int, regime: str, given: Mapping[str, Any], trust: bool
 ) -> LanguageNet:
     model = named_model(name, trust)
-    language = language_of(model)
+    language_of(model)
     _check_trust(name, trust and "code" not in model.options)
     _check_regime(model, regime := regime.removeprefix(f"{model.name}="))
     options = {**model.options, **given}
     if length > (most := longest_of(model, options)):
         raise ValueError(f"--length {length}: {model.name} reads {most:,} bp at most")
+    found = weights_of(model, regime, options)
+    net = language_model(model, options, length)
+    found.load(net)
+    name = f"{model.name} {regime}"
+    return LanguageNet(name, model, options, found.tokenizer, net.eval(), length)
+
+
+class Found(NamedTuple):
+    """Weights of a language model that are in no folder of `dnabench pretrain`.
+
+    named: as a trial's regime names them. file: of them, or the index of its shards. tokenizer:
+    that they were trained with. load: puts them into a `language_model`, the head too.
+    """
+
+    named: str
+    file: Path
+    tokenizer: Tokenizer
+    load: Callable[[Any], Loaded]
+
+
+def weights_of(model: Model, regime: str, options: Mapping[str, Any], whole: bool = True) -> Found:
+    """The official weights of a model, or those of a file.
+
+    Args:
+        model: with a language-model head.
+        regime: pretrained, or checkpoint:FILE.
+        options: of the model, all of them.
+        whole: whether the head must be there; see `load_language`. That of a model of transformers
+            must.
+
+    Raises:
+        ValueError: as `resolve`, `fetch` and `tokenizer_named`.
+    """
     named, path = resolve(model, regime)
+    language = language_of(model)
     if language.load is not None and model.own_tokenizer is not None:
-        net = language_model(model, options, length)
-        language.load(net)
-        tokenizer: Tokenizer = model.own_tokenizer()
-    else:
-        official = named.startswith("pretrained:")
-        file = fetch(model, named) if official else Path(path)
-        words, spoken = None, model.tokenizer_name(options)
-        if spoken == "bpe":
-            beside = file.parent / "tokenizer.json"
-            words = fetch(model, named, tokenizer=True) if official else beside
-        vocabulary = int(options.get("vocabulary", 0))
-        tokenizer = tokenizer_named(spoken, vocabulary=vocabulary, file=words)
-        net = language_model(model, options, length)
+        assert model.fetch_official is not None  # a model of transformers has all three
+        return Found(named, model.fetch_official(), model.own_tokenizer(), language.load)
+    official = named.startswith("pretrained:")
+    file = fetch(model, named) if official else Path(path)
+    words, spoken = None, model.tokenizer_name(options)
+    if spoken == "bpe":
+        beside = file.parent / "tokenizer.json"
+        words = fetch(model, named, tokenizer=True) if official else beside
+    vocabulary = int(options.get("vocabulary", 0))
+    tokenizer = tokenizer_named(spoken, vocabulary=vocabulary, file=words)
+    noted = set[str]()  # once, however often it is loaded
+
+    def load(net: Any) -> Loaded:
         found = read_set(file)
-        load_language(net, model, found.tensors, file.name)
-        note(found.beside)
-    return LanguageNet(f"{model.name} {regime}", model, options, tokenizer, net.eval(), length)
+        loaded = load_language(net, model, found.tensors, file.name, whole)
+        if found.beside not in noted:
+            note(found.beside)
+        noted.add(found.beside)
+        return loaded
+
+    return Found(named, file, tokenizer, load)
 
 
 def _check_regime(model: Model, regime: str) -> None:

@@ -26,10 +26,11 @@ from dnabench.results.provenance import here
 from dnabench.splits import streams
 from dnabench.tokens.tokenizers import Tokenizer, named_tokenizer
 from dnabench.train.kept import code_digest
-from dnabench.types import ONE_CPU, Model, Resources
+from dnabench.types import ONE_CPU, Model, Resources, Split
 
 if TYPE_CHECKING:
     from dnabench.pretraining.learner import WindowLearner
+    from dnabench.pretraining.starting import Start
     from dnabench.train.loop import FitResult
 
 EVALUATED = 512  # held-out windows
@@ -55,6 +56,7 @@ class Training:
             memory and more time, and changes no number.
         licences: of the genomes, one for each, as their source says; () = not stated.
         keep_looks: whether the network of each evaluation is kept.
+        start: weights that it begins with; None = random ones.
     """
 
     model: Model
@@ -70,6 +72,7 @@ class Training:
     recompute: bool = False
     licences: Sequence[str] = ()
     keep_looks: bool = False
+    start: Start | None = None
 
     @property
     def hiding(self) -> Hiding:
@@ -117,6 +120,7 @@ class Training:
             "bp": self.steps * recipe.batch * self.how.length, "strands": language.strands,
             "vocabulary": self.tokenizer.name, "vocabulary_sha256": _digest(self.tokenizer),
             "genomes": [_said(one) for one in self.sources],
+            **({"start": {"sha256": self.start.sha256}} if self.start else {}),
         }  # fmt: skip
 
 
@@ -154,9 +158,9 @@ def pretrain(
 
     A training that was killed goes on from its last evaluation and on one CPU machine ends with the
     same bytes. While it runs the folder has checkpoint.pt, and metrics.jsonl with a line an
-    evaluation; with `Training.keep_looks` also steps/N, a folder with the network after N steps. Of
-    several processes that torchrun started each reads its part of every batch, and the first one
-    writes.
+    evaluation; with `Training.keep_looks` also steps/N, a folder with the network after N steps.
+    One that begins with weights is evaluated before its first step, too. Of several processes that
+    torchrun started each reads its part of every batch, and the first one writes.
 
     Args:
         training: what is trained.
@@ -187,7 +191,7 @@ def pretrain(
         check_folder(folder)
         ranks.check_same(hashlib.sha256(json.dumps(said).encode()).digest(), resources.device)
         learner = learner_of(training, resources, ranks)
-        saved = _Saved(folder, said, learner, told, training, ranks)
+        saved = _Saved(folder, said, learner, told, training, ranks, watched)
         learner.step_ended = saved.step_ended
         protocol = replace(protocol_named("honest/1"), checkpoint="last")
         course = fit(learner, learner.objective, protocol, {"val": watched}, saved=saved)
@@ -212,6 +216,8 @@ def learner_of(
     seeds, how = streams(training.seed, "pretraining"), training.how
     torch.manual_seed(seeds.init)
     net = language_model(training.model, training.options, training.how.length)
+    if training.start:
+        training.start.load(net)
     vocabulary = vocabulary_of(
         training.model, training.options, training.tokenizer, resources.device, how.random
     )
@@ -249,7 +255,7 @@ class _Saved:
     def __init__(
         self, folder: Path, said: Mapping[str, Any], learner: WindowLearner,
         told: Callable[[int, int, Mapping[str, Any]], None], training: Training,
-        ranks: Ranks,
+        ranks: Ranks, watched: Split,
     ) -> None:  # fmt: skip
         self.file, self._folder, self._learner, self._told = (
             folder / CHECKPOINT, folder, learner, told
@@ -257,7 +263,8 @@ class _Saved:
         self._said = json.loads(json.dumps({**said, **_code()}))
         self._card, self._training = said, training
         self._steps, self._budget = training.steps, training.budget
-        self._row, self.before = dict[str, Any](), 0.0
+        self._row, self.before, self._watched = dict[str, Any](), 0.0, watched
+        self._begun: dict[str, Any] | None = None  # held-out scores of the weights it began with
         self._started, self._ranks = time.monotonic(), ranks
         self._bp = training.how.recipe.batch * training.how.length  # of a step
         self._rates, self._since = list[float](), self._started
@@ -265,12 +272,13 @@ class _Saved:
     def card(self, course: FitResult, seconds: float) -> dict[str, Any]:
         """network.json, but for the weights; `seconds` are those of this process."""
         training = self._training
+        begun = {**training.start.said(), "scores": self._begun} if training.start else None
         return {
             **self._card, "command": training.command, "where": here(),
             "seconds": round(self.before + seconds, 1), "scores": course.curve[-1],
             "n_params": self._learner.n_params, "source": training.how.source,
             "license": training.licence, "processes": self._ranks.size,
-            "reference": training.model.reference,
+            "reference": training.model.reference, **({"start": begun} if begun else {}),
         }  # fmt: skip
 
     def _keep(self, course: FitResult) -> None:
@@ -289,8 +297,24 @@ class _Saved:
     def go_on(self, course: FitResult) -> None:
         if self.file.is_file():
             self._read(course)
+        elif self._training.start:
+            self._begin(course)
         self._ranks.wait()  # before the first one writes it anew
         self._since = time.monotonic()
+
+    def _begin(self, course: FitResult) -> None:
+        """Evaluate the weights that it begins with."""
+        predictions = self._learner.predictor(self._watched)()
+        scores = self._learner.objective.scores(self._watched, predictions)
+        if self._training.start and not math.isfinite(scores["loss"]):
+            raise FloatingPointError(
+                f"the held-out loss of {self._training.start.weights} is {scores['loss']} before "
+                "the first step; these weights predict nothing here"
+            )
+        self._begun, self._row = {"val": scores}, {"epoch": 0, "val": scores}
+        if not self._ranks.rank:
+            self._write_curve(course)
+        self._told(0, self._steps, self._row)
 
     def _read(self, course: FitResult) -> None:
         import torch
@@ -299,7 +323,8 @@ class _Saved:
             raise ValueError(f"{self.file} is damaged; delete it to begin this training anew")
         state = torch.load(self.file, weights_only=True, map_location="cpu")
         begun = json.loads(state["said"])
-        other = sorted(key for key, value in self._said.items() if begun.get(key) != value)
+        keys = begun.keys() | self._said.keys()
+        other = sorted(key for key in keys if begun.get(key) != self._said.get(key))
         if other:
             raise ValueError(
                 f"{self.file.parent} has an unfinished training that differs in "
@@ -307,7 +332,7 @@ class _Saved:
             )
         self._learner.go_on(state["learner"])
         course.curve[:], self.before = state["curve"], state["seconds"]
-        self._rates = state["rates"]
+        self._rates, self._begun = state["rates"], state.get("begun")
         course.best_epoch = len(course.curve)
         course.criterion = float(course.best_epoch)
         self._row = course.curve[-1]
@@ -331,6 +356,7 @@ class _Saved:
         state = {
             "learner": self._learner.training_state(), "curve": course.curve, "seconds": seconds,
             "said": json.dumps(self._said), "budget": self._budget, "rates": self._rates,
+            "begun": self._begun,
         }  # fmt: skip
         with replacing(self.file) as file:
             torch.save(state, file)
@@ -339,11 +365,18 @@ class _Saved:
 
     def _write_curve(self, course: FitResult) -> None:
         with replacing(self._folder / CURVE) as file:
+            if self._begun:
+                line = {"step": 0, **_held(self._begun)}
+                file.write(f"{json.dumps(line)}\n".encode())
             for row, rate in zip(course.curve, self._rates, strict=True):
                 line = {**self._flat(row), "bp_per_s": round(rate, 1)}
                 file.write(f"{json.dumps(line)}\n".encode())
 
     def _flat(self, row: Mapping[str, Any]) -> dict[str, Any]:
         step = min(row["epoch"] * self._learner.every, self._steps)
-        held = {f"held_out_{name}": value for name, value in row["val"].items()}
-        return {"step": step, "loss": row["loss"], **held}
+        return {"step": step, "loss": row["loss"], **_held(row)}
+
+
+def _held(row: Mapping[str, Any]) -> dict[str, float]:
+    """Held-out scores by their names in the curve."""
+    return {f"held_out_{name}": value for name, value in row["val"].items()}

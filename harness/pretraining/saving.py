@@ -20,6 +20,7 @@ from dnabench.tasks.io.packed import Genome
 from dnabench.tokens.bpe import tokenizer_named
 from dnabench.tokens.tokenizers import Tokenizer
 from dnabench.types import Model
+from dnabench.weights import begun_with, trainings_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,8 +98,6 @@ def load_pretrained(folder: Path | str) -> Pretrained:
         FileNotFoundError: there is none in the folder.
         ValueError: its files are damaged or of another version.
     """
-    from safetensors.torch import load
-
     folder = Path(folder)
     card = read_json(folder / CARD)
     if not isinstance(card, dict) or card.get("schema") != LANGUAGE:
@@ -106,19 +105,32 @@ def load_pretrained(folder: Path | str) -> Pretrained:
             f"{folder} has no language model, which `dnabench pretrain` writes; a kept network of "
             "a task has none either"
         )
+    tensors = tensors_in(folder, card)
+    model, options = model_named(reference_of(card)), card["options"]
+    tokenizer = tokenizer_in(folder, card, model)
+    net = language_model(model, options, card["length"])
+    copy_into(net, model.name, tensors, str(folder / WEIGHTS), str)
+    return Pretrained(folder, card, model, options, tokenizer, net.eval())
+
+
+def tensors_in(folder: Path, card: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights in a folder; ValueError if they are not those of the card."""
+    from safetensors.torch import load
+
     data = (folder / WEIGHTS).read_bytes()
     if hashlib.sha256(data).hexdigest() != card["weights"]:
         raise ValueError(f"{folder / WEIGHTS} is not the file that {CARD} describes")
-    model, options = model_named(reference_of(card)), card["options"]
+    return load(data)
+
+
+def tokenizer_in(folder: Path, card: Mapping[str, Any], model: Model) -> Tokenizer:
+    """The tokenizer of the network in a folder."""
     if model.own_tokenizer is not None:
-        tokenizer = model.own_tokenizer()
-    else:
-        file = folder / card["tokenizer"] if card["tokenizer"] else None
-        name = model.tokenizer_name(options)
-        tokenizer = tokenizer_named(name, vocabulary=int(options.get("vocabulary", 0)), file=file)
-    net = language_model(model, options, card["length"])
-    copy_into(net, model.name, load(data), str(folder / WEIGHTS), str)
-    return Pretrained(folder, card, model, options, tokenizer, net.eval())
+        own: Tokenizer = model.own_tokenizer()
+        return own
+    options, file = card["options"], folder / card["tokenizer"] if card["tokenizer"] else None
+    name = model.tokenizer_name(options)
+    return tokenizer_named(name, vocabulary=int(options.get("vocabulary", 0)), file=file)
 
 
 def held_out(card: Mapping[str, Any], genome: Genome) -> list[str]:
@@ -140,18 +152,49 @@ def held_out(card: Mapping[str, Any], genome: Genome) -> list[str]:
 
 
 def trained_on(card: Mapping[str, Any], genome: Genome, contigs: Sequence[int]) -> str:
-    """What is wrong with scoring these sequences; "" if they were held out."""
-    own = [one for one in card["genomes"] if one["sha256"] == genome.sha256]
-    if not own:
+    """What is wrong with scoring these sequences; "" if they were held out.
+
+    A network that went on from other weights has seen what these had seen.
+    """
+    seen = seen_in(card, genome, contigs)
+    if seen is None:
         return (
             f"the training did not read this very file ({genome.name}), so what it saw of these "
             "sequences is not known"
         )
-    held = {name for one in own for name in one["held_out"]}
-    seen = [genome.contigs[i] for i in contigs if genome.contigs[i] not in held]
-    if not seen:
-        return ""
-    return f"the network was trained on {', '.join(seen)}; the chains beside it were not"
+    said = list[str]()
+    if seen:
+        said.append(f"the network was trained on {', '.join(seen)}; the chains beside it were not")
+    others = [part for part in trainings_of(card) if _held_by(part, genome) is None]
+    if files := dict.fromkeys(one["name"] for part in others for one in part["genomes"]):
+        said.append(
+            f"it was also trained on {', '.join(files)}, which may have copies of these sequences"
+        )
+    if unknown := begun_with(card):
+        said.append(
+            f"it began with {unknown}, and what these weights were trained on is not known here, "
+            "so they may have seen these sequences"
+        )
+    return "; ".join(said)
+
+
+def seen_in(
+    card: Mapping[str, Any], genome: Genome, contigs: Sequence[int]
+) -> list[str] | None:  # fmt: skip
+    """Which sequences of a genome the trainings behind a network did not hold out.
+
+    None = that is not known, since none of them read this very file.
+    """
+    parts = trainings_of(card) or [card]
+    held = [of for part in parts if (of := _held_by(part, genome)) is not None]
+    names = [genome.contigs[i] for i in contigs]
+    return [name for name in names if any(name not in of for of in held)] if held else None
+
+
+def _held_by(part: Mapping[str, Any], genome: Genome) -> set[str] | None:
+    """What a training held out of a genome; None = it did not read this very file."""
+    own = [one for one in part["genomes"] if one["sha256"] == genome.sha256]
+    return {name for one in own for name in one["held_out"]} if own else None
 
 
 def check_genes(annotation: Annotation | None, genome: Genome, contigs: Sequence[int]) -> None:

@@ -13,7 +13,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from dnabench.loading import SHOWN
+from dnabench.loading import SHOWN, Loaded
 from dnabench.models.outside.transformer import quiet
 
 AUTO: Any = transformers
@@ -91,8 +91,11 @@ def _head_of(whole: Any, backbone: Any) -> LanguageHead:
     return LanguageHead(parts)
 
 
-def load(net: Any, folder: Path, weights: Path, causal: bool, trust: bool) -> None:
+def load(net: Any, folder: Path, weights: Path, causal: bool, trust: bool) -> Loaded:
     """Read the weights of a folder into a `language_model` on the CPU, backbone and head.
+
+    Returns:
+        Names as the network has them; unused are those of the file that it has no use for.
 
     Raises:
         ValueError: as `Transformer.load`; a file without the head, or with another one.
@@ -116,3 +119,4 @@ def load(net: Any, folder: Path, weights: Path, causal: bool, trust: bool) -> No
             "a network without its language-model head predicts no bases"
         )
     net.head = head
+    return Loaded(list(net.state_dict()), sorted(info["unexpected_keys"]))

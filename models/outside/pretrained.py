@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from dnabench.loading import Loaded
 from dnabench.models.heads import POOLINGS, network
 from dnabench.models.outside.file import LONGEST
 from dnabench.models.outside.hub import PREFIX, Source, find_source
@@ -222,11 +223,11 @@ def language_head(backbone: Any, options: Mapping[str, Any], *, causal: bool, tr
     return language.language_head(backbone, causal, trust)
 
 
-def load_language(net: Any, *, source: Source, causal: bool) -> None:
+def load_language(net: Any, *, source: Source, causal: bool) -> Loaded:
     """Put the official weights into a `language_model`, its head too; see `outside.language`."""
     from dnabench.models.outside import language
 
-    language.load(net, source.folder, source.weights(), causal, bool(source.code))
+    return language.load(net, source.folder, source.weights(), causal, bool(source.code))
 
 
 def in_transformers(

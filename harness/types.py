@@ -83,6 +83,7 @@ class Task:
     aliases: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()  # how the user's file was read, in words
     pairs: bool = False  # an example is two sequences, and its logits f(second) - f(first)
+    scale: tuple[tuple[float, float], ...] = ()  # mean, sd of each output, if y is standardised
 
     @property
     def suite(self) -> str:

@@ -107,16 +107,18 @@ def attribution(
         )  # fmt: skip
         with torch.no_grad():
             own, theirs = float(soft(x[:1])[0]), soft(baselines).double().cpu().numpy()
-    plain = float(answers(network, _one(codes), answer)[0])
+    unscaled = answer._replace(mean=0.0, scale=1.0)
+    plain = float(answers(network, _one(codes), unscaled)[0])
     if abs(own - plain) > APART * max(1.0, abs(plain)):
         raise ValueError(
             f"{network.model.name} answers {plain:.4g}, and {own:.4g} to the same letters as "
             "numbers; please report this, and use `dnabench probe mutagenesis`"
         )
     values = np.full(len(codes), np.nan)
-    values[soft.known] = found.detach().double().sum(-1).mean(0).cpu().numpy()
+    values[soft.known] = answer.scale * found.detach().double().sum(-1).mean(0).cpu().numpy()
     values[runs_of(codes) - [0, 1]] = np.nan
-    return Attributed(values, own, float(theirs.mean()))
+    both = (answer.mean + answer.scale * one for one in (own, float(theirs.mean())))
+    return Attributed(values, *both)
 
 
 def mixed(codes: Array, seed: list[int]) -> Array:

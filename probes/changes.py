@@ -100,6 +100,6 @@ def output_change(network: Network, answer: Answer, name: str, length: int = 0) 
         raise ValueError(f"--length {length}: {name} reads {network.longest:,} bp at most")
     return Change(
         Windows(name, length or network.longest), answer.name,
-        f"change of {answer.name} (ALT - REF), mean of both strands", "the answer's own units",
+        f"change of {answer.name} (ALT - REF), mean of both strands", answer.unit,
         "DNABENCH_CHANGE", lambda codes: answers(network, as_sequences(codes), answer),
     )  # fmt: skip

@@ -5,6 +5,7 @@ N sequences, L length in bp, K outputs.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dnabench.cache import replacing
+from dnabench.networks.answers import unit_of
 from dnabench.networks.network import Network
 from dnabench.probes.figures import mutagenesis_figure
 from dnabench.reports.figures.style import save
@@ -38,10 +40,23 @@ class Answer(NamedTuple):
     """One number of a network's answer.
 
     name: in words. output: its index among K; -1 = of two classes, the second against the first.
+    mean, scale: of a regression whose labels were standardised, their mean and standard deviation
+    in train, which give the unit of the labels.
     """
 
     name: str
     output: int
+    mean: float = 0.0
+    scale: float = 1.0
+
+    @property
+    def unit(self) -> str:
+        """Of what changes, in words."""
+        return "the answer's own units" if self.scale == 1 else f"the unit of {self.name}"
+
+    def text(self, value: float, sign: str = "") -> str:
+        """A value or a change with as many digits as a thousandth of `scale` needs."""
+        return f"{value:{sign}.{max(0, 3 - math.floor(math.log10(self.scale)))}f}"
 
 
 class Stretch(NamedTuple):
@@ -63,7 +78,8 @@ def answer_of(network: Network, output: str = "") -> Answer:
 
     Returns:
         Classes: the log odds, in nats, of the class against all others; labels: the logit; values:
-        the value.
+        the value, in the unit of the labels. A network kept before its card had the standard
+        deviation gives standardised values, and the name says so.
 
     Raises:
         ValueError: per base or pairs; a name that is none, or none where there are several.
@@ -80,18 +96,22 @@ def answer_of(network: Network, output: str = "") -> Answer:
     if not output and len(names) > 1:
         raise ValueError(f"--output: choose one of {', '.join(names)}")
     chosen = names.index(output) if output else 0
-    words = {"regression": names[chosen], "multilabel": f"logit of {names[chosen]}"}
-    return Answer(words.get(task.kind, f"log odds of {names[chosen]}"), chosen)
+    if task.kind == "regression":
+        if task.scale:
+            return Answer(names[chosen], chosen, *task.scale[chosen])
+        return Answer(f"{names[chosen]}{', standardised' * bool(unit_of(network.card))}", chosen)
+    what = "logit" if task.kind == "multilabel" else "log odds"
+    return Answer(f"{what} of {names[chosen]}", chosen)
 
 
 def answers(network: Network, seqs: Sequences, answer: Answer) -> Array:
-    """Float64 (N,)."""
+    """Float64 (N,); of a regression in the unit that `answer` has."""
     logits = network.logits(seqs).astype(np.float64)
     if answer.output < 0:
         return np.asarray(logits[:, 1] - logits[:, 0])
     own = logits[:, answer.output]
     if network.task.kind in ("regression", "multilabel"):
-        return np.asarray(own)
+        return np.asarray(answer.mean + answer.scale * own)
     rest = np.delete(logits, answer.output, axis=1)
     most = rest.max(1)
     return np.asarray(own - most - np.log(np.exp(rest - most[:, None]).sum(1)))

@@ -31,7 +31,7 @@ class SoftAnswer:
     Args:
         network: a kept one, that reads letters; strands are read as in its training.
         codes: uint8 (L,), the sequence.
-        answer: of `mutagenesis.answer_of`.
+        answer: of `mutagenesis.answer_of`; its mean and scale are not applied.
 
     Raises:
         ValueError: a model that trains itself, one of words, or a sequence that it cuts.

@@ -63,6 +63,10 @@ def test_labels_are_standardised_on_train_alone(tmp_path):
     assert y.dtype == np.float32 and y.shape == (192, 1)
     assert abs(float(y.mean())) < 1e-5 and abs(float(y.std()) - 1) < 1e-5
     assert task.load("test").y.mean() > 100
+    [(mean, sd)] = task.scale
+    ids = task.load("train").ids
+    written = [rows[int(one.partition(":")[2]) - 1][1] for one in ids]
+    np.testing.assert_allclose(mean + sd * y[:, 0].astype(float), written, rtol=1e-6)
 
 
 def test_several_columns_of_numbers_are_regression_with_as_many_outputs(tmp_path):

@@ -151,6 +151,17 @@ def test_every_kind_of_answer(kind, tmp_path, put):  # noqa: F811
         assert found == pytest.approx(answers(network, own, answer)[0], abs=1e-4)
 
 
+def test_attributions_are_in_the_unit_of_the_labels(tmp_path, put):  # noqa: F811
+    network = tiny_network(tmp_path, put, "convnova-386k", "regression", LENGTH)[0]
+    codes, answer = codes_of("ACGTTACGGTCATTACGGAT" * 2), answer_of(network, "1")
+    plain = attribution(network, codes, answer, How(2, 8))
+    found = attribution(network, codes, answer._replace(mean=1e6, scale=25.0), How(2, 8))
+    np.testing.assert_allclose(found.values, 25 * plain.values, atol=1e-5)
+    assert found.answer == pytest.approx(1e6 + 25 * plain.answer, abs=1e-5)
+    assert found.baseline == pytest.approx(1e6 + 25 * plain.baseline, abs=1e-5)
+    assert found.error == pytest.approx(25 * plain.error, abs=1e-5)
+
+
 def test_shuffled_sequences_keep_dinucleotides_and_n():
     codes = codes_of("ACGTNNACGGTCATTACGGATTNACGACGTTTACC")
     other = mixed(codes, [0, 1])

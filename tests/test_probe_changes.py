@@ -61,6 +61,8 @@ def test_the_change_of_an_answer_is_that_of_a_loop(tmp_path, put):  # noqa: F811
         expected = (values[1] - values[0] + values[3] - values[2]) / 2
         assert one.score == pytest.approx(expected, abs=1e-5)
     assert np.ptp([one.score for one in found]) > 0
+    scaled = output_change(network, answer._replace(mean=7.0, scale=10.0, name="x"), "net")
+    assert scaled.unit == "the unit of x" and scorer.unit == "the answer's own units"
     with pytest.raises(ValueError, match="--length 99"):
         output_change(network, answer, "net", 99)
 

@@ -82,6 +82,39 @@ def test_answers_are_log_odds_logits_and_values(kind, tmp_path, put):  # noqa: F
         answer_of(network, "x")
 
 
+NOTE = "labels are standardised; mean and standard deviation in train: 0 100 and 12.5"
+SCALE = ((100.0, 12.5), (0.0, 2e-5), (3.0, 1.0))
+
+
+def test_values_are_in_the_unit_of_the_labels(tmp_path, put):  # noqa: F811
+    task = put(task_of_kind("regression", 60, notes=(NOTE,), scale=SCALE))
+    network, record, _ = kept(job_of(MODELS["cnn"], task), tmp_path / "runs")
+    first, small, _ = (answer_of(network, name) for name in task.classes)
+    assert first.name == task.classes[0] and first.unit == f"the unit of {first.name}"
+    assert first.text(112.5049) == "112.50" and small.text(1e-6, "+") == "+0.00000100"
+    seq = "ACGTTACGGTCATTACGGAT" * 3
+    plain = network.logits([seq]).astype(float)[0]
+    was, changes = mutagenesis(network, codes_of(seq), first)
+    assert was == pytest.approx(100 + 12.5 * plain[0], rel=1e-6)
+    mutant = network.logits([f"C{seq[1:]}"]).astype(float)[0]
+    assert changes[0, 1] == pytest.approx(12.5 * (mutant[0] - plain[0]), abs=1e-4)
+
+    path = tmp_path / "runs" / "networks" / record.trial.id
+    file = fasta(tmp_path / "x.fa", {"a": seq})
+    done = dnabench("probe", "mutagenesis", path, file, "--output", first.name,
+                    "--to", tmp_path / "m")  # fmt: skip
+    assert done.returncode == 0 and f"  a: {was:.2f}\n" in done.stdout, done.stderr
+    told = dnabench("predict", path, file).stderr
+    assert "0 100 and 12.5, 1 0 and 2e-05, 2 3 and 1" in told
+
+
+def test_a_network_without_the_deviation_says_that_values_are_standardised(tmp_path, put):  # noqa: F811
+    task = put(task_of_kind("regression", 60, notes=(NOTE,)))
+    network, _, _ = kept(job_of(MODELS["cnn"], task), tmp_path)
+    answer = answer_of(network, task.classes[0])
+    assert answer.name == f"{task.classes[0]}, standardised" and answer.scale == 1
+
+
 def test_an_answer_for_each_base_is_refused(tmp_path, put):  # noqa: F811
     network = tiny_network(tmp_path, put, "convnova-386k", "per_base", 60)[0]
     with pytest.raises(ValueError, match="an answer for each base"):

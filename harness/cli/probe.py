@@ -17,7 +17,7 @@ from dnabench.cli.probe_dependency import Genome, Region, read_region
 
 if TYPE_CHECKING:
     from dnabench.probes.field import Field
-    from dnabench.probes.mutagenesis import Mutated
+    from dnabench.probes.mutagenesis import Answer, Mutated
 
 USUAL_LENGTH = 513  # bp
 STACK = re.compile(r"k(\d+)\.b(\d+)\.l(\d+)")
@@ -214,16 +214,19 @@ def mutagenesis(
     }  # fmt: skip
     with replacing(to / "mutagenesis.json") as out:
         out.write(json.dumps(about, indent=1).encode())
-    _say_stretches(answer.name, found)
+    _say_stretches(answer, found)
     typer.echo(f"\nmutagenesis.parquet, importance.bedgraph, mutagenesis.json, figures in {to}")
 
 
-def _say_stretches(answer: str, found: Mutated) -> None:
-    typer.echo(f"{answer}, and the bases that hold it up: by how much it falls, a mean of three")
+def _say_stretches(answer: Answer, found: Mutated) -> None:
+    typer.echo(
+        f"{answer.name}, and the bases that hold it up: by how much it falls, a mean of three"
+    )
     for name, was, parts in found.first:
-        typer.echo(f"  {name}: {was:.3f}")
+        typer.echo(f"  {name}: {answer.text(was)}")
         for part in parts:
-            typer.echo(f"    {part.start}-{part.end} {part.letters}  {part.importance:+.3f}")
+            fall = answer.text(part.importance, "+")
+            typer.echo(f"    {part.start}-{part.end} {part.letters}  {fall}")
     if found.sequences > len(found.first):
         typer.echo(f"  ... and {found.sequences - len(found.first):,} more")
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dnabench.probes.attribution import Found
+    from dnabench.probes.mutagenesis import Answer
 
 FIGURES = 10  # sequences that are drawn and printed
 SEQLETS = 3  # that are printed for each
@@ -63,7 +64,7 @@ def attribution(
         )  # fmt: skip
     worst = max((abs(one.attributed.error) for one in found), default=0.0)
     typer.echo(f"{answer.name}; the sum of a sequence is its answer minus that of shuffled ones")
-    _say(found)
+    _say(found, answer)
     typer.echo(f"sums are {worst:.2g} off at most; more --steps make that smaller")
     about = {
         **identity(network), "answer": answer.name, "file": file_sha256(file), **how._asdict(),
@@ -74,14 +75,13 @@ def attribution(
     typer.echo(f"\n{', '.join(names)} in {to}")
 
 
-def _say(found: Sequence[Found]) -> None:
+def _say(found: Sequence[Found], answer: Answer) -> None:
     for one in found[:FIGURES]:
         own = one.attributed
-        typer.echo(f"  {one.name}: {own.answer:.3f}, shuffled {own.baseline:.3f}")
+        typer.echo(f"  {one.name}: {answer.text(own.answer)}, shuffled {answer.text(own.baseline)}")
         for seqlet in one.seqlets[:SEQLETS]:
-            typer.echo(
-                f"    {seqlet.start}-{seqlet.end} {seqlet.letters}  {seqlet.attribution:+.3f}"
-            )
+            adds = answer.text(seqlet.attribution, "+")
+            typer.echo(f"    {seqlet.start}-{seqlet.end} {seqlet.letters}  {adds}")
     if len(found) > FIGURES:
         typer.echo(f"  ... and {len(found) - FIGURES:,} more")
     total = sum(len(one.seqlets) for one in found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -280,9 +281,10 @@ def _say(done: Done, scorer: Scorer, vcf: Path) -> None:
         typer.echo(f"  no score: {n:,}, {why}")
     if done.scored:
         low, middle, high = np.nanquantile(done.scores, [0.05, 0.5, 0.95])
-        typer.echo(
-            f"  scores: half lie below {middle:.3f}, 5 % below {low:.3f} and above {high:.3f}"
-        )
+        size = max(abs(low), abs(high))
+        digits = max(3, 1 - math.floor(math.log10(size))) if size else 3
+        low, middle, high = (f"{score:.{digits}f}" for score in (low, middle, high))
+        typer.echo(f"  scores: half lie below {middle}, 5 % below {low} and above {high}")
 
 
 def _say_areas(found: Mapping[str, Areas | str]) -> None:

@@ -39,9 +39,15 @@ def temperature_of(card: Card, calibrated: bool) -> float:
 def unit_of(card: Card) -> str:
     """What the values of a regression are where they are not in the unit of the labels, or ""."""
     notes = card.record.task.get("notes", ()) if card.kind == "regression" else ()
+    scale = card.task.get("scale", ())
+    exact = ", ".join(
+        f"{name} {mean:.9g} and {sd:.9g}"
+        for name, (mean, sd) in zip(card.task["classes"], scale, strict=False)
+    )
     for note in notes:
         if note.startswith(STANDARDISED):
             said = note.removeprefix(STANDARDISED).lstrip("; ")
+            said = f"mean and standard deviation in train: {exact}" if exact else said
             return (
                 "values are standardised as the labels were: multiply by the standard deviation "
                 f"and add the mean for the unit of the labels; {said}"

@@ -22,8 +22,8 @@ class Card:
 
     Args:
         record: of the trial that trained it: model, options, recipe, protocol, scores, versions.
-        task: name, kind, classes, metric, length in bp, opposite, and pairs where an example is two
-            sequences; see `types.Task`.
+        task: name, kind, classes, metric, length in bp, opposite, pairs where an example is two
+            sequences, and scale where labels were standardised; see `types.Task`.
         weights: SHA-256 of model.safetensors.
         tokenizer: file beside it; "" = the model's name for it says all.
         backbone: the official weights that the file leaves out, as a trial's regime names them;
@@ -67,7 +67,7 @@ class Card:
             name=t["name"], kind=t["kind"], classes=tuple(t["classes"]), metric=t["metric"],
             length=t["length"], opposite=tuple(t["opposite"]), counts={}, load=_no_data,
             data=self.record.trial.data, source="a kept network", license="",
-            pairs=t.get("pairs", False),
+            pairs=t.get("pairs", False), scale=tuple(map(tuple, t.get("scale", ()))),
         )  # fmt: skip
 
 

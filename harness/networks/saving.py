@@ -62,6 +62,7 @@ def network_files(trained: Trained, keep: str) -> dict[str, bytes]:
             "name": task.name, "kind": task.kind, "classes": list(task.classes),
             "metric": task.metric, "length": task.length, "opposite": list(task.opposite),
             **({"pairs": True} if task.pairs else {}),
+            **({"scale": [list(pair) for pair in task.scale]} if task.scale else {}),
         },
         licenses={"model": model.license, "weights": _license(model, trial)},
     )  # fmt: skip

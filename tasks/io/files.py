@@ -101,6 +101,7 @@ def task_from_path(
         source=f"{path}; test split: {origin}",
         license="not stated",
         pairs=whole.other is not None,
+        scale=labels.scale,
         clusters=related.by or (f"column {said.used[0]}" if said.group is not None else ""),
         notes=(
             *notes,

@@ -39,13 +39,15 @@ class Labels(NamedTuple):
     """The labels of all tables.
 
     y: for each table int64 (N,), or float32 (N, K) for several labels and for numbers. notes: what
-    was understood, in words.
+    was understood, in words. scale: mean and standard deviation in train of each output, where `y`
+    is standardised.
     """
 
     kind: Kind
     classes: tuple[str, ...]
     y: list[Array]
     notes: tuple[str, ...] = ()
+    scale: tuple[tuple[float, float], ...] = ()
 
 
 def read_labels(path: Path, tables: Sequence[Table], own: OwnData) -> Labels:
@@ -118,7 +120,8 @@ def standardised(path: Path, labels: Labels, train: Sequence[Array]) -> Labels:
     more = ", ..." if len(mean) > 5 else ""
     note = f"{STANDARDISED}; mean and standard deviation in train: {said}{more}"
     y = [((values - mean) / sd).astype(np.float32) for values in labels.y]
-    return labels._replace(y=y, notes=(*labels.notes, note))
+    scale = tuple(zip(mean.tolist(), sd.tolist(), strict=True))
+    return labels._replace(y=y, notes=(*labels.notes, note), scale=scale)
 
 
 def metric_of(labels: Labels, metric: str) -> str:

@@ -76,6 +76,15 @@ def test_several_columns_of_numbers_are_regression_with_as_many_outputs(tmp_path
     assert (task.kind, task.classes, task.metric) == ("regression", ("a", "b"), "pearson")
 
 
+def test_a_number_of_several_columns_in_another_notation_is_told_how_to_write_it(tmp_path):
+    path = tmp_path / "x.csv"
+    for word, says in (("1,5", "write the point as ."), ("n.d.", "write a number or remove")):
+        text = "sequence;a;b\n" + "".join(f"{t};{word};{i}\n" for i, t in enumerate(TEXTS))
+        path.write_text(text)
+        with pytest.raises(ValueError, match=f"x.csv:2: label '{word}' is not a finite .*{says}"):
+            task_from_path(path, own=OwnData(label=("a", "b")))
+
+
 ASKED = {
     "counts": (list(range(25)), "25 different whole numbers .* may be counts; give --kind"),
     "few fractions": ([0, 0.5, 1], "'0.5' is not a whole number, .*--kind regression .*--kind"),

@@ -20,6 +20,7 @@ from dnabench.tasks.io.odd_labels import (
     FEWEST_VALUES,
     MOST_CLASSES,
     NUMBER,
+    otherwise,
     place_of,
     refuse_mixed_truth,
     refuse_odd_numbers,
@@ -156,7 +157,8 @@ def _numbers(columns: Sequence[Sequence[str]], table: Table) -> Array:
             plain = {"true": "1", "false": "0"}.get(plain.lower(), plain)
             value = float(plain) if NUMBER.fullmatch(plain) else np.nan
             if not np.isfinite(np.float32(value)):
-                raise ValueError(f"{table.place(i)}: label {text!r} is not a finite number")
+                way = otherwise(plain)[1]
+                raise ValueError(f"{table.place(i)}: label {text!r} is not a finite number; {way}")
             out[i, k] = value
     return out
 

@@ -40,7 +40,7 @@ def refuse_odd_numbers(tables: Sequence[Table], plain: Mapping[str, str]) -> Non
         ValueError: at the first label that is no number, with file and line.
     """
     numbers = {text: float(text) for text in plain.values() if NUMBER.fullmatch(text)}
-    others = {label: _otherwise(t) for label, t in plain.items() if t not in numbers}
+    others = {label: otherwise(t) for label, t in plain.items() if t not in numbers}
     missing = {label for label in others if plain[label].lower() in _NONE}
     written = {value for value, _ in others.values() if value is not None}
     odd = [label for label, (value, _) in others.items() if value is not None or label in missing]
@@ -67,7 +67,7 @@ def _fractions(values: set[float]) -> bool:
     return len(values) >= FEWEST_VALUES and any(not value.is_integer() for value in values)
 
 
-def _otherwise(text: str) -> tuple[float | None, str]:
+def otherwise(text: str) -> tuple[float | None, str]:
     """The size of a number in another notation, None for a word; what to do with the label."""
     for written, says in _WRITTEN:
         if found := written.fullmatch(text):

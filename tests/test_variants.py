@@ -116,6 +116,17 @@ def test_a_variant_with_two_labels_or_no_change_is_left_out(tmp_path):
     assert "left out: 1 variant that came before (line 33)" in text
     assert "2 variants that are there again with another label (the first in line 4)" in text
     assert "1 variant whose ALT is their REF (line 35)" in text
+    assert "another assembly" not in text
+
+
+def test_a_sequence_under_two_names_has_each_variant_once(tmp_path):
+    rows = variants(30)
+    bare = [(chrom.removeprefix("chr"), *rest) for chrom, *rest in rows[:2]]
+    path = write(tmp_path, rows + bare, lambda i: "CLASS=" + ("a" if i == 31 else "ab"[i % 2]))
+    text = "\n".join(task_from_path(path, own=options(tmp_path)).notes)
+    assert "variants: 29 in v.vcf" in text
+    assert "left out: 1 variant that came before (line 33)" in text
+    assert "2 variants that are there again with another label (the first in line 4)" in text
 
 
 def test_a_dot_is_no_label_in_a_file_of_labels_either(tmp_path):

@@ -97,6 +97,10 @@ def test_variants_that_cannot_be_used_are_said(tmp_path):
     found, said = answers(network, path, genome=str(tmp_path / "g.fa.gz"))
     assert len(found) == 5 and len(said) == 2
     assert "on sequences that are not in the genome (chr9) (line 9)" in said[1]
+    out = io.BytesIO()
+    predict_file(network, path, out, "parquet", Asked(genome=str(tmp_path / "g.fa.gz")))
+    places = pq.read_table(io.BytesIO(out.getvalue())).column("pos")
+    assert places.type == pa.int64() and str(places[0]) == found[0]["pos"]
     path.write_text("#CHROM\n")
     with pytest.raises(ValueError, match="no variants, the file has only a header"):
         answers(network, path, genome=str(tmp_path / "g.fa.gz"))

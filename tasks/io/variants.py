@@ -18,11 +18,12 @@ from dnabench.tasks.io.genome import chromosomes, few
 from dnabench.tasks.io.left_out import LeftOut
 from dnabench.tasks.io.parsing import Table, check_table
 from dnabench.tasks.io.plain import read_lines
-from dnabench.types import OwnData, Sequences
+from dnabench.types import Array, OwnData, Sequences
 
 COLUMNS = ("CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO")
 AT_ONCE = 1 << 22  # bp of the windows that are predicted at once, about
 MANY = 0.02  # share of variants with another REF than the genome, above which that is warned of
+OTHER_REF = "whose REF is not what the genome has there"
 _LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 
 
@@ -81,7 +82,7 @@ def variant_table(path: Path, own: OwnData) -> Table:
 
 def unlabelled_variants(
     path: Path, genome: Path, length: int, say: Callable[[str], object]
-) -> Iterator[tuple[dict[str, list[str]], Sequences, Sequences]]:
+) -> Iterator[tuple[dict[str, Array | list[str]], Sequences, Sequences]]:
     """The windows of both alleles, as `variant_table` cuts them, of variants to predict on.
 
     Memory grows with the number of variants, not with their windows or the genome.
@@ -103,10 +104,10 @@ def unlabelled_variants(
     variants = _usable([_variant(line, row, "?") for line, row in _lines(path)], left_out)
     for rows in _on_genome(path, variants, genome, length, left_out):
         found = [row.variant for row in rows]
-        names = {
+        names: dict[str, Array | list[str]] = {
             "id": list(map(_id, found)), "chrom": [v.chrom for v in found],
-            "pos": [str(v.at + 1) for v in found], "ref": [v.ref for v in found],
-            "alt": [v.alt for v in found],
+            "pos": np.array([v.at + 1 for v in found], np.int64),
+            "ref": [v.ref for v in found], "alt": [v.alt for v in found],
         }  # fmt: skip
         first, second = (row.first for row in rows), (row.second for row in rows)
         yield names, Sequences.parse(first), Sequences.parse(second)
@@ -124,6 +125,9 @@ def _on_genome(
     for chromosome in chromosomes(genome, by_name):
         known.update(chromosome.names)
         here = [v for name in chromosome.names for v in by_name[name]]
+        if len(chromosome.names) > 1:  # chr1 and 1: the same variant may be there under both
+            here.sort(key=lambda one: one.line)
+            here = _usable([v._replace(chrom=chromosome.names[0]) for v in here], left_out)
         text, n = _LETTERS[chromosome.codes].tobytes().decode(), max(AT_ONCE // length, 1)
         for i in range(0, len(here), n):
             rows = _windows(text, chromosome.names[0], here[i : i + n], length, left_out)
@@ -293,7 +297,7 @@ def _windows(
         first, why = text[max(start, 0) : start + length], ""
         second = text[max(start, 0) : one.at] + one.alt + text[behind : behind + max(right, 0)]
         if text[one.at : behind] != one.ref:
-            why = "whose REF is not what the genome has there"
+            why = OTHER_REF
         elif len(one.ref) > length - half or right < 0:
             why = "with an allele that is longer than half a window"
         elif start < 0 or len(first) < length or len(second) < length:
@@ -324,7 +328,7 @@ def _table(path: Path, rows: Sequence[_Row], usable: int, left_out: LeftOut, own
         "model answers f(alternative) - f(reference)",
         *left_out.said(),
     ]
-    wrong = sum(n for why, n in left_out.n.items() if "REF" in why)
+    wrong = left_out.n[OTHER_REF]
     if wrong > MANY * usable:
         notes.append(
             f"warning: {wrong / usable:.1%} of the variants have another REF than the genome; it "

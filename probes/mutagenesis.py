@@ -85,9 +85,13 @@ def answer_of(network: Network, output: str = "") -> Answer:
         ValueError: per base or pairs; a name that is none, or none where there are several.
     """
     task = network.task
-    if task.kind == "per_base" or task.pairs:
-        what = "an answer for each base" if task.kind == "per_base" else "two sequences an example"
-        raise ValueError(f"this network has {what}; mutagenesis needs one answer for a sequence")
+    if task.pairs:
+        raise ValueError(
+            "this network answers the difference of two sequences, and probes need one answer for "
+            "a sequence; `dnabench predict` gives its effects of variants"
+        )
+    if task.kind == "per_base":
+        raise ValueError("this network has an answer for each base; give one for whole sequences")
     names = list(network.card.task["classes"])
     if output and output not in names:
         raise ValueError(f"--output {output!r}: this network has {', '.join(names)}")

@@ -19,6 +19,7 @@ import dnabench as db
 from dnabench import MODELS
 from dnabench.networks.answers import beside
 from dnabench.networks.predicting import Asked, predict_file
+from dnabench.probes.mutagenesis import answer_of
 from dnabench.sweep.grid import Request, grid
 from dnabench.sweep.trial import task_of
 from dnabench.tasks.io import variants as reader
@@ -129,8 +130,17 @@ def test_what_does_not_go_with_pairs_is_refused(put, tmp_path):
         network.logits(test.seqs)
     with pytest.raises(ValueError, match="1 second sequences for 2 first ones"):
         network.logits(["ACGT" * 15] * 2, ["ACGT" * 15])
+    with pytest.raises(ValueError, match="`dnabench predict` gives its effects of variants"):
+        answer_of(network)
     single = kept(job_of(MODELS["cnn"], put(task_of_kind("binary"))), tmp_path / "one")[0]
-    for one, form in ((single, "csv"), (tiny_network(tmp_path / "base", put)[0], "bed")):
+    base = tiny_network(tmp_path / "base", put)[0]
+    with pytest.raises(ValueError, match=r"one sequence, .*on a VCF, and `dnabench probe v"):
+        answers(single, tmp_path / "v.vcf", genome=genome)
+    with pytest.raises(ValueError, match=r"one sequence, .*trained on a VCF$"):
+        predict_file(base, tmp_path / "v.vcf", io.BytesIO(), "bed", Asked(genome=genome))
+    with pytest.raises(ValueError, match=r"x\.bed\.gz: regions are no sequences; .* getfasta"):
+        answers(single, tmp_path / "x.bed.gz", genome=genome)
+    for one, form in ((single, "csv"), (base, "bed")):
         with pytest.raises(ValueError, match="--genome: variants of a VCF lie on a genome"):
             predict_file(one, tmp_path / "a.csv", io.BytesIO(), form, Asked(genome=genome))
     with pytest.raises(ValueError, match="an example is one sequence, and pairs were given"):

@@ -158,9 +158,10 @@ class Network:
                 "reference and alternative; in Python other=..."
             )
         if pairs and not self.task.pairs:
+            score = ", and `dnabench probe variants` scores variants by this one"
             raise ValueError(
                 f"{self.task.name}: an example is one sequence, and pairs were given; a network "
-                "of pairs is trained on a VCF"
+                f"of pairs is trained on a VCF{score * (self.task.kind != 'per_base')}"
             )
 
     def check(self, seqs: Sequences, names: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from dnabench.networks.field import field_of
 from dnabench.networks.network import Network
 from dnabench.networks.tiles import Tile, joined, tiles, together, windows
 from dnabench.spreadsheets import table_as_text
-from dnabench.tasks.io.unlabelled import Part, read_parts, whole_sequences
+from dnabench.tasks.io.unlabelled import Part, known_format, read_parts, whole_sequences
 from dnabench.tasks.io.variants import is_variants, unlabelled_variants
 from dnabench.types import Array, Sequences
 
@@ -75,7 +75,7 @@ def predict_file(
     if asked.graph and form != "bedgraph":
         raise ValueError(f"--class {asked.graph}: only a .bedgraph shows one class; leave it out")
     if per_base:
-        _no_genome(file, asked)
+        _no_genome(network, file, asked)
         if asked.window or asked.stride:
             raise ValueError(
                 "--window: this network answers each base, however long a sequence is; leave it out"
@@ -114,7 +114,7 @@ def _pairs(
             "as trained; leave it out"
         )
     if not is_variants(file):
-        _no_genome(file, asked)
+        _no_genome(network, file, asked)
         for part in read_parts(file, pairs=True):
             yield {"id": part.ids}, part.seqs, part.other
     elif not asked.genome:
@@ -125,8 +125,11 @@ def _pairs(
             yield dict(names), first, second
 
 
-def _no_genome(file: Path, asked: Asked) -> None:
+def _no_genome(network: Network, file: Path, asked: Asked) -> None:
+    if is_variants(file):
+        network.check_pairs(True)
     if asked.genome:
+        known_format(file)
         raise ValueError(
             f"--genome: variants of a VCF lie on a genome, and {file} is none; leave it out"
         )
@@ -136,9 +139,7 @@ def _rows(
     network: Network, file: Path, asked: Asked, say: Callable[[str], object]
 ) -> Iterator[_Rows]:
     """Columns that name the rows, and the sequences."""
-    _no_genome(file, asked)
-    if is_variants(file):
-        network.check_pairs(True)
+    _no_genome(network, file, asked)
     parts = read_parts(file)
     if asked.window or asked.stride:
         length = asked.window or network.task.length

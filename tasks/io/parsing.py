@@ -21,7 +21,8 @@ from dnabench.tasks.io.lines import not_utf8, rows_of
 from dnabench.types import Array, LetterError, OwnData, Sequences
 
 FORMATS = {"csv": "csv", "tsv": "tsv", "fa": "fasta", "fasta": "fasta", "fna": "fasta"}
-ACCEPTED = ".csv .tsv .fa .fasta .fna (each also with .gz) .parquet .jsonl .arrow"
+UNLABELLED = ".csv .tsv .fa .fasta .fna (each also with .gz) .parquet"
+ACCEPTED = f"{UNLABELLED} .jsonl .arrow"
 IN_FOLDERS = f"{ACCEPTED} .xlsx .ods"
 ALONE = f"{IN_FOLDERS} .txt .seq .bed .narrowPeak .broadPeak .vcf"
 ARROW = (".arrow", ".jsonl", ".ndjson")

@@ -18,7 +18,7 @@ import numpy as np
 
 from dnabench.tasks.io.bounds import check_line, check_unpacked, opened_gzip
 from dnabench.tasks.io.lines import not_utf8, rows_of, text_lines
-from dnabench.tasks.io.parsing import ACCEPTED, SHORT, check_sequences, column_texts, format_of
+from dnabench.tasks.io.parsing import SHORT, UNLABELLED, check_sequences, column_texts, format_of
 from dnabench.types import Array, LetterError, Sequences
 
 PART = 1 << 22  # bp of a part, about
@@ -67,9 +67,7 @@ def read_parts(path: Path, size: int = PART, pairs: bool = False) -> Iterator[Pa
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    kind = format_of(path)
-    if kind is None:
-        raise ValueError(f"{path}: unknown extension {path.suffix!r}; accepted are {ACCEPTED}")
+    kind = known_format(path)
     if kind == "parquet":
         yield from _parquet(path, size, _PAIR if pairs else (_SEQUENCE,))
         return
@@ -86,6 +84,22 @@ def read_parts(path: Path, size: int = PART, pairs: bool = False) -> Iterator[Pa
                 yield from _table(path, file, kind, size, _PAIR if pairs else (_SEQUENCE,))
     except (gzip.BadGzipFile, EOFError, zlib.error) as e:
         raise ValueError(f"{path}: the gzip file is damaged or cut off: {e}") from e
+
+
+def known_format(path: Path) -> str:
+    """One of csv, tsv, fasta and parquet by the file's extension.
+
+    Raises:
+        ValueError: another one; the message says how regions become sequences.
+    """
+    if kind := format_of(path):
+        return kind
+    if path.name.lower().removesuffix(".gz").endswith((".bed", "narrowpeak", "broadpeak")):
+        raise ValueError(
+            f"{path}: regions are no sequences; write those of windows as in training to a FASTA "
+            f"file: bedtools getfasta -s -fi GENOME -bed {path.name}"
+        )
+    raise ValueError(f"{path}: unknown extension {path.suffix!r}; accepted are {UNLABELLED}")
 
 
 def whole_sequences(parts: Iterator[Part], most: int) -> Iterator[Part]:

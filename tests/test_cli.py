@@ -251,6 +251,14 @@ def test_a_model_is_left_out_of_sequences_that_are_too_short_for_it(tmp_path):
     assert alone.returncode == 2 and f"error: {why}" in alone.stderr
 
 
+def test_a_reader_that_leaves_early_is_no_error():
+    command = [sys.executable, "-m", "dnabench", "list", "models"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        said = process.stderr.read().decode()
+    assert process.returncode == 1 and said.strip() == ""
+
+
 def test_comparing_with_a_model_that_did_not_run(ran):
     done = dnabench("compare", "kmer", "hyenadna", "--out", ran[0])
     assert done.returncode == 2 and "hyenadna" in done.stderr and "Traceback" not in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import select
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVar
 
@@ -22,9 +23,18 @@ def report_errors(command: F) -> F:
         except (ValueError, KeyError, OSError) as e:
             if os.environ.get("DNABENCH_TRACEBACK"):
                 raise
+            if isinstance(e, BrokenPipeError) and _unread():
+                raise  # typer ends without a word
             fail(e.args[0] if isinstance(e, KeyError) else str(e))
 
     return inner  # type: ignore[return-value]
+
+
+def _unread() -> bool:
+    """Whether the reader of standard output has left, as `head` does."""
+    polled = select.poll()
+    polled.register(1, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in polled.poll(0))
 
 
 def fail(message: str) -> NoReturn:

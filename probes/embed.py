@@ -145,7 +145,10 @@ def windows_of(
     contig = np.array([names[name] for name in regions.chrom.tolist()])
     for wrong, why in (
         (regions.end > genome.lengths[contig], "ends beyond its sequence"),
-        (regions.end - regions.start > length, f"is longer than a window of {length:,} bp"),
+        (
+            regions.end - regions.start > length,
+            f"is longer than a window of {length:,} bp; cut it, or give a larger --length",
+        ),
     ):
         if wrong.any():
             i = int(np.argmax(wrong))

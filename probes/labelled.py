@@ -210,7 +210,10 @@ def codes_of(labels: Sequence[str]) -> Array:
     """
     codes = np.array([-1 if v in ("", ".") else LABELS.get(v.lower(), 2) for v in labels], np.int64)
     if (codes == 2).any():
-        raise ValueError(f"--labels: {labels[int(np.argmax(codes == 2))]!r} is neither 0 nor 1")
+        raise ValueError(
+            f"--labels: {labels[int(np.argmax(codes == 2))]!r} is neither 0 nor 1; write 1 for the "
+            "class that is looked for, 0 for the other, and . where it is not known"
+        )
     return codes
 
 

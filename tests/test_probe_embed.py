@@ -257,8 +257,9 @@ def test_classes_by_annotation_and_bad_input(tmp_path):
     assert windows.left_out["of several kinds, or of none"] == 1
     assert windows.left_out["drawn from (--most)"] == 1
     for row, why in (
-        (("1", 3990, 4001), "ends beyond its sequence"), (("1", 0, 100), "longer than a window"),
-    ):  # fmt: skip
+        (("1", 3990, 4001), "ends beyond its sequence"),
+        (("1", 0, 100), r"longer than a window of .* give a larger --length"),
+    ):
         with pytest.raises(ValueError, match=why):
             windows_of(regions(tmp_path, row), genome, 60, ["a"], 10)
     with pytest.raises(ValueError, match="two classes or more"):

@@ -195,7 +195,7 @@ def test_bad_tables_get_one_message_and_lose_nothing(change, message, tmp_path):
     (tmp_path / "out.parquet").write_text("mine")
     likelihood = Likelihood(source("convnova-386k"))
     if message is None:  # a label that is neither is said by matching and before scoring
-        with pytest.raises(ValueError, match="'maybe' is neither 0 nor 1"):
+        with pytest.raises(ValueError, match="'maybe' is neither 0 nor 1; write 1 for the class"):
             score_file(likelihood, tmp_path / "v.parquet", genome, tmp_path / "out.parquet",
                        Asked("label"))  # fmt: skip
         assert likelihood.passes == 0 and (tmp_path / "out.parquet").read_text() == "mine"

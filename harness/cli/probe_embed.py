@@ -117,6 +117,8 @@ def _kinds(regions: Regions, genome: Genome, gff: Path | None) -> Sequence[str |
 def _say(name: str, windows: Windows, found: Separated, remark: str) -> None:
     from tabulate import tabulate
 
+    from dnabench.pretraining.evaluate import FEWEST
+
     n, length = windows.codes.shape
     typer.echo(f"{name}: {n:,} regions, windows of {length:,} bp")
     for why, n in windows.left_out.items():
@@ -138,7 +140,7 @@ def _say(name: str, windows: Windows, found: Separated, remark: str) -> None:
     asked = " or ".join(map(str, sorted({row.neighbours for row in found.rows})))
     typer.echo(
         f"cosine distance; neighbours: mean share of right classes, by the {asked} nearest in "
-        "other blocks; 95 %: blocks of 10 kbp, bootstrapped"
+        f"other blocks; 95 %: blocks of 10 kbp, bootstrapped, none from fewer than {FEWEST}"
     )
 
 

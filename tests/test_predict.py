@@ -6,6 +6,7 @@ import io
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -307,6 +308,7 @@ def test_runs_join_across_tiles():
 
 
 def test_values_of_standardised_labels_are_told_with_mean_and_deviation(put, tmp_path):
+    """Of a network that was kept before its card had them with all digits."""
     note = "labels are standardised; mean and standard deviation in train: gc 7.937 and 0.6132"
     for name, notes in (("own", ("a remark", note)), ("other", ("a remark",))):
         task = put(task_of_kind("regression", notes=notes))
@@ -320,6 +322,28 @@ def test_values_of_standardised_labels_are_told_with_mean_and_deviation(put, tmp
         else:
             assert said and f"note: {said[0]}" in done.stderr
             assert said[0].endswith("; mean and standard deviation in train: gc 7.937 and 0.6132")
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_values_are_in_the_unit_of_the_labels(pairs, put, tmp_path):
+    """Text has a millionth of the standard deviation, however small the labels are."""
+    scale = np.array([(100.0, 12.5), (0.0, 2e-7), (3.0, 4e9)])
+    note = "labels are standardised; mean and standard deviation in train: x 1 and 2"
+    task = task_of_kind("regression", notes=(note,), scale=tuple(map(tuple, scale)), pairs=pairs)
+    network, record, _ = kept(job_of(MODELS["cnn"], put(task)), tmp_path)
+    texts = [SEQS[i] for i in range(len(SEQS))]
+    seqs, other = texts[:3], texts[3:6] if pairs else None
+    expected = scale[:, 0] + scale[:, 1] * network.logits(seqs, other=other)
+    own = network.predict(seqs, other=other)
+    np.testing.assert_allclose(own[list(task.classes)], expected, rtol=1e-9)
+    columns = {"reference": seqs, "alternative": other} if pairs else {"sequence": seqs}
+    pd.DataFrame(columns).to_csv(tmp_path / "a.csv", index=False)
+    done = dnabench("predict", tmp_path / "networks" / record.trial.id, tmp_path / "a.csv")
+    assert done.returncode == 0 and "standardised" not in done.stderr, done.stderr
+    text = pd.read_csv(io.StringIO(done.stdout))[list(task.classes)].to_numpy()
+    assert (np.abs(text - expected) <= 1e-5 * scale[:, 1]).all()
+    (said,) = [n for n in reading(network) if "values are standardised" in n]  # of an export
+    assert said.endswith("0 100 and 12.5, 1 0 and 2e-07, 2 3 and 4e+09")
 
 
 def test_what_does_not_go_together_is_refused(put, tmp_path):

@@ -6,7 +6,8 @@ N rows, K task outputs.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +38,7 @@ def temperature_of(card: Card, calibrated: bool) -> float:
 
 
 def unit_of(card: Card) -> str:
-    """What the values of a regression are where they are not in the unit of the labels, or ""."""
+    """What logits of a regression are where they are not in the unit of the labels, or ""."""
     notes = card.record.task.get("notes", ()) if card.kind == "regression" else ()
     scale = card.task.get("scale", ())
     exact = ", ".join(
@@ -67,11 +68,15 @@ def columns(card: Card, logits: Array, temperature: float = 1.0) -> Columns:
         Classes: `class`, `margin` (the probability of the class minus the next), `p_<class>` of
         each. Labels: `labels` (those above 0.5, with ";" between), `p_<label>`. Of pairs both have
         `effect_<class>` too, the logit f(second) - f(first). Regression: the values, of pairs
-        their difference, named as the task names them and in the unit that `unit_of` tells.
+        their difference, named as the task names them and in the unit of the labels; in that of
+        `unit_of` where a network was kept before its card had their standard deviation.
     """
     names = card.task["classes"]
     if card.kind == "regression":
-        return {name: logits[:, k].astype(np.float64) for k, name in enumerate(names)}
+        values = logits.astype(np.float64)
+        if len(scale := np.array(card.task.get("scale", ()))):
+            values = scale[:, 0] + scale[:, 1] * values
+        return {name: values[:, k] for k, name in enumerate(names)}
     p = probabilities(card.kind, logits, temperature)
     each: Columns = {f"p_{name}": p[:, k] for k, name in enumerate(names)}
     if card.task.get("pairs"):
@@ -172,9 +177,17 @@ def interval_lines(runs: Runs, classes: Sequence[str] = ()) -> bytes:
     return out.getvalue()
 
 
-def plain(found: Mapping[str, Array | Sequence[str]]) -> Columns:
-    """The columns with probabilities rounded as text shows them."""
+def rounded(card: Card, found: Columns) -> Columns:
+    """The answers of `columns` as text shows them.
+
+    Probabilities and effects have six decimals, the values of a regression a millionth of the
+    labels' standard deviation.
+    """
+    scale = zip(card.task["classes"], card.task.get("scale", ()), strict=False)
+    decimals = {name: DIGITS - math.floor(math.log10(sd)) for name, (_, sd) in scale}
     return {
-        name: np.round(v, DIGITS) if isinstance(v, np.ndarray) and v.dtype.kind == "f" else v
+        name: np.round(v, decimals.get(name, DIGITS))
+        if isinstance(v, np.ndarray) and v.dtype.kind == "f"
+        else v
         for name, v in found.items()
     }

@@ -89,7 +89,7 @@ def _table(
     say: Callable[[str], object], progress: Callable[[int], object],
 ) -> int:  # fmt: skip
     temperature, n = answers.temperature_of(network.card, asked.calibrated), 0
-    if unit := answers.unit_of(network.card):
+    if not network.card.task.get("scale") and (unit := answers.unit_of(network.card)):
         say(unit)
     with closing(_Table(out, form)) as table:
         rows = _pairs if network.task.pairs else _rows
@@ -98,6 +98,8 @@ def _table(
                 network.check(one, list(map(str, places["id"])))
             logits = network.prepared(seqs, other)()
             found = answers.columns(network.card, logits, temperature)
+            if form == "csv":
+                found = answers.rounded(network.card, found)
             table.write(answers.beside(places, found, network.task.pairs))
             progress(len(seqs.codes))
             n += len(seqs)
@@ -165,7 +167,7 @@ class _Table:
         from pyarrow import csv, parquet
 
         csv_ = self._form != "parquet"
-        rows = table_as_text(pa.table(answers.plain(found))) if csv_ else pa.table(found)
+        rows = table_as_text(pa.table(found)) if csv_ else pa.table(found)
         if self._writer is None:
             make: Any = parquet.ParquetWriter if self._form == "parquet" else _csv_writer(csv)
             self._writer = make(self._out, rows.schema)

@@ -8,7 +8,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -243,7 +243,8 @@ def recorded(step: Replay, device: torch.device) -> Replay:
     with torch.cuda.device(device):
         state, mode = torch.cuda.get_rng_state(), torch.cuda.get_sync_debug_mode()
         side, given = torch.cuda.Stream(), _Given()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
+        own = torch.cuda.current_stream()
+        side.wait_stream(own)
         try:
             torch.cuda.set_sync_debug_mode("error")
             with torch.cuda.stream(side):
@@ -252,17 +253,19 @@ def recorded(step: Replay, device: torch.device) -> Replay:
                 step()
         finally:
             torch.cuda.set_sync_debug_mode(mode)
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
+            own.wait_stream(side)  # also where it failed: what it has launched comes first
+        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
+        why: Exception | None = None
         try:
-            with torch.cuda.graph(graph):
-                loss = step()
-        except Exception:  # PyTorch then takes its generator to be recording for ever
-            generator = torch.cuda.default_generators[torch.cuda.current_device()]
-            fresh = torch.Generator(generator.device)
-            fresh.set_state(state)
-            generator.graphsafe_set_state(fresh.graphsafe_get_state())
-            raise
+            with torch.cuda.graph(graph, pool=pool):
+                try:
+                    loss = step()
+                except Exception as e:
+                    why = e
+                    raise
+        except Exception as e:  # of the step, or that a recording with an error cannot end
+            _give_up(own, pool, state)
+            raise why or e from None
 
     def replay() -> Tensor:
         assert given.kept  # they live as long as the graph
@@ -270,6 +273,23 @@ def recorded(step: Replay, device: torch.device) -> Replay:
         return loss
 
     return replay
+
+
+def _give_up(own: torch.cuda.Stream, pool: Any, state: Tensor) -> None:
+    """Undo what a recording that failed leaves behind, as PyTorch does not where it cannot end.
+
+    Its stream would stay the current one, its pool of memory would keep the allocator from freeing
+    or reusing other memory, and the generator would be taken to be recording, all for ever.
+    """
+    device = torch.cuda.current_device()
+    torch.cuda.set_stream(own)
+    with suppress(RuntimeError):  # it has ended, and with it the pool
+        torch._C._cuda_endAllocateToPool(device, pool)
+        torch._C._cuda_releasePool(device, pool)
+    generator = torch.cuda.default_generators[device]
+    fresh = torch.Generator(generator.device)
+    fresh.set_state(state)
+    generator.graphsafe_set_state(fresh.graphsafe_get_state())
 
 
 def _tensors(batch: Batch) -> dict[str, Tensor]:

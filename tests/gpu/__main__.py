@@ -5,7 +5,7 @@ import importlib
 import json
 from pathlib import Path
 
-from gpu.report import ORDER, earlier_parts, report
+from gpu.report import ORDER, earlier_parts, machine, report
 
 
 def main():
@@ -28,10 +28,14 @@ def main():
     from gpu.section import Section
 
     torch.set_num_threads(1)
-    had = earlier_parts(a.earlier, a.device, a.tiny).get(a.section, {"rows": []})
+    this = machine(a.device, a.tiny)
+    had = earlier_parts(a.earlier, this).get(a.section, {"rows": []})
     part = a.out / f"part-{a.section}.json"
     begun = json.loads(part.read_text())["rows"] if a.again and part.exists() else []
-    s = Section(a.section, a.out, a.device, a.tiny, a.budget, earlier=had["rows"], begun=begun)
+    s = Section(
+        a.section, a.out, a.device, a.tiny, a.budget, earlier=had["rows"], begun=begun,
+        machine=this,
+    )  # fmt: skip
     try:
         importlib.import_module(f"gpu.{a.section}").section(s)
     finally:

@@ -4,10 +4,13 @@
     python tests/gpu/check.py --device cpu --tiny   # the same logic, small, without a GPU
 
 It needs a checkout and a Python that has PyTorch and the other requirements; the package need not
-be installed: a folder of links stands for it. Each section is a process with a budget of seconds.
-It writes a row as soon as it is measured, begins nothing when its budget is over, and says what it
-left out, so an interrupted check can be read too (`python -m gpu report`, from tests/). README.md
-has the commands for a machine that is lent for minutes.
+be installed: a folder of links stands for it. Each section is a process with a budget of seconds,
+the most important first; where all budgets are more than what is left, each is as much smaller.
+A section writes a row as soon as it is measured, begins nothing when its budget is over, and says
+what it left out, so an interrupted check can be read too (`python -m gpu report`, from tests/). A
+row that hangs or crashes ends its process, and another goes on behind it. In the end sections that
+left rows out get what others did not take. README.md has the commands for a machine that is lent
+for minutes.
 
 Occasions add up: copy check.json and check.md to docs/benchmarks as gpu.json and gpu.md. The next
 one begins with that file, measures what it lacks of this device, PyTorch, code (a digest of the
@@ -17,6 +20,7 @@ of others below its own.
 
 import argparse
 import contextlib
+import json
 import os
 import re
 import signal
@@ -29,12 +33,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BUDGETS = {  # seconds; the order is that of gpu.report.ORDER
-    "environment": 30, "memory": 30, "records": 40, "repeats": 40, "steps": 165, "lengths": 45,
-    "runs": 75, "precisions": 40, "ranks": 60, "probes": 40,
+    "environment": 25, "records": 40, "repeats": 45, "steps": 170, "lengths": 40, "memory": 25,
+    "runs": 60, "precisions": 35, "probes": 25, "ranks": 25,
 }  # fmt: skip
 PARTS = ("models", "tasks", "results", "reports", "probes")
 LEAST = 8  # seconds that are worth another process of a section
-GRACE = 20  # seconds after its budget in which a section may end what it began
+GRACE = 20  # seconds after its budget in which a section may end what it began, on a GPU
+PROCESSES = 4  # of a section, at most: as many rows of it may hang or crash, but for one
+TO_REPORT = 60  # seconds
 
 
 def link_package(site):
@@ -63,7 +69,7 @@ def environment(site, cache):
 
 
 def gpu_tests(out, env):
-    """The suite's own tests that need CUDA.
+    """The suite's own tests that need CUDA, in at most 45 seconds.
 
     Other files may need packages that are not here, and other versions warn of other things.
     """
@@ -71,7 +77,7 @@ def gpu_tests(out, env):
     argv += ["-W", "default", *files_of_gpu_tests()]
     env = {**env, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     with (out / "pytest.txt").open("w") as file:
-        code = ended(argv, 60, cwd=ROOT, env=env, stdout=file, stderr=file)
+        code = ended(argv, 45, cwd=ROOT, env=env, stdout=file, stderr=file)
         file.write(f"exit {code}\n")
 
 
@@ -94,27 +100,42 @@ def ended(argv, seconds, **how):
 
 
 def run(args, left, env):
-    for name, wanted in BUDGETS.items():
-        if args.sections and name not in args.sections:
-            continue
+    """Every section in its turn; then those that left rows out, while there is time."""
+    names = [name for name in BUDGETS if not args.sections or name in args.sections]
+    for i, name in enumerate(names):
         if left() < 12:
             print(f"== {name}: no time left")
             continue
-        budget = int(min(wanted, left() - 6))
-        print(f"== {name} ({budget} s of {left():.0f})", flush=True)
-        argv = [sys.executable, "-m", "gpu", name, "--out", args.out, "--device", args.device]
-        argv += ["--budget", str(budget), *(["--tiny"] if args.tiny else [])]
-        argv += ["--earlier", args.earlier.resolve()]
-        end = min(left() + GRACE, budget + GRACE)
-        stop = time.monotonic() + end
-        code = ended(argv, end, env=env)
+        to_come = sum(BUDGETS[later] for later in names[i:])
+        share = (left() - 6) / to_come
+        if not args.tiny:  # of the dry mode, on a busy machine, all may take as long as there is
+            share = min(1.0, share)
+        measure(args, name, max(LEAST, int(share * BUDGETS[name])), left, env)
+    for name in names:
+        if left() > 2 * LEAST and late(args.out, name):
+            measure(args, name, int(left() - 6), left, env, "--again")
+
+
+def measure(args, name, budget, left, env, *words):
+    """A section; a CUDA error that lasts, or a hang, ends a process and not the section."""
+    print(f"== {name} ({budget} s of {left():.0f})", flush=True)
+    argv = [sys.executable, "-m", "gpu", name, "--out", args.out, "--device", args.device]
+    argv += ["--earlier", args.earlier.resolve(), *(["--tiny"] if args.tiny else [])]
+    end, grace = time.monotonic() + budget, GRACE if args.device != "cpu" else 900
+    for _ in range(PROCESSES):
+        rest = int(end - time.monotonic())
+        code = ended([*argv, *words, "--budget", str(rest)], rest + grace, env=env)
         if code:
             print(f"== {name} ended with {code}", flush=True)
-        rest = int(stop - GRACE - time.monotonic())
-        if code and rest > LEAST:  # a CUDA error that lasts ends a process, not a section
-            argv[argv.index("--budget") + 1] = str(rest)
-            code = ended([*argv, "--again"], rest + GRACE, env=env)
-            print(f"== {name} went on and ended with {code}", flush=True)
+        if not code or end - time.monotonic() <= LEAST:
+            return
+        words = ("--again",)
+
+
+def late(out, name):
+    """Whether a section left rows out for want of time."""
+    part = out / f"part-{name}.json"
+    return part.exists() and json.loads(part.read_text()).get("late", 0) > 0
 
 
 def main():
@@ -151,7 +172,7 @@ def main():
         argv = [sys.executable, "-m", "gpu", "report", "--out", args.out, "--seconds", seconds]
         argv += ["--device", args.device, "--earlier", args.earlier.resolve()]
         argv += ["--commit", args.commit, *["--tiny"] * args.tiny]
-        subprocess.run(argv, env=env, check=True)
+        sys.exit(ended(argv, TO_REPORT, env=env))
 
 
 if __name__ == "__main__":

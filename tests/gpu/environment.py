@@ -1,7 +1,6 @@
 """Versions, requirements that are missing, and the device's ceilings: arithmetic and memory."""
 
 import importlib.metadata
-import importlib.util
 import json
 import subprocess
 import sys
@@ -59,9 +58,16 @@ def versions():
     return {
         "python": sys.version.split()[0], "torch": torch.__version__, "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(), "have": found, "missing": missing,
-        "mamba_ssm": importlib.util.find_spec("mamba_ssm") is not None,
-        "triton": importlib.util.find_spec("triton") is not None,
+        **{name: version_of(name) for name in ("mamba_ssm", "triton")},
     }  # fmt: skip
+
+
+def version_of(package):
+    """Of a package that may be there; "" = it is not."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def first_call(device):

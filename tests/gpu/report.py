@@ -10,9 +10,9 @@ import torch
 from dnabench.results.provenance import here
 from gpu import records
 
-ORDER = (
-    "environment", "memory", "records", "repeats", "steps", "lengths", "runs", "precisions",
-    "ranks", "probes",
+ORDER = (  # the most important first
+    "environment", "records", "repeats", "steps", "lengths", "memory", "runs", "precisions",
+    "probes", "ranks",
 )  # fmt: skip
 ROOT = Path(__file__).resolve().parents[2]
 CODE = (
@@ -50,9 +50,9 @@ def occasions(path):
     return json.loads(path.read_text())["occasions"] if path and path.exists() else []
 
 
-def earlier_parts(path, device, tiny=False):
-    """Section -> what it wrote on this device, with this PyTorch, of this code and size."""
-    found = [o for o in occasions(path) if o["machine"] == machine(device, tiny)]
+def earlier_parts(path, this):
+    """Section -> what it wrote on this machine: device, PyTorch, code and size."""
+    found = [o for o in occasions(path) if o["machine"] == this]
     return {part["section"]: part for o in found for part in o["parts"]}
 
 
@@ -66,11 +66,15 @@ def joined(new, old):
 def report(out, seconds, device="cpu", earlier=None, tiny=False, commit=""):
     """Write both files from the sections' own and remove those; the text of check.md.
 
+    Where a section said which machine it was, no device is asked: it may have failed for good.
+
     commit: of the checkout, for where git cannot be asked.
     """
-    old, this = earlier_parts(earlier, device, tiny), machine(device, tiny)
     parts = {part["section"]: part for p in out.glob("part-*.json")
              if (part := json.loads(p.read_text()))}  # fmt: skip
+    said = (part["machine"] for part in parts.values() if part["machine"])
+    this = next(said, None) or machine(device, tiny)
+    old = earlier_parts(earlier, this)
     parts = {k: joined(parts[k], old[k]) if k in parts and k in old else parts.get(k) or old.get(k)
              for k in ORDER if k in parts or k in old}  # fmt: skip
     tests = out / "pytest.txt"

@@ -1,8 +1,10 @@
 """What the sections share: rows that are on disk at once, a budget, clocks, and real learners."""
 
+import faulthandler
 import gc
 import json
 import statistics
+import sys
 import time
 import traceback
 from dataclasses import dataclass, field, replace
@@ -23,14 +25,17 @@ from dnabench.types import Recipe, Resources
 
 SHAPES = {  # model: batch, bp, options; as in the papers
     "convnova-386k": (16, 200, {}), "convnova": (256, 500, {}), "hyenadna": (256, 500, {}),
-    "gpn": (32, 500, {}), "dnabert2": (32, 126, {"tokenizer": "char-cls-sep"}),
-    "ntv2-50m": (64, 600, {}), "caduceus_ph": (128, 500, {}),
+    "caduceus_ph": (128, 500, {}), "dnabert2": (32, 126, {"tokenizer": "char-cls-sep"}),
+    "ntv2-50m": (64, 600, {}), "gpn": (32, 500, {}),
 }  # fmt: skip
+LONGEST = {"cuda": 45, "cpu": 900}  # seconds of a row, or twice what it needs; then it hangs
 
 
 @dataclass
 class Section:
     """The rows of a section. A row that fails keeps its error, and the next one is measured.
+
+    One that hangs ends the process, with a traceback of every thread on stderr, wherever it is.
 
     earlier: rows of the same device and code from an earlier occasion, taken over as they are.
     begun: rows that this section wrote before its process ended. Those that failed are not measured
@@ -44,12 +49,15 @@ class Section:
     budget: float  # seconds
     earlier: list = field(default_factory=list)
     begun: list = field(default_factory=list)
+    machine: dict = field(default_factory=dict)
     start: float = field(default_factory=time.perf_counter)
     rows: list = field(default_factory=list)
     left_out: list = field(default_factory=list)
+    late: int = 0  # rows left out for want of time
 
     def __post_init__(self):
         self.cuda = self.device.startswith("cuda")
+        self.longest = LONGEST["cuda" if self.cuda else "cpu"]
 
     def row(self, measure, needs=0.0, again=False, **key):
         """The row of `key`; None where the budget has no room for `needs` seconds.
@@ -64,10 +72,13 @@ class Section:
             return had[-1]
         if time.perf_counter() - self.start + needs >= self.budget:
             self.left_out.append(" ".join(map(str, key.values())))
+            self.late += 1
             return None
         before = time.perf_counter()
         self.rows.append({**key, "error": "the section ended while this was measured", "of": key})
         self.save()  # what a hang or a crash leaves
+        may = max(self.longest, 2 * needs)
+        faulthandler.dump_traceback_later(may, exit=True, file=sys.__stderr__)
         try:
             found = measure()
         except Exception as e:
@@ -75,6 +86,8 @@ class Section:
                 "error": f"{type(e).__name__}: {(str(e).splitlines() or [''])[0][:300]}",
                 "where": traceback.format_exc().strip().splitlines()[-3:][0].strip()[:160],
             }
+        finally:
+            faulthandler.cancel_dump_traceback_later()
         took = round(time.perf_counter() - before, 2)
         self.rows[-1] = {**key, **found, "took": took, "of": key}
         self.save()  # before CUDA is asked for anything: it may have failed for good
@@ -86,7 +99,8 @@ class Section:
         document = {
             "section": self.name, "device": self.device, "tiny": self.tiny,
             "seconds": round(time.perf_counter() - self.start, 1),
-            "left_out": self.left_out, "rows": self.rows,
+            "left_out": self.left_out, "late": self.late, "rows": self.rows,
+            "machine": self.machine,
         }  # fmt: skip
         (self.out / f"part-{self.name}.json").write_text(json.dumps(document))
 
@@ -196,7 +210,7 @@ def timed_steps(s, one, steps):
             torch.Tensor.__float__ = real
         whole.append(time.perf_counter() - start)
         queued.append((seen[-1] if seen else time.perf_counter()) - start)
-        if sum(whole) > 4:
+        if sum(whole) > 2:
             break
     return {
         "ms": 1e3 * statistics.median(whole) / steps,
@@ -215,7 +229,9 @@ def launches(s, call, steps):
     for event in profile.events():
         if event.device_type == torch.autograd.DeviceType.CPU:
             host[event.name] = host.get(event.name, 0) + 1
-        else:
+        elif not getattr(
+            event, "is_user_annotation", False
+        ):  # the span of several kernels, as of the optimiser
             name, spent = event.name[:60], getattr(event, "self_device_time_total", 0)
             device[name] = device.get(name, 0) + spent
 

@@ -84,6 +84,7 @@ def _(
 
 
 def _remember(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.set_materialize_grads(False)  # or zeros would be made for the states that are kept
     ctx.save_for_backward(*inputs, output[1])
 
 

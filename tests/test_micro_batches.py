@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import resource
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -135,3 +136,34 @@ def test_an_error_of_another_kind_or_of_a_single_example_is_raised():
         for call in (one.train_epoch, one.predictor(DEV)):
             with pytest.raises(RuntimeError, match=says):
                 call()
+
+
+def test_a_way_back_that_ran_out_of_memory_holds_none_when_less_is_tried():
+    """Or half as many rows would have to fit beside the whole batch, and so on down to one."""
+
+    class Full(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, grad):
+            if len(grad) > 10:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return grad * 2
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head, self.made, self.alive = torch.nn.Linear(60, 2), [], []
+
+        def forward(self, ids, mask):
+            self.alive.append(sum(one() is not None for one in self.made))
+            hidden = self.head(ids.float())
+            self.made.append(weakref.ref(hidden))
+            return Full.apply(hidden)
+
+    one = learner(net=Net())
+    one.train_epoch()
+    assert one.micro_batch == 8 and one.net.alive[:3] == [0, 0, 0]

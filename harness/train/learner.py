@@ -318,9 +318,7 @@ class NetLearner(Predictor):
                 self._optimizer.zero_grad(set_to_none=not self._runner.on)
                 loss = torch.zeros((), device=self.device)
                 for part in self._parts(rows):
-                    one = self._loss(rows[part], targets[part]) / weight
-                    self._arithmetic.backward(one)
-                    loss += one.detach()
+                    loss += self._of_part(rows[part], targets[part], weight)
                 return loss
             except RuntimeError as e:
                 if self.micro_batch == 1 or self._whole_batches or not ran_out(e):
@@ -329,6 +327,12 @@ class NetLearner(Predictor):
                 for quick in (self._runner, self._graph):
                     if quick.on:
                         quick.stop("memory ran out, the micro-batch was halved")
+
+    def _of_part(self, rows: Rows, targets: Tensor, weight: float | Tensor) -> Tensor:
+        """Add a part's gradients. Apart, so that a part that failed holds no memory afterwards."""
+        one = self._loss(rows, targets) / weight
+        self._arithmetic.backward(one)
+        return one.detach()
 
     def _parts(self, rows: Rows) -> Iterator[slice]:
         if self._ghost.parts > 1:

@@ -213,6 +213,9 @@ def test_stretches_give_what_the_whole_sequence_gives(model, put, tmp_path, monk
     network, *_ = tiny_network(tmp_path, put, model)
     cut = tiling(network)
     assert cut.size == 2 * GROUP and not cut.note
+    network.device = "cuda"  # where its stretches are to be the same
+    assert tiling(network) == cut
+    network.device = "cpu"
     path = fasta(tmp_path / "g.fa", GENOME)
     rows = {}
     for tile, logits in base_logits(network, read_parts(path)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -260,8 +261,7 @@ def tiling(network: Network) -> Tiling:
         what = "this model reads a sequence as a whole"
     else:
         words = network.tokenizer.name if network.tokenizer else network.model.tokenizer
-        single = words == "char" and network.device == "cpu"
-        field = field_of(network.net) if single else None
+        field = field_of(copy.deepcopy(network.net).cpu()) if words == "char" else None
         if field is not None:
             pooled = network.recipe.rc == "conjoin" and not field.every_base
             note = (

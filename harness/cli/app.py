@@ -103,7 +103,8 @@ command(
     "yeast-convnova --genome yeast.fa --regions yeast.gff3 --protocol thesis", section=USE,
 )(evaluate)  # fmt: skip
 command(
-    app, "predict", "runs/networks/TRIAL new.fa", "runs/networks/TRIAL new.csv --to new.parquet",
+    app, "predict", "runs/networks/TRIAL new.csv --to new.parquet",
+    "runs/networks/TRIAL regions.bed --genome hg38.fa --to regions.csv",
     "runs/networks/TRIAL genome.fa.gz --window 200 --stride 100 --to windows.csv", section=USE,
 )(predict)  # fmt: skip
 command(

@@ -32,7 +32,9 @@ Trust = Annotated[
 
 def predict(
     network: Kept,
-    file: NewFile,
+    file: Annotated[
+        Path, typer.Argument(help="FASTA, CSV, TSV or Parquet; with --genome BED or VCF. Also .gz.")
+    ],
     to: Annotated[
         Path | None,
         typer.Option(help="File to write: .csv or .parquet; for each base .bed or .bedgraph. "
@@ -53,7 +55,7 @@ def predict(
         typer.Option("--class", help="Whose probability a bedGraph shows; default: the last."),
     ] = "",
     genome: Annotated[
-        str, typer.Option(help="FASTA that the variants of a VCF lie on.")
+        str, typer.Option(help="FASTA that regions of a BED file or variants of a VCF lie on.")
     ] = "",
     device: Device = "auto",
     precision: Annotated[
@@ -65,10 +67,11 @@ def predict(
     """Predict new sequences with a kept network.
 
     Both strands are read if the network was trained so. Of a sequence: class, margin and
-    probabilities, or values. Of each base: intervals of the predicted class, or a graph of one
-    class's probability. Of variants, a VCF with --genome or a table with columns reference and
-    alternative: effects, f(alternative) - f(reference). Memory grows with the
-    variants of a VCF, not with sequences.
+    probabilities, or values. Of regions (BED, narrowPeak, broadPeak) with --genome: the same, of
+    windows that are cut as in training. Of each base: intervals of the predicted class, or a graph
+    of one class's probability. Of variants, a VCF with --genome or a table with columns reference
+    and alternative: effects, f(alternative) - f(reference). Memory grows with the variants of a
+    VCF or the regions of a BED file, not with sequences.
     """
     from dnabench.cache import replacing
     from dnabench.cli.bars import bar

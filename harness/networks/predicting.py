@@ -15,8 +15,10 @@ from dnabench.networks import answers
 from dnabench.networks.calibration import probabilities
 from dnabench.networks.field import field_of
 from dnabench.networks.network import Network
+from dnabench.networks.region_file import region_logits
 from dnabench.networks.tiles import Tile, joined, tiles, together, windows
 from dnabench.spreadsheets import table_as_text
+from dnabench.tasks.io.regions import is_regions
 from dnabench.tasks.io.unlabelled import Part, known_format, read_parts, whole_sequences
 from dnabench.tasks.io.variants import is_variants, unlabelled_variants
 from dnabench.types import Array, Sequences
@@ -30,7 +32,8 @@ class Asked:
     """How to predict a file.
 
     window, stride: bp, for a network of sequences on longer ones; 0 = each sequence as a whole.
-    calibrated: divide logits by the temperature. genome: FASTA, which the variants of a VCF lie on.
+    calibrated: divide logits by the temperature. genome: FASTA, which the variants of a VCF or the
+    regions of a BED file lie on.
     graph: the class whose probability a bedGraph
     shows; "" = intervals of the predicted class.
     """
@@ -51,7 +54,8 @@ def predict_file(
 
     Args:
         network: as loaded.
-        file: as `tasks.io.unlabelled.read_parts` takes it; of a network of pairs also a VCF.
+        file: as `tasks.io.unlabelled.read_parts` takes it; of a network of pairs also a VCF, of
+            one that answers single sequences as a whole also BED, narrowPeak or broadPeak.
         out: where the answers go, part by part.
         form: csv or parquet; bed or bedgraph for a network that answers each base.
         asked: None = the defaults.
@@ -76,6 +80,11 @@ def predict_file(
     if asked.graph and form != "bedgraph":
         raise ValueError(f"--class {asked.graph}: only a .bedgraph shows one class; leave it out")
     if per_base:
+        if is_regions(file):
+            raise ValueError(
+                f"{file}: this network answers each base of sequences, and regions are none: give "
+                f"FASTA, such as that of bedtools getfasta -fi GENOME -bed {file.name}"
+            )
         _no_genome(network, file, asked)
         if asked.window or asked.stride:
             raise ValueError(
@@ -93,18 +102,34 @@ def _table(
     if not network.card.task.get("scale") and (unit := answers.unit_of(network.card)):
         say(unit)
     with closing(_Table(out, form)) as table:
-        rows = _pairs if network.task.pairs else _rows
-        for places, seqs, other in rows(network, file, asked, say):
-            for one in filter(None, (seqs, other)):
-                network.check(one, list(map(str, places["id"])))
-            logits = network.prepared(seqs, other)()
+        for places, logits in _answered(network, file, asked, say, progress):
             found = answers.columns(network.card, logits, temperature)
             if form == "csv":
                 found = answers.rounded(network.card, found)
             table.write(answers.beside(places, found, network.task.pairs))
-            progress(len(seqs.codes))
-            n += len(seqs)
+            n += len(logits)
     return n
+
+
+def _answered(
+    network: Network, file: Path, asked: Asked,
+    say: Callable[[str], object], progress: Callable[[int], object],
+) -> Iterator[tuple[answers.Columns, Array]]:  # fmt: skip
+    """Columns that name the rows, and their logits."""
+    if is_regions(file):
+        network.check_pairs(False)
+        if asked.window or asked.stride:
+            raise ValueError(
+                f"--window: windows of regions are cut as in training; leave it out, or give other "
+                f"ones as FASTA: bedtools getfasta -s -fi GENOME -bed {file.name}"
+            )
+        yield from region_logits(network, file, asked.genome, say, progress)
+        return
+    for places, seqs, other in (_pairs if network.task.pairs else _rows)(network, file, asked, say):
+        for one in filter(None, (seqs, other)):
+            network.check(one, list(map(str, places["id"])))
+        yield places, network.prepared(seqs, other)()
+        progress(len(seqs.codes))
 
 
 def _pairs(
@@ -134,7 +159,8 @@ def _no_genome(network: Network, file: Path, asked: Asked) -> None:
     if asked.genome:
         known_format(file)
         raise ValueError(
-            f"--genome: variants of a VCF lie on a genome, and {file} is none; leave it out"
+            f"--genome: variants of a VCF lie on a genome, and regions of a BED file; {file} is "
+            "neither: leave it out"
         )
 
 

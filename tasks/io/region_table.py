@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from dnabench.tasks.io.genome import Chromosome, chromosomes, few
-from dnabench.tasks.io.left_out import LeftOut
+from dnabench.tasks.io.genome import Chromosome, chromosomes
 from dnabench.tasks.io.negatives import (
     GC_OFF,
     MASKED_OFF,
@@ -23,8 +21,15 @@ from dnabench.tasks.io.negatives import (
     overlapping,
 )
 from dnabench.tasks.io.parsing import Table
-from dnabench.tasks.io.regions import Regions, is_regions, read_regions
-from dnabench.types import Array, N, OwnData, Sequences
+from dnabench.tasks.io.region_windows import (
+    Account,
+    drop_missing,
+    read_windows,
+    window_ids,
+    windows_on,
+)
+from dnabench.tasks.io.regions import is_regions, read_regions
+from dnabench.types import Array, OwnData, Sequences
 
 FAR = 0.05  # GC content of given negatives that differs by more is warned of
 POSITIVE, NEGATIVE = "1", "0"
@@ -47,33 +52,6 @@ class Part(NamedTuple):
     masked: Array
 
 
-@dataclass
-class _Account:
-    """What became of the regions of a file."""
-
-    regions: Regions
-    left_out: LeftOut = field(default_factory=lambda: LeftOut("region"))
-    overlapping: int = 0
-    kept: int = 0
-
-    def drop(self, why: str, rows: Array) -> None:
-        self.left_out.drop(why, self.regions.line[rows])
-
-    def said(self, what: str, length: int) -> list[str]:
-        """How the file was read, in words."""
-        path, m = self.regions.path, len(self.regions.start)
-        known = self.regions.known
-        form = "summits" if known else "middles"
-        if 0 < known < m:
-            form += f" ({known:,} of {m:,}; the others have none, and their middles are taken)"
-        how = f"windows of {length} bp around their {form}" if length else "as long as they are"
-        out = [f"{what}: {self.kept:,} of {m:,} regions in {path.name}, {how}"]
-        out += self.left_out.said()
-        if self.overlapping:
-            out.append(f"{what} that overlap another one: {self.overlapping:,}")
-        return out
-
-
 def region_table(path: Path, own: OwnData) -> Table:
     """The windows of a file of regions, and its negatives.
 
@@ -92,8 +70,8 @@ def region_table(path: Path, own: OwnData) -> Table:
         raise ValueError(f"{path}: regions need the genome they are on: --genome FASTA")
     if own.length < 0 or own.length == 1:
         raise ValueError(f"--length {own.length}: give bp, or 0 for the regions as they are")
-    given = _Account(read_regions(path))
-    against = _Account(read_regions(_regions_file(own.negatives))) if own.negatives else None
+    given = Account(read_regions(path))
+    against = Account(read_regions(_regions_file(own.negatives))) if own.negatives else None
     accounts = [given, *([against] if against is not None else [])]
     wanted = {str(name) for one in accounts for name in one.regions.chrom}
     parts: list[Part] = []
@@ -101,10 +79,7 @@ def region_table(path: Path, own: OwnData) -> Table:
     for chromosome in chromosomes(Path(own.genome), wanted):
         known.update(chromosome.names)
         parts += _parts(chromosome, given, against, own)
-    for one in accounts:
-        missing = sorted({*one.regions.chrom.tolist()} - known)
-        rows = np.flatnonzero(np.isin(one.regions.chrom, missing))
-        one.drop(f"on sequences that are not in the genome ({few(missing, 3)})", rows)
+    drop_missing(accounts, known)
     return _table(path, parts, given, against, own)
 
 
@@ -115,7 +90,7 @@ def _regions_file(name: str) -> Path:
 
 
 def _parts(
-    chromosome: Chromosome, given: _Account, against: _Account | None, own: OwnData
+    chromosome: Chromosome, given: Account, against: Account | None, own: OwnData
 ) -> list[Part]:
     composition = Composition(chromosome)
     positive = _cut(chromosome, composition, given, own.length, POSITIVE)
@@ -145,34 +120,14 @@ def _parts(
 
 
 def _cut(
-    chromosome: Chromosome, composition: Composition, account: _Account, length: int, label: str
+    chromosome: Chromosome, composition: Composition, account: Account, length: int, label: str
 ) -> Part:
     """The windows of a file's regions on a sequence; those that cannot be used are counted."""
-    regions, bp = account.regions, len(chromosome.codes)
-    rows = np.flatnonzero(np.isin(regions.chrom, chromosome.names))
-    for i in rows[regions.start[rows] >= bp][:1]:
-        raise ValueError(
-            f"{regions.path}:{regions.line[i]}: a region begins at {regions.start[i]:,}, but "
-            f"{regions.chrom[i]} has {bp:,} bp in the genome; both must be of the same assembly"
-        )
-    start, end = (edge[rows] for edge in regions.windows(length))
-    outside = (start < 0) | (end > bp)
-    account.drop("whose window goes beyond the end of its sequence", rows[outside])
-    rows, start, end = (x[~outside] for x in (rows, start, end))
-    strand = np.where(regions.strand[rows] == "-", "-", "+")
-    _, first = np.unique(np.stack([start, end, strand == "-"]), axis=1, return_index=True)
-    again = np.ones(len(rows), bool)
-    again[first] = False
-    account.drop("with the same window as an earlier one", rows[again])
-    rows, start, end, strand = (x[~again] for x in (rows, start, end, strand))
-    seqs = chromosome.cut(start, end, strand == "-")
-    unknown = np.add.reduceat(seqs.codes == N, seqs.offsets[:-1]) > 0 if len(rows) else again[:0]
-    account.drop("with N in its window", rows[unknown])
+    found, seqs = read_windows(chromosome, account, windows_on(chromosome, account, length))
+    row, start, end, strand = found
     part = Part(
-        chromosome.names[0], label, rows, start, end, strand, seqs, *composition.of(start, end)
+        chromosome.names[0], label, row, start, end, strand, seqs, *composition.of(start, end)
     )
-    part = _rows(part, np.flatnonzero(~unknown))
-    account.kept += len(part.row)
     order = np.argsort(part.start, kind="stable")
     reach = np.maximum.accumulate(part.end[order])[:-1]
     account.overlapping += int((part.start[order][1:] < reach).sum())
@@ -188,7 +143,7 @@ def _rows(part: Part, rows: Array) -> Part:
 
 
 def _table(
-    path: Path, parts: Sequence[Part], given: _Account, against: _Account | None, own: OwnData
+    path: Path, parts: Sequence[Part], given: Account, against: Account | None, own: OwnData
 ) -> Table:
     parts = sorted(parts, key=lambda part: part.label, reverse=True)  # stable: positives first
     chrom = [part.chrom for part in parts for _ in part.row]
@@ -199,11 +154,7 @@ def _table(
     labels = [part.label for part in parts for _ in part.row]
     notes = _said(path, parts, given, against, own)
     sequences = [part.seqs[i] for part in parts for i in range(len(part.row))]
-    stranded = "-" in strand
-    ids = [
-        f"{c}:{a}-{b}" + f"({s})" * stranded
-        for c, a, b, s in zip(chrom, start, end, strand, strict=True)
-    ]
+    ids = window_ids(chrom, start, end, strand, "-" in strand)
     digest = hashlib.sha256()
     for row in zip(ids, labels, sequences, strict=True):
         digest.update(f"{' '.join(row)}\n".encode())
@@ -222,13 +173,12 @@ def _table(
 
 
 def _said(
-    path: Path, parts: Sequence[Part], given: _Account, against: _Account | None, own: OwnData
+    path: Path, parts: Sequence[Part], given: Account, against: Account | None, own: OwnData
 ) -> list[str]:
     """How positives and negatives were made, in words; ValueError where there are none."""
     out = given.said("positives", own.length)
     n = sum(len(part.row) for part in parts if part.label == NEGATIVE)
-    if not given.kept:
-        raise ValueError(f"{path}: no region can be used; {'; '.join(out)}")
+    given.check_any("positives", own.length)
     if against is not None:
         out += against.said("negatives", own.length)
     if not n:

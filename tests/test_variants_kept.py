@@ -107,6 +107,22 @@ def test_variants_that_cannot_be_used_are_said(tmp_path):
         answers(network, path, genome=str(tmp_path / "g.fa.gz"))
 
 
+def test_names_of_variants_are_kept(tmp_path):
+    network, *_ = network_of(tmp_path)
+    genome, path = str(tmp_path / "g.fa.gz"), write(tmp_path, variants(6), name="n.vcf")
+    bare, _ = answers(network, path, genome=genome)
+    assert "variant" not in bare[0]
+    rows = [line.split("\t") for line in path.read_text().splitlines()]
+    for i, row in enumerate(rows[2:]):
+        row[2] = "." if i == 1 else f"rs{i};x"
+    path.write_text("".join("\t".join(row) + "\n" for row in rows))
+    found, _ = answers(network, path, genome=genome)
+    assert list(found[0])[:6] == ["id", "chrom", "pos", "ref", "alt", "variant"]
+    by_place = {(row[0], row[1]): row[2] for row in rows[2:]}
+    assert {(row["chrom"], row["pos"]): row["variant"] for row in found} == by_place
+    assert [{**row, "variant": ""} for row in found] == [{**row, "variant": ""} for row in bare]
+
+
 def test_what_does_not_go_with_pairs_is_refused(put, tmp_path):
     network, task, _ = network_of(tmp_path)
     test, genome = task.load("test"), str(tmp_path / "g.fa.gz")

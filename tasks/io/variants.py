@@ -28,7 +28,10 @@ _LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 
 
 class Variant(NamedTuple):
-    """A line of the file. at: of the first base of `ref`, from 0. label: "" = it has none."""
+    """A line of the file. at: of the first base of `ref`, from 0. label: "" = it has none.
+
+    name: of the column ID, . = it has none.
+    """
 
     line: int
     chrom: str
@@ -36,6 +39,7 @@ class Variant(NamedTuple):
     ref: str
     alt: str
     label: str
+    name: str = "."
 
 
 class _Row(NamedTuple):
@@ -94,7 +98,8 @@ def unlabelled_variants(
         say: called in the end with what was left out.
 
     Yields:
-        Columns id, chrom, pos (from 1), ref and alt; the reference's windows, the alternative's.
+        Columns id, chrom, pos (from 1), ref and alt, and variant, the column ID, unless that is .
+        in every line; the reference's windows, the alternative's.
         The sequences of the genome follow each other, and on each the variants as in the file.
 
     Raises:
@@ -102,6 +107,7 @@ def unlabelled_variants(
     """
     left_out = LeftOut("variant")
     variants = _usable([_variant(line, row, "?") for line, row in _lines(path)], left_out)
+    named = any(one.name not in (".", "") for one in variants)
     for rows in _on_genome(path, variants, genome, length, left_out):
         found = [row.variant for row in rows]
         names: dict[str, Array | list[str]] = {
@@ -109,6 +115,8 @@ def unlabelled_variants(
             "pos": np.array([v.at + 1 for v in found], np.int64),
             "ref": [v.ref for v in found], "alt": [v.alt for v in found],
         }  # fmt: skip
+        if named:
+            names["variant"] = [v.name for v in found]
         first, second = (row.first for row in rows), (row.second for row in rows)
         yield names, Sequences.parse(first), Sequences.parse(second)
     for note in left_out.said():
@@ -189,7 +197,8 @@ def columns_of(path: Path, number: int, text: str) -> list[str]:
 
 
 def _variant(line: int, row: Sequence[str], label: str) -> Variant:
-    return Variant(line, row[0], int(row[1]) - 1, row[3].upper(), row[4].upper(), label)
+    at, ref, alt = int(row[1]) - 1, row[3].upper(), row[4].upper()
+    return Variant(line, row[0], at, ref, alt, label, row[2])
 
 
 def _labels(path: Path, lines: Sequence[tuple[int, list[str]]], own: OwnData) -> list[str]:

@@ -204,6 +204,10 @@ def test_compare_on_one_task_begins_with_the_pair():
             runs("a", 0.8, seeds=range(3)) + runs("b", 0.8, seeds=range(3)),
             "a and b have the same mean: 0.000 MCC (95 % CI",
         ),
+        (
+            runs("a", 0.8002, seeds=range(3)) + runs("b", 0.8, seeds=range(3)),
+            "a and b have the same mean to 3 decimals: 0.000 MCC (95 % CI",
+        ),
     ):
         text = compare_text(records, "a", "b")
         said = next(x for x in text.splitlines() if x and x[0] not in "#>")

@@ -1,5 +1,6 @@
 """`dnabench predict`: the stored answers for new files, however they are cut."""
 
+import copy
 import csv
 import gzip
 import io
@@ -295,6 +296,19 @@ def test_intervals_say_what_every_base_got(name, put, tmp_path, monkeypatch):
             scores = [float(line[4]) for line in own]
             means = [p.max(1)[int(s) : int(e)].mean() * 1000 for _, s, e, *_ in own]
             np.testing.assert_allclose(scores, means, atol=1)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm")
+def test_a_network_that_cannot_be_copied_is_cut_as_any_other(put, tmp_path):
+    network, *_ = tiny_network(tmp_path, put)
+    cut = tiling(network)
+    for module in [m for m in network.net.modules() if isinstance(m, torch.nn.Conv1d)]:
+        torch.nn.utils.weight_norm(module)
+    with torch.enable_grad():
+        network.net(torch.zeros(1, 80, dtype=torch.uint8), None)
+    with pytest.raises(RuntimeError, match="deepcopy"):
+        copy.deepcopy(network.net)
+    assert tiling(network) == cut
 
 
 def test_runs_join_across_tiles():

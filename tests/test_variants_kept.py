@@ -189,16 +189,33 @@ def test_an_effect_called_as_a_column_of_places_loses_neither(tmp_path):
     network, task, stored = network_of(tmp_path, kind="regression", label="pos")
     assert network.task.classes == ("pos",)
     test = task.load("test")
-    expected = dict(zip(map(str, test.ids), stored["logits"].reshape(-1), strict=True))
+    ((mean, sd),) = network.task.scale
+    effects = mean + sd * stored["logits"].reshape(-1).astype(float)
+    expected = dict(zip(map(str, test.ids), effects, strict=True))
     found, _ = answers(network, tmp_path / "v.vcf", genome=str(tmp_path / "g.fa.gz"))
     rows = {row["id"]: row for row in found}
     for name, effect in expected.items():
         assert name.split(":")[1] == rows[name]["pos"]
-        assert abs(float(rows[name]["effect_pos"]) - effect) < 2e-6
+        assert abs(float(rows[name]["effect_pos"]) - effect) < 4e-6 * sd
     places = {"id": ["a"], "pos": ["7"]}
     both = beside(places, {"id": [1.0], "effect_id": [2.0], "x": [3.0]}, pairs=True)
     assert both == {**places, "effect_effect_id": [1.0], "effect_id": [2.0], "x": [3.0]}
     assert list(beside(places, {"id": [1.0]}, pairs=False)) == ["id", "pos", "predicted_id"]
+
+
+def test_rows_have_the_names_of_their_lines(tmp_path):
+    """Also where a file has chr1 and 1, which are one sequence of the genome."""
+    network, *_ = network_of(tmp_path)
+    rows = variants(40)
+    bare = rows[3][0].removeprefix("chr")
+    path = write(tmp_path, [*rows[:3], (bare, *rows[3][1:]), *rows[4:], (bare, *rows[5][1:])],
+                 lambda i: "CLASS=a")  # fmt: skip
+    found, said = answers(network, path, genome=str(tmp_path / "g.fa.gz"))
+    named = {row["id"]: row["chrom"] for row in found}
+    chrom, at, ref, alt = rows[3][:4]
+    assert bare != chrom and named[f"{bare}:{at}:{ref}>{alt}"] == bare
+    assert {*named.values()} > {bare, chrom} and len(found) == 40
+    assert any("1 variant that came before" in note for note in said), said
 
 
 def test_an_exported_network_of_effects_says_that_it_reads_one_allele(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -13,7 +12,7 @@ import numpy as np
 
 from dnabench.networks import answers
 from dnabench.networks.calibration import probabilities
-from dnabench.networks.field import field_of
+from dnabench.networks.field import Field, field_of
 from dnabench.networks.network import Network
 from dnabench.networks.region_file import region_logits
 from dnabench.networks.tiles import Tile, joined, tiles, together, windows
@@ -280,6 +279,15 @@ class Tiling(NamedTuple):
     note: str = ""
 
 
+def _field(net: Any) -> Field | None:
+    """Measured on the CPU: how far a network sees is the same on any device."""
+    device = next(net.parameters()).device
+    try:
+        return field_of(net.cpu())
+    finally:
+        net.to(device)
+
+
 def tiling(network: Network) -> Tiling:
     """How long sequences are cut for a network; see `base_logits`."""
     half = max(network.task.length // 2, 1)
@@ -287,7 +295,7 @@ def tiling(network: Network) -> Tiling:
         what = "this model reads a sequence as a whole"
     else:
         words = network.tokenizer.name if network.tokenizer else network.model.tokenizer
-        field = field_of(copy.deepcopy(network.net).cpu()) if words == "char" else None
+        field = _field(network.net) if words == "char" else None
         if field is not None:
             pooled = network.recipe.rc == "conjoin" and not field.every_base
             note = (

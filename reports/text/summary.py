@@ -123,8 +123,9 @@ def _pairs(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[str]:
         where = f" on {d.row.name}" if several else ""
         if d.verdict == "win":
             out.append(f"{a} beats {b}{where} by {size}.")
-        elif d.verdict == "descriptive" and not lead:
-            out.append(f"{a} and {b} have the same mean{where}: {size}, {d.verdict_text}.")
+        elif d.verdict == "descriptive" and not round(lead, digits):
+            to = f" to {digits} decimals" if lead > 1e-12 else ""
+            out.append(f"{a} and {b} have the same mean{to}{where}: {size}, {d.verdict_text}.")
         elif d.verdict == "descriptive":
             out.append(f"{a} scores {more} than {b}{where} by {size}: {d.verdict_text}.")
         else:

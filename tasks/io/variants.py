@@ -44,6 +44,7 @@ class Variant(NamedTuple):
 
 class _Row(NamedTuple):
     variant: Variant
+    chrom: str  # of all variants on this sequence, where the file has chr1 and 1
     start: int
     end: int
     first: str
@@ -134,8 +135,9 @@ def _on_genome(
         known.update(chromosome.names)
         here = [v for name in chromosome.names for v in by_name[name]]
         if len(chromosome.names) > 1:  # chr1 and 1: the same variant may be there under both
-            here.sort(key=lambda one: one.line)
-            here = _usable([v._replace(chrom=chromosome.names[0]) for v in here], left_out)
+            named = {v.line: v for v in here}
+            alike = [named[line]._replace(chrom=chromosome.names[0]) for line in sorted(named)]
+            here = [named[v.line] for v in _usable(alike, left_out)]
         text, n = _LETTERS[chromosome.codes].tobytes().decode(), max(AT_ONCE // length, 1)
         for i in range(0, len(here), n):
             rows = _windows(text, chromosome.names[0], here[i : i + n], length, left_out)
@@ -316,8 +318,7 @@ def _windows(
         if why:
             dropped.setdefault(why, []).append(one.line)
         else:
-            named = one._replace(chrom=name)
-            out.append(_Row(named, start, start + length, first, second))
+            out.append(_Row(one, name, start, start + length, first, second))
     for why, lines in dropped.items():
         left_out.drop(why, np.array(lines, np.int64))
     return out
@@ -328,7 +329,7 @@ def _id(v: Variant) -> str:
 
 
 def _table(path: Path, rows: Sequence[_Row], usable: int, left_out: LeftOut, own: OwnData) -> Table:
-    ids = [_id(row.variant) for row in rows]
+    ids = [_id(row.variant._replace(chrom=row.chrom)) for row in rows]
     digest = hashlib.sha256()
     for name, row in zip(ids, rows, strict=True):
         digest.update(f"{name} {row.variant.label} {row.first} {row.second}\n".encode())
@@ -344,7 +345,7 @@ def _table(path: Path, rows: Sequence[_Row], usable: int, left_out: LeftOut, own
             "may be of another assembly"
         )
     others = {
-        "chrom": [row.variant.chrom for row in rows],
+        "chrom": [row.chrom for row in rows],
         "start": [str(row.start) for row in rows],
         "end": [str(row.end) for row in rows],
     }

@@ -60,7 +60,10 @@ class Answer(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """Neighbouring bases that matter: 0-based, the end is not in it."""
+    """Neighbouring bases that matter: 0-based, the end is not in it.
+
+    letters: in the order in which the network reads them.
+    """
 
     start: int
     end: int
@@ -224,6 +227,12 @@ def positions(place: Place, where: Array) -> Array:
     return np.asarray(place.first + where * (1 if place.strand == "+" else -1))
 
 
+def placed(place: Place, stretch: Stretch) -> Stretch:
+    """A stretch of a sequence with the positions that `positions` gives, in ascending order."""
+    ends = positions(place, np.array([stretch.start, stretch.end - 1]))
+    return stretch._replace(start=int(ends.min()), end=int(ends.max()) + 1)
+
+
 def table_rows(name: str, codes: Array, changes: Array) -> dict[str, Array | Sequence[str]]:
     """A row for each substitution, by column; letters are those of the strand that is read."""
     where, new = np.nonzero(~np.isnan(changes) & (np.arange(BASES) != codes[:, None]))
@@ -245,11 +254,20 @@ def graph_lines(name: str, values: Array) -> Iterator[str]:
         yield f"{place.chromosome}\t{at}\t{at + 1}\t{values[i]:.6g}\n"
 
 
+class Shown(NamedTuple):
+    """A sequence that is drawn: its name, the answer to it, and its stretches, as in the files."""
+
+    name: str
+    place: Place
+    answer: float
+    stretches: list[Stretch]
+
+
 class Mutated(NamedTuple):
-    """What was done to a file. first: name, answer, stretches of each sequence that is drawn."""
+    """What was done to a file. first: the sequences that are drawn."""
 
     sequences: int
-    first: list[tuple[str, float, list[Stretch]]]
+    first: list[Shown]
 
 
 def mutagenesis_of_file(
@@ -296,7 +314,7 @@ def mutagenesis_of(
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     folder.mkdir(parents=True, exist_ok=True)
-    done, first = 0, list[tuple[str, float, list[Stretch]]]()
+    done, first = 0, list[Shown]()
     table, graph = folder / "mutagenesis.parquet", folder / "importance.bedgraph"
     drawn: list[Callable[[], Figure]] = []
     schema = pa.schema(COLUMNS)
@@ -317,7 +335,9 @@ def mutagenesis_of(
             lines.write("".join(graph_lines(name, values)).encode())
             done += 1
             if len(first) < figures:
-                first.append((name, was, stretches(codes, values)))
+                place = place_of(name, len(codes))
+                found = [placed(place, one) for one in stretches(codes, values)]
+                first.append(Shown(name, place, was, found))
                 drawn.append(partial(mutagenesis_figure, name, answer.name, codes, changes))
     for old in folder.glob("figure-*.png"):
         old.unlink()

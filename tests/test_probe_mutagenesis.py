@@ -1,6 +1,7 @@
 """Saturation mutagenesis of kept networks: probes/mutagenesis.py."""
 
 import json
+import re
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,12 +16,14 @@ from dnabench import MODELS
 from dnabench.cache import file_sha256
 from dnabench.networks.network import load_network
 from dnabench.probes.mutagenesis import (
+    Stretch,
     answer_of,
     answers,
     graph_lines,
     importance,
     mutagenesis,
     place_of,
+    placed,
     stretches,
     table_rows,
 )  # fmt: skip
@@ -161,6 +164,8 @@ def test_minus_strands_go_backwards():
     assert list(graph_lines("c:10-14(-)", values)) == [
         "c\t11\t12\t2\n", "c\t12\t13\t1\n", "c\t13\t14\t0.5\n",
     ]  # fmt: skip
+    last = Stretch(1, 3, "CG", 1.5)  # read backwards from base 12
+    assert placed(place_of("c:10-14(-)", 4), last) == last._replace(start=11, end=13)
     changes = np.arange(16.0).reshape(4, 4)
     changes[3] = np.nan
     rows = table_rows("c:10-14(-)", codes, changes)
@@ -200,6 +205,10 @@ def test_the_command_writes_table_graph_and_figures(tmp_path, put):  # noqa: F81
     words = ["probe", "mutagenesis", folder, "--genome", genome, "--to", tmp_path / "out"]
     region = dnabench(*words, "--region", "1:101-160")
     assert region.returncode == 0, region.stderr
+    assert "from 0, the end excluded, on the chromosome\n" in region.stdout
+    printed = re.findall(r"^    (\d+)-(\d+) ([ACGT]+) ", region.stdout, re.M)
+    assert printed and all(seq[int(a) : int(b)] == found for a, b, found in printed)
+    assert "from 0, the end excluded, in the sequence\n" in again.stdout
     table = pq.read_table(tmp_path / "out" / "mutagenesis.parquet").to_pandas()
     assert {*table.chrom} == {"chr1"} and {*table.position} == set(range(100, 160))
     network = load_network(folder)

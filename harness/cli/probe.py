@@ -222,9 +222,17 @@ def _say_stretches(answer: Answer, found: Mutated) -> None:
     typer.echo(
         f"{answer.name}, and the bases that hold it up: by how much it falls, a mean of three"
     )
-    for name, was, parts in found.first:
-        typer.echo(f"  {name}: {answer.text(was)}")
-        for part in parts:
+    known = {one.place.chromosome != one.name for one in found.first}
+    at = {True: "on the chromosome", False: "in the sequence"}
+    where = (
+        at[known == {True}]
+        if len(known) < 2
+        else (f"{at[True]} where the name of a sequence says where it lies, else {at[False]}")
+    )
+    typer.echo(f"positions as in the files: from 0, the end excluded, {where}")
+    for one in found.first:
+        typer.echo(f"  {one.name}: {answer.text(one.answer)}")
+        for part in one.stretches:
             fall = answer.text(part.importance, "+")
             typer.echo(f"    {part.start}-{part.end} {part.letters}  {fall}")
     if found.sequences > len(found.first):

@@ -297,6 +297,7 @@ def test_the_command(tmp_path):
     assert said.returncode == 0, said.stderr
     assert "trained on 60 bp" in said.stdout and "intergenic" in said.stdout
     assert "left out: 1, less than 120 bp" in said.stdout
+    assert "95 %: blocks of 10 kbp, bootstrapped, none from fewer than 20" in said.stdout
     each = pq.read_table(tmp_path / "out" / "context.parquet").to_pandas()
     assert len(each) == 19 and each["position"].min() == 250
     assert set(each["annotation"]) == {"gene", "intergenic"}

@@ -192,6 +192,7 @@ def test_the_command_and_bad_input(tmp_path):
     bed.write_text("1\t0\t400\nchr2\t1\t5\n")
     said = dnabench(*words)
     assert said.returncode == 0 and "Warning" not in said.stderr, said.stderr
+    assert "blocks of 10 kbp with genes, bootstrapped, none from fewer than 20" in said.stdout
     assert "1 regions on sequences without genes, left out" in said.stdout
     about = json.loads((tmp_path / "out" / "occupancy.json").read_text())
     [mark] = about["marks"]

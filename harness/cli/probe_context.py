@@ -115,6 +115,7 @@ def _asked(
 def _say(asked: Asked, places: Places, found: Found, rows: Sequence[Row], longest: int) -> None:
     from tabulate import tabulate
 
+    from dnabench.pretraining.evaluate import FEWEST
     from dnabench.probes.context import AHEAD
 
     sides = "before it" if asked.causal else "around it, on both sides together"
@@ -146,7 +147,8 @@ def _say(asked: Asked, places: Places, found: Found, rows: Sequence[Row], longes
         )
     typer.echo(
         "medians [quartiles]; still: the first context after which 100 in a row hardly vary; last: "
-        "total variation to the longest stays under .02 from there on; 95 %: blocks of 10 kbp"
+        "total variation to the longest stays under .02 from there on; 95 %: blocks of "
+        f"10 kbp, bootstrapped, none from fewer than {FEWEST}"
     )
 
 

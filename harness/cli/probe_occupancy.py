@@ -74,6 +74,7 @@ def _say(found: Sequence[Profile], flank: int) -> None:
     import numpy as np
     from tabulate import tabulate
 
+    from dnabench.pretraining.evaluate import FEWEST
     from dnabench.probes.occupancy import PARTS, bins, means
 
     lines = []
@@ -88,3 +89,4 @@ def _say(found: Sequence[Profile], flank: int) -> None:
     heads = ["mark", "regions", *PARTS, "highest [95 %]", "at"]
     aligned = ("left", *["right"] * 5, "left")
     typer.echo(tabulate(lines, heads, disable_numparse=True, colalign=aligned))
+    typer.echo(f"95 %: blocks of 10 kbp with genes, bootstrapped, none from fewer than {FEWEST}")

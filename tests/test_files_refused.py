@@ -27,7 +27,7 @@ BAD = {
     "header only": ("my.csv", "sequence,label\n", "my.csv: no sequences, the file has no rows"),
     "no label column": ("my.csv", "sequence,y\nA,0\n",
                         "my.csv:1: no column 'label'; found sequence, y. The header must name"),
-    "no header": ("my.csv", "ACGT,0\nACGT,1\n", "my.csv:1: no column 'sequence'; found acgt, 0."),
+    "no header": ("my.csv", "ACGT,0\nACGT,1\n", "my.csv:1: no column 'sequence'; found ACGT, 0."),
     "column twice": ("my.csv", "sequence,label,label\nA,0,1\n",
                      "my.csv:1: two columns are named 'label'; remove one"),
     "one class": ("my.csv", "sequence,label\nA,x\nC,x\n",

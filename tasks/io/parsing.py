@@ -292,21 +292,20 @@ def _find_columns(place: str, header: Sequence[str], own: OwnData) -> dict[str, 
             continue
         if role == "label" and own.label:
             for k, name in enumerate(own.label):
-                found[f"label {k + 1}" if k else "label"] = _position(place, names, name, role)
+                found[f"label {k + 1}" if k else "label"] = _position(place, header, name, role)
             continue
         if asked.get(role) == "none":
             continue
         if wanted := asked.get(role):
-            found[role] = _position(place, names, wanted, role)
+            found[role] = _position(place, header, wanted, role)
             continue
         at = [i for i, n in enumerate(names) if n in spellings]
         if len(at) > 1:
             raise ValueError(f"{place}: two columns are named {role!r}; remove one")
         if not at and role in ("sequence", "label"):
-            listed = ", ".join(n[:20] for n in names)
             raise ValueError(
-                f"{place}: no column {role!r}; found {listed}. The header must name the columns "
-                f"sequence and label, and may name split and id; or say which it is: "
+                f"{place}: no column {role!r}; found {_listed(header)}. The header must name the "
+                f"columns sequence and label, and may name split and id; or say which it is: "
                 f"--{role}-column NAME" + (" (several: A,B,C)" if role == "label" else "")
             )
         if at:
@@ -314,12 +313,17 @@ def _find_columns(place: str, header: Sequence[str], own: OwnData) -> dict[str, 
     return found
 
 
-def _position(place: str, names: Sequence[str], wanted: str, role: str) -> int:
-    at = [i for i, n in enumerate(names) if n == wanted.strip().lower()]
+def _listed(header: Sequence[str]) -> str:
+    """The names of columns as the file writes them."""
+    return ", ".join(name.strip()[:20] for name in header)
+
+
+def _position(place: str, header: Sequence[str], wanted: str, role: str) -> int:
+    at = [i for i, n in enumerate(header) if n.strip().lower() == wanted.strip().lower()]
     if len(at) != 1:
         how = "two columns are" if at else "no column is"
-        listed = ", ".join(n[:20] for n in names)
-        raise ValueError(f"{place}: --{role}-column {wanted}: {how} named so; found {listed}")
+        found = _listed(header)
+        raise ValueError(f"{place}: --{role}-column {wanted}: {how} named so; found {found}")
     return at[0]
 
 

@@ -225,6 +225,33 @@ def test_small_and_unbalanced_tests_are_said_before_training(tmp_path):
     assert "these 40 test examples alone give MCC a standard error of about 0.16" in text
 
 
+def test_few_training_examples_of_a_class_are_said(tmp_path):
+    rows = [(t, int(i < 9), "test" if i % 3 == 0 else "train") for i, t in enumerate(TEXTS)]
+    text = describe(task_from_path(write(tmp_path / "x.csv", "sequence,label,split", rows)))
+    assert "warning: train has few examples of '1': 6 of 160" in text
+    assert "warning: test has few examples of '1': 3 of 80" in text
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "said"),
+    [("active", "inactive", True), ("enhancer", "non-enhancer", True), ("bound", "unbound", True),
+     ("X", "not_X", True), ("a", "no a", True), ("case", "control", True),
+     ("Active site", "control", True), ("no", "yes", False), ("false", "true", False),
+     ("negative", "positive", False),
+     ("control", "treated", False), ("control", "negative", False), ("exon", "intron", False),
+     ("-1", "1", False)],
+)  # fmt: skip
+def test_a_positive_class_that_denies_the_other_is_said(one, two, said, tmp_path):
+    rows = [(t, (one, two)[i % 2]) for i, t in enumerate(TEXTS)]
+    path = write(tmp_path / "x.csv", "sequence,label", rows)
+    text, sorts = describe(task_from_path(path)), "because it sorts last"
+    assert f"positive class: {two} (--positive chooses)" in text and (sorts in text) == said
+    if said:
+        quoted = f"'{one}'" if " " in one else one
+        assert f"are of {two!r}; write --positive {quoted} for those of {one!r}" in text
+    assert sorts not in describe(task_from_path(path, own=OwnData(positive=two)))
+
+
 @pytest.mark.parametrize("n", [50, 400])
 def test_the_standard_error_is_that_of_a_simulation(n, tmp_path):
     rows = [(t, i % 2) for i, t in enumerate(TEXTS)]

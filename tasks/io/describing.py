@@ -14,7 +14,7 @@ from dnabench.metrics import METRICS
 from dnabench.types import Array, Split, SplitName, Task
 
 FEW = 50  # test examples
-RARE = 10  # examples of a class, or positives of a label, in test
+RARE = 10  # examples of a class, or positives of a label, in a split
 
 
 class Overlap(NamedTuple):
@@ -104,12 +104,10 @@ def _warnings(task: Task, splits: Mapping[SplitName, Split], both: Overlap) -> l
     if task.kind == "regression":
         return out
     for name, split in splits.items():
-        if name == "train":
-            continue
         counts = _positives(task, split)
         for i, label in enumerate(task.classes):
             n = int(_positives(task, splits["train"])[i])
-            if not counts[i]:
+            if not counts[i] and name != "train":
                 what = f"class {label!r} has {n} examples in train and none in {name}"
                 out.append(f"{what}; a typo?" if name == "test" else what)
         if rare := [c for c, k in zip(task.classes, counts, strict=True) if 0 < k < RARE]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -30,6 +31,9 @@ from dnabench.types import KINDS, Array, Kind, OwnData
 
 STANDARDISED = "labels are standardised"  # a note of a regression begins so
 METRIC: dict[Kind, str] = {"multilabel": "auroc_mean", "regression": "pearson"}  # else mcc
+# labels of what is not there, and what comes before a label to say so
+_ABSENT = {"negative", "neg", "no", "false", "control", "ctrl", "background", "inactive"}
+_NEGATIONS = ("non", "not", "no", "un", "in")
 # letters of other alphabets that look like Latin ones
 _ALIKE = str.maketrans(
     "АВЕКМНОРСТХаеорсухіјѕΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "ABEKMHOPCTXaeopcyxijsABEZHIKMNOPTYXo"
@@ -88,6 +92,13 @@ def read_labels(path: Path, tables: Sequence[Table], own: OwnData) -> Labels:
     if len(classes) == 2:
         codes, classes = _positive_last(path, codes, classes, own.positive)
         notes = (*notes, f"positive class: {classes[1]} (--positive chooses)")
+        if not own.positive and _means_none_of(classes[1], classes[0]):
+            notes = (
+                *notes,
+                f"warning: {classes[1]!r} is the positive class because it sorts last, so F1 and "
+                f"AUPRC are of {classes[1]!r}; write --positive {shlex.quote(classes[0])} for "
+                f"those of {classes[0]!r}",
+            )
     elif own.positive:
         raise ValueError(f"--positive {own.positive}: {path} has {len(classes)} classes, not two")
     kind: Kind = "binary" if len(classes) == 2 else "multiclass"
@@ -255,6 +266,14 @@ def _skeleton(label: str) -> str:
         c for c in unicodedata.normalize("NFKC", label) if unicodedata.category(c) != "Cf"
     )
     return " ".join(text.translate(_ALIKE).casefold().split())
+
+
+def _means_none_of(label: str, other: str) -> bool:
+    """Whether a label is the negation of the other one, as inactive, not_bound and control are."""
+    one, two = (re.sub(r"[\W_]+", "", text.casefold()) for text in (label, other))
+    return two not in _ABSENT and (
+        one in _ABSENT or any(one == before + two for before in _NEGATIONS)
+    )
 
 
 def _positive_last(

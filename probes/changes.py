@@ -29,6 +29,12 @@ class Windows(NamedTuple):
     length: int
 
 
+COMPARED = (
+    "`--score output` compares the answers of a kept network (runs/networks/TRIAL), which "
+    "`dnabench run --keep best` makes"
+)
+
+
 @dataclass
 class Change:
     """Something that is read from the windows of both alleles.
@@ -75,7 +81,9 @@ def embedding_change(source: Source, name: str, device: str = "cpu") -> Change:
         name: of it.
         device: where it runs.
     """
-    embedder = Embedder(source._replace(key=""), 0, "mean", "one", device)  # nothing is stored
+    embedder = Embedder(
+        source._replace(key=""), 0, "mean", "one", device, COMPARED
+    )  # nothing is stored
     how, longer = "the mean embedding of the window", beyond(source.length, source.trained)
     return Change(
         Windows(name, source.length), f"{how} ({longer})" if longer else how,

@@ -27,6 +27,10 @@ from dnabench.tasks.io.regions import Regions
 from dnabench.types import Array, N
 
 AT_ONCE = 1 << 15  # bp of windows that are embedded together
+CUT_OUT = (
+    "what its head sees of whole sequences, `dnabench embed --pool own` writes for a FASTA file: "
+    "bedtools getfasta -s -fi GENOME -bed REGIONS"
+)
 MOST_N = 0.1  # share of a window
 
 
@@ -230,7 +234,7 @@ def embeddings(
         ValueError: as `networks.embedding.Embedder`.
     """
     # nothing is stored: a row for each base would fill the cache
-    embedder = Embedder(source._replace(key=""), layer, "none", "mean", device)
+    embedder = Embedder(source._replace(key=""), layer, "none", "mean", device, CUT_OUT)
     codes, parts = windows.codes, list[Array]()
     length, inside = codes.shape[1], windows.inside
     at_once = max(1, AT_ONCE // length)

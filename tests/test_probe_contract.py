@@ -290,7 +290,7 @@ def test_variants_by_embedding_and_by_output(name, genome, network, tmp_path):
         return refused(
             lambda: embedding_change(of_network(kept_one), name),
             "no layers with a row for each",
-            "`dnabench embed",
+            "`--score output` compares the answers",
         )
     assert scored(embedding_change(of_network(kept_one), name), genome, tmp_path) > 0
     return None
@@ -331,7 +331,9 @@ def test_embed(name, genome, network, tmp_path):
     source_of = of_network(network(name))
     if name in (*NO_BACKBONE, "basenji"):  # which has bins of 16 bp
         return refused(
-            lambda: embeddings(source_of, windows), "no layers with a row for each", "`dnabench em"
+            lambda: embeddings(source_of, windows),
+            "no layers with a row for each",
+            "bedtools getfa",
         )
     x = embeddings(source_of, windows)
     assert len(x) == 3 and x.ndim == 2 and np.isfinite(x).all()

@@ -32,10 +32,8 @@ from dnabench.train.precision import Arithmetic, check_precision
 from dnabench.types import Array, Job, Model, Recipe, Sequences, Split, Task, Trial
 from dnabench.weights import load_regime, resolve
 
-NO_ROWS = (
-    "{} has no layers with a row for each token, which could be pooled or cut out; `dnabench embed "
-    "--pool own` gives what its head sees"
-)
+NO_ROWS = "{} has no layers with a row for each token, which could be pooled or cut out; {}"
+OWN_POOL = "`dnabench embed --pool own` gives what its head sees"
 POOLS = ("own", "mean", "max", "cls", "none")
 STRANDS = ("one", "mean")
 
@@ -160,6 +158,7 @@ class Embedder:
             answers each; "none" = a row for each base.
         strands: "mean" = the mean with the other strand's, for each base turned around.
         device: where it runs.
+        instead: what a message advises for a network without a row for each token.
 
     Raises:
         ValueError: another word, a layer that there is not, a network without what is asked for.
@@ -167,7 +166,7 @@ class Embedder:
 
     def __init__(
         self, source: Source, layer: int = 0, pool: str = "own", strands: str = "one",
-        device: str = "cpu",
+        device: str = "cpu", instead: str = OWN_POOL,
     ) -> None:  # fmt: skip
         for flag, word, known in (("pool", pool, POOLS), ("strands", strands, STRANDS)):
             if word not in known:
@@ -178,7 +177,8 @@ class Embedder:
         if own and source.per_base:  # its head sees a row a base
             own, pool = not hasattr(net, "backbone"), "none"
         if not own:
-            net = Before(net, source.model.name, layer, "mean" if pool == "own" else pool)
+            how = "mean" if pool == "own" else pool
+            net = Before(net, source.model.name, layer, how, instead)
         elif not hasattr(net, "features"):
             raise ValueError(f"{source.model.name} has no features before its answers")
         self._net, self._source = net.to(device).eval(), source
@@ -256,12 +256,14 @@ class Before(nn.Module):
         name: of the model, for messages.
         layer: block of the backbone, from 1; 0 = all of it.
         pool: mean, max, cls or none.
+        instead: what messages advise, as of `Embedder`.
     """
 
-    def __init__(self, net: Any, name: str, layer: int, pool: str) -> None:
+    def __init__(self, net: Any, name: str, layer: int, pool: str, instead: str) -> None:
         super().__init__()
         if not (hasattr(net, "backbone") and len(signature(net.backbone.forward).parameters) > 1):
-            raise ValueError(NO_ROWS.format(name))
+            raise ValueError(NO_ROWS.format(name, instead))
+        self._instead = instead
         self.backbone, self._pool, self._layer, self._name = net.backbone, pool, layer, name
         blocks = blocks_of(net.backbone)
         if layer and not 1 <= layer <= len(blocks):
@@ -273,7 +275,7 @@ class Before(nn.Module):
         """(B, D), or (B, T, D) without pooling."""
         hidden = self._hidden(ids, mask)
         if hidden.shape[:2] != ids.shape and (self._pool == "none" or mask is not None):
-            raise ValueError(NO_ROWS.format(self._name))  # bins of several bases
+            raise ValueError(NO_ROWS.format(self._name, self._instead))  # bins of several bases
         return hidden if self._pool == "none" else pooled(hidden, mask, self._pool)
 
     def _hidden(self, ids: Tensor, mask: Tensor | None) -> Tensor:

@@ -8,9 +8,11 @@ import torch
 from conftest import dnabench, planted_task
 
 from dnabench import MODELS
+from dnabench.results.store import Store
 from dnabench.sweep.buildable import check_buildable
 from dnabench.sweep.grid import Request, grid, incompatibility
 
+FIXED = {"lr": 0.001, "batch": 32, "dropout": 0, "dilation": 1, "weight_decay": 0.1}
 NETS = [name for name in MODELS if not MODELS[name].custom_trainer]
 FAMILIES = sorted({MODELS[name].family: name for name in NETS}.values())
 
@@ -73,7 +75,9 @@ def test_networks_that_can_be_built_are_not_refused(name, csv):
 
 
 @pytest.mark.parametrize(
-    "words", [["run"], ["run", "--dry-run"], ["run", "--queue"], ["plan"]], ids=" ".join
+    "words",
+    [["run"], ["run", "--dry-run"], ["run", "--queue"], ["plan"], ["tune"], ["tune", "--dry-run"]],
+    ids=" ".join,
 )
 def test_no_command_starts_a_trial_of_what_cannot_be_built(words, csv, tmp_path):
     done = dnabench(
@@ -85,6 +89,22 @@ def test_no_command_starts_a_trial_of_what_cannot_be_built(words, csv, tmp_path)
         "error: convnova-386k kernel_size=4 on data/motif cannot be built: kernel_size is 4"
     )
     assert not list((tmp_path / "out").glob("records/*"))
+
+
+@pytest.mark.parametrize("search", ["grid", "tpe"])
+def test_a_searched_value_that_cannot_be_built_is_a_failed_trial(search, csv, tmp_path):
+    out = tmp_path / "out"
+    spaces = ["kernel_size=one:4,7", *(f"{name}=one:{value}" for name, value in FIXED.items())]
+    done = dnabench(
+        "tune", "-m", "convnova-386k", "--data", csv, "--search", search, "--budget", "3",
+        "--tuning-seeds", "1", "--seeds", "2", "--epochs", "1", "--device", "cpu", "--out", out,
+        *(word for space in spaces for word in ("--space", space)),
+    )  # fmt: skip
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "kernel_size is 4; it must be odd" in done.stderr
+    records = list(Store(out).records())
+    assert [bool(r.error) for r in records].count(True) == 1 and len(records) >= 4
+    assert all(r.trial.options["kernel_size"] != 4 for r in records if not r.error)
 
 
 def test_usual_options_are_not_built(csv):

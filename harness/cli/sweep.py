@@ -32,15 +32,10 @@ SHOWN = 10  # networks in the summary
 
 
 def run_sweep(
-    request: Any,
-    jobs: Sequence[Job],
-    notes: Sequence[str],
-    out: Path,
-    execution: ExecutionOptions,
-    to_stderr: bool = False,
-    declared: Sequence[Sequence[str]] = (),
-    detach: bool = False,
-) -> Summary:
+    request: Any, jobs: Sequence[Job], notes: Sequence[str], out: Path,
+    execution: ExecutionOptions, to_stderr: bool = False,
+    declared: Sequence[Sequence[str]] = (), detach: bool = False, searched: bool = False,
+) -> Summary:  # fmt: skip
     """Run the jobs that are missing and print how they ended.
 
     Args:
@@ -52,8 +47,10 @@ def run_sweep(
         to_stderr: print the summary there, for commands whose output is a table.
         declared: pairs of models, kept with the records.
         detach: submit the jobs and do not wait for them.
+        searched: the jobs are those of a search, in which options of no network are failed trials.
 
     Raises:
+        ValueError: options with which no network can be built.
         typer.Exit: 130 after Ctrl-C, SIGTERM, SIGHUP or SIGQUIT; 2 for resources that are not
             available.
     """
@@ -70,7 +67,7 @@ def run_sweep(
     kept, rows = store.kept(), store.rows()
     done = {row.id: row for row in rows if row.done}
     left = [job for job in jobs if job.trial.id not in done]
-    check_buildable(left)
+    check_buildable([] if searched else left)
     print_notes([*notes, *on_several(resources)])
     executor = executor_elsewhere(store, resources, execution, detach)
     if executor is None:

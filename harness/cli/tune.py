@@ -17,7 +17,7 @@ from dnabench.cli.tune_cost import cost_text, search_text
 
 if TYPE_CHECKING:
     from dnabench.results.searches import Search
-    from dnabench.sweep.search import TuneRequest
+    from dnabench.sweep.search import Plan, TuneRequest
     from dnabench.sweep.tuning import Chosen
     from dnabench.types import Job, Record
 
@@ -74,7 +74,7 @@ def tune(
     again resumes where it was killed.
     """
     from dnabench.results.store import Store
-    from dnabench.sweep.search import TuneRequest, plan_search
+    from dnabench.sweep.search import TuneRequest
 
     notes = list[str]()
     request = TuneRequest(
@@ -82,7 +82,7 @@ def tune(
         per=per, tuning_seeds=tuning_seeds, search=search, search_seed=search_seed, spaces=space,
     )  # fmt: skip
     if dry_run:
-        typer.echo(cost_text(plan_search(request, notes.append), Store(out), execution))
+        typer.echo(cost_text(_planned(request, notes), Store(out), execution))
         print_notes(notes)
         return
     chosen, failed = run_search(request, out, execution)
@@ -106,24 +106,24 @@ def run_search(
 
     Raises:
         KeyError, ValueError: as `plan_search`, `chosen_of` and `run_sweep`.
+        ValueError: settings of the default with which no network can be built.
         typer.Exit: as `run_sweep`.
     """
     from dnabench.executors.local import workers_kept
     from dnabench.results.searches import save_search
     from dnabench.results.store import Store
-    from dnabench.sweep.search import plan_search
     from dnabench.sweep.steps import search_steps
     from dnabench.sweep.tuning import chosen_of
 
     notes = list[str]()
-    plan, store = plan_search(request, notes.append), Store(out)
+    plan, store = _planned(request, notes), Store(out)
     notes.append(f"search: {search_text(plan)}")
     records: dict[str, Record] = {}
 
     def ran(jobs: Sequence[Job]) -> dict[str, Record]:
         ids = {job.trial.id for job in jobs}
         if not request.stepwise or not ids <= store.done():
-            run_sweep(request, jobs, notes, out, execution, to_stderr=True)
+            run_sweep(request, jobs, notes, out, execution, to_stderr=True, searched=True)
             notes.clear()
         found = {r.trial.id: r for r in store.records(ids)}
         records.update(found)
@@ -140,6 +140,16 @@ def run_search(
         final = run_sweep(request, chosen.jobs, [], out, execution, to_stderr=True)
     failed = [record for record in records.values() if record.error]
     return chosen, [*failed, *final.failed]
+
+
+def _planned(request: TuneRequest, notes: list[str]) -> Plan:
+    """The search; ValueError where what is fixed makes no network: searched values fail later."""
+    from dnabench.sweep.buildable import check_buildable
+    from dnabench.sweep.search import plan_search
+
+    plan = plan_search(request, notes.append)
+    check_buildable(job for tried in plan.tried.values() for job in tried[0].jobs)
+    return plan
 
 
 def _choices(search: Search) -> list[str]:

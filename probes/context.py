@@ -16,6 +16,7 @@ from torch import Tensor
 from dnabench.networks.network import Network
 from dnabench.pretraining.learner import as_sequences, opposite
 from dnabench.probes.likelihood import BASES, Likelihood
+from dnabench.reports.grid import count
 from dnabench.tasks.io.packed import Genome
 from dnabench.tasks.io.regions import Regions
 from dnabench.tokens.tokenizers import TOKENIZERS, Tokenizer
@@ -207,8 +208,8 @@ def places_of(regions: Regions, genome: Genome, reach: int) -> Places:
     }
     if not good.any():
         raise ValueError(
-            f"{regions.path}: none of {len(at):,} positions is a base with {reach:,} bp on both "
-            "sides; take a smaller --longest"
+            f"{regions.path}: none of {count(len(at), 'position')} is a base with {reach:,} bp on "
+            "both sides; take a smaller --longest"
         )
     chrom = [genome.contigs[i] for i in contig[good].tolist()]
     return Places(chrom, at[good], regions.strand[good], contig[good], left_out)

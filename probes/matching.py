@@ -14,6 +14,7 @@ import numpy as np
 from dnabench.probes.baselines import first_bases, nearest
 from dnabench.probes.labelled import codes_of
 from dnabench.probes.variant_tables import DISTANCE, GROUP, check_new, distances_in, numbers_in
+from dnabench.reports.grid import count
 from dnabench.tasks.io.aliases import Aliases
 from dnabench.tasks.io.annotation import Annotation, names_of
 from dnabench.tasks.io.genome import few
@@ -119,7 +120,8 @@ def matched_table(
     ):
         if empty.any():
             raise ValueError(
-                f"{path}: {int(empty.sum()):,} variants with a label have no {name}, row "
+                f"{path}: {count(n := int(empty.sum()), 'variant')} with a label "
+                f"{'has' if n == 1 else 'have'} no {name}, row "
                 f"{rows[int(np.argmax(empty))] + 1} the first; fill it in, or leave them out"
             )
     kinds = [", ".join(map(str, row)) for row in zip(*columns, strict=True)] or [""] * len(rows)

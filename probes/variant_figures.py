@@ -10,6 +10,7 @@ import numpy as np
 from dnabench.probes.labelled import DIRECTIONS, Areas, codes_of
 from dnabench.reports.figures import style
 from dnabench.reports.figures.style import PRINT, Theme
+from dnabench.reports.grid import count
 from dnabench.types import Array
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def scores_figure(name: str, unit: str, scores: Array, theme: Theme = PRINT) -> 
     ax.set_xlabel(f"score ({unit})", fontsize=8, color=theme.quiet, labelpad=2)
     ax.yaxis.set_major_formatter("{x:,g}")
     style.bare(ax, theme, "y")
-    style.heading(ax, name, f"{len(x):,} variants", theme, left=0.55)
+    style.heading(ax, name, count(len(x), "variant"), theme, left=0.55)
     return out
 
 

@@ -167,7 +167,7 @@ def test_one_of_a_finished_trial_is_named_and_removed(left, job):
     with left.claim(job.trial.id):
         assert remove_stale(left) == 0 and path.exists()
     done = dnabench("store", "compact", "--out", left.folder)
-    assert "1 checkpoints of trials that have ended removed" in done.stdout and not path.exists()
+    assert "1 checkpoint of trials that have ended removed" in done.stdout and not path.exists()
     assert not list(faults(left)) and remove_stale(left) == 0
 
 

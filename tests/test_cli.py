@@ -112,7 +112,7 @@ BAD_FILES = [
         "labels are 0, 2: not numbered from 0 or 1 without gaps; give --kind",
     ),
     ("sequence,label\nACGT,a\nACGA,NA\n", ":3: label 'NA' looks like a missing value"),
-    ("sequence,label\nACGT,0\nACGA\n", ":3: 1 fields, the header has 2"),
+    ("sequence,label\nACGT,0\nACGA\n", ":3: 1 field, the header has 2"),
 ]
 
 
@@ -171,7 +171,7 @@ def test_what_a_spreadsheet_writes_is_read(tmp_path):
 
 @pytest.mark.parametrize(
     ("extra", "says"),
-    [("ACCA,typo\n", "warning: class 'typo' has 1 examples in train and none in test"),
+    [("ACCA,typo\n", "warning: class 'typo' has 1 example in train and none in test"),
      ("ACCA,NO\nACCT,NO\n", "labels 'NO' and 'no' look alike; write them in one way, or give")],
 )  # fmt: skip
 def test_labels_that_look_like_slips_are_said(tmp_path, extra, says):

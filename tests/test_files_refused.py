@@ -51,7 +51,7 @@ BAD = {
     "empty fasta label": ("my.fa", ">a|0\nA\n>b|\nC\n", "my.fa:3: empty label"),
     "empty id": ("my.csv", "id,sequence,label\na,A,0\n,C,1\n", "my.csv:3: empty id"),
     "short row": ("my.csv", "sequence,label\nA,0\nC\nG,1\n",
-                  "my.csv:3: 1 fields, the header has 2"),
+                  "my.csv:3: 1 field, the header has 2"),
     "long row": ("my.csv", "sequence,label\nA,0\nC,1,2\n",
                  "my.csv:3: 3 fields, the header has 2"),
     "ragged, quoted": ("my.csv", 'sequence,label\n"A",0\nC,1,2\n',

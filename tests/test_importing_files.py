@@ -49,7 +49,7 @@ LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"
         ("test.csv.gz", gzip.compress(csv(rows(900)).encode())[:-900], "not a complete gzip file"),
         ("test.parquet", b"PAR1 and then nothing", "not a complete Parquet file"),
         ("test.parquet", b"sequence,label\nACGT,1\n", "not a Parquet file"),
-        ("test.csv", csv(TEST) + "ACGT", ":8: 1 fields, the header has 2"),
+        ("test.csv", csv(TEST) + "ACGT", ":8: 1 field, the header has 2"),
         ("test.csv", "a,b\nACGT,1\n", "no column 'sequence'"),
         ("test.fna", ">one|1\nACGT\n>two\nACGT\n", ":3: header '>two' has no '|label'"),
         ("test.fna", "ACGT\n>one|1\nACGT\n", "begins with '>'"),

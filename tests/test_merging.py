@@ -68,7 +68,7 @@ def test_a_conflict_is_named_and_changes_nothing(stores, tmp_path):
     done = dnabench("store", "merge", stores / "a", "--out", target.folder)
     says = f"conflict: {trial_id}: other scores in {stores / 'a'}"
     assert done.returncode == 1 and says in done.stdout
-    assert "1 already there, 1 conflicts" in done.stdout and path.read_bytes() == before
+    assert "1 already there, 1 conflict" in done.stdout and path.read_bytes() == before
 
 
 def test_a_finished_trial_takes_the_place_of_a_failed_one(stores, tmp_path):

@@ -135,5 +135,7 @@ def test_a_group_that_says_exclude_is_warned_of_unless_it_is_named(tmp_path):
     path = columns(tmp_path / "my.csv", "usage", usage)
     own, says = OwnData(split_by="usage", test_groups=("test",)), "16 rows have usage 'Exclude' and"
     assert says in describe(task_from_path(path, own=own))
+    one = columns(tmp_path / "one.csv", "usage", [*["train"] * 40, *["test"] * 39, "Exclude"])
+    assert "1 row has usage 'Exclude' and is used" in describe(task_from_path(one, own=own))
     named = replace(own, test_groups=("test", "Exclude"))
     assert "are used as every other" not in describe(task_from_path(path, own=named))

@@ -217,7 +217,7 @@ def test_what_cannot_be_matched_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no variant of class 1 has 99 controls"):
         ask(table, k=99)
     some = pa.array([None if i == 7 else 5 for i in range(60)])
-    with pytest.raises(ValueError, match="1 variants with a label have no tss_dist, row 8"):
+    with pytest.raises(ValueError, match="1 variant with a label has no tss_dist, row 8"):
         ask(table.set_column(6, "tss_dist", some))
     with pytest.raises(ValueError, match="column consequence has string, not numbers"):
         ask(table, near=["consequence"])

@@ -183,7 +183,7 @@ def test_the_command_and_bad_input(tmp_path):
     np.testing.assert_allclose(inner["share"], 15 / 29)
     assert (inner["low"] < 15 / 29).all() and (inner["high"] > 15 / 29).all()
     assert json.loads((tmp_path / "out" / "occupancy.json").read_text())["genes"] == 29
-    assert "1 sequences whose length is not known (chr1)" in said.stdout
+    assert "1 sequence whose length is not known (chr1)" in said.stdout
     bed.write_text("chrX\t1\t5\n")
     assert "no region on a sequence with genes" in dnabench(*words).stderr
     # two genes at the ends of a short sequence: there is nothing before or behind them
@@ -193,7 +193,7 @@ def test_the_command_and_bad_input(tmp_path):
     said = dnabench(*words)
     assert said.returncode == 0 and "Warning" not in said.stderr, said.stderr
     assert "blocks of 10 kbp with genes, bootstrapped, none from fewer than 20" in said.stdout
-    assert "1 regions on sequences without genes, left out" in said.stdout
+    assert "1 region on sequences without genes, left out" in said.stdout
     about = json.loads((tmp_path / "out" / "occupancy.json").read_text())
     [mark] = about["marks"]
     assert (mark["before"], mark["gene"], mark["behind"]) == (None, 0.5, None)

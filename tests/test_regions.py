@@ -137,9 +137,9 @@ def test_what_cannot_be_used_is_counted_with_its_first_line(genome, tmp_path):
     )
     assert "positives: 40 of 46 regions in a.bed, windows of 200 bp around their middles" in notes
     assert "left out: 1 region on sequences that are not in the genome (chrX) (line 41)" in notes
-    assert "left out: 2 regions whose window goes beyond the end of its sequence" in notes
+    assert "left out: 2 regions with a window beyond the end of the sequence" in notes
     assert "left out: 1 region with the same window as an earlier one (line 43)" in notes
-    assert "left out: 2 regions with N in its window (the first in line 44)" in notes
+    assert "left out: 2 regions with N in the window (the first in line 44)" in notes
 
 
 def peaks(rows, offset=7):

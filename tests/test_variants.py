@@ -94,8 +94,8 @@ def test_what_cannot_be_used_is_counted_apart(tmp_path):
     for reason in (
         "1 variant whose REF is not what the genome has there (line 33)",
         "1 variant that came before (line 34)",
-        "1 variant whose window goes beyond the end of its sequence (line 35)",
-        "1 variant with N in its window (line 36)",
+        "1 variant with a window beyond the end of the sequence (line 35)",
+        "1 variant with N in the window (line 36)",
         "1 variant on sequences that are not in the genome (chr9) (line 37)",
         "1 variant with several alternative alleles; split them: bcftools norm -m- (line 38)",
         "1 variant whose alleles are not written in letters (line 39)",

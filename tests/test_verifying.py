@@ -67,9 +67,9 @@ def test_verify_names_every_difference():
         "train has 300 examples, 6,478 were published",
         "there is no dev split; 810 examples were published",
         "test has 4 examples, 810 were published",
-        "train: 1 sequences are all N",
+        "train: 1 sequence is all N",
         "train: the last sequence has 3 bp, most have 101: is it truncated?",
-        "train: 1 examples have label 2; labels are 0 to 1",
+        "train: 1 example has label 2; labels are 0 to 1",
         f"train: class {task.classes[1]!r} has no example",
         "the longest sequence has 101 bp, the longest published 100",
     ]
@@ -88,7 +88,7 @@ def test_verify_looks_at_labels_of_every_kind():
     y = np.zeros((3, many.n_outputs), np.uint8)
     y[1, 5] = 7
     written(many.name, test=(sequences(3), y))
-    assert "test: 1 labels are neither 0 nor 1" in verify(many)
+    assert "test: 1 label is neither 0 nor 1" in verify(many)
     written(many.name, test=(sequences(3), y[:, :5]))
     assert f"test: the labels are (3, 5), not (3, {many.n_outputs})" in verify(many)
     fly = TASKS["deepstarr/enhancer_activity"]
@@ -98,7 +98,7 @@ def test_verify_looks_at_labels_of_every_kind():
     y = np.array([[0, 1, 9], [1, 2, 3]], np.int8)
     written(genes.name, test=(["ACG", "A"], y))
     found = verify(genes)
-    assert "test: 1 labels are not 0 to 8" in found
+    assert "test: 1 label is not 0 to 8" in found
     assert "test: 2 labels are beyond the end of a sequence" in found
 
 

@@ -68,5 +68,5 @@ def _show(
     if to is not None:
         to.write_text(to_json(done), encoding="utf-8")
     if fail_on_findings and done.found:
-        typer.echo(f"{len(done.found)} findings", err=True)
+        typer.echo(f"{len(done.found)} finding{'s' * (len(done.found) != 1)}", err=True)
         raise typer.Exit(1)

@@ -40,7 +40,8 @@ def list_(out: OutToo = None, as_json: Json = False) -> None:
     ours = [e for e in found if e.ours]
     total = size(sum(e.bytes for e in ours))
     free = room(cache_folder())
-    typer.echo(f"\n{total} in {len(ours)} entries of {cache_folder()}; {size(free)} of disk free")
+    entries_of = f"{len(ours)} {'entry' if len(ours) == 1 else 'entries'} of {cache_folder()}"
+    typer.echo(f"\n{total} in {entries_of}; {size(free)} of disk free")
 
 
 @command(cache, "clear", "fetched", "task:gue --yes", "--all --yes")
@@ -74,7 +75,9 @@ def clear(
             typer.echo(f"{entry.name}: {size(entry.bytes)}, {entry.path}")
         if not sys.stdin.isatty():
             fail("stdin is not a terminal; pass --yes to remove these")
-        typer.confirm(f"remove {len(chosen)} entries?", abort=True)
+        typer.confirm(
+            f"remove {len(chosen)} {'entry' if len(chosen) == 1 else 'entries'}?", abort=True
+        )
     done = cleared(chosen)
     for entry, why in done:
         if why:

@@ -207,7 +207,8 @@ def genes(
     here = cached(task.name)
     for why, genes in here.notes.get("left_out", {}).items() if here else ():
         more = ", ..." if len(genes) > 5 else ""
-        typer.echo(f"masked, not read: {len(genes)} genes, {why}: {', '.join(genes[:5])}{more}")
+        n = f"{len(genes)} gene{'s' * (len(genes) != 1)}"
+        typer.echo(f"masked, not read: {n}, {why}: {', '.join(genes[:5])}{more}")
     masked = here.notes.get("masked", {}) if here else {}
     if masked:
         typer.echo("bases without a label:")

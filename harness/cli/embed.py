@@ -49,6 +49,7 @@ def embed(
     from dnabench.host.machine import device_named
     from dnabench.networks.embed_file import embed_file, source_of
     from dnabench.networks.embedding import Embedder
+    from dnabench.reports.grid import count
     from dnabench.sweep.settings import given_options
 
     device = device_named(device)
@@ -57,4 +58,4 @@ def embed(
     embedder = Embedder(source, layer, pool, strands, device)
     with bar("embedding") as show:
         rows, width = embed_file(embedder, file, to, lambda bp: show(advance=bp))
-    typer.echo(f"{to}: {rows:,} rows of {width:,} features")
+    typer.echo(f"{to}: {count(rows, 'row')} of {count(width, 'feature')}")

@@ -39,12 +39,16 @@ def say_plan(training: Training) -> None:
         genome, held = one.genome, len(one.held)
         parts = [f"{genome.bp / 1e6:,.2f} Mbp", f"{one.covered / genome.bp:.0%} to train on"]
         named, few = ", ".join(one.holdout), min(held, EVALUATED)
-        parts += [f"{named} held out, the loss is of {few:,} of its {held:,} windows"] * bool(held)
+        parts += [
+            f"{named} held out, the loss is of {few:,} of its {held:,} window{'s' * (held != 1)}"
+        ] * bool(held)
         weight = f", at weight {how.small_weight:g} in the loss" * (how.small_weight != 1)
         parts += [f"{genome.small / genome.bp:.0%} soft-masked{weight * bool(genome.small)}"]
         parts += ["half of the windows around genes"] * (one.regions is not None)
         tiles = 0 if one.tiles is None else len(one.tiles)
-        parts += [f"{tiles:,} windows in turn, one every {one.stride:,} bp"] * bool(tiles)
+        parts += [
+            f"{tiles:,} window{'s' * (tiles != 1)} in turn, one every {one.stride:,} bp"
+        ] * bool(tiles)
         typer.echo(f"  {genome.name}: {'; '.join(parts)}")
     if training.start:
         _say_start(training, training.start)
@@ -94,7 +98,8 @@ def _rates(recipe: Recipe, steps: int) -> str:
 
     warm = math.ceil(recipe.warmup if recipe.warmup >= 1 else recipe.warmup * steps)
     highest = learning_rate(min(warm, steps - 1), steps, recipe)
-    return f"learning rate {highest:.3g} after {warm:,} steps of warm-up, then {recipe.schedule}"
+    begins = f"{warm:,} step{'s' * (warm != 1)} of warm-up"
+    return f"learning rate {highest:.3g} after {begins}, then {recipe.schedule}"
 
 
 def say_cost(training: Training, cost: Cost) -> None:
@@ -104,7 +109,7 @@ def say_cost(training: Training, cost: Cost) -> None:
 
     parts = [
         f"{training.steps:,} steps of {1e3 * cost.step:,.0f} ms",
-        f"{training.looks} evaluations of {cost.evaluation:,.1f} s",
+        f"{training.looks} evaluation{'s' * (training.looks != 1)} of {cost.evaluation:,.1f} s",
     ]
     # bytes: a checkpoint has weights and two moments, and there is the network, or one a look
     disk = 16 + 4 * (training.looks - 1) * training.keep_looks

@@ -125,4 +125,4 @@ def _say(found: Attention, by_distance: Profile) -> None:
     heads = ["layer", "heads", "mean distance (bp)", "by head", "to special tokens"]
     typer.echo(tabulate(lines[:SHOWN], heads, disable_numparse=True, colalign=("right",) * 5))
     if len(lines) > SHOWN:
-        typer.echo(f"... and {len(lines) - SHOWN} more layers")
+        typer.echo(f"... and {len(lines) - SHOWN} more layer{'s' * (len(lines) - SHOWN != 1)}")

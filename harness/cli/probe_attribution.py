@@ -76,6 +76,8 @@ def attribution(
 
 
 def _say(found: Sequence[Found], answer: Answer) -> None:
+    from dnabench.reports.grid import count
+
     for one in found[:FIGURES]:
         own = one.attributed
         typer.echo(f"  {one.name}: {answer.text(own.answer)}, shuffled {answer.text(own.baseline)}")
@@ -85,4 +87,4 @@ def _say(found: Sequence[Found], answer: Answer) -> None:
     if len(found) > FIGURES:
         typer.echo(f"  ... and {len(found) - FIGURES:,} more")
     total = sum(len(one.seqlets) for one in found)
-    typer.echo(f"{total:,} seqlets in {len(found):,} sequences")
+    typer.echo(f"{count(total, 'seqlet')} in {count(len(found), 'sequence')}")

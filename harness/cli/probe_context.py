@@ -117,11 +117,12 @@ def _say(asked: Asked, places: Places, found: Found, rows: Sequence[Row], longes
 
     from dnabench.pretraining.evaluate import FEWEST
     from dnabench.probes.context import AHEAD
+    from dnabench.reports.grid import count
 
     sides = "before it" if asked.causal else "around it, on both sides together"
     trained = f"; trained on {asked.trained:,} bp" if asked.trained else ""
     typer.echo(
-        f"{asked.name}, {asked.how}: {len(places.at):,} positions, contexts of "
+        f"{asked.name}, {asked.how}: {count(len(places.at), 'position')}, contexts of "
         f"{found.contexts[0]} to {found.longest:,} bp {sides}{trained}"
     )
     if longest >= asked.most:

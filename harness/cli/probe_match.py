@@ -52,6 +52,7 @@ def match(
     from dnabench.probes.matching import matched_table, with_distances
     from dnabench.probes.resemblance import compared
     from dnabench.probes.variant_tables import DISTANCE, is_table, read_table
+    from dnabench.reports.grid import count
 
     out = to or Path(f"{file.name.removesuffix('.parquet')}.matched.parquet")
     if not is_table(out):
@@ -72,7 +73,8 @@ def match(
         pq.write_table(table, opened, compression="zstd")
     groups = int(found.group.max()) + 1
     typer.echo(
-        f"{groups:,} variants of class 1 with {controls} controls each, of {found.controls:,}; "
+        f"{count(groups, 'variant')} of class 1 with {count(controls, 'control')} each, of "
+        f"{found.controls:,}; "
         f"equal in {', '.join(same) or 'nothing'}, near in {', '.join(alike) or 'nothing'}"
     )
     few = sorted(found.dropped.items(), key=lambda one: -one[1])
@@ -112,7 +114,9 @@ def _show(columns: Sequence[Compared], dropped: int, out: Path) -> None:
 def _like(values: Array, numbers: bool) -> str:
     import numpy as np
 
-    return f"{np.median(values):,.4g}" if numbers else f"{len(np.unique(values)):,} kinds"
+    from dnabench.reports.grid import count
+
+    return f"{np.median(values):,.4g}" if numbers else f"{count(len(np.unique(values)), 'kind')}"
 
 
 def _genes(gff: Path) -> Annotation:

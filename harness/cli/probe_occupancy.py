@@ -44,6 +44,7 @@ def occupancy(
         write,
     )  # fmt: skip
     from dnabench.reports.figures.style import save
+    from dnabench.reports.grid import count
     from dnabench.tasks.io.annotation import read_annotation
     from dnabench.tasks.io.packed import packed
     from dnabench.tasks.io.regions import read_regions
@@ -55,9 +56,12 @@ def occupancy(
         show(description="covering")
         found = profiles(regions, genes, flank, seed, lambda n: show(advance=n))
     why = {reason: n for reason, n in left_out(annotation, genes, regions).items() if n}
-    typer.echo(f"{len(genes.start):,} genes; shares of bp that are covered, means over genes")
+    typer.echo(
+        f"{count(len(genes.start), 'gene')}; shares of bp that are covered, means over genes"
+    )
     for reason, n in why.items():
-        typer.echo(f"  {n:,} {reason}")
+        noun, _, rest = reason.partition(" ")
+        typer.echo(f"  {count(n, noun.removesuffix('s'))} {rest}")
     _say(found, flank)
     about: dict[str, Any] = {
         "genes": len(genes.start),

@@ -269,13 +269,16 @@ def _scorer(
 def _say(done: Done, scorer: Scorer, vcf: Path) -> None:
     import numpy as np
 
+    from dnabench.reports.grid import count
+
     source = scorer.source
     if not done.header:
         typer.echo(f"{vcf} has no header; its columns are read as those of VCF")
     typer.echo(
         f"{source.name}, {scorer.how}, windows of {source.length} bp: "
-        f"{done.scored:,} of {done.alleles:,} alternative alleles of {done.lines:,} variants "
-        f"scored, in {scorer.unit}; {done.passes:,} windows run"
+        f"{done.scored:,} of {count(done.alleles, 'alternative allele')} of "
+        f"{count(done.lines, 'variant')} scored, in {scorer.unit}; "
+        f"{count(done.passes, 'window')} run"
     )
     for why, n in done.why.most_common():
         typer.echo(f"  no score: {n:,}, {why}")

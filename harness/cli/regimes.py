@@ -246,6 +246,7 @@ def _dry_run(request: RegimesRequest, store: Store) -> None:
 
     from tabulate import tabulate
 
+    from dnabench.reports.grid import count
     from dnabench.sweep.regimes_trials import bp_of, planned
 
     done, bp, rows = store.done(), bp_of(request), []
@@ -263,8 +264,8 @@ def _dry_run(request: RegimesRequest, store: Store) -> None:
              "to run")  # fmt: skip
     typer.echo(tabulate(rows, heads))
     typer.echo(
-        f"\n{sum(r[4] for r in rows)} pretrainings of {bp / 1e6:.4g} Mbp and "
-        f"{sum(r[7] for r in rows)} of {sum(r[6] for r in rows)} trials to run"
+        f"\n{count(sum(r[4] for r in rows), 'pretraining')} of {bp / 1e6:.4g} Mbp and "
+        f"{sum(r[7] for r in rows)} of {count(sum(r[6] for r in rows), 'trial')} to run"
     )
 
 

@@ -36,7 +36,8 @@ def check(out: Out = Path("runs")) -> None:
         typer.echo(f"{path}: {why}; {way}")
     if len(found) > SHOWN:
         typer.echo(f"... and {len(found) - SHOWN:,} more")
-    typer.echo(f"{len(opened.rows()):,} records, {len(found):,} faults in {out}")
+    n, k = len(opened.rows()), len(found)
+    typer.echo(f"{n:,} record{'s' * (n != 1)}, {k:,} fault{'s' * (k != 1)} in {out}")
     raise typer.Exit(bool(found))
 
 
@@ -53,8 +54,9 @@ def compact(out: Out = Path("runs")) -> None:
     opened = _opened(out)
     files, rows = opened.compact()
     if n := remove_stale(opened):
-        typer.echo(f"{out}: {n:,} checkpoints of trials that have ended removed")
-    text = f"{files:,} files of the index are one now, with {rows:,} rows"
+        typer.echo(f"{out}: {n:,} checkpoint{'s' * (n != 1)} of trials that have ended removed")
+    files_are = "1 file of the index is" if files == 1 else f"{files:,} files of the index are"
+    text = f"{files_are} one now, with {rows:,} row{'s' * (rows != 1)}"
     typer.echo(f"{out}: {text if files else 'no index yet; large folders get one when read'}")
 
 
@@ -71,6 +73,7 @@ def merge(
     Duplicates are named, and so are trials with other scores, with which the exit status is 1. The
     sources are not changed but for the index in .cache.
     """
+    from dnabench.reports.grid import count
     from dnabench.results.merging import merge as merged
     from dnabench.results.store import Store
 
@@ -85,11 +88,14 @@ def merge(
     _named(found.equal, "duplicate: {}: {} has it with the scores of the target")
     _named(found.failed, "failed: {}: in {} it failed; the target has it finished")
     if found.running:
-        typer.echo(f"{len(found.running):,} trials are running in {out}: merge again later")
+        n = len(found.running)
+        are = "1 trial is" if n == 1 else f"{n:,} trials are"
+        typer.echo(f"{are} running in {out}: merge again later")
     failed = f", {len(found.failed):,} that failed in a source alone" * bool(found.failed)
     typer.echo(
-        f"{out}: {len(found.copied):,} trials copied, {len(found.replaced):,} in place of failed "
-        f"ones, {len(found.equal):,} already there, {len(found.conflicts):,} conflicts{failed}"
+        f"{out}: {count(len(found.copied), 'trial')} copied, {len(found.replaced):,} in place of "
+        f"failed ones, {len(found.equal):,} already there, "
+        f"{count(len(found.conflicts), 'conflict')}{failed}"
     )
     raise typer.Exit(bool(found.conflicts or found.running))
 
@@ -122,7 +128,7 @@ def export(
     opened = _opened(out)
     with replacing(to) as file:
         n = exported(opened, file)
-    typer.echo(f"{to}: {n:,} records")
+    typer.echo(f"{to}: {n:,} record{'s' * (n != 1)}")
     for path, why in list(opened.unreadable.items())[:SHOWN]:
         warn(f"note: {path}: {why}; left out")
 

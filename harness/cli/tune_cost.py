@@ -21,6 +21,7 @@ def cost_text(plan: Plan, store: Store, execution: ExecutionOptions) -> str:
     """A table of the trials that a search takes, then their time, memory and disk space."""
     from tabulate import tabulate
 
+    from dnabench.reports.grid import count
     from dnabench.sweep.search import final_jobs
 
     done = store.done()
@@ -43,14 +44,14 @@ def cost_text(plan: Plan, store: Store, execution: ExecutionOptions) -> str:
     heads = ("model", "regime", "configurations", "trials", "done", "final at most", "space")
     if plan.request.stepwise:
         said = [
-            f"{search_text(plan)}; {total} trials of the default first",
+            f"{search_text(plan)}; {count(total, 'trial')} of the default first",
             _search_costs(plan),
             f"then {final_at_most} final trials at most, those of the default among them",
         ]
     else:
         said = [
-            f"{total} trials of tuning, {len(left)} of them to run; then {final_at_most} final "
-            "trials at most, those of the default among them"
+            f"{count(total, 'trial')} of tuning, {len(left)} of them to run; then {final_at_most} "
+            "final trials at most, those of the default among them"
         ]
     said += _costs(plan, left, store, execution)
     return "\n".join([tabulate(rows, heads), "", *said])

@@ -213,8 +213,8 @@ def feature_of(path: Path, number: int, text: str) -> tuple[str, str, int, int, 
     fields = text.split("\t")
     if len(fields) != 9:
         raise ValueError(
-            f"{path}:{number}: {len(fields)} tab-separated columns, GFF3 and GTF have 9: "
-            f"{text[:60]!r}"
+            f"{path}:{number}: {len(fields)} tab-separated column{'s' * (len(fields) != 1)}, GFF3 "
+            f"and GTF have 9: {text[:60]!r}"
         )
     name, _, kind, first, last, _, strand, phase, attributes = fields
     if not (first.isdigit() and last.isdigit()):

@@ -100,7 +100,9 @@ def _warnings(task: Task, splits: Mapping[SplitName, Split], both: Overlap) -> l
     if both.shared:
         out.append("test scores are inflated by sequences that the model saw in training")
     if len(test.y) < FEW:
-        out.append(f"only {len(test.y)} test examples: any score is mostly chance")
+        out.append(
+            f"only {len(test.y)} test example{'s' * (len(test.y) != 1)}: any score is mostly chance"
+        )
     if task.kind == "regression":
         return out
     for name, split in splits.items():
@@ -108,7 +110,9 @@ def _warnings(task: Task, splits: Mapping[SplitName, Split], both: Overlap) -> l
         for i, label in enumerate(task.classes):
             n = int(_positives(task, splits["train"])[i])
             if not counts[i] and name != "train":
-                what = f"class {label!r} has {n} examples in train and none in {name}"
+                what = (
+                    f"class {label!r} has {n} example{'s' * (n != 1)} in train and none in {name}"
+                )
                 out.append(f"{what}; a typo?" if name == "test" else what)
         if rare := [c for c, k in zip(task.classes, counts, strict=True) if 0 < k < RARE]:
             n, listed = len(rare), ", ".join(f"{c!r}" for c in rare[:3])

@@ -112,10 +112,15 @@ def _left_out(columns: Sequence[Sequence[str]], by: str, own: OwnData) -> list[s
     if not rows:
         return []
     listed = ", ".join(map(repr, sorted({*rows})))
+    are = "is" if len(rows) == 1 else "are"
     return [
-        f"warning: {len(rows):,} rows have {by} {listed} and are used as every other group; remove "
-        "them if they are to be left out"
+        f"warning: {_rows(len(rows))} {by} {listed} and {are} used as every other group; remove "
+        "what is to be left out"
     ]
+
+
+def _rows(n: int) -> str:
+    return "1 row has" if n == 1 else f"{n:,} rows have"
 
 
 def _unknown(
@@ -133,6 +138,6 @@ def _unknown(
         return []
     listed = ", ".join(repr(word) if word else "nothing" for word in sorted({v for _, v in rows}))
     return [
-        f"warning: {len(rows):,} rows have no {by} ({listed}), the first is {rows[0][0]}; those of "
+        f"warning: {_rows(len(rows))} no {by} ({listed}), the first is {rows[0][0]}; those of "
         "a word count as one group, though they may belong to any; give them one or remove them"
     ]

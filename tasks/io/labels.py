@@ -195,7 +195,7 @@ def _is_continuous(path: Path, tables: Sequence[Table], plain: dict[str, str]) -
         label = next(text for text, p in plain.items() if not float(p).is_integer())
         raise ValueError(
             f"{place_of(label, tables)}: label {label!r} is not a whole number, and there are "
-            f"only {len(values)} different labels ({listed}); {choose}"
+            f"only {len(values)} different label{'s' * (len(values) != 1)} ({listed}); {choose}"
         )
     if len(values) > MOST_CLASSES:
         raise ValueError(

@@ -166,7 +166,8 @@ def table_of_rows(
     _find_columns(f"{path}:{line}", header, own)
     for line, row in body:
         if len(row) != len(header):
-            raise ValueError(f"{path}:{line}: {len(row)} fields, the header has {len(header)}")
+            fields = f"{len(row)} field{'s' * (len(row) != 1)}"
+            raise ValueError(f"{path}:{line}: {fields}, the header has {len(header)}")
     values = list(zip(*(row for _, row in body), strict=True)) or [()] * len(header)
 
     def column(i: int) -> list[str]:

@@ -56,8 +56,8 @@ def _with_labels(table: Table, path: Path) -> Table:
     n = len(table.sequences)
     if len(labels) != n:
         raise ValueError(
-            f"{path}: {len(labels):,} labels, but {table.path} has {n:,} sequences; give a label "
-            "a line, in their order and without a header"
+            f"{path}: {len(labels):,} label{'s' * (len(labels) != 1)}, but {table.path} has {n:,} "
+            f"sequence{'s' * (n != 1)}; give a label a line, in their order and without a header"
         )
     if "" in labels:
         raise ValueError(f"{path}:{labels.index('') + 1}: empty label")

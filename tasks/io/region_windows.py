@@ -42,7 +42,7 @@ class Account:
         if 0 < known < m:
             form += f" ({known:,} of {m:,}; the others have none, and their middles are taken)"
         how = f"windows of {length} bp around their {form}" if length else AS_THEY_ARE
-        out = [f"{what}: {self.kept:,} of {m:,} regions in {path.name}, {how}"]
+        out = [f"{what}: {self.kept:,} of {m:,} region{'s' * (m != 1)} in {path.name}, {how}"]
         out += self.left_out.said()
         if self.overlapping:
             out.append(f"{what} that overlap another one: {self.overlapping:,}")
@@ -85,7 +85,7 @@ def windows_on(chromosome: Chromosome, account: Account, length: int) -> Windows
     start, end = regions.windows(length)
     found = Windows(rows, start[rows], end[rows], strand)
     outside = (found.start < 0) | (found.end > bp)
-    account.drop("whose window goes beyond the end of its sequence", found.row[outside])
+    account.drop("with a window beyond the end of the sequence", found.row[outside])
     found = found.take(~outside)
     places = np.stack([found.start, found.end, found.strand == "-"])
     _, first = np.unique(places, axis=1, return_index=True)
@@ -103,7 +103,7 @@ def read_windows(
     unknown = np.zeros(len(found.row), bool)
     if len(unknown):
         unknown = np.add.reduceat(seqs.codes == N, seqs.offsets[:-1]) > 0
-    account.drop("with N in its window", found.row[unknown])
+    account.drop("with N in the window", found.row[unknown])
     account.kept += int((~unknown).sum())
     return found.take(~unknown), seqs.take(np.flatnonzero(~unknown))
 

@@ -115,8 +115,8 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         fields = [field.strip() for field in fields]
         if len(fields) < 3:
             raise ValueError(
-                f"{path}:{number}: {len(fields)} columns, BED has chromosome, start and end first: "
-                f"{text[:60]!r}"
+                f"{path}:{number}: {len(fields)} column{'s' * (len(fields) != 1)}, BED has "
+                f"chromosome, start and end first: {text[:60]!r}"
             )
         if first and fields[1].lower().replace("_", "") in ("start", "chromstart"):
             continue  # a header

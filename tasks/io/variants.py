@@ -157,8 +157,9 @@ def _read(path: Path, own: OwnData) -> list[Variant]:
     fields = list(_lines(path))
     if labels is not None and len(labels) != len(fields):
         raise ValueError(
-            f"{own.labels}: {len(labels):,} labels, but {path} has {len(fields):,} variants; give "
-            "a label a line, in their order and without a header"
+            f"{own.labels}: {len(labels):,} label{'s' * (len(labels) != 1)}, but {path} has "
+            f"{len(fields):,} variant{'s' * (len(fields) != 1)}; give a label a line, in their "
+            "order and without a header"
         )
     if labels is None:
         labels = _labels(path, fields, own)
@@ -189,7 +190,8 @@ def columns_of(path: Path, number: int, text: str) -> list[str]:
     row = text.split("\t", len(COLUMNS))[: len(COLUMNS)]
     if len(row) < len(COLUMNS):
         raise ValueError(
-            f"{path}:{number}: {len(row)} tab-separated columns, VCF has {len(COLUMNS)} or more"
+            f"{path}:{number}: {len(row)} tab-separated column{'s' * (len(row) != 1)}, VCF has "
+            f"{len(COLUMNS)} or more"
         )
     if not re.fullmatch("0*[0-9]{1,12}", row[1]):
         raise ValueError(
@@ -312,9 +314,9 @@ def _windows(
         elif len(one.ref) > length - half or right < 0:
             why = "with an allele that is longer than half a window"
         elif start < 0 or len(first) < length or len(second) < length:
-            why = "whose window goes beyond the end of its sequence"
+            why = "with a window beyond the end of the sequence"
         elif "N" in first or "N" in second:
-            why = "with N in its window"
+            why = "with N in the window"
         if why:
             dropped.setdefault(why, []).append(one.line)
         else:

@@ -129,6 +129,10 @@ def _counts(counts: Mapping[SplitName, int], official: Mapping[SplitName, int]) 
             yield f"{split} has {here:,} examples, {published:,} were published"
 
 
+def _are(n: int, noun: str) -> str:
+    return f"1 {noun} is" if n == 1 else f"{n:,} {noun}s are"
+
+
 def _of_split(task: Task, part: Split) -> Iterator[str]:
     offsets = part.seqs.offsets
     wrong = empty = 0
@@ -140,12 +144,12 @@ def _of_split(task: Task, part: Split) -> Iterator[str]:
         ends = bounds - bounds[0]
         empty += int((known[ends[1:]] == known[ends[:-1]]).sum())
     if wrong:
-        yield f"{wrong:,} codes are not bases"
+        yield "1 code is not a base" if wrong == 1 else f"{wrong:,} codes are not bases"
     if empty:
-        yield f"{empty:,} sequences are all N"
+        yield f"{_are(empty, 'sequence')} all N"
     yield from _lengths(part.seqs.lengths)
     if (distinct := len(np.unique(part.ids))) < len(part.ids):
-        yield f"{len(part.ids) - distinct:,} ids are repeated"
+        yield f"{_are(len(part.ids) - distinct, 'id')} repeated"
     if task.kind in ("binary", "multiclass"):
         yield from _classes(task, part.y)
     else:
@@ -164,7 +168,8 @@ def _classes(task: Task, y: Array) -> Iterator[str]:
     values, n = np.unique(y, return_counts=True)
     here = dict(zip(values.tolist(), n.tolist(), strict=True))
     for code in here.keys() - set(range(task.n_outputs)):
-        yield f"{here[code]:,} examples have label {code}; labels are 0 to {task.n_outputs - 1}"
+        have = "example has" if here[code] == 1 else "examples have"
+        yield f"{here[code]:,} {have} label {code}; labels are 0 to {task.n_outputs - 1}"
     for code, name in enumerate(task.classes):
         if code not in here:
             yield f"class {name!r} has no example"
@@ -190,9 +195,9 @@ def _many(task: Task, part: Split) -> Iterator[str]:
             beyond += int((y[outside] != IGNORED).sum())
     what = {"multilabel": "neither 0 nor 1", "regression": "not finite"}
     if bad:
-        yield f"{bad:,} labels are {what.get(task.kind, f'not 0 to {task.n_outputs - 1}')}"
+        yield f"{_are(bad, 'label')} {what.get(task.kind, f'not 0 to {task.n_outputs - 1}')}"
     if beyond:
-        yield f"{beyond:,} labels are beyond the end of a sequence"
+        yield f"{_are(beyond, 'label')} beyond the end of a sequence"
 
 
 def _published_files(name: str, here: Cached) -> list[str]:

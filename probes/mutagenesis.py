@@ -227,10 +227,19 @@ def positions(place: Place, where: Array) -> Array:
     return np.asarray(place.first + where * (1 if place.strand == "+" else -1))
 
 
-def placed(place: Place, stretch: Stretch) -> Stretch:
-    """A stretch of a sequence with the positions that `positions` gives, in ascending order."""
-    ends = positions(place, np.array([stretch.start, stretch.end - 1]))
-    return stretch._replace(start=int(ends.min()), end=int(ends.max()) + 1)
+def placed(place: Place, start: int, end: int) -> tuple[int, int]:
+    """First base and end of a stretch with the positions that `positions` gives, in their order."""
+    ends = positions(place, np.array([start, end - 1]))
+    return int(ends.min()), int(ends.max()) + 1
+
+
+def counted(places: Sequence[Place], names: Sequence[str]) -> str:
+    """How positions of sequences are to be read, in words."""
+    known = {place.chromosome != name for place, name in zip(places, names, strict=True)}
+    at = {True: "on the chromosome", False: "in the sequence"}
+    either = f"{at[True]} where the name of a sequence says where it lies, else {at[False]}"
+    where = at[known == {True}] if len(known) < 2 else either
+    return f"positions as in the files: from 0, the end excluded, {where}"
 
 
 def table_rows(name: str, codes: Array, changes: Array) -> dict[str, Array | Sequence[str]]:
@@ -336,7 +345,8 @@ def mutagenesis_of(
             done += 1
             if len(first) < figures:
                 place = place_of(name, len(codes))
-                found = [placed(place, one) for one in stretches(codes, values)]
+                found = [Stretch(*placed(place, one.start, one.end), *one[2:])
+                         for one in stretches(codes, values)]  # fmt: skip
                 first.append(Shown(name, place, was, found))
                 drawn.append(partial(mutagenesis_figure, name, answer.name, codes, changes))
     for old in folder.glob("figure-*.png"):

@@ -249,6 +249,8 @@ def test_the_command(learned, tmp_path):
     start = part.seqs[1].index(MOTIF)
     assert here.start < 362 - start and here.end > 362 - start - len(MOTIF)
     assert here.letters in part.seqs[1] and here.strand == "-"
+    assert f"    {here.start}-{here.end} {here.letters}  " in done.stdout
+    assert "on the chromosome where the name of a sequence says where it lies" in done.stdout
     assert (tmp_path / "out" / "seqlets.bed").read_text().count("\n") == len(stretches)
     about = json.loads((tmp_path / "out" / "attribution.json").read_text())
     assert about["steps"] == 16 and about["null windows"] >= 10_000

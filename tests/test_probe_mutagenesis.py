@@ -16,7 +16,6 @@ from dnabench import MODELS
 from dnabench.cache import file_sha256
 from dnabench.networks.network import load_network
 from dnabench.probes.mutagenesis import (
-    Stretch,
     answer_of,
     answers,
     graph_lines,
@@ -164,8 +163,7 @@ def test_minus_strands_go_backwards():
     assert list(graph_lines("c:10-14(-)", values)) == [
         "c\t11\t12\t2\n", "c\t12\t13\t1\n", "c\t13\t14\t0.5\n",
     ]  # fmt: skip
-    last = Stretch(1, 3, "CG", 1.5)  # read backwards from base 12
-    assert placed(place_of("c:10-14(-)", 4), last) == last._replace(start=11, end=13)
+    assert placed(place_of("c:10-14(-)", 4), 1, 3) == (11, 13)  # read backwards from base 12
     changes = np.arange(16.0).reshape(4, 4)
     changes[3] = np.nan
     rows = table_rows("c:10-14(-)", codes, changes)

@@ -219,17 +219,12 @@ def mutagenesis(
 
 
 def _say_stretches(answer: Answer, found: Mutated) -> None:
+    from dnabench.probes.mutagenesis import counted
+
     typer.echo(
         f"{answer.name}, and the bases that hold it up: by how much it falls, a mean of three"
     )
-    known = {one.place.chromosome != one.name for one in found.first}
-    at = {True: "on the chromosome", False: "in the sequence"}
-    where = (
-        at[known == {True}]
-        if len(known) < 2
-        else (f"{at[True]} where the name of a sequence says where it lies, else {at[False]}")
-    )
-    typer.echo(f"positions as in the files: from 0, the end excluded, {where}")
+    typer.echo(counted([one.place for one in found.first], [one.name for one in found.first]))
     for one in found.first:
         typer.echo(f"  {one.name}: {answer.text(one.answer)}")
         for part in one.stretches:

@@ -76,14 +76,19 @@ def attribution(
 
 
 def _say(found: Sequence[Found], answer: Answer) -> None:
+    from dnabench.probes.mutagenesis import counted, place_of, placed
     from dnabench.reports.grid import count
 
-    for one in found[:FIGURES]:
+    shown = found[:FIGURES]
+    places = [place_of(one.name, len(one.codes)) for one in shown]
+    typer.echo(counted(places, [one.name for one in shown]))
+    for one, place in zip(shown, places, strict=True):
         own = one.attributed
         typer.echo(f"  {one.name}: {answer.text(own.answer)}, shuffled {answer.text(own.baseline)}")
         for seqlet in one.seqlets[:SEQLETS]:
             adds = answer.text(seqlet.attribution, "+")
-            typer.echo(f"    {seqlet.start}-{seqlet.end} {seqlet.letters}  {adds}")
+            start, end = placed(place, seqlet.start, seqlet.end)
+            typer.echo(f"    {start}-{end} {seqlet.letters}  {adds}")
     if len(found) > FIGURES:
         typer.echo(f"  ... and {len(found) - FIGURES:,} more")
     total = sum(len(one.seqlets) for one in found)

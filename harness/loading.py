@@ -64,7 +64,7 @@ def load(net: Any, model: Model, tensors: Mapping[str, Tensor], source: str) -> 
         net: with a submodule `backbone`, and then its head stays as it is. Without one, a user's
             network, it is loaded as a whole; of its head what the file has in the same shape.
         model: its `weights` map the names.
-        tensors: from `tensors.read`.
+        tensors: from `tensors.read_set`.
         source: the file's name in messages.
 
     Raises:
@@ -89,7 +89,7 @@ def copy_into(
     Args:
         net: a torch module.
         model: its name in messages.
-        tensors: from `tensors.read`.
+        tensors: from `tensors.read_set`.
         source: the file's name in messages.
         rename: from a name in the file to one of `net`, "" for a tensor without use.
         spare: tensors of `net` that need not be in the file, or may be there in another shape.

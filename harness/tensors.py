@@ -71,11 +71,6 @@ class TensorSet(NamedTuple):
     beside: str = ""  # a sentence: which weights were read and which were not; "" = there is one
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of `read_set` alone."""
-    return read_set(path).tensors
-
-
 def read_set(path: Path) -> TensorSet:
     """All tensors of a checkpoint by name, on the CPU.
 

@@ -256,8 +256,8 @@ def load_regime(
         options: of the network; None = those of a kept network are not compared with them.
 
     Raises:
-        ValueError: as `fetch`, `read` and `load`; a file that changed since the run was planned; a
-            kept network of other options.
+        ValueError: as `fetch`, `read_set` and `load`; a file that changed since the run was
+            planned; a kept network of other options.
     """
     if regime == "scratch" or regime.startswith("own:"):
         return None

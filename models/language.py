@@ -91,7 +91,7 @@ def load_language(
     Args:
         net: from `language_model`.
         model: of it.
-        tensors: from `tensors.read`.
+        tensors: from `tensors.read_set`.
         source: the file's name in messages.
         whole: whether the file must have the head; else that stays as it is where the file has
             nothing of it.

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from dnabench import MODELS
 from dnabench.loading import load
 from dnabench.models.outside.references import model_named
-from dnabench.tensors import content_hash, read, read_set
+from dnabench.tensors import content_hash, read_set
 from dnabench.weights import load_regime, resolve
 
 TASK = planted_task(classes=3)
@@ -129,12 +129,12 @@ def test_a_run_and_embed_say_which_weights_were_read(csv, tmp_path):
 def test_two_sets_of_tensors_without_a_usual_name_are_named(tmp_path):
     torch.save({"teacher": state(), "student": state()}, tmp_path / "w.pt")
     with pytest.raises(ValueError, match="several sets of tensors, student, teacher"):
-        read(tmp_path / "w.pt")
+        read_set(tmp_path / "w.pt")
 
 
 def test_shards_are_read_by_their_index_and_named_by_their_bytes(tmp_path):
     index = shards(tmp_path, state())
-    found = read(index)
+    found = read_set(index).tensors
     assert found.keys() == state().keys()
     assert all(torch.equal(found[k], v) for k, v in state().items())
     before = content_hash(index)
@@ -156,7 +156,7 @@ def test_shards_are_read_by_their_index_and_named_by_their_bytes(tmp_path):
 )  # fmt: skip
 def test_an_index_that_cannot_be_followed_says_why(make, says, tmp_path):
     with pytest.raises(ValueError, match=says):
-        read(make(tmp_path))
+        read_set(make(tmp_path))
 
 
 def index_file(folder, text):

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from dnabench import MODELS
 from dnabench.models.language import entries, language_model, load_language
-from dnabench.tensors import read
+from dnabench.tensors import read_set
 from dnabench.types import MASK, N
 
 BERT = {"width": 32, "layers": 2, "heads": 4, "inner": 48, "dropout": 0.0}
@@ -25,7 +25,7 @@ def made(name, **options):
 def file_of(net, path):
     """The tensors of a network of transformers as `save_pretrained` writes them."""
     net.save_pretrained(path)
-    return read(path / "model.safetensors")
+    return read_set(path / "model.safetensors").tensors
 
 
 def hidden_ids(mask):
@@ -191,7 +191,7 @@ def test_an_official_file_fills_backbone_and_head(name, tmp_path):
     with torch.no_grad():
         for p in own.parameters():
             p.fill_(0.5)
-    tensors = read(tmp_path / "model.safetensors")
+    tensors = read_set(tmp_path / "model.safetensors").tensors
     load_language(own, MODELS[name], tensors, "model.safetensors")
     letters = MODELS[name].tokenizer_name(own_options(name)).startswith("char")
     ids = golden.ids(2, 20, 0, 5) if letters else golden.ids(2, 20, 6, 40)

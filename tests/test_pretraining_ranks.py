@@ -18,7 +18,7 @@ from test_pretraining import CASES, COMMAND, SHORT, bytes_of, training
 from dnabench import MODELS
 from dnabench.pretraining.pretrain import pretrain
 from dnabench.pretraining.ranks import Ranks
-from dnabench.tensors import read
+from dnabench.tensors import read_set
 from dnabench.types import Recipe, Resources
 
 __all__ = ["own_cache"]
@@ -72,7 +72,7 @@ def test_two_processes_learn_as_one_does(tmp_path, monkeypatch, name):
     one, two = curve(tmp_path / "one"), curve(tmp_path / "two")
     assert len(one) == 3
     np.testing.assert_allclose(two, one, atol=1e-5, rtol=1e-5)
-    a, b = (read(tmp_path / folder / "model.safetensors") for folder in ("one", "two"))
+    a, b = (read_set(tmp_path / n / "model.safetensors").tensors for n in ("one", "two"))
     assert a.keys() == b.keys()
     cards = [json.loads((tmp_path / n / "network.json").read_text()) for n in ("one", "two")]
     assert [card["processes"] for card in cards] == [1, 2]

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from dnabench import MODELS
 from dnabench.loading import load
-from dnabench.tensors import read
+from dnabench.tensors import read_set
 from dnabench.weights import load_regime, resolve
 
 TASK = planted_task(classes=3)
@@ -96,7 +96,7 @@ def test_two_tensors_for_one_place_are_named_unless_equal(tmp_path):
         load(net, model, state, "x")
     torch.save({"state_dict": {"model.w": torch.ones(1), "w": torch.ones(1)}}, tmp_path / "w.ckpt")
     with pytest.raises(ValueError, match=r"model.w and w are the same name"):
-        read(tmp_path / "w.ckpt")
+        read_set(tmp_path / "w.ckpt")
 
 
 def test_filters_of_another_length_are_refused():
@@ -123,7 +123,7 @@ def test_a_pickle_with_code_is_refused_and_nothing_runs(tmp_path, inside):
     else:
         path.write_bytes(pickle.dumps(Evil(trace), protocol=2))
     with pytest.raises(ValueError, match="refused: this pickle holds more than tensors"):
-        read(path)
+        read_set(path)
     assert not trace.exists()
 
 
@@ -135,14 +135,14 @@ def test_a_pickle_with_code_is_refused_and_nothing_runs(tmp_path, inside):
 def test_a_damaged_file_is_named(tmp_path, name, data, says):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(ValueError, match=says) as e:
-        read(tmp_path / name)
+        read_set(tmp_path / name)
     assert str(tmp_path / name) in str(e.value)
 
 
 def test_a_file_without_tensors_is_named(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "w.pt")
     with pytest.raises(ValueError, match="holds no named tensors"):
-        read(tmp_path / "w.pt")
+        read_set(tmp_path / "w.pt")
 
 
 def test_a_checkpoint_that_changed_since_the_plan_is_refused(tmp_path):

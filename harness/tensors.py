@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +23,8 @@ INDEX = ".index.json"  # ends the name of a file that says which shard has which
 SUFFIXES = (*PICKLED, ".safetensors", INDEX)
 WRAPPED = ("state_dict", "model_state_dict", "model", "module", "net", "network")  # the usual keys
 DEEPEST = 3  # dictionaries inside each other
+# keys of what an optimiser keeps for each weight, in its shape
+_OPTIMISER = re.compile(r".*optim.*|adamw?|(max_)?exp_avg(_sq)?|square_avg|momentum(_buffer)?")
 _COMPILED = r"(?:_orig_mod\.|module\.)*"  # of torch.compile, DDP, FSDP, DeepSpeed
 
 
@@ -137,26 +142,47 @@ def _named(path: Path, found: Any) -> TensorSet:
                 f"{path}: {full[short]} and {name} are the same name without framework prefixes"
             )
         tensors[short], full[short] = value, name
-    return TensorSet(tensors, _beside(path, found, where, len(named)))
+    return TensorSet(tensors, _beside(path, found, where, named))
 
 
-def _beside(path: Path, found: Any, where: str, n: int) -> str:
-    """What is to be said of sets of weights in a file beside the n tensors at a place in it.
+def _beside(path: Path, found: Any, where: str, named: Mapping[str, Tensor]) -> str:
+    """What is to be said of sets of weights in a file beside the tensors at a place in it.
 
-    A set is no fewer than half as many tensors, in a dictionary or in a list, where a moving
-    average may be without names.
+    They may be in a dictionary or in a list, where a moving average is without names.
     """
-    sets = {place: len(tensors) for place, tensors in _inside(found) if place != where}
-    lists = {f"{place}, a list without names": len(v) for place, v in _lists(found)}
-    if not (others := [place for place, m in {**sets, **lists}.items() if 2 * m >= n]):
+    read = _shapes(named.values())
+    sets = [
+        place for place, tensors in _inside(found)
+        if place != where and _alike(read, _shapes(tensors.values()))
+    ]  # fmt: skip
+    lists = [
+        f"{place} (a list without names)"
+        for place, tensors in _lists(found)
+        if _alike(read, _shapes(tensors))
+    ]
+    if not (others := [*sets, *lists]):
         return ""
-    key = next((place for place in others if place in sets and place in found), "")
+    key = next((place for place in sets if place in found), "")
     how = f": torch.save(torch.load({path.name!r})[{key!r}], 'other.pt')" if key else ""
     return (
         f"{path.name} holds several sets of weights: {where or 'the outermost'} was read, "
         f"{' and '.join(others)} {'was' if len(others) == 1 else 'were'} not; to read another, "
         f"save its named tensors alone{how}"
     )
+
+
+def _shapes(tensors: Iterable[Tensor]) -> Counter[tuple[int, ...]]:
+    """How often floating tensors have a shape."""
+    return Counter(tuple(t.shape) for t in tensors if t.is_floating_point())
+
+
+def _alike(read: Counter[tuple[int, ...]], other: Counter[tuple[int, ...]]) -> bool:
+    """Whether others are weights of the same network: half of its shapes, and the largest one.
+
+    A moving average may be of parameters alone, without the statistics of batch norms.
+    """
+    largest = max(read, key=math.prod, default=None)
+    return largest in other and 2 * (read & other).total() >= read.total()
 
 
 def _network(path: Path, found: Any) -> tuple[str, dict[str, Tensor]]:
@@ -178,8 +204,11 @@ def _network(path: Path, found: Any) -> tuple[str, dict[str, Tensor]]:
 
 
 def note(beside: str) -> None:
-    """Say on stderr what a file holds beside the weights that were read, if anything."""
-    if beside:
+    """Say on stderr what a file holds beside the weights that were read, if anything.
+
+    Of the processes that torchrun started, the first one says it.
+    """
+    if beside and os.environ.get("RANK", "0") == "0":
         sys.stderr.write(f"note: {beside}\n")
 
 
@@ -187,8 +216,8 @@ def _inside(found: Any, place: str = "", depth: int = DEEPEST) -> Iterator[tuple
     """The dictionaries inside that hold tensors by name, outer ones first; no optimiser's."""
     if not isinstance(found, Mapping) or not depth:
         return
-    inner = {f"{place}{k}": v for k, v in found.items() if isinstance(k, str)}
-    inner = {k: v for k, v in inner.items() if "optim" not in k and isinstance(v, Mapping)}
+    named = {k: v for k, v in found.items() if isinstance(k, str) and isinstance(v, Mapping)}
+    inner = {f"{place}{k}": v for k, v in named.items() if not _OPTIMISER.fullmatch(k)}
     for name, value in inner.items():
         own = _tensors(value)
         if any(t.ndim for t in own.values()):
@@ -205,7 +234,7 @@ def _lists(found: Any, place: str = "", depth: int = DEEPEST) -> Iterator[tuple[
     if not isinstance(found, Mapping) or not depth:
         return
     for key, value in found.items():
-        if not isinstance(key, str) or "optim" in key:
+        if not isinstance(key, str) or _OPTIMISER.fullmatch(key):
             continue
         if isinstance(value, list | tuple):
             if tensors := [t for t in value if isinstance(t, torch.Tensor) and t.ndim]:

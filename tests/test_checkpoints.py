@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from dnabench import MODELS
 from dnabench.loading import load
 from dnabench.models.outside.references import model_named
-from dnabench.tensors import content_hash, read_set
+from dnabench.tensors import content_hash, note, read_set
 from dnabench.weights import load_regime, resolve
 
 TASK = planted_task(classes=3)
@@ -80,9 +80,9 @@ BESIDE = {
     "as timm writes it": ({"state_dict": state(), "state_dict_ema": state()}, "state_dict",
                           "state_dict_ema was"),
     "one in a list": ({"model": state(), "ema": {"shadow_params": [*state().values()]}}, "model",
-                      "ema.shadow_params, a list without names was"),
+                      "ema.shadow_params (a list without names) was"),
     "both": ({"net": state(), "ema": [*state().values()], "teacher": state()}, "net",
-             "teacher and ema, a list without names were"),
+             "teacher and ema (a list without names) were"),
     "beside the outermost": ({**state(), "ema": state()}, "the outermost", "ema was"),
 }  # fmt: skip
 
@@ -107,11 +107,36 @@ def test_the_way_to_other_weights_works(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "more",
     [{}, {"optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}, "ema": state()}},
-     {"hyper_parameters": {"class_weights": torch.ones(3)}}, {"rng": [torch.get_rng_state()]}],
+     {"hyper_parameters": {"class_weights": torch.ones(3)}}, {"rng": [torch.get_rng_state()]},
+     {"adam": {"exp_avg": [*state().values()]}}, {"adam": {"exp_avg_sq": state()}},
+     {"generators": [torch.zeros(16, dtype=torch.uint8)] * 100},
+     {"longs": {k: v.long() for k, v in state().items()}},
+     {"features": {f"{i}": torch.ones(7, i) for i in range(100)}}],
 )  # fmt: skip
 def test_nothing_is_said_of_what_is_no_other_weights(more, tmp_path):
     torch.save({"model": state(), **more}, tmp_path / "w.pt")
     assert read_set(tmp_path / "w.pt").beside == ""
+
+
+def test_statistics_of_data_beside_a_small_network_are_no_weights(tmp_path):
+    tensors = {"w": torch.ones(3, 4), "b": torch.ones(3), "scale": torch.ones(3)}
+    stats = {"mean": torch.zeros(3), "std": torch.ones(3)}
+    torch.save({"model": tensors, "stats": stats, "seen": [torch.ones(())] * 3}, tmp_path / "w.pt")
+    assert read_set(tmp_path / "w.pt").beside == ""
+
+
+def test_an_average_of_the_parameters_alone_is_named(tmp_path):
+    net = torch.nn.Sequential(torch.nn.Conv1d(4, 8, 3, bias=False), torch.nn.BatchNorm1d(8))
+    average = {k: p.half() for k, p in net.named_parameters()}
+    torch.save({"model": net.state_dict(), "ema": average}, tmp_path / "w.pt")
+    assert "model was read, ema was not" in read_set(tmp_path / "w.pt").beside
+
+
+def test_of_several_processes_the_first_one_says_it(monkeypatch, capsys):
+    for rank in "01":
+        monkeypatch.setenv("RANK", rank)
+        note("w.pt holds several")
+    assert capsys.readouterr().err == "note: w.pt holds several\n"
 
 
 def test_a_run_and_embed_say_which_weights_were_read(csv, tmp_path):

@@ -252,6 +252,20 @@ def test_what_does_not_fit_is_refused(tmp_path):
         training(tmp_path, regime=f"checkpoint:{net}")
 
 
+def test_the_card_says_what_else_was_in_the_file(tmp_path):
+    pretrain(training(tmp_path, steps=1, looks=1), tmp_path / "a")
+    regime = published("convnova-386k", tmp_path / "a", tmp_path / "official")[1]
+    tensors = load_file(regime.removeprefix("checkpoint:"))
+    torch.save({"model": tensors, "ema": tensors}, tmp_path / "w.pt")
+    for file, says in ((tmp_path / "w.pt", "w.pt holds several"), (regime.partition(":")[2], "")):
+        train = training(tmp_path, steps=1, looks=1, regime=f"checkpoint:{file}")
+        start = pretrain(train, tmp_path / f"of-{bool(says)}")["start"]
+        assert ("beside" in start) == bool(says)
+        assert start.get("beside", "").startswith(says)
+    card = load_pretrained(tmp_path / "of-True").card
+    assert "model was read, ema was not" in card["start"]["beside"]
+
+
 def test_a_head_of_another_shape_is_refused(tmp_path):
     pretrain(training(tmp_path, steps=1, looks=1), tmp_path / "a")
     published("convnova-386k", tmp_path / "a", tmp_path / "official")

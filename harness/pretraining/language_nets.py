@@ -182,7 +182,7 @@ def weights_of(model: Model, regime: str, options: Mapping[str, Any], whole: boo
         if found.beside not in noted:
             note(found.beside)
         noted.add(found.beside)
-        return loaded
+        return loaded._replace(beside=found.beside)
 
     return Found(named, file, tokenizer, load)
 

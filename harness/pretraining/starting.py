@@ -34,6 +34,7 @@ class Start:
         read: tensors of the network that the file has.
         anew: those of a head that the file lacks, which begin as those of a new network.
         unused: tensors of the file that the network has no use for.
+        beside: what is to be said of other weights in the file, see `tensors.TensorSet`.
         licence: of the weights; "not stated" of a user's file.
         pretraining: what they were trained on, see `weights.pretraining_of`; None = not known.
     """
@@ -45,6 +46,7 @@ class Start:
     read: tuple[str, ...] = ()
     anew: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    beside: str = ""
     licence: Any = "not stated"
     pretraining: Mapping[str, Any] | None = None
 
@@ -53,7 +55,7 @@ class Start:
         return {
             "weights": self.weights, "sha256": self.sha256, "license": self.licence,
             "read": list(self.read), "anew": list(self.anew), "unused": list(self.unused),
-            "pretraining": self.pretraining,
+            **({"beside": self.beside} if self.beside else {}), "pretraining": self.pretraining,
         }  # fmt: skip
 
 
@@ -176,4 +178,5 @@ def _tried(found: Start, model: Model, options: Mapping[str, Any], length: int) 
         own = net.state_dict()
         anew = [name for name, tensor in own.items() if bool(tensor.isnan().any())]
     read = tuple(name for name in own if name not in anew)
-    return replace(found, read=read, anew=tuple(anew), unused=tuple(loaded.unused))
+    unused, beside = tuple(loaded.unused), loaded.beside
+    return replace(found, read=read, anew=tuple(anew), unused=unused, beside=beside)

@@ -77,7 +77,7 @@ def resolve(model: Model, regime: str) -> tuple[str, str]:
         path = Path(rest).expanduser()
         if path.is_dir():
             file = _of_kept_network(path, model)
-            return f"checkpoint:{path.name}@{content_hash(file)}", str(file.resolve())
+            return f"checkpoint:{path.resolve().name}@{content_hash(file)}", str(file.resolve())
         if not path.exists():
             raise ValueError(f"--regime {regime}: there is no {path}; name a file or a folder")
         if not is_checkpoint(path):

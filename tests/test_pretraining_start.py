@@ -266,6 +266,24 @@ def test_the_card_says_what_else_was_in_the_file(tmp_path):
     assert "model was read, ema was not" in card["start"]["beside"]
 
 
+def test_a_folder_is_found_by_a_dot_and_by_a_link_to_its_weights(tmp_path, monkeypatch):
+    pretrain(training(tmp_path, steps=1, looks=1), tmp_path / "a")
+    (tmp_path / "a" / "inner").mkdir()
+    link, elsewhere = tmp_path / "mine.safetensors", tmp_path / "stored"
+    link.symlink_to(tmp_path / "a" / "model.safetensors")
+    by_name = training(tmp_path, steps=1, regime=f"checkpoint:{tmp_path / 'a'}").start
+    for folder, regime in (("a", "."), ("a/inner", ".."), (".", link), (".", "a/inner/..")):
+        monkeypatch.chdir(tmp_path / folder)
+        start = training(tmp_path, steps=1, regime=f"checkpoint:{regime}").start
+        assert start.weights == by_name.weights and start.weights.startswith("checkpoint:a@")
+        assert start.pretraining == by_name.pretraining is not None
+    # and where the weights of a folder lie elsewhere, under a name of their hash, say
+    (tmp_path / "a" / "model.safetensors").rename(elsewhere)
+    (tmp_path / "a" / "model.safetensors").symlink_to(elsewhere)
+    regime = f"checkpoint:{tmp_path / 'a' / 'model.safetensors'}"
+    assert training(tmp_path, steps=1, regime=regime).start.weights == by_name.weights
+
+
 def test_a_head_of_another_shape_is_refused(tmp_path):
     pretrain(training(tmp_path, steps=1, looks=1), tmp_path / "a")
     published("convnova-386k", tmp_path / "a", tmp_path / "official")
@@ -343,6 +361,7 @@ def test_official_weights_from_the_hub(tmp_path, hub):
     inside = NAMES[name]["backbone."]
     state = {f"{inside}{k}": v.clone() for k, v in net.backbone.state_dict().items()}
     state |= {f"lm_head.{k}": v.clone() for k, v in net.head.state_dict().items()}
+    state["score.weight"] = torch.ones(2, 8)  # a head of classes
     save_file(state, tmp_path / "official.safetensors")
     (file,) = [f for f in model.weights.files if f.endswith(".safetensors")][:1]
     data = (tmp_path / "official.safetensors").read_bytes()
@@ -359,6 +378,7 @@ def test_official_weights_from_the_hub(tmp_path, hub):
         said = " ".join(done.output.split())
         assert done.exit_code == 0, done.output
         assert f"begins with {weights}: {len(net.backbone.state_dict())} tensors of the" in said
+        assert "not used: score.weight" in said
         assert f"what {weights} was trained on is not known here, so it may have seen" in said
         assert (tmp_path / "net").exists() == (not plan)
     assert "before the first step" in said and (tmp_path / "net" / "loss.png").exists()

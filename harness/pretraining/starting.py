@@ -96,10 +96,13 @@ def _folder(regime: str) -> Path | None:
     """The folder with a card that a regime names, or the file of it."""
     kind, _, rest = regime.partition(":")
     path = Path(rest).expanduser()
-    if kind != "checkpoint" or not (path.is_dir() or path.name == WEIGHTS):
+    if kind != "checkpoint":
         return None
-    folder = path if path.is_dir() else path.parent
-    return folder if path.is_dir() or (folder / CARD).is_file() else None
+    if path.is_dir():
+        return path
+    # a link to the weights of a folder, and a folder whose weights are a link
+    files = [file for file in (path, path.resolve()) if file.name == WEIGHTS]
+    return next((file.parent for file in files if (file.parent / CARD).is_file()), None)
 
 
 def _of_folder(model: Model, options: Mapping[str, Any], regime: str, folder: Path) -> Start:

@@ -91,7 +91,7 @@ def copy_into(
         model: its name in messages.
         tensors: from `tensors.read_set`.
         source: the file's name in messages.
-        rename: from a name in the file to one of `net`, "" for a tensor without use.
+        rename: from a name in the file to one of `net`, "" for one that is not used.
         spare: tensors of `net` that need not be in the file, or may be there in another shape.
     """
     import torch
@@ -121,7 +121,7 @@ def copy_into(
 
 
 def target_of(name: str, rename: Callable[[str], str], own: Mapping[str, Tensor]) -> str:
-    """Our name of a tensor of the file, "" for one without use; without a match, as renamed.
+    """Our name of a tensor of the file, "" for one that is not used; without a match, as renamed.
 
     Older files, and transformers 5 where it saves ESM, call the numbers of a layer norm gamma and
     beta.

@@ -68,7 +68,7 @@ def _say_start(training: Training, start: Start) -> None:
     if start.anew:
         typer.echo(f"  the file lacks the head, which begins anew: {', '.join(start.anew)}")
     if start.unused:
-        typer.echo(f"  without use here: {few(start.unused)}")
+        typer.echo(f"  not used: {few(start.unused)}")
     known = start.pretraining or {}
     parts = trainings_of(known)
     if not parts or begun_with(known):

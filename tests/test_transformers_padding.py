@@ -1,5 +1,7 @@
 """Networks of transformers that read padding: `check-model` and every run say so."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny_transformers as tiny
@@ -10,9 +12,12 @@ from test_transformers import SEQS, TASK, UNEVEN, learner, pretrained
 from test_transformers_architectures import saved, small
 
 from dnabench.models.outside.references import model_named
+from dnabench.splits import streams
 from dnabench.train.check_model import check_model
 from dnabench.train.contract import quick_checks
-from dnabench.train.learner import Examples
+from dnabench.train.learner import Examples, NetLearner
+from dnabench.train.objectives import Supervised
+from dnabench.train.pool import Pool
 
 READ_PADDING = {
     "convbert": ("ConvBert", {"embedding_size": 32}),
@@ -59,6 +64,51 @@ def test_a_trial_with_a_label_a_base_says_it_too(tmp_path):
     (line,) = said(made(tmp_path / "fnet", "fnet"), a_label_a_base(UNEVEN), PER_BASE)
     assert "depends on padding, which fnet" in line
     assert said(made(tmp_path / "bert", "bert"), a_label_a_base(UNEVEN), PER_BASE) == []
+
+
+@pytest.mark.parametrize("uneven", ["first", "second"])
+def test_of_pairs_both_sequences_of_a_probe_are_looked_at(uneven, tmp_path):
+    one, two = (UNEVEN, SEQS) if uneven == "first" else (SEQS, UNEVEN)
+    split, task = one._replace(other=two.seqs), replace(TASK, pairs=True)
+    for name, n in (("fnet", 1), ("bert", 0)):
+        model, net, _ = pretrained(made(tmp_path / name, name, tiny.base_files))  # a token a base
+        found = quick_checks(*probe(model, net, split, task))
+        assert len(found) == n and all("depends on padding, which fnet" in line for line in found)
+
+
+def probe(model, net, split, task=TASK, key=""):
+    """A learner and its examples, with the pool that a trial makes."""
+    parts = [seqs for seqs in (split.seqs, split.other) if seqs is not None]
+    examples = Examples(model, task, split, model.own_tokenizer(), Pool(parts), key)
+    recipe = replace(model.recipes["default"], epochs=1, finetune="probe")
+    return NetLearner(net, examples, Supervised(task), recipe, streams(0, task.name)), examples
+
+
+def test_probes_that_share_features_are_looked_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("DNABENCH_CACHE", str(tmp_path / "cache"))
+    calls, lines = [], []
+    cases = (
+        ("fnet", "a"),
+        ("fnet", "a"),
+        ("fnet", "b"),
+        ("bert", "a"),
+        ("bert", "a"),
+        ("fnet", ""),
+    )
+    for name in ("fnet", "bert"):
+        made(tmp_path / name, name)
+    for name, key in cases:
+        model, net, _ = pretrained(tmp_path / name)
+        one, examples = probe(model, net, UNEVEN, key=key)
+        ran = []
+        hook = one.net.backbone.register_forward_hook(lambda *_, ran=ran: ran.append(1))
+        lines.append(quick_checks(one, examples))
+        hook.remove()
+        calls.append(len(ran))
+    wanted = calls[0]
+    assert wanted > 1 and calls == [wanted, 0, wanted, wanted, 0, wanted]
+    assert len(lines[0]) == 1 and lines[3] == lines[4] == []
+    assert lines[0] == lines[1] == lines[2] == lines[5]
 
 
 @pytest.mark.parametrize("finetune", ["full", "probe"])

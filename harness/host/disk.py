@@ -17,6 +17,7 @@ KEPT = {
     "convolution": "the fastest convolution of each shape; measured again when needed",
     "encoded": "BPE tokens of tasks; encoded again when needed",
     "frozen": "features of frozen backbones (finetune=probe); computed again when needed",
+    "checks": "what was found wrong with such features; looked at again when needed",
     "compiled": "networks compiled by torch.compile; compiled again when needed",
     "audits": "findings of `dnabench audit data`, which makes them again",
 }

@@ -110,14 +110,15 @@ def quick_checks(learner: NetLearner, examples: Examples) -> list[str]:
 
     Returns:
         What is wrong and what to do, a sentence each. Padding is looked at where the examples
-        differ in length. Of a probe its features are looked at, but not those per base.
+        differ in length. Of a probe its features are looked at, but not those per base, and once
+        for all trials that share them.
 
     Raises:
         ValueError: logits of another shape than (N, K); parameters that the first forward makes.
     """
     task, few, model = examples.task, _few(examples.train), examples.model
     if learner.frozen is not None:
-        return [] if task.kind == "per_base" else _of_features(learner, learner.frozen, few, model)
+        return [] if task.kind == "per_base" else _of_features(learner, learner.frozen, model)
     wrong = [says] if (says := sixteen_bits(learner.net)) else []
     made = {*learner.net.parameters()}
     with torch.random.fork_rng(devices=[]):
@@ -134,15 +135,24 @@ def quick_checks(learner: NetLearner, examples: Examples) -> list[str]:
     return wrong
 
 
-def _of_features(learner: NetLearner, frozen: Frozen, few: Split, model: Model) -> list[str]:
-    """What is wrong with features of a frozen backbone, in units of the largest."""
-    with torch.random.fork_rng(devices=[]):
-        together = frozen.fresh(few.seqs)
-        one = [frozen.fresh(few.seqs.take(np.array([i]))) for i in range(len(few.y))]
-    size = max(float(np.abs(together).max()), 1e-12)
-    if apart(together / size, np.concatenate(one) / size).within:
-        return []
-    return [why_beside_others(learner, few, model)]
+def _of_features(learner: NetLearner, frozen: Frozen, model: Model) -> list[str]:
+    """What is wrong with features of a frozen backbone, in units of the largest.
+
+    Sequences are those of the pool, the same for all trials that share features; of pairs both.
+    """
+
+    def look() -> dict[str, Array]:
+        m = len(frozen.pool.seqs)
+        few = _few(Split(frozen.pool.seqs, np.zeros(m), np.arange(m)))
+        with torch.random.fork_rng(devices=[]):
+            together = frozen.fresh(few.seqs)
+            one = [frozen.fresh(few.seqs.take(np.array([i]))) for i in range(len(few.y))]
+        size = max(float(np.abs(together).max()), 1e-12)
+        right = apart(together / size, np.concatenate(one) / size).within
+        return {"says": np.array([] if right else [why_beside_others(learner, few, model)], str)}
+
+    says: list[str] = frozen.once("checks", look)["says"].tolist()
+    return says
 
 
 def check_made(net: Any, made: set[Any], name: str) -> None:

@@ -46,7 +46,7 @@ class Frozen:
         pool: Pool, made_from: str, kernels: Kernels, length: int,
     ) -> None:  # fmt: skip
         self._net, self._arithmetic, self._encode = net, arithmetic, encode
-        self._pool, self._kernels, self._length = pool, kernels, length
+        self.pool, self._kernels, self._length = pool, kernels, length
         self._of_pool: Tensor | None = None
         keep = made_from and _known(net)
         self._made_from = [made_from, *self._all_else(net)] if keep else []
@@ -55,8 +55,8 @@ class Frozen:
 
     def __call__(self, strands: Sequence[Sequences]) -> Features:
         """Features of N sequences, and of their other strands where there are two."""
-        pool, rows = find_rows(self._pool, strands)
-        if pool is not self._pool:
+        pool, rows = find_rows(self.pool, strands)
+        if pool is not self.pool:
             return Features(self._values(pool), rows)
         if self._of_pool is None:
             self._of_pool = self._values(pool)
@@ -66,6 +66,18 @@ class Frozen:
         """Features (M, D) computed now, in batches of these sequences alone."""
         found: Array = self._computed(seqs).cpu().numpy()
         return found
+
+    def once(self, kind: str, make: Callable[[], Mapping[str, Array]]) -> Mapping[str, Array]:
+        """What is found out about the features: on disk, like them, where they are stored.
+
+        Args:
+            kind: a folder of the cache.
+            make: arrays by name; called where none are stored.
+        """
+        if not self._made_from:
+            return make()
+        code = ["dnabench.models", "dnabench.tokens", "dnabench.train.contract"]
+        return kept(kind, [*self._made_from, self.pool.digest], make, code)
 
     def _values(self, pool: Pool) -> Tensor:
         """(M, D), per base (M, L, D), on the device."""

@@ -463,13 +463,16 @@ def test_the_command_warns_of_what_is_held_out(tmp_path):
         "--regime", f"checkpoint:{tmp_path / 'a'}", "--device", "cpu", "--looks", 1,
     ]  # fmt: skip
     fasta(tmp_path / "h.fa", random_contigs([5000, 1500], seed=7))
-    for i, (genome, holdout, says) in enumerate((
-        ("g.fa", "chr2", ""),
-        ("g.fa", "chr1", "these weights were trained on chr1 of g.fa, held out here"),
-        ("h.fa", "chr2", "trained on g.fa, which may have copies of what is held out of h.fa"),
+    copies = "trained on g.fa, which may have copies of what is held out of h.fa"
+    for i, (begun, genome, holdout, says) in enumerate((
+        ("a", "g.fa", "chr2", ""),
+        ("a", "g.fa", "chr1", "these weights were trained on chr1 of g.fa, held out here"),
+        ("a", "h.fa", "chr2", copies),
+        ("b2", "h.fa", "chr2", copies),  # which read h.fa, too
     )):  # fmt: skip
+        words[words.index("--regime") + 1] = f"checkpoint:{tmp_path / begun}"
         more = ["--genome", tmp_path / genome, "--holdout", holdout, "--to", tmp_path / f"b{i}"]
         done = CliRunner().invoke(app, [*map(str, [*words, *more])])
         said = " ".join(done.output.split())
-        assert done.exit_code == 0 and "begins with checkpoint:a@" in said, done.output
+        assert done.exit_code == 0 and f"begins with checkpoint:{begun}@" in said, done.output
         assert says in said and ("warning:" in said) == bool(says)

@@ -56,7 +56,7 @@ def say_plan(training: Training) -> None:
 
 def _say_start(training: Training, start: Start) -> None:
     """Which weights are read, which begin anew, and whether they saw what is held out."""
-    from dnabench.pretraining.saving import seen_in
+    from dnabench.pretraining.saving import elsewhere, seen_in
     from dnabench.tasks.io.genome import few
     from dnabench.weights import begun_with, trainings_of
 
@@ -77,17 +77,15 @@ def _say_start(training: Training, start: Start) -> None:
             "so it may have seen what is held out",
             err=True,
         )
-    files = ", ".join(dict.fromkeys(one["name"] for part in parts for one in part["genomes"]))
     for one in training.sources if parts else ():
         numbers = [one.genome.number(name) for name in one.holdout]
         seen = seen_in(known, one.genome, numbers)
         if seen:
             what = f"these weights were trained on {', '.join(seen)} of {one.genome.name}, held out"
             typer.echo(f"warning: {what} here", err=True)
-        elif seen is None and numbers:
+        if numbers and (also := elsewhere(known, one.genome)):
             typer.echo(
-                f"warning: these weights were trained on {files}, which may have copies of what is "
-                f"held out of {one.genome.name}",
+                f"warning: these weights were {also} what is held out of {one.genome.name}",
                 err=True,
             )
 

@@ -165,11 +165,8 @@ def trained_on(card: Mapping[str, Any], genome: Genome, contigs: Sequence[int]) 
     said = list[str]()
     if seen:
         said.append(f"the network was trained on {', '.join(seen)}; the chains beside it were not")
-    others = [part for part in trainings_of(card) if _held_by(part, genome) is None]
-    if files := dict.fromkeys(one["name"] for part in others for one in part["genomes"]):
-        said.append(
-            f"it was also trained on {', '.join(files)}, which may have copies of these sequences"
-        )
+    if also := elsewhere(card, genome):
+        said.append(f"it was also {also} these sequences")
     if unknown := begun_with(card):
         said.append(
             f"it began with {unknown}, and what these weights were trained on is not known here, "
@@ -189,6 +186,13 @@ def seen_in(
     held = [of for part in parts if (of := _held_by(part, genome)) is not None]
     names = [genome.contigs[i] for i in contigs]
     return [name for name in names if any(name not in of for of in held)] if held else None
+
+
+def elsewhere(card: Mapping[str, Any], genome: Genome) -> str:
+    """The other files that a network was trained on, and that they may have copies; "" = none."""
+    others = [part for part in trainings_of(card) if _held_by(part, genome) is None]
+    files = dict.fromkeys(one["name"] for part in others for one in part["genomes"])
+    return f"trained on {', '.join(files)}, which may have copies of" if files else ""
 
 
 def _held_by(part: Mapping[str, Any], genome: Genome) -> set[str] | None:

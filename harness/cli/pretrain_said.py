@@ -105,13 +105,14 @@ def say_cost(training: Training, cost: Cost) -> None:
     from dnabench.forecast.estimate import duration
     from dnabench.host.disk import size
 
+    n = training.evaluations
     parts = [
         f"{training.steps:,} steps of {1e3 * cost.step:,.0f} ms",
-        f"{training.looks} evaluation{'s' * (training.looks != 1)} of {cost.evaluation:,.1f} s",
+        f"{n} evaluation{'s' * (n != 1)} of {cost.evaluation:,.1f} s",
     ]
     # bytes: a checkpoint has weights and two moments, and there is the network, or one a look
     disk = 16 + 4 * (training.looks - 1) * training.keep_looks
-    seconds, batch = cost.seconds(training.steps, training.looks), training.how.recipe.batch
+    seconds, batch = cost.seconds(training.steps, n), training.how.recipe.batch
     typer.echo(
         f"would take {duration(seconds)} here: {', '.join(parts)}; "
         f"{batch * training.how.length / cost.step:,.0f} bp/s\n"

@@ -46,9 +46,9 @@ class Cost(NamedTuple):
     peak: int  # bytes
     params: int
 
-    def seconds(self, steps: int, looks: int) -> float:
+    def seconds(self, steps: int, evaluations: int) -> float:
         """Of a whole training."""
-        return steps * self.step + looks * self.evaluation
+        return steps * self.step + evaluations * self.evaluation
 
 
 def budget_named(text: str) -> Budget:
@@ -102,17 +102,17 @@ def _steps_of(budget: Budget, training: Training, folder: Path, measure: Callabl
             f"{folder} has an unfinished training with --budget {before or f'{steps} steps'!r}, "
             f"not {str(budget)!r}; give the command that began it, or another folder with --to"
         )
-    return steps or _steps_in(budget, training.looks, measure())
+    return steps or _steps_in(budget, training.evaluations, measure())
 
 
-def _steps_in(hours: Budget, looks: int, cost: Cost) -> int:
+def _steps_in(hours: Budget, evaluations: int, cost: Cost) -> int:
     """How many there is time for beside the evaluations; ValueError if there is none for one."""
-    steps = int((3600 * hours.amount - looks * cost.evaluation) / cost.step)
+    steps = int((3600 * hours.amount - evaluations * cost.evaluation) / cost.step)
     if steps < 1:
         raise ValueError(
-            f"--budget {str(hours)!r}: here {looks} evaluations take "
-            f"{looks * cost.evaluation:.3g} s and a step {cost.step:.3g} s, so there is no time to "
-            "train; give more hours, or fewer evaluations with --looks"
+            f"--budget {str(hours)!r}: here {evaluations} evaluations take "
+            f"{evaluations * cost.evaluation:.3g} s and a step {cost.step:.3g} s, so there is "
+            "no time to train; give more hours, or fewer evaluations with --looks"
         )
     return steps
 

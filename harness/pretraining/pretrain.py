@@ -98,6 +98,11 @@ class Training:
         return math.ceil(self.steps / self.looks)
 
     @property
+    def evaluations(self) -> int:
+        """How many there are: with weights to begin with, one more before the first step."""
+        return self.looks + bool(self.start)
+
+    @property
     def licence(self) -> dict[str, Any]:
         """Of the model's code, and of each genome where the user said it."""
         said = self.licences or ["not stated"] * len(self.sources)

@@ -134,21 +134,22 @@ def trained_as(card: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
 
 
 def pretraining_of(card: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What a network was pretrained on: its "genomes", the "length" of windows, and the "bp" seen.
+    """What a network was pretrained on: "genomes", "length" of windows, "bp" seen and "seconds".
 
     Args:
         card: of a pretrained network, or of one that was trained further and kept.
 
     Returns:
         None = no pretraining is known of. One that began with other weights has them under "start":
-        their name, "weights", and their own "pretraining" or None.
+        their name, "weights", their "license", and their own "pretraining" or None.
     """
     found = card.get("pretraining") if "record" in card else card
     if not isinstance(found, dict) or not {"genomes", "length", "bp"} <= found.keys():
         return None
-    out = {name: found[name] for name in ("genomes", "length", "bp")}
+    out = {name: found[name] for name in ("genomes", "length", "bp", "seconds") if name in found}
     if start := found.get("start"):
-        out["start"] = {name: start[name] for name in ("weights", "pretraining")}
+        kept = ("weights", "license", "pretraining")
+        out["start"] = {name: start[name] for name in kept if name in start}
     return out
 
 
@@ -165,6 +166,12 @@ def begun_with(card: Mapping[str, Any]) -> str:
     """The weights that the first known pretraining began with; "" = random ones."""
     first = next(iter(trainings_of(card)), {})
     return str(first.get("start", {}).get("weights", ""))
+
+
+def licence_begun_with(card: Mapping[str, Any]) -> str:
+    """The licence of the weights of `begun_with`; "not stated" of random ones, too."""
+    first = next(iter(trainings_of(card)), {})
+    return str(first.get("start", {}).get("license", "not stated"))
 
 
 def check_unchanged(path: Path, named: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from dnabench.metrics import METRICS
 from dnabench.reports import stats
@@ -167,9 +168,16 @@ def _pretraining(search: Search) -> str:
     """What is known of it."""
     said = [
         f"{regime.partition('@')[0]} read {took['bp'] / 1e6:.4g} Mbp in "
-        f"{took['seconds'] / 60:.3g} minutes" for regime, took in search.pretraining.items()
+        f"{took['seconds'] / 60:.3g} minutes{_unknown(took)}"
+        for regime, took in search.pretraining.items()
     ]  # fmt: skip
     return ": " * bool(said) + "; ".join(said)
+
+
+def _unknown(took: Mapping[str, Any]) -> str:
+    """What a pretraining began with, where it is not known what that took."""
+    begun = str(took.get("began_with", "")).rpartition("@")[0]
+    return f" after {begun}, of which that is not known" if begun else ""
 
 
 def _line(

@@ -85,8 +85,9 @@ class Search:
     hours: float = 0.0  # that the trials of each choice may take
     flops: float = 0.0  # likewise, of training
     by_hand: tuple[str, ...] = ()  # spaces that the user gave, [model.]name=space or [model.]name
-    # regime -> "bp" read and "seconds" taken, of networks of `dnabench pretrain`
-    pretraining: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    # regime -> "bp" read and "seconds" taken, of networks of `dnabench pretrain` and all that they
+    # went on from; "began_with", weights of which that is not known
+    pretraining: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:

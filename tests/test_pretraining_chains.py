@@ -1,14 +1,21 @@
 """What is said of a training that goes on from weights, and of several one after the other."""
 
+import json
 import re
 
+import pytest
+from test_evaluate_official import published
 from test_genomes import fasta, own_cache, random_contigs
 from test_pretraining import CASES, training
+from test_tuning_told import evidence_of, tune, tuning_of
 from typer.testing import CliRunner
 
 from dnabench.cli.app import app
 from dnabench.pretraining.planning import Budget, Cost, bought
 from dnabench.pretraining.pretrain import pretrain
+from dnabench.results.searches import searches
+from dnabench.results.store import Store
+from dnabench.weights import begun_with
 
 __all__ = ["own_cache"]  # fixture
 
@@ -36,3 +43,30 @@ def test_the_evaluation_before_the_first_step_takes_time(tmp_path):
     assert done.exit_code == 0, done.output
     (planned,) = re.findall(r"(\d+) evaluations of", done.output)
     assert int(planned) == len(evaluated) == 3
+
+
+def test_the_caption_of_tune_counts_all_trainings(tmp_path):
+    """By the cards, also where the first began with weights of which nothing is known."""
+    pretrain(training(tmp_path, steps=4, looks=1), tmp_path / "a")
+    published("convnova-386k", tmp_path / "a", tmp_path / "official")
+    file = tmp_path / "official" / "a.safetensors"
+    for begun, known in ((tmp_path / "a", True), (file, False)):
+        folders = [tmp_path / f"{'uv'[known]}{i}" for i in range(2)]
+        for steps, start, to in zip((3, 1), (begun, folders[0]), folders, strict=True):
+            pretrain(training(tmp_path, steps=steps, looks=1, regime=f"checkpoint:{start}"), to)
+        behind = [tmp_path / "a"] * known + folders
+        cards = [json.loads((one / "network.json").read_text()) for one in behind]
+        out = tmp_path / f"runs-{known}"
+        tuned = tune(
+            out, "convnova-386k", regime=f"checkpoint:{folders[-1]}", seeds=1, tuning_seeds=1,
+            set=["width=8", "blocks=2", "kernel_size=3"],
+        )  # fmt: skip
+        (took,) = tuned.search.pretraining.values()
+        assert took["bp"] == sum(card["bp"] for card in cards) == (1920 if known else 960)
+        assert took["seconds"] == pytest.approx(sum(card["seconds"] for card in cards))
+        assert took.get("began_with") == (None if known else begun_with(cards[0]))
+        assert searches(Store(out)) == [tuned.search]
+        _, section = tuning_of(evidence_of(out))
+        after = " after checkpoint:a.safetensors, of which that is not known" * (not known)
+        assert re.search(rf"read {took['bp'] / 1e6:.4g} Mbp in [\d.e-]+ minutes{after}\. Chosen",
+                         section.notes[0])  # fmt: skip

@@ -12,6 +12,7 @@ from dnabench.pretraining.saving import CARD, LANGUAGE
 from dnabench.results.searches import Candidate, Choice, Search, choose
 from dnabench.sweep.search import Configuration, Plan, final_jobs
 from dnabench.types import Job, Record
+from dnabench.weights import begun_with, trainings_of
 
 
 @dataclass(frozen=True)
@@ -65,15 +66,23 @@ def chosen_of(plan: Plan, records: Mapping[str, Record]) -> Chosen:
     return Chosen(search, list(jobs.values()))
 
 
-def _pretraining(plan: Plan) -> dict[str, dict[str, float]]:
-    """What the cards of networks of `dnabench pretrain` say that the searched ones took."""
-    out = {}
+def _pretraining(plan: Plan) -> dict[str, dict[str, float | str]]:
+    """What the cards of networks of `dnabench pretrain` say that the searched ones took.
+
+    All trainings of a network that went on from others count; "began_with" names weights of which
+    nothing is known.
+    """
+    out = dict[str, dict[str, float | str]]()
     for (_, regime), tried in plan.tried.items():
         if not (file := tried[0].jobs[0].checkpoint):
             continue
         card = read_json(Path(file).parent / CARD)
         if isinstance(card, dict) and card.get("schema") == LANGUAGE:
-            out[regime] = {name: float(card[name]) for name in ("bp", "seconds")}
+            parts, unknown = trainings_of(card), begun_with(card)
+            out[regime] = {
+                name: math.fsum(part.get(name, 0) for part in parts) for name in ("bp", "seconds")
+            }
+            out[regime] |= {"began_with": unknown} if unknown else {}
     return out
 
 

@@ -8,16 +8,19 @@ from test_evaluate_official import published
 from test_genomes import fasta, own_cache, random_contigs
 from test_pretraining import CASES, training
 from test_tuning_told import evidence_of, tune, tuning_of
+from test_weights import hub
 from typer.testing import CliRunner
 
+import dnabench as db
+from dnabench import MODELS
 from dnabench.cli.app import app
 from dnabench.pretraining.planning import Budget, Cost, bought
 from dnabench.pretraining.pretrain import pretrain
 from dnabench.results.searches import searches
 from dnabench.results.store import Store
-from dnabench.weights import begun_with
+from dnabench.weights import begun_with, licence_begun_with
 
-__all__ = ["own_cache"]  # fixture
+__all__ = ["hub", "own_cache"]  # fixtures
 
 
 def command(tmp_path, begun, to, *more):
@@ -70,3 +73,40 @@ def test_the_caption_of_tune_counts_all_trainings(tmp_path):
         after = " after checkpoint:a.safetensors, of which that is not known" * (not known)
         assert re.search(rf"read {took['bp'] / 1e6:.4g} Mbp in [\d.e-]+ minutes{after}\. Chosen",
                          section.notes[0])  # fmt: skip
+
+
+def test_the_licence_of_the_first_weights_goes_along(tmp_path, hub):
+    """Official weights, then two trainings, then a task: each names them and their licence."""
+    name = "hyenadna-tiny-1k"
+    weights = MODELS[name].weights
+    pretrain(training(tmp_path, name, steps=1, looks=1), tmp_path / "own")
+    published(name, tmp_path / "own", tmp_path / "official")
+    (file,) = [f for f in weights.files if f.endswith(".safetensors")][:1]
+    data = (tmp_path / "official" / "a.safetensors").read_bytes()
+    hub.put(weights.repo, file, data, weights.revision)
+    official = f"pretrained:{weights.repo}@{weights.revision}"
+    regime = "pretrained"
+    for to in "ab":
+        train = training(tmp_path, name, steps=1, looks=1, regime=regime)
+        card, regime = pretrain(train, tmp_path / to), f"checkpoint:{tmp_path / to}"
+        assert begun_with(card) == official
+        assert licence_begun_with(card) == weights.license != "not stated"
+    flags = [w for k, v in CASES[name].items() for w in ("--set", f"{k}={v}")]
+    done = CliRunner().invoke(app, [*map(str, [
+        "pretrain", name, *flags, "--set", "batch=4", "--length", 60, "--device", "cpu",
+        "--regime", regime, "--genome", tmp_path / "g.fa", "--holdout", "chr2", "--budget", 480,
+        "--to", tmp_path / "c", "--plan",
+    ])])  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert f"licence of {official}: {weights.license}" in " ".join(done.output.split())
+    (record,) = db.run(
+        name, tasks="demo/splice_junctions", seeds=1, keep="all", out=tmp_path / "runs",
+        regime=regime, executor="inline", epochs=1,
+        set=[f"{k}={v}" for k, v in CASES[name].items()],
+    ).records  # fmt: skip
+    kept = json.loads(
+        (tmp_path / "runs" / "networks" / record.trial.id / "network.json").read_text()
+    )
+    assert not record.error
+    assert kept["licenses"]["weights"].endswith(f"began with {official}: {weights.license}")
+    assert licence_begun_with(kept) == weights.license

@@ -58,7 +58,7 @@ def _say_start(training: Training, start: Start) -> None:
     """Which weights are read, which begin anew, and whether they saw what is held out."""
     from dnabench.pretraining.saving import elsewhere, seen_in
     from dnabench.tasks.io.genome import few
-    from dnabench.weights import begun_with, trainings_of
+    from dnabench.weights import begun_with, licence_begun_with, trainings_of
 
     head = [name for name in start.read if name.startswith("head.")]
     typer.echo(
@@ -72,8 +72,10 @@ def _say_start(training: Training, start: Start) -> None:
     known = start.pretraining or {}
     parts = trainings_of(known)
     if not parts or begun_with(known):
+        first = begun_with(known) or start.weights
+        typer.echo(f"  licence of {first}: {licence_begun_with(known) if parts else start.licence}")
         typer.echo(
-            f"warning: what {begun_with(known) or start.weights} was trained on is not known here, "
+            f"warning: what {first} was trained on is not known here, "
             "so it may have seen what is held out",
             err=True,
         )

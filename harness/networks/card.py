@@ -30,7 +30,8 @@ class Card:
             "" = it has all.
         strands: none, augment or conjoin, see `types.Recipe`.
         temperature: from validation; None = there was none, or a regression.
-        licenses: of the model's code and of the weights that training began with.
+        licenses: of the model's code and of the weights that training began with, and of those that
+            their pretraining began with.
         keep: what `run --keep` said.
         pretraining: behind the weights that training began with, see `weights.pretraining_of`.
     """

@@ -14,6 +14,7 @@ from dnabench.networks.rebuilding import check_rebuilt
 from dnabench.registry import MODELS
 from dnabench.tokens.tokenizers import Tokenizer
 from dnabench.types import Array, Learner, Model, Record, Split, Task, Trial
+from dnabench.weights import begun_with, licence_begun_with
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,16 +65,18 @@ def network_files(trained: Trained, keep: str) -> dict[str, bytes]:
             **({"pairs": True} if task.pairs else {}),
             **({"scale": [list(pair) for pair in task.scale]} if task.scale else {}),
         },
-        licenses={"model": model.license, "weights": _license(model, trial)},
+        licenses={"model": model.license, "weights": _license(model, trial, trained.pretraining)},
     )  # fmt: skip
     check_rebuilt(card, tensors, trained.learner, trained.tokenizer, trained.few)
     return files | {CARD: card.to_json().encode()}
 
 
-def _license(model: Model, trial: Trial) -> str:
-    """Of the weights that training began with."""
+def _license(model: Model, trial: Trial, pretraining: Mapping[str, Any] | None) -> str:
+    """Of the weights that training began with, and of those that their pretraining began with."""
     if trial.regime.startswith("pretrained:") and model.weights is not None:
         return model.weights.license
+    if pretraining and (first := begun_with(pretraining)):
+        return f"not stated; pretraining began with {first}: {licence_begun_with(pretraining)}"
     return {"scratch": ""}.get(trial.regime, "not stated")
 
 

@@ -229,6 +229,7 @@ def _check_options(folder: Path, model: Model, options: Mapping[str, Any]) -> No
     Weights may fit a network of other options, say another dilation, and mean something else there.
     """
     _, trained = trained_as(read_json(folder / KEPT))
+    check_files(model, trained, options, f"checkpoint:{folder}")
     if other := differing(model, trained, options):
         raise ValueError(
             f"checkpoint:{folder}: that network was trained with other options; write "
@@ -236,16 +237,53 @@ def _check_options(folder: Path, model: Model, options: Mapping[str, Any]) -> No
         )
 
 
+def check_files(
+    model: Model, trained: Mapping[str, Any], options: Mapping[str, Any], weights: str
+) -> None:
+    """Raise ValueError if weights were trained with other files of a model of transformers.
+
+    Another revision with the same configuration, tokenizer and code is the same network: its own
+    weights are replaced.
+
+    Args:
+        model: with these files now.
+        trained: options that the weights were trained with.
+        options: of the network now.
+        weights: what the message calls them.
+    """
+    named = "revision" in trained.keys() & options.keys() and model.name.startswith("hf:")
+    if not named or _same_files(trained, options):
+        return
+    if model.name.startswith("hf:."):
+        way_out = (
+            f"put back the files of {model.name} as they were, or name a folder of the same name "
+            "that has them"
+        )
+    else:
+        way_out = f"name {model.name}@{trained['revision']} in place of {model.name}"
+    raise ValueError(
+        f"{weights}: that network was trained with another configuration, tokenizer or code of "
+        f"{model.name}; {way_out}"
+    )
+
+
+def _same_files(trained: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
+    """Whether two models of transformers have the same configuration, tokenizer and code."""
+    return all(trained.get(name) == options.get(name) for name in ("files", "code"))
+
+
 def differing(
     model: Model, trained: Mapping[str, Any], options: Mapping[str, Any]
 ) -> list[str]:  # fmt: skip
     """Flags that would give a network the options that weights were trained with, but for FREE.
 
-    Of a tokenizer that was trained here, the file beside the weights decides.
+    Of a tokenizer that was trained here, the file beside the weights decides; of the files of a
+    model of transformers, `check_files`.
     """
+    free = {*FREE, *(("files", "revision") if model.name.startswith("hf:") else ())}
     return [
         f"--set {model.name}.{name}={trained[name]}"
-        for name in sorted(trained.keys() & options.keys() - {*FREE})
+        for name in sorted(trained.keys() & options.keys() - free)
         if trained[name] != options[name] and not str(options[name]).startswith("bpe")
     ]
 

@@ -2,11 +2,13 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
+import tiny_transformers as tiny
 from test_evaluate_official import published
 from test_genomes import fasta, own_cache, random_contigs
-from test_pretraining import CASES, training
+from test_pretraining import CASES, SHORT, training
 from test_tuning_told import evidence_of, tune, tuning_of
 from test_weights import hub
 from typer.testing import CliRunner
@@ -14,11 +16,15 @@ from typer.testing import CliRunner
 import dnabench as db
 from dnabench import MODELS
 from dnabench.cli.app import app
+from dnabench.models.outside.references import model_named
+from dnabench.pretraining.gathering import gathered
+from dnabench.pretraining.language_nets import language_net
 from dnabench.pretraining.planning import Budget, Cost, bought
 from dnabench.pretraining.pretrain import pretrain
+from dnabench.pretraining.saving import load_pretrained
 from dnabench.results.searches import searches
 from dnabench.results.store import Store
-from dnabench.weights import begun_with, licence_begun_with
+from dnabench.weights import begun_with, check_files, licence_begun_with, load_regime, resolve
 
 __all__ = ["hub", "own_cache"]  # fixtures
 
@@ -110,3 +116,54 @@ def test_the_licence_of_the_first_weights_goes_along(tmp_path, hub):
     assert not record.error
     assert kept["licenses"]["weights"].endswith(f"began with {official}: {weights.license}")
     assert licence_begun_with(kept) == weights.license
+
+
+def test_other_files_of_a_model_of_transformers_are_refused_with_a_way_out(tmp_path):
+    """Files beside its configuration and tokenizer, and its own weights, may be others."""
+    folder = tmp_path / "hbert"
+    tiny.make(folder, "bert-bases")
+    fasta(tmp_path / "g.fa", random_contigs([4000, 2000]))
+
+    def made(regime):
+        model = model_named(f"hf:{folder}")
+        return gathered(
+            model, dict(model.options), SHORT, [tmp_path / "g.fa"], 240, holdout=["chr2"],
+            looks=1, regime=regime,
+        )  # fmt: skip
+
+    pretrain(made("pretrained"), tmp_path / "p")
+    regime = f"checkpoint:{tmp_path / 'p'}"
+    (folder / "notes.txt").write_text("of mine")
+    train = made(regime)
+    assert train.options["revision"] != load_pretrained(tmp_path / "p").card["options"]["revision"]
+    pretrain(train, tmp_path / "q")
+    net = language_net(f"hf:{folder}", 60).net
+    assert load_regime(
+        net, train.model, *resolve(train.model, f"checkpoint:{tmp_path / 'q'}"),
+        {**train.options, "revision": "0" * 40},
+    )  # fmt: skip
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"layer_norm_eps": 1e-5}))
+    says = r"another configuration, tokenizer or code of hf:\./hbert; put back the files of hf:\./h"
+    with pytest.raises(ValueError, match=says) as told:
+        made(regime)
+    assert "--set" not in str(told.value)
+    # of the hub, another revision
+    hub_model = replace(train.model, name="hf:me/bert")
+    now = {**train.options, "revision": "1" * 40, "files": "2" * 16}
+    was = {**train.options, "revision": "0" * 40}
+    with pytest.raises(ValueError, match=f"name hf:me/bert@{'0' * 40} in place of hf:me/bert"):
+        check_files(hub_model, was, now, "checkpoint:p")
+    check_files(hub_model, was, now | {"files": was["files"]}, "checkpoint:p")
+
+
+def test_a_network_of_another_model_is_refused_with_a_way_out(tmp_path):
+    pretrain(training(tmp_path, steps=1, looks=1), tmp_path / "a")
+    for path in (tmp_path / "a", tmp_path / "a" / "model.safetensors"):
+        with pytest.raises(
+            ValueError, match="a network of convnova-386k, not of hyenadna-tiny"
+        ) as e:
+            training(tmp_path, "hyenadna-tiny-1k", regime=f"checkpoint:{path}")
+        assert str(e.value).endswith(
+            "name convnova-386k as the model, or a folder of hyenadna-tiny-1k"
+        )

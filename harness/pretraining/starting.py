@@ -17,7 +17,7 @@ from dnabench.tensors import content_hash
 from dnabench.tokens.bpe import tokenizer_named
 from dnabench.tokens.tokenizers import Tokenizer
 from dnabench.types import Model
-from dnabench.weights import differing, pretraining_of, regimes, resolve
+from dnabench.weights import check_files, differing, pretraining_of, regimes, resolve, trained_as
 
 SCRATCH = "scratch"
 
@@ -106,8 +106,13 @@ def _folder(regime: str) -> Path | None:
 
 
 def _of_folder(model: Model, options: Mapping[str, Any], regime: str, folder: Path) -> Start:
-    named, _ = resolve(model, regime)  # which wants a card, and one of this model
     card = read_json(folder / CARD)
+    if isinstance(card, dict) and (trained := trained_as(card)[0]) != model.name:
+        raise ValueError(
+            f"--regime {regime}: that is a network of {trained}, not of {model.name}; name "
+            f"{trained} as the model, or a folder of {model.name}"
+        )
+    named, _ = resolve(model, regime)  # which wants a card
     if card.get("schema") != LANGUAGE:
         raise ValueError(
             f"--regime {regime}: that is a network of a task, which has no language-model head; "
@@ -115,6 +120,7 @@ def _of_folder(model: Model, options: Mapping[str, Any], regime: str, folder: Pa
         )
     tokenizer = tokenizer_in(folder, card, model)
     _check_tokenizer(tokenizer, named, model, options)
+    check_files(model, card["options"], options, f"--regime {regime}")
     if other := differing(model, card["options"], options):
         raise ValueError(
             f"--regime {regime}: that network was trained with other options; write "

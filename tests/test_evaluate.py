@@ -289,7 +289,8 @@ def test_the_table_fits_a_hundred_columns(capsys):
          "chance": chance}
         for name in (*CLASSES, "soft-masked", "not soft-masked", "all")
     ]  # fmt: skip
-    card = {"objective": "masked", "genomes": [{"name": "g.fa"}, {"name": "h.fa"}]}
+    genomes = [{"name": "g.fa"}, {"name": "h.fa"}]
+    card = {"objective": "masked", "genomes": genomes, "length": 1024, "bp": 20_000_000}
     _print(rows, "convnova-386k on chr2 of g.fa", card, "g.fa")
     _, fitted, chosen, *rest = capsys.readouterr().out.splitlines()
     assert chosen.startswith(

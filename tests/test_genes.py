@@ -312,7 +312,7 @@ GOOD = "one\tx\tCDS\t1\t9\t.\t+\t0\tID=c"
 @pytest.mark.parametrize(
     ("second", "reason"),
     [
-        ("one x CDS 1 9 . + 0 ID=c", "1 tab-separated columns, GFF3 and GTF have 9"),
+        ("one x CDS 1 9 . + 0 ID=c", "1 tab-separated column, GFF3 and GTF have 9"),
         ("one\tx\tCDS\t1\tnine\t.\t+\t0\tID=c", "start '1' and end 'nine' must be whole numbers"),
         ("one\tx\tCDS\t9\t1\t.\t+\t0\tID=c", "start 9, end 1; positions are from 1"),
         ("one\tx\tCDS\t0\t1\t.\t+\t0\tID=c", "start 0, end 1; positions are from 1"),

@@ -110,7 +110,7 @@ def test_a_flag_that_one_of_several_files_needs_is_left_out_at_the_others(
     field = {"--sequence-column": "sequence"}.get(flag, flag[2:].replace("-", "_"))
     given = OwnData(**{field: int(value) if value == "2" else value})
     paths = tuple(str(tmp_path / name) for name in names)
-    request = Request(models=["cnn"], data=paths, own=given, seeds="1")
+    request = Request(models=["kmer"], data=paths, own=given, seeds="1")
     for job in grid(request):
         alone = given if job.trial.task == f"data/{used_by}" else OwnData()
         assert job.own == alone

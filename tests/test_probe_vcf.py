@@ -267,7 +267,8 @@ def test_each_fault_of_a_file_is_said_once_and_no_line_is_lost(tmp_path, net):
     assert drawn.stat().st_size > 1000
     put_vcf(vcf, [("chr1", 401, ".", "A", "C", *"...")], "")
     said = CliRunner().invoke(main, [*map(str, words)])
-    assert "0 of 1 alternative alleles" in said.output and "half lie below" not in said.output
+    assert "0 of 1 alternative allele of 1 variant" in said.output
+    assert "half lie below" not in said.output
     assert not drawn.exists()  # it was of other variants
     assert [r["score"] is None for r in table] == [False] * 3 + [True] * 4 + [False] + [True] * 4
     assert [bool(r["reason"]) for r in table] == [r["score"] is None for r in table]

@@ -159,7 +159,7 @@ def test_what_cannot_be_predicted_is_said(put, genome, tmp_path):  # noqa: F811
         (single, path, {}, r"a\.bed: regions need the genome they are on: --genome FASTA"),
         (single, tmp_path / "b.bed", {"genome": fasta}, r"b\.bed: no such file"),
         (single, path, {"genome": fasta, "window": 40}, "--window: windows of regions are cut as"),
-        (single, far, {"genome": fasta}, "no region can be used; .*: 1 region whose window"),
+        (single, far, {"genome": fasta}, "no region can be used; .*: 1 region with a window"),
         (as_they_are, long, {"genome": fasta}, r"bed:2: the region has 63 bp; .* reads 62 at most"),
         (words, short, {"genome": fasta}, r"bed:2: the region has 3 bp; dnabert needs \d or more"),
         (base, path, {}, bases),

@@ -96,7 +96,7 @@ def test_a_sequence_that_is_too_long_is_refused_whatever_the_parts(size, tmp_pat
         ("a.csv", "sequence,id\nAC1,q\n", "q has '1' at position 2"),
         ("a.parquet", "x", "not a Parquet file"),
         ("a.xlsx", "x", r"unknown extension '.xlsx'; .* \.parquet$"),
-        ("a.narrowPeak", "x", "regions are no sequences; .*: bedtools getfasta -s -fi GENOME"),
+        ("a.narrowPeak", "x", "regions, where sequences are needed; .*: bedtools getfasta -s"),
         ("a.fa.gz", "x", "the gzip file is damaged"),
     ],
 )

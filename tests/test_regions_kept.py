@@ -154,7 +154,7 @@ def test_what_cannot_be_predicted_is_said(put, genome, tmp_path):  # noqa: F811
     far = written(tmp_path / "far.bed", [("chr1", 3, 5)])
     long = written(tmp_path / "long.bed", [("chr1", 300, 360), ("chr1", 300, 363)])
     short = written(tmp_path / "short.bed", [("chr1", 300, 360), ("chr1", 300, 303)])
-    bases = r"a\.bed: this network answers each base .* regions are none: give FASTA, .*getfasta"
+    bases = r"a\.bed: this network answers each base of sequences: .*, bedtools getfasta"
     for network, file, asked, says in (
         (single, path, {}, r"a\.bed: regions need the genome they are on: --genome FASTA"),
         (single, tmp_path / "b.bed", {"genome": fasta}, r"b\.bed: no such file"),

@@ -81,8 +81,8 @@ def predict_file(
     if per_base:
         if is_regions(file):
             raise ValueError(
-                f"{file}: this network answers each base of sequences, and regions are none: give "
-                f"FASTA, such as that of bedtools getfasta -fi GENOME -bed {file.name}"
+                f"{file}: this network answers each base of sequences: write those of the regions "
+                f"to a FASTA file, bedtools getfasta -fi GENOME -bed {file.name}"
             )
         _no_genome(network, file, asked)
         if asked.window or asked.stride:

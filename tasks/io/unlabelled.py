@@ -96,8 +96,8 @@ def known_format(path: Path) -> str:
         return kind
     if path.name.lower().removesuffix(".gz").endswith((".bed", "narrowpeak", "broadpeak")):
         raise ValueError(
-            f"{path}: regions are no sequences; write those of windows as in training to a FASTA "
-            f"file: bedtools getfasta -s -fi GENOME -bed {path.name}"
+            f"{path}: regions, where sequences are needed; write them to a FASTA file, in windows "
+            f"as in training: bedtools getfasta -s -fi GENOME -bed {path.name}"
         )
     raise ValueError(f"{path}: unknown extension {path.suffix!r}; accepted are {UNLABELLED}")
 

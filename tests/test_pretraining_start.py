@@ -6,11 +6,10 @@ from dataclasses import replace
 import pytest
 import tiny_transformers as tiny
 import torch
-from conftest import planted_task
 from safetensors.torch import load_file, save_file
 from test_evaluate_official import NAMES, published
 from test_genomes import fasta, own_cache, random_contigs
-from test_pretraining import CASES, SHORT, options_of, random_codes, training
+from test_pretraining import SHORT, options_of, random_codes, training
 from test_pretraining_ranks import in_two
 from test_weights import hub
 from typer.testing import CliRunner
@@ -22,15 +21,13 @@ from dnabench.models.outside.references import model_named
 from dnabench.pretraining.gathering import gathered
 from dnabench.pretraining.language_nets import language_net
 from dnabench.pretraining.learner import as_sequences
-from dnabench.pretraining.overlap import with_pretraining
 from dnabench.pretraining.pretrain import learner_of, pretrain
-from dnabench.pretraining.saving import load_pretrained, trained_on
+from dnabench.pretraining.saving import load_pretrained
 from dnabench.splits import streams
 from dnabench.sweep.regimes import identity
-from dnabench.tasks.io.packed import packed
 from dnabench.tensors import content_hash
-from dnabench.types import Job, Recipe, Sequences, Trial
-from dnabench.weights import pretraining_of, resolve
+from dnabench.types import Recipe
+from dnabench.weights import resolve
 
 __all__ = ["hub", "own_cache"]  # fixtures
 FAMILIES = ["convnova-386k", "hyenadna-tiny-1k", "gpn-smol", "caduceus_ph", "dnabert2", "dnabert-3"]
@@ -393,86 +390,3 @@ def test_official_weights_from_the_hub(tmp_path, hub):
         )
     ).net.state_dict()  # fmt: skip
     assert all(torch.equal(begun[k], v) for k, v in found.net.state_dict().items())
-
-
-def test_what_the_start_saw_was_seen(tmp_path):
-    """In records of runs, in `evaluate`, and through several trainings."""
-    one = random_contigs([4000, 2000])
-    pretrain(training(tmp_path, steps=2, looks=1), tmp_path / "a")
-    contigs = random_contigs([5000, 1500], seed=7)
-    pretrain(further(tmp_path, f"checkpoint:{tmp_path / 'a'}", steps=3, looks=1), tmp_path / "b")
-    more = {"genome": "third.fa", "contigs": random_contigs([3000, 900], seed=8), "looks": 1}
-    pretrain(further(tmp_path, f"checkpoint:{tmp_path / 'b'}", steps=1, **more), tmp_path / "c")
-    seqs = [one["chr1"][100:160], one["chr2"][100:160], contigs["chr1"][60:120]]
-    parsed = Sequences.parse([seq.upper() for seq in seqs])
-    trial = Trial(
-        model="convnova-386k", options={}, regime="scratch", task=planted_task(60).name,
-        data="0" * 16, protocol="honest/1", recipe=Recipe(), seed=0,
-    )  # fmt: skip
-    for name, share, bp in (("a", 1 / 3, 480), ("b", 2 / 3, 1200), ("c", 2 / 3, 1440)):
-        job = Job(trial, checkpoint=str(tmp_path / name / "model.safetensors"))
-        found = with_pretraining({}, job, parsed)
-        assert found["pretraining"]["test_seen"] == pytest.approx(share)
-        card = load_pretrained(tmp_path / name).card
-        again = pretraining_of({"record": {}, "pretraining": pretraining_of(card)})
-        assert again == pretraining_of(card)  # of one that was fine-tuned and kept
-        assert found["pretraining"]["bp"] == bp and "began_with" not in found["pretraining"]
-    here, there = packed(tmp_path / "g.fa"), packed(tmp_path / "h" / "g.fa")
-    cards = {name: load_pretrained(tmp_path / name).card for name in "abc"}
-    assert trained_on(cards["a"], here, [1]) == ""
-    assert "trained on chr1; the chains" in trained_on(cards["b"], here, [0, 1])
-    said = trained_on(cards["b"], there, [1])
-    assert said == "it was also trained on g.fa, which may have copies of these sequences"
-    # held out by the last training, and trained on by the one before
-    turned = training(tmp_path, steps=1, looks=1, regime=f"checkpoint:{tmp_path / 'a'}")
-    turned = replace(turned, sources=[replace(turned.sources[0], holdout=("chr1",))])
-    pretrain(turned, tmp_path / "d")
-    said = trained_on(load_pretrained(tmp_path / "d").card, here, [0])
-    assert said == "the network was trained on chr1; the chains beside it were not"
-
-
-def test_weights_of_which_nothing_is_known_stay_unknown(tmp_path):
-    pretrain(training(tmp_path, steps=1, looks=1), tmp_path / "a")
-    published("convnova-386k", tmp_path / "a", tmp_path / "official")
-    regime = f"checkpoint:{tmp_path / 'official' / 'a.safetensors'}"
-    pretrain(training(tmp_path, steps=1, looks=1, regime=regime), tmp_path / "b")
-    pretrain(
-        training(tmp_path, steps=1, looks=1, regime=f"checkpoint:{tmp_path / 'b'}"), tmp_path / "c"
-    )
-    weights = resolve(MODELS["convnova-386k"], regime)[0]
-    trial = Trial(
-        model="convnova-386k", options={}, regime="scratch", task="my/task", data="0" * 16,
-        protocol="honest/1", recipe=Recipe(), seed=0,
-    )  # fmt: skip
-    for name in "bc":
-        job = Job(trial, checkpoint=str(tmp_path / name / "model.safetensors"))
-        found = with_pretraining({}, job, as_sequences(random_codes(4, 60, any_base=0)))
-        assert found["pretraining"]["began_with"] == weights
-        assert found["pretraining"]["test_seen"] == 0
-        said = f"it began with {weights}, and what these weights were trained on is not known"
-        assert said in found["contract"][0]
-        card = load_pretrained(tmp_path / name).card
-        assert said in trained_on(card, packed(tmp_path / "g.fa"), [1])
-
-
-def test_the_command_warns_of_what_is_held_out(tmp_path):
-    pretrain(training(tmp_path, steps=1, looks=1), tmp_path / "a")
-    own = [w for k, v in CASES["convnova-386k"].items() for w in ("--set", f"{k}={v}")]
-    words = [
-        "pretrain", "convnova-386k", *own, "--set", "batch=4", "--length", 60, "--budget", 480,
-        "--regime", f"checkpoint:{tmp_path / 'a'}", "--device", "cpu", "--looks", 1,
-    ]  # fmt: skip
-    fasta(tmp_path / "h.fa", random_contigs([5000, 1500], seed=7))
-    copies = "trained on g.fa, which may have copies of what is held out of h.fa"
-    for i, (begun, genome, holdout, says) in enumerate((
-        ("a", "g.fa", "chr2", ""),
-        ("a", "g.fa", "chr1", "these weights were trained on chr1 of g.fa, held out here"),
-        ("a", "h.fa", "chr2", copies),
-        ("b2", "h.fa", "chr2", copies),  # which read h.fa, too
-    )):  # fmt: skip
-        words[words.index("--regime") + 1] = f"checkpoint:{tmp_path / begun}"
-        more = ["--genome", tmp_path / genome, "--holdout", holdout, "--to", tmp_path / f"b{i}"]
-        done = CliRunner().invoke(app, [*map(str, [*words, *more])])
-        said = " ".join(done.output.split())
-        assert done.exit_code == 0 and f"begins with checkpoint:{begun}@" in said, done.output
-        assert says in said and ("warning:" in said) == bool(says)

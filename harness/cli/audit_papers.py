@@ -58,6 +58,7 @@ def _show(
     done: Audit, title: str, command: str, to: Path | None, fail_on_findings: bool,
     more: Sequence[str] = (),
 ) -> None:  # fmt: skip
+    from dnabench.reports.grid import count
     from dnabench.reports.papers.audit import markdown, to_json
 
     if to is not None and not to.parent.is_dir():
@@ -68,5 +69,5 @@ def _show(
     if to is not None:
         to.write_text(to_json(done), encoding="utf-8")
     if fail_on_findings and done.found:
-        typer.echo(f"{len(done.found)} finding{'s' * (len(done.found) != 1)}", err=True)
+        typer.echo(count(len(done.found), "finding"), err=True)
         raise typer.Exit(1)

@@ -187,6 +187,7 @@ def genes(
 
     The splits are whole chromosomes.
     """
+    from dnabench.reports.grid import count
     from dnabench.tasks.genes import import_genes
     from dnabench.tasks.io.gene_windows import Cutting
     from dnabench.tasks.io.imported import cached
@@ -207,7 +208,7 @@ def genes(
     here = cached(task.name)
     for why, genes in here.notes.get("left_out", {}).items() if here else ():
         more = ", ..." if len(genes) > 5 else ""
-        n = f"{len(genes)} gene{'s' * (len(genes) != 1)}"
+        n = count(len(genes), "gene")
         typer.echo(f"masked, not read: {n}, {why}: {', '.join(genes[:5])}{more}")
     masked = here.notes.get("masked", {}) if here else {}
     if masked:

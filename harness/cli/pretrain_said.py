@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 def say_plan(training: Training) -> None:
     """What is trained on what, before it starts."""
     from dnabench.pretraining.pretrain import EVALUATED
+    from dnabench.reports.grid import count
 
     how, said = training.how, training.said()
     hidden = "next tokens" if said["objective"] == "causal" else f"{how.hiding.share:.0%} hidden"
@@ -39,16 +40,13 @@ def say_plan(training: Training) -> None:
         genome, held = one.genome, len(one.held)
         parts = [f"{genome.bp / 1e6:,.2f} Mbp", f"{one.covered / genome.bp:.0%} to train on"]
         named, few = ", ".join(one.holdout), min(held, EVALUATED)
-        parts += [
-            f"{named} held out, the loss is of {few:,} of its {held:,} window{'s' * (held != 1)}"
-        ] * bool(held)
+        loss = f"the loss is of {few:,} of its {count(held, 'window')}"
+        parts += [f"{named} held out, {loss}"] * bool(held)
         weight = f", at weight {how.small_weight:g} in the loss" * (how.small_weight != 1)
         parts += [f"{genome.small / genome.bp:.0%} soft-masked{weight * bool(genome.small)}"]
         parts += ["half of the windows around genes"] * (one.regions is not None)
         tiles = 0 if one.tiles is None else len(one.tiles)
-        parts += [
-            f"{tiles:,} window{'s' * (tiles != 1)} in turn, one every {one.stride:,} bp"
-        ] * bool(tiles)
+        parts += [f"{count(tiles, 'window')} in turn, one every {one.stride:,} bp"] * bool(tiles)
         typer.echo(f"  {genome.name}: {'; '.join(parts)}")
     if training.start:
         _say_start(training, training.start)
@@ -94,27 +92,29 @@ def _say_start(training: Training, start: Start) -> None:
 
 def _rates(recipe: Recipe, steps: int) -> str:
     """The learning rates of a training, in words."""
+    from dnabench.reports.grid import count
     from dnabench.train.schedule import learning_rate
 
     warm = math.ceil(recipe.warmup if recipe.warmup >= 1 else recipe.warmup * steps)
     highest = learning_rate(min(warm, steps - 1), steps, recipe)
-    begins = f"{warm:,} step{'s' * (warm != 1)} of warm-up"
-    return f"learning rate {highest:.3g} after {begins}, then {recipe.schedule}"
+    begins = f"learning rate {highest:.3g} after {count(warm, 'step')} of warm-up"
+    return f"{begins}, then {recipe.schedule}"
 
 
 def say_cost(training: Training, cost: Cost) -> None:
     """Time and memory of the whole training."""
     from dnabench.forecast.estimate import duration
     from dnabench.host.disk import size
+    from dnabench.reports.grid import count
 
-    n = training.evaluations
     parts = [
         f"{training.steps:,} steps of {1e3 * cost.step:,.0f} ms",
-        f"{n} evaluation{'s' * (n != 1)} of {cost.evaluation:,.1f} s",
+        f"{count(training.evaluations, 'evaluation')} of {cost.evaluation:,.1f} s",
     ]
     # bytes: a checkpoint has weights and two moments, and there is the network, or one a look
     disk = 16 + 4 * (training.looks - 1) * training.keep_looks
-    seconds, batch = cost.seconds(training.steps, n), training.how.recipe.batch
+    seconds = cost.seconds(training.steps, training.evaluations)
+    batch = training.how.recipe.batch
     typer.echo(
         f"would take {duration(seconds)} here: {', '.join(parts)}; "
         f"{batch * training.how.length / cost.step:,.0f} bp/s\n"

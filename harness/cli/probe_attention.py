@@ -116,6 +116,8 @@ def _draw(
 def _say(found: Attention, by_distance: Profile) -> None:
     from tabulate import tabulate
 
+    from dnabench.reports.grid import count
+
     mean, special = by_distance.mean, found.to_special
     lines = [
         [str(a + 1), str(len(mean[a])), f"{mean[a].mean():,.1f}",
@@ -125,4 +127,4 @@ def _say(found: Attention, by_distance: Profile) -> None:
     heads = ["layer", "heads", "mean distance (bp)", "by head", "to special tokens"]
     typer.echo(tabulate(lines[:SHOWN], heads, disable_numparse=True, colalign=("right",) * 5))
     if len(lines) > SHOWN:
-        typer.echo(f"... and {len(lines) - SHOWN} more layer{'s' * (len(lines) - SHOWN != 1)}")
+        typer.echo(f"... and {count(len(lines) - SHOWN, 'more layer')}")

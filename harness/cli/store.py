@@ -27,6 +27,7 @@ def check(out: Out = Path("runs")) -> None:
     1 when something is.
     """
     from dnabench.cli.bars import bar
+    from dnabench.reports.grid import count
     from dnabench.results.merging import faults
 
     opened = _opened(out)
@@ -36,8 +37,7 @@ def check(out: Out = Path("runs")) -> None:
         typer.echo(f"{path}: {why}; {way}")
     if len(found) > SHOWN:
         typer.echo(f"... and {len(found) - SHOWN:,} more")
-    n, k = len(opened.rows()), len(found)
-    typer.echo(f"{n:,} record{'s' * (n != 1)}, {k:,} fault{'s' * (k != 1)} in {out}")
+    typer.echo(f"{count(len(opened.rows()), 'record')}, {count(len(found), 'fault')} in {out}")
     raise typer.Exit(bool(found))
 
 
@@ -49,14 +49,14 @@ def compact(out: Out = Path("runs")) -> None:
     stay as they are. What other versions of dnabench added to it is removed, and so are checkpoints
     of trials that have ended.
     """
+    from dnabench.reports.grid import count
     from dnabench.results.checkpoints import remove_stale
 
     opened = _opened(out)
     files, rows = opened.compact()
     if n := remove_stale(opened):
-        typer.echo(f"{out}: {n:,} checkpoint{'s' * (n != 1)} of trials that have ended removed")
-    files_are = "1 file of the index is" if files == 1 else f"{files:,} files of the index are"
-    text = f"{files_are} one now, with {rows:,} row{'s' * (rows != 1)}"
+        typer.echo(f"{out}: {count(n, 'checkpoint')} of trials that have ended removed")
+    text = f"the index of {count(files, 'file')} is one file now, with {count(rows, 'row')}"
     typer.echo(f"{out}: {text if files else 'no index yet; large folders get one when read'}")
 
 
@@ -119,6 +119,7 @@ def export(
     With scores by split and metric, options and recipe as JSON, and the whole record as JSON.
     """
     from dnabench.cache import replacing
+    from dnabench.reports.grid import count
     from dnabench.results.merging import export as exported
 
     if format_ != "parquet":
@@ -128,7 +129,7 @@ def export(
     opened = _opened(out)
     with replacing(to) as file:
         n = exported(opened, file)
-    typer.echo(f"{to}: {n:,} record{'s' * (n != 1)}")
+    typer.echo(f"{to}: {count(n, 'record')}")
     for path, why in list(opened.unreadable.items())[:SHOWN]:
         warn(f"note: {path}: {why}; left out")
 

@@ -28,7 +28,8 @@ mypy: $(VENV)/.tested build/types
 
 # that an editor resolves every import; types are mypy's
 pyright: $(VENV)/.tested build/types
-	PYRIGHT_PYTHON_GLOBAL_NODE=off $(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/python tests/imports.py build/imports.py
+	PYRIGHT_PYTHON_GLOBAL_NODE=off $(BIN)/pyright --pythonpath $(BIN)/python build/imports.py
 
 # the site in build/docs; a notebook or docstring that does not work is an error
 docs: $(VENV)/.tested build/types

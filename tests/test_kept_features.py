@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch.nn.modules.module import register_module_forward_hook
 
 from dnabench import MODELS, Recipe
+from dnabench.host.machine import bf16_flags
 from dnabench.reports.costs import cost_section
 from dnabench.reports.table import tables
 from dnabench.results.store import Store
@@ -86,7 +87,9 @@ def test_what_decides_features_makes_them_anew(cache):
         headed.head.weight += 1
     assert scores(headed, cut)[1] == 0  # a head makes no features
     assert scores(moved, cut)[1] and scores(net, cut, keep="another")[1]
-    assert scores(net, cut, precision="bf16")[1] and scores(net, cut, rc="augment")[1]
+    assert scores(net, cut, rc="augment")[1]
+    if bf16_flags():
+        assert scores(net, cut, precision="bf16")[1]
     assert scores(net, cut, task=replace(TASK, length=70))[1]
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)

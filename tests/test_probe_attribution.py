@@ -13,6 +13,7 @@ from test_probe_contract import NAMES, tiny
 from test_probe_variants import letters
 
 from dnabench import MODELS
+from dnabench.host.machine import bf16_flags
 from dnabench.networks.network import load_network
 from dnabench.probes.attribution import How, attribution, attribution_of_file, mixed
 from dnabench.probes.mutagenesis import Answer, answer_of, answers
@@ -187,6 +188,7 @@ def test_ends_of_runs_have_no_value_and_sequences_are_named(tmp_path, put):  # n
         attribution_of_file(network, tmp_path / "x.fa", answer, how)
 
 
+@pytest.mark.skipif(not bf16_flags(), reason="this processor has no bfloat16")
 def test_networks_of_other_precisions_answer_in_fp32(tmp_path, put):  # noqa: F811
     task = put(task_of_kind("binary", LENGTH))
     job = job_of(MODELS["cnn"], task, precision="bf16")

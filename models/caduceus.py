@@ -244,7 +244,7 @@ def add(name: str, both_strands: bool, repo: str, revision: str, **options: Any)
             source=f"arXiv 2403.03234, d_model {full['width']}, n_layer {full['layers']}",
             license="Apache-2.0 (our implementation; the authors' code is Apache-2.0)",
             choices=LETTER_CHOICES if not both_strands else PS_CHOICES,
-            reduced={"layers": 2},
+            reduced={"layers": 2, "width": 64},
             recipes=recipes(both_strands),
             weights=weights(repo, revision),
             lora_targets=("in_proj", "out_proj"),

@@ -264,7 +264,7 @@ def add(name: str, size: str, **options: Any) -> None:
             source=f"arXiv 2502.18538, the paper's {size}",
             license="Apache-2.0 (our implementation; the authors' code has no licence)",
             choices=CHOICES,
-            reduced={"blocks": 3},
+            reduced={"blocks": 3, "width": 64},
             recipes=RECIPES,
             weights=WEIGHTS,
             language=LANGUAGE,

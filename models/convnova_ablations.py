@@ -235,7 +235,7 @@ def add(name: str, build: Callable[..., Any], n: int, source: str, options: dict
             source=source,
             license="Apache-2.0 (our implementation; the authors' code has no licence)",
             choices=choices,
-            reduced={} if name == "convnova_unet" else {"blocks": 3},
+            reduced={"width": 64} | ({} if name == "convnova_unet" else {"blocks": 3}),
             recipes=convnova.recipes_for(options),
             weights=convnova.WEIGHTS,
             language=convnova.LANGUAGE,

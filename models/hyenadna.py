@@ -315,7 +315,7 @@ def add(name: str, checkpoint: str, revision: str, **options: Any) -> None:
             source=f"arXiv 2306.15794, the shape of hyenadna-{checkpoint}",
             license="Apache-2.0 (our implementation; the authors' code is Apache-2.0)",
             choices=LETTER_CHOICES,
-            reduced={"layers": 2},
+            reduced={"layers": 2, "width": 64},
             recipes=RECIPES,
             weights=weights,
             lora_targets=("in_proj", "out_proj", "fc1", "fc2"),

@@ -1,6 +1,7 @@
 """What many tests need: one thread, a planted task, a plugin distribution, the real command."""
 
 import functools
+import gc
 import gzip
 import os
 import secrets
@@ -50,6 +51,12 @@ def pytest_xdist_auto_num_workers():
 def pytest_make_parametrize_id(config, val, argname):
     """Bytes by their number: archives hold the time, and every process must name tests alike."""
     return f"{argname}: {len(val)} bytes" if isinstance(val, bytes) else None
+
+
+def pytest_collection_finish():
+    """What is loaded by now stays: the collector, which some tests call often, passes over it."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):

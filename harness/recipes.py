@@ -43,7 +43,9 @@ class Recipe:
     patience: int = 0  # epochs without a better validation score; 0 = never stop early
     # classes weighed in the loss by one over their frequency in train, so that each counts alike
     class_weight: Literal["none", "balanced"] = "none"
-    finetune: Literal["full", "lora", "probe"] = "full"  # probe: a linear head on frozen features
+    finetune: Literal["full", "lora", "probe"] = "full"  # probe: a head on frozen features
+    # the model's own, of a probe a linear layer; or two convolutions and a linear layer, per base
+    head: Literal["own", "conv"] = "own"
     lora_r: int = 8
     lora_alpha: int = 16
     lora_dropout: float = 0.05

@@ -21,7 +21,7 @@ SUBSETS = 1024  # of unknown fields that are tried, to find those that an id cou
 # Recipe fields that came later: where they have these values, records are as before them
 _LATER = {
     "no_decay": "model", "norm_batch": 0, "max_steps": 0, "horizon": "own", "warmup_from": 1e-6,
-    "max_length": 0, "class_weight": "none", "differs": "",
+    "max_length": 0, "class_weight": "none", "head": "own", "differs": "",
 }  # fmt: skip
 # ... and ids, of these and of fields that every record has
 _ADDED = {"finetune": "full", "lora_r": 8, "lora_alpha": 16, "lora_dropout": 0.05, **_LATER}

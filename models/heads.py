@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 POOLINGS = ("mean", "cls", "last", "max")
+CHANNELS, TAPS = 64, 3  # of the convolutions in `with_convolutions`
+NO_PLACES = (
+    "its head is two convolutions over bases (head=conv), and its tokens are words, which only "
+    "`dnabench predict` and `embed` turn into bases"
+)
 # Options and choices of a model that reads letters and can read words instead
 READS_LETTERS: dict[str, Any] = {"pooling": "mean", "tokenizer": "char", "vocabulary": 4096}
 LETTER_CHOICES = {
@@ -67,6 +72,75 @@ def network(task: Task, backbone: Any, width: int, pooling: str = "mean", head: 
             return self.head(self.features(ids, mask))  # type: ignore[no-any-return]
 
     return Network()
+
+
+def with_convolutions(net: Any, width: int, task: Task, words: bool) -> Any:
+    """Give a network for a label of each base a head that sees the features of five bases.
+
+    Two convolutions of 64 channels over three bases, each followed by GELU, and a linear layer.
+    Tensors keep their names: only the network's class changes, as in `kernels.parts`.
+
+    Args:
+        net: changed in place; `features(ids (B, T), mask (B, T) or None)` gives float (B, T, D).
+        width: D.
+        task: per base; gives K.
+        words: whether a token may stand for another number of bases than one.
+
+    Returns:
+        The network. `head(x (B, L, D), mask (B, L) or None)` gives logits (B, L, K) that do not
+        depend on padding, where mask is 0: it is zeros to both convolutions, as what lies beyond
+        the ends. `forward(ids, mask)` gives (B, T, K). With words it is `forward(ids, mask,
+        places)`, gives (B, L, K), and raises ValueError without `places`: the token of each base,
+        int64 (B, L), and whether there is such a base, bool (B, L); see `train.batches.places`.
+
+    Source:
+        Marin et al. 2024, arXiv 2311.12570; frederikkemarin/BEND@ac6e80c bend/models/downstream.py,
+        class CNN, and conf/supervised_tasks/gene_finding.yaml. Ours: the mask between the two
+        convolutions; theirs reads what the first one makes of padding.
+    """
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    from dnabench.models._layers import channels_last_conv1d
+
+    class Convolutions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv1, self.conv2 = (nn.Conv1d(n, CHANNELS, TAPS) for n in (width, CHANNELS))
+            self.linear = nn.Linear(CHANNELS, task.n_outputs)
+
+        def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+            for conv in (self.conv1, self.conv2):
+                x = x if mask is None else x * mask[..., None]
+                x = F.gelu(channels_last_conv1d(conv, x))
+            return self.linear(x)  # type: ignore[no-any-return]
+
+    own: Any = type(net)
+
+    class LooksAround(own):  # type: ignore[misc]
+        words: bool
+
+        def forward(
+            self, ids: Tensor, mask: Tensor | None, places: tuple[Tensor, Tensor] | None = None
+        ) -> Tensor:
+            x = self.features(ids, mask)
+            if places is not None:
+                token, mask = places
+                x = x.gather(1, token[..., None].expand(-1, -1, x.shape[2]))
+            elif words:
+                raise ValueError(NO_PLACES)
+            logits: Tensor = self.head(x, mask)
+            return logits if places is None else logits * places[1][..., None]
+
+        def evenly(self, tokens: int) -> tuple[Any, ...]:
+            """`places` of the task's longest sequence in equal words; () for letters."""
+            bases = torch.arange(task.length)[None]
+            return ((bases * tokens // task.length, bases >= 0),) if words else ()
+
+    LooksAround.__module__ = own.__module__  # whose code the features are
+    net.__class__, net.head, net.words = LooksAround, Convolutions(), words
+    return net
 
 
 def spare_weight_decay(net: Any, spared: Callable[[str], bool]) -> Any:

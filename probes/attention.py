@@ -118,7 +118,7 @@ def attention(source: Source, codes: Array, device: str = "cpu") -> Attention:
     net = source.net.to(device).eval()
     products = Arithmetic("fp32", str(device)).products()
     with products, Kernels("direct"), _Recorder(tokens) as recorder:
-        net(batch.ids, batch.mask)
+        (net.features if getattr(net, "words", False) else net)(batch.ids, batch.mask)
     found = recorder.found
     if not found:
         raise ValueError(

@@ -6,7 +6,7 @@ from dnabench.registry import MODELS
 from dnabench.types import Recipe
 
 QUIET = ("no_decay", "norm_batch", "max_steps", "horizon", "warmup_from", "max_length",
-         "class_weight")  # fmt: skip
+         "class_weight", "head")  # fmt: skip
 
 
 def option_text(value: Any) -> str:

@@ -82,7 +82,7 @@ def test_what_nobody_states_is_the_default_and_bends_probe_is_never_taken_unaske
         assert chosen(model, TASK[suite])[0].source == MODELS[model].recipes["default"].source
     probe, _ = chosen("hyenadna-large-1m", TASK["bend"], recipe="bend-probe")
     assert probe.finetune == "probe" and probe.clip == 0
-    assert "two convolutions" in probe.differs
+    assert probe.head == "conv"  # hidden_size 64, kernel_size 3 of bend.models.downstream.CNN
 
 
 # model, recipe -> fields that its source itself states, as --explain tells them

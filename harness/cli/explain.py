@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dnabench.registry import MODELS, explain_miss
 from dnabench.types import Model, Published, Recipe
 
-OFF = {"max_steps": 0, "norm_batch": 0, "max_length": 0, "patience": 0}  # do nothing so
+# do nothing so
+OFF = {"max_steps": 0, "norm_batch": 0, "max_length": 0, "patience": 0, "head": "own"}
 # not of the source, unless set
 FREE = ("finetune", "lora_r", "lora_alpha", "lora_dropout", "class_weight")
 

@@ -261,7 +261,8 @@ def pretraining_chosen(
     options, fields = chosen(model, rest)
     _check_hidden(model, options, numbers)
     how = how.changed(numbers)
-    if ignored := sorted({"epochs", "max_steps", "patience", "rc", "finetune"} & fields.keys()):
+    no_part = {"epochs", "max_steps", "patience", "rc", "finetune", "head"}
+    if ignored := sorted(no_part & fields.keys()):
         raise ValueError(
             f"--set {ignored[0]}: --budget says how long is trained; that field has no part in it"
         )

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from dnabench.cache import replacing
+from dnabench.models.heads import NO_PLACES
 from dnabench.models.kernels.context import Kernels
 from dnabench.networks.answers import unit_of
 from dnabench.networks.network import Network
@@ -105,6 +106,8 @@ def export(network: Network, form: str, to: Path) -> Exported:
     name = network.model.name
     if network.model.custom_trainer:
         raise ValueError(f"{name} cannot be exported: it is no network of PyTorch")
+    if getattr(network.net, "words", False):  # of `with_convolutions`
+        raise ValueError(f"{name} cannot be exported: {NO_PLACES}")
     if form == "hf":
         from dnabench.networks.export_hf import write_folder
 

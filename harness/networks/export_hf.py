@@ -143,6 +143,8 @@ def _fill(net: Any, network: Network, native: Native) -> None:
 
 def _way_out(network: Network) -> str:
     trial, model = network.card.record.trial, network.model
+    if trial.recipe.head == "conv":
+        return " Its head is two convolutions; export to onnx"
     if trial.recipe.finetune == "probe":
         return " Its head is that of a probe, one linear layer; export to onnx"
     now = trial.options.get("pooling")

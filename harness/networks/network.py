@@ -201,8 +201,9 @@ class Network:
             reading, recipe = Reading(self.model, task, self.tokenizer), self.recipe
             if length > self.task.length:  # nothing in training was padded to this length
                 recipe = replace(recipe, padding="mask")
+            objective = Supervised(task, of_bases=recipe.head == "conv")
             self._predictors = {
-                length: Predictor(self.net, reading, Supervised(task), recipe, self.device)
+                length: Predictor(self.net, reading, objective, recipe, self.device)
             }
         return self._predictors[length]
 
@@ -292,7 +293,7 @@ def assembled(card: Card, model: Model, tensors: Mapping[str, Tensor], source: P
     """The network, or the learner, with its weights; `source` is their name in messages."""
     import torch
 
-    from dnabench.train.adapt import linear_head
+    from dnabench.train.adapt import linear_head, with_head
     from dnabench.weights import load_regime
 
     task, trial = card.task_without_data(), card.record.trial
@@ -303,11 +304,13 @@ def assembled(card: Card, model: Model, tensors: Mapping[str, Tensor], source: P
         learner = net(empty, trial.recipe)
         learner.restore({name: value.numpy() for name, value in tensors.items()})
         return learner
-    if trial.recipe.finetune == "probe":
+    if trial.recipe.finetune == "probe" and trial.recipe.head == "own":
         width = tensors["head.weight"].shape[1]
         net.head = linear_head(net.head, width, task.n_outputs)
     if card.backbone:
         load_regime(net, model, card.backbone, "")
+    with torch.random.fork_rng(devices=[]):
+        net = with_head(net, model, task, trial.options, trial.recipe)
     try:
         missing, unknown = net.load_state_dict(tensors, strict=not card.backbone)
     except RuntimeError as e:

@@ -20,6 +20,7 @@ _CHOICES = {
     "no_decay": ("model", "biases-norms"),
     "horizon": ("own", "train", "train+test"),
     "finetune": ("full", "lora", "probe"),
+    "head": ("own", "conv"),
     "class_weight": ("none", "balanced"),
 }
 _POSITIVE = ("lr", "batch", "epochs", "lora_r", "lora_alpha")
@@ -84,7 +85,25 @@ def check_fine_tuning(model: Model, task: Task, recipe: Recipe, options: Mapping
             f"max_length={recipe.max_length}: {model.name} needs {model.least} bp, so it cannot be "
             f"built for {task.name}; write {model.least} or more, or leave it out"
         )
+    if recipe.head == "conv":
+        _check_convolutions(model, task, recipe)
     check_vocabulary(model, options)
+
+
+def _check_convolutions(model: Model, task: Task, recipe: Recipe) -> None:
+    """ValueError where the features of neighbouring bases are not there for a head to read."""
+    if task.kind != "per_base":
+        raise ValueError(
+            f"head=conv reads the features of neighbouring bases, for a label of each; {task.name} "
+            f"is a {task.kind} task, with one for each sequence: write --set head=own"
+        )
+    if model.custom_trainer:
+        raise ValueError(f"head=conv: {model.name} is no network of PyTorch; leave one of them out")
+    if recipe.padding != "mask":
+        raise ValueError(
+            f"head=conv: padding={recipe.padding} would be read as bases beside the first one; "
+            "write --set padding=mask"
+        )
 
 
 def check_shares(

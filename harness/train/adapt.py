@@ -1,8 +1,13 @@
-"""Which weights learn: all of them, low-rank additions (LoRA), or a linear head alone (probe)."""
+"""Which weights learn: all of them, low-rank additions (LoRA), or a head alone (probe)."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from dnabench.types import Model, Recipe
+from dnabench.models.heads import with_convolutions
+from dnabench.models.kernels.context import Kernels
+from dnabench.types import Model, Recipe, Task
+
+SOME = 64  # tokens that a network is given to see how wide its features are
 
 
 def adapted(net: Any, model: Model, recipe: Recipe) -> Any:
@@ -57,6 +62,46 @@ def linear_head(head: Any, width: int, n_outputs: int) -> Any:
     from torch import nn
 
     return head if isinstance(head, nn.Linear) else nn.Linear(width, n_outputs)
+
+
+def with_head(
+    net: Any, model: Model, task: Task, options: Mapping[str, Any], recipe: Recipe
+) -> Any:  # fmt: skip
+    """The network with the head that the recipe names; see `with_convolutions` for "conv".
+
+    Args:
+        net: fresh or loaded, changed in place.
+        model: of the network.
+        task: gives K; per base for "conv".
+        options: of the model.
+        recipe: "own" changes nothing here.
+
+    Raises:
+        ValueError: a network whose features are not there, or have no row for each token.
+    """
+    if recipe.head == "own":
+        return net
+    words = model.own_tokenizer is not None or model.tokenizer_name(options) != "char"
+    return with_convolutions(net, _width(net, model, task), task, words)
+
+
+def _width(net: Any, model: Model, task: Task) -> int:
+    """Features of a token; draws no random numbers of the trial."""
+    import torch
+
+    if not hasattr(net, "features"):
+        raise ValueError(f"head=conv: {model.name} has no features to read; write --set head=own")
+    ids = torch.zeros(1, min(SOME, task.length), dtype=torch.int16)
+    before = net.training
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), Kernels("direct"):
+        features = net.eval().features(ids, None)
+    net.train(before)
+    if features.shape[:2] != ids.shape:
+        raise ValueError(
+            f"head=conv: the features of {model.name} are {tuple(features.shape)} for "
+            f"{ids.shape[1]} tokens; it needs (sequences, tokens, width): write --set head=own"
+        )
+    return int(features.shape[2])
 
 
 def without_head(net: Any) -> Any:

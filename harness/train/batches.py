@@ -112,8 +112,7 @@ class Resident(Data):
         widths = None if self._widths is None else self._widths.take(rows, width)
         if self._device_lengths is None:
             return Batch(ids, None, widths)
-        columns = torch.arange(width, device=self.device)
-        return Batch(ids, (columns < self._device_lengths[rows.index][:, None]).float(), widths)
+        return Batch(ids, ones(self._device_lengths[rows.index], width), widths)
 
 
 class Features(Data):
@@ -122,10 +121,12 @@ class Features(Data):
     Args:
         values: float32 (M, D) or, per base, (M, L, D), of M sequences.
         rows: S arrays int64 (N,), the row in `values` of each sequence of a strand.
+        lengths: int64 (M,), bp of each sequence, per base; None = all have L.
     """
 
-    def __init__(self, values: Tensor, rows: Sequence[Array]) -> None:
+    def __init__(self, values: Tensor, rows: Sequence[Array], lengths: Array | None = None) -> None:
         self.width, self.device = values.shape[-1], values.device  # D
+        self._lengths_of = None if lengths is None else sent(torch.from_numpy(lengths), self.device)
         self._values = values
         self._rows = sent(torch.from_numpy(np.concatenate(rows)), self.device)
         self.strands, self.n = len(rows), len(rows[0])
@@ -133,7 +134,11 @@ class Features(Data):
 
     def batch(self, rows: Rows) -> Batch:
         """Features in place of ids; rows as in `Resident`."""
-        return Batch(self._values[self._rows[rows.index]], None)
+        at = self._rows[rows.index]
+        values = self._values[at]
+        if self._lengths_of is None:
+            return Batch(values, None)
+        return Batch(values, ones(self._lengths_of[at], values.shape[1]))
 
 
 class Pairs(Data):
@@ -219,12 +224,24 @@ def per_base(values: Tensor, batch: Batch, length: int) -> Tensor:
         if batch.mask is not None:
             values = values * batch.mask[..., None]
         return torch.nn.functional.pad(values, (0, 0, 0, length - values.shape[1]))
-    ends = batch.widths.long().cumsum(1)
-    bases = torch.arange(length, device=values.device).expand(len(values), -1).contiguous()
+    token, inside = places(batch.widths, length)
+    return values.gather(1, token[..., None].expand(-1, -1, values.shape[2])) * inside[..., None]
+
+
+def ones(lengths: Tensor, width: int) -> Tensor:
+    """A mask float32 (B, width): as many ones in each row, int64 (B,), then zeros."""
+    return (torch.arange(width, device=lengths.device) < lengths[:, None]).float()
+
+
+def places(widths: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """The token of each base, int64 (B, L), and whether there is such a base, bool (B, L).
+
+    `widths` (B, T) are the bp of each token, `length` is L.
+    """
+    ends, tokens = widths.long().cumsum(1), widths.shape[1]
+    bases = torch.arange(length, device=widths.device).expand(len(widths), -1).contiguous()
     token = torch.searchsorted(ends, bases, right=True)
-    inside = (token < values.shape[1])[..., None]
-    index = token.clamp(max=values.shape[1] - 1)[..., None].expand(-1, -1, values.shape[2])
-    return values.gather(1, index) * inside
+    return token.clamp(max=tokens - 1), token < tokens
 
 
 def _stacked(arrays: Sequence[Array], fill: int) -> Tensor:

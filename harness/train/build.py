@@ -124,7 +124,7 @@ def build_learner(
     built = model.build(examples.task, trial.options)
     if model.custom_trainer:
         return built(examples.train, trial.recipe), {}
-    from dnabench.train.adapt import without_head
+    from dnabench.train.adapt import with_head, without_head
     from dnabench.train.contract import quick_checks
     from dnabench.train.learner import NetLearner
     from dnabench.train.objectives import supervised
@@ -136,6 +136,7 @@ def build_learner(
         found["weights"] = {"copied": loaded.copied, "unused": loaded.unused}
         if loaded.beside:
             found["contract"] = [*found.get("contract", ()), loaded.beside]
+    built = with_head(built, model, examples.task, trial.options, trial.recipe)
     learner = NetLearner(
         built, examples, supervised(examples.task, trial.recipe, examples.train), trial.recipe,
         streams(trial.seed, trial.task), resources, kernels,

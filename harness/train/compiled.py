@@ -58,7 +58,7 @@ def keep_artefacts() -> None:
 class Runner:
     """A network that may be compiled for the batches of its training.
 
-    `net(ids, mask)` gives logits; the precision decides how close the compiled form must be.
+    `net(ids, mask, ...)` gives logits; the precision decides how close the compiled form must be.
     """
 
     def __init__(self, net: Any, precision: str = "fp32", backend: Any = "inductor") -> None:
@@ -74,22 +74,22 @@ class Runner:
         """Whether training batches run compiled; .grad must then be zeroed in place."""
         return self._fast is not None
 
-    def __call__(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+    def __call__(self, ids: Tensor, *rest: Any) -> Tensor:
         """The logits, from the compiled form for a training batch of the shape it is made for."""
         if self._checking:
-            self._logits = (self._net if self._fast is None else self._fast)(ids, mask)
+            self._logits = (self._net if self._fast is None else self._fast)(ids, *rest)
             self._shape = ids.shape
             return self._logits
         if self._fast is None or not self._net.training or ids.shape != self._shape:
-            return self._net(ids, mask)  # type: ignore[no-any-return]
+            return self._net(ids, *rest)  # type: ignore[no-any-return]
         try:
             with torch.compiler.set_stance("fail_on_recompile"):
-                return self._fast(ids, mask)  # type: ignore[no-any-return]
+                return self._fast(ids, *rest)  # type: ignore[no-any-return]
         except torch.OutOfMemoryError:
             raise
         except Exception as e:
             self.stop(f"a later step failed: {short(e)}")
-            return self._net(ids, mask)  # type: ignore[no-any-return]
+            return self._net(ids, *rest)  # type: ignore[no-any-return]
 
     def compile(self, step: Callable[[], Tensor]) -> None:
         """Compile, compare with eager on one real step, and stay eager where they differ.

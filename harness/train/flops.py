@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dnabench.tokens.tokenizers import TOKENIZERS, Tokenizer
+from dnabench.train.adapt import with_head
 from dnabench.types import Model, Recipe, Sequences, Task
 
 SCAN = 9  # FLOP of one state in one step of a selective scan
@@ -19,15 +20,17 @@ _OF_SCAN = (".bmm", ".baddbmm")  # the other parts of a mixer use other operatio
 
 
 def flops_per_sequence(
-    model: Model, options: Mapping[str, Any], task: Task, tokens: int = 0
-) -> int | None:
+    model: Model, options: Mapping[str, Any], task: Task, tokens: int = 0,
+    recipe: Recipe | None = None,
+) -> int | None:  # fmt: skip
     """FLOP of a forward pass over one sequence of `task.length` bp; a multiply and add are 2.
 
     A training step takes about three times as many. Matrix products, convolutions (padding
     included), attention, Fourier transforms and selective scans count; elementwise operations
     (activations, norms, sums) do not.
 
-    `tokens` is T where the tokenizer does not determine it (BPE); 0 = as many as L bp make.
+    `tokens` is T where the tokenizer does not determine it (BPE); 0 = as many as L bp make. The
+    recipe names the head; None = the model's own.
 
     Returns:
         None for a model that is not a network, a BPE model without `tokens`, more tokens than the
@@ -47,7 +50,11 @@ def flops_per_sequence(
     t = tokens or n_tokens(model, options, task.length)
     if model.custom_trainer or not t or (model.max_tokens and t > model.max_tokens):
         return None
-    return flops_of(lambda: model.build(task, options), t)
+
+    def build() -> Any:
+        return with_head(model.build(task, options), model, task, options, recipe or Recipe())
+
+    return flops_of(build, t)
 
 
 def flops_of(build: Callable[[], Any], tokens: int) -> int | None:
@@ -141,7 +148,8 @@ def _count(net: Any, tokens: int) -> int:
     hooks = [m.register_forward_pre_hook(enter) for m in mixers]
     hooks += [m.register_forward_hook(leave) for m in mixers]
     with counter:
-        net(torch.zeros(1, tokens, dtype=torch.int16), None)
+        words = net.evenly(tokens) if hasattr(net, "evenly") else ()
+        net(torch.zeros(1, tokens, dtype=torch.int16), None, *words)
     for hook in hooks:
         hook.remove()
     return int(counter.get_total_flops()) + sum(scans)

@@ -57,10 +57,15 @@ class Frozen:
         """Features of N sequences, and of their other strands where there are two."""
         pool, rows = find_rows(self.pool, strands)
         if pool is not self.pool:
-            return Features(self._values(pool), rows)
+            return Features(self._values(pool), rows, self._lengths(pool))
         if self._of_pool is None:
             self._of_pool = self._values(pool)
-        return Features(self._of_pool, rows)
+        return Features(self._of_pool, rows, self._lengths(pool))
+
+    def _lengths(self, pool: Pool) -> Array | None:
+        """Bp of the sequences, where rows of bases are padded."""
+        lengths = pool.seqs.lengths
+        return lengths if self._length and (lengths < self._length).any() else None
 
     def fresh(self, seqs: Sequences) -> Array:
         """Features (M, D) computed now, in batches of these sequences alone."""

@@ -99,7 +99,7 @@ class NetLearner(Predictor):
         self.frozen = self._new_frozen() if recipe.finetune == "probe" else None
         self._data = self._read(examples.train, both=recipe.rc != "none")
         data = self._data.both if isinstance(self._data, Pairs) else self._data
-        if isinstance(data, Features):
+        if isinstance(data, Features) and recipe.head == "own":
             head = linear_head(self.net.head, data.width, objective.n_outputs)
             self.net.head = head.to(device)
         self.n_params = sum(p.numel() for p in self.net.parameters())
@@ -371,6 +371,7 @@ class NetLearner(Predictor):
     def _forward(self, batch: Batch) -> Tensor:
         with self._arithmetic.forward():
             if self.frozen:
-                return batch.answered(self.net.head(batch.ids).float())
-            answer = self._runner(batch.ids, batch.mask)
+                around = (batch.mask,) if self.recipe.head == "conv" else ()
+                return batch.answered(self.net.head(batch.ids, *around).float())
+            answer = self._runner(*self._given(batch))
             return batch.answered(logits_in(answer, self._reading.model.name))

@@ -134,7 +134,9 @@ def flops(trial: Trial, task: Task, tokens: int = 0) -> int:
     Counted once in a process for equal models, options and tasks; no random stream is touched.
     """
     options = json.dumps(trial.options, sort_keys=True)
-    key = trial.model, options, task.name, task.kind, task.length, task.classes, tokens
+    head = trial.recipe.head
+    key = trial.model, options, task.name, task.kind, task.length, task.classes, tokens, head
     if key not in _COUNTED:
-        _COUNTED[key] = flops_per_sequence(MODELS[trial.model], trial.options, task, tokens) or 0
+        model = MODELS[trial.model]
+        _COUNTED[key] = flops_per_sequence(model, trial.options, task, tokens, trial.recipe) or 0
     return _COUNTED[key]

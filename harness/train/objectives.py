@@ -82,9 +82,12 @@ class Supervised(Objective):
     Args:
         task: of any kind. Per base, predictions are zero beyond a sequence's end.
         weights: of classes or labels in the loss, as `losses.balanced` gives them; None = all 1.
+        of_bases: whether the network answers each base where its tokens are words, too, as with
+            `Recipe.head` "conv"; per base, others answer each token.
     """
 
-    def __init__(self, task: Task, weights: Array | None = None) -> None:
+    def __init__(self, task: Task, weights: Array | None = None, of_bases: bool = False) -> None:
+        self._of_bases = of_bases
         self._weights = None if weights is None else torch.tensor(weights)
         self.notes = {} if weights is None else {"class_weights": weights.tolist()}
         self.task, self.metric, self.n_outputs = task, task.metric, task.n_outputs
@@ -111,12 +114,18 @@ class Supervised(Objective):
         """See `losses.loss`."""
         assert batch.target is not None  # `inputs` put it there
         if self.per_base:
-            logits = per_base(logits, batch, batch.target.shape[1])
+            logits = self._each_base(logits, batch, batch.target.shape[1])
         return losses.loss(self.task.kind, logits, batch.target, self._weights_on(logits.device))
 
     def answers(self, logits: Tensor, batch: Batch) -> Tensor:
         """The logits, per base (B, L, K) with L of the task."""
-        return per_base(logits, batch, self.task.length) if self.per_base else logits
+        return self._each_base(logits, batch, self.task.length) if self.per_base else logits
+
+    def _each_base(self, logits: Tensor, batch: Batch, length: int) -> Tensor:
+        """Logits (B, length, K), zero beyond a sequence's end where the network answers tokens."""
+        if self._of_bases and batch.widths is not None:
+            return logits[:, :length]  # of `Predictor`, as long as the task's longest
+        return per_base(logits, batch, length)
 
     def predictions(self, split: Split, strands: Sequence[Array]) -> Array:
         """The mean of both strands; per base, the second is read from its end."""
@@ -149,6 +158,7 @@ class Supervised(Objective):
 
 def supervised(task: Task, recipe: Recipe, train: Split) -> Supervised:
     """The objective of a trial; classes are weighed by their frequency in `train` alone."""
-    if recipe.class_weight == "none":
-        return Supervised(task)
-    return Supervised(task, losses.balanced(task.kind, train.y, task.n_outputs))
+    of_bases, weights = recipe.head == "conv", None
+    if recipe.class_weight != "none":
+        weights = losses.balanced(task.kind, train.y, task.n_outputs)
+    return Supervised(task, weights, of_bases)

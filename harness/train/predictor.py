@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dnabench.models.kernels.context import Kernels
 from dnabench.tokens.tokenizers import TOKENIZERS, Encoded, Tokenizer
-from dnabench.train.batches import Batch, Data, Pairs, Resident, for_all
+from dnabench.train.batches import Batch, Data, Pairs, Resident, for_all, places
 from dnabench.train.objectives import Objective
 from dnabench.train.precision import Arithmetic, check_precision
 from dnabench.train.rows import Rows
@@ -119,8 +119,14 @@ class Predictor:
 
     def _forward(self, batch: Batch) -> Tensor:
         with self._arithmetic.forward():
-            answer = self.net(batch.ids, batch.mask)
+            answer = self.net(*self._given(batch))
             return batch.answered(logits_in(answer, self._reading.model.name))
+
+    def _given(self, batch: Batch) -> tuple[Any, ...]:
+        """What the network reads; where its head reads bases, which of them words stand for."""
+        if self.recipe.head == "own" or batch.widths is None:
+            return batch.ids, batch.mask
+        return batch.ids, batch.mask, places(batch.widths, self._reading.task.length)
 
     @torch.no_grad()  # not inference_mode: tables that a network keeps must serve training
     def _answers(self, data: Data, questions: Callable[[Rows], Batch], strand: int) -> Array:

@@ -1,0 +1,214 @@
+"""The head of two convolutions: equal to plain PyTorch, blind to padding, kept, and refused."""
+
+import copy
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import planted_task
+from kept_cases import job_of, kept
+from kept_cases import put as put
+from test_loop import SEEDS, bases
+from test_own_file import EXAMPLE
+from torch import nn
+
+from dnabench import MODELS, Recipe
+from dnabench.models.outside.references import model_named
+from dnabench.networks.export import export
+from dnabench.networks.network import load_network
+from dnabench.sweep.checks import check_fine_tuning
+from dnabench.sweep.trial import run_trial
+from dnabench.train.adapt import with_head
+from dnabench.train.batches import places
+from dnabench.train.build import tokenizer_of
+from dnabench.train.contract import alone, apart, predicted
+from dnabench.train.flops import flops_per_sequence
+from dnabench.train.learner import Examples, NetLearner
+from dnabench.train.objectives import supervised
+from dnabench.types import Resources
+
+SIZES = {"train": 24, "dev": 12, "test": 12}
+TASK = planted_task(
+    classes=3, kind="per_base", name="planted/bases", metric="mcc", counts=SIZES,
+    load=lambda split: bases(SIZES[split], len(split)), opposite=(0, 1, 2),
+)  # fmt: skip
+SMALL = {"width": 16, "layers": 1, "heads": 2, "inner": 16}
+NETS = {  # one reads letters; of the others, a token is 1 to 4 bp, several or up to six
+    "convnova-386k": {"width": 8, "blocks": 2, "kernel_size": 3},
+    "dnabert-3": {**SMALL, "dropout": 0.0},
+    "dnabert2": {**SMALL, "dropout": 0.0, "vocabulary": 40},
+    "nt_h": SMALL,
+}
+CONV = Recipe(head="conv", lr=1e-2, batch=8, epochs=2)
+
+
+def built(name, recipe=CONV, task=TASK, seed=0):
+    model = MODELS[name]
+    options = {**model.options, **NETS[name]}
+    torch.manual_seed(seed)
+    return with_head(model.build(task, options), model, task, options, recipe), model, options
+
+
+def learner(name, finetune, train=None, micro_batch=0, **changes):
+    recipe = replace(CONV, finetune=finetune, **changes)
+    net, model, options = built(name, recipe)
+    train = TASK.load("train") if train is None else train
+    words = tokenizer_of(model, options, TASK.load("train").seqs)
+    goal = supervised(TASK, recipe, train)
+    examples = Examples(model, TASK, train, words)
+    return NetLearner(net, examples, goal, recipe, SEEDS, Resources(micro_batch=micro_batch))
+
+
+def plain(head):
+    """The same weights in PyTorch's own layers, channels first."""
+    conv1, conv2, last = (nn.Conv1d(a, b, k, padding=k // 2) for a, b, k in (
+        (head.conv1.in_channels, 64, 3), (64, 64, 3), (64, 3, 1)
+    ))  # fmt: skip
+    for ours, theirs in ((head.conv1, conv1), (head.conv2, conv2), (head.linear, last)):
+        theirs.weight.data.copy_(ours.weight.reshape(theirs.weight.shape))
+        theirs.bias.data.copy_(ours.bias)
+    return nn.Sequential(conv1, nn.GELU(), conv2, nn.GELU(), last)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_logits_and_gradients_are_those_of_plain_layers_on_the_features_of_bases(name):
+    one = learner(name, "full")
+    net, theirs = one.net.eval(), plain(one.net.head)
+    test = TASK.load("test")
+    for i in range(4):  # each sequence alone, as PyTorch's layers know no padding
+        data = one._read(test.take(np.array([i])), both=False)
+        batch = data.batch(data.rows(np.zeros(1, np.int64)))
+        bp = int(test.seqs.lengths[i])
+        features = net.features(batch.ids, batch.mask)
+        if batch.widths is not None:
+            features = features.repeat_interleave(batch.widths[0], 1)
+            got = net(batch.ids, batch.mask, places(batch.widths, 60))
+            assert not got[:, bp:].any()
+        else:
+            got = net(batch.ids, batch.mask)
+        wanted = theirs(features.transpose(1, 2)).transpose(1, 2)
+        assert wanted.shape == (1, bp, 3)
+        torch.testing.assert_close(got[:, :bp], wanted, rtol=1e-4, atol=1e-5)
+    ours = torch.autograd.grad(
+        got[:, :bp].square().sum(), list(net.parameters()), allow_unused=True
+    )
+    parameters = [*net.backbone.parameters(), *theirs.parameters()]
+    plainly = torch.autograd.grad(wanted.square().sum(), parameters, allow_unused=True)
+    for a, b in zip(ours, plainly, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            torch.testing.assert_close(a, b.reshape(a.shape), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("finetune", ["full", "probe"])
+@pytest.mark.parametrize("name", NETS)
+def test_a_score_depends_neither_on_padding_nor_on_the_micro_batch(name, finetune):
+    one, test = learner(name, finetune), TASK.load("test")
+    one.train_epoch()
+    together = predicted(one, test)
+    assert together.shape == (12, 60, 3) and apart(together, alone(one, test)).within
+    for row, bp in zip(together, test.seqs.lengths, strict=True):
+        assert row[:bp].all() and not row[bp:].any()
+    parts = learner(name, finetune, micro_batch=3)
+    assert parts.train_epoch() == pytest.approx(learner(name, finetune).train_epoch(), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_what_is_frozen_stays_and_its_head_answers_as_the_whole_network(name):
+    one = learner(name, "probe")
+    before = copy.deepcopy(one.net.state_dict())
+    for _ in range(2):
+        one.train_epoch()
+    moved = {k for k, v in one.net.state_dict().items() if not torch.equal(v, before[k])}
+    head = {f"head.{part}.{what}" for part in ("conv1", "conv2", "linear")
+            for what in ("weight", "bias")}  # fmt: skip
+    assert moved == head and all(k in head for k in one.state())
+    width = one.net.head.conv1.in_channels
+    assert one.n_learned == width * 64 * 3 + 64 + 64 * 64 * 3 + 64 + 64 * 3 + 3
+    whole = learner(name, "full")
+    whole.net.load_state_dict(one.net.state_dict())
+    test = TASK.load("test")
+    np.testing.assert_allclose(predicted(whole, test), predicted(one, test), rtol=1e-4, atol=1e-5)
+
+
+def test_the_bases_beside_one_decide_its_score():
+    one = learner("convnova-386k", "probe")
+    x = torch.zeros(1, 9, one.net.head.conv1.in_channels)
+    x[0, 4] = 1
+    seen = (one.net.head(x, None) != one.net.head(x * 0, None)).any(-1)[0]
+    assert seen.nonzero()[:, 0].tolist() == [2, 3, 4, 5, 6]
+
+
+def answers(network):
+    """A kept network's logits of the test bases, as predictions have them."""
+    seqs = TASK.load("test").seqs
+    logits = network.logits(seqs)
+    return logits[np.arange(logits.shape[1]) < seqs.lengths[:, None]]
+
+
+@pytest.mark.parametrize("finetune", ["full", "probe", "lora"])
+@pytest.mark.parametrize("name", ["dnabert-3", "dnabert2", "hyenadna"])
+def test_a_trial_repeats_to_the_byte_and_its_kept_network_answers_alike(
+    name, finetune, put, tmp_path
+):
+    small = NETS.get(name, {"width": 8, "layers": 1, "l_max": 130})
+    job = job_of(MODELS[name], put(TASK), small, finetune=finetune, head="conv", lr=1e-2)
+    network, record, stored = kept(job, tmp_path)
+    again, same = run_trial(job)
+    assert again.scores == record.scores and np.array_equal(stored["logits"], same["logits"])
+    test = TASK.load("test")
+    np.testing.assert_allclose(answers(network), stored["logits"], rtol=1e-3, atol=1e-4)
+    longer = network.logits([str(test.seqs[0]) * 2])  # than any in training
+    assert longer.shape[1] == 2 * int(test.seqs.lengths[0]) and np.isfinite(longer).all()
+
+
+def test_operations_of_the_head_are_counted():
+    for name, width, own in (("convnova-386k", 8, 2 * 60 * 8 * 3), ("dnabert-3", 16, None)):
+        model, options = MODELS[name], {**MODELS[name].options, **NETS[name]}
+        found = [flops_per_sequence(model, options, TASK, recipe=r) for r in (CONV, Recipe())]
+        head = 2 * 60 * (3 * 64 * (width + 64) + 64 * 3)
+        own = 2 * 60 * width * 3 if own is None else own  # 60 tokens: 58 words, [CLS] and [SEP]
+        assert found[0] - found[1] == head - own
+
+
+def test_a_network_of_a_file_of_yours_has_it_and_one_without_features_is_refused(put, tmp_path):
+    path = tmp_path / "net.py"
+    path.write_text(EXAMPLE)
+    model = model_named(f"{path}:Net")
+    job = job_of(model, put(TASK), {"width": 8}, finetune="probe", head="conv")
+    _, record, stored = kept(job, tmp_path / "runs", load=False)
+    assert record.flags["n_learned"] == 8 * 64 * 3 + 64 + 64 * 64 * 3 + 64 + 64 * 3 + 3
+    network = load_network(tmp_path / "runs/networks" / record.trial.id, model=f"{path}:Net")
+    np.testing.assert_allclose(answers(network), stored["logits"], atol=1e-5)
+
+    path.write_text(EXAMPLE.replace("features", "inside"))
+    model = model_named(f"{path}:Net")
+    with pytest.raises(ValueError, match=r"head=conv: net.py:Net has no features to read; write"):
+        run_trial(job_of(model, TASK, {"width": 8}, head="conv"))
+
+
+def test_what_has_no_neighbouring_bases_is_refused_before_any_trial():
+    model = MODELS["convnova-386k"]
+    for task, changes, says in (
+        (planted_task(), {}, "planted/motif is a binary task, with one for each sequence: write "
+         "--set head=own"),
+        (TASK, {"padding": "left-n"}, "head=conv: padding=left-n would be read as bases"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=re.escape(says)):
+            check_fine_tuning(model, task, replace(CONV, **changes), model.options)
+    with pytest.raises(ValueError, match="head=conv: kmer is no network of PyTorch"):
+        check_fine_tuning(MODELS["kmer"], TASK, CONV, MODELS["kmer"].options)
+
+
+def test_exports_answer_alike_where_tokens_are_bases_and_words_are_refused(put, tmp_path):
+    put(TASK)
+    letters = {"width": 8, "layers": 1, "l_max": 130}
+    network = kept(job_of(MODELS["hyenadna"], TASK, letters, head="conv"), tmp_path)[0]
+    for form in ("onnx", "torch-export"):
+        assert export(network, form, tmp_path / form).difference < 1e-5
+    network = kept(job_of(MODELS["dnabert-3"], TASK, SMALL, head="conv"), tmp_path)[0]
+    for form in ("onnx", "torch-export", "hf"):
+        with pytest.raises(ValueError, match=r"dnabert-3 cannot be exported.*its tokens are words"):
+            export(network, form, tmp_path / "no")

@@ -15,11 +15,17 @@ from test_own_file import EXAMPLE
 from torch import nn
 
 from dnabench import MODELS, Recipe
+from dnabench.cli.sweep import remarks
+from dnabench.forecast.extrapolate import trial_peak, trial_seconds
+from dnabench.forecast.timing import Measured
 from dnabench.models.outside.references import model_named
 from dnabench.networks.export import export
 from dnabench.networks.network import load_network
 from dnabench.sweep.checks import check_fine_tuning
 from dnabench.sweep.trial import run_trial
+from dnabench.sweep.tuning import forward_flops
+from dnabench.train import batches as batches_module
+from dnabench.train import learner as learner_module
 from dnabench.train.adapt import with_head
 from dnabench.train.batches import places
 from dnabench.train.build import tokenizer_of
@@ -212,3 +218,38 @@ def test_exports_answer_alike_where_tokens_are_bases_and_words_are_refused(put, 
     for form in ("onnx", "torch-export", "hf"):
         with pytest.raises(ValueError, match=r"dnabert-3 cannot be exported.*its tokens are words"):
             export(network, form, tmp_path / "no")
+
+
+@pytest.mark.parametrize("rc", ["none", "augment", "conjoin"])
+@pytest.mark.parametrize(("name", "head"), [("hyenadna", "conv"), ("dnabert2", "own")])
+def test_features_without_room_are_computed_for_each_batch_and_tell_no_numbers(
+    name, head, rc, put, monkeypatch
+):
+    small = NETS.get(name, {"width": 8, "layers": 1, "l_max": 130})
+    job = job_of(MODELS[name], put(TASK), small, finetune="probe", head=head, lr=1e-2, rc=rc)
+    held, logits = run_trial(job)
+    monkeypatch.setattr(learner_module, "total_memory", lambda device: 4 * 50_000)
+    monkeypatch.setattr(batches_module, "EVAL_TOKENS", 200)  # a batch is computed in parts
+    anew, same = run_trial(job)
+    assert anew.flags["features_anew"] and "features_anew" not in held.flags
+    assert remarks([anew]) == [
+        f"{name}: the features of all bases have no room in a quarter of the memory; each batch "
+        "computes its own (1 trial)"
+    ]
+    np.testing.assert_allclose(same["logits"], logits["logits"], rtol=1e-3, atol=1e-4)
+    assert anew.curve[0]["loss"] == pytest.approx(held.curve[0]["loss"], rel=1e-4)
+    assert forward_flops(replace(anew, curve=anew.curve * 3)) == 3 * forward_flops(held)
+    assert np.array_equal(run_trial(job)[1]["logits"], same["logits"])
+
+
+def test_a_plan_counts_the_features_of_all_bases():
+    job, sizes = job_of(MODELS["hyenadna"], TASK, finetune="probe", head="conv"), (24, 12, 12)
+    measured = Measured(points=((8, 1.0),), memory=((8, 1000),), prepare=1.0, features=10**6,
+                        room=40 * 10**6)  # fmt: skip
+    monkey = replace(job.trial, recipe=replace(job.trial.recipe, epochs=5))
+    job = job._replace(trial=monkey)
+    plain = trial_peak(job, measured._replace(features=0))
+    assert trial_peak(job, measured) - plain == sum(sizes) * 10**6  # train and dev, then test
+    held, none = trial_seconds(job, measured)[0], trial_seconds(job, measured._replace(room=1))[0]
+    assert none - held == pytest.approx(4 * (24 + 12))  # each epoch computes them again
+    assert trial_peak(job, measured._replace(room=20 * 10**6)) - plain == 12 * 10**6

@@ -37,14 +37,31 @@ def trial_seconds(job: Job, m: Measured) -> tuple[float, float]:
         encoded = float(sizes.train * (1 if recipe.rc == "none" else 2))
     last = sizes.val if trial.tuning else sizes.test  # what is predicted in the end
     known = last if trial.tuning and recipe.finetune == "probe" else 0  # it has those features
-    encoded += (watched + last - known) * (2 if recipe.rc == "conjoin" and not custom else 1)
+    both, anew = 2 if recipe.rc == "conjoin" and not custom else 1, _anew(_pool(job), m)
+    encoded += (watched + last - known) * both
+    if anew:
+        encoded = float(epochs * (sizes.train + watched * both) + last * both)
     loading = m.data * (sizes.train / trial.train_share / max(1, m.n_train))
     evaluation = m.predict * (epochs * watched + last) + m.keep * epochs
-    if stores_features(trial):  # of the whole split, for all shares
+    shared = stores_features(trial) and not anew
+    if shared:  # of the whole split, for all shares
         encoded += sizes.train / trial.train_share - sizes.train
     seconds = m.fixed + loading + m.storing * sizes.test + training + evaluation
     prepared = m.prepare * encoded
-    return (seconds, prepared) if stores_features(trial) else (seconds + prepared, 0.0)
+    return (seconds, prepared) if shared else (seconds + prepared, 0.0)
+
+
+def _pool(job: Job) -> int:
+    """Sequences of which a probe has the features in training."""
+    trial, sizes = job.trial, sizes_of(job)
+    whole = trial.train_share if stores_features(trial) else 1.0
+    strands = 1 if trial.recipe.rc == "none" else 2
+    return round(strands * (sizes.train / whole + sizes.val))
+
+
+def _anew(n: int, m: Measured) -> bool:
+    """Whether the features of n sequences have no room, so that each batch computes its own."""
+    return 0 < m.room < n * m.features
 
 
 def _steps_seconds(recipe: Recipe, n: int, m: Measured) -> float:
@@ -56,14 +73,19 @@ def _steps_seconds(recipe: Recipe, n: int, m: Measured) -> float:
 
 
 def trial_peak(job: Job, m: Measured) -> int:
-    """Bytes of training or evaluation, plus two for each base of all encoded sequences."""
+    """Bytes of training or evaluation, plus two for each base of all encoded sequences.
+
+    And those of features of all bases, where there is room for them.
+    """
     sizes, recipe = sizes_of(job), job.trial.recipe
     custom = MODELS[job.trial.model].custom_trainer
     at = sizes.train if custom else min(recipe.batch, sizes.train)
     training = linear(m.memory, at) if len(m.memory) > 1 else float(m.memory[-1][1])
     evaluation = m.floor + m.each * min(m.full, max(sizes.val, sizes.test))
     strands = 1 if recipe.rc == "none" else 2
-    return round(max(training, evaluation) + 2 * strands * sum(sizes) * task_of(job).length)
+    pools = _pool(job), strands * sizes.test
+    held = sum(n * m.features for n in pools if not _anew(n, m))
+    return round(max(training, evaluation) + held + 2 * strands * sum(sizes) * task_of(job).length)
 
 
 def trial_disk(job: Job, m: Measured) -> int:

@@ -79,6 +79,8 @@ class Measured(NamedTuple):
     n_params: int = 0
     network: int = 0  # bytes of a kept network; 0 = none is to be kept, or it cannot be
     checkpoint: int = 0  # bytes of a checkpoint within the trial; 0 = there are none
+    features: int = 0  # bytes of a probe's for all bases of a sequence
+    room: int = 0  # bytes of these that may be held at once
     error: str = ""
 
 
@@ -274,9 +276,11 @@ def _evaluation(learner: Learner, task: Task, shown: Split, clock: Clock, probe:
     scoring, _ = clock.timed(lambda: Supervised(task).scores(shown, logits))
     keep, _ = clock.timed(learner.state)
     storing, size = clock.timed(lambda: _stored(task, logits, shown))
+    frozen = getattr(learner, "frozen", None)
     return Measured(
         network=_network_size(learner, probe.job) if probe.job.keep != "no" else 0,
-        checkpoint=checkpoint_bytes(learner),
+        checkpoint=checkpoint_bytes(learner), features=frozen.each if frozen else 0,
+        room=frozen.most if frozen else 0,
         prepare=prepare / n, predict=(seconds + scoring) / n, keep=keep, stored=size / n,
         storing=storing / n, floor=floor, each=each, full=n, n_params=learner.n_params,
     )  # fmt: skip

@@ -207,6 +207,16 @@ def free_memory(device: str = "cpu") -> int:
     return available if room is None or not available else min(available, room)
 
 
+def total_memory(device: str = "cpu") -> int:
+    """Bytes that there are, by kernel and cgroups or on a GPU, whoever uses them; 0 = not known."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    here, limit = meminfo().get("MemTotal", 0), memory_limit()
+    return min(here, limit) if here and limit else here or limit
+
+
 def cgroup_room(root: Path = Path("/")) -> int | None:
     """Bytes that the cgroups of this process still allow, None = no limit; `root` as above.
 

@@ -112,10 +112,11 @@ def candidate(
 def forward_flops(record: Record) -> int:
     """FLOP of a forward pass of every example that a training read, 0 = not counted.
 
-    A probe computes the features of each example once, however many epochs its head is trained.
+    A probe computes the features of each example once, however many epochs its head is trained,
+    unless they have no room in memory.
     """
     n, recipe = record.n_examples["train"], record.trial.recipe
-    probe = recipe.finetune == "probe"
+    probe = recipe.finetune == "probe" and not record.flags.get("features_anew")
     return record.flops * (n if probe else recipe.examples_in(n, len(record.curve)))
 
 

@@ -73,9 +73,13 @@ class Data(ABC):
         order = np.arange(strand * self.n, (strand + 1) * self.n)
         if self._lengths is not None:
             order = order[np.argsort(self._lengths[order], kind="stable")]
-        size = max(1, EVAL_TOKENS // max(self.size, 1))
-        rows = self.rows(order)
+        rows, size = self.rows(order), self.at_once
         yield from (rows[i : i + size] for i in range(0, self.n, size))
+
+    @property
+    def at_once(self) -> int:
+        """Rows of about EVAL_TOKENS."""
+        return max(1, EVAL_TOKENS // max(self.size, 1))
 
 
 class Resident(Data):
@@ -136,9 +140,40 @@ class Features(Data):
         """Features in place of ids; rows as in `Resident`."""
         at = self._rows[rows.index]
         values = self._values[at]
-        if self._lengths_of is None:
-            return Batch(values, None)
-        return Batch(values, ones(self._lengths_of[at], values.shape[1]))
+        return Batch(values, self._mask(at, values.shape[1]))
+
+    def _mask(self, at: Tensor, width: int) -> Tensor | None:
+        return None if self._lengths_of is None else ones(self._lengths_of[at], width)
+
+
+class Anew(Features):
+    """Such features, computed for each batch, where those of all sequences have no room.
+
+    Args:
+        data: the M sequences as the frozen backbone reads them.
+        features: from rows of `data` to float32 (B, L, D), at most EVAL_TOKENS tokens at once.
+        width: D.
+        rows, lengths: as of `Features`.
+
+    Accuracy:
+        Those of `Features` to float32 rounding, which differs with the batch.
+    """
+
+    def __init__(
+        self, data: Resident, features: Callable[[Rows], Tensor], width: int,
+        rows: Sequence[Array], lengths: Array | None,
+    ) -> None:  # fmt: skip
+        self.strands, self.n, self.width = len(rows), len(rows[0]), width
+        self.device, self.size = data.device, data.size
+        self._at, self._features = numbered(np.concatenate(rows), data.device), features
+        self._lengths_of = None if lengths is None else sent(torch.from_numpy(lengths), self.device)
+
+    def batch(self, rows: Rows) -> Batch:
+        """See `Features.batch`."""
+        own, few = Rows(self._at.host[rows.host], self._at.index[rows.index]), self.at_once
+        parts = [self._features(own[i : i + few]) for i in range(0, len(own), few)]
+        values = torch.cat(parts)
+        return Batch(values, self._mask(own.index, values.shape[1]))
 
 
 class Pairs(Data):

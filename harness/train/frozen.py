@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dnabench.models.kernels.context import Kernels
 from dnabench.models.kernels.convolve import processor, would_take
-from dnabench.train.batches import Features, Resident, for_all, per_base
+from dnabench.train.batches import Anew, Features, Resident, for_all, per_base
 from dnabench.train.kept import kept
 from dnabench.train.pool import Pool, find_rows
 from dnabench.train.precision import Arithmetic, guarded
@@ -39,14 +39,17 @@ class Frozen:
             parts or hooks that are not of dnabench, PyTorch or transformers: their code could have
             changed.
         length: L, for one row a base; 0 = one row a sequence.
+        most: bytes of such rows that may be in memory at once. More are computed anew for each
+            batch, and are not on disk; 0 = as many as there are.
     """
 
     def __init__(
         self, net: Any, arithmetic: Arithmetic, encode: Callable[[Sequences], Resident],
-        pool: Pool, made_from: str, kernels: Kernels, length: int,
+        pool: Pool, made_from: str, kernels: Kernels, length: int, most: int = 0,
     ) -> None:  # fmt: skip
         self._net, self._arithmetic, self._encode = net, arithmetic, encode
-        self.pool, self._kernels, self._length = pool, kernels, length
+        self.pool, self._kernels, self._length, self.most = pool, kernels, length, most
+        self.anew = False  # whether features of the pool are computed for each batch
         self._of_pool: Tensor | None = None
         keep = made_from and _known(net)
         self._made_from = [made_from, *self._all_else(net)] if keep else []
@@ -56,11 +59,26 @@ class Frozen:
     def __call__(self, strands: Sequence[Sequences]) -> Features:
         """Features of N sequences, and of their other strands where there are two."""
         pool, rows = find_rows(self.pool, strands)
+        if 0 < self.most < self.each * len(pool.seqs):
+            self.anew = self.anew or pool is self.pool
+            data, features = self._prepared(pool.seqs)
+            return Anew(data, features, self._width, rows, self._lengths(pool))
         if pool is not self.pool:
             return Features(self._values(pool), rows, self._lengths(pool))
         if self._of_pool is None:
             self._of_pool = self._values(pool)
         return Features(self._of_pool, rows, self._lengths(pool))
+
+    @property
+    def each(self) -> int:
+        """Bytes of the features of a sequence; 0 = a single row, or a head that does not tell."""
+        return 4 * self._length * self._width
+
+    @property
+    def _width(self) -> int:
+        """D, of the first tensor of the head; 0 = it has none."""
+        first = next(self._net.head.parameters(), None)
+        return 0 if first is None or first.ndim < 2 else int(first.shape[1])
 
     def _lengths(self, pool: Pool) -> Array | None:
         """Bp of the sequences, where rows of bases are padded."""
@@ -110,17 +128,22 @@ class Frozen:
         with self._kernels:
             return would_take(json.loads(str(found["forms"])))
 
-    @torch.no_grad()
-    def _computed(self, seqs: Sequences) -> Tensor:
+    def _prepared(self, seqs: Sequences) -> tuple[Resident, Callable[[Rows], Tensor]]:
+        """The sequences as the backbone reads them, and the features of some rows of these."""
         data = self._encode(seqs)
-        self._net.eval()
 
+        @torch.no_grad()
         def features(rows: Rows) -> Tensor:
+            self._net.eval()
             batch = data.batch(rows)
             with self._arithmetic.forward():
                 values = self._net.features(batch.ids, batch.mask).float()
             return per_base(values, batch, self._length) if self._length else values
 
+        return data, features
+
+    def _computed(self, seqs: Sequences) -> Tensor:
+        data, features = self._prepared(seqs)
         with self._kernels, self._arithmetic.products():
             values, self.eval_batch = for_all(data, 0, self.eval_batch, features)
         return values.to(self._arithmetic.device)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dnabench.host.machine import total_memory
 from dnabench.models.kernels.context import Kernels
 from dnabench.splits import Streams
 from dnabench.tokens.tokenizers import Tokenizer
@@ -27,6 +28,8 @@ from dnabench.train.predictor import Predictor, Reading, logits_in, strands_of
 from dnabench.train.rows import Rows
 from dnabench.train.schedule import learning_rate
 from dnabench.types import ONE_CPU, Model, Recipe, Resources, Split, Task
+
+PART = 4  # one of so many parts of a device's memory may hold the features of all bases
 
 
 class Examples(NamedTuple):
@@ -132,6 +135,7 @@ class NetLearner(Predictor):
             "float32_layers": self._arithmetic.float32_layers,
             "eval_batch": self.eval_batch or (self.frozen.eval_batch if self.frozen else 0),
             "truncated": self.truncated, "host_data": not self._data.here,
+            "features_anew": self.frozen is not None and self.frozen.anew,
         }  # fmt: skip
         return {k: v for k, v in {**notes, **self._objective.notes}.items() if v}
 
@@ -236,7 +240,7 @@ class NetLearner(Predictor):
         return Frozen(
             self.net, self._arithmetic, self._resident,
             examples.pool or Pool([examples.train.seqs], recipe.rc != "none"), key, self.kernels,
-            length if self._objective.per_base else 0,
+            length if self._objective.per_base else 0, total_memory(self.device) // PART,
         )  # fmt: skip
 
     def _read(self, split: Split, both: bool) -> Data:

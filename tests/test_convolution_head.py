@@ -6,12 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import test_hyenadna
 import torch
 from conftest import planted_task
 from kept_cases import job_of, kept
 from kept_cases import put as put
+from safetensors.torch import load_file
 from test_loop import SEEDS, bases
 from test_own_file import EXAMPLE
+from test_weights import ALL, as_bytes, hub, pretrained  # noqa: F401
 from torch import nn
 
 from dnabench import MODELS, Recipe
@@ -34,6 +37,7 @@ from dnabench.train.flops import flops_per_sequence
 from dnabench.train.learner import Examples, NetLearner
 from dnabench.train.objectives import supervised
 from dnabench.types import Resources
+from dnabench.weights import load_regime, resolve
 
 SIZES = {"train": 24, "dev": 12, "test": 12}
 TASK = planted_task(
@@ -177,6 +181,25 @@ def test_operations_of_the_head_are_counted():
         head = 2 * 60 * (3 * 64 * (width + 64) + 64 * 3)
         own = 2 * 60 * width * 3 if own is None else own  # 60 tokens: 58 words, [CLS] and [SEP]
         assert found[0] - found[1] == head - own
+
+
+def test_a_kept_head_on_official_weights_and_weights_below_a_kept_head(hub, put, tmp_path):  # noqa: F811
+    name, options, state, file = ALL[next(iter(test_hyenadna.OFFICIAL))]()
+    model, (regime, revision) = MODELS[name], pretrained(name)
+    hub.put(model.weights.repo, file, as_bytes(state, file), revision)
+    named, _ = resolve(model, regime)
+    job = job_of(model, put(TASK), options, regime=named, finetune="probe", head="conv", lr=1e-2)
+    network, record, stored = kept(job, tmp_path)
+    folder = tmp_path / "networks" / record.trial.id
+    assert {k.partition(".")[0] for k in load_file(folder / "model.safetensors")} == {"head"}
+    np.testing.assert_allclose(answers(network), stored["logits"], rtol=1e-3, atol=1e-4)
+
+    _, record, _ = kept(job_of(model, TASK, options, head="conv", lr=1e-2), tmp_path)
+    regime, path = resolve(model, f"checkpoint:{tmp_path / 'networks' / record.trial.id}")
+    net = model.build(TASK, {**model.options, **options})  # with a head of its own
+    assert not any(k.startswith("head") for k in load_regime(net, model, regime, path).copied)
+    trained = load_network(path.rpartition("/")[0]).net.backbone.state_dict()
+    assert all(torch.equal(v, trained[k]) for k, v in net.backbone.state_dict().items())
 
 
 def test_a_network_of_a_file_of_yours_has_it_and_one_without_features_is_refused(put, tmp_path):

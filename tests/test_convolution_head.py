@@ -21,8 +21,10 @@ from dnabench import MODELS, Recipe
 from dnabench.cli.sweep import remarks
 from dnabench.forecast.extrapolate import trial_peak, trial_seconds
 from dnabench.forecast.timing import Measured
+from dnabench.models.kernels import parts
 from dnabench.models.outside.references import model_named
 from dnabench.networks.export import export
+from dnabench.networks.field import field_of
 from dnabench.networks.network import load_network
 from dnabench.sweep.checks import check_fine_tuning
 from dnabench.sweep.trial import run_trial
@@ -149,6 +151,17 @@ def test_the_bases_beside_one_decide_its_score():
     x[0, 4] = 1
     seen = (one.net.head(x, None) != one.net.head(x * 0, None)).any(-1)[0]
     assert seen.nonzero()[:, 0].tolist() == [2, 3, 4, 5, 6]
+
+
+def test_a_long_sequence_in_parts_is_the_whole_and_how_far_it_sees_is_known(monkeypatch):
+    net, *_ = built("convnova-386k")
+    ids = torch.randint(0, 4, (1, 30_000), dtype=torch.uint8)
+    with torch.no_grad():
+        in_parts = net.eval()(ids, None)
+        monkeypatch.setattr(parts, "POSITIONS", 10**9)
+        torch.testing.assert_close(in_parts, net(ids, None), rtol=1e-4, atol=1e-6)
+    assert field_of(net) == field_of(built("convnova-386k", Recipe())[0])  # to 256 bp
+    assert field_of(built("dnabert-3")[0]) is None  # which reads no single bases
 
 
 def answers(network):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import test_hyenadna
+import tiny_transformers as tiny
 import torch
 from conftest import planted_task
 from kept_cases import job_of, kept
@@ -213,6 +214,18 @@ def test_a_kept_head_on_official_weights_and_weights_below_a_kept_head(hub, put,
     assert not any(k.startswith("head") for k in load_regime(net, model, regime, path).copied)
     trained = load_network(path.rpartition("/")[0]).net.backbone.state_dict()
     assert all(torch.equal(v, trained[k]) for k, v in net.backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("pooling", ["mean", "transformers"])
+def test_a_model_of_transformers_has_it_on_its_frozen_weights(pooling, put, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny.make(tmp_path / "m", "bert-bpe")
+    model = model_named(f"hf:{tmp_path / 'm'}")
+    named, _ = resolve(model, "pretrained")
+    options = {"pooling": pooling}  # the second has a pooler, which is not loaded
+    job = job_of(model, put(TASK), options, named, finetune="probe", head="conv", lr=1e-2)
+    network, _, stored = kept(job, tmp_path / "runs")
+    np.testing.assert_allclose(answers(network), stored["logits"], rtol=1e-3, atol=1e-4)
 
 
 def test_a_network_of_a_file_of_yours_has_it_and_one_without_features_is_refused(put, tmp_path):

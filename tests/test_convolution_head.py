@@ -257,6 +257,7 @@ def test_what_has_no_neighbouring_bases_is_refused_before_any_trial():
         check_fine_tuning(MODELS["kmer"], TASK, CONV, MODELS["kmer"].options)
 
 
+@pytest.mark.slow  # ONNX takes 9 s
 def test_exports_answer_alike_where_tokens_are_bases_and_words_are_refused(put, tmp_path):
     put(TASK)
     letters = {"width": 8, "layers": 1, "l_max": 130}

@@ -54,8 +54,8 @@ class KmerRegression:
     Args:
         train: labelled sequences.
         n_outputs: K.
-        k_min: bp of the shortest k-mer.
-        k_max: bp of the longest.
+        k_min: bp of the shortest k-mer, at least 1.
+        k_max: bp of the longest, k_min..8.
         balanced: whether each class counts alike, however many examples it has.
     """
 
@@ -64,8 +64,6 @@ class KmerRegression:
     def __init__(
         self, train: Split, n_outputs: int, k_min: int, k_max: int, balanced: bool = False
     ) -> None:
-        if not 1 <= k_min <= k_max <= 8:
-            raise ValueError(f"need 1 <= k_min <= k_max <= 8; got {k_min} and {k_max}")
         self._ks, self._train, self._n_outputs = range(k_min, k_max + 1), train, n_outputs
         self.n_params = (sum(4**k for k in self._ks) + 1) * n_outputs
         self._n_fits, self._x = 0, None  # of train, computed in the first epoch
@@ -164,7 +162,7 @@ def build(task: Task, options: Mapping[str, Any]) -> Callable[[Split, Recipe], K
         It has six epochs, C = 1e-5 ... 1, so "last-epoch" is C = 1, scikit-learn's default.
 
     Raises:
-        ValueError: when a class does not occur in the split, or k is out of range.
+        ValueError: when k is out of range, or a class does not occur in the split.
 
     Accuracy:
         Deterministic: seeds differ only in the validation split, and where the task has a dev
@@ -174,10 +172,13 @@ def build(task: Task, options: Mapping[str, Any]) -> Callable[[Split, Recipe], K
         scikit-learn's LogisticRegression (L2, lbfgs). Ours: frequencies of 2..6-mers scaled by
         their root mean square on the training split; the penalty is chosen by the protocol.
     """
+    k_min, k_max = int(options["k_min"]), int(options["k_max"])
+    if not 1 <= k_min <= k_max <= 8:
+        raise ValueError(f"need 1 <= k_min <= k_max <= 8; got {k_min} and {k_max}")
 
     def learner(train: Split, recipe: Recipe) -> KmerRegression:
-        ks, balanced = (int(options["k_min"]), int(options["k_max"])), recipe.class_weight != "none"
-        return KmerRegression(train, task.n_outputs, *ks, balanced)
+        balanced = recipe.class_weight != "none"
+        return KmerRegression(train, task.n_outputs, k_min, k_max, balanced)
 
     return learner
 

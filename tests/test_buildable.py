@@ -1,4 +1,4 @@
-"""Settings with which no network can be built are refused before any trial starts."""
+"""Settings with which no model can be built are refused before any trial starts."""
 
 import subprocess
 import sys
@@ -57,9 +57,10 @@ def test_a_task_that_is_too_short_is_left_out_where_no_network_is_built(model, l
     [("convnova-386k", "kernel_size=4", "kernel_size is 4; it must be odd"),
      ("hyenadna-tiny-1k", "l_max=40", "l_max=40 reads 38 bp at most"),
      ("nt_h", "heads=7", "width is 1280 and heads is 7"),
-     ("gpn-smol", "width=4", "GPN needs at least 7")],
+     ("gpn-smol", "width=4", "GPN needs at least 7"),
+     ("kmer", "k_min=7", "need 1 <= k_min <= k_max <= 8; got 7 and 6")],
 )  # fmt: skip
-def test_options_of_no_network_are_refused_by_name(model, setting, says, csv):
+def test_options_of_no_model_are_refused_by_name(model, setting, says, csv):
     with pytest.raises(
         ValueError, match=f"{model} {setting} on data/motif cannot be built: .*{says}"
     ):

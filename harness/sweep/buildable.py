@@ -1,4 +1,4 @@
-"""Whether networks with changed options can be built: asked before any trial starts."""
+"""Whether models with changed options can be built: asked before any trial starts."""
 
 import json
 from collections.abc import Iterable
@@ -11,16 +11,16 @@ from dnabench.types import Job, Trial
 
 
 def check_buildable(jobs: Iterable[Job]) -> None:
-    """ValueError for options with which no network can be built, such as an even kernel size.
+    """ValueError for options with which no model can be built, such as an even kernel size.
 
-    Networks of dnabench are built without numbers, each once, where options are not the usual ones:
+    Models of dnabench are built without numbers, each once, where options are not the usual ones:
     others need no check, and those of a user's code may do anything. PyTorch is imported only where
     there is something to build.
     """
     kinds: dict[str, Job] = {}
     for job in jobs:
         model, trial = MODELS[job.trial.model], job.trial
-        ours = of_dnabench(model.build) and not model.reference and not model.custom_trainer
+        ours = of_dnabench(model.build) and not model.reference
         if ours and _changed(trial):
             key = [trial.model, dict(trial.options), trial.task, trial.recipe.max_length]
             kinds.setdefault(json.dumps(key, sort_keys=True), job)
@@ -38,7 +38,7 @@ def _changed(trial: Trial) -> bool:
 
 
 def _refused(job: Job) -> str:
-    """Why a network cannot be built; "" if it can, or if that is not known without numbers."""
+    """Why a model cannot be built; "" if it can, or if that is not known without numbers."""
     import torch
 
     from dnabench.sweep.trial import task_of

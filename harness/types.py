@@ -84,6 +84,7 @@ class Task:
     notes: tuple[str, ...] = ()  # how the user's file was read, in words
     pairs: bool = False  # an example is two sequences, and its logits f(second) - f(first)
     scale: tuple[tuple[float, float], ...] = ()  # mean, sd of each output, if y is standardised
+    whole_regions: bool = False  # regions of a genome were read as they are, not in windows
 
     @property
     def suite(self) -> str:

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import json
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,7 +13,7 @@ from kept_cases import job_of, kept, task_of_kind, tiny_network
 from test_regions import genome, peaks, rows_of, scattered, written  # noqa: F401
 
 from dnabench import MODELS
-from dnabench.networks.network import Network
+from dnabench.networks.network import Network, load_network
 from dnabench.networks.predicting import Asked, predict_file
 from dnabench.sweep.grid import Request, grid
 from dnabench.sweep.trial import task_of
@@ -104,6 +105,22 @@ def test_the_training_regions_get_the_stored_answers(
     notes = [n for n in task.notes if n.startswith(("positives: ", "left out: "))]
     assert said[path][0].removeprefix("predicted") == notes[0].removeprefix("positives")
     assert said[path][1:] == notes[1 : len(said[path])] and len(said[path]) == 4 + (length > 0)
+
+
+@pytest.mark.parametrize("without", ["notes", "whole_regions"])  # now; as older folders are
+def test_regions_are_read_as_they_are_by_the_card(without, genome, tmp_path):  # noqa: F811
+    path = of_training(tmp_path / "a.bed")
+    network_of(tmp_path, path, genome[0], length=0)
+    (file,) = (tmp_path / "runs" / "networks").glob("*/network.json")
+    card = json.loads(file.read_text())
+    assert card["task"]["whole_regions"] is True
+    del (card["record"]["task"] if without == "notes" else card["task"])[without]
+    file.write_text(json.dumps(card))
+    rows, _ = predicted(load_network(file.parent), path, genome=str(genome[0]))
+    regions = {
+        f"{r['chrom']}:{r['start']}-{r['end']}({r['strand'].replace('.', '+')})" for r in rows
+    }
+    assert len(rows) == 61 and {r["id"] for r in rows} == regions
 
 
 def test_rows_are_as_in_the_file(genome, tmp_path):  # noqa: F811

@@ -23,7 +23,8 @@ class Card:
     Args:
         record: of the trial that trained it: model, options, recipe, protocol, scores, versions.
         task: name, kind, classes, metric, length in bp, opposite, pairs where an example is two
-            sequences, and scale where labels were standardised; see `types.Task`.
+            sequences, scale where labels were standardised, and whole_regions where regions were
+            read as they are; see `types.Task`.
         weights: SHA-256 of model.safetensors.
         tokenizer: file beside it; "" = the model's name for it says all.
         backbone: the official weights that the file leaves out, as a trial's regime names them;

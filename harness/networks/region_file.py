@@ -13,13 +13,7 @@ import numpy as np
 from dnabench.networks.answers import Columns
 from dnabench.networks.card import Card
 from dnabench.networks.network import Network
-from dnabench.tasks.io.region_windows import (
-    AS_THEY_ARE,
-    Account,
-    Windows,
-    unlabelled_windows,
-    window_ids,
-)
+from dnabench.tasks.io.region_windows import Account, Windows, unlabelled_windows, window_ids
 from dnabench.tasks.io.regions import Regions, read_regions
 from dnabench.types import Array
 
@@ -76,10 +70,14 @@ def region_logits(
 
 def window_length(card: Card, longest: int) -> int:
     """Bp of a window; 0 = regions are read as they are, as the training data were."""
-    for note in card.record.task.get("notes", ()):
-        if note.startswith("positives: ") and note.endswith(f", {AS_THEY_ARE}"):
-            return 0
-    return longest
+    return 0 if card.task.get("whole_regions") or _whole_in_words(card) else longest
+
+
+def _whole_in_words(card: Card) -> bool:
+    """Whether the record of a network says so that was kept before its card did."""
+    notes: list[str] = card.record.task.get("notes", [])
+    said = (note for note in notes if note.startswith("positives: "))
+    return any(note.endswith(", as long as they are") for note in said)
 
 
 def _check_longest(regions: Regions, found: Windows, most: int) -> None:
@@ -88,7 +86,8 @@ def _check_longest(regions: Regions, found: Windows, most: int) -> None:
     for i in np.flatnonzero(bp > most)[:1]:
         raise ValueError(
             f"{regions.path}:{regions.line[found.row[i]]}: the region has {bp[i]:,} bp; this "
-            f"network was trained on regions {AS_THEY_ARE} and reads {most:,} at most: shorten it"
+            f"network was trained on regions as long as they are and reads {most:,} at most: "
+            "shorten it"
         )
 
 

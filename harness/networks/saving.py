@@ -64,6 +64,7 @@ def network_files(trained: Trained, keep: str) -> dict[str, bytes]:
             "metric": task.metric, "length": task.length, "opposite": list(task.opposite),
             **({"pairs": True} if task.pairs else {}),
             **({"scale": [list(pair) for pair in task.scale]} if task.scale else {}),
+            **({"whole_regions": True} if task.whole_regions else {}),
         },
         licenses={"model": model.license, "weights": _license(model, trial, trained.pretraining)},
     )  # fmt: skip

@@ -29,6 +29,7 @@ from dnabench.tasks.io.labels import Labels, metric_of, read_labels, standardise
 from dnabench.tasks.io.parsing import Table, stem_of
 from dnabench.tasks.io.places import find_places
 from dnabench.tasks.io.reading import READING, read_own
+from dnabench.tasks.io.regions import is_regions
 from dnabench.tasks.io.related import VERSION, Related, find_related
 from dnabench.tasks.io.shards import series_of
 from dnabench.types import Array, OwnData, Sequences, Split, SplitName, Task
@@ -102,6 +103,7 @@ def task_from_path(
         license="not stated",
         pairs=whole.other is not None,
         scale=labels.scale,
+        whole_regions=own.length == 0 and any(is_regions(file.path) for file in files),
         clusters=related.by or (f"column {said.used[0]}" if said.group is not None else ""),
         notes=(
             *notes,

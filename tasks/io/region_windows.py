@@ -18,7 +18,6 @@ from dnabench.tasks.io.regions import Regions
 from dnabench.types import Array, N, Sequences
 
 AT_ONCE = 1 << 22  # bp of the windows that are predicted at once, about
-AS_THEY_ARE = "as long as they are"
 
 
 @dataclass
@@ -41,7 +40,7 @@ class Account:
         form = "summits" if known else "middles"
         if 0 < known < m:
             form += f" ({known:,} of {m:,}; the others have none, and their middles are taken)"
-        how = f"windows of {length} bp around their {form}" if length else AS_THEY_ARE
+        how = f"windows of {length} bp around their {form}" if length else "as long as they are"
         out = [f"{what}: {self.kept:,} of {m:,} region{'s' * (m != 1)} in {path.name}, {how}"]
         out += self.left_out.said()
         if self.overlapping:

@@ -25,6 +25,7 @@ WRAPPED = ("state_dict", "model_state_dict", "model", "module", "net", "network"
 DEEPEST = 3  # dictionaries inside each other
 # keys of what an optimiser keeps for each weight, in its shape
 _OPTIMISER = re.compile(r".*optim.*|adamw?|(max_)?exp_avg(_sq)?|square_avg|momentum(_buffer)?")
+_WEIGHT = re.compile(r"(.*[._])?weight(_.*)?")  # of a layer, as PyTorch names it
 _COMPILED = r"(?:_orig_mod\.|module\.)*"  # of torch.compile, DDP, FSDP, DeepSpeed
 
 
@@ -148,12 +149,13 @@ def _named(path: Path, found: Any) -> TensorSet:
 def _beside(path: Path, found: Any, where: str, named: Mapping[str, Tensor]) -> str:
     """What is to be said of sets of weights in a file beside the tensors at a place in it.
 
-    They may be in a dictionary or in a list, where a moving average is without names.
+    They may be in a dictionary, of this network or of another, or in a list, where a moving average
+    is without names.
     """
     read = _shapes(named.values())
     sets = [
         place for place, tensors in _inside(found)
-        if place != where and _alike(read, _shapes(tensors.values()))
+        if place != where and (_alike(read, _shapes(tensors.values())) or _has_layers(tensors))
     ]  # fmt: skip
     lists = [
         f"{place} (a list without names)"
@@ -183,6 +185,12 @@ def _alike(read: Counter[tuple[int, ...]], other: Counter[tuple[int, ...]]) -> b
     """
     largest = max(read, key=math.prod, default=None)
     return largest in other and 2 * (read & other).total() >= read.total()
+
+
+def _has_layers(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether there is the weight of a layer, floating and of two dimensions or more."""
+    floating = {name: t for name, t in tensors.items() if t.is_floating_point()}
+    return any(t.ndim > 1 and _WEIGHT.fullmatch(name) for name, t in floating.items())
 
 
 def _network(path: Path, found: Any) -> tuple[str, dict[str, Tensor]]:

@@ -84,6 +84,9 @@ BESIDE = {
     "both": ({"net": state(), "ema": [*state().values()], "teacher": state()}, "net",
              "teacher and ema (a list without names) were"),
     "beside the outermost": ({**state(), "ema": state()}, "the outermost", "ema was"),
+    "of another network": ({"model": state(), "teacher": torch.nn.GRU(4, 5).state_dict(),
+                            "critic": torch.nn.Linear(7, 2).state_dict()}, "model",
+                           "teacher and critic were"),
 }  # fmt: skip
 
 
@@ -111,7 +114,8 @@ def test_the_way_to_other_weights_works(tmp_path, monkeypatch):
      {"adam": {"exp_avg": [*state().values()]}}, {"adam": {"exp_avg_sq": state()}},
      {"generators": [torch.zeros(16, dtype=torch.uint8)] * 100},
      {"longs": {k: v.long() for k, v in state().items()}},
-     {"features": {f"{i}": torch.ones(7, i) for i in range(100)}}],
+     {"features": {f"{i}": torch.ones(7, i) for i in range(100)}},
+     {"criterion": {"weight": torch.ones(3)}, "clusters": {"centres": torch.ones(5, 7)}}],
 )  # fmt: skip
 def test_nothing_is_said_of_what_is_no_other_weights(more, tmp_path):
     torch.save({"model": state(), **more}, tmp_path / "w.pt")

@@ -245,11 +245,25 @@ def test_a_positive_class_that_denies_the_other_is_said(one, two, said, tmp_path
     rows = [(t, (one, two)[i % 2]) for i, t in enumerate(TEXTS)]
     path = write(tmp_path / "x.csv", "sequence,label", rows)
     text, sorts = describe(task_from_path(path)), "because it sorts last"
-    assert f"positive class: {two} (--positive chooses)" in text and (sorts in text) == said
+    assert f"positive class: {two}{', because' if said else ' (--positive chooses)'}" in text
+    assert (sorts in text) == said and f"warning: {two!r} is" not in text
     if said:
         quoted = f"'{one}'" if " " in one else one
-        assert f"are of {two!r}; write --positive {quoted} for those of {one!r}" in text
-    assert sorts not in describe(task_from_path(path, own=OwnData(positive=two)))
+        assert f"are of {two!r}: write --positive {quoted} for those of {one!r}" in text
+    chosen = describe(task_from_path(path, own=OwnData(positive=two)))
+    assert f"positive class: {two} (--positive chooses)" in chosen
+
+
+def test_f1_and_auprc_alone_depend_on_which_class_is_positive():
+    rng = np.random.default_rng(0)
+    y, logits = rng.integers(2, size=200), rng.normal(size=(200, 2))
+    found = {
+        name: (metric.function(y, logits), metric.function(1 - y, logits[:, ::-1]))
+        for name, metric in METRICS.items()
+        if "binary" in metric.kinds
+    }
+    depend = {name for name, (one, other) in found.items() if one != pytest.approx(other)}
+    assert depend == {"f1_binary", "auprc"}
 
 
 @pytest.mark.parametrize("n", [50, 400])

@@ -91,14 +91,7 @@ def read_labels(path: Path, tables: Sequence[Table], own: OwnData) -> Labels:
         raise ValueError(f"{path}: every label is {only}; a task needs two classes or more")
     if len(classes) == 2:
         codes, classes = _positive_last(path, codes, classes, own.positive)
-        notes = (*notes, f"positive class: {classes[1]} (--positive chooses)")
-        if not own.positive and _means_none_of(classes[1], classes[0]):
-            notes = (
-                *notes,
-                f"warning: {classes[1]!r} is the positive class because it sorts last, so F1 and "
-                f"AUPRC are of {classes[1]!r}; write --positive {shlex.quote(classes[0])} for "
-                f"those of {classes[0]!r}",
-            )
+        notes = (*notes, _said_positive(classes, own.positive))
     elif own.positive:
         raise ValueError(f"--positive {own.positive}: {path} has {len(classes)} classes, not two")
     kind: Kind = "binary" if len(classes) == 2 else "multiclass"
@@ -273,6 +266,17 @@ def _means_none_of(label: str, other: str) -> bool:
     one, two = (re.sub(r"[\W_]+", "", text.casefold()) for text in (label, other))
     return two not in _ABSENT and (
         one in _ABSENT or any(one == before + two for before in _NEGATIONS)
+    )
+
+
+def _said_positive(classes: tuple[str, ...], chosen: str) -> str:
+    """The positive class, and what is of it where it denies the other one and nobody chose it."""
+    other, positive = classes
+    if chosen or not _means_none_of(positive, other):
+        return f"positive class: {positive} (--positive chooses)"
+    return (
+        f"positive class: {positive}, because it sorts last; of the metrics F1 and AUPRC alone are "
+        f"of {positive!r}: write --positive {shlex.quote(other)} for those of {other!r}"
     )
 
 

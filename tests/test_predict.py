@@ -90,7 +90,7 @@ def test_a_sequence_that_is_too_long_is_refused_whatever_the_parts(size, tmp_pat
         ("a.fa", "ACGT\n", "a FASTA file begins with '>'"),
         ("a.fa", "", "no sequences"),
         ("a.fa", ">x\nAC\nG!T\n", "x has '!' at position 3"),
-        ("a.csv", "id,label\n1,2\n", "no column 'sequence'; found id, label"),
+        ("a.csv", "id,Label\n1,2\n", "no column 'sequence'; found id, Label"),
         ("a.csv", "sequence\n", "the file has no rows"),
         ("a.csv", "sequence,id\nACG\n", "a.csv:2: 1 fields, the header has 2"),
         ("a.csv", "sequence,id\nAC1,q\n", "q has '1' at position 2"),

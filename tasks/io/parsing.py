@@ -305,7 +305,7 @@ def _find_columns(place: str, header: Sequence[str], own: OwnData) -> dict[str, 
             raise ValueError(f"{place}: two columns are named {role!r}; remove one")
         if not at and role in ("sequence", "label"):
             raise ValueError(
-                f"{place}: no column {role!r}; found {_listed(header)}. The header must name the "
+                f"{place}: no column {role!r}; found {listed(header)}. The header must name the "
                 f"columns sequence and label, and may name split and id; or say which it is: "
                 f"--{role}-column NAME" + (" (several: A,B,C)" if role == "label" else "")
             )
@@ -314,8 +314,8 @@ def _find_columns(place: str, header: Sequence[str], own: OwnData) -> dict[str, 
     return found
 
 
-def _listed(header: Sequence[str]) -> str:
-    """The names of columns as the file writes them."""
+def listed(header: Sequence[str]) -> str:
+    """The names of columns as the file writes them, the first 20 letters of each."""
     return ", ".join(name.strip()[:20] for name in header)
 
 
@@ -323,7 +323,7 @@ def _position(place: str, header: Sequence[str], wanted: str, role: str) -> int:
     at = [i for i, n in enumerate(header) if n.strip().lower() == wanted.strip().lower()]
     if len(at) != 1:
         how = "two columns are" if at else "no column is"
-        found = _listed(header)
+        found = listed(header)
         raise ValueError(f"{place}: --{role}-column {wanted}: {how} named so; found {found}")
     return at[0]
 

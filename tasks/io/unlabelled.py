@@ -18,7 +18,14 @@ import numpy as np
 
 from dnabench.tasks.io.bounds import check_line, check_unpacked, opened_gzip
 from dnabench.tasks.io.lines import not_utf8, rows_of, text_lines
-from dnabench.tasks.io.parsing import SHORT, UNLABELLED, check_sequences, column_texts, format_of
+from dnabench.tasks.io.parsing import (
+    SHORT,
+    UNLABELLED,
+    check_sequences,
+    column_texts,
+    format_of,
+    listed,
+)
 from dnabench.types import Array, LetterError, Sequences
 
 PART = 1 << 22  # bp of a part, about
@@ -280,9 +287,9 @@ def _columns(place: str, header: list[str], wanted: _Wanted) -> tuple[list[int],
             raise ValueError(f"{place}: two columns are named {known[0]!r}; remove one")
     at = [next((names.index(name) for name in known if name in names), -1) for known in wanted]
     if -1 in at:
-        lacking, listed = wanted[at.index(-1)][0], ", ".join(name[:20] for name in names)
+        lacking = wanted[at.index(-1)][0]
         raise ValueError(
-            f"{place}: no column {lacking!r}; found {listed}. Name the column {lacking}"
+            f"{place}: no column {lacking!r}; found {listed(header)}. Name the column {lacking}"
         )
     named = [names.index(name) for name in _ID if name in names]
     return at, named[0] if named else None

@@ -207,3 +207,25 @@ def test_tables_of_failures_alone_have_the_columns_of_others(place, tmp_path):
     ):  # fmt: skip
         assert len(empty) == 0 and len(empty.columns) >= 11
         assert list(empty.columns) == list(table.columns)[: len(empty.columns)]
+
+
+def test_runs_in_this_process_leave_nothing_to_the_next(place, tmp_path):
+    data = place[0] / "motif.csv"
+    flags = {"seeds": 1, "epochs": 1, "executor": "inline", "device": "cpu"}
+    before, found = torch.get_num_threads(), []
+    try:
+        torch.set_num_threads(2)
+        for i, strict in enumerate((False, True, False)):
+            out = tmp_path / str(i)
+            ran = db.run(["convnova-386k"], data, out=out, deterministic=strict, **flags)
+            assert torch.get_num_threads() == 2
+            assert not torch.are_deterministic_algorithms_enabled()
+            found += ran.records
+    finally:
+        torch.set_num_threads(before)
+    assert [r.where.get("deterministic", False) for r in found] == [False, True, False]
+    forms = [r.where["convolution"] for r in found]
+    assert forms[1] == {"all that can": "direct"} and "all that can" not in {**forms[0], **forms[2]}
+    np.testing.assert_allclose(
+        [r.curve[0]["loss"] for r in found], found[0].curve[0]["loss"], rtol=1e-4
+    )

@@ -23,18 +23,22 @@ class Inline(Here):
         return self._keep(deque(enumerate(jobs)))
 
     def events(self, handle: str) -> Iterator[Event]:
-        """Run the jobs."""
+        """Run the jobs; afterwards PyTorch has as many threads as before."""
         import torch
 
+        before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         waiting: deque[tuple[int, Any]] = self._queue(handle)
-        while (taken := first(waiting)) is not None:
-            number, job = taken
-            yield Event("started", number)
-            steps: list[tuple[int, int]] = []
-            kind, value = attempt(self.work, job, lambda *step, to=steps: to.append(step))
-            yield from (Event("progress", number, step) for step in steps)
-            yield Event(kind, number, value)
+        try:
+            while (taken := first(waiting)) is not None:
+                number, job = taken
+                yield Event("started", number)
+                steps: list[tuple[int, int]] = []
+                kind, value = attempt(self.work, job, lambda *step, to=steps: to.append(step))
+                yield from (Event("progress", number, step) for step in steps)
+                yield Event(kind, number, value)
+        finally:
+            torch.set_num_threads(before)
 
     def hold(self, handle: str) -> None:
         """Forget the jobs that have not started."""

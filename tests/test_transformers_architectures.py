@@ -280,3 +280,20 @@ def test_a_model_whose_tokens_see_only_those_before_pools_the_last(name, tmp_pat
     causal = bool(change[:-1].max() < 1e-6)
     assert model.options["pooling"] == ("last" if causal else "mean")
     assert model.language.causal == causal
+
+
+def test_landmarks_that_need_a_number_of_tokens_say_so(tmp_path):
+    torch.manual_seed(0)
+    config = small("Nystromformer", num_landmarks=8, segment_means_seq_len=64, conv_kernel_size=9)
+    theirs = saved(tmp_path, transformers.AutoModel.from_config(config))
+    model = model_named(f"hf:{tmp_path}")
+    ours = model.build(TASK, model.options).backbone
+    ours.load(tmp_path / "model.safetensors")
+    for n, right in ((64, True), (63, False)):
+        ids = torch.arange(n)[None] % 128
+        if right:
+            with torch.no_grad():
+                assert torch.equal(ours.eval()(ids, None), theirs(ids)[0])
+        else:
+            with pytest.raises(ValueError, match="batches of 64 tokens only, and one has 63"):
+                ours(ids, None)

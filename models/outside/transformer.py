@@ -23,6 +23,11 @@ AUTO: Any = transformers.AutoModel
 HEADS = ("lm_head", "cls", "classifier", "score", "qa_outputs", "decoder", "head", "pooler",
          "embed_out")  # fmt: skip
 OTHERS = "take a model that reads tokens, such as bert, esm or llama"
+SEGMENTS = (
+    "{}: with num_landmarks unlike segment_means_seq_len in config.json it reads batches of {} "
+    "tokens only, and one has {}: give sequences of that many, with special tokens, or the same "
+    "number for both there (attention is then exact)"
+)
 BESIDE_TOKENS = {"pixel_values", "input_features", "input_values"}  # of images and sound
 
 
@@ -53,6 +58,7 @@ class Transformer(nn.Module):
             except (ValueError, KeyError, OSError, AttributeError, ImportError) as e:
                 raise self._not_built(e) from e
             self._check_input(config)
+        self._tokens = fixed_tokens(config)
         self.model.float()
 
     def _not_built(self, error: Exception) -> ValueError:
@@ -92,6 +98,8 @@ class Transformer(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor | None) -> Tensor:
         """Padding, where the mask is 0, is not attended to."""
+        if self._tokens and ids.shape[1] != self._tokens:
+            raise ValueError(SEGMENTS.format(self._folder, self._tokens, ids.shape[1]))
         seen = None if mask is None else mask.long()
         out: Tensor = self.model(input_ids=ids.long(), attention_mask=seen)[0]
         return out
@@ -144,6 +152,18 @@ class Transformer(nn.Module):
         if wrong:
             more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
             raise ValueError(f"{weights}: {'; '.join(wrong[:8])}{more}")
+
+
+def fixed_tokens(config: Any) -> int:
+    """The tokens that every batch must have, of Nyströmformer with landmarks; 0 = any number.
+
+    Its attention by landmarks is made for one number of tokens. With as many landmarks as that it
+    is exact, and batches may have any number.
+    """
+    landmarks, tokens = (
+        int(getattr(config, name, 0)) for name in ("num_landmarks", "segment_means_seq_len")
+    )
+    return tokens if landmarks != tokens else 0
 
 
 def width_in(config: Any, folder: Path | str) -> int:

@@ -227,6 +227,7 @@ def embed(
     from dnabench.networks.embed_file import embed_file, source_of
     from dnabench.networks.embedding import Embedder, of_network
     from dnabench.sweep.settings import given_options
+    from dnabench.tensors import note
 
     if not isinstance(seqs, Path | Sequences):
         seqs = Sequences.parse(seqs)
@@ -247,6 +248,7 @@ def embed(
     if isinstance(seqs, Sequences):
         if to is not None:
             raise ValueError("to=...: give the path of a file of sequences")
+        note(embedder.unmasked())
         return embedder(seqs)
     with TemporaryDirectory() as folder:
         file = Path(to) if to is not None else Path(folder) / "rows.npy"

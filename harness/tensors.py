@@ -211,13 +211,13 @@ def _network(path: Path, found: Any) -> tuple[str, dict[str, Tensor]]:
     return place, inside[place]
 
 
-def note(beside: str) -> None:
-    """Say on stderr what a file holds beside the weights that were read, if anything.
+def note(said: str) -> None:
+    """Say on stderr what must be known of weights, if anything.
 
     Of the processes that torchrun started, the first one says it.
     """
-    if beside and os.environ.get("RANK", "0") == "0":
-        sys.stderr.write(f"note: {beside}\n")
+    if said and os.environ.get("RANK", "0") == "0":
+        sys.stderr.write(f"note: {said}\n")
 
 
 def _inside(found: Any, place: str = "", depth: int = DEEPEST) -> Iterator[tuple[str, Any]]:

@@ -1,5 +1,6 @@
 """Networks of transformers that read padding: `check-model` and every run say so."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -8,10 +9,16 @@ import tiny_transformers as tiny
 import torch
 import transformers
 from conftest import planted_task
+from kept_cases import job_of, kept, put, task_of_kind  # noqa: F401
 from test_transformers import SEQS, TASK, UNEVEN, learner, pretrained
 from test_transformers_architectures import saved, small
 
+from dnabench import MODELS, Sequences
 from dnabench.models.outside.references import model_named
+from dnabench.networks.embed_file import embed_file
+from dnabench.networks.embedding import Embedder, of_network
+from dnabench.networks.predicting import predict_file
+from dnabench.networks.unmasked import said_of_padding
 from dnabench.splits import streams
 from dnabench.train.check_model import check_model
 from dnabench.train.contract import quick_checks
@@ -129,3 +136,37 @@ def test_check_model_names_the_padding_and_no_statistics_of_batches(name, tmp_pa
     for one in ("padding", "neighbours"):  # words of equal length are not equally many tokens
         assert checks[one].ok is False
         assert f"depends on padding, which {name} does not mask" in checks[one].says
+
+
+@pytest.mark.parametrize("kind", ["binary", "per_base"])
+@pytest.mark.parametrize("name", ["fnet", "convbert", "bert"])
+def test_predict_and_embed_say_it_again(
+    name, kind, put, tmp_path, monkeypatch, capsys  # noqa: F811
+):  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    path, task = made(tmp_path / name, name, tiny.base_files), put(task_of_kind(kind))
+    network, *_ = kept(job_of(model_named(f"hf:{path}"), task), tmp_path / "runs")
+    fasta, lines = tmp_path / "x.fa", []
+    fasta.write_text("".join(f">{n}\n{'ACGGTCAT' * n}\n" for n in (4, 7, 10)))
+    form = "bed" if kind == "per_base" else "csv"
+    predict_file(network, fasta, io.BytesIO(), form, None, lines.append)
+    embed_file(Embedder(of_network(network)), fasta, tmp_path / "e.npy")
+    padding = "does not mask padding everywhere: the answer to a sequence depends on the others"
+    found = [any(padding in said for said in lines), padding in capsys.readouterr().err]
+    # what is said is so: the answers of a sequence alone and beside longer ones
+    seqs = Sequences.parse(["ACGGTCAT" * n for n in (4, 7, 10)])
+    embedder = Embedder(of_network(network), pool="mean")
+    apart = np.abs(embedder(seqs)[:1] - embedder(seqs.take(np.array([0])))).max()
+    assert found == [name != "bert"] * 2 and (apart > 1e-4) == (name != "bert")
+
+
+def test_of_a_network_that_reads_one_length_nothing_is_said():
+    asked, model = [], replace(MODELS["cnn"], reference="net.py:Net", min_length=1, max_tokens=100)
+
+    def answers(seqs):
+        asked.append(seqs.lengths.max())
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    assert said_of_padding(model, "fp32", 80, answers) == "" and asked == [80]
+    assert said_of_padding(model, "fp32", 200, answers) == "" and asked == [80, 92]
+    assert said_of_padding(MODELS["cnn"], "fp32", 80, answers) == "" and asked == [80, 92]

@@ -18,6 +18,7 @@ from dnabench.cache import replacing
 from dnabench.networks.embedding import Embedder, Source, of_model, of_network
 from dnabench.networks.network import load_network
 from dnabench.tasks.io.unlabelled import read_parts, whole_sequences
+from dnabench.tensors import note
 from dnabench.types import Array, Sequences
 
 HEADER = 128  # bytes before the values of an .npy
@@ -79,6 +80,7 @@ def embed_file(
     """
     if to.suffix not in (".parquet", ".npy"):
         raise ValueError(f"--to {to}: name a file that ends in .parquet or .npy")
+    note(embedder.unmasked())
     with ExitStack() as files:
         out = files.enter_context(replacing(to))
         table: _Parquet | _Npy = _Parquet(out)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
@@ -22,6 +23,7 @@ from dnabench.models.heads import pooled
 from dnabench.models.kernels.context import Kernels
 from dnabench.models.outside.references import model_named
 from dnabench.networks.network import Network
+from dnabench.networks.unmasked import said_of_padding
 from dnabench.tensors import note
 from dnabench.tokens.tokenizers import TOKENIZERS, Tokenizer
 from dnabench.train.batches import Resident
@@ -204,6 +206,12 @@ class Embedder:
         out = np.empty((len(rows), short.shape[1]), np.float32)
         out[~rows], out[rows] = short, others
         return out
+
+    def unmasked(self) -> str:
+        """What is to be said of a network that does not mask padding; "" = it does."""
+        afresh, source = copy(self), self._source
+        afresh._key = ""  # nothing of random sequences is stored
+        return said_of_padding(source.model, source.recipe.precision, source.padded, afresh)
 
     def _alike(self, seqs: Sequences) -> Array:
         """As `__call__`, of sequences that are padded in the same way."""

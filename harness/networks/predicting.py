@@ -16,6 +16,7 @@ from dnabench.networks.field import Field, field_of
 from dnabench.networks.network import Network
 from dnabench.networks.region_file import region_logits
 from dnabench.networks.tiles import Tile, joined, tiles, together, windows
+from dnabench.networks.unmasked import unmasked
 from dnabench.spreadsheets import table_as_text
 from dnabench.tasks.io.regions import is_regions
 from dnabench.tasks.io.unlabelled import Part, known_format, read_parts, whole_sequences
@@ -78,6 +79,8 @@ def predict_file(
         )
     if asked.graph and form != "bedgraph":
         raise ValueError(f"--class {asked.graph}: only a .bedgraph shows one class; leave it out")
+    if remark := unmasked(network):
+        say(remark)
     if per_base:
         if is_regions(file):
             raise ValueError(

@@ -106,13 +106,13 @@ def language_source(
     if language:
         trained, own = int(card["length"]), dict(card["options"])
         model = reference_of(card)
-        longest = max(trained, longest_of(model_named(model), own))
+        longest = max(trained, longest_of(model_named(model, trust=trust), own))
         if length > longest:
             raise ValueError(f"{said.format(length)}: {name} reads {longest:,} bp at most")
         if card["tokenizer"]:
             own["tokenizer"] = "bpe"
         length = length or trained
-        found = of_model(model, f"checkpoint:{name}", length, options=own)
+        found = of_model(model, f"checkpoint:{name}", length, trust, own)
         return found._replace(trained=trained), length
     if not folder:
         limit = model_named(name, trust=trust).context

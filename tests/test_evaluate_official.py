@@ -200,6 +200,19 @@ def test_next_bases_are_those_of_transformers(tmp_path):
     assert row["loss"] == pytest.approx(loss / 2000, abs=1e-5)
 
 
+def add_language_model(path):
+    """To a model of `with_code` its class of a language model."""
+    (path / "modeling_own.py").write_text(
+        "from transformers import BertForMaskedLM, BertModel\n"
+        "from .configuration_own import OwnConfig\n\n\n"
+        "class OwnModel(BertModel):\n    config_class = OwnConfig\n\n\n"
+        "class OwnLanguage(BertForMaskedLM):\n    config_class = OwnConfig\n"
+    )
+    config = json.loads((path / "config.json").read_text())
+    config["auto_map"]["AutoModelForMaskedLM"] = "modeling_own.OwnLanguage"
+    (path / "config.json").write_text(json.dumps(config))
+
+
 def test_code_that_a_model_brings_is_run_if_it_is_trusted(tmp_path):
     """The architecture is that of BERT under another name, so the numbers are."""
     fasta(tmp_path / "g.fa", random_contigs([4000, 2000]))
@@ -211,15 +224,7 @@ def test_code_that_a_model_brings_is_run_if_it_is_trusted(tmp_path):
     found = call(tmp_path, f"hf:{path}", *where, "--trust-remote-code")
     assert found.exit_code == 2
     assert "has no AutoModelForMaskedLM of own-dna" in said_by(found)
-    (path / "modeling_own.py").write_text(
-        "from transformers import BertForMaskedLM, BertModel\n"
-        "from .configuration_own import OwnConfig\n\n\n"
-        "class OwnModel(BertModel):\n    config_class = OwnConfig\n\n\n"
-        "class OwnLanguage(BertForMaskedLM):\n    config_class = OwnConfig\n"
-    )
-    config = json.loads((path / "config.json").read_text())
-    config["auto_map"]["AutoModelForMaskedLM"] = "modeling_own.OwnLanguage"
-    (path / "config.json").write_text(json.dumps(config))
+    add_language_model(path)
     own, _ = done(tmp_path, f"hf:{path}", *where, "--trust-remote-code")
     plain, _ = done(tmp_path, f"hf:{tmp_path / 'plain'}", *where)
     assert own["rows"] == plain["rows"] and own["options"]["code"]

@@ -37,7 +37,7 @@ def export(
     from dnabench.pretraining.saving import is_language
 
     if is_language(network):
-        _language(network, format, to or network / "hf")
+        _language(network, format, to or network / "hf", trust_remote_code)
         return
     loaded = load_network(network, model=model, trust_remote_code=trust_remote_code)
     done = export(loaded, format, to or network / FORMS.get(format, ""))
@@ -53,14 +53,14 @@ def export(
         typer.echo(f"note: {note}", err=True)
 
 
-def _language(network: Path, form: str, to: Path) -> None:
+def _language(network: Path, form: str, to: Path, trust: bool) -> None:
     from dnabench.cli.errors import fail
     from dnabench.networks.export_language import LanguageNet, write_language
     from dnabench.pretraining.saving import load_pretrained
 
     if form != "hf":
         fail(f"--format {form}: {network} is a language model; write --format hf")
-    loaded = load_pretrained(network)
+    loaded = load_pretrained(network, trust)
     own = LanguageNet(
         loaded.model, loaded.options, loaded.tokenizer, loaded.net.float(), loaded.length
     )

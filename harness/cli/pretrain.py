@@ -16,7 +16,7 @@ import typer
 from dnabench.cli.bars import bar
 from dnabench.cli.errors import split_commas
 from dnabench.cli.options import names_of, with_flags
-from dnabench.cli.predict import Device
+from dnabench.cli.predict import Device, Trust
 from dnabench.cli.pretrain_job import going_on_later, job_options, submit
 from dnabench.cli.pretrain_said import Speed, described, say_cost, say_plan, say_result
 
@@ -97,6 +97,9 @@ Weights = Annotated[
         "usual: --set lr=0.0001.",
     ),
 ]
+Trained = Annotated[
+    str, typer.Option("--recipe", help="house, convnova, gpn, hyenadna, caduceus, bert ...")
+]
 Looks = Annotated[
     int,
     typer.Option(help="Number of evaluations during training (checkpoints are saved then).", min=1),
@@ -119,14 +122,13 @@ def pretrain(
         str, typer.Option(help="Bp that are seen: 20M, 1.5G; alike for every tokenizer. Or "
                           "10ksteps, 1e18FLOP, 2.5h.")
     ] = "20M",
-    recipe: Annotated[
-        str, typer.Option(help="house, convnova, gpn, hyenadna, caduceus, bert ...")
-    ] = "house",
+    recipe: Trained = "house",
     length: Annotated[int, typer.Option(help="Bp of a window; 0 = the recipe's.", min=0)] = 0,
     regime: Weights = "scratch",
     set_: Settings = [],  # noqa: B006
     looks: Looks = 20,
     seed: Annotated[int, typer.Option(help="Seed of weights, windows and hidden tokens.")] = 0,
+    trust_remote_code: Trust = False,
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what it would take, and train nothing.")
     ] = False,
@@ -139,12 +141,14 @@ def pretrain(
     each: torchrun --nproc-per-node 2 -m dnabench pretrain ...
     """
     from dnabench.host.machine import device_named
+    from dnabench.pretraining.language_nets import check_trust
     from dnabench.pretraining.planning import bought, budget_named, measured
     from dnabench.pretraining.ranks import device_here, joined
     from dnabench.types import Resources
 
     length_of_training = budget_named(budget)
-    chosen = pretraining_chosen(model, recipe, set_, length)
+    chosen = pretraining_chosen(model, recipe, set_, length, trust_remote_code)
+    check_trust(model, trust_remote_code, chosen[1])
     job = job_options(machine.executor, machine.set_resource)
     if job and not plan:
         check = partial(_check, to, chosen, regime, genome, data, looks, seed, length_of_training)
@@ -241,14 +245,14 @@ def _draw(folder: Path, card: Mapping[str, Any]) -> None:
 
 
 def pretraining_chosen(
-    name: str, recipe: str, settings: list[str], length: int
+    name: str, recipe: str, settings: list[str], length: int, trust: bool = False
 ) -> tuple[Model, dict[str, Any], Pretraining]:
-    """The model, all its options, and how it is trained."""
+    """The model, all its options, and how it is trained; `trust` as for `model_named`."""
     from dnabench.models.outside.references import model_named
     from dnabench.pretraining.recipes import pretraining_named
     from dnabench.sweep.settings import check_settings, chosen, own_key, typed
 
-    model, how = model_named(name), pretraining_named(recipe)
+    model, how = model_named(name, trust=trust), pretraining_named(recipe)
     numbers, rest = dict[str, Any](), list[str]()
     for setting in settings:
         named, equals, value = setting.partition("=")

@@ -168,6 +168,8 @@ def _settings(card: Mapping[str, Any]) -> str:
     from dnabench.models.outside.references import model_named
     from dnabench.pretraining.saving import reference_of
 
-    usual = model_named(reference_of(card)).options
+    own = "code" in card["options"]
+    usual = model_named(reference_of(card), trust=own).options
     changed = {k: v for k, v in card["options"].items() if v != usual[k]}
-    return "".join(f" --set {name}={value}" for name, value in changed.items())
+    flags = "".join(f" --set {name}={value}" for name, value in changed.items())
+    return flags + " --trust-remote-code" * own

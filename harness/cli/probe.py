@@ -111,7 +111,7 @@ def _measured(
     if Path(name).is_dir() and regime != "scratch":
         fail(f"--regime {regime}: {name} has weights of its own; leave it out")
     if is_language(Path(name)):
-        source, _ = language_source(name, length, device=device, code=code)
+        source, _ = language_source(name, length, device=device, code=code, trust=trust)
     else:
         source = source_of(name, seqs, regime, device, code, trust, options)
         if length > source.length:  # of a kept network

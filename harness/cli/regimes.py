@@ -66,13 +66,15 @@ class PretrainingOptions(NamedTuple):
         models, recipe = split_commas(choice.models), self.pretrain_recipe
         if not models:
             raise ValueError("--models is empty; name some, e.g. convnova-386k,gpn-smol")
+        trust = choice.trust_remote_code
+        how = _how(models, recipe, self.pretrain_length, self.pretrain_set, trust)
         return RegimesRequest(
             grid=choice.request(reading), holdout=self.holdout,
             genomes=_genomes(self.genomes) if genomes is None else genomes,
             exclude=split_commas(self.exclude_task), budget=bp_named(self.budget),
             tokenizers=split_commas(self.tokenizers), pretrain_seeds=self.pretrain_seeds,
             controls=[name for name in split_commas(self.controls) if name != "none"],
-            looks=self.looks, how=_how(models, recipe, self.pretrain_length, self.pretrain_set),
+            looks=self.looks, how=how,
         )  # fmt: skip
 
 
@@ -198,9 +200,11 @@ def _genomes(texts: Sequence[str]) -> dict[str, list[str]]:
     return out
 
 
-def _how(models: Sequence[str], recipe: str, length: int, settings: list[str]) -> Pretraining:
+def _how(
+    models: Sequence[str], recipe: str, length: int, settings: list[str], trust: bool
+) -> Pretraining:
     """How networks are pretrained; ValueError for settings that one of the models does not take."""
-    found = [pretraining_chosen(name, recipe, settings, length) for name in models]
+    found = [pretraining_chosen(name, recipe, settings, length, trust) for name in models]
     for model, options, _ in found:
         if changed := [k for k, v in options.items() if v != model.options[k]]:
             raise ValueError(

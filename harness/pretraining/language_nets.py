@@ -100,8 +100,8 @@ def language_net(
     if not is_folder(name):
         return _official(name, length or WINDOW, regime, options, trust)
     check_own_weights(name, regime)
-    _check_trust(name, trust)
-    kept = load_pretrained(name)
+    kept = load_pretrained(name, trust)
+    check_trust(name, trust, kept.options)
     found = LanguageNet(
         Path(name).name, kept.model, kept.options, kept.tokenizer, kept.net,
         length or kept.length, kept.length, kept.card,
@@ -111,8 +111,9 @@ def language_net(
     return found
 
 
-def _check_trust(name: str, trust: bool) -> None:
-    if trust:
+def check_trust(name: str, trust: bool, options: Mapping[str, Any]) -> None:
+    """ValueError where code is trusted and the options of a model name none."""
+    if trust and "code" not in options:
         raise ValueError(
             f"--trust-remote-code: {name} brings no code that would be run; leave it out"
         )
@@ -123,7 +124,7 @@ def _official(
 ) -> LanguageNet:
     model = named_model(name, trust)
     language_of(model)
-    _check_trust(name, trust and "code" not in model.options)
+    check_trust(name, trust, model.options)
     _check_regime(model, regime := regime.removeprefix(f"{model.name}="))
     options = {**model.options, **given}
     if length > (most := longest_of(model, options)):

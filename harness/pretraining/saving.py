@@ -91,12 +91,16 @@ def is_language(folder: Path) -> bool:
     return isinstance(card, dict) and card.get("schema") == LANGUAGE
 
 
-def load_pretrained(folder: Path | str) -> Pretrained:
+def load_pretrained(folder: Path | str, trust: bool = False) -> Pretrained:
     """A language model that `dnabench pretrain` wrote, on the CPU.
+
+    Args:
+        folder: with its network.json.
+        trust: whether code that an hf: model brings may be run.
 
     Raises:
         FileNotFoundError: there is none in the folder.
-        ValueError: its files are damaged or of another version.
+        ValueError: its files are damaged or of another version; the code of its model is another.
     """
     folder = Path(folder)
     card = read_json(folder / CARD)
@@ -106,7 +110,9 @@ def load_pretrained(folder: Path | str) -> Pretrained:
             "a task has none either"
         )
     tensors = tensors_in(folder, card)
-    model, options = model_named(reference_of(card)), card["options"]
+    model, options = model_named(reference_of(card), trust=trust), card["options"]
+    if model.options.get("code") != options.get("code"):
+        raise ValueError(f"{folder}: the code of {model.name} changed since it was trained")
     tokenizer = tokenizer_in(folder, card, model)
     net = language_model(model, options, card["length"])
     copy_into(net, model.name, tensors, str(folder / WEIGHTS), str)

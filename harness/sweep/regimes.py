@@ -319,6 +319,7 @@ def _command(
         "--seed": [training.seed], "--to": [folder],
     }  # fmt: skip
     words = [str(word) for flag, values in flags.items() for one in values for word in (flag, one)]
+    words += ["--trust-remote-code"] * ("code" in training.options)
     return shlex.join(["dnabench", "pretrain", model.reference or model.name, *words])
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import subprocess
 import sys
 
@@ -14,7 +15,9 @@ from scipy.special import softmax
 
 import dnabench as db
 from dnabench import Sequences
+from dnabench.executors import EXECUTORS
 from dnabench.results.store import Store
+from dnabench.train.precision import Arithmetic
 
 FLAGS = {"epochs": 2, "seeds": 3, "keep": "best", "executor": "inline"}
 
@@ -229,3 +232,20 @@ def test_runs_in_this_process_leave_nothing_to_the_next(place, tmp_path):
     np.testing.assert_allclose(
         [r.curve[0]["loss"] for r in found], found[0].curve[0]["loss"], rtol=1e-4
     )
+
+
+def test_a_deterministic_trial_on_cuda_leaves_no_variable_to_later_workers(monkeypatch):
+    found, name = [], "CUBLAS_WORKSPACE_CONFIG"
+
+    def work(job, progress):
+        Arithmetic("fp32", "cuda", deterministic=True)
+        found.append(os.environ[name])
+
+    for given, left in ((None, None), (":16:8", ":16:8")):
+        monkeypatch.delenv(name, raising=False)
+        if given:
+            monkeypatch.setenv(name, given)
+        inline = EXECUTORS["inline"](work)
+        events = [event.kind for event in inline.events(inline.submit(["job"]))]
+        assert events == ["started", "returned"] and os.environ.get(name) == left
+    assert found == [":4096:8", ":16:8"]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dnabench.executors.base import Event, Here, attempt, first
+
+CUBLAS = "CUBLAS_WORKSPACE_CONFIG"  # which a deterministic trial on CUDA sets
 
 
 class Inline(Here):
@@ -23,10 +26,10 @@ class Inline(Here):
         return self._keep(deque(enumerate(jobs)))
 
     def events(self, handle: str) -> Iterator[Event]:
-        """Run the jobs; afterwards PyTorch has as many threads as before."""
+        """Run the jobs; PyTorch's threads and cuBLAS's variable are then as before."""
         import torch
 
-        before = torch.get_num_threads()
+        before, workspace = torch.get_num_threads(), os.environ.get(CUBLAS)
         torch.set_num_threads(self.threads)
         waiting: deque[tuple[int, Any]] = self._queue(handle)
         try:
@@ -39,6 +42,8 @@ class Inline(Here):
                 yield Event(kind, number, value)
         finally:
             torch.set_num_threads(before)
+            if workspace is None:  # or workers that this process starts later would inherit it
+                os.environ.pop(CUBLAS, None)
 
     def hold(self, handle: str) -> None:
         """Forget the jobs that have not started."""

@@ -48,7 +48,10 @@ def test_code_is_run_if_it_is_trusted(regime, tmp_path, monkeypatch):
     assert not do("pretrain", "hf:./own", *flags, *more)[0]
     failed, said = do("export", "b", "--format", "hf", TRUST)
     assert failed and "transformers has no such architecture" in said
-    with (tmp_path / "own" / "modeling_own.py").open("a") as file:
-        file.write("# changed\n")
-    failed, said = do("evaluate", "b", *score, TRUST)
-    assert failed and "the code of hf:./own changed since it was trained" in said
+    for name, more in (("modeling_own.py", "# changed\n"), ("vocab.txt", "N\n")):
+        before = (tmp_path / "own" / name).read_text()
+        (tmp_path / "own" / name).write_text(before + more)
+        failed, said = do("evaluate", "b", *score, TRUST)
+        assert failed and "another configuration, tokenizer or code of hf:./own" in said
+        (tmp_path / "own" / name).write_text(before)
+    assert not do("evaluate", "b", *score, TRUST)[0]

@@ -20,7 +20,7 @@ from dnabench.tasks.io.packed import Genome
 from dnabench.tokens.bpe import tokenizer_named
 from dnabench.tokens.tokenizers import Tokenizer
 from dnabench.types import Model
-from dnabench.weights import begun_with, trainings_of
+from dnabench.weights import begun_with, check_files, trainings_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,7 +100,8 @@ def load_pretrained(folder: Path | str, trust: bool = False) -> Pretrained:
 
     Raises:
         FileNotFoundError: there is none in the folder.
-        ValueError: its files are damaged or of another version; the code of its model is another.
+        ValueError: its files are damaged or of another version; the configuration, tokenizer or
+            code of its hf: model is another.
     """
     folder = Path(folder)
     card = read_json(folder / CARD)
@@ -111,8 +112,7 @@ def load_pretrained(folder: Path | str, trust: bool = False) -> Pretrained:
         )
     tensors = tensors_in(folder, card)
     model, options = model_named(reference_of(card), trust=trust), card["options"]
-    if model.options.get("code") != options.get("code"):
-        raise ValueError(f"{folder}: the code of {model.name} changed since it was trained")
+    check_files(model, options, model.options, str(folder))
     tokenizer = tokenizer_in(folder, card, model)
     net = language_model(model, options, card["length"])
     copy_into(net, model.name, tensors, str(folder / WEIGHTS), str)

@@ -15,7 +15,7 @@ import numpy as np
 
 from dnabench.cache import replacing
 from dnabench.pretraining.learner import opposite
-from dnabench.probes.alleles import Allele, Checked, Survey, alleles_of, on_genome, survey
+from dnabench.probes.alleles import WRONG, Allele, Checked, Survey, alleles_of, on_genome, survey
 from dnabench.probes.baselines import Baselines, Beside
 from dnabench.probes.changes import Scorer
 from dnabench.probes.known import Known
@@ -33,6 +33,7 @@ from dnabench.probes.variant_tables import (
     write_scored,
 )
 from dnabench.tasks.io.packed import Genome
+from dnabench.tasks.io.variants import ASSEMBLY, MANY
 from dnabench.types import Array, Sequences
 
 AT_ONCE = 1 << 22  # bp of windows that are scored together
@@ -193,6 +194,14 @@ class Done(NamedTuple):
     header: bool
     labelled: Labelled | None
     region: str
+
+    @property
+    def doubts(self) -> list[str]:
+        """A sentence where so many REF fit neither strand that the genome may be the wrong one."""
+        wrong, compared = self.said[WRONG], self.said.total()
+        if wrong <= MANY * compared:
+            return []
+        return [f"{wrong / compared:.1%} of REF fit neither strand of the genome; {ASSEMBLY}"]
 
 
 class Asked(NamedTuple):

@@ -253,6 +253,7 @@ def test_each_fault_of_a_file_is_said_once_and_no_line_is_lost(tmp_path, net):
     lines = [line.strip() for line in said.output.splitlines()]
     assert sum("has no header; its columns are read as those of VCF" in x for x in lines) == 1
     assert sum("4 of 12 alternative alleles of 12 variants scored" in x for x in lines) == 1
+    assert sum("% of REF fit neither strand of the genome; it may be of" in x for x in lines) == 1
     reasons = [x for x in lines if x.startswith("no score: ")]
     assert len(reasons) == len({*reasons}) and sum(int(x.split()[2][:-1]) for x in reasons) == 8
     faults = [f"REF: {OTHERS[kind]}" for kind in (SWAPPED, PALINDROMIC, COMPLEMENT, WRONG, UNKNOWN)]

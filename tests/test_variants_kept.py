@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import dnabench
 from kept_cases import job_of, kept, task_of_kind, tiny_network
-from test_variants import options, variants, write
+from test_variants import TEXTS, options, variants, write
 
 import dnabench as db
 from dnabench import MODELS
@@ -105,6 +105,18 @@ def test_variants_that_cannot_be_used_are_said(tmp_path):
     path.write_text("#CHROM\n")
     with pytest.raises(ValueError, match="no variants, the file has only a header"):
         answers(network, path, genome=str(tmp_path / "g.fa.gz"))
+
+
+def test_a_genome_of_another_assembly_is_said(tmp_path):
+    network, *_ = network_of(tmp_path)
+    rows = [(c, p + 7, r, a) for c, p, r, a in variants(100) if len(r + a) == 2]
+    agree = sum(TEXTS[c[3:]][p - 1] == r for c, p, r, _ in rows)
+    assert 0 < agree < len(rows) / 2
+    path = write(tmp_path, rows)
+    found, said = answers(network, path, genome=str(tmp_path / "g.fa.gz"))
+    assert len(found) == agree
+    wrong = 1 - agree / len(rows)
+    assert said[-1].startswith(f"{wrong:.1%} of the variants have another REF than the genome; it ")
 
 
 def test_names_of_variants_are_kept(tmp_path):

@@ -280,8 +280,8 @@ def _say(done: Done, scorer: Scorer, vcf: Path) -> None:
         f"{count(done.lines, 'variant')} scored, in {scorer.unit}; "
         f"{count(done.passes, 'window')} run"
     )
-    for why, n in done.why.most_common():
-        typer.echo(f"  no score: {n:,}, {why}")
+    for line in (*(f"no score: {n:,}, {why}" for why, n in done.why.most_common()), *done.doubts):
+        typer.echo(f"  {line}")
     if done.scored:
         low, middle, high = np.nanquantile(done.scores, [0.05, 0.5, 0.95])
         size = max(abs(low), abs(high))

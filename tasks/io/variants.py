@@ -23,6 +23,7 @@ from dnabench.types import Array, OwnData, Sequences
 COLUMNS = ("CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO")
 AT_ONCE = 1 << 22  # bp of the windows that are predicted at once, about
 MANY = 0.02  # share of variants with another REF than the genome, above which that is warned of
+ASSEMBLY = "it may be of another assembly, with which a quarter of all bases agree by chance"
 OTHER_REF = "whose REF is not what the genome has there"
 _LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 
@@ -120,8 +121,16 @@ def unlabelled_variants(
             names["variant"] = [v.name for v in found]
         first, second = (row.first for row in rows), (row.second for row in rows)
         yield names, Sequences.parse(first), Sequences.parse(second)
-    for note in left_out.said():
+    for note in (*left_out.said(), *_doubts(left_out, len(variants))):
         say(note)
+
+
+def _doubts(left_out: LeftOut, usable: int) -> list[str]:
+    """A sentence where so many have another REF that the genome may be the wrong one."""
+    wrong = left_out.n[OTHER_REF]
+    if wrong <= MANY * usable:
+        return []
+    return [f"{wrong / usable:.1%} of the variants have another REF than the genome; {ASSEMBLY}"]
 
 
 def _on_genome(
@@ -339,13 +348,8 @@ def _table(path: Path, rows: Sequence[_Row], usable: int, left_out: LeftOut, own
         f"variants: {len(rows):,} in {path.name}, windows of {own.length} bp of both alleles; a "
         "model answers f(alternative) - f(reference)",
         *left_out.said(),
+        *(f"warning: {doubt}" for doubt in _doubts(left_out, usable)),
     ]
-    wrong = left_out.n[OTHER_REF]
-    if wrong > MANY * usable:
-        notes.append(
-            f"warning: {wrong / usable:.1%} of the variants have another REF than the genome; it "
-            "may be of another assembly"
-        )
     others = {
         "chrom": [row.chrom for row in rows],
         "start": [str(row.start) for row in rows],

@@ -117,7 +117,7 @@ class Results:
         """
         from dnabench.reports.render import render
 
-        found = render(self._report(metric), format, all_metrics)
+        found = render(self._report(metric, all_metrics), format, all_metrics)
         if to is not None:
             Path(to).write_bytes(found if isinstance(found, bytes) else found.encode())
         return found
@@ -167,14 +167,15 @@ class Results:
         has = self.store.has_network(trial_id)
         return str(self.store.network_path(trial_id)) if has else ""
 
-    def _report(self, metric: str = "") -> Any:
+    def _report(self, metric: str = "", all_metrics: bool = False) -> Any:
         from dnabench.reports.report import report
         from dnabench.reports.resampling import Resampler
 
         if not self.records:
             raise ValueError(f"no finished trials in {self.store.folder}")
         every = [*self.records, *self.failed]
-        return report(every, self.store, Resampler(self.store), metric=metric)
+        resampler = Resampler(self.store)
+        return report(every, self.store, resampler, metric=metric, all_metrics=all_metrics)
 
 
 class Compared(Results):

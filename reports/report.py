@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from dnabench.metrics import METRICS
 from dnabench.reports.analysis import analyze
 from dnabench.reports.calibration import calibration_section
 from dnabench.reports.costs import cost_section
@@ -37,7 +38,7 @@ from dnabench.types import Record
 
 def report(
     records: Sequence[Record], store: Store, resampler: Resampler, against: str = "",
-    same_code: bool = False, metric: str = "",
+    same_code: bool = False, metric: str = "", all_metrics: bool = False,
 ) -> Report:  # fmt: skip
     """Analyze every table of the folder `store`, which also caches slow results.
 
@@ -45,12 +46,13 @@ def report(
     pair of the table unless they were declared before results existed. KeyError: no column is of
     it; the message lists the names. ValueError: `same_code` is asked for, and runs that would be
     averaged or compared were made by different code; a `metric` that `check_shown` refuses. Trials
-    of tuning among the records are in no table; those that no search counts are told.
+    of tuning among the records are in no table; those that no search counts are told. Scores are
+    checked by the predictions: those of the metric that is shown, or `all_metrics`.
     """
     memo = Memo(store.folder / ".cache" / "report")
     tried = [r for r in records if r.trial.tuning]
     records, tuning = [r for r in records if not r.trial.tuning], searches(store)
-    records = checked(records, store, memo)
+    records = checked(records, store, memo, METRICS if all_metrics else [metric])
     compared = regimes(store)
     written = {row.id for row in store.rows()} if tuning else set[str]()
     records = with_regimes(with_tuned(records, tuning), compared)

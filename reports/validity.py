@@ -1,6 +1,6 @@
 """What the stored predictions say of a score: that it does not follow, or means nothing."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -26,15 +26,18 @@ NOTHING: Examined = ("", False, {}, "")
 CLOSE = 1e-6  # scores are stored in full, so any larger difference is a change
 
 
-def checked(records: Iterable[Record], store: Store, memo: Memo) -> list[Record]:
+def checked(
+    records: Iterable[Record], store: Store, memo: Memo, also: Collection[str] = ()
+) -> list[Record]:
     """The same records, beside their stored predictions.
 
-    An invalid one carries the reason as the flag INVALID. One whose test labels are all of one
-    class has the flag ONE_CLASS, and no score in the metrics that are undefined then, as MCC, which
-    would be 0 whatever a model does. `calibration` of classes, scores `by_homology` and the share
-    of answers that the other strand changes are added to the scores on test. A record without
-    predictions stays as it is; one whose predictions cannot be read now, as for lack of memory, has
-    the reason as the flag UNREAD, and is examined again the next time.
+    The task's own metric is checked, and those named by `also`, which are shown beside it or in
+    its place. An invalid record carries the reason as the flag INVALID. One whose test labels are
+    all of one class has the flag ONE_CLASS, and no score in the metrics that are undefined then, as
+    MCC, which would be 0 whatever a model does. `calibration` of classes, scores `by_homology` and
+    the share of answers that the other strand changes are added to the scores on test. A record
+    without predictions stays as it is; one whose predictions cannot be read now, as for lack of
+    memory, has the reason as the flag UNREAD, and is examined again the next time.
     """
     records = list(records)
     found: dict[str, Examined] = {}
@@ -43,12 +46,12 @@ def checked(records: Iterable[Record], store: Store, memo: Memo) -> list[Record]
 
     def examined(own: Sequence[Record]) -> Sequence[Examined]:
         key: list[Any] = [
-            [r.trial.id, stamp(store.predictions_path(r.trial.id)), _score(r)] for r in own
+            [r.trial.id, stamp(store.predictions_path(r.trial.id)), _said(r, also)] for r in own
         ]
         audited = sorted({at for r in own if (at := (r.trial.task, r.trial.data)) in audits})
         key += [[*at, audits[at].leaked] for at in audited]
         reasons: Sequence[Examined] = memo.get(
-            "beside", key, partial(_found, own, store, audits), _all_read
+            "beside", key, partial(_found, own, store, audits, also), _all_read
         )
         return reasons
 
@@ -57,6 +60,18 @@ def checked(records: Iterable[Record], store: Store, memo: Memo) -> list[Record]
     for own, reasons in zip(groups, each(examined, groups), strict=True):
         found |= {r.trial.id: x for r, x in zip(own, reasons, strict=True)}
     return [_marked(r, *found.get(r.trial.id, NOTHING)) for r in records]
+
+
+def left_out(records: Iterable[Record]) -> tuple[str, ...]:
+    """A sentence that names the invalid runs, and says why the first is."""
+    found = list({r.trial.id: r for r in records if INVALID in r.flags}.values())
+    if not found:
+        return ()
+    names = listed(f"{r.trial.model} on {r.trial.task}, seed {r.trial.seed}" for r in found)
+    return (
+        f"{count(len(found), 'run')} left out as invalid ({names}): {found[0].flags[INVALID]}. "
+        "`dnabench store check` names every such record.",
+    )
 
 
 def unread(records: Iterable[Record]) -> tuple[str, ...]:
@@ -96,31 +111,37 @@ def _marked(
     return replace(record, flags=flags, scores=scores)
 
 
-def _score(record: Record) -> float | None:
-    return record.scores.get("test", {}).get(str(record.task.get("metric")))
+def _said(record: Record, also: Collection[str]) -> dict[str, float]:
+    """The scores on test that are checked, by metric: the task's own first."""
+    test = record.scores.get("test", {})
+    names = dict.fromkeys([str(record.task.get("metric")), *also])
+    return {name: test[name] for name in names if name in METRICS and test.get(name) is not None}
 
 
 def _found(
-    records: Sequence[Record], store: Store, audits: Mapping[tuple[str, str], Audit]
-) -> list[Examined]:
-    return [_examined(r, store, audits.get((r.trial.task, r.trial.data))) for r in records]
+    records: Sequence[Record], store: Store, audits: Mapping[tuple[str, str], Audit],
+    also: Collection[str],
+) -> list[Examined]:  # fmt: skip
+    return [_examined(r, store, audits.get((r.trial.task, r.trial.data)), also) for r in records]
 
 
 def reason(record: Record, store: Store) -> str:
-    """Why the primary score on test does not follow from the predictions; empty when it does."""
-    return _examined(record, store)[0]
+    """Why a score on test, of any metric, does not follow from the predictions; "" = all do."""
+    return _examined(record, store, also=METRICS)[0]
 
 
-def _examined(record: Record, store: Store, audit: Audit | None = None) -> Examined:
-    """Why the score is invalid, whether the test has one class, scores beside it, why unread."""
-    metric, said = str(record.task.get("metric")), _score(record)
-    if metric not in METRICS or said is None:
+def _examined(
+    record: Record, store: Store, audit: Audit | None = None, also: Collection[str] = ()
+) -> Examined:
+    """Why a score is invalid, whether the test has one class, scores beside it, why unread."""
+    metric, said = str(record.task.get("metric")), _said(record, also)
+    if metric not in said:
         return NOTHING
     path = store.predictions_path(record.trial.id)
     try:
         with store.open_predictions(record.trial.id) as file:
             y, logits = file["labels"], file["logits"]
-            gives = METRICS[metric].function(y, logits)
+            gives = {name: METRICS[name].function(y, logits) for name in said}
             part = on_part_of_train(record.trial)
             near = by_homology(audit, metric, file) if audit and not part else {}
     except FileNotFoundError:
@@ -129,9 +150,10 @@ def _examined(record: Record, store: Store, audit: Audit | None = None) -> Exami
         return "", False, {}, f"{e.filename}: {e.strerror}"
     except ValueError as e:
         return f"{e}".replace("; run the trial again", ""), False, {}, ""
-    if abs(gives - said) >= CLOSE:
-        why = f"its record says {metric} {said:.6f}, {path} gives {gives:.6f}: one was changed"
-        return why, False, {}, ""
+    for name, score in said.items():
+        if abs(gives[name] - score) >= CLOSE:
+            why = f"its record says {name} {score:.6f}, {path} gives {gives[name]:.6f}"
+            return f"{why}: one was changed", False, {}, ""
     calibrated = calibration(y, logits) if record.task.get("kind") in KINDS else {}
     one_class = metric in OF_CLASSES and len(np.unique(y)) == 1
     return "", one_class, calibrated | near, ""

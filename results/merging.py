@@ -30,11 +30,15 @@ class Fault(NamedTuple):
     way: str
 
 
-def faults(store: Store, progress: Callable[[int], object] = lambda n: None) -> Iterator[Fault]:
+def faults(
+    store: Store, progress: Callable[[int], object] = lambda n: None,
+    unsound: Callable[[Record], str] = lambda record: "",
+) -> Iterator[Fault]:  # fmt: skip
     """Read every file of a store and give those that are wrong.
 
     Args:
         store: is not changed but for the index in .cache.
+        unsound: why a record does not go with its predictions, which can be read; "" = it does.
         progress: called with the records that were read since the last call.
 
     Raises:
@@ -46,7 +50,7 @@ def faults(store: Store, progress: Callable[[int], object] = lambda n: None) -> 
         trial_id = record.trial.id
         known[trial_id] = not record.error
         if not (record.error or record.trial.tuning):
-            yield from _of_predictions(store, trial_id, again)
+            yield from _of_predictions(store, record, again, unsound)
         progress(1)
     for path, why in sorted(store.unreadable.items()):
         yield Fault(path, why, "move it away, or give access to it")
@@ -73,10 +77,14 @@ def _damage(path: Path) -> str:
         return e.strerror or str(e)
 
 
-def _of_predictions(store: Store, trial_id: str, way: str) -> Iterator[Fault]:
-    path = store.predictions_path(trial_id)
+def _of_predictions(
+    store: Store, record: Record, way: str, unsound: Callable[[Record], str]
+) -> Iterator[Fault]:
+    path = store.predictions_path(record.trial.id)
     try:
-        store.predictions(trial_id)
+        store.predictions(record.trial.id)
+        if why := unsound(record):
+            yield Fault(store.record_path(record.trial.id), why, way)
     except FileNotFoundError:
         yield Fault(path, "the predictions of this trial are missing", way)
     except (OSError, ValueError) as e:

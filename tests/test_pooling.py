@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import dnabench
+from sklearn.metrics import accuracy_score
 from test_reports import record, runs
 
 from dnabench.metrics import mcc
@@ -144,6 +145,61 @@ def test_a_score_that_does_not_follow_is_invalid_and_never_bold(tmp_path):
         "Runs: 5 invalid (excluded: the score does not follow from the predictions)."
     )
     assert "0.99" not in compare_text(checked(store, store, Memo(None)), "a", "b")
+
+
+def edited(tmp_path):
+    """A folder whose model `a` has another accuracy in its records than its predictions give."""
+    store = stored(tmp_path)
+    for one in store:
+        scores = one.scores["test"]
+        y, logits = (store.predictions(one.trial.id)[name] for name in ("labels", "logits"))
+        right = accuracy_score(y, logits.argmax(1))
+        score = 0.999 if one.trial.model == "a" else right
+        changed = replace(one, scores={"test": {**scores, "accuracy": score}})
+        store.record_path(one.trial.id).write_text(changed.to_json())
+    return store
+
+
+def test_a_changed_score_is_invalid_where_it_is_shown(tmp_path):
+    store = edited(tmp_path)
+    for shown, invalid in (({}, 0), ({"metric": "accuracy"}, 5), ({"all_metrics": True}, 5)):
+        found = report(list(store), store, Resampler(store, replicates=50), **shown)
+        (row,) = found.evidence[0].table.rows
+        assert sorted(cell.invalid for cell in row.cells) == [0, invalid], shown
+        assert "0.999" not in render(found, "csv", "all_metrics" in shown)
+    out = dnabench("report", "--out", tmp_path, "--format", "csv", "--all-metrics").stdout
+    assert "accuracy" in out and "0.999" not in out
+
+
+def test_every_command_tells_of_changed_scores(tmp_path):
+    store = edited(tmp_path)
+    check = dnabench("store", "check", "--out", tmp_path)
+    assert check.returncode == 1 and "10 records, 5 faults" in check.stdout
+    assert "its record says accuracy 0.999000, " in check.stdout
+    compared = dnabench("compare", "a", "b", "--out", tmp_path, "--metric", "accuracy").stdout
+    assert compared.startswith("5 runs left out as invalid (a on demo/t, seed ")
+    drawn = ["figure", "strip", "--out", tmp_path, "--to", tmp_path / "x.png"]
+    assert dnabench(*drawn).stderr == ""
+    found = dnabench(*drawn, "--metric", "accuracy")
+    assert "note: 5 runs left out as invalid" in found.stderr, found.stderr
+    one = next(r for r in store if r.trial.model == "b")
+    changed = replace(one, scores={"test": {"mcc": 0.99}})
+    store.record_path(one.trial.id).write_text(changed.to_json())
+    assert f"note: 1 run left out as invalid (b on demo/t, seed {one.trial.seed})" in (
+        dnabench(*drawn).stderr
+    )
+
+
+def test_the_screen_says_which_tests_leave_the_test_examples_out(tmp_path):
+    store = stored(tmp_path, ("a", "b", "c"))
+    shown = dnabench("report", "--out", tmp_path).stdout
+    assert "variation between seeds only" not in shown
+    one = next(r for r in store if r.trial.model == "a")
+    store.predictions_path(one.trial.id).unlink()
+    shown = " ".join(dnabench("report", "--out", tmp_path).stdout.split())
+    assumed = shown.partition("Assumptions (see docs/verdict.md)")[2]
+    assert "- 2 of 3 comparisons cover variation between seeds only, not the sampling" in assumed
+    assert shown.count("variation between seeds only") == 1
 
 
 def test_predictions_that_cannot_be_read_make_a_record_invalid(tmp_path):

@@ -18,7 +18,7 @@ def compare(a: OneModel, b: OneModel, out: Out = Path("runs"), metric: Shown = "
     from dnabench.reports.render import compare_text
     from dnabench.reports.resampling import Resampler
     from dnabench.reports.tuning import check_tuned, with_tuned
-    from dnabench.reports.validity import checked, unread
+    from dnabench.reports.validity import checked, left_out, unread
     from dnabench.results.regimes import regimes
     from dnabench.results.searches import searches
 
@@ -29,7 +29,7 @@ def compare(a: OneModel, b: OneModel, out: Out = Path("runs"), metric: Shown = "
     with bar("reading", len({r.trial.task for r in records})) as show:
         resampler = Resampler(store, observe=lambda what: show(description=what, advance=1))
         memo = Memo(store.folder / ".cache" / "report")
-        found = with_tuned(checked(records, store, memo), tuning)
+        found = with_tuned(checked(records, store, memo, [metric]), tuning)
         found = with_regimes(found, regimes(store))
         text = compare_text(found, a, b, resampler, memo, store.declared(), metric)
-    typer.echo("\n\n".join([*unread(found), text]))
+    typer.echo("\n\n".join([*unread(found), *left_out(found), text]))

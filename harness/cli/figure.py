@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dnabench.cli.errors import fail, split_commas
+from dnabench.cli.errors import fail, split_commas, warn
 from dnabench.cli.options import Out, Shown
 from dnabench.cli.report import records_in
 
@@ -83,12 +83,12 @@ def figure(
 
 
 def _chosen(out: Path, tasks: list[str], models: list[str], metric: str) -> list[Record]:
-    """The records of these tasks and models, with what their predictions say if need be."""
+    """The records of these tasks and models, checked by their predictions."""
     from dnabench.reports.memo import Memo
     from dnabench.reports.regimes import with_regimes
     from dnabench.reports.table import TUNED, suite_of
     from dnabench.reports.tuning import with_tuned
-    from dnabench.reports.validity import checked
+    from dnabench.reports.validity import checked, left_out, unread
     from dnabench.results.regimes import regimes
     from dnabench.results.searches import searches
 
@@ -108,7 +108,10 @@ def _chosen(out: Path, tasks: list[str], models: list[str], metric: str) -> list
             if name not in known:
                 fail(f"{flag} {name}: no record of it in {out}; choose from {', '.join(known)}")
         chosen = [r for r in chosen if not wanted or of(r) & {*wanted}]
-    return checked(chosen, store, Memo(store.folder / ".cache" / "report")) if metric else chosen
+    chosen = checked(chosen, store, Memo(store.folder / ".cache" / "report"), [metric])
+    for text in (*unread(chosen), *left_out(chosen)):
+        warn(f"note: {text}")
+    return chosen
 
 
 def _table(records: list[Record], protocol: str, limit: str, share: str, metric: str) -> Table:

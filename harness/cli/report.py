@@ -64,7 +64,7 @@ def report(
     read = {(r.trial.protocol, r.trial.task) for r in records if not r.trial.tuning}
     with bar("reading", len(read)) as show:
         resampler = Resampler(store, observe=lambda task: show(description=task, advance=1))
-        evidence = report(records, store, resampler, against, same_code, metric)
+        evidence = report(records, store, resampler, against, same_code, metric, all_metrics)
         found = (
             render(evidence, format, all_metrics) if format else overview(evidence, store.folder)
         )

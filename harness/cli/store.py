@@ -23,16 +23,19 @@ store = group("store", "Check, merge and export folders of results.")
 def check(out: Out = Path("runs")) -> None:
     """Name every file that is not what it should be.
 
-    Reads all records and predictions. Changes nothing but the index in .cache. The exit status is
-    1 when something is.
+    Reads all records and predictions, and computes every score from the predictions. Changes
+    nothing but the index in .cache. The exit status is 1 when something is.
     """
     from dnabench.cli.bars import bar
     from dnabench.reports.grid import count
+    from dnabench.reports.validity import reason
     from dnabench.results.merging import faults
 
     opened = _opened(out)
     with bar("checking", total=len(opened.rows())) as show:
-        found = list(faults(opened, lambda n: show(advance=n)))
+        found = list(
+            faults(opened, lambda n: show(advance=n), lambda record: reason(record, opened))
+        )
     for path, why, way in found[:SHOWN]:
         typer.echo(f"{path}: {why}; {way}")
     if len(found) > SHOWN:

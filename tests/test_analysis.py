@@ -324,7 +324,7 @@ def test_runs_too_few_for_a_verdict_cost_no_power():
     assert found.comparisons[0].p_holm == alone.p_holm and alone.verdict == "win"
     short = [d for d in found.comparisons if min(d.n) < 5]
     assert all(math.isnan(d.p_holm) and d.verdict == "descriptive" for d in short)
-    assert "Holm-adjusted over all 1 tests" in " ".join(methods(found.comparisons))
+    assert "Holm-adjusted over 1 test (pairs" in " ".join(methods(found.comparisons))
 
 
 def test_a_model_with_few_tasks_does_not_shrink_the_suite():

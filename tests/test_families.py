@@ -69,7 +69,7 @@ def test_a_declared_pair_has_a_family_of_its_own(tmp_path):
     assert by[0, 2].other is None and by[0, 2].tests == 3
     said = summary_sentences(found)
     assert any("a and b were declared before results existed: p of these is" in x for x in said)
-    assert "over the 1 tests of pairs declared before" in " ".join(decision_rule(found.comparisons))
+    assert "over the 1 test of pairs declared before" in " ".join(decision_rule(found.comparisons))
     assert "declared, " not in " ".join(said)
     text = compare_text(NEAR, "a", "b", declared=[("a", "b")])
     assert "| win " in text and "No pair was declared" not in text

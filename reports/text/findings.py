@@ -117,9 +117,10 @@ def decision_rule(comparisons: Sequence[Comparison]) -> list[str]:
     if any(sum(d.undefined) for d in comparisons):
         needs += ["no undefined run of the better model"]
     if counts:
-        adjusted = f"Holm-adjusted over all {counts} tests (pairs x tasks of a suite)"
+        tests = "1 test" if counts == "1" else f"all {counts} tests"
+        adjusted = f"Holm-adjusted over {tests} (pairs x tasks of a suite)"
     if own:
-        declared = f"over the {max(own)} tests of pairs declared before results existed"
+        declared = f"over the {count(max(own), 'test')} of pairs declared before results existed"
         adjusted = f"{adjusted}; {declared}" if counts else f"Holm-adjusted {declared}"
     nested = any(d.row.cells[k].units for d in comparisons for k in (d.i, d.j))
     return [

@@ -1,5 +1,6 @@
 """The first screen: scores, verdict, assumptions, and how to see the rest. Plain text."""
 
+import math
 import shlex
 import shutil
 import textwrap
@@ -71,7 +72,8 @@ def _in_curves(table: Table, drawn: Set[str]) -> bool:
 
 def _table(e: Evidence, width: int) -> list[str]:
     """At most LINES lines with the last one, as long as three sentences fit beside the scores."""
-    t, said = e.table, summary_sentences(e)
+    t, limits = e.table, _limits(e)
+    said = [text for text in summary_sentences(e) if text not in limits]
     for most, remarks in ROOM:
         parts = [
             "\n".join(textwrap.wrap(_title(t), width)),
@@ -95,9 +97,13 @@ def _checks(e: Evidence, width: int, most: int) -> list[str]:
     """What to look at, in two lines each at most."""
     if not e.remarks:
         return []
-    room = 2 * (width - 6)
-    first = [textwrap.shorten(x, room, placeholder=" ...") for x in e.remarks[:most]]
+    first = [_shortened(text, width) for text in e.remarks[:most]]
     return [_section(_of("Look at these", most, e.remarks), first, width)]
+
+
+def _shortened(text: str, width: int) -> str:
+    """The text in two lines of a section at most."""
+    return textwrap.shorten(text, 2 * (width - 6), placeholder=" ...")
 
 
 def _of(title: str, most: int, texts: Sequence[str]) -> str:
@@ -125,7 +131,14 @@ def _assumptions(e: Evidence, width: int) -> list[str]:
         f"Win: Holm p < {stats.ALPHA:g} of {count(tests, 'test')} ({counted}), "
         f"{least or 'any difference'}, {stats.MIN_SEEDS} seeds"
     )
-    return [_section(f"Assumptions (see {DOCS})", [rule, *related], width)]
+    texts = [rule, *(_shortened(text, width) for text in _limits(e)), *related]
+    return [_section(f"Assumptions (see {DOCS})", texts, width)]
+
+
+def _limits(e: Evidence) -> list[str]:
+    """Which tests leave out that the test examples are a sample, if a test does."""
+    tested = [d for d in e.comparisons if not (d.same or math.isnan(d.p_holm))]
+    return findings.sampling(e.comparisons) if any(d.nested is None for d in tested) else []
 
 
 def _scores(e: Evidence, width: int) -> list[str]:

@@ -102,10 +102,11 @@ def comparable(windows: Windows) -> Windows:
     """
     names, counts = np.unique(windows.kinds, return_counts=True)
     alone = names[counts < 2].tolist()
-    if len(names) - len(alone) < 2:
+    if (n := len(names) - len(alone)) < 2:
+        one = f"; only one region: {few(alone)}" if alone else ""
         raise ValueError(
-            f"{len(names) - len(alone)} classes have two regions or more; two such classes are "
-            f"needed; one region: {few(alone)}"
+            f"{n} class{' has' if n == 1 else 'es have'} two regions or more, and two such classes "
+            f"are needed; column 4 of the BED file, or --gff, gives the class of a region{one}"
         )
     rows = np.flatnonzero(~np.isin(windows.kinds, alone))
     left_out = dict(windows.left_out)

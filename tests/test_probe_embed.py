@@ -196,7 +196,9 @@ def test_what_is_left_out_is_counted(tmp_path):
     assert [*said.values()] == [1, 1, 1] and "the only region of its class (rare)" in said
     assert "on sequences that the annotation lacks" in said
     windows = windows_of(regions(tmp_path, *rows[:3]), genome, 60, ["a", "a", "b"], 10)
-    with pytest.raises(ValueError, match=r"1 classes have two regions or more; .* one region: b"):
+    with pytest.raises(
+        ValueError, match=r"1 class has two regions or more, .* column 4 .* one region: b"
+    ):
         comparable(windows)
 
 

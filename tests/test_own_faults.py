@@ -118,6 +118,43 @@ def test_the_fault_itself_is_said_not_what_follows_from_it(net, instead, failing
     assert not found.ok and says in found.says
 
 
+def test_what_follows_from_a_fault_is_not_checked(net):
+    comparing = {"neighbours", "strands", "bf16", "save/load"}
+    for instead, skipped in (
+        ("return self.head(nn.functional.dropout(self.features(ids, mask)))", comparing),
+        ("return self.head(self.features(ids, mask)) / 0", {*comparing, "gradients", "first loss"}),
+    ):
+        found = checks(model_named(f"{net(EXAMPLE.replace(ANSWER, instead))}:Net"))
+        assert {name for name, c in found.items() if c.ok is None} == skipped
+        assert {name for name, c in found.items() if c.ok is False} == {"padding"}
+
+
+@pytest.mark.parametrize(
+    ("instead", "failing", "says"),
+    [(f"{ANSWER}.squeeze()", "padding", r"tensor of shape \(3,\) for 1 sequence; return the log"),
+     (f"{ANSWER}.T", "builds", r"tensor of shape \(3, 12\) for 12 sequences; return the logits"),
+     (f"{ANSWER}.softmax(1)", "first loss", "add up to 1, as after a softmax: return what goes")],
+)  # fmt: skip
+def test_answers_that_are_no_logits_are_told(instead, failing, says, net):
+    found = checks(model_named(f"{net(EXAMPLE.replace(ANSWER, instead))}:Net"))[failing]
+    assert found.ok is False and re.search(says, found.says)
+
+
+def test_layers_in_a_list_and_too_few_ids_are_told(net):
+    text = EXAMPLE.replace(
+        BEFORE_HEAD, f"self.more = [nn.Linear(width, width)]\n        {BEFORE_HEAD}"
+    )
+    text = text.replace(ANSWER, "return self.head(self.more[0](self.features(ids, mask)))")
+    assert "nn.ModuleList" in checks(model_named(f"{net(text)}:Net"))["save/load"].says
+    text = EXAMPLE.replace("nn.Embedding(8,", "nn.Embedding(5,")
+    assert "; ids are 0 to 7: A C G T N" in checks(model_named(f"{net(text)}:Net"))["padding"].says
+
+
+def test_a_run_says_that_answers_are_probabilities(net, csv):
+    record, _ = run_one(net(EXAMPLE.replace(ANSWER, f"{ANSWER}.softmax(1)")), csv)
+    assert any("as after a softmax" in says for says in record.flags["contract"])
+
+
 def test_a_run_says_that_scores_are_random(net, csv):
     instead = "return self.head(nn.functional.dropout(self.features(ids, mask)))"
     record, _ = run_one(net(EXAMPLE.replace(ANSWER, instead)), csv)

@@ -25,6 +25,12 @@ from dnabench.types import Model, Sequences, Split, Task
 
 N, SHORTER, CLASSES = 12, 0.7, 3
 TINY = 1e-12  # a gradient below it is rounding
+IDS = "; ids are 0 to 7: A C G T N, padding, [CLS], [SEP]"
+COMPARING = ("neighbours", "strands", "bf16", "save/load")  # checks of two readings
+LACKS = {  # by what is said of scores: what they lack, and which checks need it
+    contract.RANDOM: ("scores that are the same when they are read again", COMPARING),
+    contract.NOT_FINITE: ("scores that are finite", (*COMPARING, "gradients", "first loss")),
+}
 
 
 class Check(NamedTuple):
@@ -66,7 +72,8 @@ class _Subject(NamedTuple):
 def check_model(model: Model, options: Mapping[str, Any], length: int) -> Iterator[Check]:
     """Run every check on random sequences, three classes; those that fail say what to do.
 
-    None but the first is made with a network that does not answer, or not in the right shape.
+    None but the first is made with a network that does not answer, or not in the right shape, and
+    none of those that compare scores where these are not finite or differ when read again.
 
     Args:
         model: a network.
@@ -84,20 +91,27 @@ def check_model(model: Model, options: Mapping[str, Any], length: int) -> Iterat
             f"and sequences of {math.ceil(SHORTER * length)} to {length} bp are checked"
         )
     subject = _subject(model, options, length)
-    answers = True
+    needs = dict.fromkeys(CHECKS, "")  # what a check needs that the network lacks
     for name, check in CHECKS.items():
-        if not answers:
-            yield Check(name, None, "not checked: it needs a network that builds")
+        if needs[name]:
+            yield Check(name, None, f"not checked: it needs {needs[name]}")
             continue
+        answers = True
         try:
-            yield Check(name, *check(subject))
+            ok, says = check(subject)
+            yield Check(name, ok, says)
+            for why, (what, where) in LACKS.items():
+                needs |= dict.fromkeys(where, what) if says.endswith(why) else {}
         except _ShapeError as e:
             yield Check(name, False, str(e))
             answers = False
         except Exception as e:  # a network may raise anything, and the other checks go on
             last = (str(e).strip() or "no message").splitlines()[0]
-            yield Check(name, False, f"{type(e).__name__}: {last}")
+            hint = IDS if isinstance(e, IndexError) and model.tokenizer == "char" else ""
+            yield Check(name, False, f"{type(e).__name__}: {last}{hint}")
             answers = name != "builds"
+        if not answers:
+            needs = dict.fromkeys(CHECKS, "a network that builds")
 
 
 def _subject(model: Model, options: Mapping[str, Any], length: int) -> _Subject:
@@ -211,6 +225,8 @@ def _first_loss(s: _Subject) -> tuple[bool, str]:
         logits = predicted(s.learner(s.even, seed), s.even)
         losses.append(Supervised(s.task).mean_loss(s.even, logits))
     loss = float(np.median(losses))
+    if contract.are_probabilities(s.task, logits):
+        return False, contract.PROBABILITIES
     if loss > contract.FAR * guess:
         return False, f"{loss:.2f} against {guess:.2f}: {contract.FIRST_LOSS}"
     return True, f"{loss:.2f}; guessing has {guess:.2f}"
@@ -235,7 +251,10 @@ def _saves(s: _Subject) -> tuple[bool, str]:
     file.seek(0)
     two.net.load_state_dict(torch.load(file, weights_only=True))
     if not np.array_equal(predicted(one, s.even), predicted(two, s.even)):
-        return False, "its state_dict does not hold all that it learned: register buffers"
+        return False, (
+            "its state_dict does not hold all that it learned: register buffers, and keep layers "
+            "in nn.ModuleList, not in a list"
+        )
     return True, "a saved network gives the same logits"
 
 

@@ -45,6 +45,11 @@ FIRST_LOSS = (
     "divide what it reads by its size"
 )
 
+PROBABILITIES = (
+    "the answers to each sequence add up to 1, as after a softmax: return what goes into it, since "
+    "the loss takes the softmax itself"
+)
+
 
 class Difference(NamedTuple):
     """How far scores lie apart that should be equal."""
@@ -96,6 +101,12 @@ def sixteen_bits(net: Any) -> str:
     )
 
 
+def are_probabilities(task: Task, logits: Array) -> bool:
+    """Whether the logits (N, K) of classes have been through a softmax."""
+    sums = bool(np.allclose(logits.sum(1), 1, atol=1e-4))
+    return task.kind in ("binary", "multiclass") and sums and bool((logits >= 0).all())
+
+
 def guessing(task: Task) -> float:
     """The loss of equal probabilities; NaN for regression."""
     if task.kind == "regression":
@@ -129,6 +140,8 @@ def quick_checks(learner: NetLearner, examples: Examples) -> list[str]:
             wrong.append(why_apart(learner, few, model))
     if task.kind == "per_base":
         return wrong
+    if are_probabilities(task, logits):
+        wrong.append(PROBABILITIES)
     loss = Supervised(task).mean_loss(few, logits)
     if loss > FAR * guessing(task):
         wrong.append(FIRST_LOSS)

@@ -378,4 +378,4 @@ class NetLearner(Predictor):
                 around = (batch.mask,) if self.recipe.head == "conv" else ()
                 return batch.answered(self.net.head(batch.ids, *around).float())
             answer = self._runner(*self._given(batch))
-            return batch.answered(logits_in(answer, self._reading.model.name))
+            return batch.answered(logits_in(answer, len(batch.ids), self._reading.model.name))

@@ -120,7 +120,7 @@ class Predictor:
     def _forward(self, batch: Batch) -> Tensor:
         with self._arithmetic.forward():
             answer = self.net(*self._given(batch))
-            return batch.answered(logits_in(answer, self._reading.model.name))
+            return batch.answered(logits_in(answer, len(batch.ids), self._reading.model.name))
 
     def _given(self, batch: Batch) -> tuple[Any, ...]:
         """What the network reads; where its head reads bases, which of them words stand for."""
@@ -138,11 +138,18 @@ class Predictor:
         return out.cpu().numpy()
 
 
-def logits_in(answer: Any, name: str) -> Tensor:
-    """What a network's `forward` gave, in float32; ValueError if it is no tensor."""
-    if not isinstance(answer, Tensor):
-        raise ValueError(
-            f"{name}: forward gives a {type(answer).__name__}, not a tensor; return the logits "
-            "alone, (sequences, n_outputs), per base (sequences, length, n_outputs)"
-        )
-    return answer.float()
+def logits_in(answer: Any, n: int, name: str) -> Tensor:
+    """What a network's `forward` gave for n sequences, in float32.
+
+    Raises:
+        ValueError: it is no tensor, or has no row for each sequence.
+    """
+    given, of = f"a {type(answer).__name__}, not a tensor", ""
+    if isinstance(answer, Tensor):
+        if answer.ndim > 1 and len(answer) == n:
+            return answer.float()
+        given, of = f"a tensor of shape {tuple(answer.shape)}", f" for {n} sequence{'s' * (n != 1)}"
+    raise ValueError(
+        f"{name}: forward gives {given}{of}; return the logits alone, (sequences, n_outputs), per "
+        "base (sequences, length, n_outputs)"
+    )

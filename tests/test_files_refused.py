@@ -34,6 +34,8 @@ BAD = {
                   "my.csv: every label is 'x'; a task needs two classes or more"),
     "one class, twice spelled": ("my.csv", "sequence,label\nA,0\nC,0.0\n",
                                  "my.csv: every label is 0; a task needs two classes or more"),
+    "one value": ("my.csv", "sequence,label\nA,0.5\nC,0.50\n",
+                  "my.csv: every label is 0.5; there is nothing to predict"),
     "negative": ("my.csv", "sequence,label\nA,1\nC,-1\nG,0\n",
                  "my.csv: labels are -1, 0, 1: not numbered from 0 or 1 without gaps; give --kind"),
     "gap": ("my.csv", "sequence,label\nA,0\nC,1\nG,3\n",

@@ -83,7 +83,7 @@ def test_a_model_is_left_out_of_what_it_cannot_do_and_the_reason_is_told():
     assert notes == [
         "kmer is left out of demo/yeast_genes, a per_base task: it does binary, multiclass"
     ]
-    with pytest.raises(ValueError, match="kmer is left out of demo/yeast_genes"):
+    with pytest.raises(ValueError, match="does binary, multiclass; name others with --models"):
         grid(Request(models=["kmer"], tasks=["demo/yeast_genes"]))
 
 

@@ -92,7 +92,8 @@ def grid(
         if (why := incompatibility(m, t, _longest(m, t, request, weights[m.name][0][0])))
     }
     if len(incompatible) == len(tasks) * len({m.name for m in models}):
-        raise ValueError("; ".join(incompatible.values()))
+        others = "name others with --models (`dnabench list models`)"
+        raise ValueError("; ".join([*incompatible.values(), others]))
     for why in incompatible.values():
         on_skip(why)
     for task in tasks:

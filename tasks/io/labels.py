@@ -185,10 +185,12 @@ def _is_continuous(path: Path, tables: Sequence[Table], plain: dict[str, str]) -
     if not _all_whole(plain):
         if len(values) >= FEWEST_VALUES:
             return True
+        if len(values) == 1:
+            raise ValueError(f"{path}: every label is {listed}; there is nothing to predict")
         label = next(text for text, p in plain.items() if not float(p).is_integer())
         raise ValueError(
             f"{place_of(label, tables)}: label {label!r} is not a whole number, and there are "
-            f"only {len(values)} different label{'s' * (len(values) != 1)} ({listed}); {choose}"
+            f"only {len(values)} different labels ({listed}); {choose}"
         )
     if len(values) > MOST_CLASSES:
         raise ValueError(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
@@ -54,6 +54,7 @@ def faults(
         progress(1)
     for path, why in sorted(store.unreadable.items()):
         yield Fault(path, why, "move it away, or give access to it")
+    yield from _gone(store, known)
     for path in sorted((store.folder / "predictions").glob("*.npz")):
         if not known.get(path.stem, False) and store.record_path(path.stem) not in store.unreadable:
             yield Fault(path, "predictions of no finished trial", "harmless; it may be removed")
@@ -66,6 +67,21 @@ def faults(
             yield Fault(path, why, "harmless; `dnabench store compact` removes it")
         elif why := _damage(path):
             yield Fault(path, why, "its trial starts anew; it may be removed")
+
+
+def _gone(store: Store, known: Collection[str]) -> Iterator[Fault]:
+    """Journals of trials that ended and have no record any more."""
+    there = {*known, *(path.stem for path in store.unreadable)}
+    for path in sorted(store.folder.glob("journal-*.jsonl")):
+        ended = set[str]()
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with suppress(ValueError, KeyError, TypeError):  # as of a disk that was full
+                entry = json.loads(line)
+                ended |= {entry["trial"]} if entry["event"] == "ended" else set()
+        if lost := sorted(ended - there):
+            several = "1 trial" if len(lost) == 1 else f"{len(lost):,} trials"
+            why = f"{several} ended and left no record here, such as {lost[0]}"
+            yield Fault(path, why, "the same `dnabench run` runs what is gone anew")
 
 
 def _damage(path: Path) -> str:

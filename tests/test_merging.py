@@ -119,6 +119,21 @@ def test_check_names_what_is_wrong(stores, tmp_path):
         assert words in bad.stdout
 
 
+def test_check_names_trials_whose_records_are_gone(stores, tmp_path):
+    target = Store(tmp_path / "all")
+    merge([Store(stores / "a")], target)
+    (journal,) = target.folder.glob("journal-*.jsonl")
+    with journal.open("a") as file:
+        file.write('{"at": 1, "eve\n')  # cut off
+    assert not list(faults(target))
+    one = min(ids(target))
+    target.record_path(one).unlink()
+    target.predictions_path(one).unlink()
+    (found,) = faults(target)
+    assert found.path == journal
+    assert found.why == f"1 trial ended and left no record here, such as {one}"
+
+
 def test_export_has_a_row_for_each_record(stores, tmp_path):
     to = tmp_path / "records.parquet"
     done = dnabench("store", "export", "--out", stores / "a", "--to", to,

@@ -106,6 +106,7 @@ def test_ids_of_positives_and_negatives_are_unique_in_a_split(other, tmp_path):
     task = task_from_path(tmp_path / "a" / "seqs.fa", own=own)
     test = task.load("test")
     assert task.counts == {"train": 60, "test": 20}
+    assert task.source.startswith(f"{tmp_path / 'a' / 'seqs.fa'} and {tmp_path / other}; test ")
     assert len(set(test.ids.tolist())) == 20
     prefixes = ("", "") if "negative" in other else ("1/", "0/")
     assert (test.ids[0], test.ids[10]) == (

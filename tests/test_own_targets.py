@@ -36,7 +36,7 @@ def run(tmp_path, path, *more):
 def test_fractions_are_regression_from_file_to_report(tmp_path):
     rows = [(t, round(100 + 7 * g, 4)) for t, g in zip(TEXTS, GC, strict=True)]
     said, records, report = run(tmp_path, write(tmp_path / "gc.csv", "sequence,label", rows))
-    assert "data/gc: regression, 1 outputs, metric pearson" in said
+    assert "data/gc: regression, 1 output, metric pearson" in said
     assert "labels are standardised; mean and standard deviation in train: label 103" in said
     assert {"pearson", "spearman", "r2"} <= records[0].scores["test"].keys()
     assert records[0].scores["test"]["pearson"] > 0.3 and "Pearson r" in report

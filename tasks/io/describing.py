@@ -39,7 +39,8 @@ def describe(task: Task) -> str:
     lengths = np.concatenate([s.seqs.lengths for s in splits.values()])
     ambiguous = sum(s.seqs.n_ambiguous for s in splits.values())
     both = overlap(train, test)
-    outputs = "classes" if task.kind in ("binary", "multiclass") else "outputs"
+    several = "s" * (task.n_outputs != 1)
+    outputs = "classes" if task.kind in ("binary", "multiclass") else f"output{several}"
     warnings = [n.removeprefix("warning: ") for n in task.notes if n.startswith("warning: ")]
     return "\n".join(
         [

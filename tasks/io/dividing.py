@@ -20,6 +20,7 @@ from dnabench.tasks.io.doubtful import (
     file_may_be_split,
     refuse_doubtful,
 )
+from dnabench.tasks.io.genome import few
 from dnabench.tasks.io.grouping import group_values, held_groups
 from dnabench.tasks.io.headers import SPLIT_WORDS
 from dnabench.tasks.io.parsing import IN_FOLDERS, Table, is_readable, stem_of
@@ -106,7 +107,7 @@ def find_files(path: Path, own: OwnData) -> tuple[list[File], tuple[str, ...]]:
         check_whole(split, own_files)
     if "train" not in found:
         raise ValueError(
-            f"{path}: no file here is named train; found {', '.join(f.name for f in readable)}; "
+            f"{path}: no file here is named train; found {few([f.name for f in readable])}; "
             "say which is which: --split-by file --test-groups NAME"
         )
     for file in ignored:

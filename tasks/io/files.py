@@ -99,7 +99,7 @@ def task_from_path(
         counts={split: len(s.y) for split, s in splits.items()},
         data=_digest(files, tables, own, said, related, also),
         load=partial(_pick, splits),
-        source=f"{path}; test split: {origin}",
+        source=f"{' and '.join(filter(None, [str(path), own.negatives]))}; test split: {origin}",
         license="not stated",
         pairs=whole.other is not None,
         scale=labels.scale,

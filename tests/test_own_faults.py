@@ -150,6 +150,19 @@ def test_layers_in_a_list_and_too_few_ids_are_told(net):
     assert "; ids are 0 to 7: A C G T N" in checks(model_named(f"{net(text)}:Net"))["padding"].says
 
 
+def test_what_a_network_prints_is_not_among_its_answers(net, csv, tmp_path):
+    path = net("print('loaded')\n" + EXAMPLE.replace(ANSWER, f"print('seen')\n        {ANSWER}"))
+    out = tmp_path / "runs"
+    done = dnabench("run", "-m", f"{path}:Net", "--data", csv, "--limit", "40", "--epochs", "1",
+                    "--seeds", "1", "--keep", "all", "--out", out)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (kept,) = (out / "networks").iterdir()
+    (tmp_path / "new.csv").write_text("sequence\nACGTACGTACGT\nTTTTACGTACGT\n")
+    found = dnabench("predict", kept, tmp_path / "new.csv", "-m", f"{path}:Net")
+    assert len(found.stdout.splitlines()) == 3 and "seen" not in found.stdout, found.stdout
+    assert "loaded" in found.stderr and "seen" in found.stderr
+
+
 def test_a_run_says_that_answers_are_probabilities(net, csv):
     record, _ = run_one(net(EXAMPLE.replace(ANSWER, f"{ANSWER}.softmax(1)")), csv)
     assert any("as after a softmax" in says for says in record.flags["contract"])

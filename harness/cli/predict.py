@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -79,10 +80,11 @@ def predict(
     from dnabench.networks.network import load_network
     from dnabench.networks.predicting import Asked, predict_file
 
-    loaded = load_network(
-        network, model=model, device=device_named(device), precision=precision,
-        trust_remote_code=trust_remote_code,
-    )  # fmt: skip
+    with redirect_stdout(sys.stderr):  # code of your own may print
+        loaded = load_network(
+            network, model=model, device=device_named(device), precision=precision,
+            trust_remote_code=trust_remote_code,
+        )  # fmt: skip
     per_base = loaded.task.kind == "per_base"
     form = to.suffix.removeprefix(".").lower() if to else "bed" if per_base else "csv"
     asked = Asked(window, stride, calibrated, class_, genome)
@@ -93,7 +95,9 @@ def predict(
         typer.echo(f"note: {note}", err=True)
 
     if to is None:
-        predict_file(loaded, file, sys.stdout.buffer, form, asked, say)
+        answers = sys.stdout.buffer
+        with redirect_stdout(sys.stderr):
+            predict_file(loaded, file, answers, form, asked, say)
         return
     with bar("predicting") as show, replacing(to) as out:
         n = predict_file(loaded, file, out, form, asked, say, lambda bp: show(advance=bp))

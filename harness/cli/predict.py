@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dnabench.cli.errors import fail
+
+if TYPE_CHECKING:
+    from dnabench.networks.network import Network
+    from dnabench.networks.predicting import Asked
 
 Kept = Annotated[Path, typer.Argument(help="A kept network: runs/networks/TRIAL.")]
 NewFile = Annotated[
@@ -74,11 +78,9 @@ def predict(
     and alternative: effects, f(alternative) - f(reference). Memory grows with the variants of a
     VCF or the regions of a BED file, not with sequences.
     """
-    from dnabench.cache import replacing
-    from dnabench.cli.bars import bar
     from dnabench.host.machine import device_named
     from dnabench.networks.network import load_network
-    from dnabench.networks.predicting import Asked, predict_file
+    from dnabench.networks.predicting import Asked
 
     with redirect_stdout(sys.stderr):  # code of your own may print
         loaded = load_network(
@@ -91,6 +93,15 @@ def predict(
     if window < 0 or stride < 0:
         fail(f"--window {window} --stride {stride}: give bp above 0")
 
+    _write(loaded, file, to, form, asked)
+
+
+def _write(loaded: Network, file: Path, to: Path | None, form: str, asked: Asked) -> None:
+    """Answers go to a file or the screen; what code of your own prints goes to stderr."""
+    from dnabench.cache import replacing
+    from dnabench.cli.bars import bar
+    from dnabench.networks.predicting import predict_file
+
     def say(note: str) -> None:
         typer.echo(f"note: {note}", err=True)
 
@@ -101,4 +112,5 @@ def predict(
         return
     with bar("predicting") as show, replacing(to) as out:
         n = predict_file(loaded, file, out, form, asked, say, lambda bp: show(advance=bp))
+    per_base = loaded.task.kind == "per_base"
     typer.echo(f"{to}: {n:,} {'intervals' if per_base else 'rows'}")

@@ -13,7 +13,7 @@ from dnabench.reports.cells import first_alike, tested_of
 from dnabench.reports.evidence import Best, Comparison, Interval, SuiteEvidence
 from dnabench.reports.families import ALL_PAIRS, Families
 from dnabench.reports.memo import Memo
-from dnabench.reports.pooling import mixed_cells, unlike_models
+from dnabench.reports.pooling import mixed_cells, repeated_runs, unlike_models
 from dnabench.reports.resampling import Resampled, Resampler
 from dnabench.reports.stats.examples import Nested
 from dnabench.reports.stats.lint import lint
@@ -55,7 +55,7 @@ def analyze(
         detectable=seen,
         remarks=(
             *_one_class(table), *_chosen_on_one_class(table), *unlike_models(table),
-            *mixed_cells(table), *_of_networks(table),
+            *repeated_runs(table), *mixed_cells(table), *_of_networks(table),
             *memo.get("remarks", [_runs(table), _sizes(table)], lambda: _remarks(table)),
         ),
     )  # fmt: skip

@@ -84,6 +84,24 @@ def _seeds(seeds: Sequence[int]) -> str:
     return f"seed{'s'[: len(ordered) - 1]} {listed(map(str, ordered))}"
 
 
+def repeated_runs(table: Table) -> list[str]:
+    """A sentence for each cell in which some seeds, not all, trained and scored alike to the bit.
+
+    Where all do, as of a model that draws nothing, the scores do not vary, which is remarked.
+    """
+    out = []
+    for row in table.rows:
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            alike = grouped(cell.runs, lambda run: tuple(run.scores["test"].items()))
+            for runs in alike.values() if len(alike) > 1 else ():
+                losses = grouped(runs, lambda run: tuple(e.get("loss") for e in run.curve))
+                for own in (x for key, x in losses.items() if len(x) > 1 and {*key} - {None}):
+                    seeds = _seeds([run.trial.seed for run in own])
+                    out.append(f"{column.name} on {row.name}: {seeds} have the same losses and "
+                               "scores: copies, or a network that ignores the seed?")  # fmt: skip
+    return out
+
+
 def unlike_models(table: Table) -> list[str]:
     """A sentence for each group of tasks on which the compared models come from other sources."""
     keys = [k for k in (*CODE, *MACHINE) if k not in OF_MODEL]

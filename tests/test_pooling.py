@@ -17,7 +17,7 @@ from dnabench.metrics import mcc
 from dnabench.reports.analysis import analyze
 from dnabench.reports.evidence import Report
 from dnabench.reports.memo import Memo
-from dnabench.reports.pooling import code_remarks, mixed_cells, unlike_models
+from dnabench.reports.pooling import code_remarks, mixed_cells, repeated_runs, unlike_models
 from dnabench.reports.render import compare_text, render
 from dnabench.reports.report import report
 from dnabench.reports.resampling import Resampler
@@ -54,6 +54,25 @@ def test_seeds_of_two_versions_are_named():
         assert words in render(Report(evidence=(found,)), fmt)
     one = by(OLD, runs("a", 0.7123, step=0.0123)) + by(OLD, runs("b", 0.6, step=0.0211))
     assert not analyze(only(one)).remarks
+
+
+def test_some_seeds_that_trained_alike_are_named():
+    def trained(losses, score=0.7):
+        return [
+            record("a", seed=s, score=score + loss / 100, curve=[{"epoch": 1, "loss": loss}])
+            for s, loss in enumerate(losses)
+        ]
+
+    said = "a on demo/t: seeds 0 and 2 have the same losses and scores: copies, or a network that "
+    others = runs("b", 0.6, step=0.0211)
+    alike = trained([0.31, 0.42, 0.31, 0.53, 0.74])
+    (found,) = repeated_runs(only(alike + others))
+    assert found.startswith(said) and found in analyze(only(alike + others)).remarks
+    assert repeated_runs(only(trained([0.31] * 5))) == []  # all: a model that draws nothing
+    assert repeated_runs(only(trained([0.31, 0.42, 0.5]))) == []
+    by_chance = [replace(r, scores={"test": {"mcc": 0.7}}) for r in trained([0.1, 0.2, 0.3])]
+    assert repeated_runs(only([*by_chance, record("a", seed=3)])) == []
+    assert repeated_runs(only([*runs("a", 0.7, step=0), record("a", seed=9)])) == []  # no curves
 
 
 def test_models_of_different_machines_are_named():

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import tiny_transformers as tiny
 import torch
 from conftest import planted_split, planted_task
 from torch import nn
@@ -15,6 +16,7 @@ from dnabench.splits import streams
 from dnabench.sweep.trial import run_trial
 from dnabench.tokens.bpe import tokenizer_named
 from dnabench.tokens.tokenizers import TOKENIZERS
+from dnabench.tokens.vocabulary import vocabulary_tokenizer
 from dnabench.train.learner import Examples, NetLearner
 from dnabench.train.objectives import Supervised
 from dnabench.train.schedule import horizon, learning_rate
@@ -204,6 +206,27 @@ def test_byte_pairs_are_cut_as_transformers_cuts_them():
     cut = ours.shortened(split.seqs, 60, "mask", 12)
     np.testing.assert_array_equal(cut.ids, expected["input_ids"])
     assert cut.n_cut == sum(len(theirs(t)["input_ids"]) > 12 for t in texts) > 0
+
+
+@pytest.mark.parametrize("files", [tiny.bpe_files, tiny.base_files])
+def test_tokens_of_a_folder_are_cut_as_transformers_cuts_them(files, tmp_path):
+    from transformers import BertTokenizerFast, PreTrainedTokenizerFast
+
+    files(tmp_path)
+    split, bases = planted_split(20, 1), files is tiny.base_files
+    texts = [split.seqs[i] for i in range(20)]
+    if bases:  # which transformers reads with a blank between
+        theirs = BertTokenizerFast(str(tmp_path / "vocab.txt"), do_lower_case=False)
+        texts = map(" ".join, texts)
+    else:
+        theirs = PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"))
+        theirs.pad_token = "[PAD]"
+    expected = theirs(
+        [*texts], max_length=12, truncation=True, padding="longest", return_tensors="np"
+    )
+    cut = vocabulary_tokenizer(tmp_path, {}).shortened(split.seqs, 60, "mask", 12)
+    np.testing.assert_array_equal(cut.ids, expected["input_ids"])
+    assert cut.n_cut and cut.ids[0, -1] == theirs.convert_tokens_to_ids("[SEP]")
 
 
 def trial_of(task, monkeypatch, model="convnova-386k", **recipe):

@@ -244,20 +244,21 @@ def tokenizer_of_engine(engine: Any, name: str, pad: int) -> Tokenizer:
     ValueError as `bpe_from_file`, without the path.
     """
     encoder = _Encoder(engine, gap=False, pad=pad)
-    return Tokenizer(
-        name, encoder.size, encoder.pad, encoder, unknown=encoder.unknown,
-        by_letters=True, published=encoder.published, mask=hidden_id(engine.get_vocab()),
-        specials=special_ids(engine),
-    )  # fmt: skip
+    return _made(encoder, name, unknown=encoder.unknown)
 
 
 def _tokenizer(engine: Any) -> Tokenizer:
-    encoder = _Encoder(engine)
-    text = functools.partial(engine.to_str, pretty=True)
+    return _made(_Encoder(engine), "bpe", functools.partial(engine.to_str, pretty=True))
+
+
+def _made(
+    encoder: _Encoder, name: str, text: Callable[[], str] | None = None, unknown: int = -1
+) -> Tokenizer:  # fmt: skip
+    engine = encoder.engine
     one = engine.encode("A")
-    end = one.ids[-1] if one.special_tokens_mask[-1] else None
     return Tokenizer(
-        "bpe", encoder.size, encoder.pad, encoder, text, end, by_letters=True,
+        name, encoder.size, encoder.pad, encoder, text,
+        end=one.ids[-1] if one.special_tokens_mask[-1] else None, unknown=unknown, by_letters=True,
         published=encoder.published, mask=hidden_id(engine.get_vocab()),
         specials=special_ids(engine),
     )  # fmt: skip

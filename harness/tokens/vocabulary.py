@@ -245,7 +245,7 @@ def _native(kmers: Kmers, says: str, size: int) -> Tokenizer:
     encode = functools.partial(_encode, kmers=kmers, size=size)
     file, vocabulary = functools.partial(_file, kmers), kmers.vocabulary
     return Tokenizer(
-        says, size, kmers.pad, encode, unknown=kmers.unknown, published=file,
+        says, size, kmers.pad, encode, end=kmers.last, unknown=kmers.unknown, published=file,
         mask=hidden_id(vocabulary), specials=_letterless(vocabulary),
     )  # fmt: skip
 

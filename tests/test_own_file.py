@@ -214,7 +214,7 @@ def Structured(task):
 def test_weights_that_its_own_code_loads_are_found_and_said(net, csv, tmp_path):
     path = net(EXAMPLE + LOADS)
     model = model_named(f"{path}:Loaded")
-    total = 8 * 64 + 64 * (64 * 9 + 1) + 3 * 65
+    total = 8 * 64 + 64 * (64 * 9 + 1) + 2 * 65  # of two classes
     assert own_weights(model, TASK, model.options) == pytest.approx(64 * 64 * 9 / total)
     plain = model_named(f"{path}:Net")
     assert own_weights(plain, TASK, plain.options) == 0
@@ -228,6 +228,30 @@ def test_weights_that_its_own_code_loads_are_found_and_said(net, csv, tmp_path):
     assert regimes == {"net.py:Loaded": "own:98.1%", "net.py:Net": "scratch", "cnn": "scratch"}
     report = dnabench("report", "--out", tmp_path / "runs").stdout
     assert "pretrained by its own code (98.1 %)" in report
+
+
+def test_the_id_of_a_trial_does_not_depend_on_the_other_tasks_of_the_command(net, tmp_path):
+    path, letters = net(EXAMPLE + LOADS), np.array(list("ACGT"))
+    for name, classes in (("two", 2), ("many", 20)):
+        drawn = letters[np.random.default_rng(classes).integers(0, 4, (10 * classes, 40))]
+        rows = [f"{''.join(row)},{i % classes}" for i, row in enumerate(drawn)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["sequence,label", *rows]))
+
+    def trials(*names):
+        data = [str(tmp_path / f"{name}.csv") for name in names]
+        jobs = grid(Request(models=[f"{path}:Loaded"], data=data, seeds="1"))
+        return {job.trial.task: job.trial for job in jobs}
+
+    both, alone = trials("two", "many"), trials("many")
+    assert both["data/many"].id == alone["data/many"].id
+    assert {trial.regime for trial in both.values()} == {"own:98.1%"}
+
+
+def test_a_network_for_one_task_alone_has_the_share_of_that_task(net):
+    path = net(EXAMPLE + LOADS + "\n\ndef Only(task):\n    assert task.length == 80\n"
+               "    return Loaded(task)\n")  # fmt: skip
+    model, total = model_named(f"{path}:Only"), 8 * 64 + 64 * (64 * 9 + 1) + 3 * 65
+    assert own_weights(model, TASK, model.options) == pytest.approx(64 * 64 * 9 / total)
 
 
 @pytest.mark.slow

@@ -73,6 +73,7 @@ def run(
     from dnabench.sweep.grid import grid
     from dnabench.sweep.keeping import check_keep
 
+    _read_again()
     choice, reading, execution = _options(
         {"models": models, "data": data, "suite": suite, "tasks": tasks, **flags}, seeds
     )
@@ -127,6 +128,7 @@ def tune(
     from dnabench.cli.tune import run_search
     from dnabench.sweep.search import TuneRequest
 
+    _read_again()
     choice, reading, execution = _options(
         {"models": models, "data": data, "suite": suite, "tasks": tasks, **flags},
         seeds,
@@ -182,6 +184,7 @@ def regimes(
         name: [str(paths)] if isinstance(paths, str | Path) else [*map(str, paths)]
         for name, paths in genomes.items()
     }  # fmt: skip
+    _read_again()
     own = {"holdout": holdout, "budget": budget}
     choice, reading, execution, pretraining = _options(
         {"models": models, "data": data, "suite": suite, "tasks": tasks, **own, **flags}, seeds,
@@ -295,6 +298,15 @@ def export(
     for note in reading(network):
         warnings.warn(f"{done.path}: {note}", stacklevel=2)
     return done
+
+
+def _read_again() -> None:
+    """Forget the user's data, whose files may have changed since an earlier call."""
+    from dnabench.sweep.grid import as_each_needs
+    from dnabench.tasks.io.once import own_task
+
+    as_each_needs.cache_clear()
+    own_task.cache_clear()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from dnabench import MODELS, TASKS, Trial
 from dnabench.networks.network import load_network
 from dnabench.networks.saving import network_files
 from dnabench.results.store import Store
-from dnabench.sweep.trial import _task_at, run_trial
+from dnabench.sweep.trial import run_trial
 from dnabench.types import Job
 
 SIZES = {"train": 24, "dev": 16, "test": 16}
@@ -53,7 +53,6 @@ def put(monkeypatch):
 
     def register(task):
         monkeypatch.setitem(TASKS._entries, task.name, task)
-        _task_at.cache_clear()
         return task
 
     return register

@@ -162,6 +162,21 @@ def test_the_best_of_scores_that_cannot_be_compared_is_refused(place, tmp_path):
         db.Results(tmp_path).best("data/motif")
 
 
+def test_a_file_that_changed_since_an_earlier_call_is_read_again(tmp_path):
+    """As in a notebook; the results were those of the file as it was."""
+    path, flags = tmp_path / "my.csv", {"seeds": 1, "executor": "inline", "out": tmp_path / "runs"}
+
+    def results(seed):
+        part = planted_split(120, seed)
+        rows = [f"{part.seqs[i]},{part.y[i]}" for i in range(len(part.y))]
+        path.write_text("\n".join(["sequence,label", *rows]) + "\n")
+        return db.run("kmer", path, **flags)
+
+    first, second, again = (results(seed).records for seed in (0, 1, 0))
+    assert len(first) == len(second) == 1 and first == again
+    assert first[0].trial.id != second[0].trial.id and first[0].scores != second[0].scores
+
+
 def test_results_of_a_folder_that_the_command_line_filled(place):
     folder, results, _ = place
     every = db.Results(folder / "runs")

@@ -230,11 +230,8 @@ def test_tokens_of_a_folder_are_cut_as_transformers_cuts_them(files, tmp_path):
 
 
 def trial_of(task, monkeypatch, model="convnova-386k", **recipe):
-    from dnabench.sweep.trial import _task_at
-
     list(TASKS)
     monkeypatch.setitem(TASKS._entries, task.name, task)
-    _task_at.cache_clear()
     options = {**MODELS[model].options, **(SMALL if model.startswith("convnova") else {})}
     trial = Trial(
         model=model, options=options, regime="scratch", task=task.name, data=task.data,

@@ -43,7 +43,6 @@ def shares_of(soft, codes):
 def learned(tmp_path_factory):
     """A network that has learned to find MOTIF, and sequences that it has not seen."""
     from dnabench import TASKS
-    from dnabench.sweep.trial import _task_at
 
     list(TASKS)
     task = task_of_kind("binary", LENGTH)
@@ -53,11 +52,9 @@ def learned(tmp_path_factory):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(TASKS._entries, task.name, task)
-        _task_at.cache_clear()
         job = job_of(MODELS["cnn"], task, epochs=15, lr=0.004, batch=32)
         found = kept(job, tmp_path_factory.mktemp("kept"), keep="all")
         yield found[0], found[1]
-    _task_at.cache_clear()
 
 
 def test_sums_are_what_the_answer_gains(tmp_path, put):  # noqa: F811

@@ -33,7 +33,6 @@ from dnabench.probes.field import field, random_sequences
 from dnabench.probes.likelihood import Likelihood
 from dnabench.probes.mutagenesis import Place, answer_of, mutagenesis_of_file
 from dnabench.probes.variants import score_file
-from dnabench.sweep.trial import _task_at
 from dnabench.tasks.io.packed import packed
 from dnabench.tasks.io.regions import read_regions
 from dnabench.tokens.bpe import save, train_bpe
@@ -91,7 +90,6 @@ def network(tmp_path_factory):
     task, found = task_of_kind("binary", W), {}
     list(TASKS)
     TASKS._entries[task.name] = task
-    _task_at.cache_clear()
 
     def of(name):
         if name not in found:
@@ -102,7 +100,6 @@ def network(tmp_path_factory):
 
     yield of
     del TASKS._entries[task.name]
-    _task_at.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +108,6 @@ def per_base(tmp_path_factory):
     task = task_of_kind("per_base", W)
     list(TASKS)
     TASKS._entries[task.name] = task
-    _task_at.cache_clear()
 
     def of(name):
         job = job_of(MODELS[name], task, tiny(name), rc="none")
@@ -119,7 +115,6 @@ def per_base(tmp_path_factory):
 
     yield of
     del TASKS._entries[task.name]
-    _task_at.cache_clear()
 
 
 def refused(what, *needed):

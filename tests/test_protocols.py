@@ -13,7 +13,7 @@ from dnabench.metrics import METRICS
 from dnabench.protocols import FOLDS, PROTOCOLS, VALIDATION, check_protocol, protocol_named
 from dnabench.splits import cut, folds, random_tenth, same_sequence, streams
 from dnabench.sweep.grid import Request, grid
-from dnabench.sweep.trial import _task_at, run_trial
+from dnabench.sweep.trial import run_trial
 from dnabench.tasks.io.files import task_from_path
 from dnabench.train.loop import fit
 from dnabench.types import Job
@@ -38,11 +38,9 @@ def registered(monkeypatch):
 
     def put(task):
         monkeypatch.setitem(TASKS._entries, task.name, task)
-        _task_at.cache_clear()
         return task
 
     yield put
-    _task_at.cache_clear()
 
 
 def job(task, protocol, model="kmer", seed=0, **trial):

@@ -17,7 +17,7 @@ from dnabench import MODELS, TASKS, Trial
 from dnabench.results.checkpoints import Place
 from dnabench.splits import streams
 from dnabench.sweep.numbers import parse_checkpoints, written_checkpoints
-from dnabench.sweep.trial import _task_at, run_trial
+from dnabench.sweep.trial import run_trial
 from dnabench.train import checkpoint, learner
 from dnabench.train.checkpoint import checkpoint_bytes
 from dnabench.train.objectives import Supervised
@@ -32,9 +32,7 @@ SMALL = {"convnova": {"width": 16, "d_inner": 1, "kernel_size": 5, "blocks": 2, 
 def _task(monkeypatch):
     list(TASKS)
     monkeypatch.setitem(TASKS._entries, TASK.name, TASK)
-    _task_at.cache_clear()
     yield
-    _task_at.cache_clear()
 
 
 def job(model="convnova", protocol="honest/1", **recipe):

@@ -24,9 +24,6 @@ def task(monkeypatch):
     def put(**changes):
         task = planted_task(**changes)
         monkeypatch.setitem(TASKS._entries, task.name, task)
-        from dnabench.sweep.trial import _task_at
-
-        _task_at.cache_clear()
         return task
 
     list(TASKS)

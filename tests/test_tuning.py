@@ -23,7 +23,7 @@ from dnabench.results.store import Store
 from dnabench.spaces import parse_dimension
 from dnabench.sweep.grid import Request
 from dnabench.sweep.search import TuneRequest, plan_search, quantile, space_of
-from dnabench.sweep.trial import _as_scored, _task_at, run_trial
+from dnabench.sweep.trial import _as_scored, run_trial
 from dnabench.types import Job
 
 QUICK = ["--limit", "40", "--epochs", "1", "--executor", "inline", "--tuning-seeds", "2"]
@@ -36,12 +36,10 @@ def put(monkeypatch):
     def put(**changes):
         task = planted_task(**changes)
         monkeypatch.setitem(TASKS._entries, task.name, task)
-        _task_at.cache_clear()
         return task
 
     list(TASKS)
     yield put
-    _task_at.cache_clear()
 
 
 def job(task, model, scored="val", protocol="honest/1"):

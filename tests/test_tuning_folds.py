@@ -66,11 +66,9 @@ def with_noise(fold):
 def test_nothing_of_a_fold_reaches_the_trials_that_choose_for_it(model, monkeypatch):
     """Other sequences in fold 4: its own trials stay as they are, and those of fold 5 change."""
     from dnabench import TASKS
-    from dnabench.sweep.trial import _task_at
 
     def scores(task, seed):
         monkeypatch.setitem(TASKS._entries, task.name, task)
-        _task_at.cache_clear()
         recipe = dataclasses.replace(MODELS[model].recipes["default"], epochs=2)
         trial = Trial(
             model=model, options=dict(MODELS[model].options), regime="scratch", task=task.name,
@@ -86,7 +84,6 @@ def test_nothing_of_a_fold_reaches_the_trials_that_choose_for_it(model, monkeypa
         assert scores(clean, seed) == scores(noisy, seed)
     (seed,) = nested_seeds(5, 1)
     assert scores(clean, seed) != scores(noisy, seed)
-    _task_at.cache_clear()
 
 
 def test_each_fold_is_tested_with_its_own_choice(csv, tmp_path):

@@ -7,7 +7,6 @@ from dnabench import TASKS
 from dnabench.sweep.grid import Request
 from dnabench.sweep.search import TuneRequest, plan_search
 from dnabench.sweep.steps import _Unit
-from dnabench.sweep.trial import _task_at
 
 SPLICE = "demo/splice_junctions"  # whose recipe of convnova-386k has batches of 16
 FIXED = ["lr=0.001", "weight_decay=0.1", "dropout=0", "dilation=4"]
@@ -19,9 +18,7 @@ def own(monkeypatch):
     list(TASKS)
     task = planted_task()
     monkeypatch.setitem(TASKS._entries, task.name, task)
-    _task_at.cache_clear()
     yield task.name
-    _task_at.cache_clear()
 
 
 def plan(own, per, **more):

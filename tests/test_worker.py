@@ -23,7 +23,7 @@ from dnabench.sweep.grid import Request, grid
 from dnabench.sweep.state import state_of
 from dnabench.sweep.stored import is_open, stored_grid, written_grid
 from dnabench.sweep.sweep import Summary
-from dnabench.sweep.trial import _task_at, task_of
+from dnabench.sweep.trial import task_of
 from dnabench.sweep.worker import Left, Worker
 from dnabench.types import OwnData, Record, Resources
 
@@ -241,7 +241,6 @@ def test_files_beside_the_data_are_found_from_any_folder(name, tmp_path, monkeyp
     store = Store(tmp_path / "runs")
     store.save_config(written_grid(jobs, store.rows()))
     monkeypatch.chdir(tmp_path)
-    _task_at.cache_clear()
     found = stored_grid(store).jobs
     assert list(found) == [job.trial.id for job in jobs]
     (job,) = found.values()

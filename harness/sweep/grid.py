@@ -22,6 +22,7 @@ from dnabench.sweep.checks import (
 from dnabench.sweep.effects import effects
 from dnabench.sweep.numbers import parse_limit, parse_seeds, parse_shares
 from dnabench.sweep.settings import check_settings, chosen
+from dnabench.tasks.io.once import own_task
 from dnabench.types import Job, Model, OwnData, Protocol, Recipe, Task, Trial
 from dnabench.weights import regimes, resolve
 
@@ -326,14 +327,6 @@ def as_each_needs(paths: tuple[str, ...], own: OwnData) -> dict[str, tuple[Task,
         notes = [f"not used here: {', '.join(without)}"] if without else []
         out[path] = replace(task, notes=(*task.notes, *notes)), left
     return out
-
-
-@lru_cache(maxsize=8)
-def own_task(path: str, own: OwnData) -> Task:
-    """The task of the user's own files, read once in a process."""
-    from dnabench.tasks.io.files import task_from_path
-
-    return task_from_path(Path(path), own=own)
 
 
 def suites() -> dict[str, tuple[str, ...]]:

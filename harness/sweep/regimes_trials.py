@@ -16,9 +16,10 @@ from dnabench.results.regimes import COMPUTE, CONTROLS, FROZEN, SCRATCH, Regime
 from dnabench.shares import part_of_train
 from dnabench.splits import cut, streams
 from dnabench.sweep.effects import check_effect
-from dnabench.sweep.grid import grid, own_task
+from dnabench.sweep.grid import grid
 from dnabench.sweep.numbers import parse_seeds
 from dnabench.sweep.regimes import STRIDE, Column, RegimesRequest, digest, identity
+from dnabench.tasks.io.once import own_task
 from dnabench.types import Array, Job, OwnData
 from dnabench.weights import differing
 
@@ -138,17 +139,17 @@ def bp_of_epoch(job: Job) -> int:
     Where sequences lose their end, a token that is read counts as 1 bp.
     """
     trial, most = job.trial, job.trial.recipe.max_length
-    data = trial.task, job.path, job.own
+    data = trial.data, trial.task, job.path, job.own
     lengths = _lengths(data, trial.protocol, trial.seed, trial.limit, trial.train_share)
     return max(1, int((lengths.clip(max=most) if most else lengths).sum()))
 
 
 @lru_cache(maxsize=1024)
 def _lengths(
-    data: tuple[str, str, OwnData], protocol: str, seed: int, limit: float, share: float
+    data: tuple[str, str, str, OwnData], protocol: str, seed: int, limit: float, share: float
 ) -> Array:  # fmt: skip
     """Bp of each sequence that a trial trains on, int64 (N,)."""
-    name, path, own = data
+    _, name, path, own = data
     task, how = own_task(path, own) if path else TASKS[name], protocol_named(protocol)
     at = streams(seed, name, how).cut
     train = part_of_train(cut(task, how, at, limit)[0], share, task, at)

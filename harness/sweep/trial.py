@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from dnabench.shares import absent, part_of_train
 from dnabench.splits import cut, limited, only_class, streams
 from dnabench.tasks.audit.kmers import either_strand, fingerprints, numbered
 from dnabench.tasks.audit.near import merged
+from dnabench.tasks.io.once import own_task
 from dnabench.train.build import as_read, build_examples, build_learner
 from dnabench.train.flops import tokens_of_longest
 from dnabench.train.meter import Meter, flops
@@ -33,7 +33,6 @@ from dnabench.types import (
     Array,
     Job,
     Learner,
-    OwnData,
     Progress,
     Protocol,
     Record,
@@ -164,18 +163,9 @@ def _flops(trial: Trial, examples: Any, test: Split) -> int:
     return flops(trial, examples.task, tokens)
 
 
-@lru_cache(maxsize=8)
-def _task_at(name: str, path: str, own: OwnData) -> Task:
-    if not path:
-        return TASKS[name]
-    from dnabench.tasks.io.files import task_from_path
-
-    return task_from_path(Path(path), own=own)
-
-
 def task_of(job: Job) -> Task:
     """The task of a job, also one of the user's own files."""
-    return _task_at(job.trial.task, job.path, job.own)
+    return own_task(job.path, job.own) if job.path else TASKS[job.trial.task]
 
 
 def _unchanged(task: Task, job: Job) -> Task:

@@ -252,6 +252,26 @@ def test_overlapping_windows_and_chromosomes_stay_on_one_side(genome, tmp_path):
     assert {n.split(":")[0] for n in by.load("train").ids} == {"chr1"}
 
 
+@pytest.mark.parametrize("own", [{"split_by": "name", "test_groups": ("test",)}, {}])
+def test_other_names_of_regions_that_say_the_split_are_other_data(genome, tmp_path, own):
+    fasta, _ = genome
+    places = [(100 + 300 * i, 160 + 300 * i) for i in range(30)]
+    negatives = written(tmp_path / "n.bed", [
+        ("1", a + 150, b + 150, ("train", "test")[i % 2]) for i, (a, b) in enumerate(places)
+    ])  # fmt: skip
+
+    def task(*names, **own):
+        rows = [("1", *place, names[i % len(names)]) for i, place in enumerate(places)]
+        how = OwnData(genome=str(fasta), length=60, negatives=str(negatives), **own)
+        return task_from_path(written(tmp_path / "p.bed", rows), own=how)
+
+    one, other = task("train", "test", **own), task("test", "train", **own)
+    assert one.counts == other.counts and one.data != other.data
+    assert not {*one.load("test").ids} >= {*other.load("test").ids}
+    alike = [task(*names, split="none").data for names in ("ab", "ba")]  # they say nothing
+    assert alike[0] == alike[1]
+
+
 def test_start_codons_of_yeast_end_to_end(tmp_path, monkeypatch):
     monkeypatch.setenv("DNABENCH_CACHE", str(tmp_path / "cache"))
     write_yeast(tmp_path)

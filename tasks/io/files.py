@@ -88,7 +88,7 @@ def task_from_path(
     _check_train(path, files, splits["train"], labels)
     columns = _columns(tables, {*said.used, *places.used}, places.used)
     origin, *cut_notes = cut
-    also = [*places.also] * (related.groups is not None)
+    also = [*places.also] * (related.groups is not None) + _names(tables, said)
     also += ["validation=related"] * bool(apart) + ["ids=label/file"] * labelled
     return Task(
         name=_task_name(path, name),
@@ -291,6 +291,14 @@ def _digest(
         lines.append(f"cut=related/{VERSION}\n")
     lines += [f"{line}\n" for line in also]
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+
+
+def _names(tables: Sequence[Table], said: Stated) -> list[str]:
+    """A hash of the names of regions, where these say the split: no table's hash has them."""
+    if "name" not in {column.lower() for column in said.used}:
+        return []
+    names = [name for t in tables if is_regions(t.path) for name in t.others.get("name", ())]
+    return [hashlib.sha256("\n".join(["names", *names]).encode()).hexdigest()] if names else []
 
 
 def _pick(splits: Mapping[SplitName, Split], split: SplitName) -> Split:

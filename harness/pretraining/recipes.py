@@ -62,7 +62,6 @@ class Pretraining:
 
 
 CONVNOVA = "aim-uofa/ConvNova@c606027"
-ONE_DEVICE = "one process sees the whole batch"
 RECIPES = {
     "house": Pretraining(
         recipe=Recipe(batch=64, warmup=0.02), small_weight=0.1,

@@ -32,7 +32,6 @@ class Friedman(NamedTuple):
     f: float  # Iman-Davenport, from chi2
     p_f: float
     kendall_w: float  # 0 = tasks rank at random, 1 = all rank alike
-    uncorrected: float  # chi2 as in Demsar 2006, without the correction
 
 
 class Wilcoxon(NamedTuple):
@@ -80,8 +79,8 @@ def friedman(scores: Array) -> Friedman:
         scores: (N, k) with k >= 3, higher is better.
 
     Returns:
-        All but `ranks` and `uncorrected` are NaN when the scores of every task are tied. When all
-        tasks rank the models alike, f is infinite and p_f is the exact chance of that.
+        All but `ranks` are NaN when the scores of every task are tied. When all tasks rank the
+        models alike, f is infinite and p_f is the exact chance of that.
 
     Accuracy:
         chi2 and p are scipy's. p of few tasks is rough; p_f is the better of the two.
@@ -100,11 +99,11 @@ def friedman(scores: Array) -> Friedman:
     each = tuple(float(r) for r in means)
     if spread <= 0:
         nan = math.nan
-        return Friedman(each, nan, nan, nan, nan, nan, plain)
+        return Friedman(each, nan, nan, nan, nan, nan)
     chi2 = plain * n * k * (k + 1) / 12 * (k - 1) / spread
     f, p_f = iman_davenport(chi2, n, k)
     p = float(chdtrc(k - 1, chi2))
-    return Friedman(each, chi2, p, f, p_f, chi2 / (n * (k - 1)), plain)
+    return Friedman(each, chi2, p, f, p_f, chi2 / (n * (k - 1)))
 
 
 def friedman_of_ranks(ranks: Sequence[float] | Array, n: int) -> float:

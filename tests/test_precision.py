@@ -139,6 +139,31 @@ def test_cuda_takes_tf32_when_asked_only_and_afterwards_what_it_had(precision, b
     torch._C._get_cudnn_allow_tf32()  # as torch.export does: it raises where parts differ
 
 
+@pytest.mark.skipif(not hasattr(torch.backends.mkldnn, "matmul"), reason="since PyTorch 2.9")
+@pytest.mark.parametrize("newer", [False, True])
+def test_a_cpu_multiplies_in_float32_whatever_a_networks_file_asked_for(newer):
+    mkldnn, asked = torch.backends.mkldnn, ["bf16", "none", "none"]
+    x = torch.randn(256, 256, generator=torch.Generator().manual_seed(0))
+
+    def now():
+        return [part.fp32_precision for part in (mkldnn.matmul, mkldnn.conv, mkldnn.rnn)]
+
+    before, legacy = now(), torch.get_float32_matmul_precision()
+    try:
+        if newer:
+            mkldnn.matmul.fp32_precision = "bf16"
+        else:
+            torch.set_float32_matmul_precision("medium")
+        with pytest.raises(KeyError), Arithmetic("fp32", "cpu").products():
+            assert now() == ["ieee"] * 3
+            torch.testing.assert_close(x @ x, (x.double() @ x.double()).float(), atol=1e-3, rtol=0)
+            raise KeyError
+        assert now() == asked
+    finally:
+        torch.set_float32_matmul_precision(legacy)
+        mkldnn.matmul.fp32_precision = before[0]
+
+
 def test_the_forward_pass_is_in_the_precision_and_the_weights_are_not():
     layer, x = torch.nn.Linear(4, 4), torch.ones(2, 4)
     kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -8,7 +8,7 @@ import functools
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import MethodType
 from typing import Any
 
@@ -95,9 +95,13 @@ class Arithmetic:
 
     @contextmanager
     def products(self) -> Iterator[None]:
-        """Inside, float32 products on CUDA use TF32 under tf32 only; see also `deterministic`."""
+        """Inside, float32 products on CUDA use TF32 under tf32 only; see also `deterministic`.
+
+        On a CPU they are in float32, whatever a user's code has asked PyTorch for.
+        """
         if self._kind != "cuda":
-            yield
+            with _float32_products() if self._kind == "cpu" else nullcontext():
+                yield
             return
         before = _tf32()
         strict = torch.are_deterministic_algorithms_enabled()
@@ -137,6 +141,33 @@ class Arithmetic:
         if state["scaler"]:
             self._scaler.load_state_dict(state["scaler"])
         self.skipped = state["skipped"]
+
+
+@contextmanager
+def _float32_products() -> Iterator[None]:
+    """Inside, a CPU multiplies float32 numbers as such.
+
+    A line of a network's file, `torch.set_float32_matmul_precision("medium")`, lets it round them
+    to bf16 where it can, in this and every later trial of the process.
+    """
+    mkldnn: Any = torch.backends.mkldnn
+    if not hasattr(mkldnn, "matmul"):  # before PyTorch 2.9
+        word = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(word)
+        return
+    parts = mkldnn.matmul, mkldnn.conv, mkldnn.rnn
+    before = [part.fp32_precision for part in parts]
+    try:
+        for part in parts:
+            part.fp32_precision = "ieee"
+        yield
+    finally:
+        for part, word in zip(parts, before, strict=True):
+            part.fp32_precision = word
 
 
 def _tf32() -> list[str]:

@@ -16,6 +16,7 @@ from dnabench.models.outside.onehot import ReadsOneHot
 from dnabench.models.outside.references import model_named
 from dnabench.registry import MODELS
 from dnabench.sweep.grid import Request, grid
+from dnabench.sweep.trial import run_trial
 from dnabench.train.check_model import check_model
 from dnabench.weights import load_regime, resolve
 
@@ -245,6 +246,23 @@ def test_the_id_of_a_trial_does_not_depend_on_the_other_tasks_of_the_command(net
     both, alone = trials("two", "many"), trials("many")
     assert both["data/many"].id == alone["data/many"].id
     assert {trial.regime for trial in both.values()} == {"own:98.1%"}
+
+
+def test_what_a_file_sets_for_its_process_changes_no_trial_of_another_model(net, put):
+    task, threads = put(task_of_kind("binary")), torch.get_num_threads()
+    job = job_of(MODELS["cnn"], task)
+    try:
+        alone = run_trial(job)[1]["logits"]
+        sets = "torch.set_default_dtype(torch.float64)\ntorch.set_num_threads(3)\n"
+        own = model_named(f"{net(EXAMPLE + sets)}:Net")
+        assert (torch.get_default_dtype(), torch.get_num_threads()) == (torch.float64, 3)
+        for one in (job_of(own, task), job):
+            found = run_trial(one)[1]["logits"]
+            assert (torch.get_default_dtype(), torch.get_num_threads()) == (torch.float32, 1)
+        np.testing.assert_array_equal(found, alone)
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_num_threads(threads)
 
 
 def test_a_network_for_one_task_alone_has_the_share_of_that_task(net):

@@ -92,6 +92,7 @@ def run_trial(
 
     _check_known(job.trial)
     model_of(job)
+    _as_pytorch_begins(resources)
     kernels = Kernels(deterministic=resources.deterministic)
     meter, trial = Meter(resources.device, kernels, shared=resources.workers > 1), job.trial
     task, protocol = _as_scored(job)
@@ -138,6 +139,15 @@ def run_trial(
         return record, {}
     arrays = {"logits": logits, "labels": labels, "ids": np.asarray(last.ids, dtype=str)}
     return record, arrays | _related(task, last)
+
+
+def _as_pytorch_begins(resources: Resources) -> None:
+    """Undo what a user's file may have set for this process, and so for trials of other models."""
+    import torch
+
+    torch.set_default_dtype(torch.float32)
+    torch.set_grad_enabled(True)
+    torch.set_num_threads(resources.threads)
 
 
 def _n_read(trial: Trial, train: Split, curve: Sequence[Any]) -> int:

@@ -91,8 +91,7 @@ def run_trial(
     from dnabench.train.objectives import supervised
 
     _check_known(job.trial)
-    model_of(job)
-    _as_pytorch_begins(resources)
+    _bring_model(job, resources)
     kernels = Kernels(deterministic=resources.deterministic)
     meter, trial = Meter(resources.device, kernels, shared=resources.workers > 1), job.trial
     task, protocol = _as_scored(job)
@@ -141,10 +140,11 @@ def run_trial(
     return record, arrays | _related(task, last)
 
 
-def _as_pytorch_begins(resources: Resources) -> None:
-    """Undo what a user's file may have set for this process, and so for trials of other models."""
+def _bring_model(job: Job, resources: Resources) -> None:
+    """Have the model known; what its file, or one before it, set for all of PyTorch is undone."""
     import torch
 
+    model_of(job)
     torch.set_default_dtype(torch.float32)
     torch.set_grad_enabled(True)
     torch.set_num_threads(resources.threads)

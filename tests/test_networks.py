@@ -51,6 +51,20 @@ def test_per_base_on_both_strands(put, tmp_path):
     np.testing.assert_allclose(logits, stored["logits"], atol=1e-5, rtol=1e-5)
 
 
+def test_a_probe_answers_by_its_head_on_features_whatever_forward_does(put, tmp_path):
+    task = put(task_of_kind("multiclass"))  # DeepATT's forward has a row for each position
+    network, _, stored = kept(job_of(MODELS["deepatt"], task, finetune="probe"), tmp_path)
+    found = network.logits(task.load("test").seqs)
+    np.testing.assert_allclose(found, stored["logits"], atol=1e-5, rtol=1e-5)
+
+
+def test_low_rank_additions_to_a_layer_in_two_places_are_merged(put, tmp_path):
+    task, model = put(task_of_kind("multiclass")), MODELS["caduceus_ph-470k"]
+    network, _, stored = kept(job_of(model, task, finetune="lora", lr=0.01, epochs=3), tmp_path)
+    found = network.logits(task.load("test").seqs)
+    np.testing.assert_allclose(found, stored["logits"], atol=1e-4, rtol=1e-4)
+
+
 def test_low_rank_additions_are_merged(put, tmp_path):
     task, model = put(task_of_kind("multiclass")), MODELS["ntv2-50m"]
     one = job_of(model, task, finetune="lora", lr=0.01, epochs=3)

@@ -293,7 +293,7 @@ def assembled(card: Card, model: Model, tensors: Mapping[str, Tensor], source: P
     """The network, or the learner, with its weights; `source` is their name in messages."""
     import torch
 
-    from dnabench.train.adapt import linear_head, with_head
+    from dnabench.train.adapt import probed, with_head
     from dnabench.weights import load_regime
 
     task, trial = card.task_without_data(), card.record.trial
@@ -306,7 +306,7 @@ def assembled(card: Card, model: Model, tensors: Mapping[str, Tensor], source: P
         return learner
     if trial.recipe.finetune == "probe" and trial.recipe.head == "own":
         width = tensors["head.weight"].shape[1]
-        net.head = linear_head(net.head, width, task.n_outputs)
+        probed(net, width, task.n_outputs)
     if card.backbone:
         load_regime(net, model, card.backbone, "")
     with torch.random.fork_rng(devices=[]):

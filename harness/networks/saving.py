@@ -108,13 +108,18 @@ def merged(net: Any) -> dict[str, Tensor]:
     Accuracy:
         W + B A is rounded once more than W x + B A x; the logits move in their last digits.
     """
+    state = net.state_dict()
     tensors = {
         name.replace(".base_layer.", "."): value.detach().cpu().clone().contiguous()
-        for name, value in net.state_dict().items()
+        for name, value in state.items()
         if ".lora_" not in name
     }
-    for name, layer in net.named_modules():
+    for layer in net.modules():
         if hasattr(layer, "get_delta_weight"):
+            place = layer.get_base_layer().weight.data_ptr()
+            shared = [name for name, value in state.items() if value.data_ptr() == place]
             for adapter in layer.active_adapters:
-                tensors[f"{name}.weight"] += layer.get_delta_weight(adapter).detach().cpu()
+                added = layer.get_delta_weight(adapter).detach().cpu()
+                for name in shared:  # a layer in two places has two names
+                    tensors[name.replace(".base_layer.", ".")] += added
     return tensors

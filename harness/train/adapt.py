@@ -19,7 +19,7 @@ def adapted(net: Any, model: Model, recipe: Recipe) -> Any:
     Returns:
         The network, changed in place. "full": everything learns. "lora": W x becomes
         W x + (alpha / r) B A x in the targets, A and B learn beside the head, B starts at zero.
-        "probe": the head learns; see `linear_head`.
+        "probe": the head learns; see `probed`.
 
     Raises:
         ValueError: LoRA for a model that names no targets, or without peft; a probe of a network
@@ -57,11 +57,26 @@ def without_biases_and_norms(net: Any) -> list[dict[str, Any]]:
     return [{"params": groups[False]}, {"params": groups[True], "weight_decay": 0.0}]
 
 
-def linear_head(head: Any, width: int, n_outputs: int) -> Any:
-    """The head of a probe: the network's if it is one linear layer, else a new one."""
+def probed(net: Any, width: int, n_outputs: int) -> Any:
+    """The network, changed in place, as a probe: one linear layer on its `features`.
+
+    Its own head stays if it is such a layer. `forward` is that layer on the features, whatever
+    else a network does with them, as DeepATT's attends to positions that `features` average.
+    """
     from torch import nn
 
-    return head if isinstance(head, nn.Linear) else nn.Linear(width, n_outputs)
+    if not isinstance(net.head, nn.Linear):
+        net.head = nn.Linear(width, n_outputs)
+    own: Any = type(net)
+
+    class Probed(own):  # type: ignore[misc]
+        __module__ = own.__module__  # whose code its features are
+
+        def forward(self, ids: Any, mask: Any) -> Any:
+            return self.head(self.features(ids, mask))
+
+    net.__class__ = Probed
+    return net
 
 
 def with_head(
@@ -105,7 +120,7 @@ def _width(net: Any, model: Model, task: Task) -> int:
 
 
 def without_head(net: Any) -> Any:
-    """The network, changed in place, without a head that `linear_head` would replace."""
+    """The network, changed in place, without a head that `probed` would replace."""
     from torch import nn
 
     if not isinstance(net.head, nn.Linear):

@@ -16,7 +16,7 @@ from dnabench.host.machine import total_memory
 from dnabench.models.kernels.context import Kernels
 from dnabench.splits import Streams
 from dnabench.tokens.tokenizers import Tokenizer
-from dnabench.train.adapt import adapted, linear_head, without_biases_and_norms
+from dnabench.train.adapt import adapted, probed, without_biases_and_norms
 from dnabench.train.batches import Batch, Data, Features, Pairs, Resident, ran_out
 from dnabench.train.compiled import FULL, UNEVEN, Runner, keep_artefacts, why_not
 from dnabench.train.frozen import Frozen, built_by
@@ -103,8 +103,7 @@ class NetLearner(Predictor):
         self._data = self._read(examples.train, both=recipe.rc != "none")
         data = self._data.both if isinstance(self._data, Pairs) else self._data
         if isinstance(data, Features) and recipe.head == "own":
-            head = linear_head(self.net.head, data.width, objective.n_outputs)
-            self.net.head = head.to(device)
+            probed(self.net, data.width, objective.n_outputs).head.to(device)
         self.n_params = sum(p.numel() for p in self.net.parameters())
         self.n_learned = sum(p.numel() for p in self.net.parameters() if p.requires_grad)
         self._draws = np.random.default_rng([seeds.order, 1])

@@ -292,8 +292,9 @@ def test_features_without_room_are_computed_for_each_batch_and_tell_no_numbers(
     assert np.array_equal(run_trial(job)[1]["logits"], same["logits"])
 
 
-def test_a_plan_counts_the_features_of_all_bases():
-    job, sizes = job_of(MODELS["hyenadna"], TASK, finetune="probe", head="conv"), (24, 12, 12)
+def test_a_plan_counts_the_features_of_all_bases(put):
+    job = job_of(MODELS["hyenadna"], put(TASK), finetune="probe", head="conv")
+    sizes = (24, 12, 12)
     measured = Measured(points=((8, 1.0),), memory=((8, 1000),), prepare=1.0, features=10**6,
                         room=40 * 10**6)  # fmt: skip
     monkey = replace(job.trial, recipe=replace(job.trial.recipe, epochs=5))

@@ -14,8 +14,9 @@ from dnabench import MODELS, Sequences, Split
 from dnabench.host.machine import bf16_flags
 from dnabench.splits import streams
 from dnabench.tokens.bpe import tokenizer_named
+from dnabench.train.adapt import with_head
 from dnabench.train.learner import Examples, NetLearner
-from dnabench.train.objectives import Supervised
+from dnabench.train.objectives import supervised
 from dnabench.weights import REVISION
 
 TASK = planted_task(classes=3, length=80)
@@ -61,8 +62,9 @@ def learner(model, split=MIXED, task=TASK, options=None, **recipe):
     net = model.build(task, options)
     if model.custom_trainer:
         return net(split, recipe)
+    net = with_head(net, model, task, options, recipe)
     examples = Examples(model, task, split, words(model, options, split.seqs))
-    return NetLearner(net, examples, Supervised(task), recipe, SEEDS)
+    return NetLearner(net, examples, supervised(task, recipe, split), recipe, SEEDS)
 
 
 def inputs(model):
@@ -81,6 +83,14 @@ def mixed_lengths(shortest=60):
     step = (80 - shortest) // 5
     seqs = Sequences.parse(base.seqs[i][: shortest + step * i] for i in range(6))
     return Split(seqs, base.y, base.ids)
+
+
+def labelled_bases(split):
+    """The split, with a class for each base of at most 80."""
+    y = np.full((len(split.y), 80), -100, np.int8)
+    for i, n in enumerate(split.seqs.lengths):
+        y[i, :n] = split.seqs.codes[split.seqs.offsets[i] : split.seqs.offsets[i] + n] % 3
+    return Split(split.seqs, y, split.ids)
 
 
 def test_learns_an_epoch_and_gives_finite_logits(model):
@@ -132,7 +142,10 @@ def test_restoring_a_state_gives_its_logits_back(model):
 def test_every_recipe_trains(model):
     for name, recipe in model.recipes.items():
         numbers, options = (dict(part) for part in (recipe.numbers, recipe.for_task("x/x")[1]))
-        one = learner(model, options=options, **{**numbers, "epochs": 1})
+        data = MIXED, TASK
+        if numbers.get("head") == "conv":
+            data = labelled_bases(MIXED), PER_BASE
+        one = learner(model, *data, options=options, **{**numbers, "epochs": 1})
         assert np.isfinite(one.train_epoch()), name
         assert recipe.source
 
@@ -219,10 +232,7 @@ def test_reads_one_base_and_its_whole_context(net_model):
 
 def test_gives_one_prediction_a_base(net_model):
     split = mixed_lengths()
-    y = np.full((6, 80), -100, np.int8)
-    for i, n in enumerate(split.seqs.lengths):
-        y[i, :n] = split.seqs.codes[split.seqs.offsets[i] : split.seqs.offsets[i] + n] % 3
-    split = Split(split.seqs, y, split.ids)
+    split = labelled_bases(split)
     if "per_base" not in net_model.kinds:
         pytest.skip(f"{net_model.name} gives one prediction a sequence")
     one = learner(net_model, split, PER_BASE, rc="none")

@@ -10,8 +10,15 @@ import hashlib
 import importlib
 import sys
 from collections.abc import Iterator
+from importlib.machinery import (
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    SourceFileLoader,
+)
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 HEX = 16  # digits of a hash
 
@@ -52,6 +59,9 @@ def load_code(path: Path) -> ModuleType:
     if folder not in sys.path:
         sys.path.append(folder)  # last, so that no installed package is hidden
     beside = code_files(path)[1:]
+    for place in {str(file.parent) for file in beside}:
+        loaders = (ExtensionFileLoader, EXTENSION_SUFFIXES), (_FromSource, SOURCE_SUFFIXES)
+        sys.path_importer_cache[place] = FileFinder(place, *loaders)
     names = {".".join(_parts(f.relative_to(path.parent))): f for f in beside}
     for name, file in names.items():  # it may have changed since it was imported
         module = sys.modules.get(name)
@@ -73,6 +83,14 @@ def load_code(path: Path) -> ModuleType:
                 "beside it"
             )
     return module
+
+
+class _FromSource(SourceFileLoader):
+    """Reads no bytecode: that of a file as long, and changed within a second, is taken for it."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the file as it is now."""
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def _origin(module: ModuleType) -> Path | None:

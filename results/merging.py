@@ -56,7 +56,7 @@ def faults(
         yield Fault(path, why, "move it away, or give access to it")
     yield from _gone(store, known)
     for path in sorted((store.folder / "predictions").glob("*.npz")):
-        if not known.get(path.stem, False) and store.record_path(path.stem) not in store.unreadable:
+        if not known.get(path.stem, store.record_path(path.stem).exists()):
             yield Fault(path, "predictions of no finished trial", "harmless; it may be removed")
     for folder in sorted((store.folder / "networks").glob("*")):
         if folder.is_dir() and not (folder / NETWORK[0]).is_file():
@@ -71,14 +71,19 @@ def faults(
 
 def _gone(store: Store, known: Collection[str]) -> Iterator[Fault]:
     """Journals of trials that ended and have no record any more."""
-    there = {*known, *(path.stem for path in store.unreadable)}
     for path in sorted(store.folder.glob("journal-*.jsonl")):
         ended = set[str]()
-        for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError as e:
+            yield Fault(path, e.strerror or str(e), "move it away, or give access to it")
+            continue
+        for line in text.splitlines():
             with suppress(ValueError, KeyError, TypeError):  # as of a disk that was full
                 entry = json.loads(line)
                 ended |= {entry["trial"]} if entry["event"] == "ended" else set()
-        if lost := sorted(ended - there):
+        # others may have ended since the records were read
+        if lost := sorted(i for i in ended - {*known} if not store.record_path(i).exists()):
             several = "1 trial" if len(lost) == 1 else f"{len(lost):,} trials"
             why = f"{several} ended and left no record here, such as {lost[0]}"
             yield Fault(path, why, "the same `dnabench run` runs what is gone anew")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -125,6 +126,8 @@ def test_check_names_trials_whose_records_are_gone(stores, tmp_path):
     (journal,) = target.folder.glob("journal-*.jsonl")
     with journal.open("a") as file:
         file.write('{"at": 1, "eve\n')  # cut off
+    with journal.open("ab") as file:
+        file.write(b"\xff\x00\n")  # of a damaged disk
     assert not list(faults(target))
     one = min(ids(target))
     target.record_path(one).unlink()
@@ -132,6 +135,20 @@ def test_check_names_trials_whose_records_are_gone(stores, tmp_path):
     (found,) = faults(target)
     assert found.path == journal
     assert found.why == f"1 trial ended and left no record here, such as {one}"
+    journal.unlink()
+    journal.mkdir()  # what cannot be read, also by root
+    (found,) = faults(target)
+    assert found.path == journal and found.way == "move it away, or give access to it"
+
+
+def test_a_trial_that_ends_while_a_folder_is_checked_is_not_missing(stores, tmp_path):
+    target = Store(tmp_path / "all")
+    merge([Store(stores / "a")], target)
+    one = next(iter(target))
+    late = replace(one, trial=replace(one.trial, seed=99))
+    answers = target.predictions(one.trial.id)
+    assert not list(faults(target, lambda n: target.append(late, answers)))
+    assert target.written(late.trial.id)
 
 
 def test_export_has_a_row_for_each_record(stores, tmp_path):

@@ -1,6 +1,7 @@
 """The head of two convolutions: equal to plain PyTorch, blind to padding, kept, and refused."""
 
 import copy
+import json
 import re
 from dataclasses import replace
 
@@ -242,6 +243,22 @@ def test_a_network_of_a_file_of_yours_has_it_and_one_without_features_is_refused
     model = model_named(f"{path}:Net")
     with pytest.raises(ValueError, match=r"head=conv: net.py:Net has no features to read; write"):
         run_trial(job_of(model, TASK, {"width": 8}, head="conv"))
+
+
+def test_networks_that_read_one_length_or_few_tokens_have_it(tmp_path):
+    text = EXAMPLE.replace(
+        "self.per_base =",
+        "self.places = nn.Parameter(torch.zeros(task.length, width))\n        self.per_base =",
+    ).replace("x = self.embedding(ids.long())", "x = self.embedding(ids.long()) + self.places")
+    (tmp_path / "net.py").write_text(text)
+    tiny.make(tmp_path / "m", "bert-bases")
+    config = json.loads((tmp_path / "m/config.json").read_text())
+    (tmp_path / "m/config.json").write_text(json.dumps({**config, "max_position_embeddings": 40}))
+    task = replace(TASK, length=100)
+    for name, width in ((f"{tmp_path / 'net.py'}:Net", 64), (f"hf:{tmp_path / 'm'}", 32)):
+        model = model_named(name)
+        net = with_head(model.build(task, model.options), model, task, model.options, CONV)
+        assert net.head.conv1.in_channels == width
 
 
 def test_what_has_no_neighbouring_bases_is_refused_before_any_trial():

@@ -106,10 +106,14 @@ def _width(net: Any, model: Model, task: Task) -> int:
 
     if not hasattr(net, "features"):
         raise ValueError(f"head=conv: {model.name} has no features to read; write --set head=own")
-    ids = torch.zeros(1, min(SOME, task.length), dtype=torch.int16)
+    ids = torch.zeros(1, min(SOME, task.length, model.max_tokens or SOME), dtype=torch.int16)
     before = net.training
     with torch.no_grad(), torch.random.fork_rng(devices=[]), Kernels("direct"):
-        features = net.eval().features(ids, None)
+        try:
+            features = net.eval().features(ids, None)
+        except Exception:  # code of others may read the task's length alone
+            ids = torch.zeros(1, task.length, dtype=torch.int16)
+            features = net.features(ids, None)
     net.train(before)
     if features.shape[:2] != ids.shape:
         raise ValueError(

@@ -93,7 +93,7 @@ def repeated_runs(table: Table) -> list[str]:
     for row in table.rows:
         for column, cell in zip(table.columns, row.cells, strict=True):
             alike = grouped(cell.runs, lambda run: tuple(run.scores["test"].items()))
-            for runs in alike.values() if len(alike) > 1 else ():
+            for runs in (x for x in alike.values() if 1 < len(x) < len(cell.runs)):
                 losses = grouped(runs, lambda run: tuple(e.get("loss") for e in run.curve))
                 for own in (x for key, x in losses.items() if len(x) > 1 and {*key} - {None}):
                     seeds = _seeds([run.trial.seed for run in own])

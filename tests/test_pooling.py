@@ -24,6 +24,7 @@ from dnabench.reports.resampling import Resampler
 from dnabench.reports.table import tables
 from dnabench.reports.text.summary import summary_sentences
 from dnabench.reports.validity import checked
+from dnabench.results.rows import Unread
 from dnabench.results.store import Store
 
 OLD = {"dnabench": "0.1.0", "torch": "2.13.0", "commit": "a" * 40, "device": "cpu", "threads": 1}
@@ -73,6 +74,8 @@ def test_some_seeds_that_trained_alike_are_named():
     by_chance = [replace(r, scores={"test": {"mcc": 0.7}}) for r in trained([0.1, 0.2, 0.3])]
     assert repeated_runs(only([*by_chance, record("a", seed=3)])) == []
     assert repeated_runs(only([*runs("a", 0.7, step=0), record("a", seed=9)])) == []  # no curves
+    apart = [replace(run, curve=Unread("no JSON")) for run in runs("a", 0.7)]
+    assert repeated_runs(only(apart)) == []  # and no curve is read, of 100,000 records
 
 
 def test_models_of_different_machines_are_named():

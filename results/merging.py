@@ -86,7 +86,8 @@ def _gone(store: Store, known: Collection[str]) -> Iterator[Fault]:
         if lost := sorted(i for i in ended - {*known} if not store.record_path(i).exists()):
             several = "1 trial" if len(lost) == 1 else f"{len(lost):,} trials"
             why = f"{several} ended and left no record here, such as {lost[0]}"
-            yield Fault(path, why, "the same `dnabench run` runs what is gone anew")
+            way = "the same `dnabench run` runs it anew; if removed on purpose, move this away"
+            yield Fault(path, why, way)
 
 
 def _damage(path: Path) -> str:

@@ -135,6 +135,7 @@ def test_check_names_trials_whose_records_are_gone(stores, tmp_path):
     (found,) = faults(target)
     assert found.path == journal
     assert found.why == f"1 trial ended and left no record here, such as {one}"
+    assert found.way.endswith("if removed on purpose, move this away")
     journal.unlink()
     journal.mkdir()  # what cannot be read, also by root
     (found,) = faults(target)

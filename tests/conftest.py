@@ -194,6 +194,7 @@ def cold_workers(monkeypatch):
 
 
 def pytest_unconfigure():
+    gc.unfreeze()  # or libraries say at the end, in 27 lines, that they leaked what was loaded
     if nursery.cache_info().currsize:
         nursery().close()
 

@@ -212,7 +212,7 @@ def _network(path: Path, found: Any) -> tuple[str, dict[str, Tensor]]:
 
 
 def note(said: str) -> None:
-    """Say on stderr what must be known of weights, if anything.
+    """Say on stderr what a user must know, if anything.
 
     Of the processes that torchrun started, the first one says it.
     """

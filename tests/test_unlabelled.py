@@ -1,6 +1,7 @@
 """tasks/io/unlabelled.py: what `predict`, `embed` and the probes read is what `--data` reads."""
 
 import gzip
+import io
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ from conftest import dnabench
 from kept_cases import tiny_network
 
 from dnabench import Sequences
+from dnabench.networks.predicting import predict_file
 from dnabench.tasks.io.lines import text_lines
 from dnabench.tasks.io.parsing import read_table
 from dnabench.tasks.io.unlabelled import read_parts
@@ -197,3 +199,23 @@ def test_predict_refuses_rows_that_a_quote_would_swallow(put, tmp_path):
     (tmp_path / "q.csv").write_text(table(noted(n2='"5 prime"'), end="\r"))
     done = dnabench("predict", network, tmp_path / "q.csv")
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 13
+
+
+@pytest.mark.parametrize("name", ["a.fa", "a.csv"])
+def test_letters_that_are_no_bases_are_counted(name, put, tmp_path):
+    """By the file's end: what was read as N, and rows that have nothing else."""
+    network, *_ = tiny_network(tmp_path / "runs", put, "cnn", "multiclass")
+    seqs = ["ACGTR" * 16, "N" * 80, "acgty" * 16, "RN" * 40, "A" * 80]
+    rows = {"a.fa": "".join(f">{i}\n{x}\n" for i, x in enumerate(seqs))}
+    rows["a.csv"] = "\n".join(["sequence", *seqs, ""])
+    (tmp_path / name).write_text(rows[name])
+    said, out = [], io.BytesIO()
+    assert predict_file(network, tmp_path / name, out, "csv", say=said.append) == 5
+    assert said == [
+        "IUPAC ambiguity letters read as N: 72",
+        "2 rows of N alone: nothing can be predicted of them",
+    ]
+    said = []
+    (tmp_path / name).write_text(rows[name].translate(str.maketrans("RYry", "ACac")))
+    predict_file(network, tmp_path / name, out, "csv", say=said.append)
+    assert said == ["1 row of N alone: nothing can be predicted of them"]

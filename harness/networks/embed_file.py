@@ -86,7 +86,7 @@ def embed_file(
         table: _Parquet | _Npy = _Parquet(out)
         if to.suffix == ".npy":
             table = _Npy(out, files.enter_context(replacing(to.with_suffix(".ids.txt"))))
-        for part in whole_sequences(read_parts(file), embedder.longest):
+        for part in whole_sequences(read_parts(file, say=note), embedder.longest):
             values = embedder(part.seqs)
             table.write(np.array(part.ids), positions(part.seqs, embedder.each_base), values)
             progress(len(part.seqs.codes))

@@ -17,6 +17,8 @@ from dnabench.networks.network import Network
 from dnabench.networks.region_file import region_logits
 from dnabench.networks.tiles import Tile, joined, tiles, together, windows
 from dnabench.networks.unmasked import unmasked
+from dnabench.reports.grid import count
+from dnabench.sequences import N
 from dnabench.spreadsheets import table_as_text
 from dnabench.tasks.io.regions import is_regions
 from dnabench.tasks.io.unlabelled import Part, known_format, read_parts, whole_sequences
@@ -127,11 +129,15 @@ def _answered(
             )
         yield from region_logits(network, file, asked.genome, say, progress)
         return
+    unknown = 0
     for places, seqs, other in (_pairs if network.task.pairs else _rows)(network, file, asked, say):
         for one in filter(None, (seqs, other)):
             network.check(one, list(map(str, places["id"])))
+        unknown += int((np.add.reduceat(seqs.codes < N, seqs.offsets[:-1]) == 0).sum())
         yield places, network.prepared(seqs, other)()
         progress(len(seqs.codes))
+    if unknown:
+        say(f"{count(unknown, 'row')} of N alone: nothing can be predicted of them")
 
 
 def _pairs(
@@ -145,7 +151,7 @@ def _pairs(
         )
     if not is_variants(file):
         _no_genome(network, file, asked)
-        for part in read_parts(file, pairs=True):
+        for part in read_parts(file, pairs=True, say=say):
             yield {"id": part.ids}, part.seqs, part.other
     elif not asked.genome:
         raise ValueError(f"{file}: variants need the genome they are on: --genome FASTA")
@@ -171,7 +177,7 @@ def _rows(
 ) -> Iterator[_Rows]:
     """Columns that name the rows, and the sequences."""
     _no_genome(network, file, asked)
-    parts = read_parts(file)
+    parts = read_parts(file, say=say)
     if asked.window or asked.stride:
         length = asked.window or network.task.length
         if not 0 < length <= network.longest:
@@ -229,7 +235,7 @@ def _intervals(
             n += len(one.start)
 
     names = set[str]()
-    for tile, logits in base_logits(network, read_parts(file), say):
+    for tile, logits in base_logits(network, read_parts(file, say=say), say):
         if tile.start == 0 and tile.name in names:
             raise ValueError(
                 f"{file}: two sequences are named {tile.name}, and intervals have nothing but the "

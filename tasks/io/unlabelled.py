@@ -59,19 +59,31 @@ class Part(NamedTuple):
             yield name, self.start * (i == 0), codes, i < last or self.whole
 
 
-def read_parts(path: Path, size: int = PART, pairs: bool = False) -> Iterator[Part]:
+def read_parts(
+    path: Path, size: int = PART, pairs: bool = False,
+    say: Callable[[str], object] = lambda note: None,
+) -> Iterator[Part]:  # fmt: skip
     """Read a file of sequences in parts of about `size` bp; labels and other columns are ignored.
 
     CSV, TSV and Parquet need a column sequence (or seq) and may have one named id (or name); else
     rows are numbered from 1. In FASTA the id is the first word of the header. Of pairs, columns
-    reference and alternative have the two sequences.
+    reference and alternative have the two sequences. At the end of a file with IUPAC ambiguity
+    letters, which become N, `say` is called with their number.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: what `parsing.read_table` refuses of sequences, of lines and of quotes, in its
             words; an unknown extension, a missing column.
     """
-    path = Path(path)
+    ambiguous = 0
+    for part in _read(Path(path), size, pairs):
+        ambiguous += sum(x.n_ambiguous for x in (part.seqs, part.other) if x is not None)
+        yield part
+    if ambiguous:
+        say(f"IUPAC ambiguity letters read as N: {ambiguous:,}")
+
+
+def _read(path: Path, size: int, pairs: bool) -> Iterator[Part]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     kind = known_format(path)

@@ -1,5 +1,7 @@
 """harness/sweep/grid.py and config.py: words in, a grid of trials out."""
 
+import re
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -144,6 +146,14 @@ def test_suites_accumulate_and_a_short_name_is_looked_up_in_each():
         plan(suite=["gue", "nt"])
     with pytest.raises(KeyError, match="no suite named 'dem'; did you mean demo"):
         plan(suite=["demo", "dem"], tasks=[])
+
+
+def test_the_dry_run_prints_an_id_that_looks_like_a_number_as_it_is():
+    (first, _) = plan(models=["kmer"])
+    trials = (replace(first, seed=seed) for seed in range(5000))
+    trial = next(trial for trial in trials if re.fullmatch(r"\d+e\d+|\d+", trial.id))
+    words = ["run", "-m", "kmer", "-t", trial.task, "--seeds", f"{trial.seed},", "--dry-run"]
+    assert trial.id in dnabench(*words).stdout.split()
 
 
 def test_a_recipe_by_name():

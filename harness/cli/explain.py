@@ -45,7 +45,7 @@ def _explained(model: Model, name: str) -> str:
             (pattern, ", ".join(f"{k}={_text(v)}" for k, v in values.items()))
             for pattern, values in recipe.tasks.items()
         ]
-        out += ["for single tasks:", tabulate(tasks, tablefmt="plain")]
+        out += ["for single tasks:", tabulate(tasks, tablefmt="plain", disable_numparse=True)]
     if recipe.source.startswith("house"):
         return "\n".join([*out, "A recipe of the house."])
     return "\n".join([*out, f"Differs: {recipe.differs}." if recipe.differs else "Exact."])

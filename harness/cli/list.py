@@ -55,7 +55,8 @@ def list_(
         for row in found:
             room = [None, max(NARROWEST, width - 2 - max(map(len, header)))]
             fields = zip(header, row, strict=True)
-            typer.echo(tabulate(fields, tablefmt="plain", maxcolwidths=room) + "\n")
+            text = tabulate(fields, tablefmt="plain", maxcolwidths=room, disable_numparse=True)
+            typer.echo(f"{text}\n")
     if not names:
         print_table(header, rows, f"`dnabench list {kind} NAME` shows all")
     for registry in (MODELS, TASKS):

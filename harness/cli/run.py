@@ -129,7 +129,8 @@ def _dry_run(jobs: Iterable[Any], notes: Iterable[str], out: Path) -> None:
         found = stored.get(job.trial.id)
         state = "missing" if found is None else "failed" if found.failed else "done"
         rows.append((job.trial.task, job.trial.seed, job.trial.id, state, label(job.trial)))
-    typer.echo(tabulate(rows, ("task", "seed", "trial", "state", "model")))
+    heads = ("task", "seed", "trial", "state", "model")
+    typer.echo(tabulate(rows, heads, disable_numparse=True))
     n_done = sum(row[3] == "done" for row in rows)
     print_notes(notes)
     typer.echo(f"\n{count(len(rows), 'trial')}: {n_done} done, {len(rows) - n_done} to run")

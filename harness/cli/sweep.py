@@ -289,7 +289,8 @@ def _print_summary(summary: Summary, store: Store, to_stderr: bool) -> None:
             (t.task, label(t), t.seed, r.reason, t.id)
             for r in summary.failed for t in [r.trial]
         ]  # fmt: skip
-        typer.echo(tabulate(rows, ("task", "model", "seed", "error", "record")), err=True)
+        heads = ("task", "model", "seed", "error", "record")
+        typer.echo(tabulate(rows, heads, disable_numparse=True), err=True)
         typer.echo("the records hold the tracebacks; the same command runs these again", err=True)
     print_notes(remarks(summary.finished))
     if wrong := broken_contracts([*summary.finished, *summary.skipped]):

@@ -9,7 +9,7 @@ import pytest
 from conftest import command, completed, dnabench, start
 
 from dnabench.results.store import Store
-from dnabench.sweep.sweep import LONGEST_ERROR, _readable
+from dnabench.sweep.failures import LONGEST_ERROR, _readable
 
 
 def errors(out):

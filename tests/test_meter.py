@@ -13,8 +13,8 @@ from test_trial import job, task  # noqa: F401, a fixture
 from dnabench import MODELS
 from dnabench.models.kernels.context import Kernels
 from dnabench.results.store import Store
-from dnabench.sweep.sweep import work
 from dnabench.sweep.trial import run_trial
+from dnabench.sweep.work import work
 from dnabench.train.flops import flops_per_sequence
 from dnabench.train.meter import Meter, energy, flops
 from dnabench.types import Record, Resources
@@ -100,7 +100,7 @@ def test_a_trial_that_shares_its_device_has_no_energy(
 ):
     used = iter(range(0, 1000, 10))
     monkeypatch.setattr("dnabench.train.meter.energy", lambda device: float(next(used)))
-    monkeypatch.setattr("dnabench.sweep.sweep.own_device", lambda devices: "cpu")
+    monkeypatch.setattr("dnabench.sweep.work.own_device", lambda devices: "cpu")
     Store(tmp_path).check_writable()
     one, resources = job(task(), "kmer"), Resources(device=device, workers=workers)
     done = work(one, lambda done, total: None, str(tmp_path), resources, {one.trial.id: 0})

@@ -11,8 +11,8 @@ from rich.console import Console
 from test_trial import job
 
 from dnabench.executors.base import Event
+from dnabench.sweep.outcome import Outcome
 from dnabench.sweep.progress import Bars, Eta, Lines, display, result_line
-from dnabench.sweep.sweep import Outcome
 from dnabench.types import Record
 
 TASK = planted_task()

@@ -14,7 +14,9 @@ from conftest import dnabench, start
 from dnabench.executors.base import Event
 from dnabench.results.store import Store
 from dnabench.sweep.grid import Request, grid
-from dnabench.sweep.sweep import Outcome, _outcome, _worked, run
+from dnabench.sweep.outcome import Outcome
+from dnabench.sweep.sweep import _outcome, run
+from dnabench.sweep.work import _worked
 from dnabench.types import Record, Resources
 
 

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from dnabench.executors.base import Event
 from dnabench.sweep.grid import label
-from dnabench.sweep.sweep import OnEvent, Outcome
+from dnabench.sweep.outcome import Outcome
+from dnabench.sweep.sweep import OnEvent
 from dnabench.types import Job
 
 STEP = 1 / 3

@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
 from dnabench.executors import EXECUTORS
-from dnabench.executors.base import UNUSABLE, Event, Executor, last_line
-from dnabench.host.machine import device_label, own_device
-from dnabench.networks.saving import Trained, network_files
+from dnabench.executors.base import Event, Executor, last_line
 from dnabench.registry import MODELS
-from dnabench.results.checkpoints import Place, checkpoint_path, remove_checkpoint, warned
-from dnabench.results.provenance import here
+from dnabench.results.checkpoints import remove_checkpoint
 from dnabench.results.store import Store, UnwritableError
+from dnabench.sweep.failures import failed_record
 from dnabench.sweep.keeping import drop_worse
-from dnabench.sweep.outcome import Outcome as Outcome
-from dnabench.sweep.trial import run_trial
-from dnabench.types import ONE_CPU, Array, Job, Progress, Record, Resources, printable
+from dnabench.sweep.outcome import Outcome
+from dnabench.sweep.work import work
+from dnabench.types import ONE_CPU, Job, Record, Resources
 from dnabench.weights import fetch
-
-LONGEST_ERROR = 20_000  # bytes that are kept
-NO_MEMORY = (
-    "the process may have no more memory; run fewer trials at once (--jobs), take a smaller batch, "
-    "or give it more"
-)
-MEMORY_WORDS = (  # as Python, C++, the kernel, the loader of libraries and oneDNN say it
-    "MemoryError", "bad_alloc", "Cannot allocate memory", "failed to map segment",
-    "could not create a primitive",
-)  # fmt: skip
-ROUNDING = 1e-4  # of the largest logit: by more, a trial that ran again gave another network
 
 
 def fetch_weights(jobs: Sequence[Job]) -> list[str]:
@@ -55,159 +41,6 @@ def fetch_weights(jobs: Sequence[Job]) -> list[str]:
             except ValueError as e:
                 problems.append(str(e))
     return problems
-
-
-def work(
-    job: Job, progress: Progress, folder: str, resources: Resources, before: Mapping[str, int]
-) -> Outcome:
-    """Run a job unless it is done or another process runs it, and store its record or error.
-
-    Args:
-        job: what to run.
-        progress: called with (epochs done, epochs in all).
-        folder: of the store.
-        resources: where to run.
-        before: trial id -> `Store.written` when the sweep began. A failure that was written later
-            comes from another process and is not run again.
-    """
-    here = -(-resources.workers // len(resources.devices))  # on the device of this one
-    resources = resources._replace(device=own_device(resources.device), workers=here)
-    try:
-        return _worked(job, progress, Store(folder), resources, before)
-    except UnwritableError as e:
-        return Outcome("unwritable", not_kept=str(e))
-
-
-def _worked(
-    job: Job, progress: Progress, store: Store, resources: Resources, before: Mapping[str, int]
-) -> Outcome:
-    trial_id = job.trial.id
-    with store.claim(trial_id) as mine:
-        if not mine:
-            return Outcome("elsewhere")
-        try:
-            record = store.read_before_writing(trial_id)
-        except UnwritableError:
-            raise
-        except ValueError as e:  # nothing is stored: the file stays as it is
-            return Outcome("failed", _failure(job, resources, f"ValueError: {e}"))
-        if record is not None and not record.error:
-            remove_checkpoint(store.folder, trial_id)
-            return Outcome("skipped", record, _kept_again(job, progress, store, resources))
-        if record is not None and store.written(trial_id) != before[trial_id]:
-            return Outcome("failed", record)
-        store.log("started", trial_id)
-        first = record is None
-        predictions: dict[str, Array] | None = None
-        trained: list[Trained] = []
-        keep = None if job.keep == "no" else trained.append
-        checkpoint = checkpoint_path(store.folder, trial_id)
-        try:
-            with warned() as soon:
-                place = Place(checkpoint, resources.checkpoint, lambda: not mine.lost(), soon)
-                record, predictions = run_trial(job, resources, progress, keep, place)
-        except Exception as e:
-            if said := _no_memory(e, resources):
-                raise MemoryError(*said) from e  # an executor replaces the worker
-            if why := _lost(e, resources.device):
-                raise RuntimeError(why) from e  # likewise
-            record = _failure(job, resources, traceback.format_exc())
-        if mine.lost():  # this host was silent for minutes, and another runs the trial now
-            return Outcome("elsewhere")
-        why = _save(trained, job, store)
-        if not store.append(record, predictions or None, first):  # or while this one was written
-            return Outcome("elsewhere")
-        remove_checkpoint(store.folder, trial_id)
-        return Outcome("failed" if record.error else "finished", record, why)
-
-
-def _save(trained: Sequence[Trained], job: Job, store: Store) -> str:
-    """Keep the network, if there is one; why that cannot be done. A full disk stops the sweep."""
-    try:
-        for one in trained:
-            store.save_network(job.trial.id, network_files(one, job.keep))
-    except UnwritableError:
-        raise
-    except ValueError as e:
-        return str(e)
-    return ""
-
-
-def _kept_again(job: Job, progress: Progress, store: Store, resources: Resources) -> str:
-    """Run a finished trial again for its network alone; why it is not kept, "" if it is.
-
-    The record stays as it is. The network is kept if it gives the logits that are stored.
-    """
-    trial_id = job.trial.id
-    if job.keep == "no" or store.has_network(trial_id):
-        return ""
-    trained: list[Trained] = []
-    try:
-        stored = store.predictions(trial_id)["logits"]
-        _, predictions = run_trial(job, resources, progress, trained.append)
-    except Exception as e:
-        return f"running it again failed: {type(e).__name__}: {e}"
-    logits = predictions["logits"]
-    if logits.shape != stored.shape:
-        return f"run again, it gave logits {logits.shape}; {stored.shape} are stored"
-    off, largest = float(abs(logits - stored).max()), max(1.0, float(abs(stored).max()))
-    if off > ROUNDING * largest:
-        return (
-            f"run again, its test logits differ from the stored ones by up to {off:.2g}; another "
-            "machine, version or number of threads rounds differently: run it into a new folder"
-        )
-    return _save(trained, job, store)
-
-
-def _no_memory(error: Exception, resources: Resources) -> tuple[str, ...]:
-    """What a MemoryError should say in place of this error; () = memory did not run out.
-
-    One line, wherever it ran out: in a pass forward or backward, or in a step of the optimiser.
-    """
-    from dnabench.train.batches import ran_out
-
-    if isinstance(error, MemoryError):
-        return (str(error),)
-    if not (isinstance(error, RuntimeError) and ran_out(error)):
-        return ()
-    where, said = device_label(resources.device), str(error).strip().partition("\n")[0]
-    how = "run fewer trials at once (--jobs), or set a smaller --micro-batch"
-    return (f"no memory is left on {where}; {how} ({said})",)
-
-
-def _lost(error: Exception, device: str) -> str:
-    """That CUDA failed for good in this process, as after an invalid index; "" = it did not."""
-    import torch
-
-    if not (device.startswith("cuda") and isinstance(error, RuntimeError)):
-        return ""
-    try:
-        torch.cuda.synchronize(device)
-    except RuntimeError as e:
-        said = str(e).strip().partition("\n")[0]
-        how = "with CUDA_LAUNCH_BLOCKING=1 the traceback names the operation that failed"
-        return f"{device_label(device)} {UNUSABLE} ({said}); {how}"
-    return ""
-
-
-def _failure(job: Job, resources: Resources, error: str) -> Record:
-    said = last_line(error)
-    if any(word in said for word in MEMORY_WORDS) and "run fewer trials" not in said:
-        said = said.removeprefix("MemoryError").removeprefix(": ")
-        error = f"{error.rstrip()}\nMemoryError: {NO_MEMORY}{f' ({said})' if said else ''}\n"
-    where = {**here(), "device": device_label(resources.device)}
-    return Record(trial=job.trial, error=_readable(error), where=where)
-
-
-def _readable(error: str) -> str:
-    """At most 20 kB as UTF-8, the first and last half, without what a terminal would obey."""
-    half = LONGEST_ERROR // 2 - 50
-    few = error if len(error) <= LONGEST_ERROR else error[:half] + error[-half:]
-    text = printable(few).encode()
-    if few is error and len(text) <= LONGEST_ERROR:
-        return text.decode()
-    first, last = text[:half].decode(errors="ignore"), text[-half:].decode(errors="ignore")
-    return f"{first}\n... [most of {len(error)} characters left out] ...\n{last}"
 
 
 @dataclass
@@ -354,11 +187,11 @@ def _outcome(event: Event, job: Job, store: Store, resources: Resources) -> Outc
         except UnwritableError:
             raise
         except ValueError as e:
-            return Outcome("failed", _failure(job, resources, f"ValueError: {e}"))
+            return Outcome("failed", failed_record(job, resources, f"ValueError: {e}"))
         if record is not None and not record.error:  # it died after it had stored the record
             remove_checkpoint(store.folder, job.trial.id)
             return Outcome("finished", record)
-        failure = _failure(job, resources, event.value)
+        failure = failed_record(job, resources, event.value)
         if not store.append(failure, first=record is None):
             record = store.read(job.trial.id)
             if record is None:

@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import dnabench as db
 from dnabench.executors import local
 from dnabench.results.store import Store
-from dnabench.sweep import sweep
+from dnabench.sweep import work
 
 BUDGET, SEEDS, TUNING_SEEDS = 10, 3, 2
 FLAGS = {"suite": "demo", "limit": 100, "epochs": 1, "executor": "inline"}
@@ -29,7 +29,7 @@ STEPS = 16  # configurations of the search in a worker process
 
 def timed(call):
     """CPU seconds of a call, and those of them inside `run_trial`."""
-    inside, real = [], sweep.run_trial
+    inside, real = [], work.run_trial
 
     def counted(*args, **words):
         start = time.process_time()
@@ -38,13 +38,13 @@ def timed(call):
         finally:
             inside.append(time.process_time() - start)
 
-    sweep.run_trial = counted
+    work.run_trial = counted
     try:
         start = time.process_time()
         call()
         return time.process_time() - start, sum(inside), len(inside)
     finally:
-        sweep.run_trial = real
+        work.run_trial = real
 
 
 def measured(search):

@@ -22,8 +22,8 @@ from dnabench.cli.pretrain_said import Speed, described, say_cost, say_plan, say
 
 if TYPE_CHECKING:
     from dnabench.pretraining.planning import Budget, Cost
-    from dnabench.pretraining.pretrain import Training
     from dnabench.pretraining.recipes import Pretraining
+    from dnabench.pretraining.training import Training
     from dnabench.types import Model, Resources
 
 data = partial(typer.Option, rich_help_panel="Windows")
@@ -183,11 +183,10 @@ def _check(
     """What a job would find wrong: the folder, weights, genomes, sequences, regions, warm-up."""
     from dnabench.pretraining.folder import check_folder
     from dnabench.pretraining.planning import bought, measured
-    from dnabench.pretraining.pretrain import check_watched
 
     check_folder(to)
     training = _gathered(chosen, regime, genomes, data, looks, seed, first=True)
-    check_watched(training)
+    training.watched()  # an error if there are none
     if budget.unit != "h":  # which are measured where it is trained
         bought(budget, training, to, partial(measured, training))
 

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dnabench.pretraining.planning import Cost
-    from dnabench.pretraining.pretrain import Training
     from dnabench.pretraining.starting import Start
+    from dnabench.pretraining.training import Training
     from dnabench.types import Recipe
 
 
 def say_plan(training: Training) -> None:
     """What is trained on what, before it starts."""
-    from dnabench.pretraining.pretrain import EVALUATED
+    from dnabench.pretraining.training import EVALUATED
     from dnabench.reports.grid import count
 
     how, said = training.how, training.said()

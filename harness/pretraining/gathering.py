@@ -12,9 +12,9 @@ import numpy as np
 
 from dnabench.models.language import language_of
 from dnabench.pretraining.mapping import looked_up, places, together
-from dnabench.pretraining.pretrain import Training, steps_for
 from dnabench.pretraining.recipes import Pretraining
 from dnabench.pretraining.regions import regions as regions_of
+from dnabench.pretraining.training import Training, steps_for
 from dnabench.pretraining.windows import MOST_N, Source, draw, in_turn, source
 from dnabench.registry import TASKS
 from dnabench.tasks.io.packed import Genome, packed, stored

@@ -15,10 +15,11 @@ import numpy as np
 from dnabench.host import memory
 from dnabench.models.language import language_model
 from dnabench.pretraining.folder import begun_in
-from dnabench.pretraining.pretrain import EVALUATED, Training, learner_of, steps_for
+from dnabench.pretraining.pretrain import learner_of
 from dnabench.pretraining.ranks import ALONE, Ranks, device_here
 from dnabench.pretraining.recipes import check_warmup
-from dnabench.pretraining.windows import draw, held_out
+from dnabench.pretraining.training import Training, steps_for
+from dnabench.pretraining.windows import draw
 from dnabench.train.flops import flops_of
 from dnabench.types import ONE_CPU, Resources
 
@@ -149,7 +150,7 @@ def measured(
     alone = replace(training, steps=10**9, looks=10**9)  # an evaluation after each step
     memory.reset_peak(resources.device)
     learner = learner_of(alone, resources, ranks)
-    predict = learner.held_out(held_out(training.sources, EVALUATED))
+    predict = learner.held_out(training.watched())
     learner.train_epoch()
     times, begun = list[float](), time.monotonic()
     while ranks.largest(len(times) < 3 or time.monotonic() - begun < seconds, resources.device):

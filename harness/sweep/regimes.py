@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from dnabench.cache import read_json, replacing
 from dnabench.models.language import language_of
 from dnabench.pretraining.gathering import copies, gathered, unsaid
-from dnabench.pretraining.pretrain import Training, steps_for
+from dnabench.pretraining.training import Training, steps_for
 from dnabench.pretraining.recipes import Pretraining, check_warmup, named_of
 from dnabench.pretraining.saving import CARD
 from dnabench.pretraining.shuffling import shuffled_genome

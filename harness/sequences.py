@@ -16,7 +16,13 @@ MASK = 8  # a hidden letter, in batches of a language-model objective only
 _CODES = np.full(256, 255, np.uint8)
 _CODES[list(b"ACGTNacgtnUu")] = [A, C, G, T, N, A, C, G, T, N, T, T]
 _CODES[list(b"RYSWKMBDHVryswkmbdhv")] = N + 10  # IUPAC, ambiguous: becomes N and is counted
+_LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 _COMPLEMENT = np.array([T, G, C, A, N], np.uint8)
+
+
+def letters_of(codes: Array) -> str:
+    """The text that these codes of A, C, G, T and N stand for."""
+    return _LETTERS[codes].tobytes().decode()
 
 
 class LetterError(ValueError):
@@ -73,8 +79,7 @@ class Sequences:
         return len(self.offsets) - 1
 
     def __getitem__(self, i: int) -> str:
-        row = self.codes[self.offsets[i] : self.offsets[i + 1]]
-        return np.frombuffer(b"ACGTN", np.uint8)[row].tobytes().decode()
+        return letters_of(self.codes[self.offsets[i] : self.offsets[i + 1]])
 
     @property
     def n_ambiguous(self) -> int:

@@ -11,7 +11,7 @@ import pytest
 from test_tokenizers import assert_whole, random_words
 
 from dnabench import Sequences
-from dnabench.tokens import bpe
+from dnabench.tokens import learning
 from dnabench.tokens.bpe import bpe_from_file, save, train_bpe, train_from_files
 from dnabench.tokens.tokenizers import TOKENIZERS
 
@@ -25,7 +25,7 @@ def test_training_learns_the_most_frequent_pairs_first():
     pytest.importorskip("tokenizers")
     tokenizer = train_bpe(Sequences.parse(["ACACACAC", "ACG", "TNTAC"]), 11)
     vocabulary = tokenizer.encode.engine.get_vocab()
-    assert sorted(vocabulary, key=vocabulary.get) == [*bpe.SPECIALS, *"ACGT", "AC", "ACAC"]
+    assert sorted(vocabulary, key=vocabulary.get) == [*learning.SPECIALS, *"ACGT", "AC", "ACAC"]
     assert (tokenizer.size, tokenizer.pad) == (11, 3)
     seqs = Sequences.parse(["ACACTNAC"])
     encoded = tokenizer(seqs, 8, "mask")
@@ -39,27 +39,34 @@ def test_training_stops_where_no_pair_occurs_twice():
 
 
 def test_n_and_the_ends_of_sequences_part_words(monkeypatch):
-    monkeypatch.setattr(bpe, "WORD", 4)
+    monkeypatch.setattr(learning, "WORD", 4)
     seqs = Sequences.parse(["ACGTACGTAC", "", "GG", "NNTTNTNA", "CCCCC"])
-    assert list(bpe._words(bpe._with_breaks(seqs))) == ["ACGT", "ACGT", "AC", "GG", "TT", "CCCC"]
+    assert list(learning._words(learning.with_breaks(seqs))) == [
+        "ACGT",
+        "ACGT",
+        "AC",
+        "GG",
+        "TT",
+        "CCCC",
+    ]
 
 
 def test_words_do_not_depend_on_the_pieces_read(monkeypatch):
-    monkeypatch.setattr(bpe, "WORD", 8)
+    monkeypatch.setattr(learning, "WORD", 8)
     codes = Sequences.parse(["N".join(random_words(8, share=0.02, longest=90))]).codes
-    whole = list(bpe._words([codes]))
+    whole = list(learning._words([codes]))
     assert len(whole) > 100 and max(map(len, whole)) == 8
     for size in (1, 7, 8, 100):
         pieces = [codes[i : i + size] for i in range(0, len(codes), size)]
-        assert list(bpe._words(pieces)) == whole
+        assert list(learning._words(pieces)) == whole
 
 
 def test_of_a_genome_an_even_sample_of_words_is_kept(monkeypatch):
-    monkeypatch.setattr(bpe, "SAMPLE", 100)
+    monkeypatch.setattr(learning, "SAMPLE", 100)
     words = [f"{i:04}" for i in range(1000)]
-    kept = [int(w) for w in bpe._sample(words)]
+    kept = [int(w) for w in learning._sample(words)]
     assert 12 <= len(kept) <= 25 and set(np.diff(kept)) == {64} and kept[0] == 0
-    assert bpe._sample(words[:25]) == words[:25]
+    assert learning._sample(words[:25]) == words[:25]
 
 
 TRAIN = """

@@ -18,7 +18,8 @@ from dnabench.pretraining.training import Training, steps_for
 from dnabench.pretraining.windows import MOST_N, Source, draw, in_turn, source
 from dnabench.registry import TASKS
 from dnabench.tasks.io.packed import Genome, packed, stored
-from dnabench.tokens.bpe import SAMPLE, tokenizer_named
+from dnabench.tokens.bpe import tokenizer_named
+from dnabench.tokens.learning import SAMPLE
 from dnabench.tokens.tokenizers import Tokenizer, check_vocabulary
 from dnabench.types import Array, Model, Progress, Sequences
 

@@ -4,10 +4,7 @@ N examples, T tokens of the longest.
 """
 
 import functools
-import gzip
-import importlib
 import re
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
@@ -18,16 +15,13 @@ import numpy as np
 
 from dnabench.cache import replacing
 from dnabench.registry import explain_miss
+from dnabench.sequences import letters_of
 from dnabench.tokens import tokenizers
 from dnabench.tokens.engines import file_with_gaps
+from dnabench.tokens.learning import SPECIALS, fasta, learned, library, with_breaks
 from dnabench.tokens.tokenizers import TOKENIZERS, Encoded, Padding, Tokenizer
-from dnabench.types import Array, LetterError, Sequences
-from dnabench.types import N as ANY_BASE
+from dnabench.types import Array, Sequences
 
-SPECIALS = ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")  # ids 0-4, as DNABERT-2 has them
-WORD = 512  # bp; no token learned spans two words
-SAMPLE = 1 << 24  # bp to learn from: under a minute and about 1 GB
-_LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 _GAP = re.compile("N{10,}")  # GENA-LM writes such a run as "-"
 
 
@@ -81,7 +75,7 @@ def bpe_from_file(path: Path) -> Tokenizer:
     """
     data = Path(path).read_bytes()
     with _refused(f"{path} is not a tokenizer.json"):
-        engine = _library().Tokenizer.from_str(data.decode())
+        engine = library().Tokenizer.from_str(data.decode())
     kind = type(engine.model).__name__
     if kind != "BPE":
         raise ValueError(
@@ -120,7 +114,7 @@ def train_bpe(seqs: Sequences, vocabulary: int) -> Tokenizer:
         Sennrich et al. 2016 (byte-pair encoding); specials and template as DNABERT-2,
         docs/models.md#tokens-of-dnabert-2. Ours: words, sample and the pair that must occur twice.
     """
-    return _learn(_with_breaks(seqs), vocabulary)
+    return _tokenizer(learned(with_breaks(seqs), vocabulary))
 
 
 def train_from_files(
@@ -139,13 +133,13 @@ def train_from_files(
     def pieces() -> Iterator[Array]:
         done = 0
         for path in paths:
-            for codes in _fasta(Path(path)):
+            for codes in fasta(Path(path)):
                 yield codes
                 done += len(codes)
                 if progress is not None:
                     progress(done)
 
-    return _learn(pieces(), vocabulary)
+    return _tokenizer(learned(pieces(), vocabulary))
 
 
 def save(tokenizer: Tokenizer, path: Path) -> None:
@@ -203,7 +197,7 @@ class _Encoder:
         return file_with_gaps(text, _GAP.pattern, "-") if self._gap else text
 
     def _texts(self, seqs: Sequences) -> list[str]:
-        text, edges = _LETTERS[seqs.codes].tobytes().decode(), seqs.offsets.tolist()
+        text, edges = letters_of(seqs.codes), seqs.offsets.tolist()
         texts = [text[a:b] for a, b in pairwise(edges)]
         if self._gap:
             texts = [_GAP.sub("-", t) if "NNNNNNNNNN" in t else t for t in texts]
@@ -295,103 +289,3 @@ def _check_letters(engine: Any, unknown: int | None) -> None:
                 f"it has no token for the letter {letter}; "
                 "sequences here are upper-case A, C, G, T and N"
             )
-
-
-def _learn(pieces: Iterable[Array], vocabulary: int) -> Tokenizer:
-    least = len(SPECIALS) + 4
-    if vocabulary < least:
-        raise ValueError(
-            f"vocabulary={vocabulary} is too small: five special tokens and four letters make "
-            f"{least}; write --set vocabulary=4096"
-        )
-    words = _sample(_words(pieces))
-    if not words:
-        raise ValueError("no tokens can be learned: no sequence has two known bases in a row")
-    library = _library()
-    engine = library.Tokenizer(library.models.BPE(unk_token=SPECIALS[0]))
-    engine.pre_tokenizer = library.pre_tokenizers.Whitespace()
-    engine.post_processor = library.processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
-    )  # fmt: skip
-    trainer = library.trainers.BpeTrainer(
-        vocab_size=vocabulary, min_frequency=2, special_tokens=list(SPECIALS),
-        initial_alphabet=list("ACGT"), show_progress=False,
-    )  # fmt: skip
-    engine.train_from_iterator(words, trainer)
-    return _tokenizer(engine)
-
-
-def _sample(words: Iterable[str]) -> list[str]:
-    """All words; beyond `SAMPLE` bp every second, fourth, ... one."""
-    sample, bp, stride = list[str](), 0, 1
-    for i, word in enumerate(words):
-        if i % stride == 0:
-            sample.append(word)
-            bp += len(word)
-        if bp > SAMPLE:
-            sample, stride = sample[::2], stride * 2
-            bp = sum(map(len, sample))
-    return sample
-
-
-def _words(pieces: Iterable[Array]) -> Iterator[str]:
-    """Runs of known bases in words of `WORD` bp; a run may continue in the next piece."""
-    rest = ""
-    for codes in pieces:
-        *runs, rest = re.split("N+", rest + _LETTERS[codes].tobytes().decode())
-        for run in runs:
-            yield from (w for w in _cut(run) if len(w) > 1)
-        whole = len(rest) // WORD * WORD
-        yield from _cut(rest[:whole])
-        rest = rest[whole:]
-    if len(rest) > 1:
-        yield rest
-
-
-def _cut(run: str) -> Iterator[str]:
-    return (run[i : i + WORD] for i in range(0, len(run), WORD))
-
-
-def _with_breaks(seqs: Sequences) -> Iterator[Array]:
-    """Codes with an N after each sequence."""
-    return (np.insert(codes, offsets[1:], ANY_BASE) for codes, offsets in tokenizers.blocks(seqs))
-
-
-def _fasta(path: Path) -> Iterator[Array]:
-    """Codes, with an N for each header, a megabyte at a time."""
-    number = 0  # of the lines before these
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as f:
-            while lines := f.readlines(1 << 20):
-                if not number and not lines[0].startswith(b">"):
-                    raise ValueError(f"{path}:1: a FASTA file begins with '>'")
-                texts = ["N" if t[:1] == b">" else t.strip().decode("latin1") for t in lines]
-                yield _codes(texts, path, number)
-                number += len(lines)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as e:
-        raise ValueError(f"{path}: the gzip file is damaged or cut off: {e}") from e
-    if not number:
-        raise ValueError(f"{path}: not FASTA: it is empty")
-
-
-def _codes(texts: list[str], path: Path, number: int) -> Array:
-    try:
-        return Sequences.parse(["".join(texts)]).codes
-    except LetterError as e:
-        ends = np.cumsum([len(t) for t in texts])
-        line = int(np.searchsorted(ends, e.position, side="right"))
-        raise ValueError(
-            f"{path}:{number + line + 1}: {e.letter!r} is not DNA; only A, C, G, T, U, N and the "
-            "IUPAC ambiguity letters are"
-        ) from e
-
-
-@functools.cache
-def _library() -> Any:
-    try:
-        return importlib.import_module("tokenizers")
-    except ModuleNotFoundError as e:
-        raise ModuleNotFoundError(
-            "byte-pair tokens need the package tokenizers: pip install tokenizers"
-        ) from e

@@ -19,6 +19,7 @@ from dnabench.networks.answers import unit_of
 from dnabench.networks.network import Network
 from dnabench.probes.figures import mutagenesis_figure
 from dnabench.reports.figures.style import save
+from dnabench.sequences import letters_of
 from dnabench.tasks.io.unlabelled import read_parts, whole_sequences
 from dnabench.types import Array, N, Sequences
 
@@ -189,10 +190,8 @@ def stretches(codes: Array, values: Array, most: int = 5) -> list[Stretch]:
     parts = np.split(high, np.flatnonzero(np.diff(high) > JOINED + 1) + 1)
     found = [(int(p[0]), int(p[-1]) + 1) for p in parts]
     found.sort(key=lambda p: -values[p[0] : p[1]].sum())
-    letters = np.frombuffer(b"ACGTN", np.uint8)
     return [
-        Stretch(a, b, letters[codes[a:b]].tobytes().decode(), float(values[a:b].mean()))
-        for a, b in found[:most]
+        Stretch(a, b, letters_of(codes[a:b]), float(values[a:b].mean())) for a, b in found[:most]
     ]
 
 

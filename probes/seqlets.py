@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dnabench.sequences import letters_of
 from dnabench.types import Array
 
 WIDTH = 7  # bp of a window
@@ -87,7 +88,7 @@ def seqlets(
     far = ~np.isnan(values) & (np.abs(means) > limit_of(null, rare))
     sign = np.where(far, np.sign(means), 0)
     edges = [0, *(np.flatnonzero(np.diff(sign)) + 1).tolist(), len(sign)]
-    letters, found = np.frombuffer(b"ACGTN", np.uint8), list[Seqlet]()
+    found = list[Seqlet]()
     for a, b in pairwise(edges):
         if sign[a] == 0:
             continue
@@ -95,7 +96,7 @@ def seqlets(
         as_far = len(null) - np.searchsorted(null, np.abs(means[a:b]).max())
         found.append(
             Seqlet(
-                start, end, letters[codes[start:end]].tobytes().decode(),
+                start, end, letters_of(codes[start:end]),
                 float(np.nansum(values[start:end])), float((1 + as_far) / (1 + len(null))),
             )
         )  # fmt: skip

@@ -95,6 +95,7 @@ def along(
 
     from dnabench.probes.figures import Along
     from dnabench.probes.mutagenesis import positions
+    from dnabench.sequences import letters_of
     from dnabench.tasks.io.features import smallest_features
 
     step = 1 if place.strand == "+" else -1
@@ -136,12 +137,13 @@ def _say(found: Map, place: Place, trained: int) -> None:
 
     from dnabench.pretraining.language_nets import beyond
     from dnabench.probes.mutagenesis import positions
+    from dnabench.sequences import letters_of
 
     typer.echo(found.how)
     if longer := beyond(len(found.codes), trained):
         typer.echo(longer)
     values = np.triu(np.nan_to_num(found.symmetric, nan=-1.0), 1)
-    letters = np.array(list("ACGTN"))[found.codes]
+    letters = letters_of(found.codes)
     at = positions(place, np.arange(len(values)))
     for k in np.argsort(-values, axis=None, kind="stable")[:LARGEST]:
         i, j = divmod(int(k), len(values))

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dnabench.sequences import letters_of
 from dnabench.tasks.io.annotation import lines_of
 from dnabench.tasks.io.genome import chromosomes, few
 from dnabench.tasks.io.left_out import LeftOut
@@ -25,7 +26,6 @@ AT_ONCE = 1 << 22  # bp of the windows that are predicted at once, about
 MANY = 0.02  # share of variants with another REF than the genome, above which that is warned of
 ASSEMBLY = "it may be of another assembly, with which a quarter of all bases agree by chance"
 OTHER_REF = "whose REF is not what the genome has there"
-_LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 
 
 class Variant(NamedTuple):
@@ -147,7 +147,7 @@ def _on_genome(
             named = {v.line: v for v in here}
             alike = [named[line]._replace(chrom=chromosome.names[0]) for line in sorted(named)]
             here = [named[v.line] for v in _usable(alike, left_out)]
-        text, n = _LETTERS[chromosome.codes].tobytes().decode(), max(AT_ONCE // length, 1)
+        text, n = letters_of(chromosome.codes), max(AT_ONCE // length, 1)
         for i in range(0, len(here), n):
             rows = _windows(text, chromosome.names[0], here[i : i + n], length, left_out)
             if rows:

@@ -302,7 +302,7 @@ def export(
 
 def _read_again() -> None:
     """Forget the user's data, whose files may have changed since an earlier call."""
-    from dnabench.sweep.grid import as_each_needs
+    from dnabench.sweep.tasks import as_each_needs
     from dnabench.tasks.io.once import own_task
 
     as_each_needs.cache_clear()

@@ -23,7 +23,7 @@ from dnabench.cli.errors import split_commas
 from dnabench.cli.figure import KINDS
 from dnabench.cli.listing import LISTINGS
 from dnabench.reports.papers.published import tables
-from dnabench.sweep.grid import suites
+from dnabench.sweep.tasks import suites
 
 ROOT = get_command(main)
 

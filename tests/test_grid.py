@@ -11,8 +11,9 @@ from typer.main import get_command
 from dnabench.cli.app import main
 from dnabench.cli.config import REPEATED, SWITCHES, read_config
 from dnabench.cli.run import run
-from dnabench.sweep.grid import Request, grid, label, suites
+from dnabench.sweep.grid import Request, grid, label
 from dnabench.sweep.numbers import parse_limit, parse_seeds
+from dnabench.sweep.tasks import suites
 
 DEMO = {"models": ["kmer", "convnova-386k"], "tasks": ["demo/splice_junctions"], "seeds": "2"}
 

@@ -11,7 +11,8 @@ import pytest
 from conftest import dnabench
 
 from dnabench.results.store import Store
-from dnabench.sweep.grid import Request, grid, own_tasks
+from dnabench.sweep.grid import Request, grid
+from dnabench.sweep.tasks import own_tasks
 from dnabench.tasks.io.files import task_from_path
 from dnabench.types import OwnData
 

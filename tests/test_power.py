@@ -143,7 +143,8 @@ def test_plan_says_whether_a_difference_can_be_seen():
 
 
 def test_plan_and_verdicts_use_one_rule():
-    from dnabench.sweep.grid import Request, grid, tasks_of
+    from dnabench.sweep.grid import Request, grid
+    from dnabench.sweep.tasks import tasks_of
 
     request = Request(models=["kmer", "cnn"], tasks=["demo/splice_junctions"], seeds="10")
     tasks = {t.name: t for t in tasks_of(request)}

@@ -19,10 +19,11 @@ from dnabench.results.regimes import COMPUTE, FROZEN, SHUFFLED, save_regime
 from dnabench.results.regimes import regimes as kept_regimes
 from dnabench.results.store import Store
 from dnabench.splits import cut, streams
-from dnabench.sweep.grid import Request, grid, own_task
+from dnabench.sweep.grid import Request, grid
 from dnabench.sweep.regimes import columns_of
 from dnabench.sweep.regimes_trials import bp_of_epoch, jobs_of, planned, regime_of, seeds_of
 from dnabench.sweep.trial import run_trial
+from dnabench.tasks.io.once import own_task
 from dnabench.types import OwnData, Recipe, Record
 
 __all__ = ["genomes", "own_cache"]  # fixtures

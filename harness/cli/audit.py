@@ -46,7 +46,7 @@ def audit_data(
     """
     from dnabench.registry import TASKS
     from dnabench.reports.text.audit import html, markdown, overview
-    from dnabench.sweep.grid import as_each_needs
+    from dnabench.sweep.tasks import as_each_needs
     from dnabench.tasks.audit.audit import audit, keep
     from dnabench.tasks.audit.conditions import fail_on as holding
     from dnabench.tasks.io.reading import on_genome

@@ -39,7 +39,7 @@ def named(names: list[str], present: bool = False) -> list[str]:
         ValueError: a suite without imported data.
     """
     from dnabench.registry import TASKS
-    from dnabench.sweep.grid import suites
+    from dnabench.sweep.tasks import suites
 
     found = []
     for name in names:

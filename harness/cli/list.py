@@ -35,7 +35,7 @@ def list_(
     from dnabench.cli.explain import explained
     from dnabench.cli.listing import LISTINGS
     from dnabench.registry import MODELS, TASKS, explain_miss
-    from dnabench.sweep.grid import suites
+    from dnabench.sweep.tasks import suites
 
     if kind not in KINDS:
         fail(explain_miss("list", kind, [*KINDS], f"choose from {', '.join(KINDS)}"))

@@ -85,7 +85,7 @@ def _detect(jobs: Any, request: Any, difference: float, as_json: bool) -> None:
     from tabulate import tabulate
 
     from dnabench.forecast.detect import detect, grid
-    from dnabench.sweep.grid import tasks_of
+    from dnabench.sweep.tasks import tasks_of
 
     if not 0 < difference < 1:
         fail(f"--detect {difference:g}: a difference of scores, between 0 and 1")

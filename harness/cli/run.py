@@ -49,8 +49,9 @@ def run(
 
     Finished trials are kept: the same command again runs only what is missing or failed.
     """
-    from dnabench.sweep.grid import grid, own_tasks
+    from dnabench.sweep.grid import grid
     from dnabench.sweep.keeping import check_keep
+    from dnabench.sweep.tasks import own_tasks
 
     request, notes = choice.request(reading), list[str]()
     jobs = [job._replace(keep=keep) for job in grid(request, notes.append)]

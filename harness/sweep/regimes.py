@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from dnabench.cache import read_json, replacing
 from dnabench.models.language import language_of
 from dnabench.pretraining.gathering import copies, gathered, unsaid
-from dnabench.pretraining.training import Training, steps_for
 from dnabench.pretraining.recipes import Pretraining, check_warmup, named_of
 from dnabench.pretraining.saving import CARD
 from dnabench.pretraining.shuffling import shuffled_genome
+from dnabench.pretraining.training import Training, steps_for
 from dnabench.protocols import protocol_named
 from dnabench.registry import TASKS
 from dnabench.results.regimes import (
@@ -28,9 +28,10 @@ from dnabench.results.regimes import (
     SCRATCH,
     SHUFFLED,
 )
-from dnabench.sweep.grid import Request, models_of, tasks_of
+from dnabench.sweep.grid import Request, models_of
 from dnabench.sweep.numbers import parse_seeds
 from dnabench.sweep.settings import check_settings, chosen
+from dnabench.sweep.tasks import tasks_of
 from dnabench.tasks.io.packed import packed
 from dnabench.types import Model, Progress, Recipe
 

@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 from dnabench.protocols import check_tuning, folds_of, protocol_for
 from dnabench.spaces import Dimension, parse_dimension
-from dnabench.sweep.grid import Request, grid, models_of, tasks_of
+from dnabench.sweep.grid import Request, grid, models_of
 from dnabench.sweep.own_spaces import asked_space, check_named, check_trained
 from dnabench.sweep.own_spaces import more_of as more_of
 from dnabench.sweep.own_spaces import space_of as space_of
 from dnabench.sweep.settings import check_settings
+from dnabench.sweep.tasks import tasks_of
 from dnabench.sweep.tuning_seeds import has_folds, seeds_of
 from dnabench.types import Job, Trial
 

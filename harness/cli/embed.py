@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dnabench.cli.network_flags import Code, Device, NewFile, Trust
 from dnabench.cli.options import names_of
-from dnabench.cli.predict import Code, Device, NewFile, Trust
 
 
 def embed(

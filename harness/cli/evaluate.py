@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dnabench.cli.errors import fail
-from dnabench.cli.predict import Device, Trust
-from dnabench.cli.probe_variants import Language, Regime, Settings, Window, identified
+from dnabench.cli.network_flags import Device, Language, Regime, Settings, Trust, Window, identified
 from dnabench.cli.table import Rows, print_table
 
 if TYPE_CHECKING:

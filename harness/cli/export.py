@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dnabench.cli.predict import Code, Kept, Trust
+from dnabench.cli.network_flags import Code, Kept, Trust
 
 
 def export(

@@ -10,29 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dnabench.cli.errors import fail
+from dnabench.cli.network_flags import Code, Device, Kept, Trust
 
 if TYPE_CHECKING:
     from dnabench.networks.network import Network
     from dnabench.networks.predicting import Asked
-
-Kept = Annotated[Path, typer.Argument(help="A kept network: runs/networks/TRIAL.")]
-NewFile = Annotated[
-    Path, typer.Argument(help="Sequences: FASTA, CSV, TSV (each also .gz) or Parquet.")
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Code = Annotated[
-    str,
-    typer.Option(
-        "--model", "-m", help="The model file (net.py:Net), if the network's code is your own."
-    ),
-]
-
-Trust = Annotated[
-    bool,
-    typer.Option(
-        "--trust-remote-code", help="Run the code that an hf: model brings; read it first."
-    ),
-]
 
 
 def predict(

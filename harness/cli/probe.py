@@ -11,8 +11,8 @@ import typer
 
 from dnabench.cli.errors import fail
 from dnabench.cli.help import command, group
+from dnabench.cli.network_flags import Code, Device, Trust, identified
 from dnabench.cli.options import names_of
-from dnabench.cli.predict import Code, Device, Trust
 from dnabench.cli.probe_dependency import Genome, Region, read_region
 
 if TYPE_CHECKING:
@@ -76,7 +76,6 @@ def field(
         return
     if len(networks) > 1:
         fail("one network at a time; only stacks such as k9.b2.l6 are drawn together")
-    from dnabench.cli.probe_variants import identified
     from dnabench.probes.field import rows, write
     from dnabench.probes.figures import field_figure
 

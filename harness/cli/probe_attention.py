@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dnabench.cli.predict import Code, Device, Trust
+from dnabench.cli.network_flags import AnyRegime, Code, Device, Settings, Trust, identified
 from dnabench.cli.probe_dependency import (
     Genome,
     OneSequence,
@@ -17,7 +17,6 @@ from dnabench.cli.probe_dependency import (
     check_region,
     read_region,
 )
-from dnabench.cli.probe_variants import AnyRegime, Settings, identified
 
 if TYPE_CHECKING:
     from dnabench.probes.attention import Attention, Profile

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dnabench.cli.predict import Code, Device, NewFile, Trust
+from dnabench.cli.network_flags import Code, Device, NewFile, Trust
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dnabench.cli.errors import fail
-from dnabench.cli.predict import Code, Device, Trust
-from dnabench.cli.probe_variants import Regime, Settings, identified, likelihood_of
+from dnabench.cli.network_flags import (
+    Code,
+    Device,
+    Regime,
+    Settings,
+    Trust,
+    identified,
+    likelihood_of,
+)
 
 if TYPE_CHECKING:
     from dnabench.probes.context import Asked, Places

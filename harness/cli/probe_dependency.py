@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dnabench.cli.errors import fail
-from dnabench.cli.predict import Device, Trust
-from dnabench.cli.probe_variants import Language, Regime, Settings, identified, likelihood_of
+from dnabench.cli.network_flags import (
+    Device,
+    Language,
+    Regime,
+    Settings,
+    Trust,
+    identified,
+    likelihood_of,
+)
 
 if TYPE_CHECKING:
     from dnabench.probes.dependency import Map
@@ -95,7 +102,6 @@ def along(
 
     from dnabench.probes.figures import Along
     from dnabench.probes.mutagenesis import positions
-    from dnabench.sequences import letters_of
     from dnabench.tasks.io.features import smallest_features
 
     step = 1 if place.strand == "+" else -1

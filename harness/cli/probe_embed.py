@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dnabench.cli.errors import fail
-from dnabench.cli.predict import Code, Device, Trust
-from dnabench.cli.probe_variants import AnyRegime, Settings, Window, identified
+from dnabench.cli.network_flags import AnyRegime, Code, Device, Settings, Trust, Window, identified
+from dnabench.cli.table import between
 
 if TYPE_CHECKING:
     from dnabench.probes.embed import Windows
@@ -128,7 +128,7 @@ def _say(name: str, windows: Windows, found: Separated, remark: str) -> None:
         typer.echo(f"  {remark}")
     lines = [
         [row.regions, row.features, f"{row.n:,}", f"{row.silhouette:.3f}",
-         _between(row.silhouette_interval), f"{row.accuracy:.3f}", _between(row.accuracy_interval),
+         between(row.silhouette_interval), f"{row.accuracy:.3f}", between(row.accuracy_interval),
          f"{row.chance:.3f}"]
         for row in found.rows
     ]  # fmt: skip
@@ -142,10 +142,6 @@ def _say(name: str, windows: Windows, found: Separated, remark: str) -> None:
         f"cosine distance; neighbours: mean share of right classes, by the {asked} nearest in "
         f"other blocks; 95 %: blocks of 10 kbp, bootstrapped, none from fewer than {FEWEST}"
     )
-
-
-def _between(interval: tuple[float, float] | None) -> str:
-    return f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
 
 
 def _draw(windows: Windows, maps: Mapping[str, Array], shares: Sequence[float], to: Path) -> None:

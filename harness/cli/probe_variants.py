@@ -3,64 +3,32 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dnabench.cli.errors import fail
-from dnabench.cli.predict import Code, Device, Trust
+from dnabench.cli.network_flags import (
+    Code,
+    Device,
+    Regime,
+    Settings,
+    Trust,
+    Window,
+    identified,
+    likelihood_of,
+)
+from dnabench.cli.probe_variants_said import say_areas, say_scores
 
 if TYPE_CHECKING:
     from dnabench.probes.changes import Scorer
     from dnabench.probes.labelled import Areas
-    from dnabench.probes.likelihood import Likelihood
     from dnabench.probes.variants import Asked, Done
     from dnabench.tasks.io.packed import Genome
 
 SCORES = ("likelihood", "embedding", "output")
-Language = Annotated[
-    str, typer.Argument(help="Folder of `dnabench pretrain`, or a model with official weights.")
-]
-Window = Annotated[
-    int,
-    typer.Option(help="Bp of a window; 0 = those it was trained on, 512 of official weights.",
-                 min=0),
-]  # fmt: skip
-Regime = Annotated[
-    str,
-    typer.Option(help="Weights of a model: pretrained or checkpoint:FILE, with its head; not for a "
-                 "folder."),
-]  # fmt: skip
-AnyRegime = Annotated[
-    str, typer.Option(help="Weights of a model: pretrained, scratch or checkpoint:FILE.")
-]
-Settings = Annotated[list[str], typer.Option("--set", help="Option of a model: may be repeated.")]
-
-
-def likelihood_of(
-    network: str, length: int, regime: str, set_: list[str], device: str, trust: bool = False
-) -> Likelihood:
-    """The language model that the words of a command name, on its device."""
-    from dnabench.host.machine import device_named
-    from dnabench.pretraining.language_nets import language_net
-    from dnabench.probes.likelihood import Likelihood
-    from dnabench.sweep.settings import given_options
-
-    on, options = device_named(device), given_options(network, set_, trust)
-    return Likelihood(language_net(network, length, regime, options, trust), on)
-
-
-def identified(
-    network: str, regime: str = "pretrained", set_: Sequence[str] = (), trust: bool = False
-) -> dict[str, Any]:
-    """What identifies the network that the words of a command name, for a JSON file."""
-    from dnabench.networks.identity import identity
-    from dnabench.sweep.settings import given_options
-
-    return identity(network, regime, given_options(network, set_, trust), trust)
 
 
 Variants = Annotated[
@@ -155,13 +123,13 @@ def variants(
             scorer, vcf, read, file, asked,
             lambda lines, total: show(completed=lines, total=total),
         )  # fmt: skip
-    _say(done, scorer, vcf)
+    say_scores(done, scorer, vcf)
     about = file.with_name(f"{file.name}.json")
     known = {**what, **_about(scorer, vcf, read.sha256, done), "asked": flags}
     _write(about, known, {})
     found = _compared(done, scorer, direction, bool(asked.group))
     if found:
-        _say_areas(found)
+        say_areas(found)
         _write(about, known, found)
     typer.echo(", ".join(map(str, [file, about, *_draw(file, done, scorer, found)])))
 
@@ -266,64 +234,6 @@ def _scorer(
     return embedding_change(source, name, on)
 
 
-def _say(done: Done, scorer: Scorer, vcf: Path) -> None:
-    import numpy as np
-
-    from dnabench.reports.grid import count
-
-    source = scorer.source
-    if not done.header:
-        typer.echo(f"{vcf} has no header; its columns are read as those of VCF")
-    typer.echo(
-        f"{source.name}, {scorer.how}, windows of {source.length} bp: "
-        f"{done.scored:,} of {count(done.alleles, 'alternative allele')} of "
-        f"{count(done.lines, 'variant')} scored, in {scorer.unit}; "
-        f"{count(done.passes, 'window')} run"
-    )
-    for line in (*(f"no score: {n:,}, {why}" for why, n in done.why.most_common()), *done.doubts):
-        typer.echo(f"  {line}")
-    if done.scored:
-        low, middle, high = np.nanquantile(done.scores, [0.05, 0.5, 0.95])
-        size = max(abs(low), abs(high))
-        digits = max(3, 1 - math.floor(math.log10(size))) if size else 3
-        low, middle, high = (f"{score:.{digits}f}" for score in (low, middle, high))
-        typer.echo(f"  scores: half lie below {middle}, 5 % below {low} and above {high}")
-
-
-def _say_areas(found: Mapping[str, Areas | str]) -> None:
-    from tabulate import tabulate
-
-    from dnabench.probes.labelled import DIRECTIONS
-
-    (name, first), *_ = [(k, v) for k, v in found.items() if not isinstance(v, str)]
-    typer.echo(
-        f"{first.variants:,} labelled variants of {first.chromosomes} sequences, "
-        f"{first.positive:,} of class 1; left out: {first.unscored:,} without a score, "
-        f"{first.unlabelled:,} without a label"
-    )
-    lines = [
-        [name, DIRECTIONS[one.direction], f"{one.variants:,}", f"{one.auprc:.3f}",
-         _between(one.auprc_interval), _one(one.by_chromosome),
-         _between(one.by_chromosome_interval), f"{one.auroc:.3f}", _between(one.auroc_interval)]
-        for name, one in found.items() if not isinstance(one, str)
-    ]  # fmt: skip
-    heads = ["", "high in class 1", "n", "AUPRC", "95 %", "by sequence", "95 %", "AUROC", "95 %"]
-    typer.echo(
-        tabulate(lines, heads, disable_numparse=True,
-                 colalign=("left", "left", *["right"] * 7))
-    )  # fmt: skip
-    for name, why in found.items():
-        if isinstance(why, str):
-            typer.echo(f"{name}: {why}")
-    typer.echo(
-        f"chance: AUPRC {first.prevalence:.3f}, AUROC 0.500; by sequence: mean AUPRC of "
-        f"{first.mixed} sequences with both classes, weighted by their variants; {_drawn(first)}"
-    )
-    for name, one in found.items():
-        if not isinstance(one, str) and _drawn(one) != _drawn(first):
-            typer.echo(f"  of {name}: {_drawn(one)}")
-
-
 def _draw(file: Path, done: Done, scorer: Scorer, found: Mapping[str, Areas | str]) -> list[Path]:
     """The figure, if anything has a score; one of an earlier call is removed."""
     from dnabench.probes.labelled import Areas
@@ -341,27 +251,6 @@ def _draw(file: Path, done: Done, scorer: Scorer, found: Mapping[str, Areas | st
         to.unlink(missing_ok=True)
         return []
     return [to]
-
-
-def _drawn(one: Areas) -> str:
-    """What was drawn again for intervals, or why there are none."""
-    from dnabench.pretraining.evaluate import FEWEST
-
-    if one.draws:
-        within = " within sequences" if one.within else ""
-        return f"95 %: {one.units:,} {one.unit}, bootstrapped{within}"
-    return (
-        f"no intervals: one of the classes lies in only {one.least} {one.unit}, and {FEWEST} are "
-        "needed"
-    )
-
-
-def _one(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
-def _between(interval: tuple[float, float] | None) -> str:
-    return f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
 
 
 def _flags(

@@ -30,6 +30,11 @@ def print_table(
         typer.echo(f"cut to fit: {more}")
 
 
+def between(interval: tuple[float, float] | None) -> str:
+    """A cell for an interval; "" = there is none."""
+    return f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
+
+
 def fit(header: Row, rows: Rows, width: int) -> tuple[Row, Rows, bool]:
     """The first columns that fit, the last one shortened, and whether anything was cut."""
     kept: list[list[str]] = []

@@ -334,7 +334,8 @@ def _options(
     of: str = "run",
 ) -> tuple[Any, ...]:
     """The flags of `dnabench run`, and of `more`, from Python values."""
-    from dnabench.cli.options import DataOptions, ExecutionOptions, GridOptions
+    from dnabench.cli.execution import ExecutionOptions
+    from dnabench.cli.options import DataOptions, GridOptions
 
     every: list[Callable[..., Any]] = [GridOptions, DataOptions, ExecutionOptions, *more]
     kinds = {kind: signature(kind).parameters for kind in every}

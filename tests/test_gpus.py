@@ -13,7 +13,7 @@ import torch
 from conftest import dnabench
 from test_pooling import only
 
-from dnabench.cli.options import ExecutionOptions
+from dnabench.cli.execution import ExecutionOptions
 from dnabench.cli.sweep import on_several, precision_problem
 from dnabench.executors.inline import Inline
 from dnabench.executors.local import Local

@@ -8,7 +8,7 @@ import pytest
 from conftest import dnabench
 
 from dnabench import Record
-from dnabench.cli.options import ExecutionOptions
+from dnabench.cli.execution import ExecutionOptions
 from dnabench.cli.sweep import most_in_memory, remarks
 from dnabench.host.machine import usable_cores
 from dnabench.results.rows import row_of

@@ -8,7 +8,7 @@ import pytest
 from conftest import dnabench
 from test_sweep import wait_for
 
-from dnabench.cli.options import ExecutionOptions
+from dnabench.cli.execution import ExecutionOptions
 from dnabench.executors import slurm
 from dnabench.results.store import Store
 from dnabench.sweep.numbers import parse_duration

@@ -8,7 +8,7 @@ import pytest
 from conftest import dnabench
 
 from dnabench.cache import replacing
-from dnabench.cli.options import ExecutionOptions
+from dnabench.cli.execution import ExecutionOptions
 from dnabench.executors import ray as cluster
 from dnabench.executors.environment import TRAVELS_ALWAYS, travelling
 from dnabench.results.store import Store

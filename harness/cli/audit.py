@@ -13,8 +13,9 @@ from dnabench.cli import audit_papers
 from dnabench.cli.bars import bar
 from dnabench.cli.data import MaybeTasks, data, named
 from dnabench.cli.errors import fail
+from dnabench.cli.flags import with_flags
 from dnabench.cli.help import command, group
-from dnabench.cli.options import DataOptions, with_flags
+from dnabench.cli.options import DataOptions
 
 audit = group("audit", "Check data and tables for problems.")
 EXAMPLES = "gue/prom_core_tata", "gue --to audit", "--data my.csv --fail-on 'leaked>0'"

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-import functools
-import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -16,7 +13,7 @@ from dnabench.cli.errors import split_commas
 
 if TYPE_CHECKING:
     from dnabench.sweep.grid import Request
-    from dnabench.types import OwnData, Resources
+    from dnabench.types import OwnData
 
 
 def names_of(*kinds: str) -> Callable[[str], list[str]]:
@@ -31,11 +28,9 @@ def names_of(*kinds: str) -> Callable[[str], list[str]]:
     return complete
 
 
-MOST = 10_000  # trials at once, threads of a trial
 which = partial(typer.Option, rich_help_panel="Models and data")
 own = partial(typer.Option, rich_help_panel="Your own data")
 training = partial(typer.Option, rich_help_panel="Training")
-execution = partial(typer.Option, rich_help_panel="Execution")
 Out = Annotated[Path, typer.Option("--out", "-o", help="Results folder.")]
 Keep = Annotated[
     str,
@@ -230,157 +225,3 @@ class DataOptions(NamedTuple):
             genome=self.genome, length=self.length, negatives=self.negatives,
             negatives_seed=self.negatives_seed, labels=self.labels, sheet=self.sheet,
         )  # fmt: skip
-
-
-class ExecutionOptions(NamedTuple):
-    """The flags that say where trials run."""
-
-    device: Annotated[
-        str,
-        execution(help="auto (all GPUs that are visible, else the CPU), cpu, cuda (the first one), "
-                  "cuda:N, or several: cuda:0,cuda:2."),
-    ] = "auto"  # fmt: skip
-    jobs: Annotated[
-        str,
-        execution(help="Trials at once, on each GPU. auto: one; on a CPU one per usable core "
-                  "(cores / --threads), fewer if memory is short."),
-    ] = "auto"  # fmt: skip
-    threads: Annotated[int, execution(help="CPU threads per trial.")] = 1
-    micro_batch: Annotated[int, execution(help="Examples in memory at once; 0 = all.")] = 0
-    executor: Annotated[str, execution(help="local, inline for a debugger, slurm or ray.")] = (
-        "local"
-    )
-    set_resource: Annotated[
-        list[str],
-        execution(help="Slurm: an option of sbatch: partition=gpu, time=2:00:00. Ray: "
-                  "address=HOST:PORT, num_gpus=0.5, memory=16G."),
-    ] = []  # noqa: RUF012  # fmt: skip
-    task_time: Annotated[str, execution(help="Slurm: target duration of a task, such as 30m.")] = (
-        "30m"
-    )
-    compile: Annotated[
-        str,
-        execution(
-            help="auto: compile training steps on CUDA, or use a CUDA graph, where faster; or off."
-        ),
-    ] = "auto"
-    trial_timeout: Annotated[
-        str, execution(help="Stop a trial that runs longer (3600, 30m, 2h); it counts as failed.")
-    ] = ""
-
-    deterministic: Annotated[
-        bool,
-        execution(
-            "--deterministic",
-            help="Same bytes on all machines of one kind; may be slower (docs/speed.md).",
-        ),
-    ] = False
-
-    checkpoint_every: Annotated[
-        str,
-        execution(help="Save a checkpoint at the end of an epoch, so that a killed trial resumes: "
-                  "10m, 1h, epoch (after each) or never."),
-    ] = "10m"  # fmt: skip
-
-    def measured_here(self) -> tuple[Resources, list[str]]:
-        """The resources of a measurement, which is made on this machine, and what is set aside.
-
-        Raises:
-            ValueError: as `resources`, for the executor that was named, too.
-        """
-        self.resources()
-        if self.executor == "local":
-            return self.resources(), []
-        note = f"--executor {self.executor}: measured on this machine, as with --executor local"
-        return self._replace(executor="local", set_resource=[]).resources(), [note]
-
-    def resources(self) -> Resources:
-        """The device and number of workers; ValueError when they are not available.
-
-        On other machines the device stays as written, and 0 workers are as many as they start.
-        `--jobs auto` on a CPU: the cores that affinity and cgroups allow, divided by `--threads`.
-        """
-        from dnabench.executors import ELSEWHERE, EXECUTORS
-        from dnabench.host.machine import device_named, devices_named, usable_cores
-        from dnabench.sweep.numbers import parse_checkpoints, parse_duration
-        from dnabench.types import Resources
-
-        device, jobs, threads, micro_batch, executor, asked, _, compiling, timeout, strict, _ = self
-        if executor not in (*EXECUTORS, *ELSEWHERE):
-            known = ", ".join([*EXECUTORS, *ELSEWHERE])
-            raise ValueError(f"no executor named {executor!r}; choose from {known}")
-        if asked and executor not in ELSEWHERE:
-            raise ValueError(
-                f"--set-resource {asked[0]!r} is for --executor slurm or ray; leave it out"
-            )
-        if compiling not in ("auto", "off"):
-            raise ValueError(f"--compile {compiling!r}: give auto or off")
-        if jobs != "auto" and not (jobs.isascii() and jobs.isdecimal() and int(jobs) <= MOST):
-            raise ValueError(f"--jobs {jobs!r}: give auto or the number of trials to run at once")
-        if threads < 1 or micro_batch < 0:
-            raise ValueError(f"--threads {threads} --micro-batch {micro_batch}: too small")
-        if threads > MOST:
-            raise ValueError(f"--threads {threads}: at most {MOST}")
-        limit, every = parse_duration(timeout), parse_checkpoints(self.checkpoint_every)
-        if executor in ELSEWHERE:  # the device is chosen there
-            at_once = int(jobs) if jobs != "auto" else 0
-            return Resources(
-                device, at_once, threads, micro_batch, executor, compiling, limit, strict, every
-            )
-        own = EXECUTORS[executor].isolated  # whether each trial has a process of its own
-        devices = devices_named(device) if own else (device_named(device),)
-        at_once = max(1, usable_cores() // threads) if devices == ("cpu",) else 1
-        at_once = len(devices) * (int(jobs) or at_once if jobs != "auto" else at_once)
-        device = ",".join(devices)
-        return Resources(
-            device, at_once, threads, micro_batch, executor, compiling, limit, strict, every
-        )
-
-
-def with_flags(
-    command: Callable[..., None], hidden: Collection[str] = (),
-    texts: Mapping[str, str] | None = None, **usual: Any,
-) -> Callable[..., None]:  # fmt: skip
-    """Turn every parameter whose type is a NamedTuple into the flags that its fields are.
-
-    Args:
-        command: the function.
-        hidden: fields that its help leaves out, as the command refuses these flags or sets them
-            aside with a note.
-        texts: field -> help of this command that differs from that of the field.
-        usual: defaults of this command that differ from those of the fields.
-    """
-    flags: list[inspect.Parameter] = []
-    groups: dict[str, Any] = {}
-    for parameter in inspect.signature(command, eval_str=True).parameters.values():
-        options: Any = parameter.annotation
-        if not hasattr(options, "_field_defaults"):
-            flags.append(parameter)
-            continue
-        groups[parameter.name] = options
-        hints = get_type_hints(options, include_extras=True)
-        defaults = {**options._field_defaults, **usual}
-        flags += [
-            parameter.replace(
-                name=n, default=defaults[n],
-                annotation=_said(hints[n], n in hidden, (texts or {}).get(n, "")),
-            )
-            for n in hints
-        ]  # fmt: skip
-
-    @functools.wraps(command)
-    def inner(**given: Any) -> None:
-        for name, options in groups.items():
-            given[name] = options(**{field: given.pop(field) for field in options._fields})
-        command(**given)
-
-    inner.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]
-    inner.__annotations__ = {flag.name: flag.annotation for flag in flags}
-    return inner
-
-
-def _said(hint: Any, hidden: bool, text: str) -> Any:
-    """The same flag, left out of the help or with another text."""
-    info = copy.copy(hint.__metadata__[0])
-    info.hidden, info.help = hidden, text or info.help
-    return Annotated[hint.__origin__, info]

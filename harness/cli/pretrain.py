@@ -15,8 +15,9 @@ import typer
 
 from dnabench.cli.bars import bar
 from dnabench.cli.errors import split_commas
+from dnabench.cli.flags import with_flags
 from dnabench.cli.network_flags import Device, Trust
-from dnabench.cli.options import names_of, with_flags
+from dnabench.cli.options import names_of
 from dnabench.cli.pretrain_job import going_on_later, job_options, submit
 from dnabench.cli.pretrain_said import Speed, described, say_cost, say_plan, say_result
 

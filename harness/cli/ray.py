@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dnabench.cli.errors import split_commas, warn
 
 if TYPE_CHECKING:
-    from dnabench.cli.options import ExecutionOptions
+    from dnabench.cli.execution import ExecutionOptions
     from dnabench.results.store import Store
     from dnabench.sweep.ray import Ray
     from dnabench.types import Resources

@@ -11,7 +11,9 @@ import typer
 
 from dnabench.cli.config import Config
 from dnabench.cli.errors import split_commas
-from dnabench.cli.options import DataOptions, ExecutionOptions, GridOptions, Out, with_flags
+from dnabench.cli.execution import ExecutionOptions
+from dnabench.cli.flags import with_flags
+from dnabench.cli.options import DataOptions, GridOptions, Out
 from dnabench.cli.pretrain import bp_named, pretraining_chosen
 from dnabench.cli.report import records_in
 from dnabench.cli.sweep import check_precisions, print_notes, run_sweep

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dnabench.cli.errors import fail
-from dnabench.cli.options import ExecutionOptions, GridOptions, Out, with_flags
+from dnabench.cli.execution import ExecutionOptions
+from dnabench.cli.flags import with_flags
+from dnabench.cli.options import GridOptions, Out
 from dnabench.cli.report import warn_unreadable
 from dnabench.cli.sweep import run_sweep
 

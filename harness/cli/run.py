@@ -10,7 +10,9 @@ import typer
 
 from dnabench.cli.config import Config
 from dnabench.cli.errors import fail, split_commas
-from dnabench.cli.options import DataOptions, ExecutionOptions, GridOptions, Keep, Out, with_flags
+from dnabench.cli.execution import ExecutionOptions
+from dnabench.cli.flags import with_flags
+from dnabench.cli.options import DataOptions, GridOptions, Keep, Out
 from dnabench.cli.report import warn_unreadable
 from dnabench.cli.sweep import print_notes, queue_sweep, run_sweep
 

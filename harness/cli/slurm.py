@@ -11,7 +11,7 @@ from dnabench.cli.bars import bar
 from dnabench.cli.errors import split_commas, warn
 
 if TYPE_CHECKING:
-    from dnabench.cli.options import ExecutionOptions
+    from dnabench.cli.execution import ExecutionOptions
     from dnabench.executors.base import Executor
     from dnabench.results.store import Store
     from dnabench.sweep.slurm import Costs, Slurm

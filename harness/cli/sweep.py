@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dnabench.cli.errors import warn
-from dnabench.cli.options import ExecutionOptions
+from dnabench.cli.execution import ExecutionOptions
 from dnabench.cli.ray import ray_executor
 from dnabench.cli.report import warn_unreadable
 from dnabench.cli.slurm import slurm_executor, submit_and_leave

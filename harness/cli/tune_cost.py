@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dnabench.cli.bars import bar
-from dnabench.cli.options import ExecutionOptions
+from dnabench.cli.execution import ExecutionOptions
 from dnabench.cli.sweep import print_notes
 
 if TYPE_CHECKING:

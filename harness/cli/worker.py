@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dnabench.cli.errors import fail
-from dnabench.cli.options import ExecutionOptions, Out, with_flags
+from dnabench.cli.execution import ExecutionOptions
+from dnabench.cli.flags import with_flags
+from dnabench.cli.options import Out
 from dnabench.cli.sweep import (
     as_memory_allows,
     ended_as_by_ctrl_c,

@@ -7,7 +7,7 @@ that are cancelled at the first event, of which there must be no more; then how 
 import json
 import sys
 
-from dnabench.cli.options import ExecutionOptions
+from dnabench.cli.execution import ExecutionOptions
 from dnabench.cli.sweep import config_of, executor_elsewhere
 from dnabench.results.store import Store
 from dnabench.sweep.grid import Request, grid

@@ -32,7 +32,7 @@ from dnabench.cache import remove_drafts, replacing
 from dnabench.results.checkpoints import remove_checkpoint
 from dnabench.results.claims import Claim, Holder, claimed, holders
 from dnabench.results.index import HOST, Index
-from dnabench.results.predictions import arrays_in, check_memory, check_sizes, damaged
+from dnabench.results.predictions import check_memory, check_sizes, damaged
 from dnabench.results.rows import Row, Stamp
 from dnabench.types import Array, Record
 
@@ -43,13 +43,6 @@ NETWORK = ("network.json", "model.safetensors", "tokenizer.json")  # files of a 
 FEW = 256  # records that are read one by one, however many others the folder has
 FOLDERS = ("records", "predictions", "configs", ".locks")
 SWEPT = ("checkpoints", "tuning", "regimes", "ray", "slurm/*", ".cache/records")  # where they are
-
-
-def _rename(path: Path, ending: str = KEPT) -> None:
-    """Add the first free ending to the name of a file, if the file exists."""
-    names = (path.with_name(f"{path.name}{ending}{n}") for n in itertools.count(1))
-    with suppress(FileNotFoundError):
-        path.rename(next(name for name in names if not name.exists()))
 
 
 class UnwritableError(ValueError):
@@ -220,11 +213,17 @@ class Store:
                 "overwrite the file: give access to it or move it away, then run the same command"
             ) from e
         except ValueError:
-            with self._explained():
-                _rename(path)
-                _rename(self.predictions_path(trial_id))
-                _rename(self.network_path(trial_id))
+            self._rename(trial_id, KEPT)
             return None
+
+    def _rename(self, trial_id: str, ending: str) -> None:
+        """Add the first free ending to the names of what a trial has in the folder."""
+        paths = self.record_path, self.predictions_path, self.network_path
+        with self._explained():
+            for path in (of(trial_id) for of in paths):
+                names = (path.with_name(f"{path.name}{ending}{n}") for n in itertools.count(1))
+                with suppress(FileNotFoundError):
+                    path.rename(next(name for name in names if not name.exists()))
 
     def _load(self, trial_id: str) -> Record:
         record = Record.from_json(self.record_path(trial_id).read_text(encoding="utf-8"))
@@ -238,10 +237,7 @@ class Store:
         Raises:
             ValueError: when they cannot be renamed.
         """
-        with self._explained():
-            _rename(self.record_path(trial_id), REPLACED)
-            _rename(self.predictions_path(trial_id), REPLACED)
-            _rename(self.network_path(trial_id), REPLACED)
+        self._rename(trial_id, REPLACED)
         remove_checkpoint(self.folder, trial_id)
 
     def kept(self) -> set[Path]:
@@ -366,35 +362,3 @@ class Store:
     def holders(self) -> dict[str, Holder]:
         """Which trials are being run, and by whom; a trial can be claimed at the same time."""
         return holders(self.folder / ".locks")
-
-
-class ReadOnce(Store):
-    """A folder whose predictions stay in memory once they were read, as far as KEPT bytes go.
-
-    For a report, which reads them several times, needs no changes that others make meanwhile, and
-    seldom looks at a curve: those stay JSON until they are read.
-    """
-
-    KEPT = 2**28
-
-    def __init__(self, folder: Path | str) -> None:
-        super().__init__(folder)
-        self._kept: dict[str, dict[str, Array]] = {}
-        self._bytes = 0
-
-    def records(self, ids: Collection[str] | None = None) -> Iterator[Record]:
-        """As that of Store."""
-        return self.listing(ids, whole=False)[1]
-
-    @contextmanager
-    def open_predictions(self, trial_id: str) -> Iterator[Mapping[str, Array]]:
-        """As that of Store."""
-        if trial_id not in self._kept:
-            with super().open_predictions(trial_id) as arrays:
-                if self._bytes >= self.KEPT:
-                    yield arrays
-                    return
-                self._kept[trial_id] = arrays_in(arrays)
-            self._bytes += sum(x.nbytes for x in self._kept[trial_id].values())
-        with damaged(self.predictions_path(trial_id)):
-            yield self._kept[trial_id]

@@ -16,8 +16,9 @@ import pytest
 from dnabench import Recipe, Record, Trial
 from dnabench.results import index
 from dnabench.results import rows as rows_module
+from dnabench.results.read_once import ReadOnce
 from dnabench.results.rows import Unread
-from dnabench.results.store import ReadOnce, Store
+from dnabench.results.store import Store
 from dnabench.sweep.state import state_of
 from dnabench.sweep.stored import Grid
 from dnabench.types import Job

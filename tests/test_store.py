@@ -19,7 +19,8 @@ import pytest
 
 from dnabench import Recipe, Record, Trial
 from dnabench.results.provenance import here
-from dnabench.results.store import ReadOnce, Store
+from dnabench.results.read_once import ReadOnce
+from dnabench.results.store import Store
 from dnabench.schema import trial_id
 
 

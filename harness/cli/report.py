@@ -84,7 +84,7 @@ def records_in(out: Path, tuning: bool = False) -> tuple[Any, list[Any]]:
         out: the folder.
         tuning: also trials of tuning, which have no test score.
     """
-    from dnabench.results.store import ReadOnce
+    from dnabench.results.read_once import ReadOnce
 
     store = ReadOnce(out)
     gc.disable()  # records hold no cycles, and looking for some takes a fifth of the reading

@@ -22,6 +22,7 @@ PARTS = {
 ROWS = [
     ["sequences"],
     ["schema", "recipes", "spaces"],
+    ["records"],
     ["types"],
     ["registry", "correlation", "cache", "spreadsheets"],
     ["tensors"],

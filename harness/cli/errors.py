@@ -45,7 +45,7 @@ def fail(message: str) -> NoReturn:
 
 def warn(text: str) -> None:
     """Print to stderr, without what a terminal would obey: names and errors may have that."""
-    from dnabench.types import printable
+    from dnabench.records import printable
 
     typer.echo(printable(text), err=True)
 

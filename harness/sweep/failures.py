@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dnabench.executors.base import UNUSABLE, last_line
 from dnabench.host.machine import device_label
+from dnabench.records import printable
 from dnabench.results.provenance import here
-from dnabench.types import Job, Record, Resources, printable
+from dnabench.types import Job, Record, Resources
 
 LONGEST_ERROR = 20_000  # bytes that are kept
 NO_MEMORY = (

@@ -18,7 +18,8 @@ from typing import IO, Any
 import numpy as np
 
 from dnabench.tasks.io.bounds import check_line, check_unpacked, opened_gzip
-from dnabench.tasks.io.parsing import Table, column_texts, format_of, read_table
+from dnabench.tasks.io.parsing import column_texts, format_of, read_table
+from dnabench.tasks.io.table import Table
 from dnabench.types import Array
 
 BLOCK = 8 << 20  # bytes of text at a time

@@ -23,12 +23,13 @@ from dnabench.tasks.io.doubtful import (
 from dnabench.tasks.io.genome import few
 from dnabench.tasks.io.grouping import group_values, held_groups
 from dnabench.tasks.io.headers import SPLIT_WORDS
-from dnabench.tasks.io.parsing import IN_FOLDERS, Table, is_readable, stem_of
+from dnabench.tasks.io.parsing import IN_FOLDERS, is_readable, stem_of
 from dnabench.tasks.io.places import chromosome_column
 from dnabench.tasks.io.plain import is_class_file
 from dnabench.tasks.io.regions import is_regions
 from dnabench.tasks.io.shards import check_whole, saved_files, series_of
 from dnabench.tasks.io.sheets import is_sheet
+from dnabench.tasks.io.table import Table
 from dnabench.tasks.io.variants import is_variants
 from dnabench.types import Array, OwnData, Split, SplitName
 

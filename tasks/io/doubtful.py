@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from dnabench.tasks.io.headers import SPLIT_WORDS
-from dnabench.tasks.io.parsing import Table
+from dnabench.tasks.io.table import Table
 from dnabench.types import OwnData, SplitName
 
 MOST_VALUES = 20  # a column with more different values is no split, whatever they say

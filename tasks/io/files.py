@@ -26,12 +26,13 @@ from dnabench.tasks.io.dividing import (
 from dnabench.tasks.io.flags import check_flags, check_used
 from dnabench.tasks.io.headers import SPLIT_WORDS
 from dnabench.tasks.io.labels import Labels, metric_of, read_labels, standardised
-from dnabench.tasks.io.parsing import Table, stem_of
+from dnabench.tasks.io.parsing import stem_of
 from dnabench.tasks.io.places import find_places
 from dnabench.tasks.io.reading import READING, read_own
 from dnabench.tasks.io.regions import is_regions
 from dnabench.tasks.io.related import VERSION, Related, find_related
 from dnabench.tasks.io.shards import series_of
+from dnabench.tasks.io.table import Table
 from dnabench.types import Array, OwnData, Sequences, Split, SplitName, Task
 
 ORDER: tuple[SplitName, ...] = ("train", "dev", "test")

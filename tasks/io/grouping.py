@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dnabench.tasks.io.parsing import MISSING, Table
 from dnabench.tasks.io.shards import series_of
+from dnabench.tasks.io.table import MISSING, Table
 from dnabench.types import Array, OwnData
 
 _NO_USE = {"EXCLUDE", "EXCLUDED", "IGNORE", "IGNORED", "UNUSED", "DISCARD", "DISCARDED"}

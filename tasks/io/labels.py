@@ -26,7 +26,7 @@ from dnabench.tasks.io.odd_labels import (
     refuse_mixed_truth,
     refuse_odd_numbers,
 )
-from dnabench.tasks.io.parsing import Table
+from dnabench.tasks.io.table import Table
 from dnabench.types import KINDS, Array, Kind, OwnData
 
 STANDARDISED = "labels are standardised"  # a note of a regression begins so

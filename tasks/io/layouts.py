@@ -20,7 +20,8 @@ from dnabench.registry import TASKS
 from dnabench.tasks.io.chunks import tables, values
 from dnabench.tasks.io.headers import SPLIT_WORDS
 from dnabench.tasks.io.imported import SPLITS, Cached
-from dnabench.tasks.io.parsing import Table, format_of, stem_of
+from dnabench.tasks.io.parsing import format_of, stem_of
+from dnabench.tasks.io.table import Table
 from dnabench.types import Array, LetterError, Sequences, Split, SplitName, Task
 
 CLASS_FOLDERS = "class folders of .txt"

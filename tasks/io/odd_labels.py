@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from dnabench.tasks.io.parsing import MISSING, Table
+from dnabench.tasks.io.table import MISSING, Table
 
 MOST_CLASSES = 20  # whole numbers with more values may be counts
 FEWEST_VALUES = 10  # fractions with fewer values may be classes

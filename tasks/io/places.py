@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dnabench.tasks.audit.links import Places
-from dnabench.tasks.io.parsing import MISSING, Table
+from dnabench.tasks.io.table import MISSING, Table
 from dnabench.types import Array
 
 CHROMOSOME = {"chrom", "chr", "chromosome", "#chrom", "seqname", "seqnames", "contig", "seqid"}

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from dnabench.tasks.io.bounds import MOST_UNPACKED, RAISE, raised
-from dnabench.tasks.io.parsing import Table, check_table, stem_of, text_of
+from dnabench.tasks.io.parsing import stem_of, text_of
+from dnabench.tasks.io.table import Table, check_table
 from dnabench.types import OwnData
 
 SUFFIXES = (".txt", ".seq")

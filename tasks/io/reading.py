@@ -6,11 +6,12 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from dnabench.tasks.io.parsing import Table, check_table, read_table
+from dnabench.tasks.io.parsing import read_table
 from dnabench.tasks.io.plain import class_folder, is_plain, plain_table, read_lines
 from dnabench.tasks.io.region_table import NEGATIVE, POSITIVE, region_table
 from dnabench.tasks.io.regions import is_regions
 from dnabench.tasks.io.sheets import is_sheet, sheet_table
+from dnabench.tasks.io.table import Table, check_table
 from dnabench.tasks.io.variants import is_variants, variant_table
 from dnabench.types import OwnData
 

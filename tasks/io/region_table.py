@@ -20,7 +20,6 @@ from dnabench.tasks.io.negatives import (
     draw_negatives,
     overlapping,
 )
-from dnabench.tasks.io.parsing import Table
 from dnabench.tasks.io.region_windows import (
     Account,
     drop_missing,
@@ -29,6 +28,7 @@ from dnabench.tasks.io.region_windows import (
     windows_on,
 )
 from dnabench.tasks.io.regions import is_regions, read_regions
+from dnabench.tasks.io.table import Table
 from dnabench.types import Array, OwnData, Sequences
 
 FAR = 0.05  # GC content of given negatives that differs by more is warned of

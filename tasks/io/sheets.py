@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dnabench.tasks.io.bounds import MOST_TEXT, MOST_TIMES, RAISE, raised
-from dnabench.tasks.io.parsing import Table, check_table, table_of_rows
+from dnabench.tasks.io.parsing import table_of_rows
+from dnabench.tasks.io.table import Table, check_table
 from dnabench.types import OwnData
 
 SUFFIXES = (".xlsx", ".ods")

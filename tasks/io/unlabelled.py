@@ -18,14 +18,8 @@ import numpy as np
 
 from dnabench.tasks.io.bounds import check_line, check_unpacked, opened_gzip
 from dnabench.tasks.io.lines import not_utf8, rows_of, text_lines
-from dnabench.tasks.io.parsing import (
-    SHORT,
-    UNLABELLED,
-    check_sequences,
-    column_texts,
-    format_of,
-    listed,
-)
+from dnabench.tasks.io.parsing import UNLABELLED, column_texts, format_of, listed
+from dnabench.tasks.io.table import SHORT, check_sequences
 from dnabench.types import Array, LetterError, Sequences
 
 PART = 1 << 22  # bp of a part, about

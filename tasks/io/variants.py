@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from dnabench.sequences import letters_of
-from dnabench.tasks.io.annotation import lines_of
 from dnabench.tasks.io.genome import chromosomes, few
 from dnabench.tasks.io.left_out import LeftOut
-from dnabench.tasks.io.parsing import Table, check_table
+from dnabench.tasks.io.annotation import lines_of
 from dnabench.tasks.io.plain import read_lines
+from dnabench.tasks.io.table import Table, check_table
 from dnabench.types import Array, OwnData, Sequences
 
 COLUMNS = ("CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO")

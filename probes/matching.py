@@ -16,7 +16,8 @@ from dnabench.probes.labelled import codes_of
 from dnabench.probes.variant_tables import DISTANCE, GROUP, check_new, distances_in, numbers_in
 from dnabench.reports.grid import count
 from dnabench.tasks.io.aliases import Aliases
-from dnabench.tasks.io.annotation import Annotation, names_of
+from dnabench.tasks.io.annotation import Annotation
+from dnabench.tasks.io.fasta import names_of
 from dnabench.tasks.io.genome import few
 from dnabench.types import Array
 

@@ -18,7 +18,8 @@ from dnabench.probes.blocks import blocks_of, ratio_intervals
 from dnabench.reports.figures import style
 from dnabench.reports.figures.style import PRINT, Theme
 from dnabench.tasks.io.aliases import Aliases
-from dnabench.tasks.io.annotation import Annotation, names_of
+from dnabench.tasks.io.annotation import Annotation
+from dnabench.tasks.io.fasta import names_of
 from dnabench.tasks.io.genome import few
 from dnabench.tasks.io.packed import Genome
 from dnabench.tasks.io.regions import Regions

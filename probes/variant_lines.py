@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-from dnabench.tasks.io.annotation import lines_of
 from dnabench.tasks.io.genome import few
+from dnabench.tasks.io.lines import lines_of
 from dnabench.tasks.io.packed import Genome
 
 INDEXES = (".tbi", ".csi")

@@ -21,9 +21,10 @@ from test_formats import open_document
 
 from dnabench.results.store import Store
 from dnabench.tasks import bend, deepsea, deepstarr
-from dnabench.tasks.io.annotation import read_annotation, records
+from dnabench.tasks.io.annotation import read_annotation
 from dnabench.tasks.io.archives import unpack
 from dnabench.tasks.io.chunks import tables
+from dnabench.tasks.io.fasta import records
 from dnabench.tasks.io.files import task_from_path
 from dnabench.tasks.io.reading import read_own
 from dnabench.tasks.io.unlabelled import read_parts

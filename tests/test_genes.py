@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from dnabench.tasks.genes import CLASSES, import_genes, windows
-from dnabench.tasks.io.annotation import names_of, read_annotation
+from dnabench.tasks.io.annotation import read_annotation
+from dnabench.tasks.io.fasta import names_of
 from dnabench.tasks.io.gene_windows import Cutting, split_of
 from dnabench.types import IGNORED
 

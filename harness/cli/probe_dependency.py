@@ -118,7 +118,8 @@ def read_region(
     from dnabench.cache import file_sha256
     from dnabench.probes.dependency import region_of
     from dnabench.probes.mutagenesis import LONGEST, Place, place_of
-    from dnabench.tasks.io.annotation import lines_of, names_of
+    from dnabench.tasks.io.fasta import names_of
+    from dnabench.tasks.io.lines import lines_of
     from dnabench.tasks.io.packed import packed
     from dnabench.tasks.io.unlabelled import read_parts, whole_sequences
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dnabench.tasks.audit.kmers import other_strand, rolling, words
-from dnabench.tasks.io.annotation import encoded, records
+from dnabench.tasks.io.fasta import encoded, records
 from dnabench.types import Array, Sequences, Split, SplitName
 from dnabench.types import N as UNKNOWN
 

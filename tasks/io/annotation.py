@@ -1,4 +1,4 @@
-"""Reading a genome: FASTA, one sequence at a time, and the genes of a GFF3 or GTF file.
+"""The genes of a GFF3 or GTF file.
 
 Positions are from 0 with exclusive ends, as in BED; those in the files are from 1 and inclusive.
 """
@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from dnabench.tasks.io.bounds import opened_gzip
-from dnabench.tasks.io.lines import text_lines
-from dnabench.types import LetterError, Sequences
+from dnabench.tasks.io.lines import lines_of
 
 WHOLE = {"region", "chromosome", "supercontig", "scaffold", "contig", "biological_region"}
 CODING = {"CDS", "stop_codon"}  # in GTF the CDS excludes the stop codon, in GFF3 it includes it
@@ -25,8 +22,6 @@ _KEY = {
 _TRANS = re.compile(r"\bexception[= ]\"?trans[-_ ]splic", re.IGNORECASE)
 ONCE = {"gene", "mRNA", "transcript"}  # an ID of these names one place of a sequence
 _SEQUENCE = re.compile(r"##sequence-region\s+(\S+)\s+\d+\s+(\d+)\s*$")
-_CHROMOSOME = re.compile(r"\[(?:chromosome|location)=([^\]]+)\]")
-_NCBI_CHROMOSOME = re.compile(r"\bchromosome (\w+),")  # a scaffold of it has other words there
 
 Interval = tuple[int, int]
 
@@ -76,74 +71,6 @@ class Annotation:
         """Give the bases of a place no label."""
         self.masked.setdefault(name, []).append(place)
         self.why.setdefault(name, []).append(why)
-
-
-def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Line numbers, from 1, and lines without their end, of a text file, plain or gzipped.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is empty, broken gzip, or not text.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or directory")
-    with path.open("rb") as f:
-        zipped = f.read(2) == b"\x1f\x8b"
-    yield from text_lines(path, opened_gzip(path) if zipped else path.open("rb"))
-
-
-def records(path: Path) -> Iterator[tuple[int, str, Iterator[str]]]:
-    """(line, header, lines of sequence) of every FASTA record; read the lines before the next."""
-    source = lines_of(path)
-    held = next(((n, text) for n, text in source if text.strip()), None)
-    while held is not None:
-        line, header = held
-        if not header.startswith(">") or not header[1:].strip():
-            raise ValueError(
-                f"{path}:{line}: a FASTA record begins with '>name', not {header[:30]!r}"
-            )
-        ahead: list[tuple[int, str]] = []
-
-        def body(ahead: list[tuple[int, str]] = ahead) -> Iterator[str]:
-            for n, text in source:
-                if text.startswith(">"):
-                    ahead.append((n, text))
-                    return
-                yield text.strip()
-
-        rest = body()
-        yield line, header[1:].strip(), rest
-        for _ in rest:  # what the caller left unread
-            pass
-        held = ahead[0] if ahead else None
-
-
-def encoded(place: str, name: str, body: Iterator[str]) -> Sequences:
-    """One record as one sequence; `place` begins an error message.
-
-    Raises:
-        ValueError: a letter that is not IUPAC.
-    """
-    try:
-        return Sequences.parse(["".join(body)])
-    except LetterError as e:
-        raise ValueError(
-            f"{place}: sequence {name} has {e.letter!r} at position {e.position + 1} (from 1); "
-            "only A, C, G, T, U, N and the IUPAC ambiguity letters are DNA"
-        ) from None
-
-
-def names_of(header: str) -> list[str]:
-    """Possible names of a FASTA record in an annotation, the usual one first.
-
-    The first word; its parts between bars (NCBI); with and without the prefix chr; the chromosome
-    or location in brackets (SGD); N of "chromosome N," (NCBI), not of a scaffold of N.
-    """
-    first = header.split()[0]
-    names = [first, *(part for part in first.split("|")[1:] if part)]
-    names += _CHROMOSOME.findall(header) + _NCBI_CHROMOSOME.findall(header)[:1]
-    names += [n[3:] if n.lower().startswith("chr") else f"chr{n}" for n in list(names)]
-    return list(dict.fromkeys(names))
 
 
 def read_annotation(

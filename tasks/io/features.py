@@ -9,8 +9,10 @@ from types import MappingProxyType
 import numpy as np
 
 from dnabench.tasks.io.aliases import Aliases
-from dnabench.tasks.io.annotation import WHOLE, feature_of, lines_of, names_of
+from dnabench.tasks.io.annotation import WHOLE, feature_of
+from dnabench.tasks.io.fasta import names_of
 from dnabench.tasks.io.genome import few
+from dnabench.tasks.io.lines import lines_of
 from dnabench.types import Array
 
 NOTHING = "intergenic"

@@ -11,14 +11,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from dnabench.tasks.io.annotation import (
-    Annotation,
-    Gene,
-    encoded,
-    names_of,
-    read_annotation,
-    records,
-)
+from dnabench.tasks.io.annotation import Annotation, Gene, read_annotation
+from dnabench.tasks.io.fasta import encoded, names_of, records
 from dnabench.tasks.io.masking import SHORTEST_INTRON, Account
 from dnabench.types import IGNORED, A, Array, G, N, Sequences, Split, SplitName, T
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dnabench.tasks.io.annotation import encoded, names_of, records
+from dnabench.tasks.io.fasta import encoded, names_of, records
 from dnabench.types import Array, Sequences
 
 

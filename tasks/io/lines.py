@@ -11,7 +11,21 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from dnabench.tasks.io.bounds import lines_within
+from dnabench.tasks.io.bounds import lines_within, opened_gzip
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Line numbers, from 1, and lines without their end, of a text file, plain or gzipped.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is empty, broken gzip, or not text.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or directory")
+    with path.open("rb") as f:
+        zipped = f.read(2) == b"\x1f\x8b"
+    yield from text_lines(path, opened_gzip(path) if zipped else path.open("rb"))
 
 
 def text_lines(path: Path, file: IO[bytes]) -> Iterator[tuple[int, str]]:

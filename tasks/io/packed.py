@@ -22,7 +22,7 @@ from dnabench.cache import (
     read_json,
     replacing,
 )
-from dnabench.tasks.io.annotation import names_of, records
+from dnabench.tasks.io.fasta import names_of, records
 from dnabench.tasks.io.genome import few
 from dnabench.types import Array, LetterError, N, Progress, Sequences
 

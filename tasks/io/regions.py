@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dnabench.tasks.io.annotation import lines_of
+from dnabench.tasks.io.lines import lines_of
 from dnabench.types import Array
 
 SUFFIXES = (".bed", ".narrowpeak", ".broadpeak")

@@ -16,7 +16,7 @@ import numpy as np
 from dnabench.sequences import letters_of
 from dnabench.tasks.io.genome import chromosomes, few
 from dnabench.tasks.io.left_out import LeftOut
-from dnabench.tasks.io.annotation import lines_of
+from dnabench.tasks.io.lines import lines_of
 from dnabench.tasks.io.plain import read_lines
 from dnabench.tasks.io.table import Table, check_table
 from dnabench.types import Array, OwnData, Sequences

@@ -7,7 +7,6 @@ Source:
 
 from __future__ import annotations
 
-import math
 import mmap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from dnabench.tasks._declare import Origin, declare
 from dnabench.tasks.io import splice_sites
 from dnabench.tasks.io.bounds import check_claim
+from dnabench.tasks.io.hdf5 import claimed, open_hdf5
 from dnabench.tasks.io.imported import SPLITS, Cached, Writer
 from dnabench.types import IGNORED, Array, LetterError, Sequences, Split, SplitName
 
@@ -209,28 +209,6 @@ def import_files(path: Path, genome: Path | None = None) -> Cached:
             writer.note("regions", f"{rows}, {TOTAL} were published")
     assert writer.result is not None  # it was written
     return writer.result
-
-
-def claimed(array: Any) -> int:
-    """Bytes that an array of an HDF5 file says it has; at least those of a chunk of it."""
-    elements = max(int(array.size), math.prod(array.chunks or ()))
-    return elements * int(array.dtype.itemsize)
-
-
-def open_hdf5(path: Path) -> Any:
-    """Open an HDF5 file for reading.
-
-    Raises:
-        ValueError: h5py is not installed, or the file is not HDF5.
-    """
-    try:
-        import h5py  # type: ignore[import-untyped]
-    except ImportError:
-        raise ValueError(f"{path}: an HDF5 file needs h5py; pip install h5py") from None
-    try:
-        return h5py.File(path, "r")
-    except OSError as e:
-        raise ValueError(f"{path}: not a complete HDF5 file ({e}); download it again") from e
 
 
 def _regions(bed: Path) -> Regions:

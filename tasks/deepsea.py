@@ -10,25 +10,24 @@ Source:
     jakublipinski/build-deepsea-training-dataset, which rebuilt the files: with the channels A, G,
     C, T all but 5,256 values of train are equal, and with the labels in the order of Supplementary
     Table 2 all but 0.10 %. That table has 125 DNase, then 690 transcription factors, then 104
-    histone marks. MathWorks, "MAT-File Format" (level 5).
+    histone marks.
 """
 
 from __future__ import annotations
 
 import math
-import struct
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dnabench.tasks._declare import Origin, declare
-from dnabench.tasks.bend import claimed, open_hdf5
 from dnabench.tasks.io.bounds import check_claim
+from dnabench.tasks.io.hdf5 import claimed, is_hdf5, open_hdf5
 from dnabench.tasks.io.imported import Cached, Writer
+from dnabench.tasks.io.matlab import arrays_in
 from dnabench.types import A, Array, C, G, N, Sequences, Split, SplitName, T
 
 NAME = "deepsea/chromatin_profile"
@@ -37,23 +36,9 @@ GROUPS = {"dhs": slice(0, 125), "tf": slice(125, 815), "hm": slice(815, 919)}
 CLASSES = tuple(f"{g}_{k:03d}" for g, s in GROUPS.items() for k in range(s.start, s.stop))
 FILES: dict[SplitName, str] = {"train": "train.mat", "dev": "valid.mat", "test": "test.mat"}
 SLAB = 1 << 26  # bytes of one-hot at a time
-LONGEST_ELEMENT = 1 << 16  # bytes of an array's name, shape or flags
 
 _CODE_OF = np.full(16, N, np.uint8)  # bit k set: channel k is 1
 _CODE_OF[[1, 2, 4, 8]] = [A, G, C, T]
-_NUMBERS = {
-    1: "i1",
-    2: "u1",
-    3: "i2",
-    4: "u2",
-    5: "i4",
-    6: "u4",
-    7: "f4",
-    9: "f8",
-    12: "i8",
-    13: "u8",
-}
-_MATRIX, _COMPRESSED = 14, 15
 
 Files = Mapping[SplitName, tuple[Path, ...]]
 
@@ -131,7 +116,7 @@ def opened(path: Path) -> Iterator[Source]:
     Raises:
         ValueError: another format, or not the arrays and shapes of DeepSEA.
     """
-    if _is_hdf5(path):
+    if is_hdf5(path):
         with open_hdf5(path) as file:
             yield _from_hdf5(path, file)
     else:
@@ -193,7 +178,7 @@ def _from_level5(path: Path) -> Source:
     """Sequences (N, 4, 1000) and labels (N, 919); the first index runs fastest."""
     codes: Array | None = None
     labels: Array | None = None
-    for name, shape, values in _variables(path):
+    for name, shape, values in arrays_in(path):
         check_claim(path, math.prod(shape))
         wanted = (4, LENGTH) if name.endswith("xdata") else (LABELS,)
         if name.endswith("data") and shape[1:] != wanted:
@@ -216,106 +201,6 @@ def _from_level5(path: Path) -> Source:
     return Source(x.shape[1], max(1, SLAB // (4 * LENGTH)), rows)
 
 
-def _variables(path: Path) -> Iterator[tuple[str, tuple[int, ...], Callable[[int], Array]]]:
-    """Name, shape and a reader of the next n numbers of each array of a level 5 MAT-file."""
-    with path.open("rb") as file:
-        head = file.read(128)
-        if len(head) < 128 or head[126:] not in (b"IM", b"MI"):
-            raise ValueError(
-                f"{path}: not a MATLAB file, it begins with {head[:20]!r}; download it again"
-            )
-        order = "<" if head[126:] == b"IM" else ">"
-        while len(tag := file.read(8)) == 8:
-            kind, size = struct.unpack(order + "II", tag)
-            start = file.tell()
-            packed = kind == _COMPRESSED
-            stream: _Bytes = _Inflated(path, file, size) if packed else _Plain(path, file)
-            if packed:
-                kind, _ = struct.unpack(order + "II", stream.read(8))
-            if kind == _MATRIX:
-                yield _matrix(stream, order)
-                stream.finish()
-            file.seek(start + size)
-
-
-def _matrix(stream: _Bytes, order: str) -> tuple[str, tuple[int, ...], Callable[[int], Array]]:
-    _element(stream, order)  # flags: class of the array
-    dimensions = _element(stream, order)
-    shape = tuple(np.frombuffer(dimensions, order + "i4").tolist())
-    name = _element(stream, order).decode("latin-1")
-    kind, _ = struct.unpack(order + "II", stream.read(8))
-
-    def values(n: int) -> Array:
-        dtype = np.dtype(order + _NUMBERS[kind])
-        return np.frombuffer(stream.read(n * dtype.itemsize), dtype)
-
-    return name, shape, values
-
-
-def _element(stream: _Bytes, order: str) -> bytes:
-    """A whole element; up to four bytes of data may be inside the tag."""
-    tag = stream.read(8)
-    kind, size = struct.unpack(order + "II", tag)
-    if kind >> 16:
-        return tag[4 : 4 + (kind >> 16)]
-    if size > LONGEST_ELEMENT:
-        raise ValueError("the name or the shape of an array is damaged; download the file again")
-    return stream.read(-(-size // 8) * 8)[:size]
-
-
-class _Bytes(Protocol):
-    def read(self, n: int) -> bytes: ...
-
-    def finish(self) -> None: ...
-
-
-class _Plain:
-    """The next bytes of a file, or an error."""
-
-    def __init__(self, path: Path, file: IO[bytes]) -> None:
-        self._path, self._file = path, file
-
-    def read(self, n: int) -> bytes:
-        out = self._file.read(n)
-        if len(out) < n:
-            raise ValueError(f"{self._path}: the file ends too early; download it again")
-        return out
-
-    def finish(self) -> None:
-        """Nothing to check."""
-
-
-class _Inflated:
-    """The next bytes of a compressed part of a file, unpacked on demand."""
-
-    def __init__(self, path: Path, file: IO[bytes], size: int) -> None:
-        self._path, self._file, self._left, self._zlib = path, file, size, zlib.decompressobj()
-
-    def read(self, n: int) -> bytes:
-        out = bytearray()
-        while len(out) < n:
-            out += self._more(n - len(out))
-        return bytes(out)
-
-    def finish(self) -> None:
-        """Unpack the rest, which ends with a checksum."""
-        while not self._zlib.eof:
-            self._more(1 << 20)
-
-    def _more(self, most: int) -> bytes:
-        packed = self._zlib.unconsumed_tail
-        if not packed:
-            packed = self._file.read(min(1 << 20, self._left))
-            self._left -= len(packed)
-        try:
-            out = self._zlib.decompress(packed, most)
-        except zlib.error as e:
-            raise ValueError(f"{self._path}: damaged ({e}); download it again") from e
-        if not packed and not out:
-            raise ValueError(f"{self._path}: the file ends too early; download it again")
-        return out
-
-
 _WANTED = (
     f"DeepSEA's files have ...xdata (N, 4, {LENGTH}) and ...data (N, {LABELS}) with the same N"
 )
@@ -331,21 +216,15 @@ def _binary(labels: Array) -> Array:
     return np.ascontiguousarray(out, np.uint8)
 
 
-def _is_hdf5(path: Path) -> bool:
-    with path.open("rb") as file:  # MATLAB puts 512 bytes of its own first
-        head = file.read(520)
-    return b"\x89HDF\r\n\x1a\n" in (head[:8], head[512:])
-
-
 def _is_ours(path: Path) -> bool:
     """Whether it is a file of DeepSEA's; a damaged one counts, so that it is reported."""
     if not path.is_file():
         return False
     try:
-        if _is_hdf5(path):
+        if is_hdf5(path):
             with open_hdf5(path) as file:
                 return any(key.endswith("xdata") for key in file)
-        name = next(_variables(path))[0]
+        name = next(arrays_in(path))[0]
         return name.endswith("data") or not name.isidentifier()
     except Exception:  # of either reader; reading will say what is wrong
         return True

@@ -21,8 +21,10 @@ from dnabench.results.merging import faults, merge
 from dnabench.results.searches import Candidate, Choice, Search, choose, searches, values
 from dnabench.results.store import Store
 from dnabench.spaces import parse_dimension
+from dnabench.sweep.draws import quantile
 from dnabench.sweep.grid import Request
-from dnabench.sweep.search import TuneRequest, plan_search, quantile, space_of
+from dnabench.sweep.own_spaces import space_of
+from dnabench.sweep.search import TuneRequest, plan_search
 from dnabench.sweep.trial import _as_scored, run_trial
 from dnabench.types import Job
 
@@ -162,7 +164,7 @@ def test_a_small_space_is_searched_whole_and_said(put):
 
 
 def test_points_that_no_draw_found_are_tried_too(put, monkeypatch):
-    monkeypatch.setattr("dnabench.sweep.search.MOST_DRAWS", 1)
+    monkeypatch.setattr("dnabench.sweep.draws.MOST_DRAWS", 1)
     spaces, said = ["k_max=one:7,8", "k_min=int:1..4"], []
     plan = plan_search(request(["kmer"], [put().name], budget=9, spaces=spaces), said.append)
     every = {(f"k_min={low}", f"k_max={high}") for low in range(1, 5) for high in (7, 8)}

@@ -14,7 +14,8 @@ from dnabench.results.store import Store
 from dnabench.spaces import parse_dimension
 from dnabench.sweep.checks import check_recipe
 from dnabench.sweep.grid import Request
-from dnabench.sweep.search import TuneRequest, more_of, plan_search, space_of
+from dnabench.sweep.own_spaces import more_of, space_of
+from dnabench.sweep.search import TuneRequest, plan_search
 from dnabench.sweep.settings import chosen
 
 TASK = "demo/splice_junctions"

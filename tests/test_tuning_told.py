@@ -22,7 +22,7 @@ from dnabench.reports.text.latex import latex
 from dnabench.reports.text.overview import overview
 from dnabench.results.searches import different, save_search, searches
 from dnabench.results.store import Store
-from dnabench.sweep.search import space_of
+from dnabench.sweep.own_spaces import space_of
 
 SPLICE, CELLS = "demo/splice_junctions", "demo/cell_type"
 QUICK = {"limit": 60, "epochs": 1, "executor": "inline"}

@@ -9,7 +9,7 @@ from dnabench.cli.table import Row, Rows
 from dnabench.metrics import METRICS
 from dnabench.protocols import PROTOCOLS, VALIDATION
 from dnabench.registry import MODELS, TASKS
-from dnabench.sweep.search import more_of, space_of
+from dnabench.sweep.own_spaces import more_of, space_of
 from dnabench.sweep.tasks import suites
 from dnabench.types import Published, Recipe
 from dnabench.weights import describe

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,11 +11,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from dnabench.protocols import check_tuning, folds_of, protocol_for
-from dnabench.spaces import Dimension, parse_dimension
+from dnabench.sweep.draws import draws
 from dnabench.sweep.grid import Request, grid, models_of
 from dnabench.sweep.own_spaces import asked_space, check_named, check_trained
-from dnabench.sweep.own_spaces import more_of as more_of
-from dnabench.sweep.own_spaces import space_of as space_of
 from dnabench.sweep.settings import check_settings
 from dnabench.sweep.tasks import tasks_of
 from dnabench.sweep.tuning_seeds import has_folds, seeds_of
@@ -25,7 +22,6 @@ from dnabench.types import Job, Trial
 PER = ("task", "suite", "model")
 SEARCHES = ("random", "grid", "tpe", "halving")
 USUAL_BUDGET = 16
-MOST_DRAWS = 10  # for each configuration, where a space has few
 Say = Callable[[str], object]
 Group = tuple[str, str]  # a model and its regime: what is tuned
 
@@ -155,17 +151,17 @@ def plan_search(request: TuneRequest, say: Say = lambda note: None) -> Plan:
     check_settings(models, [f"{key}=" for key in asked])
     check_named(models, request)
     spaces = {model.name: asked_space(model, request) for model in models}
-    draws = {model.name: _draws(model.name, spaces[model.name], request) for model in models}
+    drawn = {name: draws(name, space, request) for name, space in spaces.items()}
     tried = dict[Group, list[Configuration]]()
     plan = Plan(request, tried, spaces, tuning_seeds, seeds)
     seeded = plan.seeded()
     _check_protocols(seeded)
     if request.stepwise:
-        default = trials_of(seeded, dict.fromkeys(draws, ()), say, 0)
+        default = trials_of(seeded, dict.fromkeys(drawn, ()), say, 0)
         tried |= {group: [Configuration(0, (), tuple(jobs))] for group, jobs in default.items()}
         check_trained(models, tried, request)
         return plan
-    _draw(plan, draws, say)
+    _draw(plan, drawn, say)
     check_trained(models, tried, request)
     _check_sizes(plan, say)
     return plan
@@ -279,50 +275,6 @@ def trials_of(
 
 def _group(job: Job) -> Group:
     return job.trial.model, job.trial.regime
-
-
-def _draws(model: str, space: Mapping[str, str], request: TuneRequest) -> Iterator[tuple[str, ...]]:
-    """The settings of draw 1, 2, ..."""
-    known = {name: parse_dimension(name, text) for name, text in space.items()}
-    if request.search == "grid":
-        return iter(_grid_points(model, known))
-    most, seed = MOST_DRAWS * request.size if known else 0, request.search_seed
-    random = (drawn(known, seed, k) for k in range(1, most + 1))
-    return itertools.chain(random, points(known, seed, most + 1))
-
-
-def drawn(space: Mapping[str, Dimension], seed: int, number: int) -> tuple[str, ...]:
-    """The settings of a draw, at the quantiles that it has for every model."""
-    return tuple(f"{name}={d.at(quantile(seed, number, name))}" for name, d in space.items())
-
-
-def points(space: Mapping[str, Dimension], seed: int, number: int) -> Iterator[tuple[str, ...]]:
-    """All settings of a space without ranges, each once from a random one on; else none."""
-    total = math.prod(d.size for d in space.values()) if space else 0
-    start = int(quantile(seed, number, "") * total)
-    for k in range(total):
-        rest, found = (start + k) % total, list[str]()
-        for name, d in space.items():
-            rest, index = divmod(rest, d.size)
-            found.append(f"{name}={d.value(index)}")
-        yield tuple(found)
-
-
-def quantile(seed: int, number: int, name: str) -> float:
-    """Of a setting in a draw: uniform in [0, 1), and the same for all models."""
-    digest = hashlib.sha256(f"tune/{seed}/{number}/{name}".encode()).digest()
-    return int.from_bytes(digest[:6], "big") / 2**48
-
-
-def _grid_points(model: str, space: Mapping[str, Dimension]) -> list[tuple[str, ...]]:
-    if ranges := [name for name, d in space.items() if d.kind != "one"]:
-        name = ranges[0]
-        raise ValueError(
-            f"--search grid: {name} of {model} is a range; list its values, --space "
-            f"{name}=one:A,B,C, or fix it with --set {name}=VALUE"
-        )
-    points = list(itertools.product(*([f"{k}={v}" for v in d.values] for k, d in space.items())))
-    return points
 
 
 def _check(request: TuneRequest) -> None:

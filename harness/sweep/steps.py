@@ -15,18 +15,8 @@ from typing import Any
 from dnabench.models.outside.references import model_of
 from dnabench.results.searches import values
 from dnabench.spaces import Dimension, parse_dimension
-from dnabench.sweep.search import (
-    MOST_DRAWS,
-    Configuration,
-    Plan,
-    Say,
-    TuneRequest,
-    Unit,
-    drawn,
-    points,
-    trials_in,
-    trials_of,
-)
+from dnabench.sweep.draws import MOST_DRAWS, drawn, points
+from dnabench.sweep.search import Configuration, Plan, Say, TuneRequest, Unit, trials_in, trials_of
 from dnabench.sweep.tuning import candidate, forward_flops
 from dnabench.types import Job, Record, Trial
 

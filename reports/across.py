@@ -12,8 +12,9 @@ from dnabench.metrics import METRICS
 from dnabench.reports import stats
 from dnabench.reports.cells import first_alike, tested_of
 from dnabench.reports.evidence import Comparison, Interval, OverTasks, SuiteEvidence
+from dnabench.reports.grouping import grouped
 from dnabench.reports.memo import Memo
-from dnabench.reports.table import Row, Table, grouped
+from dnabench.reports.table import Row, Table
 from dnabench.types import Array
 
 Turned = TypeVar("Turned", stats.Lead, stats.LikeThese)

@@ -12,12 +12,13 @@ from dnabench.reports.blocks import Blocks
 from dnabench.reports.cells import first_alike, tested_of
 from dnabench.reports.evidence import Best, Comparison, Interval, SuiteEvidence
 from dnabench.reports.families import ALL_PAIRS, Families
+from dnabench.reports.grouping import grouped, suite_of
 from dnabench.reports.memo import Memo
 from dnabench.reports.pooling import mixed_cells, repeated_runs, unlike_models
 from dnabench.reports.resampling import Resampled, Resampler
 from dnabench.reports.stats.examples import Nested
 from dnabench.reports.stats.lint import lint
-from dnabench.reports.table import Row, Table, grouped, suite_of
+from dnabench.reports.table import Row, Table
 
 Pair = tuple[int, int]  # columns
 MOST_SEEDS = 1000  # a larger number is reported as "over 1,000"

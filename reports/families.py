@@ -15,7 +15,8 @@ from dnabench.metrics import METRICS
 from dnabench.reports import stats
 from dnabench.reports.cells import first_alike, tested_of
 from dnabench.reports.evidence import Comparison, Other, OverTasks, SuiteEvidence
-from dnabench.reports.table import Table, grouped
+from dnabench.reports.grouping import grouped
+from dnabench.reports.table import Table
 
 Pair = tuple[int, int]  # columns
 Turned = TypeVar("Turned", Comparison, OverTasks)

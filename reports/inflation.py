@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 from dnabench.protocols import PROTOCOLS
 from dnabench.reports import stats
-from dnabench.reports.cells import by_unit, unit_of
+from dnabench.reports.cells import Cell, by_unit, unit_of
+from dnabench.reports.columns import Column
 from dnabench.reports.grid import NONE, Grid, interval, signed
-from dnabench.reports.table import Cell, Column, Row, Table, suite_of, tables
+from dnabench.reports.grouping import suite_of
+from dnabench.reports.table import Row, Table, tables
 from dnabench.types import Record
 
 HONEST = "honest/1"

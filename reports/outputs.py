@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from dnabench.metrics import METRICS
 from dnabench.reports import stats
-from dnabench.reports.cells import summary_of
+from dnabench.reports.cells import Cell, summary_of
 from dnabench.reports.grid import Grid, fixed
-from dnabench.reports.table import Cell, Row, Table
+from dnabench.reports.table import Row, Table
 
 TITLE = "By group of outputs"
 MEAN = "mean of these"

@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from dnabench.reports.grid import listed
-from dnabench.reports.table import Row, Table, grouped
+from dnabench.reports.grouping import grouped
+from dnabench.reports.table import Row, Table
 from dnabench.types import Record
 
 # keys of `Record.where`, and how each is written before its value

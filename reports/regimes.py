@@ -8,10 +8,11 @@ from dataclasses import replace
 from statistics import fmean
 
 from dnabench.reports.cells import REGIME
+from dnabench.reports.columns import TUNED
 from dnabench.reports.costs import costs
 from dnabench.reports.evidence import Comparison, Evidence
 from dnabench.reports.grid import NONE, Grid, fixed, interval, p_value, signed
-from dnabench.reports.table import TUNED, Row, Table
+from dnabench.reports.table import Row, Table
 from dnabench.results.regimes import COMPUTE, CONTROLS, PRETRAINED, SCRATCH, Regime
 from dnabench.types import Record, Trial
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from dnabench.metrics import METRICS, metrics_for
 from dnabench.reports.grid import listed
-from dnabench.reports.table import grouped
+from dnabench.reports.grouping import grouped
 from dnabench.types import KINDS, Record
 
 

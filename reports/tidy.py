@@ -13,9 +13,10 @@ from dnabench.reports.across import difference, on_one_scale
 from dnabench.reports.calibration import ECE, FLIPS
 from dnabench.reports.costs import costs
 from dnabench.reports.evidence import Comparison, Evidence, OverTasks, SuiteEvidence
+from dnabench.reports.grouping import suite_of
 from dnabench.reports.outputs import group_scores, other_scores
 from dnabench.reports.stats import Summary
-from dnabench.reports.table import Row, Table, suite_of
+from dnabench.reports.table import Row, Table
 from dnabench.reports.text.leads import leader
 from dnabench.reports.variants import validation
 from dnabench.spreadsheets import as_text

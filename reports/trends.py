@@ -7,9 +7,12 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from dnabench.reports.cells import Cell
+from dnabench.reports.columns import UNSET, Column
 from dnabench.reports.grid import Grid, count, fixed, listed
+from dnabench.reports.grouping import grouped
 from dnabench.reports.settings import option_text
-from dnabench.reports.table import UNSET, Cell, Column, Row, Table, grouped
+from dnabench.reports.table import Row, Table
 
 SHARE = "train_share"
 TITLE = "Score by share of the training examples"

@@ -9,9 +9,10 @@ from typing import Any
 
 from dnabench.metrics import METRICS
 from dnabench.reports import stats
+from dnabench.reports.columns import TUNED
 from dnabench.reports.evidence import Evidence
 from dnabench.reports.grid import NONE, Grid, fixed, interval, p_value, signed
-from dnabench.reports.table import TUNED, Row
+from dnabench.reports.table import Row
 from dnabench.reports.tuning_all import Found, before_text, choices_in, names_of, tried_text
 from dnabench.results.searches import Choice, Search, budget_text, choose, values
 from dnabench.types import Record, Trial

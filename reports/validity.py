@@ -10,10 +10,11 @@ import numpy as np
 from dnabench.host.processes import each
 from dnabench.metrics import METRICS
 from dnabench.reports.calibration import FLIPS, KINDS, calibration
+from dnabench.reports.cells import INVALID
 from dnabench.reports.grid import count, listed
+from dnabench.reports.grouping import grouped
 from dnabench.reports.homology import by_homology, on_part_of_train
 from dnabench.reports.memo import Memo, stamp
-from dnabench.reports.table import INVALID, grouped
 from dnabench.results.store import Store
 from dnabench.tasks.audit.audit import Audit, kept
 from dnabench.types import Record

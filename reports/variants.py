@@ -1,9 +1,10 @@
 """Several configurations of one model, side by side: what validation says of them."""
 
 from dnabench.reports import stats
-from dnabench.reports.cells import summary_of
+from dnabench.reports.cells import Cell, summary_of
 from dnabench.reports.grid import Grid, count, fixed
-from dnabench.reports.table import Cell, Table, grouped
+from dnabench.reports.grouping import grouped
+from dnabench.reports.table import Table
 
 
 def validation(cell: Cell, metric: str) -> stats.Summary:

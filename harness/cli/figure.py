@@ -84,9 +84,10 @@ def figure(
 
 def _chosen(out: Path, tasks: list[str], models: list[str], metric: str) -> list[Record]:
     """The records of these tasks and models, checked by their predictions."""
+    from dnabench.reports.columns import TUNED
+    from dnabench.reports.grouping import suite_of
     from dnabench.reports.memo import Memo
     from dnabench.reports.regimes import with_regimes
-    from dnabench.reports.table import TUNED, suite_of
     from dnabench.reports.tuning import with_tuned
     from dnabench.reports.validity import checked, left_out, unread
     from dnabench.results.regimes import regimes

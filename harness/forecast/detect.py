@@ -10,7 +10,7 @@ from scipy.special import ndtri, stdtrit
 
 from dnabench.reports import stats
 from dnabench.reports.grid import NONE, Grid, count
-from dnabench.reports.table import grouped
+from dnabench.reports.grouping import grouped
 from dnabench.types import Job, Task
 
 SEED_SD = 0.011  # MCC; the median of published per-seed scores on histone tasks

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dnabench.reports.across import on_one_scale
+from dnabench.reports.columns import UNSET, Column
 from dnabench.reports.figures.style import LETTER, PRINT, Theme, panels
+from dnabench.reports.grouping import grouped
 from dnabench.reports.settings import option_text
-from dnabench.reports.table import UNSET, Column, Row, Table, grouped
+from dnabench.reports.table import Row, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

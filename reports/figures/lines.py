@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from dnabench.reports.cells import Cell
 from dnabench.reports.figures import style
 from dnabench.reports.figures.strips import limits
 from dnabench.reports.figures.style import PRINT, Theme
-from dnabench.reports.table import Cell
 from dnabench.reports.trends import Panel, Trend
 
 if TYPE_CHECKING:

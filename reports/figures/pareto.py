@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from dnabench.reports.across import on_one_scale
 from dnabench.reports.figures import style
 from dnabench.reports.figures.style import LETTER, PRINT, Theme
-from dnabench.reports.table import Row, Table, grouped, suite_of
+from dnabench.reports.grouping import grouped, suite_of
+from dnabench.reports.table import Row, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

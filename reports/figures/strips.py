@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from dnabench.reports.cells import Cell
 from dnabench.reports.figures import style
 from dnabench.reports.figures.style import LETTER, PAGE, PRINT, Theme
-from dnabench.reports.table import Cell, Row, Table
+from dnabench.reports.table import Row, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from dnabench.reports.table import Column
+from dnabench.reports.columns import Column
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

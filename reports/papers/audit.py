@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from dnabench.registry import TASKS
+from dnabench.reports.grouping import grouped
 from dnabench.reports.papers import published, rules, rules_labels, rules_seeds
 from dnabench.reports.papers.claims import CLAIMS, Evidence, Runs, checked
 from dnabench.reports.papers.published import Value
 from dnabench.reports.papers.read_table import read
 from dnabench.reports.papers.rules import Cell, Finding
 from dnabench.reports.papers.rules_runs import independence, paired
-from dnabench.reports.table import grouped
 
 SCHEMA = "dnabench.table-audit/1"
 COMMAND = "dnabench audit published --paper {}"

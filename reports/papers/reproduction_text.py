@@ -11,10 +11,10 @@ from dnabench.metrics import METRICS
 from dnabench.protocols import PROTOCOLS
 from dnabench.registry import MODELS
 from dnabench.reports.grid import NONE, count, fixed, interval, signed
+from dnabench.reports.grouping import grouped
 from dnabench.reports.papers.published import About, Value
 from dnabench.reports.papers.reproduction import ComparedCell
 from dnabench.reports.settings import option_text, recipe_text
-from dnabench.reports.table import grouped
 from dnabench.spreadsheets import as_text
 from dnabench.types import Record
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dnabench.reports.table import grouped
+from dnabench.reports.grouping import grouped
 
 Severity = Literal["finding", "note"]
 EXPECTED = 0.05  # copies by chance in a table, above which a copy tells nothing

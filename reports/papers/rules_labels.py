@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from dnabench.reports.grouping import grouped
 from dnabench.reports.papers.rules import Cell, Finding, Findings, at, by_table, listed
 from dnabench.reports.papers.rules_seeds import DEFINITIONS, LARGEST, SIDES, best_definition
-from dnabench.reports.table import grouped
 
 LEAST_GAIN = 3  # means and spreads that a relabelling must explain beyond the printed labels
 

@@ -13,9 +13,9 @@ from itertools import combinations_with_replacement
 import numpy as np
 from scipy.special import bdtrc
 
+from dnabench.reports.grouping import grouped
 from dnabench.reports.papers import rules
 from dnabench.reports.papers.rules import Cell, Finding, Findings, at, by_table, listed
-from dnabench.reports.table import grouped
 
 Runs = Sequence[float]
 FEWEST = 5  # cells of a table for a statement about the table

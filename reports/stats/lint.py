@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dnabench.reports.grouping import grouped
 from dnabench.reports.stats import patterns
 from dnabench.reports.stats.patterns import Floats, Key, Look, Rows
-from dnabench.reports.table import grouped
 
 RATE = 0.05
 KINDS: Mapping[str, Callable[[Rows], Iterator[Look]]] = {

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtrc, chdtrc, pdtrc, stdtr, stdtrit
 
-from dnabench.reports.table import grouped
+from dnabench.reports.grouping import grouped
 
 Key = tuple[str, str]  # model, task
 Floats = NDArray[np.float64]

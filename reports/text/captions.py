@@ -6,9 +6,12 @@ from typing import NamedTuple
 
 from dnabench.metrics import METRICS
 from dnabench.protocols import PROTOCOLS
+from dnabench.reports.cells import Cell
+from dnabench.reports.columns import Column
 from dnabench.reports.grid import Grid, fixed, listed
+from dnabench.reports.grouping import grouped
 from dnabench.reports.settings import recipe_text
-from dnabench.reports.table import Cell, Column, Table, grouped
+from dnabench.reports.table import Table
 
 COLLAPSED = "†"  # before the number of runs that predict a single class
 VARIANT = "‡"  # behind a best mean that was chosen among variants

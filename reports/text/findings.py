@@ -14,7 +14,8 @@ from dnabench.reports.evidence import (
     SuiteEvidence,
 )
 from dnabench.reports.grid import NONE, Grid, count, fixed, interval, listed, p_value, signed
-from dnabench.reports.table import Table, grouped, suite_of
+from dnabench.reports.grouping import grouped, suite_of
+from dnabench.reports.table import Table
 
 DIGITS = 4  # of differences
 

@@ -17,7 +17,8 @@ from dnabench.reports.calibration import FLIPS
 from dnabench.reports.evidence import Evidence, Report, SuiteEvidence
 from dnabench.reports.figures import cd, curves, families, heatmap, lines, pareto, strips, style
 from dnabench.reports.grid import Grid, count, listed, signed
-from dnabench.reports.table import Row, Table, grouped
+from dnabench.reports.grouping import grouped
+from dnabench.reports.table import Row, Table
 from dnabench.reports.text import audit, captions, findings
 from dnabench.reports.text.summary import summary
 from dnabench.reports.text.template import HERE, dense, rendered

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dnabench.reports import costs, outputs
 from dnabench.reports.evidence import Evidence
 from dnabench.reports.grid import Grid
-from dnabench.reports.table import grouped
+from dnabench.reports.grouping import grouped
 from dnabench.reports.text import captions, findings
 from dnabench.reports.text.latex_letters import escaped
 from dnabench.reports.tuning import TITLES

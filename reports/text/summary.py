@@ -5,9 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from dnabench.reports import stats
+from dnabench.reports.columns import BASELINE
 from dnabench.reports.evidence import Best, Comparison, Detectable, Evidence
 from dnabench.reports.grid import count, fixed, listed, p_value
-from dnabench.reports.table import BASELINE, Row, grouped, suite_of
+from dnabench.reports.grouping import grouped, suite_of
+from dnabench.reports.table import Row
 from dnabench.reports.text.findings import sampling
 from dnabench.reports.text.leads import lead_sentences, tally
 

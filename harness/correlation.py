@@ -124,6 +124,20 @@ def aligned(y: Array, scores: Array, y_dimensions: int) -> tuple[Array, Array]:
     return y, scores
 
 
+def classes(y: Array, logits: Array) -> tuple[Array, Array]:
+    """As `aligned`, of classes: y int64 (N,). ValueError also for labels outside 0..K-1."""
+    y, logits = aligned(y, logits, y_dimensions=1)
+    k = logits.shape[1]
+    if k < 2:
+        raise ValueError(f"logits have K = {k}; every class needs one, so a binary task has K = 2")
+    if y.dtype.kind not in "iu":
+        raise ValueError(f"y is {y.dtype}; labels are integers, the indices of classes")
+    if (outside := (y < 0) | (y >= k)).any():
+        i = outside.argmax()
+        raise ValueError(f"label {y[i]} of example {i} (from 0) is outside 0..{k - 1}")
+    return y.astype(np.int64, copy=False), logits
+
+
 def defined_mean(values: Array) -> float:
     """Mean of the values that are no NaN; NaN when none is."""
     values = values[~np.isnan(values)]

@@ -25,7 +25,7 @@ ROWS = [
     ["records"],
     ["types"],
     ["registry", "correlation", "cache", "spreadsheets"],
-    ["tensors"],
+    ["tensors", "areas"],
     ["loading"],
     ["metrics", "weights", "host", "host.machine", "host.memory", "host.disk"],
     ["protocols"],
@@ -244,7 +244,7 @@ def test_reports_import_no_torch():
     assert done.stdout == "False\n"
 
 
-@pytest.mark.parametrize("module", ["dnabench.metrics", "dnabench.reports.stats"])
+@pytest.mark.parametrize("module", ["dnabench.metrics", "dnabench.areas", "dnabench.reports.stats"])
 def test_numbers_say_where_they_come_from(module):
     for name, f in inspect.getmembers(import_module(module), inspect.isfunction):
         if f.__module__.startswith(module) and not name.startswith("_"):

@@ -11,7 +11,8 @@ import scipy.io
 from conftest import completed
 from sklearn.metrics import roc_auc_score
 
-from dnabench.metrics import auroc_mean, score
+from dnabench.areas import auroc_mean
+from dnabench.metrics import score
 from dnabench.registry import MODELS, TASKS
 from dnabench.tasks import deepsea
 from dnabench.types import A, C, G, N, T

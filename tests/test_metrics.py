@@ -5,11 +5,10 @@ import pytest
 from scipy.special import softmax
 from sklearn import metrics as reference
 
+from dnabench.areas import auprc, auroc
 from dnabench.metrics import (
     METRICS,
     accuracy,
-    auprc,
-    auroc,
     balanced_accuracy,
     f1_binary,
     f1_macro,

@@ -9,16 +9,8 @@ import numpy as np
 import pytest
 from test_metrics import CLASS_METRICS, split
 
-from dnabench.metrics import (
-    METRICS,
-    Metric,
-    auprc_per_label,
-    auroc_per_label,
-    f1_binary,
-    metrics_for,
-    recorded,
-    score,
-)
+from dnabench.areas import auprc_per_label, auroc_per_label
+from dnabench.metrics import METRICS, Metric, f1_binary, metrics_for, recorded, score
 
 GOOD = np.zeros((3, 2))
 

@@ -7,17 +7,9 @@ from scipy.special import softmax
 from sklearn import metrics as reference
 from test_metrics import AREAS, split
 
+from dnabench.areas import auprc, auprc_mean, auprc_per_label, auroc, auroc_mean, auroc_per_label
 from dnabench.correlation import mse, pearson, r2, rmse, spearman
-from dnabench.metrics import (
-    METRICS,
-    auprc,
-    auprc_mean,
-    auprc_per_label,
-    auroc,
-    auroc_mean,
-    auroc_per_label,
-    brier,
-)
+from dnabench.metrics import METRICS, brier
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dnabench.areas import one_versus_rest
 from dnabench.metrics import METRICS, brier_of_each
 from dnabench.types import Array
 
@@ -73,7 +74,7 @@ def scorer(metric: str, y: Array, logits: Iterable[Array], unit: Array) -> Score
     sum_up = _defined_median if metric == "auroc_median" else _defined_mean
     areas = []
     for x in runs:
-        positive, scores = _one_versus_rest(y, x) if metric in ("auroc", "auprc") else (y == 1, x)
+        positive, scores = one_versus_rest(y, x) if metric in ("auroc", "auprc") else (y == 1, x)
         areas.append([prepare(positive[:, k], scores[:, k], unit) for k in range(scores.shape[1])])
     return lambda weights: np.stack(
         [sum_up(np.stack([area(weights) for area in run]), axis=0) for run in areas]
@@ -190,15 +191,6 @@ def _accuracy(right: Array, predicted: Array, true: Array) -> Array:
 
 def _balanced_accuracy(right: Array, predicted: Array, true: Array) -> Array:
     return _defined_mean(np.where(true > 0, right / true, np.nan), axis=1)
-
-
-def _one_versus_rest(y: Array, logits: Array) -> tuple[Array, Array]:
-    """Which label each row has and the score it is ranked by, (N, 1) for two classes."""
-    if logits.shape[1] == 2:
-        return y[:, None] == 1, logits[:, 1:] - logits[:, :1]
-    weights = np.exp(logits - logits.max(1, keepdims=True))
-    softmax = weights / np.sort(weights, axis=1).sum(1, keepdims=True)
-    return y[:, None] == np.arange(logits.shape[1]), softmax
 
 
 def _roc_area(positive: Array, scores: Array, unit: Array) -> Scorer:

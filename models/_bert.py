@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dnabench.models._layers import initialise
 from dnabench.models.heads import network
 from dnabench.types import Task
 
@@ -30,15 +31,6 @@ def classifier(task: Task, backbone: Any, o: Mapping[str, Any]) -> Any:
     head = Head(pooler, nn.Linear(o["width"], task.n_outputs), o["dropout"])
     initialise(head)
     return network(task, backbone, o["width"], o["pooling"], head)
-
-
-def initialise(net: nn.Module) -> None:
-    """Linear layers and embeddings from N(0, 0.02), biases zero, as in BERT."""
-    for module in net.modules():
-        if isinstance(module, (nn.Linear, nn.Embedding)):
-            nn.init.normal_(module.weight, std=0.02)
-        if isinstance(module, nn.Linear) and module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 def padding_bias(mask: Tensor | None) -> Tensor | None:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dnabench.models._layers import initialise
+
 EPSILON = 1e-12  # of every layer norm
 POSITIONS = 1002  # rows of the learned position table; those of tokens begin at FIRST
 FIRST = 2
@@ -226,12 +228,3 @@ class LanguageHead(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         """Logits."""
         return self.decoder(self.layer_norm(F.gelu(self.dense(h)))) + self.bias  # type: ignore[no-any-return]
-
-
-def initialise(net: nn.Module) -> None:
-    """N(0, 0.02) for linear layers and embeddings, biases 0."""
-    for module in net.modules():
-        if isinstance(module, (nn.Linear, nn.Embedding)):
-            nn.init.normal_(module.weight, std=0.02)
-        if isinstance(module, nn.Linear) and module.bias is not None:
-            nn.init.zeros_(module.bias)

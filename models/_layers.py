@@ -125,3 +125,12 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer."""
         return convolve(x, self.weight, self.bias)
+
+
+def initialise(net: nn.Module) -> None:
+    """Linear layers and embeddings from N(0, 0.02), biases zero, as in BERT."""
+    for module in net.modules():
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(module.weight, std=0.02)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)

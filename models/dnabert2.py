@@ -104,7 +104,8 @@ def backbone(options: Mapping[str, Any]) -> Any:
     import torch.nn.functional as F
     from torch import nn
 
-    from dnabench.models._bert import Embeddings, Encoder, Output, attend, initialise, padding_bias
+    from dnabench.models._bert import Embeddings, Encoder, Output, attend, padding_bias
+    from dnabench.models._layers import initialise
 
     o = {**OPTIONS, **options, "norm_eps": EPS}
     check(o, "DNABERT-2")

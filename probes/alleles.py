@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -114,11 +114,7 @@ def survey(
     for name in sorted(wanted - fields.keys()):
         flag_of = "--labels" if name == label else "--groups"
         raise ValueError(f"{path}: {flag_of} {name}: INFO has {few([*fields]) or 'no field'}")
-    if not chroms.keys() & numbers(genome).keys():
-        raise ValueError(
-            f"no sequence has the same name in both files: the genome {genome.name} has "
-            f"{few(genome.contigs)}, {path} has {few([*chroms])}"
-        )
+    check_known(chroms, path, genome)
     flag = True in first
     if label:
         labels, on, groups = zip(*said, strict=True)
@@ -157,6 +153,15 @@ def _numbers(genome: tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]) -> Map
         for name in others:
             out[name] = SEVERAL if name in out else i
     return out | {name: i for i, name in enumerate(genome[0])}
+
+
+def check_known(chroms: Collection[str], path: Path, genome: Genome) -> None:
+    """ValueError when the genome has none of these sequences of a file."""
+    if not set(chroms) & numbers(genome).keys():
+        raise ValueError(
+            f"no sequence has the same name in both files: the genome {genome.name} has "
+            f"{few(genome.contigs)}, {path} has {few(chroms)}"
+        )
 
 
 def numbers(genome: Genome) -> Mapping[str, int]:

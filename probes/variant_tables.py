@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from dnabench.probes.alleles import Allele, numbers
+from dnabench.probes.alleles import Allele, check_known
 from dnabench.tasks.io.bounds import check_unpacked
 from dnabench.tasks.io.genome import few
 from dnabench.tasks.io.packed import Genome
@@ -86,11 +86,7 @@ def alleles_in(table: Any, path: Path, genome: Genome, label: str, group: str) -
     said = [_texts(table[name]) if name else [""] * len(table) for name in (label, group)]
     names = _texts(table["id"]) if "id" in table.column_names else ["."] * len(table)
     chroms = [str(name) for name in columns[0]]
-    if not {*chroms} & numbers(genome).keys():
-        raise ValueError(
-            f"no sequence has the same name in both files: the genome {genome.name} has "
-            f"{few(genome.contigs)}, {path} has {few([*dict.fromkeys(chroms)])}"
-        )
+    check_known(dict.fromkeys(chroms), path, genome)
     rows = zip(chroms, columns[1], names, columns[2], columns[3], *said, strict=True)
     return [
         Allele(i, chrom, pos - 1, name, ref.upper(), alt.upper(), one, own)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
-from dnabench.reports.grid import NONE, Grid
+from dnabench.reports.grid import NONE, Grid, short
 from dnabench.reports.table import Table
 from dnabench.types import Record
 
@@ -79,17 +79,12 @@ def _span(n_params: tuple[int, int]) -> str:
     return "–".join(f"{n:,}" for n in dict.fromkeys(n_params) if n) or NONE
 
 
-def _short(value: float) -> str:
-    """Three significant digits: 0.0123, 1.23, 123, 1,234."""
-    return f"{value:,.0f}" if value >= 99.95 else f"{value:#.3g}".removesuffix(".")
-
-
 SHOWN: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-    ("GFLOP per sequence", "flops", lambda x: _short(x / 1e9)),
-    ("training (sequences/s)", "train_per_second", _short),
-    ("inference (sequences/s)", "inference_per_second", _short),
+    ("GFLOP per sequence", "flops", lambda x: short(x / 1e9)),
+    ("training (sequences/s)", "train_per_second", short),
+    ("inference (sequences/s)", "inference_per_second", short),
     ("peak memory (GiB)", "peak_memory", lambda x: f"{x / 2**30:.2f}"),
     ("to the chosen epoch (s)", "seconds_to_best", lambda x: f"{x:,.1f}"),
     ("a trial (s)", "seconds", lambda x: f"{x:,.1f}"),
-    ("energy (J)", "joules", _short),
+    ("energy (J)", "joules", short),
 )

@@ -41,6 +41,11 @@ def p_value(p: float) -> str:
     return f"{p:.1e}" if p < 0.001 else fixed(p, 3)
 
 
+def short(value: float) -> str:
+    """Three significant digits: 0.0123, 1.23, 123, 1,234."""
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:#.3g}"
+
+
 def count(n: int, noun: str) -> str:
     """1 run, 2 runs."""
     return f"{n:,} {noun}{'s' if n != 1 else ''}"

@@ -20,7 +20,7 @@ def here() -> dict[str, Any]:
     """Versions of Python and the packages that make numbers, git commit, machine and host."""
     return {
         "python": platform.python_version(),
-        **{name: _version(name) for name in PACKAGES},
+        **{name: version_of(name) for name in PACKAGES},
         "commit": _commit(),
         "machine": platform.machine(),
         "cpu": _cpu(),
@@ -47,7 +47,8 @@ def batch_job() -> str:
     return " ".join([*found[:1], *([f"attempt {again + 1}"] if found and again else [])])
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """That is installed; "" = none is."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -267,12 +267,12 @@ def test_a_checkpoint_of_other_code_versions_or_options_is_not_used(tmp_path, mo
         record, _ = run_trial(*change, place=place(path))
         assert says in record.flags["checkpoint"] and "resumed" not in record.where
     path.write_bytes(kept)
-    version = checkpoint.version
-    monkeypatch.setattr(checkpoint, "version",
+    version = checkpoint.version_of
+    monkeypatch.setattr(checkpoint, "version_of",
                         lambda name: "9.9" if name == "torch" else version(name))  # fmt: skip
     record, _ = run_trial(one, place=place(path))
     assert f"made with torch {version('torch')}, here it is 9.9" in record.flags["checkpoint"]
-    monkeypatch.setattr(checkpoint, "version", version)
+    monkeypatch.setattr(checkpoint, "version_of", version)
     path.write_bytes(kept)
     monkeypatch.setattr(checkpoint, "CODE", ("dnabench.metrics",))
     record, _ = run_trial(one, place=place(path))

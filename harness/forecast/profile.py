@@ -18,6 +18,7 @@ from dnabench.executors.base import last_line
 from dnabench.host import memory
 from dnabench.models.outside.references import model_named
 from dnabench.registry import MODELS, explain_miss
+from dnabench.reports.grid import short
 from dnabench.train.build import tokenizer_of
 from dnabench.types import Array, Model, Progress, Sequences, Split, Task
 
@@ -114,7 +115,7 @@ def table(rows: Sequence[Cost]) -> str:
     for row in rows:
         lines.append([row.model, f"{row.n_params:,}" if row.n_params else "-", f"{row.length:,}"])
         for value, one in zip(_numbers(row), _numbers(first.get(row.length)), strict=True):
-            lines[-1].append("-" if value is None else _short(value))
+            lines[-1].append("-" if value is None else short(value))
             lines[-1].append("-" if value is None or not one else f"{value / one:.2f}")
     aligned = ("left", *["right"] * (len(heads) - 1))
     text = tabulate(lines, heads, tablefmt="pipe", disable_numparse=True, colalign=aligned)
@@ -128,11 +129,6 @@ def _numbers(row: Cost | None) -> tuple[float | None, ...]:
         return (None,) * 4
     mb = (None if b is None else b / 1e6 for b in (row.forward_bytes, row.train_bytes))
     return (row.forward_seconds, row.train_seconds, *mb)
-
-
-def _short(value: float) -> str:
-    """Three significant digits: 0.0123, 1.23, 123, 1,234."""
-    return f"{value:,.0f}" if value >= 99.95 else f"{value:#.3g}"
 
 
 def _options(model: Model, models: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Mapping
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from dnabench.cache import file_sha256, replacing
 from dnabench.models.kernels.convolve import processor
 from dnabench.registry import MODELS
 from dnabench.results.checkpoints import Place, damage, remove_unfinished
-from dnabench.results.provenance import here
+from dnabench.results.provenance import here, version_of
 from dnabench.train.frozen import built_by
 from dnabench.train.kept import code_digest, edited
 from dnabench.train.learner import NetLearner
@@ -175,7 +174,7 @@ def made_from(job: Job, resources: Resources) -> dict[str, Any]:
     of the same kind of device, which rounds differently, as the record says.
     """
     found: dict[str, Any] = {
-        "trial": job.trial.id, **{name: _version(name) for name in LIBRARIES},
+        "trial": job.trial.id, **{name: version_of(name) for name in LIBRARIES},
         "device": resources.device.partition(":")[0], "threads": resources.threads,
         "micro_batch": resources.micro_batch, "compile": resources.compile,
         "deterministic": resources.deterministic,
@@ -190,13 +189,6 @@ def made_from(job: Job, resources: Resources) -> dict[str, Any]:
         file = Path(getattr(build, "__globals__", {}).get("__file__") or "")
         found["model"] = file_sha256(file)[:16] if file.is_file() else ""
     return found
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 def checkpoint_bytes(learner: Any) -> int:

@@ -158,6 +158,11 @@ def read_json(path: Path) -> Any:
     return None
 
 
+def json_files(folder: Path) -> list[Path]:
+    """Those of a folder, the newest last, without drafts."""
+    return sorted(folder.glob("[!.]*.json"), key=lambda p: (p.stat().st_mtime_ns, p.name))
+
+
 def keep_json(path: Path, value: Any) -> None:
     """Write a value that can be computed again; a folder that cannot be written keeps nothing."""
     with suppress(OSError), replacing(path) as file:

@@ -10,10 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 
-from dnabench.cache import replacing
+from dnabench.cache import json_files, replacing
 from dnabench.results.checkpoints import checkpoints, damage
-from dnabench.results.regimes import PRETRAININGS, add_regime, read_regime, regime_files
-from dnabench.results.searches import add_search, read_search, search_files
+from dnabench.results.regimes import FOLDER as REGIMES
+from dnabench.results.regimes import PRETRAININGS, add_regime, read_regime
+from dnabench.results.searches import FOLDER as SEARCHES
+from dnabench.results.searches import add_search, read_search
 from dnabench.results.store import NETWORK, Store
 from dnabench.types import Record
 
@@ -168,12 +170,12 @@ def _merge_described(source: Store, target: Store, say: Say) -> None:
     """What was asked for, searches, columns of regimes and the networks of these."""
     for path in sorted(source.folder.glob("configs/*.json")):
         _copy_beside(path, target.folder / path.relative_to(source.folder))
-    for path in search_files(source):
+    for path in json_files(source.folder / SEARCHES):
         with _explained(path, target.folder):
             search = _read_or_said(read_search, path, say)
             if search and not add_search(target, search, path.stat().st_mtime_ns):
                 say(f"{path}: the same search chose otherwise in {target.folder}; both are kept")
-    for path in regime_files(source):
+    for path in json_files(source.folder / REGIMES):
         with _explained(path, target.folder):
             regime = _read_or_said(read_regime, path, say)
             if regime:

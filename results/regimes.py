@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from dnabench.cache import write_json
+from dnabench.cache import json_files, write_json
 from dnabench.results.store import Store
 
 FOLDER, PRETRAININGS = "regimes", "pretrained"  # of columns, and of what was pretrained for them
@@ -127,16 +127,10 @@ def regimes(store: Store) -> list[Regime]:
         ValueError: a file that is none; names it.
     """
     out: dict[str, Regime] = {}
-    for path in regime_files(store):
+    for path in json_files(store.folder / FOLDER):
         one = read_regime(path)
         out[one.id] = joined(out.pop(one.id), one) if one.id in out else one
     return list(out.values())
-
-
-def regime_files(store: Store) -> list[Path]:
-    """Those of the columns of a folder, the newest last."""
-    paths = list((store.folder / FOLDER).glob("[!.]*.json"))
-    return sorted(paths, key=lambda p: (p.stat().st_mtime_ns, p.name))
 
 
 def read_regime(path: Path) -> Regime:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dnabench.cache import write_json
+from dnabench.cache import json_files, write_json
 from dnabench.metrics import METRICS
 from dnabench.results.store import Store
 
@@ -290,7 +290,7 @@ def searches(store: Store) -> list[Search]:
         ValueError: a file that is no search; names it.
     """
     out: list[Search] = []
-    for path in search_files(store):
+    for path in json_files(store.folder / FOLDER):
         one, rest = read_search(path), list[Search]()
         for before in out:
             other: Search | None = before
@@ -299,12 +299,6 @@ def searches(store: Store) -> list[Search]:
             rest += [other] if other else []
         out = [*rest, one]
     return out
-
-
-def search_files(store: Store) -> list[Path]:
-    """Those of the searches of a folder, the newest last."""
-    paths = list((store.folder / FOLDER).glob("[!.]*.json"))
-    return sorted(paths, key=lambda p: (p.stat().st_mtime_ns, p.name))
 
 
 def read_search(path: Path) -> Search:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dnabench.pretraining.evaluate import BLOCK, FEWEST
+from dnabench.pretraining.blocks import BLOCK, FEWEST
 from dnabench.reports.stats.examples import draws
 from dnabench.types import Array
 

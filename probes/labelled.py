@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dnabench.pretraining.evaluate import BLOCK, FEWEST
+from dnabench.pretraining.blocks import BLOCK, FEWEST
 from dnabench.probes.blocks import blocks_of
 from dnabench.tasks.io.genome import few
 from dnabench.types import Array

@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 from dnabench.cli.app import app
 from dnabench.models.language import entries
 from dnabench.pretraining import evaluate, markov
+from dnabench.pretraining.blocks import Sums
 from dnabench.pretraining.chance import chains_for
 from dnabench.pretraining.classes import CLASSES, classes_of
-from dnabench.pretraining.evaluate import Sums, of_windows, score, table
+from dnabench.pretraining.evaluate import of_windows, score, table
 from dnabench.pretraining.markov import fit
 from dnabench.pretraining.pretrain import pretrain
 from dnabench.pretraining.saving import load_pretrained

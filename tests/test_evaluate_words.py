@@ -15,10 +15,11 @@ from typer.testing import CliRunner
 from dnabench import MODELS
 from dnabench.cli.app import app
 from dnabench.models.outside.references import model_named
-from dnabench.pretraining import evaluate, words
+from dnabench.pretraining import blocks, evaluate, words
+from dnabench.pretraining.blocks import Sums
 from dnabench.pretraining.chance import ByClass, chains_for, chance_for
 from dnabench.pretraining.classes import CLASSES, classes_of
-from dnabench.pretraining.evaluate import Sums, score
+from dnabench.pretraining.evaluate import score
 from dnabench.pretraining.gathering import gathered
 from dnabench.pretraining.objectives import Masked
 from dnabench.pretraining.pretrain import pretrain
@@ -100,7 +101,7 @@ def slow_rows(net, text, kinds, chains, drawn):
             ]
             sums = [1, bp, len(set(found)) > 1, best == own[t], loss, *of_chains]
             masked = "soft-masked" if small else "not soft-masked"
-            for name in (region, masked, "all", (begin + start) // evaluate.BLOCK):
+            for name in (region, masked, "all", (begin + start) // blocks.BLOCK):
                 rows[name] = rows.get(name, 0) + np.array(sums, float)
     return rows
 
@@ -142,7 +143,8 @@ def test_scores_are_those_of_each_window_alone(tmp_path, monkeypatch, name):
         return wanted, read
 
     monkeypatch.setattr(Masked, "asked", remembered)
-    monkeypatch.setattr(evaluate, "BLOCK", 25)  # many words lie over an edge
+    for module in (blocks, evaluate):
+        monkeypatch.setattr(module, "BLOCK", 25)  # many words lie over an edge
     monkeypatch.setattr(words, "AT_ONCE", 10_000)  # several passes for the windows of a batch
     sums = score_words(net, genome, [1, 2], annotation, chains, seed=3)
     assert sums.windows == 33 + 16 == len(drawn) and sums.blocks == 80 + 41
@@ -203,7 +205,7 @@ def test_a_sequence_of_n_has_no_words(tmp_path):
 
 def test_the_intervals_hold_the_truth_of_blocks(monkeypatch):
     """Of nats a base, where blocks differ and words have 1 to 8 bases, in 99 % of the cases."""
-    monkeypatch.setattr(evaluate, "DRAWS", 500)
+    monkeypatch.setattr(blocks, "DRAWS", 500)
     rng, inside = np.random.default_rng(0), 0
     for _ in range(80):
         sums = Sums(("network",), {}, windows=100)
@@ -223,7 +225,8 @@ def test_the_intervals_hold_the_truth_of_blocks(monkeypatch):
 
 
 def test_the_command_prints_a_table_and_writes_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate, "BLOCK", 60)  # so that there are intervals
+    for module in (blocks, evaluate):
+        monkeypatch.setattr(module, "BLOCK", 60)  # so that there are intervals
     trained(tmp_path, "dnabert2")
     call = ["evaluate", str(tmp_path / "net"), "--genome", str(tmp_path / "g.fa")]
     done = CliRunner().invoke(app, [*call, "--regions", str(tmp_path / "g.gff")])

@@ -122,7 +122,7 @@ def _asked(
 def _say(asked: Asked, places: Places, found: Found, rows: Sequence[Row], longest: int) -> None:
     from tabulate import tabulate
 
-    from dnabench.pretraining.evaluate import FEWEST
+    from dnabench.pretraining.blocks import FEWEST
     from dnabench.probes.context import AHEAD
     from dnabench.reports.grid import count
 

@@ -117,7 +117,7 @@ def _kinds(regions: Regions, genome: Genome, gff: Path | None) -> Sequence[str |
 def _say(name: str, windows: Windows, found: Separated, remark: str) -> None:
     from tabulate import tabulate
 
-    from dnabench.pretraining.evaluate import FEWEST
+    from dnabench.pretraining.blocks import FEWEST
 
     n, length = windows.codes.shape
     typer.echo(f"{name}: {n:,} regions, windows of {length:,} bp")

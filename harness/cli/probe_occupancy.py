@@ -78,7 +78,7 @@ def _say(found: Sequence[Profile], flank: int) -> None:
     import numpy as np
     from tabulate import tabulate
 
-    from dnabench.pretraining.evaluate import FEWEST
+    from dnabench.pretraining.blocks import FEWEST
     from dnabench.probes.occupancy import PARTS, bins, means
 
     lines = []

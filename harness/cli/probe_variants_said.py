@@ -80,7 +80,7 @@ def say_areas(found: Mapping[str, Areas | str]) -> None:
 
 def _drawn(one: Areas) -> str:
     """What was drawn again for intervals, or why there are none."""
-    from dnabench.pretraining.evaluate import FEWEST
+    from dnabench.pretraining.blocks import FEWEST
 
     if one.draws:
         within = " within sequences" if one.within else ""

@@ -13,16 +13,10 @@ import numpy as np
 import torch
 
 from dnabench.models.language import language_of
+from dnabench.pretraining.blocks import Sums, blocks_of, ratio_intervals
 from dnabench.pretraining.chance import ByClass, name_of, said_by
 from dnabench.pretraining.classes import CLASSES
-from dnabench.pretraining.evaluate import (
-    PROTOCOLS,
-    Sums,
-    Tiles,
-    blocks_of,
-    ratio_intervals,
-    tiled,
-)
+from dnabench.pretraining.evaluate import PROTOCOLS, Tiles, tiled
 from dnabench.pretraining.language_nets import LanguageNet, tokens_of
 from dnabench.pretraining.markov import Markov
 from dnabench.pretraining.objectives import Masked

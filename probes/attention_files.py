@@ -11,7 +11,7 @@ import numpy as np
 
 from dnabench.cache import replacing
 from dnabench.probes.attention import Attention, Profile
-from dnabench.probes.mutagenesis import Place, positions
+from dnabench.probes.places import Place, positions
 from dnabench.reports.figures import style
 from dnabench.reports.figures.style import PRINT, Theme
 from dnabench.types import Array

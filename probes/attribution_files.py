@@ -12,7 +12,8 @@ import numpy as np
 
 from dnabench.cache import replacing
 from dnabench.probes.attribution import Found
-from dnabench.probes.mutagenesis import graph_lines, place_of, positions
+from dnabench.probes.mutagenesis import graph_lines
+from dnabench.probes.places import place_of, positions
 from dnabench.probes.seqlets import Seqlet
 from dnabench.reports.figures import style
 from dnabench.reports.figures.style import PRINT, Theme

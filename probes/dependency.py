@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dnabench.cache import replacing
 from dnabench.probes.likelihood import BASES, Likelihood, Told, nobody
-from dnabench.probes.mutagenesis import Place, positions
+from dnabench.probes.places import Place, positions
 from dnabench.probes.reuse import NotLocalError, Reuse
 from dnabench.probes.variant_lines import stretch_of
 from dnabench.tasks.io.packed import Genome

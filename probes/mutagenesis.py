@@ -6,7 +6,6 @@ N sequences, L length in bp, K outputs.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from dnabench.cache import replacing
 from dnabench.networks.answers import unit_of
 from dnabench.networks.network import Network
 from dnabench.probes.figures import mutagenesis_figure
+from dnabench.probes.places import Place, place_of, placed, positions
 from dnabench.reports.figures.style import save
 from dnabench.sequences import letters_of
 from dnabench.tasks.io.unlabelled import read_parts, whole_sequences
@@ -34,7 +34,6 @@ COLUMNS = [
     ("id", "string"), ("chrom", "string"), ("position", "int64"), ("strand", "string"),
     ("reference", "string"), ("alternative", "string"), ("change", "double"),
 ]  # fmt: skip
-_PLACE = re.compile(r"(?:\S*::)?(\S+?):(\d[\d,]*)-(\d[\d,]*)(\([+-]\)|:[+-])?")
 
 
 class Answer(NamedTuple):
@@ -193,52 +192,6 @@ def stretches(codes: Array, values: Array, most: int = 5) -> list[Stretch]:
     return [
         Stretch(a, b, letters_of(codes[a:b]), float(values[a:b].mean())) for a, b in found[:most]
     ]
-
-
-class Place(NamedTuple):
-    """Where a sequence lies: position of its first base, from 0, and the strand it is read on."""
-
-    chromosome: str
-    first: int
-    strand: str  # + or -
-
-
-def place_of(name: str, length: int) -> Place:
-    """From a name such as `chr1:100-300(-)`; of any other name, the sequence itself.
-
-    Both ways of counting are known by the length: from 0 without the end (bedtools), and from 1
-    with it (samtools).
-    """
-    found = _PLACE.fullmatch(name)
-    if found is None:
-        return Place(name, 0, "+")
-    start, end = (int(found[i].replace(",", "")) for i in (2, 3))
-    if end - start + 1 == length:
-        start -= 1
-    if end - start != length:
-        return Place(name, 0, "+")
-    strand = "-" if found[4] and "-" in found[4] else "+"
-    return Place(found[1], start if strand == "+" else end - 1, strand)
-
-
-def positions(place: Place, where: Array) -> Array:
-    """On the chromosome, of bases of the sequence."""
-    return np.asarray(place.first + where * (1 if place.strand == "+" else -1))
-
-
-def placed(place: Place, start: int, end: int) -> tuple[int, int]:
-    """First base and end of a stretch with the positions that `positions` gives, in their order."""
-    ends = positions(place, np.array([start, end - 1]))
-    return int(ends.min()), int(ends.max()) + 1
-
-
-def counted(places: Sequence[Place], names: Sequence[str]) -> str:
-    """How positions of sequences are to be read, in words."""
-    known = {place.chromosome != name for place, name in zip(places, names, strict=True)}
-    at = {True: "on the chromosome", False: "in the sequence"}
-    either = f"{at[True]} where the name of a sequence says where it lies, else {at[False]}"
-    where = at[known == {True}] if len(known) < 2 else either
-    return f"positions as in the files: from 0, the end excluded, {where}"
 
 
 def table_rows(name: str, codes: Array, changes: Array) -> dict[str, Array | Sequence[str]]:

@@ -31,7 +31,8 @@ from dnabench.probes.dependency import write as write_map
 from dnabench.probes.embed import embeddings, windows_of
 from dnabench.probes.field import field, random_sequences
 from dnabench.probes.likelihood import Likelihood
-from dnabench.probes.mutagenesis import Place, answer_of, mutagenesis_of_file
+from dnabench.probes.mutagenesis import answer_of, mutagenesis_of_file
+from dnabench.probes.places import Place
 from dnabench.probes.variants import score_file
 from dnabench.tasks.io.packed import packed
 from dnabench.tasks.io.regions import read_regions

@@ -179,12 +179,8 @@ def mutagenesis(
     from dnabench.host.machine import device_named
     from dnabench.networks.identity import identity
     from dnabench.networks.network import load_network
-    from dnabench.probes.mutagenesis import (
-        answer_of,
-        mutagenesis_of,
-        mutagenesis_of_file,
-        place_of,
-    )
+    from dnabench.probes.mutagenesis import answer_of, mutagenesis_of, mutagenesis_of_file
+    from dnabench.probes.places import place_of
 
     if (genome is None) == (file is None) or (genome is None) != (not region):
         fail("say what to mutate: a file of sequences, or --genome FASTA --region chr1:101-200")
@@ -218,7 +214,7 @@ def mutagenesis(
 
 
 def _say_stretches(answer: Answer, found: Mutated) -> None:
-    from dnabench.probes.mutagenesis import counted
+    from dnabench.probes.places import counted
 
     typer.echo(
         f"{answer.name}, and the bases that hold it up: by how much it falls, a mean of three"

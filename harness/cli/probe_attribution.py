@@ -76,7 +76,7 @@ def attribution(
 
 
 def _say(found: Sequence[Found], answer: Answer) -> None:
-    from dnabench.probes.mutagenesis import counted, place_of, placed
+    from dnabench.probes.places import counted, place_of, placed
     from dnabench.reports.grid import count
 
     shown = found[:FIGURES]

@@ -22,7 +22,7 @@ from dnabench.cli.network_flags import (
 if TYPE_CHECKING:
     from dnabench.probes.dependency import Map
     from dnabench.probes.figures import Along
-    from dnabench.probes.mutagenesis import Place
+    from dnabench.probes.places import Place
     from dnabench.types import Array
 
 LARGEST = 5  # pairs that are printed
@@ -101,7 +101,7 @@ def along(
     import numpy as np
 
     from dnabench.probes.figures import Along
-    from dnabench.probes.mutagenesis import positions
+    from dnabench.probes.places import positions
     from dnabench.tasks.io.features import smallest_features
 
     step = 1 if place.strand == "+" else -1
@@ -117,7 +117,8 @@ def read_region(
     """Where the region lies, its codes, the hash of the file, and other names of sequences."""
     from dnabench.cache import file_sha256
     from dnabench.probes.dependency import region_of
-    from dnabench.probes.mutagenesis import LONGEST, Place, place_of
+    from dnabench.probes.mutagenesis import LONGEST
+    from dnabench.probes.places import Place, place_of
     from dnabench.tasks.io.fasta import names_of
     from dnabench.tasks.io.lines import lines_of
     from dnabench.tasks.io.packed import packed
@@ -143,7 +144,7 @@ def _say(found: Map, place: Place, trained: int) -> None:
     import numpy as np
 
     from dnabench.pretraining.language_nets import beyond
-    from dnabench.probes.mutagenesis import positions
+    from dnabench.probes.places import positions
     from dnabench.sequences import letters_of
 
     typer.echo(found.how)

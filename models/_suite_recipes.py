@@ -71,10 +71,12 @@ CONVNOVA: dict[str, Recipe] = {
 
 HYENA_CONFIG = "HazyResearch/hyena-dna@d553021 configs/experiment/hg38/chromatin_profile.yaml"
 HYENA_OPTIONS = {"shift": 0.0, "resid_dropout": 0.0, "embed_dropout": 0.1}
+HYENA_SHIFT = (
+    "the filters of the training code, HazyResearch/hyena-dna src/models/sequence/hyena.py, and of "
+    "its copies; 0.05 is that of the released model"
+)
 HYENA_WHY = {
-    "shift": "the filters of the training code, HazyResearch/hyena-dna src/models/sequence/"
-    "hyena.py, and of its copies; 0.05 is that of the released model",
-    "resid_dropout": HYENA_CONFIG, "embed_dropout": HYENA_CONFIG,
+    "shift": HYENA_SHIFT, "resid_dropout": HYENA_CONFIG, "embed_dropout": HYENA_CONFIG,
 }  # fmt: skip
 HYENADNA: dict[str, Recipe] = {
     "deepsea": chromatin(
@@ -85,7 +87,7 @@ HYENADNA: dict[str, Recipe] = {
         lr=6e-4, weight_decay=0.1, batch=1000, epochs=100, source=HYENA_CONFIG,
         options=HYENA_OPTIONS,
         why={
-            "shift": HYENA_WHY["shift"], "precision": "house: any device; theirs is fp16",
+            "shift": HYENA_SHIFT, "precision": "house: any device; theirs is fp16",
             "padding": ALIKE,
         },
         differs="theirs is fp16 (--precision fp16 on CUDA), ours fp32; it reads 1,024 bp of the "
@@ -95,7 +97,7 @@ HYENADNA: dict[str, Recipe] = {
     "deepstarr": Published(
         lr=1e-5, weight_decay=1e-4, batch=128, epochs=100, horizon="train",
         source=TREE.format("deepstarr_hyena"), options=HYENA_OPTIONS,
-        why={"horizon": TRAIN_LEN, "padding": ALIKE, "shift": HYENA_WHY["shift"]},
+        why={"horizon": TRAIN_LEN, "padding": ALIKE, "shift": HYENA_SHIFT},
         differs=f"{DEVELOPED}; it chooses the epoch on test; its max_length is 248, ours reads all "
         "249 bp; meant for the pretrained weights, a fresh network learns little at this rate",
     ),

@@ -161,8 +161,7 @@ def backbone(options: Mapping[str, Any]) -> Any:
             self.filter_fn = Filter()
 
         def forward(self, x: Tensor, features: Tensor, window: Tensor) -> Tensor:
-            u = self.short(self.in_proj(x))
-            gate, first, v = u[:, :d], u[:, d : 2 * d], u[:, 2 * d :]
+            gate, first, v = self.short(self.in_proj(x)).chunk(3, 1)
             y = self.filter_fn(v * first, features, window) * gate
             return self.out_proj(y.transpose(1, 2))  # type: ignore[no-any-return]
 
@@ -334,8 +333,7 @@ def published(
 ) -> Published:
     """A recipe that repeats a configuration; dropouts of the residuals and of the embedding."""
     why = {
-        "shift": "the filters of the training code, HazyResearch/hyena-dna src/models/sequence/"
-        "hyena.py, and of its copies; 0.05 is that of the released model",
+        "shift": _suite_recipes.HYENA_SHIFT,
         "padding": "the loader of HazyResearch/hyena-dna: left, [PAD]",
         "precision": "house: any device; see what differs",
         "horizon": "train_len of the configured data set",

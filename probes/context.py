@@ -189,8 +189,7 @@ def places_of(regions: Regions, genome: Genome, reach: int) -> Places:
     Raises:
         ValueError: a sequence that the genome lacks, or no position left.
     """
-    names = {name: genome.number(name) for name in dict.fromkeys(regions.chrom.tolist())}
-    contig = np.array([names[name] for name in regions.chrom.tolist()])
+    contig = genome.numbers(regions.chrom)
     at, ends = regions.middle, genome.lengths[contig]
     beyond = at >= ends
     if beyond.any():

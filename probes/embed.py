@@ -145,8 +145,7 @@ def windows_of(
         ValueError: a sequence that the genome lacks, a region that is not on it or longer than a
             window, fewer than two classes.
     """
-    names = {name: genome.number(name) for name in dict.fromkeys(regions.chrom.tolist())}
-    contig = np.array([names[name] for name in regions.chrom.tolist()])
+    contig = genome.numbers(regions.chrom)
     for wrong, why in (
         (regions.end > genome.lengths[contig], "ends beyond its sequence"),
         (

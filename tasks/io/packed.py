@@ -103,6 +103,11 @@ class Genome:
             raise ValueError(f"{self.name} has no sequence {name!r}; it has {few(self.contigs)}")
         return found[0]
 
+    def numbers(self, names: Array) -> Array:
+        """int64 (N,), of N sequences by their names; ValueError as `number`."""
+        known = {name: self.number(name) for name in dict.fromkeys(names.tolist())}
+        return np.array([known[name] for name in names.tolist()])
+
     def windows(self, at: Array, length: int) -> tuple[Array, Array]:
         """Letter codes and soft-masked bases of windows that lie inside a sequence each.
 

@@ -15,7 +15,7 @@ from dnabench.cli.execution import ExecutionOptions
 from dnabench.cli.flags import with_flags
 from dnabench.cli.options import DataOptions, GridOptions, Out
 from dnabench.cli.pretrain import bp_named, pretraining_chosen
-from dnabench.cli.report import records_in
+from dnabench.cli.report import report_on
 from dnabench.cli.sweep import check_precisions, print_notes, run_sweep
 
 if TYPE_CHECKING:
@@ -278,12 +278,6 @@ def _dry_run(request: RegimesRequest, store: Store) -> None:
 def _report(out: Path, jobs: Sequence[Job]) -> str:
     """The table of regimes, as `dnabench report --full` has it."""
     from dnabench.reports.regimes import tables_of
-    from dnabench.reports.report import report
-    from dnabench.reports.resampling import Resampler
     from dnabench.reports.text.markdown_grid import grid
 
-    store, records = records_in(out)
-    ids = {job.trial.id for job in jobs}
-    found = report([r for r in records if r.trial.id in ids], store, Resampler(store))
-    sections = tables_of(found.evidence)
-    return "\n\n".join(map(grid, sections))
+    return "\n\n".join(map(grid, tables_of(report_on(out, jobs).evidence)))

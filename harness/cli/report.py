@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dnabench.cli.bars import bar
 from dnabench.cli.errors import fail, warn
 from dnabench.cli.options import Out, Shown, names_of
+
+if TYPE_CHECKING:
+    from dnabench.reports.evidence import Report
+    from dnabench.types import Job
 
 NEAREST = 3  # folders with records that a message names
 
@@ -75,6 +80,16 @@ def report(
     to.parent.mkdir(parents=True, exist_ok=True)
     to.write_bytes(found if isinstance(found, bytes) else found.encode())
     typer.echo(str(to))
+
+
+def report_on(out: Path, jobs: Sequence[Job]) -> Report:
+    """The report of these trials alone, of those that a folder has."""
+    from dnabench.reports.report import report
+    from dnabench.reports.resampling import Resampler
+
+    store, records = records_in(out)
+    ids = {job.trial.id for job in jobs}
+    return report([r for r in records if r.trial.id in ids], store, Resampler(store))
 
 
 def records_in(out: Path, tuning: bool = False) -> tuple[Any, list[Any]]:

@@ -13,7 +13,7 @@ from dnabench.cli.config import Config
 from dnabench.cli.execution import ExecutionOptions
 from dnabench.cli.flags import with_flags
 from dnabench.cli.options import DataOptions, GridOptions, Out
-from dnabench.cli.report import records_in
+from dnabench.cli.report import report_on
 from dnabench.cli.sweep import print_notes, run_sweep
 from dnabench.cli.tune_cost import cost_text, search_text
 
@@ -169,13 +169,9 @@ def _choices(search: Search) -> list[str]:
 
 def _report(out: Path, jobs: Sequence[Job]) -> str:
     """Default against tuned, as `dnabench report --full` has it."""
-    from dnabench.reports.report import report
-    from dnabench.reports.resampling import Resampler
     from dnabench.reports.text.markdown_grid import grid
     from dnabench.reports.tuning import TITLES
 
-    store, records = records_in(out)
-    ids = {job.trial.id for job in jobs}
-    found = report([r for r in records if r.trial.id in ids], store, Resampler(store))
+    found = report_on(out, jobs)
     sections = [s for e in found.evidence for s in e.sections if s.title in TITLES]
     return "\n\n".join(map(grid, sections))

@@ -20,7 +20,7 @@ from test_weights import ALL, as_bytes, hub, pretrained  # noqa: F401
 from torch import nn
 
 from dnabench import MODELS, Recipe
-from dnabench.cli.sweep import remarks
+from dnabench.cli.sweep_said import remarks
 from dnabench.forecast.extrapolate import trial_peak, trial_seconds
 from dnabench.forecast.timing import Measured
 from dnabench.models.kernels import parts

@@ -13,8 +13,8 @@ import torch
 from conftest import dnabench
 from test_pooling import only
 
+from dnabench.cli.allowed import on_several, precision_problem
 from dnabench.cli.execution import ExecutionOptions
-from dnabench.cli.sweep import on_several, precision_problem
 from dnabench.executors.inline import Inline
 from dnabench.executors.local import Local
 from dnabench.forecast.estimate import Plan, Row, summary

@@ -8,8 +8,9 @@ import pytest
 from conftest import dnabench
 
 from dnabench import Record
+from dnabench.cli.allowed import most_in_memory
 from dnabench.cli.execution import ExecutionOptions
-from dnabench.cli.sweep import most_in_memory, remarks
+from dnabench.cli.sweep_said import remarks
 from dnabench.host.machine import usable_cores
 from dnabench.results.rows import row_of
 from dnabench.sweep.grid import Request, grid

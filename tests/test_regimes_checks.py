@@ -151,7 +151,7 @@ def test_python_has_the_command(csv, genomes, tmp_path, monkeypatch):
     assert again.table().equals(table)
     assert stamps == {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").glob("pretrained/*/*")}
     # what is finished is shown where its precision cannot be trained; what is not is refused
-    monkeypatch.setattr("dnabench.cli.sweep.precision_problem", lambda *of: "no fp16 here")
+    monkeypatch.setattr("dnabench.cli.allowed.precision_problem", lambda *of: "no fp16 here")
     assert small("", csv, genomes, tmp_path, controls="same compute").table().equals(table)
     with pytest.raises(ValueError, match="no fp16 here"):
         small("", csv, genomes, tmp_path, controls="frozen random")

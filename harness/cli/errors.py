@@ -50,6 +50,12 @@ def warn(text: str) -> None:
     typer.echo(printable(text), err=True)
 
 
+def print_notes(notes: Iterable[str]) -> None:
+    """Print them to stderr."""
+    for note in notes:
+        warn(f"note: {note}")
+
+
 def split_commas(texts: str | Iterable[str]) -> list[str]:
     """The words between commas of one text, or of a flag that was given several times."""
     parts = ",".join([texts] if isinstance(texts, str) else texts).split(",")

@@ -11,11 +11,10 @@ import typer
 
 from dnabench.cli.bars import bar
 from dnabench.cli.config import Config
-from dnabench.cli.errors import fail
+from dnabench.cli.errors import fail, print_notes
 from dnabench.cli.execution import ExecutionOptions
 from dnabench.cli.flags import with_flags
 from dnabench.cli.options import DataOptions, GridOptions, Json, Keep, Out
-from dnabench.cli.sweep import print_notes
 
 ELSEWHERE = "That of the run; measured is this machine in any case, and a note says so."
 

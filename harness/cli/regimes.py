@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from dnabench.cli.allowed import check_precisions
 from dnabench.cli.config import Config
-from dnabench.cli.errors import split_commas
+from dnabench.cli.errors import print_notes, split_commas
 from dnabench.cli.execution import ExecutionOptions
 from dnabench.cli.flags import with_flags
 from dnabench.cli.options import DataOptions, GridOptions, Out
 from dnabench.cli.pretrain import bp_named, pretraining_chosen
 from dnabench.cli.report import report_on
-from dnabench.cli.sweep import check_precisions, print_notes, run_sweep
+from dnabench.cli.sweep import run_sweep
 
 if TYPE_CHECKING:
     from dnabench.pretraining.recipes import Pretraining

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from dnabench.cli.config import Config
-from dnabench.cli.errors import fail, split_commas
+from dnabench.cli.errors import fail, print_notes, split_commas
 from dnabench.cli.execution import ExecutionOptions
 from dnabench.cli.flags import with_flags
 from dnabench.cli.options import DataOptions, GridOptions, Keep, Out
 from dnabench.cli.report import warn_unreadable
-from dnabench.cli.sweep import print_notes, queue_sweep, run_sweep
+from dnabench.cli.sweep import queue_sweep, run_sweep
 
 
 @with_flags

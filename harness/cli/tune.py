@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dnabench.cli.config import Config
+from dnabench.cli.errors import print_notes
 from dnabench.cli.execution import ExecutionOptions
 from dnabench.cli.flags import with_flags
 from dnabench.cli.options import DataOptions, GridOptions, Out
 from dnabench.cli.report import report_on
-from dnabench.cli.sweep import print_notes, run_sweep
+from dnabench.cli.sweep import run_sweep
 from dnabench.cli.tune_cost import cost_text, search_text
 
 if TYPE_CHECKING:

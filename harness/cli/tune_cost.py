@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dnabench.cli.bars import bar
+from dnabench.cli.errors import print_notes
 from dnabench.cli.execution import ExecutionOptions
-from dnabench.cli.sweep import print_notes
 
 if TYPE_CHECKING:
     from dnabench.results.store import Store

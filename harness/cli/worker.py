@@ -13,18 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dnabench.cli.errors import fail
+from dnabench.cli.allowed import as_memory_allows, on_several, precision_problem
+from dnabench.cli.errors import fail, print_notes
 from dnabench.cli.execution import ExecutionOptions
 from dnabench.cli.flags import with_flags
 from dnabench.cli.options import Out
-from dnabench.cli.sweep import (
-    as_memory_allows,
-    ended_as_by_ctrl_c,
-    on_several,
-    precision_problem,
-    print_notes,
-    remarks,
-)
+from dnabench.cli.sweep import ended_as_by_ctrl_c
+from dnabench.cli.sweep_said import remarks
 
 if TYPE_CHECKING:
     from dnabench.results.store import Store

@@ -16,7 +16,8 @@ from dnabench.reports.analysis import analyze
 from dnabench.reports.memo import Memo
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.table import tables
-from dnabench.reports.text.findings import grids, methods, top_grid
+from dnabench.reports.text.findings import grids, top_grid
+from dnabench.reports.text.methods import methods
 from dnabench.results.store import Store
 
 REFERENCE = Path(__file__).parent / "reference"

@@ -14,7 +14,7 @@ from dnabench.reports.blocks import COPIES, LEAST, NEAR, Blocks, blocks, sentenc
 from dnabench.reports.render import render
 from dnabench.reports.report import report
 from dnabench.reports.resampling import Resampler
-from dnabench.reports.text.findings import related
+from dnabench.reports.text.methods import related
 from dnabench.reports.text.overview import overview
 from dnabench.results.store import Store
 from dnabench.sweep.trial import _related, run_trial

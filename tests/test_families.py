@@ -18,8 +18,9 @@ from dnabench.reports.report import report
 from dnabench.reports.resampling import Resampler
 from dnabench.reports.table import tables
 from dnabench.reports.text.captions import caption
-from dnabench.reports.text.findings import decision_rule, top_grid
+from dnabench.reports.text.findings import top_grid
 from dnabench.reports.text.leads import lead_sentences
+from dnabench.reports.text.methods import decision_rule
 from dnabench.reports.text.summary import summary_sentences
 from dnabench.results.store import Store
 from dnabench.types import Recipe

@@ -14,7 +14,7 @@ from dnabench.reports.analysis import analyze
 from dnabench.reports.cells import REGIME, cell_of
 from dnabench.reports.regimes import regime_section, with_regimes
 from dnabench.reports.table import tables
-from dnabench.reports.text.findings import methods
+from dnabench.reports.text.methods import methods
 from dnabench.results.regimes import COMPUTE, FROZEN, SHUFFLED, save_regime
 from dnabench.results.regimes import regimes as kept_regimes
 from dnabench.results.store import Store

@@ -17,8 +17,8 @@ from dnabench.reports.analysis import analyze
 from dnabench.reports.render import FORMATS, compare_text
 from dnabench.reports.table import tables
 from dnabench.reports.text.captions import caption, short_count
-from dnabench.reports.text.findings import methods
 from dnabench.reports.text.latex_letters import escaped
+from dnabench.reports.text.methods import methods
 
 # --- captions, watermark --------------------------------------------------------------------------
 

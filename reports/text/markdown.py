@@ -6,6 +6,7 @@ from dnabench.reports.evidence import Evidence
 from dnabench.reports.table import Table
 from dnabench.reports.text import captions, findings
 from dnabench.reports.text.markdown_grid import escaped, grid, pipes
+from dnabench.reports.text.methods import methods
 from dnabench.reports.text.summary import summary_sentences
 
 MOST_SENTENCES = 4  # above the tables of `comparisons`
@@ -32,7 +33,7 @@ def comparisons(evidence: Evidence) -> str:
     """The tests of chosen pairs under one protocol, for `dnabench compare`."""
     table, found = evidence.table, evidence.comparisons
     said = [captions.protocol_text(table), captions.other_metric(table)]
-    said += findings.methods(found, exploratory=False)
+    said += methods(found, exploratory=False)
     notes = [" ".join(filter(None, said))]
     pairs = findings.comparison_grid(evidence)._replace(title="", notes=notes)
     over = [findings.pair_grid(table, suite) for suite in evidence.suites if suite.pairs]

@@ -14,7 +14,7 @@ from dnabench.reports.evidence import Evidence, Report
 from dnabench.reports.figures import style
 from dnabench.reports.grid import Grid, count
 from dnabench.reports.table import Table
-from dnabench.reports.text import captions, findings
+from dnabench.reports.text import captions, findings, methods
 from dnabench.reports.text.captions import other_metric
 from dnabench.reports.text.summary import summary_sentences
 
@@ -121,7 +121,7 @@ def _title(table: Table) -> str:
 
 def _assumptions(e: Evidence, width: int) -> list[str]:
     """In a line or two each; `--full` has all of them."""
-    related = findings.related(e.comparisons)
+    related = methods.related(e.comparisons)
     if not (tests := max((d.tests for d in e.comparisons), default=0)):
         return [_section("Assumptions", related, width)] if related else []
     margins = {d.row.label: d.row.rope for d in e.comparisons if d.row.rope}
@@ -138,7 +138,7 @@ def _assumptions(e: Evidence, width: int) -> list[str]:
 def _limits(e: Evidence) -> list[str]:
     """Which tests leave out that the test examples are a sample, if a test does."""
     tested = [d for d in e.comparisons if not (d.same or math.isnan(d.p_holm))]
-    return findings.sampling(e.comparisons) if any(d.nested is None for d in tested) else []
+    return methods.sampling(e.comparisons) if any(d.nested is None for d in tested) else []
 
 
 def _scores(e: Evidence, width: int) -> list[str]:

@@ -10,8 +10,8 @@ from dnabench.reports.evidence import Best, Comparison, Detectable, Evidence
 from dnabench.reports.grid import count, fixed, listed, p_value
 from dnabench.reports.grouping import grouped, suite_of
 from dnabench.reports.table import Row
-from dnabench.reports.text.findings import sampling
 from dnabench.reports.text.leads import lead_sentences, tally
+from dnabench.reports.text.methods import sampling
 
 FEW_PAIRS = 6  # comparisons that get a sentence each
 

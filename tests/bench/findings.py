@@ -68,7 +68,7 @@ FINDINGS = [
     ("finding: a small Holm p stands beside a no without its reason", FINDINGS_TEXT,
      "return f\"no {d.reason or f'(Holm p {p_value(d.p_holm)})'}\"", 'return "no"',
      "tests/test_analysis.py -k few_test_examples"),
-    ("finding: a line of thousands of reasons", FINDINGS_TEXT,
+    ("finding: a line of thousands of reasons", "reports/text/methods.py",
      "why = listed(dict.fromkeys(d.why_not for d in without))",
      'why = ", ".join(dict.fromkeys(d.why_not for d in without))', f"{BESIDE}reasons"),
     ("finding: 25 models are 27 columns of LaTeX", "reports/text/latex.py",

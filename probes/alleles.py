@@ -13,7 +13,7 @@ from dnabench.probes.labelled import check_labels
 from dnabench.probes.variant_lines import lines_in
 from dnabench.tasks.io.genome import few
 from dnabench.tasks.io.packed import Genome
-from dnabench.tasks.io.variants import columns_of, flag_in_all, info_of
+from dnabench.tasks.io.vcf import columns_of, flag_in_all, info_of
 from dnabench.types import Array, Sequences
 
 SAME, SWAPPED, COMPLEMENT = "same", "swapped", "complement"

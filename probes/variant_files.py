@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from dnabench.probes.alleles import SAME
 from dnabench.probes.changes import Scorer
-from dnabench.tasks.io.variants import COLUMNS as VCF
+from dnabench.tasks.io.vcf import COLUMNS as VCF
 
 if TYPE_CHECKING:
     from dnabench.probes.variants import Scored

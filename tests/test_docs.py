@@ -20,7 +20,7 @@ from yeast_part import write_yeast
 
 from dnabench import MODELS
 from dnabench.cli import main
-from dnabench.tasks.io.variants import COLUMNS as VCF
+from dnabench.tasks.io.vcf import COLUMNS as VCF
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

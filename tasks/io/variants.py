@@ -6,8 +6,7 @@ M variants. Positions are from 0.
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +18,9 @@ from dnabench.tasks.io.left_out import LeftOut
 from dnabench.tasks.io.lines import lines_of
 from dnabench.tasks.io.plain import read_lines
 from dnabench.tasks.io.table import Table, check_table
+from dnabench.tasks.io.vcf import COLUMNS, columns_of, flag_in_all, info_of
 from dnabench.types import Array, OwnData, Sequences
 
-COLUMNS = ("CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO")
 AT_ONCE = 1 << 22  # bp of the windows that are predicted at once, about
 MANY = 0.02  # share of variants with another REF than the genome, above which that is warned of
 ASSEMBLY = "it may be of another assembly, with which a quarter of all bases agree by chance"
@@ -190,25 +189,6 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise ValueError(f"{path}: no variants, the file has only a header")
 
 
-def columns_of(path: Path, number: int, text: str) -> list[str]:
-    """COLUMNS of a line of VCF; those of samples are not read.
-
-    Raises:
-        ValueError: too few columns, or POS is no position.
-    """
-    row = text.split("\t", len(COLUMNS))[: len(COLUMNS)]
-    if len(row) < len(COLUMNS):
-        raise ValueError(
-            f"{path}:{number}: {len(row)} tab-separated column{'s' * (len(row) != 1)}, VCF has "
-            f"{len(COLUMNS)} or more"
-        )
-    if not re.fullmatch("0*[0-9]{1,12}", row[1]):
-        raise ValueError(
-            f"{path}:{number}: POS {row[1]!r} is no position; VCF counts from 1 (0: a telomere)"
-        )
-    return row
-
-
 def _variant(line: int, row: Sequence[str], label: str) -> Variant:
     at, ref, alt = int(row[1]) - 1, row[3].upper(), row[4].upper()
     return Variant(line, row[0], at, ref, alt, label, row[2])
@@ -240,38 +220,6 @@ def _labels(path: Path, lines: Sequence[tuple[int, list[str]]], own: OwnData) ->
     if True in first:  # a flag
         return [str(int(name in one)) for one in fields]
     return [one.get(name) or "" for one in fields]
-
-
-def flag_in_all(
-    path: Path, line: int, name: str, value: str | None, first: dict[bool, tuple[int, str]]
-) -> None:
-    """Note that a line has a field of INFO, without a value (a flag) or with one.
-
-    Args:
-        path: of the file.
-        line: its number.
-        name: of the field.
-        value: None = a flag.
-        first: the first line and value of either kind, which is changed here.
-
-    Raises:
-        ValueError: other lines have it in the other way: whether lines without the field have a
-            label could only be guessed.
-    """
-    first.setdefault(value is None, (line, value or ""))
-    if len(first) == 2:
-        (bare, _), (valued, said) = first[True], first[False]
-        raise ValueError(
-            f"{path}:{bare}: INFO has {name} without a value, but line {valued} has {name}={said}; "
-            f"a field is a flag in every line or in none: write {name}=VALUE, or {name}=. where it "
-            "is not known"
-        )
-
-
-def info_of(text: str) -> Mapping[str, str | None]:
-    """The fields of INFO; None is the value of a flag."""
-    pairs = (part.partition("=") for part in text.split(";") if part not in ("", "."))
-    return {key: value if equals else None for key, equals, value in pairs}
 
 
 def _usable(read: Sequence[Variant], left_out: LeftOut) -> list[Variant]:

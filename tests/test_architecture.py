@@ -45,7 +45,8 @@ ROWS = [
     ["__main__"],
 ]
 LONGEST_FUNCTION = 60  # lines of code, without the docstring
-LONGEST_MODULE = 400
+LONGEST_MODULE = 380
+LONGEST_FAMILY = 400  # of models/, where a family is one file
 
 
 def module_of(path):
@@ -177,7 +178,8 @@ def test_private_names_of_other_rooms_are_found(where, line, tmp_path, monkeypat
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_modules_and_functions_are_short(path):
     text = path.read_text()
-    assert len(text.splitlines()) <= LONGEST_MODULE
+    longest = LONGEST_FAMILY if path.parent == ROOT / "models" else LONGEST_MODULE
+    assert len(text.splitlines()) <= longest
     for node in ast.walk(ast.parse(text)):
         # typer reads a command's flags from its parameters, so they stand in the signature
         if isinstance(node, ast.FunctionDef) and "command" not in ast.unparse(node).split("\n")[0]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dnabench.cli.network_flags import Code, Device, NewFile, Trust
+from dnabench.cli.network_flags import Code, Device, Layer, NewFile, Trust
 from dnabench.cli.options import names_of
 
 
@@ -19,9 +19,7 @@ def embed(
     ],
     file: NewFile,
     to: Annotated[Path, typer.Option(help="File to write: .parquet or .npy.")],
-    layer: Annotated[
-        int, typer.Option(help="Output of that layer, from 1; 0 = of the whole backbone.")
-    ] = 0,
+    layer: Layer = 0,
     pool: Annotated[
         str,
         typer.Option(help="own (what the head sees), mean, max, cls, or none: one row per base."),

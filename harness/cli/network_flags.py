@@ -16,6 +16,9 @@ NewFile = Annotated[
     Path, typer.Argument(help="Sequences: FASTA, CSV, TSV (each also .gz) or Parquet.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+CpuDevice = Annotated[
+    str, typer.Option(help="auto, cpu, cuda or cuda:N; here the default is the CPU.")
+]
 Code = Annotated[
     str,
     typer.Option(
@@ -28,9 +31,20 @@ Trust = Annotated[
         "--trust-remote-code", help="Run the code that an hf: model brings; read it first."
     ),
 ]
+Layer = Annotated[
+    int, typer.Option(help="Output of that layer, from 1; 0 = of the whole backbone.")
+]
+Output = Annotated[
+    str, typer.Option(help="Class, label or value that is followed; default: the only one.")
+]
 Language = Annotated[
     str, typer.Argument(help="Folder of `dnabench pretrain`, or a model with official weights.")
 ]
+AnyNetwork = Annotated[
+    str,
+    typer.Argument(help="Folder of `dnabench pretrain`, a kept network (runs/networks/TRIAL), or a "
+                   "model."),
+]  # fmt: skip
 Window = Annotated[
     int,
     typer.Option(help="Bp of a window; 0 = those it was trained on, 512 of official weights.",

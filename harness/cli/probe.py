@@ -11,7 +11,7 @@ import typer
 
 from dnabench.cli.errors import fail
 from dnabench.cli.help import command, group
-from dnabench.cli.network_flags import Code, Device, Trust, identified
+from dnabench.cli.network_flags import Code, CpuDevice, Device, Output, Trust, identified
 from dnabench.cli.options import names_of
 from dnabench.cli.probe_dependency import Genome, Region, read_region
 
@@ -57,9 +57,7 @@ def field(
     set_: Annotated[
         list[str], typer.Option("--set", help="Option of a model: dilation=2; may be repeated.")
     ] = [],  # noqa: B006
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda or cuda:N; here the default is the CPU.")
-    ] = "cpu",
+    device: CpuDevice = "cpu",
     model: Code = "",
     trust_remote_code: Trust = False,
 ) -> None:  # fmt: skip
@@ -160,9 +158,7 @@ def mutagenesis(
     ] = None,
     genome: Genome = None,
     region: Region = "",
-    output: Annotated[
-        str, typer.Option(help="Class, label or value that is followed; default: the only one.")
-    ] = "",
+    output: Output = "",
     to: Annotated[Path, typer.Option(help="Folder to write.")] = Path("mutagenesis"),
     device: Device = "auto",
     model: Code = "",

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dnabench.cli.network_flags import AnyRegime, Code, Device, Settings, Trust, identified
+from dnabench.cli.network_flags import (
+    AnyNetwork,
+    AnyRegime,
+    Code,
+    Device,
+    Settings,
+    Trust,
+    identified,
+)
 from dnabench.cli.probe_dependency import (
     Genome,
     OneSequence,
@@ -29,11 +37,7 @@ BEYOND = 0.01  # of pairs, which have the last colour of a map: the diagonal is 
 
 
 def attention(
-    network: Annotated[
-        str,
-        typer.Argument(help="Folder of `dnabench pretrain`, a kept network (runs/networks/TRIAL), "
-                       "or a model."),
-    ],
+    network: AnyNetwork,
     genome: Genome = None,
     region: Region = "",
     fasta: OneSequence = None,

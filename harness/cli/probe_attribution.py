@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dnabench.cli.network_flags import Code, Device, NewFile, Trust
+from dnabench.cli.network_flags import Code, Device, NewFile, Output, Trust
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +22,7 @@ SEQLETS = 3  # that are printed for each
 def attribution(
     network: Annotated[str, typer.Argument(help="A kept network: runs/networks/TRIAL.")],
     file: NewFile,
-    output: Annotated[
-        str, typer.Option(help="Class, label or value that is followed; default: the only one.")
-    ] = "",
+    output: Output = "",
     to: Annotated[Path, typer.Option(help="Folder to write.")] = Path("attribution"),
     shuffles: Annotated[
         int, typer.Option(help="Shuffled sequences that each is compared with.", min=1)

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dnabench.cli.errors import fail
-from dnabench.cli.network_flags import AnyRegime, Code, Device, Settings, Trust, Window, identified
+from dnabench.cli.network_flags import (
+    AnyNetwork,
+    AnyRegime,
+    Code,
+    Device,
+    Layer,
+    Settings,
+    Trust,
+    Window,
+    identified,
+)
 from dnabench.cli.table import between
 
 if TYPE_CHECKING:
@@ -24,11 +34,7 @@ Seed = Annotated[int, typer.Option(help="Seed of that subset, matching, interval
 
 
 def embed(
-    network: Annotated[
-        str,
-        typer.Argument(help="Folder of `dnabench pretrain`, a kept network (runs/networks/TRIAL), "
-                       "or a model."),
-    ],
+    network: AnyNetwork,
     bed: Annotated[Path, typer.Option(help="BED file of regions, their classes in column 4.")],
     genome: Annotated[Path, typer.Option(help="FASTA file, plain or .gz.")],
     gff: Annotated[
@@ -37,9 +43,7 @@ def embed(
                      "column 4 is not read."),
     ] = None,
     to: Annotated[Path, typer.Option(help="Folder to write.")] = Path("embed"),
-    layer: Annotated[
-        int, typer.Option(help="Output of that layer, from 1; 0 = of the whole backbone.")
-    ] = 0,
+    layer: Layer = 0,
     umap: Annotated[
         bool, typer.Option("--umap", help="UMAP beside PCA (needs 'dnabench[umap]').")
     ] = False,

@@ -9,6 +9,7 @@ import typer
 
 from dnabench.cli.bars import bar
 from dnabench.cli.errors import fail, split_commas
+from dnabench.cli.network_flags import CpuDevice
 from dnabench.cli.options import names_of
 
 
@@ -19,9 +20,7 @@ def profile(
                      autocompletion=names_of("models")),
     ] = ["convnova", "hyenadna", "caduceus_ph"],  # noqa: B006
     lengths: Annotated[str, typer.Option(help="Comma-separated lengths in bp.")] = "200,1000",
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda or cuda:N; here the default is the CPU.")
-    ] = "cpu",
+    device: CpuDevice = "cpu",
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     to: Annotated[
         Path, typer.Option(help="Figure to write (.png, .pdf, .svg); the table goes beside it.")

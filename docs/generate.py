@@ -16,6 +16,7 @@ import dnabench
 ROOMS = {  # in the order of the page; a module is in the first room that fits its name
     "dnabench.api": "The interface",
     "dnabench.types": "Nouns",
+    "dnabench.records": "Trials and records",
     "dnabench.tokens": "Tokens",
     "dnabench.train": "Training",
     "dnabench.networks": "Kept networks",

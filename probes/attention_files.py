@@ -13,7 +13,7 @@ from dnabench.cache import replacing
 from dnabench.probes.attention import Attention, Profile
 from dnabench.probes.places import Place, positions
 from dnabench.reports.figures import style
-from dnabench.reports.figures.style import PRINT, Theme
+from dnabench.reports.figures.style import PRINT
 from dnabench.types import Array
 
 if TYPE_CHECKING:
@@ -58,32 +58,32 @@ def write(
         out.write(json.dumps(said, indent=1).encode())
 
 
-def distance_figure(found: Profile, theme: Theme = PRINT) -> Figure:
+def distance_figure(found: Profile) -> Figure:
     """The share of attention by distance: a line for each head, a panel for each layer.
 
     Bins in which no two tokens are left out.
     """
     from matplotlib.lines import Line2D
 
-    out, axes = style.panels(len(found.share), (2.6, 1.9), (0.5, 0.45, 0.12, 0.34), theme)
+    out, axes = style.panels(len(found.share), (2.6, 1.9), (0.5, 0.45, 0.12, 0.34), PRINT)
     there = found.even > 0
     k, top = np.flatnonzero(there), max(found.share.max(), found.even.max())
     for a, ax in enumerate(axes):
         for h, share in enumerate(found.share[a]):
-            ax.plot(k, share[there], color=style.colour(h, theme), lw=1.0, alpha=0.8)
-        ax.plot(k, found.even[there], color=theme.ink, lw=1.0, ls="--")
+            ax.plot(k, share[there], color=style.colour(h, PRINT), lw=1.0, alpha=0.8)
+        ax.plot(k, found.even[there], color=PRINT.ink, lw=1.0, ls="--")
         ticks = k[:: -(-len(k) // TICKS)]
         ax.set_xticks(ticks, [f"{x:,}" for x in found.low[ticks]])
         ax.set_ylim(0, 1.05 * top)
-        ax.set_xlabel("distance (bp)", fontsize=8, color=theme.quiet, labelpad=2)
-        style.bare(ax, theme, "both")
-        style.heading(ax, f"layer {a + 1}", f"mean {found.mean[a].mean():,.0f} bp", theme, left=0.4)
+        ax.set_xlabel("distance (bp)", fontsize=8, color=PRINT.quiet, labelpad=2)
+        style.bare(ax, PRINT, "both")
+        style.heading(ax, f"layer {a + 1}", f"mean {found.mean[a].mean():,.0f} bp", PRINT, left=0.4)
     heads = found.share.shape[1]
-    handles = [Line2D([], [], color=style.colour(h, theme), lw=1.0) for h in range(heads)]
+    handles = [Line2D([], [], color=style.colour(h, PRINT), lw=1.0) for h in range(heads)]
     names = [f"head {h + 1}" for h in range(heads)]
     handles, names = handles[:HEADS], names[:HEADS]  # of more, colours come back
     out.legend(
-        handles=[*handles, Line2D([], [], color=theme.ink, lw=1.0, ls="--")],
+        handles=[*handles, Line2D([], [], color=PRINT.ink, lw=1.0, ls="--")],
         labels=[*names, "all tokens alike"], loc="lower center", bbox_to_anchor=(0.5, 1),
         frameon=False, ncols=min(3, len(found.share)) * 2,
     )  # fmt: skip

@@ -16,7 +16,7 @@ from dnabench.probes.mutagenesis import graph_lines
 from dnabench.probes.places import place_of, positions
 from dnabench.probes.seqlets import Seqlet
 from dnabench.reports.figures import style
-from dnabench.reports.figures.style import PRINT, Theme
+from dnabench.reports.figures.style import PRINT
 from dnabench.types import Array
 
 if TYPE_CHECKING:
@@ -110,27 +110,27 @@ def _stretches(one: Found) -> dict[str, list[Any]]:
     }  # fmt: skip
 
 
-def attribution_figure(one: Found, answer: str, theme: Theme = PRINT) -> Figure:
+def attribution_figure(one: Found, answer: str) -> Figure:
     """The attribution of each base, seqlets shaded, above the letters around the strongest one."""
     from matplotlib.figure import Figure
 
     values, length = np.nan_to_num(one.attributed.values), len(one.codes)
-    out = Figure(figsize=SIZE, facecolor=theme.paper)
+    out = Figure(figsize=SIZE, facecolor=PRINT.paper)
     top = out.add_axes((0.09, 0.58, 0.88, 0.3), facecolor="none")
     below = out.add_axes((0.09, 0.14, 0.88, 0.27), facecolor="none")
     for seqlet in one.seqlets:
         top.axvspan(
-            seqlet.start - 0.5, seqlet.end - 0.5, color=style.colour(1, theme), alpha=0.2, lw=0
+            seqlet.start - 0.5, seqlet.end - 0.5, color=style.colour(1, PRINT), alpha=0.2, lw=0
         )
-    top.bar(np.arange(length), values, width=1.0, color=style.colour(0, theme))
+    top.bar(np.arange(length), values, width=1.0, color=style.colour(0, PRINT))
     top.set_xlim(-0.5, length - 0.5)
-    style.bare(top, theme, "y")
-    style.heading(top, one.name, f"attribution for {answer}; shaded: seqlets", theme, left=0.5)
+    style.bare(top, PRINT, "y")
+    style.heading(top, one.name, f"attribution for {answer}; shaded: seqlets", PRINT, left=0.5)
     first = _first_of_logo(one.seqlets, values)
     _logo(below, one.codes[first : first + LOGO], values[first : first + LOGO], first)
-    style.bare(below, theme, "y")
+    style.bare(below, PRINT, "y")
     below.grid(visible=False)
-    below.set_xlabel("base, from 0", fontsize=8, color=theme.quiet, labelpad=2)
+    below.set_xlabel("base, from 0", fontsize=8, color=PRINT.quiet, labelpad=2)
     return out
 
 

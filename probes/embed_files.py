@@ -13,7 +13,7 @@ from dnabench.cache import replacing
 from dnabench.probes.embed import Windows
 from dnabench.probes.separation import Separated, gc_of
 from dnabench.reports.figures import style
-from dnabench.reports.figures.style import PRINT, Theme
+from dnabench.reports.figures.style import PRINT
 from dnabench.types import Array
 
 if TYPE_CHECKING:
@@ -57,28 +57,25 @@ def write(
         out.write(json.dumps({**about, "rows": rows}, indent=1).encode())
 
 
-def embed_figure(
-    maps: Mapping[str, tuple[Array, str]], kinds: Array, theme: Theme = PRINT
-) -> Figure:
+def embed_figure(maps: Mapping[str, tuple[Array, str]], kinds: Array) -> Figure:
     """Regions by class, a panel for each map.
 
     Args:
         maps: heading -> coordinates float64 (M, 2) and what stands on the right.
         kinds: class of each region.
-        theme: its colours.
     """
     names = _by_size(kinds)
-    out, axes = style.panels(len(maps), (3.6, 3.3), (0.35, 0.25, 0.15, 0.34), theme)
+    out, axes = style.panels(len(maps), (3.6, 3.3), (0.35, 0.25, 0.15, 0.34), PRINT)
     order = np.random.default_rng(0).permutation(len(kinds))  # no class lies on top
-    colours = {name: style.colour(i, theme) for i, name in enumerate(names[:SHOWN])}
-    each = np.array([colours.get(name, theme.rule) for name in kinds.tolist()])
+    colours = {name: style.colour(i, PRINT) for i, name in enumerate(names[:SHOWN])}
+    each = np.array([colours.get(name, PRINT.rule) for name in kinds.tolist()])
     for ax, (heading, (at, label)) in zip(axes, maps.items(), strict=True):
         ax.scatter(at[order, 0], at[order, 1], s=3, c=each[order], lw=0, alpha=0.7, rasterized=True)
-        style.bare(ax, theme, "both")
-        style.heading(ax, heading, label, theme, left=0.2)
+        style.bare(ax, PRINT, "both")
+        style.heading(ax, heading, label, PRINT, left=0.2)
     said = {f"{name} ({(kinds == name).sum():,})": colour for name, colour in colours.items()}
     if rest := int((~np.isin(kinds, names[:SHOWN])).sum()):
-        said[f"{OTHERS}, of {len(names) - SHOWN} classes ({rest:,})"] = theme.rule
+        said[f"{OTHERS}, of {len(names) - SHOWN} classes ({rest:,})"] = PRINT.rule
     _name(out, said)
     return out
 

@@ -10,7 +10,7 @@ import numpy as np
 from dnabench.probes.effective import Effect
 from dnabench.probes.paths import Paths
 from dnabench.reports.figures import style
-from dnabench.reports.figures.style import PRINT, Theme
+from dnabench.reports.figures.style import PRINT
 from dnabench.types import Array
 
 if TYPE_CHECKING:
@@ -25,15 +25,15 @@ ACROSS = 4  # names of a legend side by side
 LOWEST = 1e-8  # of the largest share that is shown
 
 
-def paths_figure(named: Sequence[tuple[str, Paths]], theme: Theme = PRINT) -> Figure:
+def paths_figure(named: Sequence[tuple[str, Paths]]) -> Figure:
     """Path counts by offset, as shares of the largest of each stack."""
-    out, (ax,) = style.panels(1, SIZE, INSET, theme)
+    out, (ax,) = style.panels(1, SIZE, INSET, PRINT)
     for i, (_, paths) in enumerate(named):
         counts = paths.counts.astype(np.float64)
         x, y = _thinned(np.arange(paths.field) + paths.first, counts / counts.max())
         near = 2 + 1 / paths.field  # narrow ones in front of wide ones
-        ax.plot(x, y, color=style.colour(i, theme), lw=0.9, zorder=near)
-    _finish(ax, theme, "paths", "share of the largest count")
+        ax.plot(x, y, color=style.colour(i, PRINT), lw=0.9, zorder=near)
+    _finish(ax, "paths", "share of the largest count")
     out.legend(
         handles=list(ax.lines), labels=[name for name, _ in named], loc="lower center",
         bbox_to_anchor=(0.5, 1), frameon=False, ncols=min(len(named), ACROSS),
@@ -41,12 +41,12 @@ def paths_figure(named: Sequence[tuple[str, Paths]], theme: Theme = PRINT) -> Fi
     return out
 
 
-def field_figure(paths: Paths | None, effect: Effect, theme: Theme = PRINT) -> Figure:
+def field_figure(paths: Paths | None, effect: Effect) -> Figure:
     """Path counts, if there are any, and the effective field by both measures."""
     from matplotlib.figure import Figure
 
     wide, rows = SIZE[0], 1 + (paths is not None)
-    out = Figure(figsize=(wide, rows * SIZE[1]), facecolor=theme.paper)
+    out = Figure(figsize=(wide, rows * SIZE[1]), facecolor=PRINT.paper)
     axes = []
     for k in range(rows):
         bottom = ((rows - 1 - k) * SIZE[1] + INSET[1]) / (rows * SIZE[1])
@@ -56,23 +56,21 @@ def field_figure(paths: Paths | None, effect: Effect, theme: Theme = PRINT) -> F
     if paths is not None:
         counts = paths.counts.astype(np.float64)
         x, y = _thinned(np.arange(paths.field) + paths.first, counts)
-        axes[0].plot(x, y, color=style.colour(0, theme), lw=1.1)
-        _finish(axes[0], theme, "paths", f"{paths.field:,} bp, taps alone")
+        axes[0].plot(x, y, color=style.colour(0, PRINT), lw=1.1)
+        _finish(axes[0], "paths", f"{paths.field:,} bp, taps alone")
     ax = axes[-1]
     ax.set_yscale("log")
     x, y = _thinned(effect.offsets, effect.gradient)
-    ax.plot(x, np.maximum(y, LOWEST * y.max()), color=style.colour(1, theme), lw=1.1)
+    ax.plot(x, np.maximum(y, LOWEST * y.max()), color=style.colour(1, PRINT), lw=1.1)
     changed = np.maximum(effect.substitution, LOWEST * effect.substitution.max())
     at = np.isin(effect.offsets, effect.substituted)
-    ax.plot(effect.offsets[at], changed[at], "o", color=style.colour(2, theme), ms=2.5)
+    ax.plot(effect.offsets[at], changed[at], "o", color=style.colour(2, PRINT), ms=2.5)
     style.log_ticks(ax.yaxis, LOWEST * float(y.max()), float(y.max()))
-    _finish(ax, theme, "effect of a base", "share; line: gradients, dots: substitution")
+    _finish(ax, "effect of a base", "share; line: gradients, dots: substitution")
     return out
 
 
-def mutagenesis_figure(
-    name: str, answer: str, codes: Array, changes: Array, theme: Theme = PRINT
-) -> Figure:
+def mutagenesis_figure(name: str, answer: str, codes: Array, changes: Array) -> Figure:
     """The importance of each base above a heat map of the change for A, C, G and T.
 
     Args:
@@ -80,34 +78,33 @@ def mutagenesis_figure(
         answer: what changes, in words.
         codes: uint8 (L,), its letters; a dot marks each in the heat map.
         changes: float64 (L, 4).
-        theme: its colours.
     """
     from matplotlib.figure import Figure
 
     length = len(codes)
     wide = min(WIDEST, max(SIZE[0], 1.2 + BASE * length))
-    out = Figure(figsize=(wide, 2.9), facecolor=theme.paper)
+    out = Figure(figsize=(wide, 2.9), facecolor=PRINT.paper)
     left, across = INSET[0] / wide, (wide - INSET[0] - 0.75) / wide
     top = out.add_axes((left, 0.52, across, 0.36), facecolor="none")
     grid = out.add_axes((left, 0.17, across, 0.27), facecolor="none")
     beside = out.add_axes((left + across + 0.1 / wide, 0.17, 0.1 / wide, 0.27))
     values = np.nan_to_num(-changes.sum(1) / 3)
-    top.bar(np.arange(length), values, width=1.0, color=style.colour(0, theme))
+    top.bar(np.arange(length), values, width=1.0, color=style.colour(0, PRINT))
     top.set_xlim(-0.5, length - 0.5)
-    style.bare(top, theme, "y")
-    style.heading(top, name, f"importance for {answer}", theme, left=0.5)
+    style.bare(top, PRINT, "y")
+    style.heading(top, name, f"importance for {answer}", PRINT, left=0.5)
     most = float(np.nan_to_num(np.abs(changes)).max()) or 1.0
     shown = grid.imshow(
         changes.T, aspect="auto", cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest"
     )
     known = np.flatnonzero(codes < 4)
-    grid.plot(known, codes[known], ".", ms=1.6, color=theme.ink)
+    grid.plot(known, codes[known], ".", ms=1.6, color=PRINT.ink)
     grid.set_yticks(range(4), list("ACGT"))
-    grid.set_xlabel("base, from 0; dots: the sequence", fontsize=8, color=theme.quiet, labelpad=2)
-    style.bare(grid, theme, "both")
+    grid.set_xlabel("base, from 0; dots: the sequence", fontsize=8, color=PRINT.quiet, labelpad=2)
+    style.bare(grid, PRINT, "both")
     grid.grid(visible=False)
     out.colorbar(shown, cax=beside)
-    style.bare(beside, theme, "both")
+    style.bare(beside, PRINT, "both")
     return out
 
 
@@ -123,7 +120,7 @@ class Along(NamedTuple):
 
 
 def map_figure(
-    name: str, unit: str, bases: Along, values: Array, axes: tuple[str, str], theme: Theme = PRINT,
+    name: str, unit: str, bases: Along, values: Array, axes: tuple[str, str],
     beyond: float = 0.0,
 ) -> Figure:  # fmt: skip
     """A heat map of all pairs of bases.
@@ -134,7 +131,6 @@ def map_figure(
         bases: L, with their kinds above the map.
         values: float64 (L, L), from the base of the row to that of the column; NaN is left empty.
         axes: what the columns and the rows are, in words.
-        theme: its colours.
         beyond: the share of pairs, those of the largest values, that have the last colour alike.
     """
     from matplotlib.figure import Figure
@@ -142,7 +138,7 @@ def map_figure(
 
     first, step, track = bases
     side, wide, high = 3.6, 5.4, 4.4
-    out = Figure(figsize=(wide, high), facecolor=theme.paper)
+    out = Figure(figsize=(wide, high), facecolor=PRINT.paper)
     ax = out.add_axes((0.85 / wide, 0.5 / high, side / wide, side / high), facecolor="none")
     beside = out.add_axes((4.55 / wide, 0.5 / high, 0.12 / wide, side / high))
     ends = first - step / 2, first + step * (len(values) - 0.5)
@@ -153,22 +149,20 @@ def map_figure(
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(5, integer=True))
         axis.set_major_formatter("{x:,.0f}")
-    ax.set_xlabel(f"{axes[0]}, from 0", fontsize=8, color=theme.quiet, labelpad=2)
-    ax.set_ylabel(f"{axes[1]}, from 0", fontsize=8, color=theme.quiet, labelpad=2)
-    style.bare(ax, theme, "both")
+    ax.set_xlabel(f"{axes[0]}, from 0", fontsize=8, color=PRINT.quiet, labelpad=2)
+    ax.set_ylabel(f"{axes[1]}, from 0", fontsize=8, color=PRINT.quiet, labelpad=2)
+    style.bare(ax, PRINT, "both")
     ax.grid(visible=False)
-    style.heading(ax, name, unit, theme, left=0.5)
+    style.heading(ax, name, unit, PRINT, left=0.5)
     out.colorbar(shown, cax=beside, extend="max" if beyond else "neither")
-    style.bare(beside, theme, "both")
+    style.bare(beside, PRINT, "both")
     beside.grid(visible=False)
     if len(track):
-        _kinds(out, (0.85 / wide, 4.42 / high, side / wide, 0.1 / high), track, theme)
+        _kinds(out, (0.85 / wide, 4.42 / high, side / wide, 0.1 / high), track)
     return out
 
 
-def _kinds(
-    out: Figure, box: tuple[float, float, float, float], track: Sequence[str], theme: Theme
-) -> None:
+def _kinds(out: Figure, box: tuple[float, float, float, float], track: Sequence[str]) -> None:
     """The kind of each base as colours of a strip."""
     from matplotlib.patches import Patch
 
@@ -176,20 +170,20 @@ def _kinds(
     kinds, codes = np.unique(np.asarray(track), return_inverse=True)
     changes = np.flatnonzero(np.diff(codes)) + 1
     for a, b in zip([0, *changes], [*changes, len(codes)], strict=True):
-        ax.axvspan(a, b, color=style.colour(int(codes[a]), theme), lw=0)
+        ax.axvspan(a, b, color=style.colour(int(codes[a]), PRINT), lw=0)
     ax.set_xlim(0, len(codes))
     ax.set_axis_off()
     out.legend(
-        handles=[Patch(color=style.colour(i, theme)) for i in range(len(kinds))],
+        handles=[Patch(color=style.colour(i, PRINT)) for i in range(len(kinds))],
         labels=kinds.tolist(), loc="lower center", bbox_to_anchor=(0.5, 1.04), frameon=False,
         ncols=4,
     )  # fmt: skip
 
 
-def _finish(ax: Axes, theme: Theme, name: str, label: str) -> None:
-    ax.set_xlabel("offset (bp)", fontsize=8, color=theme.quiet, labelpad=2)
-    style.bare(ax, theme, "both")
-    style.heading(ax, name, label, theme, left=0.5)
+def _finish(ax: Axes, name: str, label: str) -> None:
+    ax.set_xlabel("offset (bp)", fontsize=8, color=PRINT.quiet, labelpad=2)
+    style.bare(ax, PRINT, "both")
+    style.heading(ax, name, label, PRINT, left=0.5)
 
 
 def _thinned(x: Array, y: Array) -> tuple[Array, Array]:

@@ -16,7 +16,7 @@ from dnabench.cache import replacing
 from dnabench.pretraining.windows import merged
 from dnabench.probes.blocks import blocks_of, ratio_intervals
 from dnabench.reports.figures import style
-from dnabench.reports.figures.style import PRINT, Theme
+from dnabench.reports.figures.style import PRINT
 from dnabench.tasks.io.aliases import Aliases
 from dnabench.tasks.io.annotation import Annotation
 from dnabench.tasks.io.fasta import names_of
@@ -251,27 +251,27 @@ def _said(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def occupancy_figure(found: Sequence[Profile], flank: int, theme: Theme = PRINT) -> Figure:
+def occupancy_figure(found: Sequence[Profile], flank: int) -> Figure:
     """The share that each mark covers along genes, with intervals as bands."""
-    out, (ax,) = style.panels(1, (6.6, 2.8), (0.55, 0.45, 0.15, 0.2), theme)
+    out, (ax,) = style.panels(1, (6.6, 2.8), (0.55, 0.45, 0.15, 0.2), PRINT)
     x = np.concatenate(
         [(np.arange(BEFORE) + 0.5) / BEFORE - 1, (np.arange(BODY) + 0.5) / BODY * 2,
          2 + (np.arange(BEFORE) + 0.5) / BEFORE]
     )  # fmt: skip
     for i, one in enumerate(found):
-        colour = style.colour(i, theme)
+        colour = style.colour(i, PRINT)
         ax.fill_between(x, *one.interval.T, color=colour, alpha=0.2, lw=0)
         ax.plot(x, one.share, color=colour, lw=1.2)
     for edge in (0, 2):
-        ax.axvline(edge, color=theme.quiet, lw=0.7, ls="--")
+        ax.axvline(edge, color=PRINT.quiet, lw=0.7, ls="--")
     ax.set_xlim(-1, 3)
     ax.set_ylim(bottom=0)
-    style.bare(ax, theme, "y")
+    style.bare(ax, PRINT, "y")
     ax.set_xticks([-1, 0, 1, 2, 3], [f"-{flank:,} bp", "start", "half", "end", f"+{flank:,} bp"])
     first, *_, last = ax.get_xticklabels()
     first.set_horizontalalignment("left")  # clear of the numbers of the other axis
     last.set_horizontalalignment("right")
-    ax.set_ylabel("share covered", fontsize=8, color=theme.quiet)
+    ax.set_ylabel("share covered", fontsize=8, color=PRINT.quiet)
     out.legend(
         handles=list(ax.lines[: len(found)]), labels=[one.mark for one in found],
         loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False, ncols=4,

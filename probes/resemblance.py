@@ -13,7 +13,7 @@ import numpy as np
 from dnabench.probes.labelled import codes_of
 from dnabench.probes.matching import Matched, near_values
 from dnabench.reports.figures import style
-from dnabench.reports.figures.style import PRINT, Theme
+from dnabench.reports.figures.style import PRINT
 from dnabench.types import Array
 
 if TYPE_CHECKING:
@@ -92,19 +92,18 @@ def _shares(x: Array, kinds: Array) -> Array:
     return np.array([there.get(kind, 0) for kind in kinds.tolist()]) / len(x)
 
 
-def resemblance_figure(columns: Sequence[Compared], dropped: int, theme: Theme = PRINT) -> Figure:
+def resemblance_figure(columns: Sequence[Compared], dropped: int) -> Figure:
     """A panel for each column: cumulative shares of numbers, shares of kinds.
 
     Args:
         columns: of `compared`, one at least.
         dropped: variants of class 1 without controls.
-        theme: its colours.
     """
     from matplotlib.lines import Line2D
 
-    out, axes = style.panels(len(columns), SIZE, INSET, theme)
+    out, axes = style.panels(len(columns), SIZE, INSET, PRINT)
     for ax, one in zip(axes, columns, strict=True):
-        _cumulative(ax, one, theme) if one.numbers else _kinds(ax, one, theme)
+        _cumulative(ax, one) if one.numbers else _kinds(ax, one)
     own, before, after = (len(x) for x in columns[0].groups)
     of = f" of {own + dropped:,}" if dropped else ""
     names = (
@@ -115,7 +114,7 @@ def resemblance_figure(columns: Sequence[Compared], dropped: int, theme: Theme =
     handles = [
         Line2D([], [], lw=look["lw"], ls=look["ls"], color=look["color"], marker=style.marker(i),
                ms=4)
-        for i, look in enumerate(_looks(theme))
+        for i, look in enumerate(_looks())
     ]  # fmt: skip
     across = 3 if len(columns) > 1 else 1
     out.legend(handles=handles, labels=names, loc="lower center", bbox_to_anchor=(0.5, 1),
@@ -123,16 +122,16 @@ def resemblance_figure(columns: Sequence[Compared], dropped: int, theme: Theme =
     return out
 
 
-def _looks(theme: Theme) -> list[dict[str, Any]]:
+def _looks() -> list[dict[str, Any]]:
     """Of class 1, all controls, and those taken: matched ones lie on class 1 and are dashed."""
     return [
-        {"color": style.colour(1, theme), "lw": 2.2, "ls": "-"},
-        {"color": theme.quiet, "lw": 1.1, "ls": "-"},
-        {"color": style.colour(0, theme), "lw": 1.2, "ls": (0, (3, 1.5))},
+        {"color": style.colour(1, PRINT), "lw": 2.2, "ls": "-"},
+        {"color": PRINT.quiet, "lw": 1.1, "ls": "-"},
+        {"color": style.colour(0, PRINT), "lw": 1.2, "ls": (0, (3, 1.5))},
     ]
 
 
-def _cumulative(ax: Axes, one: Compared, theme: Theme) -> None:
+def _cumulative(ax: Axes, one: Compared) -> None:
     every = np.concatenate(one.groups[:2])
     low, middle, far, high = np.quantile(every, [BEYOND, 0.5, 0.99, 1 - BEYOND])
     positive = every[every > 0]
@@ -143,14 +142,14 @@ def _cumulative(ax: Axes, one: Compared, theme: Theme) -> None:
     else:
         ax.xaxis.set_major_locator(_few_ticks())
         ax.xaxis.set_major_formatter("{x:,g}")
-    for values, look in zip(one.groups, _looks(theme), strict=True):
+    for values, look in zip(one.groups, _looks(), strict=True):
         x = np.sort(values)
         ax.step(x, np.arange(1, len(x) + 1) / len(x), where="post", **look)
     ax.set_xlim(low, high if high > low else low + 1)
     ax.set_ylim(0, 1.02)
-    ax.set_xlabel("value; lines: share up to it", fontsize=8, color=theme.quiet, labelpad=2)
-    style.bare(ax, theme, "both")
-    _title(ax, one, theme, 0.4)
+    ax.set_xlabel("value; lines: share up to it", fontsize=8, color=PRINT.quiet, labelpad=2)
+    style.bare(ax, PRINT, "both")
+    _title(ax, one, 0.4)
 
 
 def _few_ticks() -> Any:
@@ -159,7 +158,7 @@ def _few_ticks() -> Any:
     return MaxNLocator(4)
 
 
-def _kinds(ax: Axes, one: Compared, theme: Theme) -> None:
+def _kinds(ax: Axes, one: Compared) -> None:
     """The share of each kind: as a dot of each group on a line of its own."""
     names, counts = np.unique(np.concatenate(one.groups[:2]), return_counts=True)
     names = names[np.argsort(-counts, kind="stable")][:KINDS]
@@ -168,7 +167,7 @@ def _kinds(ax: Axes, one: Compared, theme: Theme) -> None:
     left = NAMES / wide
     ax.set_position((box.x0 + left, box.y0, box.width - left, box.height))
     others = len({*one.groups[0], *one.groups[1]}) - len(names)
-    for i, (values, look) in enumerate(zip(one.groups, _looks(theme), strict=True)):
+    for i, (values, look) in enumerate(zip(one.groups, _looks(), strict=True)):
         shares = _shares(values, names)
         if others:
             shares = np.append(shares, 1 - shares.sum())
@@ -181,10 +180,10 @@ def _kinds(ax: Axes, one: Compared, theme: Theme) -> None:
     ax.set_ylim(len(said) - 0.5, -0.5)
     ax.set_xlim(0, 1.08 * ax.dataLim.x1)
     ax.xaxis.set_major_locator(_few_ticks())
-    ax.set_xlabel("share", fontsize=8, color=theme.quiet, labelpad=2)
-    style.bare(ax, theme, "both", names=True)
-    _title(ax, one, theme, 0.4 + NAMES)
+    ax.set_xlabel("share", fontsize=8, color=PRINT.quiet, labelpad=2)
+    style.bare(ax, PRINT, "both", names=True)
+    _title(ax, one, 0.4 + NAMES)
 
 
-def _title(ax: Axes, one: Compared, theme: Theme, left: float) -> None:
-    style.heading(ax, one.name, "apart {:.2f}, then {:.2f}".format(*one.apart), theme, left=left)
+def _title(ax: Axes, one: Compared, left: float) -> None:
+    style.heading(ax, one.name, "apart {:.2f}, then {:.2f}".format(*one.apart), PRINT, left=left)

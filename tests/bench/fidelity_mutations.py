@@ -109,8 +109,8 @@ FIDELITY = [
     ),
     (
         "fidelity 12: strand pairs are drawn one by one",
-        "harness/sweep/trial.py", "either_strand(*fingerprints(test.seqs))",
-        "fingerprints(test.seqs)[0]", "tests/test_blocks.py -k strand_pairs",
+        "harness/sweep/trial.py", "either_strand(*fingerprints(one))",
+        "fingerprints(one)[0]", "tests/test_blocks.py -k strand_pairs",
     ),
     (
         "fidelity 13: Dev and Hk are scored together alone",

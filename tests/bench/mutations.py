@@ -42,17 +42,18 @@ class Mutation(NamedTuple):
 MUTATIONS = [
     Mutation(
         "epoch: the last one is kept, not the best",
-        LOOP, "    if chosen is not None:\n        learner.restore(chosen)", "    pass",
+        LOOP, "        learner.restore(out.chosen)\n", "        pass\n",
         "tests/test_loop.py -k epoch",
     ),
     Mutation(
         "epoch: of equals the later one is kept",
-        LOOP, "if criterion > best:", "if criterion >= best:", "tests/test_loop.py -k epoch",
+        LOOP, "if criterion > out.criterion or", "if criterion >= out.criterion or",
+        "tests/test_loop.py -k epoch",
     ),
     Mutation(
         "epoch: the worst one is kept",
-        LOOP, "best, out.best_epoch = criterion, epoch",
-        "best, out.best_epoch = -criterion, epoch", "tests/test_loop.py -k epoch",
+        LOOP, "out.criterion, out.best_epoch = criterion, epoch",
+        "out.criterion, out.best_epoch = -criterion, epoch", "tests/test_loop.py -k epoch",
     ),
     Mutation(
         "epoch: the greatest loss chooses, not the least",
@@ -105,7 +106,7 @@ MUTATIONS = [
     ),
     Mutation(
         "teardown: a worker outlives a client that is killed",
-        LOCAL, "        os._exit(1)", "        pass", "tests/test_executors.py -k client_is_killed",
+        LOCAL, "    os._exit(1)", "    pass", "tests/test_executors.py -k client_is_killed",
     ),
     Mutation(
         "verdict: p is not compared with 0.05",
@@ -146,13 +147,13 @@ MUTATIONS = [
     ),
     Mutation(
         "verdict: p is not corrected for the number of comparisons",
-        ANALYSIS, "stats.verdict(test, p_holm,", "stats.verdict(test, p_own,",
+        ANALYSIS, "test, p_holm, row.rope", "test, p_own, row.rope",
         "tests/test_analysis.py",
     ),
     Mutation(
         "verdict: the model with more seeds counts",
-        ANALYSIS, "min(len(a), len(b)), ends, row.sign)",
-        "max(len(a), len(b)), ends, row.sign)",
+        ANALYSIS, "min(len(a), len(b)), ends",
+        "max(len(a), len(b)), ends",
         "tests/test_analysis.py",
     ),
     *(Mutation(*words) for words in FIDELITY),

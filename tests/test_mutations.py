@@ -1,0 +1,21 @@
+"""tests/bench/mutations.py: what it changes is still there, and so are the tests that it runs."""
+
+import ast
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "bench"))
+from mutations import MUTATIONS  # noqa: E402
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_a_mutation_changes_one_place_and_leaves_python(mutation):
+    text = (ROOT / mutation.file).read_text()
+    assert text.count(mutation.old) == 1
+    ast.parse(text.replace(mutation.old, mutation.new))
+    files = [ROOT / word for word in shlex.split(mutation.tests) if word.endswith(".py")]
+    assert files and all(file.is_file() for file in files)

@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 
 import golden
-import tiny_transformers as tiny
 import torch
 from conftest import planted_split, planted_task
 
@@ -70,6 +69,8 @@ rotary frequencies that are in no file, must be equal.
 
 def row_of_transformers(name, folder):
     """What is printed of a family of tiny_transformers."""
+    import tiny_transformers as tiny
+
     theirs, own = tiny.make(folder, name), model_named(f"hf:{folder}")
     net = own.build(planted_task(length=85), own.options).eval()
     load_regime(net, own, *resolve(own, "pretrained"))
@@ -95,6 +96,8 @@ def _size(net, pooler=True):
 
 
 def rows_of_transformers():
+    import tiny_transformers as tiny  # the records above need no transformers
+
     with tempfile.TemporaryDirectory() as folder:
         return [row_of_transformers(name, Path(folder) / name) for name in tiny.FAMILIES]
 

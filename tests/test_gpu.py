@@ -116,6 +116,22 @@ def test_the_suites_own_tests_need_no_package_that_a_user_has_not():
     assert done.returncode == 0 and "4/" in done.stdout, done.stdout
 
 
+def test_a_package_that_is_missing_costs_the_section_that_needs_it(tmp_path):
+    """transformers and pytest are not on every machine that has PyTorch."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
+    for name in ("records", "environment", "report"):
+        code = "import sys; sys.modules.update(dict.fromkeys(['pytest', 'transformers']))\n"
+        code += "from gpu.__main__ import main; main()"
+        words = [name, "--out", tmp_path, "--device", "cpu", "--tiny", "--budget", "30"]
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], env=env, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    rows = rows_in(tmp_path / "check.json")
+    assert len(rows["environment"]) > 3 and "pytest" in rows["records"][0]["error"]
+    assert "- the whole section: ModuleNotFoundError" in (tmp_path / "check.md").read_text()
+
+
 def test_a_command_that_takes_too_long_ends_with_all_that_it_started(tmp_path):
     """Or trials of one section would disturb what the next one measures."""
     code = (

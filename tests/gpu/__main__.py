@@ -38,6 +38,8 @@ def main():
     )  # fmt: skip
     try:
         importlib.import_module(f"gpu.{a.section}").section(s)
+    except ImportError as e:  # another process would lack it too
+        s.lacks(e)
     finally:
         s.save()
 

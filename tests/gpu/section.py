@@ -95,6 +95,11 @@ class Section:
         self.clear()
         return self.rows[-1]
 
+    def lacks(self, error):
+        """A row that says which package the section needs and this machine has not."""
+        key = {"what": "the whole section"}
+        self.rows.append({**key, "error": f"{type(error).__name__}: {error}", "of": key})
+
     def save(self):
         document = {
             "section": self.name, "device": self.device, "tiny": self.tiny,

@@ -1,5 +1,6 @@
 """harness/forecast/profile.py in real processes at small sizes, and the figure of its rows."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -7,10 +8,12 @@ import sys
 import textwrap
 
 import pytest
+import torch
 
-from dnabench.forecast.profile import Cost, _options, profile, table
+from dnabench.forecast.profile import MODES, Cost, Run, _measured, _options, profile, table
 from dnabench.registry import MODELS
 from dnabench.reports.figures.profile import draw
+from dnabench.train.precision import Arithmetic
 
 SHORT, LONG = 200, 10_000
 PLUGIN = """
@@ -91,6 +94,32 @@ def test_longer_costs_more_and_training_more_than_a_forward_pass(rows):
     assert short.train_bytes < long.train_bytes
     # Training keeps what every block made: 5 blocks, 2 branches, at least 3 arrays of width 64
     assert long.train_bytes > 30 * LONG * 64 * 4
+
+
+def test_products_are_those_of_a_run_in_fp32(monkeypatch):
+    """On CUDA convolutions alone would take TF32, and a network of them look fast beside others."""
+    open_, found, real = [], [], Arithmetic.products
+
+    @contextlib.contextmanager
+    def noted(self):
+        open_.append(self.precision)
+        with real(self):
+            yield
+        open_.pop()
+
+    def step(*_):
+        found.append([*open_])
+
+    monkeypatch.setattr(Arithmetic, "products", noted)
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(step)
+    try:
+        for mode in MODES:
+            options = {**MODELS["convnova-386k"].options, "width": 8, "blocks": 2}
+            _measured(Run("convnova-386k", options, 40, mode, "cpu"))
+            assert found.count(["fp32"]) > 8
+            found.clear()
+    finally:
+        hook.remove()
 
 
 def test_what_is_no_network_is_a_row_that_says_so(rows):

@@ -86,6 +86,7 @@ def profile(
     Accuracy:
         Seconds are the median of three runs after a warm-up; a single run if it takes over 20 s.
         On a CPU they are the process's own, summed over threads, so other programs do not count.
+        Products are float32, on CUDA without TF32, as in a trial of fp32.
         Memory on a CPU is the resident memory of the process, to about ten megabytes: libraries
         load parts when first used. Byte-pair tokens, here learned from random bases too, shorten
         random sequences less than real ones.
@@ -203,6 +204,8 @@ def _bound_memory() -> None:
 def _measured(run: Run) -> Measured:
     import torch
 
+    from dnabench.train.precision import Arithmetic
+
     model = model_named(run.model)
     ids = torch.from_numpy(_encoded(model, run.options, run.length)).to(run.device)
     target = torch.ones(1, dtype=torch.long, device=run.device)
@@ -216,7 +219,8 @@ def _measured(run: Run) -> Measured:
         step = _step(lambda x: net(x, None), ids, target, net)
     else:
         step = torch.inference_mode()(lambda: net.eval()(ids, None))
-    seconds = _timed(step, run.device)
+    with Arithmetic("fp32", run.device).products():  # or a GPU has TF32 in convolutions alone
+        seconds = _timed(step, run.device)
     return Measured(n_params, seconds, max(0, memory.peak(run.device) - before))
 
 

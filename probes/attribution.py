@@ -85,7 +85,7 @@ def attribution(
     """
     import torch
 
-    from dnabench.train.precision import Arithmetic
+    from dnabench.train.precision import Arithmetic, differentiable
 
     try:
         from captum.attr import IntegratedGradients
@@ -100,7 +100,7 @@ def attribution(
     network.net.eval()
     x = soft.shares(codes)[None].repeat(how.shuffles, 1, 1)
     baselines = torch.stack([soft.shares(one) for one in others])
-    with Arithmetic("fp32", network.device).products():
+    with Arithmetic("fp32", network.device).products(), differentiable(network.net):
         found = IntegratedGradients(soft).attribute(
             x, baselines=baselines, n_steps=how.steps, method="gausslegendre",
             internal_batch_size=max(how.shuffles, AT_ONCE // len(codes)),

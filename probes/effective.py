@@ -16,6 +16,7 @@ from torch import Tensor
 from dnabench.models.kernels.context import Kernels
 from dnabench.networks.embedding import Source
 from dnabench.train.batches import EVAL_TOKENS, Resident, per_base
+from dnabench.train.precision import differentiable
 from dnabench.types import Array, Sequences
 
 LEAST = 5  # bases that are replaced
@@ -119,7 +120,7 @@ class _Centre:
 
     def __init__(self, source: Source, length: int) -> None:
         self._source, self._length = source, length
-        net = source.net.eval()
+        self.net = net = source.net.eval()
         backbone = getattr(net, "backbone", None)
         masked = backbone is not None and len(signature(backbone.forward).parameters) > 1
         self._run: Any = backbone if masked else net
@@ -164,7 +165,7 @@ def _gradient(one: _Centre, seqs: Sequences, progress: Callable[[int], object]) 
     hooks = [m.register_forward_pre_hook(before) for m in modules]
     hooks += [m.register_forward_hook(after) for m in modules if not list(m.children())]
     try:
-        with Kernels("direct"), torch.enable_grad():
+        with Kernels("direct"), torch.enable_grad(), differentiable(one.net):
             values = one(data, row)
     finally:
         for hook in hooks:

@@ -200,6 +200,20 @@ def test_every_family_has_a_field(name):
         assert bool(found.alone) is families[model.family]
 
 
+@pytest.mark.parametrize(("name", "by_cudnn"), [("deepatt", False), ("cnn", True)])
+def test_gradients_of_a_recurrence_are_not_asked_of_cudnn(name, by_cudnn):
+    """It has none of a network that evaluates, and would end the probe on a GPU."""
+    source, seen = of_model(name, "scratch", 96, options=dict(MODELS[name].reduced)), []
+
+    def note(*_):
+        if torch.is_grad_enabled():
+            seen.append(torch.backends.cudnn.enabled)
+
+    source.net.register_forward_pre_hook(note)
+    field(name, source, random_sequences(1, 96), 5)
+    assert seen == [by_cudnn] and torch.backends.cudnn.enabled
+
+
 def test_the_command_writes_what_it_prints(tmp_path):
     folder = tmp_path / "found"
     done = dnabench("probe", "field", "gpn-smol", "--set", "width=16", "--set", "inner=16",

@@ -170,6 +170,21 @@ def _float32_products() -> Iterator[None]:
             part.fp32_precision = word
 
 
+@contextmanager
+def differentiable(net: nn.Module) -> Iterator[None]:
+    """Inside, what a network that evaluates computes has gradients, also of recurrences on CUDA.
+
+    Those of cuDNN have none unless the network trains; without cuDNN PyTorch has others.
+    """
+    cudnn: Any = torch.backends.cudnn
+    before = cudnn.enabled
+    cudnn.enabled = before and not any(isinstance(m, nn.RNNBase) for m in net.modules())
+    try:
+        yield
+    finally:
+        cudnn.enabled = before
+
+
 def _tf32() -> list[str]:
     """How PyTorch computes products, convolutions and recurrences: "tf32", "ieee" or "none"."""
     if newer := _newer():

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import HERE, gue
 from gpu.check import BUDGETS, LEAST, PROCESSES, ended, files_of_gpu_tests, run
+from gpu.environment import asked
 from gpu.report import ORDER, code_digest, earlier_parts, machine, report
 from gpu.section import Section
 
@@ -130,6 +131,16 @@ def test_a_package_that_is_missing_costs_the_section_that_needs_it(tmp_path):
     rows = rows_in(tmp_path / "check.json")
     assert len(rows["environment"]) > 3 and "pytest" in rows["records"][0]["error"]
     assert "- the whole section: ModuleNotFoundError" in (tmp_path / "check.md").read_text()
+
+
+def test_what_a_run_asks_of_a_gpu_is_asked_where_it_is_measured(tmp_path, monkeypatch):
+    """It is not `torch.empty` on the device, which takes hundreds of MB; here nothing is asked."""
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text('#!/bin/sh\necho x >> "$0.n"; expr 100 + 7 "*" $(wc -l < "$0.n")\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    found = asked()
+    assert found["MiB"] == 7 and found["initialised"] is False, found
 
 
 def test_a_command_that_takes_too_long_ends_with_all_that_it_started(tmp_path):

@@ -28,7 +28,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +44,11 @@ TO_REPORT = 60  # seconds
 
 def link_package(site):
     """What `import dnabench` finds, with its requirements, where nothing is installed."""
+    try:
+        import tomllib
+    except ModuleNotFoundError:
+        have = sys.version.split()[0]
+        sys.exit(f"dnabench needs Python 3.11 or newer, this is {have}: try python3.12 or python3.11")
     (site / "dnabench").mkdir()
     rooms = [*(ROOT / "harness").iterdir()]
     for path in [*rooms, *(ROOT / part for part in PARTS)]:
@@ -65,6 +69,8 @@ def environment(site, cache):
         **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path)), "OMP_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "DNABENCH_CACHE": str(cache),
+        # its profiler crashes beside CUDA graphs otherwise; PyTorch sets them for graphs of its own
+        "DISABLE_CUPTI_LAZY_REINIT": "1", "TEARDOWN_CUPTI": "0",
     }  # fmt: skip
 
 

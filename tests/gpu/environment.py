@@ -14,13 +14,16 @@ from dnabench.train.rows import numbered
 
 FIRST_CALL = "from dnabench.host import memory; memory.reset_peak({!r}); print('ok')"
 USED = """
-import json, subprocess, torch
+import json, subprocess, sys
+from dnabench.cli.sweep import precision_problem
+from dnabench.host.machine import devices_named
 def used():
     query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
     return int(subprocess.check_output(query).split()[0])
 before = used()
-torch.empty(0, device="cuda")
-print(json.dumps({"MiB": used() - before}))
+why = precision_problem("cnn", "bf16", devices_named("auto"))  # all that `dnabench run` asks
+print(json.dumps({"MiB": used() - before, "initialised": sys.modules["torch"].cuda.is_initialized(),
+                  "refused": why}))
 """
 
 
@@ -31,7 +34,7 @@ def section(s):
         what="memory.reset_peak('cuda:0') as the first CUDA call of a process",
     )
     s.row(
-        lambda: json.loads(python(USED).stdout) if s.cuda else {"MiB": 0},
+        lambda: asked() if s.cuda else {"MiB": 0},
         what="device memory of a process that only asks for a device",
     )
     s.row(lambda: ceilings(s), what="ceilings")
@@ -68,6 +71,12 @@ def version_of(package):
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return ""
+
+
+def asked():
+    """MiB that `dnabench run` would take of the device, on which it only starts workers."""
+    done = python(USED)
+    return json.loads(done.stdout) if not done.returncode else {"error": done.stderr[-300:]}
 
 
 def first_call(device):

@@ -48,7 +48,7 @@ def link_package(site):
         import tomllib
     except ModuleNotFoundError:
         have = sys.version.split()[0]
-        sys.exit(f"dnabench needs Python 3.11 or newer, this is {have}: try python3.12 or python3.11")
+        sys.exit(f"dnabench needs Python 3.11 or newer, this is {have}: try python3.12")
     (site / "dnabench").mkdir()
     rooms = [*(ROOT / "harness").iterdir()]
     for path in [*rooms, *(ROOT / part for part in PARTS)]:

@@ -247,3 +247,24 @@ def test_the_command_refuses_before_anything_runs(csv, tmp_path):
     done = dnabench(*words, "--device", "cpu", "--precision", precision)
     assert done.returncode == 2 and f"precision={precision} on cpu" in done.stderr
     assert not list((out / "records").glob("*.json"))
+
+
+def test_determinism_is_set_only_where_it_changes(monkeypatch):
+    """The call imports the compiler, within the time of a training."""
+    calls, real = [], torch.use_deterministic_algorithms
+    monkeypatch.setattr(
+        torch, "use_deterministic_algorithms", lambda *a, **k: (calls.append(a), real(*a, **k))
+    )
+    with Arithmetic("fp32", "cuda").products():
+        assert not torch.are_deterministic_algorithms_enabled()
+    assert calls == []
+    real(True, warn_only=True)  # as a user's file may say
+    lax = torch.is_deterministic_algorithms_warn_only_enabled
+    try:
+        with Arithmetic("fp32", "cuda").products():
+            assert lax()
+        with Arithmetic("fp32", "cuda", deterministic=True).products():
+            assert torch.are_deterministic_algorithms_enabled() and not lax()
+        assert lax() and len(calls) == 2
+    finally:
+        real(False)

@@ -104,13 +104,18 @@ class Arithmetic:
                 yield
             return
         before = _tf32()
-        strict = torch.are_deterministic_algorithms_enabled()
+        enabled = torch.are_deterministic_algorithms_enabled()
+        lax = torch.is_deterministic_algorithms_warn_only_enabled()
+        # only where it changes something: the first call imports the compiler, for a second
+        stricter = self._deterministic and (lax or not enabled)
         try:
-            torch.use_deterministic_algorithms(strict or self._deterministic)
+            if stricter:
+                torch.use_deterministic_algorithms(True)
             _set_tf32(["tf32" if self._tf32 else "ieee"] * len(before))
             yield
         finally:
-            torch.use_deterministic_algorithms(strict)
+            if stricter:
+                torch.use_deterministic_algorithms(enabled, warn_only=lax)
             _set_tf32(before)
 
     def forward(self) -> torch.autocast:

@@ -61,6 +61,7 @@ def test_what_it_asserts_of_numbers_holds_here(dry):
     assert {row["form"] for row in rows["steps"]} == {
         "eager", "authors' form and ours", "one graph", "--compile auto", "dropout in replays",
         "a network that waits", "a network that raises", "a network that synchronises",
+        "one graph, small, of the other families",
     }  # fmt: skip
     assert all(row["ok"] for name in ("steps", "memory") for row in rows[name] if "ok" in row)
     assert max(row.get("logits_off", 0) for row in rows["steps"]) < 1e-5

@@ -209,8 +209,10 @@ def _measured(run: Run) -> Measured:
     model = model_named(run.model)
     ids = torch.from_numpy(_encoded(model, run.options, run.length)).to(run.device)
     target = torch.ones(1, dtype=torch.long, device=run.device)
-    _step(torch.nn.Linear(1, 2).to(run.device), torch.ones(1, 1, device=run.device), target)()
+    small = torch.nn.Linear(1, 2).to(run.device), torch.ones(1, 1, device=run.device)
+    _step(*small, target)()
     memory.reset_peak(run.device)
+    _step(*small, target)()  # for cuBLAS, whose memory was freed
     before = memory.peak(run.device)
     torch.manual_seed(0)
     net = model.build(_task(run.length), run.options).to(run.device)

@@ -160,6 +160,7 @@ def main():
     p.add_argument("--commit", default="", help="of the checkout, where git cannot be asked")
     p.add_argument("--cache", help="a cache folder to keep; default: a temporary one")
     args = p.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # with what it started
     start = time.monotonic()
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:

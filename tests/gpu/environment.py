@@ -25,6 +25,17 @@ why = precision_problem("cnn", "bf16", devices_named("auto"))  # all that `dnabe
 print(json.dumps({"MiB": used() - before, "initialised": sys.modules["torch"].cuda.is_initialized(),
                   "refused": why}))
 """
+OWN = """
+import json, subprocess, torch
+def used():
+    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    return int(subprocess.check_output(query).split()[0])
+before, x = used(), torch.ones(8, 64, 64, device="cuda", requires_grad=True)
+y = torch.fft.rfft(torch.nn.functional.conv1d(x, x[:, :, :3]) @ x[:, :62]).abs().sum()
+y.backward()
+torch.cuda.synchronize()
+print(json.dumps({"MiB": used() - before, "of_tensors": torch.cuda.memory_reserved() / 2**20}))
+"""
 
 
 def section(s):
@@ -39,6 +50,10 @@ def section(s):
     )
     s.row(lambda: ceilings(s), what="ceilings")
     s.row(doctor, what="doctor")
+    s.row(
+        lambda: asked(OWN) if s.cuda else {"MiB": 0},
+        what="device memory of a process that computes, which no plan counts",
+    )
 
 
 def python(code):
@@ -73,9 +88,9 @@ def version_of(package):
         return ""
 
 
-def asked():
-    """MiB that `dnabench run` would take of the device, on which it only starts workers."""
-    done = python(USED)
+def asked(code=USED):
+    """MiB that a process took; USED: `dnabench run`, which only starts workers on the device."""
+    done = python(code)
     return json.loads(done.stdout) if not done.returncode else {"error": done.stderr[-300:]}
 
 

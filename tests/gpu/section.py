@@ -18,9 +18,10 @@ from dnabench.models.kernels.context import Kernels
 from dnabench.splits import streams
 from dnabench.tokens.bpe import tokenizer_named
 from dnabench.train import graphs
+from dnabench.train.adapt import with_head
 from dnabench.train.graphs import Graph
 from dnabench.train.learner import Examples, NetLearner
-from dnabench.train.objectives import Supervised
+from dnabench.train.objectives import supervised
 from dnabench.types import Recipe, Resources
 
 SHAPES = {  # model: batch, bp, options; as in the papers
@@ -147,31 +148,38 @@ def no_data(split):
     raise PermissionError(split)
 
 
-def random_data(n, length, seed=0):
-    """A binary task, and n labelled examples of random bases."""
+def random_data(n, length, seed=0, per_base=False):
+    """A task of two classes, and n labelled examples of random bases."""
     rng = np.random.default_rng(seed)
     codes = rng.integers(0, 4, n * length, dtype=np.uint8)
     seqs = Sequences(codes, np.arange(0, n * length + 1, length))
     task = Task(
-        name="gpu/random", kind="binary", classes=("0", "1"), metric="mcc", length=length,
+        name="gpu/random", kind="per_base" if per_base else "binary", classes=("0", "1"),
+        metric="accuracy" if per_base else "mcc", length=length,
         counts={"train": n}, data="0" * 16, load=no_data, source="random", license="CC0-1.0",
     )  # fmt: skip
-    y = rng.integers(0, 2, n).astype(np.int64)
+    y = rng.integers(0, 2, (n, length) if per_base else n)
+    y = y.astype(np.int8 if per_base else np.int64)
     return task, Split(seqs, y, np.array([str(i) for i in range(n)]))
 
 
-def learner(s, name, shape, precision="fp32", steps=8, compiling="off", strict=False):
-    """A learner on random bases, as `dnabench run` makes one; and its training examples."""
+def learner(
+    s, name, shape, precision="fp32", steps=8, compiling="off", strict=False, head="own"
+):  # fmt: skip
+    """A learner on random bases, as `dnabench run` makes one; and its training examples.
+
+    With head "conv" of a label for each base.
+    """
     batch, length, options = shape
     model = MODELS[name]
     full = {**model.options, **options}
-    task, train = random_data(steps * batch, length)
+    task, train = random_data(steps * batch, length, per_base=head == "conv")
     torch.manual_seed(0)
-    net = model.build(task, full)
-    recipe = replace(Recipe(), batch=batch, epochs=1000, precision=precision)
+    recipe = replace(Recipe(), batch=batch, epochs=1000, precision=precision, head=head)
+    net = with_head(model.build(task, full), model, task, full, recipe)
     tokenizer = tokenizer_named(model.tokenizer_name(full))
     one = NetLearner(
-        net, Examples(model, task, train, tokenizer), Supervised(task), recipe,
+        net, Examples(model, task, train, tokenizer), supervised(task, recipe, train), recipe,
         streams(0, task.name), Resources(s.device, compile=compiling),
         Kernels(deterministic=strict),
     )  # fmt: skip

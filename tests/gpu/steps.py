@@ -27,6 +27,7 @@ def section(s):
     for name in ("convnova-386k", "convnova")[: 1 if s.tiny else 2]:
         for precision in ("fp32", "tf32", "bf16") if s.cuda else ("fp32",):
             measured(s, official, 3, name, precision, "authors' form and ours")
+    s.row(lambda: others(s), needs=12, form="one graph, small, of the other families")
     s.row(lambda: random_numbers(s), form="dropout in replays")
     for how in ("waits", "raises", "synchronises"):
         s.row(lambda how=how: refused(s, how), form=f"a network that {how}")
@@ -98,6 +99,29 @@ def apart(s, name, precision):
         one.train_epoch()
         found.append([p.detach().float() for p in one.net.parameters()])
     return max(float((a - b).abs().max()) for a, b in zip(*found, strict=True))
+
+
+def others(s):
+    """What is said of a step of the families without a row of their own, and of other heads."""
+    compiled.LEAST_STEPS = math.inf
+    families, said = {MODELS[name].family: name for name in SHAPES}, {}
+    for name in MODELS:
+        if not MODELS[name].custom_trainer:
+            families.setdefault(MODELS[name].family, name)
+    names = [(name, "own") for name in families.values() if name not in SHAPES]
+    for name, head in [*names[:: 4 if s.tiny else 1], ("hyenadna", "conv"), ("ntv2-50m", "conv")]:
+        options = {k: v for k, v in MODELS[name].reduced.items() if k != "vocabulary"}
+        if MODELS[name].tokenizer == "bpe":
+            options["tokenizer"] = "char-cls-sep"
+        try:
+            one, _ = learner(s, name, (8, 60, options), steps=3, compiling="auto", head=head)
+            with_graph(one)
+            one.train_epoch()
+            said[f"{name} {head}"] = one.notes["graph"]
+        except Exception as e:
+            said[f"{name} {head}"] = f"{type(e).__name__}: {str(e)[:80]}"
+    off = {k: v for k, v in said.items() if v != "on"}
+    return {"on": len(said) - len(off), "of": len(said), "said": off, "ok": not off}
 
 
 def with_dropout(s, steps):

@@ -1,14 +1,21 @@
-"""train/graphs.py: on which streams a step is recorded, by a stand-in for torch.cuda."""
+"""train/graphs.py: on which streams a step is recorded, and which ones are not.
+
+By a stand-in for torch.cuda.
+"""
 
 import contextlib
 import gc
+import random
 import weakref
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from test_graphs import Played, learner
 
 from dnabench.train import graphs
+from dnabench.train.host_state import OFF, host_state
 
 
 class Driver:
@@ -133,3 +140,37 @@ def test_what_a_step_reads_lives_as_long_as_its_replay(use):
     del replay
     gc.collect()
     assert left() is None
+
+
+def skips(layer):
+    """In some steps, as networks with stochastic depth do."""
+    return random.random() < 0.01
+
+
+def numbers(layer):
+    return np.random.rand() < 0.01  # noqa: NPY002
+
+
+def counts(layer):
+    layer.calls = getattr(layer, "calls", 0) + 1
+    return False
+
+
+@pytest.mark.parametrize("decides", [skips, numbers, counts])
+def test_a_network_that_decides_on_the_host_is_not_recorded(decides, monkeypatch):
+    """Each replay would be the step that was recorded, and agree with eager nearly always."""
+    monkeypatch.setattr(graphs, "recorded", Played())
+    one = learner()
+    norm = one.net.backbone.norms[0]
+    norm.register_forward_hook(lambda layer, given, out: given[0] if decides(layer) else None)
+    random.seed(0)
+    one.train_epoch()
+    assert one.notes["graph"] == f"off: {OFF}"
+
+
+def test_what_pytorch_draws_on_the_host_counts_for_a_network_elsewhere():
+    here, there = (torch.nn.Linear(1, 1, device=device) for device in ("cpu", "meta"))
+    before = [host_state(net) for net in (here, there)]
+    torch.rand(1)
+    after = [host_state(net) for net in (here, there)]
+    assert before[0] == after[0] and before[1] != after[1]

@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from dnabench.train.batches import Batch
 from dnabench.train.compiled import TOLERANCE, difference, short
+from dnabench.train.host_state import OFF, Watched
 
 WARM, TIMED = 3, 8  # eager steps before those whose time is measured, and these
 COST_STEPS, COST_SECONDS = 20, 1.0  # what recording and checking take, in eager steps and beside
@@ -116,13 +117,16 @@ class Graph:
 
     def _compared(
         self, batch: Batch, weight: float | Tensor, before: list[tuple[Tensor, Tensor]]
-    ) -> tuple[Replay, str]:
+    ) -> tuple[Replay | None, str]:
         self._weight = torch.ones((), device=self._device)
         # recorded with other inputs than it is checked with: none may be built in
         shifted = {k: x.roll(2 if k == "target" else 1, 0) for k, x in _tensors(batch).items()}
         self._batch = Batch(**{**batch._asdict(), **shifted})
         given = torch.ones_like(self._weight).copy_(torch.as_tensor(weight))
-        wanted = self._seen(lambda: self._step(batch, given), before)
+        eager = Watched(lambda: self._step(batch, given), self._net)
+        wanted = self._seen(eager, before)
+        if eager.changed:
+            return None, OFF
         with self._recording():
             replay = recorded(lambda: self._step(self._batch, self._weight), self._device)
         self._put(batch, weight)
@@ -130,9 +134,9 @@ class Graph:
             found = self._seen(replay, before)
             if why := difference(wanted[0], found[0], self._tolerance):
                 return replay, why
-            for what, far, eager in zip(("weights", "buffers"), found[1], wanted[1], strict=True):
-                if not abs(far - eager) <= MOVED * eager:
-                    return replay, f"a step moves the {what} by {far:.2g}, eager by {eager:.2g}"
+            for what, far, right in zip(("weights", "buffers"), found[1], wanted[1], strict=True):
+                if not abs(far - right) <= MOVED * right:
+                    return replay, f"a step moves the {what} by {far:.2g}, eager by {right:.2g}"
         if not self.sure and self._time_of(replay) >= self._eager:
             return replay, "a replay is no faster than a step"
         return replay, ""

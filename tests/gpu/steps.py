@@ -121,7 +121,7 @@ def others(s):
         except Exception as e:
             said[f"{name} {head}"] = f"{type(e).__name__}: {str(e)[:80]}"
     off = {k: v for k, v in said.items() if v != "on"}
-    return {"on": len(said) - len(off), "of": len(said), "said": off, "ok": not off}
+    return {"on": len(said) - len(off), "tried": len(said), "said": off, "ok": not off}
 
 
 def with_dropout(s, steps):

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from packaging.version import Version
 
 from dnabench.train.rows import numbered
 
+TELLING = ("CUBLAS_", "CUDA_", "NVIDIA_TF32", "PYTORCH_", "TORCH_", "TRITON_")  # variables
 FIRST_CALL = "from dnabench.host import memory; memory.reset_peak({!r}); print('ok')"
 USED = """
 import json, subprocess, sys
@@ -77,6 +79,7 @@ def versions():
         "python": sys.version.split()[0], "torch": torch.__version__, "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(), "have": found, "missing": missing,
         **{name: version_of(name) for name in ("mamba_ssm", "triton")},
+        "variables": {k: v for k, v in sorted(os.environ.items()) if k.startswith(TELLING)},
     }  # fmt: skip
 
 

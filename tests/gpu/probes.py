@@ -27,6 +27,7 @@ OPTIONS = {
     "convnova-386k": {"width": 16, "blocks": 2},
     "gpn-smol": {"width": 16, "inner": 16, "layers": 4},
     "hyenadna-tiny-1k": {"width": 16, "layers": 2}, "ntv2-50m": MODELS["ntv2-50m"].reduced,
+    "deepatt": {},  # no language model, but a recurrence, of which cuDNN has no gradients
 }  # fmt: skip
 
 
@@ -37,6 +38,8 @@ def section(s):
         for name in OPTIONS:
             for probe in (fields, variants, maps, contexts):
                 if probe is maps and not MODELS[name].tokenizer.startswith("char"):
+                    continue
+                if probe is not fields and MODELS[name].language is None:
                     continue
                 s.row(
                     lambda name=name, probe=probe: both(s, probe, name, place),

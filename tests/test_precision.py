@@ -55,6 +55,10 @@ def test_an_old_gpu_is_refused_what_it_emulates(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     for precision in ("fp32", "tf32", "bf16", "fp16"):
         check_precision(precision, "cuda")
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    check_precision("fp32", "cuda")
+    with pytest.raises(ValueError, match="tf32 on cuda: NVIDIA_TF32_OVERRIDE=0 in the environment"):
+        check_precision("tf32", "cuda")  # the record would say tf32 of products in float32
 
 
 @pytest.mark.skipif(not bf16_flags(), reason="this processor has no bfloat16")

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from dnabench.host.machine import bf16_flags
 
 _HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+NO_TF32 = "NVIDIA_TF32_OVERRIDE"  # 0 = NVIDIA's libraries never use it, whatever PyTorch asks for
 TENSOR_CORES = 8  # compute capability from which a GPU has tf32 and bf16
 ROUNDING = 0.05  # of the largest output: bf16 rounds to 0.004, a wrong product is off by 0.8
 
@@ -27,7 +28,8 @@ def check_precision(precision: str, device: str) -> None:
     """Raise ValueError if the device lacks it: emulated, it would be slower than fp32.
 
     Source:
-        tf32 and bf16 of GPUs: NVIDIA Ampere architecture whitepaper, 2020 (capability 8.0).
+        tf32 and bf16 of GPUs: NVIDIA Ampere architecture whitepaper, 2020 (capability 8.0). The
+        variable: documentation of cuBLAS and of PyTorch ("CUDA semantics").
     """
     why, instead = "", "fp32"
     if device.startswith("cuda"):
@@ -36,6 +38,8 @@ def check_precision(precision: str, device: str) -> None:
             if major < TENSOR_CORES:
                 why = f"{device} has capability {major}.{minor}, 8.0 or more is needed"
                 instead = "fp16 or fp32"
+            elif precision == "tf32" and os.environ.get(NO_TF32) == "0":
+                why = f"{NO_TF32}=0 in the environment switches it off: unset it or run in float32"
     elif precision in ("tf32", "fp16"):
         why = f"only CUDA devices are trained with it, the trial would be on {device}"
         if precision == "fp16" and device == "cpu" and bf16_flags():

@@ -261,8 +261,8 @@ def recorded(step: Replay, device: torch.device) -> Replay:
         graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
         why: Exception | None = None
         try:
-            # On the stream of its own where cuBLAS has its memory by now. What is shared by graphs
-            # of one stream may be freed with the first of them (PyTorch 2.12 and 2.13).
+            # On a stream of its own, where cuBLAS has its memory by now: graphs of one stream share
+            # that, and it may be freed with one of them (pytorch/pytorch issue 193402).
             with torch.cuda.graph(graph, pool=pool, stream=side):
                 try:
                     loss = step()

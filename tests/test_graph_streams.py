@@ -110,6 +110,23 @@ def test_a_step_is_recorded_where_it_was_warmed_up_and_each_on_a_stream_of_its_o
     assert float(replays[1]()) == 1 and driver.calls[-1] == ("replay",)
 
 
+def test_what_an_earlier_graph_left_is_freed_before_the_next_is_recorded(use):
+    """The collector may run at any moment, and what it frees may be forbidden in a recording."""
+
+    class Earlier:
+        def __init__(self):
+            self.own = self
+
+    driver, freed, weight = use(Driver()), [], torch.ones(())
+    gc.disable()
+    try:
+        left = weakref.finalize(Earlier(), lambda: freed.append(len(driver.calls)))
+        graphs.recorded(lambda: weight * 1, torch.device("cpu"))
+    finally:
+        gc.enable()
+    assert freed == [0] and not left.alive  # before "begin"
+
+
 @pytest.mark.parametrize("raises", [True, False])
 def test_a_recording_that_cannot_end_leaves_stream_memory_and_generator_usable(use, raises):
     """And says what the step raised, if it did."""

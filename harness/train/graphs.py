@@ -4,6 +4,7 @@ A step is hundreds of kernel launches, each about five microseconds of the host;
 they take longer than the arithmetic. A graph is all of them in one launch.
 """
 
+import gc
 import statistics
 import time
 import warnings
@@ -258,6 +259,7 @@ def recorded(step: Replay, device: torch.device) -> Replay:
         finally:
             torch.cuda.set_sync_debug_mode(mode)
             own.wait_stream(side)  # also where it failed: what it has launched comes first
+        gc.collect()  # what an earlier graph left must not be freed while this one is recorded
         graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
         why: Exception | None = None
         try:

@@ -171,8 +171,10 @@ def main():
         env = environment(site, cache)
         if args.device != "cpu":
             fields = "name,driver_version,memory.total,memory.used,compute_mode"
-            with contextlib.suppress(OSError):  # it may not be on the path
-                subprocess.run(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"])
+            argv = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"]
+            # it may not be on the path, or wait for a driver that does not answer
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                subprocess.run(argv, timeout=15)
             gpu_tests(args.out, env)
         run(args, lambda: args.limit - (time.monotonic() - start), env)
         seconds = f"{time.monotonic() - start:.0f}"

@@ -5,12 +5,17 @@ import copy
 import numpy as np
 import pytest
 import torch
-from conftest import dnabench
+from conftest import dnabench, planted_split, planted_task
 from test_models import MIXED, NETS, build, inputs, learner
 
 from dnabench import MODELS
 from dnabench.host.machine import bf16_flags
+from dnabench.splits import streams
+from dnabench.train import contract, predictor
+from dnabench.train.learner import Examples, NetLearner
+from dnabench.train.objectives import Supervised
 from dnabench.train.precision import Arithmetic, check_precision
+from dnabench.types import Recipe
 
 NEAR = 0.06  # of logits near 1, in bf16: 8 bits of significand, some layers deep
 
@@ -272,3 +277,35 @@ def test_determinism_is_set_only_where_it_changes(monkeypatch):
         assert lax() and len(calls) == 2
     finally:
         real(False)
+
+
+class Rounded(torch.nn.Module):
+    """As on a GPU, whose 16-bit products round differently for each number of sequences."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(60, 2)
+
+    def features(self, ids, mask):
+        own = torch.is_autocast_enabled("cpu")
+        return ids.float() / 60 * (1 + 0.004 * own * (len(ids) % 3))
+
+    def forward(self, ids, mask):
+        return self.head(self.features(ids, mask))
+
+
+@pytest.mark.parametrize("finetune", ["full", "probe"])
+def test_a_network_is_not_blamed_for_the_rounding_of_16_bits(finetune, monkeypatch):
+    """It would be said to read the other sequences of its batch, in each record of bf16."""
+    monkeypatch.setattr(predictor, "check_precision", lambda *_: None)
+    task, split = planted_task(), planted_split(32, 0)
+    recipe = Recipe(batch=8, precision="bf16", finetune=finetune)
+    examples = Examples(MODELS["cnn"], task, split)
+    one = NetLearner(Rounded(), examples, Supervised(task), recipe, streams(0, task.name))
+    few = contract._few(split)
+    assert (
+        finetune == "probe"
+        or not contract.apart(contract.predicted(one, few), contract.alone(one, few)).within
+    )
+    assert contract.quick_checks(one, examples) == []
+    assert one._arithmetic.forward()._enabled  # afterwards as before

@@ -117,7 +117,8 @@ def guessing(task: Task) -> float:
 def quick_checks(learner: NetLearner, examples: Examples) -> list[str]:
     """The three cheapest checks, on a few training examples: padding, neighbours, first loss.
 
-    The network is not changed, and no random number of the trial is drawn.
+    The network is not changed, and no random number of the trial is drawn. It runs in float32:
+    16 bits round differently on a GPU for every number of sequences.
 
     Returns:
         What is wrong and what to do, a sentence each. Padding is looked at where the examples
@@ -127,6 +128,11 @@ def quick_checks(learner: NetLearner, examples: Examples) -> list[str]:
     Raises:
         ValueError: logits of another shape than (N, K); parameters that the first forward makes.
     """
+    with learner.in_float32():
+        return _quick_checks(learner, examples)
+
+
+def _quick_checks(learner: NetLearner, examples: Examples) -> list[str]:
     task, few, model = examples.task, _few(examples.train), examples.model
     if learner.frozen is not None:
         return [] if task.kind == "per_base" else _of_features(learner, learner.frozen, model)

@@ -127,6 +127,16 @@ class Arithmetic:
         half = self._half or torch.bfloat16
         return torch.autocast(self._kind, half, enabled=self._half is not None)
 
+    @contextmanager
+    def in_float32(self) -> Iterator[None]:
+        """Inside, `products` and `forward` are those of fp32."""
+        own = self._half, self._tf32
+        self._half, self._tf32 = None, False
+        try:
+            yield
+        finally:
+            self._half, self._tf32 = own
+
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of the loss; under fp16 they are scaled until `step`."""
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]

@@ -4,6 +4,7 @@ B batch, N examples, T tokens, K outputs.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,6 +79,10 @@ class Predictor:
             return self._objective.predictions(split, strands)
 
         return predict
+
+    def in_float32(self) -> AbstractContextManager[None]:
+        """Inside, the network runs in float32, whatever its precision: for comparisons."""
+        return self._arithmetic.in_float32()
 
     def pads(self, split: Split) -> bool:
         """Whether the rows of a split differ in length, so that batches of them are padded."""

@@ -34,6 +34,7 @@ from dnabench.results.store import Store
 from dnabench.splits import Sizes
 from dnabench.sweep.grid import Request, grid
 from dnabench.sweep.sweep import run
+from dnabench.sweep.work import other_logits
 from dnabench.types import Record, Resources
 
 
@@ -275,6 +276,19 @@ def test_gpus_of_one_kind_are_one_machine_in_a_report(csv):
     assert not mixed_cells(only(runs[:2]), ["device"])
     (text,) = mixed_cells(only(runs), ["device"])
     assert text.endswith("seeds 0 and 1 by cuda (NVIDIA H100); seed 2 by cuda (NVIDIA A100)")
+
+
+@pytest.mark.parametrize(
+    ("device", "deterministic", "named"),
+    [("cpu", False, False), ("cuda", True, False), ("cuda", False, True), ("cuda:1", False, True)],
+)
+def test_a_network_that_a_gpu_trains_otherwise_again_is_not_blamed_on_the_machine(
+    device, deterministic, named
+):
+    said = other_logits(0.01, Resources(device, deterministic=deterministic))
+    assert ("no two runs round alike without --deterministic" in said) is named
+    assert said.startswith("run again, its test logits differ from the stored ones by up to 0.01; ")
+    assert said.endswith("rounds differently: run it into a new folder")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -93,6 +93,17 @@ def _save(trained: Sequence[Trained], job: Job, store: Store) -> str:
     return ""
 
 
+def other_logits(off: float, resources: Resources) -> str:
+    """Why a trial that was run again has other logits, by up to `off`, and what to do."""
+    why = "another machine, version or number of threads rounds differently"
+    if resources.device.startswith("cuda") and not resources.deterministic:
+        why = f"on a GPU no two runs round alike without --deterministic, and {why}"
+    return (
+        f"run again, its test logits differ from the stored ones by up to {off:.2g}; {why}: run it "
+        "into a new folder"
+    )
+
+
 def _kept_again(job: Job, progress: Progress, store: Store, resources: Resources) -> str:
     """Run a finished trial again for its network alone; why it is not kept, "" if it is.
 
@@ -112,8 +123,5 @@ def _kept_again(job: Job, progress: Progress, store: Store, resources: Resources
         return f"run again, it gave logits {logits.shape}; {stored.shape} are stored"
     off, largest = float(abs(logits - stored).max()), max(1.0, float(abs(stored).max()))
     if off > ROUNDING * largest:
-        return (
-            f"run again, its test logits differ from the stored ones by up to {off:.2g}; another "
-            "machine, version or number of threads rounds differently: run it into a new folder"
-        )
+        return other_logits(off, resources)
     return _save(trained, job, store)

@@ -17,7 +17,7 @@ TELLING = ("CUBLAS_", "CUDA_", "NVIDIA_TF32", "PYTORCH_", "TORCH_", "TRITON_")  
 FIRST_CALL = "from dnabench.host import memory; memory.reset_peak({!r}); print('ok')"
 USED = """
 import json, subprocess, sys
-from dnabench.cli.sweep import precision_problem
+from dnabench.cli.allowed import precision_problem
 from dnabench.host.machine import devices_named
 def used():
     query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]

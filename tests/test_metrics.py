@@ -10,6 +10,7 @@ from dnabench.metrics import (
     METRICS,
     accuracy,
     balanced_accuracy,
+    brier,
     f1_binary,
     f1_macro,
     mcc,
@@ -262,6 +263,8 @@ def test_large_logits_neither_overflow_nor_saturate():
     y, logits = split(11, 3)
     assert auroc(y, logits + 1e4) == pytest.approx(auroc(y, logits), rel=1e-12)
     assert auroc(y, 1e3 * logits) > 0.5
+    wrong = np.mean(logits.argmax(1) != y)  # probabilities of 0 and 1: off by 1 in two classes
+    assert brier(y, 1e5 * logits) == pytest.approx(2 * wrong, rel=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.uint64])

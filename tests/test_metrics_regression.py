@@ -49,6 +49,9 @@ def test_correlations_are_scipys_and_r2_is_sklearns(seed, tied):
         np.mean([scipy.stats.spearmanr(y[:, i], scores[:, i])[0] for i in columns]), abs=1e-12
     )
     assert r2(y, scores) == pytest.approx(reference.r2_score(y, scores), abs=1e-12)
+    for metric in (pearson, spearman, r2):  # no unit is too small: squares sum to 2e-8
+        assert metric(y / 1e5, scores / 1e5) == pytest.approx(metric(y, scores), abs=1e-12)
+    assert pearson(y, 3 * y) <= 1 and pearson(y, -3 * y) >= -1  # not 1 + 2e-16
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -85,5 +88,7 @@ def test_a_constant_output_or_label_is_left_out_of_the_mean():
         assert np.isnan(metric(y[:, [1]], scores[:, [1]]))
     y[:, 1] = 0.3  # whose mean is not 0.3 in float64
     assert y[:, 1].mean() != 0.3 and np.isnan(pearson(y[:, [1]], scores[:, [1]]))
+    assert np.isnan(pearson(scores[:, [1]], y[:, [1]]))  # nor is a constant prediction right
+    assert np.isnan(r2(y[:, [1]] * 0, y[:, [1]] * 0))
     labels = np.array([[0, 1], [1, 1], [0, 1]])
     assert auroc_mean(labels, np.array([[0.1, 5], [0.9, 5], [0.2, 5]])) == 1.0

@@ -62,6 +62,8 @@ def test_independent_tasks_are_averaged_as_satterthwaite_says():
     assert found.p == pytest.approx(2 * reference.t.sf(0.035 / math.sqrt(v.sum()), df))
     exact = stats.lead(D, SE, [math.inf] * 4, list("abcd"))
     assert exact.p == pytest.approx(2 * reference.norm.sf(0.035 / math.sqrt(v.sum())))
+    assert exact[1:3] == pytest.approx(reference.norm.interval(0.95, 0.035, math.sqrt(v.sum())))
+    assert stats.lead([-d for d in D], SE, DF, list("abcd")) == found.flipped()
 
 
 def test_the_errors_of_a_family_are_added_up():
@@ -75,12 +77,19 @@ def test_families_can_count_alike():
     found = stats.lead(D, SE, DF, list("fffg"), equal=True)
     assert found.value == pytest.approx((np.mean(D[:3]) + D[3]) / 2)
     assert found.se == pytest.approx(math.hypot(np.mean(SE[:3]) / 2, SE[3] / 2))
+    by_task = stats.lead(D, SE, DF, list("fffg"))
+    assert by_task.value == pytest.approx(np.mean(D))
+    assert by_task.se == pytest.approx(math.hypot(sum(SE[:3]) / 4, SE[3] / 4))
 
 
 def test_tasks_drawn_again_are_students_interval_of_the_families():
     found = stats.like_these(D, list("abcd"))
     low, high = reference.t.interval(0.95, 3, np.mean(D), reference.sem(D))
     assert found == (pytest.approx(0.035), pytest.approx(low), pytest.approx(high), 4)
+    two = stats.like_these(D, list("fffg"))
+    means = [np.mean(D[:3]), D[3]]
+    low, high = reference.t.interval(0.95, 1, np.mean(means), reference.sem(means))
+    assert two == (pytest.approx(np.mean(means)), pytest.approx(low), pytest.approx(high), 2)
     one = stats.like_these(D, ["f"] * 4)
     assert one.families == 1 and math.isnan(one.low) and one.value == pytest.approx(0.035)
 
@@ -90,6 +99,8 @@ def test_what_is_undefined_has_no_p():
     assert math.isnan(stats.lead(D, [math.nan, *SE[1:]], DF, list("abcd")).low)
     with pytest.raises(ValueError, match="4 differences, 3 errors"):
         stats.lead(D, SE[1:], DF, list("abcd"))
+    with pytest.raises(ValueError, match="0 differences, 0 errors"):
+        stats.lead([], [], [], [])
 
 
 def test_the_other_way_round():
@@ -97,6 +108,7 @@ def test_the_other_way_round():
     turned = pair.flipped()
     assert turned.lead.value == -pair.lead.value and turned.lead.low == -pair.lead.high
     assert turned.like_these.high == -pair.like_these.low and turned.flipped() == pair
+    assert turned.like_these.value == -pair.like_these.value
 
 
 # --- the sentence --------------------------------------------------------------------------------

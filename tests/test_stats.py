@@ -51,6 +51,7 @@ def test_welch_agrees_with_scipy():
         interval = ref.confidence_interval(0.9)
         assert ours[1:4] == pytest.approx((ref.statistic, ref.df, ref.pvalue), rel=1e-9)
         assert ours[4:6] == pytest.approx((interval.low, interval.high), rel=1e-9)
+        assert ours.se == pytest.approx((a.mean() - b.mean()) / ref.statistic, rel=1e-9)
 
 
 def test_swapping_models_flips_the_sign_only():
@@ -64,7 +65,7 @@ def test_swapping_models_flips_the_sign_only():
 def test_no_spread_in_either_is_degenerate_and_has_no_p():
     test = welch([0.8] * 10, [0.7] * 10)
     assert test.degenerate and test.difference == pytest.approx(0.1)
-    assert all(math.isnan(x) for x in test[1:6])
+    assert all(math.isnan(x) for x in test[1:6]) and test.se == 0
     assert math.isnan(hedges_g([0.8] * 10, [0.7] * 10))
     # ten equal runs whose sum rounds, and two that differ in the last bit
     assert welch([0.1] * 10, [0.3] * 10).degenerate
@@ -79,7 +80,8 @@ def test_spread_in_one_is_enough():
 def test_one_seed_gives_a_difference_and_no_test():
     test = welch([0.8], [0.7, 0.72])
     assert test.difference == pytest.approx(0.09) and not test.degenerate
-    assert all(math.isnan(x) for x in test[1:6]) and math.isnan(hedges_g([0.8], [0.7, 0.72]))
+    assert all(math.isnan(x) for x in (*test[1:6], test.se))
+    assert math.isnan(hedges_g([0.8], [0.7, 0.72]) + hedges_g([0.8], [0.7]))
 
 
 def test_summary_worked_by_hand():
@@ -130,7 +132,7 @@ def test_holm_leaves_out_what_was_not_tested():
 def test_a12_counts_ties_half():
     assert a12([1, 2], [1, 1]) == 0.75 and a12([1], [1]) == 0.5
     assert a12([0.1 + 0.2], [0.3]) == 0.5  # equal but for rounding
-    assert math.isnan(a12([], [1]))
+    assert math.isnan(a12([], [1])) and math.isnan(a12([1], []))
 
 
 def _test(difference, degenerate=False):
@@ -292,6 +294,8 @@ def test_bh_leaves_out_what_was_not_tested():
         ("accuracy", 0.5, 100, 0.05),
         ("f1_macro", 0.9, 400, 0.015),
         ("mcc", 1.0, 50, 0.0),
+        ("accuracy", 1.0, 50, 0.0),
+        ("accuracy", 0.5, 1, 0.5),
     ],
 )
 def test_standard_error_of_a_test_split(metric, score, n, want):
@@ -300,7 +304,13 @@ def test_standard_error_of_a_test_split(metric, score, n, want):
 
 @pytest.mark.parametrize(
     ("metric", "score", "n"),
-    [("auroc", 0.9, 100), ("mcc", 0.9, 0), ("mcc", 1.1, 10), ("accuracy", -0.1, 10)],
+    [
+        ("auroc", 0.9, 100),
+        ("mcc", 0.9, 0),
+        ("mcc", 1.1, 10),
+        ("accuracy", -0.1, 10),
+        ("f1_macro", 1.1, 10),
+    ],
 )
 def test_standard_error_that_no_formula_gives(metric, score, n):
     assert math.isnan(stats.test_standard_error(metric, score, n))

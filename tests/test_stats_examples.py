@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import scipy.stats
 from sklearn.metrics import average_precision_score, matthews_corrcoef, roc_auc_score
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
@@ -85,7 +86,7 @@ def test_weights_mean_what_they_mean_to_sklearn(metric, theirs):
 
 def test_draws_are_multinomial():
     weights = np.concatenate(list(draws(300, 2000, 1)), axis=1)
-    assert (weights.sum(0) == 300).all()
+    assert weights.shape == (300, 2000) and (weights.sum(0) == 300).all()
     assert np.abs(weights.mean(1) - 1).max() < 5 / math.sqrt(2000)
     assert weights.var() == pytest.approx(1 - 1 / 300, rel=0.01)
     assert abs(np.corrcoef(weights[0], weights[1])[0, 1]) < 4.5 / math.sqrt(2000)
@@ -227,6 +228,16 @@ def test_without_noise_of_examples_it_is_welch(seeds):
     assert (found.low, found.high) == pytest.approx((test.low, test.high), abs=0.05 * width)
 
 
+def test_seeds_of_the_second_model_count_against_the_difference():
+    """Of scores 0, 0, 0, 0, 1, five are drawn: Binomial(5, 1/5) ones, 0 to 3 of them in 95 %."""
+    a, b = (np.tile(np.array(x)[:, None], 10_000) for x in ([0.5] * 5, [0.0] * 4 + [1.0]))
+    assert scipy.stats.binom(5, 0.2).ppf([0.025, 0.975]).tolist() == [0, 3]
+    unit = math.sqrt(5 / 4) * scipy.stats.t(4).ppf(0.975) / scipy.stats.norm.ppf(0.975)
+    found, turned = nested(a, b), nested(b, a)
+    assert (found.low, found.high) == pytest.approx((0.3 - 0.4 * unit, 0.3 + 0.2 * unit))
+    assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
+
+
 def test_without_noise_of_seeds_it_is_the_bootstrap_over_examples():
     y, (x, z) = split("mcc", 2, n=500, runs=2)
     a, b = (replicates(y, [run] * 5, "mcc", n=2000) for run in (x, z))
@@ -295,6 +306,9 @@ def test_where_there_is_no_interval():
         nested(runs[:2], runs[2:, 1:])
     with pytest.raises(ValueError, match=r"b \(0, 100\)"):
         nested(runs, runs[:0])
+    for pair in ((runs[0], runs), (runs, runs[0])):
+        with pytest.raises(ValueError, match=r" \(100,\)"):
+            nested(*pair)
 
 
 def brute_delong(y, a, b):
@@ -344,7 +358,9 @@ def test_delong_of_the_same_scores_and_of_wrong_input():
     same = delong(y, a, a)
     assert same.difference == 0 and math.isnan(same.p) and math.isnan(same.low)
     for args, words in [
-        ((y, a, a[1:]), "inhomogeneous|same"), ((y + 1, a, a), "label of example 2"),
+        ((y, a, a[1:]), r"y is \(4,\), scores are \(4,\) and \(3,\)"),
+        ((y[1:], a, a), r"y is \(3,\)"), ((y[None], a[None], a[None]), r"y is \(1, 4\)"),
+        ((y + 1, a, a), "label of example 2"), ((y, a, a * np.inf), "score of example 0"),
         ((y, a, a * np.nan), "score of example 0 .* of run b is nan"),
         ((np.array([0, 0, 0, 1]), a, a), "1 positives and 3 negatives"),
     ]:  # fmt: skip
@@ -372,3 +388,5 @@ def test_mcnemar(only_a, only_b):
 def test_mcnemar_of_unequal_lengths():
     with pytest.raises(ValueError, match=r"b \(2,\)"):
         mcnemar(np.zeros(3), np.zeros(3), np.zeros(2))
+    with pytest.raises(ValueError, match=r"y is \(3, 2\)"):
+        mcnemar(*np.zeros((3, 3, 2)))

@@ -89,6 +89,8 @@ def test_nemenyi_agrees_with_the_studentized_range():
         assert stats.nemenyi_q(k, alpha) == pytest.approx(want, abs=1e-9)
     with pytest.raises(ValueError, match="got 1 and"):
         stats.nemenyi_q(1)
+    with pytest.raises(ValueError, match=r"got 2 and 1\.0"):
+        stats.nemenyi_q(2, 1.0)
 
 
 def test_nemenyi_of_two_is_the_normal_test():
@@ -216,6 +218,9 @@ def test_improvement_is_the_mean_of_a12():
     assert back.value == pytest.approx(1 - size.value)
     assert (back.low, back.high) == pytest.approx((1 - size.high, 1 - size.low), abs=0.02)
     assert stats.probability_of_improvement([[1, 2]], [[0, 0]]) == (1, 1, 1, 1, 1)
+    for replicates in (1, 50):
+        tied = stats.probability_of_improvement([[1, 1]], [[1, 1]], replicates)
+        assert tied == (0.5,) * 5
     assert stats.probability_of_improvement(a, a).value == 0.5
 
 
@@ -277,6 +282,9 @@ def test_seeds_needed_is_where_detectable_passes():
         assert n == 2 or stats.detectable(0.0113, 0.0085, n - 1) > difference
         assert n == stats.seeds_needed(0.85, 1.13, -100 * difference)  # sign, order and unit
     assert stats.seeds_needed(0.01, 0.01, 10) == 2
+    # as many as 10,000, which two z-tests bring to 2.8016 x sqrt(2 / 10,000) = 0.03962 sd
+    assert stats.seeds_needed(1, 1, 0.0397) == pytest.approx(2 * (2.8016 / 0.0397) ** 2, abs=3)
+    assert stats.seeds_needed(1, 1, 0.0396) == 0
 
 
 def test_power_without_noise_is_unknown():
@@ -288,3 +296,7 @@ def test_power_without_noise_is_unknown():
         stats.detectable(-1, 1, 5)
     with pytest.raises(ValueError, match=r"alpha is 0.9"):
         stats.seeds_needed(1, 1, 1, alpha=0.9)
+    with pytest.raises(ValueError, match=r"alpha is 0, power 0\.8"):
+        stats.detectable(1, 1, 5, alpha=0)
+    with pytest.raises(ValueError, match=r"power 1;"):
+        stats.detectable(1, 1, 5, power=1)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 
 from dnabench.metrics import METRICS
 from dnabench.reports.stats.replicates import check_cost, scorer
@@ -20,7 +20,6 @@ from dnabench.types import Array
 REPLICATES = 10_000
 _DRAWN = 2**18  # examples drawn at once: 2 MB, so that passes over them stay in the cache
 _KEPT = 2**23  # counts kept for the next test split: 32 MB
-_NORMAL = 1e9  # degrees of freedom from which Student's t is the normal
 
 
 def replicates(
@@ -185,8 +184,7 @@ class _Runs:
 
     def __init__(self, runs: Array) -> None:
         self.size, self.n = runs.shape
-        if self.n:
-            self.mean = runs.mean(0)
+        self.mean = runs.mean(0)
         if min(runs.shape) > 1:
             self.deviations, self.of_mean, self.own = _seed_noise(runs)
         self._drawn: dict[tuple[int, int, int, int], Array] = {}
@@ -228,9 +226,9 @@ def _of_pair(a: _Runs, b: _Runs, seed: int = 0, level: float = 0.95) -> Nested:
         drawn += math.sqrt(shared / examples) * (centre - d)
     df = total**2 / noise if noise else math.inf
     se, tail = math.sqrt(total), (1 - level) / 2
-    wider = float(stdtrit(df, 1 - tail) / ndtri(1 - tail)) if df < _NORMAL else 1.0
+    wider = float(stdtrit(df, 1 - tail) / ndtri(1 - tail))  # 1 at infinite df
     low, high = np.quantile(d + drawn, [tail, 1 - tail])
-    p = 2 * float(stdtr(df, -abs(d) / se) if df < _NORMAL else ndtr(-abs(d) / se))
+    p = 2 * float(stdtr(df, -abs(d) / se))
     return Nested(d, d - wider * (d - float(low)), d + wider * (float(high) - d), se, df, p)
 
 

@@ -11,11 +11,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtr, stdtr, stdtrit
+from scipy.special import stdtr, stdtrit
 
 from dnabench.reports.stats.seeds import TIE
-
-_NORMAL = 1e9  # degrees of freedom from which Student's t is the normal
 
 
 class Lead(NamedTuple):
@@ -91,9 +89,8 @@ def lead(
     rates = np.bincount(of, parts / np.sqrt(df))  # errors that are one have the same df
     noise = float((each**2) @ (rates**2))
     se, freedom = math.sqrt(variance), variance**2 / noise if noise else math.inf
-    student = freedom < _NORMAL
-    half = float(stdtrit(min(freedom, _NORMAL), (1 + level) / 2)) * se
-    p = 2 * float(stdtr(freedom, -abs(value) / se) if student else ndtr(-abs(value) / se))
+    half = float(stdtrit(freedom, (1 + level) / 2)) * se  # of infinitely many: the normal
+    p = 2 * float(stdtr(freedom, -abs(value) / se))
     return Lead(value, value - half, value + half, se, freedom, p)
 
 

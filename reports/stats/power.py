@@ -64,22 +64,18 @@ def seeds_needed(
         error: standard error that the test examples give the difference, whatever n is.
 
     Returns:
-        The fewest, at least 2. 0 = unknown or none: an sd is NaN, neither model varies, the
-        difference is below a thousandth of the sd, or `out_of_reach`.
+        The fewest, at least 2. 0 = unknown or none: a number is NaN, neither model varies, or
+        10,000 are too few, as where the difference is 0 or `out_of_reach`.
 
     Source: As `detectable`.
     """
     _check(sd_a, sd_b, alpha, power)
     difference = abs(difference)
-    if not sd_a + sd_b > 0 or not difference >= max(sd_a, sd_b) / 1000:
+    if not (sd_a + sd_b > 0 and difference > 0):
         return 0
-    if out_of_reach(difference, error, alpha, power):
+    if _power(difference, sd_a, sd_b, MOST, alpha, error) < power:
         return 0
-    low, high = 1, 2
-    while _power(difference, sd_a, sd_b, high, alpha, error) < power:
-        low, high = high, 2 * high
-        if high > MOST:
-            return 0
+    low, high = 1, MOST
     while high - low > 1:
         middle = (low + high) // 2
         found = _power(difference, sd_a, sd_b, middle, alpha, error) >= power

@@ -156,7 +156,7 @@ def permutation(a: Sequence[float], b: Sequence[float]) -> float:
     n, total = x.n, math.comb(x.n + y.n, x.n)
     if total > MAX_SPLITS or (x.max - x.min <= TIE and y.max - y.min <= TIE):
         return math.nan
-    pool = np.concatenate([a, b]) - (x.mean + y.mean) / 2  # near 0, where sums round least
+    pool = np.concatenate([a, b])
     offset = pool.sum() * n / (x.n + y.n)  # what n of the pool sum to on average
     slack = TIE * n * y.n / (x.n + y.n) * max(1.0, abs(x.mean), abs(y.mean))
     reach = abs(pool[:n].sum() - offset) - slack
@@ -201,7 +201,7 @@ def d_cohen(a: Sequence[float], b: Sequence[float]) -> float:
         since they are not assumed equal.
     """
     x, y = summary(a), summary(b)
-    spread = math.sqrt((x.sd**2 + y.sd**2) / 2) if min(x.n, y.n) > 1 else 0.0
+    spread = math.sqrt((x.sd**2 + y.sd**2) / 2)  # NaN when n is below 2
     return (x.mean - y.mean) / spread if spread else math.nan
 
 

@@ -62,7 +62,7 @@ def delong(y: Array, a: Array, b: Array, level: float = 0.95) -> DeLong:
         raise ValueError(f"{m} positives and {n} negatives; the variance needs two of each")
     overall = _midranks(scores)
     wins = (overall[:, positive] - _midranks(scores[:, positive])) / n  # of each positive
-    losses = 1 - (overall[:, ~positive] - _midranks(scores[:, ~positive])) / m
+    losses = (overall[:, ~positive] - _midranks(scores[:, ~positive])) / m  # of each negative
     area_a, area_b = map(float, wins.mean(1))
     covariance = np.cov(wins) / m + np.cov(losses) / n
     d = area_a - area_b
@@ -102,9 +102,11 @@ def mcnemar(y: Array, a: Array, b: Array) -> McNemar:
 
 
 def _checked(y: Array, *runs: Array) -> tuple[Array, Array]:
-    y, scores = np.asarray(y), np.asarray(runs, np.float64)
-    if y.ndim != 1 or scores.shape[1:] != y.shape:
-        raise ValueError(f"y is {y.shape}, scores {scores.shape[1:]}; both need the same (N,)")
+    y = np.asarray(y)
+    if y.ndim != 1 or any(np.shape(run) != y.shape for run in runs):
+        shapes = " and ".join(str(np.shape(run)) for run in runs)
+        raise ValueError(f"y is {y.shape}, scores are {shapes}; all need the same (N,)")
+    scores = np.asarray(runs, np.float64)
     if (wrong := (y != 0) & (y != 1)).any():
         raise ValueError(f"label of example {wrong.argmax()} (from 0) is {y[wrong.argmax()]}")
     if not np.isfinite(scores).all():

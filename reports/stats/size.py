@@ -113,8 +113,7 @@ def _wins(x: Array, y: Array, left: Array, right: Array) -> Array:
     upper = np.searchsorted(y[order], x, "right")
     tied = bool((lower != upper).any())  # ties count half
     whole = (1 + tied) * len(x) * len(y)
-    kind = np.int32 if whole < 2**31 else np.int64
-    below = np.zeros((len(y) + 1, max(1, CACHED // len(y))), kind)
+    below = np.zeros((len(y) + 1, max(1, CACHED // len(y))), np.int32)
     found = np.empty(right.shape[1])
     for start in range(0, len(found), below.shape[1]):
         some = slice(start, start + below.shape[1])
@@ -122,7 +121,7 @@ def _wins(x: Array, y: Array, left: Array, right: Array) -> Array:
         counts = below[:, : drawn.shape[1]]
         np.cumsum(drawn, axis=0, out=counts[1:])
         above = counts[lower] + counts[upper] if tied else counts[lower]
-        found[some] = np.einsum("ir,ir->r", left[:, some], above, dtype=kind) / whole
+        found[some] = np.einsum("ir,ir->r", left[:, some], above, dtype=np.int32) / whole
     return found
 
 

@@ -199,7 +199,7 @@ def nemenyi(scores: Array) -> Array:
     The result for a pair depends on which other models are included; for claims use `wilcoxon`.
 
     Args:
-        scores: (N, k), higher is better.
+        scores: (N, k) with k >= 2, higher is better.
 
     Returns:
         float (k, k): p-values, symmetric, 1 on the diagonal; adjusted for the number of pairs.
@@ -212,9 +212,7 @@ def nemenyi(scores: Array) -> Array:
     means = average_ranks(scores)
     n, k = np.shape(scores)
     gaps = np.abs(np.subtract.outer(means, means))
-    p = _range_sf(gaps.ravel() / math.sqrt(k * (k + 1) / (12 * n)), k).reshape(k, k)
-    np.fill_diagonal(p, 1.0)
-    return p
+    return _range_sf(gaps.ravel() / math.sqrt(k * (k + 1) / (12 * n)), k).reshape(k, k)
 
 
 def wilcoxon(x: Scores, y: Scores) -> Wilcoxon:

@@ -10,7 +10,7 @@ import pytest
 
 from dnabench.reports.papers import published
 from dnabench.reports.stats.lint import RATE, decimals_of, lint
-from dnabench.reports.stats.patterns import largest_correlation, period_test
+from dnabench.reports.stats.patterns import Rows, largest_correlation, period_test, repeated, shared
 
 
 def runs(kind, rng, models=5, tasks=18, n=10):
@@ -112,6 +112,28 @@ def test_a_block_of_scores_that_comes_again(clean):
     one = only(lint(clean))
     assert (one.kind, one.where) == ("repeated", (("model0", "task0"),))
     assert one.says == "scores 3 to 5 repeat as scores 6 to 8"
+
+
+def rows(scores, near=0.0, equal=0.1):
+    scores = {(name, "t"): np.array(x, float) for name, x in scores.items()}
+    return Rows(scores, 2, 0.01, dict.fromkeys(scores, near), dict.fromkeys(scores, equal))
+
+
+def test_the_chance_of_a_repeat_counts_its_places():
+    """Two of the n - 2 places where a block of three may begin, each equal with chance 1 / 10."""
+    (look,) = repeated(rows({"a": [1, 2, 3, 4, 5, 5, 5, 5, 6, 7]}))
+    assert look.numbers == {"length": 3, "first": 5, "again": 6}
+    assert look.p == pytest.approx(math.comb(8, 2) * 0.1**3)
+
+
+def test_the_chance_of_a_shared_score():
+    """Two of three at the same seed: 3 q^2 (1 - q) + q^3, q being the larger of two estimates."""
+    for a, b, near, q in (
+        ([0, 4, 5], [0, 4, 8], 1.0, 1 / math.sqrt(2 * math.pi * (7 + 16))),  # sd^2 7 and 16
+        ([0, 1, 1], [0, 1, 4], 0.0, 1 / 6),  # of six pairs of other seeds one is equal
+    ):
+        (look,) = shared(rows({"a": a, "b": b}, near))
+        assert look.p == pytest.approx(3 * q**2 * (1 - q) + q**3)
 
 
 def test_one_run_under_two_names(clean):

@@ -177,7 +177,7 @@ def _mcc(right: Array, predicted: Array, true: Array) -> Array:
 
 def _f1_macro(right: Array, predicted: Array, true: Array) -> Array:
     size = predicted + true
-    return _defined_mean(np.where(size > 0, 2 * right / size, np.nan), axis=1)
+    return _defined_mean(2 * right / size, axis=1)  # 0 / 0 is NaN
 
 
 def _f1_binary(right: Array, predicted: Array, true: Array) -> Array:
@@ -190,7 +190,7 @@ def _accuracy(right: Array, predicted: Array, true: Array) -> Array:
 
 
 def _balanced_accuracy(right: Array, predicted: Array, true: Array) -> Array:
-    return _defined_mean(np.where(true > 0, right / true, np.nan), axis=1)
+    return _defined_mean(right / true, axis=1)  # 0 / 0 is NaN
 
 
 def _roc_area(positive: Array, scores: Array, unit: Array) -> Scorer:

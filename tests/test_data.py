@@ -6,7 +6,15 @@ from conftest import planted_task
 
 from dnabench import Sequences, Split
 from dnabench.protocols import PROTOCOLS, protocol_named
-from dnabench.splits import cut, held_out, limited, same_sequence, stratified, streams
+from dnabench.splits import (
+    cut,
+    held_out,
+    limited,
+    same_sequence,
+    size_under,
+    stratified,
+    streams,
+)
 from dnabench.tokens.tokenizers import char
 from dnabench.types import LetterError
 
@@ -106,6 +114,8 @@ def test_limit_takes_a_number_or_a_share_always_the_same():
     split = planted_task(n=200).load("train")
     assert len(limited(split, 0).y) == len(limited(split, 500).y) == 200
     assert len(limited(split, 50).y) == 50 and len(limited(split, 0.1).y) == 20
+    assert len(limited(split, 1).y) == 2  # one example of each class, not all examples
+    assert [size_under(x, 200) for x in (0, 0.1, 1, 50, 500)] == [200, 20, 1, 50, 200]
     np.testing.assert_array_equal(limited(split, 50).ids, limited(split, 50).ids)
     assert np.bincount(limited(split, 50).y).tolist() == [25, 25]
 

@@ -246,8 +246,16 @@ def test_the_expected_best_is_the_mean_over_all_draws_with_the_default(default):
         found = stats.expected_best(scores, k)
         assert found.value == pytest.approx(np.mean(draws), abs=1e-12)
         assert found.low - 1e-12 <= found.value <= found.high + 1e-12
+        means = [  # of every sample of the others, all equally likely
+            np.mean([max((default, *draw)) for draw in itertools.combinations(sample, k - 1)])
+            for sample in itertools.product(others, repeat=4)
+        ]
+        ends = np.quantile(means, [0.025, 0.975])
+        assert (found.low, found.high) == pytest.approx(tuple(ends), abs=0.02)
     with pytest.raises(ValueError, match="k = 6 of n = 5"):
         stats.expected_best(scores, 6)
+    with pytest.raises(ValueError, match="k = 0 of n = 5"):
+        stats.expected_best(scores, 0)
 
 
 @pytest.fixture(scope="module")

@@ -20,22 +20,6 @@ class Expected(NamedTuple):
     high: float
 
 
-def weights(n: int, k: int) -> Array:
-    """Chance that each of n values, in ascending order, is the largest of k that are drawn.
-
-    Args:
-        n: values.
-        k: drawn without replacement, 1..n.
-
-    Returns:
-        float64 (n,), C(i - 1, k - 1) / C(n, k) for i = 1..n; their sum is 1.
-    """
-    if not 1 <= k <= n:
-        raise ValueError(f"k = {k} of n = {n}: draw between 1 and n")
-    total = math.comb(n, k)
-    return np.array([math.comb(i, k - 1) / total for i in range(n)])
-
-
 def expected_best(
     values: Sequence[float], k: int, replicates: int = REPLICATES, seed: int = 0
 ) -> Expected:
@@ -65,8 +49,17 @@ def expected_best(
     default, others = float(values[0]), np.sort(np.asarray(values[1:], float))
     if k == 1:
         return Expected(k, default, default, default)
-    chance, rng = weights(len(others), k - 1), np.random.default_rng(seed)
+    chance, rng = _largest(len(others), k - 1), np.random.default_rng(seed)
     drawn = np.sort(others[rng.integers(0, len(others), (replicates, len(others)))], axis=1)
     low, high = np.quantile(np.maximum(drawn, default) @ chance, [0.025, 0.975])
     value = float(np.maximum(others, default) @ chance)
     return Expected(k, value, float(low), float(high))
+
+
+def _largest(n: int, k: int) -> Array:
+    """Chance that each of n values, in ascending order, is the largest of k drawn: float64 (n,).
+
+    C(i - 1, k - 1) / C(n, k) for i = 1..n, without replacement; their sum is 1.
+    """
+    total = math.comb(n, k)
+    return np.array([math.comb(i, k - 1) / total for i in range(n)])

@@ -88,6 +88,8 @@ def test_a_metric_that_is_undefined_on_validation_does_not_matter_to_the_loss():
     with pytest.raises(ValueError, match="auroc is undefined on val"):
         fit(Scripted([30, 35], [1, 1]), Supervised(task), HONEST, {"val": part})
     assert fit(Scripted([30, 35], [1, 1]), Supervised(task), GUE, {"val": part}).best_epoch == 2
+    both = {"val": part, "test": DEV}  # nor to a choice on test
+    assert fit(Scripted([30, 35], [1, 1]), Supervised(task), SELECTED, both).best_epoch == 2
 
 
 class Values(Scripted):

@@ -37,6 +37,7 @@ def test_weights_of_classes_are_those_of_scikit_learn(k):
     left = compute_class_weight("balanced", classes=np.unique(without), y=without)
     assert np.delete(balanced("multiclass", without, k), 1) == pytest.approx(left, rel=1e-6)
     assert balanced("multiclass", without, k)[1] == 1
+    assert balanced("binary", np.array([0] * 9 + [1]), 2) == pytest.approx([10 / 18, 10 / 2])
 
 
 def test_every_label_has_its_own():

@@ -73,7 +73,7 @@ def test_a_limit_shortens_the_schedule_as_it_shortens_training():
 
 def test_training_follows_a_schedule_that_is_longer_than_it():
     recipe = Recipe(batch=10, epochs=3, warmup=0.2, horizon="train+test")
-    found = rates(learner(recipe, n=40, scheduled=70))
+    found = rates(learner(recipe, n=40, scheduled=61))  # seven steps, the last of one example
     expected = [learning_rate(s, 21, recipe) for s in range(12)]
     assert found == expected and len(found) == 12
     assert rates(learner(recipe, n=40)) == [learning_rate(s, 12, recipe) for s in range(12)]
@@ -83,6 +83,7 @@ def test_training_follows_a_schedule_that_is_longer_than_it():
 def test_a_schedule_stays_where_it_ended(step):
     assert learning_rate(step, 100, Recipe()) == pytest.approx(1e-4)
     assert learning_rate(step, 100, Recipe(schedule="linear")) == 0
+    assert learning_rate(step, 100, Recipe(schedule="linear", warmup=100)) == 0
 
 
 def test_warm_up_in_steps_from_zero_is_that_of_transformers():

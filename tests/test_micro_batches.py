@@ -56,16 +56,17 @@ def test_a_probe_of_a_network_with_batch_norm_takes_micro_batches():
         learner(net=copy.deepcopy(net), micro_batch=8)
 
 
-def test_memory_that_runs_out_halves_the_micro_batch_and_changes_no_number():
+@pytest.mark.parametrize(("room", "left"), [(10, 8), (1, 1)])  # 32 -> 16 -> 8 -> 4 -> 2 -> 1
+def test_memory_that_runs_out_halves_the_micro_batch_and_changes_no_number(room, left):
     class Hungry(torch.nn.Module):
-        """A network on a device with room for 10 examples."""
+        """A network on a device with room for so many examples."""
 
         def __init__(self):
             super().__init__()
             self.head = torch.nn.Linear(60, 2)
 
         def forward(self, ids, mask):
-            if self.training and len(ids) > 10:
+            if self.training and len(ids) > room:
                 raise torch.OutOfMemoryError("no room")
             return self.head(ids.float())
 
@@ -73,9 +74,9 @@ def test_memory_that_runs_out_halves_the_micro_batch_and_changes_no_number():
     hungry = Hungry()
     roomy = Hungry()
     roomy.load_state_dict(hungry.state_dict())
-    one, two = learner(net=hungry), learner(net=roomy, micro_batch=8)
+    one, two = learner(net=hungry), learner(net=roomy, micro_batch=left)
     assert one.train_epoch() == pytest.approx(two.train_epoch(), rel=1e-6)
-    assert one.micro_batch == 8  # 32 -> 16 -> 8
+    assert one.micro_batch == left
 
 
 class Real(torch.nn.Module):

@@ -221,6 +221,32 @@ def test_too_much_is_said_and_the_rest_is_done(monkeypatch):
     assert "–" in markdown(found)
 
 
+@pytest.mark.parametrize(
+    ("n", "length", "k", "share"),
+    [  # the least odd k from 7 at which (share x bp)^2 / 4^k, equal by chance, is 4e6 or less
+        (100, 100, 7, 1.0), (2_000, 300, 9, 1.0), (8_000, 500, 11, 1.0),
+        (20_000, 500, 13, 1.0), (120_000, 200, 13, 0.5),
+    ],
+)  # fmt: skip
+def test_a_share_of_long_words_are_the_seeds_of_large_data(n, length, k, share):
+    expected = share * (length - k + 1) * 0.95**k  # of the places, those without a difference
+    assert _near.plan(np.full(n, length), 0.95) == (k, share, pytest.approx(expected))
+    pairs = [(share * n * length) ** 2 / 4**x for x in (k - 2, k)]
+    assert pairs[1] <= 4e6 and (pairs[0] > 4e6 or k == 7)
+
+
+def test_copies_are_found_by_a_share_of_their_words(monkeypatch):
+    monkeypatch.setattr(_near, "SEEDS", 4_000)
+    rng = np.random.default_rng(9)
+    train = random_rows(rng, 200, 100)
+    test = [altered(rng, row, 0.96, "substitutions") for row in train[:100]]
+    found = _near.near_duplicates(
+        sequences([*train, *test]), np.repeat(np.uint8([1, 4]), [200, 100])
+    )
+    assert found.share == pytest.approx(4_000 / 30_000)
+    assert (found.near[:100] & 4).astype(bool).mean() > 0.9 and not found.near[100:200].any()
+
+
 def test_what_64_bits_cannot_number_is_said():
     lengths = np.append(np.full(1_000_000, 100), 900_000_000)
     assert "more than 64 bits" in _near.too_large(lengths) and not _near.too_large(lengths[:-1])

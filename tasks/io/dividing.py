@@ -304,7 +304,7 @@ def set_aside(
         ValueError: nothing can be set aside, or a class would be on one side only.
     """
     picked = held_out(rows, TEST_SHARE, own.split_seed, together)
-    if not picked.any() or picked.all():
+    if not picked.any():
         groups = 0 if rows.clusters is None else int(numbered(rows.clusters).max()) + 1
         why = (
             f"all {len(rows.y):,} examples are in {groups} groups of related sequences, and a "

@@ -17,7 +17,7 @@ from dnabench.tasks.audit.conditions import fail_on
 def test_fingerprints_tell_apart_what_differs_in_a_letter_a_place_or_length():
     rng = np.random.default_rng(1)
     base = rng.integers(0, 5, 40).astype(np.uint8)
-    rows = [base, base[:-1], np.append(base, 0), np.roll(base, 1), np.zeros(0, np.uint8)]
+    rows = [base, base[:-1], np.append(base, 0), np.roll(base, 1), base[:1], np.zeros(0, np.uint8)]
     for i in range(40):
         for letter in range(5):
             if letter != base[i]:
@@ -28,11 +28,12 @@ def test_fingerprints_tell_apart_what_differs_in_a_letter_a_place_or_length():
     mirrored = kmers.fingerprints(sequences(rows).reverse_complement())
     np.testing.assert_array_equal(mirrored[0], there)
     np.testing.assert_array_equal(mirrored[1], here)
+    assert kmers.numbered(np.uint64([[0, 2], [0, 1], [1, 1], [0, 1]])).tolist() == [1, 0, 2, 0]
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 7, 13, 31, 32])
 def test_words_are_those_that_slicing_gives(k, monkeypatch):
-    monkeypatch.setattr(kmers.chunks, "__defaults__", (90,))  # several chunks, of whole sequences
+    monkeypatch.setattr(kmers.chunks, "__defaults__", (60,))  # bp; some are longer
     rng = np.random.default_rng(k)
     seqs = sequences([rng.choice([0, 1, 2, 3, 4], n, p=[0.25, 0.25, 0.24, 0.25, 0.01])
                       for n in rng.integers(0, 70, 20)])  # fmt: skip

@@ -35,7 +35,7 @@ def chunks(seqs: Sequences, size: int = CHUNK) -> Iterator[tuple[int, int]]:
     start, n = 0, len(seqs)
     while start < n:
         end = int(np.searchsorted(seqs.offsets, seqs.offsets[start] + size, side="right")) - 1
-        end = min(max(end, start + 1), n)
+        end = max(end, start + 1)
         yield start, end
         start = end
 

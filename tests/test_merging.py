@@ -1,14 +1,17 @@
 """Folders of results as a whole: `dnabench store`."""
 
 import hashlib
+import itertools
 import json
 import signal
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import dnabench, planted_split, start
+from test_store import full_after
 from test_sweep import wait_for
 
 from dnabench.results.merging import faults, merge
@@ -230,6 +233,23 @@ def test_a_merge_that_was_killed_leaves_a_valid_folder_and_goes_on(stores, tmp_p
             for store in (target, whole)
         )  # fmt: skip
         assert found == wanted and found
+
+
+def test_a_merge_that_fills_the_disk_leaves_no_record_without_its_files(
+    stores, tmp_path, monkeypatch
+):
+    source = Store(stores / "a")
+    for n in itertools.count():
+        target = Store(tmp_path / str(n))
+        with monkeypatch.context() as m, suppress(ValueError):
+            full_after(n, m)
+            merge([source], target)
+            break
+        for record in target:
+            assert target.predictions(record.trial.id) and target.has_network(record.trial.id)
+        for path in target.folder.glob("networks/*/network.json"):
+            assert (path.parent / "model.safetensors").exists()
+    assert n >= 8 and len(list(target)) == 2
 
 
 def pretrained(folder, name, weights, ended=True):

@@ -1,6 +1,7 @@
 """results/store.py: whole records or none, whoever else writes; and what a record must survive."""
 
 import io
+import itertools
 import json
 import multiprocessing as mp
 import os
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -215,6 +217,43 @@ def test_a_crash_while_writing_leaves_the_old_record(store, monkeypatch):
     (only,) = store
     assert only.error == "first"
     assert not [p for p in store.folder.rglob("*") if p.name.endswith(".tmp")]
+
+
+def full_after(n, monkeypatch):
+    """A disk that gets full after n times that something was written to it for good."""
+    calls, fsync = itertools.count(), os.fsync
+
+    def fail(fd):
+        if next(calls) >= n:
+            raise OSError(28, "No space left on device")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", fail)
+
+
+def test_the_file_that_others_look_for_comes_last(tmp_path, monkeypatch):
+    """Wherever the disk gets full: no record without predictions, no card without weights."""
+    files = dict.fromkeys(("network.json", "model.safetensors", "tokenizer.json"), b"1")
+    one = record().trial.id
+    for n in itertools.count():
+        store = Store(tmp_path / str(n))
+        with monkeypatch.context() as m, suppress(ValueError):
+            full_after(n, m)
+            store.save_network(one, files)
+            store.append(record(), PREDICTIONS)
+            break
+        there = {path.name for path in store.network_path(one).iterdir()}
+        assert there == files.keys() or not store.has_network(one)
+        assert not store.written(one) or store.predictions(one)
+    assert n >= 5
+
+
+def test_a_card_goes_before_its_weights(store):
+    store.save_network("x", {"network.json": b"{}"})
+    (store.network_path("x") / "model.safetensors").mkdir()  # which cannot be unlinked
+    with pytest.raises(ValueError, match="cannot write to"):
+        store.remove_network("x")
+    assert not store.has_network("x")
 
 
 def test_what_a_killed_writer_left_is_removed_after_a_day(store):

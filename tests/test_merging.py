@@ -86,7 +86,8 @@ def test_a_finished_trial_takes_the_place_of_a_failed_one(stores, tmp_path):
     found = merge([source], target)
     assert found.replaced == [trial_id] and not found.conflicts
     assert path.read_bytes() == source.record_path(trial_id).read_bytes()
-    assert path.with_name(f"{path.name}.replaced-1").is_file() and target.has_network(trial_id)
+    for old in (path, target.predictions_path(trial_id), target.network_path(trial_id)):
+        assert old.exists() and old.with_name(f"{old.name}.replaced-1").exists()
     path.write_text("{")
     assert merge([source], target).conflicts == [(trial_id, source.folder)]
     assert path.read_text() == "{"

@@ -148,6 +148,19 @@ def test_what_is_no_array_is_not_kept_in_memory(store, header, says):
         ReadOnce(store.folder).predictions(record().trial.id)
 
 
+def test_no_code_comes_out_of_predictions(store):
+    """A pickle may run anything when it is loaded."""
+    path = store.predictions_path(record().trial.id)
+    np.savez(path, logits=np.array([print], object))
+    for reader in (store, ReadOnce(store.folder)):
+        with pytest.raises(ValueError, match=f"cannot read {path}"):
+            reader.predictions(record().trial.id)
+    np.save(path.with_suffix(".npy"), np.zeros(2))
+    path.with_suffix(".npy").replace(path)
+    with pytest.raises(ValueError, match=r"not an \.npz archive"):
+        store.predictions(record().trial.id)
+
+
 OLD = Path(__file__).parent / "record-1.json"
 
 

@@ -114,8 +114,6 @@ def answer_of(network: Network, output: str = "") -> Answer:
 def answers(network: Network, seqs: Sequences, answer: Answer) -> Array:
     """Float64 (N,); of a regression in the unit that `answer` has."""
     logits = network.logits(seqs).astype(np.float64)
-    if answer.output < 0:
-        return np.asarray(logits[:, 1] - logits[:, 0])
     own = logits[:, answer.output]
     if network.task.kind in ("regression", "multilabel"):
         return np.asarray(answer.mean + answer.scale * own)

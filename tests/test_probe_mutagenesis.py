@@ -145,6 +145,10 @@ def test_stretches_join_neighbours_and_are_sorted():
     found = stretches(codes, values)
     assert [(s.start, s.end, s.letters) for s in found] == [(3, 7, "TACG"), (15, 16, "T")]
     assert found[0].importance == pytest.approx(1.5)
+    values = np.zeros(20)
+    values[[2, 3, 6]], values[10:13] = (2.2, 1.1, 1.1), (1.1, 1.1, 2.1)  # sums of 4.4 and 4.3
+    assert [(s.start, s.end) for s in stretches(codes, values)] == [(2, 7), (10, 13)]
+    assert [(s.start, s.end) for s in stretches(codes, values, most=1)] == [(2, 7)]
     assert stretches(codes, -values) == [] and stretches(codes, np.full(20, np.nan)) == []
 
 

@@ -11,7 +11,7 @@ from dnabench import MODELS, TASKS, Recipe
 from dnabench.cli.explain import explained
 from dnabench.reports.text.captions import caption, recipe_grid
 from dnabench.sweep.checks import check_fine_tuning, check_recipe
-from dnabench.sweep.grid import Request, _settled, incompatibility, label
+from dnabench.sweep.grid import Request, _settled, grid, incompatibility, label
 from dnabench.types import Published, Record
 
 PUBLISHED = {
@@ -168,6 +168,20 @@ def test_no_label_of_a_base_is_cut_off():
     task = planted_task(kind="per_base")
     with pytest.raises(ValueError, match="has a label for every base, so nothing may be cut off"):
         check_fine_tuning(MODELS["convnova"], task, Recipe(max_length=50), {})
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "tokens"),
+    [("ntv2-50m", [], "6mer"), ("cnn", ["tokenizer=bpe"], "bpe"), ("dnabert", [], "kmer6")],
+)
+def test_padding_that_stands_for_letters_is_refused_for_words(model, settings, tokens, csv):
+    asked = Request(
+        models=[model], data=str(csv), seeds="1", settings=["padding=left-pad", *settings]
+    )
+    with pytest.raises(ValueError, match=f"padding=left-pad .*the tokens of {model} are {tokens};"):
+        grid(asked)
+    asked.settings[0] = "padding=mask"
+    assert len(grid(asked)) == 1
 
 
 def test_a_model_reads_the_start_of_sequences_that_are_too_long_for_it():

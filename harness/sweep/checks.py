@@ -85,6 +85,11 @@ def check_fine_tuning(model: Model, task: Task, recipe: Recipe, options: Mapping
             f"max_length={recipe.max_length}: {model.name} needs {model.least} bp, so it cannot be "
             f"built for {task.name}; write {model.least} or more, or leave it out"
         )
+    if recipe.padding != "mask" and not letters and model.reads("padding"):
+        raise ValueError(
+            f"padding={recipe.padding} is defined for single letters, and the tokens of "
+            f"{model.name} are {model.tokenizer_name(options)}; write --set padding=mask"
+        )
     if recipe.head == "conv":
         _check_convolutions(model, task, recipe)
     check_vocabulary(model, options)

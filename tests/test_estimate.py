@@ -326,6 +326,10 @@ def test_the_command_prints_a_table_and_says_what_is_wrong(csv, tmp_path):
     assert bad.returncode == 2 and "no option named 'dilatoin'" in bad.stderr
     bad = dnabench(*words, "--probe-seconds", "0")
     assert bad.returncode == 2 and "--probe-seconds 0.0: must be above 0" in bad.stderr
+    lacked = ["-m", "cnn", "--precision", "fp16", "--device", "cpu"]
+    bad = [dnabench(command, *words[1:], *lacked) for command in ("plan", "run")]
+    assert [done.returncode for done in bad] == [2, 2] and not bad[0].stdout
+    assert bad[0].stderr.splitlines()[-1] == bad[1].stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("words", [["plan", "--probe-seconds", "0.05"], ["tune", "--dry-run"]])

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dnabench.cli.allowed import check_precisions
 from dnabench.cli.bars import bar
 from dnabench.cli.config import Config
 from dnabench.cli.errors import fail, print_notes
@@ -16,10 +17,10 @@ from dnabench.cli.execution import ExecutionOptions
 from dnabench.cli.flags import with_flags
 from dnabench.cli.options import DataOptions, GridOptions, Json, Keep, Out
 
-ELSEWHERE = "That of the run; measured is this machine in any case, and a note says so."
+EXECUTOR = "That of the run; measured is this machine in any case, and a note says so."
 
 
-@partial(with_flags, hidden=("set_resource", "task_time"), texts={"executor": ELSEWHERE})
+@partial(with_flags, hidden=("set_resource", "task_time"), texts={"executor": EXECUTOR})
 def plan(
     choice: GridOptions,
     reading: DataOptions,
@@ -43,6 +44,7 @@ def plan(
     tuning use `dnabench tune ... --dry-run`; for pretraining `dnabench pretrain ... --plan`.
     """
     from dnabench.cache import room
+    from dnabench.executors import ELSEWHERE
     from dnabench.forecast.estimate import plan, summary, table
     from dnabench.host.machine import free_memory, seen_here
     from dnabench.results.store import Store
@@ -63,6 +65,8 @@ def plan(
     resources, aside = execution.measured_here()
     print_notes(aside)
     done = {row.id: row.seconds for row in Store(out).rows() if row.done}
+    if execution.executor not in ELSEWHERE:
+        check_precisions([job for job in jobs if job.trial.id not in done], resources.devices)
     with bar("measuring") as show:
         found = plan(jobs, resources, done, probe_seconds, lambda job, n: show(total=n, advance=1))
     memory, disk = min(map(free_memory, seen_here(resources.devices))), room(out)

@@ -315,6 +315,14 @@ def test_the_checks_draw_nothing_of_the_trial(net, csv, tmp_path, monkeypatch):
     np.testing.assert_array_equal(checked["logits"], plain["logits"])
 
 
+@pytest.mark.parametrize("words", [["plan", "--probe-seconds", "0.05"], ["tune", "--dry-run"]])
+def test_a_plan_measures_the_network_of_a_file(words, net, csv, tmp_path):
+    own = f"{net(EXAMPLE)}:Net"
+    done = dnabench(*words, "-m", own, "--data", csv, "--seeds", "1", "--out", tmp_path / "runs")
+    assert done.returncode == 0 and "failed" not in done.stdout, done.stdout
+    assert re.search(r"[1-9][\d.]* [KM]B for the largest trial", done.stdout)
+
+
 def test_code_that_changed_since_the_plan_is_refused(net, csv):
     from dnabench.sweep.trial import run_trial
 

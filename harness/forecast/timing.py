@@ -99,6 +99,7 @@ def _measured(probe: Probe) -> Measured:
     start = _first_imports()
     _forget()
     clock, began = Clock(probe.resources, Kernels()), (time.perf_counter(), time.process_time())
+    model = model_of(probe.job)  # one of the user's own is known from here on
     trial, task = probe.job.trial, task_of(probe.job)
     protocol = protocol_named(trial.protocol)
     task = replace(as_read(task, trial), metric=trial.metric or metric_for(protocol, task))
@@ -108,7 +109,7 @@ def _measured(probe: Probe) -> Measured:
     )
     train = part_of_train(whole, trial.train_share, task, seeds.cut)
     torch.manual_seed(seeds.init)
-    kind = _own if model_of(probe.job).custom_trainer else _network
+    kind = _own if model.custom_trainer else _network
     found = kind(probe, task, train, clock)
     wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
     return found._replace(

@@ -67,6 +67,23 @@ def test_options_of_no_model_are_refused_by_name(model, setting, says, csv):
         check_buildable(jobs(csv, model, setting))
 
 
+@pytest.mark.parametrize(
+    ("model", "settings", "micro_batch", "says"),
+    [("unet", ["norm_batch=8"], 0, "norm_batch=8: unet has no batch norm; write norm_batch=0"),
+     ("legnet", ["norm_batch=12", "batch=32"], 0, "does not divide the batch of 32 evenly"),
+     ("cnn", ["batch=32"], 4, "cnn has batch norm, which must see all 32 .* omit --micro-batch 4")],
+)  # fmt: skip
+def test_parts_of_a_batch_that_no_training_could_have_are_refused(
+    model, settings, micro_batch, says, csv
+):
+    with pytest.raises(ValueError, match=says):
+        check_buildable(jobs(csv, model, *settings), micro_batch)
+    check_buildable(jobs(csv, "legnet", "norm_batch=8", "batch=32"), 32)
+    check_buildable(jobs(csv, "unet", "batch=32"), 4)
+    # a frozen backbone evaluates, whatever its batch norms saw
+    check_buildable(jobs(csv, "legnet", "finetune=probe", "batch=32"), 4)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_networks_that_can_be_built_are_not_refused(name, csv):
     model = MODELS[name]
@@ -89,6 +106,14 @@ def test_no_command_starts_a_trial_of_what_cannot_be_built(words, csv, tmp_path)
     assert done.stderr.splitlines()[-1].startswith(
         "error: convnova-386k kernel_size=4 on data/motif cannot be built: kernel_size is 4"
     )
+    assert not list((tmp_path / "out").glob("records/*"))
+
+
+@pytest.mark.parametrize("words", [["run"], ["run", "--dry-run"], ["plan"]], ids=" ".join)
+def test_no_command_starts_a_trial_with_a_micro_batch_for_batch_norm(words, csv, tmp_path):
+    asked = ["-m", "kmer,cnn", "--data", csv, "--micro-batch", "4", "--out", tmp_path / "out"]
+    done = dnabench(*words, *asked)
+    assert done.returncode == 2 and "error: cnn has batch norm" in done.stderr.splitlines()[-1]
     assert not list((tmp_path / "out").glob("records/*"))
 
 

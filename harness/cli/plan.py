@@ -57,7 +57,7 @@ def plan(
         fail(f"--probe-seconds {probe_seconds}: must be above 0")
     jobs = [job._replace(keep=keep) for job in grid(request, notes.append)]
     check_keep(keep, jobs)
-    check_buildable(jobs)
+    check_buildable(jobs, execution.micro_batch)
     print_notes(notes)
     if detect:
         _detect(jobs, request, detect, as_json)

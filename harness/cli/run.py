@@ -66,7 +66,7 @@ def run(
         jobs = _repeated(jobs, out, again, invalid, dry_run)
     declared = _declared(split_commas(declare), jobs, out)
     if dry_run:
-        _dry_run(jobs, notes, out)
+        _dry_run(jobs, notes, out, execution.micro_batch)
         return
     if queue:
         queue_sweep(request, jobs, notes, out, declared)
@@ -117,7 +117,9 @@ def _repeated(
     return [job for job in jobs if job.trial.id in chosen]
 
 
-def _dry_run(jobs: Iterable[Any], notes: Iterable[str], out: Path) -> None:
+def _dry_run(
+    jobs: Iterable[Any], notes: Iterable[str], out: Path, micro_batch: int
+) -> None:  # fmt: skip
     from tabulate import tabulate
 
     from dnabench.reports.grid import count
@@ -125,7 +127,7 @@ def _dry_run(jobs: Iterable[Any], notes: Iterable[str], out: Path) -> None:
     from dnabench.sweep.buildable import check_buildable
     from dnabench.sweep.grid import label
 
-    check_buildable(jobs)
+    check_buildable(jobs, micro_batch)
     store = Store(out)
     rows, stored = [], {row.id: row for row in store.rows() if not row.why}
     for job in jobs:

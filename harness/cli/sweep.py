@@ -65,7 +65,7 @@ def run_sweep(
     kept, rows = store.kept(), store.rows()
     done = {row.id: row for row in rows if row.done}
     left = [job for job in jobs if job.trial.id not in done]
-    check_buildable([] if searched else left)
+    check_buildable([] if searched else left, resources.micro_batch)
     print_notes([*notes, *on_several(resources)])
     executor = executor_elsewhere(store, resources, execution, detach)
     if executor is None:

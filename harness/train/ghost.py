@@ -17,14 +17,21 @@ class Ghost:
     mean loss, as under DistributedDataParallel; the running statistics, which evaluation uses, are
     those of the first part, as there of the first GPU.
 
+    Args:
+        net: needs no numbers: it may be on the device "meta".
+        recipe: gives `batch`, `norm_batch` and `finetune`.
+        name: of the model, for messages.
+        micro_batch: examples in memory at once; 0 = the whole batch.
+
     Raises:
-        ValueError: for a network without batch norm, or parts that do not divide the batch.
+        ValueError: for a network without batch norm, parts that do not divide the batch, or a
+            micro-batch where batch norms learn, as numbers would change.
 
     Source:
         PyTorch's DistributedDataParallel, broadcast_buffers=True: the buffers are those of rank 0.
     """
 
-    def __init__(self, net: nn.Module, recipe: Recipe, name: str) -> None:
+    def __init__(self, net: nn.Module, recipe: Recipe, name: str, micro_batch: int = 0) -> None:
         self.norms = [m for m in net.modules() if isinstance(m, BATCH_NORMS)]
         self._momenta = [m.momentum for m in self.norms]
         own = recipe.norm_batch
@@ -35,6 +42,13 @@ class Ghost:
             raise ValueError(
                 f"norm_batch={own} does not divide the batch of {recipe.batch} evenly; set one of "
                 "them so that it does, or norm_batch=0 for one batch norm over the whole batch"
+            )
+        # a probe has the features of a backbone that evaluates, and a head without norms
+        self.whole = bool(self.norms) and recipe.finetune != "probe"
+        if self.whole and 0 < micro_batch < recipe.batch:
+            raise ValueError(
+                f"{name} has batch norm, which must see all {recipe.batch} examples of a batch at "
+                f"once; omit --micro-batch {micro_batch} or set a smaller batch"
             )
 
     def divided(self, rows: Sized) -> Iterator[slice]:

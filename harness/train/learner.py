@@ -90,15 +90,7 @@ class NetLearner(Predictor):
         super().__init__(net, reading, objective, recipe, device, kernels)
         self.micro_batch = resources.micro_batch or recipe.batch
         self._examples = examples
-        self._ghost = Ghost(net, recipe, examples.model.name)
-        # a probe has the features of a backbone that evaluates, and a head without norms
-        self._whole_batches = bool(self._ghost.norms) and recipe.finetune != "probe"
-        if self._whole_batches and self.micro_batch < recipe.batch:
-            raise ValueError(
-                f"{examples.model.name} has batch norm, which must see all {recipe.batch} examples "
-                f"of a batch at once; omit --micro-batch {resources.micro_batch} or set a smaller "
-                "batch"
-            )
+        self._ghost = Ghost(net, recipe, examples.model.name, resources.micro_batch)
         self.frozen = self._new_frozen() if recipe.finetune == "probe" else None
         self._data = self._read(examples.train, both=recipe.rc != "none")
         data = self._data.both if isinstance(self._data, Pairs) else self._data
@@ -324,7 +316,7 @@ class NetLearner(Predictor):
                     loss += self._of_part(rows[part], targets[part], weight)
                 return loss
             except RuntimeError as e:
-                if self.micro_batch == 1 or self._whole_batches or not ran_out(e):
+                if self.micro_batch == 1 or self._ghost.whole or not ran_out(e):
                     raise
                 self.micro_batch = math.ceil(min(self.micro_batch, len(rows)) / 2)
                 for quick in (self._runner, self._graph):

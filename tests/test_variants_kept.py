@@ -197,6 +197,27 @@ def test_effects_by_command(tmp_path):
     assert not expected
 
 
+def test_effects_that_are_numbers_are_0_of_equal_alleles_and_opposite_of_swapped_ones(tmp_path):
+    """In the unit of the label, whose mean is far from 0 here, as the guide says of all answers."""
+    network, task, stored = network_of(tmp_path, kind="regression")
+    train, test = task.load("train"), task.load("test")
+    ((centre, sd),) = network.task.scale
+    values = {f"{chrom}:{at}:{ref}>{alt}": i / 7
+              for i, (chrom, at, ref, alt) in enumerate(variants(40))}  # fmt: skip
+    labels = np.array([values[name] for name in train.ids])
+    assert centre == 0 and sd == pytest.approx(labels.std(), abs=1e-3)
+    np.testing.assert_allclose(train.y[:, 0] * sd, labels, atol=1e-3)
+    rows = [("a", test.seqs[0], test.other[0]), ("b", test.other[0], test.seqs[0]),
+            ("c", test.seqs[0], test.seqs[0])]  # fmt: skip
+    text = "".join(",".join(row) + "\n" for row in [("id", "reference", "alternative"), *rows])
+    (tmp_path / "p.csv").write_text(text)
+    found, _ = answers(network, tmp_path / "p.csv")
+    a, b, c = (float(row["CLASS"]) for row in found)
+    assert a == pytest.approx(sd * stored["logits"][0, 0], abs=1e-5 * sd) and abs(a) > 1e-5
+    assert b == pytest.approx(-a, abs=1e-5 * sd) and c == 0
+    assert any("0, no effect, stays 0; standard deviation in train: CLASS" in n for n in task.notes)
+
+
 def test_an_effect_called_as_a_column_of_places_loses_neither(tmp_path):
     network, task, stored = network_of(tmp_path, kind="regression", label="pos")
     assert network.task.classes == ("pos",)

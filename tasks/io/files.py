@@ -81,16 +81,15 @@ def task_from_path(
     names, cut = _cut(path, whole, said, related, own, labels)
     groups, apart = _whole_groups(groups, said, names, own)
     whole = whole._replace(clusters=groups)
-    if "train" not in names:
-        raise ValueError(f"{path}: no row has split 'train'")
-    train = np.split(names == "train", np.cumsum([len(t.labels) for t in tables])[:-1])
-    labels = standardised(path, labels, train)
+    pairs = whole.other is not None
+    labels = standardised(path, labels, _of_train(path, names, tables), effects=pairs)
     splits, labelled = _splits(whole._replace(y=np.concatenate(labels.y)), names, tables)
     _check_train(path, files, splits["train"], labels)
     columns = _columns(tables, {*said.used, *places.used}, places.used)
     origin, *cut_notes = cut
     also = [*places.also] * (related.groups is not None) + _names(tables, said)
     also += ["validation=related"] * bool(apart) + ["ids=label/file"] * labelled
+    also += ["effects=uncentred"] * (pairs and labels.kind == "regression")
     return Task(
         name=_task_name(path, name),
         kind=labels.kind,
@@ -102,7 +101,7 @@ def task_from_path(
         load=partial(_pick, splits),
         source=f"{' and '.join(filter(None, [str(path), own.negatives]))}; test split: {origin}",
         license="not stated",
-        pairs=whole.other is not None,
+        pairs=pairs,
         scale=labels.scale,
         whole_regions=own.length == 0 and any(is_regions(file.path) for file in files),
         clusters=related.by or (f"column {said.used[0]}" if said.group is not None else ""),
@@ -119,6 +118,13 @@ def task_from_path(
             *_undivided(said, names, own),
         ),
     )
+
+
+def _of_train(path: Path, names: Array, tables: Sequence[Table]) -> list[Array]:
+    """Which rows of each table are training examples; ValueError where none is."""
+    if "train" not in names:
+        raise ValueError(f"{path}: no row has split 'train'")
+    return np.split(names == "train", np.cumsum([len(t.labels) for t in tables])[:-1])
 
 
 def _cut(

@@ -101,13 +101,17 @@ def read_labels(path: Path, tables: Sequence[Table], own: OwnData) -> Labels:
     return Labels(kind, classes, y, notes)
 
 
-def standardised(path: Path, labels: Labels, train: Sequence[Array]) -> Labels:
+def standardised(
+    path: Path, labels: Labels, train: Sequence[Array], effects: bool = False
+) -> Labels:  # fmt: skip
     """Numbers with mean 0 and standard deviation 1 in train.
 
     Args:
         path: of the data, for messages.
         labels: of any kind; others than regression stay.
         train: for each table bool (N,), its training examples.
+        effects: the numbers are differences between two sequences, and 0, no effect, stays 0: equal
+            sequences get the answer 0 from every network.
     """
     if labels.kind != "regression":
         return labels
@@ -118,12 +122,15 @@ def standardised(path: Path, labels: Labels, train: Sequence[Array]) -> Labels:
             f"{path}: every training example has the same {labels.classes[flat[0]]}: "
             f"{mean[flat[0]]:g}; there is nothing to learn"
         )
+    if effects:
+        mean = np.zeros_like(mean)
     said = ", ".join(
-        f"{name} {m:.4g} and {s:.4g}"
+        f"{name} {s:.4g}" if effects else f"{name} {m:.4g} and {s:.4g}"
         for name, m, s in zip(labels.classes[:5], mean, sd, strict=False)
     )
     more = ", ..." if len(mean) > 5 else ""
-    note = f"{STANDARDISED}; mean and standard deviation in train: {said}{more}"
+    what = "0, no effect, stays 0;" if effects else "mean and"
+    note = f"{STANDARDISED}; {what} standard deviation in train: {said}{more}"
     y = [((values - mean) / sd).astype(np.float32) for values in labels.y]
     scale = tuple(zip(mean.tolist(), sd.tolist(), strict=True))
     return labels._replace(y=y, notes=(*labels.notes, note), scale=scale)

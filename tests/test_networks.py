@@ -14,7 +14,9 @@ from dnabench import MODELS, Sequences
 from dnabench.networks.calibration import fit_temperature, mean_surprise, probabilities
 from dnabench.networks.card import card_of
 from dnabench.networks.network import load_network
+from dnabench.networks.predicting import base_logits
 from dnabench.sweep.trial import run_trial
+from dnabench.tasks.io.unlabelled import read_parts
 
 KINDS = ("multiclass", "per_base", "multilabel", "regression")
 
@@ -42,6 +44,25 @@ def test_every_kind_of_task_and_both_strands(kind, rc, put, tmp_path):
     )
     assert (network.card.temperature is None) == (kind == "regression")
     assert network.card.strands == rc and network.card.record == record
+
+
+@pytest.mark.parametrize("part", [13, 1 << 20])
+@pytest.mark.parametrize("model", ["dnabert", "hyenadna-tiny-1k", "ntv2-50m"])
+def test_a_file_of_the_length_of_the_training_gets_the_answers_of_whole_sequences(
+    model, part, put, tmp_path
+):
+    """Also of a network that sees all of its input, which has its sequences cut where longer."""
+    network, *_ = tiny_network(tmp_path, put, model, options=MODELS[model].reduced)
+    seqs = [task_of_kind("per_base").load("test").seqs[i][:n] for i, n in enumerate((80, 79, 41))]
+    file = tmp_path / "q.fa"
+    file.write_text("".join(f">{len(seq)}\n{seq}\n" for seq in [*seqs, seqs[0] + "A"]))
+    found = list(base_logits(network, read_parts(file, part)))
+    assert [(tile.name, tile.start, tile.size) for tile, _ in found[:4]] == [
+        ("80", 0, 80), ("79", 0, 79), ("41", 0, 41), ("81", 0, 40)
+    ]  # fmt: skip
+    whole = network.logits(seqs)
+    for seq, answer, (_, logits) in zip(seqs, whole, found, strict=False):
+        np.testing.assert_allclose(logits, answer[: len(seq)], atol=1e-5)
 
 
 def test_per_base_on_both_strands(put, tmp_path):

@@ -266,10 +266,11 @@ def base_logits(
     Yields:
         The stretch, and float32 (its bp, K). A stretch has as many bp around it as its outputs
         depend on, so they are those of the whole sequence, to rounding. A network that sees all
-        of its input gets as many bp as it was trained on, and the middle half is taken.
+        of its input reads sequences whole that are no longer than those it was trained on; of
+        longer ones it gets as many bp as that, and the middle half is taken.
     """
     cut = tiling(network)
-    for group in together(tiles(parts, cut.size, cut.around)):
+    for group in together(tiles(parts, cut.size, cut.around, cut.whole)):
         if cut.note and any(len(t.codes) > t.size for t in group):
             say(cut.note)
             cut = cut._replace(note="")
@@ -281,11 +282,15 @@ def base_logits(
 
 
 class Tiling(NamedTuple):
-    """Bp of a stretch, and around it; in what they differ from the sequence as a whole."""
+    """Bp of a stretch, and around it; in what they differ from the sequence as a whole.
+
+    whole: bp up to which a sequence is not cut.
+    """
 
     size: int
     around: int
     note: str = ""
+    whole: int = 0
 
 
 def _field(net: Any) -> Field | None:
@@ -316,5 +321,5 @@ def tiling(network: Network) -> Tiling:
     return Tiling(
         half, half // 2,
         f"{what}, so longer sequences were cut into stretches of {half:,} bp with {half // 2:,} bp "
-        "around each; their bases see no further",
+        "around each; their bases see no further", network.task.length,
     )  # fmt: skip

@@ -38,8 +38,11 @@ class Windows(NamedTuple):
     seqs: Sequences
 
 
-def tiles(parts: Iterable[Part], size: int, around: int) -> Iterator[Tile]:
-    """Stretches of `size` bp that follow each other, with up to `around` bp on either side."""
+def tiles(parts: Iterable[Part], size: int, around: int, whole: int = 0) -> Iterator[Tile]:
+    """Stretches of `size` bp that follow each other, with up to `around` bp on either side.
+
+    A sequence of up to `whole` bp is one stretch.
+    """
     for part in parts:
         for name, start, codes, ends in part.segments():
             if start == 0:
@@ -47,9 +50,12 @@ def tiles(parts: Iterable[Part], size: int, around: int) -> Iterator[Tile]:
             else:
                 held = np.concatenate([held, codes])
             stop = begin + len(held)
+            if at == 0 and stop <= whole and not ends:
+                continue  # it may have no more than that
+            longest = whole if at == 0 and stop <= whole else size
             while at + size + around <= stop or (ends and at < stop):
-                left, right = max(at - around, 0), min(at + size + around, stop)
-                n = min(size, stop - at)
+                left, right = max(at - around, 0), min(at + longest + around, stop)
+                n = min(longest, stop - at)
                 yield Tile(name, at, held[left - begin : right - begin], at - left, n)
                 at += n
             keep = max(at - around, begin)

@@ -36,6 +36,26 @@ def planted(monkeypatch):
     return task
 
 
+def test_no_trial_is_in_two_columns(csv, genomes, tmp_path):
+    """Which a probe of random weights would be, and what is named twice."""
+    said = []
+    request = alone(csv, genomes)
+    grid = replace(
+        request.grid, models=["convnova-386k"] * 2,
+        settings=(*request.grid.settings, "finetune=probe"),
+    )  # fmt: skip
+    request = replace(request, grid=grid, tokenizers=["char", "char"])
+    columns = columns_of(request, tmp_path / "runs", say=said.append)
+    assert [c.regime for c in columns] == ["scratch", "one", "one shuffled", "same compute"]
+    note = "frozen random is left out: with finetune=probe, scratch of convnova-386k is that"
+    assert said == [note]
+    trials = [job.trial.id for jobs in planned(columns, request) for job in jobs]
+    assert len(trials) == len(set(trials)) == 4 * 5
+    twice = replace(request, genomes={"one": [str(genomes[0])], "two": [str(genomes[0])]})
+    with pytest.raises(ValueError, match="--genomes: one and two are the same bases"):
+        columns_of(twice, tmp_path / "runs")
+
+
 def test_test_sequences_are_left_out_of_every_pretraining(tmp_path, planted):
     genome, said = with_test_of(tmp_path / "a.fa"), []
     grid = Request(

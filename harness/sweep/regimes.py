@@ -100,7 +100,7 @@ def columns_of(
             that no model takes, a control that does not exist, sequences that nothing holds out,
             seeds that no pretraining can have.
     """
-    models = models_of(request.grid)
+    models = list({model.name: model for model in models_of(request.grid)}.values())
     for model in models:
         language_of(model)
     _check(request, models)
@@ -112,6 +112,7 @@ def columns_of(
         genome = packed(path, progress)
         for task in request.exclude:
             say(copies(task, genome).said)
+    _check_apart(genomes)
     first = next(iter(genomes))
     kinds = dict.fromkeys(genomes, PRETRAINED)
     if SHUFFLED in request.controls:
@@ -130,11 +131,33 @@ def columns_of(
                     for seed in range(request.pretrain_seeds)
                 )
                 found.append(made._replace(regime=name, kind=kinds[name], kept=kept))
-            found += [
-                made._replace(regime=kind, kind=kind)
-                for kind in (COMPUTE, FROZEN) if kind in request.controls
-            ]  # fmt: skip
+            controls = [kind for kind in (COMPUTE, FROZEN) if kind in request.controls]
+            if FROZEN in controls and _frozen(made, request):
+                controls.remove(FROZEN)
+                say(f"{FROZEN} is left out: with finetune=probe, {SCRATCH} of {model.name} is that")
+            found += [made._replace(regime=kind, kind=kind) for kind in controls]
     return found
+
+
+def _check_apart(genomes: Mapping[str, tuple[tuple[Path, ...], tuple[Held, ...]]]) -> None:
+    """ValueError where two names stand for the same bases, of which the same are held out."""
+    seen = dict[str, str]()
+    for name, (paths, held) in genomes.items():
+        files = sorted(packed(path).sha256 for path in paths)
+        out = sorted((packed(path).sha256, sequence) for path, sequence in held)
+        other = seen.setdefault(f"{files} {out}", name)
+        if other != name:
+            raise ValueError(
+                f"--genomes: {other} and {name} are the same bases, which would be pretrained on "
+                "once; leave out one of the two"
+            )
+
+
+def _frozen(column: Column, request: RegimesRequest) -> bool:
+    """Whether a column trains a head on frozen features, whatever its regime."""
+    recipe = column.model.recipes.get(request.grid.recipe, Recipe())
+    _, fields = chosen(column.model, column.settings)
+    return bool(fields.get("finetune", recipe.finetune) == "probe")
 
 
 def _check(request: RegimesRequest, models: Sequence[Model]) -> None:
@@ -245,7 +268,8 @@ def _tokenizers(
     if "tokenizer" not in model.options:
         return [(model.tokenizer, own)]
     allowed, found = model.choices.get("tokenizer", ()), list[tuple[str, tuple[str, ...]]]()
-    asked = [name for name in request.tokenizers if not allowed or name in allowed]
+    named = dict.fromkeys(request.tokenizers)
+    asked = [name for name in named if not allowed or name in allowed]
     for name in asked or [model.tokenizer_name(model.options)]:
         if name == "bpe":
             file = _byte_pairs(model, own, request, data, out, drafts)

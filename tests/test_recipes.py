@@ -184,6 +184,29 @@ def test_padding_that_stands_for_letters_is_refused_for_words(model, settings, t
     assert len(grid(asked)) == 1
 
 
+@pytest.mark.parametrize(
+    "settings", [["cnn.lr=0.1", "lr=0.2"], ["lr=0.2", "cnn.lr=0.1"]], ids=["first", "last"]
+)
+def test_what_is_for_one_model_counts_before_what_is_for_all(settings, csv):
+    asked = Request(models=["cnn", "convnova-386k"], data=str(csv), seeds="1", settings=settings)
+    found = {job.trial.model: job.trial.recipe.lr for job in grid(asked)}
+    assert found == {"cnn": 0.1, "convnova-386k": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [(["--set", "lr=0.1", "--set", "lr=0.2"], "lr has two values, 0.1 and 0.2: leave out one"),
+     (["--set", "cnn.lr=0.1", "--set", "cnn.lr=0.2"], "cnn.lr has two values, 0.1 and 0.2"),
+     (["--rc", "augment", "--set", "rc=none"], "rc has two values, augment and none"),
+     (["--batch-size", "4", "--sweep", "batch=8,16"], "write --sweep batch=4,8,16")],
+)  # fmt: skip
+def test_a_setting_with_two_values_is_refused(words, says, csv, tmp_path):
+    done = dnabench("run", "-m", "cnn", "--data", csv, "--out", tmp_path, "--dry-run", *words)
+    assert done.returncode == 2 and says in done.stderr
+    done = dnabench("run", "-m", "cnn", "--data", csv, "--out", tmp_path, "--dry-run", *words[:2])
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_model_reads_the_start_of_sequences_that_are_too_long_for_it():
     long = planted_task(length=5000)
     assert "reads 1,024 bp at most" in incompatibility(MODELS["hyenadna"], long)

@@ -120,12 +120,15 @@ class GridOptions(NamedTuple):
     def request(self, reading: DataOptions | None = None) -> Request:
         """What is asked for; `reading` says how the user's own files are read."""
         from dnabench.sweep.grid import Request
+        from dnabench.sweep.settings import check_once
 
         reading = reading or DataOptions()
         changes = {
             "epochs": self.epochs, "batch": self.batch_size, "precision": self.precision,
             "rc": self.rc, "class_weight": self.class_weight,
         }  # fmt: skip
+        overrides = {key: value for key, value in changes.items() if value}
+        check_once([*self.set_, *self.sweep], overrides)
         return Request(
             models=split_commas(self.models), preset=self.preset, tasks=split_commas(self.tasks),
             suite=split_commas(self.suite), data=tuple(reading.paths(self.data)), seeds=self.seeds,
@@ -133,7 +136,7 @@ class GridOptions(NamedTuple):
             recipe=self.recipe, limit=self.limit, metric=self.metric, settings=self.set_,
             train_share=split_commas(self.train_share),
             sweeps=self.sweep, trust_remote_code=self.trust_remote_code,
-            overrides={k: value for k, value in changes.items() if value},
+            overrides=overrides,
         )  # fmt: skip
 
 

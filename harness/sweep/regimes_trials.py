@@ -109,7 +109,7 @@ def _grid(
 def _from_scratch(column: Column, request: RegimesRequest, say: Say) -> list[Job]:
     scratch, seeds = f"{column.model.name}=scratch", seeds_of(request)
     if column.kind == FROZEN:
-        return _grid(column, request, scratch, seeds, say, "finetune=probe")
+        return _grid(column, request, scratch, seeds, say, f"{column.model.name}.finetune=probe")
     jobs = _grid(column, request, scratch, seeds, say)
     return jobs if column.kind == SCRATCH else [_longer(job, bp_of(request)) for job in jobs]
 

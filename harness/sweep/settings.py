@@ -18,11 +18,11 @@ def chosen(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """All options of a model, and the recipe fields that the settings name.
 
-    `own` are options that a recipe sets. ValueError for a value of another type, or one that the
-    model does not take.
+    `own` are options that a recipe sets. What is for this model alone counts before what is for
+    all. ValueError for a value of another type, or one that the model does not take.
     """
     options, fields = {**model.options, **own}, dict[str, Any]()
-    for setting in settings:
+    for setting in sorted(settings, key=lambda setting: "." in setting.partition("=")[0]):
         key, _, value = setting.partition("=")
         key = own_key(key, model)
         if key in options:
@@ -71,6 +71,23 @@ def own_key(key: str, model: Model) -> str:
     """The option or recipe field that a key names; "" if it names one of another model."""
     owner, dot, option = key.rpartition(".")
     return option if not dot or owner in (model.name, *model.aliases) else ""
+
+
+def check_once(settings: Iterable[str], flags: Mapping[str, Any]) -> None:
+    """ValueError for one setting with two values, of which one would be lost.
+
+    Args:
+        settings: name=value or model.name=value, as the user wrote them; sweeps too.
+        flags: recipe field -> value of a flag that sets it.
+    """
+    seen = {key: str(value) for key, value in flags.items()}
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        if seen.setdefault(key, value) != value:
+            raise ValueError(
+                f"{key} has two values, {seen[key]} and {value}: leave out one, or write --sweep "
+                f"{key}={seen[key]},{value} for a column of each"
+            )
 
 
 def check_settings(

@@ -270,7 +270,7 @@ class Resources(NamedTuple):
     """How trials are run; none of it changes a number, except by rounding."""
 
     device: str = "cpu"  # or "cuda", "cuda:1", several as "cuda:0,cuda:2"
-    workers: int = 1  # processes at once, on all devices
+    workers: int = 1  # processes at once, on all devices; of a worker, on its own device
     threads: int = 1  # of each process
     micro_batch: int = 0  # examples in memory at once; 0 = the recipe's whole batch
     executor: str = "local"

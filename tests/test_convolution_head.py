@@ -22,15 +22,17 @@ from torch import nn
 from dnabench import MODELS, Recipe
 from dnabench.cli.sweep_said import remarks
 from dnabench.forecast.extrapolate import trial_peak, trial_seconds
-from dnabench.forecast.timing import Measured
+from dnabench.forecast.timing import Measured, Probe, measure
 from dnabench.models.kernels import parts
 from dnabench.models.outside.references import model_named
 from dnabench.networks.export import export
 from dnabench.networks.field import field_of
 from dnabench.networks.network import load_network
+from dnabench.results.store import Store
 from dnabench.sweep.checks import check_fine_tuning
 from dnabench.sweep.trial import run_trial
 from dnabench.sweep.tuning import forward_flops
+from dnabench.sweep.work import work
 from dnabench.train import batches as batches_module
 from dnabench.train import learner as learner_module
 from dnabench.train.adapt import with_head
@@ -300,13 +302,29 @@ def test_features_without_room_are_computed_for_each_batch_and_tell_no_numbers(
     anew, same = run_trial(job)
     assert anew.flags["features_anew"] and "features_anew" not in held.flags
     assert remarks([anew]) == [
-        f"{name}: the features of all bases have no room in a quarter of the memory; each batch "
-        "computes its own (1 trial)"
+        f"{name}: the features of all bases have no room in a quarter of the memory, divided by "
+        "--jobs; each batch computes its own (1 trial)"
     ]
     np.testing.assert_allclose(same["logits"], logits["logits"], rtol=1e-3, atol=1e-4)
     assert anew.curve[0]["loss"] == pytest.approx(held.curve[0]["loss"], rel=1e-4)
     assert forward_flops(replace(anew, curve=anew.curve * 3)) == 3 * forward_flops(held)
     assert np.array_equal(run_trial(job)[1]["logits"], same["logits"])
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_trials_at_once_share_the_room_for_features_and_a_plan_knows(
+    workers, put, monkeypatch, tmp_path
+):
+    small = {"width": 8, "layers": 1, "l_max": 130}
+    job = job_of(MODELS["hyenadna"], put(TASK), small, finetune="probe", head="conv", lr=1e-2)
+    need = 4 * 60 * 8 * sum(SIZES.values())  # bytes, more than those of train and dev
+    monkeypatch.setattr(learner_module, "total_memory", lambda device: 4 * need)
+    resources = Resources(workers=workers)
+    Store(tmp_path).check_writable()
+    done = work(job, lambda done, total: None, str(tmp_path), resources, {job.trial.id: 0})
+    assert done.record.flags.get("features_anew", False) == (workers == 4)
+    found = measure(Probe(job, resources, 0.1), lambda done, total: None)
+    assert found.room == need // workers and found.features == 4 * 60 * 8
 
 
 def test_a_plan_counts_the_features_of_all_bases(put):

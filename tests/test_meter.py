@@ -100,7 +100,7 @@ def test_a_trial_that_shares_its_device_has_no_energy(
 ):
     used = iter(range(0, 1000, 10))
     monkeypatch.setattr("dnabench.train.meter.energy", lambda device: float(next(used)))
-    monkeypatch.setattr("dnabench.sweep.work.own_device", lambda devices: "cpu")
+    monkeypatch.setattr("dnabench.host.machine.own_device", lambda devices: "cpu")
     Store(tmp_path).check_writable()
     one, resources = job(task(), "kmer"), Resources(device=device, workers=workers)
     done = work(one, lambda done, total: None, str(tmp_path), resources, {one.trial.id: 0})

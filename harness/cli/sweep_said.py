@@ -85,8 +85,8 @@ def remarks(records: Iterable[Record]) -> list[str]:
         "absent_classes": "no training example of {} is in the share of train",
         "checkpoint": "a checkpoint was not used: {}",
         "host_data": "the device has no room for the training sequences; they are sent by batches",
-        "features_anew": "the features of all bases have no room in a quarter of the memory; each "
-        "batch computes its own",
+        "features_anew": "the features of all bases have no room in a quarter of the memory, "
+        "divided by --jobs; each batch computes its own",
         "eval_batch": "out of memory, so evaluation continued with {} examples at once",
     }  # fmt: skip
     trials: dict[str, int] = {}

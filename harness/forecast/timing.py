@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dnabench.host import memory
-from dnabench.host.machine import own_device
+from dnabench.host.machine import of_worker
 from dnabench.models.kernels.context import Kernels
 from dnabench.models.outside.references import model_of
 from dnabench.networks.saving import tensors_of
@@ -86,9 +86,8 @@ class Measured(NamedTuple):
 
 def measure(probe: Probe, progress: Progress) -> Measured:
     """Probe in this process; errors become text."""
-    resources = probe.resources._replace(device=own_device(probe.resources.device))
     try:
-        return _measured(probe._replace(resources=resources))
+        return _measured(probe._replace(resources=of_worker(probe.resources)))
     except Exception as e:
         return Measured(error=f"{type(e).__name__}: {(str(e).splitlines() or [''])[0]}")
 

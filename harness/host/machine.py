@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from dnabench.types import Resources
+
 BF16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")  # of x86, x86, ARM
 VISIBLE = "CUDA_VISIBLE_DEVICES"  # numbers, or names of GPUs or of parts of one
 PINNED = "DNABENCH_DEVICE"  # in the environment of a worker that sees one GPU: which it is
@@ -113,6 +115,12 @@ def own_device(device: str) -> str:
     if device.startswith("cuda:") and PINNED in os.environ:
         return "cuda"
     return device.partition(",")[0]
+
+
+def of_worker(resources: Resources) -> Resources:
+    """What one process of a sweep has: its device, and how many workers share that one."""
+    workers = -(-resources.workers // len(resources.devices))
+    return resources._replace(device=own_device(resources.device), workers=workers)
 
 
 def device_label(device: str) -> str:

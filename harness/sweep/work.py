@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Mapping, Sequence
 
-from dnabench.host.machine import own_device
+from dnabench.host.machine import of_worker
 from dnabench.networks.saving import Trained, network_files
 from dnabench.results.checkpoints import Place, checkpoint_path, remove_checkpoint, warned
 from dnabench.results.store import Store, UnwritableError
@@ -30,10 +30,8 @@ def work(
         before: trial id -> `Store.written` when the sweep began. A failure that was written later
             comes from another process and is not run again.
     """
-    here = -(-resources.workers // len(resources.devices))  # on the device of this one
-    resources = resources._replace(device=own_device(resources.device), workers=here)
     try:
-        return _worked(job, progress, Store(folder), resources, before)
+        return _worked(job, progress, Store(folder), of_worker(resources), before)
     except UnwritableError as e:
         return Outcome("unwritable", not_kept=str(e))
 

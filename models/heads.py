@@ -59,6 +59,8 @@ def network(task: Task, backbone: Any, width: int, pooling: str = "mean", head: 
         raise ValueError(f"pooling is {pooling!r}; it must be one of {', '.join(POOLINGS)}")
 
     class Network(nn.Module):
+        answers_by_head = True  # `forward` is the head on the features, and no more
+
         def __init__(self) -> None:
             super().__init__()
             self.backbone = backbone

@@ -10,6 +10,7 @@ from test_convolve import ids_with_n, kernels
 
 from dnabench import MODELS
 from dnabench.models.kernels import parts as _parts
+from dnabench.train.adapt import probed
 
 __all__ = ["kernels"]  # a fixture
 
@@ -45,6 +46,21 @@ def test_parts_are_the_whole(pooling, per_base, monkeypatch):
         sizes.clear()
         torch.testing.assert_close(parts, whole, atol=1e-6, rtol=1e-6)
         torch.testing.assert_close(net.head(features), whole, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("head", [None, torch.nn.Sequential(torch.nn.Linear(6, 9))])
+def test_the_head_of_a_probe_reads_parts_too(head, monkeypatch):
+    net, sizes = long_network(monkeypatch, per_base=True), []
+    net.head = net.head if head is None else head  # any other is replaced by a linear layer
+    probed(net, 6, 3).eval().head.register_forward_hook(
+        lambda _, args, out: sizes.append(out.shape[1])
+    )
+    ids = ids_with_n(2, 1000)
+    wanted = net(ids, None)
+    assert sizes == [1000]  # gradients are wanted
+    with torch.no_grad():
+        torch.testing.assert_close(net(ids, None), wanted, atol=1e-6, rtol=1e-6)
+    assert max(sizes[1:]) <= 64 and sum(sizes[1:]) == 1000
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max"])

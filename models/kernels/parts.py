@@ -42,6 +42,8 @@ def in_parts(net: Any, reach: int, per_base: bool, pooling: str) -> Any:
     whole: Any = type(net)
 
     class InParts(whole):  # type: ignore[misc]
+        answers_by_head = vars(whole).get("answers_by_head", False)
+
         def features(self, ids: Tensor, mask: Tensor | None) -> Tensor:
             if self.training or (n := part_of(ids, reach)) >= ids.shape[1]:
                 return whole.features(self, ids, mask)  # type: ignore[no-any-return]

@@ -1,12 +1,14 @@
 """Splits cut from a user's data: every class on both sides, and an id for each cut."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from dnabench.protocols import protocol_for, protocol_named
-from dnabench.splits import cut
+from dnabench.splits import cut, random_tenth
+from dnabench.sweep.grid import Request, grid
 from dnabench.tasks.io.files import task_from_path
 from dnabench.types import OwnData
 
@@ -182,6 +184,30 @@ def test_train_of_one_group_is_named_as_such(leak_check, tmp_path):
         cut(task, protocol_for("honest", task), seed=0)
     _, val = cut(task, protocol_named("honest/1"), seed=0)
     assert len(val.y) == 4
+
+
+def test_data_that_no_seed_can_cut_are_refused_before_any_trial(tmp_path):
+    rows = [(t, "xy"[i % 2], "ab"[i > 39]) for i, (t, _) in enumerate(unrelated(50, "", 0))]
+    path = write(tmp_path / "my.csv", rows, "sequence,label,fold")
+    own = OwnData(split_by="fold", test_groups=("b",))
+    request = Request(models=["kmer"], data=str(path), own=own, seeds="3")
+    with pytest.raises(ValueError, match="train is 1 group of examples that stay together"):
+        grid(request)
+    assert len(grid(replace(request, protocol="honest/1"))) == 3
+
+
+def test_data_are_refused_where_all_seeds_fail_and_not_where_one_does(tmp_path):
+    rows = [(t, "xy"[i % 2], "train") for i, (t, _) in enumerate(unrelated(20, "", 0))]
+    rows += [(t, "xy"[i % 2], "test") for i, (t, _) in enumerate(unrelated(20, "", 1))]
+    path = write(tmp_path / "my.csv", rows, "sequence,label,split")
+    task, bad, good = task_from_path(path), [], []
+    for seed in range(10):  # the validation is two examples
+        held = random_tenth(20, seed)
+        (good if len(set(task.load("train").y[held])) == 2 else bad).append(seed)
+    request = Request(models=["kmer"], data=str(path), protocol="caduceus-cv")
+    assert len(grid(replace(request, seeds=f"{bad[0]},{good[0]}"))) == 2
+    with pytest.raises(ValueError, match="the validation split has one class alone"):
+        grid(replace(request, seeds=",".join(map(str, bad))))
 
 
 def test_a_tiny_rest_beside_linked_groups_is_no_validation(tmp_path):

@@ -127,6 +127,26 @@ def check_shares(
             part_of_train(whole, share, task, seed)
 
 
+def check_cut(
+    seeds: Iterable[int], task: Task, protocol: Protocol, limit: float, tuning: bool
+) -> None:  # fmt: skip
+    """ValueError where no seed has a validation that a trial could use; reads the user's data.
+
+    `seeds` are those of the cut, from `splits.streams`. A seed that has none beside one that has
+    is refused in its own trial.
+    """
+    problem: ValueError | None = None
+    for seed in seeds:
+        try:
+            cut(task, protocol, seed, limit, tuning)
+        except ValueError as e:
+            problem = problem or e
+        else:
+            return
+    if problem is not None:
+        raise problem
+
+
 def check_official_tokenizer(model: Model, regime: str) -> None:
     """ValueError for BPE tokens with official weights that were trained on other tokens."""
     weights = model.weights

@@ -11,8 +11,9 @@ from dnabench.models.outside.loaded import own_weights
 from dnabench.models.outside.references import model_named
 from dnabench.protocols import asked_metric, check_protocol, folds_of, protocol_for
 from dnabench.registry import MODELS, explain_miss
-from dnabench.splits import check_validation, has_dev, size_under, streams
+from dnabench.splits import size_under, streams
 from dnabench.sweep.checks import (
+    check_cut,
     check_fine_tuning,
     check_official_tokenizer,
     check_recipe,
@@ -101,9 +102,9 @@ def grid(
         first = folds_of(first)[1] if protocols[task.name].validation == "fold" else first
         limit, mine = parse_limit(request.limit), task.name in paths
         check_shares(shares, task, protocols[task.name], first, limit, mine)
-        if mine and has_dev(task, protocols[task.name]):
-            tuning = request.scored == "val"
-            check_validation(task.load("dev"), task, protocols[task.name], limit, tuning)
+        if mine:
+            cuts = (streams(seed, task.name, protocols[task.name]).cut for seed in seeds)
+            check_cut(cuts, task, protocols[task.name], limit, request.scored == "val")
     jobs = {}
     for task, seed in itertools.product(tasks, seeds):
         protocol = protocols[task.name]

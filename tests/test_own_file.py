@@ -88,6 +88,29 @@ def test_each_fault_is_found_by_its_check(net, text, failing, says):
     assert found["builds"].ok or failing == "builds"
 
 
+@pytest.mark.parametrize(("norm", "says"), [
+    ("x = self.norm(x.transpose(1, 2)).transpose(1, 2)", True),
+    # over the bases of all sequences, as if there were no padding
+    ("y = x if mask is None else x[mask > 0]\n"
+     "        y = self.norm(y if y.ndim == 2 else y.flatten(0, 1))\n"
+     "        x = y.view_as(x) if mask is None else torch.zeros_like(x).masked_scatter("
+     "mask[..., None] > 0, y)", False),
+])  # fmt: skip
+def test_batch_norms_that_count_padding_in_training_are_said_to(norm, says, net):
+    text = EXAMPLE.replace(
+        "self.head = nn", "self.norm = nn.BatchNorm1d(width)\n        self.head = nn"
+    )
+    text = text.replace("        if self.per_base:", f"        {norm}\n        if self.per_base:")
+    found = checks(model_named(f"{net(text)}:Net"))
+    assert not [c for c in found.values() if not c.ok]
+    assert ("batch norms count padding in training" in found["padding"].says) == says
+
+
+@pytest.mark.parametrize("name", ["legnet", "basenji", "cnn"])
+def test_batch_norms_of_included_models_do_not_count_it(name):
+    assert "norms" not in checks(MODELS[name], **MODELS[name].reduced)["padding"].says
+
+
 def test_one_hot_is_padded_to_the_task_and_depends_on_no_batch(net):
     model = model_named(f"{net(ONE_HOT)}:Net")
     assert model.options["bias"] is True

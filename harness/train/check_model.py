@@ -19,6 +19,7 @@ from dnabench.splits import streams
 from dnabench.train import contract
 from dnabench.train.build import tokenizer_of
 from dnabench.train.contract import alone, apart, predicted
+from dnabench.train.ghost import BATCH_NORMS
 from dnabench.train.learner import Examples, NetLearner
 from dnabench.train.objectives import Supervised
 from dnabench.types import Model, Sequences, Split, Task
@@ -26,6 +27,11 @@ from dnabench.types import Model, Sequences, Split, Task
 N, SHORTER, CLASSES = 12, 0.7, 3
 TINY = 1e-12  # a gradient below it is rounding
 IDS = "; ids are 0 to 7: A C G T N, padding, [CLS], [SEP]"
+NORMS = (
+    "its batch norms count padding in training, so that their means and variances, which scores "
+    "are computed with, depend on how long the sequences of training batches were: take them over "
+    "bases alone, or use nn.LayerNorm on each base"
+)
 COMPARING = ("neighbours", "strands", "bf16", "save/load")  # checks of two readings
 LACKS = {  # by what is said of scores: what they lack, and which checks need it
     contract.RANDOM: ("scores that are the same when they are read again", COMPARING),
@@ -158,11 +164,31 @@ def _padding(s: _Subject) -> tuple[bool, str]:
     one.train_epoch()
     found = apart(predicted(one, s.uneven), alone(one, s.uneven))
     if found.within:
-        return True, f"a score is the same alone and beside longer ones, to {found.largest:.1e}"
+        but = f"; {NORMS}" * _norms_count_padding(one, s.uneven)
+        text = f"a score is the same alone and beside longer ones, to {found.largest:.1e}{but}"
+        return True, text
     return (
         False,
         f"differs by {found.largest:.1e}: {contract.why_apart(one, s.uneven, s.model)}",
     )
+
+
+@torch.no_grad()
+def _norms_count_padding(learner: NetLearner, uneven: Split) -> bool:
+    """Whether more padding changes what batch norms make of a training batch; trains the norms."""
+    norms = [m for m in learner.net.eval().modules() if isinstance(m, BATCH_NORMS)]
+    if not norms:
+        return False
+    for norm in norms:
+        norm.train()
+    data = learner._read(uneven, both=False)
+    shorter = data.rows(np.argsort(uneven.seqs.lengths, kind="stable")[: N // 2])
+    answers = []
+    for whole in (False, True):  # padded to the longest of these, and of all
+        data.widen(whole)
+        batch = data.batch(shorter)
+        answers.append(learner.net(batch.ids, batch.mask).float().numpy())
+    return not apart(*answers).within
 
 
 def _neighbours(s: _Subject) -> tuple[bool, str]:

@@ -66,6 +66,7 @@ class About(TypedDict, total=False):
     length: int
     n_test: int
     notes: Sequence[str]
+    groups: Mapping[str, Sequence[int]]  # of outputs scored apart: start, stop and step
 
 
 class Fields(NamedTuple):

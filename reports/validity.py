@@ -1,5 +1,6 @@
 """What the stored predictions say of a score: that it does not follow, or means nothing."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -8,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from dnabench.host.processes import each
-from dnabench.metrics import METRICS
+from dnabench.metrics import METRICS, score
+from dnabench.registry import TASKS
 from dnabench.reports.calibration import FLIPS, KINDS, calibration
 from dnabench.reports.cells import INVALID
 from dnabench.reports.grid import count, listed
@@ -113,10 +115,22 @@ def _marked(
 
 
 def _said(record: Record, also: Collection[str]) -> dict[str, float]:
-    """The scores on test that are checked, by metric: the task's own first."""
-    test = record.scores.get("test", {})
-    names = dict.fromkeys([str(record.task.get("metric")), *also])
-    return {name: test[name] for name in names if name in METRICS and test.get(name) is not None}
+    """The scores on test that are checked, by metric: the task's own first, of groups all."""
+    test, names = record.scores.get("test", {}), [str(record.task.get("metric")), *also]
+    names = [name for name in names if name in METRICS]
+    if _groups(record):
+        names += [name for name in test if ":" in name and name.partition(":")[0] in METRICS]
+    return {name: test[name] for name in dict.fromkeys(names) if test.get(name) is not None}
+
+
+def _groups(record: Record) -> dict[str, slice]:
+    """The groups of outputs that were scored apart; of older records as the task has them."""
+    if not any(":" in name for name in record.scores.get("test", {})):
+        return {}
+    name, found = record.trial.task, record.task.get("groups")
+    if found is None:
+        return dict(TASKS[name].groups) if name in TASKS else {}
+    return {group: slice(*ends) for group, ends in found.items()}
 
 
 def _found(
@@ -142,7 +156,8 @@ def _examined(
     try:
         with store.open_predictions(record.trial.id) as file:
             y, logits = file["labels"], file["logits"]
-            gives = {name: METRICS[name].function(y, logits) for name in said}
+            wanted = list(dict.fromkeys(name.partition(":")[0] for name in said))
+            gives = score(y, logits, wanted, _groups(record))
             part = on_part_of_train(record.trial)
             near = by_homology(audit, metric, file) if audit and not part else {}
     except FileNotFoundError:
@@ -151,9 +166,10 @@ def _examined(
         return "", False, {}, f"{e.filename}: {e.strerror}"
     except ValueError as e:
         return f"{e}".replace("; run the trial again", ""), False, {}, ""
-    for name, score in said.items():
-        if abs(gives[name] - score) >= CLOSE:
-            why = f"its record says {name} {score:.6f}, {path} gives {gives[name]:.6f}"
+    for name, told in said.items():
+        given = gives.get(name, math.nan)
+        if not abs(given - told) < CLOSE:
+            why = f"its record says {name} {told:.6f}, {path} gives {given:.6f}"
             return f"{why}: one was changed", False, {}, ""
     calibrated = calibration(y, logits) if record.task.get("kind") in KINDS else {}
     one_class = metric in OF_CLASSES and len(np.unique(y)) == 1

@@ -323,11 +323,13 @@ def _of_pairs(copies: Array, n: int) -> Array:
 
 def _about(task: Task, n_test: int) -> dict[str, Any]:
     """What a report needs to know of the task when its data are not at hand."""
+    groups = task.groups.items()
     return {
         "kind": task.kind, "classes": list(task.classes), "metric": task.metric,
         "suite": task.suite, "family": task.family, "length": task.length, "n_test": n_test,
         **{k: v for k in ("clusters", "reported") if (v := getattr(task, k))},
         **({"notes": list(task.notes)} if task.notes else {}),
+        **({"groups": {k: s.indices(task.n_outputs) for k, s in groups}} if groups else {}),
     }  # fmt: skip
 
 

@@ -40,7 +40,8 @@ def faults(
 
     Args:
         store: is not changed but for the index in .cache.
-        unsound: why a record does not go with its predictions, which can be read; "" = it does.
+        unsound: why a record does not go with what is kept beside it, of which its predictions can
+            be read; "" = it does.
         progress: called with the records that were read since the last call.
 
     Raises:
@@ -51,8 +52,8 @@ def faults(
     for record in store:
         trial_id = record.trial.id
         known[trial_id] = not record.error
-        if not (record.error or record.trial.tuning):
-            yield from _of_predictions(store, record, again, unsound)
+        if not record.error:
+            yield from _of_record(store, record, again, unsound)
         progress(1)
     for path, why in sorted(store.unreadable.items()):
         yield Fault(path, why, "move it away, or give access to it")
@@ -101,12 +102,13 @@ def _damage(path: Path) -> str:
         return e.strerror or str(e)
 
 
-def _of_predictions(
+def _of_record(
     store: Store, record: Record, way: str, unsound: Callable[[Record], str]
 ) -> Iterator[Fault]:
     path = store.predictions_path(record.trial.id)
     try:
-        store.predictions(record.trial.id)
+        if not record.trial.tuning:
+            store.predictions(record.trial.id)
         if why := unsound(record):
             yield Fault(store.record_path(record.trial.id), why, way)
     except FileNotFoundError:

@@ -23,18 +23,19 @@ store = group("store", "Check, merge and export folders of results.")
 def check(out: Out = Path("runs")) -> None:
     """Name every file that is not what it should be.
 
-    Reads all records and predictions, and computes every score from the predictions. Changes
+    Reads all records and predictions, and computes every score from the predictions. The epoch and
+    the number of parameters must be those of the learning curve and the kept network. Changes
     nothing but the index in .cache. The exit status is 1 when something is.
     """
     from dnabench.cli.bars import bar
     from dnabench.reports.grid import count
-    from dnabench.reports.validity import reason
+    from dnabench.reports.soundness import unsound
     from dnabench.results.merging import faults
 
     opened = _opened(out)
     with bar("checking", total=len(opened.rows())) as show:
         found = list(
-            faults(opened, lambda n: show(advance=n), lambda record: reason(record, opened))
+            faults(opened, lambda n: show(advance=n), lambda record: unsound(record, opened))
         )
     for path, why, way in found[:SHOWN]:
         typer.echo(f"{path}: {why}; {way}")

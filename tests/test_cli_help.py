@@ -141,7 +141,8 @@ def write_examples(folder, csv):
     for name, some in (("enhancers.fa", texts[:60]), ("others.fa", texts[60:120])):
         (folder / name).write_text("".join(f">s{i}\n{text}\n" for i, text in enumerate(some)))
     chroms = {
-        name: "".join(texts[k:] + texts[:k]) for k, name in enumerate(("chr1", "chr8", "chr9"))
+        name: "".join(texts[k:] + texts[:k])
+        for k, name in enumerate(("chr1", "chr2", "chr8", "chr9"))
     }
     with gzip.open(folder / "hg38.fa.gz", "wt") as file:
         file.write("".join(f">{name}\n{text}\n" for name, text in chroms.items()))

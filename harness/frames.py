@@ -47,18 +47,29 @@ class Results:
         """A row for each trial: what it was, and every metric of the test split.
 
         Columns task, model (with the options that differ from its defaults), regime, protocol,
-        train_share, n_train (examples), seed, trial, network (its folder if kept, else ""), metric
-        (the task's), score (its value), then every metric by its name. Failed trials, those of
-        `failed`, have no row.
+        train_share, n_train (examples), seed, trial, network (its folder if kept, else ""), invalid
+        (why a report leaves the run out: its scores do not follow from its stored predictions; ""
+        = it counts), metric (the task's), score (its value), then every metric by its name. As in a
+        report, an invalid run has no score, nor has MCC a value where all test labels are of one
+        class: they are NaN, which means skip; `records` has what was written. Failed trials, those
+        of `failed`, have no row.
         """
         import pandas as pd
 
-        rows = []
-        for record in self.records:
-            test, metric = record.scores["test"], record.task["metric"]
+        from dnabench.metrics import METRICS
+        from dnabench.reports.memo import Memo
+        from dnabench.reports.table import INVALID
+        from dnabench.reports.validity import checked
+
+        rows, memo = [], Memo(self.store.folder / ".cache" / "report")
+        beside = checked(self.records, self.store, memo, METRICS)
+        for record, read in zip(self.records, beside, strict=True):
+            why, metric = read.flags.get(INVALID, ""), record.task["metric"]
+            test = {} if why else read.scores["test"]
             row = {**self._what(record), "network": self._network(record.trial.id)}
-            rows.append({**row, "metric": metric, "score": test.get(metric), **test})
-        none = [*_WHAT, "network", "metric", "score"]
+            row |= {"invalid": why, "metric": metric, "score": test.get(metric, math.nan)}
+            rows.append(row | {name: test.get(name, math.nan) for name in record.scores["test"]})
+        none = [*_WHAT, "network", "invalid", "metric", "score"]
         return pd.DataFrame(rows, columns=None if rows else none)
 
     def curves(self) -> pd.DataFrame:

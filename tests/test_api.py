@@ -3,8 +3,10 @@
 import csv
 import io
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -59,6 +61,26 @@ def test_scores_and_curves_are_those_of_the_records(place):
         assert own["loss"].tolist() == [epoch["loss"] for epoch in record.curve]
         assert own[own["chosen"]]["epoch"].tolist() == [record.best_epoch]
     assert (scores["network"] != "").sum() == 2
+
+
+def test_scores_leave_out_what_a_report_leaves_out(place, tmp_path):
+    folder, results, _ = place
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    wrong = next(r for r in results.records if r.trial.model == "cnn")
+    path = Store(tmp_path / "runs").record_path(wrong.trial.id)
+    changed = replace(wrong, scores={**wrong.scores, "test": {"mcc": 1.0, "accuracy": 1.0}})
+    path.write_text(changed.to_json())
+    found = db.Results(tmp_path / "runs")
+    scores = found.scores()
+    row = scores[scores["trial"] == wrong.trial.id].iloc[0]
+    assert row["invalid"].startswith("its record says mcc 1.000000, ")
+    assert row[["score", "mcc", "accuracy"]].isna().all()
+    rest = scores[scores["trial"] != wrong.trial.id]
+    assert (rest["invalid"] == "").all() and not rest["score"].isna().any()
+    means = scores.groupby(scores["model"].str.split().str[0])["score"].mean().to_dict()
+    rows = csv.DictReader(io.StringIO(found.report("csv")))
+    shown = {row["model"]: float(row["mean"]) for row in rows if row["metric"] == "mcc"}
+    assert means == pytest.approx(shown)
 
 
 def test_verdicts_and_report_are_those_of_the_command(place):

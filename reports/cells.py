@@ -51,7 +51,7 @@ class Cell:
     scores: Mapping[int, float]
     runs: tuple[Record, ...] = ()  # the records of these scores, in their order
     failed: int = 0
-    invalid: int = 0  # runs whose score does not follow from their predictions
+    invalid: tuple[Record, ...] = ()  # runs whose score does not follow from their predictions
     undefined: int = 0  # runs without that metric, as AUROC of one class or with equal answers
     collapsed: int = 0  # runs in `scores` that predict one class or value for everything
     # seed -> pretraining that the run began with; {} = runs are independent
@@ -99,7 +99,7 @@ def cell_of(records: Sequence[Record], metric: str) -> Cell:
     runs = tuple(r for r in ended if numbers[r.trial.id] in defined)
     return Cell(
         scores=defined, runs=runs, failed=len(records) - len(whole),
-        invalid=len(whole) - len(ended),
+        invalid=tuple(r for r in whole if r.flags.get(INVALID)),
         undefined=len(scores) - len(defined),
         collapsed=sum(bool(r.flags.get("collapsed")) for r in runs),
         units={numbers[r.trial.id]: at for r in runs if (at := unit_of(r)) is not None},

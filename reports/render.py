@@ -76,6 +76,18 @@ def compare_text(
     return "\n\n".join(out) + "\n"
 
 
+def compared(records: Iterable[Record], a: str, b: str) -> list[Record]:
+    """The runs of `a` and `b`, invalid ones too, on the tasks of a table that both have run."""
+    found = dict[str, Record]()
+    for table in tables(records):
+        one, other = table.matching(a), table.matching(b)
+        for row in table.rows:
+            if all(any(not row.cells[k].missing for k in own) for own in (one, other)):
+                cells = [row.cells[k] for k in (*one, *other)]
+                found |= {r.trial.id: r for c in cells for r in (*c.runs, *c.invalid)}
+    return list(found.values())
+
+
 def _of_columns(sections: Iterable[Table], names: Iterable[str]) -> list[Record]:
     """The runs of the columns that go by these names, a record each."""
     found = [

@@ -156,7 +156,7 @@ def test_a_score_that_does_not_follow_is_invalid_and_never_bold(tmp_path):
         store.record_path(one.trial.id).write_text(changed.to_json())
     found = report(list(store), store, Resampler(store, replicates=50))
     (row,) = found.evidence[0].table.rows
-    assert sorted((c.invalid, len(c.scores)) for c in row.cells) == [(0, 5), (5, 0)]
+    assert sorted((len(c.invalid), len(c.scores)) for c in row.cells) == [(0, 5), (5, 0)]
     assert row.best == frozenset()
     text = render(found, "md")
     assert "| 5 invalid " in text and "0.99" not in text.split("### Failed runs")[0]
@@ -187,7 +187,7 @@ def test_a_changed_score_is_invalid_where_it_is_shown(tmp_path):
     for shown, invalid in (({}, 0), ({"metric": "accuracy"}, 5), ({"all_metrics": True}, 5)):
         found = report(list(store), store, Resampler(store, replicates=50), **shown)
         (row,) = found.evidence[0].table.rows
-        assert sorted(cell.invalid for cell in row.cells) == [0, invalid], shown
+        assert sorted(len(cell.invalid) for cell in row.cells) == [0, invalid], shown
         assert "0.999" not in render(found, "csv", "all_metrics" in shown)
     out = dnabench("report", "--out", tmp_path, "--format", "csv", "--all-metrics").stdout
     assert "accuracy" in out and "0.999" not in out
@@ -209,6 +209,20 @@ def test_every_command_tells_of_changed_scores(tmp_path):
     store.record_path(one.trial.id).write_text(changed.to_json())
     assert f"note: 1 run left out as invalid (b on demo/t, seed {one.trial.seed})" in (
         dnabench(*drawn).stderr
+    )
+
+
+def test_compare_names_invalid_runs_of_its_two_models_on_their_tasks_alone(tmp_path):
+    store = stored(tmp_path, models=("a", "b", "c"))
+    for one in [r for r in store if r.trial.model == "c"]:
+        changed = replace(one, scores={"test": {"mcc": 0.99}})
+        store.record_path(one.trial.id).write_text(changed.to_json())
+        other = replace(changed.trial, model="a", task="demo/only-a")
+        store.append(replace(changed, trial=other), store.predictions(one.trial.id))
+    assert "invalid" not in dnabench("compare", "a", "b", "--out", tmp_path).stdout
+    said = dnabench("compare", "a", "c", "--out", tmp_path).stdout
+    assert (
+        said.startswith("5 runs left out as invalid (c on demo/t, seed ") and "only-a" not in said
     )
 
 

@@ -15,7 +15,7 @@ def compare(a: OneModel, b: OneModel, out: Out = Path("runs"), metric: Shown = "
     """Compare two models on every task both have run; "cnn tuned" is what `tune` chose."""
     from dnabench.reports.memo import Memo
     from dnabench.reports.regimes import with_regimes
-    from dnabench.reports.render import compare_text
+    from dnabench.reports.render import compare_text, compared
     from dnabench.reports.resampling import Resampler
     from dnabench.reports.tuning import check_tuned, with_tuned
     from dnabench.reports.validity import checked, left_out, unread
@@ -32,4 +32,5 @@ def compare(a: OneModel, b: OneModel, out: Out = Path("runs"), metric: Shown = "
         found = with_tuned(checked(records, store, memo, [metric]), tuning)
         found = with_regimes(found, regimes(store))
         text = compare_text(found, a, b, resampler, memo, store.declared(), metric)
-    typer.echo("\n\n".join([*unread(found), *left_out(found), text]))
+    shown = compared(found, a, b)
+    typer.echo("\n\n".join([*unread(shown), *left_out(shown), text]))

@@ -63,7 +63,7 @@ def cell_text(cell: Cell, table: Table) -> tuple[str, str, str]:
         remarks += [f"n={s.n}"]
     counts = {
         "{} failed": cell.failed,
-        "{} invalid": cell.invalid,
+        "{} invalid": len(cell.invalid),
         "{} undefined": cell.undefined,
         COLLAPSED + "{}": cell.collapsed,
     }

@@ -53,7 +53,7 @@ def summary(evidence: Evidence, chosen: bool = False) -> list[tuple[str, list[st
         sentences += _baseline(evidence, comparisons)
         sentences += _resolution(evidence, [row for row in rows if row.name in compared])
         out.append((suite, sentences))
-    general = sampling(evidence.comparisons) + _incomplete(evidence)
+    general = sampling(evidence.comparisons) + _incomplete(evidence, chosen)
     return [*out, ("", general)] if general else out
 
 
@@ -230,12 +230,17 @@ def _smaller(found: Sequence[tuple[Detectable, Row]]) -> str:
     return f"; {open_[0][1].rope:g} would need {'up to ' * (len(found) > 1)}{seeds} seeds"
 
 
-def _incomplete(evidence: Evidence) -> list[str]:
+def _incomplete(evidence: Evidence, chosen: bool) -> list[str]:
+    """Of all runs; of chosen pairs, those on the tasks on which they are compared."""
     cells = [c for row in evidence.table.rows for c in row.cells]
+    if chosen:
+        columns = {k for d in evidence.comparisons for k in (d.i, d.j)}
+        rows = {d.row.name: d.row for d in evidence.comparisons}
+        cells = [row.cells[k] for row in rows.values() for k in columns]
     counts = {
         "failed (excluded)": sum(c.failed for c in cells),
         "invalid (excluded: the score does not follow from the predictions)": sum(
-            c.invalid for c in cells
+            len(c.invalid) for c in cells
         ),
         "undefined (excluded: no value of the metric on test)": sum(c.undefined for c in cells),
         "collapsed to one predicted class or value (included)": sum(c.collapsed for c in cells),

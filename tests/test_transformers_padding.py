@@ -13,7 +13,7 @@ from kept_cases import job_of, kept, put, task_of_kind  # noqa: F401
 from test_transformers import SEQS, TASK, UNEVEN, learner, pretrained
 from test_transformers_architectures import saved, small
 
-from dnabench import MODELS, Sequences
+from dnabench import MODELS, Sequences, embed
 from dnabench.models.outside.references import model_named
 from dnabench.networks.embed_file import embed_file
 from dnabench.networks.embedding import Embedder, of_network
@@ -158,6 +158,19 @@ def test_predict_and_embed_say_it_again(
     embedder = Embedder(of_network(network), pool="mean")
     apart = np.abs(embedder(seqs)[:1] - embedder(seqs.take(np.array([0])))).max()
     assert found == [name != "bert"] * 2 and (apart > 1e-4) == (name != "bert")
+
+
+def test_embed_says_it_once_of_a_network_as_loaded(put, tmp_path, monkeypatch, capsys):  # noqa: F811
+    monkeypatch.chdir(tmp_path)
+    path = made(tmp_path / "fnet", "fnet", tiny.base_files)
+    network, *_ = kept(job_of(model_named(f"hf:{path}"), put(task_of_kind("binary"))), tmp_path)
+    (tmp_path / "x.fa").write_text(">a\nACGGTCATACGGTCAT\n")
+    said = []
+    for more in ({}, {}, {"pool": "max"}, {"pool": "max"}, {}):
+        for seqs in (["ACGGTCAT"], tmp_path / "x.fa"):
+            embed(network, seqs, **more)
+            said.append("does not mask padding" in capsys.readouterr().err)
+    assert said == [True, False, False, False, True, *[False] * 5]
 
 
 def test_of_a_network_that_reads_one_length_nothing_is_said():

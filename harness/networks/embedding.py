@@ -6,7 +6,7 @@ B batch, T tokens, D features, N sequences.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from copy import copy
 from dataclasses import replace
 from inspect import signature
@@ -47,6 +47,7 @@ class Source(NamedTuple):
     the left does so; longer sequences are not padded. key: decides the features, with weights and
     sequences, for the cache; "" = nothing is stored. trained: bp of the windows of a language
     model's training; 0 = that is not known, or it is none. per_base: its head sees a row a base.
+    told: `Network.told`; None = nothing was looked at before.
     """
 
     net: Any
@@ -58,6 +59,7 @@ class Source(NamedTuple):
     key: str
     trained: int = 0
     per_base: bool = False
+    told: set[Hashable] | None = None
 
 
 def of_network(network: Network) -> Source:
@@ -74,8 +76,9 @@ def of_network(network: Network) -> Source:
     longest, padded = network.longest, network.task.length
     per_base = network.task.kind == "per_base"
     return Source(
-        network.net, model, tokenizer, network.recipe, longest, padded, key, per_base=per_base
-    )
+        network.net, model, tokenizer, network.recipe, longest, padded, key, per_base=per_base,
+        told=network.told,
+    )  # fmt: skip
 
 
 def of_model(
@@ -174,7 +177,7 @@ class Embedder:
             if word not in known:
                 raise ValueError(f"--{flag} {word!r}: write {', '.join(known)}")
         check_precision(source.recipe.precision, device)
-        net = source.net
+        self._way, net = (layer, pool, strands), source.net
         own = pool == "own" and layer == 0
         if own and source.per_base:  # its head sees a row a base
             own, pool = not hasattr(net, "backbone"), "none"
@@ -208,8 +211,12 @@ class Embedder:
         return out
 
     def unmasked(self) -> str:
-        """What is to be said of a network that does not mask padding; "" = it does."""
+        """What is to be said, once, of a network that does not mask padding; "" = it does."""
         afresh, source = copy(self), self._source
+        if source.told is not None:
+            if self._way in source.told:
+                return ""
+            source.told.add(self._way)
         afresh._key = ""  # nothing of random sequences is stored
         return said_of_padding(source.model, source.recipe.precision, source.padded, afresh)
 

@@ -6,7 +6,7 @@ N sequences, L length in bp of the longest, K task outputs.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,7 @@ class Network:
         self.card, self.model, self.net, self.device = card, model, net, device
         self.task, self.tokenizer, self.recipe = card.task_without_data(), tokenizer, recipe
         self._predictors: dict[int, Any] = {}
+        self.told = set[Hashable]()  # what was looked at once for a remark
         if not model.custom_trainer:
             self._predictor(self.task.length)
 

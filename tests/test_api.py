@@ -19,6 +19,7 @@ import dnabench as db
 from dnabench import Sequences
 from dnabench.executors import EXECUTORS
 from dnabench.results.store import Store
+from dnabench.train.compiled import keep_artefacts
 from dnabench.train.precision import Arithmetic
 
 FLAGS = {"epochs": 2, "seeds": 3, "keep": "best", "executor": "inline"}
@@ -255,14 +256,22 @@ def test_runs_in_this_process_leave_nothing_to_the_next(place, tmp_path):
     before, found = torch.get_num_threads(), []
     try:
         torch.set_num_threads(2)
+        torch.set_default_dtype(torch.float64)
+        torch.manual_seed(5)
+        drawn = torch.rand(3)
+        torch.manual_seed(5)
+        variables = {**os.environ}
         for i, strict in enumerate((False, True, False)):
             out = tmp_path / str(i)
             ran = db.run(["convnova-386k"], data, out=out, deterministic=strict, **flags)
             assert torch.get_num_threads() == 2
             assert not torch.are_deterministic_algorithms_enabled()
+            assert torch.get_default_dtype() == torch.float64
             found += ran.records
+        assert torch.equal(torch.rand(3), drawn) and {**os.environ} == variables
     finally:
         torch.set_num_threads(before)
+        torch.set_default_dtype(torch.float32)
     assert [r.where.get("deterministic", False) for r in found] == [False, True, False]
     forms = [r.where["convolution"] for r in found]
     assert forms[1] == {"all that can": "direct"} and "all that can" not in {**forms[0], **forms[2]}
@@ -271,11 +280,15 @@ def test_runs_in_this_process_leave_nothing_to_the_next(place, tmp_path):
     )
 
 
-def test_a_deterministic_trial_on_cuda_leaves_no_variable_to_later_workers(monkeypatch):
-    found, name = [], "CUBLAS_WORKSPACE_CONFIG"
+def test_trials_on_cuda_leave_no_variable_to_later_workers(monkeypatch, tmp_path):
+    found, name, compiled = [], "CUBLAS_WORKSPACE_CONFIG", "TORCHINDUCTOR_CACHE_DIR"
+    monkeypatch.setenv("DNABENCH_CACHE", str(tmp_path))
+    monkeypatch.delenv(compiled, raising=False)
 
     def work(job, progress):
         Arithmetic("fp32", "cuda", deterministic=True)
+        keep_artefacts()
+        assert os.environ[compiled].startswith(str(tmp_path))
         found.append(os.environ[name])
 
     for given, left in ((None, None), (":16:8", ":16:8")):
@@ -285,4 +298,5 @@ def test_a_deterministic_trial_on_cuda_leaves_no_variable_to_later_workers(monke
         inline = EXECUTORS["inline"](work)
         events = [event.kind for event in inline.events(inline.submit(["job"]))]
         assert events == ["started", "returned"] and os.environ.get(name) == left
+        assert compiled not in os.environ
     assert found == [":4096:8", ":16:8"]

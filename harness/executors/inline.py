@@ -5,11 +5,45 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from dnabench.executors.base import Event, Here, attempt, first
 
-CUBLAS = "CUBLAS_WORKSPACE_CONFIG"  # which a deterministic trial on CUDA sets
+# which a deterministic trial on CUDA sets, and one that compiles; later workers would inherit them
+VARIABLES = ("CUBLAS_WORKSPACE_CONFIG", "TORCHINDUCTOR_CACHE_DIR")
+
+
+@contextmanager
+def _undone(threads: int) -> Iterator[None]:
+    """Give PyTorch so many threads; undo them and what else a job sets for all of this process.
+
+    These are PyTorch's random state, its default type and whether it follows gradients, and the
+    variables of the environment in VARIABLES.
+    """
+    import torch
+
+    variables = {name: os.environ.get(name) for name in VARIABLES}
+    before, kind, follows = (
+        torch.get_num_threads(),
+        torch.get_default_dtype(),
+        torch.is_grad_enabled(),
+    )
+    cuda: Any = torch.cuda
+    gpus = range(cuda.device_count()) if cuda.is_initialized() else ()
+    torch.set_num_threads(threads)
+    try:
+        with torch.random.fork_rng(devices=list(gpus)):
+            yield
+    finally:
+        torch.set_num_threads(before)
+        torch.set_default_dtype(kind)
+        torch.set_grad_enabled(follows)
+        for name, value in variables.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 class Inline(Here):
@@ -26,24 +60,16 @@ class Inline(Here):
         return self._keep(deque(enumerate(jobs)))
 
     def events(self, handle: str) -> Iterator[Event]:
-        """Run the jobs; PyTorch's threads and cuBLAS's variable are then as before."""
-        import torch
-
-        before, workspace = torch.get_num_threads(), os.environ.get(CUBLAS)
-        torch.set_num_threads(self.threads)
+        """Run the jobs; see `_undone`."""
         waiting: deque[tuple[int, Any]] = self._queue(handle)
-        try:
-            while (taken := first(waiting)) is not None:
-                number, job = taken
-                yield Event("started", number)
-                steps: list[tuple[int, int]] = []
+        while (taken := first(waiting)) is not None:
+            number, job = taken
+            yield Event("started", number)
+            steps: list[tuple[int, int]] = []
+            with _undone(self.threads):
                 kind, value = attempt(self.work, job, lambda *step, to=steps: to.append(step))
-                yield from (Event("progress", number, step) for step in steps)
-                yield Event(kind, number, value)
-        finally:
-            torch.set_num_threads(before)
-            if workspace is None:  # or workers that this process starts later would inherit it
-                os.environ.pop(CUBLAS, None)
+            yield from (Event("progress", number, step) for step in steps)
+            yield Event(kind, number, value)
 
     def hold(self, handle: str) -> None:
         """Forget the jobs that have not started."""

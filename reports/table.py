@@ -14,6 +14,7 @@ from dnabench.protocols import PROTOCOLS
 from dnabench.reports.cells import INVALID, NONE, Cell, cell_of, podium
 from dnabench.reports.columns import Column, column_keys, columns_of, suite_recipes
 from dnabench.reports.grouping import grouped, natural, suite_of
+from dnabench.reports.names import alike_named
 from dnabench.types import Record
 
 DIGITS = 3
@@ -103,7 +104,7 @@ def tables(records: Iterable[Record], digits: int = DIGITS, metric: str = "") ->
     configurations; recipes that differ only between suites are not. Trials of tuning, which have no
     test score, are left out.
     """
-    records = (r for r in records if not r.trial.tuning)
+    records = alike_named(r for r in records if not r.trial.tuning)
     groups = grouped(records, lambda r: (r.trial.protocol, r.trial.limit, -r.trial.train_share))
     return [_table(groups[key], digits, metric, -key[2]) for key in sorted(groups)]
 
@@ -113,7 +114,7 @@ def across_shares(records: Iterable[Record], metric: str = "") -> list[Table]:
 
     For learning curves: columns that were trained on less are no rivals in a test.
     """
-    records = (r for r in records if not r.trial.tuning)
+    records = alike_named(r for r in records if not r.trial.tuning)
     groups = grouped(records, lambda r: (r.trial.protocol, r.trial.limit))
     several = {k: len({r.trial.train_share for r in of}) > 1 for k, of in groups.items()}
     return [_table(groups[k], DIGITS, metric, math.nan) for k in sorted(groups) if several[k]]

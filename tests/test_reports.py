@@ -273,3 +273,16 @@ def test_verdicts_respect_seeds_rope_and_spread():
     assert said(*acc) == ("loss", "")
     flat = said(runs("a", 0.7, step=0), runs("b", 0.8, step=0))
     assert flat == ("descriptive", "only (no variation between seeds)")
+
+
+def test_the_same_weights_by_other_names_are_one_column():
+    one, link = "checkpoint:979@12e35aab3aa421ec", "checkpoint:link.pt@12e35aab3aa421ec"
+    other = "checkpoint:979@ffffffffffffffff"
+    found = only([
+        *runs("a", 0.7, range(3), regime=one), *runs("a", 0.7, range(3, 5), regime=link),
+        *runs("a", 0.8, regime=other), *runs("a", 0.6),
+    ])  # fmt: skip
+    assert [len(cell.scores) for cell in found.rows[0].cells] == [5, 5, 5]
+    assert [column.regime for column in found.columns] == [one, other, "scratch"]
+    ids = [record("a", regime=regime).trial.id for regime in (one, link, other)]
+    assert ids[0] == ids[1] != ids[2]

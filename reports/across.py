@@ -1,7 +1,7 @@
 """Evidence across the tasks of a suite (docs/statistics.md)."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -154,7 +154,8 @@ def unit(row: Row) -> str:
 def shared_tasks(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Shared]:
     """Each pair over the tasks that both have, where a model lacks some; [] where none does.
 
-    Holm over these pairs. Different pairs are compared on different tasks.
+    Holm over these pairs, of which copies of a test count once, as where a search chose the
+    default. Different pairs are compared on different tasks.
     """
     named = {row.name for row in rows}
     pairs = grouped([d for d in comparisons if d.row.name in named], lambda d: (d.i, d.j))
@@ -164,10 +165,18 @@ def shared_tasks(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list
     leads = {pair: _leads(own)["lead"] for pair, own in pairs.items()}
     enough = [min(min(d.n) for d in own) >= stats.MIN_SEEDS for own in pairs.values()]
     p = [x.p if ok else math.nan for x, ok in zip(leads.values(), enough, strict=True)]
+    adjusted = stats.once(stats.holm, p, [_tested(*pair, own) for pair, own in pairs.items()])
     return [
         Shared(*pair, len(pairs[pair]), difference(lead, [d.row for d in pairs[pair]]), p_holm)
-        for (pair, lead), p_holm in zip(leads.items(), stats.holm(p), strict=True)
+        for (pair, lead), p_holm in zip(leads.items(), adjusted, strict=True)
     ]
+
+
+def _tested(i: int, j: int, own: Sequence[Comparison]) -> Hashable:
+    """What the comparisons of two columns test together: the runs of both on these tasks."""
+    alike = [first_alike(one.row.cells) for one in own]
+    sides = frozenset(tuple(first[k] for first in alike) for k in (i, j))
+    return sides, tuple(one.row.name for one in own)
 
 
 def _leads(own: Sequence[Comparison]) -> dict[str, Any]:

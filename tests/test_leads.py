@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from dnabench.reports.evidence import Report
 from dnabench.reports.families import Families
 from dnabench.reports.render import compare_text, render
 from dnabench.reports.resampling import Resampler
-from dnabench.reports.table import tables
+from dnabench.reports.table import TUNED, tables
 from dnabench.reports.text.captions import caption
 from dnabench.reports.text.findings import shared_grids, suite_caption
 from dnabench.reports.text.leads import lead_sentences
@@ -307,6 +308,17 @@ def test_pairs_on_shared_tasks_are_offered_where_a_model_lacks_some():
     report = Report(evidence=(analyzed(records),))
     for fmt in ("md", "html"):
         assert "Pairs on shared tasks of s" in render(report, fmt)
+
+
+def test_copies_of_a_column_count_once_over_shared_tasks_too():
+    records = suite({"a": 0.7, "b": 0.696}, TASKS) + suite({"c": 0.69}, TASKS[:3])
+    copies = [replace(r, flags={TUNED: "2"}) for r in records if r.trial.model == "a"]
+    (plain,), (grid,) = (shared_grids(analyzed(found)) for found in (records, records + copies))
+    found = {tuple(line[:2]): line[2:] for line in grid.rows}
+    assert len(plain.rows) == 3 and len(found) == 6
+    assert [line for line in grid.rows if "a tuned" not in line[:2]] == plain.rows
+    assert found["a tuned", "b"] == found["a", "b"]
+    assert found["a", "a tuned"][-1] == "–"  # there is nothing to test
 
 
 def test_anybodys_table_of_runs_gets_the_same_sentence(tmp_path):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import zipfile
 
 import numpy as np
@@ -10,6 +11,7 @@ from conftest import dnabench
 
 from dnabench.tasks.io.describing import describe
 from dnabench.tasks.io.files import task_from_path
+from dnabench.tasks.io.sheets import never_computed
 from dnabench.types import OwnData
 
 RNG = np.random.default_rng(0)
@@ -106,6 +108,28 @@ def test_a_bad_cell_is_named_by_its_row(tmp_path):
     rows = [*ROWS[:9], ["AC GT*", 1, ""], *ROWS[9:]]
     with pytest.raises(ValueError, match=r"a.xlsx:row 10: sequence has ' ' at position 2"):
         task_from_path(excel(tmp_path / "a.xlsx", {"one": rows}))
+
+
+def test_formulas_that_were_never_computed_are_refused_and_computed_ones_read(tmp_path):
+    rows = [[t, f"=1*{y}" if i % 2 else y, g] for i, (t, y, g) in enumerate(ROWS)]
+    path = excel(tmp_path / "a.xlsx", {"notes": [["=1+1"]], "data": [ROWS[0], *rows[1:]]})
+    with pytest.raises(ValueError, match=r"cell B2 holds a formula .*it and 19 more are empty"):
+        task_from_path(path, own=OwnData(sheet="data"))
+    with zipfile.ZipFile(path) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    sheet = parts["xl/worksheets/sheet2.xml"].decode()
+    computed = re.sub(r"<f>1\*(\d)</f><v ?/>|<f>1\*(\d)</f><v></v>",
+                      lambda m: f"<f>1*{m[1] or m[2]}</f><v>{m[1] or m[2]}</v>", sheet)  # fmt: skip
+    assert computed != sheet
+    with zipfile.ZipFile(path, "w") as file:
+        for name, data in (parts | {"xl/worksheets/sheet2.xml": computed}).items():
+            file.writestr(name, data)
+    assert content(task_from_path(path, own=OwnData(sheet="data"))) == EXPECTED  # other sheets' do
+    assert never_computed(path.read_bytes(), "notes") == ["A1"]
+    empty = re.sub(r'(<c r="\w+")[^>]*><f', r'\1 t="str"><f', sheet)  # a text may be empty
+    with zipfile.ZipFile(path, "a") as file, pytest.warns(UserWarning, match="Duplicate name"):
+        file.writestr("xl/worksheets/sheet2.xml", empty)
+    assert never_computed(path.read_bytes(), "data") == []
 
 
 @pytest.mark.parametrize("name", ["a.xlsx", "a.ods"])

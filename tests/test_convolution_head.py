@@ -267,7 +267,7 @@ def test_what_has_no_neighbouring_bases_is_refused_before_any_trial():
     model = MODELS["convnova-386k"]
     for task, changes, says in (
         (planted_task(), {}, "planted/motif is a binary task, with one for each sequence: write "
-         "--set head=own"),
+         "--set head=own, or leave conv out of --space"),
         (TASK, {"padding": "left-n"}, "head=conv: padding=left-n would be read as bases"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=re.escape(says)):

@@ -100,7 +100,8 @@ def _check_convolutions(model: Model, task: Task, recipe: Recipe) -> None:
     if task.kind != "per_base":
         raise ValueError(
             f"head=conv reads the features of neighbouring bases, for a label of each; {task.name} "
-            f"is a {task.kind} task, with one for each sequence: write --set head=own"
+            f"is a {task.kind} task, with one for each sequence: write --set head=own, or leave "
+            "conv out of --space"
         )
     if model.custom_trainer:
         raise ValueError(f"head=conv: {model.name} is no network of PyTorch; leave one of them out")

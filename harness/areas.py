@@ -11,6 +11,8 @@ import numpy as np
 from dnabench.correlation import aligned, classes, defined_mean, defined_median
 from dnabench.types import Array
 
+COLUMNS = 32  # outputs that are copied at once, each of them in one piece, to be sorted
+
 
 def auroc(y: Array, logits: Array) -> float:
     """Area under the ROC curve; for K > 2 the mean over classes, each against the rest.
@@ -100,8 +102,12 @@ def _per_label(area: Callable[[Array, Array], float], y: Array, scores: Array) -
         i, k = np.argwhere(wrong)[0]
         raise ValueError(f"label {k} of example {i} (from 0) is {y[i, k]}, neither 0 nor 1")
     values = np.full(y.shape[1], np.nan)
-    for k in np.flatnonzero(y.any(0) & ~y.all(0)):  # sorting all at once takes K times the memory
-        values[k] = area(*_counts_by_score(y[:, k] == 1, scores[:, k]))
+    defined = np.asarray(y.any(0) & ~y.all(0))
+    for start in range(0, len(values), COLUMNS):  # all at once would take a copy of all
+        some = slice(start, start + COLUMNS)
+        labels, by_column = (np.ascontiguousarray(a[:, some].T) for a in (y, scores))
+        for k in np.flatnonzero(defined[some]):
+            values[start + k] = area(*_counts_by_score(labels[k] == 1, by_column[k]))
     return values
 
 

@@ -30,10 +30,11 @@ def check(out: Out = Path("runs")) -> None:
     from dnabench.cli.bars import bar
     from dnabench.reports.grid import count
     from dnabench.reports.soundness import unsound
-    from dnabench.results.merging import faults
+    from dnabench.results.merging import faults, work_in
 
     opened = _opened(out)
-    with bar("checking", total=len(opened.rows())) as show:
+    with bar(f"checking {count(len(opened.rows()), 'record')}", total=1 + work_in(opened)) as show:
+        show(advance=1)  # from here on the time is measured, so that one record tells what is left
         found = list(
             faults(opened, lambda n: show(advance=n), lambda record: unsound(record, opened))
         )

@@ -12,7 +12,9 @@ from conftest import dnabench
 from kept_cases import job_of, kept, task_of_kind, tiny_network
 from test_regions import genome, peaks, rows_of, scattered, written  # noqa: F401
 
-from dnabench import MODELS
+from dnabench import MODELS, embed
+from dnabench.networks.embed_file import embed_file
+from dnabench.networks.embedding import Embedder, of_model, of_network
 from dnabench.networks.network import Network, load_network
 from dnabench.networks.predicting import Asked, predict_file
 from dnabench.sweep.grid import Request, grid
@@ -199,3 +201,44 @@ def test_regions_by_command(genome, tmp_path):  # noqa: F811
     assert again.stdout == out.read_text() and len(out.read_text().splitlines()) == 61
     done = dnabench("predict", folder, path)
     assert done.returncode == 2 and "--genome FASTA" in done.stderr
+
+
+@pytest.mark.parametrize("length", [151, 0])
+def test_embeddings_of_regions_are_those_of_the_windows_of_training(
+    length, genome, tmp_path  # noqa: F811
+):  # fmt: skip
+    path, to = of_training(tmp_path / "a.bed"), tmp_path / "e.parquet"
+    network, task, _ = network_of(tmp_path, path, genome[0], "convnova-386k", length=length)
+    (folder,) = (tmp_path / "runs" / "networks").iterdir()
+    done = dnabench("embed", folder, path, "--genome", genome[0], "--to", to)
+    assert done.returncode == 0 and "left out: 1 region on sequences" in done.stderr, done.stderr
+    table = pq.read_table(to).to_pandas()
+    answers, _ = predicted(network, path, genome=str(genome[0]))
+    assert table["id"].tolist() == [row["id"] for row in answers]  # the order of the file
+    named = ["id", "chrom", "start", "end", "strand", "name"]
+    assert table.columns[:7].tolist() == [*named, "e0"]
+    values = table.set_index("id").filter(regex=r"^e\d+$")
+    test = task.load("test")
+    known = [i for i, name in enumerate(test.ids.tolist()) if name in values.index]
+    assert len(known) >= 5
+    wanted = embed(network, test.seqs.take(np.array(known)))
+    np.testing.assert_allclose(values.loc[test.ids[known]], wanted, rtol=1e-4, atol=1e-5)
+    embed_file(Embedder(of_network(network)), path, tmp_path / "e.npy", genome=str(genome[0]))
+    np.testing.assert_allclose(np.load(tmp_path / "e.npy"), values, rtol=1e-4, atol=1e-5)
+
+
+def test_what_cannot_be_embedded_is_said(put, genome, tmp_path):  # noqa: F811
+    fasta, path, to = str(genome[0]), of_training(tmp_path / "a.bed"), tmp_path / "e.npy"
+    network, *_ = network_of(tmp_path, path, fasta, length=151)
+    base, *_ = tiny_network(tmp_path / "base", put)
+    single, whole = of_network(network), of_network(base)
+    model = of_model("convnova-386k", "scratch", 151)
+    for source, file, more, asked, says in (
+        (single, genome[0], {}, fasta, "--genome: regions of a BED file lie on a genome, and"),
+        (single, path, {}, "", r"a\.bed: regions need the genome they are on: --genome FASTA"),
+        (model, path, {}, fasta, r"a kept network of whole sequences was trained on, .*getfasta"),
+        (whole, path, {"pool": "mean"}, fasta, "trained on, and this is none; write them to a FAS"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=says):
+            embed_file(Embedder(source, **more), file, to, genome=asked)
+    assert not to.exists()

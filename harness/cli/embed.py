@@ -33,6 +33,9 @@ def embed(
     set_: Annotated[
         list[str], typer.Option("--set", help="Option of a model: width=256; may be repeated.")
     ] = [],  # noqa: B006
+    genome: Annotated[
+        str, typer.Option(help="FASTA that the regions of a BED file lie on (kept networks).")
+    ] = "",
     device: Device = "auto",
     model: Code = "",
     trust_remote_code: Trust = False,
@@ -41,7 +44,8 @@ def embed(
 
     For clustering, UMAP or a model of your own; `dnabench probe embed` shows which kinds of regions
     a network distinguishes. Features of official or kept weights are kept
-    in the cache and used again.
+    in the cache and used again. Of the regions of a BED file a kept network reads the windows that
+    it was trained on.
     """
     from dnabench.cli.bars import bar
     from dnabench.host.machine import device_named
@@ -55,5 +59,5 @@ def embed(
     source = source_of(network, file, regime, device, model, trust_remote_code, options)
     embedder = Embedder(source, layer, pool, strands, device)
     with bar("embedding") as show:
-        rows, width = embed_file(embedder, file, to, lambda bp: show(advance=bp))
+        rows, width = embed_file(embedder, file, to, lambda bp: show(advance=bp), genome)
     typer.echo(f"{to}: {count(rows, 'row')} of {count(width, 'feature')}")

@@ -6,7 +6,7 @@ D features, R rows: sequences, or the bases of all of them.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
@@ -15,8 +15,11 @@ from typing import IO, Any
 import numpy as np
 
 from dnabench.cache import replacing
+from dnabench.networks.answers import Columns
 from dnabench.networks.embedding import Embedder, Source, of_model, of_network
 from dnabench.networks.network import load_network
+from dnabench.networks.region_file import region_rows
+from dnabench.tasks.io.regions import is_regions
 from dnabench.tasks.io.unlabelled import read_parts, whole_sequences
 from dnabench.tensors import note
 from dnabench.types import Array, Sequences
@@ -60,17 +63,20 @@ def longest_in(file: Path | Sequences) -> int:
 
 
 def embed_file(
-    embedder: Embedder, file: Path, to: Path, progress: Callable[[int], object] = lambda bp: None
-) -> tuple[int, int]:
+    embedder: Embedder, file: Path, to: Path, progress: Callable[[int], object] = lambda bp: None,
+    genome: str = "",
+) -> tuple[int, int]:  # fmt: skip
     """Write the embeddings of every sequence of a file.
 
     Args:
         embedder: of one network.
-        file: as `tasks.io.unlabelled.read_parts` takes it.
-        to: a .parquet with columns id, for each base position, and e0 ... e(D-1); or an .npy of
-            float32 (R, D), which `np.load(to, mmap_mode="r")` opens, with the ids, a line each,
-            in a file of the same name that ends in .ids.txt.
+        file: as `tasks.io.unlabelled.read_parts` takes it; with a genome regions, which a kept
+            network reads in windows as in training.
+        to: a .parquet with columns id, for each base position, of regions those of the file, and
+            e0 ... e(D-1); or an .npy of float32 (R, D), which `np.load(to, mmap_mode="r")` opens,
+            with the ids, a line each, in a file of the same name that ends in .ids.txt.
         progress: called with the bp that were embedded since the last call.
+        genome: FASTA that the regions of a BED file lie on.
 
     Returns:
         R and D.
@@ -86,12 +92,41 @@ def embed_file(
         table: _Parquet | _Npy = _Parquet(out)
         if to.suffix == ".npy":
             table = _Npy(out, files.enter_context(replacing(to.with_suffix(".ids.txt"))))
-        for part in whole_sequences(read_parts(file, say=note), embedder.longest):
-            values = embedder(part.seqs)
-            table.write(np.array(part.ids), positions(part.seqs, embedder.each_base), values)
-            progress(len(part.seqs.codes))
+        for columns, places, values in _answered(embedder, file, genome, progress):
+            table.write(columns, places, values)
         table.close()
     return table.shape
+
+
+def _answered(
+    embedder: Embedder, file: Path, genome: str, progress: Callable[[int], object]
+) -> Iterator[tuple[Columns, Array | None, Array]]:
+    """Columns that name sequences, the place of each base, and the embeddings."""
+    if not is_regions(file):
+        if genome:
+            raise ValueError(
+                f"--genome: regions of a BED file lie on a genome, and {file} has none"
+            )
+        for part in whole_sequences(read_parts(file, say=note), embedder.longest):
+            values = embedder(part.seqs)
+            yield {"id": np.array(part.ids)}, positions(part.seqs, embedder.each_base), values
+            progress(len(part.seqs.codes))
+        return
+    card = embedder.card
+    if card is None or card.kind == "per_base":
+        raise ValueError(
+            f"{file}: regions are read in the windows that a kept network of whole sequences was "
+            "trained on, and this is none; write them to a FASTA file: bedtools getfasta -s -fi "
+            f"{genome or 'GENOME'} -bed {file.name}"
+        )
+    if embedder.each_base:
+        raise ValueError(f"{file}: a region has one row; write --pool mean, max, cls or own")
+    found = region_rows(
+        card, embedder.longest, lambda seqs, places: embedder(seqs), file, genome,
+        "embedded", note, progress,
+    )  # fmt: skip
+    for columns, values in found:
+        yield columns, None, values
 
 
 def positions(seqs: Sequences, each_base: bool) -> Array | None:
@@ -107,14 +142,14 @@ class _Parquet:
         self._out, self.shape = out, (0, 0)
         self._writer: Any = None
 
-    def write(self, names: Array, places: Array | None, values: Array) -> None:
+    def write(self, named: Columns, places: Array | None, values: Array) -> None:
         import pyarrow as pa  # type: ignore[import-untyped]
         import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-        columns: dict[str, Any] = {"id": names}
+        columns: dict[str, Any] = dict(named)
         if places is not None:
             starts = np.cumsum(places == 0) - 1
-            columns = {"id": names[starts], "position": places}
+            columns = {"id": np.asarray(named["id"])[starts], "position": places}
         columns |= {f"e{i}": values[:, i] for i in range(values.shape[1])}
         rows = pa.table(columns)
         if self._writer is None:
@@ -132,7 +167,8 @@ class _Npy:
         self._out, self._ids, self.shape = out, ids, (0, 0)
         out.write(bytes(HEADER))
 
-    def write(self, names: Array, places: Array | None, values: Array) -> None:
+    def write(self, named: Columns, places: Array | None, values: Array) -> None:
+        names = np.asarray(named["id"])
         self._out.write(np.ascontiguousarray(values, np.float32).data)
         lines = names if places is None else names[np.cumsum(places == 0) - 1]
         self._ids.write("".join(f"{name}\n" for name in lines.tolist()).encode())

@@ -22,6 +22,7 @@ from dnabench.cache import file_sha256
 from dnabench.models.heads import pooled
 from dnabench.models.kernels.context import Kernels
 from dnabench.models.outside.references import model_named
+from dnabench.networks.card import Card
 from dnabench.networks.network import Network
 from dnabench.networks.unmasked import said_of_padding
 from dnabench.tensors import note
@@ -47,7 +48,7 @@ class Source(NamedTuple):
     the left does so; longer sequences are not padded. key: decides the features, with weights and
     sequences, for the cache; "" = nothing is stored. trained: bp of the windows of a language
     model's training; 0 = that is not known, or it is none. per_base: its head sees a row a base.
-    told: `Network.told`; None = nothing was looked at before.
+    told: `Network.told`; None = nothing was looked at before. card: of a kept network.
     """
 
     net: Any
@@ -60,6 +61,7 @@ class Source(NamedTuple):
     trained: int = 0
     per_base: bool = False
     told: set[Hashable] | None = None
+    card: Card | None = None
 
 
 def of_network(network: Network) -> Source:
@@ -77,7 +79,7 @@ def of_network(network: Network) -> Source:
     per_base = network.task.kind == "per_base"
     return Source(
         network.net, model, tokenizer, network.recipe, longest, padded, key, per_base=per_base,
-        told=network.told,
+        told=network.told, card=network.card,
     )  # fmt: skip
 
 
@@ -187,7 +189,7 @@ class Embedder:
         elif not hasattr(net, "features"):
             raise ValueError(f"{source.model.name} has no features before its answers")
         self._net, self._source = net.to(device).eval(), source
-        self.each_base, self.longest = pool == "none", source.length
+        self.each_base, self.longest, self.card = pool == "none", source.length, source.card
         self._both = strands == "mean"
         self._arithmetic, self._kernels = Arithmetic(source.recipe.precision, device), Kernels()
         self._arithmetic.guard(self._net)

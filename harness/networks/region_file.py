@@ -1,11 +1,11 @@
-"""Predict the regions of a file on their genome, in the order of the file.
+"""What a network answers to the regions of a file on their genome, in the order of the file.
 
-M regions, K task outputs.
+M regions, K task outputs or features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from dnabench.networks.card import Card
 from dnabench.networks.network import Network
 from dnabench.tasks.io.region_windows import Account, Windows, unlabelled_windows, window_ids
 from dnabench.tasks.io.regions import Regions, read_regions
-from dnabench.types import Array
+from dnabench.types import Array, Sequences
 
 ROWS = 1 << 15  # that are written at once
 
@@ -24,18 +24,36 @@ def region_logits(
     network: Network, file: Path, genome: str,
     say: Callable[[str], object], progress: Callable[[int], object],
 ) -> Iterator[tuple[Columns, Array]]:  # fmt: skip
-    """The logits of every region that can be used.
+    """The logits of every region that can be used; see `region_rows`."""
+
+    def answers(seqs: Sequences, places: Sequence[str]) -> Array:
+        network.check(seqs, places)
+        return network.prepared(seqs)()
+
+    yield from region_rows(
+        network.card, network.longest, answers, file, genome, "predicted", say, progress
+    )
+
+
+def region_rows(
+    card: Card, longest: int, answers: Callable[[Sequences, Sequence[str]], Array], file: Path,
+    genome: str, what: str, say: Callable[[str], object], progress: Callable[[int], object],
+) -> Iterator[tuple[Columns, Array]]:  # fmt: skip
+    """What a network answers to every region that can be used.
 
     Windows are as long as the longest sequence in training, or the regions as they are where
     training read them so. They are cut, turned and left out as in training. Memory grows with the
     number of regions and the longest sequence of the genome.
 
     Args:
-        network: of whole sequences, no pairs.
+        card: of a network of whole sequences, no pairs.
+        longest: bp that the network reads at most.
+        answers: from N sequences, and where each is from, to (N, K).
         file: BED, narrowPeak or broadPeak, plain or gzipped.
         genome: FASTA.
+        what: is done with them, for messages.
         say: called with how the file was read and what was left out.
-        progress: called with the bp that were predicted since the last call.
+        progress: called with the bp that were answered since the last call.
 
     Yields:
         Columns id (the window, named as in training), chrom, start and end (of the region, as in
@@ -46,26 +64,27 @@ def region_logits(
     """
     if not genome:
         raise ValueError(f"{file}: regions need the genome they are on: --genome FASTA")
-    regions, length = read_regions(file), window_length(network.card, network.longest)
+    regions, length = read_regions(file), window_length(card, longest)
     account, m = Account(regions), len(regions.start)
-    logits = np.zeros((m, network.task.n_outputs), np.float32)
+    values = np.zeros((m, 0), np.float32)
     start, end, chrom = np.full(m, -1), np.full(m, -1), regions.chrom.copy()
     for name, found, seqs in unlabelled_windows(account, Path(genome), length):
-        _check_longest(regions, found, network.longest)
+        _check_longest(regions, found, longest)
         places = [f"{file}:{line}: the region" for line in regions.line[found.row].tolist()]
-        network.check(seqs, places)
-        logits[found.row] = network.prepared(seqs)()
+        rows = answers(seqs, places)
+        values = values if values.size else np.zeros((m, rows.shape[1]), np.float32)
+        values[found.row] = rows
         start[found.row], end[found.row], chrom[found.row] = found.start, found.end, name
         progress(len(seqs.codes))
-    for note in account.said("predicted", length):
+    for note in account.said(what, length):
         say(note)
-    rows = np.flatnonzero(end >= 0)
+    usable = np.flatnonzero(end >= 0)
     strand = np.where(regions.strand == "-", "-", "+")
-    stranded = bool((strand[rows] == "-").any())
-    for i in range(0, len(rows), ROWS):
-        part = rows[i : i + ROWS]
+    stranded = bool((strand[usable] == "-").any())
+    for i in range(0, len(usable), ROWS):
+        part = usable[i : i + ROWS]
         windows = Windows(part, start[part], end[part], strand[part])
-        yield _columns(regions, chrom[part], windows, stranded), logits[part]
+        yield _columns(regions, chrom[part], windows, stranded), values[part]
 
 
 def window_length(card: Card, longest: int) -> int:

@@ -57,8 +57,8 @@ class Results:
         import pandas as pd
 
         from dnabench.metrics import METRICS
+        from dnabench.reports.cells import INVALID
         from dnabench.reports.memo import Memo
-        from dnabench.reports.table import INVALID
         from dnabench.reports.validity import checked
 
         rows, memo = [], Memo(self.store.folder / ".cache" / "report")

@@ -15,11 +15,12 @@ from test_reports import record, runs
 from dnabench.metrics import mcc
 from dnabench.reports import stats
 from dnabench.reports.analysis import analyze
+from dnabench.reports.columns import TUNED
 from dnabench.reports.evidence import Report
 from dnabench.reports.families import Families
 from dnabench.reports.render import compare_text, render
 from dnabench.reports.resampling import Resampler
-from dnabench.reports.table import TUNED, tables
+from dnabench.reports.table import tables
 from dnabench.reports.text.captions import caption
 from dnabench.reports.text.findings import shared_grids, suite_caption
 from dnabench.reports.text.leads import lead_sentences

@@ -9,9 +9,9 @@ from kept_cases import job_of, kept, put, task_of_kind
 from sklearn.metrics import roc_auc_score
 
 from dnabench import MODELS
+from dnabench.reports.cells import INVALID
 from dnabench.reports.memo import Memo
 from dnabench.reports.soundness import chosen_epoch, unsound
-from dnabench.reports.table import INVALID
 from dnabench.reports.validity import checked, reason
 from dnabench.results.merging import faults
 from dnabench.results.store import Store

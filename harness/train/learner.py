@@ -91,8 +91,7 @@ class NetLearner(Predictor):
         self.micro_batch = resources.micro_batch or recipe.batch
         self._examples = examples
         self._ghost = Ghost(net, recipe, examples.model.name, resources.micro_batch)
-        room = total_memory(device) // (PART * resources.workers)
-        self.frozen = self._new_frozen(room) if recipe.finetune == "probe" else None
+        self.frozen = self._new_frozen(resources.workers) if recipe.finetune == "probe" else None
         self._data = self._read(examples.train, both=recipe.rc != "none")
         data = self._data.both if isinstance(self._data, Pairs) else self._data
         if isinstance(data, Features) and recipe.head == "own":
@@ -224,7 +223,7 @@ class NetLearner(Predictor):
         )
         return made
 
-    def _new_frozen(self, room: int) -> Frozen:
+    def _new_frozen(self, workers: int) -> Frozen:
         examples, recipe, length = self._examples, self.recipe, self._examples.task.length
         built, key = built_by(examples.model.build), examples.features_key
         cut = f" {recipe.max_length}" * (recipe.max_length > 0)
@@ -232,7 +231,7 @@ class NetLearner(Predictor):
         return Frozen(
             self.net, self._arithmetic, self._resident,
             examples.pool or Pool([examples.train.seqs], recipe.rc != "none"), key, self.kernels,
-            length if self._objective.per_base else 0, room,
+            length if self._objective.per_base else 0, total_memory(self.device) // PART // workers,
         )  # fmt: skip
 
     def _read(self, split: Split, both: bool) -> Data:

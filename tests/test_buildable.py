@@ -109,7 +109,11 @@ def test_no_command_starts_a_trial_of_what_cannot_be_built(words, csv, tmp_path)
     assert not list((tmp_path / "out").glob("records/*"))
 
 
-@pytest.mark.parametrize("words", [["run"], ["run", "--dry-run"], ["plan"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [["run"], ["run", "--dry-run"], ["plan"], ["tune"], ["tune", "--dry-run"]],
+    ids=" ".join,
+)
 def test_no_command_starts_a_trial_with_a_micro_batch_for_batch_norm(words, csv, tmp_path):
     asked = ["-m", "kmer,cnn", "--data", csv, "--micro-batch", "4", "--out", tmp_path / "out"]
     done = dnabench(*words, *asked)

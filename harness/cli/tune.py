@@ -85,7 +85,7 @@ def tune(
         per=per, tuning_seeds=tuning_seeds, search=search, search_seed=search_seed, spaces=space,
     )  # fmt: skip
     if dry_run:
-        typer.echo(cost_text(_planned(request, notes), Store(out), execution))
+        typer.echo(cost_text(_planned(request, notes, execution), Store(out), execution))
         print_notes(notes)
         return
     chosen, failed = run_search(request, out, execution)
@@ -109,7 +109,7 @@ def run_search(
 
     Raises:
         KeyError, ValueError: as `plan_search`, `chosen_of` and `run_sweep`.
-        ValueError: settings of the default with which no network can be built.
+        ValueError: settings of the default, or a micro-batch, with which no network can be trained.
         typer.Exit: as `run_sweep`.
     """
     from dnabench.executors.local import workers_kept
@@ -119,7 +119,7 @@ def run_search(
     from dnabench.sweep.tuning import chosen_of
 
     notes = list[str]()
-    plan, store = _planned(request, notes), Store(out)
+    plan, store = _planned(request, notes, execution), Store(out)
     notes.append(f"search: {search_text(plan)}")
     records: dict[str, Record] = {}
 
@@ -145,13 +145,14 @@ def run_search(
     return chosen, [*failed, *final.failed]
 
 
-def _planned(request: TuneRequest, notes: list[str]) -> Plan:
-    """The search; ValueError where what is fixed makes no network: searched values fail later."""
+def _planned(request: TuneRequest, notes: list[str], execution: ExecutionOptions) -> Plan:
+    """The search; ValueError where what is fixed cannot be trained: searched values fail later."""
     from dnabench.sweep.buildable import check_buildable
     from dnabench.sweep.search import plan_search
 
     plan = plan_search(request, notes.append)
-    check_buildable(job for tried in plan.tried.values() for job in tried[0].jobs)
+    defaults = (job for tried in plan.tried.values() for job in tried[0].jobs)
+    check_buildable(defaults, execution.micro_batch)
     return plan
 
 

@@ -200,7 +200,7 @@ def embed(
     network: Network | str | Path = "", seqs: Sequence[str] | Sequences | Path = (), *,
     model: str = "", layer: int = 0, pool: str = "own", strands: str = "one",
     regime: str = "pretrained", set: str | Sequence[str] = (), device: str = "cpu",
-    to: str | Path | None = None, trust_remote_code: bool = False,
+    to: str | Path | None = None, trust_remote_code: bool = False, genome: str | Path = "",
 ) -> Array:  # fmt: skip
     """What a network makes of sequences before its head.
 
@@ -219,9 +219,11 @@ def embed(
             network as loaded stays where it is.
         to: a file for the result, .npy or .parquet; needs the path of a file.
         trust_remote_code: run the code that an hf: model brings.
+        genome: FASTA that the regions of a BED file lie on (kept networks).
 
     Returns:
-        float32 (N, D), or a row for each base; with `to` as an .npy, opened from that file.
+        float32 (N, D), or a row for each base; with `to` as an .npy, opened from that file. Regions
+        that are left out have no row, and a note says so; `to` as a .parquet names the others.
 
     Raises:
         KeyError, ValueError, OSError: an unknown model, weights that cannot be had, a layer that
@@ -251,11 +253,13 @@ def embed(
     if isinstance(seqs, Sequences):
         if to is not None:
             raise ValueError("to=...: give the path of a file of sequences")
+        if genome:
+            raise ValueError("genome=...: give the path of a BED file")
         note(embedder.unmasked())
         return embedder(seqs)
     with TemporaryDirectory() as folder:
         file = Path(to) if to is not None else Path(folder) / "rows.npy"
-        embed_file(embedder, seqs, file)
+        embed_file(embedder, seqs, file, genome=str(genome))
         if file.suffix != ".npy":
             import pandas as pd
 

@@ -225,6 +225,7 @@ def test_embeddings_of_regions_are_those_of_the_windows_of_training(
     np.testing.assert_allclose(values.loc[test.ids[known]], wanted, rtol=1e-4, atol=1e-5)
     embed_file(Embedder(of_network(network)), path, tmp_path / "e.npy", genome=str(genome[0]))
     np.testing.assert_allclose(np.load(tmp_path / "e.npy"), values, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(embed(folder, path, genome=genome[0]), values, rtol=1e-4, atol=1e-5)
 
 
 def test_what_cannot_be_embedded_is_said(put, genome, tmp_path):  # noqa: F811
@@ -241,4 +242,6 @@ def test_what_cannot_be_embedded_is_said(put, genome, tmp_path):  # noqa: F811
     ):  # fmt: skip
         with pytest.raises(ValueError, match=says):
             embed_file(Embedder(source, **more), file, to, genome=asked)
+    with pytest.raises(ValueError, match=r"genome=\.\.\.: give the path of a BED file"):
+        embed(network, ["ACGT"], genome=fasta)
     assert not to.exists()

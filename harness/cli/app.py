@@ -108,7 +108,8 @@ command(
     "runs/networks/TRIAL genome.fa.gz --window 200 --stride 100 --to windows.csv", section=USE,
 )(predict)  # fmt: skip
 command(
-    app, "embed", "runs/networks/TRIAL my.fa --to my.parquet", "ntv2-50m my.csv --to my.npy",
+    app, "embed", "runs/networks/TRIAL regions.bed --genome hg38.fa --to my.parquet",
+    "ntv2-50m my.csv --to my.npy",
     "caduceus_ph my.fa --layer 3 --pool mean --strands mean --to my.npy", section=USE,
 )(embed)  # fmt: skip
 command(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dnabench.cli.network_flags import Code, Device, Layer, NewFile, Trust
+from dnabench.cli.network_flags import Code, Device, Layer, Trust
 from dnabench.cli.options import names_of
 
 
@@ -17,7 +17,9 @@ def embed(
         typer.Argument(help="A kept network (runs/networks/TRIAL), or a model.",
                        autocompletion=names_of("models")),
     ],
-    file: NewFile,
+    file: Annotated[
+        Path, typer.Argument(help="FASTA, CSV, TSV or Parquet; with --genome BED. Also .gz.")
+    ],
     to: Annotated[Path, typer.Option(help="File to write: .parquet or .npy.")],
     layer: Layer = 0,
     pool: Annotated[
@@ -44,8 +46,8 @@ def embed(
 
     For clustering, UMAP or a model of your own; `dnabench probe embed` shows which kinds of regions
     a network distinguishes. Features of official or kept weights are kept
-    in the cache and used again. Of the regions of a BED file a kept network reads the windows that
-    it was trained on.
+    in the cache and used again. With --genome, the regions of a BED file are read in windows that
+    are cut as in the training of the kept network.
     """
     from dnabench.cli.bars import bar
     from dnabench.host.machine import device_named

@@ -25,7 +25,7 @@ def check(out: Out = Path("runs")) -> None:
 
     Reads all records and predictions, and computes every score from the predictions. The epoch and
     the number of parameters must be those of the learning curve and the kept network. Changes
-    nothing but the index in .cache. The exit status is 1 when something is.
+    nothing but the index in .cache. The exit status is 1 when something is wrong.
     """
     from dnabench.cli.bars import bar
     from dnabench.reports.grid import count

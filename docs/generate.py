@@ -28,6 +28,7 @@ ROOMS = {  # in the order of the page; a module is in the first room that fits i
     "dnabench.models": "Models",
     "dnabench.tasks": "Tasks and data",
     "dnabench.results": "Results",
+    "dnabench.probes": "What a network sees",
     "dnabench.reports.stats": "Statistics",
     "dnabench.reports": "Reports",
     "dnabench": "Metrics, splits, protocols, weights",

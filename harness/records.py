@@ -1,4 +1,4 @@
-"""A trial, everything that decides a number, and its record, what it gave; their JSON."""
+"""A trial, which is all that decides a number; its record, which is what it gave; their JSON."""
 
 from __future__ import annotations
 

@@ -343,7 +343,7 @@ def test_a_plan_measures_the_network_of_a_file(words, net, csv, tmp_path):
     own = f"{net(EXAMPLE)}:Net"
     done = dnabench(*words, "-m", own, "--data", csv, "--seeds", "1", "--out", tmp_path / "runs")
     assert done.returncode == 0 and "failed" not in done.stdout, done.stdout
-    assert re.search(r"[1-9][\d.]* [KM]B for the largest trial", done.stdout)
+    assert re.search(r"[1-9][\d.]* [KMG]B for the largest trial", done.stdout)
 
 
 def test_code_that_changed_since_the_plan_is_refused(net, csv):

@@ -47,7 +47,7 @@ def test_no_trial_is_in_two_columns(csv, genomes, tmp_path):
     request = replace(request, grid=grid, tokenizers=["char", "char"])
     columns = columns_of(request, tmp_path / "runs", say=said.append)
     assert [c.regime for c in columns] == ["scratch", "one", "one shuffled", "same compute"]
-    note = "frozen random is left out: with finetune=probe, scratch of convnova-386k is that"
+    note = "frozen random is left out: with finetune=probe, scratch of convnova-386k is the same"
     assert said == [note]
     trials = [job.trial.id for jobs in planned(columns, request) for job in jobs]
     assert len(trials) == len(set(trials)) == 4 * 5

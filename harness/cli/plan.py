@@ -17,7 +17,7 @@ from dnabench.cli.execution import ExecutionOptions
 from dnabench.cli.flags import with_flags
 from dnabench.cli.options import DataOptions, GridOptions, Json, Keep, Out
 
-EXECUTOR = "That of the run; measured is this machine in any case, and a note says so."
+EXECUTOR = "That of the run; this machine is measured in any case, and a note says so."
 
 
 @partial(with_flags, hidden=("set_resource", "task_time"), texts={"executor": EXECUTOR})

@@ -134,7 +134,8 @@ def columns_of(
             controls = [kind for kind in (COMPUTE, FROZEN) if kind in request.controls]
             if FROZEN in controls and _frozen(made, request):
                 controls.remove(FROZEN)
-                say(f"{FROZEN} is left out: with finetune=probe, {SCRATCH} of {model.name} is that")
+                same = f"with finetune=probe, {SCRATCH} of {model.name} is the same"
+                say(f"{FROZEN} is left out: {same}")
             found += [made._replace(regime=kind, kind=kind) for kind in controls]
     return found
 

@@ -198,13 +198,29 @@ def test_what_is_for_one_model_counts_before_what_is_for_all(settings, csv):
     [(["--set", "lr=0.1", "--set", "lr=0.2"], "lr has two values, 0.1 and 0.2: leave out one"),
      (["--set", "cnn.lr=0.1", "--set", "cnn.lr=0.2"], "cnn.lr has two values, 0.1 and 0.2"),
      (["--rc", "augment", "--set", "rc=none"], "rc has two values, augment and none"),
-     (["--batch-size", "4", "--sweep", "batch=8,16"], "write --sweep batch=4,8,16")],
+     (["--batch-size", "4", "--sweep", "batch=8,16"], "`dnabench run --sweep batch=4,8,16` has")],
 )  # fmt: skip
 def test_a_setting_with_two_values_is_refused(words, says, csv, tmp_path):
     done = dnabench("run", "-m", "cnn", "--data", csv, "--out", tmp_path, "--dry-run", *words)
     assert done.returncode == 2 and says in done.stderr
     done = dnabench("run", "-m", "cnn", "--data", csv, "--out", tmp_path, "--dry-run", *words[:2])
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["pretrain hyenadna --genome {0} --holdout x --to {0}.net --set width=8 --set width=16",
+     "check-model hyenadna --set width=8 --set width=16",
+     "embed hyenadna {0} --regime scratch --set width=8 --set width=16 --to {0}.npy",
+     "tune -m hyenadna -s demo --dry-run --set width=8 --space width=16",
+     "tune -m hyenadna -s demo --dry-run --space width=8 --space width=16"],
+)  # fmt: skip
+def test_a_setting_with_two_values_is_refused_where_none_is_swept(words, tmp_path):
+    path = tmp_path / "a.fa"
+    path.write_text(f">x\n{'ACGT' * 20}\n")
+    done = dnabench(*words.format(path).split())
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "error: width has two values, 8 and 16: leave out one"
 
 
 def test_a_model_reads_the_start_of_sequences_that_are_too_long_for_it():

@@ -51,6 +51,13 @@ def test_every_declared_value_is_one_that_the_model_takes():
     assert names == {"pooling", "rc", "finetune"}
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_space_for_one_model_goes_before_one_for_all(order):
+    found = plan(["cnn", "legnet"], ["cnn.lr=one:0.1", "lr=one:0.2"][::order], budget=3)
+    values = {name: {one["lr"] for one in drawn(found, name)} for name in ("cnn", "legnet")}
+    assert values == {"cnn": {"0.1"}, "legnet": {"0.2"}}
+
+
 def test_they_are_printed_and_searched_only_when_they_are_named():
     done = dnabench("list", "spaces", "convnova-386k")
     said = " ".join(done.stdout.split())

@@ -21,10 +21,11 @@ def check_model(
     layers. Sequences are random. The exit status is 1 when a check fails.
     """
     from dnabench.models.outside.references import model_named
-    from dnabench.sweep.settings import check_settings, chosen
+    from dnabench.sweep.settings import check_once, check_settings, chosen
     from dnabench.train.check_model import check_model
 
     found = model_named(model, lambda note: typer.echo(f"note: {note}", err=True))
+    check_once(set_)
     check_settings([found], set_)
     reduced = [f"{name}={value}" for name, value in found.reduced.items()]
     options, _ = chosen(found, [*reduced, *set_])

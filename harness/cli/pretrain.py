@@ -250,8 +250,9 @@ def pretraining_chosen(
     """The model, all its options, and how it is trained; `trust` as for `model_named`."""
     from dnabench.models.outside.references import model_named
     from dnabench.pretraining.recipes import pretraining_named
-    from dnabench.sweep.settings import check_settings, chosen, own_key, typed
+    from dnabench.sweep.settings import check_once, check_settings, chosen, own_key, typed
 
+    check_once(settings)
     model, how = model_named(name, trust=trust), pretraining_named(recipe)
     numbers, rest = dict[str, Any](), list[str]()
     for setting in settings:

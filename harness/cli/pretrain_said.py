@@ -26,8 +26,9 @@ def say_plan(training: Training) -> None:
     how, said = training.how, training.said()
     hidden = "next tokens" if said["objective"] == "causal" else f"{how.hiding.share:.0%} hidden"
     typer.echo(
-        f"{training.model.name}, {hidden}, {said['vocabulary']}: {training.steps:,} steps of "
-        f"{how.recipe.batch} windows of {how.length:,} bp, {said['bp'] / 1e6:,.1f} Mbp\n"
+        f"{training.model.name}, {hidden}, {said['vocabulary']}: "
+        f"{count(training.steps, 'step')} of {how.recipe.batch} windows of "
+        f"{how.length:,} bp, {said['bp'] / 1e6:,.1f} Mbp\n"
         f"  {_rates(how.recipe, training.steps)}"
     )
     if training.unused_rows:
@@ -108,7 +109,7 @@ def say_cost(training: Training, cost: Cost) -> None:
     from dnabench.reports.grid import count
 
     parts = [
-        f"{training.steps:,} steps of {1e3 * cost.step:,.0f} ms",
+        f"{count(training.steps, 'step')} of {1e3 * cost.step:,.0f} ms",
         f"{count(training.evaluations, 'evaluation')} of {cost.evaluation:,.1f} s",
     ]
     # bytes: a checkpoint has weights and two moments, and there is the network, or one a look

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from dnabench.spaces import DROPOUT, HOUSE, STRANDS
+from dnabench.sweep.settings import check_once
 from dnabench.types import Model, Recipe
 
 if TYPE_CHECKING:
@@ -43,7 +44,12 @@ def more_of(model: Model) -> dict[str, str]:
 
 
 def check_named(models: Sequence[Model], request: TuneRequest) -> None:
-    """ValueError for a space given by its name alone that none of these models declares."""
+    """ValueError for a space given by its name alone that none of these models declares.
+
+    Also for a setting with two spaces, or one that is fixed as well.
+    """
+    fixed = [*request.grid.settings, *(f"{k}={v}" for k, v in request.grid.overrides.items())]
+    check_once([*fixed, *(text for text in request.spaces if "=" in text)])
     every = dict.fromkeys(name for model in models for name in more_of(model))
     for text in request.spaces:
         owner, name, space = _parts(text)
@@ -75,9 +81,12 @@ def check_trained(
 
 
 def asked_space(model: Model, request: TuneRequest) -> dict[str, str]:
-    """The space of a model with what the user changed, without settings that the user fixed."""
+    """The space of a model with what the user changed, without settings that the user fixed.
+
+    A space for this model alone goes before one for all.
+    """
     found, more = space_of(model), more_of(model)
-    for owner, name, text in map(_parts, request.spaces):
+    for owner, name, text in sorted(map(_parts, request.spaces), key=lambda part: bool(part[0])):
         if owner in ("", model.name, *model.aliases) and _takes(model, name):
             found |= {name: text} if text else {k: v for k, v in more.items() if k == name}
     fixed = {*request.grid.overrides}

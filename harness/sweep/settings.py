@@ -52,6 +52,7 @@ def given_options(name: str, settings: Sequence[str], trust: bool = False) -> di
             f"{', '.join(settings)}: {name} is a kept network, which has the options it was "
             "trained with; leave them out"
         )
+    check_once(settings)
     model = model_named(name, trust=trust)
     for setting in settings:
         key = setting.partition("=")[0].rpartition(".")[2]
@@ -73,20 +74,22 @@ def own_key(key: str, model: Model) -> str:
     return option if not dot or owner in (model.name, *model.aliases) else ""
 
 
-def check_once(settings: Iterable[str], flags: Mapping[str, Any]) -> None:
+def check_once(settings: Iterable[str], flags: Mapping[str, Any] | None = None) -> None:
     """ValueError for one setting with two values, of which one would be lost.
 
     Args:
         settings: name=value or model.name=value, as the user wrote them; sweeps too.
-        flags: recipe field -> value of a flag that sets it.
+        flags: recipe field -> value of a flag that sets it; None = the command trains no trials.
     """
-    seen = {key: str(value) for key, value in flags.items()}
+    seen = {key: str(value) for key, value in (flags or {}).items()}
     for setting in settings:
         key, _, value = setting.partition("=")
         if seen.setdefault(key, value) != value:
+            both = f"{seen[key]},{value}"
+            more = f"; `dnabench run --sweep {key}={both}` has a column of each"
             raise ValueError(
-                f"{key} has two values, {seen[key]} and {value}: leave out one, or write --sweep "
-                f"{key}={seen[key]},{value} for a column of each"
+                f"{key} has two values, {seen[key]} and {value}: leave out one"
+                f"{'' if flags is None else more}"
             )
 
 

@@ -188,6 +188,14 @@ def test_a_worker_takes_only_the_trials_that_it_is_given(csv, tmp_path):
     assert done.returncode == 2 and "write a JSON list of trial ids" in done.stderr
 
 
+def test_flags_that_a_queue_does_not_hold_are_named(csv, tmp_path):
+    words = ["run", "--queue", "-m", "kmer", "--data", csv, "--seeds", 1, "--out", tmp_path / "r"]
+    assert "--queue" not in dnabench(*words).stderr
+    done = dnabench(*words, "--micro-batch", 4, "--trial-timeout", "1h")
+    said = "note: --micro-batch, --trial-timeout: not kept by --queue; write this after `dnab"
+    assert done.returncode == 0 and said in done.stderr
+
+
 def test_a_worker_leaves_what_its_device_cannot_train_to_others(csv, tmp_path):
     """A task of Slurm, which has a list of its own, fails, and its log ends with the reason."""
     out, listed = tmp_path / "runs", tmp_path / "some.json"

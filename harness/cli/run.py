@@ -69,11 +69,20 @@ def run(
         _dry_run(jobs, notes, out, execution.micro_batch)
         return
     if queue:
+        notes += _set_aside(execution)
         queue_sweep(request, jobs, notes, out, declared)
         return
     summary = run_sweep(request, jobs, notes, out, execution, declared=declared, detach=detach)
     if summary.failed or any(summary.networks.values()):
         raise typer.Exit(1)
+
+
+def _set_aside(execution: ExecutionOptions) -> list[str]:
+    """A note of the flags that say where trials run, which a queue does not hold; [] = none."""
+    usual = ExecutionOptions._field_defaults
+    given = [name for name, value in execution._asdict().items() if value != usual[name]]
+    flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+    return [f"{flags}: not kept by --queue; write this after `dnabench worker`"] if given else []
 
 
 def _declared(texts: Sequence[str], jobs: Sequence[Any], out: Path) -> list[list[str]]:

@@ -48,6 +48,18 @@ def test_no_number_of_seeds_may_be_enough():
     assert stats.examples_needed(0.01, 0.01, 100) == math.ceil(100 * 2.8015852**2)
 
 
+@pytest.mark.parametrize("sd", [(0.0178, 0.0146), (0.1, 0.2), (0.0031, 0.012), (0.002, 0.0)])
+@pytest.mark.parametrize("difference", [0.0359, 0.0536, 0.3, 1.0])
+@pytest.mark.parametrize("error", [0.0, 0.003])
+def test_no_fewer_seeds_have_the_power(sd, difference, error):
+    """As many seeds see the difference, and one less does not, by the inverse function."""
+    found = stats.seeds_needed(*sd, difference, error=error)
+    if found:
+        assert stats.detectable(*sd, found, error=error) <= difference * (1 + 1e-9)
+    if found > 2:
+        assert stats.detectable(*sd, found - 1, error=error) > difference
+
+
 def test_the_report_says_what_verdicts_see(tmp_path):
     store = stored(tmp_path, 400)
     (table,) = tables(store)

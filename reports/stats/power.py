@@ -73,9 +73,11 @@ def seeds_needed(
     difference = abs(difference)
     if not (sd_a + sd_b > 0 and difference > 0):
         return 0
-    if _power(difference, sd_a, sd_b, MOST, alpha, error) < power:
-        return 0
-    low, high = 1, MOST
+    low, high = 1, 2
+    while _power(difference, sd_a, sd_b, high, alpha, error) < power:  # up to near the answer:
+        if high == MOST:  # far beyond it, the noncentral t of scipy loses all digits
+            return 0
+        low, high = high, min(2 * high, MOST)
     while high - low > 1:
         middle = (low + high) // 2
         found = _power(difference, sd_a, sd_b, middle, alpha, error) >= power

@@ -39,6 +39,8 @@ def said(*models, **words):
          "does nothing with schedule=constant or schedule=linear"),
         (["warmup=0", "warmup_from=0.01"], [],
          "warmup_from=0.01 does nothing with warmup=0; leave it out, or write --set warmup=0.01"),
+        ([f"{NET}.lr=0.01"], ["lr=0.1,0.2"],
+         f"lr=0.1,0.2 does nothing beside {NET}.lr=0.01; leave it out"),
     ],
 )  # fmt: skip
 def test_a_setting_that_does_nothing_is_refused(settings, sweeps, says):
@@ -51,6 +53,7 @@ def test_a_setting_that_does_something_in_one_column_is_taken():
     assert said(settings=["lr_floor=0.7"], sweeps=["schedule=linear,cosine"]) == []
     assert MODELS["cnn"].recipes["default"].schedule == "constant"
     assert said("cnn", NET, settings=["lr_floor=0.7"]) == []
+    assert said("cnn", NET, settings=["cnn.lr=0.01"], sweeps=["lr=0.1,0.2"]) == []
     with pytest.raises(ValueError, match=r"cnn\.lr_floor=0\.7 does nothing with schedule=constant"):
         said("cnn", NET, settings=["cnn.lr_floor=0.7"])
 

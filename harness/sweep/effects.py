@@ -60,8 +60,27 @@ def effects(
 def check_effect(trials: Sequence[Trial], models: Iterable[Model], settings: Sequence[str]) -> None:
     """ValueError for a setting that does nothing in any of the trials; as `effects`, this alone."""
     by_name = {model.name: model for model in models}
-    if idle := [why for setting in settings if (why := _idle(setting, trials, by_name))]:
-        raise ValueError("; ".join(idle))
+    idle = [_idle(one, trials, by_name) or _beside(one, settings, by_name) for one in settings]
+    if any(idle):
+        raise ValueError("; ".join(filter(None, idle)))
+
+
+def _beside(setting: str, settings: Sequence[str], models: Mapping[str, Model]) -> str:
+    """Why a setting for all models does nothing: each has one of its own; "" = it does."""
+    name, own = setting.partition("=")[0], set[str]()
+    field = name in Recipe().numbers
+    for model in models.values():
+        if "." in name or not (name in model.options or (field and model.reads(name))):
+            continue
+        found = [s for s in settings if s.startswith(tuple(f"{n}.{name}=" for n in _names(model)))]
+        if not found:
+            return ""
+        own.update(found)
+    return f"{setting} does nothing beside {' '.join(sorted(own))}; leave it out" if own else ""
+
+
+def _names(model: Model) -> tuple[str, ...]:
+    return model.name, *model.aliases
 
 
 def _idle(setting: str, trials: Iterable[Trial], models: Mapping[str, Model]) -> str:

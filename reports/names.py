@@ -1,7 +1,8 @@
-"""One name for the same weights, whatever file or folder the user named them by."""
+"""One name for the same weights or tokenizer, whatever file or folder the user named them by."""
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from dnabench.types import Record
 
@@ -9,16 +10,20 @@ from dnabench.types import Record
 def alike_named(records: Iterable[Record]) -> list[Record]:
     """The records, where `checkpoint:NAME@HASH` has the first name of those with that hash.
 
-    Ids do not count the name, so runs of both names are seeds of one column.
+    So have options that are `bpe:NAME@HASH`. Ids do not count the name, so runs of both names are
+    seeds of one column.
     """
-    first = dict[str, str]()
+    first = dict[tuple[str, str], str]()
 
-    def named(regime: str) -> str:
-        known = regime.startswith("checkpoint:")
-        return first.setdefault(regime.rpartition("@")[2], regime) if known else regime
+    def named(value: Any) -> Any:
+        known = isinstance(value, str) and value.startswith(("checkpoint:", "bpe:"))
+        return first.setdefault((value[:4], value.rpartition("@")[2]), value) if known else value
 
-    found = ((r, named(r.trial.regime)) for r in records)
-    return [
-        r if name == r.trial.regime else replace(r, trial=replace(r.trial, regime=name))
-        for r, name in found
-    ]
+    def alike(record: Record) -> Record:
+        trial, regime = record.trial, named(record.trial.regime)
+        options = {name: named(value) for name, value in trial.options.items()}
+        if (regime, options) == (trial.regime, trial.options):
+            return record
+        return replace(record, trial=replace(trial, regime=regime, options=options))
+
+    return [alike(record) for record in records]

@@ -286,3 +286,16 @@ def test_the_same_weights_by_other_names_are_one_column():
     assert [column.regime for column in found.columns] == [one, other, "scratch"]
     ids = [record("a", regime=regime).trial.id for regime in (one, link, other)]
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_the_same_tokenizer_by_other_names_is_one_column():
+    one, link, other = (f"bpe:{name}" for name in ("t.json@12e3", "link.json@12e3", "t.json@ffff"))
+    found = only([
+        *runs("a", 0.7, range(3), options={"tokenizer": one}),
+        *runs("a", 0.7, range(3, 5), options={"tokenizer": link}),
+        *runs("a", 0.8, options={"tokenizer": other}),
+    ])  # fmt: skip
+    assert [len(cell.scores) for cell in found.rows[0].cells] == [5, 5]
+    assert {c.options["tokenizer"] for c in found.columns} == {one, other}
+    ids = [record("a", options={"tokenizer": x}).trial.id for x in (one, link, other)]
+    assert ids[0] == ids[1] != ids[2]

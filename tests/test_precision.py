@@ -309,3 +309,27 @@ def test_a_network_is_not_blamed_for_the_rounding_of_16_bits(finetune, monkeypat
     )
     assert contract.quick_checks(one, examples) == []
     assert one._arithmetic.forward()._enabled  # afterwards as before
+
+
+class Halved(Rounded):
+    """As with flash-attn, whose kernels take 16 bits alone."""
+
+    def forward(self, ids, mask):
+        if not torch.is_autocast_enabled("cpu"):
+            raise RuntimeError("FlashAttention only support fp16 and bf16 data type")
+        return super().forward(ids, mask)
+
+
+def test_a_network_that_has_16_bits_alone_is_trained(monkeypatch):
+    monkeypatch.setattr(predictor, "check_precision", lambda *_: None)
+    task, split = planted_task(), planted_split(32, 0)
+    examples = Examples(MODELS["cnn"], task, split)
+
+    def checked(precision):
+        recipe = Recipe(batch=8, precision=precision)
+        one = NetLearner(Halved(), examples, Supervised(task), recipe, streams(0, task.name))
+        return contract.quick_checks(one, examples)
+
+    assert checked("bf16") == []
+    with pytest.raises(RuntimeError, match="only support fp16"):
+        checked("fp32")

@@ -118,7 +118,8 @@ def quick_checks(learner: NetLearner, examples: Examples) -> list[str]:
     """The three cheapest checks, on a few training examples: padding, neighbours, first loss.
 
     The network is not changed, and no random number of the trial is drawn. It runs in float32:
-    16 bits round differently on a GPU for every number of sequences.
+    16 bits round differently on a GPU for every number of sequences. Where it has 16 bits alone, as
+    the kernels of flash-attn, readings are not compared.
 
     Returns:
         What is wrong and what to do, a sentence each. Padding is looked at where the examples
@@ -128,21 +129,27 @@ def quick_checks(learner: NetLearner, examples: Examples) -> list[str]:
     Raises:
         ValueError: logits of another shape than (N, K); parameters that the first forward makes.
     """
-    with learner.in_float32():
-        return _quick_checks(learner, examples)
+    try:
+        with learner.in_float32():
+            return _quick_checks(learner, examples)
+    except (AssertionError, RuntimeError):
+        if learner.recipe.precision not in ("bf16", "fp16"):
+            raise
+    return _quick_checks(learner, examples, exact=False)
 
 
-def _quick_checks(learner: NetLearner, examples: Examples) -> list[str]:
+def _quick_checks(learner: NetLearner, examples: Examples, exact: bool = True) -> list[str]:
     task, few, model = examples.task, _few(examples.train), examples.model
     if learner.frozen is not None:
-        return [] if task.kind == "per_base" else _of_features(learner, learner.frozen, model)
+        look = exact and task.kind != "per_base"
+        return _of_features(learner, learner.frozen, model) if look else []
     wrong = [says] if (says := sixteen_bits(learner.net)) else []
     made = {*learner.net.parameters()}
     with torch.random.fork_rng(devices=[]):
         logits = predicted(learner, few)
         check_made(learner.net, made, model.name)
         _check_shape(examples, logits, few)
-        if not apart(logits, alone(learner, few)).within:
+        if exact and not apart(logits, alone(learner, few)).within:
             wrong.append(why_apart(learner, few, model))
     if task.kind == "per_base":
         return wrong

@@ -300,3 +300,19 @@ def test_trials_on_cuda_leave_no_variable_to_later_workers(monkeypatch, tmp_path
         assert events == ["started", "returned"] and os.environ.get(name) == left
         assert compiled not in os.environ
     assert found == [":4096:8", ":16:8"]
+
+
+def test_a_job_that_breaks_a_gpu_inline_is_a_failed_job_not_the_end(monkeypatch):
+    def broken(states):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_rng_state_all", lambda: ["state"])
+    monkeypatch.setattr("torch.cuda.set_rng_state_all", broken)
+
+    def work(job, progress):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    inline = EXECUTORS["inline"](work)
+    events = [event.kind for event in inline.events(inline.submit(["first", "second"]))]
+    assert events == ["started", "died", "started", "died"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from dnabench.executors.base import Event, Here, attempt, first
@@ -24,21 +24,20 @@ def _undone(threads: int) -> Iterator[None]:
     import torch
 
     variables = {name: os.environ.get(name) for name in VARIABLES}
-    before, kind, follows = (
-        torch.get_num_threads(),
-        torch.get_default_dtype(),
-        torch.is_grad_enabled(),
-    )
+    before, kind = torch.get_num_threads(), torch.get_default_dtype()
+    follows, drawn = torch.is_grad_enabled(), torch.get_rng_state()
     cuda: Any = torch.cuda
-    gpus = range(cuda.device_count()) if cuda.is_initialized() else ()
+    gpus = cuda.get_rng_state_all() if cuda.is_initialized() else []
     torch.set_num_threads(threads)
     try:
-        with torch.random.fork_rng(devices=list(gpus)):
-            yield
+        yield
     finally:
         torch.set_num_threads(before)
         torch.set_default_dtype(kind)
         torch.set_grad_enabled(follows)
+        torch.set_rng_state(drawn)
+        with suppress(RuntimeError):  # of a GPU that a job has broken; the job's record is kept
+            cuda.set_rng_state_all(gpus)
         for name, value in variables.items():
             if value is None:
                 os.environ.pop(name, None)

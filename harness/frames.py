@@ -49,10 +49,11 @@ class Results:
         Columns task, model (with the options that differ from its defaults), regime, protocol,
         train_share, n_train (examples), seed, trial, network (its folder if kept, else ""), invalid
         (why a report leaves the run out: its scores do not follow from its stored predictions; ""
-        = it counts), metric (the task's), score (its value), then every metric by its name. As in a
-        report, an invalid run has no score, nor has MCC a value where all test labels are of one
-        class: they are NaN, which means skip; `records` has what was written. Failed trials, those
-        of `failed`, have no row.
+        = it counts), metric (the task's), score (its value), then every metric by its name. As in
+        `report --all-metrics`, an invalid run has no score, nor has MCC a value where all test
+        labels are of one class: they are NaN, which means skip; `records` has what was written.
+        Failed trials, those of `failed`, have no row. The first call computes every score again;
+        what it finds is kept in the folder's .cache.
         """
         import pandas as pd
 

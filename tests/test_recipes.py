@@ -12,6 +12,7 @@ from dnabench.cli.explain import explained
 from dnabench.reports.text.captions import caption, recipe_grid
 from dnabench.sweep.checks import check_fine_tuning, check_recipe
 from dnabench.sweep.grid import Request, _settled, grid, incompatibility, label
+from dnabench.sweep.settings import check_once
 from dnabench.types import Published, Record
 
 PUBLISHED = {
@@ -205,6 +206,10 @@ def test_a_setting_with_two_values_is_refused(words, says, csv, tmp_path):
     assert done.returncode == 2 and says in done.stderr
     done = dnabench("run", "-m", "cnn", "--data", csv, "--out", tmp_path, "--dry-run", *words[:2])
     assert done.returncode == 0, done.stderr
+
+
+def test_one_value_written_in_two_ways_is_one_value():
+    check_once(["lr=0.001", "cnn.lr=0.1", "lr=1e-3", "batch=8"], {"batch": 8})
 
 
 @pytest.mark.parametrize(

@@ -84,13 +84,20 @@ def check_once(settings: Iterable[str], flags: Mapping[str, Any] | None = None) 
     seen = {key: str(value) for key, value in (flags or {}).items()}
     for setting in settings:
         key, _, value = setting.partition("=")
-        if seen.setdefault(key, value) != value:
+        if not _alike(seen.setdefault(key, value), value):
             both = f"{seen[key]},{value}"
             more = f"; `dnabench run --sweep {key}={both}` has a column of each"
             raise ValueError(
                 f"{key} has two values, {seen[key]} and {value}: leave out one"
                 f"{'' if flags is None else more}"
             )
+
+
+def _alike(a: str, b: str) -> bool:
+    try:
+        return a == b or float(a) == float(b)
+    except ValueError:
+        return False
 
 
 def check_settings(

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import planted_split, planted_task
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dnabench import MODELS, Recipe
 from dnabench.splits import streams
@@ -176,6 +177,25 @@ def test_what_is_made_of_the_end_of_the_time_is_still_told(other):
                 raise other("the compiler's own words") from e
     with pytest.raises(KeyError), compiled.limited(100):
         raise KeyError("another")
+
+
+def test_the_end_of_the_time_waits_for_what_cplusplus_called():
+    """There an error may end the process: "terminate called after throwing 'python_error'"."""
+    ended = []
+
+    class Slow(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            until = time.monotonic() + 0.3
+            while time.monotonic() < until:
+                pass
+            ended.append(func)
+            return func(*args, **(kwargs or {}))
+
+    with pytest.raises(TimeoutError, match="it took over"), compiled.limited(0.05):
+        with Slow():
+            torch.ones(1)
+        time.sleep(5)
+    assert len(ended) == 1
 
 
 def test_a_limit_that_runs_already_is_left_alone():

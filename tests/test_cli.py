@@ -163,7 +163,7 @@ def test_an_output_folder_that_cannot_be_written_is_named_before_anything_runs(c
 def test_what_a_spreadsheet_writes_is_read(tmp_path):
     rows = "sequence;label\nACGTACGTAC;a\nACGTACGTAG;b\n;\n ; \n"
     (tmp_path / "my file.csv").write_text(
-        rows.replace("\n", "\r\n") + "GGGTACGTAC;a\nCCGTACGTAG;b\n"
+        rows.replace("\n", "\r\n") + "GGGTACGTAC;a\nCCGTACGTAG;b\nTTGTACGAAC;a\nAAGTACGCAG;b\n"
     )
     done = dnabench("run", "-m", "kmer", "--data", tmp_path / "my file.csv", "--dry-run")
     assert done.returncode == 0 and "2 classes" in done.stdout and "all" in done.stdout

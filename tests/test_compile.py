@@ -197,6 +197,15 @@ def test_the_end_of_the_time_waits_for_what_cplusplus_called():
     assert len(ended) == 1
 
 
+def test_a_limit_within_an_import_ends_what_is_inside():
+    def _find_and_load():  # the name of Python's own, as where a script is imported
+        with compiled.limited(0.1):
+            time.sleep(2)
+
+    with pytest.raises(TimeoutError, match="it took over"):
+        _find_and_load()
+
+
 def test_a_limit_that_runs_already_is_left_alone():
     signal.setitimer(signal.ITIMER_REAL, 500)
     try:

@@ -11,6 +11,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -28,9 +29,13 @@ BUDGET = 300.0  # seconds that compiling and checking may take
 SMALL = 50_000_000  # parameters; below, kernel launches take more time than arithmetic
 SOON = 0.05  # seconds; where it cannot end now
 AGAIN = 5  # seconds; a finalizer that was running swallowed the first end
-# Functions that end before a limit does: PyTorch's C++ asks them for the size of a tensor or frees
-# one, where an error ends the process; a module that is half imported cannot be imported again.
+# A limit ends no function that PyTorch's C++ calls, as for the size of a tensor, where an error may
+# end the process, nor an import, since a module that is half imported cannot be imported again.
 ENDS_FIRST = {"__torch_dispatch__", "__torch_function__", "__del__", "_find_and_load"}
+# Of PyTorch and Python it ends what runs in these files: C++ calls nothing there
+ENDED = ("/torch/_dynamo/symbolic_convert.py", "/torch/_inductor/", "/torch/fx/graph.py",
+         "/subprocess.py", "/threading.py", "/selectors.py")  # fmt: skip
+PYTHON = str(Path(os.__file__).parent)
 REPLAYS = 3  # a CUDA graph is warmed up, recorded and then replayed
 
 
@@ -178,8 +183,10 @@ def limited(seconds: float) -> Iterator[None]:
 
     over = list[TimeoutError]()
 
+    outside = _to_end_first(None)  # as where the trial itself runs while a module is imported
+
     def late(_: int, frame: FrameType | None) -> None:
-        if any(one.f_code.co_name in ENDS_FIRST for one, _ in traceback.walk_stack(frame)):
+        if not _may_end(frame) or _to_end_first(frame) > outside:
             signal.setitimer(signal.ITIMER_REAL, SOON, AGAIN)
             return
         over.append(TimeoutError(f"it took over {seconds:g} s"))
@@ -197,6 +204,17 @@ def limited(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
     if over:  # a compiler may have made another error of it, or gone on
         raise TimeoutError(*over[0].args)
+
+
+def _to_end_first(frame: FrameType | None) -> int:
+    """How many functions of ENDS_FIRST run, from that frame outwards; None = the caller's."""
+    return sum(one.f_code.co_name in ENDS_FIRST for one, _ in traceback.walk_stack(frame))
+
+
+def _may_end(frame: FrameType | None) -> bool:
+    file = frame.f_code.co_filename if frame else ""
+    inside = "/torch/" in file or (file.startswith(PYTHON) and "/site-packages/" not in file)
+    return not inside or any(part in file for part in ENDED)
 
 
 def difference(wanted: dict[str, Tensor], found: dict[str, Tensor], tolerance: float) -> str:
